@@ -132,7 +132,7 @@ soak: setup ## all examples of the state machines, 500 fleets, 1,000 edits, 2,00
 	@$(MAKE) --no-print-directory simulate SEEDS=1000000
 
 .PHONY: mutants
-mutants: .venv/done ## have the simulation find each deliberate fault in the code
+mutants: .venv/done ## put each deliberate fault into the code; the simulation, or the tests that it names, have to find it
 	@PYTHONPATH=tests .venv/bin/python -m simulation.mutation
 
 .PHONY: integration

@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYER, FUNCTIONS = ROOT / "layers/rolekeeper/rolekeeper", ROOT / "functions"
-# A module has one idea, and a newcomer keeps their number in mind; the template stays easy to skim.
-LONGEST_MODULE, MOST_MODULES, LONGEST_TEMPLATE = 300, 39, 1_700
+# A newcomer keeps the number of modules in mind; the template stays easy to skim. A module is as long as its idea.
+MOST_MODULES, LONGEST_TEMPLATE = 39, 1_700
 _SILENT = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -62,7 +62,7 @@ def main() -> int:
         print(f"{package:16}{modules[package]:>9,}{lines[package]:>9,}{code[package]:>9,}")
     largest = max(sizes, key=lambda each: sizes[each])
     template = len((ROOT / "template.yaml").read_text().splitlines())
-    print(f"\nthe largest module is {largest} with {sizes[largest]} lines (at most {LONGEST_MODULE})")
+    print(f"\nthe largest module is {largest} with {sizes[largest]} lines")
     shape = {
         "modules": modules.total(),
         "largest": sizes[largest],
@@ -71,7 +71,7 @@ def main() -> int:
         "template": template,
     }
     print(json.dumps(shape))
-    return int(sizes[largest] > LONGEST_MODULE or modules.total() > MOST_MODULES or template > LONGEST_TEMPLATE)
+    return int(modules.total() > MOST_MODULES or template > LONGEST_TEMPLATE)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Deliberate faults in the real code, each of which the simulation has to find.
+"""Deliberate faults in the real code, each of which the simulation has to find, or the tests that a mutant names.
 
-A mutant replaces text of modules as they are imported; a text that isn't there exactly once is an error, so that none
-outlives the code that it was made for.
+A mutant replaces text of modules as they are imported, and of templates and machines as they are read; a text that
+isn't there exactly once is an error, so that none outlives the code that it was made for.
 """
 
 import sys
@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class Edit:
     """One replaced text.
 
     Attributes:
-        module: where.
+        module: where: a module's name, or a file's path from the top of the repository.
         old: what is there, exactly once.
         new: what takes its place.
     """
@@ -35,11 +39,13 @@ class Mutant:
         name: what is wrong with it.
         edits: where.
         seed: one that found it, to be played first: a rare fault needs thousands of schedules.
+        tests: the tests that have to fail with it, as pytest names them, where the simulation can't see it.
     """
 
     name: str
     edits: tuple[Edit, ...]
     seed: int = 0
+    tests: tuple[str, ...] = ()
 
 
 def _mutant(name: str, module: str, old: str, new: str, seed: int = 0) -> Mutant:
@@ -631,8 +637,26 @@ def become(name: str) -> Mutant:
     Raises:
         ValueError: some of it is imported already.
     """
-    mutant = next(each for each in MUTANTS if each.name == name)
+    from simulation.tested_mutants import TESTED  # noqa: PLC0415  # it is made of this module's classes
+
+    mutant = next(each for each in (*MUTANTS, *TESTED) if each.name == name)
     if early := [edit.module for edit in mutant.edits if edit.module in sys.modules]:
         raise ValueError(f"imported already: {', '.join(early)}")
     sys.meta_path.insert(0, Finder(mutant))
+    _read_edited([edit for edit in mutant.edits if (ROOT / edit.module).is_file()])
     return mutant
+
+
+def _read_edited(edits: Sequence[Edit]) -> None:
+    """Have the files of these edits read as the mutant has them."""
+    read_text = Path.read_text
+
+    def edited_text(path: Path, *args: Any, **kwargs: Any) -> str:
+        text = read_text(path, *args, **kwargs)
+        for edit in edits:
+            if path.resolve() == ROOT / edit.module:
+                text = edited(text, edit)
+        return text
+
+    if edits:
+        Path.read_text = edited_text  # type: ignore[method-assign, assignment]

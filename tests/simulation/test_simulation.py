@@ -1,5 +1,6 @@
 """The simulation itself: it plays the same each time, tells a readable story, and its kept seeds stay good."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from simulation.invariants import PROMISES
 from simulation.mutants import MUTANTS, Edit, edited
 from simulation.run import Total
 from simulation.schedule import Schedule, play
+from simulation.tested_mutants import TESTED
 
 ROOT = Path(__file__).parents[2]
 # Seeds that break a promise when a bug which the simulation found is put back, and what the code did wrong then. The
@@ -67,12 +69,20 @@ def test_seeds_that_once_broke_a_promise_break_none() -> None:
 
 
 def test_each_mutants_text_is_in_the_code_exactly_once() -> None:
-    for mutant in MUTANTS:
+    mutants = (*MUTANTS, *TESTED)
+    for mutant in mutants:
         for edit in mutant.edits:
-            folder = "layers/rolekeeper" if edit.module.startswith("rolekeeper.") else "functions"
-            text = (ROOT / folder / f"{edit.module.replace('.', '/')}.py").read_text()
+            path = ROOT / edit.module
+            if not path.is_file():
+                spec = importlib.util.find_spec(edit.module)
+                assert spec, edit.module
+                assert spec.origin, edit.module
+                path = Path(spec.origin)
+            text = path.read_text()
             assert edited(text, edit) != text, mutant.name
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 20
+    assert len({mutant.name for mutant in mutants}) == len(mutants)
+    assert len(MUTANTS) >= 20
+    assert all(mutant.tests for mutant in TESTED)
 
 
 def test_a_mutant_whose_text_is_gone_is_an_error() -> None:

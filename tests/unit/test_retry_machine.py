@@ -67,6 +67,13 @@ def test_only_errors_with_a_name_are_tried_again_a_bounded_number_of_times() -> 
         assert retry["JitterStrategy"] == "FULL"
 
 
+def test_every_way_that_a_look_can_fail_is_caught() -> None:
+    """Step Functions' own names: a task's time-out isn't States.TaskFailed (developer guide, "Error names")."""
+    [caught] = STATES["Reconcile"]["Catch"]
+    assert {"States.TaskFailed", "States.Timeout"} <= set(caught["ErrorEquals"])
+    assert caught["Next"] == "HandToDeadLetters"
+
+
 def test_a_dead_letter_is_sent_again_for_the_errors_that_the_sqs_integration_names() -> None:
     """The interpreter's names were recorded from Step Functions (LocalStack's snapshot tests)."""
     [retry] = STATES["HandToDeadLetters"]["Retry"]
