@@ -278,7 +278,8 @@ class Promises:
         since, until, now = asked.since, asked.at, self._clock(asked.at)
         pin = _steady(self.pins[asked.instance], since, until)
         self.check(10, pin is None or pin.expired(now), lambda: f"{asked}, though it is pinned: {pin}")
-        left_alone = all(excluded(one, now) for one in tags)
+        quarantines = started.role == "NONE" and not started.gives_up
+        left_alone = not quarantines and all(excluded(one, now) for one in tags)
         self.check(10, not left_alone, lambda: f"{asked}, though a tag excludes the instance all the while")
         own = [each for each in _held(self.published[started.mapping], since, until) if each]
         lowest = min((each.spec.priority for each in own), default=0)

@@ -402,8 +402,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "overlooks the tag that excludes an instance",
         "rolekeeper.instances.decide",
-        "    if excluded := exclusion(instance.tags, now):",
-        "    if excluded := None:",
+        "    if not excluded:",
+        "    if True:",
         seed=170,
     ),
     _mutant(

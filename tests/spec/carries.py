@@ -64,9 +64,9 @@ def wanted(seen: Situation) -> Wanted:
         if seen.pin.unclear:
             return Wanted(seen.carries, "pin-unclear")
         return _governed(seen, seen.pin.profile_arn, allows=True, when_stopped=WhenStopped.WAIT)
-    if excluded(seen.tags, seen.now):
-        return stays
     best = governing(seen)
+    if excluded(seen.tags, seen.now) and not quarantined(best):
+        return stays
     if len({(each.spec.role, each.profile_arn) for each in best}) > 1:
         return Wanted(seen.carries, "tie")
     if not best:
@@ -86,6 +86,11 @@ def governing(seen: Situation) -> list[PublishedMapping]:
     apply = [each for each in seen.mappings if _applies(each, seen)]
     lowest = min((each.spec.priority for each in apply), default=0)
     return [each for each in apply if each.spec.priority == lowest]
+
+
+def quarantined(best: Sequence[PublishedMapping]) -> bool:
+    """Whether what governs takes the role away: the tag that excludes an instance doesn't keep it from that."""
+    return {each.spec.role for each in best} == {"NONE"}
 
 
 def managed(profile_arn: str) -> bool:

@@ -69,11 +69,13 @@ def rank(instance: Instance, rows: Iterable[PublishedMapping], now: datetime) ->
     return Ranked(best, tie, losers)
 
 
-def excluded(pin: Pin | None, ignore: Ignore | None, now: datetime) -> tuple[Action, str, datetime | None] | None:
-    """Why an instance is left alone, whatever its rows say: action, code and until when."""
+def excluded(
+    pin: Pin | None, ignore: Ignore | None, now: datetime, *, quarantined: bool
+) -> tuple[Action, str, datetime | None] | None:
+    """Why an instance is left alone: action, code and until when. Its rows matter only if the best say `NONE`."""
     if pinned(pin, now) and pin:
         return (Action.HOLD, "pin-unclear", None) if pin.unclear else None
-    if ignore is None or ignore.meaning == "never":
+    if ignore is None or ignore.meaning == "never" or quarantined:
         return None
     if ignore.meaning == "always":
         return Action.NOTHING, "ignored", None

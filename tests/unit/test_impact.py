@@ -202,6 +202,16 @@ STORIES: dict[str, tuple[Story, str]] = {
         Story(WEB, DB, CARRIES_WEB, GAVE, instance=instance(**{"a": "1", "rolekeeper:ignore": "true"})),
         "",
     ),
+    "ignored, and quarantined": (
+        Story(
+            WEB, published(TAG, "NONE"), CARRIES_WEB, GAVE, instance=instance(**{"a": "1", "rolekeeper:ignore": "x"})
+        ),
+        "detach web",
+    ),
+    "ignored, and no longer quarantined": (
+        Story(published(TAG, "NONE"), WEB, None, TOOK, instance=instance(**{"a": "1", "rolekeeper:ignore": "true"})),
+        "",
+    ),
     "another mapping's record is missing, and the candidate no longer keeps its role": (
         Story(WEB, GONE, CARRIES_WEB, (grant("web", "b=1"),)),
         "detach web",

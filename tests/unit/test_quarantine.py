@@ -1,10 +1,15 @@
 """A mapping to `NONE` takes the role away, keeps it away while its tag is there, and gives nothing back."""
 
+from typing import Any
+
 import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill, refusing, waiting
+from fixtures.state_table import STATE_TABLE
 from rolekeeper.model.instance import NO_PROFILE
-from rolekeeper.model.mapping import WhenOccupied, WhenStopped
+from rolekeeper.model.mapping import IGNORE_TAG, Pin, WhenOccupied, WhenStopped
+from rolekeeper.storage import codec
+from rolekeeper_cli.writes.pins import pin_item
 
 ATTACH, DETACH = "AssociateIamInstanceProfile", "DisassociateIamInstanceProfile"
 
@@ -156,6 +161,57 @@ def test_while_the_mappings_record_is_missing_an_instance_without_another_mappin
     world.reconcile(instance)
     assert world.shows(instance) == "mapping-missing"
     assert NO_PROFILE in world.record(instance).grants
+
+
+@pytest.mark.parametrize("says", ["true", "2099-01-01T00:00:00Z", "perhaps"])
+def test_the_tag_that_excludes_an_instance_keeps_it_from_no_quarantine(world: FakeAccount, says: str) -> None:
+    instance = world.running(app="web")
+    world.reconcile(instance)
+    world.tag(instance, quarantine="yes", **{IGNORE_TAG: says})
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+    assert world.history(instance)[-1]["decision"]["losers"] == [
+        {"mapping": f"the tag {IGNORE_TAG}", "why": "quarantine=yes gives it no role, which comes before that tag"},
+        {"mapping": "app=web", "why": "priority 100 comes after 1 of quarantine=yes"},
+    ]
+    world.attach_by_hand(instance, "web")
+    world.wait(1)
+    world.reconcile(instance)
+    assert world.carries(instance) == "", "and it stays without"
+    world.untag(instance, "quarantine")
+    world.reconcile(instance)
+    assert world.carries(instance) == "", "then it is left as it is"
+
+
+@pytest.mark.parametrize(
+    ("columns", "code"),
+    [({"priority": 200}, "ignored"), ({"priority": 100}, "ignored"), ({"priority": 1, "enabled": False}, "ignored")],
+    ids=["outranked", "in conflict", "disabled"],
+)
+def test_a_quarantine_that_doesnt_win_leaves_an_excluded_instance_alone(
+    world: FakeAccount, columns: dict[str, Any], code: str
+) -> None:
+    instance = world.running(app="web")
+    world.reconcile(instance)
+    world.publish("quarantine=yes", "NONE", **columns)
+    world.tag(instance, quarantine="yes", **{IGNORE_TAG: "true"})
+    outcome = world.reconcile(instance)
+    assert outcome.decision
+    assert (outcome.decision.code, world.carries(instance)) == (code, "web")
+
+
+def test_a_pin_comes_before_a_quarantine_and_before_the_tag_that_excludes(world: FakeAccount) -> None:
+    instance = quarantined(world)
+    world.tag(instance, **{IGNORE_TAG: "true"})
+    pinned = Pin("web", world.profiles["web"].arn)
+    item = pin_item(world.key(instance), pinned)
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert world.history(instance)[-1]["decision"]["losers"][:2] == [
+        {"mapping": f"the tag {IGNORE_TAG}", "why": "the pin comes before that tag"},
+        {"mapping": "quarantine=yes", "why": "the pin comes before every mapping"},
+    ]
 
 
 def test_a_deleted_row_ends_a_quarantine(world: FakeAccount) -> None:

@@ -14,7 +14,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.instance import Action
-from rolekeeper.model.mapping import IGNORE_TAG, PIN_TAG, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.deployment import Deployment
@@ -147,6 +147,7 @@ class _Undoing:
 
     def _foreign(self, name: str) -> Iterator[Step]:
         association, pin = self.seen.observed.association, self.seen.observed.pin
+        winner = self.seen.observed.candidates.winner
         if association and association.profile_arn == self.before.profile_arn:
             return
         id_ = self.seen.instance.key.id
@@ -154,6 +155,9 @@ class _Undoing:
         yield Step(in_its_account(self.deployment, tag), "first: leave it alone")
         if pin:
             yield Step(f"rolekeeper release {name}", "then: ends the pin, which comes before that tag")
+        if winner and winner.spec.role == NO_ROLE and not winner.key.pins:
+            untag = f"aws ec2 delete-tags --resources {id_} --tags {quote(f'Key={winner.key.tag_key}')}"
+            yield Step(in_its_account(self.deployment, untag), "then: ends the quarantine, which comes before that tag")
         profile = f"--iam-instance-profile Arn={self.before.profile_arn}"
         if association:
             command = f"aws ec2 replace-iam-instance-profile-association --association-id {association.id} {profile}"

@@ -40,6 +40,9 @@ def take(terminal: Terminal, desk: MappingsFixture, command: str) -> None:
                 AssociationId=words[4], IamInstanceProfile={"Arn": words[6].removeprefix("Arn=")}
             )
             world.wait(3)
+        case ["aws", "ec2", "associate-iam-instance-profile"]:
+            world.attach_by_hand(words[4], words[6].rpartition("/")[2])
+            world.wait(3)
         case ["rolekeeper", "mapping", _]:
             terminal.judges(words[3])
             ran = terminal(*words[1:], "--yes")
@@ -166,21 +169,25 @@ def test_a_step_that_is_taken_does_what_it_says(
     assert desk.world.carries(instance) == STORIES[story][0]
 
 
+@pytest.mark.parametrize(
+    ("role", "then"),
+    [
+        ("web", ["aws ec2 replace-iam-instance-profile-association"]),
+        ("NONE", ["aws ec2 delete-tags", "aws ec2 associate-iam-instance-profile"]),
+    ],
+)
 def test_a_foreign_role_that_was_taken_over_is_put_back_by_hand_and_then_left_alone(
-    terminal: Terminal, desk: MappingsFixture
+    terminal: Terminal, desk: MappingsFixture, role: str, then: list[str]
 ) -> None:
     terminal.parameters["TakeOver"] = "true"
     desk.world.take_over = True
-    desk.edit("app=web", role="web", when_occupied="replace")
+    desk.edit("app=web", role=role, when_occupied="replace")
     instance = desk.world.running(profile="theirs", app="web")
     settle(desk, instance)
-    assert desk.world.carries(instance) == "web"
+    assert desk.world.carries(instance) == role.replace("NONE", "")
     told = explained(terminal, instance)
     assert told["former"]["profile_arn"] == THEIRS
-    assert [words_of(each) for each in told["undo"]] == [
-        "aws ec2 create-tags",
-        "aws ec2 replace-iam-instance-profile-association",
-    ]
+    assert [words_of(each) for each in told["undo"]] == ["aws ec2 create-tags", *then]
     shown = lines(terminal("explain", instance).stdout)
     assert any(each.startswith(f"before that {THEIRS} (until ") for each in shown)
     for each in told["undo"]:

@@ -50,7 +50,7 @@ WAYS_TO_LOSE: dict[str, dict[str, Any]] = {
     "units": {"units": frozenset({"ou-a1b2-c3d4e5f6"})},
     "requires": {"require_tags": {"never": "*"}},
 }
-KINDS = {"winner", "agree", "tie", "nothing", "pinned", "pin-unclear", "ignored", "ignore-unclear"}
+KINDS = {"winner", "agree", "tie", "nothing", "pinned", "pin-unclear", "ignored", "ignore-unclear", "not ignored"}
 KINDS |= {"deleted", "disabled", "expired", "account", "region", "units", "requires", "priority"}
 
 
@@ -146,7 +146,8 @@ class Resolution(RuleBasedStateMachine):
 
     def it_is_what_trying_everything_finds(self) -> None:
         ranked, found = rank(self.instance, self.rows.values(), self.now), self._found()
-        left_alone = excluded(self.pin, self.ignored, self.now)
+        quarantined = not ranked.tie and {self.rows[key].spec.role for key in ranked.best} == {NO_ROLE}
+        left_alone = excluded(self.pin, self.ignored, self.now, quarantined=quarantined)
         shown = found.exclusion and (found.exclusion.action, found.exclusion.code, found.exclusion.until)
         assert shown == left_alone
         overruled = left_alone is not None or pinned(self.pin, self.now)
@@ -172,8 +173,10 @@ class Resolution(RuleBasedStateMachine):
         assert self._found([self.rows[key] for key in wanted if key in self.rows]) == self._found()
 
     def who_loses_could_as_well_not_be_there(self) -> None:
-        found = self._found()
+        found, best = self._found(), rank(self.instance, self.rows.values(), self.now).best
         for loser in found.overridden:
+            if found.exclusion and loser.mapping in best:
+                continue  # without what the ignore tag overrides a quarantine may win, and come before that tag
             others = self._found([row for key, row in self.rows.items() if key != loser.mapping])
             if found.exclusion or found.winner:
                 assert _governing(others) == _governing(found)
@@ -220,6 +223,12 @@ class Resolution(RuleBasedStateMachine):
         ranked = rank(self.instance, self.rows.values(), self.now)
         told = {each.mapping: each.why for each in found.overridden}
         assert len(told) == len(found.overridden)
+        ignored = excluded(None, self.ignored, self.now, quarantined=False) is not None
+        if told.pop(MappingKey(IGNORE_TAG, ""), ""):
+            self.met.add("not ignored")
+            assert ignored
+        elif ignored:
+            assert found.exclusion
         governing = {
             each.key for each in (*found.in_conflict, *([found.winner] if found.winner else ())) if not each.key.pins
         }
@@ -246,5 +255,5 @@ def _governing(found: Candidates) -> tuple[object, ...]:
 
 def test_whatever_is_edited_tagged_or_pinned_it_is_what_trying_everything_finds() -> None:
     Resolution.met.clear()
-    run_state_machine_as_test(Resolution, settings=at_most(300, 30))
+    run_state_machine_as_test(Resolution, settings=at_most(500, 30))
     assert Resolution.met == KINDS, "each way to win, lose or be left alone was met"

@@ -21,6 +21,7 @@ from rolekeeper.model.instance import (
 from rolekeeper.model.mapping import (
     ANY_VALUE,
     IGNORE_TAG,
+    IGNORED,
     NO_ROLE,
     PIN_TAG,
     MappingKey,
@@ -216,17 +217,29 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
 def resolve(
     instance: Instance, published: Iterable[PublishedMapping], now: datetime, pin: Pin | None = None
 ) -> Candidates:
-    """What governs one instance: its pin, nothing where its tag excludes it, or the best of its mappings."""
-    ranked = _rank(instance, published, now)
+    """What governs one instance: its pin, or the best of its mappings, if its tag excludes it only one to `NONE`.
+
+    So the tag keeps an instance from no quarantine.
+    """
+    ranked, excluded = _rank(instance, published, now), exclusion(instance.tags, now)
     if pin and not pin.expired(now):
         if pin.unclear:
             unclear = _left_alone(Action.HOLD, "pin-unclear", pin.unclear, unclear=pin.unclear)
             return _overruled(ranked, "the pin can't be read", unclear)
         winner = PublishedMapping(MappingSpec(MappingKey(PIN_TAG, instance.key.id), pin.role), 0, pin.profile_arn)
-        return replace(_overruled(ranked, "the pin comes before every mapping"), winner=winner)
-    if excluded := exclusion(instance.tags, now):
-        return _overruled(ranked, excluded.reason, excluded)
-    return ranked
+        overruled = replace(_overruled(ranked, "the pin comes before every mapping"), winner=winner)
+        return _included(overruled, "the pin comes before that tag") if excluded else overruled
+    if not excluded:
+        return ranked
+    if ranked.winner and ranked.winner.spec.role == NO_ROLE:
+        return _included(ranked, f"{ranked.winner.key} gives it no role, which comes before that tag")
+    return _overruled(ranked, excluded.reason, excluded)
+
+
+def _included(ranked: Candidates, why: str) -> Candidates:
+    """The same, which the tag that would exclude the instance is overridden by."""
+    lost = Overridden(IGNORED, why)
+    return replace(ranked, overridden=(lost, *ranked.overridden))
 
 
 def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -> Candidates:

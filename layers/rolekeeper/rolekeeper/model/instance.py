@@ -223,7 +223,7 @@ class RecordChange:
 
 @dataclass(frozen=True, slots=True)
 class Overridden:
-    """A mapping whose tag the instance carries and that doesn't govern it, and why not."""
+    """A mapping whose tag the instance carries and that doesn't govern it, and why not; or the tag to ignore it."""
 
     mapping: MappingKey
     why: str

@@ -48,6 +48,8 @@ class MappingKey:
     tag_value: str
 
     def __str__(self) -> str:
+        if self == IGNORED:
+            return f"the tag {IGNORE_TAG}"
         return "the pin" if self.pins else f"{self.tag_key}={self.tag_value}"
 
     @property
@@ -57,6 +59,10 @@ class MappingKey:
 
     def matches(self, tags: Mapping[str, str]) -> bool:
         return self.tag_key in tags and self.tag_value in (ANY_VALUE, tags[self.tag_key])
+
+
+# Stands for an instance's own tag among what is overridden. It is no row's key: those are never empty.
+IGNORED = MappingKey(IGNORE_TAG, "")
 
 
 @dataclass(frozen=True, slots=True)
