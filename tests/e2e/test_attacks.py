@@ -371,7 +371,7 @@ EVIL = 'x\n{"message": "all is well"}\r\x1b[2J\u202e\u2066\u2028\u200f'
 def test_nothing_that_is_injected_breaks_a_line_or_turns_it_round(
     deployed: EmulatedAccount, rolekeeper: Command, mails: Callable[[], list[str]]
 ) -> None:
-    instance = running(deployed, **{"rolekeeper:ignore": "true\u202e\u2028"})
+    instance = running(deployed, **{"rolekeeper:ignore": "true\u202e\u2028", "no\nte": "two\nlines"})
     forged = {
         "source": "rolekeeper",
         "detail-type": "Reconcile Requested",

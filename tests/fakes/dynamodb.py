@@ -5,7 +5,8 @@ anything else it raises NotImplementedError. It keeps values as it gets them, so
 or read (items are copied, their values aren't).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +26,8 @@ BATCH_BYTES, PAGE_BYTES, TRANSACTION_BYTES = 16 * 1024**2, 1024**2, 4 * 1024**2
 _CONDITION = {"ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"}
 _READING = {"TableName", "ConsistentRead", "ProjectionExpression", "ExpressionAttributeNames"}
 _PAGING = {*_READING, "Limit", "ExclusiveStartKey"}
+# AWS_FACTS.md "IAM": what `*` in a condition on dynamodb:LeadingKeys doesn't match.
+_UNMATCHED = re.compile("[\n\r\u2028\u2029]")
 
 
 class Watcher(Protocol):
@@ -43,6 +46,7 @@ class FakeDynamoDB:
     Args:
         tables: the names of each table's key attributes, the partition's first. All are strings.
         calls: is told of each call.
+        guarded: the tables whose partitions policies name (dynamodb:LeadingKeys).
 
     Attributes:
         on_change: is told of each item that a write made another, once all of the write took effect: the table, the
@@ -50,8 +54,11 @@ class FakeDynamoDB:
         unprocessed: so many more answers of BatchGetItem leave out all that they were asked for.
     """
 
-    def __init__(self, tables: Mapping[str, tuple[str, ...]], calls: Watcher | None = None) -> None:
+    def __init__(
+        self, tables: Mapping[str, tuple[str, ...]], calls: Watcher | None = None, guarded: Collection[str] = ()
+    ) -> None:
         self._tables = {name: Table(name, keys) for name, keys in tables.items()}
+        self._guarded = guarded
         self._calls = calls
         self.on_change: Callable[[str, Key, Item | None, Item | None], None] | None = None
         self.unprocessed = 0
@@ -120,6 +127,10 @@ class FakeDynamoDB:
             raise RefusedError("Requested resource not found", "ResourceNotFoundException")
         return table
 
+    def _permit(self, table: "Table", partition: str) -> None:
+        if table.name in self._guarded and _UNMATCHED.search(partition):
+            raise RefusedError(f"User is not authorized to perform this on {table.name}", "AccessDeniedException")
+
     def _get_item(self, request: Request) -> Item:
         _known(request, {*_READING, "Key"})
         table = self._table(request)
@@ -143,6 +154,7 @@ class FakeDynamoDB:
             _known(asked, {"Keys", "ConsistentRead"})
             table = self._table({"TableName": name})
             key = table.key(given)
+            self._permit(table, key[0])
             if (name, key) in keys:
                 raise RefusedError("Provided list of item keys contains duplicates")
             keys.add((name, key))
@@ -161,6 +173,7 @@ class FakeDynamoDB:
         condition = expressions.key_condition(request["KeyConditionExpression"])
         names, values = _placeholders(request, ("KeyCondition", condition), *_projected(request))
         partition, comparison, sort = table.asked(condition, names, values)
+        self._permit(table, partition.name)
         low, high = partition.range(comparison, sort)
         forward = request.get("ScanIndexForward", True)
         if "ExclusiveStartKey" in request:
@@ -229,6 +242,7 @@ class FakeDynamoDB:
             condition.check(values)
         item = stored_item(arguments["Item" if kind == "Put" else "Key"])
         table.refuse_empty(item)
+        self._permit(table, item.get(table.keys[0], {}).get("S", ""))
         return _Write(table, kind, item, condition, change, names, values)
 
     def _commit(self, results: Iterable["_Result"]) -> None:

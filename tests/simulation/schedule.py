@@ -157,7 +157,7 @@ class Schedule:
         self.plan = plan(seed)
         self.weather = self.plan.weather
         self.engine = Engine(seed, tells=tells)
-        self.tables = FakeDynamoDB({STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")})
+        self.tables = FakeDynamoDB({STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")}, guarded={STATE})
         self.account = Account(
             self.engine,
             self.plan.timings,

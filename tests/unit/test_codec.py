@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import shown
 from rolekeeper.model.instance import (
     NO_PROFILE,
@@ -28,6 +30,7 @@ from rolekeeper.model.mapping import (
     Control,
     Held,
     MappingKey,
+    MappingSpec,
     Mode,
     Pin,
     PublishedMapping,
@@ -36,9 +39,8 @@ from rolekeeper.model.mapping import (
 )
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.writes.pins import pin_item
-from strategies.values import KEY, NOW, arn, grant, key, published, times
+from strategies.values import KEY, NOW, arn, grant, key, published, row_specs, times
 
-any_keys = st.builds(MappingKey, st.text(min_size=1, max_size=20), st.text(max_size=20))
 specs = st.builds(
     lambda spec, occupied, unmatched, regions: replace(
         spec, when_occupied=occupied, when_unmatched=unmatched, regions=regions
@@ -139,16 +141,29 @@ def test_separators_case_and_empty_values_keep_mappings_apart() -> None:
     assert len({layout.mapping_pk(key) for key in keys}) == len(keys)
 
 
-@given(any_keys)
+@given(tricky_keys)
 def test_the_longest_tags_fit_into_a_key(key: MappingKey) -> None:
     # DynamoDB: a partition key holds at most 2,048 bytes; a tag key 128 and a value 256 characters (EC2 user guide).
     longest = MappingKey((key.tag_key * 128)[:128], (key.tag_value * 256)[:256])
-    assert len(layout.mapping_pk(longest).encode(errors="surrogatepass")) <= 2048
-    assert layout.fits_partition(longest)
+    assert len(layout.mapping_pk(longest).encode()) <= 2048
+    assert layout.is_partition(layout.mapping_pk(longest))
 
 
 def test_a_key_that_is_longer_than_any_tag_has_no_partition() -> None:
-    assert not layout.fits_partition(MappingKey("k" * 1024, "v" * 1024))
+    assert not layout.is_partition(layout.mapping_pk(MappingKey("k" * 1024, "v" * 1024)))
+
+
+@pytest.mark.parametrize("character", list("\n\r\v\x85\u2028\u2029\u200b\u202e\xa0\ufe0f\ud800"))
+def test_a_key_that_no_row_may_have_has_no_partition(character: str) -> None:
+    for tag in (MappingKey(f"a{character}b", "x"), MappingKey("x", f"a{character}b")):
+        row = {"tag_key": {"S": tag.tag_key}, "tag_value": {"S": tag.tag_value}, "role": {"S": "web"}}
+        assert read_row(row, HomeAccount("123456789012")).spec is None
+        assert not layout.is_partition(layout.mapping_pk(tag))
+
+
+@given(row_specs)
+def test_each_key_that_a_row_may_have_has_a_partition(spec: MappingSpec) -> None:
+    assert layout.is_partition(layout.mapping_pk(spec.key))
 
 
 def test_an_instance_and_a_mapping_never_share_a_partition() -> None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, REGION, FakeAccount, KilledError, kill, mapping_key, refusing
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import CorruptItemError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError, PermanentError, RetryableError
 from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import NO_PROFILE, Action, Decision
@@ -235,6 +237,70 @@ def test_a_damaged_record_holds_the_instance_though_ec2_no_longer_knows_it(world
     (unreadable,) = _observe(world, unknown)
     assert isinstance(unreadable, Unreadable)
     assert (unreadable.instance, unreadable.published) == (None, ())
+
+
+@pytest.mark.parametrize("character", list("\n\r\v\x85\u2028\u2029\u200b\u202e\xa0\ufe0f"))
+def test_no_key_is_asked_for_that_no_row_may_have(
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch, character: str
+) -> None:
+    """EC2 takes any character in a tag; policies on partitions match not every one, and deny the whole batch."""
+    web = world.publish("workload=web", "web")
+    any_value = world.publish("team=*", "base", priority=200)
+    odd = {"team": f"a{character}b", f"no{character}te": "x", "note": character}
+    instance = world.running(workload="web", **odd)
+    _refuse(world, monkeypatch, lambda partition: character in partition)
+    world.quiet()
+    assert _one(world, instance).published == (web, any_value)
+    assert world.calls["BatchGetItem"] == 1
+
+
+def _refuse(
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch, which: Callable[[str], bool], code: str = "AccessDenied"
+) -> None:
+    """Have each read refused that asks for such a partition."""
+    answer = world.dynamodb.batch_get_item
+
+    def asked(**request: Any) -> Any:
+        partitions = [key["pk"]["S"] for key in request["RequestItems"][STATE_TABLE]["Keys"]]
+        if any(map(which, partitions)):
+            world.calls.starts("BatchGetItem")
+            raise client_error(code, "no")
+        return answer(**request)
+
+    monkeypatch.setattr(world.dynamodb, "batch_get_item", asked)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("AccessDenied", AccessDeniedError), ("ValidationException", PermanentError)]
+)
+def test_an_item_that_cant_be_asked_for_makes_unreadable_only_whose_it_is(
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch, code: str, kind: type[AwsRefusalError]
+) -> None:
+    web = world.publish("workload=web", "web")
+    fleet = [world.running(workload="web", **{f"key-{number}": "v" for number in range(20)}) for _ in range(3)]
+    denied, tagged = world.running(workload="web"), world.running(odd="one")
+    _refuse(world, monkeypatch, lambda partition: denied in partition or "odd#one" in partition, code)
+    world.quiet()
+    found = _observe(world, *fleet, denied, tagged)
+    for each in found[:3]:
+        assert isinstance(each, Observation)
+        assert each.candidates.winner == web
+    for each, published in zip(found[3:], [(web,), None], strict=True):
+        assert isinstance(each, Unreadable)
+        assert type(each.error) is kind
+        assert each.published == published
+    assert world.calls["BatchGetItem"] <= 1 + 3 * 2 * 6, "it is narrowed by halves: of 57 keys, three"
+
+
+def test_a_read_of_which_all_is_refused_is_refused_after_a_few_calls(
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instances = [world.running(workload="web") for _ in range(40)]
+    _refuse(world, monkeypatch, lambda _: True)
+    world.quiet()
+    with pytest.raises(AccessDeniedError):
+        _observe(world, *instances)
+    assert world.calls["BatchGetItem"] <= 20
 
 
 # ---- why a change is withheld ----

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from dataclasses import fields
-from itertools import product
+from itertools import batched, product
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from fixtures.account import mapping_key
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.model.instance import InstanceKey
-from rolekeeper.model.mapping import Pin
+from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import layout
 from support import templates
 from support.iam_requests import IamRequest
@@ -185,6 +185,33 @@ def test_iam_answers_for_each_function_action_and_family_as_these_tests_do() -> 
     expected = [may(function, action, *keys, attributes=attributes) for function, action, keys, attributes in cases]
     assert [case for case, answer, ours in zip(cases, answers, expected, strict=True) if answer != ours] == []
     assert 0 < sum(answers) < len(answers)
+
+
+@needs_node
+def test_iam_lets_every_mapping_be_read_that_a_row_may_have_and_none_with_a_line_break() -> None:
+    """All characters of the basic plane, some beyond it; what a row may not have isn't asked for (layout.py)."""
+    characters = [chr(number) for number in (*range(0x10000), *range(0x1F000, 0x1FB00))]
+    plain = [each for each in characters if layout.is_partition(each)]
+    keys = [layout.mapping_pk(MappingKey("".join(each), "x")) for each in batched(plain, 500)]
+    breaks = [layout.mapping_pk(MappingKey("a", f"b{each}c")) for each in "\n\r\u2028\u2029"]
+    readers = [each for each in FUNCTIONS if may(each, "dynamodb:BatchGetItem", PARTITIONS["mappings"])]
+    asked = [
+        (
+            Request(
+                principal=role_arn(function),
+                action="dynamodb:BatchGetItem",
+                resource=STATE,
+                context={"dynamodb:LeadingKeys": named},
+            ),
+            Policies(identity=[DOCUMENTS[function]]),
+        )
+        for function in readers
+        for named in (keys, *([each] for each in breaks))
+    ]
+    answers = [answer.allowed for answer in simulate(asked)]
+    assert len(plain) > 60_000
+    assert answers == [True, False, False, False, False] * len(readers)
+    assert len(readers) >= 4
 
 
 @needs_node

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
 from rolekeeper.settings import Access
-from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.writes.mapping_rows import Rows
 
@@ -82,7 +81,7 @@ def roles_that_change_associations(deployment: Deployment) -> list[str]:
 
 def specs(deployment: Deployment, rows: Rows) -> list[MappingSpec]:
     """Every mapping: as its row says, where that can be read, and as it is published."""
-    published = deployment.app.state.read([], filter(layout.fits_partition, rows)).published.values()
+    published = deployment.app.state.read([], rows).published.values()
     written = [spec for row in rows.values() if (spec := read_row(row, deployment.app.home).spec)]
     return [*written, *(each.spec for each in published if not each.deleted)]
 

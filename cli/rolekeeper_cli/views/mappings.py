@@ -10,7 +10,6 @@ from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.views.row_document import row_document
@@ -59,7 +58,7 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[
 
 def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
     """The same; empty where there are none: Rolekeeper has judged no edit of it yet, or none lately."""
-    return [_told(each) for each in deployment.app.revisions.history(key, limit)] if layout.fits_partition(key) else []
+    return [_told(each) for each in deployment.app.revisions.history(key, limit)]
 
 
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
@@ -122,4 +121,4 @@ def _idle_because(spec: MappingSpec, now: datetime) -> str | None:
 
 
 def _published(deployment: Deployment, keys: Iterable[MappingKey]) -> Mapping[MappingKey, PublishedMapping]:
-    return deployment.app.state.read([], [key for key in keys if layout.fits_partition(key)]).published
+    return deployment.app.state.read([], keys).published

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from rolekeeper.model import escaped
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.writes.approvals import discard, held_number
@@ -141,7 +140,7 @@ def judge(deployment: Deployment, written: Sequence[Change], patience: float) ->
         seen = rows.some([*put, *deleted])
         judged = {key: row for key, row in seen.items() if "status" in row}
         gone = [key for key in deleted if key not in seen]
-        served = deployment.app.state.read([], filter(layout.fits_partition, gone)).published if gone else {}
+        served = deployment.app.state.read([], gone).published if gone else {}
         return judged | {key: {} for key in gone if key not in served or served[key].deleted}
 
     return wait_for_verdicts(deployment, [*put, *deleted], look, patience=patience, deletes=deleted)

@@ -12,7 +12,6 @@ from starlette.routing import Route
 
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
-from rolekeeper.storage import layout
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
@@ -81,7 +80,7 @@ def one_part(request: Request) -> Response:
 
 def _left(there: Deployment, key: MappingKey) -> PublishedMapping | None:
     """What is in effect of a mapping without a row."""
-    stored = there.app.revisions.read(key).published if layout.fits_partition(key) else None
+    stored = there.app.revisions.read(key).published
     return stored if stored and not stored.deleted and there.app.table.get_row(key) is None else None
 
 

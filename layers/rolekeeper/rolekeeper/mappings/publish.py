@@ -26,7 +26,6 @@ from rolekeeper.mappings.scan import FanOut, Scan, Sender
 from rolekeeper.mappings.table import MappingTable, number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
-from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
 # How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
@@ -189,7 +188,7 @@ class Publisher:
             return seen.stored.held is not None and not seen.stored.held.outcome
         if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING or not verdict.is_news(seen.row):
             return False
-        if not layout.fits_partition(seen.key) or len(str(seen.row)) < NEARLY_FULL:
+        if len(str(seen.row)) < NEARLY_FULL:
             return True
         last = self.revisions.history(seen.key, limit=1)
         return not (last and verdict.is_shown(last[0], seen.row))
@@ -219,7 +218,7 @@ class Publisher:
             )
         elif entry and mapping and verdict.ending is Ending.DISCARD:
             self.revisions.discard(mapping, entry, seen.at)
-        elif entry and layout.fits_partition(seen.key):
+        elif entry:
             self.revisions.note(seen.key, entry, seen.at)
 
     def _fan_out(self, seen: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:

@@ -128,8 +128,7 @@ class Revisions:
     def read(self, key: MappingKey) -> StoredMapping:
         any_value = MappingKey(key.tag_key, ANY_VALUE)
         published_at, held_at, any_at = layout.published_key(key), layout.held_key(key), layout.published_key(any_value)
-        wanted = {published_at, held_at, any_at} if layout.fits_partition(key) else set()
-        items = self.store.get(sorted({layout.CONTROL, layout.EDITS, *wanted}))
+        items = self.store.get(sorted({layout.CONTROL, layout.EDITS, published_at, held_at, any_at}))
         return StoredMapping(
             published=self._decoded(codec.published_from, items.get(published_at)),
             held=self._decoded(codec.held_from, items.get(held_at)),
@@ -143,7 +142,7 @@ class Revisions:
 
     def copies(self, key: MappingKey, accounts: Iterable[str]) -> dict[str, Copy]:
         """The copies of these other accounts. One that can't be read is left out, and so is written again."""
-        wanted = {layout.published_key(key, account): account for account in accounts if layout.fits_partition(key)}
+        wanted = {layout.published_key(key, account): account for account in accounts}
         found: dict[str, Copy] = {}
         for at, item in self.store.get(list(wanted)).items():
             with suppress(CorruptItemError):
@@ -152,8 +151,6 @@ class Revisions:
 
     def all_copies(self, key: MappingKey) -> dict[str, Copy]:
         """The copies of all other accounts, also of those that have left the registry."""
-        if not layout.fits_partition(key):
-            return {}
         found: dict[str, Copy] = {}
         prefix = layout.published_key(key, "#")[1].removesuffix("#")
         for item in self.store.items(layout.mapping_pk(key), f"{prefix}~", prefix):
@@ -260,7 +257,9 @@ class Revisions:
         self.store.write(self.store.update(layout.published_key(key), update))
 
     def note(self, key: MappingKey, entry: Entry, at: datetime) -> None:
-        self.store.write(self.store.entry(layout.mapping_pk(key), entry, at))
+        """Keep a history entry; none of a row whose key can have no partition, as its mapping can't be published."""
+        if layout.is_partition(pk := layout.mapping_pk(key)):
+            self.store.write(self.store.entry(pk, entry, at))
 
     def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:
         return self.store.history(layout.mapping_pk(key), limit)

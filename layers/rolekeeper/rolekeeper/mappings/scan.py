@@ -22,7 +22,7 @@ from rolekeeper.model.instance import Association, AssociationState, Instance, I
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Limits, Ownership
-from rolekeeper.storage import State, codec, layout
+from rolekeeper.storage import State, codec
 from rolekeeper.telemetry import Telemetry
 
 # How to recognize nodes: by the tags that the services and their tools set, and by the profiles that they make.
@@ -167,7 +167,7 @@ class ImpactScanner:
     def _exact(self, tag_key: str) -> Iterator[PublishedMapping]:
         """The published mappings of one tag key: an exact row meets only the `*` row, but that one meets them all."""
         for keys in self.table.keys_of(tag_key):
-            snapshot = self.state.read([], [key for key in keys if layout.fits_partition(key)])
+            snapshot = self.state.read([], keys)
             for damaged in snapshot.damaged.values():
                 raise damaged
             yield from snapshot.published.values()

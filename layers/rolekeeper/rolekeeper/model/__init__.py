@@ -5,10 +5,13 @@ In a sentence it is escaped. A key stays as it is: JSON and YAML escape it.
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 
 # Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
+# Control, format and half characters, and every separator but the blank (Unicode, "General_Category").
+UNPLAIN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
 _NOT_ASCII = re.compile("[^ -~]")
 # The most characters of a sentence, and of a person's words in it.
 SENTENCE, WORDS = 2_000, 300
@@ -27,6 +30,19 @@ def escaped(text: str, keep: str = "", escape: Callable[[str], str] = _by_number
         return found[0] if seen or found[0] in keep else escape(found[0])
 
     return _NOT_ASCII.sub(written, text)
+
+
+def unplain_at(text: str) -> int | None:
+    """Where a text first has a character that isn't seen, or isn't seen as what it is; None where it has none.
+
+    No row's key has one, and so no partition of the state table: EC2's tags may.
+    """
+    if text.isascii() and text.isprintable():
+        return None
+    for position, character in enumerate(text):
+        if character != " " and (unicodedata.category(character) in UNPLAIN or UNSEEN.match(character)):
+            return position
+    return None
 
 
 def shown(text: str, longest: int = WORDS) -> str:

@@ -7,6 +7,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
+from rolekeeper.model import unplain_at
 from rolekeeper.model.instance import AppliedChange, InstanceKey, Target, Timer
 from rolekeeper.model.mapping import MappingKey
 
@@ -68,9 +69,12 @@ def mapping_of(pk: str) -> MappingKey:
     return MappingKey(rest[: int(length)], rest[int(length) + 1 :])
 
 
-def fits_partition(key: MappingKey) -> bool:
-    """Whether a mapping can have a partition: a row's key may be longer, but no tag is, so it was never published."""
-    return len(mapping_pk(key).encode("utf-8", "surrogatepass")) <= PARTITION_KEY_BYTES
+def is_partition(pk: str) -> bool:
+    """Whether there can be such a partition. No tag is as long as a row's key may be, and no key has every character.
+
+    To ask for another is refused: by DynamoDB, or by a policy whose wildcard doesn't match it (AWS_FACTS.md "IAM").
+    """
+    return unplain_at(pk) is None and len(pk.encode()) <= PARTITION_KEY_BYTES
 
 
 def published_key(key: MappingKey, account: str = "") -> Key:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import batched
 from typing import Any
 
-from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError
+from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentError
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
 from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
@@ -23,7 +23,7 @@ FLEET_NEWS = timedelta(days=1)  # after which the same size of the fleet is writ
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One consistent read of the state table. `damaged`: corrupt items, and pins that IAM refused to check.
+    """One consistent read of the state table. `damaged`: corrupt items, or refused; and pins that IAM refused to check.
 
     `counters` are the items that were asked for by that name; one that doesn't exist is empty.
     """
@@ -78,7 +78,10 @@ class State:
         wanted, known = list(mappings), {} if self.remembers is None else self.remembers
         published = {layout.published_key(key, self.account): key for key in wanted if key not in known}
         single = dict.fromkeys([layout.CONTROL, layout.FLEET, *counters])
-        items = self.store.get([*single, *records, *pins, *published])
+        refused: dict[layout.Key, PermanentError] = {}
+        items = self.store.get([*single, *records, *pins, *published], refused)
+        for needed in single.keys() & refused.keys():
+            raise refused[needed]
         damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = {}
 
         def decoded[Subject: (InstanceKey, MappingKey), Value](
@@ -86,7 +89,9 @@ class State:
         ) -> dict[Subject, Value]:
             found: dict[Subject, Value] = {}
             for at, subject in wanted.items():
-                if at in items:
+                if at in refused:
+                    damaged[subject] = refused[at]
+                elif at in items:
                     try:
                         found[subject] = self.store.decode(decode, items[at])
                     except AwsRefusalError as error:

@@ -2,13 +2,13 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
 
-from rolekeeper.aws.errors import CorruptItemError, RetryableError, classified
+from rolekeeper.aws.errors import CorruptItemError, PermanentError, RetryableError, classified
 from rolekeeper.model import escaped
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.codec import Item
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BATCH_KEYS = 100  # of one BatchGetItem (DynamoDB API reference)
 PAGE = 400  # items of one Query: a reader that stops early has paid for no more
+# Of one read: with more that are refused the reason isn't in them. Each costs a few calls to be found.
+MOST_REFUSED = 5
 # UnprocessedKeys aren't absent: they are asked for again after these waits (seconds), and then the read fails.
 UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -34,25 +36,46 @@ class Store:
     history_days: int = 90
     sleep: Callable[[float], None] = time.sleep
 
-    def get(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        """The items under these keys, as far as they exist. RetryableError if some stayed unread."""
+    def get(self, keys: Iterable[Key], refused: dict[Key, PermanentError] | None = None) -> dict[Key, Item]:
+        """The items under these keys, as far as they exist; none is asked for that can't exist.
+
+        A key for which AWS refuses a batch is found and put into `refused`, if that is given, and the others are read.
+
+        Raises:
+            RetryableError: some stayed unread.
+            PermanentError: AWS refused the read, or more keys of it than are looked for.
+        """
         found: dict[Key, Item] = {}
-        for chunk in batched(keys, BATCH_KEYS):
-            wanted: Any = [_key(key) for key in chunk]
-            for wait in (0, *UNPROCESSED_WAITS):
-                if wait:
-                    self.sleep(wait)
-                asked: Any = {self.table: {"Keys": wanted, "ConsistentRead": True}}
-                answer = self._call("BatchGetItem", self.client.batch_get_item, RequestItems=asked)
-                items = map(codec.from_attributes, answer.get("Responses", {}).get(self.table, ()))
-                found |= {(item["pk"], item["sk"]): item for item in items}
-                wanted = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
-                if not wanted:
-                    break
-            else:
-                unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
-                raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", self.table)
+        batches = [list(each) for each in batched(filter(_can_exist, keys), BATCH_KEYS)][::-1]
+        while batches:
+            batch = batches.pop()
+            try:
+                found |= self._batch(batch)
+            except PermanentError as error:
+                if refused is None or len(refused) == MOST_REFUSED:
+                    raise
+                if len(batch) == 1:
+                    refused[batch[0]] = error
+                else:
+                    half = len(batch) // 2
+                    batches += [batch[half:], batch[:half]]
         return found
+
+    def _batch(self, keys: Sequence[Key]) -> dict[Key, Item]:
+        found: dict[Key, Item] = {}
+        wanted: Any = [_key(key) for key in keys]
+        for wait in (0, *UNPROCESSED_WAITS):
+            if wait:
+                self.sleep(wait)
+            asked: Any = {self.table: {"Keys": wanted, "ConsistentRead": True}}
+            answer = self._call("BatchGetItem", self.client.batch_get_item, RequestItems=asked)
+            items = map(codec.from_attributes, answer.get("Responses", {}).get(self.table, ()))
+            found |= {(item["pk"], item["sk"]): item for item in items}
+            wanted = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
+            if not wanted:
+                return found
+        unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
+        raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", self.table)
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
         """Decode an item; CorruptItemError if it isn't what we wrote."""
@@ -82,6 +105,8 @@ class Store:
         return self.last(pk, "history#", limit)
 
     def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> Any:
+        if not layout.is_partition(pk):
+            return {"Items": []}
         arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
         arguments["ExpressionAttributeValues"] = codec.to_attributes({":pk": pk, ":sk": sk})
         return self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
@@ -121,6 +146,10 @@ class Store:
     def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
         with classified(f"dynamodb:{operation}", self.table):
             return call(**arguments)
+
+
+def _can_exist(key: Key) -> bool:
+    return layout.is_partition(key[0])
 
 
 def _key(key: Key) -> dict[str, Any]:

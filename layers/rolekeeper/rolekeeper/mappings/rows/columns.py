@@ -13,7 +13,7 @@ from typing import Any
 
 from rolekeeper.mappings.rows import cells
 from rolekeeper.mappings.rows.cells import Cell, CellError, Kind, cell_of, check_length, name_of, quote
-from rolekeeper.model import UNSEEN
+from rolekeeper.model import unplain_at
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED, WhenOccupied, WhenStopped, WhenUnmatched
 
 type Attributes = Mapping[str, Any]
@@ -151,8 +151,7 @@ ROLE = Kind("S", f"an IAM role's name of up to {LONGEST_ROLE} characters, or {NO
 PROFILE = Kind("S", f"an instance profile's name of up to {LONGEST_PROFILE} characters", _read_profile)
 
 
-_HIDDEN = {"Cc": "a control character", "Cf": "an invisible character", "Cs": "half of a character"}
-_HIDDEN |= dict.fromkeys(("Zl", "Zp"), "a line break")
+_UNPLAIN = {"Cc": "a control character", "Cs": "half of a character"} | dict.fromkeys(("Zl", "Zp"), "a line break")
 _WORDS = re.compile(r"[^\W\d_]+")
 # The first words of the names of letters that look like Latin ones (Unicode, "confusables.txt").
 _TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL")
@@ -183,13 +182,12 @@ def _hidden(text: str) -> str:
         return "is blank" if text else "is empty"
     if text != text.strip():
         return f"{'begins' if text[0].isspace() else 'ends'} with a blank; remove it"
-    for position, character in enumerate(text, 1):
-        category = unicodedata.category(character)
-        if what := "an invisible character" if UNSEEN.match(character) else _HIDDEN.get(category):
-            return f"has {what}, {name_of(character)}, at position {position}; remove it"
-        if category == "Zs" and character != " ":
-            return f"has {name_of(character)} at position {position}, which looks like a blank; use a plain blank"
-    return ""
+    if (at := unplain_at(text)) is None:
+        return ""
+    category, name = unicodedata.category(text[at]), name_of(text[at])
+    if category == "Zs":
+        return f"has {name} at position {at + 1}, which looks like a blank; use a plain blank"
+    return f"has {_UNPLAIN.get(category, 'an invisible character')}, {name}, at position {at + 1}; remove it"
 
 
 # Written by Rolekeeper only. A row is the same row whatever they say.
