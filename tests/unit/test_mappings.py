@@ -333,6 +333,21 @@ def test_text_that_is_not_what_it_looks_like_is_no_tag(text: str, words: str) ->
     refused(words, tag_value={"S": text})
 
 
+@pytest.mark.parametrize("between", ["1", "42", "\u0663", "\u0301", "1\u0301"], ids=ascii)
+def test_what_all_scripts_have_in_common_parts_no_word(between: str) -> None:
+    """Digits and combining marks (Unicode TS 39)."""
+    why = refused("mixes alphabets", tag_value={"S": f"n{between}\u043e"})
+    assert f"CYRILLIC SMALL LETTER O (U+043E) at position {len(between) + 2} stands among Latin letters" in why
+    assert refused("mixes alphabets", tag_value={"S": f"\u043e{between}n"})
+
+
+@pytest.mark.parametrize(
+    "text", ["web1", "\u0441\u043a\u043b\u0430\u04341", "2\u0446", "1-web-2\u0446", "web_\u0446"], ids=ascii
+)
+def test_a_word_of_one_script_may_have_digits(text: str) -> None:
+    assert read(tag_value={"S": text}).problems == ()
+
+
 def test_two_scripts_in_two_words_are_no_mixture() -> None:
     assert read(tag_value={"S": "web сервер"}).spec
 

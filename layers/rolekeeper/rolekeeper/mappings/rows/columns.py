@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from rolekeeper.mappings.rows import cells
@@ -152,7 +153,6 @@ PROFILE = Kind("S", f"an instance profile's name of up to {LONGEST_PROFILE} char
 
 
 _UNPLAIN = {"Cc": "a control character", "Cs": "half of a character"} | dict.fromkeys(("Zl", "Zp"), "a line break")
-_WORDS = re.compile(r"[^\W\d_]+")
 # The first words of the names of letters that look like Latin ones (Unicode, "confusables.txt").
 _TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL")
 
@@ -165,10 +165,11 @@ def mistakable(text: str) -> str:
     if plain.isascii() and not text.isascii():
         position, character = next((at, each) for at, each in enumerate(text, 1) if not each.isascii())
         return f"has {name_of(character)} at position {position}, which looks like plain text; write {quote(plain)}"
-    for word in _WORDS.finditer(text):
-        scripts = [unicodedata.name(each, "").split(" ", 1)[0] for each in word[0]]
-        twins = [at for at, script in enumerate(scripts, word.start()) if script in _TWINS]
-        if twins and "LATIN" in scripts:
+    # Digits and marks are common to all scripts (Unicode TS 39), so they part no word.
+    for in_word, word in groupby(enumerate(text), lambda each: unicodedata.category(each[1])[0] in "LNM"):
+        scripts = {at: unicodedata.name(each, "").split(" ", 1)[0] for at, each in word}
+        twins = [at for at, script in scripts.items() if script in _TWINS]
+        if in_word and twins and "LATIN" in scripts.values():
             return (
                 f"mixes alphabets: {name_of(text[twins[0]])} at position {twins[0] + 1} stands among Latin letters; "
                 f"write the word in one alphabet"
