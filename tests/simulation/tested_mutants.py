@@ -12,7 +12,50 @@ PERMISSIONS: tuple[Mutant, ...] = ()
 
 
 # ---- deciding ----
-DECIDING: tuple[Mutant, ...] = ()
+DECIDING: tuple[Mutant, ...] = (
+    _mutant(
+        "lets the tag that excludes an instance keep it from a quarantine",
+        "rolekeeper.instances.decide",
+        "    if ranked.winner and ranked.winner.spec.role == NO_ROLE:",
+        "    if False:",
+        "tests/unit/test_quarantine.py",
+    ),
+    _mutant(
+        "quarantines an excluded instance by a mapping that doesn't win",
+        "rolekeeper.instances.decide",
+        "    if ranked.winner and ranked.winner.spec.role == NO_ROLE:",
+        "    if ranked.winner and any(each.spec.role == NO_ROLE for each in published):",
+        "tests/unit/test_quarantine.py",
+    ),
+    _mutant(
+        "asks for keys that a policy's wildcard doesn't match",
+        "rolekeeper.storage.layout",
+        "    return unplain_at(pk) is None and len(",
+        "    return len(",
+        "tests/unit/test_observe.py",
+    ),
+    _mutant(
+        "lets one key that is refused take its batch with it",
+        "rolekeeper.storage.table",
+        "                if refused is None or len(refused) == MOST_REFUSED:",
+        "                if True:",
+        "tests/unit/test_observe.py",
+    ),
+    _mutant(
+        "narrows a read to its last key though all is refused",
+        "rolekeeper.storage.table",
+        "MOST_REFUSED = 5",
+        "MOST_REFUSED = 1_000",
+        "tests/unit/test_observe.py",
+    ),
+    _mutant(
+        "lets a digit part a word of two alphabets",
+        "rolekeeper.mappings.rows.columns",
+        'in "LNM"):',
+        'in "LM"):',
+        "tests/unit/test_mappings.py",
+    ),
+)
 
 
 # ---- rows ----
@@ -32,7 +75,71 @@ READS: tuple[Mutant, ...] = ()
 
 
 # ---- noise ----
-NOISE: tuple[Mutant, ...] = ()
+NOISE: tuple[Mutant, ...] = (
+    _mutant(
+        "writes a condition again at each look",
+        "rolekeeper.instances.records",
+        "    if shown and not watched_until:",
+        "    if False:",
+        "tests/unit/test_noise.py",
+    ),
+    _mutant(
+        "reports a refusal again at each look",
+        "rolekeeper.instances.reconcile",
+        'REFUSAL_EVENT if decision.action is Action.HOLD and not shown else ""',
+        'REFUSAL_EVENT if decision.action is Action.HOLD else ""',
+        "tests/unit/test_noise.py",
+    ),
+    _mutant(
+        "mails a missing permission again at each look",
+        "rolekeeper.instances.reconcile",
+        "news = self.is_news(error) and not shown_before",
+        "news = self.is_news(error)",
+        "tests/unit/test_noise.py",
+    ),
+    _mutant(
+        "parks an instance again at each look",
+        "rolekeeper.instances.reconcile",
+        "shown_before and not shown_before.parked and now",
+        "shown_before and now",
+        "tests/unit/test_noise.py",
+    ),
+    _mutant(
+        "starts another retry loop at each look",
+        "rolekeeper.instances.records",
+        "    return loop_over or not observed.watched_until(now)",
+        "    return True",
+        "tests/unit/test_noise.py",
+    ),
+    _mutant(
+        "takes each refusal for another one",
+        "rolekeeper.instances.observe",
+        "        named = (error.action, error.resource)",
+        "        named = (error.action, error.resource, str(id(error)))",
+        "tests/unit/test_noise.py",
+    ),
+    _mutant(
+        "sends each event by a call of its own",
+        "rolekeeper.telemetry",
+        "        if batch and len(batch) < ENTRIES and",
+        "        if False and",
+        "tests/unit/test_noise.py",
+    ),
+    _mutant(
+        "counts every decision for an alarm",
+        "rolekeeper.telemetry",
+        '(code := entry["decision"]["code"]) in COUNTED:',
+        '(code := entry["decision"]["code"]) and COUNTED.setdefault(code, code):',
+        "tests/unit/test_noise.py",
+    ),
+    _mutant(
+        "has the sweep send what shows its condition already",
+        "rolekeeper.instances.records",
+        "    return bool(next_record(observed, decision, now)) or needs_watch(observed, decision, now)",
+        "    return decision.action is not Action.NOTHING",
+        "tests/unit/test_noise.py",
+    ),
+)
 
 
 # ---- templates ----
