@@ -133,6 +133,13 @@ NOISE: tuple[Mutant, ...] = (
         "tests/unit/test_noise.py",
     ),
     _mutant(
+        "reports a row's status again at each look",
+        "rolekeeper.mappings.verdict",
+        "        return any(_said(row, name) != self.columns[name] for name in names)",
+        "        return True",
+        "tests/unit/test_noise.py",
+    ),
+    _mutant(
         "has the sweep send what shows its condition already",
         "rolekeeper.instances.records",
         "    return bool(next_record(observed, decision, now)) or needs_watch(observed, decision, now)",

@@ -5,12 +5,15 @@ What nothing happened to must cost nothing more than the look, and be reported o
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from fixtures.account import MUTATIONS, WRITES, FakeAccount, refusing
+from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
+from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances.observe import Observation, observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.mapping import IGNORE_TAG, Pin, WhenUnmatched
@@ -229,6 +232,7 @@ KINDS = {
     "StartExecution": "l",
     "PutEvents": "p",
     "Publish": "m",
+    "SendMessageBatch": "s",
 }
 
 
@@ -265,3 +269,69 @@ def test_each_look_at_an_instance_costs(world: FakeAccount, ending: str) -> None
 
 def test_each_documented_ending_is_looked_at() -> None:
     assert {each.split(maxsplit=1)[0] for each in ENDINGS} == DOCUMENTED.keys()
+
+
+# ---- rows ----
+
+
+def _conflicting(desk: MappingsFixture) -> None:
+    desk.edit("team=db", role="db")
+    desk.world.running(app="web", team="db")
+    desk.put("app=web", role="web")
+
+
+def _wide(desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="web")
+    desk.limits = Limits(1, 0)
+    for _ in range(2):
+        desk.converged("web", app="web")
+    desk.put("app=web", role="db")
+
+
+def _deleted(desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="web")
+    desk.delete("app=web")
+
+
+def _discarded(desk: MappingsFixture) -> None:
+    _wide(desk)
+    desk.publish("app=web")
+    desk.set("app=web", discard=2)
+
+
+# As `ENDINGS`, by a row's status, without reads; s: messages to the work queue. After a discard the stream names the
+# row that was put back.
+STATUSES: dict[str, tuple[Callable[[MappingsFixture], None], str]] = {
+    "Published": (lambda desk: desk.put("app=web", role="web"), "3w 1e 1p | - | - | -"),
+    "Expired": (
+        lambda desk: desk.put("app=web", role="web", expires_at="2020-01-01T00:00:00Z"),
+        "3w 1e 1p | - | - | -",
+    ),
+    "Rejected": (lambda desk: desk.put("app=web", role="none"), "2w 1e 1p 1m | - | - | -"),
+    "Conflict": (_conflicting, "3w 1e 1p 1m | - | - | -"),
+    "Held": (_wide, "2w 1e 1p 1m | - | - | -"),
+    "Waiting": (lambda desk: desk.put("app=web", role="web"), "1w | - | - | -"),
+    "Removed": (_deleted, "2w 1e 1p | - | - | -"),
+    "Discarded": (_discarded, "2w 1e 1p | 2w 1s 1e 1p | - | -"),
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_each_look_at_a_row_costs(world: FakeAccount, status: str) -> None:
+    """At an edit, at its stream record once more, and at two sweeps."""
+    (way, costs), desk = STATUSES[status], MappingsFixture(world)
+    for role in ("web", "db"):
+        desk.role(role)
+    way(desk)
+    looks = []
+    for look in (desk.publish, desk.publish, desk.recheck, desk.recheck):
+        desk.quiet()
+        world.metrics.counts.clear()
+        if status == "Waiting":
+            world.calls.before("GetRole", refusing("Throttling", "slow down"))
+        with suppress(RetryableError):
+            assert look("app=web").status.value == status or looks
+        cost = Counter(KINDS.get(each, "r") for each in world.calls.made)
+        cost |= Counter(e=len(world.events.sent), a=world.metrics.counts.total())
+        looks.append(" ".join(f"{cost[each]}{each}" for each in "wlsepma" if cost[each]) or "-")
+    assert looks == costs.split(" | ")
