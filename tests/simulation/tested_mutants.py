@@ -8,7 +8,52 @@ def _mutant(name: str, module: str, old: str, new: str, *tests: str) -> Mutant:
 
 
 # ---- permissions ----
-PERMISSIONS: tuple[Mutant, ...] = ()
+_COMPARE = "rolekeeper.permissions.compare"
+_BROADNESS = "tests/unit/test_broadness.py"
+PERMISSIONS: tuple[Mutant, ...] = (
+    _mutant(
+        "takes automations for ordinary",
+        _COMPARE,
+        "ssm:CreateAssociationBatch\n        ssm:StartAutomationExecution ssm:UpdateAssociation",
+        "ssm:CreateAssociationBatch\n        ssm:UpdateAssociation",
+        _BROADNESS,
+    ),
+    _mutant(
+        "takes one half of a path for all of it",
+        _COMPARE,
+        "chain.from_iterable(parts) if all(parts) else ()",
+        "chain.from_iterable(parts)",
+        _BROADNESS,
+    ),
+    _mutant(
+        "overlooks what a deny takes of a wildcard",
+        _COMPARE,
+        "rule.conditions).beyond(held.denied)",
+        "rule.conditions).beyond(())",
+        _BROADNESS,
+    ),
+    _mutant(
+        "lets a role write in the organization",
+        _COMPARE,
+        "(IAM_WRITES,), (ORGANIZATION_WRITES,), *",
+        "(IAM_WRITES,), *",
+        _BROADNESS,
+    ),
+    _mutant(
+        "overlooks a resource of two parts with a colon",
+        _COMPARE,
+        'f"{_ANY_NAME}/{_ANY_NAME}", f"{_ANY_NAME}:{_ANY_NAME}")',
+        'f"{_ANY_NAME}/{_ANY_NAME}")',
+        _BROADNESS,
+    ),
+    _mutant(
+        "takes passing a role for ordinary",
+        _COMPARE,
+        """"Pass role with star in resource"': "iam:PassRole",""",
+        """"Pass role with star in resource"': "iam:TagRole",""",
+        _BROADNESS,
+    ),
+)
 
 
 # ---- deciding ----

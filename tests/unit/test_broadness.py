@@ -1,8 +1,13 @@
-"""What is broad: each line of the list, whatever the spelling, and what takes it away again."""
+"""What is broad: each rule, whatever the spelling, and what takes it away again.
 
+The rules are those of `tests/data/escalation_paths.yaml`, which says of each where it comes from.
+"""
+
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +20,23 @@ from support.grants import allow, deny, policy
 ROLE = "arn:aws:iam::123456789012:role/app/web"
 BUCKET = "arn:aws:s3:::bucket/*"
 MFA = {"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}
-ANY = [name for names in ON_ANY.values() for name in names.split()]
-ALL = [name for names in ON_ALL.values() for name in names.split()]
+FACTS = yaml.safe_load(Path(__file__).parents[1].joinpath("data/escalation_paths.yaml").read_text())
+PATHS, CREDENTIALS = FACTS["paths"], FACTS["credentials"]
+
+
+def rules(where: str) -> list[str]:
+    documented = FACTS["documented"][where].values()
+    return [*PATHS[where], *(rule for names in documented for rule in names.split())]
+
+
+ANY, ALL = rules("on_any_resource"), rules("on_all_resources")
+TOGETHER = [rule for rule in ALL if "+" in rule]
+
+
+def broad_actions(*actions: str) -> set[str]:
+    """What is broad of what may be done on all resources, each action as it is shown."""
+    found = severe(permissions(Policies((policy(*map(allow, actions)),), None)))
+    return {action.shown for rule in found for action in rule.actions}
 
 
 def broad(*statements: Any, boundary: Any = None) -> list[str]:
@@ -70,10 +90,69 @@ def test_on_any_resource(action: str) -> None:
     assert broad(allow(action))
 
 
-@pytest.mark.parametrize("action", ALL)
-def test_where_all_resources_are_reached(action: str) -> None:
-    for spelt in (action, action.lower(), f"{action[:-1]}*"):
-        assert broad(allow(spelt)), spelt
+@pytest.mark.parametrize("rule", ALL)
+def test_where_all_resources_are_reached(rule: str) -> None:
+    actions = rule.split("+")
+    for spelt in (actions, rule.lower().split("+"), [f"{action[:-1]}*" for action in actions]):
+        assert broad(*map(allow, spelt)), spelt
+    service = actions[0].split(":")[0]
+    theirs = {"sts": "iam", "ec2-instance-connect": "ec2", "ssm": "ec2"}.get(service, service)
+    for name in ("kind/*", "kind:*", "kind/*/*", "kind/*:*", "*"):
+        assert broad(allow(actions, f"arn:aws:{theirs}:*:*:{name}")), name
+    assert broad(allow(actions, f"arn:aws:{theirs}:eu-west-1:123456789012:kind/mine")) == [], "not on one"
+
+
+@pytest.mark.parametrize("rule", TOGETHER)
+def test_what_is_broad_only_together(rule: str) -> None:
+    actions = rule.split("+")
+    for action in actions:
+        assert broad(allow(action)) == [], action
+        assert broad(allow(actions), deny(action)) == [], action
+    assert broad_actions("iam:PutRolePolicy", *actions) == {"iam:PutRolePolicy", *actions}
+    assert broad(allow(actions[0], **MFA), allow(actions[1:])), "whatever the statements"
+
+
+# ---- what public collections know ----
+
+
+@pytest.mark.parametrize(
+    ("rule", "needs"),
+    [
+        pytest.param(rule, needs.split(), id=path)
+        for places in PATHS.values()
+        for rule, paths in places.items()
+        for path, needs in paths.items()
+    ],
+)
+def test_each_path_of_pathfinding_cloud_is_broad_by_the_rule_that_covers_it(rule: str, needs: list[str]) -> None:
+    assert set(rule.split("+")) <= broad_actions(*needs)
+
+
+@pytest.mark.parametrize("action", CREDENTIALS["covered"].split())
+def test_what_returns_a_roles_or_a_users_credentials_is_broad(action: str) -> None:
+    assert broad_actions(action) == {action}
+
+
+@pytest.mark.parametrize("action", [name for names in CREDENTIALS["left out"].values() for name in names.split()])
+def test_what_returns_other_credentials_is_not(action: str) -> None:
+    assert broad(allow(action)) == []
+
+
+def test_no_rule_is_without_a_fact() -> None:
+    assert sorted(name for names in ON_ANY.values() for name in names.split()) == sorted(ANY)
+    assert sorted(name for names in ON_ALL.values() for name in names.split()) == sorted(ALL)
+
+
+@pytest.mark.parametrize(
+    "action", ["organizations:*", "organizations:DetachPolicy", "organizations:Leave*", "*:CreateAccount"]
+)
+def test_writes_in_organizations_on_all_are_broad(action: str) -> None:
+    assert broad(allow(action))
+    assert broad(allow(action, "arn:aws:organizations::123456789012:account/o-1/222222222222")) == [], "not of one"
+
+
+def test_reads_in_organizations_are_not() -> None:
+    assert broad(allow(["organizations:Describe*", "organizations:ListAccounts"])) == []
 
 
 @pytest.mark.parametrize("action", ["iam:PassRole", "sts:AssumeRole"])
@@ -95,15 +174,34 @@ def test_all_but_some_roles_are_taken_for_all() -> None:
     assert broad({"Effect": "Allow", "Action": "sts:AssumeRole", "NotResource": ROLE})
 
 
+# AWS managed policy reference, "AmazonSSMManagedInstanceCore".
+SSM_CORE = """ssm:DescribeAssociation ssm:GetDeployablePatchSnapshotForInstance ssm:GetDocument ssm:DescribeDocument
+    ssm:GetManifest ssm:GetParameter ssm:GetParameters ssm:ListAssociations ssm:ListInstanceAssociations
+    ssm:PutInventory ssm:PutComplianceItems ssm:PutConfigurePackageResult ssm:UpdateAssociationStatus
+    ssm:UpdateInstanceAssociationStatus ssm:UpdateInstanceInformation ssmmessages:CreateControlChannel
+    ssmmessages:CreateDataChannel ssmmessages:OpenControlChannel ssmmessages:OpenDataChannel
+    ec2messages:AcknowledgeMessage ec2messages:DeleteMessage
+    ec2messages:FailMessage ec2messages:GetEndpoint ec2messages:GetMessages ec2messages:SendReply"""
+# The same, "AmazonEC2ContainerServiceforEC2Role".
+CONTAINER_HOST = """ec2:DescribeTags ecs:CreateCluster ecs:DeregisterContainerInstance ecs:DiscoverPollEndpoint ecs:Poll
+    ecs:RegisterContainerInstance ecs:StartTelemetrySession ecs:UpdateContainerInstancesState ecs:Submit*
+    ecr:GetAuthorizationToken ecr:BatchCheckLayerAvailability ecr:GetDownloadUrlForLayer ecr:BatchGetImage
+    logs:CreateLogStream logs:PutLogEvents ecs:TagResource"""
+
+
 @pytest.mark.parametrize(
     ("action", "resource"),
     [
         ("s3:*", "*"),
         ("*", BUCKET),
         ("*", "arn:aws:s3:::*"),
-        (["ssm:UpdateInstanceInformation", "ssmmessages:*", "ec2messages:*"], "*"),
+        (["dynamodb:*", "sqs:*", "sns:*", "secretsmanager:GetSecretValue", "kms:Decrypt", "ssm:GetParameter*"], "*"),
+        (SSM_CORE.split(), "*"),
+        (CONTAINER_HOST.split(), "*"),
+        (["ecr:*", "eks:DescribeCluster", "eks-auth:AssumeRoleForPodIdentity", "xray:Put*", "events:PutEvents"], "*"),
         (["ec2:Describe*", "cloudwatch:PutMetricData", "logs:*"], "*"),
-        ("lambda:InvokeFunction", "*"),
+        (["lambda:InvokeFunction", "states:StartExecution", "ecs:Describe*", "batch:DescribeJobs"], "*"),
+        ("batch:SubmitJob", "arn:aws:batch:eu-west-1:123456789012:job-queue/mine"),
         ("lambda:UpdateFunctionCode", "arn:aws:lambda:eu-west-1:123456789012:function:mine"),
         ("ssm:SendCommand", "arn:aws:ec2:eu-west-1:123456789012:instance/i-1"),
         ("sts:GetCallerIdentity", "*"),
@@ -129,6 +227,12 @@ def test_a_deny_that_takes_all_of_it_away(action: str) -> None:
     assert broad(allow("iam:PutRolePolicy"), deny(action)) == []
     assert broad(allow("iam:PutRolePolicy", **MFA), deny(action)) == []
     assert broad(allow("iam:PutRolePolicy"), {"Effect": "Deny", "NotAction": "s3:*", "Resource": "*"}) == []
+
+
+def test_a_deny_takes_what_is_broad_of_a_wildcard() -> None:
+    stacks = deny(["cloudformation:UpdateStack*", "cloudformation:ExecuteChangeSet", "cloudformation:CreateStackSet"])
+    assert broad(allow("cloudformation:*"), stacks) == []
+    assert broad(allow("eks:*"), deny("eks:*AccessEntry")) == ["eks:AssociateAccessPolicy on *"]
 
 
 @pytest.mark.parametrize("less", [deny("iam:*", ROLE), deny("iam:*", **MFA), deny("iam:PutUserPolicy")])
@@ -170,11 +274,8 @@ def test_no_wildcard_hides_an_action(action: str, data: st.DataObject) -> None:
     assert broad(allow(action[:at] + wildcard + action[to:]))
 
 
-def test_every_line_names_a_source_and_actions_of_a_service() -> None:
-    for source, names in [*ON_ANY.items(), *ON_ALL.items()]:
-        assert '"' in source
-        assert all(name.count(":") == 1 for name in names.split())
-    assert len({*ANY, *ALL}) == len(ANY) + len(ALL)
+def test_every_line_names_a_source() -> None:
+    assert all('"' in source for source in (*ON_ANY, *ON_ALL))
 
 
 # ---- trust ----

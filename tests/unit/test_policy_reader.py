@@ -148,6 +148,15 @@ def test_what_is_severe_is_compared_by_the_list_and_not_by_its_spelling(office: 
     assert reader.severe_gain(f"{PROFILES}none", f"{PROFILES}all") == ("iam:Put* on *",)
 
 
+def test_what_is_severe_only_together_is_gained_with_the_last_of_it(office: Office) -> None:
+    both = ("cloudformation:CreateChangeSet", "cloudformation:ExecuteChangeSet")
+    office.role_with("one", both[0])
+    office.role_with("both", *both)
+    reader = office.reader()
+    assert reader.severe_gain("one", "both") == reader.severe_gain("", "both") == (f"{both[0]}, {both[1]} on *",)
+    assert reader.severe_gain("both", "both") == reader.severe_gain("both", "one") == ()
+
+
 def test_the_role_before_is_read_only_where_it_matters(office: Office) -> None:
     office.role_with("web", "s3:GetObject")
     office.role_with("db", "dynamodb:*")

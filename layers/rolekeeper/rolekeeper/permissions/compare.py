@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
+from itertools import chain
 
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AwsRefusalError
@@ -21,8 +21,11 @@ from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.permissions import policies
 from rolekeeper.permissions.policies import Permissions, Rule, Scope, TooManyRulesError, patterns_meet, permissions
 
-# The list: actions that are broad, by the source that says so. These are on any resource.
+# The list: actions that are broad, by the source that says so; those with a plus between them only together. Public
+# collections of privilege escalations are compared with it in tests/data/escalation_paths.yaml. On any resource:
 ON_ANY = {
+    'IAM API reference, "CreateServiceSpecificCredential"': """iam:CreateServiceSpecificCredential
+        iam:ResetServiceSpecificCredential""",
     'Rhino Security Labs, "AWS IAM Privilege Escalation"': """iam:AddUserToGroup iam:AttachGroupPolicy
         iam:AttachRolePolicy iam:AttachUserPolicy iam:CreateAccessKey iam:CreateLoginProfile iam:CreatePolicyVersion
         iam:PutGroupPolicy iam:PutRolePolicy iam:PutUserPolicy iam:SetDefaultPolicyVersion iam:UpdateAssumeRolePolicy
@@ -34,7 +37,8 @@ ON_ANY = {
     'IAM user guide, "Identity providers and federation into AWS"': """iam:AddClientIDToOpenIDConnectProvider
         iam:CreateOpenIDConnectProvider iam:CreateSAMLProvider iam:UpdateSAMLProvider""",
     'IAM Identity Center user guide, "Manage AWS accounts with permission sets"': """sso:CreateAccountAssignment
-        sso:AttachManagedPolicyToPermissionSet sso:PutInlinePolicyToPermissionSet""",
+        sso:AttachCustomerManagedPolicyReferenceToPermissionSet sso:AttachManagedPolicyToPermissionSet
+        sso:PutInlinePolicyToPermissionSet""",
 }
 # And these where they reach all resources: what runs or is assumed there brings a role of its own.
 ON_ALL = {
@@ -43,15 +47,37 @@ ON_ALL = {
     'Rhino Security Labs, "AWS IAM Privilege Escalation"': """glue:UpdateDevEndpoint lambda:UpdateFunctionCode
         lambda:UpdateFunctionConfiguration sagemaker:CreatePresignedNotebookInstanceUrl""",
     'Systems Manager user guide, "Run Command", "Session Manager"': "ssm:SendCommand ssm:StartSession",
+    'Systems Manager user guide, "Automation", "State Manager"': """ssm:CreateAssociation ssm:CreateAssociationBatch
+        ssm:StartAutomationExecution ssm:UpdateAssociation""",
     'EC2 user guide, "EC2 Instance Connect"': "ec2-instance-connect:SendSSHPublicKey",
-    'EC2 user guide, "Run commands at launch"': "ec2:ModifyInstanceAttribute",
+    'EC2 user guide, "Run commands at launch"': """ec2:ModifyInstanceAttribute
+        ec2:CreateLaunchTemplateVersion+ec2:ModifyLaunchTemplate""",
+    'EC2 API reference, "AssociateIamInstanceProfile"': """ec2:AssociateIamInstanceProfile
+        ec2:ReplaceIamInstanceProfileAssociation""",
     'ECS developer guide, "ECS Exec"': "ecs:ExecuteCommand",
-    'CloudFormation user guide, "CloudFormation service role"': "cloudformation:UpdateStack",
-    'CodeBuild user guide, "Build specification reference"': "codebuild:StartBuild codebuild:StartBuildBatch",
+    'EKS user guide, "Grant IAM users access to Kubernetes with EKS access entries"': """eks:AssociateAccessPolicy
+        eks:CreateAccessEntry eks:UpdateAccessEntry""",
+    'CloudFormation user guide, "CloudFormation service role"': """cloudformation:UpdateStack
+        cloudformation:CreateChangeSet+cloudformation:ExecuteChangeSet""",
+    'CloudFormation user guide, "StackSets concepts": service-managed permissions': """cloudformation:UpdateStackSet
+        cloudformation:CreateStackSet+cloudformation:CreateStackInstances""",
+    'CodeBuild user guide, "Build specification reference"': """codebuild:StartBuild codebuild:StartBuildBatch
+        codebuild:UpdateProject""",
+    'Step Functions API reference, "UpdateStateMachine"': "states:UpdateStateMachine",
+    'EMR on EKS development guide, "Using job execution roles"': """emr-containers:GetManagedEndpointSessionCredentials
+        emr-containers:StartJobRun""",
+    'GameLift Servers developer guide, "Remotely connect to fleet instances"': """gamelift:GetComputeAccess
+        gamelift:GetInstanceAccess""",
+    'Datadog, "pathfinding.cloud"': """apprunner:UpdateService batch:SubmitJob
+        bedrock-agentcore:InvokeAgentRuntimeCommand
+        bedrock-agentcore:StartBrowserSession+bedrock-agentcore:ConnectBrowserAutomationStream
+        bedrock-agentcore:StartCodeInterpreterSession+bedrock-agentcore:InvokeCodeInterpreter
+        codedeploy:CreateDeployment+codedeploy:RegisterApplicationRevision
+        sagemaker:CreateNotebookInstanceLifecycleConfig+sagemaker:UpdateNotebookInstance""",
 }
 # A name that nobody gives, as long as IAM takes: what matches it in a name's place is taken to match every name.
 _ANY_NAME = "zq7w" * 16
-_ANY_NAMES = (_ANY_NAME, f"{_ANY_NAME}/{_ANY_NAME}")
+_ANY_NAMES = (_ANY_NAME, f"{_ANY_NAME}/{_ANY_NAME}", f"{_ANY_NAME}:{_ANY_NAME}")
 # AWS managed policy reference, "AdministratorAccess"; IAM user guide, "IAM JSON policy elements: NotAction". Who may
 # call a service that there isn't may call all, or all but those named.
 EVERYTHING = Scope((f"{_ANY_NAME}:{_ANY_NAME}",))
@@ -59,15 +85,20 @@ EVERYTHING = Scope((f"{_ANY_NAME}:{_ANY_NAME}",))
 # makes only roles that AWS services define (IAM user guide, "Create a service-linked role").
 _OTHER = ("iam:createservicelinkedrole", "iam:generate*", "iam:get*", "iam:list*", "iam:simulate*")
 IAM_WRITES = Scope(("iam:*",), _OTHER, "IAM writes")
+# The same, "AWS Organizations": what takes a service control policy away, or an account.
+ORGANIZATION_WRITES = Scope(
+    ("organizations:*",), ("organizations:describe*", "organizations:list*"), "Organizations writes"
+)
 
 
-def _scopes(lines: Mapping[str, str]) -> list[Scope]:
-    return [Scope((name.lower(),), (), name) for names in lines.values() for name in names.split()]
+def _together(lines: Mapping[str, str]) -> list[tuple[Scope, ...]]:
+    rules = [rule for rules in lines.values() for rule in rules.split()]
+    return [tuple(Scope((name.lower(),), (), name) for name in rule.split("+")) for rule in rules]
 
 
 # With each, whether it has to reach all resources. What covers most of the rest comes first.
-_LIST = [(each, True) for each in (EVERYTHING, IAM_WRITES, *_scopes(ON_ALL))]
-_LIST += [(each, False) for each in _scopes(ON_ANY)]
+_LIST = [(each, True) for each in ((EVERYTHING,), (IAM_WRITES,), (ORGANIZATION_WRITES,), *_together(ON_ALL))]
+_LIST += [(each, False) for each in _together(ON_ANY)]
 # The services whose resources an action is on, where they aren't its own.
 _RESOURCES_OF = {"sts": ("iam",), "ec2-instance-connect": ("ec2",), "ssm": ("ec2", "ssm")}
 
@@ -75,13 +106,23 @@ _RESOURCES_OF = {"sts": ("iam",), "ec2-instance-connect": ("ec2",), "ssm": ("ec2
 def severe(held: Permissions) -> list[Rule]:
     """The broad part of what a role may do, by the list; what one rule covers isn't in another."""
     found: list[Rule] = []
-    for (broad, on_all), rule in product(_LIST, held.allowed):
+    for together, on_all in _LIST:
+        parts = [_part(held, broad, on_all=on_all) for broad in together]
+        for rule in chain.from_iterable(parts) if all(parts) else ():
+            found += rule.beyond(found)
+    return found
+
+
+def _part(held: Permissions, broad: Scope, *, on_all: bool) -> list[Rule]:
+    """What a role may do of one broad action."""
+    part: list[Rule] = []
+    for rule in held.allowed:
         if actions := tuple(_common(each, broad) for each in rule.actions if each.meets(broad)):
             service = broad.within[0].split(":")[0]
             services = _RESOURCES_OF.get(service, (service,))
             resources = tuple(each for each in rule.resources if _reaches(each, services, on_all=on_all))
-            found += Rule(actions, resources, rule.conditions).beyond((*held.denied, *found))
-    return found
+            part += Rule(actions, resources, rule.conditions).beyond(held.denied)
+    return part
 
 
 def _common(action: Scope, broad: Scope) -> Scope:
