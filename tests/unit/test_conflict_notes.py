@@ -8,7 +8,6 @@ import pytest
 from fixtures.account import FakeAccount, KilledError, kill, mapping_key, refusing
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.mappings.publish import OTHERS, ROWS
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.storage import layout
@@ -122,23 +121,23 @@ def test_the_freed_row_frees_no_other_in_turn(desk: MappingsFixture) -> None:
 
 
 def test_what_is_noted_is_bounded(desk: MappingsFixture) -> None:
-    for number in range(ROWS + 2):
+    for number in range(22):
         desk.edit(f"workload=w{number}", role="web")
-    assert len(beside(desk, STAR)) == ROWS
+    assert len(beside(desk, STAR)) == 20
     desk.edit(STAR, role="api", priority=200)
-    freed = [number for number in range(ROWS + 2) if desk.shows(f"workload=w{number}")[0] == "Published"]
-    assert len(freed) == ROWS - 1
-    assert desk.recheck(f"workload=w{ROWS + 1}").status is Status.PUBLISHED
+    freed = [number for number in range(22) if desk.shows(f"workload=w{number}")[0] == "Published"]
+    assert len(freed) == 19
+    assert desk.recheck("workload=w21").status is Status.PUBLISHED
 
 
 def test_a_row_notes_itself_beside_few_rivals(desk: MappingsFixture) -> None:
     desk.delete(STAR)
     desk.publish(STAR)
-    for number in range(OTHERS + 2):
+    for number in range(7):
         desk.edit(f"workload=w{number}", role="web")
     desk.quiet()
     assert desk.edit(STAR, role="api").status is Status.CONFLICT
-    assert desk.world.writes.count("UpdateItem") == OTHERS + 1, "and the row's status"
+    assert desk.world.writes.count("UpdateItem") == 6, "and the row's status"
 
 
 def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: MappingsFixture) -> None:

@@ -14,7 +14,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation
-from rolekeeper.mappings.impact import MOVES, Impact
+from rolekeeper.mappings.impact import Impact
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Association,
@@ -241,11 +241,11 @@ def test_an_edit_does_to_an_instance(name: str) -> None:
 
 def test_moves_are_bounded_and_counts_are_not() -> None:
     impact = Impact()
-    for number in range(2 * MOVES):
+    for number in range(100):
         Story(None, WEB, association(f"other-{number}")).add_to(impact)
-    assert impact.replace == impact.moves.total() == 2 * MOVES
-    assert len(impact.moves) == MOVES + 1
-    assert impact.moves["", arn("web")] == MOVES, "of the others, what they would get"
+    assert impact.replace == impact.moves.total() == 100
+    assert len(impact.moves) == 51
+    assert impact.moves["", arn("web")] == 50, "of the others, what they would get"
     Story(None, WEB, association("other-0")).add_to(impact)
     assert impact.moves[arn("other-0"), arn("web")] == 2
 

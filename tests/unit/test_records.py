@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fixtures.workers import Worker, applied_changes, conditions, state_table, worker
 from rolekeeper.instances.decide import resolve
-from rolekeeper.instances.observe import FOLLOW_UP, Observation, waits_for_room
+from rolekeeper.instances.observe import Observation, waits_for_room
 from rolekeeper.instances.records import (
     completed,
     is_hopeless,
@@ -52,8 +52,8 @@ from rolekeeper_cli.writes.pins import pin_item
 from strategies import values
 from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
 
-# Whatever is written of an instance is looked at once more.
-FOLLOWED_UP = (Timer(NOW + FOLLOW_UP, KEY, follows=True),)
+# Whatever is written of an instance is looked at once more, after 15 seconds (docs/operations.md).
+FOLLOWED_UP = (Timer(NOW + timedelta(seconds=15), KEY, follows=True),)
 RULE = ContentionRule()
 SETTINGS = Settings(
     changes_per_second=4.8,

@@ -12,7 +12,6 @@ import pytest
 from fakes.dynamodb_values import ITEM_BYTES, item_size
 from fixtures.account import ACCOUNT, FakeAccount, new_account
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.records import GRANTS
 from rolekeeper.model.instance import AppliedChange, DesiredChange, Grant, RecordChange
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import ContentionRule
@@ -81,7 +80,7 @@ def test_the_largest_record_takes_one_more_change(world: FakeAccount) -> None:
     world.publish(f"{longest.tag_key}={longest.tag_value}", "web")
     instance = world.running(**TAGS)
     key, now = world.key(instance), world.clock.now()
-    grants = tuple(Grant(long_arn(number), "r" * 64, longest, 1, now) for number in range(GRANTS + 2))
+    grants = tuple(Grant(long_arn(number), "r" * 64, longest, 1, now) for number in range(22))
     world.state.save(key, RecordChange(grants=grants), now)
     desired = DesiredChange(longest, 1, world.profiles["web"].arn)
     for number in range(OFTEN - 1):
@@ -96,13 +95,13 @@ def test_the_largest_record_takes_one_more_change(world: FakeAccount) -> None:
 
 def test_of_former_grants_the_newest_are_kept_and_what_is_carried(world: FakeAccount) -> None:
     instance = world.running()
-    for number in range(GRANTS + 10):
+    for number in range(30):
         world.publish("workload=web", f"role{number}")
         world.tag(instance, workload="web")
         world.reconcile(instance)
         world.later(hours=1)
     kept = {arn.rpartition("/")[2] for arn in world.record(instance).grants}
-    assert kept == {f"role{number}" for number in range(8, GRANTS + 10)}
+    assert kept == {f"role{number}" for number in range(8, 30)}
     assert world.granted(instance)
 
 

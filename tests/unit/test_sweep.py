@@ -16,7 +16,7 @@ from rolekeeper.aws.ec2 import FILTER_VALUES, RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import ENTRIES, Task, resumable
 from rolekeeper.fleet import sweep as sweep_module
-from rolekeeper.fleet.sweep import BACKLOG, GOES_ON, PROBLEMS, ROWLESS, Phase, Position, SweepResult
+from rolekeeper.fleet.sweep import PROBLEMS, ROWLESS, Phase, Position, SweepResult
 from rolekeeper.model.instance import InstanceRecord
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
@@ -92,10 +92,13 @@ def test_an_instance_whose_tag_event_was_lost_is_sent(desk: MappingsFixture) -> 
 def test_a_sweep_sends_nothing_more_into_a_full_queue_and_the_next_one_does(desk: MappingsFixture) -> None:
     lost = desk.world.running(app="web")
     desk.quiet()
-    full = int(BACKLOG * desk.world.settings.changes_per_second) + 1
+    quarter = 15 * 60 * desk.world.settings.changes_per_second  # of an hour's changes (docs/guarantees.md, 4)
+    full = int(quarter)
     for first in range(0, full, ENTRIES):
         entries: Any = [{"Id": str(at), "MessageBody": "{}"} for at in range(first, min(first + ENTRIES, full))]
         desk.sqs.send_message_batch(QueueUrl=desk.queue_url, Entries=entries)
+    swept = sweep(desk)
+    assert (swept.instances, swept.sent, swept.withheld) == (1, 1, 0), "which is one too many for the next"
     swept = sweep(desk)
     assert (swept.instances, swept.sent, swept.withheld) == (1, 0, 1)
     desk.sqs.purge_queue(QueueUrl=desk.queue_url)
@@ -696,7 +699,7 @@ def test_a_sweep_that_died_is_left_alone_for_a_while_and_then_another_begins(des
     for _ in range(5):
         desk.world.running(app="web")
     next_run(desk, begun(desk), 0)
-    desk.world.later(seconds=GOES_ON.total_seconds() - 1)
+    desk.world.later(minutes=45, seconds=-1)
     assert not sweep(desk).finished
     desk.world.later(seconds=2)
     assert sweep(desk).instances == 5

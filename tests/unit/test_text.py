@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fixtures.account import ACCOUNT, FakeAccount
 from fixtures.mappings import MappingsFixture
 from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper.model import SENTENCE, WORDS, escaped, escaped_json, shown
+from rolekeeper.model import escaped, escaped_json, shown
 from rolekeeper.model.instance import Action, Decision
 from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper.telemetry import log_line
@@ -95,7 +95,7 @@ def test_a_messages_cause_and_correlation_id_are_escaped_and_bounded() -> None:
     read = parse(forged(), only=KEY.target, now=NOW)
     assert read.cause.startswith(r"paid\u001b[2J\u202e\u2028\n\r\t")
     assert is_clean(read.correlation_id)
-    assert len(read.correlation_id) == WORDS
+    assert len(read.correlation_id) == 300
 
 
 def test_what_a_dropped_message_says_is_escaped_and_one_line(world: FakeAccount) -> None:
@@ -111,7 +111,7 @@ def test_reasons_are_escaped_and_bounded_whatever_they_repeat() -> None:
     decision = Decision(Action.HOLD, "tie", EVIL * 1_000)
     for reason in (decision.reason, replace(decision, reason=f"{decision.reason}{EVIL}").reason):
         assert is_clean(reason)
-        assert len(reason) == SENTENCE
+        assert len(reason) == 2_000
 
 
 def test_a_tag_that_is_a_time_with_an_odd_separator_is_told_without_it(world: FakeAccount) -> None:

@@ -11,7 +11,6 @@ from botocore.exceptions import ReadTimeoutError
 from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.instances.change_limit import LEAVING
 from rolekeeper.instances.observe import Observation, observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import InstanceKey, Timer
@@ -104,6 +103,9 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
     turns = {each.subject: each.due - world.clock.now() for each in armed(world)}
     assert turns.keys() == set(map(world.key, waiting))
     assert sum(timedelta(minutes=10) <= turn <= timedelta(seconds=690) for turn in turns.values()) >= 3
+    seconds = [each.due.timestamp() % 60 for each in armed(world)]
+    assert max(seconds) <= 20
+    assert max(seconds) - min(seconds) > 1, "not all at once"
     assert not world.queue.sent
     assert not world.machine.started
 
@@ -163,7 +165,7 @@ def test_what_is_over_leaves_in_the_write_that_takes_its_room(world: FakeAccount
 def test_more_minutes_than_one_write_can_take_out_leave_in_several(world: FakeAccount) -> None:
     """A window of a day with a change in each minute, and then a day of rest."""
     this = int(world.clock.now().timestamp()) // 60
-    over = {f"m{this - 2000 + each}": 1 for each in range(LEAVING + 50)}
+    over = {f"m{this - 2000 + each}": 1 for each in range(150)}
     world.store.write(world.store.update(layout.CHANGES, Update().set({**over, "total": len(over)})))
     first, second = instances = fleet(world, 2)
     retag(world, instances, "db")

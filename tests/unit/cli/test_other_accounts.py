@@ -12,7 +12,7 @@ from fixtures.account import FakeAccount
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Settings
-from rolekeeper_cli.other_accounts import SESSION, OtherAccounts
+from rolekeeper_cli.other_accounts import OtherAccounts
 
 READER = "arn:aws:iam::{}:role/rolekeeper-reader"
 
@@ -59,7 +59,7 @@ def test_one_session_of_the_reader_is_for_all_regions_of_an_account(
     assert others.client_in(at(world, "111111111111", "eu-west-1"), "ec2") is first
     assert others.client_in(at(world, "111111111111", "us-east-2"), "iam") == ("iam", "us-east-2", "token-1")
     assert others.client_in(at(world, "222222222222", "eu-west-1"), "ec2") == ("ec2", "eu-west-1", "token-2")
-    asked = {"RoleSessionName": SESSION, "DurationSeconds": 3_600}
+    asked = {"RoleSessionName": "rolekeeper-command", "DurationSeconds": 3_600}
     accounts = ("111111111111", "222222222222")
     assert sts.asked == [{"RoleArn": READER.format(account), **asked} for account in accounts]
 

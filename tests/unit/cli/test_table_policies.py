@@ -13,7 +13,6 @@ import pytest
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import USER_ID, Terminal
-from rolekeeper.mappings.rows.columns import OURS
 from rolekeeper.settings import Limits
 from rolekeeper_cli.policies import mapping_table
 from support.policy_cases import ARNS, Case, Story, ask, may, may_not
@@ -24,6 +23,8 @@ pytestmark = needs_node
 TABLE, STATE, OTHER = (f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}" for name in ("mappings", "state", "other"))
 STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/rolekeeper/1"
 ME, OTHERS = "AROAPEOPLE:grace", "AROAPEOPLE:ada"
+# Rolekeeper's own columns (docs/mappings.md).
+OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "held_revision")
 WRITES = ["PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete"]
 
 

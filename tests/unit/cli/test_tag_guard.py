@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_cli.tag_guard import CREATE_TAGS, denies
+from rolekeeper_cli.tag_guard import denies
 
 INSTANCES = "arn:aws:ec2:eu-central-1:123456789012:instance/*"
 FEW = {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/may-tag-roles"}}
@@ -20,7 +20,7 @@ def keys(test: str, *values: str) -> dict[str, Any]:
 
 
 def denies_creating(document: dict[str, Any]) -> bool:
-    return denies([document], CREATE_TAGS, INSTANCES, "workload")
+    return denies([document], "CreateTags", INSTANCES, "workload")
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_what_doesn_t(document: dict[str, Any]) -> None:
 
 
 def test_any_of_several_policies_may_deny() -> None:
-    assert denies([policy(Effect="Allow"), policy()], CREATE_TAGS, INSTANCES, "workload")
+    assert denies([policy(Effect="Allow"), policy()], "CreateTags", INSTANCES, "workload")

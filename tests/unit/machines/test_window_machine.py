@@ -26,7 +26,7 @@ from fakes.clock import START
 from fixtures.state_table import STATE_TABLE
 from fixtures.workers import WINDOW_MINUTES, Worker, state_table, worker
 from rolekeeper.aws.errors import ConflictError
-from rolekeeper.instances.change_limit import HORIZON, SPREAD, Reservation
+from rolekeeper.instances.change_limit import Reservation
 from rolekeeper.model.instance import RecordChange, Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
@@ -171,9 +171,7 @@ class Windows(RuleBasedStateMachine):
         if isinstance(room, datetime):
             assert full, "room that is there is given"
             assert not credit, "what somebody approved goes on"
-            assert self.now < room <= self.now + timedelta(minutes=HORIZON, seconds=SPREAD), (
-                "and it says whose turn is when"
-            )
+            assert self.now < room <= self.now + timedelta(days=7, seconds=20), "and it says whose turn is when"
             del self.asking[who]
         else:
             assert not approved or credit, "an approval is for its revision only"
