@@ -35,7 +35,9 @@ class FakeSts:
         if self.refuses:
             raise client_error("AccessDenied", f"not authorized to perform: sts:AssumeRole on resource: {READER}")
         if arguments["DurationSeconds"] > HOUR:
-            raise client_error("ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit")
+            raise client_error(
+                "ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit for roles …"
+            )
         number, until = len(self.asked), self.clock.now() + timedelta(seconds=arguments["DurationSeconds"])
         names = {name: f"{name}-{number}" for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")}
         return {"Credentials": {**names, "Expiration": until}}

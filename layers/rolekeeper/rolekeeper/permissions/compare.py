@@ -59,13 +59,13 @@ ON_ALL = {
         eks:CreateAccessEntry eks:UpdateAccessEntry""",
     'CloudFormation user guide, "CloudFormation service role"': """cloudformation:UpdateStack
         cloudformation:CreateChangeSet+cloudformation:ExecuteChangeSet""",
-    'CloudFormation user guide, "StackSets concepts": service-managed permissions': """cloudformation:UpdateStackSet
+    'CloudFormation API reference, "StackSet": service-managed permissions': """cloudformation:UpdateStackSet
         cloudformation:CreateStackSet+cloudformation:CreateStackInstances""",
     'CodeBuild user guide, "Build specification reference"': """codebuild:StartBuild codebuild:StartBuildBatch
         codebuild:UpdateProject""",
     'Step Functions API reference, "UpdateStateMachine"': "states:UpdateStateMachine",
-    'EMR on EKS development guide, "Using job execution roles"': """emr-containers:GetManagedEndpointSessionCredentials
-        emr-containers:StartJobRun""",
+    'Service authorization reference, "Amazon EMR on EKS": ExecutionRoleArn': """emr-containers:StartJobRun
+        emr-containers:GetManagedEndpointSessionCredentials""",
     'GameLift Servers developer guide, "Remotely connect to fleet instances"': """gamelift:GetComputeAccess
         gamelift:GetInstanceAccess""",
     'Datadog, "pathfinding.cloud"': """apprunner:UpdateService batch:SubmitJob
