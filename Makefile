@@ -196,13 +196,16 @@ bench: .venv/done .envs/sam/done .envs/bench-stock/done .envs/bench-c7n/done ## 
 WHEEL_BUILD := .build/wheel
 WHEEL_DIR := dist
 
-.PHONY: wheel
-wheel: .venv/done .envs/sam/done ## the command with all that a deployment needs, in dist/: the same sources give the same bytes
+.PHONY: artifacts
+artifacts: .venv/done .envs/sam/done ## what `rolekeeper deploy` uploads, built from the sources: in a clone it runs this itself
 	@rm -rf $(WHEEL_BUILD) && mkdir -p $(WHEEL_BUILD)/layer
 	@# The layer as `sam build` makes it; the SAM CLI's environment has the Python 3.13 with pip.
 	@PATH="$$PWD/.envs/sam/bin:$$PATH" PYTHONHASHSEED=0 $(MAKE) --no-print-directory --directory layers/rolekeeper \
 		build-RolekeeperLayer ARTIFACTS_DIR="$(abspath $(WHEEL_BUILD))/layer" >/dev/null
 	@.venv/bin/python -m tools.artifacts $(WHEEL_BUILD)/layer $(WHEEL_BUILD)/artifacts
+
+.PHONY: wheel
+wheel: artifacts ## the command with all that a deployment needs, in dist/: the same sources give the same bytes
 	@ROLEKEEPER_ARTIFACTS="$(abspath $(WHEEL_BUILD))/artifacts" .venv/bin/python -m hatchling build --target wheel --directory $(WHEEL_DIR)
 
 .PHONY: deploy

@@ -6,15 +6,15 @@ from pathlib import Path
 from rolekeeper_cli.errors import ConfigurationError
 
 _BESIDE = Path(__file__).parent / "artifacts"
-_CLONE = Path(__file__).parents[2]
+CLONE = Path(__file__).parents[2]
 # What the console's pages are made of, beside its modules in a clone and in the wheel.
 TEMPLATES = Path(__file__).parent / "console" / "templates"
 STATIC = Path(__file__).parent / "console" / "static"
 
 
 def is_clone() -> bool:
-    """Whether the modules are those of a clone, which the SAM CLI deploys."""
-    return not _BESIDE.is_dir() and (_CLONE / "template.yaml").exists()
+    """Whether the modules are those of a clone, which builds what it deploys."""
+    return not _BESIDE.is_dir() and (CLONE / "template.yaml").exists()
 
 
 def file(name: str) -> Path:
@@ -23,7 +23,7 @@ def file(name: str) -> Path:
     Raises:
         ConfigurationError: the wheel was built without such files.
     """
-    for folder in (_BESIDE, _CLONE):
+    for folder in (_BESIDE, CLONE):
         if (folder / name).exists():
             return folder / name
     raise _incomplete()
@@ -47,4 +47,4 @@ def version() -> str:
 
 def _incomplete() -> ConfigurationError:
     what = "this installation of rolekeeper has the command alone, and nothing to deploy"
-    return ConfigurationError(what, "in a clone, run: make deploy; or: make wheel, and install the wheel from dist/")
+    return ConfigurationError(what, "in a clone, run: make wheel; and install the wheel from dist/")

@@ -87,6 +87,11 @@ class FakeCloudFormation:
     def execute_change_set(self, **given: Any) -> None:
         """Begin; the events come as they are asked for."""
         self.made.append(("execute_change_set", given))
+        asked = self.asked("create_change_set")["Parameters"]
+        self.parameters = {
+            each["ParameterKey"]: each.get("ParameterValue", self.parameters.get(each["ParameterKey"], ""))
+            for each in asked
+        }
         verb = "CREATE" if self.asked("create_change_set")["ChangeSetType"] == "CREATE" else "UPDATE"
         self._begin(verb, self.ends or f"{verb}_COMPLETE")
 

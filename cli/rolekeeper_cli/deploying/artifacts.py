@@ -8,12 +8,17 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from rolekeeper_cli import installed, output
 from rolekeeper_cli.errors import CommandError, ConfigurationError
 
 # What the template names in the repository, and the artifact that it stands for.
@@ -138,6 +143,33 @@ class Bucket:
             f"the bucket {self.name} isn't in {self._place.region}",
             "name one that is: Lambda reads from its own Region",
         )
+
+
+@contextmanager
+def built() -> Iterator[Path]:
+    """The folder that `upload` takes: the wheel's, or a clone's that is built now, of its present sources.
+
+    Raises:
+        ConfigurationError: there is neither, or the build failed.
+    """
+    if not installed.is_clone():
+        yield installed.artifacts()
+        return
+    with TemporaryDirectory(prefix="rolekeeper-") as folder:
+        _make(Path(folder))
+        yield Path(folder) / "artifacts"
+
+
+def _make(folder: Path) -> None:
+    output.say("Building what is deployed from this clone: make artifacts")
+    line = ["make", "--no-print-directory", "--directory", str(installed.CLONE), "artifacts", f"WHEEL_BUILD={folder}"]
+    try:
+        # What make says goes to stderr, as stdout is for data.
+        ended = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=2, check=False).returncode  # noqa: S603  # our own Makefile
+    except FileNotFoundError as error:
+        raise ConfigurationError("there is no make, which a deployment from a clone needs", "install make") from error
+    if ended:
+        raise ConfigurationError(f"make artifacts failed ({ended})", "its own words, above, say why")
 
 
 def upload(folder: Path, bucket: Bucket) -> str:

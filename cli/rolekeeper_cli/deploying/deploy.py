@@ -6,16 +6,18 @@ shows what would change, and asks.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import click
 from botocore.config import Config
 
 from rolekeeper_cli import installed, output, render
-from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
+from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.change_set import Template
 from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, Present, refuse_downgrade, versions
 from rolekeeper_cli.deploying.deployment_view import document
+from rolekeeper_cli.deploying.organization import check_hub
 from rolekeeper_cli.deploying.parameter_options import option_of
 from rolekeeper_cli.deploying.rollout import Rollout
 from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, is_allowed, merged
@@ -25,6 +27,9 @@ from rolekeeper_cli.suggest import near
 
 # The layer is megabytes; and CloudFormation takes its time to answer.
 PATIENT = Config(connect_timeout=5, read_timeout=60)
+
+# The template's parameters, by name.
+type Known = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +61,27 @@ def deploy(deployment: Deployment, wanted: Wanted) -> ExitCode:
     Raises:
         CommandError: it can't be done, or it failed; the message says why.
     """
-    folder, known = installed.artifacts(), declared(installed.file("template.yaml"))
+    known, stack = declared(installed.file("template.yaml")), deployment.stack_name
     _check(known, wanted.parameters)
-    client, stack = deployment.client("cloudformation", PATIENT), deployment.stack_name
-    present = Present.read(client, stack)
+    present = Present.read(deployment.client("cloudformation", PATIENT), stack)
     _check_version(present, wanted, stack)
+    _check_organization(deployment, present, wanted.parameters, dry_run=wanted.dry_run)
     where = f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}"
     output.say(f"{where}: {versions(present)}")
+    with built() as folder:
+        return _deploy(deployment, wanted, present, known=known, folder=folder)
+
+
+def _deploy(deployment: Deployment, wanted: Wanted, present: Present, *, known: Known, folder: Path) -> ExitCode:
     given = dict(wanted.parameters)
     if wanted.guided:
-        given |= _ask(known, {**present.parameters, **given})
+        answers = _ask(known, {**present.parameters, **given})
+        _check_organization(deployment, present, answers, dry_run=wanted.dry_run)
+        given |= answers
     parameters = merged(known, present.parameters, given)
     _check(known, parameters)
-    rollout = Rollout(client, stack, deployment.sleep, wanted.yes, wanted.dry_run)
+    client = deployment.client("cloudformation", PATIENT)
+    rollout = Rollout(client, deployment.stack_name, deployment.sleep, wanted.yes, wanted.dry_run)
     if present.status == NEVER_WORKED:
         rollout.remove_what_failed(present)
         present = Present()
@@ -84,7 +97,7 @@ def deploy(deployment: Deployment, wanted: Wanted) -> ExitCode:
 # ---- what is checked first ----
 
 
-def _check(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> None:
+def _check(known: Known, parameters: Mapping[str, str]) -> None:
     wrong = {name: value for name, value in parameters.items() if not is_allowed(value, known[name])}
     if not wrong:
         return
@@ -116,10 +129,16 @@ def _check_version(present: Present, wanted: Wanted, stack: str) -> None:
     refuse_downgrade(present, allowed=wanted.allow_downgrade)
 
 
+def _check_organization(deployment: Deployment, present: Present, given: Parameters, *, dry_run: bool) -> None:
+    former = present.parameters.get("OrganizationId", "")
+    wanted = given.get("OrganizationId", former)
+    check_hub(lambda: deployment.client("organizations"), wanted, former, dry_run=dry_run)
+
+
 # ---- parameters ----
 
 
-def _ask(known: Mapping[str, Mapping[str, Any]], present: Mapping[str, str]) -> Parameters:
+def _ask(known: Known, present: Mapping[str, str]) -> Parameters:
     """Ask for each parameter until it is allowed; returns the answers that differ from what is in brackets."""
     output.say("Enter keeps what is in brackets, and a space empties it.")
     answers: Parameters = {}

@@ -19,7 +19,9 @@ import click
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
+from rolekeeper_cli.deploying.organization import check_hub
 from rolekeeper_cli.deploying.stack_parameters import Parameters, ask, declared, deployed, merged, refused
+from rolekeeper_cli.errors import CommandError
 
 STACK = "rolekeeper"
 
@@ -74,6 +76,12 @@ def main(arguments: Sequence[str]) -> int:
     if wrong := refused(known, parameters):
         click.echo("\n".join(f"make deploy: {each}" for each in wrong), err=True)
         return 2
+    former = (present or {}).get("OrganizationId", "")
+    try:
+        check_hub(lambda: session.client("organizations"), parameters["OrganizationId"], former, dry_run=False)
+    except CommandError as error:
+        click.echo(f"make deploy: {error.what}\n  {error.remedy}", err=True)
+        return int(error.exit_code)
     what = "a new stack" if present is None else "the stack"
     click.echo(f"\nParameters of {what} {options.stack_name} in {session.region_name}:\n{told(present, parameters)}\n")
     account = [*_named("--region", options.region), *_named("--profile", options.profile)]

@@ -1,16 +1,20 @@
 """deploy and upgrade: what would change is shown and asked about, what is deployed stays, and a failure says why."""
 
 import json
+import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from fakes.cloudformation import FakeCloudFormation, change
+from fakes.organizations import Organizations
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying import deploy, parameter_options, template_parameters
+from rolekeeper_cli.deploying import artifacts, deploy, parameter_options, template_parameters
 from rolekeeper_cli.deploying.change_set import Event
 from rolekeeper_cli.deploying.deployed_stack import ordered
 from rolekeeper_cli.deploying.deployment_view import Watcher
@@ -18,6 +22,8 @@ from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
 from support.templates import ROOT
 
 VERSION = installed.version()
+OWN = "o-example0000"
+STDERR = 2
 FUNCTION = change("Modify", "OnRetry", "AWS::Lambda::Function", "False", "Environment")
 
 
@@ -26,10 +32,31 @@ class Uploads:
 
     def __init__(self) -> None:
         self.buckets: list[Any] = []
+        self.folders: list[Path] = []
+        self.built: list[bool] = []
 
-    def __call__(self, _folder: Path, bucket: Any) -> str:
+    def __call__(self, folder: Path, bucket: Any) -> str:
         self.buckets.append(bucket.name)
+        self.folders.append(folder)
+        self.built.append((folder / "layer.zip").exists())
         return "https://s3/template"
+
+
+class Make:
+    """In the place of make: ends with `code`, after it built; None: there is none on this machine."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[list[str], dict[str, Any]]] = []
+        self.code: int | None = 0
+
+    def __call__(self, line: list[str], **options: Any) -> Any:
+        self.ran.append((line, options))
+        if self.code is None:
+            raise FileNotFoundError(2, "No such file or directory", "make")
+        folder = Path(line[-1].partition("=")[2]) / "artifacts"
+        folder.mkdir()
+        (folder / "layer.zip").touch()
+        return SimpleNamespace(returncode=self.code)
 
 
 @pytest.fixture
@@ -43,7 +70,16 @@ def stack(terminal: Terminal) -> FakeCloudFormation:
 def uploads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Uploads:
     made = Uploads()
     monkeypatch.setattr(deploy, "upload", made)
-    monkeypatch.setattr(installed, "artifacts", lambda: tmp_path)
+    monkeypatch.setattr(deploy, "built", lambda: nullcontext(tmp_path))
+    return made
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Make:
+    """The command is a clone's."""
+    made = Make()
+    monkeypatch.setattr(deploy, "built", artifacts.built)
+    monkeypatch.setattr(subprocess, "run", made)
     return made
 
 
@@ -184,6 +220,117 @@ def test_guided_takes_a_space_for_an_empty_value(terminal: Terminal, stack: Fake
     ran = terminal.types("\n".join([*answers, "y"]) + "\n", "deploy", "--guided")
     assert ran.exit_code == 0, ran.output
     assert asked(stack) == {"AlarmEmail": ""}
+
+
+# ---- the organization ----
+
+
+@pytest.fixture
+def organizations(terminal: Terminal) -> Organizations:
+    made = Organizations()
+    terminal.clients["organizations"] = made
+    return made
+
+
+@pytest.mark.parametrize("former", ["", OWN])
+@pytest.mark.parametrize(("own", "said"), [(OWN, f"is in the organization {OWN}"), ("", "is in no organization")])
+def test_an_organization_that_the_account_isnt_in_is_refused(  # its example
+    terminal: Terminal, stack: FakeCloudFormation, organizations: Organizations, former: str, own: str, said: str
+) -> None:
+    stack.deployed(OrganizationId=former)
+    organizations.id = own
+    ran = terminal("deploy", "--organization-id", "o-wrongwrong1", "--yes")
+    assert (ran.exit_code, stack.calls) == (253, [])
+    assert said in ran.stderr
+    assert "o-wrongwrong1" in ran.stderr
+
+
+def test_the_accounts_own_organization_is_deployed_and_isnt_asked_for_again(
+    terminal: Terminal, stack: FakeCloudFormation, organizations: Organizations
+) -> None:
+    stack.deployed(OrganizationId="")
+    stack.changes = [FUNCTION]
+    assert terminal("deploy", "--organization-id", OWN, "--yes").exit_code == 0
+    assert stack.parameters["OrganizationId"] == OWN
+    organizations.refuses = "AccessDeniedException"
+    for line in (("--organization-id", OWN), ("--mode", "enforce"), ("--organization-id", "")):
+        ran = terminal("deploy", *line, "--yes")
+        assert (ran.exit_code, "isn't checked" in ran.stderr) == (0, False), line
+
+
+def test_one_who_may_not_ask_for_the_organization_is_warned_and_makes_a_hub(
+    terminal: Terminal, stack: FakeCloudFormation, organizations: Organizations
+) -> None:
+    organizations.refuses = "AccessDeniedException"
+    stack.changes = [FUNCTION]
+    ran = terminal("deploy", "--organization-id", OWN, "--yes")
+    assert ran.exit_code == 0, ran.output
+    assert f"Warning: whether this account is in {OWN} isn't checked" in ran.stderr
+
+
+def test_a_hub_leaves_its_organization_unchecked_only_by_a_person_who_types_the_other(
+    terminal: Terminal, stack: FakeCloudFormation, organizations: Organizations
+) -> None:
+    """Each of its spokes would be shut out: --yes is no answer to that."""
+    organizations.refuses = "AccessDeniedException"
+    stack.deployed(OrganizationId=OWN)
+    stack.changes = [FUNCTION]
+    line = ("deploy", "--organization-id", "o-another000", "--yes")
+    ran = terminal(*line)
+    assert (ran.exit_code, stack.calls) == (253, [])
+    assert "organizations:DescribeOrganization" in ran.stderr
+    assert terminal.types("y\n", *line).exit_code == 1
+    assert stack.calls == []
+    ran = terminal.types("o-another000\n", *line)
+    assert (ran.exit_code, stack.parameters["OrganizationId"]) == (0, "o-another000")
+    assert f"looks after {OWN}, and its spokes would be shut out" in ran.stderr
+    assert terminal(*line[:-1], "--dry-run").exit_code == 0, "it only shows"
+
+
+def test_an_organization_that_is_an_answer_is_checked_too(
+    terminal: Terminal, stack: FakeCloudFormation, organizations: Organizations
+) -> None:
+    stack.deployed(OrganizationId="")
+    assert organizations.id != "o-wrongwrong1"
+    answers = ["o-wrongwrong1" if name == "OrganizationId" else "" for name in template_parameters.PARAMETERS]
+    ran = terminal.types("\n".join([*answers, "y"]) + "\n", "deploy", "--guided")
+    assert (ran.exit_code, stack.calls) == (253, [])
+
+
+# ---- from a clone ----
+
+
+def test_a_clone_builds_what_it_deploys_before_anything_is_asked(
+    terminal: Terminal, stack: FakeCloudFormation, make: Make, uploads: Uploads
+) -> None:
+    """What make says is for the person: the standard output has data alone."""
+    stack.changes = [FUNCTION]
+    ran = terminal.types("n\n", "deploy")
+    [(line, options)] = make.ran
+    assert line[:4] == ["make", "--no-print-directory", "--directory", str(ROOT)]
+    assert line[4:] == ["artifacts", f"WHEEL_BUILD={uploads.folders[0].parent}"]
+    assert (options["stdout"], uploads.built) == (STDERR, [True])
+    assert ran.stderr.index("make artifacts") < ran.stderr.index("Make these 1 changes?")
+    assert not uploads.folders[0].exists(), "it is no use later"
+
+
+def test_a_build_that_fails_asks_nothing(terminal: Terminal, stack: FakeCloudFormation, make: Make) -> None:
+    make.code = 2
+    ran = terminal.types("", "deploy", "--guided")
+    assert (ran.exit_code, stack.calls) == (253, [])
+    assert "make artifacts failed" in ran.stderr
+    make.code = None
+    assert "there is no make" in terminal("deploy", "--yes").stderr
+
+
+@pytest.mark.usefixtures("organizations")
+def test_nothing_is_built_for_what_is_refused(terminal: Terminal, stack: FakeCloudFormation, make: Make) -> None:
+    stack.deployed(version="99.0.0")
+    assert terminal("deploy", "--yes").exit_code == 1
+    assert terminal("deploy", "--yes", "--mode", "enforc").exit_code == 252
+    stack.deployed()
+    assert terminal("deploy", "--yes", "--organization-id", "o-wrongwrong1").exit_code == 253
+    assert make.ran == []
 
 
 @pytest.mark.parametrize("line", [("deploy",), ("upgrade",), ("deploy", "--guided", "--yes")])

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import client_error
+from fakes.organizations import Organizations
 from rolekeeper_cli.deploying.sam_deploy import main, overrides, told
 from rolekeeper_cli.deploying.stack_parameters import ask, declared, deployed, merged, refused
 
@@ -143,3 +144,13 @@ def test_nothing_is_built_for_a_parameter_that_would_be_refused(
     monkeypatch.setattr("rolekeeper_cli.deploying.sam_deploy._sam", lambda *_: pytest.fail("it is built"))
     assert main(["--parameter-overrides", "RolePath=/aws-reserved/x/"]) == 2
     assert "RolePath=/aws-reserved/x/: must begin and end with a slash" in capsys.readouterr().err
+
+
+def test_nothing_is_built_for_an_organization_that_the_account_isnt_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clients = {"cloudformation": Stacks(OrganizationId="o-example0000"), "organizations": Organizations()}
+    monkeypatch.setattr("boto3.Session.client", lambda _, service, **__: clients[service])
+    monkeypatch.setattr("rolekeeper_cli.deploying.sam_deploy._sam", lambda *_: pytest.fail("it is built"))
+    assert main(["--parameter-overrides", "OrganizationId=o-wrongwrong1"]) == 253
+    assert "is in the organization o-example0000, and can't be the hub of o-wrongwrong1" in capsys.readouterr().err
