@@ -83,8 +83,7 @@ def deploy_spokes(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount], readers: 
     homes: dict[str, str] = {}
     for world in worlds:
         homes.setdefault(world.account, world.region)
-    parameters = spoke_parameters(aws)
-    parameters["HubReaders"] = ",".join([parameters["HubReaders"], *readers])
+    parameters = {**spoke_parameters(aws), "OtherReaders": ",".join(readers)}
     for now in ([each for each in worlds if (homes[each.account] == each.region) is home] for home in (True, False)):
         for world in now:
             create_spoke(world, {**parameters, "HomeRegion": homes[world.account]})

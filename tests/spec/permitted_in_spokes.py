@@ -41,6 +41,8 @@ HUB = {
     "HubReaders": ",".join(READERS),
     "HubChangers": ",".join(CHANGERS),
 }
+# Another role of the hub's account, which the spoke admits as its reader.
+OPERATORS = f"arn:aws:iam::{HUB_ACCOUNT}:role/team/operators"
 # Who is none of them, each an administrator of its own account.
 STRANGERS = (
     _hubs("OnStateChangeRole"),
@@ -50,6 +52,7 @@ STRANGERS = (
     f"arn:aws:iam::{HUB_ACCOUNT}:role/admin",
     # Of the same name, in an account of the organization that isn't the hub's.
     EVENT.replace(HUB_ACCOUNT, "888888888888"),
+    OPERATORS.replace(HUB_ACCOUNT, "888888888888"),
     # The spoke's own, with the hub's roles' names too.
     f"arn:aws:iam::{ACCOUNT}:role/admin",
     EVENT.replace(HUB_ACCOUNT, ACCOUNT),
@@ -70,10 +73,12 @@ TRUST = [
     *may(READERS, SESSIONS, READER, org=ORG),
     *may(CHANGERS, SESSIONS, CHANGER, org=ORG),
     *may_not(RETRY, SESSIONS, CHANGER, org=ORG),
-    *may_not(READERS, SESSIONS, (READER, CHANGER), org=OTHER_ORG),
-    *may_not(READERS, SESSIONS, (READER, CHANGER)),
-    *may_not(READERS, SESSIONS, FORWARDER, org=ORG),
-    *may_not(READERS, "sts:TagSession sts:SetSourceIdentity", (READER, CHANGER), org=ORG),
+    *may(OPERATORS, SESSIONS, READER, org=ORG),
+    *may_not(OPERATORS, SESSIONS, CHANGER, org=ORG),
+    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER), org=OTHER_ORG),
+    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER)),
+    *may_not((*READERS, OPERATORS), SESSIONS, FORWARDER, org=ORG),
+    *may_not((*READERS, OPERATORS), "sts:TagSession sts:SetSourceIdentity", (READER, CHANGER), org=ORG),
     *may_not(STRANGERS, SESSIONS, ROLES, org=ORG),
     *may(EVENTBRIDGE, SESSIONS, FORWARDER, of=ACCOUNT),
     *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, of=HUB_ACCOUNT),

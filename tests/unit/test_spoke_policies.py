@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spec.permitted import KEYS, Case
-from spec.permitted_in_spokes import CASES, HUB, ROLES, SECTIONS, SPOKE_PLACES
+from spec.permitted_in_spokes import CASES, HUB, OPERATORS, ROLES, SECTIONS, SPOKE_PLACES
 from support.deployment import Deployment, deployment, translated
 from support.lost_guards import answered_otherwise, unnoticed
 from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, needs_node
@@ -41,7 +41,8 @@ def _asked(case: Case, deployed: Deployment) -> tuple[Request, Policies]:
 def _today() -> dict[bool, Deployment]:
     """By whether it may take over."""
     template: Any = translated("spoke.yaml")
-    return {over: deployment(template, **HUB, HomeRegion=REGION, TakeOver=str(over).lower()) for over in (False, True)}
+    given = {**HUB, "OtherReaders": OPERATORS, "HomeRegion": REGION}
+    return {over: deployment(template, **given, TakeOver=str(over).lower()) for over in (False, True)}
 
 
 def test_no_request_is_asked_twice() -> None:
@@ -59,8 +60,12 @@ def test_a_spokes_role_may_do_what_the_hub_needs_and_no_more(section: str) -> No
 UNNOTICED = {
     # The condition names the hub's roles with their account; and every caller but a service has that key.
     *(
-        f"{role}.AssumeRolePolicyDocument: OnlyTheHubs{role}s {lost}"
-        for role in ("Reader", "Changer")
+        f"{role}.AssumeRolePolicyDocument: {statement} {lost}"
+        for role, statement in (
+            ("Reader", "OnlyTheHubsReaders"),
+            ("Reader", "AndOtherReaders"),
+            ("Changer", "OnlyTheHubsChangers"),
+        )
         for lost in ("for everybody", "with ArnEqualsIfExists")
     ),
     # The account's roles, profiles and policies, and AWS's policies, are all that the account can ask for.
@@ -71,6 +76,8 @@ UNNOTICED = {
     "Changer.Policies: PassOnlyUnderThePath with iam:*",
     # It is met by default: test_spoke_template.
     "Changer.Policies: MakesProfiles taken for met",
+    # It is met here.
+    "Reader.AssumeRolePolicyDocument: HasOtherReaders taken for met",
 }
 
 

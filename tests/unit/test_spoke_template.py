@@ -14,7 +14,7 @@ from rolekeeper.mappings.rows.columns import UNIT
 from rolekeeper_cli.deploying.stack_parameters import is_allowed
 from spec import permitted_in_spokes
 from spec.permitted import ORG
-from spec.permitted_in_spokes import CHANGERS, HUB_ACCOUNT, HUB_BUS, HUB_REGION, READERS
+from spec.permitted_in_spokes import CHANGERS, HUB_ACCOUNT, HUB_BUS, HUB_REGION, OPERATORS, READERS
 from support import templates
 from support.deployment import Deployment, Place, deployment, translated
 
@@ -197,6 +197,13 @@ def test_who_the_hub_says_is_trusted() -> None:
             "ArnEquals": {"aws:PrincipalArn": list(trusted)},
             "StringEquals": {"aws:PrincipalOrgID": ORG},
         }
+    more = deployed(OtherReaders=f"{OPERATORS},{READERS[0]}").resources["Reader"]["Properties"]
+    hubs, others = more["AssumeRolePolicyDocument"]["Statement"]
+    assert others["Condition"]["ArnEquals"] == {"aws:PrincipalArn": [OPERATORS, READERS[0]]}
+    for each in (hubs, others):
+        each.pop("Sid")
+        each["Condition"].pop("ArnEquals")
+    assert hubs == others
 
 
 def test_the_hubs_outputs_are_the_spokes_parameters() -> None:
@@ -268,7 +275,7 @@ def test_what_the_hub_has_too_takes_the_same_values_and_has_the_same_default(nam
     assert ours == hubs
 
 
-@pytest.mark.parametrize("name", ["HubReaders", "HubChangers"])
+@pytest.mark.parametrize("name", ["HubReaders", "HubChangers", "OtherReaders"])
 @pytest.mark.parametrize(
     ("arn", "taken"),
     [
@@ -281,11 +288,11 @@ def test_what_the_hub_has_too_takes_the_same_values_and_has_the_same_default(nam
         ("arn:aws:iam::999999999999:root", False),
         ("arn:aws:iam::999999999999:user/admin", False),
         ("*", False),
-        ("", False),
     ],
 )
 def test_a_hubs_role_is_named_without_wildcards(name: str, arn: str, *, taken: bool) -> None:
     assert is_allowed(arn, PARAMETERS[name]) is taken
+    assert is_allowed("", PARAMETERS[name]) is (name == "OtherReaders")
 
 
 @pytest.mark.parametrize(

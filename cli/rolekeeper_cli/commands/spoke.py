@@ -22,7 +22,8 @@ _READER = click.option(
     "readers",
     metavar="ARN",
     multiple=True,
-    help="A role of the hub's account that may look at instances here too, as your operators'; may be given again.",
+    help="A role of the hub's account that may look at instances here too, such as your operators' role; may be given "
+    "again. '' for none.",
 )
 
 _UNIT = click.option(
@@ -110,6 +111,7 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
     named, each parameter stays as it is deployed. --stack names the spoke's stack: 'rolekeeper-spoke'.
     """
     from rolekeeper_cli import prompts
+    from rolekeeper_cli.deploying.hub import listed
     from rolekeeper_cli.deploying.spoke_deploy import Wanted
     from rolekeeper_cli.deploying.spoke_deploy import deploy as deploy_now
 
@@ -121,9 +123,10 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
         "CreateMissingProfiles": given["create_missing_profiles"],
         "PermissionsBoundary": given["permissions_boundary"],
         "OrganizationalUnit": given["unit"],
+        "OtherReaders": listed(given["readers"]) if given["readers"] else None,
     }
     wanted = Wanted(
-        hub=_hub(**{name: given[name] for name in ("hub", "hub_profile", "hub_region", "hub_stack", "readers")}),
+        hub=_hub(**{name: given[name] for name in ("hub", "hub_profile", "hub_region", "hub_stack")}),
         parameters={name: value for name, value in own.items() if value is not None},
         yes=yes,
         dry_run=dry_run,
@@ -187,20 +190,16 @@ def _hub_deployment(profile: str | None, region: str | None, stack: str | None) 
     return deployment(replace(options, profile=profile or options.profile, region=region, stack=stack))
 
 
-def _hub(
-    hub: str | None, hub_profile: str | None, hub_region: str | None, hub_stack: str | None, readers: tuple[str, ...]
-) -> "Hub | None":
+def _hub(hub: str | None, hub_profile: str | None, hub_region: str | None, hub_stack: str | None) -> "Hub | None":
     """What the hub says of itself, or said."""
     from rolekeeper_cli.deploying.hub import asked, read
 
     there = _hub_deployment(hub_profile, hub_region, hub_stack)
-    if hub and (there or readers):
+    if hub and there:
         raise UsageError("--hub is a file that says all of the hub", "leave the other options about the hub out")
     if hub:
         return read(hub)
-    if readers and there is None:
-        raise UsageError("--reader is added to what the hub says", "give --hub-profile too")
-    return asked(there, readers) if there else None
+    return asked(there) if there else None
 
 
 COMMANDS = (parameters, deploy, remove)

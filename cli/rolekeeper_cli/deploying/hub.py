@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, refu
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 
+# What an account allows the hub to do; a new spoke begins with what the hub has.
+ALLOWED = ("TakeOver", "CreateMissingProfiles")
 # What the hub's own parameters of these names say holds in its spokes too.
-_ALIKE = ("OrganizationId", "Namespace", "RolePath", "TakeOver", "CreateMissingProfiles")
+_ALIKE = ("OrganizationId", "Namespace", "RolePath", *ALLOWED)
 _OUTPUTS = ("HubReaders", "HubChangers")
 # What isn't said by the hub, but by those who ask it, if they do.
-_ASKED = ("HomeRegion", "OrganizationalUnit")
+_ASKED = ("HomeRegion", "OrganizationalUnit", "OtherReaders")
 NAMES = frozenset({"HubAccount", "HubRegion", *_ALIKE, *_OUTPUTS, *_ASKED})
 # The separator of a list of CloudFormation's, and of one that people read.
 _COMMA, _AND = ",", ", "
@@ -39,10 +41,11 @@ def asked(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = Non
         unit: the organizational unit of the accounts, if it is to be said.
 
     Raises:
-        CommandError: there is no such stack, it is the hub of no organization, or `unit` is no id of one.
+        CommandError: there is no such stack, it is the hub of no organization, or what is said can't be.
     """
-    if wrong := refused(declared(installed.file("spoke.yaml")), {"OrganizationalUnit": unit or ""}):
-        raise UsageError(wrong[0], "see: aws organizations list-organizational-units-for-parent --parent-id r-…")
+    said = {name: value for name, value in zip(_ASKED, (home, unit, listed(readers)), strict=True) if value}
+    if wrong := refused(declared(installed.file("spoke.yaml")), said):
+        raise UsageError("; ".join(wrong), "see: rolekeeper spoke parameters --help")
     stack = hub.stack
     if not stack.parameters.get("OrganizationId"):
         raise ConfigurationError(
@@ -57,9 +60,12 @@ def asked(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = Non
         **{name: stack.parameters[name] for name in _ALIKE},
         **{name: stack.outputs[name] for name in _OUTPUTS},
     }
-    parameters["HubReaders"] = _COMMA.join([parameters["HubReaders"], *readers])
-    parameters |= {name: value for name, value in zip(_ASKED, (home, unit), strict=True) if value}
-    return Hub(parameters, stack.outputs.get("Version"))
+    return Hub(parameters | said, stack.outputs.get("Version"))
+
+
+def listed(readers: Iterable[str]) -> str:
+    """ARNs as OtherReaders takes them; an empty one is none."""
+    return _COMMA.join(each for each in readers if each)
 
 
 def written(parameters: Parameters) -> list[dict[str, str]]:

@@ -14,7 +14,8 @@ from rolekeeper_cli.deploying.change_set import Template
 from rolekeeper_cli.deploying.deploy import PATIENT
 from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, SPOKE, Present, ordered, refuse_downgrade, versions
 from rolekeeper_cli.deploying.deployment_view import Changed, document
-from rolekeeper_cli.deploying.hub import Hub
+from rolekeeper_cli.deploying.hub import ALLOWED, Hub
+from rolekeeper_cli.deploying.organization import organization_of
 from rolekeeper_cli.deploying.parameter_options import option_of
 from rolekeeper_cli.deploying.rollout import Rollout
 from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, merged, refused
@@ -26,8 +27,9 @@ STACK = "rolekeeper-spoke"
 _CAPABILITIES = ("CAPABILITY_NAMED_IAM",)
 # Parameters that only the roles have to do with, and their options.
 _OF_ROLES = {
-    **{name: option_of(name) for name in ("TakeOver", "CreateMissingProfiles", "PermissionsBoundary")},
+    **{name: option_of(name) for name in (*ALLOWED, "PermissionsBoundary")},
     "OrganizationalUnit": "--unit",
+    "OtherReaders": "--reader",
 }
 # What the reader role says of itself (spoke.yaml).
 _HOME_TAG = "rolekeeper:home-region"
@@ -69,23 +71,38 @@ def deploy(places: Sequence[Deployment], wanted: Wanted) -> ExitCode:
         refuse_downgrade(each, allowed=wanted.allow_downgrade)
     hub = dict(wanted.hub.parameters) if wanted.hub else {}
     _warn_of_version(wanted.hub)
-    given = {**hub, **wanted.parameters}
-    home = given["HomeRegion"] = _home(places[0], present, given)
-    parameters = {region: _parameters(known, each, given) for region, each in present.items()}
+    asked = {**hub, **wanted.parameters}
+    home = asked["HomeRegion"] = _home(places[0], present, asked)
+    given = {region: _given(each, asked, wanted.parameters) for region, each in present.items()}
+    parameters = {region: _parameters(known, each, given[region]) for region, each in present.items()}
+    _say_what_is_kept(hub, given.get(home, hub), parameters.get(home, hub))
     _refuse_stranger(places[0], parameters[region_of(places[0])]["OrganizationId"])
     if home not in present and (only_there := sorted(_OF_ROLES.keys() & wanted.parameters.keys())):
         what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
-        output.warn(f"{what} is about the account's roles: it takes effect once you deploy in {home} too")
+        output.warn(f"about the account's roles: {what} takes effect once you deploy in {home} too")
     documents = []
     for place in sorted(places, key=lambda each: region_of(each) != home):
         region = region_of(place)
-        changed = _deploy(place, template, present[region], (parameters[region], given), wanted)
+        changed = _deploy(place, template, present[region], (parameters[region], given[region]), wanted)
         documents.append({"region": region, **document(present[region], changed)})
     render.show(documents, lambda: None)
     if any(each["outcome"] == "deployed" for each in documents):
         account = parameters[region_of(places[0])]["HubAccount"]
         output.say(f"The hub in account {account} looks after it from its first event on: rolekeeper targets")
     return ExitCode.DONE
+
+
+def _given(present: Present, asked: Parameters, own: Parameters) -> Parameters:
+    """What one stack is given of what is asked for. What the account allows stays until its `own` word is another."""
+    kept = {name for name in ALLOWED if name in present.parameters and name not in own}
+    return {name: value for name, value in asked.items() if name not in kept}
+
+
+def _say_what_is_kept(hub: Parameters, given: Parameters, parameters: Parameters) -> None:
+    for name in sorted(hub.keys() - given.keys()):
+        if hub[name] != parameters[name]:
+            kept = f"{name}={parameters[name]}"
+            output.say(f"The account keeps {kept}, and the hub has {hub[name]}: {option_of(name)} {hub[name]}")
 
 
 def _present(place: Deployment) -> Present:
@@ -163,12 +180,9 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
 def _refuse_stranger(place: Deployment, organization: str) -> None:
     """Refuse an account that is known to be outside of the hub's organization: the hub would never hear of it."""
     try:
-        with classified("organizations:DescribeOrganization", "*"):
-            own = str(place.client("organizations").describe_organization()["Organization"]["Id"])
-    except AwsRefusalError as error:
-        if error.code != "AWSOrganizationsNotInUseException":
-            return  # The caller may not ask, and need not: what the hub's bus refuses, it refuses all the same.
-        own = ""
+        own = organization_of(place.client("organizations"))
+    except AwsRefusalError:
+        return  # The caller may not ask, and need not: what the hub's bus refuses, it refuses all the same.
     if own != organization:
         there = f"the organization {own}" if own else "no organization"
         raise ConfigurationError(
