@@ -123,7 +123,7 @@ def _about_refusal(error: Any) -> CommandError:
         return ServiceError(
             f"you may not look into account {account}: {_line(error)}",
             f"see whether it is a target, and the hub may: rolekeeper targets; where you alone may not, have your role "
-            f"among those that {error.resource} trusts (rolekeeper spoke parameters --reader ARN), and allowed "
+            f"among those that {error.resource} trusts (rolekeeper spoke deploy --reader ARN), and allowed "
             f"{_ASSUME} on it; what Rolekeeper did there, rolekeeper history shows without",
         )
     if isinstance(error, AccessDeniedError):

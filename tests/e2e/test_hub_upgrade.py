@@ -16,7 +16,7 @@ from fixtures.command import Command
 from rolekeeper_cli import installed
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
-from rolekeeper_local.embedded import PARAMETERS, EmbeddedAws
+from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.spokes import ORGANIZATION, await_spoke, create_spoke, register, spoke_parameters
 from support.pages import Shell, bash_blocks
 from support.waiting import eventually, stays
@@ -24,6 +24,7 @@ from support.waiting import eventually, stays
 pytestmark = pytest.mark.emulator
 
 READ, WRITE = "s3-read", "s3-write"
+PAGE = "docs/organization.md"
 VERSION = installed.version()
 MAJOR, MINOR = map(int, VERSION.split(".")[:2])
 NEIGHBOUR = f"{MAJOR}.{MINOR - 1 if MINOR else 1}.0"
@@ -32,9 +33,10 @@ NEIGHBOUR = f"{MAJOR}.{MINOR - 1 if MINOR else 1}.0"
 class Upgraded:
     """A deployment before and after it became a hub: what is stored, and what people see."""
 
-    def __init__(self, aws: EmbeddedAws) -> None:
+    def __init__(self, aws: EmbeddedAws, home: Path) -> None:
         aws.deploy()
         self.aws, self.world, self.rolekeeper = aws, EmulatedAccount(aws), Command(aws.env)
+        self.shell = self._shell(home)
         self.world.deploy_starter_roles()
         self.world.seed_mappings()
         for row in starter_mappings():
@@ -46,8 +48,25 @@ class Upgraded:
         self.rolekeeper("replace", self.pinned, WRITE, "--for", "8h", "--reason", "incident 42", "--yes")
         eventually(partial(self.world.carries, self.pinned, WRITE))
         self.before = self.seen()
-        aws.deploy(**PARAMETERS, OrganizationId=ORGANIZATION)
+        wrong = self.rolekeeper("deploy", "--organization-id", "o-wrongwrong1", "--yes", code=253)
+        assert f"in the organization {ORGANIZATION}, and can't be the hub of o-wrongwrong1" in wrong.stderr
+        self.shell(bash_blocks(PAGE)[0])
+        self.rolekeeper("sweep")
         self.after = self.seen()
+
+    def _shell(self, home: Path) -> Shell:
+        """A terminal in a clone, with a profile of each account."""
+        (home / ".aws").mkdir()
+        profiles = {"hub": (self.world.account, "us-east-1"), "web": ("222222222222", "eu-west-1")}
+        text = "\n".join(
+            f"[profile {profile}]\naws_access_key_id={account}\naws_secret_access_key=any\nregion={region}"
+            f"\nendpoint_url={self.aws.endpoint}"
+            for profile, (account, region) in profiles.items()
+        )
+        (home / ".aws/config").write_text(text)
+        shell = Shell(home, self.aws.port)
+        shell('export PATH="$PWD/.venv/bin:$PATH"')
+        return shell
 
     def seen(self) -> dict[str, Any]:
         """Associations as EC2 has them, rows as the table has them, and what the command says of the rest."""
@@ -77,7 +96,7 @@ class Upgraded:
 @pytest.fixture(scope="module")
 def upgraded(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
     with EmbeddedAws(port=free_port(), timings=Timings(pending=1), directory=tmp_path_factory.mktemp("aws")) as aws:
-        yield Upgraded(aws)
+        yield Upgraded(aws, tmp_path_factory.mktemp("home"))
 
 
 @pytest.mark.parametrize(
@@ -111,8 +130,11 @@ def test_a_spoke_of_the_neighbouring_version_works_and_is_named(upgraded: Upgrad
     shown = eventually(partial(spoke.carries, instance, READ))
     assert f":{spoke.account}:" in shown.arn
 
-    [found] = [each for each in upgraded.rolekeeper.json("targets") if each["account"] == spoke.account]
-    assert (found["version"], found["state"]) == (NEIGHBOUR, "well")
+    def swept() -> bool:
+        [found] = [each for each in upgraded.rolekeeper.json("targets") if each["account"] == spoke.account]
+        return bool((found["version"], found["state"]) == (NEIGHBOUR, "well"))
+
+    eventually(swept)
     findings = json.loads(upgraded.rolekeeper("doctor", "--output", "json").stdout)["findings"]
     name = f"{spoke.account}/{spoke.region}"
     [problem] = [each["what"] for each in findings if name in each["what"]]
@@ -120,21 +142,10 @@ def test_a_spoke_of_the_neighbouring_version_works_and_is_named(upgraded: Upgrad
 
 
 def test_what_the_organizations_page_says_can_be_typed(upgraded: Upgraded, tmp_path: Path) -> None:
-    """From the first spoke to its end, with a profile of each account."""
-    aws, name = upgraded.aws, "222222222222/eu-west-1"
+    """From the hub, which made this deployment one, over the first spoke to its end."""
+    aws, shell, name = upgraded.aws, upgraded.shell, "222222222222/eu-west-1"
     spokes = [EmulatedAccount(aws, "222222222222", region) for region in ("us-east-1", "eu-west-1")]
-    (tmp_path / ".aws").mkdir()
-    profiles = {"hub": (upgraded.world.account, "us-east-1"), "web": (spokes[0].account, "eu-west-1")}
-    text = "\n".join(
-        f"[profile {profile}]\naws_access_key_id={account}\naws_secret_access_key=any\nregion={region}"
-        f"\nendpoint_url={aws.endpoint}"
-        for profile, (account, region) in profiles.items()
-    )
-    (tmp_path / ".aws/config").write_text(text)
-    first, look, units, leave = bash_blocks("docs/organization.md")
-    shell = Shell(tmp_path, aws.port)
-    shell('export PATH="$PWD/.venv/bin:$PATH"')
-
+    _, first, look, units, leave = bash_blocks(PAGE)
     shell(first.replace("hub.json", str(tmp_path / "hub.json")))
     spokes[0].deploy_starter_roles()
     register(aws, spokes)

@@ -101,8 +101,12 @@ def test_an_account_is_looked_after_once_its_spokes_are_deployed(desk: Desk, spo
     assert f"{SPOKE}  {OTHER}" in table
 
 
-def test_deploying_it_again_changes_nothing_and_needs_no_hub(desk: Desk, spokes: Any) -> None:
+def test_deploying_it_again_changes_nothing_and_needs_no_hub(desk: Desk, spokes: Any, tmp_path: Path) -> None:
     assert spokes
+    plain = tmp_path / "hub.json"
+    plain.write_text(desk.administrator("spoke", "parameters").stdout)
+    [again] = desk.spoke.json("spoke", "deploy", "--hub", str(plain), "--region", REGION, "--yes", seconds=300)
+    assert again["outcome"] == "unchanged", "its readers stay"
     [again] = desk.spoke.json("spoke", "deploy", "--region", OTHER, "--yes", seconds=300)
     assert again["outcome"] == "unchanged"
     refused = desk.spoke("spoke", "deploy", "--region", OTHER, "--home-region", OTHER, "--yes", code=252)

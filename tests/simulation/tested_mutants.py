@@ -235,7 +235,50 @@ TEMPLATES: tuple[Mutant, ...] = (
 
 
 # ---- command ----
-COMMAND: tuple[Mutant, ...] = ()
+COMMAND: tuple[Mutant, ...] = (
+    _mutant(
+        "takes any organization where it may not be asked for",
+        "cli/rolekeeper_cli/deploying/organization.py",
+        "    if not former or dry_run:\n        return\n",
+        "    return\n",
+        "tests/unit/cli/test_deploying.py",
+    ),
+    _mutant(
+        "makes a hub of an organization that isn't the account's",
+        "cli/rolekeeper_cli/deploying/organization.py",
+        "    if own != wanted:\n",
+        "    if not own:\n",
+        "tests/unit/cli/test_deploying.py",
+    ),
+    _mutant(
+        "takes the hub's word for what an account allows",
+        "cli/rolekeeper_cli/deploying/spoke_deploy.py",
+        "if name in present.parameters and name not in own}",
+        "if name not in asked}",
+        "tests/unit/cli/test_spoke.py",
+    ),
+    _mutant(
+        "takes a spoke's readers away when none are named",
+        "cli/rolekeeper_cli/commands/spoke.py",
+        'listed(given["readers"]) if given["readers"] else None,',
+        'listed(given["readers"]),',
+        "tests/unit/cli/test_spoke.py",
+    ),
+    _mutant(
+        "asks before it builds",
+        "cli/rolekeeper_cli/deploying/artifacts.py",
+        '        _make(Path(folder))\n        yield Path(folder) / "artifacts"\n',
+        '        yield Path(folder) / "artifacts"\n        _make(Path(folder))\n',
+        "tests/unit/cli/test_deploying.py",
+    ),
+    _mutant(
+        "says nothing of credentials that outlive a detach",
+        "cli/rolekeeper_cli/writes/pins.py",
+        'if plan.wish.verb != "detach" or not plan.carries:',
+        'if plan.wish.verb != "attach" or not plan.carries:',
+        "tests/unit/cli/test_pins.py",
+    ),
+)
 
 
 TESTED = (

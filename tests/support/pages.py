@@ -41,7 +41,7 @@ class Shell:
             env=self._env,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, f"{block}\n{done.stderr}"

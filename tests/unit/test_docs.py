@@ -103,6 +103,26 @@ def test_the_bad_example_says_what_the_page_says() -> None:
     assert list(verdict.problems) == said.splitlines()
 
 
+# ---- credentials ----
+
+
+@pytest.mark.parametrize("page", ["lab", "adopting", "security", "AWS_FACTS"])
+def test_a_page_says_how_long_a_former_roles_credentials_work_and_what_ends_them(page: str) -> None:
+    """Six hours, and a deny by time (docs/AWS_FACTS.md): neither a replace nor a detach ends what was handed out."""
+    told, *_ = [each for each in re.split(r"\n\s*\n", text_of(f"docs/{page}.md")) if "aws:TokenIssueTime" in each]
+    assert "six hours" in told
+    assert "former role" in told
+
+
+def test_no_page_says_that_they_end_within_minutes() -> None:
+    """Nor any text of command and console."""
+    files = [*PAGES, *(ROOT / "cli").rglob("*.py"), *(ROOT / "cli").rglob("*.html")]
+    sentences = (each for file in files for each in re.split(r"[.|]\s", file.read_text()))
+    soon = re.compile(r"(credentials|keys)\b.*\b(take|for) (minutes|a while)\b", re.DOTALL)
+    wrong = [each for each in sentences if soon.search(each)]
+    assert wrong == []
+
+
 # ---- deploying ----
 
 

@@ -187,6 +187,8 @@ def _ask(there: "Deployment", plan: "PlannedPin", *, yes: bool, confirm: str | N
     if prompts.asks(yes=yes or confirm is not None):
         for line in pins.expected(there, plan).lines():
             output.say(line)
+    if text := pins.outlives(plan):
+        output.say(text)
     if verb == "detach":
         carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
         prompts.confirm_word("Detach", f"{name} {carries}.", confirm)

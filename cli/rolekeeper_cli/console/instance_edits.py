@@ -160,7 +160,8 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     whats = {"attach": f"Attach {role} to", "replace": f"Replace {planned.carries} by {role} on"}
     what = f"{whats.get(planned.wish.verb, f'Detach {planned.carries or "no role"} from')} {name}{until}"
     former = seen.observed.pin
-    notes = (f"It is pinned to {_role(former)} now; that pin ends.",) if former else ()
+    replaced = f"It is pinned to {_role(former)} now; that pin ends." if former else ""
+    notes = tuple(filter(None, (replaced, pins.outlives(planned))))
     expected = preview.of_pin(deployment, seen, planned.pin)
     word = DETACH if planned.wish.verb == "detach" else ""
     return Plan(what, expected, (*map(_sentence, planned.warnings), *notes), _rests_on(seen), word)

@@ -156,6 +156,16 @@ def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfil
     return PlannedPin(wish, instance, shown, made, profile.warnings)
 
 
+def outlives(plan: PlannedPin) -> str:
+    """What of the role a detach doesn't take, and what ends that (docs/AWS_FACTS.md, "Credentials on the instance")."""
+    if plan.wish.verb != "detach" or not plan.carries:
+        return ""
+    return (
+        "Software on it may use the role's credentials that it has for up to six hours; "
+        "to end them, add a deny on aws:TokenIssueTime before now to the role's policy, once it is detached."
+    )
+
+
 def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
     """What the pin would do to its instance."""
     key = plan.instance.key

@@ -112,7 +112,7 @@ def test_who_may_not_look_there_hears_what_to_do(terminal: Terminal, spoke: Spok
         assert ran.exit_code == 254
         assert f"you may not look into account {TARGET.account}" in ran.stderr
         assert "see whether it is a target, and the hub may: rolekeeper targets" in ran.stderr
-        assert f"among those that {READER} trusts (rolekeeper spoke parameters --reader ARN)" in ran.stderr
+        assert f"among those that {READER} trusts (rolekeeper spoke deploy --reader ARN)" in ran.stderr
         assert "rolekeeper history shows without" in ran.stderr
 
 

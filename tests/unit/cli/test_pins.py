@@ -113,6 +113,9 @@ def test_detach_asks_for_the_word(terminal: Terminal, desk: MappingsFixture) -> 
     ran = terminal.types("detach\n", "detach", instance)
     assert ran.exit_code == 1
     assert f"{instance} carries web. Type Detach to go on (upper and lower case count)" in ran.stderr
+    told, _, _ = ran.stderr.partition("Type Detach")
+    assert "for up to six hours" in told
+    assert "a deny on aws:TokenIssueTime" in told
     assert "nothing was changed: 'detach' isn't 'Detach', as upper and lower case count\n" in ran.stderr
     assert pin_of(desk, instance) is None
     ran = terminal.types("no\n", "detach", instance)

@@ -312,10 +312,8 @@ def test_what_the_account_allows_the_hub_stays_whatever_the_hub_would_like(
         assert (found["TakeOver"], found["CreateMissingProfiles"]) == ("false", "false")
         assert "keeps CreateMissingProfiles=false, and the hub has true: --create-missing-profiles true" in ran.stderr
         assert ("keeps TakeOver=false, and the hub has true: --take-over true" in ran.stderr) is ("--hub" not in hub)
-    assert (
-        terminal("spoke", "deploy", "--hub-profile", "hub", "--region", HOME, "--take-over", "true", "--yes").exit_code
-        == 0
-    )
+    line = ("spoke", "deploy", "--hub-profile", "hub", "--region", HOME, "--take-over", "true", "--yes")
+    assert terminal(*line).exit_code == 0
     assert account.stacks[HOME].parameters["TakeOver"] == "true"
 
 

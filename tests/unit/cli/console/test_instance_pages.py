@@ -290,6 +290,7 @@ def test_a_form_that_cant_be_meant_comes_back(
 def test_a_detach_asks_for_its_word(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     planned = browser.post(f"/instance/{one}/pin", data={"verb": "detach"})
+    assert "aws:TokenIssueTime" in planned.text
     assert "it loses its role" in words(planned)
     typed = {"verb": "detach", "rests_on": hidden(planned, "rests_on")}
     assert "the word to type is Detach" in words(browser.post(f"/instance/{one}/pin/write", data=typed))
