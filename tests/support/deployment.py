@@ -109,11 +109,11 @@ class Deployment:
     def identity_policies(self, role: str) -> tuple[Document, ...]:
         """A role's own policies, and the template's that it names or that name it."""
         properties = self.resources[role]["Properties"]
-        ours = {
-            self.arns[name]: each["PolicyDocument"] for name, each in self.of_type("AWS::IAM::ManagedPolicy").items()
-        }
+        managed = self.of_type("AWS::IAM::ManagedPolicy")
+        ours = {self.arns[name]: each["PolicyDocument"] for name, each in managed.items()}
         own = [each["PolicyDocument"] for each in properties.get("Policies", [])]
-        beside = [each["PolicyDocument"] for each in self.of_type("AWS::IAM::Policy").values() if role in each["Roles"]]
+        naming = [each for each in (*self.of_type("AWS::IAM::Policy").values(), *managed.values()) if "Roles" in each]
+        beside = [each["PolicyDocument"] for each in naming if role in each["Roles"]]
         return (*own, *(ours[arn] for arn in properties.get("ManagedPolicyArns", [])), *beside)
 
     def resource_policy(self, name: str) -> Document | None:

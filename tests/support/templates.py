@@ -45,7 +45,7 @@ def filled(value: Any, values: Mapping[str, str]) -> Any:
 
 
 def policy_statements(resources: Any, role: str, *, met: Collection[str] = ()) -> list[dict[str, Any]]:
-    """All statements of a role: its own, and those of the template's own managed policies that it names.
+    """All statements of a role: its own, and those of the template's policies that it names or that name it.
 
     Args:
         resources: the template's.
@@ -54,7 +54,7 @@ def policy_statements(resources: Any, role: str, *, met: Collection[str] = ()) -
     """
 
     properties = resources[role]["Properties"]
-    documents = [policy["PolicyDocument"] for policy in properties["Policies"]]
+    documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
     for policy in chosen(
         [each if isinstance(each, dict) else {"Ref": each} for each in properties.get("ManagedPolicyArns", [])], met
     ):
@@ -64,9 +64,9 @@ def policy_statements(resources: Any, role: str, *, met: Collection[str] = ()) -
     documents += [
         each["Properties"]["PolicyDocument"]
         for each in resources.values()
-        if each["Type"] == "AWS::IAM::Policy"
+        if each["Type"] in {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"}
         and each.get("Condition") in {None, *met}
-        and {"Ref": role} in each["Properties"]["Roles"]
+        and {"Ref": role} in each["Properties"].get("Roles", [])
     ]
     found: list[dict[str, Any]] = chosen([each for document in documents for each in document["Statement"]], met)
     return found

@@ -24,13 +24,13 @@ STAYS = {
             "UNKNOWN_CONDITION_FOR_ACTION",
             "Unknown condition ec2:NewInstanceProfile for action ec2:DisassociateIamInstanceProfile",
         )
-        for role in ("OnInstanceEventRole", "Changer")
+        for role in ("OnInstanceEventPolicy", "Changer")
     ),
     # DynamoDB developer guide, "IAM policy to allow a Lambda function to access DynamoDB stream records", has it on the
     # stream, though the reference knows no resource for it.
     *(
         (role, "RESOURCE_MISMATCH", "[{'action': 'dynamodb:ListStreams', 'required_format': '*'}]")
-        for role in ("OnMappingChangeRole", "OnStateChangeRole")
+        for role in ("OnMappingChangePolicy", "OnStateChangePolicy")
     ),
 }
 

@@ -104,15 +104,15 @@ UNNOTICED = {
     "SharedPolicy.PolicyDocument: SeeRolesAndProfiles on everything",
     "SharedPolicy.PolicyDocument: SeePolicies on everything",
     # No other action has the condition keys that the statement asks for.
-    "OnInstanceEventRole.Policies: ReplaceUnderThePath with ec2:*",
+    "OnInstanceEventPolicy.PolicyDocument: ReplaceUnderThePath with ec2:*",
     "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
-    "OnInstanceEventRole.Policies: PassOnlyUnderThePath with iam:*",
+    "OnInstanceEventPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
     # It is met by default, or here.
     "PublishPolicy.PolicyDocument: MakesProfiles taken for met",
     "SharedPolicy.PolicyDocument: HasKey taken for met",
-    "OnStateChangeRole.Policies: HasKey taken for met",
+    "OnStateChangePolicy.PolicyDocument: HasKey taken for met",
     "SharedPolicy.PolicyDocument: ServesOrganization taken for met",
-    "OnInstanceEventRole.Policies: ServesOrganization taken for met",
+    "OnInstanceEventPolicy.PolicyDocument: ServesOrganization taken for met",
     "PublishPolicy.PolicyDocument: MakesSpokesProfiles taken for met",
     # Each holds alone against strangers; of the account's own identities test_stolen_sessions asks.
     "AlarmTopicPolicy.PolicyDocument: OurAlarmsMayPublish for everybody",

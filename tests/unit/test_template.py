@@ -276,8 +276,8 @@ def test_no_role_has_a_managed_policy_but_our_own() -> None:
 def test_a_shared_policy_is_attached_by_the_roles_that_share_it_and_iam_takes_its_size(policy: str) -> None:
     """With a name of its own, a second stack of the account would be refused."""
     properties = _properties(policy)
-    assert set(properties) == {"Description", "PolicyDocument"}
-    roles = [
+    assert set(properties) - {"Roles"} == {"Description", "PolicyDocument"}
+    roles = properties.get("Roles") or [
         name
         for name, role in _of_type("AWS::IAM::Role").items()
         if json.dumps({"Ref": policy}) in json.dumps(role["Properties"].get("ManagedPolicyArns", []))
@@ -288,6 +288,17 @@ def test_a_shared_policy_is_attached_by_the_roles_that_share_it_and_iam_takes_it
     text = json.dumps(properties["PolicyDocument"], separators=(",", ":"))
     paths, arns = text.count("${RolePath}"), text.count('"GetAtt"') + text.count('"Ref"')
     assert len(text) + paths * PARAMETERS["RolePath"]["MaxLength"] + arns * 250 <= 6144
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_made_only_once_it_may_do_its_work(function: str) -> None:
+    """Its queue or stream has it run at once, and its policies are no part of its role."""
+    policies = _of_type("AWS::IAM::Policy") | _of_type("AWS::IAM::ManagedPolicy")
+    naming = {
+        name for name, each in policies.items() if {"Ref": f"{function}Role"} in each["Properties"].get("Roles", [])
+    }
+    # That one names the function.
+    assert set(RESOURCES[function]["DependsOn"]) == naming - {"SweepTargetsPolicy"} != set()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
