@@ -25,12 +25,13 @@ pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("organization")]
 ORGANIZATION = "o-embeddedaws"
 HUB, SPOKE, OTHER, STRANGER = "000000000000", "111111111111", "222222222222", "333333333333"
 HOME, AWAY = "us-east-1", "eu-west-1"
-# Where a spoke is deployed, and in which Region of its account are its roles.
-SPOKES = [(SPOKE, AWAY, AWAY), (SPOKE, HOME, AWAY), (OTHER, HOME, HOME), (HUB, AWAY, AWAY), (STRANGER, HOME, HOME)]
+# Where a spoke is deployed, and in which Region of its account are its roles; of SPOKE another Region comes first.
+SPOKES = [(SPOKE, HOME, AWAY), (SPOKE, AWAY, AWAY), (OTHER, HOME, HOME), (HUB, AWAY, AWAY), (STRANGER, HOME, HOME)]
 UNIT = "ou-a1b2-c3d4e5f6"  # of OTHER
 LOOKING = ("OnInstanceEvent", "OnRetry", "OnMappingChange", "OnSchedule")
 CHANGING = ("OnInstanceEvent", "OnMappingChange", "OnSchedule")
 AMI = "ami-0abcdef1234567890"
+SENDS = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}
 #: What never comes wasn't merely late: all that does come takes less.
 QUIET = 1.0
 
@@ -175,7 +176,7 @@ def test_a_spoke_says_each_day_that_it_is_there(organization: Organization) -> N
 
 
 def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organization: Organization) -> None:
-    """It may send to the bus, though not in the name of AWS."""
+    """Only as a forwarder may it send to the bus, and not in the name of AWS."""
     bus = organization.aws.stack_outputs()["SpokeBus"]
     instance = f"arn:aws:ec2:us-east-1:{SPOKE}:instance/i-0123456789abcdef0"
     entry = {
@@ -184,12 +185,15 @@ def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organizat
         "Detail": json.dumps({"instance-id": "i-0123456789abcdef0", "state": "running"}),
         "Resources": [instance],
     }
-    events = organization.client("events", OTHER)
+    forwarder = make_role(organization.aws, OTHER, ANYBODY, SENDS, name=f"rolekeeper-forwarder-{AWAY}", path="/")
+    events = organization.session(forwarder).client("events")
     assert events.put_events(Entries=[{**entry, "Source": "my.ec2"}])["FailedEntryCount"] == 0
     [answer] = events.put_events(Entries=[{**entry, "Source": "aws.ec2"}])["Entries"]
     assert answer["ErrorCode"] == "NotAuthorizedForSourceException"
-    with pytest.raises(ClientError, match="AccessDeniedException"):
-        organization.client("events", STRANGER).put_events(Entries=[{**entry, "Source": "my.ec2"}])
+    another = organization.session(make_role(organization.aws, OTHER, ANYBODY, SENDS)).client("events")
+    for refused in (another, *(organization.client("events", account) for account in (OTHER, STRANGER))):
+        with pytest.raises(ClientError, match="AccessDeniedException"):
+            refused.put_events(Entries=[{**entry, "Source": "my.ec2"}])
     stays(lambda: not organization.work(OTHER, HOME, "i-0123456789abcdef0"), QUIET)
 
 
@@ -199,7 +203,7 @@ def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organizat
 @pytest.mark.parametrize("account", [SPOKE, OTHER, HUB])
 def test_the_hubs_functions_can_be_a_spokes_reader_and_changer(organization: Organization, account: str) -> None:
     functions = (*LOOKING, "OnStateChange")
-    for role, trusted in (("reader", LOOKING), ("changer", CHANGING), ("forwarder", ())):
+    for role, trusted in (("reader", LOOKING), ("changer", CHANGING), (f"forwarder-{AWAY}", ())):
         asked = {each: organization.may_be(organization.function(each), named(account, role)) for each in functions}
         assert {each for each, may in asked.items() if may} == set(trusted)
 

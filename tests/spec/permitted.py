@@ -26,6 +26,8 @@ STRANGER = "an administrator of another account"
 ORG, OTHER_ORG = "o-a1b2c3d4e5", "o-stranger01"
 USER = "a user without permissions"
 ADMIN, ME, ANOTHER = "an administrator of this account", "AIDAADMIN", "AIDAGRACE"
+ROOT, OPERATOR = "the account's root", "an operator who may write both tables"
+PEOPLE = (ADMIN, ROOT, OPERATOR)
 EVENTBRIDGE, CLOUDWATCH, LAMBDA, STATES = (
     *("events.amazonaws.com", "cloudwatch.amazonaws.com", "lambda.amazonaws.com", "states.amazonaws.com"),
 )
@@ -69,6 +71,8 @@ PLACES = {
     "other bus": _here("events", "event-bus/other"),
     "bus elsewhere": f"arn:aws:events:{OTHER_REGION}:{ACCOUNT}:event-bus/default",
     "bus of others": _there("events", "event-bus/default"),
+    "forwarder of others": f"{_THEIRS}:role/rolekeeper-forwarder-{OTHER_REGION}",
+    "forwarder of another namespace of others": f"{_THEIRS}:role/second-forwarder-{OTHER_REGION}",
     "rule": _here("events", "rule/somebodys"),
     "rule of others": _there("events", "rule/InstanceStateRule"),
     "table": _here("dynamodb", "table/somebodys"),
@@ -110,6 +114,7 @@ KEYS = {
     "item": "dynamodb:LeadingKeys",
     "attributes": "dynamodb:Attributes",
     "me": "aws:userid",
+    "role": "aws:PrincipalArn",
     "via": "kms:ViaService",
 }
 INSTANCE_ITEM, MAPPING_ITEM = f"instance#{ACCOUNT}#{REGION}#i-0123456789abcdef0", "mapping#3:app#web"
@@ -120,7 +125,7 @@ class Case:
     """One request, and whether it is allowed.
 
     Attributes:
-        who: a role of the template, a service, STRANGER, USER or ADMIN.
+        who: a role of the template, a service, STRANGER, USER or one of PEOPLE.
         on: a resource of the template, or one of PLACES. After a colon: what is in it, as a log's stream.
         given: values of KEYS; a resource's name stands for its ARN.
         takes_over: whether the stack has TakeOver=true.
@@ -214,6 +219,7 @@ TAKE_OVER = [
         for new in OUTSIDE
         for each in taking_over(may_not(EVENT, REPLACE, "instance", now="profile outside", new=new))
     ),
+    *taking_over(may_not(EVENT, REPLACE, "instance", now="profile outside")),
     *taking_over(may_not(EVENT, ATTACH, "instance", new="profile outside")),
     *taking_over(may_not(EVENT, REPLACE, ELSEWHERE, now="profile outside", new="profile")),
     *taking_over(may_not(EVENT, DETACH, ELSEWHERE, now="profile outside")),
@@ -249,6 +255,14 @@ ROLES = [
     *may_not(ALL, "iam:CreateAccessKey", "user"),
 ]
 
+_PUTS = "dynamodb:PutItem dynamodb:UpdateItem"
+SINGLE = f"{_PUTS} dynamodb:DeleteItem"
+OTHER_WAYS = "dynamodb:BatchWriteItem dynamodb:PartiQLInsert dynamodb:PartiQLUpdate dynamodb:PartiQLDelete"
+WRITTEN_BY_FUNCTIONS = ("fleet", "deployed", "timers", "follow-ups", "control-history", "anything else")
+# A pin as the command and docs/operations.md write it, and what `release` changes in a contested instance's record.
+PINNING = ("pk", "sk", "role", "profile_arn", "expires_at", "at", "by", "reason", "allow_broad", "expires")
+LAPSING = ("pk", "sk", "version", "writes", "change:2026-03-02T09:16:00.000000Z")
+
 TABLES = [
     *may(RECONCILING, "dynamodb:BatchGetItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
     *may(PUBLISHING, "dynamodb:Query dynamodb:PutItem", "StateTable", item=MAPPING_ITEM),
@@ -260,6 +274,9 @@ TABLES = [
     *may(SCHEDULE, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
     *may_not((MAPPING, STATE), "dynamodb:Query dynamodb:PutItem dynamodb:DeleteItem", "StateTable", item="follow-ups"),
     *may_not(RECONCILING, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
+    *may_not(SCHEDULE, _PUTS, "StateTable", item="follow-ups"),
+    *may_not(SCHEDULE, "dynamodb:DeleteItem", "StateTable", item="fleet"),
+    *may_not(PUBLISHING, "dynamodb:DeleteItem", "StateTable", item=MAPPING_ITEM),
     *may(STATE, "dynamodb:BatchGetItem dynamodb:PutItem", "StateTable", item="control-history"),
     *may_not(STATE, "dynamodb:PutItem", "StateTable", item=("control-history", "control")),
     *may_not(STATE, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control-history"),
@@ -298,17 +315,32 @@ TABLES = [
         item=f"approval#{ME}",
         me=ME,
     ),
-    *may(ADMIN, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=f"approval#{ME}", me=ME),
-    *may(ADMIN, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM, me=ME),
+    *may(PEOPLE, SINGLE, "StateTable", item=f"approval#{ME}", me=ME),
     *(
         case
         for item in (f"approval#{ANOTHER}", (f"approval#{ME}", f"approval#{ANOTHER}"), "approval#")
-        for case in (
-            *may_not(ADMIN, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=item, me=ME),
-            *may_not(ADMIN, "dynamodb:BatchWriteItem", "StateTable", item=item, me=ME),
-            *may_not(ADMIN, "dynamodb:PartiQLInsert dynamodb:PartiQLUpdate", "StateTable", item=item, me=ME),
-        )
+        for case in (*may_not(PEOPLE, f"{SINGLE} {OTHER_WAYS}", "StateTable", item=item, me=ME),)
     ),
+    # What people write: the control item, pins, the end of a contention. All else is the functions' alone, so nobody
+    # forges what is published or granted, nor frees a window; but a target can be forgotten.
+    *may(PEOPLE, SINGLE, "StateTable", item="control", attributes=("pk", "sk", "mode", "paused", "by", "reason")),
+    *may(PEOPLE, SINGLE, "StateTable", item=INSTANCE_ITEM, attributes=PINNING),
+    *may(PEOPLE, "dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM, attributes=LAPSING),
+    *may(PEOPLE, "dynamodb:DeleteItem", "StateTable", item="targets"),
+    *may_not(PEOPLE, f"{_PUTS} {OTHER_WAYS}", "StateTable", item="targets"),
+    *may_not(PEOPLE, f"{SINGLE} {OTHER_WAYS}", "StateTable", item=("control", MAPPING_ITEM)),
+    *may_not(PEOPLE, OTHER_WAYS, "StateTable", item=("control", INSTANCE_ITEM)),
+    *(
+        case
+        for item in (MAPPING_ITEM, *("window#changes", "window#edits", "window#3:app#web"), *WRITTEN_BY_FUNCTIONS)
+        for case in may_not(PEOPLE, f"{SINGLE} {OTHER_WAYS}", "StateTable", item=item)
+    ),
+    *(
+        case
+        for name in ("grant:arn:aws:iam::123456789012:instance-profile/rolekeeper/admin", "condition", "pin", "outcome")
+        for case in may_not(PEOPLE, _PUTS, "StateTable", item=INSTANCE_ITEM, attributes=("pk", "sk", name))
+    ),
+    *may_not(PEOPLE, _PUTS, "StateTable", item=INSTANCE_ITEM, attributes=(*PINNING, "grant:x")),
     *may_not(RECONCILING, "dynamodb:PutItem", "StateTable", item=INSTANCE_ITEM, attributes=("pk", "sk", "role")),
     *may_not(PUBLISHING, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
     *may_not(RECONCILING, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item=MAPPING_ITEM),
@@ -497,11 +529,17 @@ SPOKES = [
         ),
         org_of_it=ORG,
     ),
-    # The bus: any account of the organization may send to it, and do nothing else with it.
-    *may(STRANGER, "events:PutEvents", "SpokeBus", org=ORG),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=OTHER_ORG),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus"),
-    *may_not(STRANGER, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus", org=ORG),
+    # The bus: any spoke's forwarder may send to it, of any account of the organization, and do nothing else with it.
+    *may(STRANGER, "events:PutEvents", "SpokeBus", org=ORG, role="forwarder of others"),
+    *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=OTHER_ORG, role="forwarder of others"),
+    *may_not(STRANGER, "events:PutEvents", "SpokeBus", role="forwarder of others"),
+    *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=ORG),
+    *(
+        case
+        for role in ("administrator of others", "reader of others", "forwarder of another namespace of others")
+        for case in may_not(STRANGER, "events:PutEvents", "SpokeBus", org=ORG, role=role)
+    ),
+    *may_not(STRANGER, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus", org=ORG, role="forwarder of others"),
     *may_not(STRANGER, "events:PutRule events:PutTargets events:DeleteRule", "SpokeStateRule", org=ORG),
     *may_not(USER, "events:PutEvents", "SpokeBus"),
     *may_not(ALL, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus"),

@@ -137,7 +137,9 @@ TAKE_OVER = [
         for new in OUTSIDE
         for each in taking_over(may_not(CHANGER, REPLACE, "instance", now="profile outside", new=new))
     ),
+    *taking_over(may_not(CHANGER, REPLACE, "instance", now="profile outside")),
     *taking_over(may_not(CHANGER, ATTACH, "instance", new="profile outside")),
+    *taking_over(may_not(CHANGER, REPLACE, "instance of others", now="profile outside", new="profile")),
     *taking_over(may_not(CHANGER, DETACH, "instance of others", now="profile outside")),
     *taking_over(may_not((READER, FORWARDER), DETACH, "instance", now="profile outside")),
     *taking_over(may_not(CHANGER, "ec2:TerminateInstances", "instance", now="profile outside")),

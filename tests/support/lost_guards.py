@@ -53,8 +53,8 @@ def unnoticed(
             request, policies = asked_of(case, weaker[case.takes_over])
             # What the role's other policies allow is no more than before.
             changed = [each for each in policies.identity if each not in policies_before.identity]
-            if changed and case in ours:
-                # What several roles share is asked once, as what one of them asks.
+            if changed and case in ours and policies.resource is None:
+                # What several roles share is asked once, as what one of them asks; a resource's policy may name roles.
                 request, policies = replace(request, principal=ANY_ROLE), replace(policies, identity=changed)
             if (changed or policies != policies_before) and (request, policies) not in asked:
                 asked.append((request, policies))

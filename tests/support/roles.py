@@ -9,14 +9,22 @@ from rolekeeper_local.embedded import EmbeddedAws
 ANYBODY = {"AWS": "*"}
 
 
-def make_role(aws: EmbeddedAws, account: str, trusts: Any, *statements: Any, name: str = "", **condition: Any) -> str:
-    """A role under /rolekeeper/ of an account, with what it trusts and what it may do; its ARN."""
+def make_role(
+    aws: EmbeddedAws,
+    account: str,
+    trusts: Any,
+    *statements: Any,
+    name: str = "",
+    path: str = "/rolekeeper/",
+    **condition: Any,
+) -> str:
+    """A role of an account, with what it trusts and what it may do; its ARN."""
     iam, name = aws.session(account=account).client("iam"), name or f"role-{uuid.uuid4().hex[:8]}"
     allow = {"Effect": "Allow", "Principal": trusts, "Action": "sts:AssumeRole"}
     if condition:
         allow["Condition"] = condition
     trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    made = iam.create_role(RoleName=name, Path="/rolekeeper/", AssumeRolePolicyDocument=trust)
+    made = iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
     document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
     if statements:
         iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=document)

@@ -17,15 +17,6 @@ from support.policy_simulation import REGION
 STAYS = {
     # AWS's own managed policies have no account in their ARN.
     *((name, "INVALID_ARN", "Account expected to be of form like 123456789012") for name in ("SharedPolicy", "Reader")),
-    # The statement is for replacing too, and asks for the key only where an action has it (IfExists).
-    *(
-        (
-            role,
-            "UNKNOWN_CONDITION_FOR_ACTION",
-            "Unknown condition ec2:NewInstanceProfile for action ec2:DisassociateIamInstanceProfile",
-        )
-        for role in ("OnInstanceEventPolicy", "Changer")
-    ),
     # DynamoDB developer guide, "IAM policy to allow a Lambda function to access DynamoDB stream records", has it on the
     # stream, though the reference knows no resource for it.
     *(

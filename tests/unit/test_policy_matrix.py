@@ -23,6 +23,10 @@ def _statement(principal: Any, action: str) -> Document:
     }
 
 
+MAY_WRITE: Document = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "dynamodb:*Item", "Resource": "*"}],
+}
 # What other accounts let us do is no guard of ours, so they let us do everything where their resources can say so.
 # IAM's word counts for a key only if the key's policy says that, as the console writes it.
 OTHERS_POLICIES = {
@@ -62,6 +66,10 @@ def _asked(case: Case, deployed: Deployment) -> tuple[Request, Policies]:
             principal, identity = STRANGERS_ARN, (FULL_ACCESS,)
         case permitted.ADMIN:
             principal, identity = PLACES["user"], (FULL_ACCESS,)
+        case permitted.ROOT:
+            principal, identity = f"arn:aws:iam::{ACCOUNT}:root", (FULL_ACCESS,)
+        case permitted.OPERATOR:
+            principal, identity = PLACES["role outside"], (MAY_WRITE,)
         case permitted.USER:
             principal = PLACES["user"]
         case service if service.endswith(".amazonaws.com"):
@@ -105,6 +113,7 @@ UNNOTICED = {
     "SharedPolicy.PolicyDocument: SeePolicies on everything",
     # No other action has the condition keys that the statement asks for.
     "OnInstanceEventPolicy.PolicyDocument: ReplaceUnderThePath with ec2:*",
+    "OnInstanceEventPolicy.PolicyDocument: TakeOverByReplace with ec2:*",
     "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
     "OnInstanceEventPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
     # It is met by default, or here.
@@ -114,6 +123,8 @@ UNNOTICED = {
     "SharedPolicy.PolicyDocument: ServesOrganization taken for met",
     "OnInstanceEventPolicy.PolicyDocument: ServesOrganization taken for met",
     "PublishPolicy.PolicyDocument: MakesSpokesProfiles taken for met",
+    # Each caller that is of an organization has an ARN.
+    "SpokeBusPolicy.Statement: trust with ArnLikeIfExists",
     # Each holds alone against strangers; of the account's own identities test_stolen_sessions asks.
     "AlarmTopicPolicy.PolicyDocument: OurAlarmsMayPublish for everybody",
     "AlarmTopicPolicy.PolicyDocument: NobodyElseMayPublish dropped",

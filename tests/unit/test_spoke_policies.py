@@ -73,6 +73,7 @@ UNNOTICED = {
     "Reader.Policies: SeePolicies on everything",
     # No other action has the condition keys that the statement asks for.
     "Changer.Policies: ReplaceUnderThePath with ec2:*",
+    "Changer.Policies: TakeOverByReplace with ec2:*",
     "Changer.Policies: PassOnlyUnderThePath with iam:*",
     # It is met by default: test_spoke_template.
     "Changer.Policies: MakesProfiles taken for met",

@@ -1,5 +1,6 @@
 """What matters in spoke.yaml: StackSets take it, nothing collides, and it lets the hub do what it does at home."""
 
+import fnmatch
 import json
 import re
 import tomllib
@@ -25,7 +26,9 @@ HUB = templates.load()
 HUBS_RESOURCES = HUB["Resources"]
 ACCOUNT, REGION, ANOTHER_REGION = "222222222222", "us-west-2", "ap-south-1"
 GIVEN = {**permitted_in_spokes.HUB, "HomeRegion": REGION}
-RULES, ROLES = {"StateRule", "TagRule", "PresentSchedule"}, {"Forwarder", "Reader", "Changer"}
+# What each Region has, and what the account has once.
+RULES, ROLES = {"StateRule", "TagRule", "PresentSchedule", "Forwarder"}, {"Reader", "Changer"}
+SENDING = RULES - {"Forwarder"}
 
 
 def deployed(account: str = ACCOUNT, region: str = REGION, **parameters: str) -> Deployment:
@@ -79,7 +82,8 @@ def test_it_has_no_code() -> None:
 def test_what_is_the_accounts_is_made_in_the_home_region_only() -> None:
     assert deployed().resources.keys() == RULES | ROLES
     assert deployed(region=ANOTHER_REGION).resources.keys() == RULES
-    assert {name for name, each in RESOURCES.items() if each["Type"].startswith("AWS::IAM::")} == ROLES
+    iam = {name for name, each in RESOURCES.items() if each["Type"].startswith("AWS::IAM::")}
+    assert iam == ROLES | {"Forwarder"}
 
 
 @pytest.mark.parametrize(
@@ -100,12 +104,22 @@ def test_the_hubs_own_account_and_region_gets_no_second_rules(
     assert deployed(account, region, HomeRegion=home).resources.keys() == made
 
 
-def test_the_rules_send_with_the_forwarder_whichever_region_made_it() -> None:
-    for region in (REGION, ANOTHER_REGION):
-        for name in RULES:
-            [target] = deployed(region=region).resources[name]["Properties"]["Targets"]
-            role = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper-forwarder"
-            assert target == {"Id": "Hub", "Arn": HUB_BUS, "RoleArn": role}, "as it is, to the hub's bus"
+@pytest.mark.parametrize("region", [REGION, ANOTHER_REGION])
+def test_a_regions_stack_needs_no_other_regions_in_whatever_order_they_are_made(region: str) -> None:
+    """EventBridge refuses a role that isn't there (AWS_FACTS.md, "Many accounts"), and StackSets keep no order."""
+    made = deployed(region=region)
+    roles = {made.arns[name] for name, each in made.resources.items() if each["Type"] == "AWS::IAM::Role"}
+    for name in SENDING:
+        [target] = made.resources[name]["Properties"]["Targets"]
+        role = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper-forwarder-{region}"
+        assert target == {"Id": "Hub", "Arn": HUB_BUS, "RoleArn": role}, "as it is, to the hub's bus"
+        assert role in roles
+
+
+def test_a_forwarders_name_fits_with_the_longest_namespace_and_region() -> None:
+    """IAM takes 64 characters (IAM quotas). No two Regions of an account make a role of the same name."""
+    longest = deployed(region="ap-southeast-11", Namespace="n" * 32).arns["Forwarder"]
+    assert len(longest.rpartition("/")[2]) <= 64
 
 
 def test_every_name_that_is_fixed_has_the_namespace() -> None:
@@ -118,6 +132,7 @@ def test_every_name_that_is_fixed_has_the_namespace() -> None:
     }
     assert fixed == {
         "PresentSchedule": {"Sub": "${Namespace}-present"},
+        "Forwarder": {"Sub": "${Namespace}-forwarder-${AWS::Region}"},
         **{role: {"Sub": f"${{Namespace}}-{role.lower()}"} for role in ROLES},
     }
     second = deployed(Namespace="second")
@@ -129,8 +144,9 @@ def test_every_name_that_is_fixed_has_the_namespace() -> None:
 def test_a_permissions_boundary_bounds_every_role() -> None:
     boundary = "arn:aws:iam::222222222222:policy/bounds"
     with_one = deployed(PermissionsBoundary=boundary).resources
-    assert {with_one[each]["Properties"]["PermissionsBoundary"] for each in ROLES} == {boundary}
-    assert not any("PermissionsBoundary" in deployed().resources[each]["Properties"] for each in ROLES)
+    roles = {*ROLES, "Forwarder"}
+    assert {with_one[each]["Properties"]["PermissionsBoundary"] for each in roles} == {boundary}
+    assert not any("PermissionsBoundary" in deployed().resources[each]["Properties"] for each in roles)
 
 
 def test_no_partition_is_written_out() -> None:
@@ -149,6 +165,15 @@ def test_a_spoke_sends_what_the_hub_itself_listens_to(rule: str, hubs: str, arri
         each["Properties"]["EventPattern"] for each in (RESOURCES[rule], HUBS_RESOURCES[hubs], HUBS_RESOURCES[arriving])
     ]
     assert patterns[0] == patterns[1] == patterns[2]
+
+
+@pytest.mark.parametrize("namespace", ["rolekeeper", "second"])
+def test_the_hubs_bus_takes_what_each_regions_forwarder_sends(namespace: str) -> None:
+    pattern = HUBS_RESOURCES["SpokeBusPolicy"]["Properties"]["Statement"]["Condition"]["ArnLike"]["aws:PrincipalArn"]
+    ours = templates.filled(pattern, {"AWS::Partition": "aws", "Namespace": "rolekeeper"})
+    for region in (REGION, ANOTHER_REGION):
+        forwarder = deployed(region=region, Namespace=namespace).arns["Forwarder"]
+        assert fnmatch.fnmatchcase(forwarder, ours) is (namespace == "rolekeeper")
 
 
 @pytest.mark.parametrize("namespace", ["rolekeeper", "second"])
@@ -181,9 +206,9 @@ def test_the_changer_may_what_the_functions_may_at_home(
         each["Sid"]: everywhere(each)
         for role in ("OnInstanceEventRole", "OnMappingChangeRole")
         for each in templates.policy_statements(HUBS_RESOURCES, role, met=met)
-        if each["Sid"].endswith("UnderThePath") or each["Sid"] == "TakeOver"
+        if each["Sid"].endswith("UnderThePath") or each["Sid"].startswith("TakeOver")
     }
-    assert len(at_home) == 4 + len(met)
+    assert len(at_home) == 4 + 2 * len(takes_over) + len(makes_profiles)
     assert statements("Changer", *met) == at_home
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from moto.events.models import EventPattern
 
 from rolekeeper.aws.queue import Task
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import layout
 from strategies.values import KEY
 from support import templates
@@ -354,13 +355,20 @@ def test_what_an_instance_gets_and_what_it_loses_is_under_the_path(function: str
 def test_only_a_deployment_that_says_so_may_take_a_foreign_role_away(function: str) -> None:
     assert PARAMETERS["TakeOver"]["Default"] == "false"
     plain, more = _statements(function), _statements(function, "MayTakeOver")
-    [statement] = [each for each in more if each not in plain]
-    assert statement == {
-        "Sid": "TakeOver",
+    replace, detach = [each for each in more if each not in plain]
+    # What it gives has to be named: IfExists would let a replace through that names no profile.
+    assert replace == {
+        "Sid": "TakeOverByReplace",
         "Effect": "Allow",
-        "Action": ["ec2:ReplaceIamInstanceProfileAssociation", "ec2:DisassociateIamInstanceProfile"],
+        "Action": "ec2:ReplaceIamInstanceProfileAssociation",
         "Resource": OUR_INSTANCES,
-        "Condition": {"ArnLikeIfExists": {"ec2:NewInstanceProfile": UNDER_THE_PATH}},
+        "Condition": {"ArnLike": {"ec2:NewInstanceProfile": UNDER_THE_PATH}},
+    }
+    assert detach == {
+        "Sid": "TakeOverByDetach",
+        "Effect": "Allow",
+        "Action": "ec2:DisassociateIamInstanceProfile",
+        "Resource": OUR_INSTANCES,
     }
     assert TEMPLATE["Conditions"]["MayTakeOver"] == {"Equals": [{"Ref": "TakeOver"}, "true"]}
 
@@ -491,10 +499,13 @@ def test_spokes_send_to_a_bus_of_their_own(rule: str) -> None:
     assert _properties("SpokeBus")["Name"] == {"Ref": "Namespace"}, "which spoke.yaml sends to"
 
 
-def test_the_bus_takes_the_organizations_accounts_only() -> None:
+def test_the_bus_takes_what_forwarders_of_the_organizations_accounts_send_and_nothing_else() -> None:
     statement = _properties("SpokeBusPolicy")["Statement"]
     assert (statement["Action"], statement["Resource"]) == ("events:PutEvents", {"GetAtt": "SpokeBus.Arn"})
-    assert statement["Condition"] == {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}}
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}},
+        "ArnLike": {"aws:PrincipalArn": {"Sub": "arn:${AWS::Partition}:iam::*:role/${Namespace}-forwarder-*"}},
+    }
 
 
 def test_the_sweep_may_invoke_itself_by_a_policy_beside_its_role() -> None:
@@ -593,6 +604,20 @@ def test_a_table_is_taken_over_tls_only(table: str) -> None:
     # In a table's own policy "*" is that table; its ARN can't be named in its own properties.
     wanted = {"Effect": "Deny", "Principal": "*", "Action": "dynamodb:*", "Resource": "*"}
     assert deny == {"Sid": "OnlyOverTls", **wanted, "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+
+
+def test_only_the_functions_write_the_state_table_but_for_what_people_may() -> None:
+    """Who they are is said by their roles' own ARNs; what people may is in spec/permitted.py, as IAM answers it."""
+    policy = _properties("StateTable")["ResourcePolicy"]["PolicyDocument"]
+    [*denying] = [each for each in policy["Statement"] if "ArnNotEquals" in each.get("Condition", {})]
+    roles = [{"GetAtt": f"{each}Role.Arn"} for each in FUNCTIONS]
+    assert [each["Condition"]["ArnNotEquals"] for each in denying] == [{"aws:PrincipalArn": roles}] * 3
+    allowed = {"pk", "sk", "expires", *(each.name for each in fields(Pin) if each.name != "unclear")}
+    # And what `release` writes into a record of an instance that is contested.
+    allowed |= {"version", layout.WRITES, f"{layout.CHANGE}*"}
+    [grants] = [each["Condition"] for each in denying if "ForAnyValue:StringLike" in each["Condition"]]
+    assert set(grants["ForAnyValue:StringNotLike"]["dynamodb:Attributes"]) == allowed
+    assert len(json.dumps(policy)) < 20_000, "DynamoDB's limit, with ARNs as long as they get"
 
 
 @pytest.mark.parametrize(("table", "keys"), [("MappingTable", ["tag_key", "tag_value"]), ("StateTable", ["pk", "sk"])])

@@ -1,6 +1,7 @@
 """`rolekeeper spoke deploy`: the stack by which a hub looks after this account, in each of its Regions.
 
-What is the account's, its roles, is made in one Region, the home, which is deployed first.
+What is the account's, the hub's reader and changer, is made in one Region, the home. It is deployed first, so that the
+hub can look into the others as soon as they are there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +26,9 @@ from rolekeeper_cli.errors import ConfigurationError, ExitCode, UsageError
 STACK = "rolekeeper-spoke"
 # Its roles have names of their own, by which the hub finds them.
 _CAPABILITIES = ("CAPABILITY_NAMED_IAM",)
-# Parameters that only the roles have to do with, and their options.
+# Parameters that only the account's roles have to do with, and their options.
 _OF_ROLES = {
-    **{name: option_of(name) for name in (*ALLOWED, "PermissionsBoundary")},
+    **{name: option_of(name) for name in ALLOWED},
     "OrganizationalUnit": "--unit",
     "OtherReaders": "--reader",
 }

@@ -103,8 +103,6 @@ def _show_removal(spokes: Sequence[Spoke]) -> None:
         for each in spokes
     ]
     if any(each.is_home for each in spokes):
-        what = (
-            "the hub's reader, changer and forwarder are deleted; a spoke in another Region doesn't work without them"
-        )
+        what = "the hub's reader and changer are deleted; a spoke in another Region doesn't work without them"
         rows.append(("account", what))
     show_table(("where", "what would happen"), rows)
