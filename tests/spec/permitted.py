@@ -180,6 +180,7 @@ ATTACH, REPLACE, DETACH = (
     "ec2:ReplaceIamInstanceProfileAssociation",
     "ec2:DisassociateIamInstanceProfile",
 )
+POLICIES_OF_A_ROLE = "iam:ListAttachedRolePolicies iam:ListRolePolicies iam:GetRolePolicy"
 OUTSIDE = ("profile outside", "profile beside", "profile of others")
 ELSEWHERE = ("instance elsewhere", "instance of others")
 
@@ -237,8 +238,10 @@ ROLES = [
     *may_not(LOOKING, "iam:PassRole", "role"),
     *may_not(ALL, "sts:AssumeRole", ("role", "role outside")),
     # Those that reconcile check pins.
-    *may(LOOKING, "iam:GetRole iam:ListAttachedRolePolicies iam:ListRolePolicies", ("role", "role outside")),
-    *may(LOOKING, "iam:GetRolePolicy", "role"),
+    *may(LOOKING, "iam:GetRole", ("role", "role outside")),
+    # What a role may do is read of those only that could be given.
+    *may(LOOKING, POLICIES_OF_A_ROLE, ("role", "role deeper")),
+    *may_not(LOOKING, POLICIES_OF_A_ROLE, ("role outside", "role beside", "role under a longer path")),
     *may(LOOKING, "iam:GetInstanceProfile", ("profile", "profile outside")),
     *may_not((STATE, LOOP), "iam:GetInstanceProfile", "profile"),
     *may(LOOKING, "iam:GetPolicy iam:GetPolicyVersion", ("policy", "policy of AWS")),
