@@ -195,6 +195,22 @@ def test_cloudwatch_takes_how_far_an_alarm_looks_back(name: str) -> None:
     assert alarm.get("DatapointsToAlarm", 1) <= periods
 
 
+# What measures for how long: the statistic, the seconds of a period, how many of them, and above which number.
+LASTS = {
+    "DeadLettersAlarm": ("Maximum", 60, 1, 0),
+    "OldestMessageAlarm": ("Maximum", 60, 5, 20 * 60),  # seconds
+    **dict.fromkeys((f"{each}WaitsAlarm" for each in STREAM_READERS), ("Maximum", 60, 5, 10 * 60_000)),  # milliseconds
+    "RetriesHighAlarm": ("Sum", 300, 3, 10),
+}
+
+
+@pytest.mark.parametrize(("name", "lasts"), LASTS.items())
+def test_an_alarm_rings_after_the_time_that_its_description_says(name: str, lasts: tuple[Any, ...]) -> None:
+    alarm = ALARMS[name]
+    assert tuple(alarm[key] for key in ("Statistic", "Period", "EvaluationPeriods", "Threshold")) == lasts
+    assert (alarm["ComparisonOperator"], alarm.get("DatapointsToAlarm", lasts[2])) == ("GreaterThanThreshold", lasts[2])
+
+
 def test_a_missing_sweep_is_a_number_not_missing_data() -> None:
     """CloudWatch looks further back than it is asked to before it calls data missing: that would be hours more."""
     alarm = ALARMS["SweepOverdueAlarm"]
@@ -203,6 +219,7 @@ def test_a_missing_sweep_is_a_number_not_missing_data() -> None:
     assert ended.get("ReturnData", True)
     assert counted["ReturnData"] is False
     assert counted["MetricStat"]["Stat"] == "SampleCount", "an empty fleet is swept too: it counts 0 instances"
+    assert (counted["MetricStat"]["Period"], alarm["EvaluationPeriods"]) == (3600, {"Ref": "SweepOverdueHours"})
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "LessThanThreshold")
 
 

@@ -42,10 +42,26 @@ def test_what_is_tried_again_is_lambdas_own_trouble_or_an_error_of_ours_that_say
     assert {"Lambda.Unknown", "Sandbox.Timedout"} <= set(retry["ErrorEquals"]), "a run that died, or ran out of time"
     assert not [name for name in retry["ErrorEquals"] if name.startswith("States.")]
     assert (retry["MaxAttempts"], retry["MaxDelaySeconds"], retry["JitterStrategy"]) == (10, 300, "FULL")
+    assert (retry["IntervalSeconds"], retry["BackoffRate"]) == (5, 2), "some twenty minutes in all"
+    lambdas = {"ServiceException", "AWSLambdaException", "SdkClientException", "TooManyRequestsException"}
+    assert {f"Lambda.{each}" for each in (*lambdas, "ClientExecutionTimeoutException")} <= set(retry["ErrorEquals"])
+
+
+def test_every_way_that_a_run_can_fail_is_caught_and_its_dead_letter_sent_again() -> None:
+    """Step Functions' own names: a task's time-out isn't States.TaskFailed (developer guide, "Error names")."""
+    [caught] = RUN["Catch"]
+    assert (set(caught["ErrorEquals"]), caught["Next"]) == (
+        {"States.TaskFailed", "States.Timeout"},
+        "HandToDeadLetters",
+    )
+    [again] = MACHINE["States"]["HandToDeadLetters"]["Retry"]
+    assert set(again["ErrorEquals"]) == {"SQS.SdkClientException", "SQS.AmazonSQSException"}
+    assert again["MaxAttempts"] == 6
 
 
 def test_the_longest_execution_fits_its_history() -> None:
     assert MACHINE["TimeoutSeconds"] / RUN_AT_LEAST * EVENTS_PER_RUN < 0.75 * HISTORY
+    assert MACHINE["TimeoutSeconds"] == 24 * 3600, "a fleet of a million instances needs hours"
 
 
 def test_lambda_is_heard_before_the_machines_step_times_out() -> None:

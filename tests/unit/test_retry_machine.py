@@ -62,9 +62,26 @@ def test_only_errors_with_a_name_are_tried_again_a_bounded_number_of_times() -> 
     assert retries
     for retry in retries:
         assert not [name for name in retry["ErrorEquals"] if name.startswith("States.")]
-        assert retry["MaxAttempts"] <= 10
-        assert retry["MaxDelaySeconds"] <= 60
+        assert (retry["IntervalSeconds"], retry["BackoffRate"], retry["MaxAttempts"]) == (2, 2, 6), "for two minutes"
+        assert retry["MaxDelaySeconds"] == 60
         assert retry["JitterStrategy"] == "FULL"
+
+
+# Of Lambda itself, of which a second try knows nothing (Step Functions developer guide, "Handle transient Lambda
+# service exceptions"); one that died or ran out of time; throttled.
+LAMBDAS = {
+    *("Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException", "Lambda.Unknown"),
+    *("Lambda.ClientExecutionTimeoutException", "Lambda.TooManyRequestsException", "Sandbox.Timedout"),
+}
+
+
+def test_lambdas_own_troubles_are_tried_again_and_no_fault_of_ours() -> None:
+    [retry] = STATES["Reconcile"]["Retry"]
+    assert set(retry["ErrorEquals"]) == LAMBDAS
+
+
+def test_a_loop_waits_as_long_as_it_is_told() -> None:
+    assert STATES["Wait"] == {**STATES["Wait"], "Type": "Wait", "SecondsPath": "$.wait_seconds"}
 
 
 def test_every_way_that_a_look_can_fail_is_caught() -> None:

@@ -176,6 +176,10 @@ def test_the_hubs_bus_takes_what_each_regions_forwarder_sends(namespace: str) ->
         assert fnmatch.fnmatchcase(forwarder, ours) is (namespace == "rolekeeper")
 
 
+def test_a_spoke_says_that_it_is_there_once_a_day() -> None:
+    assert RESOURCES["PresentSchedule"]["Properties"]["ScheduleExpression"] == "rate(1 day)"
+
+
 @pytest.mark.parametrize("namespace", ["rolekeeper", "second"])
 def test_the_hub_knows_the_daily_event_by_the_schedules_name(namespace: str) -> None:
     name = deployed(Namespace=namespace).resources["PresentSchedule"]["Properties"]["Name"]

@@ -421,7 +421,7 @@ def test_the_resume_machine_has_the_name_by_which_it_is_started() -> None:
 def test_a_message_that_keeps_failing_becomes_a_dead_letter_that_is_kept() -> None:
     redrive = _properties("WorkQueue")["RedrivePolicy"]
     assert redrive["deadLetterTargetArn"] == {"GetAtt": "DeadLetterQueue.Arn"}
-    assert 5 <= redrive["maxReceiveCount"] <= 10
+    assert redrive["maxReceiveCount"] == 8, "as docs/concepts.md says"
     assert _properties("DeadLetterQueue")["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
@@ -523,6 +523,11 @@ def test_functions_run_lambdas_own_python() -> None:
     function = TEMPLATE["Globals"]["Function"]
     assert function["Runtime"] == "python3.13"
     assert function["Architectures"] == [{"Ref": "Architecture"}]
+    assert function["MemorySize"] == 512, "with less of a processor a cold start takes seconds (docs/performance.md)"
+    handlers = {each: re.sub(r"(?<!^)([A-Z])", r"_\1", each).lower() for each in FUNCTIONS}
+    assert {each: _properties(each)["Handler"] for each in FUNCTIONS} == {
+        function: f"{module}.handler" for function, module in handlers.items()
+    }
     assert PARAMETERS["Architecture"]["Default"] == "arm64"
 
 
@@ -541,6 +546,28 @@ def test_functions_get_the_environment_that_the_code_reads() -> None:
     assert _properties("OnStateChange")["Environment"]["Variables"] == {"SWEEP_FUNCTION": {"Ref": "OnSchedule"}}
     machines = {"RESUME_STATE_MACHINE_ARN", "RETRY_STATE_MACHINE_ARN"}
     assert optional - {"ORGANIZATION_ID", "NAMESPACE"} == {"ALARM_TOPIC", *machines, *SWEEPS}
+
+
+def test_each_setting_is_that_of_its_own_parameter_or_resource() -> None:
+    """By its name: MAX_CHANGES_PERCENT is MaxChangesPercent."""
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    named = {name: name.title().replace("_", "") for name in variables}
+    own = {name: {"Ref": each} for name, each in named.items() if each in PARAMETERS | RESOURCES}
+    assert {name: variables[name] for name in own} == own
+    constant = {name: each for name, each in variables.items() if isinstance(each, str)}
+    assert constant == {"POWERTOOLS_SERVICE_NAME": "rolekeeper", "POWERTOOLS_METRICS_NAMESPACE": "Rolekeeper"}
+    others = {"WORK_QUEUE_URL": {"Ref": "WorkQueue"}, "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"}}
+    assert {name: variables[name] for name in others} == others
+    assert variables.keys() == own.keys() | constant.keys() | others.keys() | {"RESUME_STATE_MACHINE_ARN"}
+
+
+@pytest.mark.parametrize("machine", ["Retry", "Resume"])
+def test_a_machine_runs_its_own_definition_for_as_long_as_it_takes_and_logs_what_fails(machine: str) -> None:
+    """An Express one ends after five minutes (Step Functions developer guide, "Choosing workflow type")."""
+    properties = _properties(f"{machine}StateMachine")
+    assert properties["Type"] == "STANDARD"
+    assert properties["DefinitionUri"] == f"statemachines/{machine.lower()}.asl.json"
+    assert properties["Logging"]["Level"] == "ERROR"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -565,18 +592,30 @@ def test_a_bad_stream_record_is_tried_some_times_then_put_aside(function: str, s
     source = _properties(function)["Events"][stream]["Properties"]
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["BisectBatchOnFunctionError"] is True
-    assert 0 <= source["MaximumRetryAttempts"] <= 100
-    assert 60 <= source["MaximumRecordAgeInSeconds"] <= 86400
+    assert (source["MaximumRetryAttempts"], source["MaximumRecordAgeInSeconds"]) == (10, 3600), "as the runbook says"
+    assert source["MaximumBatchingWindowInSeconds"] == 0, "an edit, a pause or a pin would take effect later by it"
     assert source["DestinationConfig"]["OnFailure"]["Destination"] == {"GetAtt": "DeadLetterQueue.Arn"}
     assert source["StartingPosition"] == "TRIM_HORIZON"
 
 
-def test_a_sweep_that_fails_becomes_a_dead_letter() -> None:
+def test_a_sweep_is_tried_again_then_becomes_a_dead_letter() -> None:
+    """What can't be handed to Lambda until the next is due; what failed in it once, within an hour."""
     config = _properties("OnSchedule")["EventInvokeConfig"]
     assert config["DestinationConfig"]["OnFailure"]["Destination"] == {"GetAtt": "DeadLetterQueue.Arn"}
-    for schedule in _properties("OnSchedule")["Events"].values():
-        assert schedule["Properties"]["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
-        assert schedule["Properties"]["RetryPolicy"]
+    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (1, 3600)
+    schedules = {name: each["Properties"] for name, each in _properties("OnSchedule")["Events"].items()}
+    for schedule in schedules.values():
+        assert schedule["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
+        assert schedule.keys() & {"State", "Enabled"} == set()
+    assert schedules["Sweep"]["RetryPolicy"] == {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 15 * 60}
+    assert schedules["Expiries"]["RetryPolicy"] == {"MaximumRetryAttempts": 1, "MaximumEventAgeInSeconds": 60}
+
+
+def test_the_fleet_is_swept_every_15_minutes_unless_a_parameter_says_otherwise() -> None:
+    """As docs/concepts.md and docs/guarantees.md count on; a sweep that is overdue is known after two hours."""
+    assert _properties("OnSchedule")["Events"]["Sweep"]["Properties"]["Schedule"] == {"Ref": "SweepSchedule"}
+    assert PARAMETERS["SweepSchedule"]["Default"] == "rate(15 minutes)"
+    assert PARAMETERS["SweepOverdueHours"]["Default"] == 2
 
 
 def test_what_expires_is_looked_at_each_minute() -> None:
