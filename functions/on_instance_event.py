@@ -31,7 +31,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             app.telemetry.dropped(str(dropped), message_id)
     outcomes = app.reconcile(requests)
     failed = [request.message_id for request in requests if outcomes[request.instance].error]
-    failed += [each for each, spoke in spokes.items() if app.targets.register(spoke, each, anew=True)]
+    registered = {each: app.targets.register(spoke, each, anew=True) for each, spoke in spokes.items()}
+    failed += [each for each, outcome in registered.items() if outcome and outcome.error]
     app.telemetry.flush()
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 

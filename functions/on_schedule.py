@@ -17,6 +17,8 @@ from rolekeeper.instances.requests import target_from
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+    from rolekeeper.app import App
+
 TRIED_FOR = timedelta(hours=2)  # EventBridge and Lambda retry an event for less than this (template.yaml)
 
 
@@ -49,7 +51,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             report_deployed_mode(app.store, app.telemetry, app.settings.mode, correlation_id, app.now())
             if app.settings.organization:
                 app.sweep_starter(in_time).start_new(correlation_id)
-            done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
+            done = _minute(app, correlation_id, waits=event.get("waits") is True)
         elif task is Task.FAN_OUT:
             sent = app.sender.go_on(event, correlation_id, in_time)
             done = resumable(task, correlation_id, sent)
@@ -63,6 +65,14 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     finally:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
+    return done
+
+
+def _minute(app: "App", correlation_id: str, *, waits: bool) -> dict[str, Any]:
+    done = asdict(app.expiries(correlation_id, waits=waits).run())
+    if app.settings.organization:
+        # Last, as no timer is to wait for accounts that may never have a spoke.
+        app.targets.probe_unknown(correlation_id)
     return done
 
 

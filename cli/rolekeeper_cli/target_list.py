@@ -9,7 +9,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.tables import Column, Layout
 from rolekeeper_cli.views import targets
 
-_COLOURS = {targets.PROBLEM: "red", targets.OVERDUE: "red", targets.NEW: "yellow"}
+_COLOURS = {targets.PROBLEM: "red", targets.OVERDUE: "red", targets.NEW: "yellow", targets.UNKNOWN: "yellow"}
 _ALONE = (
     "This deployment looks after its own account and Region only. To look after an organization's accounts, deploy it "
     "with --organization-id, then a spoke in each of them: rolekeeper spoke deploy --help"

@@ -93,8 +93,9 @@ def join(
 
 
 def register(tables: FakeDynamoDB, at: str) -> None:
-    """The hub knows the spoke already."""
-    known = {**layout.key_attributes(layout.target_key(SPOKE)), "version": "0.1.0", "since": at, "last_event": at}
+    """The hub knows the spoke already, and has swept it."""
+    known = {**layout.key_attributes(layout.target_key(SPOKE)), "version": "0.1.0"}
+    known |= dict.fromkeys(("since", "last_event", "last_sweep"), at)
     tables.put_item(TableName=STATE, Item=codec.to_attributes(known))
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ReadTimeoutError
@@ -169,7 +169,7 @@ class Scale:
         self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=row)
         made, registry, at = self.hub.publish(TAG, "web"), self.app.registry, self.hub.clock.now()
         for each in self.targets:
-            registry.add(ServedTarget(each, VERSION, at, instances=self.instances))
+            registry.add(ServedTarget(each, VERSION, at, last_sweep=at - timedelta(hours=1), instances=self.instances))
         for account in sorted({each.account for each in self.targets}):
             arn = f"arn:aws:iam::{account}:instance-profile/rolekeeper/web"
             copy = codec.published_item(replace(made, profile_arn=arn, profile_id=f"AIPA{account}"))

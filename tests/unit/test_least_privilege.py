@@ -332,8 +332,9 @@ class HubStories(Stories):
 def a_spoke_says_that_it_is_there(stories: HubStories, function: str) -> None:
     """It is registered, an instance gets its role, and it says so again the next day."""
     del function
-    stories.organization.publish("workload=web", "web")
     instance = stories.spoke.running(workload="web")
+    stories.wake_by(stories.spoke.key(instance))
+    stories.organization.publish("workload=web", "web")
     for _ in range(2):
         stories.wake_by(stories.spoke.key(instance))
         stories.organization.wait(hours=25)
@@ -348,8 +349,17 @@ def a_spoke_refuses(stories: HubStories, function: str) -> None:
     stories.wake_by(stories.spoke.key(stories.spoke.running(workload="web")))
 
 
+def a_spoke_is_known_to_iam_late(stories: HubStories, function: str) -> None:
+    stories.organization.refuse(SPOKE)
+    stories.wake_by(stories.spoke.key(stories.spoke.running(workload="web")))
+    stories.organization.admit(SPOKE)
+    stories.run(function, {"id": "minute", "task": "expiries"})
+    assert [each.target for each in stories.app().registry.all()] == [SPOKE]
+
+
 def a_loop_looks_at_an_instance_of_a_spoke(stories: HubStories, function: str) -> None:
     del function
+    stories.registered()
     instance = stories.spoke.running()
     now = stories.world.clock.now()
     state = RetryState(stories.spoke.key(instance), "test", "correlation-1", now, now, 0)
@@ -386,6 +396,7 @@ HUB_STORIES = [
     (a_mapping_is_published_for_a_spoke, "OnMappingChange"),
     (a_mapping_is_published_for_a_spoke, "OnSchedule"),
     (a_spoke_is_swept, "OnSchedule"),
+    (a_spoke_is_known_to_iam_late, "OnSchedule"),
 ]
 STORIES = [
     *(

@@ -12,7 +12,7 @@ import runtime
 from fixtures.account import HOME, FakeAccount, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
 from rolekeeper.aws.errors import NoResponseError
-from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.instances.requests import DroppedError, present, require_ours
 from rolekeeper.model.instance import InstanceKey, Target, Timer
 from rolekeeper.settings import Access, Limits
@@ -210,6 +210,63 @@ def test_a_registered_target_is_not_probed_again(served: Organization) -> None:
     assert found.last_event == served.hub.clock.now()
 
 
+def forgotten(served: Organization, target: Target = SPOKE) -> FakeAccount:
+    """A person forgets a target whose instances carry web, and workload=web then gives db: no copy there says so."""
+    registered(served, target)
+    Registry(served.hub.store).remove(target)
+    served.hub.publish("workload=web", "db")
+    spoke = served.spoke(target)
+    spoke.profile("db")
+    served.hub.quiet()
+    return spoke
+
+
+def test_a_target_that_was_forgotten_gives_no_role_of_a_former_revision(served: Organization) -> None:
+    """The worker that saw it a minute ago acts on the registry's item all the same."""
+    spoke = forgotten(served)
+    key = spoke.key(spoke.running(workload="web"))
+    assert served.batch(key) == []
+    assert spoke.carries(key.id) == ""
+    condition = served.hub.state.read([key]).record(key).condition
+    assert condition
+    assert condition.code == "unswept"
+    found = known(served)
+    assert found
+    assert (found.since, found.last_sweep) == (served.hub.clock.now(), None)
+
+
+def test_a_target_that_comes_back_is_swept_within_a_minute_and_then_gives_what_is_published(
+    served: Organization,
+) -> None:
+    spoke = forgotten(served)
+    key = spoke.key(spoke.running(workload="web"))
+    served.batch(key)
+    served.wait(minutes=1)
+    served.scheduled({"task": "expiries"})
+    [started] = served.hub.lambda_.invoked
+    served.scheduled(started)
+    assert served.batch(*served.hub.queue.instances) == []
+    assert {spoke.carries(each.id) for each in spoke.truth.describe_instances()[0]} == {"db"}
+
+
+def test_a_target_whose_spoke_is_gone_with_its_item_is_unknown(served: Organization) -> None:
+    spoke = forgotten(served)
+    served.refuse(SPOKE)
+    key = spoke.key(spoke.running(workload="web"))
+    assert served.batch(key) == [0], "this process still had a session"
+    assert served.batch(key) == []
+    assert served.app().registry.all() == []
+
+
+def test_a_retry_loop_of_a_target_that_was_forgotten_changes_nothing_until_it_is_registered(
+    served: Organization,
+) -> None:
+    spoke = forgotten(served)
+    key = spoke.key(spoke.running(workload="web"))
+    assert served.retried(key)["outcome"] == "waiting"
+    assert served.hub.queue.instances == []
+
+
 def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: Organization) -> None:
     key = served.hub.key(served.hub.running(workload="web"))
     served.hub.calls.clear()
@@ -219,15 +276,65 @@ def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: O
     assert served.assumed == {}
 
 
-def test_an_account_without_a_spoke_has_its_messages_come_again_and_enters_no_registry(served: Organization) -> None:
+STRANGER = Target("333333333333", "eu-west-1")  # an account of the organization without a spoke
+
+
+def test_messages_of_an_account_without_a_spoke_are_dropped_counted_and_reported_once(served: Organization) -> None:
+    """It has a rule of its own to the hub's bus."""
     here = served.hub.key(served.hub.running(workload="web"))
     served.hub.quiet()
-    assert served.batch(InstanceKey("333333333333", "eu-west-1", here.id), here) == [0]
-    assert served.app().registry.all() == []
-    assert served.hub.metrics.counts["PermissionDenied"] == 1
-    named = [line["resource"] for line in served.hub.logged() if line["message"] == "permission missing"]
-    assert named == ["arn:aws:iam::333333333333:role/rolekeeper-reader"]
-    assert served.hub.topic.mails == [], "an account that isn't served yet is no news"
+    theirs = [InstanceKey(STRANGER.account, STRANGER.region, f"i-{number:017x}") for number in range(2)]
+    for _ in range(3):
+        assert served.batch(*theirs, here) == []
+        served.hub.kept.clear()  # another process
+    assert served.hub.carries(here.id) == ""
+    assert served.hub.metrics.counts == {}, "no alarm is about them"
+    dropped = [line["reason"] for line in served.hub.logged() if line["message"] == "dropped"]
+    refusal = "sts:AssumeRole on arn:aws:iam::333333333333:role/rolekeeper-reader is refused (AccessDenied)"
+    assert dropped == [f"unknown target 333333333333/eu-west-1: {refusal}"]
+    assert (served.hub.topic.mails, served.hub.events.kinds) == ([], [])
+    registry = served.app().registry
+    assert [(each.target, each.dropped) for each in registry.unknown()] == [(STRANGER, 6)]
+    assert registry.all() == []
+
+
+def test_a_message_of_a_new_target_that_gives_no_answer_comes_again(served: Organization) -> None:
+    """It may have a spoke: only a refusal says that it has none."""
+    spoke = served.spoke(SPOKE)
+    key = spoke.key(spoke.launch(workload="web"))
+    spoke.calls.before("DescribeInstances", silent(spoke, 15))
+    assert served.batch(key) == [0]
+    assert served.app().registry.unknown() == []
+
+
+def test_a_spoke_whose_roles_are_not_known_at_once_is_registered_by_the_schedule(served: Organization) -> None:
+    """Its first event is dropped, and there may be no other for a day."""
+    served.refuse(SPOKE)
+    spoke = served.spoke(SPOKE)
+    assert served.batch(spoke.key(spoke.running(workload="web"))) == []
+    served.scheduled({"task": "expiries"})
+    assert known(served) is None
+    served.admit(SPOKE)
+    served.wait(minutes=1)
+    served.scheduled({"task": "expiries"})
+    assert known(served)
+    served.wait(minutes=1)
+    served.scheduled({"task": "expiries"})
+    assert [each["target"]["account"] for each in served.hub.lambda_.invoked] == [SPOKE.account]
+    assert served.hub.metrics.counts == {}
+
+
+def test_an_account_that_goes_on_refusing_is_asked_by_the_schedule_for_an_hour(served: Organization) -> None:
+    served.refuse(SPOKE)
+    spoke = served.spoke(SPOKE)
+    served.batch(spoke.key(spoke.running(workload="web")))
+    for minutes, asked in ((59, 1), (1, 0)):
+        served.wait(minutes=minutes)
+        served.assumed.clear()
+        served.scheduled({"task": "expiries"})
+        assert served.assumed.total() == asked
+    assert [each.dropped for each in served.app().registry.unknown()] == [1]
+    assert served.hub.metrics.counts == {}
 
 
 # ---- the daily event ----
@@ -248,14 +355,25 @@ def test_a_spoke_that_was_upgraded_says_so_within_a_day(served: Organization) ->
     assert known(served) == ServedTarget(SPOKE, "1.3.0", since, served.hub.clock.now())
 
 
-def test_a_spoke_that_says_it_is_there_and_refuses_says_it_again(served: Organization) -> None:
+def test_a_spoke_that_says_it_is_there_and_refuses_is_unknown(served: Organization) -> None:
     served.refuse(SPOKE)
     here = served.hub.key(served.hub.running(workload="web"))
-    assert served.batch(PRESENT, here) == [0]
-    assert served.app().registry.all() == []
+    assert served.batch(PRESENT, here) == []
+    registry = served.app().registry
+    assert ([each.target for each in registry.unknown()], registry.all()) == ([SPOKE], [])
     served.admit(SPOKE)
     assert served.batch(PRESENT) == []
     assert known(served)
+
+
+def test_a_registered_spoke_that_says_it_is_there_and_refuses_says_it_again(served: Organization) -> None:
+    served.batch(PRESENT)
+    served.refuse(SPOKE)
+    assert served.batch(PRESENT) == [0]
+    found = known(served)
+    assert found
+    assert found.problem
+    assert served.app().registry.unknown() == []
 
 
 @pytest.mark.parametrize(
@@ -456,7 +574,8 @@ def test_a_registry_that_cant_be_written_hides_no_refusal(served: Organization) 
     served.hub.calls.before("UpdateItem", refusing("InternalServerError", status=500))
     assert served.batch(there) == [0]
     assert len(served.hub.topic.mails) == 1
-    served.hub.calls.before("UpdateItem", refusing("InternalServerError", status=500))
+    calls, fails = served.hub.calls, refusing("InternalServerError", status=500)
+    calls.before("UpdateItem", lambda: calls.before("UpdateItem", fails))  # not the event's, but the problem's
     served.admit(SPOKE)
     assert served.batch(there) == [], "a sweep clears the problem"
 

@@ -80,6 +80,7 @@ def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organizati
     spoke = served.spoke(SPOKE)
     lost, fine = spoke.key(spoke.running(workload="web")), spoke.key(spoke.running(workload="web"))
     spoke.running(Name="of no mapping")
+    served.sweep()
     served.reconcile(fine)
     served.wait(minutes=2)
     served.hub.quiet()
@@ -108,6 +109,7 @@ def test_the_window_is_a_share_of_what_all_targets_have(served: Organization) ->
     """A hub has few instances of its own, and looks after many."""
     spoke = served.spoke(SPOKE)
     served.publish("workload=db", "db")
+    served.scheduled(event_of(SPOKE))
     ids = [spoke.running(workload="web") for _ in range(10)]
     served.reconcile(*map(spoke.key, ids))
     served.sweep()
@@ -134,6 +136,29 @@ def test_the_mappings_copies_of_an_account_are_checked_by_its_targets_sweep(serv
     assert spoke.carries(key.id) == "web"
     served.wait(minutes=2)
     assert served.scheduled(event_of(joins))["mappings_changed"] == 0
+
+
+def test_a_target_is_swept_for_the_first_time_only_once_all_its_rows_could_be_checked(served: Organization) -> None:
+    """A copy that wasn't checked may be older than the registry's item."""
+    spoke = served.spoke(SPOKE)
+    spoke.calls.before("GetRole", refusing("Throttling"))
+    assert len(served.scheduled(event_of(SPOKE))["problems"]) == 1
+    assert known(served).last_sweep is None
+    key = spoke.key(spoke.running(workload="web"))
+    served.reconcile(key)
+    assert spoke.carries(key.id) == ""
+    served.scheduled(event_of(SPOKE))
+    assert key in served.hub.queue.instances
+    served.reconcile(key)
+    assert spoke.carries(key.id) == "web"
+
+
+def test_a_row_that_cant_be_checked_later_on_leaves_a_target_swept(served: Organization) -> None:
+    served.sweep()
+    served.wait(hours=1)
+    served.spoke(SPOKE).calls.before("GetRole", refusing("Throttling"))
+    served.scheduled(event_of(SPOKE))
+    assert known(served).last_sweep == served.hub.clock.now()
 
 
 def test_iam_is_asked_once_an_hour_about_mappings_that_govern_nothing_in_a_target(served: Organization) -> None:

@@ -1,6 +1,7 @@
 """The registry of targets: who enters it, what is known of each, and what is written of it how often."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ def test_nothing_but_adding_makes_an_item(registry: Registry, world: FakeAccount
     assert not registry.note_event(SPOKE, at)
     assert not registry.note_problem(SPOKE, "refused", at)
     assert not registry.clear_problem(SPOKE)
-    registry.note_sweep(SPOKE, 3, 1, at)
+    registry.note_sweep(SPOKE, layout.timestamp(at), instances=3, drift=1, at=at)
     assert registry.all() == []
 
 
@@ -132,7 +133,7 @@ def test_a_problem_is_over_once_and_then_news_again(registry: Registry, world: F
 def test_a_sweep_that_came_to_its_end_ends_a_problem(registry: Registry, world: FakeAccount) -> None:
     added(registry, world)
     registry.note_problem(SPOKE, "refused", world.clock.now())
-    registry.note_sweep(SPOKE, 250, 3, world.clock.now())
+    registry.note_sweep(SPOKE, layout.timestamp(world.clock.now()), instances=250, drift=3, at=world.clock.now())
     found = registry.get(SPOKE)
     assert found
     assert (found.instances, found.drift, found.last_sweep, found.problem) == (250, 3, world.clock.now(), "")
@@ -150,6 +151,33 @@ def test_an_item_that_isnt_ours_is_a_target_with_that_problem_and_hides_no_other
     assert (damaged.target, sound) == (SPOKE, there)
     assert "last year" in damaged.problem
     assert registry.get(SPOKE) == damaged
+
+
+def test_a_sweep_of_a_target_that_was_forgotten_and_registered_meanwhile_ends_nothing(
+    registry: Registry, world: FakeAccount
+) -> None:
+    """It may have checked a row before that was edited while nobody wrote the target's copies."""
+    began = added(registry, world).since
+    assert began
+    registry.remove(SPOKE)
+    world.later(minutes=1)
+    again = added(registry, world)
+    registry.note_sweep(SPOKE, layout.timestamp(began), instances=3, drift=1, at=world.clock.now())
+    assert registry.get(SPOKE) == again
+
+
+def test_an_unknown_target_is_new_once_and_no_registered_one(registry: Registry, world: FakeAccount) -> None:
+    since = world.clock.now()
+    assert registry.note_unknown(SPOKE, "refused", since, 2)
+    world.later(hours=1)
+    at = world.clock.now()
+    assert not registry.note_unknown(SPOKE, "refused", at, 3)
+    assert registry.unknown() == [ServedTarget(SPOKE, since=since, last_event=at, problem="refused", dropped=5)]
+    assert (registry.all(), registry.get(SPOKE)) == ([], None)
+    [stored] = world.store.get([layout.unknown_key(SPOKE)]).values()
+    assert stored["expires"] == (at + timedelta(days=1)).timestamp()
+    registry.remove(SPOKE)
+    assert registry.unknown() == []
 
 
 @pytest.fixture

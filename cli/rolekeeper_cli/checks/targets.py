@@ -7,7 +7,7 @@ from typing import Any
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Finding, Findings, Level, fail, warn
 from rolekeeper_cli.views import targets as views
-from rolekeeper_cli.views.targets import OVERDUE, PROBLEM
+from rolekeeper_cli.views.targets import OVERDUE, PROBLEM, UNKNOWN
 
 # This many are shown one by one, those that matter most first.
 _SHOWN = 10
@@ -38,6 +38,9 @@ def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[
             since = each["problem_since"]
             lasts = since is None or now - since > interval
             yield (fail if lasts else warn)(f"target {name}{_since(since)}: {each['reason']}", remedy)
+        elif each["state"] == UNKNOWN:
+            remedy = "deploy a spoke there, or delete the rule there that sends events to the hub's bus"
+            yield warn(f"unknown target {name}: {each['reason']}", remedy)
         elif each["state"] == OVERDUE:
             yield fail(f"target {name}: {each['reason']}", "see docs/runbook/sweep-overdue.md")
         yield from _version(each, str(found[0]["version"]), name)

@@ -19,7 +19,8 @@ def group(context: click.Context) -> ExitCode:
     """List the accounts and Regions that the deployment looks after.
 
     Its own first, then each that a spoke reports from: whether all is well there, the spoke's version (marked where it
-    isn't the hub's), the last event and the last sweep, how many instances that saw, and how many were in drift.
+    isn't the hub's), the last event and the last sweep, how many instances that saw, and how many were in drift. An
+    account or Region without a spoke that sends events to the hub is "unknown": they are dropped.
     """
     if context.invoked_subcommand is None:
         from rolekeeper_cli import target_list
@@ -40,8 +41,9 @@ def group(context: click.Context) -> ExitCode:
 def forget(target: str, *, yes: bool) -> ExitCode:
     """Take a target out of the list.
 
-    For one whose spoke is removed: nothing is swept there from then on. Its instances keep their roles, and their
-    history is kept. A spoke that is still there comes back within a day.
+    For one whose spoke is removed: nothing is changed or swept there from then on. Its instances keep their roles, and
+    their history is kept. A spoke that is still there comes back with its next event, at the latest within a day, as a
+    new one: its instances get roles after its first sweep.
     """
     from rolekeeper_cli import output, prompts, render
     from rolekeeper_cli.commands.deployment import deployment

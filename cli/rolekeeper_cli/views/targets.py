@@ -12,8 +12,9 @@ from rolekeeper_cli.deploying.deployed_stack import ordered
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
 
-# Whether a target is looked after: yes, not swept yet, not swept lately, or the hub can't do it.
-WELL, NEW, OVERDUE, PROBLEM = "well", "new", "overdue", "problem"
+# Whether a target is looked after: yes, not swept yet, not swept lately, or the hub can't do it; or it sends events and
+# has no spoke.
+WELL, NEW, OVERDUE, PROBLEM, UNKNOWN = "well", "new", "overdue", "problem", "unknown"
 SAME, OLDER, NEWER = "same", "older", "newer"
 _FAR = 1_000
 _UNITS = {"minute": "minutes", "hour": "hours", "day": "days"}
@@ -21,7 +22,7 @@ _TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})", re.ASCI
 
 
 def documents(deployment: Deployment) -> list[dict[str, Any]]:
-    """Every target that the deployment knows, its own first, then by account and Region.
+    """Every target that the deployment knows, its own first, then by account and Region, and those that are unknown.
 
     Raises:
         ConfigurationError: there is no such stack.
@@ -31,8 +32,11 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
     fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
     swept = datetime.fromisoformat(str(fleet["at"])) if "at" in fleet else None
     own = ServedTarget(home, version or "", last_sweep=swept, instances=int(fleet.get("instances", 0)))
-    others = deployment.app.registry.all() if deployment.settings.organization else []
-    return [hub.document(each) for each in (own, *others)]
+    registry, is_hub = deployment.app.registry, bool(deployment.settings.organization)
+    others, unknown = (registry.all(), registry.unknown()) if is_hub else ([], [])
+    registered = {each.target for each in others}
+    found = [hub.document(each) for each in (own, *others)]
+    return [*found, *(hub.unknown(each) for each in unknown if each.target not in registered)]
 
 
 def read(text: str) -> Target:
@@ -88,6 +92,11 @@ class _Hub:
             "problem_since": served.problem_since,
             "unit": served.unit or None,
         }
+
+    def unknown(self, heard: ServedTarget) -> dict[str, Any]:
+        """The same of a target that isn't registered, and whose events were dropped."""
+        dropped = f"{heard.dropped:,} {'event was' if heard.dropped == 1 else 'events were'} dropped"
+        return {**self.document(heard), "state": UNKNOWN, "reason": f"{dropped}: {heard.problem}"}
 
     def _state(self, served: ServedTarget, *, own: bool) -> tuple[str, str]:
         """Whether it is looked after, and why not."""

@@ -109,7 +109,8 @@ class App:
     def state(self) -> State:
         elsewhere = self.hub is not None and self.settings.account != self.hub.settings.account
         account = self.settings.account if elsewhere else ""
-        return State(self.store, lambda pin: checked_pin(pin, self.roles, self.now()), account=account)
+        target = self.settings.target if self.hub else None
+        return State(self.store, lambda pin: checked_pin(pin, self.roles, self.now()), account=account, target=target)
 
     @cached_property
     def roles(self) -> Roles:

@@ -8,6 +8,7 @@ import pytest
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
+from rolekeeper.fleet.targets import Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli import installed
@@ -65,6 +66,18 @@ def test_the_hubs_own_is_first_then_each_by_account_and_region(terminal: Termina
     assert [(each["instances"], each["drift"]) for each in found] == [(3, None), (5, 2), (5, 0), (5, 0)]
     assert {each["state"] for each in found} == {"well"}
     assert terminal("targets").stderr == "4 targets in 3 accounts: 4 well.\n"
+
+
+def test_a_target_without_a_spoke_that_sends_events_is_unknown(terminal: Terminal, desk: MappingsFixture) -> None:
+    at, registry = desk.world.clock.now(), Registry(desk.world.store)
+    for region in ("eu-west-1", "us-east-1"):
+        registry.note_unknown(Target(OTHER, region), "sts:AssumeRole is refused", at, 1_200)
+    registered(desk, OTHER, "us-east-1")
+    assert [each["state"] for each in terminal.document("targets")] == ["well", "well", "unknown"]
+    ran = terminal("targets")
+    reason = "1,200 events were dropped: sts:AssumeRole is refused"
+    assert lines(ran.stdout)[-1] == f"{OTHER} eu-west-1 unknown 2026-03-01T09:00:00Z {reason}"
+    assert ran.stderr == "3 targets in 2 accounts: 2 well, 1 unknown.\n"
 
 
 def test_many_targets_are_read_page_by_page(terminal: Terminal, desk: MappingsFixture) -> None:

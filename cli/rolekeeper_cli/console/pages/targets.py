@@ -16,7 +16,7 @@ from rolekeeper_cli.views import targets as views
 type Document = Mapping[str, Any]
 
 # What wants a person comes first; as a status has it: its shape.
-STATES = {views.PROBLEM: "bad", views.OVERDUE: "drift", views.NEW: "wait", views.WELL: "ok"}
+STATES = {views.PROBLEM: "bad", views.OVERDUE: "drift", views.UNKNOWN: "drift", views.NEW: "wait", views.WELL: "ok"}
 
 
 def listed(request: Request) -> Response:

@@ -61,6 +61,10 @@ class AccessDeniedError(PermanentError):
     """A permission is missing. `action` and `resource` name it."""
 
 
+class NotRegisteredError(AwsRefusalError):
+    """An instance's target has no item in the registry: register it, then look again."""
+
+
 class CorruptItemError(PermanentError):
     """An item of our own table can't be read: it isn't what we wrote."""
 

@@ -52,7 +52,7 @@ class Position:
     `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings that govern
     instances and have no row; `live` counts the instances that aren't terminated. `first`: no sweep ended before.
     `judged`: every row could be judged so far. `crowded`: the work queue was too full when the sweep first had
-    something to send.
+    something to send. `since` is when the target was registered, if it isn't the deployment's own.
     """
 
     phase: Phase = Phase.FLEET
@@ -64,6 +64,7 @@ class Position:
     judged: bool = True
     restarts: int = 0
     crowded: bool | None = None
+    since: str = ""
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
 from rolekeeper.mappings.copies import CopyKeeper
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
 OVERDUE = 2  # a target is overdue once this many of its sweeps began and none ended: two intervals
@@ -84,9 +85,13 @@ class TargetSweep(Sweep):
     copies: CopyKeeper
 
     @cached_property
+    def _known(self) -> ServedTarget | None:
+        return self.registry.get(self.settings.target)
+
+    @cached_property
     def _thorough(self) -> bool:
         """Whether to ask IAM also about mappings that govern nothing here: once an hour, and after a problem."""
-        known = self.registry.get(self.settings.target)
+        known = self._known
         last = known.last_sweep if known and not known.problem else None
         return last is None or last.replace(minute=0, second=0) < self.now().replace(minute=0, second=0)
 
@@ -115,16 +120,29 @@ class TargetSweep(Sweep):
         self.result.finished = True
         if self.resumed:
             super()._begins()
+        elif known := self._known:
+            # Another account's copies may be outdated until its first sweep has checked every row.
+            rest, has_copies = self.result.rest, bool(self.state.account)
+            rest.since = layout.timestamp(known.since) if known.since else ""
+            rest.first = has_copies and known.last_sweep is None
         return True
 
     def _goes_on(self, until: datetime | None) -> None:
         self.registry.sweep_goes_on(self.settings.target, until)
 
     def _ended(self) -> None:
-        self.registry.note_sweep(self.settings.target, self.result.rest.live, self.result.sent, self.now())
+        if not self.result.rest.first:
+            self._note_sweep()
 
     def _note_fleet(self) -> None:
-        """Nothing: the hub's own sweep notes the fleet's size, over all targets."""
+        """Note a first sweep, so that changes may begin. The fleet's size the hub's own notes, over all targets."""
+        if self.result.rest.first:
+            self._note_sweep()
+
+    def _note_sweep(self) -> None:
+        swept, rest = self.result, self.result.rest
+        target, at = self.settings.target, self.now()
+        self.registry.note_sweep(target, rest.since, instances=rest.live, drift=swept.sent, at=at)
 
     def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:  # noqa: ARG002  # about a row alone
         target, correlation_id = self.settings.target, self.correlation_id

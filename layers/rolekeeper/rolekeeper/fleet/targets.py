@@ -1,7 +1,8 @@
 """The registry of targets: the other accounts and Regions of a hub, each an item of the state table.
 
 A message from a target registers it, once a probe finds that its spoke lets the hub in. The registry grants nothing:
-the spoke's own roles decide what the hub may do there.
+the spoke's own roles decide what the hub may do there. A target that isn't registered and refuses the probe is unknown:
+its messages are dropped, and the schedule probes it for a while, as the roles of a new spoke are not known at once.
 """
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -18,6 +19,7 @@ from rolekeeper.aws.errors import (
     ConflictError,
     CorruptItemError,
     NoResponseError,
+    NotRegisteredError,
     RetryableError,
 )
 from rolekeeper.instances.reconcile import Outcome
@@ -30,6 +32,9 @@ from rolekeeper.telemetry import Telemetry
 PROBLEM = 500  # characters, at most, of what is wrong with a target
 NOTED = timedelta(hours=1)  # how often, at most, a process writes that it had events of a target
 VERSION_TAG, UNIT_TAG = "rolekeeper:version", "rolekeeper:unit"  # of the reader role (spoke.yaml)
+# How long the schedule probes an unknown target: what IAM and a stack set make takes seconds to many minutes.
+APPEARS = timedelta(hours=1)
+UNKNOWN_FOR = timedelta(days=1)  # after its last event an unknown target is forgotten
 PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API reference, `DescribeInstances`)
 SILENT = timedelta(minutes=1)  # how long a process asks nothing of a target that gave no answer
 # Actions whose refusal concerns the whole target; any other concerns one instance.
@@ -53,7 +58,7 @@ class ServedTarget:
 
     `problem` says why the hub can't work there, empty when it can; `unit` is its organizational unit, if its spoke says
     one. `unswept` is how many sweeps began since the last one that ended. The schedule starts none while one goes on,
-    until `goes_on_until`.
+    until `goes_on_until`. `dropped` counts the messages of one that is unknown.
     """
 
     target: Target
@@ -68,6 +73,7 @@ class ServedTarget:
     unit: str = ""
     unswept: int = 0
     goes_on_until: datetime | None = None
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,23 @@ class Registry:
     def get(self, target: Target) -> ServedTarget | None:
         item = self.store.get([layout.target_key(target)]).get(layout.target_key(target))
         return self._read(item) if item else None
+
+    def unknown(self) -> list[ServedTarget]:
+        """The targets that sent events and refused the probe, each with its `problem`; some may be registered since."""
+        return [self._read(item) for item in self.store.items(layout.TARGETS, "unknown$", "unknown#")]
+
+    def note_unknown(self, target: Target, words: str, at: datetime, dropped: int) -> bool:
+        """Note that an unknown target's messages were dropped; returns whether it is a new one."""
+        key, time, expires = layout.unknown_key(target), layout.timestamp(at), int((at + UNKNOWN_FOR).timestamp())
+        seen = {_PROBLEM: shown(words, PROBLEM), "last_event": time, "expires": expires}
+        update = Update().set(seen).add("dropped", dropped)
+        try:
+            self.store.write(self.store.update(key, update.only_if_present(_REGISTERED)))
+        except ConflictError:
+            first = Update().set({**seen, _REGISTERED: time}).add("dropped", dropped)
+            self.store.write(self.store.update(key, first))
+            return True
+        return False
 
     def add(self, served: ServedTarget) -> None:
         """Register a target; this replaces its former item."""
@@ -125,10 +148,14 @@ class Registry:
         name, update = layout.GOES_ON_UNTIL, Update()
         self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
 
-    def note_sweep(self, target: Target, instances: int, drift: int, at: datetime) -> None:
-        """Note a sweep that ended. The target answered, so its problem is over."""
-        swept = {"last_sweep": layout.timestamp(at), "instances": instances, "drift": drift}
-        self._update(target, Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT))
+    def note_sweep(self, target: Target, since: str, *, instances: int, drift: int, at: datetime) -> None:
+        """Note a sweep that ended, of a target that was registered `since` then and not forgotten in between.
+
+        The target answered, so its problem is over.
+        """
+        swept = {layout.LAST_SWEEP: layout.timestamp(at), "instances": instances, "drift": drift}
+        update = Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT)
+        self._update(target, update.only_if(_REGISTERED, "=", since))
 
     def note_problem(self, target: Target, words: str, at: datetime) -> bool:
         """Note a target's problem; returns whether it is a new one. Of several who find it at once, one gets True."""
@@ -141,8 +168,8 @@ class Registry:
         return self._update(target, Update().remove(_PROBLEM, _SINCE).only_if_present(_PROBLEM))
 
     def remove(self, target: Target) -> None:
-        """Forget a target. While its spoke is there, the daily event registers it again, or one after `NOTED`."""
-        self.store.write(self.store.delete(layout.target_key(target)))
+        """Forget a target. While its spoke is there, its next event registers it again."""
+        self.store.write(*map(self.store.delete, (layout.target_key(target), layout.unknown_key(target))))
         self.noted.pop(target, None)
 
     def _update(self, target: Target, update: Update) -> bool:
@@ -178,34 +205,60 @@ class Targets:
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
         for target in sorted(of_target, key=lambda each: (each != self.home, each in self.left_alone, each)):
-            group = of_target[target]
-            if error := self.register(target, group[0].correlation_id):
-                outcomes |= dict.fromkeys((each.instance for each in group), Outcome(error=error))
-                continue
-            ended = self.reconcile_at(target, group, self.ends_by)
-            self._remember(target, [each.error for each in ended.values() if each.error])
-            outcomes |= ended
+            outcomes |= self._reconcile(target, of_target[target])
         return outcomes
 
-    def register(self, target: Target, correlation_id: str, *, anew: bool = False) -> AwsRefusalError | None:
-        """Register a target if it isn't, or `anew` by a probe; returns why that failed, so its messages are retried."""
+    def _reconcile(
+        self, target: Target, group: list[ReconcileRequest], *, once_more: bool = True
+    ) -> dict[InstanceKey, Outcome]:
+        if failed := self.register(target, group[0].correlation_id, messages=len(group)):
+            return dict.fromkeys((each.instance for each in group), failed)
+        ended = self.reconcile_at(target, group, self.ends_by)
+        refusals = [each.error for each in ended.values() if each.error]
+        self._remember(target, refusals)
+        if once_more and any(isinstance(each, NotRegisteredError) for each in refusals):
+            # It was forgotten since this process noted an event of it: register it as if it were new.
+            return self._reconcile(target, group, once_more=False)
+        return ended
+
+    def register(self, target: Target, correlation_id: str, *, anew: bool = False, messages: int = 1) -> Outcome | None:
+        """Register a target if it isn't, or `anew` by a probe; returns how its `messages` end if that failed.
+
+        They are retried, or dropped if the target is unknown.
+        """
         if closed := self._closed(target):
-            return closed
+            return Outcome(error=closed)
         try:
             if target == self.home or (not anew and self.registry.note_event(target, self.now())):
                 return None
-            probed, at = self.probe_at(target), self.now()
-            if target.account == self.home.account:
-                # The hub's own target says no unit, and an account is in the same unit in all its Regions.
-                probed = replace(probed, unit="")
-            if not self.registry.note_event(target, at, probed):
-                self.registry.add(ServedTarget(target, probed.version, at, at, unit=probed.unit))
+            return self._probe(target, correlation_id, messages)
         except AwsRefusalError as error:
             if isinstance(error, AccessDeniedError):
                 self.telemetry.denied(error, correlation_id=correlation_id, news=self.is_news(target, error))
             self.telemetry.will_retry("a target can't be registered", target=str(target), error=str(error))
             self._remember(target, [error])
-            return error
+            return Outcome(error=error)
+
+    def probe_unknown(self, correlation_id: str) -> None:
+        """Register those unknown targets that now let the hub in; one that does so later is registered by its event."""
+        for each in self.registry.unknown():
+            if each.since and self.now() - each.since < APPEARS:
+                self.register(each.target, correlation_id, messages=0)
+
+    def _probe(self, target: Target, correlation_id: str, messages: int) -> Outcome | None:
+        try:
+            probed, at = self.probe_at(target), self.now()
+        except AccessDeniedError as error:
+            if self.registry.get(target):
+                raise
+            if messages and self.registry.note_unknown(target, problem_of(error), self.now(), messages):
+                self.telemetry.dropped(f"unknown target {target}: {problem_of(error)}", correlation_id)
+            return Outcome()
+        if target.account == self.home.account:
+            # The hub's own target says no unit, and an account is in the same unit in all its Regions.
+            probed = replace(probed, unit="")
+        if not self.registry.note_event(target, at, probed):
+            self.registry.add(ServedTarget(target, probed.version, at, at, unit=probed.unit))
         return None
 
     def is_news(self, target: Target, error: AccessDeniedError) -> bool:
@@ -234,6 +287,8 @@ class Targets:
         if failed:
             silent = any(isinstance(each, NoResponseError) and each.action.startswith(THERE) for each in failed)
             self.left_alone[target] = self.now() + (SILENT if silent else timedelta())
+            # Its spoke may be gone, and its item too: look at that first, next time.
+            self.registry.noted.pop(target, None)
         elif self.left_alone.pop(target, None) and target != self.home:
             try:
                 self.registry.clear_problem(target)

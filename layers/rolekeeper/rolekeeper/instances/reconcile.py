@@ -141,6 +141,8 @@ class Reconciler:
         instance = request.instance.id
         if isinstance(observed, Unreadable):
             return self._failed("could not observe", observed.error, request, instances=[instance])
+        if not observed.control.registered:
+            return Outcome(error=errors.NotRegisteredError("NotRegistered", "its target isn't in the registry"))
         unsettled = errors.RetryableError("NotSettled", "it kept changing while we looked", "", instance)
         try:
             ended = self._carry_out(request, observed, pause, ends_by)

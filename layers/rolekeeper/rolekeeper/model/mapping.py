@@ -193,13 +193,15 @@ class Withheld:
 class Control:
     """The switch for the whole deployment. `mode` None: as deployed. While it is `unclear` nothing is changed.
 
-    `swept` is whether a sweep ever ended on this state table: before that nothing is changed.
+    `swept` is whether a sweep ever ended on this state table, and of another account since its target is `registered`:
+    before that nothing is changed.
     """
 
     mode: Mode | None = None
     paused: bool = False
     unclear: str = ""
     swept: bool = True
+    registered: bool = True
 
     def __str__(self) -> str:
         return self.unclear or f"{'paused' if self.paused else 'not paused'}, mode {self.mode or 'as deployed'}"
@@ -213,5 +215,5 @@ class Control:
         if (self.mode or deployed) is Mode.OBSERVE:
             return Withheld("observed", "the mode is observe")
         if not self.swept:
-            return Withheld("unswept", "no sweep has come to its end on this state table yet")
+            return Withheld("unswept", "no sweep has come to its end here yet")
         return None

@@ -26,6 +26,7 @@ EDITS: Key = ("window#edits", "window")
 # The state table's stream invokes a function for new timers, but not for follow-ups: there is one for each change.
 TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
 TARGETS = "targets"  # the other accounts and Regions of a hub
+LAST_SWEEP = "last_sweep"  # there, of a target: once a sweep of it ended since it was registered
 # The outcome of a change in its history entry: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
 # How a held revision ended: only one of the two can be written.
@@ -84,6 +85,11 @@ def published_key(key: MappingKey, account: str = "") -> Key:
 
 def target_key(target: Target) -> Key:
     return TARGETS, f"target#{target.account}#{target.region}"
+
+
+def unknown_key(target: Target) -> Key:
+    """A target that isn't registered, and that sent events which were dropped."""
+    return TARGETS, f"unknown#{target.account}#{target.region}"
 
 
 def changes_key(target: Target) -> Key:

@@ -12,7 +12,7 @@ from itertools import batched
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentError
-from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
+from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Target, Timer
 from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store, Update, Write
@@ -55,13 +55,16 @@ class State:
     """The state table's instances and timers, and the read that a reconcile needs. Errors come classified.
 
     `check_pin` asks IAM, and returns a pin that can't be used as `unclear`. With `remembers` each published mapping is
-    read only once: decisions by it are hints. `account` says whose copies of mappings are read, by default the hub's.
+    read only once: decisions by it are hints. `target` is the instances' account and Region, if not the deployment's
+    own: the same read brings its item of the registry. `account` says whose copies of mappings are read, by default the
+    hub's.
     """
 
     store: Store
     check_pin: Callable[[Pin], Pin]
     remembers: dict[MappingKey, PublishedMapping] | None = None
     account: str = ""
+    target: Target | None = None
 
     def read(
         self,
@@ -77,7 +80,8 @@ class State:
         pins = {layout.pin_key(key): key for key in keys}
         wanted, known = list(mappings), {} if self.remembers is None else self.remembers
         published = {layout.published_key(key, self.account): key for key in wanted if key not in known}
-        single = dict.fromkeys([layout.CONTROL, layout.FLEET, *counters])
+        registry = [layout.target_key(self.target)] if self.target else []
+        single = dict.fromkeys([layout.CONTROL, layout.FLEET, *registry, *counters])
         refused: dict[layout.Key, PermanentError] = {}
         items = self.store.get([*single, *records, *pins, *published], refused)
         for needed in single.keys() & refused.keys():
@@ -98,10 +102,14 @@ class State:
                         damaged[subject] = error
             return found
 
+        registered = all(key in items for key in registry)
         swept = "mappings" in items.get(layout.FLEET, {})
+        if self.account:
+            # A copy may be older than the registry's item, as nobody writes those of an account that isn't registered.
+            swept = swept and all(layout.LAST_SWEEP in items.get(key, {}) for key in registry)
         known |= decoded(codec.published_from, published)
         return Snapshot(
-            control=replace(codec.control_from(items.get(layout.CONTROL, {})), swept=swept),
+            control=replace(codec.control_from(items.get(layout.CONTROL, {})), swept=swept, registered=registered),
             records=decoded(codec.record_from, records),
             # People write pins: what can't be read of one holds its instance alone, and says why.
             pins=decoded(lambda item: self.check_pin(codec.pin_from(item)) if checked else codec.pin_from(item), pins),

@@ -7,6 +7,7 @@ import pytest
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
+from rolekeeper.fleet.targets import Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli.checks.targets import targets
@@ -51,6 +52,14 @@ def ago(desk: MappingsFixture, minutes: int) -> str:
 def test_a_deployment_of_one_target_has_no_others(terminal: Terminal) -> None:
     terminal.parameters["OrganizationId"] = ""
     assert only() == ("ok", "the deployment looks after its own account and Region only", "")
+
+
+def test_an_unknown_target_is_a_warning(desk: MappingsFixture) -> None:
+    target, at = Target(OTHER, "eu-west-1"), desk.world.clock.now()
+    Registry(desk.world.store).note_unknown(target, PROBLEM, at, 1)
+    level, what, remedy = only()
+    assert (level, what) == ("warn", f"unknown target {NAME}: 1 event was dropped: {PROBLEM}")
+    assert remedy.startswith("deploy a spoke there")
 
 
 def test_where_all_is_well_it_is_one_line(desk: MappingsFixture) -> None:
