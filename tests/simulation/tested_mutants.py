@@ -136,7 +136,72 @@ ROWS: tuple[Mutant, ...] = ()
 
 
 # ---- targets ----
-TARGETS: tuple[Mutant, ...] = ()
+_FLEET = "layers/rolekeeper/rolekeeper/fleet"
+TARGETS: tuple[Mutant, ...] = (
+    _mutant(
+        "trusts what a process remembers of a target whose item is gone",
+        "layers/rolekeeper/rolekeeper/instances/reconcile.py",
+        "if not observed.control.registered:",
+        "if False:",
+        "tests/unit/test_other_targets.py",
+    ),
+    _mutant(
+        "gives roles by the copies of a target that came back before they are checked",
+        "layers/rolekeeper/rolekeeper/storage/state.py",
+        "swept = swept and all(layout.LAST_SWEEP in items.get(key, {}) for key in registry)",
+        "swept = swept and registered",
+        "tests/unit/test_other_targets.py",
+    ),
+    _mutant(
+        "lets a sweep end a registration that it didn't begin with",
+        f"{_FLEET}/targets.py",
+        'self._update(target, update.only_if(_REGISTERED, "=", since))',
+        "self._update(target, update)",
+        "tests/unit/test_targets.py",
+    ),
+    _mutant(
+        "ends a target's first sweep with rows that weren't checked",
+        f"{_FLEET}/target_sweep.py",
+        "if not self.result.rest.first:",
+        "if True:",
+        "tests/unit/test_target_sweep.py",
+    ),
+    _mutant(
+        "retries the messages of an unknown target",
+        f"{_FLEET}/targets.py",
+        "if self.registry.get(target):\n                raise",
+        "if target:\n                raise",
+        "tests/unit/test_other_targets.py",
+    ),
+    _mutant(
+        "never probes an unknown target again",
+        "functions/on_schedule.py",
+        "app.targets.probe_unknown(correlation_id)",
+        "pass",
+        "tests/unit/test_other_targets.py",
+    ),
+    _mutant(
+        "keeps the sessions in a target that refused",
+        "layers/rolekeeper/rolekeeper/app.py",
+        "self.forget(self.settings)",
+        "pass",
+        "tests/unit/test_other_targets.py",
+    ),
+    _mutant(
+        "misses that the later sweeps of a target don't end",
+        f"{_FLEET}/target_sweep.py",
+        "if each.unswept >= OVERDUE",
+        "if each.unswept >= OVERDUE and each.last_sweep is None",
+        "tests/unit/test_target_sweep.py",
+    ),
+    _mutant(
+        "has a spoke say each hour that it is there",
+        "spoke.yaml",
+        "rate(1 day)",
+        "rate(1 hour)",
+        "tests/unit/test_spoke_template.py",
+    ),
+)
 
 
 # ---- pace ----

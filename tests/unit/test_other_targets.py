@@ -471,6 +471,15 @@ def test_a_role_that_was_made_anew_is_assumed_anew(served: Organization) -> None
     assert served.assumed[served.role(SPOKE, Access.READER)] == 2
 
 
+def test_a_target_that_refused_is_next_asked_with_a_new_session(served: Organization) -> None:
+    """The former one may be of a role that was made anew, or from before its policy was corrected."""
+    [there] = registered(served, SPOKE)
+    served.spoke(SPOKE).calls.before("DescribeIamInstanceProfileAssociations", refusing("UnauthorizedOperation"))
+    assert served.batch(there) == [0]
+    assert served.batch(there) == []
+    assert served.assumed[served.role(SPOKE, Access.READER)] == 2
+
+
 def test_a_changer_that_is_refused_shows_at_its_instances_and_in_the_registry_and_is_one_mail(
     served: Organization,
 ) -> None:

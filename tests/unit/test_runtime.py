@@ -165,13 +165,17 @@ def test_a_hub_has_clients_in_other_targets_with_less_patience_and_any_other_dep
     monkeypatch.setenv("ORGANIZATION_ID", "o-embeddedaws")
     runtime.settings.cache_clear()
     runtime.sessions.cache_clear()
-    client = runtime.app(FUNCTION).at(Target("111111111111", "eu-west-2")).ec2.client
+    app = runtime.app(FUNCTION)
+    there = app.at(Target("111111111111", "eu-west-2"))
+    client = there.ec2.client
     assert made == []
     patience: Any = client.meta.config
     assert patience.read_timeout == vars(ELSEWHERE)["read_timeout"] < vars(CONFIG)["read_timeout"]
     assert client.meta.region_name == "eu-west-2"
     assert made == ["sts", "ec2"]
-    assert [each["RoleArn"] for each in asked] == ["arn:aws:iam::111111111111:role/1-reader"]
+    app.forget(there.settings)
+    assert client.meta.region_name == "eu-west-2"
+    assert [each["RoleArn"] for each in asked] == ["arn:aws:iam::111111111111:role/1-reader"] * 2
     runtime.settings.cache_clear()
     runtime.sessions.cache_clear()
 

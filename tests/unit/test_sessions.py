@@ -15,7 +15,7 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Target
 from sessions import Sessions, SpokeClient
 
-READER = "arn:aws:iam::111111111111:role/rolekeeper-reader"
+READER, CHANGER = (f"arn:aws:iam::111111111111:role/rolekeeper-{access}" for access in ("reader", "changer"))
 # Seconds of a session that a role asks for, at most (IAM user guide, "Methods to assume a role": role chaining).
 HOUR = 3_600
 # Seconds of an invocation, and files that it may have open, at most (Lambda developer guide, "Lambda quotas").
@@ -64,6 +64,8 @@ class Made:
         if self.aws_access_key_id in self.ended:
             raise client_error("AuthFailure", "AWS was not able to validate the provided access credentials")
         return self.aws_access_key_id
+
+    associate_iam_instance_profile = describe_instances
 
     def get_paginator(self, operation: str) -> "Made":
         assert operation == "describe_instances"
@@ -126,10 +128,11 @@ def reads(sessions: Sessions, world: FakeAccount) -> SpokeClient:
 def test_what_is_forgotten_is_assumed_anew(
     sts: FakeSts, sessions: Sessions, reads: SpokeClient, world: FakeAccount
 ) -> None:
-    assert [reads.describe_instances() for _ in range(2)] == ["AccessKeyId-1"] * 2
+    calls = reads.describe_instances, reads.associate_iam_instance_profile
+    assert [call() for call in (*calls, *calls)] == ["AccessKeyId-1", "AccessKeyId-2"] * 2
     sessions.forget(world.settings.at(Target("111111111111", "us-east-1")))
-    assert reads.describe_instances() == "AccessKeyId-2"
-    assert [each["RoleArn"] for each in sts.asked] == [READER, READER]
+    assert [call() for call in calls] == ["AccessKeyId-3", "AccessKeyId-4"]
+    assert [each["RoleArn"] for each in sts.asked] == [READER, CHANGER] * 2
 
 
 def test_a_session_that_ended_with_its_role_is_followed_by_one_of_the_role_that_is_there_now(

@@ -182,7 +182,9 @@ def test_a_spoke_says_that_it_is_there_once_a_day() -> None:
 
 @pytest.mark.parametrize("namespace", ["rolekeeper", "second"])
 def test_the_hub_knows_the_daily_event_by_the_schedules_name(namespace: str) -> None:
-    name = deployed(Namespace=namespace).resources["PresentSchedule"]["Properties"]["Name"]
+    rule = deployed(Namespace=namespace).resources["PresentSchedule"]["Properties"]
+    assert rule["ScheduleExpression"] == "rate(1 day)", "docs/organization.md says after how long a target is known"
+    name = rule["Name"]
     event: Any = {
         "source": "aws.events",
         "detail-type": "Scheduled Event",

@@ -388,7 +388,11 @@ def intervals(made: Organization, number: int, *, but: Target = SPOKE) -> None:
         made.wait(minutes=15)
 
 
-def test_a_target_that_no_sweep_saw_for_two_intervals_rings_an_alarm(served: Organization) -> None:
+@pytest.mark.parametrize("swept_before", [False, True])
+def test_a_target_that_no_sweep_saw_for_two_intervals_rings_an_alarm(served: Organization, swept_before: bool) -> None:  # noqa: FBT001  # a parameter of a test
+    if swept_before:
+        served.sweep()
+        served.wait(minutes=15)
     intervals(served, 2)
     assert served.hub.metrics.counts["SweepUnfinished"] == 0
     intervals(served, 1)
