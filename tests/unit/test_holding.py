@@ -1,5 +1,6 @@
 """Edits that would change too much: held with what they would do, approved by their number, taken back."""
 
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -183,7 +184,7 @@ def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: MappingsFi
     assert (verdict.status, verdict.held) == (Status.HELD, 2)
     assert two.row(OTHER)["status_reason"].startswith(
         "it would attach 0, replace 2 and detach 0 instances, and other edits changed 3 in the last 10 minutes "
-        "(5 of 5; 3 may change without approval); gains s3:PutObject on *"
+        "(5 together; 3 of 5 may change without approval); gains s3:PutObject on *"
     )
     assert two.served(OTHER).spec.role == "web"  # type: ignore[union-attr]  # it is published
     assert two.world.events.kinds[-1] == "Mapping Held"
@@ -194,7 +195,7 @@ def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: MappingsFi
 def test_so_does_a_change_that_is_split_over_edits_of_one_row(two: MappingsFixture) -> None:
     two.edit(TAG, role="api")
     two.world.reconcile(*two.sent_ids())
-    assert "and other edits changed 3 in the last 10 minutes (6 of 5;" in two.edit(TAG, role="web").reason
+    assert "and other edits changed 3 in the last 10 minutes (6 together; 3 of 5" in two.edit(TAG, role="web").reason
 
 
 def test_and_a_deletion(two: MappingsFixture) -> None:
@@ -267,6 +268,66 @@ def test_a_count_that_cant_be_read_lets_nothing_through_and_says_which_item(two:
     assert two.shows(TAG)[0] == "Waiting"
     assert "window#edits" in two.shows(TAG)[1]
     assert two.sent() == []
+
+
+# ---- what an edit does later, or to instances without the tag ----
+
+
+def test_an_expiry_that_takes_too_many_roles_is_held_and_its_approval_lets_them_all_go(desk: MappingsFixture) -> None:
+    ends = desk.world.clock.now() + timedelta(days=300)
+    verdict = desk.edit(TAG, role="web", expires_at=ends.isoformat())
+    assert (verdict.status, verdict.held) == (Status.HELD, 2)
+    assert desk.row(TAG)["status_reason"].startswith(
+        f"it would attach 0, replace 0 and detach 0 instances, and at {ends:%Y-%m-%dT%H:%M:%SZ}, when it expires, "
+        "attach 0, replace 0 and detach 3 (3 of 3; 1 may change without approval); loses s3:GetObject on *"
+    )
+    assert desk.history(TAG)[-1]["effect"]["later"]["detach"] == 3
+    assert desk.approve(TAG, 2).status is Status.PUBLISHED
+    assert credit(desk) == (3, 2)
+    later = ends + timedelta(days=10)
+    assert desk.edit(TAG, role="web", expires_at=later.isoformat()).status is Status.PUBLISHED, "it takes nothing away"
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    sooner = desk.world.clock.now() + timedelta(seconds=45)
+    assert desk.edit(TAG, role="web", expires_at=sooner.isoformat()).status is Status.HELD
+
+
+def test_expiries_that_are_split_over_rows_count_together(two: MappingsFixture) -> None:
+    ends = (two.world.clock.now() + timedelta(seconds=45)).isoformat()
+    assert two.edit(TAG, role="web", expires_at=ends).status is Status.PUBLISHED
+    assert two.edit(OTHER, role="web", expires_at=ends).status is Status.HELD
+
+
+def test_an_expiry_that_hands_instances_to_a_severe_role_is_held_whatever_the_number(desk: MappingsFixture) -> None:
+    desk.limits = Limits(25, 0)
+    desk.world.allow_broad_roles = True
+    desk.grant("api", "iam:PutRolePolicy")
+    assert desk.edit("workload=*", role="api", priority=200, allow_broad=True).status is Status.HELD
+    desk.approve("workload=*", 1)
+    ends = (desk.world.clock.now() + timedelta(days=1)).isoformat()
+    verdict = desk.edit(TAG, role="web", expires_at=ends)
+    assert verdict.status is Status.HELD
+    assert verdict.reason.startswith("it would give severe permissions: iam:PutRolePolicy on *")
+
+
+def test_roles_that_were_kept_without_the_tag_count_when_they_are_kept_no_longer(desk: MappingsFixture) -> None:
+    """Of former revisions too, whose profile the row names no longer."""
+    desk.limits = Limits(25, 0)
+    desk.edit(TAG, role="web", when_unmatched="keep")
+    kept = [desk.converged("web", workload="web") for _ in range(2)]
+    for each in kept:
+        desk.world.untag(each, "workload")
+        desk.world.reconcile(each)
+    desk.edit(TAG, role="api", when_unmatched="keep", enabled=False)
+    desk.quiet()
+    desk.edit(TAG, role="api", when_unmatched="keep", enabled=False, priority=7)
+    assert desk.world.calls["DescribeInstances"] == 2, "to look at those with its tag, and to send them"
+    desk.limits = Limits(4, 0)
+    verdict = desk.edit(TAG, role="api", enabled=False)
+    assert verdict.status is Status.HELD, "three with the tag, and two without"
+    assert "detach 5 instances (5 of 5; 4 may change without approval)" in verdict.reason
+    desk.delete(TAG)
+    assert desk.publish(TAG).status is Status.REMOVED, "a tombstone keeps them"
+    assert "detach 5" in desk.edit(TAG, role="api", enabled=False).reason
 
 
 # ---- approved ----

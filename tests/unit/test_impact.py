@@ -1,20 +1,22 @@
 """What a revision would change: each kind of instance, and that what is foretold is what happens."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.account import MUTATIONS, FakeAccount
+from fixtures.account import ACCOUNT, MUTATIONS, PATH, REGION, FakeAccount, new_account
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation
-from rolekeeper.mappings.impact import Impact
+from rolekeeper.mappings.impact import Edit, Impact
+from rolekeeper.mappings.rows.columns import COLUMNS
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Association,
@@ -65,9 +67,7 @@ class Story:
             published=tuple(published),
             pin=self.pin,
         )
-        before = resolve(self.instance, published, NOW, self.pin)
-        after = resolve(self.instance, [*self.others, self.candidate], NOW, self.pin)
-        impact.add(observed, (self.present, before), (self.candidate, after), self.ownership)
+        impact.add(observed, Edit(self.present, self.candidate, NOW), self.ownership)
         return impact
 
 
@@ -338,3 +338,119 @@ def test_what_is_foretold_of_an_edit_is_what_happens(world: FakeAccount, name: s
     assert tuple(done[each] for each in MUTATIONS) == tuple(
         int(foretold[each]) for each in ("attach", "replace", "detach")
     ), (carried, {each: world.carries(each) for each in fleet}, late)
+
+
+# ---- what is counted of any column's edit is what happens, now and when the row ends ----
+
+MANY = 30  # more than may change at once would only take the test longer
+SOON, LATER = timedelta(minutes=30), timedelta(hours=2)
+
+
+def choices(at: datetime) -> dict[str, list[Any]]:
+    """What each column may say; None leaves it out. A new column has to come in here."""
+    return {
+        "role": ["web", "api", "NONE"],
+        "instance_profile": [None, "second"],
+        "priority": [None, 50, 300],
+        "enabled": [None, False],
+        "when_occupied": [None, "replace"],
+        "when_unmatched": [None, "keep"],
+        "when_stopped": ["swap", None],
+        "allow_broad": [None, True],
+        "require_tags": [None, {"env": "prod"}],
+        "accounts": [None, {ACCOUNT}, {"999999999999"}],
+        "regions": [None, {REGION}, {"eu-west-1"}],
+        "units": [None, {"ou-a1b2-c3d4e5f6"}],
+        "expires_at": [None, *(f"{at + each:%Y-%m-%dT%H:%M:%SZ}" for each in (-LATER, SOON, LATER))],
+        "owner": [None, "ada"],
+        "description": [None, "the front end"],
+    }
+
+
+def some_fleet(desk: MappingsFixture, **columns: Any) -> list[str]:
+    """A row `app=x` beside another, and instances of each kind: each carries what they say."""
+    world = desk.world
+    for role in ("web", "api", "other"):
+        desk.role(role)
+        world.profile(role)
+    second = desk.iam.create_instance_profile(InstanceProfileName="second", Path=PATH)["InstanceProfile"]
+    desk.iam.add_role_to_instance_profile(InstanceProfileName="second", RoleName="web")
+    world.profile_ids["second"] = second["InstanceProfileId"]
+    world.profile("second")
+    desk.edit("tier=*", role="other", priority=200)
+    desk.edit("app=x", **{"role": "web"} | {name: value for name, value in columns.items() if value is not None})
+    fleet = [
+        world.running(app="x"),
+        world.running(app="x", env="prod"),
+        world.stopped(app="x"),
+        world.running(app="x", tier="1", env="prod"),
+        world.running(profile="theirs", app="x"),
+        world.running(app="x", **{"rolekeeper:ignore": "true"}),
+        world.truth.launch(tags={"app": "x"}, operator="eks.amazonaws.com").id,
+        untagged := world.running(app="x", env="prod"),
+        pinned := world.running(app="x"),
+        world.running(tier="1"),
+    ]
+    pin = pin_item(world.key(pinned), Pin("other", world.profiles["other"].arn))
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=to_attributes(pin))
+    for each in fleet:
+        world.reconcile(each)
+    world.untag(untagged, "app")
+    world.reconcile(untagged)
+    return fleet
+
+
+def changed(world: FakeAccount, fleet: Sequence[str]) -> tuple[int, ...]:
+    """How many instances of a fleet are attached, replaced and detached once all of it is looked at."""
+    world.quiet()
+    for each in fleet:
+        if str(world.truth.instance(each).state) == InstanceState.STOPPED:
+            world.start(each)
+        world.reconcile(each)
+    done = Counter(world.mutations)
+    return tuple(done[each] for each in MUTATIONS)
+
+
+def counted(effect: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(effect.get(each, 0)) for each in ("attach", "replace", "detach"))
+
+
+def test_every_column_has_its_choices() -> None:
+    assert list(choices(NOW)) == [each.name for each in COLUMNS]
+
+
+@pytest.mark.parametrize("column", choices(NOW))
+@settings(max_examples=6)
+@given(data=st.data())
+def test_what_is_counted_of_any_edit_is_what_happens_now_and_when_the_row_ends(
+    column: str, data: st.DataObject
+) -> None:
+    with new_account() as world:
+        desk = MappingsFixture(world)
+        world.take_over = data.draw(st.booleans())
+        said = choices(world.clock.now())
+        former = said | {"expires_at": [None, said["expires_at"][-1]]}
+        before = {each: former[each][0] for each in said}
+        for each in data.draw(st.sets(st.sampled_from(sorted(said)), max_size=2)) | {column}:
+            before[each] = data.draw(st.sampled_from(former[each]))
+        fleet = some_fleet(desk, **before)
+        changed(world, fleet)
+        assert changed(world, fleet) == (0, 0, 0), "it is at rest"
+
+        after = {**before, column: data.draw(st.sampled_from(said[column]))}
+        desk.limits = Limits(0, 0)
+        desk.put("app=x", **{name: value for name, value in after.items() if value is not None})
+        verdict = desk.publish("app=x")
+        foretold = desk.history("app=x")[-1].get("effect", {}) if verdict.status in PUBLISHES else {}
+        assert (verdict.status is Status.HELD) == (any(counted(foretold)) or "later" in foretold), verdict
+        if verdict.held:
+            assert desk.approve("app=x", verdict.held).status in PUBLISHES
+        assert changed(world, fleet) == counted(foretold), (before, after)
+
+        ends = datetime.fromisoformat(after["expires_at"] or "1970-01-01T00:00:00Z")
+        if ends > world.clock.now() and verdict.status in PUBLISHES and before["expires_at"] != after["expires_at"]:
+            world.wait((ends - world.clock.now()).total_seconds() + 1)
+            assert changed(world, fleet) == counted(foretold.get("later", {})), (before, after)
+
+
+PUBLISHES = {Status.PUBLISHED, Status.HELD, Status.EXPIRED}

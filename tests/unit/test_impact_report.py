@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import HOME
 from rolekeeper.aws import Ec2, one_by_one
 from rolekeeper.mappings.impact import Comparison, Impact, Side
 from rolekeeper.mappings.scan import ImpactScanner
-from rolekeeper.model.instance import Instance
+from rolekeeper.model.instance import Action, Instance
 from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.permissions.compare import Difference, PolicyReader
 from rolekeeper.settings import Limits
-from strategies.values import arn, instance, published
+from strategies.values import NOW, arn, instance, published
 
 
 class Fleet(Ec2):
@@ -74,8 +75,8 @@ def compared(  # each with its default
     scanner = ImpactScanner(
         ec2=fleet or Fleet(100), state=other, table=other, policies=other, limits=Limits(per_edit, 20), ownership=other
     )
-    comparison = Comparison(scanner.limits, lambda: scanner.fleet, one_by_one)
-    return comparison.compared(found, {"the hub": Side(told, candidate, before)}, took)
+    comparison = Comparison(scanner.limits, lambda: {HOME: scanner.fleet}, one_by_one)
+    return comparison.compared(found, {"the hub": Side(told, candidate, before)}, took, {})
 
 
 @pytest.mark.parametrize(("changes", "needs_approval", "asked"), [(10, False, 0), (11, False, 1), (21, True, 1)])
@@ -100,7 +101,7 @@ def test_what_other_edits_took_counts_with_it_and_what_changes_nothing_needs_no_
 def test_what_other_edits_took_is_told() -> None:
     assert str(compared(impact(web=20), Told(), per_edit=25, took=20)) == (
         "attach 0, replace 20 and detach 0 instances, and other edits changed 20 in the last 10 minutes "
-        "(40 of 100; 25 may change without approval); the same permissions"
+        "(40 together; 25 of 100 may change without approval); the same permissions"
     )
 
 
@@ -169,6 +170,18 @@ def test_an_edit_that_gives_no_role_is_weighed_for_the_instances_that_get_anothe
         told = Told()
         compared(left, told, candidate=candidate)
         assert [each for each in told.weighed if each[1]] == [("web", "api")]
+
+
+def test_what_changes_when_it_expires_is_counted_once_and_told_with_the_time() -> None:
+    now_and_later = replace(impact(web=8), later=Counter({Action.DETACH: 12}), later_at=NOW, only_later=4)
+    report = compared(now_and_later, Told())
+    assert str(report).startswith(
+        "attach 0, replace 8 and detach 0 instances, and at 2026-03-01T09:00:00Z, when it expires, "
+        "attach 0, replace 0 and detach 12 (12 of 100; 20 may change without approval)"
+    )
+    assert (report.changes, report.takes) == (12, 20), "an approval lets both through"
+    at = {"at": "2026-03-01T09:00:00+00:00", "only_then": 4}
+    assert report.document()["later"] == {**at, "attach": 0, "replace": 0, "detach": 12}
 
 
 def test_an_edit_that_changes_nothing_says_nothing_of_permissions() -> None:

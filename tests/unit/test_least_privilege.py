@@ -32,7 +32,7 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import request
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.requests import RetryState
-from rolekeeper.mappings.publish import NEARLY_FULL
+from rolekeeper.mappings.rows.reader import FULL
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, Mode, Pin
 from rolekeeper.settings import Limits
@@ -194,7 +194,7 @@ def a_mapping_lives(stories: Stories, function: str) -> None:
 
 def a_row_is_nearly_full(stories: Stories, function: str) -> None:
     """Its reason may not fit, so the history says whether it was said before."""
-    stories.desk.put("workload=large", role="x" * NEARLY_FULL)
+    stories.desk.put("workload=large", role="x" * FULL)
     for _ in range(2):
         assert stories.judge(function, "workload=large") == "Rejected"
 

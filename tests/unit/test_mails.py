@@ -1,5 +1,6 @@
 """The mails to people: what they say of events that Rolekeeper really sends, whatever people wrote into them."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -59,6 +60,38 @@ def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(des
     assert "Look and approve: rolekeeper mapping approve workload=web; or drop it: rolekeeper mapping discard" in text
     assert "Runbook: docs/runbook/mapping-held.md\n" in text
     assert "Cause: the row changed. Edited by (claimed): ada" in text
+
+
+def test_a_row_that_soon_takes_too_many_roles_is_mailed_once(desk: MappingsFixture) -> None:
+    ends = desk.world.clock.now() + timedelta(days=3)
+    desk.edit(TAG, role="web", expires_at=ends.isoformat())
+    desk.limits = Limits(2, 0)
+    desk.world.later(days=1, hours=23)
+    desk.quiet()
+    desk.recheck(TAG)
+    assert desk.world.writes == []
+    desk.world.later(hours=2)
+    desk.recheck(TAG)
+    subject, text = the_mail(desk)
+    assert subject == "Rolekeeper: Mapping Expires Soon: workload=web"
+    at = f"{ends:%Y-%m-%dT%H:%M:%SZ}"
+    assert f"it expires at {at}, and then up to 3 of 3 instances give its role up (2 may change without" in text
+    desk.quiet()
+    assert not desk.recheck(TAG).changed
+    assert (desk.world.writes, desk.world.events.kinds) == ([], [])
+    assert desk.history(TAG)[-1]["event"] == "Mapping Expires Soon"
+
+
+@pytest.mark.parametrize(
+    "columns", [{"when_unmatched": "keep"}, {"role": "NONE"}, {"enabled": False}, {"priority": 7}], ids=repr
+)
+def test_a_row_whose_end_takes_few_roles_is_not_mailed(desk: MappingsFixture, columns: dict[str, Any]) -> None:
+    ends = (desk.world.clock.now() + timedelta(hours=3)).isoformat()
+    desk.edit(TAG, **{"role": "web", "expires_at": ends} | columns)
+    desk.limits = Limits(3 if "priority" in columns else 2, 0)
+    desk.quiet()
+    desk.recheck(TAG)
+    assert desk.world.topic.mails == []
 
 
 def test_a_rejected_row_says_what_is_wrong_with_it(desk: MappingsFixture) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -414,7 +415,7 @@ def test_what_would_change_is_counted_over_all_targets(desk: OrganizationDesk) -
         desk.launched(1, target)
     desk.world.running(workload="web")
     assert desk.edit(TAG, role="web").status is Status.HELD
-    counts = "attach 4, replace 0 and detach 0 instances (4 of 301; 3 may change without approval)"
+    counts = "attach 4, replace 0 and detach 0 instances (4 of 4; 3 may change without approval)"
     assert counts in desk.shows(TAG)[1]
     assert desk.copy_item(SPOKE.account) is None
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
@@ -424,12 +425,13 @@ def test_what_would_change_is_counted_over_all_targets(desk: OrganizationDesk) -
 def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
     """Of all instances two are few, and of the ten in one Region they are too many."""
     desk.limits = Limits(1, 10)
-    desk.join(SPOKE, instances=10)
+    for target in (SPOKE, OTHER):
+        for _ in range(8):
+            desk.spoke(target).running()
     desk.launched(2)
     assert desk.edit(TAG, role="web").status is Status.HELD
     alone = "of the 10 in 111111111111/eu-west-1 it would change 2 (1 may change without approval)"
     assert alone in desk.shows(TAG)[1]
-    desk.join(OTHER, instances=10)
     desk.launched(2, OTHER)
     assert desk.edit(TAG, role="web").status is Status.HELD
     assert f"{alone}, and too many in 1 more target;" in desk.shows(TAG)[1]
@@ -437,6 +439,8 @@ def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
 
 def test_as_many_in_a_large_target_need_no_approval(desk: OrganizationDesk) -> None:
     desk.limits = Limits(1, 10)
+    for _ in range(18):
+        desk.spoke(SPOKE).running()
     desk.launched(2)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
 
@@ -478,6 +482,50 @@ def test_what_leaves_the_scope_where_nobody_answers_counts_as_detached(desk: Org
     desk.spoke(OTHER).calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
     assert desk.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account}).status is Status.HELD
     assert "replace 0 and detach 3 instances" in desk.shows(TAG)[1]
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["", "silent"])
+def test_what_an_edit_takes_later_counts_in_all_targets(desk: OrganizationDesk, *, silent: bool) -> None:
+    fleet = desk.launched(3, OTHER)
+    desk.edit(TAG, role="web")
+    desk.organization.reconcile(*map(desk.spoke(OTHER).key, fleet))
+    desk.sweep(OTHER)
+    desk.limits = Limits(2, 0)
+    if silent:
+        desk.organization.refuse(OTHER)
+    ends = desk.world.clock.now() + timedelta(days=1)
+    assert desk.edit(TAG, role="web", expires_at=ends.isoformat()).status is Status.HELD
+    assert f"at {ends:%Y-%m-%dT%H:%M:%SZ}, when it expires, attach 0, replace 0 and detach 3" in desk.shows(TAG)[1]
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["", "silent"])
+def test_roles_that_were_kept_out_of_the_scope_count_when_they_are_kept_no_longer(
+    desk: OrganizationDesk, *, silent: bool
+) -> None:
+    there = desk.spoke(OTHER)
+    desk.edit(TAG, role="web", when_unmatched="keep")
+    fleet = desk.launched(3, OTHER)
+    desk.organization.reconcile(*map(there.key, fleet))
+    elsewhere: dict[str, Any] = {"role": "web", "accounts": {ACCOUNT, SPOKE.account}}
+    desk.edit(TAG, **elsewhere, when_unmatched="keep")
+    for each in fleet:
+        there.untag(each, "workload")
+    desk.join(OTHER, instances=3)
+    desk.limits = Limits(2, 0)
+    if silent:
+        desk.organization.refuse(OTHER)
+    assert desk.edit(TAG, **elsewhere).status is Status.HELD
+    assert "replace 0 and detach 3 instances" in desk.shows(TAG)[1]
+
+
+def test_what_would_change_is_never_more_than_there_is(desk: OrganizationDesk) -> None:
+    """The last sweep of a target may have counted fewer than it has by now."""
+    desk.join(OTHER, instances=2)
+    desk.launched(4, OTHER)
+    desk.limits = Limits(1, 0)
+    desk.edit(TAG, role="web")
+    assert "(4 of 204; 1 may change without approval)" in desk.shows(TAG)[1]
+    assert "of the 4 in 222222222222/eu-west-1 it would change 4" in desk.shows(TAG)[1]
 
 
 def test_approved_changes_are_a_budget_for_all_targets(desk: OrganizationDesk) -> None:

@@ -8,6 +8,7 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, fail, warn
+from rolekeeper_cli.views.mappings import with_status
 from rolekeeper_cli.writes.mapping_rows import mapping_rows, said
 from rolekeeper_cli.writes.verdicts import GOOD
 
@@ -47,7 +48,7 @@ def sweep(deployment: DoctorDeployment) -> Findings:
 
 def rows(deployment: DoctorDeployment) -> Findings:
     """Which rows aren't served as they are written."""
-    found = deployment.rows
+    found = with_status(deployment, deployment.rows)
     unjudged = [key for key, row in found.items() if "status" not in row]
     if unjudged:
         deployment.sleep(_JUDGED_SECONDS)

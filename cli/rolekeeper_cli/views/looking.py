@@ -9,7 +9,7 @@ from itertools import batched
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.observe import Observation, Unreadable, observe_page
-from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState
+from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState, in_account
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
@@ -124,10 +124,8 @@ def published_there(deployment: Deployment, mapping: PublishedMapping) -> Publis
         mapping = replace(mapping, spec=mapping.spec.in_account(in_scope=in_scope))
     if not mapping.profile_arn:
         return mapping
-    # A profile's ARN says nothing else of its account than the number.
-    arn = mapping.profile_arn.split(":")
-    arn[4] = deployment.settings.account
-    return replace(mapping, profile_arn=":".join(arn), profile_id="", former_profile_ids=frozenset())
+    arn = in_account(mapping.profile_arn, deployment.settings.account)
+    return replace(mapping, profile_arn=arn, profile_id="", former_profile_ids=frozenset())
 
 
 def left_out(damaged: Unreadable) -> str:

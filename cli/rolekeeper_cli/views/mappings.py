@@ -7,7 +7,7 @@ from typing import Any
 
 from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.rows.columns import Attributes
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, size_of
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper_cli.deployment import Deployment
@@ -63,8 +63,25 @@ def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[st
 
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
     """Rows for programs, each with what is in effect and what waits."""
-    published = _published(deployment, rows)
+    published, rows = _published(deployment, rows), with_status(deployment, rows)
     return [_document(deployment, row, published.get(key)) for key, row in rows.items()]
+
+
+def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:
+    """The same; a row without room for its status has the one that its history says of it as it is."""
+    return {
+        key: _by_history(deployment, key, row)
+        if "status" not in row and size_of(row) > FULL and layout.is_partition(layout.mapping_pk(key))
+        else row
+        for key, row in rows.items()
+    }
+
+
+def _by_history(deployment: Deployment, key: MappingKey, row: Attributes) -> Attributes:
+    last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
+    if not last.get("status") or last["fingerprint"] != fingerprint(row):
+        return row
+    return {**row, "status": {"S": last["status"]}, "status_reason": {"S": last["reason"]}}
 
 
 def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

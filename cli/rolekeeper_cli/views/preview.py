@@ -34,7 +34,8 @@ class Preview:
     """What something would do to instances.
 
     Attributes:
-        attach: instances that get a role, `replace`: another one, and `detach`: none.
+        attach: instances that get a role, `replace`: another one, and `detach`: none; `only_later`: others, which
+            change when a mapping expires.
         difference: the permissions that they gain and lose.
         foreign: instances concerned that carry a foreign role.
         notes: what else is to be known, each a sentence.
@@ -50,15 +51,17 @@ class Preview:
     notes: tuple[str, ...] = ()
     unknown: str = ""
     withheld: bool = False
+    only_later: int = 0
 
     @property
     def changes(self) -> int:
         """All instances that change."""
-        return self.attach + self.replace + self.detach
+        return self.attach + self.replace + self.detach + self.only_later
 
     def document(self) -> dict[str, Any]:
         """For programs."""
-        counts = {"attach": self.attach, "replace": self.replace, "detach": self.detach, "foreign": self.foreign}
+        counts = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
+        counts |= {"only_later": self.only_later, "foreign": self.foreign}
         permissions = {"gained": list(self.difference.gained), "lost": list(self.difference.lost)}
         return counts | permissions | {"notes": [*self.notes], "unknown": self.unknown, "withheld": self.withheld}
 
@@ -68,6 +71,7 @@ class Preview:
             yield f"What it would do to instances isn't known: {self.unknown}."
         else:
             counts = f"{self.attach:,} to attach, {self.replace:,} to replace, {self.detach:,} to detach"
+            counts += f", {self.only_later:,} to change only later" if self.only_later else ""
             yield f"{'Withheld' if self.withheld else 'Instances'}: {counts}; {self.foreign:,} with a foreign role."
         if self.changes and not self.withheld:
             known = Difference(self.difference.gained, self.difference.lost)
@@ -186,6 +190,8 @@ def of_proposal(proposed: Proposal, why_not: str, *, approved: bool = False) -> 
     bad = [each for each in edits if each.status not in {Status.PUBLISHED, Status.REMOVED, Status.EXPIRED}]
     said = [] if approved else [f"{each.key} would be {each.status}: {each.reason}." for each in bad]
     notes = [*_first(said, "more rows wouldn't be published as written"), *(f"{each}." for each in proposed.unseen)]
+    ends = [f"{each.key}: at {each.impact.at_expiry}." for each in done if each.impact and each.impact.at_expiry]
+    notes += _first(ends, "more rows change instances when they expire")
     if why_not:
         notes.append(f"No changes will be made now: {why_not}.")
     return Preview(
@@ -195,6 +201,7 @@ def of_proposal(proposed: Proposal, why_not: str, *, approved: bool = False) -> 
         _together([each.difference for each in impacts]),
         sum(each.foreign for each in edits),
         tuple(notes),
+        only_later=sum(each.only_later for each in impacts),
     )
 
 
@@ -208,9 +215,10 @@ def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | Non
     for entry in history:
         if entry.get("revision") == number and (effect := entry.get("effect")):
             difference = Difference(tuple(effect["gained"]), tuple(effect["lost"]), effect.get("unknown", ""))
-            counts = {name: int(effect[name]) for name in ("attach", "replace", "detach")}
+            attach, replaced, detach = (int(effect[name]) for name in ("attach", "replace", "detach"))
+            only_later = int(effect.get("later", {}).get("only_then", 0))
             notes = (f"It was counted at {entry['at'][:19]}Z.",)
-            return Preview(counts["attach"], counts["replace"], counts["detach"], difference, notes=notes)
+            return Preview(attach, replaced, detach, difference, notes=notes, only_later=only_later)
     return None
 
 

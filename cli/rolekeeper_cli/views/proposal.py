@@ -195,7 +195,7 @@ class _Judge:
         listed = [spoke(each) for each in places if each.elsewhere]
         spokes = replace(app.spokes, listed=lambda: listed)
         scanner = app.scanner(app.roles, self._state(self.deployment))
-        return Assessor(app.roles, scanner, app.settings.mode, spokes)
+        return Assessor(app.roles, scanner, app.settings.mode, spokes, app.revisions)
 
     def _state(self, place: Deployment) -> Enforced:
         return replace(Enforced.of(place), served=self._served.setdefault(place.settings.account, {}))

@@ -237,7 +237,7 @@ class App:
         if self.hub:
             return self.hub.publisher
         mode = self.settings.mode
-        assessor = Assessor(self.roles, self.scanner(self.roles), mode, self.spokes)
+        assessor = Assessor(self.roles, self.scanner(self.roles), mode, self.spokes, self.revisions)
         copies = CopyKeeper(self.spokes, self.revisions, self.sender, self.telemetry, mode, self.now)
         parts = self.home, self.table, self.revisions, assessor, copies, self.sender, self.machine, self.telemetry
         return Publisher(*parts, self.now, self.now() + FANS_OUT)

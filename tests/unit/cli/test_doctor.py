@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.account import ACCOUNT, REGION
 from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
@@ -368,6 +369,13 @@ def test_of_many_such_rows_some_are_named(finds: Finds, desk: MappingsFixture) -
         "rolekeeper mapping ls",
     ]
     assert found[-1][1] == "3 more rows aren't published as they are written"
+
+
+def test_a_row_without_room_for_its_status(finds: Finds, desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.put("x=y", role="web", notes="x" * (ITEM_BYTES - len("tag_keyxtag_valueyrolewebnotes")))
+    desk.publish("x=y")
+    assert only(finds("mappings"))[1].startswith("x=y is Rejected: the row has 400 KB")
 
 
 def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: MappingsFixture) -> None:

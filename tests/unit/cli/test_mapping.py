@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.account import mapping_key
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
@@ -35,6 +36,18 @@ def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: Mappin
     head, *_, web = lines(terminal("mapping", "ls", "-o", "wide").stdout)
     assert head == "MAPPING ROLE STATUS REVISION MATCHED PRIORITY ENABLED OWNER EXPIRES_AT REASON"
     assert web == "workload=web web Published 1 0 5"
+
+
+def test_a_row_without_room_for_its_status_shows_it_all_the_same(terminal: Terminal, desk: MappingsFixture) -> None:
+    room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrolewebnotes")
+    desk.put_raw("workload=web", {"role": {"S": "web"}, "notes": {"S": "x" * room}})
+    assert lines(terminal("mapping", "ls").stdout)[1].endswith("not judged yet")
+    desk.publish("workload=web")
+    assert lines(terminal("mapping", "ls").stdout)[1].startswith(
+        "workload=web none (web is rejected) Rejected the row has 400 KB"
+    )
+    [document] = terminal.document("mapping", "ls", "--status", "rejected")
+    assert document["status_reason"].startswith("the row has 400 KB")
 
 
 def test_the_list_can_be_narrowed_and_read_by_programs(terminal: Terminal, desk: MappingsFixture) -> None:

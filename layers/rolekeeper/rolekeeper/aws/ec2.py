@@ -104,6 +104,13 @@ class Ec2:
                 for page in self.fleet(*filters, _NOT_TERMINATED):
                     yield [each for each in page if any(key.matches(each.tags) for key in wanted)]
 
+    def carrying(self, profile_arns: Sequence[str]) -> Iterator[list[Instance]]:
+        """Pages of the instances that carry one of these profiles and aren't terminated; perhaps of others too."""
+        whole = any(len(arn) > FILTER_VALUE for arn in profile_arns)
+        for arns in [()] if whole else batched(profile_arns, FILTER_VALUES):
+            wanted = [{"Name": "iam-instance-profile.arn", "Values": list(arns)}] if arns else []
+            yield from self.fleet(*wanted, _NOT_TERMINATED)
+
     def tagged_pages(self, key: MappingKey, token: str = "") -> Iterator[tuple[list[Instance], str]]:
         """The same of one mapping, from a token on, each with the next page's token; see `pages`."""
         (filters,) = _tag_filters(key.tag_key, [key.tag_value])

@@ -6,17 +6,19 @@ A row that fails its checks, or isn't approved yet, changes nothing: the last go
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
 from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.change_limit import counted
 from rolekeeper.mappings.copies import Spokes, Spread
-from rolekeeper.mappings.impact import Comparison, Impact, Side
-from rolekeeper.mappings.revisions import Copy
+from rolekeeper.mappings.impact import Comparison, Impact, Side, gives_up
+from rolekeeper.mappings.revisions import Copy, Revisions
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import MappingSpec, Mode, PublishedMapping, WhenOccupied
+from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Mode, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.permissions import Roles
 from rolekeeper.permissions.roles import Reach, RoleCheck
 
@@ -24,6 +26,8 @@ from rolekeeper.permissions.roles import Reach, RoleCheck
 PROFILE_RECREATED = "Profile Recreated"
 # The longest reason that goes into a row.
 REASON = 1_000
+# How long before a mapping expires it is reported that many instances will lose its role.
+SOON = timedelta(days=1)
 # What a row says when all is well.
 IN_EFFECT = "in effect"
 
@@ -39,6 +43,7 @@ class Assessor:
     scanner: ImpactScanner
     mode: Mode
     spokes: Spokes
+    revisions: Revisions
 
     def assess(self, seen: RowSnapshot) -> Verdict:
         """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one."""
@@ -80,12 +85,13 @@ class Assessor:
         candidate = replace(candidate, suspended_because=role.problem)
         if same:
             candidate = replace(candidate, revision=seen.revision)
-        scan = self._scan(seen, candidate, same=same)
+        given = self._given(seen, candidate)
+        scan = self._scan(seen, candidate, given, same=same)
         candidate = candidate.with_profile_id(role.profile_id, scan.profile_ids)
         spread = (
             Spread(reach, self.spokes.copies(candidate, seen.stored, reach))
             if same
-            else self.spokes.spread(candidate, seen.stored, reach, seen.at)
+            else self.spokes.spread(candidate, seen.stored, reach, seen.at, given)
         )
         if spread.reach.nowhere:
             return self.refuse(seen, Status.WAITING, (*spread.reach.why_not, *warnings))
@@ -104,9 +110,25 @@ class Assessor:
             verdict, ending=ending, scan=scan, missing=missing, copies=spread.copies, counts=spread.counts
         )
         if same:
-            return verdict
+            return replace(verdict, ends_soon=self._ends_soon(seen, candidate, verdict))
         impact = self._compared(seen, candidate, scan.impact, spread, shares)
         return self._unless_held(seen, candidate, replace(verdict, impact=impact), spread, notes)
+
+    def _ends_soon(self, seen: RowSnapshot, mapping: PublishedMapping, verdict: Verdict) -> str:
+        """What to report of a mapping that will soon take more roles away than an edit may; empty if it won't."""
+        spec, limits, ends_at = mapping.spec, self.scanner.limits, mapping.spec.expires_at
+        takes = spec.role != NO_ROLE and spec.when_unmatched is WhenUnmatched.DETACH and not mapping.is_idle(seen.at)
+        known = seen.stored.end_reported or not seen.trigger.recheck
+        carrying = (verdict.matched or 0) - (verdict.occupied or 0)
+        if known or not takes or ends_at is None or ends_at - seen.at > SOON or carrying <= limits.per_edit:
+            return ""
+        fleet = sum(self._fleets({}).values())
+        if carrying <= (allowed := limits.allowed(fleet)):
+            return ""
+        return (
+            f"it expires at {ends_at:%Y-%m-%dT%H:%M:%SZ}, and then up to {carrying:,} of {fleet:,} instances give its "
+            f"role up ({allowed:,} may change without approval)"
+        )
 
     def _notes(self, spec: MappingSpec, role: RoleCheck, scan: Scan) -> Iterator[str]:
         """What people should know of a row that passed its checks, perhaps empty texts."""
@@ -146,11 +168,17 @@ class Assessor:
             return Refresh(now, seen.entry(PROFILE_RECREATED, what, now))
         return Refresh(now, missing=missing) if missing or now.profile_id != published.profile_id else None
 
-    def _scan(self, seen: RowSnapshot, candidate: PublishedMapping, *, same: bool) -> Scan:
+    def _given(self, seen: RowSnapshot, candidate: PublishedMapping) -> frozenset[str]:
+        """The profiles that the mapping gave so far, if the edit takes those that it left with other instances."""
+        before = seen.stored.published
+        takes = before is not None and gives_up(before.spec, candidate.spec)
+        return self.revisions.profiles(seen.key) if takes else frozenset()
+
+    def _scan(self, seen: RowSnapshot, candidate: PublishedMapping, given: frozenset[str], *, same: bool) -> Scan:
         """Scan the instances, unless the sweep just did, or nothing changes and none can be governed."""
         if same and (seen.trigger.scan or candidate.is_idle(seen.at)):
             return seen.trigger.scan or Scan()
-        return self.scanner.scan(candidate, seen.stored.published, seen.at)
+        return self.scanner.scan(candidate, seen.stored.published, seen.at, given)
 
     def _total(self, seen: RowSnapshot, own: Scan, spread: Spread, *, same: bool) -> tuple[Scan, Shares]:
         """What was found in all targets; and, if there are several, how much would change in each.
@@ -182,11 +210,14 @@ class Assessor:
             published = before.mapping if before and not before.mapping.deleted else None
             if roles := self.spokes.accounts.get(account):
                 sides[account] = Side(roles.policies, copy.mapping, published, account in usable)
-        others = {each.target: each.instances for each in self.spokes.all}
         took = counted(seen.stored.edits, own.limits.minutes, seen.at)
-        comparison = Comparison(own.limits, lambda: own.fleet + self.spokes.instances, self.spokes.each)
-        alone = comparison.alone(shares, lambda target: own.fleet if target == hub else others[target])
-        return replace(comparison.compared(impact, sides, took), alone=alone)
+        comparison = Comparison(own.limits, partial(self._fleets, shares), self.spokes.each)
+        return comparison.compared(impact, sides, took, shares)
+
+    def _fleets(self, shares: Shares) -> Mapping[Target, int]:
+        """How many instances each target has; counted now where an edit would change some."""
+        changed = [target for target, changes in shares.items() if changes]
+        return {self.spokes.hub: self.scanner.fleet, **self.spokes.counted_now(changed)}
 
     def _unfinished(self, seen: RowSnapshot) -> Mapping[str, Copy]:
         """The copies of what stays published: after a crash some may not be written yet."""

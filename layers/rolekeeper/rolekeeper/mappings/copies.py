@@ -6,7 +6,7 @@ and instances there stay as they are. A target that gives no answer delays nothi
 until the target's own sweep updates it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,11 +14,19 @@ from functools import cached_property
 
 from rolekeeper.aws import Each
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
-from rolekeeper.mappings.impact import Impact
+from rolekeeper.mappings.impact import Edit, Impact, gives_up
 from rolekeeper.mappings.revisions import Copy, CopyCheck, Counts, Revisions, StoredMapping
 from rolekeeper.mappings.scan import FanOut, Scan, Sender, Spoke
-from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Control, MappingKey, MappingSpec, Mode, PublishedMapping, WhenUnmatched
+from rolekeeper.model.instance import Action, Target
+from rolekeeper.model.mapping import (
+    Control,
+    MappingKey,
+    MappingSpec,
+    Mode,
+    PublishedMapping,
+    WhenOccupied,
+    WhenUnmatched,
+)
 from rolekeeper.permissions import Roles
 from rolekeeper.permissions.roles import Reach, RoleCheck
 from rolekeeper.telemetry import Telemetry
@@ -69,6 +77,21 @@ class Spokes:
         """How many instances the last sweeps of all of them counted."""
         return sum(each.instances for each in self.all)
 
+    def counted_now(self, targets: Collection[Target]) -> dict[Target, int]:
+        """How many instances each has: these are counted now, and all others as their last sweeps counted them.
+
+        An edit would otherwise change more of a target's instances than it is said to have.
+        """
+
+        def count(spoke: Spoke) -> int:
+            with suppress(AwsRefusalError):
+                return spoke.scanner.fleet
+            return spoke.instances
+
+        spokes = [each for each in self.all if each.target in targets]
+        now = dict(zip((each.target for each in spokes), self.each(count, spokes), strict=True))
+        return {each.target: each.instances for each in self.all} | now
+
     def of(self, target: Target) -> Spoke:
         return next((each for each in self.all if each.target == target), None) or self.at(target)
 
@@ -118,14 +141,24 @@ class Spokes:
                 wanted[account] = _copy_for(roles, mapping, check, before)
         return wanted
 
-    def spread(self, mapping: PublishedMapping, stored: StoredMapping, reach: Reach, at: datetime) -> Spread:
-        """The copies that a mapping, or its tombstone, should have; and what it would do in each target."""
+    def spread(
+        self,
+        mapping: PublishedMapping,
+        stored: StoredMapping,
+        reach: Reach,
+        at: datetime,
+        given: Collection[str] = (),
+    ) -> Spread:
+        """The copies that a mapping, or its tombstone, should have; and what it would do in each target.
+
+        `given` as in `ImpactScanner.scan`.
+        """
         wanted = self.copies(mapping, stored, reach)
         present = {account: copy.mapping for account, copy in stored.copies.items()}
         if stored.published:
             present[self.hub.account] = stored.published
         candidates = {account: copy.mapping for account, copy in wanted.items()} | {self.hub.account: mapping}
-        scans, refused = self._looked_at(candidates, present, at)
+        scans, refused = self._looked_at(candidates, present, at, given)
         copies = {account: copy for account, copy in wanted.items() if mapping.deleted or account not in refused}
         for target, scan in scans.items():
             if copy := copies.get(target.account):
@@ -135,11 +168,15 @@ class Spokes:
             target = spoke.target
             if target not in scans and silent & {target.account, str(target)}:
                 former, counts = present.get(target.account), stored.counts_in(target, self.hub.account)
-                scans[target] = _assumed(mapping, former, spoke, counts) if former else Scan()
+                scans[target] = _assumed(Edit(former, mapping, at), spoke, counts) if former else Scan()
         return Spread(reach.without(refused), copies, scans)
 
     def _looked_at(
-        self, after: Mapping[str, PublishedMapping], before: Mapping[str, PublishedMapping], at: datetime
+        self,
+        after: Mapping[str, PublishedMapping],
+        before: Mapping[str, PublishedMapping],
+        at: datetime,
+        given: Collection[str],
     ) -> tuple[dict[Target, Scan], dict[str, AwsRefusalError]]:
         """What candidates would do in the targets of their accounts; and what refused, by account.
 
@@ -148,11 +185,12 @@ class Spokes:
 
         def concerned(spoke: Spoke) -> bool:
             specs = [each[spoke.target.account].spec for each in (after, before) if spoke.target.account in each]
-            return spoke.target.account in after and any(map(spoke.is_in, specs))
+            # A role may have been given while the scope was another.
+            return spoke.target.account in after and bool(given or any(map(spoke.is_in, specs)))
 
         def look(spoke: Spoke) -> Scan | AwsRefusalError:
             try:
-                return spoke.scanner.scan(after[spoke.target.account], before.get(spoke.target.account), at)
+                return spoke.scanner.scan(after[spoke.target.account], before.get(spoke.target.account), at, given)
             except AwsRefusalError as error:
                 if error.action.startswith("dynamodb:"):
                     # The hub's own table failed, not the target.
@@ -181,13 +219,23 @@ def _copy_for(roles: Roles, mapping: PublishedMapping, check: RoleCheck | None, 
     return Copy(made, before.counts if before else {}, check.missing if check else "")
 
 
-def _assumed(mapping: PublishedMapping, before: PublishedMapping, spoke: Spoke, counts: tuple[int, int]) -> Scan:
-    """What a revision is taken to change in a target that gives no answer, by the last count of what it governs."""
-    (matched, occupied), now, then = counts, before.spec, mapping.spec
-    gone = mapping.deleted or not then.enabled or not spoke.is_in(then)
-    same = (now.role, now.profile_name, now.require_tags) == (then.role, then.profile_name, then.require_tags)
-    impact = Impact(detach=matched if gone and then.when_unmatched is WhenUnmatched.DETACH else 0)
-    impact.replace = 0 if gone or same else matched
+def _assumed(edit: Edit, spoke: Spoke, counts: tuple[int, int]) -> Scan:
+    """What an edit is taken to change in a target that gives no answer, by the last count of what is governed there."""
+    assert edit.published is not None  # it governs nothing otherwise
+    (matched, occupied), now, then, ends_at = counts, edit.published.spec, edit.candidate.spec, edit.ends_at
+    gone, detaches = (
+        edit.candidate.is_idle(edit.at) or not spoke.is_in(then),
+        then.when_unmatched is WhenUnmatched.DETACH,
+    )
+    impact = Impact(detach=matched if gone and detaches else 0)
+    if gives_up(now, then):
+        # Nobody counted what it left with instances that it no longer matches: at most all of them.
+        impact.detach = max(impact.detach, spoke.instances - (0 if gone else matched))
+    same = all(getattr(now, name) == getattr(then, name) for name in ("role", "profile_name", "require_tags"))
+    takes_over = occupied if then.when_occupied is WhenOccupied.REPLACE is not now.when_occupied else 0
+    impact.replace = 0 if gone else takes_over if same and then.priority <= now.priority else matched
+    if ends_at and detaches and not gone and (now.expires_at is None or now.expires_at > ends_at):
+        impact.add_later(Action.DETACH, ends_at, matched, only=not impact.replace)
     return Scan(0 if gone else matched, matched, foreign=0 if gone else occupied, impact=impact)
 
 

@@ -1,7 +1,8 @@
-"""What a new revision would do to the instances with its tag, and whether that needs approval.
+"""What a new revision would do to the instances that it concerns, and whether that needs approval.
 
-`decide` runs twice for each: with what is published now, and with the candidate in its place. The instance counts as
-running and its association as settled, so a change that would only wait, or is withheld, counts too.
+`decide` runs twice for each: with what is published now, and with the candidate in its place; and twice more for the
+moment at which the candidate expires. The instance counts as running and its association as settled, so a change that
+would only wait, or is withheld, counts too.
 """
 
 from collections import Counter
@@ -11,10 +12,21 @@ from datetime import datetime
 from typing import Any
 
 from rolekeeper.aws import Each
-from rolekeeper.instances.decide import ENDED, Case, decide
-from rolekeeper.instances.observe import Observation
-from rolekeeper.model.instance import NO_PROFILE, Action, AssociationState, Candidates, Decision, InstanceState, Target
-from rolekeeper.model.mapping import ANY_VALUE, MappingKey, PublishedMapping
+from rolekeeper.instances.decide import ENDED, Case, decide, resolve
+from rolekeeper.instances.observe import Observation, Observed
+from rolekeeper.model.instance import (
+    NO_PROFILE,
+    Action,
+    Association,
+    AssociationState,
+    Candidates,
+    Decision,
+    Grant,
+    Instance,
+    InstanceState,
+    Target,
+)
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping, WhenUnmatched
 from rolekeeper.permissions import Difference, PolicyReader
 from rolekeeper.permissions.compare import as_many, in_words
 from rolekeeper.settings import Limits, Ownership
@@ -34,10 +46,76 @@ type Ranked = tuple[PublishedMapping | None, Candidates]
 """A mapping (or its tombstone), and the mappings for an instance ranked with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A mapping or tombstone that is published, the candidate for its place, and when that is judged."""
+
+    published: PublishedMapping | None
+    candidate: PublishedMapping
+    at: datetime
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the candidate will expire: what happens then is the edit's doing too."""
+        return None if self.candidate.is_idle(self.at) else self.candidate.spec.expires_at
+
+    def ranked(self, seen: Observed, mapping: PublishedMapping | None, at: datetime) -> Candidates:
+        """The mappings for an instance at a time, with one of the two in the other's place."""
+        assert seen.instance is not None  # EC2 knows it
+        assert seen.published is not None  # they can be read
+        rest = [each for each in seen.published if each.key != self.candidate.key]
+        pin = seen.pin if isinstance(seen, Observation) else None
+        return resolve(seen.instance, [*rest, mapping] if mapping else rest, at, pin)
+
+
+def gives_up(before: MappingSpec, then: MappingSpec) -> bool:
+    """Whether an edit takes the roles that the mapping left with instances that it no longer matches."""
+    return before.when_unmatched is WhenUnmatched.KEEP and then.when_unmatched is WhenUnmatched.DETACH
+
+
+@dataclass(slots=True)
+class _Course:
+    """What one instance carries as time goes on, while a mapping is published in the place of an edit's."""
+
+    edit: Edit
+    mapping: PublishedMapping | None
+    observed: Observation
+    instance: Instance
+    association: Association | None
+    grant: Grant | None
+
+    @classmethod
+    def of(cls, edit: Edit, mapping: PublishedMapping | None, observed: Observation, instance: Instance) -> "_Course":
+        association, grant = observed.association, observed.grant
+        if association and association.state is AssociationState.DISASSOCIATING:
+            # As it will be once EC2 is done.
+            association, grant = None, observed.record.grants.get(NO_PROFILE)
+        running = replace(instance, state=InstanceState.RUNNING)
+        return cls(edit, mapping, observed, running, association, grant)
+
+    @property
+    def carries(self) -> str:
+        return self.association.profile_arn if self.association else ""
+
+    def decided(self, at: datetime, ownership: Ownership) -> Decision:
+        """What is decided at a time; the instance carries what follows from it."""
+        known = {each.key: each for each in (*self.observed.published, self.observed.owner, self.mapping) if each}
+        owner = known.get(self.grant.mapping) if self.grant else None
+        candidates = self.edit.ranked(self.observed, self.mapping, at)
+        decision = decide(Case(self.instance, self.association, self.grant, candidates, owner, ownership))
+        if decision.action.mutates and decision.mapping:
+            arn, key = decision.profile_arn, decision.mapping
+            settled = Association("", self.instance.key.id, arn, AssociationState.ASSOCIATED)
+            self.association = settled if arn else None
+            self.grant = Grant(arn, decision.role, key, decision.revision, at) if decision.code != "unmatched" else None
+        return decision
+
+
 @dataclass(slots=True)
 class Impact:
     """How many instances a revision would change, and from which profile to which, by ARN.
 
+    `later` counts what it would do at `later_at`, when it expires; `only_later` are those that change only then.
     Comparing it sets the rest: the permissions gained and lost, which of the gained are `severe`, how many other
     edits `took` in the last `minutes`, how many are `allowed` without approval, and the size of the `fleet`, if that
     matters. `alone` says in which single target it would change too many.
@@ -46,6 +124,9 @@ class Impact:
     attach: int = 0
     replace: int = 0
     detach: int = 0
+    later: Counter[Action] = field(default_factory=Counter)
+    later_at: datetime | None = None
+    only_later: int = 0
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     difference: Difference = Difference()  # noqa: RUF009  # frozen
     severe: tuple[str, ...] = ()
@@ -57,48 +138,57 @@ class Impact:
 
     @property
     def changes(self) -> int:
-        return self.attach + self.replace + self.detach
+        """The instances that change, now or later."""
+        return self.attach + self.replace + self.detach + self.only_later
 
     @property
     def takes(self) -> int:
-        """How many of them would lose the role that they carry."""
-        return self.replace + self.detach
+        """How many roles are taken away, now and later."""
+        return self.replace + self.detach + self.later[Action.REPLACE] + self.later[Action.DETACH]
 
-    def add(self, observed: Observation, published: Ranked, candidate: Ranked, ownership: Ownership) -> None:
+    @property
+    def at_expiry(self) -> str:
+        """What it would do when it expires, and when that is, in words; empty if that is nothing."""
+        if not self.later_at:
+            return ""
+        then = _counts(*(self.later[each] for each in (Action.ATTACH, Action.REPLACE, Action.DETACH)))
+        return f"{self.later_at:%Y-%m-%dT%H:%M:%SZ}, when it expires, {then}"
+
+    def add(self, observed: Observation, edit: Edit, ownership: Ownership) -> None:
         """Add one instance, deciding with what is published and with the candidate in its place."""
         if observed.instance is None or observed.instance.state in ENDED:
             return
-        association, grant = observed.association, observed.grant
-        if association and association.state is AssociationState.DISASSOCIATING:
-            # As it will be once EC2 is done.
-            association, grant = None, observed.record.grants.get(NO_PROFILE)
-        running = replace(observed.instance, state=InstanceState.RUNNING)
-
-        def decided(mapping: PublishedMapping | None, candidates: Candidates) -> Decision:
-            known = {each.key: each for each in (*observed.published, observed.owner, mapping) if each}
-            owner = known.get(grant.mapping) if grant else None
-            return decide(Case(running, association, grant, candidates, owner, ownership))
-
-        now, then = decided(*published), decided(*candidate)
-        action = then.action
-        if then.code == "mapping-missing" and now.code != then.code and association:
-            # The mapping that gave the role can't be found. Once its record is repaired, this candidate detaches.
-            action = Action.DETACH
-        elif not action.mutates or (action, then.profile_arn) == (now.action, now.profile_arn):
-            # It would happen anyway, or nothing would.
-            return
+        was, would = (
+            _Course.of(edit, mapping, observed, observed.instance) for mapping in (edit.published, edit.candidate)
+        )
+        began = would.carries
+        action = _change(was.decided(edit.at, ownership), would.decided(edit.at, ownership), began)
         self.attach += action is Action.ATTACH
         self.replace += action is Action.REPLACE
         self.detach += action is Action.DETACH
-        self._moved(
-            (association.profile_arn if association else "", "" if action is Action.DETACH else then.profile_arn)
-        )
+        if action:
+            self._moved((began, "" if action is Action.DETACH else would.carries))
+        if edit.ends_at is None:
+            return
+        carries, then = would.carries, (was.decided(edit.ends_at, ownership), would.decided(edit.ends_at, ownership))
+        if later := _change(*then, carries):
+            self.add_later(later, edit.ends_at, only=action is None)
+            if would.carries != began:
+                self._moved((began, would.carries))
+
+    def add_later(self, action: Action, at: datetime, count: int = 1, *, only: bool) -> None:
+        self.later[action] += count
+        self.later_at = at
+        self.only_later += count if only else 0
 
     def include(self, other: "Impact") -> None:
         """Add what would change in another target."""
         self.attach += other.attach
         self.replace += other.replace
         self.detach += other.detach
+        self.later += other.later
+        self.later_at = self.later_at or other.later_at
+        self.only_later += other.only_later
         for move, count in other.moves.items():
             self._moved(move, count)
 
@@ -116,11 +206,14 @@ class Impact:
         return self.changes > 0 and self.changes + self.took > self.allowed
 
     def __str__(self) -> str:
-        counts = f"attach {self.attach:,}, replace {self.replace:,} and detach {self.detach:,} instances"
+        counts = f"{_counts(self.attach, self.replace, self.detach)} instances"
+        counts += f", and at {self.at_expiry}" if self.at_expiry else ""
         if self.fleet is not None:
-            others = f", and other edits changed {self.took:,} in the last {self.minutes} minutes" if self.took else ""
-            number = f"{self.changes + self.took:,} of {self.fleet:,}"
-            counts += f"{others} ({number}; {self.allowed:,} may change without approval)"
+            number = f"{self.changes:,} of {self.fleet:,}; {self.allowed:,}"
+            if self.took:
+                counts += f", and other edits changed {self.took:,} in the last {self.minutes} minutes"
+                number = f"{self.changes + self.took:,} together; {self.allowed:,} of {self.fleet:,}"
+            counts += f" ({number} may change without approval)"
         counts += f"; {self.alone}" if self.alone else ""
         if self.severe:
             counts = f"{as_many('give severe permissions:', self.severe, WORDS)}; it would {counts}"
@@ -128,11 +221,28 @@ class Impact:
 
     def document(self) -> dict[str, Any]:
         """For the history and the event."""
-        counts = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
+        counts: dict[str, Any] = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
+        if self.later_at:
+            then = {action.value.lower(): count for action, count in self.later.items()}
+            known = {"at": self.later_at.isoformat(), "only_then": self.only_later}
+            counts["later"] = {**known, "attach": 0, "replace": 0, "detach": 0, **then}
         gained, lost, unknown = self.difference.gained, self.difference.lost, self.difference.unknown
         named = {"gained": gained, "lost": lost, **({"severe": self.severe} if self.severe else {})}
         shown = {name: [each[:PHRASE] for each in phrases[:PHRASES]] for name, phrases in named.items()}
         return counts | shown | ({"unknown": unknown[:PHRASE]} if unknown else {})
+
+
+def _change(was: Decision, would: Decision, carries: str) -> Action | None:
+    """What an edit does to an instance, by what is decided without it and with it; None if it does nothing."""
+    if would.code == "mapping-missing" and was.code != would.code and carries:
+        # The mapping that gave the role can't be found. Once its record is repaired, this candidate detaches.
+        return Action.DETACH
+    same = (would.action, would.profile_arn) == (was.action, was.profile_arn)
+    return None if same or not would.action.mutates else would.action
+
+
+def _counts(attach: int, replaced: int, detach: int) -> str:
+    return f"attach {attach:,}, replace {replaced:,} and detach {detach:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +272,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Compares edits by the `limits`, and by the `fleet` over all targets, which is counted only if it matters."""
+    """Compares edits by the `limits`, and by the `fleets` of all targets, which are counted only if it matters."""
 
     limits: Limits
-    fleet: Callable[[], int]
+    fleets: Callable[[], Mapping[Target, int]]
     each: Each
 
-    def compared(self, impact: Impact, sides: Mapping[str, Side], took: int) -> Impact:
+    def compared(self, impact: Impact, sides: Mapping[str, Side], took: int, shares: Mapping[Target, int]) -> Impact:
         """The impact with permissions, and with the fleet's size if that matters.
 
-        `sides` are by account, the hub's own first; other edits `took` this many changes in the window. A refusal by
-        IAM is no error: the difference says it.
+        `sides` are by account, the hub's own first; other edits `took` this many changes in the window; `shares` of the
+        changes are each target's, if there are several. A refusal by IAM is no error: the difference says it.
         """
         own, *_ = sides
         moves: dict[str, list[tuple[str, str]]] = {account: [] for account in sides}
@@ -194,14 +304,15 @@ class Comparison:
         impact = replace(known, took=took, minutes=limits.minutes, allowed=limits.per_edit)
         if not impact.exceeds:
             return impact
-        fleet = self.fleet()
-        return replace(impact, fleet=fleet, allowed=limits.allowed(fleet))
+        fleets = self.fleets()
+        fleet = sum(fleets.values())
+        return replace(impact, fleet=fleet, allowed=limits.allowed(fleet), alone=self._alone(shares, fleets))
 
-    def alone(self, shares: Mapping[Target, int], instances: Callable[[Target], int]) -> str:
+    def _alone(self, shares: Mapping[Target, int], fleets: Mapping[Target, int]) -> str:
         """In which single targets an edit would change too many, though perhaps not over all; empty if in none."""
         beyond: list[str] = []
         for target, changes in shares.items():
-            if changes > self.limits.per_edit and changes > (allowed := self.limits.allowed(all_ := instances(target))):
+            if changes > self.limits.per_edit and changes > (allowed := self.limits.allowed(all_ := fleets[target])):
                 text = f"of the {all_:,} in {target} it would change {changes:,}"
                 beyond.append(f"{text} ({allowed:,} may change without approval)")
         more = len(beyond) - 1

@@ -21,19 +21,18 @@ from rolekeeper.mappings.impact import Conflicts, Impact
 from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
-from rolekeeper.mappings.rows.reader import read_row, row_of
+from rolekeeper.mappings.rows.reader import FULL, read_row, row_of, size_of
 from rolekeeper.mappings.scan import FanOut, Scan, Sender
 from rolekeeper.mappings.table import MappingTable, number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
 # How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
 ATTEMPTS = 3
 # The most mappings at which a row's conflict is noted, and the most rows noted at one mapping; the sweep sees all.
 OTHERS, ROWS = 5, 20
-# A row's reason may not fit from this size on (characters of its printed form, which is longer than its bytes' worth).
-NEARLY_FULL = 300_000
 # The endings that put another revision, or a tombstone, in the place of what is published.
 _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
@@ -176,6 +175,10 @@ class Publisher:
             self.revisions.note_sent(unsent)
         if entry:
             self._publish_event(seen, entry)
+        if verdict.ends_soon and verdict.mapping:
+            ends = seen.entry("Mapping Expires Soon", verdict.ends_soon, verdict.mapping)
+            self.revisions.report_end(verdict.mapping, ends, seen.at)
+            self._publish_event(seen, ends)
         self._write_row(seen, verdict)
         return replace(verdict, changed=changed, in_conflict=seen.stored.in_conflict)
 
@@ -188,8 +191,11 @@ class Publisher:
             return seen.stored.held is not None and not seen.stored.held.outcome
         if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING or not verdict.is_news(seen.row):
             return False
-        if len(str(seen.row)) < NEARLY_FULL:
+        if size_of(seen.row) <= FULL:
             return True
+        if not layout.is_partition(layout.mapping_pk(seen.key)):
+            # It has no history either.
+            return not seen.trigger.recheck
         last = self.revisions.history(seen.key, limit=1)
         return not (last and verdict.is_shown(last[0], seen.row))
 

@@ -17,8 +17,9 @@ from rolekeeper.storage.table import Write
 # What the history says of a mapping at one time; the event carries the same.
 type Entry = dict[str, Any]
 
-# Attributes of a published mapping: the rows in conflict with it, by partition; whether instances are still unsent.
-BLOCKS, UNSENT = "blocks", "untold"
+# Attributes of a published mapping: the rows in conflict with it, by partition; whether instances are still unsent, and
+# whether it was reported that the mapping will soon expire.
+BLOCKS, UNSENT, END_REPORTED = "blocks", "untold", "end_reported"
 # Attributes of a published mapping, one for each other Region of its account: what that target's last sweep counted.
 COUNTS = "counts:"
 
@@ -77,7 +78,8 @@ class StoredMapping:
 
     `published` is the last revision or its tombstone. `held` is the last one held, and may be approved or overtaken
     since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows. `unsent`: not
-    all instances of what is published have been sent. `edits` counts what all edits change (`layout.EDITS`). `copies`
+    all instances of what is published have been sent. `end_reported`: that it expires soon. `edits` counts
+    what all edits change (`layout.EDITS`). `copies`
     are by account, and read separately where there are other accounts; `counts` are of the hub's other Regions.
     """
 
@@ -87,6 +89,7 @@ class StoredMapping:
     control: Control = field(default_factory=Control)
     in_conflict: frozenset[MappingKey] = frozenset()
     unsent: bool = False
+    end_reported: bool = False
     edits: Mapping[str, int] = field(default_factory=dict, compare=False)
     counts: Counts = field(default_factory=dict, compare=False)
     copies: Mapping[str, Copy] = field(default_factory=dict, compare=False)
@@ -136,6 +139,7 @@ class Revisions:
             control=codec.control_from(items.get(layout.CONTROL, {})),
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
             unsent=UNSENT in items.get(published_at, {}),
+            end_reported=END_REPORTED in items.get(published_at, {}),
             edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
             counts=self._decoded(_counts, items.get(published_at)) or {},
         )
@@ -157,6 +161,11 @@ class Revisions:
             with suppress(CorruptItemError):
                 found[item["sk"].removeprefix(prefix)] = self.store.decode(_copy_from, item)
         return found
+
+    def profiles(self, key: MappingKey) -> frozenset[str]:
+        """The profiles of all revisions so far, by the ARN in the hub's account: what the mapping may have given."""
+        revisions = self.store.items(layout.mapping_pk(key), "revision$", "revision#")
+        return frozenset(str(each.get("profile_arn", "")) for each in revisions) - {""}
 
     def write_copy(self, account: str, copy: Copy) -> None:
         """Publish for another account; ConflictError if a newer revision is published there."""
@@ -246,6 +255,13 @@ class Revisions:
         """Note that all instances of what is published were sent."""
         update = Update().remove(UNSENT).only_if("revision", "=", mapping.revision)
         self.store.write(self.store.update(layout.published_key(mapping.key), update))
+
+    def report_end(self, mapping: PublishedMapping, entry: Entry, at: datetime) -> None:
+        """Note, once for each revision, that it was reported to expire soon, with its history entry."""
+        update = Update().set({END_REPORTED: True}).only_if("revision", "=", mapping.revision)
+        update.only_as({}, END_REPORTED)
+        at_key, history = layout.published_key(mapping.key), self.store.entry(layout.mapping_pk(mapping.key), entry, at)
+        self.store.write(self.store.update(at_key, update), history)
 
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
         update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)

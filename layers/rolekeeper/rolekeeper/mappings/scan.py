@@ -1,10 +1,10 @@
-"""Scanning the instances with a mapping's tag, and sending them to be reconciled.
+"""Scanning the instances that a mapping concerns, and sending those with its tag to be reconciled.
 
 A scan finds how many instances a mapping governs, its conflicts, foreign roles, and its impact.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -13,12 +13,11 @@ from typing import Any, Self
 from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, StaleTokenError
-from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation, observe_page
-from rolekeeper.mappings.impact import Conflicts, Impact, Ranked, could_conflict
+from rolekeeper.mappings.impact import Conflicts, Edit, Impact, Ranked, could_conflict
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, Target
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, Target, in_account
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.settings import Limits, Ownership
@@ -48,7 +47,7 @@ def node_of(instance: Instance, profile_arn: str) -> str:
 
 @dataclass(slots=True)
 class Scan:
-    """What a pass over the instances with a mapping's tag found.
+    """What a pass over the instances that a mapping concerns found.
 
     The candidate would govern `matched` of them, what is published governs `published_matched`. Of the former `foreign`
     carry a foreign role, some as `nodes` of these services; `profile_ids` are carried under the candidate's own ARN.
@@ -70,7 +69,7 @@ class Scan:
         candidate: Ranked,
         ownership: Ownership,
     ) -> None:
-        """Add one instance with the candidate's tag: what it carries, and how its mappings rank."""
+        """Add one instance that the candidate concerns: what it carries, and how its mappings rank."""
         present, before = published
         mapping, after = candidate
         assert mapping is not None  # it is what this is about
@@ -134,25 +133,41 @@ class ImpactScanner:
         shown = (each for page in self.ec2.fleet() for each in page)
         return sum(each.state is not InstanceState.TERMINATED for each in shown)
 
-    def scan(self, candidate: PublishedMapping, published: PublishedMapping | None, now: datetime) -> Scan:
-        """Scan every instance with a candidate's tag. The candidate and what is published may be tombstones."""
-        found = Scan()
-        for page in self.ec2.tagged(candidate.key):
+    def scan(
+        self,
+        candidate: PublishedMapping,
+        published: PublishedMapping | None,
+        now: datetime,
+        given: Collection[str] = (),
+    ) -> Scan:
+        """Scan every instance that a candidate concerns. The candidate and what is published may be tombstones.
+
+        Those are the instances with its tag, and if `given` names profiles, by the ARN in any account, those that carry
+        one of them.
+        """
+        found, edit = Scan(), Edit(published, candidate, now)
+        for page in self._concerned(edit, given):
             for seen in observe_page(page, self.ec2, self.state, now):
                 # One with a damaged record can't be reconciled, so it has no impact. It counts as governed all the
                 # same, if its mappings can be read.
                 if seen.published is None:
                     continue
                 assert seen.instance is not None  # it is one of the page
-                association, pin = (seen.association, seen.pin) if isinstance(seen, Observation) else (None, None)
-                rest = [each for each in seen.published if each.key != candidate.key]
-                before = published, resolve(seen.instance, [*rest, published] if published else rest, now, pin)
-                after = candidate, resolve(seen.instance, [*rest, candidate], now, pin)
-                found.add(seen.instance, association, before, after, self.ownership)
-                found.published_matched += published is not None and before[1].winner is published
+                association = seen.association if isinstance(seen, Observation) else None
+                before, after = edit.ranked(seen, published, now), edit.ranked(seen, candidate, now)
+                found.add(seen.instance, association, (published, before), (candidate, after), self.ownership)
+                found.published_matched += published is not None and before.winner is published
                 if isinstance(seen, Observation):
-                    found.impact.add(seen, before, after, self.ownership)
+                    found.impact.add(seen, edit, self.ownership)
         return found
+
+    def _concerned(self, edit: Edit, given: Collection[str]) -> Iterator[list[Instance]]:
+        key, account = edit.candidate.key, self.ec2.account
+        yield from self.ec2.tagged(key)
+        present = edit.published.profile_arn if edit.published else ""
+        if given and (profiles := {present, *(in_account(each, account) for each in given)} - {""}):
+            for page in self.ec2.carrying(sorted(profiles)):
+                yield [each for each in page if not key.matches(each.tags)]
 
     def add_possible_conflicts(
         self, conflicts: Conflicts, candidate: PublishedMapping, stored: StoredMapping, now: datetime

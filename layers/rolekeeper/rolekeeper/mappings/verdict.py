@@ -230,6 +230,7 @@ class Verdict:
         missing: what of the profile has to be made first (`RoleCheck.missing`), as `refresh` has to be written first.
         copies: what has to be published for other accounts; None: what the published mapping needs.
         counts: what was found in other Regions of the hub's own account.
+        ends_soon: what to report once, as the mapping will soon expire.
         changed: whether this was news, and `in_conflict` the rows to judge again; set once it is committed.
     """
 
@@ -249,6 +250,7 @@ class Verdict:
     refresh: Refresh | None = None
     copies: Mapping[str, Copy] | None = None
     counts: Counts = field(default_factory=dict)
+    ends_soon: str = ""
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()
 

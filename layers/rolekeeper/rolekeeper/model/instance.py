@@ -27,6 +27,12 @@ def partition_of(region: str) -> str:
     return next((partition for prefix, partition in PARTITIONS.items() if region.startswith(prefix)), "aws")
 
 
+def in_account(profile_arn: str, account: str) -> str:
+    """The ARN of the profile of the same name in an account: it says nothing else of its account than the number."""
+    fields = profile_arn.split(":")
+    return ":".join([*fields[:4], account, *fields[5:]]) if profile_arn else ""
+
+
 class InstanceState(StrEnum):
     """EC2's six instance states (AWS_FACTS.md, "Events")."""
 

@@ -21,6 +21,9 @@ _SHORTEST_WORD, _LONGEST_NAME = 3, 64
 _SETS = ("SS", "NS", "BS")
 # The longest value of a column that a change shows whole.
 SHOWN = 80
+# An item has 400 KB (DynamoDB, "Service quotas"): in a row of more bytes than this our columns may have no room.
+ITEM_KB = 400
+FULL = (ITEM_KB - 8) * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,31 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
             said = warnings if column in ASKS else problems
             said.append(f"{column.name}: {error}")
     warnings += _about_unknown(attributes)
+    if (size := size_of(attributes)) > FULL:
+        problems.append(
+            f"the row has {size / 1024:.0f} KB, and with {ITEM_KB} it has no room for its status; shorten it to at "
+            f"most {FULL // 1024} KB: rolekeeper mapping get shows the status until then"
+        )
     asks = {column.name: values.pop(column.name) for column in ASKS if column.name in values}
     if problems:
         return ParsedRow(None, tuple(problems), tuple(warnings), **asks)
     key = MappingKey(values.pop("tag_key"), values.pop("tag_value"))
     spec = MappingSpec(key=key, **values)
     return ParsedRow(spec, (), (*warnings, *_about_sense(spec)), **asks)
+
+
+def size_of(value: Any) -> int:
+    """About how many bytes DynamoDB counts for a row, never fewer."""
+    match value:
+        case str():
+            return len(value.encode("utf-8", "surrogatepass"))
+        case bytes():
+            return len(value)
+        case Mapping():
+            return sum(size_of(name) + size_of(each) for name, each in value.items())
+        case list():
+            return sum(1 + size_of(each) for each in value)
+    return 1
 
 
 def _about_unknown(attributes: Attributes) -> list[str]:
