@@ -434,6 +434,7 @@ class Promises:
     def _wrote_revision(self, key: MappingKey, revision: codec.Item) -> None:
         effect, number, by = revision.get("effect", {}), int(revision["revision"]), revision["approved_by"]
         changes = sum(int(effect.get(name, 0)) for name in ("attach", "replace", "detach"))
+        changes += int(effect.get("later", {}).get("only_then", 0))
         if by or changes > self._allowed:
             signed = layout.approval_key(by, key, number) in self.signed
             text = f"{key} {number}, which changes {changes}, is published as approved by {by or 'nobody'}"

@@ -132,7 +132,83 @@ DECIDING: tuple[Mutant, ...] = (
 
 
 # ---- rows ----
-ROWS: tuple[Mutant, ...] = ()
+_MAPPINGS = "rolekeeper.mappings."
+_HOLDING, _CONFLICTS = "tests/unit/test_holding.py", "tests/unit/test_conflict_notes.py"
+ROWS: tuple[Mutant, ...] = (
+    _mutant(
+        "counts nothing of what an edit does when it expires",
+        f"{_MAPPINGS}impact",
+        "        if edit.ends_at is None:\n            return\n",
+        "        return\n",
+        "tests/unit/test_impact.py",
+        _HOLDING,
+    ),
+    _mutant(
+        "counts no role that a mapping left with instances without its tag",
+        f"{_MAPPINGS}assess",
+        "takes = before is not None and gives_up(before.spec, candidate.spec)",
+        "takes = False",
+        "tests/unit/test_impact.py",
+        _HOLDING,
+    ),
+    _mutant(
+        "looks for the profile of the last revision alone",
+        f"{_MAPPINGS}revisions",
+        'return frozenset(str(each.get("profile_arn", "")) for each in revisions) - {""}',
+        'return frozenset(str(each.get("profile_arn", "")) for each in list(revisions)[-1:])',
+        _HOLDING,
+    ),
+    _mutant(
+        "looks for roles that were kept only in the scope of now",
+        f"{_MAPPINGS}copies",
+        "bool(given or any(map(spoke.is_in, specs)))",
+        "any(map(spoke.is_in, specs))",
+        "tests/unit/test_many_accounts.py",
+    ),
+    _mutant(
+        "lets an approval pay only for what happens now",
+        f"{_MAPPINGS}impact",
+        "return self.replace + self.detach + self.later[Action.REPLACE] + self.later[Action.DETACH]",
+        "return self.replace + self.detach",
+        _HOLDING,
+        "tests/unit/test_impact_report.py",
+    ),
+    _mutant(
+        "mails at each sweep that a mapping soon expires",
+        f"{_MAPPINGS}revisions",
+        "update = Update().set({END_REPORTED: True})",
+        "update = Update().set({UNSENT: True})",
+        "tests/unit/test_mails.py",
+    ),
+    _mutant(
+        "says of whichever edit is held how another one ended",
+        f"{_MAPPINGS}revisions",
+        'update = Update().set({layout.OUTCOME: outcome}).only_if("revision", "=", held.revision)',
+        "update = Update().set({layout.OUTCOME: outcome})",
+        _HOLDING,
+    ),
+    _mutant(
+        "notes a conflict with a rival that is published anew by then",
+        f"{_MAPPINGS}revisions",
+        'frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)',
+        "frozenset({layout.mapping_pk(row)}))",
+        _CONFLICTS,
+    ),
+    _mutant(
+        "notes a conflict with a rival as it was seen first",
+        f"{_MAPPINGS}publish",
+        "elif stored.published is None or stored.published.revision != conflict.other.revision:",
+        "elif stored.published is None:",
+        _CONFLICTS,
+    ),
+    _mutant(
+        "writes a late verdict over the status of a newer row",
+        f"{_MAPPINGS}table",
+        "update = _if_as_read(row, (*VERDICT, *gone)).remove(*gone)",
+        "update = _if_as_read(row, gone).remove(*gone)",
+        "tests/unit/test_publish.py",
+    ),
+)
 
 
 # ---- targets ----

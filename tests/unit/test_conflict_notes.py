@@ -148,6 +148,17 @@ def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: Mappings
     assert desk.shows("workload=db")[0] == "Published"
 
 
+@pytest.mark.parametrize("call", ["DescribeInstances", "UpdateItem"])
+def test_a_rival_that_is_published_anew_while_it_is_noted_leaves_no_conflict(desk: MappingsFixture, call: str) -> None:
+    """Before the row's conflict is noted in the rival's item the rival is read, and its revision is a condition."""
+    desk.edit(STAR, role="api", priority=200)
+    assert desk.edit(EXACT, role="web", priority=7).status is Status.PUBLISHED
+    desk.put(EXACT, role="web", priority=200)
+    desk.world.calls.before(call, partial(desk.edit, STAR, role="api", priority=300))
+    assert desk.publish(EXACT).status is Status.PUBLISHED
+    assert (desk.shows(EXACT)[0], beside(desk, STAR)) == ("Published", set())
+
+
 def test_a_note_written_while_the_rival_is_judged_is_seen(desk: MappingsFixture) -> None:
     desk.put(STAR, role="api", priority=200)
     desk.world.calls.before("TransactWriteItems", partial(desk.edit, "workload=db", role="web"))

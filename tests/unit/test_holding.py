@@ -976,6 +976,25 @@ def test_of_an_approval_and_a_discard_that_two_judges_carry_out_at_once_one_wins
     assert [each["event"] for each in desk.history(TAG)].count("Mapping Discarded") == 1
 
 
+@pytest.mark.parametrize("asked", ["approved", "discarded"])
+def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_itself(
+    desk: MappingsFixture, asked: str
+) -> None:
+    """The judge is about to write how revision 2 ended; by then it is revision 3 that is held."""
+    desk.edit(TAG, role="api")
+    if asked == "approved":
+        desk.sign(TAG, 2)
+    else:
+        desk.set(TAG, discard=2)
+    desk.world.calls.before("TransactWriteItems", lambda: desk.edit(TAG, role="NONE"))
+    assert desk.publish(TAG).held == 3
+    held = desk.held(TAG)
+    assert held
+    assert (held.mapping.revision, held.outcome, serves(desk)) == (3, "", ("web", 1))
+    assert desk.approve(TAG, 3).status is Status.PUBLISHED
+    assert serves(desk) == ("NONE", 3)
+
+
 def test_a_discard_that_an_approval_overtook_changes_nothing(desk: MappingsFixture) -> None:
     """The judge read the number to discard; before it writes that, the approval that was there before is published."""
     desk.edit(TAG, role="api")

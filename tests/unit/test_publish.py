@@ -265,6 +265,13 @@ def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: MappingsFi
     assert desk.world.events.kinds == ["Mapping Published", "Mapping Rejected", "Mapping Published"]
 
 
+def test_a_late_verdict_leaves_the_status_of_a_newer_row_alone(desk: MappingsFixture) -> None:
+    desk.put("workload=web", role="wbe")
+    desk.world.calls.before("UpdateItem", lambda: desk.edit("workload=web", role="web"))
+    desk.publish("workload=web")
+    assert desk.shows("workload=web") == ("Published", "in effect", 1)
+
+
 def test_a_row_of_400_kb_is_rejected_as_well_as_it_fits_and_told_once(desk: MappingsFixture) -> None:
     room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrole")
     desk.put_raw("workload=web", {"role": {"S": "x" * room}})

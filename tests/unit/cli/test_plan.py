@@ -257,7 +257,7 @@ def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
     assert [(each["mapping"], each["status"]) for each in told] == [
         ("app=web", "Published"), ("tier=web", "Held"), ("unit=web", "Published"),
     ]  # fmt: skip
-    assert "and other edits changed 2 in the last 10 minutes (4 of 5; 3 may change" in told[1]["reason"]
+    assert "and other edits changed 2 in the last 10 minutes (4 together; 3 of 5 may" in told[1]["reason"]
     for tag, each in zip(tags, told, strict=True):
         assert desk.edit(tag, role="db").status == each["status"], "as the functions do"
     # What was counted already counts in the next plan too.
