@@ -342,7 +342,6 @@ def test_what_is_foretold_of_an_edit_is_what_happens(world: FakeAccount, name: s
 
 # ---- what is counted of any column's edit is what happens, now and when the row ends ----
 
-MANY = 30  # more than may change at once would only take the test longer
 SOON, LATER = timedelta(minutes=30), timedelta(hours=2)
 
 
@@ -420,7 +419,7 @@ def test_every_column_has_its_choices() -> None:
 
 
 @pytest.mark.parametrize("column", choices(NOW))
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_what_is_counted_of_any_edit_is_what_happens_now_and_when_the_row_ends(
     column: str, data: st.DataObject
@@ -437,7 +436,8 @@ def test_what_is_counted_of_any_edit_is_what_happens_now_and_when_the_row_ends(
         changed(world, fleet)
         assert changed(world, fleet) == (0, 0, 0), "it is at rest"
 
-        after = {**before, column: data.draw(st.sampled_from(said[column]))}
+        others = [each for each in said[column] if each != before[column]]
+        after = {**before, column: data.draw(st.sampled_from(others))}
         desk.limits = Limits(0, 0)
         desk.put("app=x", **{name: value for name, value in after.items() if value is not None})
         verdict = desk.publish("app=x")
