@@ -73,13 +73,13 @@ def test_a_row_that_soon_takes_too_many_roles_is_mailed_once(desk: MappingsFixtu
     desk.world.later(hours=2)
     desk.recheck(TAG)
     subject, text = the_mail(desk)
-    assert subject == "Rolekeeper: Mapping Expires Soon: workload=web"
+    assert subject == "Rolekeeper: Mapping Expiring: workload=web"
     at = f"{ends:%Y-%m-%dT%H:%M:%SZ}"
     assert f"it expires at {at}, and then up to 3 of 3 instances give its role up (2 may change without" in text
     desk.quiet()
     assert not desk.recheck(TAG).changed
     assert (desk.world.writes, desk.world.events.kinds) == ([], [])
-    assert desk.history(TAG)[-1]["event"] == "Mapping Expires Soon"
+    assert desk.history(TAG)[-1]["event"] == "Mapping Expiring"
 
 
 @pytest.mark.parametrize(

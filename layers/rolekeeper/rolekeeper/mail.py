@@ -64,7 +64,7 @@ Permissions that they would lose: {{lost}}
 Look and approve: rolekeeper mapping approve {{argument}}; or drop it: rolekeeper mapping discard {{argument}}
 Runbook: docs/runbook/mapping-held.md
 """,
-    "Mapping Expires Soon": """\
+    "Mapping Expiring": """\
 The mapping {mapping} is about to expire: {reason}.
 
 If that isn't meant, give the row a later date in expires_at, or remove that column. This is mailed once for a revision.

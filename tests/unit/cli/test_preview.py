@@ -48,6 +48,13 @@ def test_set_shows_who_would_change_and_asks(terminal: Terminal, desk: MappingsF
     assert (desk.row("app=web")["role"], desk.world.writes) == ("web", [])
 
 
+def test_set_shows_what_changes_when_the_row_expires(terminal: Terminal) -> None:
+    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=web", "expires_at=2026-12-01T00:00:00Z")
+    assert "0 to attach, 0 to replace, 0 to detach, 3 to change only later; 1 with a foreign role." in ran.stderr
+    assert "Permissions: loses s3:GetObject on *." in ran.stderr
+    assert "app=web: at 2026-12-01T00:00:00Z, when it expires, attach 0, replace 0 and detach 3." in ran.stderr
+
+
 def test_set_writes_what_was_agreed_to(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal.judges("app=web")
     assert terminal.types("y\n", "mapping", "set", "app=web", "role=db").exit_code == 0

@@ -176,7 +176,7 @@ class Publisher:
         if entry:
             self._publish_event(seen, entry)
         if verdict.ends_soon and verdict.mapping:
-            ends = seen.entry("Mapping Expires Soon", verdict.ends_soon, verdict.mapping)
+            ends = seen.entry("Mapping Expiring", verdict.ends_soon, verdict.mapping)
             self.revisions.report_end(verdict.mapping, ends, seen.at)
             self._publish_event(seen, ends)
         self._write_row(seen, verdict)
