@@ -684,7 +684,8 @@ def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_change
 def test_a_read_that_isnt_allowed_is_reported_once_and_holds(world: FakeAccount) -> None:
     instance, other = _converged(world), world.running(workload="web")
     words = "User: fn is not authorized to perform: dynamodb:BatchGetItem on resource: arn:aws:dynamodb:table/state"
-    world.calls.before("BatchGetItem", refusing("AccessDeniedException", words))
+    for _ in range(20):
+        world.calls.before("BatchGetItem", refusing("AccessDeniedException", words))
     outcomes = world.reconcile_all(instance, other)
     assert all(isinstance(outcome.error, AccessDeniedError) for outcome in outcomes.values())
     (event,) = world.events.named("Permission Missing")
