@@ -259,7 +259,7 @@ def test_each_look_at_an_instance_costs(world: FakeAccount, ending: str) -> None
     way, costs = ENDINGS[ending]
     instance = way(world)
     world.wait(1)
-    looks = []
+    looks: list[str] = []
     for minutes in (0, 1, 15, 15):
         world.later(minutes=minutes)
         looks.append(_look(world, instance, ending))
@@ -323,7 +323,7 @@ def test_each_look_at_a_row_costs(world: FakeAccount, status: str) -> None:
     for role in ("web", "db"):
         desk.role(role)
     way(desk)
-    looks = []
+    looks: list[str] = []
     for look in (desk.publish, desk.publish, desk.recheck, desk.recheck):
         desk.quiet()
         world.metrics.counts.clear()

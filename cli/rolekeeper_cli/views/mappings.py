@@ -10,6 +10,7 @@ from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, size_of
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.views.row_document import row_document
