@@ -19,6 +19,7 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.mappings.scan import FanOut
 from rolekeeper.model.instance import Target
+from rolekeeper.settings import Limits
 from rolekeeper.storage import table
 
 ACCOUNTS = (SPOKE.account, OTHER.account)
@@ -45,6 +46,7 @@ def test_a_crash_anywhere_is_made_good(
 ) -> None:
     """Each step before and after a call to AWS, until the judge comes through."""
     desk.role("api")
+    desk.limits = Limits(10_000, 0)  # one edit for each step count together
     for target in (SPOKE, OTHER):
         desk.spoke(target).profile("api")
     targets = (HOME, SPOKE, SAME_ACCOUNT, OTHER)
