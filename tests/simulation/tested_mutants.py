@@ -212,60 +212,59 @@ ROWS: tuple[Mutant, ...] = (
 
 
 # ---- targets ----
-_FLEET = "layers/rolekeeper/rolekeeper/fleet"
 TARGETS: tuple[Mutant, ...] = (
     _mutant(
         "trusts what a process remembers of a target whose item is gone",
-        "layers/rolekeeper/rolekeeper/instances/reconcile.py",
+        "rolekeeper.instances.reconcile",
         "if not observed.control.registered:",
         "if False:",
         "tests/unit/test_other_targets.py",
     ),
     _mutant(
         "gives roles by the copies of a target that came back before they are checked",
-        "layers/rolekeeper/rolekeeper/storage/state.py",
+        "rolekeeper.storage.state",
         "swept = swept and all(layout.LAST_SWEEP in items.get(key, {}) for key in registry)",
         "swept = swept and registered",
         "tests/unit/test_other_targets.py",
     ),
     _mutant(
         "lets a sweep end a registration that it didn't begin with",
-        f"{_FLEET}/targets.py",
+        "rolekeeper.fleet.targets",
         'self._update(target, update.only_if(_REGISTERED, "=", since))',
         "self._update(target, update)",
         "tests/unit/test_targets.py",
     ),
     _mutant(
         "ends a target's first sweep with rows that weren't checked",
-        f"{_FLEET}/target_sweep.py",
+        "rolekeeper.fleet.target_sweep",
         "if not self.result.rest.first:",
         "if True:",
         "tests/unit/test_target_sweep.py",
     ),
     _mutant(
         "retries the messages of an unknown target",
-        f"{_FLEET}/targets.py",
+        "rolekeeper.fleet.targets",
         "if self.registry.get(target):\n                raise",
         "if target:\n                raise",
         "tests/unit/test_other_targets.py",
     ),
     _mutant(
         "never probes an unknown target again",
-        "functions/on_schedule.py",
+        "on_schedule",
         "app.targets.probe_unknown(correlation_id)",
         "pass",
         "tests/unit/test_other_targets.py",
     ),
     _mutant(
         "keeps the sessions in a target that refused",
-        "layers/rolekeeper/rolekeeper/app.py",
+        "rolekeeper.app",
         "self.forget(self.settings)",
         "pass",
         "tests/unit/test_other_targets.py",
     ),
     _mutant(
         "misses that the later sweeps of a target don't end",
-        f"{_FLEET}/target_sweep.py",
+        "rolekeeper.fleet.target_sweep",
         "if each.unswept >= OVERDUE",
         "if each.unswept >= OVERDUE and each.last_sweep is None",
         "tests/unit/test_target_sweep.py",
