@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from rolekeeper.model.instance import Condition, InstanceKey
+from rolekeeper.model.instance import Condition, InstanceKey, Target
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import State
 from rolekeeper.storage.table import Store
 from rolekeeper_cli import installed
@@ -51,6 +52,13 @@ class EmulatedAccount:
         self.state_table = outputs["StateTable"]
 
     # ---- seeding ----
+
+    def forget_changes(self) -> None:
+        """Empty the windows of the account and Region, and that of all edits."""
+        target = Target(self.account, self.region)
+        windows = [layout.changes_key(target, quarantines=each) for each in (False, True)]
+        for pk, sk in (*windows, layout.EDITS):
+            self.dynamodb.delete_item(TableName=self.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
     def deploy_starter_roles(self) -> None:
         """Deploy examples/roles.yaml as a stack of its own."""

@@ -10,7 +10,6 @@ from playwright.sync_api import Browser, StorageState
 
 from fixtures.aws_cli import Aws, aws_command
 from fixtures.browser import ConsoleProcess, Visitor, chromium, console, enter, visitor
-from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
@@ -61,9 +60,7 @@ def deployed(aws: EmbeddedAws) -> EmulatedAccount:
 def nothing_was_changed_lately(request: pytest.FixtureRequest) -> None:
     """Each test begins with empty windows: otherwise its edits would be held for what the tests before it changed."""
     if "aws" in request.fixturenames:
-        world = EmulatedAccount(request.getfixturevalue("aws"))
-        for pk, sk in (layout.CHANGES, layout.EDITS):
-            world.dynamodb.delete_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+        EmulatedAccount(request.getfixturevalue("aws")).forget_changes()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,7 +5,6 @@ What is told of roles is EC2's own answer in that account and Region.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -97,9 +96,8 @@ def organization(free_port: Callable[[], int], tmp_path_factory: pytest.TempPath
 @pytest.fixture(autouse=True)
 def few_changes_lately(organization: Organization) -> None:
     """No test is held back for what those before it changed."""
-    for pk, sk in (layout.CHANGES, layout.EDITS):
-        key: Any = {"pk": {"S": pk}, "sk": {"S": sk}}
-        organization.hub.dynamodb.delete_item(TableName=organization.hub.state_table, Key=key)
+    for world in organization.worlds:
+        world.forget_changes()
 
 
 def test_a_stranger_with_the_same_spoke_is_neither_heard_nor_looked_at(organization: Organization) -> None:

@@ -3,7 +3,6 @@
 `converge` is what tests and the benchmark call. Nothing goes wrong in it but what load itself makes go wrong.
 """
 
-import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -230,7 +229,6 @@ def converge(
         others=others,
     )
     account, promises, deployment = world.account, world.promises, world.deployment
-    promises.per_second = math.inf
     _publish(world.tables, account, engine, instances)
     fleet = [account.launch({"Name": f"i{number}"}) for number in range(instances)]
     engine.play(10)

@@ -189,6 +189,7 @@ class Ec2Client:
         self, operation: str, instance: str, association: str, arn: str, change: Callable[[Maker], Association]
     ) -> dict[str, Any]:
         run = self._engine.running
+        assert run, "nobody else changes anything through the functions' client"
         asked = self._promises.asked(run, operation, instance, association, arn)
 
         def act() -> dict[str, Any]:
@@ -218,6 +219,7 @@ class Ec2Client:
                     before = error.response["ResponseMetadata"].get("RetryAttempts", 0)
                     raise possibly_applied(error, before + retries) from None
                 self._engine.pause(self._weather.rng.uniform(0, 2**retries))
+                self._promises.sent(run)
         try:
             return self._outside.call(call)
         except ClientError as error:

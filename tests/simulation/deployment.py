@@ -159,7 +159,7 @@ class Deployment:
         self._ready: list[Message] = []
         # What the process of each worker keeps; those at work aren't here.
         self._idle: list[dict[str, Any]] = [{} for _ in range(WORKERS)]
-        promises.per_second, promises.processes = settings.changes_per_second, WORKERS
+        promises.share = settings.changes_per_second / WORKERS
         self._runs = 0
         self._messages = 0
         self._delivered: dict[str, float] = {}
@@ -213,7 +213,7 @@ class Deployment:
             limit=limit,
             ended=ended,
             skew=self._weather.skewed(),
-            notes={"chain": Counter(chain) + Counter([FUNCTIONS[function]])},
+            notes={"chain": Counter(chain) + Counter([FUNCTIONS[function]]), "process": kept},
         )
 
     def _chain(self) -> Chain:
@@ -292,7 +292,6 @@ class Deployment:
 
     def _done(self, batch: list[Message], kept: dict[str, Any], how: str, answer: Any) -> None:
         self._idle.append({} if how == "killed" else kept)  # a process that died is another one
-        self._promises.processes += how == "killed"
         failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]} if how == "answered" else None
         for each in batch:
             if failed is not None and each.id not in failed:

@@ -289,8 +289,8 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Edit(
                 "rolekeeper.instances.change_limit",
-                "minutes, now) >= most]",
-                "minutes, now) > most]",
+                "minutes, now) >= self._allowed()",
+                "minutes, now) > self._allowed()",
             ),
         ),
         seed=188,
@@ -302,22 +302,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "last = _minute(now) - 1",
         seed=191,
     ),
-    Mutant(
+    _mutant(
         "counts the changes of each mapping by itself",
-        (
-            Edit(
-                "rolekeeper.instances.change_limit",
-                "        budget = layout.budget_key(mapping)\n        room = self._by_number(now)\n",
-                '        self.one = f"window#0:{mapping}", "window"\n'
-                "        self._known = {self.one: self.store.get([self.one]).get(self.one, {})}\n"
-                "        room = self.room(now)\n        budget = layout.budget_key(mapping)\n",
-            ),
-            Edit(
-                "rolekeeper.instances.change_limit",
-                "sizes = {layout.CHANGES: whole, **{key: instances(size) for key, size in self.shares.items()}}",
-                "sizes = {self.one: whole}",
-            ),
-        ),
+        "rolekeeper.instances.change_limit",
+        "        key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)\n",
+        '        key, budget = (f"window#0:{mapping}", "window"), layout.budget_key(mapping)\n'
+        "        self._known[key] = self.store.get([key]).get(key, {})\n",
         seed=188,
     ),
     Mutant(

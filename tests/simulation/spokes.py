@@ -79,7 +79,7 @@ def join(
         target=SPOKE,
     )
     promises = Promises(engine, account, hub.limits, hub.window, hub.skew, weather.lag if weather.stale else 0, hub=hub)
-    promises.per_second, promises.processes = hub.per_second, hub.processes
+    promises.share = hub.share
     hub.spokes.append(promises)
     budget = Budget(lambda: engine.seconds, 0, math.inf)
     deployment.spokes[SPOKE] = account

@@ -32,7 +32,7 @@ PARTITIONS = {
     "instances": layout.instance_pk(INSTANCE),
     "mappings": layout.mapping_pk(MAPPING),
     "budgets": layout.budget_key(MAPPING)[0],
-    "changes": layout.CHANGES[0],
+    "changes": layout.CHANGES,
     "edits": layout.EDITS[0],
     "told of the control item": layout.CONTROL_REPORTED[0],
     "targets": "targets",

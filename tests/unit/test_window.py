@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, new_account, refusing
+from fixtures.account import ACCOUNT, HOME, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.instances.observe import Observation, observe
@@ -66,8 +66,11 @@ def ring(world: FakeAccount) -> list[str]:
     return [each.subject.id for each in due if isinstance(each.subject, InstanceKey)]
 
 
+WINDOW = layout.changes_key(HOME)
+
+
 def window(world: FakeAccount) -> codec.Item:
-    return world.store.get([layout.CHANGES]).get(layout.CHANGES, {})
+    return world.store.get([WINDOW]).get(WINDOW, {})
 
 
 def credit(world: FakeAccount, tag: str) -> int:
@@ -113,7 +116,7 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
 def test_a_deployment_for_one_account_counts_a_change_once(world: FakeAccount) -> None:
     retag(world, fleet(world, 2), "db")
     world.reconcile(*(each.id for each in world.truth.describe_instances()[0]))
-    assert [each["sk"] for each in world.store.items(layout.CHANGES[0], "~")] == ["window"]
+    assert [each["sk"] for each in world.store.items(layout.CHANGES, "~")] == [WINDOW[1]]
 
 
 def test_of_a_burst_of_detaches_too_and_all_mappings_together_have_one_window(world: FakeAccount) -> None:
@@ -124,6 +127,37 @@ def test_of_a_burst_of_detaches_too_and_all_mappings_together_have_one_window(wo
     world.reconcile(*web[:2], *db, *web[2:])
     assert world.mutations == [DETACH] * 3
     assert (carrying(world, web, "web"), carrying(world, db, "db")) == (3, 4)
+
+
+def quarantine(world: FakeAccount, count: int) -> list[str]:
+    """Instances that carry web and are to carry nothing."""
+    world.publish("quarantine=yes", "NONE", priority=1)
+    made = fleet(world, count)
+    for each in made:
+        world.tag(each, quarantine="yes")
+    return made
+
+
+def test_a_detach_to_none_never_waits_behind_replaces_nor_takes_their_room(world: FakeAccount) -> None:
+    instances, isolated = fleet(world, 8), quarantine(world, 2)
+    retag(world, instances, "db")
+    world.reconcile(*instances)
+    assert carrying(world, instances, "db") == 3
+    world.reconcile(*isolated)
+    assert carrying(world, isolated, "") == 2
+    assert window(world)["total"] == 3
+
+
+def test_detaches_to_none_have_a_window_of_their_own_so_a_wrong_row_is_noticed(world: FakeAccount) -> None:
+    isolated, instances = quarantine(world, 5), fleet(world, 2)
+    world.reconcile(*isolated)
+    assert carrying(world, isolated, "") == 3
+    assert [world.shows(each) for each in isolated].count("window") == 2
+    retag(world, instances, "db")
+    world.reconcile(*instances)
+    assert carrying(world, instances, "db") == 2
+    world.reconcile(*ring(world))
+    assert carrying(world, isolated, "") == 5
 
 
 def test_those_of_several_mappings_wait_in_one_line(world: FakeAccount) -> None:
@@ -166,7 +200,7 @@ def test_more_minutes_than_one_write_can_take_out_leave_in_several(world: FakeAc
     """A window of a day with a change in each minute, and then a day of rest."""
     this = int(world.clock.now().timestamp()) // 60
     over = {f"m{this - 2000 + each}": 1 for each in range(150)}
-    world.store.write(world.store.update(layout.CHANGES, Update().set({**over, "total": len(over)})))
+    world.store.write(world.store.update(WINDOW, Update().set({**over, "total": len(over)})))
     first, second = instances = fleet(world, 2)
     retag(world, instances, "db")
     world.reconcile(first)

@@ -57,7 +57,8 @@ class Tally:
     """What is counted while the instances go by.
 
     `accounts` has for each how many there are and how many change, `targets` one of its targets. `taken` are the roles
-    that each revision takes away, `taken_there` those of each target, which has so many instances as `there`.
+    that each revision takes away, `taken_in` those of each target, by whether a mapping to `NONE` takes them away; a
+    target has so many instances as `there`.
     """
 
     instances: int = 0
@@ -66,7 +67,7 @@ class Tally:
     actions: Counter[str] = field(default_factory=Counter)
     moves: Counter[Move] = field(default_factory=Counter)
     taken: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
-    taken_there: Counter[Target] = field(default_factory=Counter)
+    taken_in: Counter[tuple[Target, bool]] = field(default_factory=Counter)
     there: Counter[Target] = field(default_factory=Counter)
     foreign: int = 0
 
@@ -102,7 +103,7 @@ class Tally:
                 self.moves[move] += 1
             if counted_for := decision.counted_for:
                 self.taken[counted_for, decision.revision] += 1
-                self.taken_there[target] += 1
+                self.taken_in[target, decision.quarantines] += 1
 
     def summary(self) -> dict[str, Any]:
         """The sum, for programs."""
@@ -212,18 +213,14 @@ def paced(deployment: Deployment, tally: Tally, proposed: Proposal) -> list[Pace
     """The mappings whose changes don't all go at once: the window's number and approvals let some through."""
     settings = deployment.settings
     budgets = {(key, revision): layout.budget_key(key) for key, revision in tally.taken}
-    shares = {} if settings.only else {target: layout.changes_key(target) for target in tally.taken_there}
-    keys = [layout.CHANGES, *shares.values(), *dict.fromkeys(budgets.values())]
-    items = deployment.app.store.get(keys) if budgets else {}
+    windows = {each: layout.changes_key(each[0], quarantines=each[1]) for each in tally.taken_in}
+    items = deployment.app.store.get([*windows.values(), *dict.fromkeys(budgets.values())]) if budgets else {}
 
     def room_in(key: layout.Key, instances: int) -> int:
         taken = counted(items.get(key, {}), settings.limits.minutes, deployment.now())
         return max(0, settings.limits.allowed(instances) - taken)
 
-    room = room_in(layout.CHANGES, tally.instances)
-    if shares:
-        there = (min(tally.taken_there[each], room_in(key, tally.there[each])) for each, key in shares.items())
-        room = min(room, sum(there))
+    room = sum(min(tally.taken_in[each], room_in(key, tally.there[each[0]])) for each, key in windows.items())
     # What a file's edit is held for, its approval lets through.
     held = {each.key: each.impact.takes for each in proposed.edits if each.status is Status.HELD and each.impact}
     approved = {}

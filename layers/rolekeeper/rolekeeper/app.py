@@ -184,8 +184,7 @@ class App:
         machine = settings.retry_state_machine_arn
         retries = RetryLoop(self.client("stepfunctions"), machine, settings.retry_timeout_minutes)
         size = layout.target_key(settings.target) if self.hub else layout.FLEET
-        shares = {} if settings.only else {layout.changes_key(settings.target): size}
-        window = ChangeLimiter(self.store, settings.limits, shares)
+        window = ChangeLimiter(self.store, settings.limits, settings.target, size)
         return Worker(self.state, window, self.kept[pace], retries, self.now, self.sleep)
 
     @property

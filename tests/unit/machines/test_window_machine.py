@@ -1,6 +1,7 @@
-"""Three workers change instances by two mappings; by the model's own count the window never holds more than it may.
+"""Three workers change instances by two mappings; by the model's own count no window holds more than it may.
 
-Of a hub two of them work in its own account and Region and one in another: then neither holds more than its share.
+Two of them work in one account and Region and one in another, and one of the mappings says `NONE`: each account and
+Region has a window for each of the two, and what is in one takes no other's room.
 
 A worker takes room as `Reconciler` does: with its grant, in one write; when that is refused it looks for room, and
 tries once more. What EC2 refuses gives its room back.
@@ -10,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -37,6 +37,7 @@ from strategies.values import KEY, grant, key
 LIMITS = Limits(1, 20)
 WINDOW = timedelta(minutes=WINDOW_MINUTES)
 MAPPINGS = (key("workload=web"), key("a#b=c#d"))
+NONE = 1  # the mapping to it
 HOME, SPOKE = Target("111111111111", "eu-west-1"), Target("222222222222", "eu-west-1")
 WORK_IN = (HOME, HOME, SPOKE)
 SIZES = {HOME: layout.FLEET, SPOKE: layout.target_key(SPOKE)}
@@ -66,16 +67,11 @@ class Asking:
     mapping: int
     room: Reservation | None = None
     allowed: int = 0
-    allowed_there: int = 0
     approved: bool = False
     revision: int = 0
 
 
 class Windows(RuleBasedStateMachine):
-    """One account's."""
-
-    is_hub = False
-
     def __init__(self) -> None:
         super().__init__()
         self.calls = Calls()
@@ -83,7 +79,6 @@ class Windows(RuleBasedStateMachine):
         self.workers: list[Worker] = [self._worker(target) for target in WORK_IN]
         self.now: datetime = START
         self.fleet = dict.fromkeys(WORK_IN, 0)
-        self.elsewhere = 0
         self.changes: list[Change] = []
         self.asking: dict[int, Asking] = {}
         self.credit = [0, 0]
@@ -94,8 +89,7 @@ class Windows(RuleBasedStateMachine):
 
     @initialize(home=sizes, there=sizes)
     def targets_are_swept(self, home: int, there: int) -> None:
-        if self.is_hub:
-            self.a_sweep_counts_the_other_targets(there)
+        self.a_sweep_counts_the_other_target(there)
         self.a_sweep_counts_the_fleet(home)
 
     @rule(seconds=st.sampled_from([1, 45, 60, 150, 240]))
@@ -105,14 +99,11 @@ class Windows(RuleBasedStateMachine):
 
     @rule(instances=sizes)
     def a_sweep_counts_the_fleet(self, instances: int) -> None:
-        self.elsewhere = self.fleet[SPOKE]
-        self.workers[0].state.note_sweep(instances, len(MAPPINGS), self.now, self.elsewhere)
+        self.workers[0].state.note_sweep(instances, len(MAPPINGS), self.now, self.fleet[SPOKE])
         self.fleet[HOME] = instances
 
     @rule(instances=sizes)
-    @precondition(lambda self: self.is_hub)
-    def a_sweep_counts_the_other_targets(self, instances: int) -> None:
-        """It is in the limit of all once the hub's own sweep counted it."""
+    def a_sweep_counts_the_other_target(self, instances: int) -> None:
         store = self.workers[0].store
         store.write(store.update(layout.target_key(SPOKE), Update().set({"instances": instances})))
         self.fleet[SPOKE] = instances
@@ -139,8 +130,9 @@ class Windows(RuleBasedStateMachine):
     def begin(self, who: int, mapping: int) -> None:
         """Other workers may come in between, when there is no room at once."""
         if who not in self.asking:
-            room = self._worker(WORK_IN[who]).window.room(self.now)  # by one who read nothing yet
-            self._open(who, Asking(mapping, room, LIMITS.per_edit, LIMITS.per_edit))
+            window = layout.changes_key(WORK_IN[who], quarantines=mapping == NONE)
+            room = self._worker(WORK_IN[who]).window.room(self.now, window)  # by one who read nothing yet
+            self._open(who, Asking(mapping, room, LIMITS.per_edit))
 
     @rule(order=st.permutations(range(len(WORK_IN))), mapping=which)
     def all_look_at_once(self, order: list[int], mapping: int) -> None:
@@ -160,13 +152,16 @@ class Windows(RuleBasedStateMachine):
         if not asking or asking.room:
             return
         mapping, revision = MAPPINGS[asking.mapping], self.approved[asking.mapping] - older
-        allowed, allowed_there = self._allowed(WORK_IN[who])
-        full = len(self._still_counted()) >= allowed or len(self._still_counted(WORK_IN[who])) >= allowed_there
+        where, to_none = WORK_IN[who], asking.mapping == NONE
+        allowed = LIMITS.allowed(self.fleet[where])
+        full = len(self._still_counted(where, asking.mapping)) >= allowed
         credit = 0 if older else self.credit[asking.mapping]
         if at_once:
             other = self._worker(WORK_IN[(who + 1) % 3]).window
-            self.calls.after("BatchGetItem", lambda: other.reserve_or_wait(mapping, revision, self.now))
-        room = self.workers[who].window.reserve_or_wait(mapping, revision, self.now)
+            self.calls.after(
+                "BatchGetItem", lambda: other.reserve_or_wait(mapping, revision, self.now, quarantines=to_none)
+            )
+        room = self.workers[who].window.reserve_or_wait(mapping, revision, self.now, quarantines=to_none)
         approved = isinstance(room, Reservation) and "credit" in str(room.take)
         if isinstance(room, datetime):
             assert full, "room that is there is given"
@@ -175,8 +170,9 @@ class Windows(RuleBasedStateMachine):
             del self.asking[who]
         else:
             assert not approved or credit, "an approval is for its revision only"
-            asking = replace(asking, room=room, approved=approved, revision=revision)
-            self.asking[who] = replace(asking, allowed=allowed, allowed_there=allowed_there)
+            assert approved or not full, "an approval pays only where there is no room"
+            assert not approved or full, "and room comes before it"
+            self.asking[who] = replace(asking, room=room, approved=approved, revision=revision, allowed=allowed)
 
     @rule(who=workers, overtaken=st.booleans())
     @precondition(lambda self: self.asking)
@@ -193,7 +189,7 @@ class Windows(RuleBasedStateMachine):
     def ec2_refuses(self, data: st.DataObject, who: int) -> None:
         change = data.draw(st.sampled_from(self._recent()))
         refused = change.entry, {"outcome": "refused"}
-        self.workers[who].state.save(KEY, RecordChange(), self.now, completes=refused, also=change.room.back)
+        self.workers[who].state.save(KEY, RecordChange(), self.now, completes=refused, also=(change.room.back,))
         change.given_back = True
         self.credit[change.mapping] += change.approved
 
@@ -222,7 +218,7 @@ class Windows(RuleBasedStateMachine):
         given = grant(f"web-{self.asked}", str(MAPPINGS[asking.mapping]))
         before, state, starting = self._table(), self.workers[who].state, RecordChange(grants=(given,))
         try:
-            entry = state.save(KEY, starting, self.now, entry={"outcome": "started"}, also=asking.room.take)
+            entry = state.save(KEY, starting, self.now, entry={"outcome": "started"}, also=(asking.room.take,))
         except ConflictError:
             assert self._table() == before, "without room there is no grant"
             self.workers[who].window.observed({})
@@ -236,28 +232,23 @@ class Windows(RuleBasedStateMachine):
             assert asking.revision == self.approved[change.mapping]
             self.credit[change.mapping] -= 1
         else:
-            within = [each for each in self._counted() if change.at - WINDOW < each.at]
-            assert len(within) <= asking.allowed, "the window of all mappings holds no more than it may"
-            there = [each for each in within if each.target == where]
-            assert len(there) <= asking.allowed_there or not self.is_hub, "a target's holds no more than its share"
+            counted = self._counted(where, change.mapping)
+            within = [each for each in counted if change.at - WINDOW < each.at]
+            assert len(within) <= asking.allowed, "a window holds no more than it may"
 
     def _worker(self, target: Target) -> Worker:
-        shares = {layout.changes_key(target): SIZES[target]} if self.is_hub else {}
-        return worker(self.client, LIMITS, shares)
+        return worker(self.client, LIMITS, target, SIZES[target])
 
-    def _allowed(self, target: Target) -> tuple[int, int]:
-        """In all, and in this target."""
-        there = self.fleet[target] if self.is_hub else self.fleet[HOME]
-        return LIMITS.allowed(self.fleet[HOME] + self.elsewhere), LIMITS.allowed(there)
+    def _counted(self, target: Target, mapping: int) -> list[Change]:
+        """The changes in one of a target's windows."""
+        there = [each for each in self.changes if (each.target, each.mapping) == (target, mapping)]
+        return [each for each in there if not (each.approved or each.given_back)]
 
-    def _counted(self) -> list[Change]:
-        return [each for each in self.changes if not (each.approved or each.given_back)]
-
-    def _still_counted(self, target: Target | None = None) -> list[Change]:
-        """Changes, of this target or all, whose minute hasn't left: it does a whole window after its end."""
+    def _still_counted(self, target: Target, mapping: int) -> list[Change]:
+        """Those whose minute hasn't left: it does a whole window after its end."""
         minute = timedelta(minutes=1)
-        ends = [(each, each.at - (each.at - START) % minute + minute) for each in self._counted()]
-        return [each for each, end in ends if self.now < end + WINDOW and target in (None, each.target)]
+        ends = [(each, each.at - (each.at - START) % minute + minute) for each in self._counted(target, mapping)]
+        return [each for each, end in ends if self.now < end + WINDOW]
 
     def _recent(self) -> list[Change]:
         return [each for each in self.changes if not each.given_back and self.now - each.at < WINDOW]
@@ -270,12 +261,5 @@ class Windows(RuleBasedStateMachine):
         return list(self.client.scan(TableName=STATE_TABLE)["Items"])
 
 
-class HubsWindows(Windows):
-    """The changes of a hub's targets count together, and those of each by themselves."""
-
-    is_hub = True
-
-
-@pytest.mark.parametrize("machine", [Windows, HubsWindows])
-def test_whoever_changes_whatever_when_the_window_holds_no_more_than_it_may(machine: type[Windows]) -> None:
-    run_state_machine_as_test(machine, settings=at_most(800, 40))
+def test_whoever_changes_whatever_when_no_window_holds_more_than_it_may() -> None:
+    run_state_machine_as_test(Windows, settings=at_most(1600, 40))

@@ -1,11 +1,13 @@
-"""Limits how many instances change within a window, over all mappings together.
+"""Limits how many instances of a target change within a window, over all mappings together.
 
-So people notice a wrong edit or a wrong tagging script before it reaches the whole fleet, over however many rows.
+So people notice a wrong edit or a wrong tagging script before it reaches the whole fleet, over however many rows. What
+one target changes takes no other's room, and no replace that of a detach to `NONE`.
 
-Items count by the minute: `layout.CHANGES` the roles that are replaced and detached, a hub's `changes_key` those of
-each target, and `layout.EDITS` what edits without approval change. An item holds a `total`, and `m<minute>` for each
-minute's share of it, which leaves once the whole window has passed since that minute. The write of the grant, or of the
-revision, counts too, and fails without room; the read of the instances reads the counters. Neither is a further call.
+Items count by the minute: two of a target's the roles that are replaced and detached, and those that a mapping to
+`NONE` takes away (`changes_key`), and `layout.EDITS` what edits without approval change. An item holds a `total`, and
+`m<minute>` for each minute's share of it, which leaves once the whole window has passed since that minute. The write of
+the grant, or of the revision, counts too, and fails without room; the read of the instances reads the counters. Neither
+is a further call.
 
 A change without room gets a turn: the first minute in which room becomes free that no other change waits for.
 `w<minute>` counts those that wait for a minute. Their own room becomes free a window later. So each waits about once,
@@ -27,7 +29,7 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances import records
 from rolekeeper.instances.observe import Observation, Observed
 from rolekeeper.instances.requests import RetryLoop
-from rolekeeper.model.instance import Decision, ReconcileRequest
+from rolekeeper.model.instance import Decision, ReconcileRequest, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
 from rolekeeper.storage import State, Store, Update, layout
@@ -83,32 +85,36 @@ def _adding(number: int, minutes: int, now: datetime, left: int = 0) -> Update:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Room for one change: `take` counts it, if there is some; `back` undoes that in the same minute, or credit."""
+    """Room for one change: `take` counts it, if there is some; `back` undoes that in the same minute, or credit.
 
-    take: tuple[Write, ...]
-    back: tuple[Write, ...]
-    approved: bool = False
+    `counted` is the item that counts it; None if its revision's approval pays for it.
+    """
+
+    take: Write
+    back: Write
+    counted: Key | None = None
 
 
 @dataclass
 class ChangeLimiter:
-    """Lets a limited number of changes through within the window; beyond that, only what a person approved.
+    """Lets a limited number of a target's changes through within the window; beyond that, what a person approved.
 
     It relies on the counters that the last read of instances brought, until a write fails because they changed. The
-    changes that wait are counted in one write. `shares` maps further items that count each change to the item with the
-    size of their fleet.
+    changes that wait are counted in one write. `size` is the item that says how many instances the target has.
     """
 
     store: Store
     limits: Limits
-    shares: Mapping[Key, Key] = field(default_factory=dict)
+    target: Target
+    size: Key
     _known: dict[Key, Mapping[str, Any]] = field(default_factory=dict, init=False)
     _turns: Counter[tuple[Key, str]] = field(default_factory=Counter, init=False)
 
     @property
     def keys(self) -> Sequence[Key]:
         """The items that say whether there is room, apart from approvals."""
-        return tuple(dict.fromkeys((layout.CHANGES, layout.FLEET, *self.shares, *self.shares.values())))
+        windows = [layout.changes_key(self.target, quarantines=quarantines) for quarantines in (False, True)]
+        return *windows, self.size
 
     def observed(self, counters: Mapping[Key, Mapping[str, Any]]) -> None:
         """Take over what a read brought of these items; empty: they are not known."""
@@ -116,12 +122,11 @@ class ChangeLimiter:
 
     def took(self, room: Reservation, now: datetime) -> None:
         """A change took this room."""
-        if room.approved:
+        if room.counted is None:
             self._known = {}
-        elif self._known:
-            for key in self._allowed():
-                item, minute = self._known[key], f"m{_minute(now)}"
-                self._known[key] = {**item, **{name: int(item.get(name, 0)) + 1 for name in ("total", minute)}}
+        elif item := self._known.get(room.counted):
+            taken = {name: int(item.get(name, 0)) + 1 for name in ("total", f"m{_minute(now)}")}
+            self._known[room.counted] = {**item, **taken}
 
     def count_turns(self, ended: Iterable[tuple[Observed, Decision]], now: datetime) -> None:
         """Count the changes that wait, all in one write, without those that no longer do after these looks."""
@@ -138,75 +143,61 @@ class ChangeLimiter:
             self._turns.clear()
 
     def _give_back(self, name: str) -> None:
-        """Let others have a turn. Which items were full when it was given isn't known: all that count some do."""
+        """Let others have a turn. Which of the windows was full when it was given isn't known: all that count some."""
         for key in self._known:
             if name in self._known[key] and int(self._known[key][name]) + self._turns[key, name] > 0:
                 self._turns[key, name] -= 1
 
-    def _allowed(self) -> dict[Key, int]:
-        """What each item may count at most: a share of the fleet as far as its size is known, or the number."""
+    def _allowed(self) -> int:
+        """What each window may count at most: a share of the target's instances as far as their number is known."""
+        return self.limits.allowed(int(self._known.get(self.size, {}).get("instances", 0)))
 
-        def instances(key: Key, name: str = "instances") -> int:
-            return int(self._known.get(key, {}).get(name, 0))
+    def _by_number(self, key: Key, now: datetime) -> Reservation | None:
+        if not self._known or counted(self._known[key], self.limits.minutes, now) >= self._allowed():
+            return None
+        return self.room(now, key)
 
-        whole = instances(layout.FLEET) + instances(layout.FLEET, layout.ELSEWHERE)
-        sizes = {layout.CHANGES: whole, **{key: instances(size) for key, size in self.shares.items()}}
-        return {key: self.limits.allowed(size) for key, size in sizes.items()}
-
-    def _full(self, now: datetime) -> list[Key]:
-        """The items without room for one more."""
+    def room(self, now: datetime, key: Key) -> Reservation:
+        """Room in this window by the counters that are known."""
         minutes = self.limits.minutes
-        return [key for key, most in self._allowed().items() if counted(self._known[key], minutes, now) >= most]
+        take = counting(self._known.get(key, {}), 1, self._allowed(), minutes, now)
+        return Reservation(self.store.update(key, take), self.store.update(key, _adding(-1, minutes, now)), key)
 
-    def _by_number(self, now: datetime) -> Reservation | None:
-        return self.room(now) if self._known and not self._full(now) else None
-
-    def room(self, now: datetime) -> Reservation:
-        """Room by the counters that are known."""
-        take, back = [], []
-        for key, most in self._allowed().items():
-            counts = counting(self._known.get(key, {}), 1, most, self.limits.minutes, now)
-            take.append(self.store.update(key, counts))
-            back.append(self.store.update(key, _adding(-1, self.limits.minutes, now)))
-        return Reservation(tuple(take), tuple(back))
-
-    def reserve_or_wait(self, mapping: MappingKey, revision: int, now: datetime) -> Reservation | datetime:
+    def reserve_or_wait(
+        self, mapping: MappingKey, revision: int, now: datetime, *, quarantines: bool = False
+    ) -> Reservation | datetime:
         """Room by the counters, if need be read again, or by this revision's approval; or else a turn."""
-        budget = layout.budget_key(mapping)
-        room = self._by_number(now)
+        key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)
+        room = self._by_number(key, now)
         if not room and budget not in self._known:
             keys = *self.keys, budget
             found = self.store.get(keys)
-            self._known |= {key: found.get(key, {}) for key in keys}
-            room = self._by_number(now)
+            self._known |= {each: found.get(each, {}) for each in keys}
+            room = self._by_number(key, now)
         if room:
             return room
         if approved_budget(self._known[budget], revision) > 0:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
-            take = self.store.update(budget, used)
-            return Reservation((take,), (self.store.update(budget, Update().add("credit", 1)),), approved=True)
-        return self._turn(self._full(now), now)
+            return Reservation(self.store.update(budget, used), self.store.update(budget, Update().add("credit", 1)))
+        return self._turn(key, now)
 
-    def _turn(self, full: Sequence[Key], now: datetime) -> datetime:
+    def _turn(self, key: Key, now: datetime) -> datetime:
         """The first minute with room that no other change waits for, a little spread; counts one more that waits."""
-        this = _minute(now)
+        this, item = _minute(now), self._known[key]
 
-        def waiting(key: Key, minute: int) -> int:
-            return int(self._known[key].get(f"w{minute}", 0)) + self._turns[key, f"w{minute}"]
+        def waiting(minute: int) -> int:
+            return int(item.get(f"w{minute}", 0)) + self._turns[key, f"w{minute}"]
 
-        def has_room(key: Key, turn: int) -> bool:
+        def has_room(turn: int) -> bool:
             left = turn - 1 - self.limits.minutes  # the minute whose share leaves then
-            leaving = int(self._known[key].get(f"m{left}", 0)) if left <= this else waiting(key, left - LATE)
-            return leaving > waiting(key, turn)
+            leaving = int(item.get(f"m{left}", 0)) if left <= this else waiting(left - LATE)
+            return leaving > waiting(turn)
 
-        for turn in range(this + 1, this + 1 + HORIZON):
-            if all(has_room(key, turn) for key in full):
-                self._turns.update((key, f"w{turn}") for key in full)
-                break
-        else:
-            turn = this + 1 + self.limits.minutes
+        turn = next(filter(has_room, range(this + 1, this + 1 + HORIZON)), None)
+        if turn:
+            self._turns[key, f"w{turn}"] += 1
         spread = random.Random().uniform(0, SPREAD)  # noqa: S311  # spreads load, guards nothing
-        return datetime.fromtimestamp(turn * MINUTE + spread, UTC)
+        return datetime.fromtimestamp((turn or this + 1 + self.limits.minutes) * MINUTE + spread, UTC)
 
 
 # Seconds between attempts to count a change while other workers count theirs; in each attempt one of them succeeds.
@@ -239,12 +230,16 @@ class Worker:
         entry = records.history_entry(request, observed, decision, {}) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
-            room = self.window.reserve_or_wait(mapping, decision.revision, now) if mapping else None
+            room = (
+                self.window.reserve_or_wait(mapping, decision.revision, now, quarantines=decision.quarantines)
+                if mapping
+                else None
+            )
             if isinstance(room, datetime):
                 return room
             change = records.starting(observed, decision, now)
             try:
-                at = self.state.save(request.instance, change, now, entry=entry, also=room.take if room else ())
+                at = self.state.save(request.instance, change, now, entry=entry, also=(room.take,) if room else ())
             except errors.ConflictError:
                 if mapping is None:
                     raise

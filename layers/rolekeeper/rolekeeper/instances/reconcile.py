@@ -283,7 +283,7 @@ class Reconciler:
         answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
         # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
         outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
-        also = started.room.back if started.room and not error.possibly_applied else ()
+        also = (started.room.back,) if started.room and not error.possibly_applied else ()
         completes = started.entry, outcome
         now = self.now()
         if isinstance(error, errors.ConflictError | errors.NotFoundError):

@@ -267,6 +267,11 @@ class Decision:
         return self.mapping if self.action is not Action.ATTACH and self.mapping and not self.mapping.pins else None
 
     @property
+    def quarantines(self) -> bool:
+        """Whether it detaches for a mapping to `NONE`: it has a window of its own, so no replace makes it wait."""
+        return self.action is Action.DETACH and self.code == "quarantined"
+
+    @property
     def desired(self) -> DesiredChange | None:
         return DesiredChange(self.mapping, self.revision, self.profile_arn) if self.mapping else None
 

@@ -20,8 +20,8 @@ FLEET: Key = ("fleet", "fleet")
 ELSEWHERE = "elsewhere"  # there, of a hub: how many instances other targets have
 GOES_ON_UNTIL = "goes_on_until"  # there, while a sweep takes several runs
 DEPLOYED: Key = ("deployed", "deployed")
-# What is counted over all mappings. IAM distinguishes partitions, but no sort keys.
-CHANGES: Key = ("window#changes", "window")
+# What is counted over all mappings: changes by target, and edits. IAM distinguishes partitions, but no sort keys.
+CHANGES = "window#changes"
 EDITS: Key = ("window#edits", "window")
 # The state table's stream invokes a function for new timers, but not for follow-ups: there is one for each change.
 TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
@@ -92,9 +92,9 @@ def unknown_key(target: Target) -> Key:
     return TARGETS, f"unknown#{target.account}#{target.region}"
 
 
-def changes_key(target: Target) -> Key:
-    """What is counted of one target's changes, where a hub has several: its share of the window."""
-    return CHANGES[0], target_key(target)[1]
+def changes_key(target: Target, *, quarantines: bool = False) -> Key:
+    """What is counted of one target's changes: its window; detaches by mappings to `NONE` have one of their own."""
+    return CHANGES, f"{'quarantines' if quarantines else 'changes'}#{target.account}#{target.region}"
 
 
 def held_key(key: MappingKey) -> Key:
