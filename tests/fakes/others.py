@@ -102,16 +102,21 @@ class FakeQueue:
         self._calls = calls
         self.sent: list[tuple[str, int]] = []
         self.instances: list[InstanceKey] = []
-        self.waiting = 0
+        self.waiting = self.delayed = 0
+        self.bodies: list[dict[str, Any]] = []
+        self.groups: list[str] = []
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
         self._calls.starts("GetQueueAttributes")
-        return {"Attributes": {"ApproximateNumberOfMessages": str(self.waiting)}}
+        waiting = {"ApproximateNumberOfMessages": self.waiting, "ApproximateNumberOfMessagesDelayed": self.delayed}
+        return {"Attributes": {name: str(number) for name, number in waiting.items()}}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
         self._calls.starts("SendMessageBatch")
         for entry in Entries:
             body = json.loads(entry["MessageBody"])
+            self.bodies.append(body)
+            self.groups.append(entry["MessageGroupId"])
             self.sent.append((body["detail"]["instance-id"], entry.get("DelaySeconds", 0)))
             self.instances.append(InstanceKey(body["account"], body["region"], body["detail"]["instance-id"]))
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}

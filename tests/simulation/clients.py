@@ -400,7 +400,8 @@ class Senders:
 
     def get_queue_attributes(self, **_: Any) -> Any:
         def act() -> Any:
-            return {"Attributes": {"ApproximateNumberOfMessages": str(self._ready())}}
+            ready = str(self._ready())
+            return {"Attributes": {"ApproximateNumberOfMessages": ready, "ApproximateNumberOfMessagesDelayed": "0"}}
 
         return self._outside.call(Call("sqs", "GetQueueAttributes", Kind.READ, act))
 

@@ -275,8 +275,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "keeps no pace",
         "rolekeeper.instances.reconcile",
-        "(wait := worker.pace.wait(1, now))",
-        "(wait := 0)",
+        "if worker.pace.wait(1, now) or now > ends_by:",
+        "if now > ends_by:",
         seed=102,
     ),
     Mutant(

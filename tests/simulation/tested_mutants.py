@@ -280,7 +280,64 @@ TARGETS: tuple[Mutant, ...] = (
 
 
 # ---- pace ----
-PACE: tuple[Mutant, ...] = ()
+PACE: tuple[Mutant, ...] = (
+    _mutant(
+        "takes its share of the pace for what succeeds only",
+        "rolekeeper.instances.reconcile",
+        "        worker.pace.take()\n        try:\n            made = self._ask(request.instance, decision)\n",
+        "        try:\n            made = self._ask(request.instance, decision)\n            worker.pace.take()\n",
+        "tests/unit/test_pace.py",
+    ),
+    _mutant(
+        "doesn't count what the SDK sent again",
+        "rolekeeper.instances.reconcile",
+        "        if made.retries:\n",
+        "        if False:\n",
+        "tests/unit/test_pace.py",
+    ),
+    _mutant(
+        "gives turns at once",
+        "rolekeeper.instances.change_limit",
+        "            return leaving > waiting(turn)\n",
+        "            return turn == this + 1 or leaving > waiting(turn)\n",
+        "tests/unit/test_window.py",
+    ),
+    _mutant(
+        "counts no turns",
+        "rolekeeper.instances.change_limit",
+        '            self._turns[key, f"w{turn}"] += 1\n',
+        '            self._turns[key, f"w{turn}"] += 0\n',
+        "tests/unit/test_window.py",
+    ),
+    _mutant(
+        "gives turns back while their changes wait",
+        "rolekeeper.instances.observe",
+        'condition.code == "window" and not self.shown(ended)\n',
+        'condition.code == "window"\n',
+        "tests/unit/test_window.py",
+    ),
+    _mutant(
+        "lets an approval pay for attaches too",
+        "rolekeeper.mappings.publish",
+        "impact.takes if approved else 0",
+        "impact.changes if approved else 0",
+        "tests/unit/test_holding.py",
+    ),
+    _mutant(
+        "has quarantines wait behind replaces",
+        "rolekeeper.instances.change_limit",
+        "        key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)\n",
+        "        key, budget = layout.changes_key(self.target), layout.budget_key(mapping)\n",
+        "tests/unit/test_window.py",
+    ),
+    _mutant(
+        "sleeps for the pace of one target while others' work waits",
+        "rolekeeper.instances.reconcile",
+        "        if (request.put_back or decision.quarantines) and now",
+        "        if now",
+        "tests/unit/test_pace.py",
+    ),
+)
 
 
 # ---- reads ----

@@ -72,7 +72,7 @@ class CountingQueue:
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
         """It is worked on at once."""
-        return {"Attributes": {"ApproximateNumberOfMessages": "0"}}
+        return {"Attributes": {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesDelayed": "0"}}
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
         """Take them all."""

@@ -46,8 +46,8 @@ def test_the_table_is_asked_for_the_tags_of_the_batch_and_for_nothing_else(
     monkeypatch.setattr(world.dynamodb, "batch_get_item", counted)
     fleet = [world.running(workload="web") for _ in range(10)]
     world.reconcile(*fleet)
-    # The control item, the marker, the window, ten records and ten pins, and workload=web and workload=* once for all.
-    assert asked == [1 + 1 + 1 + 10 + 10 + 2]
+    # The control item, the marker, two windows and the line, ten records and pins, workload=web and workload=* for all.
+    assert asked == [1 + 1 + 3 + 10 + 10 + 2]
 
 
 def test_fifty_tags_on_ten_instances_are_read_in_hundreds(world: FakeAccount) -> None:

@@ -23,7 +23,7 @@ from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import GOES_ON, RESERVE
 from rolekeeper.fleet.targets import SILENT
 from rolekeeper.instances.change_limit import CROWDED
-from rolekeeper.instances.reconcile import LOOKS, VISIBLE_WITHIN, WORK
+from rolekeeper.instances.reconcile import LOOKS, PATIENCE, VISIBLE_WITHIN, WORK
 from rolekeeper.instances.requests import LONGEST_WAIT, PROPAGATION
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import UNPROCESSED_WAITS
@@ -120,9 +120,10 @@ def test_a_target_is_left_alone_for_less_time_than_its_messages_stay_hidden() ->
     assert SILENT.total_seconds() < VISIBILITY / 2
 
 
-def test_at_the_default_pace_a_batch_of_changes_needs_no_putting_off() -> None:
+def test_at_the_default_pace_a_batch_of_quarantines_needs_no_putting_back() -> None:
     share = PARAMETERS["ChangesPerSecond"]["Default"] / PARAMETERS["Workers"]["Default"]
     assert BATCH / share < WORK.total_seconds() / 2, "nor at half of it, after EC2 throttled"
+    assert PATIENCE < WORK
 
 
 def test_five_changes_at_once_are_never_slowed_and_ec2_takes_those_of_all_workers() -> None:

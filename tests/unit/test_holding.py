@@ -349,6 +349,15 @@ def test_approving_the_number_serves_it_and_tidies_the_row(desk: MappingsFixture
     assert len(desk.sent_ids()) == 3
 
 
+def test_an_approval_pays_for_the_roles_that_are_taken_away_not_for_those_that_are_attached(
+    desk: MappingsFixture,
+) -> None:
+    desk.world.running(workload="web")
+    desk.edit(TAG, role="api")
+    desk.approve(TAG, 2)
+    assert credit(desk) == (3, 2)
+
+
 def test_a_revision_that_needed_no_approval_gets_no_credit(desk: MappingsFixture) -> None:
     desk.limits = Limits(3, 0)
     desk.edit(TAG, role="api")

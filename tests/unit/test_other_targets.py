@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import batched
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 import runtime
 from fixtures.account import HOME, FakeAccount, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
+from rolekeeper.aws import Pace
 from rolekeeper.aws.errors import NoResponseError
 from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.instances.requests import DroppedError, present, require_ours
@@ -102,6 +104,22 @@ def test_a_mapping_that_has_no_copy_for_an_account_gives_nothing_there(served: O
     assert decided.code == "unmatched"
 
 
+def test_hundreds_of_changes_that_one_targets_pace_lets_wait_keep_no_other_target_waiting(
+    served: Organization,
+) -> None:
+    """Each of three hundred had its worker sleep for a second, and an instance elsewhere waited behind them."""
+    noisy, quiet = served.spoke(SPOKE), served.spoke(OTHER)
+    served.publish("workload=web", "web")
+    crowd = [noisy.key(noisy.running(workload="web")) for _ in range(300)]
+    key = quiet.key(quiet.running(workload="web"))
+    began = served.hub.clock.seconds
+    for batch in batched(crowd, 10):
+        served.batch(*batch)
+    served.batch(*crowd[:9], key)
+    assert quiet.carries(key.id) == "web"
+    assert served.hub.clock.seconds == began
+
+
 # ---- how much changes in a while ----
 
 
@@ -124,6 +142,8 @@ def carrying(place: FakeAccount, role: str) -> int:
 def fleets(served: Organization) -> Organization:
     """Ten instances that carry web in the hub's own account and in each of two others, as sweeps counted them."""
     served.hub.limits = Limits(1, 20)
+    now = served.hub.clock.now()
+    served.hub.kept |= {f"pace {each}": Pace(1000, now, burst=1000) for each in (SPOKE, OTHER)}
     for role in ("web", "db"):
         for target in (SPOKE, OTHER):
             served.spoke(target).profile(role)

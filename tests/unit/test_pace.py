@@ -1,12 +1,19 @@
 """How fast instances are changed: a worker's share of ChangesPerSecond, and less while EC2 throttles."""
 
+import math
+from dataclasses import replace
 from datetime import timedelta
+from itertools import batched
 
 import pytest
 
-from fixtures.account import FakeAccount, refusing
+from fixtures.account import HOME, FakeAccount, refusing
 from rolekeeper.aws.ec2 import BURST, SLOWED, SLOWEST, Pace
-from rolekeeper.instances.reconcile import WORK
+from rolekeeper.aws.queue import LONGEST_DELAY
+from rolekeeper.instances.change_limit import DENSER
+from rolekeeper.instances.reconcile import PATIENCE, PUT_BACK
+from rolekeeper.instances.requests import parse
+from rolekeeper.storage import Update, layout
 from strategies.values import NOW
 
 ATTACH = "AssociateIamInstanceProfile"
@@ -92,23 +99,128 @@ def test_five_changes_of_a_batch_are_never_slowed(world: FakeAccount) -> None:
     assert world.mutations == [ATTACH] * 5
 
 
-def test_a_batch_of_ten_is_changed_in_some_bursts_and_looked_at_before_each(world: FakeAccount) -> None:
-    """What is changed was read just before, however long it waited for the pace."""
+def come_back(world: FakeAccount, after: float | None = None) -> None:
+    """The messages that were put back come again in one batch: with the last one, or after so many seconds."""
+    bodies = [each for each in world.queue.bodies if each["detail"].get("put-back")]
+    delays = [delay for _, delay in world.queue.sent]
+    world.queue.sent.clear()
+    world.queue.bodies.clear()
+    world.clock.sleep(max(delays) if after is None else after)
+    world.reconciler().run([parse(each, only=HOME, now=world.clock.now()) for each in bodies])
+
+
+def test_what_a_batch_can_not_change_at_once_goes_back_to_the_queue_until_its_turn(world: FakeAccount) -> None:
+    """A worker that slept for one account's pace would keep all others' messages waiting."""
     world.paced(SHARE)
     instances = fleet(world, 10)
     began = world.clock.seconds
     outcomes = world.reconciler().run([world.wake(each) for each in instances])
-    assert world.clock.seconds - began == pytest.approx(5 / SHARE, abs=0.1)
-    assert world.mutations == [ATTACH] * 10
-    assert 2 <= world.calls["DescribeInstances"] <= 4
+    assert world.clock.seconds == began
+    assert world.mutations == [ATTACH] * 5
     assert not any(each.error for each in outcomes.values())
+    assert [each for each, _ in world.queue.sent] == instances[5:]
+    assert [delay for _, delay in world.queue.sent] == [1] * 5, "five changes fill a second of all workers"
+    assert not any(map(world.shows, instances)), "nothing is written of a change that comes back"
+    come_back(world)
+    assert carrying(world, instances) == 10, "what came back waits for its worker a little"
+    assert world.clock.seconds - began <= 1 + PATIENCE.total_seconds() + 0.1
+
+
+def test_those_of_all_workers_wait_in_one_line_of_their_target(world: FakeAccount) -> None:
+    instances = fleet(world, 40)
+    for batch in batched(instances, 10):
+        world.paced(SHARE)  # another worker's
+        world.reconciler().run([world.wake(each) for each in batch])
+    assert carrying(world, instances) == 20
+    delays = [delay for _, delay in world.queue.sent]
+    assert delays == sorted(delays)
+    assert max(delays) == math.ceil(20 / (4.8 * DENSER))
+    world.wait(600)
+    world.queue.sent.clear()
+    late = fleet(world, 6)
+    world.paced(SHARE)
+    world.reconciler().run([world.wake(each) for each in late])
+    assert [delay for _, delay in world.queue.sent] == [1], "a line that is over begins anew"
+
+
+def test_of_two_who_begin_a_line_at_once_only_one_adds_the_time_since_the_last(world: FakeAccount) -> None:
+    world.paced(SHARE)
+    first, second = fleet(world, 6), fleet(world, 6)
+
+    def other() -> None:
+        world.paced(0.0001)
+        world.reconciler().run([world.wake(each) for each in second])
+
+    world.calls.before("UpdateItem", other)
+    world.reconciler().run([world.wake(each) for each in first])
+    assert max(delay for _, delay in world.queue.sent) <= 2
+
+
+def test_a_change_whose_turn_is_further_than_a_message_waits_shows_that_and_is_a_follow_up(world: FakeAccount) -> None:
+    world.paced(SHARE)
+    instances = fleet(world, 6)
+    line = {"ends": int((world.clock.now().timestamp() + LONGEST_DELAY) * 1000)}
+    world.store.write(world.store.update(layout.line_key(HOME), Update().set(line)))
+    world.reconciler().run([world.wake(each) for each in instances])
+    assert world.queue.sent == []
+    condition = world.record(instances[5]).condition
+    assert condition
+    assert condition.code == "throttled"
+    assert condition.watched_until
+    assert condition.watched_until - world.clock.now() > later(LONGEST_DELAY)
+
+
+def test_what_was_put_back_too_often_shows_that_it_waits(world: FakeAccount) -> None:
+    """Lambda stops a chain of sixteen messages."""
+    assert PUT_BACK < 15
+    world.paced(0.0001)
+    instances = fleet(world, 6)
+    world.reconciler().run([world.wake(each) for each in instances])
+    for _ in range(PUT_BACK - 1):
+        come_back(world)
+        assert world.shows(instances[5]) == ""
+    come_back(world)
+    assert world.queue.sent == []
+    assert world.shows(instances[5]) == "throttled"
+
+
+def test_a_message_that_comes_back_says_what_it_said(world: FakeAccount) -> None:
+    world.paced(0.0001)
+    world.reconcile(*fleet(world, 5))
+    [instance] = fleet(world, 1)
+    asked = replace(world.wake(instance), loop_over=True, changed_tags=frozenset({"workload"}), message_id="")
+    world.reconciler().run([asked])
+    again = parse(world.queue.bodies[-1], only=HOME, now=world.clock.now())
+    assert again == replace(asked, at=again.at, put_back=1)
+    assert abs(again.at - asked.at) < later(1)
+
+
+def test_what_can_not_be_put_back_stays_in_the_queue(world: FakeAccount) -> None:
+    world.paced(SHARE)
+    instances = fleet(world, 6)
+    world.calls.before("SendMessageBatch", refusing("InternalError", status=500))
+    outcomes = world.reconciler().run([world.wake(each) for each in instances])
+    assert [bool(each.error) for each in outcomes.values()] == [False] * 5 + [True]
+
+
+def test_a_quarantine_takes_the_next_change_that_its_worker_has(world: FakeAccount) -> None:
+    world.paced(SHARE)
+    world.publish("quarantine=yes", "NONE", priority=1)
+    instances, isolated = fleet(world, 9), world.running(quarantine="yes")
+    world.attach_by_hand(isolated, "web")
+    began = world.clock.seconds
+    world.reconciler().run([world.wake(each) for each in (*instances, isolated)])
+    assert world.clock.seconds - began == pytest.approx(1 / SHARE, abs=0.1)
+    world.wait(5)
+    assert world.carries(isolated) == ""
 
 
 def test_an_instance_that_lost_its_tag_while_it_waited_for_the_pace_gets_nothing(world: FakeAccount) -> None:
     world.paced(SHARE)
     instances = fleet(world, 6)
-    world.clock.after(1, lambda: world.untag(instances[-1], "workload"))
     world.reconciler().run([world.wake(each) for each in instances])
+    world.untag(instances[-1], "workload")
+    come_back(world)
     assert world.mutations == [ATTACH] * 5
     assert world.carries(instances[-1]) == ""
 
@@ -116,11 +228,9 @@ def test_an_instance_that_lost_its_tag_while_it_waited_for_the_pace_gets_nothing
 def test_the_pace_lasts_over_invocations(world: FakeAccount) -> None:
     world.paced(SHARE)
     instances = fleet(world, 10)
-    began = world.clock.seconds
     for each in instances:
         world.reconciler().run([world.wake(each)])
-    assert world.mutations == [ATTACH] * 10
-    assert world.clock.seconds - began == pytest.approx(5 / SHARE, abs=0.1)
+    assert world.mutations == [ATTACH] * 5
 
 
 def test_what_changes_nothing_waits_for_no_pace(world: FakeAccount) -> None:
@@ -132,44 +242,51 @@ def test_what_changes_nothing_waits_for_no_pace(world: FakeAccount) -> None:
     assert world.clock.seconds == began
 
 
-def test_at_a_slow_pace_what_a_batch_has_no_time_for_is_put_off_and_no_message_fails(
-    world: FakeAccount,
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InvalidParameterValue", "UnauthorizedOperation"])
+def test_a_change_that_ec2_refuses_takes_its_share_of_the_pace_too(world: FakeAccount, code: str) -> None:
+    pace = world.paced(SHARE)
+    instances = fleet(world, 7)
+    for _ in range(5):
+        world.calls.before(ATTACH, refusing(code, status=503 if code == "RequestLimitExceeded" else 400))
+    world.reconciler().run([world.wake(each) for each in instances])
+    assert world.calls[ATTACH] <= 5
+    assert pace.wait(1, world.clock.now()) > 0
+
+
+def test_what_the_sdk_had_to_send_again_slows_the_worker_though_it_succeeded(
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.paced(0.1)
-    instances = fleet(world, 10)
-    began = world.clock.seconds
-    outcomes = world.reconciler().run([world.wake(each) for each in instances])
-    assert world.clock.seconds - began <= WORK.total_seconds()
-    assert not any(each.error for each in outcomes.values()), "nothing counts towards a dead letter"
-    done = carrying(world, instances)
-    assert done == 5 + WORK.total_seconds() * 0.1
-    assert [world.shows(each) for each in instances].count("throttled") == 10 - done
-    for _ in range(10):
-        world.follow()
-    assert carrying(world, instances) == 10
-    assert not any(map(world.shows, instances))
-
-
-def test_after_a_throttle_the_rest_of_the_batch_goes_on_at_half_the_pace(world: FakeAccount) -> None:
+    """EC2 was asked more often than the worker knows, as it throttled or failed."""
     world.paced(1)
     instances = fleet(world, 5)
+    attach = world.ec2.associate_iam_instance_profile
+    again = {"ResponseMetadata": {"RetryAttempts": 1}}
+    monkeypatch.setattr(world.ec2, "associate_iam_instance_profile", lambda **named: {**attach(**named), **again})
+    world.reconciler().run([world.wake(each) for each in instances])
+    assert world.mutations == [ATTACH]
+    assert [each for each, _ in world.queue.sent] == instances[1:]
+
+
+def test_after_a_throttle_the_rest_of_the_batch_goes_back_and_the_worker_goes_at_half_its_pace(
+    world: FakeAccount,
+) -> None:
+    pace = world.paced(1)
+    instances = fleet(world, 5)
     world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
-    began = world.clock.seconds
     outcomes = world.reconciler().run([world.wake(each) for each in instances])
     assert not any(each.error for each in outcomes.values())
-    assert world.clock.seconds - began == pytest.approx(4 / 0.5, abs=0.1)
-    assert carrying(world, instances) == 4
+    assert pace.wait(1, world.clock.now()) == 2
+    assert [each for each, _ in world.queue.sent] == instances[1:]
+    assert world.shows(instances[0]) == "throttled"
     world.follow()
-    assert carrying(world, instances) == 5
+    assert world.carries(instances[0]) == "web"
 
 
 def test_no_change_begins_once_a_batchs_time_is_up_however_many_would_go_at_once(world: FakeAccount) -> None:
-    """The batch has other targets too, which took it; what it changes is looked at in the next minutes."""
+    """The batch has other targets too, which took it; what it changes comes back."""
     [instance] = fleet(world, 1)
     request, ends_by = world.wake(instance), world.clock.now() - later(1)
     outcome = world.reconciler().run([request], ends_by)[request.instance]
-    assert (world.shows(instance), outcome.error) == ("throttled", None)
-    assert world.mutations == []
-    world.later(minutes=1)
-    assert world.reconcile(instance).decision
+    assert (outcome.error, world.mutations) == (None, [])
+    come_back(world)
     assert carrying(world, [instance]) == 1

@@ -455,6 +455,7 @@ def test_only_our_own_rules_may_send(queue: str, rules: list[str], met: tuple[st
 def test_what_a_rule_cannot_deliver_becomes_a_dead_letter(rule: str) -> None:
     for target in _properties(rule)["Targets"]:
         assert target["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
+        assert target["SqsParameters"] == {"MessageGroupId": "$.account"}, "one account's backlog delays no other's"
 
 
 @pytest.mark.parametrize("rule", [*OWN_RULES, *SPOKE_RULES])

@@ -270,6 +270,16 @@ def test_those_who_wait_no_longer_leave_their_turns_to_others(world: FakeAccount
     assert [waits_for_the_first_room(world, each) for each in late] == [True, True, True, False]
 
 
+def test_those_who_are_looked_at_again_while_they_wait_keep_their_turns(world: FakeAccount) -> None:
+    instances, late = fleet(world, 6), fleet(world, 3)
+    retag(world, instances, "db")
+    for _ in range(2):
+        world.reconcile(*instances)
+    retag(world, late, "db")
+    world.reconcile(*late)
+    assert not any(waits_for_the_first_room(world, each) for each in late)
+
+
 def test_a_pause_makes_nobody_wait_longer(world: FakeAccount) -> None:
     instances = fleet(world, 6)
     retag(world, instances, "db")

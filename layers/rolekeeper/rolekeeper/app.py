@@ -185,7 +185,8 @@ class App:
         retries = RetryLoop(self.client("stepfunctions"), machine, settings.retry_timeout_minutes)
         size = layout.target_key(settings.target) if self.hub else layout.FLEET
         window = ChangeLimiter(self.store, settings.limits, settings.target, size)
-        return Worker(self.state, window, self.kept[pace], retries, self.now, self.sleep)
+        paced = self.kept[pace], settings.changes_per_second, self.queue
+        return Worker(self.state, window, *paced, retries, self.now, self.sleep)
 
     @property
     def home(self) -> HomeAccount:

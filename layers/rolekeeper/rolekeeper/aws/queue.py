@@ -3,7 +3,7 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,17 +12,19 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import ConflictError, RetryableError, classified
-from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 
 if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
     from types_boto3_sqs.client import SQSClient
+    from types_boto3_sqs.literals import QueueAttributeNameType
     from types_boto3_stepfunctions.client import SFNClient
 
 SOURCE = "rolekeeper"  # of our events and messages
 RECONCILE_REQUESTED = "Reconcile Requested"
 ENTRIES = 10  # of one SendMessageBatch (SQS API reference)
 LONGEST_DELAY = 900  # seconds (SQS API reference, `SendMessageBatchRequestEntry`)
+_WAITING: "Sequence[QueueAttributeNameType]" = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,36 @@ class WorkQueue:
         loop_over: bool = False,
     ) -> int:
         """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`."""
+        named = {"loop-over": True} if loop_over else {}
+        requests = (request(key, cause, correlation_id, self.now(), **named) for key in instances)
+        return self._send((each, delay_seconds) for each in requests)
+
+    def put_back(self, requests: Iterable[tuple[ReconcileRequest, int]]) -> None:
+        """Have requests come back, each after its seconds: so a worker needn't wait for their turn."""
+
+        def again(of: ReconcileRequest) -> dict[str, Any]:
+            named = {
+                "put-back": of.put_back + 1,
+                "loop-over": of.loop_over,
+                "changed-tag-keys": sorted(of.changed_tags),
+            }
+            return request(of.instance, of.cause, of.correlation_id, of.at, **named)
+
+        self._send((again(each), delay) for each, delay in requests)
+
+    def _send(self, messages: Iterable[tuple[dict[str, Any], int]]) -> int:
         sent = 0
-        for batch in batched(instances, ENTRIES):
-            requests = [request(key, cause, correlation_id, self.now()) for key in batch]
-            for each in requests if loop_over else ():
-                each["detail"]["loop-over"] = True
-            bodies = [json.dumps(each) for each in requests]
-            delay = {"DelaySeconds": delay_seconds} if delay_seconds else {}
-            entries = [{"Id": str(at), "MessageBody": body, **delay} for at, body in enumerate(bodies)]
+        for batch in batched(messages, ENTRIES):
+            entries = [
+                {
+                    "Id": str(at),
+                    "MessageBody": json.dumps(message),
+                    # A fair queue (AWS_FACTS.md, "Lambda, SQS, ..."): one account's backlog delays no other's messages.
+                    "MessageGroupId": message["account"],
+                    **({"DelaySeconds": delay} if delay else {}),
+                }
+                for at, (message, delay) in enumerate(batch)
+            ]
             with classified("sqs:SendMessage", self.url):
                 answer = self.client.send_message_batch(QueueUrl=self.url, Entries=entries)  # type: ignore[arg-type]  # built above
             if failed := answer.get("Failed"):
@@ -61,14 +85,14 @@ class WorkQueue:
         return sent
 
     def waiting(self) -> int:
-        """About how many messages wait: SQS counts them within a minute (API reference, GetQueueAttributes)."""
+        """About how many messages wait, also those put back: SQS counts them within a minute (GetQueueAttributes)."""
         with classified("sqs:GetQueueAttributes", self.url):
-            answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["ApproximateNumberOfMessages"])
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+            answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=_WAITING)
+        return sum(int(answer["Attributes"][name]) for name in _WAITING)
 
 
-def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime) -> dict[str, Any]:
-    """A message that names one instance, in the shape of an EventBridge event."""
+def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime, **named: Any) -> dict[str, Any]:
+    """A message that names one instance, in the shape of an EventBridge event; `named` are further details."""
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -78,7 +102,7 @@ def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime) -> 
         "region": key.region,
         "time": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "resources": [key.arn],
-        "detail": {"instance-id": key.id, "cause": cause, "correlation-id": correlation_id},
+        "detail": {"instance-id": key.id, "cause": cause, "correlation-id": correlation_id, **named},
     }
 
 

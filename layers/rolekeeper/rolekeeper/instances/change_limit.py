@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rolekeeper.aws import errors
+from rolekeeper.aws import WorkQueue, errors
 from rolekeeper.aws.ec2 import Pace
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.instances import records
@@ -45,6 +45,11 @@ SPREAD = 20
 LATE = 1
 # The most minutes that leave an item in one write: an expression has at most 4 KB (DynamoDB, "Service quotas").
 LEAVING = 100
+# How often a worker tries to lengthen a line that others begin at the same time.
+LINED_UP = 5
+# How much denser turns are than the pace: those that come while their worker has none left go to the end again, and at
+# the very pace a share of a worker that nobody came to would be lost.
+DENSER = 1.1
 
 
 def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
@@ -114,7 +119,12 @@ class ChangeLimiter:
     def keys(self) -> Sequence[Key]:
         """The items that say whether there is room, apart from approvals."""
         windows = [layout.changes_key(self.target, quarantines=quarantines) for quarantines in (False, True)]
-        return *windows, self.size
+        return *windows, self.line, self.size
+
+    @property
+    def line(self) -> Key:
+        """The item that says when the target's line of changes that wait for the pace ends."""
+        return layout.line_key(self.target)
 
     def observed(self, counters: Mapping[Key, Mapping[str, Any]]) -> None:
         """Take over what a read brought of these items; empty: they are not known."""
@@ -141,6 +151,27 @@ class ChangeLimiter:
             with suppress(errors.AwsRefusalError):
                 self.store.write(*(self.store.update(key, update) for key, update in updates.items()))
             self._turns.clear()
+
+    def lengthen_line(self, by: timedelta, now: datetime) -> datetime:
+        """Lengthen the target's line of changes that wait for the pace; returns when it ends then.
+
+        It only says when to look again: of two that read it at the same time both get the same turns.
+        """
+        for _ in range(LINED_UP):
+            ends = int(self._known.get(self.line, {}).get("ends", 0))
+            since = max(ends, int(now.timestamp() * 1000))
+            longer = since + int(by / timedelta(milliseconds=1))
+            update = Update().add("ends", longer - ends)
+            if ends < since:
+                update.only_if("ends", "=", ends, or_absent=True)  # of those who begin it anew only one adds the gap
+            try:
+                self.store.write(self.store.update(self.line, update))
+            except errors.ConflictError:
+                self._known[self.line] = self.store.get([self.line]).get(self.line, {})
+            else:
+                self._known[self.line] = {"ends": longer}
+                return datetime.fromtimestamp(longer / 1000, UTC)
+        raise RetryableError("LineBusy", "the change got no turn", "dynamodb:UpdateItem")
 
     def _give_back(self, name: str) -> None:
         """Let others have a turn. Which of the windows was full when it was given isn't known: all that count some."""
@@ -215,14 +246,25 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Changes instances, with room in the window and at its pace. What can't be changed yet waits in a retry loop."""
+    """Changes instances, with room in the window and at its pace, the share that it has of `per_second`.
+
+    What EC2 can't change yet waits in a retry loop; what is beyond the pace, in the queue.
+    """
 
     state: State
     window: ChangeLimiter
     pace: Pace
+    per_second: float
+    queue: WorkQueue
     retries: RetryLoop
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
+
+    def line_up(self, number: int, now: datetime) -> list[datetime]:
+        """Turns for so many changes that go beyond the pace, behind all that wait in the target's line."""
+        each = timedelta(seconds=1 / (self.per_second * DENSER))
+        ends = self.window.lengthen_line(number * each, now)
+        return [ends - place * each for place in reversed(range(number))]
 
     def start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Started | datetime:
         """Write the grant, the history entry and the room that the change takes; or return when it has its turn."""

@@ -226,10 +226,10 @@ def waits_for_room(decision: Decision, until: datetime) -> Decision:
     return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
 
 
-def put_off(decision: Decision, now: datetime) -> Decision:
-    """The same, a minute or two later: there are more changes than EC2, or ChangesPerSecond, lets through."""
+def put_off(decision: Decision, until: datetime) -> Decision:
+    """The same, a while later: there are more changes than EC2, or ChangesPerSecond, lets through."""
     reason = f"more changes are asked for than go at once; this one is tried again soon, and then: {decision.reason}"
-    return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=now + FOLLOW_UP)
+    return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)
 
 
 def refused(decision: Decision, error: AwsRefusalError) -> Decision:

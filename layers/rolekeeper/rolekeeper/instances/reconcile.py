@@ -4,19 +4,22 @@ Nothing is locked. A mutation names the association that was observed; when EC2 
 The write of a mutation's outcome also sets a follow-up. It has the instance reconciled again a minute later, until the
 association is `associated`, and so finds what changed meanwhile.
 
-A worker makes changes at its pace. Instances of a batch that exceed it are observed again when the pace allows them, so
-what is changed was read just before.
+A worker makes changes at its pace, and doesn't wait for it while others' work waits: the rest of a batch goes back to
+the queue, each change until its turn. Only what comes back, and a quarantine, waits for a moment; it is observed again
+before its change.
 
 A change is one write, one mutation, one write: the grant, the start of a history entry and the room in the window; the
 call; its outcome. An entry that stays "started" means that the outcome is unknown: what the instance carries shows it.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.aws import Ec2, WorkQueue, errors
+from rolekeeper.aws import Ec2, Pace, WorkQueue, errors
+from rolekeeper.aws.queue import LONGEST_DELAY
 from rolekeeper.instances import records
 from rolekeeper.instances.change_limit import Started, Worker
 from rolekeeper.instances.observe import (
@@ -52,17 +55,22 @@ LOOKS = (0.4, 1.6)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
 # One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
 VISIBLE_WITHIN, SHOWN_FOR = timedelta(minutes=2), timedelta(minutes=30)
-# How long a worker waits for its pace; the rest of its batch is retried in a minute or two.
-WORK = timedelta(seconds=30)
+# How long a batch begins changes; how long what was put back waits for its worker's pace; and how often it is put back,
+# before it is tried again in a minute or two.
+WORK, PATIENCE, PUT_BACK = timedelta(seconds=30), timedelta(seconds=5), 12
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one instance's reconcile ended: it shows the decision `since` then, or an error has its message retried."""
+    """How one instance's reconcile ended: it shows the decision `since` then, or an error has its message retried.
+
+    It `comes_back` if it is to wait for its turn in the queue.
+    """
 
     decision: Decision | None = None
     since: datetime | None = None
     error: errors.AwsRefusalError | None = None
+    comes_back: bool = False
 
 
 PACED = Outcome()  # observe it again when the worker's pace allows another change
@@ -107,6 +115,7 @@ class Reconciler:
             if worker:
                 ends = ((observed[key], each.decision) for key, each in ended.items() if each and each.decision)
                 worker.window.count_turns(ends, self.now())
+                ended |= self._put_back(worker, pending, observed, ended)
             outcomes |= {key: each for key, each in ended.items() if each and each is not PACED}
             pending = {key: each for key, each in pending.items() if key not in outcomes}
             if pause is not None and None in ended.values():
@@ -114,8 +123,36 @@ class Reconciler:
                 pause = next(looks)
             elif pending and worker:
                 now = self.now()
-                self.sleep(max(0, min(worker.pace.rest(len(pending), now), (ends_by - now).total_seconds())))
+                patient = ends_by - WORK + PATIENCE
+                until = patient if now < patient else ends_by
+                self.sleep(max(0, min(worker.pace.rest(len(pending), now), (until - now).total_seconds())))
         return outcomes
+
+    def _put_back(
+        self,
+        worker: Worker,
+        requests: Mapping[InstanceKey, ReconcileRequest],
+        observed: Mapping[InstanceKey, Observed],
+        ended: Mapping[InstanceKey, Outcome | None],
+    ) -> dict[InstanceKey, Outcome | None]:
+        """Send those that are to come back to the queue until their turns; returns how they ended."""
+        backs = {key: each.decision for key, each in ended.items() if each and each.comes_back and each.decision}
+        if not backs:
+            return {}
+        try:
+            now = self.now()
+            turns = dict(zip(backs, worker.line_up(len(backs), now), strict=True))
+            delays = {key: math.ceil((turn - now).total_seconds()) for key, turn in turns.items()}
+            soon = {key: delay for key, delay in delays.items() if delay <= LONGEST_DELAY}
+            worker.queue.put_back((requests[key], delay) for key, delay in soon.items())
+        except errors.AwsRefusalError as error:
+            first, ids = requests[next(iter(backs))], [key.id for key in backs]
+            return dict.fromkeys(backs, self._failed("could not put back", error, first, instances=ids))
+        return {
+            key: self._show(requests[key], seen, put_off(backs[key], turns[key]))
+            for key in backs
+            if key not in soon and isinstance(seen := observed[key], Observation)
+        }
 
     def park(
         self,
@@ -197,10 +234,8 @@ class Reconciler:
         if isinstance(worker, WorkQueue):
             worker.send([request.instance], request.cause, request.correlation_id, loop_over=True)
             return Outcome(decision, since=now)
-        if now + timedelta(seconds=(wait := worker.pace.wait(1, now))) > ends_by:
-            return self._show(request, observed, put_off(decision, now))
-        if wait:
-            return PACED
+        if worker.pace.wait(1, now) or now > ends_by:
+            return self._beyond_pace(request, observed, decision, worker.pace, ends_by=ends_by)
         started = worker.start(request, observed, decision)
         if isinstance(started, datetime):
             return self._show(request, observed, waits_for_room(decision, started))
@@ -225,6 +260,19 @@ class Reconciler:
         entry = records.history_entry(request, observed, decision, answer)
         self.telemetry.decision(request, entry, event=event)
         return None if decision.swap else Outcome(decision, since=now)
+
+    def _beyond_pace(
+        self, request: ReconcileRequest, observed: Observation, decision: Decision, pace: Pace, *, ends_by: datetime
+    ) -> Outcome:
+        """Put a change back until its turn. One that comes back waits for a moment, and a quarantine for its batch."""
+        now = self.now()
+        wait, patient = pace.wait(1, now), ends_by if decision.quarantines else ends_by - WORK + PATIENCE
+        if (request.put_back or decision.quarantines) and now + timedelta(seconds=wait) <= patient:
+            return PACED
+        # Lambda takes a longer chain of messages for a loop (AWS_FACTS.md "Lambda, SQS, ...").
+        if request.put_back >= PUT_BACK:
+            return self._show(request, observed, put_off(decision, now + FOLLOW_UP))
+        return Outcome(decision, comes_back=True)
 
     def _ask(self, instance: InstanceKey, decision: Decision) -> Association:
         if decision.action is Action.ATTACH:
@@ -291,7 +339,7 @@ class Reconciler:
             change = RecordChange(timers=(records.follow_up(request.instance, now),))
             self.state.save(request.instance, change, now, completes=completes, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, error.resource) from error
-        instead = put_off(decision, now) if error.throttled else refused(decision, error)
+        instead = put_off(decision, now + FOLLOW_UP) if error.throttled else refused(decision, error)
         shown_before = started.observed.shown(instead)
         if instead.polls and shown_before and not shown_before.parked and now - shown_before.since > PROPAGATION:
             self.park(request, instead, completes, also)

@@ -45,7 +45,7 @@ def parse(message: Any, *, only: Target | None, now: datetime, message_id: str =
     detail = message.get("detail")
     if not isinstance(detail, Mapping):
         raise DroppedError("it has no detail")
-    changed = detail.get("changed-tag-keys") if kind == TAG_CHANGE else None
+    changed = detail.get("changed-tag-keys")
     tags = frozenset(map(str, changed)) if isinstance(changed, list) else frozenset[str]()
     if kind == TAG_CHANGE:
         key, cause = _tagged(message, detail), "tags changed"
@@ -61,6 +61,7 @@ def parse(message: Any, *, only: Target | None, now: datetime, message_id: str =
         at=_time(message.get("time"), now),
         message_id=message_id,
         # The loop failed, or handed the instance over when it was ready for a change.
+        put_back=_number(detail.get("put-back")) if kind == REQUESTED else 0,
         loop_over=kind == REQUESTED and any(detail.get(name) is True for name in ("loop-failed", "loop-over")),
         changed_tags=tags,
     )
@@ -122,6 +123,10 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise DroppedError(f"{name} is missing or not text")
     return value
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _time(text: Any, now: datetime) -> datetime:

@@ -295,7 +295,10 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileRequest:
-    """A message that names an instance to reconcile; `loop_over` where the retry loop that watched it has ended."""
+    """A message that names an instance to reconcile.
+
+    `loop_over`: the retry loop that watched it has ended. `put_back`: how often workers put it back.
+    """
 
     instance: InstanceKey
     cause: str
@@ -303,6 +306,7 @@ class ReconcileRequest:
     at: datetime
     message_id: str = ""
     loop_over: bool = False
+    put_back: int = 0
     changed_tags: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

@@ -97,6 +97,11 @@ def changes_key(target: Target, *, quarantines: bool = False) -> Key:
     return CHANGES, f"{'quarantines' if quarantines else 'changes'}#{target.account}#{target.region}"
 
 
+def line_key(target: Target) -> Key:
+    """When a target's line of changes that wait for the pace ends."""
+    return CHANGES, f"line#{target.account}#{target.region}"
+
+
 def held_key(key: MappingKey) -> Key:
     return mapping_pk(key), "held"
 
