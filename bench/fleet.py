@@ -140,7 +140,8 @@ class _Base:
         self.world.reconcile(instance)
         pk, sk = layout.record_key(self.world.key(instance))
         key = {"pk": {"S": pk}, "sk": {"S": sk}}
-        return json.dumps(self.world.dynamodb.get_item(TableName=STATE_TABLE, Key=key)["Item"]), instance
+        found = self.world.dynamodb.get_item(TableName=STATE_TABLE, Key=key, ConsistentRead=True)
+        return json.dumps(found["Item"]), instance
 
     def record(self, row: int, instance: str) -> str:
         text, one = self._one

@@ -1,8 +1,9 @@
 """A boto3-shaped DynamoDB client over tables in memory: the same answers and the same errors, in the process.
 
 It knows the operations, arguments and expressions that Rolekeeper uses and the rules that AWS documents for them; at
-anything else it raises NotImplementedError. It keeps values as it gets them, so nobody may change one that was written
-or read (items are copied, their values aren't).
+anything else it raises NotImplementedError. A read that isn't consistent sees each item as it was before the last write
+to it. It keeps values as it gets them, so nobody may change one that was written or read (items are copied, their
+values aren't).
 """
 
 import re
@@ -14,7 +15,7 @@ from botocore.exceptions import ParamValidationError
 
 from fakes import dynamodb_expressions as expressions
 from fakes.dynamodb_expressions import Change, Condition, Names, Values
-from fakes.dynamodb_tables import MATCHES, Key, Row, Table
+from fakes.dynamodb_tables import MATCHES, Items, Key, Row, Table
 from fakes.dynamodb_values import ITEM_BYTES, Item, RefusedError, item_size, stored_item
 
 type Request = Mapping[str, Any]
@@ -66,6 +67,10 @@ class FakeDynamoDB:
     def add_table(self, name: str, keys: tuple[str, ...]) -> None:
         """Have one more table, empty."""
         self._tables[name] = Table(name, keys)
+
+    def items(self, name: str) -> list[Item]:
+        """All items of a table as they are, for a test to look at; no call."""
+        return [dict(row.item) for row in self._tables[name].present.rows(None)]
 
     # ---- reading ----
 
@@ -136,7 +141,7 @@ class FakeDynamoDB:
         table = self._table(request)
         _placeholders(request, *_projected(request))
         shown = _shown(request)
-        found = table.find(table.key(request["Key"]))
+        found = _seen(table, request).find(table.key(request["Key"]))
         return {"Item": shown(found.item)} if found else {}
 
     def _batch_get_item(self, request: Request) -> Item:
@@ -158,7 +163,7 @@ class FakeDynamoDB:
             if (name, key) in keys:
                 raise RefusedError("Provided list of item keys contains duplicates")
             keys.add((name, key))
-            found = table.find(key)
+            found = _seen(table, asked).find(key)
             size += found.size if found else 0
             if self.unprocessed or size > BATCH_BYTES:
                 left.setdefault(name, {**asked, "Keys": []})["Keys"].append(given)
@@ -172,8 +177,9 @@ class FakeDynamoDB:
         table = self._table(request)
         condition = expressions.key_condition(request["KeyConditionExpression"])
         names, values = _placeholders(request, ("KeyCondition", condition), *_projected(request))
-        partition, comparison, sort = table.asked(condition, names, values)
-        self._permit(table, partition.name)
+        pk, comparison, sort = table.asked(condition, names, values)
+        self._permit(table, pk)
+        partition = _seen(table, request).partition(pk)
         low, high = partition.range(comparison, sort)
         forward = request.get("ScanIndexForward", True)
         if "ExclusiveStartKey" in request:
@@ -193,7 +199,8 @@ class FakeDynamoDB:
         _known(request, _PAGING)
         table = self._table(request)
         _placeholders(request, *_projected(request))
-        return _page(table, table.rows(request.get("ExclusiveStartKey")), request)
+        start = request.get("ExclusiveStartKey")
+        return _page(table, _seen(table, request).rows(table.key(start) if start else None), request)
 
     def _write_one(self, request: Request) -> Item:
         self._commit([self._write(request).result()])
@@ -291,7 +298,7 @@ class _Write:
     def result(self) -> _Result:
         """What comes of it, as the tables are now."""
         _, key = self.place()
-        before = self.table.find(key)
+        before = self.table.present.find(key)
         if self.condition and not self.condition.holds(before.item if before else {}, self.names, self.values):
             raise RefusedError("The conditional request failed", "ConditionalCheckFailedException")
         if self.kind == "Delete":
@@ -333,6 +340,11 @@ def _each[Found](writes: Iterable[_Write], find: Callable[[_Write], Found]) -> l
 def _known(request: Request, known: set[str]) -> None:
     if not request.keys() <= known:
         raise NotImplementedError(f"{sorted(request.keys() - known)}")
+
+
+def _seen(table: Table, request: Request) -> Items:
+    """The items as a read sees them, by the consistency that it asks for."""
+    return table.seen(consistent=request.get("ConsistentRead", False))
 
 
 def _placeholders(request: Request, *used: tuple[str, expressions.Expression]) -> tuple[Names, Values]:

@@ -67,13 +67,69 @@ class Partition:
         return (self.items[sort] for sort in self.order[low:high])
 
 
+class Items:
+    """A table's items, by partition."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[str, Partition] = {}
+
+    def partition(self, pk: str) -> Partition:
+        """The items under a partition key; an empty one where there are none."""
+        return self._partitions.get(pk) or Partition(pk)
+
+    def find(self, key: Key) -> Row | None:
+        """The item under a key."""
+        partition = self._partitions.get(key[0])
+        return partition.items.get(key[-1]) if partition else None
+
+    def keep(self, key: Key, row: Row | None) -> None:
+        """Put an item under a key, or take it away."""
+        pk, sort = key[0], key[-1]
+        partition = self._partitions.setdefault(pk, Partition(pk))
+        if row:
+            if sort not in partition.items:
+                insort(partition.order, sort)
+            partition.items[sort] = row
+        elif partition.items.pop(sort, None):
+            del partition.order[partition.at(sort)]
+        if not partition.items:
+            del self._partitions[pk]
+
+    def rows(self, after: Key | None) -> Iterator[Row]:
+        """Every item behind the one under this key."""
+        for pk in sorted(self._partitions, key=_scattered):
+            partition = self._partitions[pk]
+            if after is None or _scattered(pk) > _scattered(after[0]):
+                yield from partition.rows()
+            elif pk == after[0]:
+                yield from partition.rows(partition.behind(after[-1]))
+
+
 class Table:
-    """One table. `keys` are the names of its key attributes, the partition's first."""
+    """One table. `keys` are the names of its key attributes, the partition's first.
+
+    Attributes:
+        present: its items.
+        past: each of its items as it was before the last write to it.
+    """
 
     def __init__(self, name: str, keys: tuple[str, ...]) -> None:
         self.name = name
         self.keys = keys
-        self._partitions: dict[str, Partition] = {}
+        self.present, self.past = Items(), Items()
+
+    def seen(self, *, consistent: bool) -> Items:
+        """The items as a read sees them.
+
+        An eventually consistent read "might not reflect the results of a recently completed write operation" (DynamoDB
+        developer guide, "DynamoDB read consistency"): here it never does, so nobody can rely on one.
+        """
+        return self.present if consistent else self.past
+
+    def keep(self, key: Key, row: Row | None) -> None:
+        """Put an item under a key, or take it away."""
+        self.past.keep(key, self.present.find(key))
+        self.present.keep(key, row)
 
     def key(self, given: Mapping[str, Any]) -> Key:
         """A key as it was given, checked."""
@@ -112,39 +168,8 @@ class Table:
                     f"an empty string value. Key: {name}"
                 )
 
-    def find(self, key: Key) -> Row | None:
-        """The item under a key."""
-        partition = self._partitions.get(key[0])
-        return partition.items.get(key[-1]) if partition else None
-
-    def keep(self, key: Key, row: Row | None) -> None:
-        """Put an item under a key, or take it away."""
-        pk, sort = key[0], key[-1]
-        partition = self._partitions.get(pk)
-        if partition is None:
-            partition = self._partitions[pk] = Partition(pk)
-        if row is None:
-            del partition.items[sort]
-            del partition.order[partition.at(sort)]
-            if not partition.items:
-                del self._partitions[pk]
-            return
-        if sort not in partition.items:
-            insort(partition.order, sort)
-        partition.items[sort] = row
-
-    def rows(self, start: Mapping[str, Any] | None) -> Iterator[Row]:
-        """Every item behind the one under this key."""
-        after = self.key(start) if start else None
-        for pk in sorted(self._partitions, key=_scattered):
-            partition = self._partitions[pk]
-            if after is None or _scattered(pk) > _scattered(after[0]):
-                yield from partition.rows()
-            elif pk == after[0]:
-                yield from partition.rows(partition.behind(after[-1]))
-
-    def asked(self, condition: KeyCondition, names: Names, values: Values) -> tuple[Partition, str, str]:
-        """The partition that a query is about, and the comparison of its sort keys and with what."""
+    def asked(self, condition: KeyCondition, names: Names, values: Values) -> tuple[str, str, str]:
+        """The partition key that a query is about, and the comparison of its sort keys and with what."""
         tests = {names.get(path, path): (comparison, values[slot]) for path, comparison, slot in condition.conditions}
         comparison, value = tests.pop(self.keys[0], ("", {"S": ""}))
         if not comparison:
@@ -152,13 +177,12 @@ class Table:
         if comparison != "=" or len(tests) != len(condition.conditions) - 1:
             raise RefusedError("Query key condition not supported")
         pk = self._key_value(self.keys[0], value)
-        partition = self._partitions.get(pk) or Partition(pk)
         if not tests:
-            return partition, "begins_with", ""
+            return pk, "begins_with", ""
         comparison, value = tests.pop(self.keys[-1], ("", {"S": ""}))
         if tests or not comparison:
             raise RefusedError(f"Query condition missed key schema element: {self.keys[-1]}")
-        return partition, comparison, self._key_value(self.keys[-1], value)
+        return pk, comparison, self._key_value(self.keys[-1], value)
 
     def _key_value(self, name: str, value: Value) -> str:
         self.refuse_empty({name: value})

@@ -358,8 +358,7 @@ class People:
                 return
 
     def _rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._tables.scan(TableName=ROWS)["Items"]
-        return rows
+        return self._tables.items(ROWS)
 
     # ---- who operates it ----
 
@@ -447,8 +446,7 @@ class People:
         self._weather.count(Fault.STATE_LOST)
         self._deployment.miss()
         self._promises.state_lost()
-        scanned: list[dict[str, Any]] = self._tables.scan(TableName=STATE)["Items"]
-        for item in scanned:
+        for item in self._tables.items(STATE):
             self._tables.delete_item(TableName=STATE, Key={name: item[name] for name in ("pk", "sk")})
 
     def empty_the_table(self) -> None:

@@ -103,8 +103,11 @@ class Settled:
     def item(self, key: layout.Key) -> Mapping[str, Any] | None:
         """An item of the state table."""
         pk, sk = key
-        found = self._tables.get_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk})).get("Item")
+        found = self._found(STATE, pk=pk, sk=sk)
         return codec.from_attributes(found) if found else None
+
+    def _found(self, table: str, **key: str) -> Any:
+        return self._tables.get_item(TableName=table, Key=codec.to_attributes(key), ConsistentRead=True).get("Item")
 
     # ---- what it should carry ----
 
@@ -144,8 +147,7 @@ class Settled:
         return codec.published_from(item) if item else None
 
     def _row(self, key: MappingKey) -> bool:
-        key_of = codec.to_attributes(codec.encode(key))
-        return "Item" in self._tables.get_item(TableName=ROWS, Key=key_of)
+        return self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) is not None
 
     def _pin(self, instance: str) -> Pin | None:
         item = self.item(layout.pin_key(instance_key(instance)))
@@ -195,6 +197,7 @@ class Settled:
         pk = layout.instance_pk(instance_key(instance))
         answer = self._tables.query(
             TableName=STATE,
+            ConsistentRead=True,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
             ExpressionAttributeValues=codec.to_attributes({":pk": pk, ":sk": "history#"}),
         )

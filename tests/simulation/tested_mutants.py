@@ -341,7 +341,51 @@ PACE: tuple[Mutant, ...] = (
 
 
 # ---- reads ----
-READS: tuple[Mutant, ...] = ()
+_READS = "tests/unit/test_reads.py"
+READS: tuple[Mutant, ...] = (
+    _mutant(
+        "reads records as they were",
+        "rolekeeper.storage.table",
+        '{"Keys": wanted, "ConsistentRead": True}',
+        '{"Keys": wanted, "ConsistentRead": False}',
+        _READS,
+    ),
+    _mutant(
+        "reads timers and history as they were",
+        "rolekeeper.storage.table",
+        "TableName=self.table, ConsistentRead=True, **arguments",
+        "TableName=self.table, **arguments",
+        _READS,
+    ),
+    _mutant(
+        "judges a row as it was",
+        "rolekeeper.mappings.table",
+        "Key=_key(key), ConsistentRead=True)",
+        "Key=_key(key))",
+        _READS,
+    ),
+    _mutant(
+        "lists the rows that there were",
+        "rolekeeper.mappings.table",
+        '{"ConsistentRead": True, "ProjectionExpression"',
+        '{"ProjectionExpression"',
+        _READS,
+    ),
+    _mutant(
+        "plans an edit of rows as they were",
+        "rolekeeper_cli.writes.mapping_rows",
+        '{"Keys": wanted, "ConsistentRead": True}',
+        '{"Keys": wanted}',
+        _READS,
+    ),
+    _mutant(
+        "exports the rows that there were",
+        "rolekeeper_cli.writes.mapping_rows",
+        "TableName=self._table, ConsistentRead=True, **start",
+        "TableName=self._table, **start",
+        _READS,
+    ),
+)
 
 
 # ---- noise ----

@@ -56,7 +56,7 @@ def desk(shared: MappingsFixture) -> Iterator[MappingsFixture]:
     """The desk, its tables empty."""
     yield shared
     for table, key in ((MAPPING_TABLE, ("tag_key", "tag_value")), (STATE_TABLE, ("pk", "sk"))):
-        for item in shared.world.dynamodb.scan(TableName=table)["Items"]:
+        for item in shared.world.dynamodb.items(table):
             shared.world.dynamodb.delete_item(TableName=table, Key={name: item[name] for name in key})
 
 

@@ -66,8 +66,14 @@ class Side:
 
     def table(self, name: str) -> dict[Any, Any]:
         """All of a table, by key."""
-        items = [codec.from_attributes(each) for each in self.client.scan(TableName=name)["Items"]]
+        items = map(codec.from_attributes, self.items(name))
         return {tuple(item[key] for key in TABLES[name]): item for item in items}
+
+    def items(self, name: str) -> list[Any]:
+        """All items of a table, raw."""
+        if isinstance(self.client, FakeDynamoDB):
+            return self.client.items(name)
+        return list(self.client.scan(TableName=name)["Items"])
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +99,7 @@ def moto() -> Iterator[Side]:
 def empty(side: Side) -> None:
     """Delete every item."""
     for name, keys in TABLES.items():
-        for item in side.client.scan(TableName=name)["Items"]:
+        for item in side.items(name):
             side.client.delete_item(TableName=name, Key={key: item[key] for key in keys})
 
 
@@ -250,7 +256,7 @@ def put(client: FakeDynamoDB, pk: str = "a", sk: str = "b", **attributes: Any) -
 
 
 def found(client: FakeDynamoDB, pk: str = "a", sk: str = "b") -> Any:
-    return client.get_item(TableName=STATE, Key={"pk": {"S": pk}, "sk": {"S": sk}}).get("Item")
+    return client.get_item(TableName=STATE, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True).get("Item")
 
 
 def update(text: str, key: Any = KEY, **more: Any) -> dict[str, Any]:
@@ -270,11 +276,12 @@ def update(text: str, key: Any = KEY, **more: Any) -> dict[str, Any]:
 
 def query(text: str, **given: Any) -> dict[str, Any]:
     values = {f":{name}": {"S": each} for name, each in given.items()}
-    return {"TableName": STATE, "KeyConditionExpression": text, "ExpressionAttributeValues": values}
+    asked = {"TableName": STATE, "ConsistentRead": True, "KeyConditionExpression": text}
+    return {**asked, "ExpressionAttributeValues": values}
 
 
 def batch(*keys: Any) -> dict[str, Any]:
-    return {"RequestItems": {STATE: {"Keys": list(keys)}}}
+    return {"RequestItems": {STATE: {"Keys": list(keys), "ConsistentRead": True}}}
 
 
 def numbered(count: int) -> list[Any]:
@@ -399,12 +406,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_dynamodb_refuses_is_refused_in_its_words_and_changes_nothing(fake: FakeDynamoDB, case: str) -> None:
     operation, request, words = REFUSED[case]
-    before = fake.scan(TableName=STATE)
+    before = fake.items(STATE)
     with pytest.raises(ClientError, match=re.escape(words)) as refused:
         getattr(fake, operation)(**request)
     assert refused.value.response["Error"]["Code"] == "ValidationException"
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    assert fake.scan(TableName=STATE) == before
+    assert fake.items(STATE) == before
 
 
 @pytest.mark.parametrize(
@@ -642,7 +649,8 @@ def test_what_was_read_is_a_copy(fake: FakeDynamoDB) -> None:
     item["m"]["M"]["y"] = ONE
     for read in (
         found(fake),
-        fake.scan(TableName=STATE)["Items"][0],
+        fake.items(STATE)[0],
+        fake.scan(TableName=STATE, ConsistentRead=True)["Items"][0],
         fake.batch_get_item(**batch(KEY))["Responses"][STATE][0],
         fake.query(**query("pk = :a", a="a"))["Items"][0],
     ):
@@ -718,7 +726,7 @@ def test_a_scan_finds_each_item_once_though_its_last_one_is_deleted(fake: FakeDy
     seen: list[Any] = []
     start: dict[str, Any] = {}
     for _ in range(30):
-        answer = fake.scan(TableName=STATE, Limit=3, ProjectionExpression="pk, sk", **start)
+        answer = fake.scan(TableName=STATE, Limit=3, ConsistentRead=True, ProjectionExpression="pk, sk", **start)
         seen += [(each["pk"]["S"], each["sk"]["S"]) for each in answer["Items"]]
         if "LastEvaluatedKey" not in answer:
             break
@@ -731,7 +739,7 @@ def test_a_scan_finds_each_item_once_though_its_last_one_is_deleted(fake: FakeDy
 
 def test_some_columns_are_shown(fake: FakeDynamoDB) -> None:
     projected = {"ProjectionExpression": "n, #none", "ExpressionAttributeNames": {"#none": "none"}}
-    assert fake.get_item(TableName=STATE, Key=KEY, **projected)["Item"] == {"n": {"N": "5"}}
+    assert fake.get_item(TableName=STATE, Key=KEY, ConsistentRead=True, **projected)["Item"] == {"n": {"N": "5"}}
 
 
 def test_a_batch_answers_what_there_is_and_no_more_than_16_mb(fake: FakeDynamoDB) -> None:
@@ -740,14 +748,37 @@ def test_a_batch_answers_what_there_is_and_no_more_than_16_mb(fake: FakeDynamoDB
         fake.put_item(TableName=STATE, Item={**key, "text": {"S": "x" * 400_000}})
     answer = fake.batch_get_item(**batch(*wanted))
     assert [{"pk": each["pk"], "sk": each["sk"]} for each in answer["Responses"][STATE]] == wanted[:41]
-    assert answer["UnprocessedKeys"] == {STATE: {"Keys": wanted[41:]}}
+    assert answer["UnprocessedKeys"] == batch(*wanted[41:])["RequestItems"]
 
 
 def test_answers_can_leave_out_what_they_were_asked_for(fake: FakeDynamoDB) -> None:
     fake.unprocessed = 1
-    request = {"RequestItems": {STATE: {"Keys": [KEY], "ConsistentRead": True}}}
+    request = batch(KEY)
     assert fake.batch_get_item(**request) == {"Responses": {STATE: []}, "UnprocessedKeys": request["RequestItems"]}
     assert fake.batch_get_item(**request)["Responses"][STATE] == [found(fake)]
+
+
+def test_a_read_that_is_not_consistent_sees_each_item_as_it_was_before_the_last_write(fake: FakeDynamoDB) -> None:
+    def seen(**consistency: bool) -> list[Any]:
+        which = {"TableName": STATE, "Key": KEY, **consistency}
+        asked = {"RequestItems": {STATE: {"Keys": [KEY], **consistency}}}
+        return [
+            fake.get_item(**which).get("Item"),
+            *(fake.batch_get_item(**asked)["Responses"][STATE] or [None]),
+            *(fake.query(**query("pk = :a", a="a") | {"ConsistentRead": False} | consistency)["Items"] or [None]),
+            *(fake.scan(TableName=STATE, **consistency)["Items"] or [None]),
+        ]
+
+    first = found(fake)
+    assert seen() == [None] * 4
+    put(fake, n=ONE)
+    assert seen() == seen(ConsistentRead=False) == [first] * 4
+    assert seen(ConsistentRead=True) == [{**KEY, "n": ONE}] * 4
+    fake.delete_item(TableName=STATE, Key=KEY)
+    assert seen() == [{**KEY, "n": ONE}] * 4
+    assert seen(ConsistentRead=True) == [None] * 4
+    put(fake, n=ONE)
+    assert seen() == [None] * 4
 
 
 # ---- who is told ----
@@ -792,11 +823,11 @@ def test_calls_are_counted_and_stepped_into_as_botocores_are(moto: Side) -> None
         calls.before("DeleteItem", fail)
         with pytest.raises(RuntimeError):
             client.delete_item(TableName=STATE, Key=KEY)
-        there = "Item" in client.get_item(TableName=STATE, Key=KEY)
+        there = found(client) is not None
         calls.after("DeleteItem", fail)
         with pytest.raises(RuntimeError):
             client.delete_item(TableName=STATE, Key=KEY)
-        gone = "Item" not in client.get_item(TableName=STATE, Key=KEY)
+        gone = found(client) is None
         steps: list[int] = []
         calls.at_step(3, lambda: steps.append(len(calls.made)))
         client.scan(TableName=STATE)

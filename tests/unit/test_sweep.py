@@ -402,8 +402,8 @@ def test_a_published_mapping_is_read_once_in_a_pass_over_the_fleet(desk: Mapping
 
 def fleet(desk: MappingsFixture) -> Any:
     pk, sk = layout.FLEET
-    item = desk.world.dynamodb.get_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
-    return codec.from_attributes(item.get("Item", {}))
+    items = map(codec.from_attributes, desk.world.dynamodb.items(STATE_TABLE))
+    return next((each for each in items if (each["pk"], each["sk"]) == (pk, sk)), {})
 
 
 def test_a_whole_sweep_notes_how_many_instances_there_are_when_that_is_news_or_a_day_old(desk: MappingsFixture) -> None:

@@ -37,12 +37,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def keys(desk: MappingsFixture) -> list[str]:
-    rows = desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+    rows = desk.world.dynamodb.items(MAPPING_TABLE)
     return sorted(f"{row['tag_key']['S']}={row['tag_value']['S']}" for row in rows)
 
 
 def empty(desk: MappingsFixture) -> None:
-    for row in desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]:
+    for row in desk.world.dynamodb.items(MAPPING_TABLE):
         key = {name: row[name] for name in ("tag_key", "tag_value")}
         desk.world.dynamodb.delete_item(TableName=MAPPING_TABLE, Key=key)
 

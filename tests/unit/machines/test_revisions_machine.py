@@ -241,7 +241,7 @@ class Mappings(RuleBasedStateMachine):
         assert self._table() == before, "a write that is refused writes nothing at all"
 
     def _table(self) -> list[Any]:
-        return list(self.client.scan(TableName=STATE_TABLE)["Items"])
+        return self.client.items(STATE_TABLE)
 
     def _read_by(self, reads: Reads) -> tuple[int, MappingKey, StoredMapping]:
         """What a worker read last, now or however long ago; one that never did knows of nothing."""

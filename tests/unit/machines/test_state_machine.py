@@ -315,7 +315,7 @@ class Records(RuleBasedStateMachine):
         )
 
     def _table(self) -> list[Any]:
-        return list(self.client.scan(TableName=STATE_TABLE)["Items"])
+        return self.client.items(STATE_TABLE)
 
 
 def _some[Value](data: st.DataObject, seen: Iterable[Value]) -> list[Value]:

@@ -258,7 +258,7 @@ class Windows(RuleBasedStateMachine):
         return self.workers[0].store.get([at]).get(at, {})
 
     def _table(self) -> list[Any]:
-        return list(self.client.scan(TableName=STATE_TABLE)["Items"])
+        return self.client.items(STATE_TABLE)
 
 
 def test_whoever_changes_whatever_when_no_window_holds_more_than_it_may() -> None:

@@ -122,7 +122,7 @@ def test_a_button_means_the_mapping_of_its_page_and_no_other(
     posted = {name: value.replace("\n", "\r\n") for name, value in names.items()}
     plan = browser.post("/mapping/change", data={**posted, "what": "delete"})
     browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
-    left = {each["tag_value"]["S"] for each in desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]}
+    left = {each["tag_value"]["S"] for each in desk.world.dynamodb.items(MAPPING_TABLE)}
     assert left == {other.tag_value} - {odd}
 
 
@@ -146,7 +146,7 @@ def test_what_a_person_types_has_no_blanks_at_its_ends(browser: TestClient, desk
     form = {"key": " workload ", "value": "\tweb ", "new": "yes", "version": version, "role": " web ", "owner": "  "}
     plan = browser.post("/mapping/plan", data=form)
     browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
-    [row] = desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+    [row] = desk.world.dynamodb.items(MAPPING_TABLE)
     assert {name: row[name]["S"] for name in ("tag_key", "tag_value", "role")} == {
         "tag_key": "workload",
         "tag_value": "web",
@@ -205,7 +205,7 @@ def test_what_undoes_it_names_that_mapping(browser: TestClient, terminal: Termin
     [command] = [each["command"] for each in steps if "mapping rm" in each["command"]]
     ran = terminal(*command.split()[1:], "--yes", "--no-wait")
     assert ran.exit_code == 0, ran.output
-    assert not terminal.desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+    assert not terminal.desk.world.dynamodb.items(MAPPING_TABLE)
 
 
 def test_a_name_that_several_have_leads_to_all_of_them(browser: TestClient, desk: MappingsFixture) -> None:

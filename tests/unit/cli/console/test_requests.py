@@ -165,7 +165,7 @@ def test_a_body_that_is_no_form_is_answered_by_a_page(
 ) -> None:
     answer = browser(console).post(path, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in {303, 400, 404, 409}, words(answer)
-    assert not desk.world.dynamodb.scan(TableName=MAPPING_TABLE)["Items"]
+    assert not desk.world.dynamodb.items(MAPPING_TABLE)
 
 
 @pytest.mark.parametrize("key", ["k" * 2_048, "k" * 1_025])
