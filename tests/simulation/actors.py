@@ -23,6 +23,10 @@ UNMAPPED = "stack=blue"
 ROLES = ("web", "db", "ops")
 # With a limit of so few, people split wide changes over rows.
 FEW = 3
+# The tag of the instances that `Approvers` edit the role of.
+WIDE = "wide=y"
+# Who edits too widely, and who signs, by the id and the ARN that IAM knows them by.
+EDITOR, GRACE, MALLORY = ("AIDAALICE", "alice"), ("AIDAGRACE", "grace"), ("AIDAMALLORY", "mallory")
 THEIRS = "theirs"
 # A profile outside the path that holds a role inside.
 LOOSE = "loose"
@@ -343,19 +347,28 @@ class People:
         """Approve what is held; half the time, nobody signs it."""
         for row in self._rows():
             if held := row.get("held_revision"):
-                key, number, by = MappingKey(row["tag_key"]["S"], row["tag_value"]["S"]), int(held["N"]), "AIDAGRACE"
+                tag, number = f"{row['tag_key']['S']}={row['tag_value']['S']}", int(held["N"])
                 signs = self._rng.random() < 0.5
-                self._say(f"approve {key} {number}{'' if signs else ', which nobody signs'}")
+                self._say(f"approve {tag} {number}{'' if signs else ', which nobody signs'}")
                 if signs:
-                    self._put_state(layout.approval_key(by, key, number), arn="grace")
-                self._tables.update_item(
-                    TableName=ROWS,
-                    Key={name: row[name] for name in ("tag_key", "tag_value")},
-                    UpdateExpression="SET #a = :a, #b = :b",
-                    ExpressionAttributeNames={"#a": "approve", "#b": "approved_by"},
-                    ExpressionAttributeValues={":a": held, ":b": {"S": by if signs else "AIDAMALLORY"}},
-                )
+                    self.sign(tag, number, GRACE)
+                self.ask(tag, approve=number, approved_by=(GRACE if signs else MALLORY)[0])
                 return
+
+    def sign(self, tag: str, number: int, who: tuple[str, str]) -> None:
+        """A person signs a revision, as IAM lets them: under their own id. The row doesn't say so."""
+        by, arn = who
+        self._put_state(layout.approval_key(by, MappingKey(*tag.split("=", 1)), number), arn=arn)
+
+    def ask(self, tag: str, **columns: Any) -> None:
+        """Set columns of a row in which people ask for something, beside the mapping."""
+        self._tables.update_item(
+            TableName=ROWS,
+            Key=_row_key(tag),
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in columns),
+            ExpressionAttributeNames={f"#{name}": name for name in columns},
+            ExpressionAttributeValues=codec.to_attributes({f":{name}": value for name, value in columns.items()}),
+        )
 
     def _rows(self) -> list[dict[str, Any]]:
         return self._tables.items(ROWS)
@@ -547,6 +560,75 @@ class People:
     def _put_state(self, key: layout.Key, **attributes: Any) -> None:
         pk, sk = key
         self._tables.put_item(TableName=STATE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
+
+
+class Approvers(People):
+    """Who edits more than may change without approval, who signs that, and who tries to do without a signature."""
+
+    def launch_wide(self, count: int) -> None:
+        """Launch the instances that they edit the role of."""
+        key, value = WIDE.split("=")
+        made = [self._account.launch({key: value}, None)[-4:] for _ in range(count)]
+        self._say(f"launch {', '.join(made)} with {WIDE}")
+
+    def act(self) -> None:
+        """Edit; or if the edit is held, have it published or dropped, or try to."""
+        rows = map(codec.from_attributes, self._rows())
+        row = next((each for each in rows if f"{each['tag_key']}={each['tag_value']}" == WIDE), {})
+        if number := int(row.get("held_revision", 0)):
+            ways = (*[self.approve_it] * 6, self.approve_own, self.approve_for_another, self.change_signed, self.drop)
+            self._rng.choice(ways)(number)
+        else:
+            self.widen(str(row.get("role", "")))
+
+    def widen(self, role: str = "") -> None:
+        """Give all of them another role, or none; or end what gives them one."""
+        how = self._rng.random()
+        if role and how < 0.15:
+            self._say(f"delete row {WIDE}")
+            self._tables.delete_item(TableName=ROWS, Key=_row_key(WIDE))
+            return
+        other = self._rng.choice([each for each in (*ROLES, "web", "db", "NONE") if each != role])
+        ends = {"enabled": False} if role and how < 0.3 else {}
+        columns = {"role": role if ends else other, "when_unmatched": "detach", "when_stopped": "swap", **ends}
+        self.put(WIDE, **columns, edited_by=EDITOR[1])
+
+    def approve_it(self, number: int) -> None:
+        """Sign what is held."""
+        self._say(f"grace approves {WIDE} {number}")
+        self.sign(WIDE, number, GRACE)
+        self.ask(WIDE, approve=number, approved_by=GRACE[0])
+
+    def approve_own(self, number: int) -> None:
+        """The editor signs."""
+        self._say(f"its editor approves {WIDE} {number}")
+        self.sign(WIDE, number, EDITOR)
+        self.ask(WIDE, approve=number, approved_by=EDITOR[0])
+
+    def approve_for_another(self, number: int) -> None:
+        """Someone signs, and says that another person did."""
+        self._say(f"mallory approves {WIDE} {number}, as grace")
+        self.sign(WIDE, number, MALLORY)
+        self.ask(WIDE, approve=number, approved_by=GRACE[0])
+
+    def change_signed(self, number: int) -> None:
+        """What was signed is changed in the same moment, and the row still says that it is approved."""
+        self._say(f"grace approves {WIDE} {number} as it is changed")
+        signs_first = self._rng.random() < 0.5
+        if signs_first:
+            self.sign(WIDE, number, GRACE)
+        self.widen(self._rng.choice(ROLES))
+        if not signs_first:
+            self.sign(WIDE, number, GRACE)
+        self.ask(WIDE, approve=self._rng.choice((number, number + 1)), approved_by=GRACE[0])
+
+    def drop(self, number: int) -> None:
+        """Discard what is held; perhaps it was just signed."""
+        self._say(f"discard {WIDE} {number}")
+        if self._rng.random() < 0.5:
+            self.sign(WIDE, number, GRACE)
+            self.ask(WIDE, approve=number, approved_by=GRACE[0])
+        self.ask(WIDE, discard=number)
 
 
 class _Unseen:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.ec2 import BURST
-from rolekeeper.model.mapping import PIN_TAG, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
+from rolekeeper.model.mapping import PIN_TAG, Held, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.layout import GRANT, STARTED
@@ -109,6 +109,46 @@ class Asked:
 
 
 @dataclass
+class Approvals:
+    """What is held and what people signed, by what is written into the state table."""
+
+    held: dict[str, Held] = field(default_factory=dict)
+    signed: dict[layout.Key, tuple[str, Held | None]] = field(default_factory=dict)
+
+    def wrote(self, key: layout.Key, new: Attributes) -> None:
+        """A revision was held, or its outcome noted; or a person signed one: as what it was held then counts."""
+        pk, sk = key
+        item = codec.from_attributes(new) if new else {}
+        if sk == "held":
+            self.held.pop(pk, None)
+            if item:
+                self.held[pk] = codec.held_from(item)
+        elif pk.startswith("approval#"):
+            self.signed.pop(key, None)
+            if item:
+                of, _, number = sk.rpartition("#")
+                held = self.held.get(of)
+                as_held = held if held and held.mapping.revision == int(number) else None
+                self.signed[key] = item["arn"], as_held
+
+    def why_not(self, by: str, mapping: PublishedMapping) -> str:
+        """Why nobody but its editor approved this very content; empty if somebody did, under that name."""
+        now = self.held.get(layout.mapping_pk(mapping.key))
+        arn, signed = self.signed.get(layout.approval_key(by, mapping.key, mapping.revision), ("", None))
+        if not arn:
+            return f"{by or 'nobody'} signed nothing"
+        if signed is None or _content(signed.mapping) != _content(mapping):
+            return f"{by} signed other content: {signed}"
+        if now and now.mapping.revision == mapping.revision and now.outcome == layout.DISCARDED:
+            return "it was discarded"
+        return f"{by} is its editor" if signed.by == arn else ""
+
+
+def _content(mapping: PublishedMapping) -> tuple[Any, ...]:
+    return mapping.spec, mapping.profile_arn, mapping.deleted
+
+
+@dataclass
 class Promises:
     """See the module.
 
@@ -142,7 +182,7 @@ class Promises:
     hidden: set[MappingKey] = field(default_factory=set)
     lost_at: float = float("-inf")
     marked: list[tuple[float, bool]] = field(default_factory=list)
-    signed: set[layout.Key] = field(default_factory=set)
+    approvals: Approvals = field(default_factory=Approvals)
     share: float = 0
     hub: "Promises | None" = None
     spokes: "list[Promises]" = field(default_factory=list)
@@ -368,8 +408,8 @@ class Promises:
             if owner:
                 pin = codec.pin_from(codec.from_attributes(new)) if new else None
                 self.pins[owner.id].append((self.engine.seconds, pin))
-        elif pk.startswith("approval#") and new:
-            self.signed.add(key)
+        elif pk.startswith("approval#") or sk == "held":
+            self.approvals.wrote(key, new)
         else:
             self._wrote_of_mapping(pk, sk, old, new)
 
@@ -379,7 +419,7 @@ class Promises:
         elif self.hub:
             return  # what is told once for all accounts
         elif sk.startswith("revision#") and new:
-            self._wrote_revision(layout.mapping_of(pk), codec.from_attributes(new))
+            self._wrote_revision(codec.from_attributes(new))
         elif sk == "window" and new and "credit" in new:
             self._wrote_budget(layout.mapping_of(pk), codec.from_attributes(old or {}), codec.from_attributes(new))
 
@@ -431,14 +471,15 @@ class Promises:
             # After the whole transaction: an approval is written in it too.
             self.engine.after(0, lambda: self._within_the_edits(run, former, mapping))
 
-    def _wrote_revision(self, key: MappingKey, revision: codec.Item) -> None:
-        effect, number, by = revision.get("effect", {}), int(revision["revision"]), revision["approved_by"]
+    def _wrote_revision(self, revision: codec.Item) -> None:
+        effect, by = revision.get("effect", {}), revision["approved_by"]
         changes = sum(int(effect.get(name, 0)) for name in ("attach", "replace", "detach"))
         changes += int(effect.get("later", {}).get("only_then", 0))
         if by or changes > self._allowed:
-            signed = layout.approval_key(by, key, number) in self.signed
-            text = f"{key} {number}, which changes {changes}, is published as approved by {by or 'nobody'}"
-            self.check(12, signed, lambda: text)
+            mapping = codec.published_from(revision)
+            why_not = self.approvals.why_not(by, mapping)
+            text = f"{mapping.key} {mapping.revision}, which changes {changes}, is published, though {why_not}"
+            self.check(12, not why_not, lambda: text)
 
     def _within_the_edits(self, run: Run, former: PublishedMapping, mapping: PublishedMapping) -> None:
         """Of revisions that nobody approved only so many are served in a window that together they take few roles."""

@@ -343,6 +343,39 @@ MUTANTS: tuple[Mutant, ...] = (
         "        item = item or {}\n        return str(",
         seed=39,
     ),
+    _mutant(
+        "lets an editor approve",
+        "rolekeeper.model.mapping",
+        '    return editor == approver != "" and',
+        "    return False and",
+    ),
+    Mutant(
+        "takes a signature for whatever the row says by now",
+        (
+            Edit(
+                "rolekeeper.mappings.verdict",
+                "        if held and held == replace(mapping, revision=held.revision):\n            return held",
+                "        if held:\n            return replace(mapping, revision=held.revision)",
+            ),
+            Edit(
+                "rolekeeper.mappings.verdict",
+                '        return self._held == replace(candidate, suspended_because="")',
+                "        return self._held is not None and self._held.revision == candidate.revision",
+            ),
+        ),
+    ),
+    Mutant(
+        "takes a revision that was published or discarded for held",
+        (
+            Edit(
+                "rolekeeper.mappings.verdict",
+                "        return None if self.stored.held and self.stored.held.outcome else self._unpublished",
+                "        return self._unpublished",
+            ),
+            Edit("rolekeeper.mappings.revisions", "update.only_as({}, layout.OUTCOME)", "update"),
+        ),
+        seed=124,
+    ),
     # ---- which mapping ----
     _mutant(
         "lets the highest number win",

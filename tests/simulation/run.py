@@ -2,7 +2,8 @@
 
 Ends with one line of JSON: how many schedules were played, the broken promises, in how many schedules each fault
 happened, how often each branch of `decide` was reached and each promise looked at, and how long it took. Exit code 1 if
-a promise was broken, or if so many schedules should have met every fault and every branch and didn't.
+a promise was broken, or if so many schedules should have met every fault and every branch, and looked at every promise
+often enough, and didn't.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from simulation.schedule import Played, Schedule, play
 CHUNK = 25
 # From so many schedules on, each fault has to happen in this share of them.
 MANY, SHARE = 5_000, 0.01
+# So often has each promise to be looked at, on average over the schedules.
+LOOKS = 1 / 3
 # From so many on, each branch has to be reached: the rarest is in one of some thousands.
 ALL = 50_000
 # So many standard deviations below its share may a fault be by chance: once in 30,000 runs.
@@ -58,7 +61,9 @@ class Total:
         least = expected - CHANCE * math.sqrt(expected)
         faults = [f"{name}, in {count} schedules" for name, count in self.faults.items() if count < least]
         unreached = [f"branch {name}, never" for name, count in self.branches.items() if not count]
-        return [*faults, *(unreached if self.schedules >= ALL else ())]
+        looks = LOOKS * self.schedules
+        looked = [f"{name}, looked at {count} times" for name, count in self.promises.items() if count < looks]
+        return [*faults, *looked, *(unreached if self.schedules >= ALL else ())]
 
     def summary(self) -> str:
         """What was tried, in words."""
@@ -73,7 +78,10 @@ class Total:
                     f"{common} of {len(self.faults)} kinds in at least {SHARE:.0%} of schedules"
                 ),
                 f"  branches reached   {reached} of {len(self.branches)}",
-                f"  promises checked   {sum(self.promises.values()):,} times; {kept} of {len(self.promises)} kept",
+                (
+                    f"  promises checked   {sum(self.promises.values()):,} times, each at least "
+                    f"{min(self.promises.values()):,} times; {kept} of {len(self.promises)} kept"
+                ),
             ]
         )
 

@@ -11,7 +11,7 @@ from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
-from simulation.actors import LOOSE, MAPPINGS, OPERATOR, TAGS, THEIRS, UNMAPPED, Habits, People
+from simulation.actors import LOOSE, MAPPINGS, OPERATOR, TAGS, THEIRS, UNMAPPED, Approvers, Habits, People
 from simulation.clients import Budget, DynamoDbClient, Ec2Client, IamClient, Senders
 from simulation.convergence import Settled
 from simulation.deployment import Deployment, settings
@@ -32,6 +32,8 @@ HURRIED = 0.15
 MANAGED = 0.03
 # In this share of the schedules EC2's budget of changes runs dry.
 DRY = 0.25
+# In this share people edit too widely, and others have to approve it.
+APPROVED = 0.2
 # The longest backoff: a retry loop's hour, and eight receives of a message that fails.
 BACKOFF = 66 * 60.0
 SKEW = 300.0
@@ -49,6 +51,7 @@ class Plan:
         allow_broad: whether it may give broad roles.
         swept: whether a sweep came to its end before.
         limits: how much may change at once.
+        approvals: how often somebody edits too widely, signs, or tries to do without a signature.
     """
 
     weather: Weather
@@ -58,6 +61,7 @@ class Plan:
     instances: int
     actions: int
     span: float
+    approvals: int
     calm: bool
     storm: bool
     take_over: bool
@@ -124,11 +128,14 @@ def plan(seed: int) -> Plan:
         expiry=rng.random() < 0.25,
     )
     small = rng.choice((Limits(25, 20), Limits(25, 20), Limits(25, 20), Limits(1, 0)))
+    few = rng.choice((Limits(2, 0), Limits(3, 20))) if fleet else small
+    approvals = 0 if storm else approved_edits(seed)
     return Plan(
         weather=weather,
         habits=habits,
         timings=timings,
-        limits=Limits(STORM, 100) if storm else rng.choice((Limits(2, 0), Limits(3, 20))) if fleet else small,
+        limits=Limits(STORM, 100) if storm else Limits(1, 0) if approvals else few,
+        approvals=approvals,
         instances=STORM if storm else rng.randint(6, 20) if fleet else rng.choice((1, 1, 1, 2, 3)),
         actions=rng.choice((1, 3)) if storm else rng.choice((2, 3, 5, 8, 14, 25)),
         span=rng.choice((1, 4, 15, 60, 600, 3000)),
@@ -138,6 +145,12 @@ def plan(seed: int) -> Plan:
         swept=storm or rng.random() < 0.9,
         allow_broad=rng.random() < 0.5,
     )
+
+
+def approved_edits(seed: int) -> int:
+    """How much approvers do in a seed's schedule, if they are about; decided apart, as what is hurried."""
+    rng = random.Random(f"approvals {seed}")
+    return rng.randint(12, 24) if rng.random() < APPROVED else 0
 
 
 def hurry(seed: int) -> Hurry | None:
@@ -199,16 +212,9 @@ class Schedule:
         self.weather.drop_changes = rng.choice((0, 0, 0.1, 0.3))
         others, left = (rng.choice((4.5, 4.9, 4.99)), rng.choice((0, 0, 1))) if dry else (0, math.inf)
         self.budget = Budget(lambda: self.engine.seconds, others, left)
-        self.people = People(
-            random.Random(seed * 31 + 7),
-            self.engine,
-            self.here,
-            self.account,
-            self.tables,
-            self.deployment,
-            self.promises,
-            self.plan.habits,
-        )
+        world = self.engine, self.here, self.account, self.tables, self.deployment, self.promises, self.plan.habits
+        self.people = People(random.Random(seed * 31 + 7), *world)
+        self.approvers = Approvers(random.Random(f"approvers {seed}"), *world) if self.plan.approvals else None
         self.settled = Settled(self.engine, self.account, self.tables, self.promises)
         self._connect()
         self.spoke: Spoke | None = None
@@ -286,8 +292,12 @@ class Schedule:
             self.engine.say(f"* launch {made[-4:]} with {shown}")
         if self.spoke:
             self._begin_in(self.spoke)
+        if self.approvers:
+            self.approvers.launch_wide(4)
         if self.plan.calm:
             self.engine.play(40)
+        if self.approvers:
+            self.engine.play(self._approve() + 30)
 
     def _begin_in(self, spoke: Spoke) -> None:
         """The same roles are in the spoke; now and then one is missing there."""
@@ -323,7 +333,16 @@ class Schedule:
             at += more
             act = self.spoke.people.act if self.spoke and rng.random() < 1 / 2 else self.people.act
             self.engine.after(at - self.engine.seconds, act)
-        self.engine.play(at + rng.choice((0, 1, 20, 200)))
+        self.engine.play(max(at, self._approve()) + rng.choice((0, 1, 20, 200)))
+
+    def _approve(self) -> float:
+        """Have the approvers about for a while; returns until when. Mostly an edit is judged before they go on."""
+        rng, at = random.Random(f"approving {self.seed}"), self.engine.seconds
+        if self.approvers:
+            for _ in range(self.plan.approvals // 2):
+                at += rng.choice((rng.uniform(0, 3), *[rng.uniform(10, 40)] * 3))
+                self.engine.after(at - self.engine.seconds, self.approvers.act)
+        return at
 
     def _rest(self) -> None:
         """AWS is healthy, nobody does anything any more."""

@@ -111,6 +111,7 @@ def test_what_happens_too_seldom_is_named() -> None:
     total.add([Schedule(5).play()], Counter())
     assert any(each.startswith(Fault.RETAGGED) for each in total.rare)
     assert any("never" in each for each in total.rare)
+    assert any(each.startswith(f"{PROMISES[12]}, looked at ") for each in total.rare)
     assert set(total.promises) == set(PROMISES.values())
 
 
@@ -118,6 +119,7 @@ def test_a_fault_is_too_rare_only_where_chance_cannot_explain_it() -> None:
     total = Total(schedules=10_000)
     total.faults.update(dict.fromkeys(total.faults, 100))
     total.branches.update(dict.fromkeys(total.branches, 1))
+    total.promises.update(dict.fromkeys(total.promises, 3_334))
     total.faults[Fault.RETAGGED] = 61
     assert total.rare == []
     total.faults[Fault.RETAGGED] = 59
