@@ -565,10 +565,10 @@ class People:
 class Approvers(People):
     """Who edits more than may change without approval, who signs that, and who tries to do without a signature."""
 
-    def launch_wide(self, count: int) -> None:
-        """Launch the instances that they edit the role of."""
+    def launch_wide(self, count: int, account: Account | None = None) -> None:
+        """Launch the instances that they edit the role of, here or in another account."""
         key, value = WIDE.split("=")
-        made = [self._account.launch({key: value}, None)[-4:] for _ in range(count)]
+        made = [(account or self._account).launch({key: value}, None)[-4:] for _ in range(count)]
         self._say(f"launch {', '.join(made)} with {WIDE}")
 
     def act(self) -> None:

@@ -170,7 +170,8 @@ class Schedule:
         self.plan = plan(seed)
         self.weather = self.plan.weather
         self.engine = Engine(seed, tells=tells)
-        self.tables = FakeDynamoDB({STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")}, guarded={STATE})
+        keys = {STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")}
+        self.tables = FakeDynamoDB(keys, page_items=None, guarded={STATE})
         self.account = Account(
             self.engine,
             self.plan.timings,
@@ -248,6 +249,8 @@ class Schedule:
         """Play it to its end, or to the first broken promise after the trouble."""
         with self.deployment.installed(self.seed):
             self._begin()
+            if self.approvers:
+                self.engine.play(self._approve())
             self._trouble()
             self._rest()
         if self.plan.timings.propagation > QUICK and any(
@@ -292,12 +295,15 @@ class Schedule:
             self.engine.say(f"* launch {made[-4:]} with {shown}")
         if self.spoke:
             self._begin_in(self.spoke)
-        if self.approvers:
-            self.approvers.launch_wide(4)
+        self._launch_wide()
         if self.plan.calm:
             self.engine.play(40)
+
+    def _launch_wide(self) -> None:
         if self.approvers:
-            self.engine.play(self._approve() + 30)
+            self.approvers.launch_wide(4)
+            if self.spoke:
+                self.approvers.launch_wide(2, self.spoke.account)
 
     def _begin_in(self, spoke: Spoke) -> None:
         """The same roles are in the spoke; now and then one is missing there."""
@@ -342,6 +348,7 @@ class Schedule:
             for _ in range(self.plan.approvals // 2):
                 at += rng.choice((rng.uniform(0, 3), *[rng.uniform(10, 40)] * 3))
                 self.engine.after(at - self.engine.seconds, self.approvers.act)
+            at += 30
         return at
 
     def _rest(self) -> None:
