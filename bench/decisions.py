@@ -110,6 +110,7 @@ def _drop(_answer: object) -> None:
 def warm(mappings: int) -> float:
     """Milliseconds of processor time for each instance of a batch of ten that is as it should be; AWS is the tests'."""
     with new_account() as world:
+        world.large_pages()
         world.publish("app=web", "web")
         fleet = [world.running(app="web") for _ in range(10)]
         world.reconcile_all(*fleet)

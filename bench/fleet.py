@@ -116,6 +116,7 @@ class _Base:
 
     def __init__(self, rows: int) -> None:
         self.world = FakeAccount(ExitStack())
+        self.world.large_pages()
         self.world.clock.seconds = (datetime.now(UTC) - START).total_seconds()
         self.world.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
         for row in range(rows):

@@ -23,6 +23,7 @@ class OneInstance:
     def __init__(self) -> None:
         self._closing = ExitStack()
         self._world = FakeAccount(self._closing)
+        self._world.large_pages()
         self._world.clock.seconds = (datetime.now(UTC) - START).total_seconds()
         self._world.publish(TAG, ROLE)
         key, _, value = TAG.partition("=")

@@ -1,14 +1,15 @@
 """CloudFormation as a deployment asks it: one stack, change sets, and events that come while somebody waits."""
 
 import json
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Callable, Iterator
+from itertools import batched, count
 from typing import Any
 
 from fakes.ec2 import client_error
 
 ID = "arn:aws:cloudformation:us-east-1:123456789012:stack/{}/1"
 STACK = "AWS::CloudFormation::Stack"
+PAGE = 2
 
 
 def change(action: str, resource: str, kind: str, replacement: str = "", *properties: str) -> dict[str, Any]:
@@ -108,12 +109,13 @@ class FakeCloudFormation:
         return {"TemplateBody": json.dumps(self.template)}
 
     def get_paginator(self, operation: str) -> "_Pages":
-        """One page each."""
-        return (
-            _Pages({"describe_change_set": self._change_set, "describe_stack_events": self._news}[operation])
-            if (operation != "list_stack_resources")
-            else _Pages(self._resources)
-        )
+        """Pages of two."""
+        pages = {
+            "describe_change_set": _Pages(self._change_set, "Changes"),
+            "describe_stack_events": _Pages(self._news, "StackEvents"),
+            "list_stack_resources": _Pages(self._resources, "StackResourceSummaries"),
+        }
+        return pages[operation]
 
     # ---- behind them ----
 
@@ -158,9 +160,11 @@ class FakeCloudFormation:
 
 
 class _Pages:
-    def __init__(self, page: Any) -> None:
-        self._page = page
+    def __init__(self, find: Callable[[], dict[str, Any]], rows: str) -> None:
+        self._find, self._rows = find, rows
 
     def paginate(self, **_: Any) -> Iterator[dict[str, Any]]:
-        """The one page."""
-        yield self._page()
+        """Two rows each, and one page without any if there are none."""
+        found = self._find()
+        for rows in list(batched(found[self._rows], PAGE)) or [()]:
+            yield {**found, self._rows: list(rows)}

@@ -39,7 +39,7 @@ class FakeCloudTrail:
     def __init__(self, calls: Calls, now: Callable[[], datetime]) -> None:
         self._calls, self._now = calls, now
         self.events: list[dict[str, Any]] = []
-        self.page = 50
+        self.page = 2
         self.refuses = ""
         self.asked: list[Mapping[str, Any]] = []
 

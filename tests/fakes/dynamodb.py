@@ -48,6 +48,8 @@ class FakeDynamoDB:
         tables: the names of each table's key attributes, the partition's first. All are strings.
         calls: is told of each call.
         guarded: the tables whose partitions policies name (dynamodb:LeadingKeys).
+        page_items: how many items a page of a query or a scan has at most; None for as many as 1 MB holds. That may be
+            as few as two, as an item may have 400 KB, and whoever reads the first page alone has to be noticed.
 
     Attributes:
         on_change: is told of each item that a write made another, once all of the write took effect: the table, the
@@ -56,8 +58,14 @@ class FakeDynamoDB:
     """
 
     def __init__(
-        self, tables: Mapping[str, tuple[str, ...]], calls: Watcher | None = None, guarded: Collection[str] = ()
+        self,
+        tables: Mapping[str, tuple[str, ...]],
+        calls: Watcher | None = None,
+        *,
+        page_items: int | None = 2,
+        guarded: Collection[str] = (),
     ) -> None:
+        self.page_items = page_items
         self._tables = {name: Table(name, keys) for name, keys in tables.items()}
         self._guarded = guarded
         self._calls = calls
@@ -193,14 +201,30 @@ class FakeDynamoDB:
             else:
                 high = min(high, partition.at(start[-1]))
         rows = partition.rows(low, high)
-        return _page(table, rows if forward else reversed(list(rows)), request)
+        return self._page(table, rows if forward else reversed(list(rows)), request)
 
     def _scan(self, request: Request) -> Item:
         _known(request, _PAGING)
         table = self._table(request)
         _placeholders(request, *_projected(request))
         start = request.get("ExclusiveStartKey")
-        return _page(table, _seen(table, request).rows(table.key(start) if start else None), request)
+        return self._page(table, _seen(table, request).rows(table.key(start) if start else None), request)
+
+    def _page(self, table: Table, rows: Iterable[Row], request: Request) -> Item:
+        """The first rows: as many as are asked for, or fit."""
+        if "Limit" in request and request["Limit"] < 1:
+            raise ParamValidationError(report="Invalid value for parameter Limit, valid min value: 1")
+        limits = [limit for limit in (request.get("Limit"), self.page_items) if limit]
+        limit, shown = min(limits, default=0), _shown(request)
+        items: list[Item] = []
+        size = 0
+        for row in rows:
+            size += row.size
+            items.append(shown(row.item))
+            if len(items) == limit or size >= PAGE_BYTES:
+                last = {name: row.item[name] for name in table.keys}
+                return {"Items": items, "Count": len(items), "ScannedCount": len(items), "LastEvaluatedKey": last}
+        return {"Items": items, "Count": len(items), "ScannedCount": len(items)}
 
     def _write_one(self, request: Request) -> Item:
         self._commit([self._write(request).result()])
@@ -369,19 +393,3 @@ def _shown(request: Request) -> Callable[[Item], Item]:
     if len(set(wanted)) < len(wanted):
         raise RefusedError("Invalid ProjectionExpression: Two document paths overlap with each other")
     return lambda item: {name: item[name] for name in wanted if name in item}
-
-
-def _page(table: Table, rows: Iterable[Row], request: Request) -> Item:
-    """The first rows: so many, or 1 MB of them."""
-    shown, limit = _shown(request), request.get("Limit", 0)
-    if "Limit" in request and limit < 1:
-        raise ParamValidationError(report="Invalid value for parameter Limit, valid min value: 1")
-    items: list[Item] = []
-    size = 0
-    for row in rows:
-        size += row.size
-        items.append(shown(row.item))
-        if len(items) == limit or size >= PAGE_BYTES:
-            last = {name: row.item[name] for name in table.keys}
-            return {"Items": items, "Count": len(items), "ScannedCount": len(items), "LastEvaluatedKey": last}
-    return {"Items": items, "Count": len(items), "ScannedCount": len(items)}

@@ -25,11 +25,17 @@ EC2_META = SimpleNamespace(service_model=botocore.session.get_session().get_serv
 
 
 class FakeEc2:
-    """The operations that Rolekeeper calls."""
+    """The operations that Rolekeeper calls.
+
+    Attributes:
+        page_items: how many items a page has at most, whatever was asked for, which EC2 may give fewer than; None for
+            as many as were asked for.
+    """
 
     meta = EC2_META
 
     def __init__(self, truth: Ec2Truth, calls: Calls) -> None:
+        self.page_items: int | None = 2
         self._truth = truth
         self._calls = calls
         self._retried: set[str] = set()
@@ -49,7 +55,7 @@ class FakeEc2:
         rows, token = self._call(
             "DescribeInstances",
             lambda: self._truth.describe_instances(
-                **_page_arguments(arguments), managed_too=arguments.get("IncludeManagedResources", False)
+                **self._page(arguments), managed_too=arguments.get("IncludeManagedResources", False)
             ),
         )
         return {"Reservations": [{"Instances": [instance_row(row)]} for row in rows], "NextToken": token}
@@ -57,9 +63,17 @@ class FakeEc2:
     def _associations(self, **arguments: Any) -> dict[str, Any]:
         rows, token = self._call(
             "DescribeIamInstanceProfileAssociations",
-            lambda: self._truth.describe_associations(**_page_arguments(arguments)),
+            lambda: self._truth.describe_associations(**self._page(arguments)),
         )
         return {"IamInstanceProfileAssociations": [association_row(row) for row in rows], "NextToken": token}
+
+    def _page(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        sizes = [size for size in (arguments.get("MaxResults"), self.page_items) if size]
+        return {
+            "filters": [(each["Name"], each["Values"]) for each in arguments.get("Filters", ())],
+            "max_results": min(sizes, default=None),
+            "next_token": arguments.get("NextToken"),
+        }
 
     # ---- changing ----
 
@@ -114,14 +128,6 @@ class _Paginator:
             token = page["NextToken"]
             if not token:
                 return
-
-
-def _page_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "filters": [(each["Name"], each["Values"]) for each in arguments.get("Filters", ())],
-        "max_results": arguments.get("MaxResults"),
-        "next_token": arguments.get("NextToken"),
-    }
 
 
 def instance_row(row: Instance) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class FakeReports:
     def __init__(self, client: Any) -> None:
         self.used: dict[str, Mapping[str, datetime | None]] = {}
         self.looks = 1
-        self.page = 100
+        self.page = 2
         self.failed: set[str] = set()
         self.refused: dict[str, str] = {}
         self.times: dict[str, int] = {}

@@ -172,7 +172,8 @@ class FakeIam:
         return self
 
     def paginate(self, RoleName: str) -> list[dict[str, Any]]:  # noqa: N803  # the same
-        return [{"PolicyNames": ["inline"] if RoleName in self.inline else [], "AttachedPolicies": []}]
+        empty: dict[str, Any] = {"PolicyNames": [], "AttachedPolicies": []}
+        return [empty, {**empty, "PolicyNames": ["inline"] if RoleName in self.inline else []}]
 
     def get_role_policy(self, RoleName: str, PolicyName: str) -> dict[str, Any]:  # noqa: N803  # the same
         self._calls.starts("GetRolePolicy")

@@ -157,7 +157,8 @@ def calm(  # the knobs of one experiment
         dict.fromkeys(Kind, ()),
         *(0.0,) * 9,  # latencies
     )
-    tables = FakeDynamoDB({STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")}, guarded={STATE})
+    keys = {STATE: ("pk", "sk"), ROWS: ("tag_key", "tag_value")}
+    tables = FakeDynamoDB(keys, page_items=None, guarded={STATE})
     told: list[Callable[[Event], None]] = []
 
     def tell(event: Event) -> None:

@@ -385,6 +385,41 @@ READS: tuple[Mutant, ...] = (
         "TableName=self._table, **start",
         _READS,
     ),
+    _mutant(
+        "takes the first page of timers and history for all",
+        "rolekeeper.storage.table",
+        'if "LastEvaluatedKey" not in answer:',
+        "if True:",
+        _READS,
+    ),
+    _mutant(
+        "takes the first page of rows for all",
+        "rolekeeper.mappings.table",
+        'if "LastEvaluatedKey" not in answer:',
+        "if True:",
+        _READS,
+    ),
+    _mutant(
+        "exports the first page of rows",
+        "rolekeeper_cli.writes.mapping_rows",
+        'if "LastEvaluatedKey" not in answer:',
+        "if True:",
+        _READS,
+    ),
+    _mutant(
+        "takes a row that was left unprocessed for absent",
+        "rolekeeper_cli.writes.mapping_rows",
+        'wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])',
+        "wanted = []",
+        _READS,
+    ),
+    _mutant(
+        "takes the first page of instances for all",
+        "rolekeeper.aws.ec2",
+        "            if not following:",
+        "            if True:",
+        "tests/unit/test_scan.py",
+    ),
 )
 
 

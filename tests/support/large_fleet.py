@@ -111,6 +111,7 @@ def peak_mb() -> float:
 def swept(size: int, *, tagged: int = 10) -> Ran:
     """Sweep a fleet of which every `tagged`th instance has the tag of a published mapping, and no role yet."""
     with new_account() as world:
+        world.large_pages()
         ec2, queue, clients = _made(world, size, tagged)
         began, state, runs = time.monotonic(), resumable(Task.SWEEP, "sweep-1", SweepResult(finished=False)), 0
         while not state["finished"]:
@@ -126,6 +127,7 @@ def swept(size: int, *, tagged: int = 10) -> Ran:
 def fanned_out(size: int, *, tagged: int = 1) -> Ran:
     """Have the instances of one mapping sent, from a fleet of which every `tagged`th carries its tag."""
     with new_account() as world:
+        world.large_pages()
         ec2, queue, clients = _made(world, size, tagged)
         began = time.monotonic()
         done, runs = FanOut(mapping_key(TAG), f"mapping changed: {TAG}"), 0

@@ -152,6 +152,7 @@ class Scale:
         self.targets = [Target(f"{100_000_000_000 + at // 2}", REGIONS[at % 2]) for at in range(targets)]
         self.bad = {each: TROUBLES[at % 40] for at, each in enumerate(self.targets) if at % 40 in TROUBLES}
         self.hub = FakeAccount(closing)
+        self.hub.large_pages()
         self.hub.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
         self._there: dict[tuple[Target, str], Any] = {}
         self._asked: Counter[str] = Counter()  # of IAM, by a run

@@ -12,6 +12,12 @@ from strategies.values import published
 ONE_LOOK = {"DescribeIamInstanceProfileAssociations": 1, "DescribeInstances": 1, "BatchGetItem": 1}
 
 
+@pytest.fixture(autouse=True)
+def large_pages(world: FakeAccount) -> None:
+    """What AWS is asked for in one page comes in one page."""
+    world.large_pages()
+
+
 def _fill(world: FakeAccount, mappings: int) -> None:
     """Put so many more published mappings into the state table."""
     for number in range(mappings):

@@ -123,12 +123,14 @@ def test_more_values_than_a_filter_takes_are_more_calls(world: FakeAccount) -> N
 
 
 def test_a_fleet_comes_in_pages_of_two_hundred(world: FakeAccount) -> None:
+    world.large_pages()
     for _ in range(401):
         world.launch()
     assert [len(page) for page in _ec2(world.ec2).fleet()] == [200, 200, 1]
 
 
 def test_pages_come_from_a_token_on_each_with_the_token_of_the_next(world: FakeAccount) -> None:
+    world.large_pages()
     launched = [world.launch(workload="web") for _ in range(401)]
     ec2 = _ec2(world.ec2)
     (_, second), (page, third), (_, last) = ec2.pages()

@@ -275,6 +275,7 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
         desk.world.publish(f"app=w{number}", "web", expires_at=after(desk, 20))
     tagged = [desk.world.running(app=f"w{number}") for number in (0, 100, 109)]
     desk.world.wait(30)
+    desk.world.large_pages()
     monkeypatch.setattr(Publisher, "recheck", lambda *_: None)
     desk.world.calls.clear()
     rung = minute(expiries)

@@ -231,7 +231,7 @@ def mapping_steps(draw: st.DrawFn) -> Step:
 )
 def test_random_operations_are_answered_as_by_moto(moto: Side, seeds: list[Any], steps: list[Step]) -> None:
     empty(moto)
-    fake = Side(FakeDynamoDB(TABLES))
+    fake = Side(FakeDynamoDB(TABLES, page_items=None))
     for side in (fake, moto):
         for item in seeds:
             side.client.put_item(TableName=STATE, Item=item)
@@ -246,7 +246,7 @@ def test_random_operations_are_answered_as_by_moto(moto: Side, seeds: list[Any],
 
 @pytest.fixture
 def fake() -> FakeDynamoDB:
-    made = FakeDynamoDB(TABLES)
+    made = FakeDynamoDB(TABLES, page_items=None)
     put(made, n={"N": "5"}, s={"S": "t"}, tags={"SS": ["x"]})
     return made
 
@@ -717,6 +717,17 @@ def test_a_page_ends_with_the_megabyte(fake: FakeDynamoDB) -> None:
     answer = fake.query(**query("pk = :a", a="p"))
     assert sorts(answer) == list("vwxy")
     assert answer["LastEvaluatedKey"]["sk"] == {"S": "y"}
+
+
+@pytest.mark.parametrize("limit", [{}, {"Limit": 50}])
+def test_a_page_has_two_items_where_nobody_says_otherwise(limit: dict[str, int]) -> None:
+    fake = FakeDynamoDB(TABLES)
+    for sort in "xyz":
+        put(fake, "p", sort)
+    pages = [fake.query(**query("pk = :a", a="p"), **limit), fake.scan(TableName=STATE, ConsistentRead=True, **limit)]
+    assert [sorts(each) for each in pages] == [["x", "y"]] * 2
+    assert [each["LastEvaluatedKey"]["sk"] for each in pages] == [{"S": "y"}] * 2
+    assert sorts(fake.query(**query("pk = :a", a="p"), Limit=1)) == ["x"]
 
 
 def test_a_scan_finds_each_item_once_though_its_last_one_is_deleted(fake: FakeDynamoDB) -> None:

@@ -74,6 +74,7 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
 
 def test_an_edit_within_the_limit_is_served_at_once(desk: MappingsFixture) -> None:
     desk.limits = Limits(3, 0)
+    desk.world.large_pages()
     assert desk.edit(TAG, role="api").status is Status.PUBLISHED
     assert desk.world.calls["DescribeInstances"] == 2, "the fleet is not counted for it"
 

@@ -111,6 +111,7 @@ def test_an_unknown_instance_among_known_ones_is_no_error(world: FakeAccount) ->
 
 
 def test_more_instances_than_a_filter_takes_are_read_in_several_calls(world: FakeAccount) -> None:
+    world.large_pages()
     fleet = [world.launch() for _ in range(201)]
     world.quiet()
     seen = _observe(world, *fleet)

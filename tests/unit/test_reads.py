@@ -1,7 +1,7 @@
 """Every read of the tables, by operation: each is consistent, and goes on to the last page.
 
-A fake answers a read that isn't consistent with items as they were before the last write to them, so what is read here
-right after a write is only there where the read is consistent.
+The fake answers a read that isn't consistent with items as they were before the last write to them, in pages of two. So
+all that was just written is found here only if a read is consistent and reads on.
 """
 
 import ast
@@ -42,13 +42,14 @@ def test_tables_are_read_by_these_operations_alone() -> None:
 
 @pytest.fixture
 def tables(world: FakeAccount) -> FakeAccount:
-    """Both tables, each item of which was written twice: the second time just now."""
+    """Both tables, each item of which was written twice, then again just now; the next batch is left unprocessed."""
     world.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
     for word in ("before", "now"):
         for number in range(5):
             world.store.write(world.store.put({"pk": "p", "sk": f"history#{number}", "word": word}))
             row = {"tag_key": {"S": "app"}, "tag_value": {"S": f"{number}"}, "word": {"S": word}}
             world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=row)
+    world.dynamodb.unprocessed = 1
     return world
 
 

@@ -370,6 +370,7 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Mappin
 
 
 def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: MappingsFixture) -> None:
+    desk.world.large_pages()
     for _ in range(2 * FILTER_VALUES + 1):
         desk.world.launch(Name="of nobody's concern")
     desk.world.wait(3)

@@ -50,6 +50,7 @@ def test_a_cleared_timer_is_gone_and_clearing_it_again_is_no_error(state: State)
 def test_many_timers_are_read_in_pages_and_cleared_in_transactions(
     world: FakeAccount, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    world.large_pages()
     monkeypatch.setattr(table, "PAGE", 100)
     many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * MOST_WRITES + 1)]
     for timer in many:

@@ -84,6 +84,7 @@ def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Termi
 
 def test_a_large_fleet_is_listed_page_by_page(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
+    desk.world.large_pages()
     for _ in range(450):
         desk.world.launch(app="web")
     desk.world.wait(3)

@@ -171,6 +171,7 @@ def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Map
     for _ in range(3):
         desk.world.running(app="web")
     desk.quiet()
+    desk.world.large_pages()
     terminal("plan")
     assert desk.world.writes == []
     assert desk.world.mutations == []

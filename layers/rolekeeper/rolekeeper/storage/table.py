@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import batched
+from itertools import batched, islice
 from typing import TYPE_CHECKING, Any, Self
 
 from rolekeeper.aws.errors import CorruptItemError, PermanentError, RetryableError, classified
@@ -88,28 +88,29 @@ class Store:
     def items(self, pk: str, until: str, after: str = "") -> Iterator[Item]:
         """The items of a partition, in order, up to and including the sort key `until`; those after `after`."""
         start = {"ExclusiveStartKey": _key((pk, after))} if after else {}
-        while True:
-            answer = self._query("sk <= :sk", pk, until, ScanIndexForward=True, Limit=PAGE, **start)
-            yield from map(codec.from_attributes, answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        return self._query("sk <= :sk", pk, until, ScanIndexForward=True, Limit=PAGE, **start)
 
     def last(self, pk: str, prefix: str, limit: int) -> list[Item]:
         """The last items of a partition whose sort key begins so, newest first."""
-        answer = self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
-        return [codec.from_attributes(each) for each in answer["Items"]]
+        found = self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
+        return list(islice(found, limit))
 
     def history(self, pk: str, limit: int = 50) -> list[Item]:
         """The newest history entries of an instance or a mapping, newest first."""
         return self.last(pk, "history#", limit)
 
-    def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> Any:
+    def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> Iterator[Item]:
+        """All that a query finds. A page ends at 1 MB, however many items were asked for."""
         if not layout.is_partition(pk):
-            return {"Items": []}
+            return
         arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
         arguments["ExpressionAttributeValues"] = codec.to_attributes({":pk": pk, ":sk": sk})
-        return self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
+        while True:
+            answer = self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
+            yield from map(codec.from_attributes, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: Sequence[str] = ()) -> Write:
         """Put an item; with `if_higher` it replaces one only if that number is lower there, and `if_same` are equal."""
