@@ -259,7 +259,7 @@ def test_each_look_at_an_instance_costs(world: FakeAccount, ending: str) -> None
     way, costs = ENDINGS[ending]
     instance = way(world)
     world.wait(1)
-    looks: list[str] = []
+    looks: list[tuple[str, str]] = []
     for minutes in (0, 1, 15, 15):
         world.later(minutes=minutes)
         looks.append(_look(world, instance, ending))
