@@ -499,6 +499,8 @@ NOISE: tuple[Mutant, ...] = (
 
 
 # ---- templates ----
+_TEMPLATE, _SPOKE = "tests/unit/test_template.py", "tests/unit/test_spoke_template.py"
+_MATRIX = "tests/unit/test_policy_matrix.py::test_a_role_may_do_what_its_function_does_and_no_more[tables]"
 TEMPLATES: tuple[Mutant, ...] = (
     _mutant(
         "lets the retry loop end without a word at a time-out",
@@ -506,6 +508,94 @@ TEMPLATES: tuple[Mutant, ...] = (
         '"States.TaskFailed",\n            "States.Timeout"\n          ],\n          "ResultPath": "$.error",',
         '"States.TaskFailed"\n          ],\n          "ResultPath": "$.error",',
         "tests/unit/test_retry_machine.py",
+    ),
+    _mutant(
+        "lets a long sweep end without a word at a time-out",
+        "statemachines/resume.asl.json",
+        '"States.TaskFailed",\n            "States.Timeout"\n          ],\n          "ResultPath": "$.error",',
+        '"States.TaskFailed"\n          ],\n          "ResultPath": "$.error",',
+        "tests/unit/test_resume_machine.py",
+    ),
+    _mutant(
+        "hands a sweep to Lambda only once",
+        "template.yaml",
+        "RetryPolicy: {MaximumRetryAttempts: 5,",
+        "RetryPolicy: {MaximumRetryAttempts: 0,",
+        _TEMPLATE,
+    ),
+    _mutant(
+        "looks at what expires each hour",
+        "template.yaml",
+        "Schedule: rate(1 minute)",
+        "Schedule: rate(1 hour)",
+        _TEMPLATE,
+    ),
+    _mutant(
+        "takes the number of changes for their per cent",
+        "template.yaml",
+        "MAX_CHANGES_PERCENT: !Ref MaxChangesPercent",
+        "MAX_CHANGES_PERCENT: !Ref MaxChangesPerEdit",
+        _TEMPLATE,
+    ),
+    _mutant(
+        "rings for many retries after an hour only",
+        "template.yaml",
+        "      Period: 300\n      EvaluationPeriods: 3\n      Threshold: 10\n",
+        "      Period: 300\n      EvaluationPeriods: 3\n      Threshold: 1000\n",
+        "tests/unit/test_alarms.py",
+    ),
+    _mutant(
+        "lets administrators write what is published",
+        "template.yaml",
+        "{dynamodb:LeadingKeys: [approval#*, control, instance#*]}",
+        "{dynamodb:LeadingKeys: [approval#*, control, instance#*, mapping#*]}",
+        _MATRIX,
+    ),
+    _mutant(
+        "lets anybody take an approval back",
+        "template.yaml",
+        "dynamodb:DeleteItem],\n               Condition: {ForAnyValue:StringLike: {dynamodb:LeadingKeys: approval#*}",
+        "dynamodb:UpdateItem],\n               Condition: {ForAnyValue:StringLike: {dynamodb:LeadingKeys: approval#*}",
+        _MATRIX,
+    ),
+    _mutant(
+        "lets people write grants beside their pins",
+        "template.yaml",
+        "expires, change:*, version, writes]",
+        "expires, change:*, grant:*, version, writes]",
+        _MATRIX,
+    ),
+    _mutant(
+        "lets a take-over through that names no profile",
+        "template.yaml",
+        "Sid: TakeOverByReplace, Effect: Allow, Action: ec2:ReplaceIamInstanceProfileAssociation,\n"
+        "               Resource: !Sub 'arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*',\n"
+        "               Condition: {ArnLike: ",
+        "Sid: TakeOverByReplace, Effect: Allow, Action: ec2:ReplaceIamInstanceProfileAssociation,\n"
+        "               Resource: !Sub 'arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*',\n"
+        "               Condition: {ArnLikeIfExists: ",
+        _TEMPLATE,
+    ),
+    _mutant(
+        "takes events of any role of the organization",
+        "template.yaml",
+        "role/${Namespace}-forwarder-*'",
+        "role/*'",
+        _SPOKE,
+    ),
+    _mutant(
+        "makes the forwarder in the home Region alone",
+        "spoke.yaml",
+        "    Condition: IsNotTheHub\n    Properties:\n      RoleName: !Sub ${Namespace}-forwarder-${AWS::Region}",
+        "    Condition: IsHome\n    Properties:\n      RoleName: !Sub ${Namespace}-forwarder-${AWS::Region}",
+        _SPOKE,
+    ),
+    _mutant(
+        "lets a hub read what every role of a spoke may do",
+        "spoke.yaml",
+        ":role${RolePath}*'}\n              - {Sid: SeePolicies,",
+        ":role/*'}\n              - {Sid: SeePolicies,",
+        _SPOKE,
     ),
 )
 
