@@ -60,8 +60,8 @@ def parse(message: Any, *, only: Target | None, now: datetime, message_id: str =
         correlation_id=str(correlation or message_id),
         at=_time(message.get("time"), now),
         message_id=message_id,
-        # The loop failed, or handed the instance over when it was ready for a change.
         put_back=_number(detail.get("put-back")) if kind == REQUESTED else 0,
+        # The loop failed, or handed the instance over when it was ready for a change.
         loop_over=kind == REQUESTED and any(detail.get(name) is True for name in ("loop-failed", "loop-over")),
         changed_tags=tags,
     )
