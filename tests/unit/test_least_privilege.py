@@ -216,6 +216,10 @@ def instances_are_changed(stories: Stories, function: str) -> None:
     for each in instances:
         stories.wake(each)
         world.tag(each, workload="db")
+    world.paced(1e-6).throttled(world.clock.now())
+    stories.wake(instances[0])
+    assert world.queue.sent, "it is put back, beyond the pace"
+    world.paced(1000)
     stories.wake(instances[0])
     assert world.carries(instances[0]) == "db"
     stories.wake(instances[1])

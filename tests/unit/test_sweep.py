@@ -390,9 +390,9 @@ def test_a_published_mapping_is_read_once_in_a_pass_over_the_fleet(desk: Mapping
     asked: list[tuple[str, str]] = []
     get = Store.get
 
-    def noted(store: Store, keys: Sequence[layout.Key]) -> Any:
+    def noted(store: Store, keys: Sequence[layout.Key], *more: Any) -> Any:
         asked.extend(keys)
-        return get(store, keys)
+        return get(store, keys, *more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "get", noted)

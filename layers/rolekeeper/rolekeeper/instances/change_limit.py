@@ -261,7 +261,7 @@ class Worker:
     sleep: Callable[[float], None]
 
     def line_up(self, number: int, now: datetime) -> list[datetime]:
-        """Turns for so many changes that go beyond the pace, behind all that wait in the target's line."""
+        """Turns for a number of changes that go beyond the pace, behind all that wait in the target's line."""
         each = timedelta(seconds=1 / (self.per_second * DENSER))
         ends = self.window.lengthen_line(number * each, now)
         return [ends - place * each for place in reversed(range(number))]
