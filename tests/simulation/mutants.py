@@ -348,6 +348,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.model.mapping",
         '    return editor == approver != "" and',
         "    return False and",
+        seed=51,
     ),
     Mutant(
         "takes a signature for whatever the row says by now",
@@ -363,6 +364,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        return self._held is not None and self._held.revision == candidate.revision",
             ),
         ),
+        seed=2,
     ),
     Mutant(
         "takes a revision that was published or discarded for held",
@@ -374,7 +376,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Edit("rolekeeper.mappings.revisions", "update.only_as({}, layout.OUTCOME)", "update"),
         ),
-        seed=124,
+        seed=4,
     ),
     # ---- which mapping ----
     _mutant(

@@ -149,7 +149,7 @@ def plan(seed: int) -> Plan:
 
 def approved_edits(seed: int) -> int:
     """How much approvers do in a seed's schedule, if they are about; decided apart, as what is hurried."""
-    rng = random.Random(f"approvals {seed}")
+    rng = random.Random(f"wide edits {seed}")
     return rng.randint(12, 24) if rng.random() < APPROVED else 0
 
 
