@@ -27,7 +27,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.organization import SPOKE, Organization, new_organization
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.app import FANS_OUT, App
-from rolekeeper.aws.ec2 import BURST, FILTER_VALUES
+from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import request
 from rolekeeper.fleet.targets import ServedTarget
@@ -216,9 +216,10 @@ def instances_are_changed(stories: Stories, function: str) -> None:
     for each in instances:
         stories.wake(each)
         world.tag(each, workload="db")
-    crowd = [world.key(world.running(workload="web")) for _ in range(BURST + 1)]
-    bodies = [json.dumps(request(each, "test", "1", world.clock.now())) for each in crowd]
-    stories.run(function, {"Records": [{"messageId": body, "body": body} for body in bodies]})
+    world.paced(1e-6).throttled(world.clock.now())
+    stories.wake(instances[0])
+    assert world.carries(instances[0]) == "web", "it is put back, beyond the pace"
+    world.paced(1000)
     stories.wake(instances[0])
     assert world.carries(instances[0]) == "db"
     stories.wake(instances[1])
