@@ -38,11 +38,11 @@ class Counts:
 
 # Of an instance with five tags and its record; tests/unit/test_cost.py counts the events at the fakes.
 COUNTS = {
-    "attach": Counts(7, 15, 10, 1, 800),
-    "replace": Counts(7, 15, 12, 1, 850),
-    "converged": Counts(3, 15, log=800),
-    "wait": Counts(5, 15, 6, log=750),
-    "ended": Counts(4, 15, 1, log=650),
+    "attach": Counts(7, 17, 10, 1, 800),
+    "replace": Counts(7, 17, 12, 1, 850),
+    "converged": Counts(3, 17, log=800),
+    "wait": Counts(5, 17, 6, log=750),
+    "ended": Counts(4, 17, 1, log=650),
     "minute": Counts(4, 5),
     # A sweep, and for each instance and each row that it sees.
     "sweep": Counts(10, 8, log=300),

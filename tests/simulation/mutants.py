@@ -540,9 +540,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "tells no instance of a new revision",
         "rolekeeper.aws.queue",
-        "        for batch in batched(instances, ENTRIES):",
-        '        told = () if cause.startswith("mapping changed") else instances\n'
-        "        for batch in batched(told, ENTRIES):",
+        "self.now(), **named) for key in instances)",
+        'self.now(), **named) for key in instances if not cause.startswith("mapping changed"))',
         seed=29,
     ),
     # ---- what is written ----

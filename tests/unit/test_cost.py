@@ -161,6 +161,8 @@ def test_a_targets_sweep_takes_what_the_model_says(monkeypatch: pytest.MonkeyPat
     target, copy, sweeps = cost.COUNTS["target"], cost.COUNTS["a copy"], 4
     with wired_organization(monkeypatch) as made:
         spoke, calls = made.spoke(SPOKE), made.hub.calls
+        made.hub.large_pages()
+        spoke.large_pages()
         for number in range(ROWS):
             made.publish(f"workload=w{number}", f"role{number}")
         made.scheduled()

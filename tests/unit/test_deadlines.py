@@ -159,6 +159,7 @@ def test_a_batch_with_any_number_of_damaged_items_pauses_no_more_than_a_sound_on
     world: FakeAccount, damaged: int, damage: str
 ) -> None:
     """In the first edition one damaged record in a batch of ten had each reconciled alone: 55.8 s of pauses."""
+    world.large_pages()
     batch = [_never_settling(world, f"role-{number}") for number in range(BATCH)]
     for number, instance in enumerate(batch[:damaged]):
         if damage == "record":

@@ -312,6 +312,7 @@ def test_an_expiry_that_hands_instances_to_a_severe_role_is_held_whatever_the_nu
 
 def test_roles_that_were_kept_without_the_tag_count_when_they_are_kept_no_longer(desk: MappingsFixture) -> None:
     """Of former revisions too, whose profile the row names no longer."""
+    desk.world.large_pages()
     desk.limits = Limits(25, 0)
     desk.edit(TAG, role="web", when_unmatched="keep")
     kept = [desk.converged("web", workload="web") for _ in range(2)]

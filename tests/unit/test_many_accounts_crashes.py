@@ -168,6 +168,7 @@ def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(desk: Or
 
 
 def test_a_large_target_is_sent_page_by_page_beside_the_others(desk: OrganizationDesk) -> None:
+    desk.spoke(SPOKE).large_pages()
     for _ in range(450):
         desk.spoke(SPOKE).launch(workload="web")
     desk.launched(1, OTHER)

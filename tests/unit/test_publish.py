@@ -1079,6 +1079,7 @@ def resumed(desk: MappingsFixture, event: Any, *, in_time: bool = False) -> FanO
 
 
 def launched(desk: MappingsFixture, count: int) -> list[str]:
+    desk.world.large_pages()
     return [desk.world.launch(workload="web") for _ in range(count)]
 
 
