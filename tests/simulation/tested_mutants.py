@@ -333,8 +333,8 @@ PACE: tuple[Mutant, ...] = (
     _mutant(
         "sleeps for the pace of one target while others' work waits",
         "rolekeeper.instances.reconcile",
-        "        if (request.put_back or decision.quarantines) and now",
-        "        if now",
+        "waits = decision.quarantines or request.put_back or not time.shared",
+        "waits = True",
         "tests/unit/test_pace.py",
     ),
 )

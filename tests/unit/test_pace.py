@@ -1,8 +1,9 @@
 """How fast instances are changed: a worker's share of ChangesPerSecond, and less while EC2 throttles."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import batched
 
 import pytest
@@ -11,8 +12,9 @@ from fixtures.account import HOME, FakeAccount, refusing
 from rolekeeper.aws.ec2 import BURST, SLOWED, SLOWEST, Pace
 from rolekeeper.aws.queue import LONGEST_DELAY
 from rolekeeper.instances.change_limit import DENSER
-from rolekeeper.instances.reconcile import PATIENCE, PUT_BACK
+from rolekeeper.instances.reconcile import PATIENCE, PUT_BACK, WORK, BatchTime, Outcome
 from rolekeeper.instances.requests import parse
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest
 from rolekeeper.storage import Update, layout
 from strategies.values import NOW
 
@@ -34,6 +36,13 @@ def carrying(world: FakeAccount, instances: list[str]) -> int:
 
 def later(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
+
+
+def beside_others(
+    world: FakeAccount, requests: Iterable[ReconcileRequest], ends_by: datetime | None = None
+) -> dict[InstanceKey, Outcome]:
+    """Reconcile these in a batch that has other targets too."""
+    return world.reconciler().run(requests, BatchTime(ends_by or world.clock.now() + WORK, shared=True))
 
 
 # ---- the bucket ----
@@ -114,7 +123,7 @@ def test_what_a_batch_can_not_change_at_once_goes_back_to_the_queue_until_its_tu
     world.paced(SHARE)
     instances = fleet(world, 10)
     began = world.clock.seconds
-    outcomes = world.reconciler().run([world.wake(each) for each in instances])
+    outcomes = beside_others(world, [world.wake(each) for each in instances])
     assert world.clock.seconds == began
     assert world.mutations == [ATTACH] * 5
     assert not any(each.error for each in outcomes.values())
@@ -126,11 +135,21 @@ def test_what_a_batch_can_not_change_at_once_goes_back_to_the_queue_until_its_tu
     assert world.clock.seconds - began <= 1 + PATIENCE.total_seconds() + 0.1
 
 
+def test_a_batch_of_one_target_waits_for_some_seconds_before_the_rest_goes_back(world: FakeAccount) -> None:
+    """Messages that go back cost again, but another target's mustn't wait for long."""
+    world.paced(SHARE)
+    instances, began = fleet(world, 12), world.clock.seconds
+    world.reconciler().run([world.wake(each) for each in instances])
+    assert 4 < world.clock.seconds - began <= 5
+    assert carrying(world, instances) == 5 + 4
+    assert len(world.queue.sent) == 3
+
+
 def test_those_of_all_workers_wait_in_one_line_of_their_target(world: FakeAccount) -> None:
     instances = fleet(world, 40)
     for batch in batched(instances, 10):
         world.paced(SHARE)  # another worker's
-        world.reconciler().run([world.wake(each) for each in batch])
+        beside_others(world, [world.wake(each) for each in batch])
     assert carrying(world, instances) == 20
     delays = [delay for _, delay in world.queue.sent]
     assert delays == sorted(delays)
@@ -139,7 +158,7 @@ def test_those_of_all_workers_wait_in_one_line_of_their_target(world: FakeAccoun
     world.queue.sent.clear()
     late = fleet(world, 6)
     world.paced(SHARE)
-    world.reconciler().run([world.wake(each) for each in late])
+    beside_others(world, [world.wake(each) for each in late])
     assert [delay for _, delay in world.queue.sent] == [1], "a line that is over begins anew"
 
 
@@ -149,10 +168,10 @@ def test_of_two_who_begin_a_line_at_once_only_one_adds_the_time_since_the_last(w
 
     def other() -> None:
         world.paced(0.0001)
-        world.reconciler().run([world.wake(each) for each in second])
+        beside_others(world, [world.wake(each) for each in second])
 
     world.calls.before("UpdateItem", other)
-    world.reconciler().run([world.wake(each) for each in first])
+    beside_others(world, [world.wake(each) for each in first])
     assert max(delay for _, delay in world.queue.sent) <= 2
 
 
@@ -161,7 +180,7 @@ def test_a_change_whose_turn_is_further_than_a_message_waits_shows_that_and_is_a
     instances = fleet(world, 6)
     line = {"ends": int((world.clock.now().timestamp() + LONGEST_DELAY) * 1000)}
     world.store.write(world.store.update(layout.line_key(HOME), Update().set(line)))
-    world.reconciler().run([world.wake(each) for each in instances])
+    beside_others(world, [world.wake(each) for each in instances])
     assert world.queue.sent == []
     condition = world.record(instances[5]).condition
     assert condition
@@ -175,7 +194,7 @@ def test_what_was_put_back_too_often_shows_that_it_waits(world: FakeAccount) -> 
     assert PUT_BACK < 15
     world.paced(0.0001)
     instances = fleet(world, 6)
-    world.reconciler().run([world.wake(each) for each in instances])
+    beside_others(world, [world.wake(each) for each in instances])
     for _ in range(PUT_BACK - 1):
         come_back(world)
         assert world.shows(instances[5]) == ""
@@ -189,7 +208,7 @@ def test_a_message_that_comes_back_says_what_it_said(world: FakeAccount) -> None
     world.reconcile(*fleet(world, 5))
     [instance] = fleet(world, 1)
     asked = replace(world.wake(instance), loop_over=True, changed_tags=frozenset({"workload"}), message_id="")
-    world.reconciler().run([asked])
+    beside_others(world, [asked])
     again = parse(world.queue.bodies[-1], only=HOME, now=world.clock.now())
     assert again == replace(asked, at=again.at, put_back=1)
     assert abs(again.at - asked.at) < later(1)
@@ -199,7 +218,7 @@ def test_what_can_not_be_put_back_stays_in_the_queue(world: FakeAccount) -> None
     world.paced(SHARE)
     instances = fleet(world, 6)
     world.calls.before("SendMessageBatch", refusing("InternalError", status=500))
-    outcomes = world.reconciler().run([world.wake(each) for each in instances])
+    outcomes = beside_others(world, [world.wake(each) for each in instances])
     assert [bool(each.error) for each in outcomes.values()] == [False] * 5 + [True]
 
 
@@ -209,7 +228,7 @@ def test_a_quarantine_takes_the_next_change_that_its_worker_has(world: FakeAccou
     instances, isolated = fleet(world, 9), world.running(quarantine="yes")
     world.attach_by_hand(isolated, "web")
     began = world.clock.seconds
-    world.reconciler().run([world.wake(each) for each in (*instances, isolated)])
+    beside_others(world, [world.wake(each) for each in (*instances, isolated)])
     assert world.clock.seconds - began == pytest.approx(1 / SHARE, abs=0.1)
     world.wait(5)
     assert world.carries(isolated) == ""
@@ -218,7 +237,7 @@ def test_a_quarantine_takes_the_next_change_that_its_worker_has(world: FakeAccou
 def test_an_instance_that_lost_its_tag_while_it_waited_for_the_pace_gets_nothing(world: FakeAccount) -> None:
     world.paced(SHARE)
     instances = fleet(world, 6)
-    world.reconciler().run([world.wake(each) for each in instances])
+    beside_others(world, [world.wake(each) for each in instances])
     world.untag(instances[-1], "workload")
     come_back(world)
     assert world.mutations == [ATTACH] * 5
@@ -229,7 +248,7 @@ def test_the_pace_lasts_over_invocations(world: FakeAccount) -> None:
     world.paced(SHARE)
     instances = fleet(world, 10)
     for each in instances:
-        world.reconciler().run([world.wake(each)])
+        beside_others(world, [world.wake(each)])
     assert world.mutations == [ATTACH] * 5
 
 
@@ -248,7 +267,7 @@ def test_a_change_that_ec2_refuses_takes_its_share_of_the_pace_too(world: FakeAc
     instances = fleet(world, 7)
     for _ in range(5):
         world.calls.before(ATTACH, refusing(code, status=503 if code == "RequestLimitExceeded" else 400))
-    world.reconciler().run([world.wake(each) for each in instances])
+    beside_others(world, [world.wake(each) for each in instances])
     assert world.calls[ATTACH] <= 5
     assert pace.wait(1, world.clock.now()) > 0
 
@@ -262,7 +281,7 @@ def test_what_the_sdk_had_to_send_again_slows_the_worker_though_it_succeeded(
     attach = world.ec2.associate_iam_instance_profile
     again = {"ResponseMetadata": {"RetryAttempts": 1}}
     monkeypatch.setattr(world.ec2, "associate_iam_instance_profile", lambda **named: {**attach(**named), **again})
-    world.reconciler().run([world.wake(each) for each in instances])
+    beside_others(world, [world.wake(each) for each in instances])
     assert world.mutations == [ATTACH]
     assert [each for each, _ in world.queue.sent] == instances[1:]
 
@@ -273,7 +292,7 @@ def test_after_a_throttle_the_rest_of_the_batch_goes_back_and_the_worker_goes_at
     pace = world.paced(1)
     instances = fleet(world, 5)
     world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
-    outcomes = world.reconciler().run([world.wake(each) for each in instances])
+    outcomes = beside_others(world, [world.wake(each) for each in instances])
     assert not any(each.error for each in outcomes.values())
     assert pace.wait(1, world.clock.now()) == 2
     assert [each for each, _ in world.queue.sent] == instances[1:]
@@ -286,7 +305,7 @@ def test_no_change_begins_once_a_batchs_time_is_up_however_many_would_go_at_once
     """The batch has other targets too, which took it; what it changes comes back."""
     [instance] = fleet(world, 1)
     request, ends_by = world.wake(instance), world.clock.now() - later(1)
-    outcome = world.reconciler().run([request], ends_by)[request.instance]
+    outcome = beside_others(world, [request], ends_by)[request.instance]
     assert (outcome.error, world.mutations) == (None, [])
     come_back(world)
     assert carrying(world, [instance]) == 1

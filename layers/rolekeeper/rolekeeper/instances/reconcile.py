@@ -4,9 +4,9 @@ Nothing is locked. A mutation names the association that was observed; when EC2 
 The write of a mutation's outcome also sets a follow-up. It has the instance reconciled again a minute later, until the
 association is `associated`, and so finds what changed meanwhile.
 
-A worker makes changes at its pace, and doesn't wait for it while others' work waits: the rest of a batch goes back to
-the queue, each change until its turn. Only what comes back, and a quarantine, waits for a moment; it is observed again
-before its change.
+A worker makes changes at its pace, and waits for it for some seconds at most, to keep no other target waiting: the rest
+of a batch goes back to the queue, each change until its turn. In a batch of several targets only what was put back, and
+a quarantine, waits. What waited is observed again before its change.
 
 A change is one write, one mutation, one write: the grant, the start of a history entry and the room in the window; the
 call; its outcome. An entry that stays "started" means that the outcome is unknown: what the instance carries shows it.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.aws import Ec2, Pace, WorkQueue, errors
+from rolekeeper.aws import Ec2, WorkQueue, errors
 from rolekeeper.aws.queue import LONGEST_DELAY
 from rolekeeper.instances import records
 from rolekeeper.instances.change_limit import Started, Worker
@@ -55,8 +55,8 @@ LOOKS = (0.4, 1.6)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
 # One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
 VISIBLE_WITHIN, SHOWN_FOR = timedelta(minutes=2), timedelta(minutes=30)
-# How long a batch begins changes; how long what was put back waits for its worker's pace; and how often it is put back,
-# before it is tried again in a minute or two.
+# How long a batch begins changes; how long it waits for its pace; and how often a change is put back, before it
+# is tried again in a minute or two.
 WORK, PATIENCE, PUT_BACK = timedelta(seconds=30), timedelta(seconds=5), 12
 
 
@@ -71,6 +71,18 @@ class Outcome:
     since: datetime | None = None
     error: errors.AwsRefusalError | None = None
     comes_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTime:
+    """When the last change of a batch begins, and whether the batch is `shared` with other targets."""
+
+    ends_by: datetime
+    shared: bool = False
+
+    @property
+    def patient_until(self) -> datetime:
+        return self.ends_by - WORK + PATIENCE
 
 
 PACED = Outcome()  # observe it again when the worker's pace allows another change
@@ -93,15 +105,15 @@ class Reconciler:
     sleep: Callable[[float], None]
     is_news: Callable[[errors.AccessDeniedError], bool] = lambda _: True
 
-    def run(self, requests: Iterable[ReconcileRequest], ends_by: datetime | None = None) -> dict[InstanceKey, Outcome]:
-        """Reconcile these, several for one instance as one; no change begins after `ends_by`, by default WORK later."""
+    def run(self, requests: Iterable[ReconcileRequest], time: BatchTime | None = None) -> dict[InstanceKey, Outcome]:
+        """Reconcile these, several for one instance as one; by default the batch has WORK, and is this target's."""
         pending: dict[InstanceKey, ReconcileRequest] = {}
         for request in requests:
             # The first for an instance stands for all, unless a later one knows that no loop watches it.
             if request.loop_over or request.instance not in pending:
                 pending[request.instance] = request
         outcomes: dict[InstanceKey, Outcome] = {}
-        looks, ends_by = iter((*LOOKS, None)), ends_by or self.now() + WORK
+        looks, time = iter((*LOOKS, None)), time or BatchTime(self.now() + WORK)
         pause, worker = next(looks), self.changer if isinstance(self.changer, Worker) else None
         while pending:
             try:
@@ -111,7 +123,7 @@ class Reconciler:
                 first, ids = next(iter(pending.values())), [key.id for key in pending]
                 failed = self._failed("could not observe", error, first, instances=ids)
                 return outcomes | dict.fromkeys(pending, failed)
-            ended = {key: self._look(each, observed[key], pause, ends_by) for key, each in pending.items()}
+            ended = {key: self._look(each, observed[key], pause, time) for key, each in pending.items()}
             if worker:
                 ends = ((observed[key], each.decision) for key, each in ended.items() if each and each.decision)
                 worker.window.count_turns(ends, self.now())
@@ -123,8 +135,7 @@ class Reconciler:
                 pause = next(looks)
             elif pending and worker:
                 now = self.now()
-                patient = ends_by - WORK + PATIENCE
-                until = patient if now < patient else ends_by
+                until = time.patient_until if now < time.patient_until else time.ends_by
                 self.sleep(max(0, min(worker.pace.rest(len(pending), now), (until - now).total_seconds())))
         return outcomes
 
@@ -172,7 +183,7 @@ class Reconciler:
         self.telemetry.count("Parked")
 
     def _look(
-        self, request: ReconcileRequest, observed: Observed, pause: float | None, ends_by: datetime
+        self, request: ReconcileRequest, observed: Observed, pause: float | None, time: BatchTime
     ) -> Outcome | None:
         """How an instance's reconcile ended; None if it has to be observed again, after the `pause`."""
         instance = request.instance.id
@@ -182,7 +193,7 @@ class Reconciler:
             return Outcome(error=errors.NotRegisteredError("NotRegistered", "its target isn't in the registry"))
         unsettled = errors.RetryableError("NotSettled", "it kept changing while we looked", "", instance)
         try:
-            ended = self._carry_out(request, observed, pause, ends_by)
+            ended = self._carry_out(request, observed, pause, time)
         except errors.ConflictError as error:
             # Another actor was faster, at EC2 or with a reconcile of this instance: what it did stays.
             ended = None
@@ -195,7 +206,7 @@ class Reconciler:
         return ended
 
     def _carry_out(
-        self, request: ReconcileRequest, observed: Observation, pause: float | None, ends_by: datetime
+        self, request: ReconcileRequest, observed: Observation, pause: float | None, time: BatchTime
     ) -> Outcome | None:
         if news := records.pin_report(observed, self.now()):
             pin, said = news
@@ -207,7 +218,7 @@ class Reconciler:
             observed = replace(observed, record=record)
         decision = observed.decision(self.settings)
         if decision.action.mutates:
-            return self._apply(request, observed, decision, ends_by)
+            return self._apply(request, observed, decision, time)
         now = self.now()
         if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
             # EC2's answer is older than the change: keep the grant.
@@ -224,7 +235,7 @@ class Reconciler:
         return self._show(request, observed, decision)
 
     def _apply(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision, ends_by: datetime
+        self, request: ReconcileRequest, observed: Observation, decision: Decision, time: BatchTime
     ) -> Outcome | None:
         """Change one instance, if there is room for it, and record the outcome; None if it is half swapped."""
         now, worker = self.now(), self.changer
@@ -234,8 +245,8 @@ class Reconciler:
         if isinstance(worker, WorkQueue):
             worker.send([request.instance], request.cause, request.correlation_id, loop_over=True)
             return Outcome(decision, since=now)
-        if worker.pace.wait(1, now) or now > ends_by:
-            return self._beyond_pace(request, observed, decision, worker.pace, ends_by=ends_by)
+        if (wait := worker.pace.wait(1, now)) or now > time.ends_by:
+            return self._beyond_pace(request, observed, decision, time, ready=now + timedelta(seconds=wait))
         started = worker.start(request, observed, decision)
         if isinstance(started, datetime):
             return self._show(request, observed, waits_for_room(decision, started))
@@ -262,16 +273,21 @@ class Reconciler:
         return None if decision.swap else Outcome(decision, since=now)
 
     def _beyond_pace(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision, pace: Pace, *, ends_by: datetime
+        self,
+        request: ReconcileRequest,
+        observed: Observation,
+        decision: Decision,
+        time: BatchTime,
+        *,
+        ready: datetime,
     ) -> Outcome:
-        """Put a change back until its turn. One that comes back waits for a moment, and a quarantine for its batch."""
-        now = self.now()
-        wait, patient = pace.wait(1, now), ends_by if decision.quarantines else ends_by - WORK + PATIENCE
-        if (request.put_back or decision.quarantines) and now + timedelta(seconds=wait) <= patient:
+        """Let a change wait until its worker is ready for it, or put it back until its turn."""
+        waits = decision.quarantines or request.put_back or not time.shared
+        if waits and ready <= (time.ends_by if decision.quarantines else time.patient_until):
             return PACED
         # Lambda takes a longer chain of messages for a loop (AWS_FACTS.md "Lambda, SQS, ...").
         if request.put_back >= PUT_BACK:
-            return self._show(request, observed, put_off(decision, now + FOLLOW_UP))
+            return self._show(request, observed, put_off(decision, self.now() + FOLLOW_UP))
         return Outcome(decision, comes_back=True)
 
     def _ask(self, instance: InstanceKey, decision: Decision) -> Association:
