@@ -333,7 +333,7 @@ PACE: tuple[Mutant, ...] = (
     _mutant(
         "sleeps for the pace of one target while others' work waits",
         "rolekeeper.instances.reconcile",
-        "waits = decision.quarantines or request.put_back or not time.shared",
+        "waits = decision.quarantines or request.put_back or not batch.shared",
         "waits = True",
         "tests/unit/test_pace.py",
     ),

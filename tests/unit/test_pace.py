@@ -1,7 +1,7 @@
 """How fast instances are changed: a worker's share of ChangesPerSecond, and less while EC2 throttles."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import batched
@@ -12,7 +12,7 @@ from fixtures.account import HOME, FakeAccount, refusing
 from rolekeeper.aws.ec2 import BURST, SLOWED, SLOWEST, Pace
 from rolekeeper.aws.queue import LONGEST_DELAY
 from rolekeeper.instances.change_limit import DENSER
-from rolekeeper.instances.reconcile import PATIENCE, PUT_BACK, WORK, BatchTime, Outcome
+from rolekeeper.instances.reconcile import PATIENCE, PUT_BACK, WORK, Batch, Outcome
 from rolekeeper.instances.requests import parse
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest
 from rolekeeper.storage import Update, layout
@@ -39,10 +39,11 @@ def later(seconds: float) -> timedelta:
 
 
 def beside_others(
-    world: FakeAccount, requests: Iterable[ReconcileRequest], ends_by: datetime | None = None
+    world: FakeAccount, requests: Sequence[ReconcileRequest], ends_by: datetime | None = None
 ) -> dict[InstanceKey, Outcome]:
     """Reconcile these in a batch that has other targets too."""
-    return world.reconciler().run(requests, BatchTime(ends_by or world.clock.now() + WORK, shared=True))
+    put_back = max(each.put_back for each in requests)
+    return world.reconciler().run(requests, Batch(ends_by or world.clock.now() + WORK, shared=True, put_back=put_back))
 
 
 # ---- the bucket ----

@@ -15,7 +15,7 @@ from rolekeeper.aws.queue import Task
 from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.change_limit import ChangeLimiter, Worker
 from rolekeeper.instances.observe import checked_pin
-from rolekeeper.instances.reconcile import WORK, BatchTime, Outcome
+from rolekeeper.instances.reconcile import WORK, Batch, Outcome
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Settings
@@ -150,8 +150,8 @@ class App:
         """The targets of a hub, as messages come from them."""
         from rolekeeper.fleet.targets import Targets, probe
 
-        def reconcile(target: Target, requests: list[ReconcileRequest], time: BatchTime) -> dict[InstanceKey, Outcome]:
-            return self.at(target).reconciler().run(requests, time)
+        def reconcile(target: Target, requests: list[ReconcileRequest], batch: Batch) -> dict[InstanceKey, Outcome]:
+            return self.at(target).reconciler().run(requests, batch)
 
         def probed(target: Target) -> Probed:
             there = self.at(target)

@@ -50,11 +50,11 @@ class WorkQueue:
         return self._send((each, delay_seconds) for each in requests)
 
     def put_back(self, requests: Iterable[tuple[ReconcileRequest, int]]) -> None:
-        """Have requests come back, each after its seconds: so a worker needn't wait for their turn."""
+        """Send requests that come back, each after its seconds: so a worker needn't wait for their turn."""
 
         def again(of: ReconcileRequest) -> dict[str, Any]:
             named = {
-                "put-back": of.put_back + 1,
+                "put-back": of.put_back,
                 "loop-over": of.loop_over,
                 "changed-tag-keys": sorted(of.changed_tags),
             }

@@ -22,7 +22,7 @@ from rolekeeper.aws.errors import (
     NotRegisteredError,
     RetryableError,
 )
-from rolekeeper.instances.reconcile import BatchTime, Outcome
+from rolekeeper.instances.reconcile import Batch, Outcome
 from rolekeeper.model import shown
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Access, Settings
@@ -196,7 +196,7 @@ class Targets:
     now: Callable[[], datetime]
     ends_by: datetime
     left_alone: MutableMapping[Target, datetime]
-    reconcile_at: Callable[[Target, list[ReconcileRequest], BatchTime], dict[InstanceKey, Outcome]]
+    reconcile_at: Callable[[Target, list[ReconcileRequest], Batch], dict[InstanceKey, Outcome]]
     probe_at: Callable[[Target], Probed]
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
@@ -204,21 +204,23 @@ class Targets:
         outcomes: dict[InstanceKey, Outcome] = {}
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
+        put_back = max((each.put_back for group in of_target.values() for each in group), default=0)
+        batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back)
         for target in sorted(of_target, key=lambda each: (each != self.home, each in self.left_alone, each)):
-            outcomes |= self._reconcile(target, of_target[target], BatchTime(self.ends_by, shared=len(of_target) > 1))
+            outcomes |= self._reconcile(target, of_target[target], batch)
         return outcomes
 
     def _reconcile(
-        self, target: Target, group: list[ReconcileRequest], time: BatchTime, *, once_more: bool = True
+        self, target: Target, group: list[ReconcileRequest], batch: Batch, *, once_more: bool = True
     ) -> dict[InstanceKey, Outcome]:
         if failed := self.register(target, group[0].correlation_id, messages=len(group)):
             return dict.fromkeys((each.instance for each in group), failed)
-        ended = self.reconcile_at(target, group, time)
+        ended = self.reconcile_at(target, group, batch)
         refusals = [each.error for each in ended.values() if each.error]
         self._remember(target, refusals)
         if once_more and any(isinstance(each, NotRegisteredError) for each in refusals):
             # It was forgotten since this process noted an event of it: register it as if it were new.
-            return self._reconcile(target, group, time, once_more=False)
+            return self._reconcile(target, group, batch, once_more=False)
         return ended
 
     def register(self, target: Target, correlation_id: str, *, anew: bool = False, messages: int = 1) -> Outcome | None:

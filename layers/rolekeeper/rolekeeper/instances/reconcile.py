@@ -74,11 +74,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchTime:
-    """When the last change of a batch begins, and whether the batch is `shared` with other targets."""
+class Batch:
+    """When the last change of a batch begins, and whether it is `shared` with other targets.
+
+    `put_back` is how often one of its messages was put back, at most: Lambda counts a chain over all of a batch.
+    """
 
     ends_by: datetime
     shared: bool = False
+    put_back: int = 0
 
     @property
     def patient_until(self) -> datetime:
@@ -105,7 +109,7 @@ class Reconciler:
     sleep: Callable[[float], None]
     is_news: Callable[[errors.AccessDeniedError], bool] = lambda _: True
 
-    def run(self, requests: Iterable[ReconcileRequest], time: BatchTime | None = None) -> dict[InstanceKey, Outcome]:
+    def run(self, requests: Iterable[ReconcileRequest], batch: Batch | None = None) -> dict[InstanceKey, Outcome]:
         """Reconcile these, several for one instance as one; by default the batch has WORK, and is this target's."""
         pending: dict[InstanceKey, ReconcileRequest] = {}
         for request in requests:
@@ -113,7 +117,8 @@ class Reconciler:
             if request.loop_over or request.instance not in pending:
                 pending[request.instance] = request
         outcomes: dict[InstanceKey, Outcome] = {}
-        looks, time = iter((*LOOKS, None)), time or BatchTime(self.now() + WORK)
+        put_back = max((each.put_back for each in pending.values()), default=0)
+        looks, batch = iter((*LOOKS, None)), batch or Batch(self.now() + WORK, put_back=put_back)
         pause, worker = next(looks), self.changer if isinstance(self.changer, Worker) else None
         while pending:
             try:
@@ -123,11 +128,11 @@ class Reconciler:
                 first, ids = next(iter(pending.values())), [key.id for key in pending]
                 failed = self._failed("could not observe", error, first, instances=ids)
                 return outcomes | dict.fromkeys(pending, failed)
-            ended = {key: self._look(each, observed[key], pause, time) for key, each in pending.items()}
+            ended = {key: self._look(each, observed[key], pause, batch) for key, each in pending.items()}
             if worker:
                 ends = ((observed[key], each.decision) for key, each in ended.items() if each and each.decision)
                 worker.window.count_turns(ends, self.now())
-                ended |= self._put_back(worker, pending, observed, ended)
+                ended |= self._put_back(worker, pending, observed, ended, put_back=batch.put_back + 1)
             outcomes |= {key: each for key, each in ended.items() if each and each is not PACED}
             pending = {key: each for key, each in pending.items() if key not in outcomes}
             if pause is not None and None in ended.values():
@@ -135,7 +140,7 @@ class Reconciler:
                 pause = next(looks)
             elif pending and worker:
                 now = self.now()
-                until = time.patient_until if now < time.patient_until else time.ends_by
+                until = batch.patient_until if now < batch.patient_until else batch.ends_by
                 self.sleep(max(0, min(worker.pace.rest(len(pending), now), (until - now).total_seconds())))
         return outcomes
 
@@ -145,6 +150,8 @@ class Reconciler:
         requests: Mapping[InstanceKey, ReconcileRequest],
         observed: Mapping[InstanceKey, Observed],
         ended: Mapping[InstanceKey, Outcome | None],
+        *,
+        put_back: int,
     ) -> dict[InstanceKey, Outcome | None]:
         """Send those that are to come back to the queue until their turns; returns how they ended."""
         backs = {key: each.decision for key, each in ended.items() if each and each.comes_back and each.decision}
@@ -155,7 +162,8 @@ class Reconciler:
             turns = dict(zip(backs, worker.line_up(len(backs), now), strict=True))
             delays = {key: math.ceil((turn - now).total_seconds()) for key, turn in turns.items()}
             soon = {key: delay for key, delay in delays.items() if delay <= LONGEST_DELAY}
-            worker.queue.put_back((requests[key], delay) for key, delay in soon.items())
+            again = ((replace(requests[key], put_back=put_back), delay) for key, delay in soon.items())
+            worker.queue.put_back(again)
         except errors.AwsRefusalError as error:
             first, ids = requests[next(iter(backs))], [key.id for key in backs]
             return dict.fromkeys(backs, self._failed("could not put back", error, first, instances=ids))
@@ -182,9 +190,7 @@ class Reconciler:
         self.telemetry.decision(request, entry, event=PARKED)
         self.telemetry.count("Parked")
 
-    def _look(
-        self, request: ReconcileRequest, observed: Observed, pause: float | None, time: BatchTime
-    ) -> Outcome | None:
+    def _look(self, request: ReconcileRequest, observed: Observed, pause: float | None, batch: Batch) -> Outcome | None:
         """How an instance's reconcile ended; None if it has to be observed again, after the `pause`."""
         instance = request.instance.id
         if isinstance(observed, Unreadable):
@@ -193,7 +199,7 @@ class Reconciler:
             return Outcome(error=errors.NotRegisteredError("NotRegistered", "its target isn't in the registry"))
         unsettled = errors.RetryableError("NotSettled", "it kept changing while we looked", "", instance)
         try:
-            ended = self._carry_out(request, observed, pause, time)
+            ended = self._carry_out(request, observed, pause, batch)
         except errors.ConflictError as error:
             # Another actor was faster, at EC2 or with a reconcile of this instance: what it did stays.
             ended = None
@@ -206,7 +212,7 @@ class Reconciler:
         return ended
 
     def _carry_out(
-        self, request: ReconcileRequest, observed: Observation, pause: float | None, time: BatchTime
+        self, request: ReconcileRequest, observed: Observation, pause: float | None, batch: Batch
     ) -> Outcome | None:
         if news := records.pin_report(observed, self.now()):
             pin, said = news
@@ -218,7 +224,7 @@ class Reconciler:
             observed = replace(observed, record=record)
         decision = observed.decision(self.settings)
         if decision.action.mutates:
-            return self._apply(request, observed, decision, time)
+            return self._apply(request, observed, decision, batch)
         now = self.now()
         if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
             # EC2's answer is older than the change: keep the grant.
@@ -235,7 +241,7 @@ class Reconciler:
         return self._show(request, observed, decision)
 
     def _apply(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision, time: BatchTime
+        self, request: ReconcileRequest, observed: Observation, decision: Decision, batch: Batch
     ) -> Outcome | None:
         """Change one instance, if there is room for it, and record the outcome; None if it is half swapped."""
         now, worker = self.now(), self.changer
@@ -245,8 +251,8 @@ class Reconciler:
         if isinstance(worker, WorkQueue):
             worker.send([request.instance], request.cause, request.correlation_id, loop_over=True)
             return Outcome(decision, since=now)
-        if (wait := worker.pace.wait(1, now)) or now > time.ends_by:
-            return self._beyond_pace(request, observed, decision, time, ready=now + timedelta(seconds=wait))
+        if (wait := worker.pace.wait(1, now)) or now > batch.ends_by:
+            return self._beyond_pace(request, observed, decision, batch, ready=now + timedelta(seconds=wait))
         started = worker.start(request, observed, decision)
         if isinstance(started, datetime):
             return self._show(request, observed, waits_for_room(decision, started))
@@ -277,16 +283,16 @@ class Reconciler:
         request: ReconcileRequest,
         observed: Observation,
         decision: Decision,
-        time: BatchTime,
+        batch: Batch,
         *,
         ready: datetime,
     ) -> Outcome:
         """Let a change wait until its worker is ready for it, or put it back until its turn."""
-        waits = decision.quarantines or request.put_back or not time.shared
-        if waits and ready <= (time.ends_by if decision.quarantines else time.patient_until):
+        waits = decision.quarantines or request.put_back or not batch.shared
+        if waits and ready <= (batch.ends_by if decision.quarantines else batch.patient_until):
             return PACED
         # Lambda takes a longer chain of messages for a loop (AWS_FACTS.md "Lambda, SQS, ...").
-        if request.put_back >= PUT_BACK:
+        if batch.put_back >= PUT_BACK:
             return self._show(request, observed, put_off(decision, self.now() + FOLLOW_UP))
         return Outcome(decision, comes_back=True)
 
