@@ -485,6 +485,8 @@ class Promises:
         """Of revisions that nobody approved only so many are served in a window that together they take few roles."""
         if (mapping.key, mapping.revision) in self._granted or mapping.revision == former.revision:
             return
+        if former.is_idle(self.engine.now()):
+            return  # what it gave is taken already, as was approved
         if not mapping.deleted and (mapping.spec.priority > former.spec.priority or not mapping.spec.enabled):
             return  # then another mapping may govern instead, and what changes is its doing
         if (mapping.profile_arn == former.profile_arn and not mapping.deleted) or _narrower(mapping, self.engine.now()):
