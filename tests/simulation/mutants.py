@@ -275,9 +275,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "keeps no pace",
         "rolekeeper.instances.reconcile",
-        "if worker.pace.wait(1, now) or now > ends_by:",
-        "if now > ends_by:",
-        seed=102,
+        "if (wait := worker.pace.wait(1, now)) or now > batch.ends_by:",
+        "if (wait := 0) or now > batch.ends_by:",
+        seed=360,
     ),
     Mutant(
         "lets one change too many through",
