@@ -191,6 +191,7 @@ class Promises:
     _counted: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
     _edited: list[tuple[float, int]] = field(default_factory=list)
     _granted: dict[tuple[MappingKey, int], int] = field(default_factory=dict)
+    _approved: set[tuple[MappingKey, int]] = field(default_factory=set)
     _used: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
 
     @property
@@ -228,7 +229,7 @@ class Promises:
             spoke.state_lost()
         for counted in self._counted.values():
             counted.clear()
-        for each in (self._edited, self._granted, self._used):
+        for each in (self._edited, self._granted, self._approved, self._used):
             each.clear()
 
     # ---- what they ask of EC2 ----
@@ -480,10 +481,12 @@ class Promises:
             why_not = self.approvals.why_not(by, mapping)
             text = f"{mapping.key} {mapping.revision}, which changes {changes}, is published, though {why_not}"
             self.check(12, not why_not, lambda: text)
+            if not why_not:
+                self._approved.add((mapping.key, mapping.revision))
 
     def _within_the_edits(self, run: Run, former: PublishedMapping, mapping: PublishedMapping) -> None:
         """Of revisions that nobody approved only so many are served in a window that together they take few roles."""
-        if (mapping.key, mapping.revision) in self._granted or mapping.revision == former.revision:
+        if (mapping.key, mapping.revision) in self._approved or mapping.revision == former.revision:
             return
         if former.is_idle(self.engine.now()):
             return  # what it gave is taken already, as was approved
@@ -510,6 +513,8 @@ class Promises:
         row = self.account.truth.association_of(instance) if self.account.truth.knows(instance) else None
         if not row or not tags or row.profile_arn != former.profile_arn or self.pins[instance]:
             return False
+        if row.timestamp <= self.lost_at:
+            return False  # no grant explains it, so it is held
         if self.account.truth.instance(instance).state not in (State.RUNNING, State.STOPPED):
             return False
         settled = max(row.timestamp, tags[-1][0]) < since - self.lag - 1
