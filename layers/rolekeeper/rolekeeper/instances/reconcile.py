@@ -14,7 +14,7 @@ call; its outcome. An entry that stays "started" means that the outcome is unkno
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -108,6 +108,7 @@ class Reconciler:
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
     is_news: Callable[[errors.AccessDeniedError], bool] = lambda _: True
+    _loops: dict[InstanceKey, datetime] = field(default_factory=dict, init=False)
 
     def run(self, requests: Iterable[ReconcileRequest], batch: Batch | None = None) -> dict[InstanceKey, Outcome]:
         """Reconcile these, several for one instance as one; by default the batch has WORK, and is this target's."""
@@ -320,7 +321,10 @@ class Reconciler:
             # which Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
             since = shown.since if shown else now
             retries = self.changer.retries if isinstance(self.changer, Worker) else None
-            watched_until = decision.until or (retries.start(request, now, since) if retries else None)
+            if retries and not decision.until and request.instance not in self._loops:
+                # One for each run: the write of the last look may have met a conflict after its loop was started.
+                self._loops[request.instance] = retries.start(request, now, since)
+            watched_until = decision.until or self._loops.get(request.instance)
         change = records.next_record(observed, decision, now, watched_until)
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
         handed_over = any(each.at == now for each in change.grants)
