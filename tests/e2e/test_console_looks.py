@@ -71,6 +71,8 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
     yield {**opens, "edit, planned": _plans_an_edit, "pin, planned": partial(_plans_a_pin, good)}
     # Its name is longer than lists of 80 columns hold, which other modules look at.
     deployed.delete_mapping("looks", "long")
+    # Another module looks at what is held.
+    deployed.delete_mapping("looks", "wide")
     deployed.iam.remove_role_from_instance_profile(InstanceProfileName=LONG_ROLE, RoleName=LONG_ROLE)
     deployed.iam.delete_instance_profile(InstanceProfileName=LONG_ROLE)
     deployed.iam.delete_role(RoleName=LONG_ROLE)

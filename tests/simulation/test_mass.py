@@ -15,8 +15,8 @@ INSTANCES = int(os.environ.get("ROLEKEEPER_MASS") or 1000)
 FULL = 100_000
 # For the sizes that the memory of runs is compared at: more than two pages, and many more.
 FEW, MANY = 500, 1_500
-# How much larger a batch, or a page, may happen to be.
-GROWTH = 1.25
+# How much larger a batch may happen to be, or what a sweep sends of one page.
+GROWTH = 1.6
 
 
 @pytest.mark.parametrize("cause", Cause)

@@ -141,7 +141,7 @@ def test_a_batch_of_one_target_waits_for_some_seconds_before_the_rest_goes_back(
     world.paced(SHARE)
     instances, began = fleet(world, 12), world.clock.seconds
     world.reconciler().run([world.wake(each) for each in instances])
-    assert 4 < world.clock.seconds - began <= 5
+    assert 4 < world.clock.seconds - began < 5.1
     assert carrying(world, instances) == 5 + 4
     assert len(world.queue.sent) == 3
 
