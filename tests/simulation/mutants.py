@@ -498,8 +498,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "starts no retry loop",
         "rolekeeper.instances.reconcile",
-        "decision.until or (retries.start(request, now, since) if retries else None)",
-        "decision.until or datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
+        "= retries.start(request, now, since)",
+        "= datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
         seed=1956,
     ),
     _mutant(

@@ -137,6 +137,7 @@ def test_each_promise_is_on_the_page_with_tests_that_exist() -> None:
 
 def test_a_function_that_sends_itself_messages_is_stopped_as_lambda_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule, runs = Schedule(5), list[str]()
+    monkeypatch.setattr("simulation.deployment.LOOPS", frozenset())
 
     def pass_on(event: dict[str, Any], _: object) -> dict[str, Any]:
         (record,) = event["Records"]
