@@ -317,8 +317,7 @@ class Reconciler:
         shown = observed.shown(decision)
         watched_until = None
         if records.needs_watch(observed, decision, now, loop_over=request.loop_over):
-            # By a timer or a retry loop: with delayed messages this function would send itself a chain of messages,
-            # which Lambda takes for a loop and stops (AWS_FACTS.md "Lambda, SQS, ...").
+            # By a timer or a retry loop: it may last for hours, and a message is delayed by 15 minutes at most.
             since = shown.since if shown else now
             retries = self.changer.retries if isinstance(self.changer, Worker) else None
             if retries and not decision.until and request.instance not in self._loops:
