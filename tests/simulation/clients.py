@@ -155,7 +155,7 @@ class Ec2Client:
                 rows = [each for each in view.associations if each.instance_id in wanted]
             else:
                 rows = self._account.truth.describe_associations(filters=filters)[0]
-            self._promises.saw_associations(run, view.at if view else self._engine.seconds)
+            self._promises.saw_associations(run, filters[0][1], view.at if view else self._engine.seconds)
             return {"IamInstanceProfileAssociations": [association_row(row) for row in rows]}
 
         return self._outside.call(Call("ec2", "DescribeIamInstanceProfileAssociations", Kind.READ, act))

@@ -7,7 +7,7 @@ read what.
 
 from bisect import bisect_right, insort
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -212,10 +212,10 @@ class Promises:
 
     # ---- what runs read ----
 
-    def saw_associations(self, run: Run | None, at: float) -> None:
-        """A run looked at associations, as they were then."""
+    def saw_associations(self, run: Run | None, instances: Iterable[str], at: float) -> None:
+        """A run looked at the associations of these instances, as they were then."""
         if run:
-            run.notes["associations"] = at
+            run.notes.setdefault("associations", {}).update(dict.fromkeys(instances, at))
 
     def saw_instances(self, run: Run | None, at: float) -> None:
         """A run looked at instances, as they were then. What EC2 shows of the past is not the run's fault."""
@@ -238,7 +238,7 @@ class Promises:
         """A run is about to ask EC2 for a change."""
         assert run, "nobody else changes anything through the functions' client"
         started: Started | None = run.notes.get("started", {}).get(instance)
-        looks = (run.notes.get("associations"), run.notes.get("instances"))
+        looks = (run.notes.get("associations", {}).get(instance), run.notes.get("instances"))
         seen = min((at for at in looks if at is not None), default=self.engine.seconds)
         asked = Asked(run.name, operation, instance, association, arn, started, self.engine.seconds, seen)
         self.check(9, _announces(started, asked), lambda: f"{asked} has no history entry that says so: {started}")
