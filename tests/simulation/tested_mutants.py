@@ -296,6 +296,13 @@ PACE: tuple[Mutant, ...] = (
         "tests/unit/test_pace.py",
     ),
     _mutant(
+        "doesn't count what the SDK sent again and EC2 then refused",
+        "rolekeeper.instances.reconcile",
+        "            if error.throttled or error.possibly_applied:\n",
+        "            if error.throttled:\n",
+        "tests/unit/test_pace.py",
+    ),
+    _mutant(
         "gives turns at once",
         "rolekeeper.instances.change_limit",
         "            return leaving > waiting(turn)\n",

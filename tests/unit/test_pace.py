@@ -273,6 +273,16 @@ def test_a_change_that_ec2_refuses_takes_its_share_of_the_pace_too(world: FakeAc
     assert pace.wait(1, world.clock.now()) > 0
 
 
+def test_what_the_sdk_had_to_send_again_slows_the_worker_though_ec2_then_refused_it(world: FakeAccount) -> None:
+    pace = world.paced(1)
+    instances = fleet(world, 5)
+    world.calls.before(ATTACH, refusing("UnauthorizedOperation", status=403, retries=1))
+    beside_others(world, [world.wake(each) for each in instances])
+    assert world.calls[ATTACH] == 1
+    assert pace.wait(1, world.clock.now()) == 2
+    assert [each for each, _ in world.queue.sent] == instances[1:]
+
+
 def test_what_the_sdk_had_to_send_again_slows_the_worker_though_it_succeeded(
     world: FakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -262,9 +262,9 @@ class Reconciler:
         try:
             made = self._ask(request.instance, decision)
         except errors.AwsRefusalError as error:
-            if error.throttled:
+            if error.throttled or error.possibly_applied:
                 worker.pace.throttled(self.now())
-            elif isinstance(error, errors.RetryableError):
+            if isinstance(error, errors.RetryableError) and not error.throttled:
                 # The call may have happened. Its grant explains what the instance carries then.
                 return self._failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
             return self._refused(request, decision, started, error)
