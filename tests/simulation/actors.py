@@ -356,9 +356,15 @@ class People:
                 return
 
     def sign(self, tag: str, number: int, who: tuple[str, str]) -> None:
-        """A person signs a revision, as IAM lets them: under their own id. The row doesn't say so."""
-        by, arn = who
-        self._put_state(layout.approval_key(by, MappingKey(*tag.split("=", 1)), number), arn=arn)
+        """A person signs a revision, as IAM lets them: under their own id. The row doesn't say so.
+
+        They sign what they see: nothing that isn't held under that number, as after the state table was lost.
+        """
+        (by, arn), key = who, MappingKey(*tag.split("=", 1))
+        pk, sk = layout.held_key(key)
+        held = next((each for each in self._tables.items(STATE) if (each["pk"]["S"], each["sk"]["S"]) == (pk, sk)), {})
+        if held.get("revision") == {"N": str(number)}:
+            self._put_state(layout.approval_key(by, key, number), arn=arn)
 
     def ask(self, tag: str, **columns: Any) -> None:
         """Set columns of a row in which people ask for something, beside the mapping."""

@@ -145,6 +145,20 @@ def test_a_profile_is_made_only_for_what_is_served(desk: MappingsFixture) -> Non
     assert desk.world.calls["CreateInstanceProfile"] == 1
 
 
+def test_a_profile_that_waits_for_enforce_is_made_though_the_deletion_of_its_row_is_held(desk: MappingsFixture) -> None:
+    desk.role("bare", profile=False)
+    desk.world.mode = Mode.OBSERVE
+    desk.edit(TAG, role="bare")
+    desk.approve(TAG, 2)
+    desk.delete(TAG)
+    assert desk.publish(TAG).status is Status.HELD
+    assert desk.world.calls["CreateInstanceProfile"] == 0
+
+    desk.world.mode = Mode.ENFORCE
+    assert desk.recheck(TAG).status is Status.HELD
+    assert desk.world.calls["CreateInstanceProfile"] == 1
+
+
 def test_permissions_that_cant_be_compared_hold_nothing_up(desk: MappingsFixture) -> None:
     """Those of the role that instances carry: those of the role that they would get have to be known."""
     desk.put(TAG, role="api")

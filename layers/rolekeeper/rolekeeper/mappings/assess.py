@@ -155,9 +155,9 @@ class Assessor:
         if not self.spokes.covers_hub(published.spec):
             return None
         role = self.roles.check(published.spec)
-        # If the row says the same, its verdict has what is missing made.
-        edited = seen.parsed.spec != published.spec
-        missing = role.missing if edited and not seen.stored.control.withholds(self.mode) else ""
+        # If the row says the same, its verdict has what is missing made, unless that is of its deletion.
+        other = seen.parsed.spec != published.spec or seen.holds_deletion
+        missing = role.missing if other and not seen.stored.control.withholds(self.mode) else ""
         carried = seen.trigger.scan.profile_ids if seen.trigger.scan else frozenset[str]()
         now = replace(published, suspended_because=role.problem).with_profile_id(role.profile_id, carried)
         if now.suspended_because != published.suspended_because:
