@@ -1,8 +1,9 @@
-"""SQS where ministack lacks something: no message is lost, dead letters can be redriven, and each message is counted.
+"""SQS where ministack lacks something: no message is lost, queues are fair, dead letters can be redriven, and counted.
 
 ministack's threads (event source mappings, state machines, rules) change a queue's list of messages without a lock:
 what one sends while another deletes may vanish. Here they take turns. `StartMessageMoveTask` is missing there; here it
-moves everything at once (SQS API reference: a moved message is a new one, with a new id and no receives).
+moves everything at once (SQS API reference: a moved message is a new one, with a new id and no receives). A standard
+queue hands out first what belongs to message groups with few messages in flight (SQS developer guide, "Fair queues").
 """
 # ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
 
@@ -117,6 +118,8 @@ class Queues:
         def counted(*arguments: Any) -> Any:
             answer = send(*arguments)
             if (queue := queue_of(*arguments)) is not None:
+                if send.__name__ == "_dispatch_to_sqs" and not queue["is_fifo"]:
+                    queue["messages"][-1]["group_id"] = _group_of(*arguments[1:])
                 self._counts.setdefault(_arn(queue), Counter())["sent"] += 1
                 self._open.setdefault(_arn(queue), set())
             return answer
@@ -130,6 +133,8 @@ class Queues:
             spent = [(each, each["visible_at"]) for each in queue["messages"] if each.get("receive_count", 0) >= tries]
             for each, _ in spent:
                 each["visible_at"] = math.inf
+            if not queue["is_fifo"]:
+                queue["messages"] = _fair(queue["messages"])
             found = collect(queue, *arguments)
             for each, visible_at in spent:
                 each["visible_at"] = visible_at
@@ -174,6 +179,21 @@ class Queues:
         """ListMessageMoveTasks: the newest first."""
         found = [each for each in reversed(self._moves) if each["SourceArn"] == data.get("SourceArn")]
         return {"Results": found[: int(data.get("MaxResults", 1))]}
+
+
+def _fair(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same, first those whose group has the fewest messages in flight; one without a group is a group by itself."""
+    now = time.time()
+    in_flight = (each for each in messages if each.get("receive_count", 0) and now < each["visible_at"] < math.inf)
+    busy = Counter(each.get("group_id") for each in in_flight)
+    busy[None] = 0
+    return sorted(messages, key=lambda each: busy[each.get("group_id")])
+
+
+def _group_of(event: str, parameters: dict[str, Any] | None = None) -> str | None:
+    """The message group that a rule's target gives an event: a text, or a path into the event."""
+    group = (parameters or {}).get("MessageGroupId")
+    return str(json.loads(event).get(group[2:], "")) if group and group.startswith("$.") else group
 
 
 def _arn(queue: Queue) -> str:

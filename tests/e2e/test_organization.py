@@ -3,8 +3,10 @@
 What is told of roles is EC2's own answer in that account and Region.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +14,7 @@ from fixtures.browser import NARROW, WIDE, chromium, console, enter, needs_chrom
 from fixtures.command import Command
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
-from rolekeeper_local.account import EmulatedAccount, Shown
+from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.profiles import NAMES, as_operators
@@ -26,11 +28,15 @@ from rolekeeper_local.spokes import (
 )
 from support.waiting import eventually, stays
 
+if TYPE_CHECKING:
+    from types_boto3_ec2.type_defs import FilterTypeDef
+
 pytestmark = pytest.mark.emulator
 
 STRANGER = "333333333333"
 READ, TABLE = "s3-read", "dynamodb-app"
 QUIET = 5  # seconds, in which an instance of the organization has its role
+BURST = 150  # instances tagged at once
 
 
 class Organization:
@@ -159,6 +165,32 @@ def test_the_consoles_page_of_targets_has_them_all_and_leads_to_their_instances(
             row = person.row(last.account).filter(has_text=last.region)
             row.get_by_role("link").click()
             assert person.page.url.endswith(f"/?account={last.account}&region={last.region}")
+
+
+def test_an_accounts_burst_keeps_no_other_account_waiting(organization: Organization) -> None:
+    noisy, quiet = organization.hub, organization.last
+    [instance] = organization.launch(quiet).values()
+    launched = noisy.ec2.run_instances(ImageId=IMAGE, MinCount=BURST, MaxCount=BURST)["Instances"]
+    ids = [each["InstanceId"] for each in launched]
+    eventually(partial(runs, noisy, ids[-1]), 30)
+    eventually(organization.is_done)
+    noisy.ec2.create_tags(Resources=ids, Tags=[{"Key": "workload", "Value": "s3-reader"}])
+    quiet.tag(instance, workload="s3-reader")
+    began = time.monotonic()
+    all_carry({quiet: instance}, READ)
+    took = time.monotonic() - began
+    theirs: FilterTypeDef = {"Name": "instance-id", "Values": ids}
+
+    def carrying() -> int:
+        return len(
+            noisy.ec2.describe_iam_instance_profile_associations(Filters=[theirs])["IamInstanceProfileAssociations"]
+        )
+
+    behind = BURST - carrying()
+    print(f"{took:.1f} s beside {BURST} changes, of which {behind} still waited then")  # noqa: T201  # shown in the run's output
+    assert behind > BURST * 2 / 3
+    eventually(lambda: carrying() == BURST, 120)
+    noisy.ec2.terminate_instances(InstanceIds=ids)
 
 
 def test_an_event_that_got_lost_is_found_by_the_targets_sweep(organization: Organization) -> None:

@@ -163,6 +163,28 @@ def test_a_function_gets_a_delayed_message_when_it_is_due(aws: EmbeddedAws) -> N
     assert 2.9 <= at - sent <= 60  # not the 120 s of its visibility
 
 
+def test_a_group_with_many_messages_in_flight_keeps_no_other_waiting(aws: EmbeddedAws) -> None:
+    sqs, events = aws.session().client("sqs"), aws.session().client("events")
+    url = sqs.create_queue(QueueName="fair", Attributes={"VisibilityTimeout": "300"})["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name="fair", EventPattern=json.dumps({"source": ["fair"]}))
+    events.put_targets(Rule="fair", Targets=[{"Id": "1", "Arn": arn, "SqsParameters": {"MessageGroupId": "$.source"}}])
+    for number in range(4):
+        sqs.send_message(QueueUrl=url, MessageBody=f"noisy {number}", MessageGroupId="noisy")
+
+    def receive() -> list[str]:
+        found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=2, MessageSystemAttributeNames=["MessageGroupId"])
+        return [each.get("Attributes", {}).get("MessageGroupId", "none") for each in found.get("Messages", [])]
+
+    assert receive() == ["noisy", "noisy"]
+    events.put_events(Entries=[{"Source": "fair", "DetailType": "quiet", "Detail": "{}"}])
+    sqs.send_message(QueueUrl=url, MessageBody="of no group")
+    assert eventually(receive) == ["fair", "none"]
+    assert receive() == ["noisy", "noisy"]
+    events.remove_targets(Rule="fair", Ids=["1"])
+    events.delete_rule(Name="fair")
+
+
 # ---- the state table ----
 
 
