@@ -98,8 +98,8 @@ types: .venv/done ## mypy, strict
 	.venv/bin/mypy
 
 .PHONY: shape
-shape: .venv/done ## how large the code is: modules, lines, the largest module; fails beyond a limit
-	@.venv/bin/python bench/shape.py
+shape: .venv/done ## how large the code is, with limits and goals; fails beyond a limit
+	@PYTHONPATH=tests .venv/bin/python -m bench.shape
 
 # ---- tests: lint, types, unit, integration (moto), end to end (embedded AWS) ----
 

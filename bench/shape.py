@@ -1,78 +1,145 @@
-"""How large the house is: `make shape`. A table by package, then one line of JSON; exit code 1 beyond a limit.
+"""How large the code is: `make shape` prints figures with their limits and goals, and fails beyond a limit.
 
-Counted are the modules of the layer without its packages' `__init__.py`, and the lines of the layer with the functions;
-`code` are the lines that aren't blank, comments or docstrings.
+A limit is what the code has reached: whoever lowers a figure lowers its limit too, and whoever adds a feature raises it
+by what that is worth, and says why in the commit. Lines are those of the files, as `ruff format` leaves them.
 """
 
 import ast
-import io
 import json
 import sys
-import tokenize
-from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench.imports import Imports
+from bench.walks import walks
+
 ROOT = Path(__file__).parents[1]
-LAYER, FUNCTIONS = ROOT / "layers/rolekeeper/rolekeeper", ROOT / "functions"
-# A newcomer keeps the number of modules in mind; the template stays easy to skim. A module is as long as its idea.
-MOST_MODULES, LONGEST_TEMPLATE = 39, 1_700
-_SILENT = {
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENCODING,
-    tokenize.ENDMARKER,
+LAYER, FUNCTIONS, COMMAND, EMBEDDED = (ROOT / each for each in ("layers", "functions", "cli", "local"))
+LONGEST_FUNCTION, POSITIONAL = 45, 3
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most that a figure may be, and what it should become."""
+
+    limit: int
+    goal: int
+
+
+LIMITS: Mapping[str, Limit] = {
+    "layers, lines": Limit(9_650, 8_000),
+    "command and console, lines": Limit(20_800, 14_000),
+    "command and console, files": Limit(189, 95),
+    "embedded AWS, lines": Limit(6_050, 4_800),
+    "tests, lines": Limit(72_000, 46_000),
+    "docs, lines": Limit(6_300, 4_200),
+    "template.yaml, lines": Limit(1_690, 1_500),
+    "files entered: instance attached": Limit(18, 14),
+    "files entered: row published": Limit(33, 20),
+    "files entered: mapping set": Limit(55, 30),
+    "files entered: console's instance page": Limit(45, 25),
+    f"functions longer than {LONGEST_FUNCTION} lines": Limit(5, 0),
+    "constructors called with *parts": Limit(15, 0),
+    f"calls of our own with more than {POSITIONAL} positional arguments": Limit(329, 0),
+    "files in import cycles": Limit(19, 0),
+    "imports within functions": Limit(259, 10),
 }
 
 
-def code_lines(source: str) -> int:
-    """The lines of a module that hold code."""
-    lines = {
-        number
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type not in _SILENT
-        for number in range(token.start[0], token.end[0] + 1)
-    }
-    for node in ast.walk(ast.parse(source)):
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
-            assert body
-            lines -= set(range(body[0].lineno, body[0].end_lineno + 1))
-    return len(lines)
+class Source:
+    """The modules below some folders, parsed; each is imported by its path below its folder."""
+
+    def __init__(self, *folders: Path) -> None:
+        found = sorted(path for each in folders for path in each.rglob("*.py"))
+        self.trees = {path: ast.parse(path.read_text()) for path in found}
+        self.imports = Imports(self.trees, folders)
+
+    def long_functions(self) -> Iterator[str]:
+        """The functions that are longer than a screen."""
+        found: list[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]] = []
+        found += [*self._nodes(ast.FunctionDef), *self._nodes(ast.AsyncFunctionDef)]
+        for path, node in found:
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > LONGEST_FUNCTION:
+                yield f"{_place(path, node)} {node.name}: {lines} lines"
+
+    def constructed_by_parts(self) -> Iterator[str]:
+        """The calls of classes of our own that pass a tuple on as positional arguments."""
+        classes = self._defined(ast.ClassDef)
+        for path, node in self._nodes(ast.Call):
+            starred = any(isinstance(each, ast.Starred) for each in node.args)
+            if starred and _name(node.func) in classes:
+                yield f"{_place(path, node)} {ast.unparse(node.func)}"
+
+    def positional_calls(self) -> Iterator[str]:
+        """The calls of our own classes and functions with too many positional arguments to tell them apart."""
+        ours = self._defined(ast.ClassDef) | self._defined(ast.FunctionDef)
+        for path, node in self._nodes(ast.Call):
+            if len(node.args) > POSITIONAL and _name(node.func) in ours:
+                yield f"{_place(path, node)} {ast.unparse(node.func)}"
+
+    def _nodes[Node: ast.AST](self, kind: type[Node]) -> Iterator[tuple[Path, Node]]:
+        for path, tree in self.trees.items():
+            yield from ((path, node) for node in ast.walk(tree) if isinstance(node, kind))
+
+    def _defined(self, kind: type[ast.ClassDef | ast.FunctionDef]) -> set[str]:
+        return {node.name for _, node in self._nodes(kind)}
 
 
-def main() -> int:
-    """Count, show, and say whether a limit is exceeded."""
-    modules, lines, code = Counter[str](), Counter[str](), Counter[str]()
-    sizes: dict[str, int] = {}
-    for path in sorted([*LAYER.rglob("*.py"), *FUNCTIONS.glob("*.py")]):
-        source = path.read_text()
-        inside = path.relative_to(LAYER).parts if path.is_relative_to(LAYER) else ("functions", path.name)
-        package = "/".join(inside[:-1]) or "."
-        size = len(source.splitlines())
-        lines[package] += size
-        code[package] += code_lines(source)
-        if path.is_relative_to(LAYER) and path.name != "__init__.py":
-            modules[package] += 1
-            sizes["/".join(inside)] = size
-    print(f"{'package':16}{'modules':>9}{'lines':>9}{'code':>9}")
-    for package in sorted(lines):
-        print(f"{package:16}{modules[package]:>9,}{lines[package]:>9,}{code[package]:>9,}")
-    largest = max(sizes, key=lambda each: sizes[each])
-    template = len((ROOT / "template.yaml").read_text().splitlines())
-    print(f"\nthe largest module is {largest} with {sizes[largest]} lines")
-    shape = {
-        "modules": modules.total(),
-        "largest": sizes[largest],
-        "lines": lines.total(),
-        "code": code.total(),
-        "template": template,
-    }
-    print(json.dumps(shape))
-    return int(modules.total() > MOST_MODULES or template > LONGEST_TEMPLATE)
+def _name(callee: ast.expr) -> str:
+    """The last part of what is called: a function's or a class's own name."""
+    if isinstance(callee, ast.Attribute):
+        return callee.attr
+    return callee.id if isinstance(callee, ast.Name) else ""
+
+
+def _place(path: Path, node: ast.stmt | ast.expr) -> str:
+    return f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name}:{node.lineno}"
+
+
+def _lines(folder: Path, suffix: str = ".py") -> int:
+    files = (path for path in folder.rglob(f"*{suffix}"))
+    return sum(len(path.read_text().splitlines()) for path in files)
+
+
+def measured() -> dict[str, list[str] | int]:
+    """Each figure: a number, or what it counts."""
+    source = Source(LAYER / "rolekeeper", FUNCTIONS, COMMAND, EMBEDDED)
+    figures: list[list[str] | int] = [
+        _lines(LAYER),
+        _lines(COMMAND),
+        len(list(COMMAND.rglob("*.py"))),
+        _lines(EMBEDDED),
+        _lines(ROOT / "tests"),
+        _lines(ROOT / "docs", ".md"),
+        len((ROOT / "template.yaml").read_text().splitlines()),
+        *walks().values(),
+        list(source.long_functions()),
+        list(source.constructed_by_parts()),
+        list(source.positional_calls()),
+        source.imports.in_cycles(),
+        source.imports.within_functions(),
+    ]
+    return dict(zip(LIMITS, figures, strict=True))
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, show, and say whether a limit is exceeded; a word of a figure's name has what it counts listed."""
+    found = measured()
+    counts = {name: each if isinstance(each, int) else len(each) for name, each in found.items()}
+    print(f"{'':62}{'now':>8}{'limit':>8}{'goal':>8}")
+    beyond = []
+    for name, limit in LIMITS.items():
+        over = counts[name] > limit.limit
+        print(f"{name:62}{counts[name]:>8,}{limit.limit:>8,}{limit.goal:>8,}{'  beyond its limit' if over else ''}")
+        beyond += [name] if over else []
+        listed = found[name]
+        if not isinstance(listed, int) and any(word in name for word in arguments):
+            print(*(f"  {each}" for each in listed), sep="\n")
+    print(json.dumps(counts))
+    return int(bool(beyond))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
