@@ -6,7 +6,8 @@ It changes nothing: it sends an instance that is ready for its change to the wor
 from typing import TYPE_CHECKING, Any
 
 import runtime
-from rolekeeper.instances.requests import DroppedError, RetryState, require_ours
+from rolekeeper.instances.requests import DroppedError, require_ours
+from rolekeeper.instances.retry import RetryState
 from rolekeeper.storage import codec
 
 if TYPE_CHECKING:

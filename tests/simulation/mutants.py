@@ -144,7 +144,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "grants only after the call",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.worker",
         "            change = records.starting(observed, decision, now)",
         "            change = RecordChange()",
         seed=1,
@@ -173,14 +173,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "asks EC2 before it wrote the start",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.worker",
         "                at = self.state.save(request.instance, change, now, entry=entry,",
         '                at = (lambda *_, **__: ("", ""))(request.instance, change, now, entry=entry,',
         seed=1,
     ),
     _mutant(
         "writes an entry that doesn't say that it is started",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.worker",
         ' | {"outcome": STARTED}\n',
         "\n",
         seed=1,
@@ -267,7 +267,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # ---- how much at once ----
     _mutant(
         "counts no changes",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.worker",
         "        mapping = decision.counted_for\n",
         "        mapping = None\n",
         seed=188,
@@ -283,12 +283,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "lets one change too many through",
         (
             Edit(
-                "rolekeeper.instances.change_limit",
+                "rolekeeper.instances.window",
                 "allowed - number + sum(over.values())",
                 "allowed - number + 1 + sum(over.values())",
             ),
             Edit(
-                "rolekeeper.instances.change_limit",
+                "rolekeeper.instances.window",
                 "minutes, now) >= self._allowed()",
                 "minutes, now) > self._allowed()",
             ),
@@ -297,14 +297,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "counts a change for a minute only",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.window",
         "last = _minute(now) - minutes - 1",
         "last = _minute(now) - 1",
         seed=191,
     ),
     _mutant(
         "counts the changes of each mapping by itself",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.window",
         "        key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)\n",
         '        key, budget = (f"window#0:{mapping}", "window"), layout.budget_key(mapping)\n'
         "        self._known[key] = self.store.get([key]).get(key, {})\n",

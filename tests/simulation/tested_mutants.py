@@ -69,7 +69,7 @@ PERMISSIONS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "gives all that wait for a minute the same second",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.window",
         "SPREAD = 20",
         "SPREAD = 0",
         "tests/unit/test_window.py",
@@ -304,14 +304,14 @@ PACE: tuple[Mutant, ...] = (
     ),
     _mutant(
         "gives turns at once",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.window",
         "            return leaving > waiting(turn)\n",
         "            return turn == this + 1 or leaving > waiting(turn)\n",
         "tests/unit/test_window.py",
     ),
     _mutant(
         "counts no turns",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.window",
         '            self._turns[key, f"w{turn}"] += 1\n',
         '            self._turns[key, f"w{turn}"] += 0\n',
         "tests/unit/test_window.py",
@@ -332,7 +332,7 @@ PACE: tuple[Mutant, ...] = (
     ),
     _mutant(
         "has quarantines wait behind replaces",
-        "rolekeeper.instances.change_limit",
+        "rolekeeper.instances.window",
         "        key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)\n",
         "        key, budget = layout.changes_key(self.target), layout.budget_key(mapping)\n",
         "tests/unit/test_window.py",
@@ -469,7 +469,7 @@ NOISE: tuple[Mutant, ...] = (
     ),
     _mutant(
         "takes each refusal for another one",
-        "rolekeeper.instances.observe",
+        "rolekeeper.instances.deferral",
         "        named = (error.action, error.resource)",
         "        named = (error.action, error.resource, str(id(error)))",
         "tests/unit/test_noise.py",

@@ -11,7 +11,8 @@ from fixtures.account import ACCOUNT, REGION, FakeAccount, KilledError, kill, ma
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError, PermanentError, RetryableError
-from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page, waits_for_room
+from rolekeeper.instances.deferral import waits_for_room
+from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import NO_PROFILE, Action, Decision
 from rolekeeper.model.mapping import Pin, WhenOccupied, WhenUnmatched

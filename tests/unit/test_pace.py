@@ -9,11 +9,11 @@ from itertools import batched
 import pytest
 
 from fixtures.account import HOME, FakeAccount, refusing
-from rolekeeper.aws.ec2 import BURST, SLOWED, SLOWEST, Pace
+from rolekeeper.aws.pace import BURST, SLOWED, SLOWEST, Pace
 from rolekeeper.aws.queue import LONGEST_DELAY
-from rolekeeper.instances.change_limit import DENSER
 from rolekeeper.instances.reconcile import PATIENCE, PUT_BACK, WORK, Batch, Outcome
 from rolekeeper.instances.requests import parse
+from rolekeeper.instances.worker import DENSER
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest
 from rolekeeper.storage import Update, layout
 from strategies.values import NOW

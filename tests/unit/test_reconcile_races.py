@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill, refusing, waiting
-from rolekeeper.instances.requests import RetryState
+from rolekeeper.instances.retry import RetryState
 from rolekeeper.model.mapping import WhenUnmatched
 from rolekeeper.storage import codec
 

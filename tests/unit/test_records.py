@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fixtures.workers import Worker, applied_changes, conditions, state_table, worker
 from rolekeeper.instances.decide import resolve
-from rolekeeper.instances.observe import Observation, waits_for_room
+from rolekeeper.instances.deferral import waits_for_room
+from rolekeeper.instances.observe import Observation
 from rolekeeper.instances.records import (
     completed,
     is_hopeless,

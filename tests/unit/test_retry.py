@@ -11,7 +11,7 @@ from fakes.calls import Calls
 from fakes.ec2 import client_error
 from fakes.others import FakeStepFunctions
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.instances.requests import RetryLoop, RetryState, wait_seconds
+from rolekeeper.instances.retry import RetryLoop, RetryState, wait_seconds
 from rolekeeper.model.instance import ReconcileRequest
 from rolekeeper.storage import codec
 from strategies.values import KEY, NOW

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rolekeeper.instances.change_limit import approved_budget, counted
+from rolekeeper.instances.window import approved_budget, counted
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import MappingKey

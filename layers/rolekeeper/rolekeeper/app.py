@@ -13,9 +13,10 @@ from rolekeeper.aws import Each, Ec2, Iam, Pace, ResumeMachine, Tasks, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances import Reconciler, RetryLoop
-from rolekeeper.instances.change_limit import ChangeLimiter, Worker
 from rolekeeper.instances.observe import checked_pin
 from rolekeeper.instances.reconcile import WORK, Batch, Outcome
+from rolekeeper.instances.window import ChangeLimiter
+from rolekeeper.instances.worker import Worker
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Settings

@@ -26,7 +26,7 @@ from fakes.clock import START
 from fixtures.state_table import STATE_TABLE
 from fixtures.workers import WINDOW_MINUTES, Worker, state_table, worker
 from rolekeeper.aws.errors import ConflictError
-from rolekeeper.instances.change_limit import Reservation
+from rolekeeper.instances.window import Reservation
 from rolekeeper.model.instance import RecordChange, Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout

@@ -5,8 +5,9 @@ from typing import Protocol
 
 from botocore.config import Config
 
-from rolekeeper.aws.ec2 import Ec2, Pace
+from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.iam import Iam
+from rolekeeper.aws.pace import Pace
 from rolekeeper.aws.queue import ResumeMachine, Tasks, WorkQueue
 
 __all__ = [

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rolekeeper.aws import Ec2
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotReadyError
+from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Case, decide, mapping_keys, resolve
+from rolekeeper.instances.deferral import waits_for_room
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -31,7 +32,7 @@ from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
 
 if TYPE_CHECKING:
-    from rolekeeper.instances.change_limit import ChangeLimiter  # which imports this module
+    from rolekeeper.instances.window import ChangeLimiter  # which imports this module
     from rolekeeper.permissions import Roles  # to check a pin, which few instances have
 
 # How long after a change its follow-up is due: EC2 associates within seconds, and then shows it everywhere.
@@ -217,30 +218,3 @@ def checked_pin(pin: Pin, roles: "Roles", now: datetime) -> Pin:
     other = check.missing or check.profile_arn != pin.profile_arn
     problem = check.problem or (f"{pin.profile_arn} doesn't hold role '{pin.role}'" if other else "")
     return replace(pin, unclear=f"the pin can't be used: {problem}" if problem else "")
-
-
-def waits_for_room(decision: Decision, until: datetime) -> Decision:
-    """The same, waiting until more instances may change."""
-    waits = "as many instances were changed in a while as may be without approval; this one waits until there is room"
-    reason = f"{waits}, and then: {decision.reason}"
-    return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
-
-
-def put_off(decision: Decision, until: datetime) -> Decision:
-    """The same, a while later: there are more changes than EC2, or ChangesPerSecond, lets through."""
-    reason = f"more changes are asked for than go at once; this one is tried again soon, and then: {decision.reason}"
-    return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)
-
-
-def refused(decision: Decision, error: AwsRefusalError) -> Decision:
-    """What the instance shows after a refusal that a new observation doesn't change."""
-    if isinstance(error, NotReadyError):
-        code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
-        reason = f"EC2 isn't ready for role {decision.role}: {error}"
-        return replace(decision, action=Action.WAIT, code=code, reason=reason, polls=True, arguments=(error.code,))
-    if isinstance(error, AccessDeniedError):
-        reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
-        named = (error.action, error.resource)
-        return replace(decision, action=Action.HOLD, code="denied", reason=reason, arguments=named)
-    reason = f"EC2 refused role {decision.role}: {error}"
-    return replace(decision, action=Action.HOLD, code="refused", reason=reason, arguments=(error.code,))

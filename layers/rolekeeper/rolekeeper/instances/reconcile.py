@@ -21,18 +21,10 @@ from typing import Any
 from rolekeeper.aws import Ec2, WorkQueue, errors
 from rolekeeper.aws.queue import LONGEST_DELAY
 from rolekeeper.instances import records
-from rolekeeper.instances.change_limit import Started, Worker
-from rolekeeper.instances.observe import (
-    FOLLOW_UP,
-    Observation,
-    Observed,
-    Unreadable,
-    observe,
-    put_off,
-    refused,
-    waits_for_room,
-)
-from rolekeeper.instances.requests import PROPAGATION
+from rolekeeper.instances.deferral import put_off, refused, waits_for_room
+from rolekeeper.instances.observe import FOLLOW_UP, Observation, Observed, Unreadable, observe
+from rolekeeper.instances.retry import PROPAGATION
+from rolekeeper.instances.worker import Started, Worker
 from rolekeeper.model import SENTENCE, shown
 from rolekeeper.model.instance import (
     Action,

@@ -1,21 +1,12 @@
-"""Requests to reconcile: hints that name an instance, read from messages, and repeated while it isn't ready."""
+"""Requests to reconcile: hints that name an instance, read from messages."""
 
-import json
-import random
 import re
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any
 
-from rolekeeper.aws.errors import classified
 from rolekeeper.aws.queue import RECONCILE_REQUESTED, SOURCE
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target, partition_of
-from rolekeeper.storage import codec
-
-if TYPE_CHECKING:
-    from types_boto3_stepfunctions.client import SFNClient
 
 # EC2's ids: eight hex digits until 2016, seventeen since (EC2 user guide, "Resource IDs").
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
@@ -135,63 +126,3 @@ def _time(text: Any, now: datetime) -> datetime:
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):
         return now
-
-
-FIRST_WAIT, LONGEST_WAIT = 4, 60
-# A new profile is refused for up to about two minutes (AWS_FACTS.md "Errors"); after this it is a wrong configuration.
-PROPAGATION = timedelta(minutes=5)
-
-
-def wait_seconds(attempt: int, rng: random.Random | None = None) -> int:
-    """Seconds before an attempt (counted from 0): doubling up to the cap, with full jitter, at least one."""
-    longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempt, 10))
-    return max(1, round((rng or random.Random()).uniform(0, longest)))  # noqa: S311  # spreads load, guards nothing
-
-
-@dataclass(frozen=True, slots=True)
-class RetryState:
-    """What the machine hands to `on_retry`, and gets back with the next wait. Its fields are the JSON's."""
-
-    instance: InstanceKey
-    cause: str
-    correlation_id: str
-    asked_at: datetime
-    deadline: datetime
-    attempt: int
-
-    @property
-    def request(self) -> ReconcileRequest:
-        return ReconcileRequest(self.instance, self.cause, self.correlation_id, self.asked_at)
-
-    def following(self, now: datetime) -> dict[str, Any] | None:
-        """The machine's next state, or None after the deadline."""
-        following = replace(self, attempt=self.attempt + 1)
-        wait = wait_seconds(following.attempt)
-        return following.document("waiting", wait) if now + timedelta(seconds=wait) <= self.deadline else None
-
-    def document(self, outcome: str, wait: int) -> dict[str, Any]:
-        return {**codec.encode(self), "wait_seconds": wait, "outcome": outcome}
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLoop:
-    """Starts executions of the retry machine."""
-
-    client: "SFNClient"
-    machine_arn: str
-    timeout_minutes: int
-
-    def start(self, request: ReconcileRequest, now: datetime, since: datetime) -> datetime:
-        """Start a loop for one instance; returns the loop's deadline.
-
-        Its first wait is as long as it would be by now in a loop that began at `since`: EC2 refused the last attempt.
-        """
-        deadline = now + timedelta(minutes=self.timeout_minutes)
-        waited = (int((now - since).total_seconds()) // FIRST_WAIT).bit_length()
-        tick = RetryState(request.instance, request.cause, request.correlation_id, request.at, deadline, waited)
-        with classified("states:StartExecution", self.machine_arn):
-            # A bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, ...").
-            name = f"{request.instance.id}-{uuid.uuid4().hex[:12]}"
-            first = json.dumps(tick.document("waiting", wait_seconds(waited)))
-            self.client.start_execution(stateMachineArn=self.machine_arn, name=name, input=first)
-        return deadline

@@ -11,7 +11,7 @@ from functools import partial
 from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
-from rolekeeper.instances.change_limit import counted
+from rolekeeper.instances.window import counted
 from rolekeeper.mappings.copies import Spokes, Spread
 from rolekeeper.mappings.impact import Comparison, Impact, Side, gives_up
 from rolekeeper.mappings.revisions import Copy, Revisions

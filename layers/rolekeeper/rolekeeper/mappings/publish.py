@@ -14,7 +14,7 @@ from datetime import datetime
 from rolekeeper.aws import ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.instances.change_limit import counting
+from rolekeeper.instances.window import counting
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
 from rolekeeper.mappings.copies import CopyKeeper
 from rolekeeper.mappings.impact import Conflicts, Impact
