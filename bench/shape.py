@@ -35,14 +35,14 @@ LIMITS: Mapping[str, Limit] = {
     "tests, lines": Limit(72_000, 46_000),
     "docs, lines": Limit(6_300, 4_200),
     "template.yaml, lines": Limit(1_690, 1_500),
-    "files entered: instance attached": Limit(18, 14),
+    "files entered: instance attached": Limit(20, 14),
     "files entered: row published": Limit(33, 20),
     "files entered: mapping set": Limit(55, 30),
     "files entered: console's instance page": Limit(45, 25),
     f"functions longer than {LONGEST_FUNCTION} lines": Limit(5, 0),
     "constructors called with *parts": Limit(15, 0),
     f"calls of our own with more than {POSITIONAL} positional arguments": Limit(329, 0),
-    "files in import cycles": Limit(19, 0),
+    "files in import cycles": Limit(16, 0),
     "imports within functions": Limit(259, 10),
 }
 

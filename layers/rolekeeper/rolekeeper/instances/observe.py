@@ -14,6 +14,7 @@ from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Case, decide, mapping_keys, resolve
 from rolekeeper.instances.deferral import waits_for_room
+from rolekeeper.instances.window import ChangeLimiter
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -32,7 +33,6 @@ from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
 
 if TYPE_CHECKING:
-    from rolekeeper.instances.window import ChangeLimiter  # which imports this module
     from rolekeeper.permissions import Roles  # to check a pin, which few instances have
 
 # How long after a change its follow-up is due: EC2 associates within seconds, and then shows it everywhere.
@@ -138,7 +138,7 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     now: datetime,
     described: Mapping[str, Instance] | None = None,
     *,
-    counters: "ChangeLimiter | None" = None,
+    counters: ChangeLimiter | None = None,
 ) -> dict[InstanceKey, Observed]:
     """Two EC2 reads, or one of what is `described`; one DynamoDB read, and a second where a mapping lost its tag.
 

@@ -13,7 +13,7 @@ call; its outcome. An entry that stays "started" means that the outcome is unkno
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -123,8 +123,7 @@ class Reconciler:
                 return outcomes | dict.fromkeys(pending, failed)
             ended = {key: self._look(each, observed[key], pause, batch) for key, each in pending.items()}
             if worker:
-                ends = ((observed[key], each.decision) for key, each in ended.items() if each and each.decision)
-                worker.window.count_turns(ends, self.now())
+                worker.window.count_turns(_left_turns(observed, ended, self.now()))
                 ended |= self._put_back(worker, pending, observed, ended, put_back=batch.put_back + 1)
             outcomes |= {key: each for key, each in ended.items() if each and each is not PACED}
             pending = {key: each for key, each in pending.items() if key not in outcomes}
@@ -365,3 +364,13 @@ class Reconciler:
             news = self.is_news(error) and not shown_before
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
         return self._show(request, started.observed, instead, completes, also)
+
+
+def _left_turns(
+    observed: Mapping[InstanceKey, Observed], ended: Mapping[InstanceKey, Outcome | None], now: datetime
+) -> Iterator[datetime]:
+    """The turns for which instances waited before these looks, and don't any longer."""
+    for key, outcome in ended.items():
+        seen, decision = observed[key], outcome.decision if outcome else None
+        if isinstance(seen, Observation) and decision and (turn := seen.left_turn(decision, now)):
+            yield turn

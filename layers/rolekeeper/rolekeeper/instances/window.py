@@ -25,8 +25,7 @@ from typing import Any
 
 from rolekeeper.aws import errors
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.instances.observe import Observation, Observed
-from rolekeeper.model.instance import Decision, Target
+from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Store, Update, layout
@@ -132,11 +131,10 @@ class ChangeLimiter:
             taken = {name: int(item.get(name, 0)) + 1 for name in ("total", f"m{_minute(now)}")}
             self._known[room.counted] = {**item, **taken}
 
-    def count_turns(self, ended: Iterable[tuple[Observed, Decision]], now: datetime) -> None:
-        """Count the changes that wait, all in one write, without those that no longer do after these looks."""
-        for observed, decision in ended:
-            if isinstance(observed, Observation) and (turn := observed.left_turn(decision, now)):
-                self._give_back(f"w{_minute(turn)}")
+    def count_turns(self, left: Iterable[datetime]) -> None:
+        """Count the changes that wait, all in one write, without those that have `left` these turns."""
+        for turn in left:
+            self._give_back(f"w{_minute(turn)}")
         updates: dict[Key, Update] = {}
         for (key, name), number in self._turns.items():
             updates.setdefault(key, Update()).add(name, number)
