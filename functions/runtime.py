@@ -76,8 +76,7 @@ def app(function_arn: str) -> App:
         # The start is over: never look for garbage in what it made.
         gc.freeze()
         gc.enable()
-    parts = settings(function_arn), client
-    made = App(*parts, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
+    made = App(settings(function_arn), client, logger=logger, metrics=metrics, now=now, sleep=sleep, kept=kept)
     if not made.settings.organization:
         return made
     there = sessions()

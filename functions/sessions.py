@@ -47,7 +47,8 @@ class Sessions:
 
     def client_of(self, there: Settings, service: str) -> "SpokeClient":
         """The client of a service in another target; its calls raise AwsRefusalError if a role can't be assumed."""
-        return SpokeClient(*(self._as(there.spoke_role(access), there.region, service) for access in Access))
+        clients = {access: self._as(there.spoke_role(access), there.region, service) for access in Access}
+        return SpokeClient(reader=clients[Access.READER], changer=clients[Access.CHANGER])
 
     def _as(self, role_arn: str, region: str, service: str) -> "RoleClient":
         renew = partial(self._credentials.pop, role_arn, None)

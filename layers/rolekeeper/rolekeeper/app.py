@@ -104,7 +104,7 @@ class App:
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.client("dynamodb"), self.settings.state_table, self.settings.history_days, self.sleep)
+        return Store(self.client("dynamodb"), self.settings.state_table, self.settings.history_days, sleep=self.sleep)
 
     @cached_property
     def state(self) -> State:
@@ -139,8 +139,8 @@ class App:
         if not (self.logger and self.metrics):
             raise TypeError("these parts were made to look, not to announce: they have no logger and no metrics")
         where = f"account {self.settings.account}, {self.settings.region}"
-        mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, where, self.now)
-        return Telemetry(self.client("events"), self.logger, self.metrics, mailer)
+        mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, where, now=self.now)
+        return Telemetry(self.client("events"), self.logger, self.metrics, mailer=mailer)
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
         """Reconcile the instances of these requests, in all targets."""
@@ -158,15 +158,29 @@ class App:
             there = self.at(target)
             return probe(there.settings, there.ec2, there.iam)
 
-        times = self.now, self.now() + WORK, self.kept.setdefault("left alone", {})
-        return Targets(self.settings.target, self.registry, self.telemetry, *times, reconcile, probed)
+        return Targets(
+            home=self.settings.target,
+            registry=self.registry,
+            telemetry=self.telemetry,
+            now=self.now,
+            ends_by=self.now() + WORK,
+            left_alone=self.kept.setdefault("left alone", {}),
+            reconcile_at=reconcile,
+            probe_at=probed,
+        )
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; inside a retry loop it starts no other loop, and changes nothing itself."""
-        parts = self.ec2, self.state, self.telemetry, self.settings
-        changer = self.queue if in_loop else self._worker()
-        is_news = partial(self._is_news, noting=not in_loop)
-        return Reconciler(*parts, changer, self.now, self.sleep, is_news)
+        return Reconciler(
+            ec2=self.ec2,
+            state=self.state,
+            telemetry=self.telemetry,
+            settings=self.settings,
+            changer=self.queue if in_loop else self._worker(),
+            now=self.now,
+            sleep=self.sleep,
+            is_news=partial(self._is_news, noting=not in_loop),
+        )
 
     def _is_news(self, error: AccessDeniedError, *, noting: bool) -> bool:
         """Whether a refusal hasn't been reported yet. Another target is next asked with new sessions."""
@@ -183,9 +197,16 @@ class App:
         machine = settings.retry_state_machine_arn
         retries = RetryLoop(self.client("stepfunctions"), machine, settings.retry_timeout_minutes)
         size = layout.target_key(settings.target) if self.hub else layout.FLEET
-        window = ChangeLimiter(self.store, settings.limits, settings.target, size)
-        paced = self.kept[pace], settings.changes_per_second, self.queue
-        return Worker(self.state, window, *paced, retries, self.now, self.sleep)
+        return Worker(
+            state=self.state,
+            window=ChangeLimiter(self.store, settings.limits, settings.target, size=size),
+            pace=self.kept[pace],
+            per_second=settings.changes_per_second,
+            queue=self.queue,
+            retries=retries,
+            now=self.now,
+            sleep=self.sleep,
+        )
 
     @property
     def home(self) -> HomeAccount:
@@ -197,9 +218,14 @@ class App:
         """What scans this target's instances; `roles` are its account's, `state` what a `plan` would leave."""
         from rolekeeper.mappings.scan import ImpactScanner
 
-        settings = self.settings
-        parts = self.ec2, state or self.state, self.table, roles.policies
-        return ImpactScanner(*parts, settings.limits, settings.ownership)
+        return ImpactScanner(
+            ec2=self.ec2,
+            state=state or self.state,
+            table=self.table,
+            policies=roles.policies,
+            limits=self.settings.limits,
+            ownership=self.settings.ownership,
+        )
 
     @cached_property
     def spokes(self) -> Spokes:
@@ -214,18 +240,24 @@ class App:
         def spoke(target: Target, instances: int = 0, unit: str = "") -> Spoke:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
-            return Spoke(target, known, there.scanner(known), instances, unit)
+            return Spoke(target, known, there.scanner(known), instances=instances, unit=unit)
 
         def listed() -> list[Spoke]:
             return [spoke(each.target, each.instances, each.unit) for each in self.registry.all()] if is_hub else []
 
-        return Spokes(self.settings.target, listed, spoke, self.each, is_hub)
+        return Spokes(self.settings.target, listed, spoke, each=self.each, is_hub=is_hub)
 
     @cached_property
     def sender(self) -> Sender:
         from rolekeeper.mappings.scan import Sender
 
-        return Sender(self.ec2, self.queue, self.telemetry, lambda target: self.at(target).ec2, self.each)
+        return Sender(
+            ec2=self.ec2,
+            queue=self.queue,
+            telemetry=self.telemetry,
+            elsewhere=lambda target: self.at(target).ec2,
+            each=self.each,
+        )
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -235,18 +267,46 @@ class App:
 
         if self.hub:
             return self.hub.publisher
-        mode = self.settings.mode
-        assessor = Assessor(self.roles, self.scanner(self.roles), mode, self.spokes, self.revisions)
-        copies = CopyKeeper(self.spokes, self.revisions, self.sender, self.telemetry, mode, self.now)
-        parts = self.home, self.table, self.revisions, assessor, copies, self.sender, self.machine, self.telemetry
-        return Publisher(*parts, self.now, self.now() + FANS_OUT)
+        assessor = Assessor(
+            roles=self.roles,
+            scanner=self.scanner(self.roles),
+            mode=self.settings.mode,
+            spokes=self.spokes,
+            revisions=self.revisions,
+        )
+        copies = CopyKeeper(
+            spokes=self.spokes,
+            revisions=self.revisions,
+            sender=self.sender,
+            telemetry=self.telemetry,
+            mode=self.settings.mode,
+            now=self.now,
+        )
+        return Publisher(
+            home=self.home,
+            table=self.table,
+            revisions=self.revisions,
+            assessor=assessor,
+            copies=copies,
+            sender=self.sender,
+            machine=self.machine,
+            telemetry=self.telemetry,
+            now=self.now,
+            hands_over_at=self.now() + FANS_OUT,
+        )
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
         from rolekeeper.fleet.overrides import OperatorOverrides
 
-        telemetry, mode = self.telemetry, self.settings.mode
-        return OperatorOverrides(self.state, self.queue, self.tasks, telemetry, mode, self.now)
+        return OperatorOverrides(
+            state=self.state,
+            queue=self.queue,
+            tasks=self.tasks,
+            telemetry=self.telemetry,
+            mode=self.settings.mode,
+            now=self.now,
+        )
 
     @property
     def tasks(self) -> Tasks:
@@ -258,20 +318,33 @@ class App:
         """A run of a sweep. `event` is the last run's answer, or a schedule's: such a sweep gives way to another."""
         from rolekeeper.fleet.sweep import Sweep, SweepResult
 
-        parts = self.ec2, self.state, self.table, self.publisher, self.queue, self.machine, self.telemetry
-        resumed, gives_way = "rest" in event, event.get("task") != Task.SWEEP
-        run = correlation_id, seconds_left, run_id, resumed, gives_way, codec.decode(SweepResult, event)
-        if self.hub is None:
-            return Sweep(*parts, self.settings, self.now, *run)
+        begun = Sweep if self.hub is None else self._target_sweep(self.hub)
+        return begun(
+            ec2=self.ec2,
+            state=self.state,
+            table=self.table,
+            publisher=self.publisher,
+            queue=self.queue,
+            machine=self.machine,
+            telemetry=self.telemetry,
+            settings=self.settings,
+            now=self.now,
+            correlation_id=correlation_id,
+            seconds_left=seconds_left,
+            run_id=run_id,
+            resumed="rest" in event,
+            gives_way=event.get("task") != Task.SWEEP,
+            result=codec.decode(SweepResult, event),
+        )
+
+    def _target_sweep(self, hub: App) -> Callable[..., Sweep]:
+        """A sweep of another target than the hub's own, but for what all sweeps need."""
         from rolekeeper.fleet.target_sweep import TargetSweep
 
-        spokes = self.hub.spokes
+        spokes = hub.spokes
         own = [replace(spokes.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)]
-        return TargetSweep(
-            *parts,
-            self.settings,
-            self.now,
-            *run,
+        return partial(
+            TargetSweep,
             elsewhere=self.settings.target,
             is_news=partial(self._is_news, noting=True),
             registry=self.registry,
@@ -281,7 +354,7 @@ class App:
     def sweep_starter(self, in_time: Callable[[], bool]) -> SweepStarter:
         from rolekeeper.fleet.target_sweep import SweepStarter
 
-        return SweepStarter(self.registry, self.tasks, self.telemetry, self.now, in_time)
+        return SweepStarter(self.registry, self.tasks, self.telemetry, now=self.now, in_time=in_time)
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
         from rolekeeper.fleet.expiry import Expiries
@@ -290,5 +363,16 @@ class App:
             served = self.registry.all() if self.settings.organization else []
             return [self.at(each.target).ec2 for each in served if not each.problem]
 
-        parts = self.ec2, self.state, self.publisher, self.queue, self.telemetry
-        return Expiries(*parts, correlation_id, self.now, waits, self.sleep, elsewhere, self.each)
+        return Expiries(
+            ec2=self.ec2,
+            state=self.state,
+            publisher=self.publisher,
+            queue=self.queue,
+            telemetry=self.telemetry,
+            correlation_id=correlation_id,
+            now=self.now,
+            waits=waits,
+            sleep=self.sleep,
+            elsewhere=elsewhere,
+            each=self.each,
+        )

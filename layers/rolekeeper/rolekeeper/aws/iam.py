@@ -70,11 +70,16 @@ class Iam:
         """A role by name, wherever its path."""
         with suppress(NotFoundError), classified("iam:GetRole", self.arn("role", "/", name)):
             role = self.client.get_role(RoleName=name)["Role"]
-            boundary_arn = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
-            trust = _document(role.get("AssumeRolePolicyDocument"))
-            dates = role["CreateDate"], role.get("RoleLastUsed", {}).get("LastUsedDate")
-            tags = {each["Key"]: each["Value"] for each in role.get("Tags", ())}
-            return Role(role["RoleName"], role["Arn"], role["Path"], trust, boundary_arn, *dates, tags)
+            return Role(
+                role["RoleName"],
+                role["Arn"],
+                role["Path"],
+                trust=_document(role.get("AssumeRolePolicyDocument")),
+                boundary_arn=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
+                created=role["CreateDate"],
+                last_used=role.get("RoleLastUsed", {}).get("LastUsedDate"),
+                tags={each["Key"]: each["Value"] for each in role.get("Tags", ())},
+            )
         return None
 
     def policies(self, role: Role) -> Policies:

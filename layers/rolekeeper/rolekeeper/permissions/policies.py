@@ -248,7 +248,7 @@ def _merged(rules: Iterable[Rule]) -> list[Rule]:
     actions: dict[tuple[tuple[Scope, ...], frozenset[str]], list[Scope]] = {}
     for rule in rules:
         actions.setdefault((rule.resources, rule.conditions), []).extend(rule.actions)
-    return [Rule(_broadest(scopes), *rest) for rest, scopes in actions.items()]
+    return [Rule(_broadest(scopes), on, conditions) for (on, conditions), scopes in actions.items()]
 
 
 def _scopes(statement: Mapping[str, Any], element: Literal["Action", "Resource"]) -> tuple[Scope, ...]:

@@ -48,8 +48,10 @@ def instance_pk(key: InstanceKey) -> str:
 
 
 def instance_key_from(pk: str) -> InstanceKey | None:
-    kind, *parts = pk.split("#")
-    return InstanceKey(*parts) if kind == "instance" and len(parts) == 3 and all(parts) else None  # noqa: PLR2004  # as `instance_pk` makes it
+    match pk.split("#"):
+        case ["instance", account, region, id_] if account and region and id_:
+            return InstanceKey(account, region, id_)
+    return None
 
 
 def record_key(key: InstanceKey) -> Key:
