@@ -12,9 +12,10 @@ from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from rolekeeper_cli.console.guard import COOKIE, Guard
+from rolekeeper_cli.console.guard import Guard
 
 PORT = 4321
+COOKIE = "rolekeeper-console"
 AFTER_THE_LINK = "start it again, and use the link that it gives: rolekeeper console"
 
 
