@@ -1,6 +1,6 @@
 """What governs one instance (`resolve`), what to do for it, and why (`decide`): pure, and the same for all who ask."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -84,7 +84,7 @@ def decide(case: Case) -> Decision:
     return _ungoverned(case)
 
 
-def _govern(case: Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # one ladder, one rung per rule of the design
+def _govern(case: Case, winner: PublishedMapping) -> Decision:  # one ladder, one rung per rule of the design
     """The instance has a governing mapping: attach, replace or (for `NONE`) detach."""
     instance, association, spec = case.instance, case.association, winner.spec
     decision = partial(
@@ -120,19 +120,28 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # noqa: C901  # 
         return _until_settled(decision, instance, f"role {spec.role}")
     if not association:
         return decision(Action.ATTACH, "unoccupied", f"{winner.key} gives it role {spec.role}")
-    takes_over = foreign is not None
-    former = f", in the place of the foreign {association.profile_arn}" if takes_over else ""
+    instead = f", in the place of the foreign {association.profile_arn}" if foreign else ""
+    decision = partial(decision, takes_over=foreign is not None)
+    return _exchanged(decision, winner, instance, former=instead, remade=remade)
+
+
+def _exchanged(
+    decision: Callable[..., Decision], winner: PublishedMapping, instance: Instance, *, former: str, remade: bool
+) -> Decision:
+    """It carries another role than its mapping's: replace that, or (for `NONE`) detach it."""
+    spec = winner.spec
     if spec.role == NO_ROLE:
         reason = f"{winner.key} says that it carries no role{former}"
-        return decision(Action.DETACH, "quarantined", reason, takes_over=takes_over)
+        return decision(Action.DETACH, "quarantined", reason)
     former += f"; its instance profile {spec.profile_name} was deleted and made anew" if remade else ""
     if instance.state is InstanceState.RUNNING:
         reason = f"{winner.key} gives it role {spec.role}{former}"
-        return decision(Action.REPLACE, "differs", reason, takes_over=takes_over)
+        return decision(Action.REPLACE, "differs", reason)
     if spec.when_stopped is WhenStopped.SWAP:
         reason = f"{winner.key} gives it role {spec.role}, swapped while stopped{former}"
-        return decision(Action.REPLACE, "differs", reason, swap=True, takes_over=takes_over)
-    return decision(Action.WAIT, "stopped", f"role {spec.role} replaces the present one when the instance runs again")
+        return decision(Action.REPLACE, "differs", reason, swap=True)
+    reason = f"role {spec.role} replaces the present one when the instance runs again"
+    return decision(Action.WAIT, "stopped", reason, takes_over=False)
 
 
 def _ungoverned(case: Case) -> Decision:
