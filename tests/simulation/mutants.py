@@ -655,20 +655,23 @@ def edited(text: str, edit: Edit) -> str:
     return text.replace(edit.old, edit.new)
 
 
-def become(name: str) -> Mutant:
-    """Import the code as this mutant from now on; returns it.
+def named(name: str) -> Mutant:
+    """A mutant by its name."""
+    from simulation.tested_mutants import TESTED  # noqa: PLC0415  # it is made of this module's classes
+
+    return next(each for each in (*MUTANTS, *TESTED) if each.name == name)
+
+
+def become(mutant: Mutant) -> None:
+    """Import the code as this mutant from now on.
 
     Raises:
         ValueError: some of it is imported already.
     """
-    from simulation.tested_mutants import TESTED  # noqa: PLC0415  # it is made of this module's classes
-
-    mutant = next(each for each in (*MUTANTS, *TESTED) if each.name == name)
     if early := [edit.module for edit in mutant.edits if edit.module in sys.modules]:
         raise ValueError(f"imported already: {', '.join(early)}")
     sys.meta_path.insert(0, Finder(mutant))
     _read_edited([edit for edit in mutant.edits if (ROOT / edit.module).is_file()])
-    return mutant
 
 
 def _read_edited(edits: Sequence[Edit]) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from simulation.mutants import MUTANTS, ROOT, Mutant, become
+from simulation.mutants import MUTANTS, ROOT, Mutant, become, named
 from simulation.tested_mutants import TESTED
 
 # So many seeds have to find a mutant.
@@ -25,7 +25,8 @@ TIMEOUT = 600
 
 def hunt(name: str, seeds: int) -> dict[str, object]:
     """Play seeds against one mutant, in this process, until a promise is broken."""
-    mutant = become(name)
+    mutant = named(name)
+    become(mutant)
     from simulation.schedule import Schedule  # noqa: PLC0415  # after it, so that it imports the mutant
 
     for seed in (mutant.seed, *range(seeds)):
