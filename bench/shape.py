@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYER, FUNCTIONS = ROOT / "layers/rolekeeper/rolekeeper", ROOT / "functions"
 # A newcomer keeps the number of modules in mind; the template stays easy to skim. A module is as long as its idea.
-MOST_MODULES, LONGEST_TEMPLATE = 39, 1_700
+MOST_MODULES, LONGEST_TEMPLATE = 40, 1_700
 _SILENT = {
     tokenize.COMMENT,
     tokenize.NL,

@@ -60,9 +60,9 @@ def usable_profile(deployment: Deployment, wish: Wish) -> UsableProfile:
     spec = MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile, allow_broad=wish.allow_broad)
     check = roles.check(spec)
     if check.problem:
-        what, _, remedy = check.problem.partition("; ")
         meant = known.role_meant(deployment, wish.role)
-        raise CommandError(what, f"did you mean {meant}?" if meant else remedy or "nothing was changed")
+        remedy = f"did you mean {meant}?" if meant else check.problem.remedy or "nothing was changed"
+        raise CommandError(check.problem.what, remedy)
     return UsableProfile(check.profile_arn, (f"role '{wish.role}': {check.note}",) if check.note else ())
 
 

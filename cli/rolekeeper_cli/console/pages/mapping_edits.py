@@ -20,6 +20,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.writes import mappings as writes
 from rolekeeper_cli.writes.row_plan import RowPlan
+from rolekeeper_cli.writes.set_columns import UnreadableRowError
 
 # Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
 PATIENCE_SECONDS = 20
@@ -138,7 +139,7 @@ def _form(
     typed: Form | None = None,
     problem: CommandError | None = None,
 ) -> Response:
-    slip = problem.what.partition(":")[0] if problem else ""
+    slip = problem.column if isinstance(problem, UnreadableRowError) else ""
     values = _fields(key, row, typed) | {"moved": isinstance(problem, _MovedRowError), "slip": slip}
     title = f"Edit {key}" if key else "New mapping"
     status = 409 if problem else 200

@@ -83,7 +83,7 @@ class RowSnapshot:
         """The tombstone that is published, or would be if the row were deleted; None if nothing was ever published."""
         if self.published is None:
             return self.stored.published
-        return self._numbered(replace(self.published, deleted=True, suspended_because=""))
+        return self._numbered(replace(self.published, deleted=True).suspended_for(None))
 
     def _numbered(self, mapping: PublishedMapping) -> PublishedMapping:
         """The same with its number: the held revision's if that says the same, else the next that isn't `approve`."""
@@ -114,7 +114,7 @@ class RowSnapshot:
 
     def holds(self, candidate: PublishedMapping) -> bool:
         """Whether exactly this candidate is held, no matter whether the hub's own account can use its role now."""
-        return self._held == replace(candidate, suspended_because="")
+        return self._held == candidate.suspended_for(None)
 
     def approves(self, candidate: PublishedMapping) -> bool:
         """Whether a person signed exactly this candidate after it was held, and the row says so."""
