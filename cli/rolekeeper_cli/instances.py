@@ -93,9 +93,13 @@ def starts(deployment: Deployment, instance: Instance) -> str:
 
 def in_its_account(deployment: Deployment, command: str) -> str:
     """A command of the AWS CLI's as it is typed; in another target, with that account's credentials."""
+    return command + account_options(deployment)
+
+
+def account_options(deployment: Deployment) -> str:
+    """What a command of the AWS CLI's needs besides in another target: its Region and that account's credentials."""
     target = deployment.settings.target
-    theirs = f" --region {target.region} --profile profile-of-{target.account}" if deployment.elsewhere else ""
-    return command + theirs
+    return f" --region {target.region} --profile profile-of-{target.account}" if deployment.elsewhere else ""
 
 
 def shows(association: Association | None, profile_arn: str) -> bool:
