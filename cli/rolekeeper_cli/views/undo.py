@@ -111,20 +111,20 @@ class _Undoing:
 
     def _by_mapping(self, mapping: PublishedMapping, again: str) -> Iterator[Step]:
         """The revision before brings it back, or, where there is none, that the mapping goes."""
-        key, name = mapping.key, (mapping.key.tag_key, mapping.key.tag_value)
+        key = mapping.key
         try:
             old = revision_before(self.deployment, key, mapping.revision)
         except CommandError:
             tombstone = replace(mapping, deleted=True)
             # What hasn't changed this one yet may have changed others: they would lose it.
             if self.before.until and not mapping.deleted and self._brings_it_back(served={key: tombstone}):
-                yield Step(Remedy(Kind.REMOVE_MAPPING, name), f"for all of the mapping's instances; {again}")
+                yield Step(key.remedy(Kind.REMOVE_MAPPING), f"for all of the mapping's instances; {again}")
             return
         restored = looking.published_there(self.deployment, replace(old, revision=mapping.revision + 1))
         brings_it_back = self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec)
         if brings_it_back and not self._is_asked_for(old.spec):
             does = f"for all of the mapping's instances; {again}"
-            yield Step(Remedy(Kind.ROLL_BACK, (*name, str(old.revision))), does)
+            yield Step(key.remedy(Kind.ROLL_BACK, str(old.revision)), does)
 
     def _by_hand(self, name: str, again: str) -> Iterator[Step]:
         """A pin to what was there; a foreign role, a person has to put back."""

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console import mapping_form
 from rolekeeper_cli.console.edit_plans import EditPlan, plan
 from rolekeeper_cli.console.forms import Form, number, posted, trimmed
@@ -202,7 +203,7 @@ def _require_writes(request: Request) -> None:
 def _row(there: Deployment, key: MappingKey) -> Attributes:
     row = there.app.table.get_row(key)
     if row is None:
-        raise CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
+        raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
     return row
 
 

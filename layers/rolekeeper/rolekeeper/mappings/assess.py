@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.change_limit import counted
@@ -16,7 +15,7 @@ from rolekeeper.mappings.copies import Spokes, Spread
 from rolekeeper.mappings.impact import Comparison, Impact, Side, gives_up
 from rolekeeper.mappings.revisions import Copy, Revisions
 from rolekeeper.mappings.scan import ImpactScanner, Scan
-from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
+from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict, approval_steps
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Mode, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.model.problem import Problem
@@ -287,17 +286,16 @@ class Assessor:
         assert scan is not None  # with what was found
         if seen.approves(candidate) or not (impact.needs_approval or seen.shows_held(candidate)):
             return verdict
-        command = f"rolekeeper mapping approve {quote(str(seen.key))} --revision {number}"
-        why = f"it would {impact}; to approve it: {command}"
-        if candidate.deleted:
-            keep = f"rolekeeper mapping discard {quote(str(seen.key))}"
-            why = f"deleting it would {impact}; to delete it: {command}; to keep it: {keep}"
+        it = "deleting it" if candidate.deleted else "it"
+        steps = map(str, approval_steps(seen.key, number, deletes=candidate.deleted))
+        more: list[Problem | str] = [*spread.reach.words("", ""), *notes]
         last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
-        reason, matched = sentence([why, *spread.reach.words("", ""), *notes], last), scan.published_matched
+        reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
+        besides = sentence([f"{it} would {impact.extent}", *more], last)
         said = Verdict(Status.HELD, reason, seen.revision, matched, held=number, done=seen.acted_on())
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)
-        return replace(said, ending=Ending.HOLD, mapping=held, impact=impact)
+        return replace(said, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides)
 
     def _matched(self, seen: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances the published mapping governs; None if that isn't known, or the row says it."""

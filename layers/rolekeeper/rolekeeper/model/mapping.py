@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from rolekeeper.model.problem import Problem
+from rolekeeper.model.problem import Kind, Problem, Remedy
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
@@ -58,6 +58,10 @@ class MappingKey:
     def pins(self) -> bool:
         """Whether this key is a pin's, in a grant or a decision, and not a row's."""
         return self.tag_key == PIN_TAG
+
+    def remedy(self, kind: Kind, *more: str) -> Remedy:
+        """A step about this mapping."""
+        return Remedy(kind, (self.tag_key, self.tag_value, *more))
 
     def matches(self, tags: Mapping[str, str]) -> bool:
         return self.tag_key in tags and self.tag_value in (ANY_VALUE, tags[self.tag_key])

@@ -25,8 +25,10 @@ class Kind(StrEnum):
     ROLES = "roles"
     TARGETS = "targets"
     SETTINGS = "mode, pause or resume"
+    MODE = "mode"
     RESUME = "resume"
     ENFORCE = "mode enforce"
+    SWEEP = "sweep"
     EXPLAIN = "explain"
     ATTACH = "attach"
     REPLACE = "replace"
@@ -102,3 +104,8 @@ class Advice:
 
 def advice(*parts: str | Remedy) -> Advice:
     return Advice(parts)
+
+
+def typed(command: str) -> Remedy:
+    """Any other command, to be typed as it is."""
+    return Remedy(Kind.OTHER, (command,))
