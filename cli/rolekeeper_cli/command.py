@@ -128,5 +128,5 @@ def _told(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # c
     for each in error.details:
         click.echo(f"{click.style('!', fg='red')} {printable(each)}", err=True, color=colour)
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error.what)}", err=True, color=colour)
-    click.echo(f"  {printable(error.remedy)}", err=True)
+    click.echo(f"  {printable(str(error.remedy))}", err=True)
     return error.exit_code

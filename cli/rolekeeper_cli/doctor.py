@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from rolekeeper_cli import output, render, tables
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.findings import Level
+from rolekeeper_cli.findings import Finding, Level
 from rolekeeper_cli.render import Document
 from rolekeeper_cli.views.doctor import CHECKS, findings
 
@@ -21,10 +21,10 @@ def examine(deployment: DoctorDeployment) -> ExitCode:
     """
     counts = dict.fromkeys(_COUNTED, 0)
 
-    def counted(documents: Iterable[Document]) -> Iterator[Document]:
-        for each in documents:
-            counts[Level(each["level"])] += 1
-            yield each
+    def counted(found: Iterable[Finding]) -> Iterator[Document]:
+        for each in found:
+            counts[each.level] += 1
+            yield each.document()
 
     render.show_with_rows("findings", counted(findings(deployment)), lambda: {"summary": counts}, _draw)
     output.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")

@@ -5,7 +5,10 @@ Those above 251 are the AWS CLI's ("Command line return codes" in its user guide
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rolekeeper.model.problem import Advice
 
 # Credentials that AWS doesn't know or that have expired (API references, "Common error codes"; DynamoDB and EC2 have
 # their own words for it).
@@ -36,7 +39,7 @@ class CommandError(Exception):
 
     exit_code = ExitCode.NO
 
-    def __init__(self, what: str, remedy: str, details: Iterable[str] = ()) -> None:
+    def __init__(self, what: str, remedy: "str | Advice", details: Iterable[str] = ()) -> None:
         super().__init__(f"{what}\n{remedy}")
         self.what = what
         self.remedy = remedy
@@ -115,6 +118,7 @@ def _about_setup(error: Any) -> ConfigurationError | None:
 
 def _about_refusal(error: Any) -> CommandError:
     from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
+    from rolekeeper.model.problem import Kind, Remedy, advice
 
     if error.code in BAD_CREDENTIALS:
         return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")
@@ -122,9 +126,13 @@ def _about_refusal(error: Any) -> CommandError:
         account = error.resource.split(":")[4]
         return ServiceError(
             f"you may not look into account {account}: {_line(error)}",
-            f"see whether it is a target, and the hub may: rolekeeper targets; where you alone may not, have your role "
-            f"among those that {error.resource} trusts (rolekeeper spoke deploy --reader ARN), and allowed "
-            f"{_ASSUME} on it; what Rolekeeper did there, rolekeeper history shows without",
+            advice(
+                "see whether it is a target, and the hub may: ",
+                Remedy(Kind.TARGETS),
+                f"; where you alone may not, have your role among those that {error.resource} trusts (rolekeeper spoke "
+                f"deploy --reader ARN), and allowed {_ASSUME} on it; what Rolekeeper did there, rolekeeper history "
+                f"shows without",
+            ),
         )
     if isinstance(error, AccessDeniedError):
         return ServiceError(

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from rolekeeper.model.problem import Advice, Remedy
+
 # So many are named in one sentence, or told one by one where each is like the others.
 _NAMED = 5
 
@@ -24,29 +26,29 @@ class Finding:
 
     level: Level
     what: str
-    remedy: str = ""
+    remedy: str | Remedy | Advice = ""
     check: str = ""
 
     def document(self) -> dict[str, Any]:
         """As programs get it."""
-        return {"level": self.level.value, "check": self.check, "what": self.what, "remedy": self.remedy}
+        return {"level": self.level.value, "check": self.check, "what": self.what, "remedy": str(self.remedy)}
 
 
 type Findings = Generator[Finding, None, str]
 """What a check yields: all that isn't as it should be. It returns how things are when all is well."""
 
 
-def warn(what: str, remedy: str) -> Finding:
+def warn(what: str, remedy: str | Remedy | Advice) -> Finding:
     """Something that should not stay so, though Rolekeeper works."""
     return Finding(Level.WARN, what, remedy)
 
 
-def fail(what: str, remedy: str) -> Finding:
+def fail(what: str, remedy: str | Remedy | Advice) -> Finding:
     """Something that keeps Rolekeeper from doing what it is there for."""
     return Finding(Level.FAIL, what, remedy)
 
 
-def unknown(what: str, remedy: str) -> Finding:
+def unknown(what: str, remedy: str | Remedy | Advice) -> Finding:
     """Something that can't be seen from here."""
     return Finding(Level.UNKNOWN, what, remedy)
 

@@ -10,6 +10,7 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model import escaped
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Advice, Kind, Remedy, advice
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.suggest import near
@@ -93,9 +94,13 @@ def starts(deployment: Deployment, instance: Instance) -> str:
 
 def in_its_account(deployment: Deployment, command: str) -> str:
     """A command of the AWS CLI's as it is typed; in another target, with that account's credentials."""
+    return command + account_options(deployment)
+
+
+def account_options(deployment: Deployment) -> str:
+    """What a command of the AWS CLI's needs besides in another target: its Region and that account's credentials."""
     target = deployment.settings.target
-    theirs = f" --region {target.region} --profile profile-of-{target.account}" if deployment.elsewhere else ""
-    return command + theirs
+    return f" --region {target.region} --profile profile-of-{target.account}" if deployment.elsewhere else ""
 
 
 def shows(association: Association | None, profile_arn: str) -> bool:
@@ -114,26 +119,26 @@ def _named(ec2: Ec2, name: str) -> Instance | None:
     return found[0] if found else None
 
 
-def _meant(deployment: Deployment, text: str) -> str:
+def _meant(deployment: Deployment, text: str) -> Advice:
     """What else could be meant, and where to look."""
     found = _near(deployment.app.ec2, text)
-    hints = [f"did you mean {' or '.join(found)}?"] if found else []
+    meant = f"did you mean {' or '.join(found)}?" if found else ""
+    fleet = Remedy(Kind.FLEET)
     if deployment.elsewhere:
-        hints.append(_where_to_look(deployment))
-    elif deployment.settings.organization:
-        hints.append(f"see: rolekeeper fleet; an instance of another target is named ACCOUNT/REGION/{text}")
-    elif not found:
-        hints.append("see: rolekeeper fleet; maybe it is in another --region")
-    return " ".join(hints)
+        return advice(f"{meant} ".lstrip(), *_where_to_look(deployment))
+    if deployment.settings.organization:
+        other = f"; an instance of another target is named ACCOUNT/REGION/{text}"
+        return advice(f"{meant} see: ".lstrip(), fleet, other)
+    return advice(meant) if found else advice("see: ", fleet, "; maybe it is in another --region")
 
 
-def _where_to_look(deployment: Deployment) -> str:
+def _where_to_look(deployment: Deployment) -> tuple[str | Remedy, ...]:
     target = deployment.settings.target
     # As with other hints: who may not ask gets none.
     with suppress(AccessDeniedError):
         if deployment.app.registry.get(target) is None:
-            return f"{target} is no target; see: rolekeeper targets"
-    return f"see: rolekeeper fleet --target {target}"
+            return f"{target} is no target; see: ", Remedy(Kind.TARGETS)
+    return "see: ", Remedy(Kind.FLEET), f" --target {target}"
 
 
 def _near(ec2: Ec2, text: str) -> list[str]:

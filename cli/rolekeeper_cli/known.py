@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from rolekeeper.aws.errors import AccessDeniedError, classified
 from rolekeeper.model.mapping import NO_ROLE, MappingKey
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean, near
@@ -67,4 +68,4 @@ def require_mapping(deployment: Deployment, key: MappingKey) -> None:
         rows = {}
     if key not in rows:
         meant = did_you_mean(str(key), map(str, rows))
-        raise UsageError(f"there is no mapping {key}", f"{meant} See: rolekeeper mapping ls".lstrip())
+        raise UsageError(f"there is no mapping {key}", advice(f"{meant} See: ".lstrip(), Remedy(Kind.MAPPINGS)))

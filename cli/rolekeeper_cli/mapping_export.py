@@ -20,7 +20,7 @@ def exported(deployment: Deployment, form: str) -> tuple[str, int]:
         written, problems = file_row(row, deployment.app.home)
         rows.append(written)
         if problems:
-            output.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(problems)}")
+            output.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(map(str, problems))}")
     if form == "csv":
         return csv_form.write(rows), len(rows)
     return SCHEMA_LINE + yaml_form.write([{name: plain(each) for name, each in row.items()} for row in rows]), len(rows)

@@ -360,7 +360,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Edit(
                 "rolekeeper.mappings.verdict",
-                '        return self._held == replace(candidate, suspended_because="")',
+                "        return self._held == candidate.suspended_for(None)",
                 "        return self._held is not None and self._held.revision == candidate.revision",
             ),
         ),

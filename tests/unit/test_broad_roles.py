@@ -136,7 +136,7 @@ def test_the_stacks_word_can_be_taken_back(desk: MappingsFixture) -> None:
     desk.recheck(TAG)
     published = desk.served(TAG)
     assert published
-    assert "deploy with AllowBroadRoles=true" in published.suspended_because
+    assert "deploy with AllowBroadRoles=true" in published.remedy
 
 
 def test_policies_are_read_at_every_sweep_once_for_each_role(desk: MappingsFixture) -> None:

@@ -56,6 +56,7 @@ published_mappings = st.builds(
     revision=st.integers(1, 10**9),
     profile_arn=texts,
     suspended_because=texts,
+    remedy=texts,
     deleted=st.booleans(),
     profile_id=texts,
     former_profile_ids=st.frozensets(texts, max_size=3),
@@ -369,7 +370,9 @@ def test_what_was_published_before_there_were_units_is_for_all(mapping: Publishe
 # ---- what the first edition wrote: each shape as its codec made it ----
 
 
-first_mappings = published_mappings.map(lambda each: replace(each, spec=replace(each.spec, units=frozenset())))
+first_mappings = published_mappings.map(
+    lambda each: replace(each, remedy="", spec=replace(each.spec, units=frozenset()))
+)
 
 
 def _first_published(mapping: PublishedMapping, when_unmatched: str) -> codec.Item:

@@ -100,7 +100,7 @@ def test_an_example_of_a_mapping_is_read_without_a_warning(example: str) -> None
 def test_the_bad_example_says_what_the_page_says() -> None:
     [row], [said] = blocks(MAPPINGS, "json bad"), blocks(MAPPINGS, "text")
     verdict = read_row(json.loads(row), HomeAccount("123456789012"))
-    assert list(verdict.problems) == said.splitlines()
+    assert [str(each) for each in verdict.problems] == said.splitlines()
 
 
 # ---- credentials ----

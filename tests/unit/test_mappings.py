@@ -28,7 +28,7 @@ def refused(*words: str, **columns: Any) -> str:
     verdict = read(**columns)
     assert verdict.spec is None
     assert len(verdict.problems) == 1, verdict.problems
-    (problem,) = verdict.problems
+    problem = str(verdict.problems[0])
     for word in words:
         assert word in problem, f"{word!r} is not in {problem!r}"
     return problem
@@ -92,7 +92,7 @@ def test_the_definition_names_every_field_of_a_mapping() -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     verdict = read(role={"S": "none"}, priority={"N": "0"}, enabled={"S": "false"})
-    assert [problem.split(":")[0] for problem in verdict.problems] == ["role", "priority", "enabled"]
+    assert [problem.column for problem in verdict.problems] == ["role", "priority", "enabled"]
 
 
 # ---- role ----
@@ -111,7 +111,8 @@ def test_none_in_other_letters_is_not_guessed(text: str) -> None:
 
 def test_a_missing_role_is_asked_for() -> None:
     verdict = read_row({name: value for name, value in GOOD.items() if name != "role"}, HOME)
-    assert verdict.problems == ("role: is missing; give an IAM role's name of up to 64 characters, or NONE",)
+    [problem] = verdict.problems
+    assert str(problem) == "role: is missing; give an IAM role's name of up to 64 characters, or NONE"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_a_wrong_type_is_refused_for_every_column_and_the_right_one_named(column
         return
     verdict = read(**{column.name: attribute})
     assert verdict.spec is None
-    assert [problem for problem in verdict.problems if problem.startswith(f"{column.name}: ")]
+    assert column.name in {problem.column for problem in verdict.problems}
 
 
 def test_null_is_told_to_go() -> None:
@@ -197,7 +198,7 @@ def test_a_number_as_a_text_is_read_with_a_warning() -> None:
     verdict = read(priority={"S": "7"})
     assert verdict.spec
     assert verdict.spec.priority == 7
-    assert verdict.warnings == ("priority: the text '7' was read as a number; use a Number (N)",)
+    assert list(map(str, verdict.warnings)) == ["priority: the text '7' was read as a number; use a Number (N)"]
 
 
 @pytest.mark.parametrize("text", ["", "7.5", "-1", "seven", " 7", "\u0667", "\uff17", "0x7", "1e2"])
@@ -272,7 +273,7 @@ def test_required_tags_keep_to_the_limits_of_ec2() -> None:
 def test_required_tags_that_contradict_the_tag_are_warned_of() -> None:
     verdict = read(require_tags={"M": {"workload": {"S": "api"}}})
     assert verdict.spec
-    assert "no instance can carry" in verdict.warnings[0]
+    assert "no instance can carry" in verdict.warnings[0].what
 
 
 def test_a_time_without_a_zone_is_told_how_to_have_one() -> None:
@@ -356,13 +357,13 @@ def test_a_tag_for_rolekeeper_itself_means_no_role() -> None:
     assert refused("is reserved; use another tag key", tag_key={"S": "rolekeeper:ignore"}).startswith("tag_key: ")
     verdict = read(require_tags={"M": {"rolekeeper:ignore": {"S": "*"}}})
     assert verdict.spec
-    assert "'rolekeeper:ignore' is a tag for Rolekeeper itself" in verdict.warnings[0]
+    assert "'rolekeeper:ignore' is a tag for Rolekeeper itself" in verdict.warnings[0].what
 
 
 def test_a_star_within_a_text_is_warned_of() -> None:
-    assert "only a lone *" in read(tag_value={"S": "web*"}).warnings[0]
+    assert "only a lone *" in read(tag_value={"S": "web*"}).warnings[0].what
     assert read(tag_value={"S": "*"}).warnings == ()
-    assert "that very key" in read(tag_key={"S": "*"}).warnings[0]
+    assert "that very key" in read(tag_key={"S": "*"}).warnings[0].what
 
 
 # ---- anything at all ----
@@ -391,7 +392,7 @@ ATTRIBUTE = st.recursive(
 def test_whatever_stands_in_a_row_it_is_a_mapping_or_has_a_problem(columns: dict[str, Any]) -> None:
     verdict = read_row({**GOOD, **columns}, HOME)
     assert bool(verdict.spec) != bool(verdict.problems)
-    assert all(said.isprintable() for said in (*verdict.problems, *verdict.warnings))
+    assert all(str(said).isprintable() for said in (*verdict.problems, *verdict.warnings))
     fingerprint({**GOOD, **columns})
 
 
@@ -407,7 +408,7 @@ def test_an_approval_and_who_edits_are_read_beside_the_mapping() -> None:
 def test_an_approval_as_a_plain_text_is_read_with_a_warning() -> None:
     verdict = read(approve={"S": "5"})
     assert verdict.approve == 5
-    assert verdict.warnings == ("approve: the text '5' was read as a number; use a Number (N)",)
+    assert list(map(str, verdict.warnings)) == ["approve: the text '5' was read as a number; use a Number (N)"]
 
 
 @pytest.mark.parametrize(
@@ -430,13 +431,13 @@ def test_a_malformed_approval_approves_nothing_and_rejects_nothing(attribute: An
     verdict = read(approve=attribute)
     assert (verdict.spec, verdict.approve) == (read().spec, 0)
     [warning] = verdict.warnings
-    assert warning.startswith(f"approve: {words}")
+    assert str(warning).startswith(f"approve: {words}")
 
 
 def test_a_malformed_editor_is_warned_of() -> None:
     verdict = read(edited_by={"S": "a" * 1025})
     assert (verdict.spec, verdict.edited_by) == (read().spec, "")
-    assert "this column takes at most 1,024" in verdict.warnings[0]
+    assert "this column takes at most 1,024" in verdict.warnings[0].what
 
 
 def test_what_is_asked_is_read_although_the_mapping_is_not() -> None:
@@ -445,7 +446,8 @@ def test_what_is_asked_is_read_although_the_mapping_is_not() -> None:
 
 
 def test_a_misspelt_approval_is_recognised() -> None:
-    assert read(aprove={"N": "5"}).warnings == ("unknown column 'aprove' is not used; did you mean approve?",)
+    [warning] = read(aprove={"N": "5"}).warnings
+    assert str(warning) == "unknown column 'aprove' is not used; did you mean approve?"
 
 
 # ---- the row of a mapping ----
@@ -491,17 +493,17 @@ def test_unknown_columns_are_warned_of_and_misspelt_ones_recognised() -> None:
     ours = {"status": {"S": "Published"}, "occupied": {"N": "1"}}
     verdict = read(prioritty={"N": "5"}, Enabled={"BOOL": False}, colour={"S": "red"}, **ours)
     assert verdict.spec == read().spec
-    assert verdict.warnings == (
+    assert list(map(str, verdict.warnings)) == [
         "unknown column 'Enabled' is not used; did you mean enabled?",
         "unknown column 'colour' is not used",
         "unknown column 'prioritty' is not used; did you mean priority?",
-    )
+    ]
 
 
 def test_thousands_of_unknown_columns_are_told_in_a_line() -> None:
     started = time.perf_counter()
     verdict = read(**{f"x{at}": {"S": ""} for at in range(40_000)})
-    assert verdict.warnings[-1] == "and 39,995 more unknown columns"
+    assert verdict.warnings[-1].what == "and 39,995 more unknown columns"
     assert time.perf_counter() - started < 2
 
 
@@ -511,7 +513,7 @@ def test_400_kb_of_text_are_refused_quickly_and_shortly(column: str, character: 
     started = time.perf_counter()
     verdict = read(**{column: {"S": character * (400_000 // len(character.encode()))}})
     assert verdict.spec is None
-    assert len(" ".join(verdict.problems)) < 600
+    assert len(" ".join(map(str, verdict.problems))) < 600
     assert time.perf_counter() - started < 1
 
 
@@ -543,4 +545,4 @@ def test_our_own_columns_and_the_order_of_sets_are_no_change() -> None:
 
 def test_the_account_of_an_arn_is_judged_by_where_we_run() -> None:
     row = {**GOOD, "role": {"S": "arn:aws-cn:iam::123456789012:role/web"}}
-    assert "not its ARN" in read_row(row, replace(HOME, partition="aws-cn")).problems[0]
+    assert "not its ARN" in read_row(row, replace(HOME, partition="aws-cn")).problems[0].what

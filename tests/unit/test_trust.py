@@ -34,7 +34,7 @@ def allow(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_ec2_can_assume_it(trust: dict[str, Any]) -> None:
-    assert trust_problem(trust) == ""
+    assert trust_problem(trust) is None
     assert trust_note(trust) == ""
 
 
@@ -51,17 +51,17 @@ def test_ec2_can_assume_it(trust: dict[str, Any]) -> None:
     ],
 )
 def test_ec2_cannot_assume_it_and_the_reason_holds_the_statement_to_add(trust: dict[str, Any]) -> None:
-    assert '"Principal": {"Service": "ec2.amazonaws.com"}' in trust_problem(trust)
+    assert '"Principal": {"Service": "ec2.amazonaws.com"}' in str(trust_problem(trust))
 
 
 @pytest.mark.parametrize("principal", [EC2, "*", {"AWS": "*"}])
 def test_a_deny_for_ec2_wins(principal: Any) -> None:
-    assert "denies EC2" in trust_problem(policy(allow(), allow(Effect="Deny", Principal=principal)))
+    assert "denies EC2" in str(trust_problem(policy(allow(), allow(Effect="Deny", Principal=principal))))
 
 
 def test_a_condition_is_not_evaluated_but_noted() -> None:
     conditional = allow(Condition={"StringEquals": {"aws:SourceAccount": "123456789012"}})
-    assert trust_problem(policy(conditional)) == ""
+    assert trust_problem(policy(conditional)) is None
     assert "condition" in trust_note(policy(conditional))
     assert trust_note(policy(conditional, allow())) == "", "the other statement allows without one"
-    assert trust_problem(policy(allow(), {**conditional, "Effect": "Deny"})) == ""
+    assert trust_problem(policy(allow(), {**conditional, "Effect": "Deny"})) is None

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError, classified
+from rolekeeper.model.problem import advice, typed
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, several, unknown, warn
 from rolekeeper_cli.policies.deployed import mapped_keys
 from rolekeeper_cli.tag_guard import CREATE_TAGS, DELETE_TAGS, denies
 
 _PAGE = 'docs/security.md, "Who may tag"'
-_PRINT = "print one that does, and attach it: rolekeeper guard scp-tags --except ARN"
+_PRINT = advice("print one that does, and attach it: ", typed("rolekeeper guard scp-tags --except ARN"))
 
 
 def trail(deployment: DoctorDeployment) -> Findings:
@@ -33,15 +34,17 @@ def trail(deployment: DoctorDeployment) -> Findings:
             return f"trail {each['Name']} keeps who changed a tag"
     what = "no trail of CloudTrail keeps who changed a tag here; its event history does, for 90 days"
     if silent:
-        yield warn(f"{what} ({several(silent)} logs nothing)", f"aws cloudtrail start-logging --name {silent[0]}")
+        yield warn(
+            f"{what} ({several(silent)} logs nothing)", typed(f"aws cloudtrail start-logging --name {silent[0]}")
+        )
     elif found:
         name = found[0]["Name"]
         selectors = '[{"ReadWriteType": "All", "IncludeManagementEvents": true}]'
-        remedy = f"aws cloudtrail put-event-selectors --trail-name {name} --event-selectors '{selectors}'"
-        yield warn(f"{what} ({name} keeps no management events that write)", remedy)
+        select = f"aws cloudtrail put-event-selectors --trail-name {name} --event-selectors '{selectors}'"
+        yield warn(f"{what} ({name} keeps no management events that write)", typed(select))
     else:
         create = "aws cloudtrail create-trail --name NAME --s3-bucket-name BUCKET --is-multi-region-trail"
-        yield warn(what, f"{create} && aws cloudtrail start-logging --name NAME")
+        yield warn(what, typed(f"{create} && aws cloudtrail start-logging --name NAME"))
     return ""
 
 
@@ -83,7 +86,9 @@ def tags(deployment: DoctorDeployment) -> Findings:
     except AccessDeniedError as error:
         # To ask is for the organization's managers only (Organizations API reference, `ListPoliciesForTarget`).
         asked = f"aws organizations list-policies-for-target --target-id {account} --filter SERVICE_CONTROL_POLICY"
-        remedy = f"in account {manager}: {asked}, and the same for each parent; compare with: rolekeeper guard scp-tags"
+        compare = typed("rolekeeper guard scp-tags")
+        each = ", and the same for each parent; compare with: "
+        remedy = advice(f"in account {manager}: ", typed(asked), each, compare)
         yield unknown(f"whether the tags {several(keys)} are guarded: you aren't allowed {error.action}", remedy)
         return ""
     instances = f"arn:{deployment.caller.partition}:ec2:{deployment.session.region_name}:{account}:instance/*"

@@ -1,9 +1,8 @@
 """What Rolekeeper does at all: the switches, the sweep, and the rows that people wrote."""
 
-import shlex
 from datetime import datetime
 
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
@@ -24,11 +23,11 @@ def mode(deployment: DoctorDeployment) -> Findings:
     control = deployment.app.state.read([], []).control
     withheld = control.withholds(deployment.settings.mode)
     if control.unclear:
-        yield fail(f"nothing changes: {control.unclear}", "set it: rolekeeper mode, pause or resume")
+        yield fail(f"nothing changes: {control.unclear}", advice("set it: ", Remedy(Kind.SETTINGS)))
     elif control.paused:
-        yield warn("nothing changes: Rolekeeper is paused", "rolekeeper resume")
+        yield warn("nothing changes: Rolekeeper is paused", Remedy(Kind.RESUME))
     elif withheld and withheld.code == "observed":
-        yield warn(f"nothing changes: {withheld.reason}", "rolekeeper mode enforce")
+        yield warn(f"nothing changes: {withheld.reason}", Remedy(Kind.ENFORCE))
     return "changes are made"
 
 
@@ -60,14 +59,7 @@ def rows(deployment: DoctorDeployment) -> Findings:
     ]
     bad += [(key, f"{key} isn't judged yet: its function, on_mapping_change, didn't look at it") for key in unjudged]
     for key, what in bad[:_ROWS]:
-        yield warn(what, f"rolekeeper mapping get {_argument(key)}")
+        yield warn(what, key.remedy(Kind.MAPPING))
     if len(bad) > _ROWS:
-        yield warn(f"{len(bad) - _ROWS:,} more rows aren't published as they are written", "rolekeeper mapping ls")
+        yield warn(f"{len(bad) - _ROWS:,} more rows aren't published as they are written", Remedy(Kind.MAPPINGS))
     return f"all rows are published as they are written: {len(found):,}" if found else "there are no mappings yet"
-
-
-def _argument(key: MappingKey) -> str:
-    """A mapping's key as it is typed."""
-    if "=" in key.tag_key:
-        return f"--tag-key {shlex.quote(key.tag_key)} --tag-value {shlex.quote(key.tag_value)}"
-    return shlex.quote(str(key))

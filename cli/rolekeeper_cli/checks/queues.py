@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from rolekeeper.aws.errors import classified
+from rolekeeper.model.problem import advice, typed
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Findings, fail, unknown, warn
 
@@ -39,7 +40,7 @@ def dead_letters(deployment: DoctorDeployment) -> Findings:
     count = sum(_counts(deployment, deployment.output("DeadLetterQueue")))
     if count:
         lie = "message lies" if count == 1 else "messages lie"
-        remedy = "see docs/runbook/dead-letters.md; when the cause is fixed: rolekeeper redrive"
+        remedy = advice("see docs/runbook/dead-letters.md; when the cause is fixed: ", typed("rolekeeper redrive"))
         yield fail(f"{count:,} {lie} in the dead-letter queue: what could not be done", remedy)
     return "the dead-letter queue is empty"
 

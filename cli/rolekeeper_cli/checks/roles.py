@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolekeeper.aws.errors import classified
+from rolekeeper.model.problem import Advice, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
 from rolekeeper.permissions.roles import STATEMENT, trust_problem
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
@@ -41,7 +42,7 @@ def profiles(deployment: DoctorDeployment) -> Findings:
         if each.name in held or trust_problem(each.trust):
             continue
         users = deployment.role_users.get(each.name, ())
-        remedy = (
+        remedy = typed(
             f"aws iam create-instance-profile --instance-profile-name {each.name} --path {path} && "
             f"aws iam add-role-to-instance-profile --instance-profile-name {each.name} --role-name {each.name}"
         )
@@ -63,10 +64,11 @@ def _make_anew(name: str, path: str) -> str:
     )
 
 
-def _retrust(name: str, trust: Mapping[str, Any]) -> str:
+def _retrust(name: str, trust: Mapping[str, Any]) -> Remedy | Advice:
     """The command that lets EC2 assume a role. It replaces the whole policy, so what is there is in it too."""
     whole = {"Version": "2012-10-17", **trust, "Statement": [*listed(trust.get("Statement")), json.loads(STATEMENT)]}
     update = f"aws iam update-assume-role-policy --role-name {name} --policy-document"
     if trust_problem(whole):
-        return f"a statement of its trust policy denies EC2 sts:AssumeRole; take that out: {update} …"
-    return f"{update} {shlex.quote(json.dumps(whole))}"
+        denied = "a statement of its trust policy denies EC2 sts:AssumeRole; take that out: "
+        return advice(denied, typed(f"{update} …"))
+    return typed(f"{update} {shlex.quote(json.dumps(whole))}")

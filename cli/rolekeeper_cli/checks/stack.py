@@ -1,6 +1,7 @@
 """What CloudFormation made: the stack, its rules, its functions and what wakes them, its alarms and whom they reach."""
 
 from rolekeeper.aws.errors import NotFoundError, classified
+from rolekeeper.model.problem import advice, typed
 from rolekeeper_cli.doctor_deployment import DoctorDeployment, Resource
 from rolekeeper_cli.findings import Finding, Findings, fail, several, warn
 
@@ -42,6 +43,7 @@ PARAMETERS = frozenset(
     }
 )
 # CloudFormation user guide, "Stack status codes".
+_DEPLOY = typed("make deploy")
 _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 # The stack is as it was before somebody tried.
 _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
@@ -50,18 +52,19 @@ _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"
 def stack(deployment: DoctorDeployment) -> Findings:
     """Whether the stack is whole, and of the command's own version."""
     found = deployment.stack
-    events = f"see why: aws cloudformation describe-stack-events --stack-name {found.name}"
+    events = typed(f"aws cloudformation describe-stack-events --stack-name {found.name}")
+    remedy = advice("see why: ", events, "; then: ", _DEPLOY)
     if found.status in _ROLLED_BACK:
-        yield warn(f"the last change of the stack was undone: it is {found.status}", f"{events}; then: make deploy")
+        yield warn(f"the last change of the stack was undone: it is {found.status}", remedy)
     elif found.status.endswith("_IN_PROGRESS"):
         yield warn(f"the stack is being changed: it is {found.status}", "look again when that is done")
     elif found.status not in _GOOD:
-        yield fail(f"the stack is {found.status}", f"{events}; then: make deploy")
+        yield fail(f"the stack is {found.status}", remedy)
     serves_others = bool(found.parameters.get("OrganizationId"))
     if missing := sorted((OUTPUTS | HUB_OUTPUTS if serves_others else OUTPUTS) - found.outputs.keys()):
-        yield fail(f"the stack is older than this command: it has no output {several(missing)}", "make deploy")
+        yield fail(f"the stack is older than this command: it has no output {several(missing)}", _DEPLOY)
     if missing := sorted(PARAMETERS - found.parameters.keys()):
-        yield warn(f"the stack is older than this command: it has no parameter {several(missing)}", "make deploy")
+        yield warn(f"the stack is older than this command: it has no parameter {several(missing)}", _DEPLOY)
     if beyond := sorted((found.outputs.keys() - OUTPUTS - HUB_OUTPUTS) | (found.parameters.keys() - PARAMETERS)):
         what = f"the stack is newer than this command, which doesn't know its {several(beyond)}"
         yield warn(what, "use the command of the version that is deployed")
@@ -83,7 +86,7 @@ def rules(deployment: DoctorDeployment) -> Findings:
             continue
         if state == "DISABLED":
             on_bus = f" --event-bus-name {bus}" if bus else ""
-            remedy = f"aws events enable-rule --name {name}{on_bus}"
+            remedy = typed(f"aws events enable-rule --name {name}{on_bus}")
             yield fail(f"rule {each.name} is disabled, so nothing comes of it", remedy)
     return f"all rules are enabled: {len(found)}"
 
@@ -102,15 +105,14 @@ def functions(deployment: DoctorDeployment) -> Findings:
         is_ = answer["Configuration"]
         if is_["State"] != "Active":
             why = is_.get("StateReason") or "Lambda doesn't say why"
-            yield fail(
-                f"function {each.name} is {is_['State']}: {why}", f"aws lambda get-function --function-name {each.id}"
-            )
+            remedy = typed(f"aws lambda get-function --function-name {each.id}")
+            yield fail(f"function {each.name} is {is_['State']}: {why}", remedy)
         if is_.get("LastUpdateStatus") == "Failed":
             why = is_.get("LastUpdateStatusReason") or "Lambda doesn't say why"
-            yield fail(f"the last update of function {each.name} failed: {why}", "make deploy")
+            yield fail(f"the last update of function {each.name} failed: {why}", _DEPLOY)
         # With a concurrency of 0 Lambda refuses every run (Lambda developer guide, "Configuring reserved concurrency").
         if answer.get("Concurrency", {}).get("ReservedConcurrentExecutions") == 0:
-            remedy = f"aws lambda delete-function-concurrency --function-name {each.id}"
+            remedy = typed(f"aws lambda delete-function-concurrency --function-name {each.id}")
             yield fail(f"function {each.name} is switched off: its reserved concurrency is 0", remedy)
     return f"all functions are active: {len(found)}"
 
@@ -129,7 +131,7 @@ def sources(deployment: DoctorDeployment) -> Findings:
         if state in {"Creating", "Enabling", "Updating"}:
             yield warn(f"event source mapping {each.name} is {state}", "look again in a minute")
         elif state != "Enabled":
-            remedy = f"aws lambda update-event-source-mapping --uuid {each.id} --enabled"
+            remedy = typed(f"aws lambda update-event-source-mapping --uuid {each.id} --enabled")
             yield fail(f"event source mapping {each.name} is {state}, so its function isn't woken", remedy)
     return f"all event source mappings are enabled: {len(found)}"
 
@@ -155,7 +157,7 @@ def subscribers(deployment: DoctorDeployment) -> Findings:
     confirmed, pending = int(counts["SubscriptionsConfirmed"]), int(counts["SubscriptionsPending"])
     if not confirmed:
         waits = f"; {pending} waits to be confirmed, in a mail that AWS sent" if pending else ""
-        remedy = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint ADDRESS"
+        remedy = typed(f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint ADDRESS")
         yield warn(f"nobody hears the alarms: their topic has no subscriber{waits}", remedy)
     return f"alarms have a subscriber: {confirmed}"
 

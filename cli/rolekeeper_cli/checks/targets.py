@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from rolekeeper.model.problem import Kind, Remedy, advice, typed
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.findings import Finding, Findings, Level, fail, warn
 from rolekeeper_cli.views import targets as views
@@ -21,7 +22,9 @@ def targets(deployment: DoctorDeployment) -> Findings:
     bad = sorted(_bad(deployment, found), key=lambda each: each.level is not Level.FAIL)
     yield from bad[:_SHOWN]
     if left := bad[_SHOWN:]:
-        yield Finding(left[0].level, f"{len(left):,} more about targets", "see them all: rolekeeper targets")
+        yield Finding(
+            left[0].level, f"{len(left):,} more about targets", advice("see them all: ", Remedy(Kind.TARGETS))
+        )
     accounts = len({each["account"] for each in found})
     return f"all targets are well: {len(found):,}, in {accounts:,} {'account' if accounts == 1 else 'accounts'}"
 
@@ -31,16 +34,14 @@ def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[
     for each in found:
         name = f"{each['account']}/{each['region']}"
         if each["state"] == PROBLEM:
-            remedy = (
-                "look at the role and the stack rolekeeper-spoke there; or, if the spoke was removed for good: "
-                f"rolekeeper targets forget {name}"
-            )
+            removed = "look at the role and the stack rolekeeper-spoke there; or, if the spoke was removed for good: "
+            remedy = advice(removed, typed(f"rolekeeper targets forget {name}"))
             since = each["problem_since"]
             lasts = since is None or now - since > interval
             yield (fail if lasts else warn)(f"target {name}{_since(since)}: {each['reason']}", remedy)
         elif each["state"] == UNKNOWN:
-            remedy = "deploy a spoke there, or delete the rule there that sends events to the hub's bus"
-            yield warn(f"unknown target {name}: {each['reason']}", remedy)
+            deploy = "deploy a spoke there, or delete the rule there that sends events to the hub's bus"
+            yield warn(f"unknown target {name}: {each['reason']}", deploy)
         elif each["state"] == OVERDUE:
             yield fail(f"target {name}: {each['reason']}", "see docs/runbook/sweep-overdue.md")
         yield from _version(each, str(found[0]["version"]), name)
@@ -51,8 +52,10 @@ def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding
     gap = target["version_gap"]
     if not gap:
         return
-    theirs = f"with the credentials of account {target['account']}: rolekeeper spoke deploy --region {target['region']}"
-    remedy = theirs if gap < 0 else "upgrade the hub: rolekeeper upgrade"
+    upgrade = typed(f"rolekeeper spoke deploy --region {target['region']}")
+    remedy = advice(f"with the credentials of account {target['account']}: ", upgrade)
+    if gap > 0:
+        remedy = advice("upgrade the hub: ", typed("rolekeeper upgrade"))
     what = f"target {name} has version {target['version']}, and the hub {hub}"
     if abs(gap) == 1:
         yield warn(f"{what}: neighbouring versions work together, others may not", remedy)

@@ -1,6 +1,5 @@
 """Plans of edits between the page that shows one and the button that writes it: that very plan, once."""
 
-import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,6 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.console.forms import Form
-from rolekeeper_cli.console.words import without_commands
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views import preview
 from rolekeeper_cli.views.looking import Enforced, Seen, pages, withheld
@@ -25,8 +23,6 @@ from rolekeeper_cli.views.preview import Preview
 from rolekeeper_cli.views.proposal import Proposal, foresee
 from rolekeeper_cli.writes.row_plan import RowPlan
 
-# What of a verdict's reason a plan shows by itself.
-_COUNTED = re.compile(r"attach [\d,]+, replace |foreign roles: |gains |loses |the same permissions")
 # As many instances as one reads; the counts are of all.
 NAMED = 200
 _KEPT = 100
@@ -84,13 +80,8 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
             else:
                 others += 1
     expected = replace(expected, foreign=tally.foreign)
-    said = _besides(edit.reason) if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
+    said = edit.besides if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
     return EditPlan(key, rows, edit.document() if edit else None, expected, said, named, others)
-
-
-def _besides(reason: str) -> str:
-    """What a verdict's reason says beside what the plan counts and lists, and the commands of its buttons."""
-    return "; ".join(each for each in without_commands(reason).split("; ") if not _COUNTED.match(each))
 
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:

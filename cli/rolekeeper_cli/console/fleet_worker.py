@@ -7,6 +7,7 @@ second), one look a second at no more than 200 instances (2 calls), and 2 calls 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.fleet_known import KnownFleet
 from rolekeeper_cli.console.fleet_reader import FleetReader
 from rolekeeper_cli.console.fleet_rows import FleetRow
@@ -122,7 +123,7 @@ class FleetWorker:
         self._known.whole(self._seen, self._reader.now())
         self._known.note("whole", None)
         unseen = "; ".join(self._reader.places.unseen_in_words())
-        remedy = "what the last sweep saw there: rolekeeper targets"
+        remedy = advice("what the last sweep saw there: ", Remedy(Kind.TARGETS))
         self._known.note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
         self._due["whole"] = self._begun + self._interval()
 

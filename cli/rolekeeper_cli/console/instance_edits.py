@@ -10,6 +10,7 @@ import click
 from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model.instance import InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
+from rolekeeper.model.problem import Advice, advice
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, trimmed
 from rolekeeper_cli.deployment import Deployment
@@ -54,7 +55,7 @@ class Done:
 
     kind: str
     text: str
-    lines: tuple[str, ...] = ()
+    lines: tuple[str | Advice, ...] = ()
 
 
 class MovedError(CommandError):
@@ -177,7 +178,7 @@ def _pinned(pinned: Pinned) -> Done:
     text = f"{title(pinned.instance)} is pinned to {role}{until}."
     if not pinned.delay:
         return Done("good", text, ("EC2 shows it within seconds; this page follows.",))
-    remedy = (f"What ends that: {pinned.remedy}",) if pinned.remedy else ()
+    remedy = (advice("What ends that: ", pinned.remedy),) if pinned.remedy else ()
     return Done("warn", text, (pinned.delay, *remedy))
 
 

@@ -81,16 +81,18 @@ def tell(deployment: Deployment, text: str, known: Callable[[], Sequence[str]]) 
         SeveralNamedError: several have this name.
     """
     try:
-        shown = explain.explained(deployment, text, ask_who=False)
+        found = explain.explanation(deployment, text, ask_who=False)
     except (ConfigurationError, ServiceError, SeveralNamedError):
         raise
     except CommandError as error:
         return _gone(deployment, text, error, known)
+    shown = found.document
     id_ = shown["instance"]
-    found = deployment.app.ec2.instances([id_]).get(id_)
+    instance = deployment.app.ec2.instances([id_]).get(id_)
+    tags = dict(instance.tags) if instance else {}
     timeline = history.entries(deployment, id_, ENTRIES) if shown["last"] else ()
-    undo = [undo_link(id_, each) for each in shown["undo"]]
-    return Story(id_, shown, dict(found.tags) if found else {}, _may(deployment, shown), timeline, undo)
+    undo = [undo_link(id_, each) for each in found.undo]
+    return Story(id_, shown, tags, _may(deployment, shown), timeline, undo)
 
 
 def _gone(deployment: Deployment, text: str, error: CommandError, known: Callable[[], Sequence[str]]) -> Story:

@@ -19,12 +19,16 @@ def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
     return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
 
 
-def mapping_filter(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
-    """The same for a template, which may have the mapping's document."""
+def mapping_key(mapping: MappingKey | Mapping[str, Any]) -> MappingKey:
+    """The key of a mapping in a template, which may have its document."""
     if isinstance(mapping, MappingKey):
-        return mapping_url(mapping, path, **more)
-    columns = mapping["columns"]
-    return mapping_url(MappingKey(columns["tag_key"], columns["tag_value"]), path, **more)
+        return mapping
+    return MappingKey(mapping["columns"]["tag_key"], mapping["columns"]["tag_value"])
+
+
+def mapping_filter(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
+    """The same as `mapping_url` for a template."""
+    return mapping_url(mapping_key(mapping), path, **more)
 
 
 def mapping_named(text: str, tags: Iterable[tuple[str, str]] = ()) -> str:

@@ -9,6 +9,7 @@ from botocore.parsers import ResponseParserError
 from starlette.exceptions import HTTPException
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classify
+from rolekeeper.model.problem import Advice
 from rolekeeper_cli.errors import (
     BAD_CREDENTIALS,
     CommandError,
@@ -45,7 +46,7 @@ class Mishap:
     status: HTTPStatus
     title: str
     what: str
-    remedy: str
+    remedy: str | Advice
     statement: str = ""
     again: bool = False
 

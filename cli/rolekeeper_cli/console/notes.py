@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.model.problem import Advice
 from rolekeeper_cli.errors import CommandError, explained
 
 _LOGGER = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ class Note:
 
     kind: str
     text: str
-    remedy: str = ""
+    remedy: str | Advice = ""
     permission: str = ""
 
 

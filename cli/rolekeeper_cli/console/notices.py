@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
+from rolekeeper.model.problem import Advice
+
 _KEPT = 200
 
 
@@ -14,7 +16,7 @@ class Notice:
 
     kind: str
     text: str
-    lines: tuple[str, ...] = ()
+    lines: tuple[str | Advice, ...] = ()
 
 
 class Notices:
@@ -24,7 +26,7 @@ class Notices:
         self._kept: dict[str, Notice] = {}
         self._lock = Lock()
 
-    def keep(self, kind: str, text: str, lines: Sequence[str] = ()) -> str:
+    def keep(self, kind: str, text: str, lines: Sequence[str | Advice] = ()) -> str:
         """Keep a notice; the id by which a page shows it. The oldest goes where there are too many."""
         made = secrets.token_urlsafe(9)
         with self._lock:

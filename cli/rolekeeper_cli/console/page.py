@@ -1,9 +1,9 @@
 """A page: a template filled in. Every value is escaped, and an undefined one is a fault.
 
 The filters: `{{ at|ago }}` is a time as people say it with the exact one on hover, `{{ at|when }}` has the exact one
-beside it, for what is compared with logs, `{{ number|count }}` is 1,234, and `{{ what|sentence }}` has a capital and a
-full stop (messages of commands have neither), and `{{ remedy|linked }}` leads to the page that does what it says to
-type. `{{ at|written }}` is `ago` of what a person wrote, which may be no time. A macro that uses `ago` or `when` is
+beside it, for what is compared with logs, `{{ number|count }}` is 1,234, and `{{ what|sentence }}` has a capital and
+a full stop (messages of commands have neither), and `{{ remedy|linked }}` leads to the page that does what it says.
+`{{ at|written }}` is `ago` of what a person wrote, which may be no time. A macro that uses `ago` or `when` is
 imported "with context": it needs the page's `now`.
 """
 
@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.console.links import mapping_filter, mapping_named, query
-from rolekeeper_cli.console.words import linked, sentence, without_commands
+from rolekeeper_cli.console.links import mapping_filter, mapping_key, mapping_named, query
+from rolekeeper_cli.console.words import held_reason, linked, of_pages, sentence, without_steps
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (
@@ -81,8 +81,11 @@ def templates() -> Environment:
         "count": _count,
         "sentence": sentence,
         "linked": linked,
-        "without_commands": without_commands,
+        "held_reason": held_reason,
+        "without_steps": without_steps,
+        "of_pages": of_pages,
         "mapping_url": mapping_filter,
+        "mapping_key": mapping_key,
         "mapping_named": mapping_named,
         "query": query,
     }

@@ -16,6 +16,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.model.problem import Advice
 from rolekeeper_cli import installed, known
 from rolekeeper_cli.console import mishaps
 from rolekeeper_cli.console.edit_plans import EditPlans
@@ -114,7 +115,7 @@ class Site:
         except (AwsRefusalError, CommandError):
             return []
 
-    def say(self, kind: str, text: str, lines: Sequence[str] = ()) -> str:
+    def say(self, kind: str, text: str, lines: Sequence[str | Advice] = ()) -> str:
         """Keep what a write did for the page that follows it; that page's address ends in `?said=` and this id.
 
         Args:

@@ -1,87 +1,102 @@
-"""Texts of the command as the console's pages say them: as sentences, with a link where a page does what is typed."""
+"""Texts of the command as the console's pages say them: as sentences, with links to the pages that do what they say."""
 
 import re
-import shlex
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from rolekeeper.mappings.scan import COUNTED, EXPLAINED
+from rolekeeper.mappings.verdict import approval_steps
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Advice, Kind, Remedy
+from rolekeeper_cli.console.links import mapping_url
+
 # A word that begins a sentence; a name, an id or an action of AWS isn't changed.
 _WORD = re.compile(r"(see:|[a-z]+('[a-z]+)?[,;.?!]?)(\s|$)")
-# A command with all that it takes to know its page, as far as it is one: texts go on behind it.
-_COMMAND = re.compile(
-    r"rolekeeper (?:"
-    r"mode, pause or resume|pause|resume|mode(?: (?:observe|enforce))?"
-    r"|(?:explain|history|attach|replace|detach|release) i-[0-9a-f]+"
-    r"|mapping (?:get|history|approve|discard|rm|rollback) (?:'[^'=]+=[^']+'|[^\s;,'\"\\]+=[^\s;,'\"\\]+)"
-    r"(?: (?:--revision|--to) \d+)?"
-    r"|mapping ls|fleet|roles|doctor|targets(?! forget))(?![\w\"'-])"
-)
-# What else a text leaves to the command; pages of mappings say how many.
-_ASIDES = {
-    " (occupied says how many; explain says what to do)": " (the page of each says what to do)",
-    " (occupied says how many)": "",
-}
-_APPROVALS = re.compile(r"; to (?:approve|delete|keep) it: rolekeeper mapping [^;]+")
-_SETTINGS = {
-    "mode observe": "set the mode to observe in Settings",
-    "mode enforce": "set the mode to enforce in Settings",
-    "pause": "pause it in Settings",
-    "resume": "resume it in Settings",
-}
-_SECTIONS = {
-    "fleet": ("/", "Fleet"),
-    "roles": ("/roles", "Roles"),
-    "doctor": ("/doctor", "Doctor"),
-    "targets": ("/targets", "Targets"),
+_PAGES = {
+    Kind.FLEET: ("/", "Fleet"),
+    Kind.ROLES: ("/roles", "Roles"),
+    Kind.TARGETS: ("/targets", "Targets"),
+    Kind.MAPPINGS: ("/mappings", "Mappings"),
+    Kind.SETTINGS: ("/settings", "Settings"),
+    Kind.MODE: ("/settings", "Settings"),
+    Kind.RESUME: ("/settings", "resume it in Settings"),
+    Kind.ENFORCE: ("/settings", "set the mode to enforce in Settings"),
 }
 
 
-def sentence(text: str) -> str:
+def sentence[Text: (str, Advice)](text: Text) -> Text:
     """A text with a capital and a full stop: messages of commands have neither."""
-    begins = f"{text[0].upper()}{text[1:]}" if _WORD.match(text) else text
-    return f"{begins}{'' if text.endswith(('.', '!', '?')) else '.'}"
+    if isinstance(text, Advice):
+        first, *others = text.parts
+        begun = _begun(first) if isinstance(first, str) else first
+        return Advice((begun, *others, _end(str(text))))
+    return f"{_begun(text)}{_end(text)}"
 
 
-def linked(text: str) -> Markup:
-    """A text as markup, with the page that does it where it says what to type."""
-    for aside, here in _ASIDES.items():
-        text = text.replace(aside, here)
-    pieces = list[Markup]()
-    at = 0
-    for found in _COMMAND.finditer(text):
-        address, label = page_of(found[0])
-        if not found.start():
-            label = f"{label[0].upper()}{label[1:]}"
-        pieces += [escape(text[at : found.start()]), Markup('<a href="{}">{}</a>').format(address, label)]
-        at = found.end()
-    return Markup("").join([*pieces, escape(text[at:])])
+def _begun(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}" if _WORD.match(text) else text
 
 
-def without_commands(text: str) -> str:
-    """What a held edit's reason says beside the commands that the buttons of its pages do."""
-    return _APPROVALS.sub("", text)
+def _end(text: str) -> str:
+    return "" if text.endswith((".", "!", "?")) else "."
 
 
-def has_page(command: str) -> bool:
-    """Whether a page does what a command does."""
-    return bool(_COMMAND.fullmatch(command))
+def linked(text: str | Remedy | Advice) -> Markup:
+    """A text as markup: a link to the page that does a step of it, and a command to copy where none does."""
+    parts = text.parts if isinstance(text, Advice) else (text,)
+    return Markup().join(
+        _step(part, begins=not at) if isinstance(part, Remedy) else escape(part) for at, part in enumerate(parts)
+    )
 
 
-def page_of(command: str) -> tuple[str, str]:
-    """The address of the page that does what a command does, one that `has_page`, and what a link to it says."""
-    match shlex.split(command)[1:]:
-        case ["mapping", "ls"]:
-            return "/mappings", "Mappings"
-        case ["mapping", verb, name, *_]:
-            key, _, value = name.partition("=")
-            query = urlencode({"key": key, "value": value})
-            if verb in {"approve", "discard"}:
-                return f"/mapping/held?{query}", f"the plan of {name}"
-            return f"/mapping?{query}", f"the page of {name}"
-        case [section] if section in _SECTIONS:
-            return _SECTIONS[section]
-        case [verb, instance] if instance.startswith("i-"):
+def _step(remedy: Remedy, *, begins: bool) -> Markup:
+    address, label = page_of(remedy)
+    if not address:
+        return Markup("<code>{}</code>").format(str(remedy))
+    if begins:
+        label = f"{label[0].upper()}{label[1:]}"
+    return Markup('<a href="{}">{}</a>').format(address, label)
+
+
+def held_reason(text: str, key: MappingKey, revision: int | None) -> Markup:
+    """Why a revision is held, as it is stored, with a link in the place of each command that it was written with."""
+    drawn = escape(text)
+    for step in _steps(key, revision):
+        drawn = drawn.replace(escape(str(step)), linked(step))
+    return drawn
+
+
+def without_steps(text: str, key: MappingKey, revision: int | None) -> str:
+    """The same without them: the buttons of the page take these steps."""
+    for step in _steps(key, revision):
+        text = text.replace(f"; {step}", "")
+    return text
+
+
+def _steps(key: MappingKey, revision: int | None) -> tuple[Advice, ...]:
+    """The steps of an edit and of a deletion; none if no revision is named."""
+    if not revision:
+        return ()
+    return *approval_steps(key, revision, deletes=False), *approval_steps(key, revision, deletes=True)
+
+
+def of_pages(text: str) -> str:
+    """What is stored of a row's foreign roles, with the page in place of what the row and the command say."""
+    return text.replace(EXPLAINED, " (the page of each says what to do)").replace(COUNTED, "")
+
+
+def page_of(remedy: Remedy) -> tuple[str, str]:
+    """The address of the page that takes a step, and what a link to it says; empty where no page does."""
+    match remedy.kind, remedy.arguments:
+        case Kind.APPROVE | Kind.DISCARD, (tag_key, tag_value, *_):
+            key = MappingKey(tag_key, tag_value)
+            return mapping_url(key, "/mapping/held"), f"the plan of {key}"
+        case Kind.MAPPING | Kind.MAPPING_HISTORY | Kind.REMOVE_MAPPING | Kind.ROLL_BACK, (tag_key, tag_value, *_):
+            key = MappingKey(tag_key, tag_value)
+            return mapping_url(key), f"the page of {key}"
+        case Kind.EXPLAIN | Kind.ATTACH | Kind.REPLACE | Kind.DETACH | Kind.RELEASE, (instance, *_) if (
+            "/" not in instance
+        ):
             return f"/instance/{quote(instance)}", f"the page of {instance}"
-        case words:
-            return "/settings", _SETTINGS.get(" ".join(words), "Settings")
+    return _PAGES.get(remedy.kind, ("", ""))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from rolekeeper.mappings.rows.cells import CellError
+from rolekeeper.model.problem import Problem
 from rolekeeper_cli.csv_lines import csv_line
 from rolekeeper_cli.files.entry import FILE_COLUMNS, Entry, FileError
 from rolekeeper_cli.files.text_cells import Attribute, from_text, to_text
@@ -72,7 +73,8 @@ def _head(cells: list[str], place: str) -> list[str]:
 def _entry(head: list[str], cells: list[str], line: int) -> Entry:
     entry = Entry(line)
     if any(each.strip() for each in cells[len(head) :]):
-        entry.problems.append((line, f"has {len(cells)} cells, and the first line names {len(head)} columns"))
+        what = f"has {len(cells)} cells, and the first line names {len(head)} columns"
+        entry.problems.append((line, Problem(what)))
     for name, cell in zip(head, cells, strict=False):
         column = FILE_COLUMNS.get(name)
         if not cell.strip() or not name:
@@ -80,7 +82,7 @@ def _entry(head: list[str], cells: list[str], line: int) -> Entry:
         try:
             entry.attributes[name] = from_text(column, cell.removeprefix(_MARK)) if column else {"NULL": True}
         except CellError as error:
-            entry.problems.append((line, f"{name}: {error}"))
+            entry.problems.append((line, Problem(str(error), column=name)))
     return entry
 
 

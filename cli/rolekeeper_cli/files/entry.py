@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rolekeeper.mappings.rows.columns import COLUMNS, KEYS
+from rolekeeper.model.problem import Problem
 from rolekeeper_cli.errors import CommandError
 
 FILE_COLUMNS = {column.name: column for column in (*KEYS, *COLUMNS)}
@@ -24,13 +25,8 @@ class Entry:
     line: int
     attributes: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
-    problems: list[tuple[int, str]] = field(default_factory=list)
+    problems: list[tuple[int, Problem]] = field(default_factory=list)
 
-    def placed(self, said: Iterable[str]) -> list[tuple[int, str]]:
-        """What is said of columns, each with its column's line."""
-        return [(self.lines.get(column_of(each), self.line), each) for each in said]
-
-
-def column_of(said: str) -> str:
-    """The column that a problem begins with."""
-    return said.partition(":")[0]
+    def placed(self, problems: Iterable[Problem]) -> list[tuple[int, Problem]]:
+        """Problems, each with its column's line."""
+        return [(self.lines.get(each.column, self.line), each) for each in problems]

@@ -9,8 +9,9 @@ from rolekeeper.mappings.rows.cells import HomeAccount, quote
 from rolekeeper.mappings.rows.columns import ASKS, OURS
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.problem import Problem
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.files.entry import Entry, FileError, column_of
+from rolekeeper_cli.files.entry import Entry, FileError
 
 # What people ask of Rolekeeper isn't part of a mapping, and what it answers even less.
 _NOT_IN_FILES = frozenset({*OURS, *(column.name for column in ASKS)})
@@ -79,18 +80,17 @@ def _judged(entries: Iterable[Entry], name: str, home: HomeAccount | None) -> Re
 
 def _judge(
     entry: Entry, home: HomeAccount | None
-) -> tuple[MappingSpec | None, list[tuple[int, str]], list[tuple[int, str]]]:
+) -> tuple[MappingSpec | None, list[tuple[int, Problem]], list[tuple[int, Problem]]]:
     """An entry's mapping, its problems and its warnings; with a problem, it has no mapping."""
     if not entry.attributes:
-        return None, entry.problems or entry.placed(["is empty; write its columns, or take it out"]), []
+        return None, entry.problems or entry.placed([Problem("is empty", "write its columns, or take it out")]), []
     row = {name: value for name, value in entry.attributes.items() if name not in _NOT_IN_FILES}
     verdict = read_row(row, home or _home_of(row))
     # What the form couldn't make out isn't missing.
-    unclear = {column_of(said) for _, said in entry.problems}
-    problems = entry.problems + entry.placed(each for each in verdict.problems if column_of(each) not in unclear)
-    problems += entry.placed(
-        f"{each}: isn't written in a file; leave it out" for each in sorted(entry.attributes.keys() - row.keys())
-    )
+    unclear = {each.column for _, each in entry.problems if each.column}
+    problems = entry.problems + entry.placed(each for each in verdict.problems if each.column not in unclear)
+    others = sorted(entry.attributes.keys() - row.keys())
+    problems += entry.placed(Problem("isn't written in a file", "leave it out", column=each) for each in others)
     return (None if problems else verdict.spec), problems, entry.placed(verdict.warnings)
 
 

@@ -14,6 +14,7 @@ import yaml
 from rolekeeper.mappings.rows.cells import CellError, quote
 from rolekeeper.mappings.rows.columns import Column
 from rolekeeper.model import escaped
+from rolekeeper.model.problem import Problem
 from rolekeeper_cli.files.entry import FILE_COLUMNS, Entry, FileError
 from rolekeeper_cli.files.text_cells import Attribute
 from rolekeeper_cli.suggest import near
@@ -39,7 +40,7 @@ def read(text: str, name: str) -> Iterator[Entry]:
         if isinstance(node, yaml.MappingNode):
             _read_row(node, entry)
         else:
-            entry.problems.append((entry.line, "is no mapping; write its columns, as tag_key: workload"))
+            entry.problems.append((entry.line, Problem("is no mapping", "write its columns, as tag_key: workload")))
         yield entry
 
 
@@ -110,7 +111,7 @@ def _read_row(node: yaml.MappingNode, entry: Entry) -> None:
             entry.attributes[key] = _attribute(value, column) if column else {"NULL": True}
         except CellError as error:
             entry.attributes.pop(key, None)
-            entry.problems.append((_line(value), f"{key}: {error}"))
+            entry.problems.append((_line(value), Problem(str(error), column=key)))
 
 
 def _merged(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
@@ -120,7 +121,8 @@ def _merged(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
         if key.tag == f"{_STANDARD}merge":
             for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 if not isinstance(each, yaml.MappingNode) or any(name.tag == key.tag for name, _ in each.value):
-                    entry.problems.append((_line(each), "'<<' takes only maps, without another '<<' in them"))
+                    what = "'<<' takes only maps, without another '<<' in them"
+                    entry.problems.append((_line(each), Problem(what)))
                     continue
                 found = _pairs(each, entry) | found
     return found
@@ -132,9 +134,9 @@ def _pairs(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
         if key.tag == f"{_STANDARD}merge":
             continue
         if not isinstance(key, yaml.ScalarNode):
-            entry.problems.append((_line(key), f"a column's name is {_kind(key)}"))
+            entry.problems.append((_line(key), Problem(f"a column's name is {_kind(key)}")))
         elif key.value in found:
-            entry.problems.append((_line(key), f"{key.value}: is there twice; keep one"))
+            entry.problems.append((_line(key), Problem("is there twice", "keep one", column=key.value)))
         else:
             found[key.value] = value
     return found

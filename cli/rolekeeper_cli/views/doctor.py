@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.checks import caller, guards, mappings, queues, roles, stack, targets
@@ -33,7 +32,7 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-def findings(deployment: DoctorDeployment) -> Iterator[dict[str, Any]]:
+def findings(deployment: DoctorDeployment) -> Iterator[Finding]:
     """Run every check; what each one finds comes as soon as it has ended.
 
     Raises:
@@ -43,13 +42,12 @@ def findings(deployment: DoctorDeployment) -> Iterator[dict[str, Any]]:
     return _findings(deployment)
 
 
-def _findings(deployment: DoctorDeployment) -> Iterator[dict[str, Any]]:
+def _findings(deployment: DoctorDeployment) -> Iterator[Finding]:
     with deployment.progress(len(CHECKS), "checks") as progress:
         for name, check in progress.over(CHECKS.items()):
             found = run(name, check, deployment)
             progress.hide()
-            for each in found:
-                yield each.document()
+            yield from found
 
 
 def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:

@@ -1,7 +1,7 @@
 """Why an instance carries what it carries, and what it should carry: read, decided and told as the functions do it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.instances.observe import Unreadable, observe
@@ -20,7 +20,20 @@ from rolekeeper_cli.views.looking import Enforced, Seen, profile_name, withheld
 _LOOKED_THROUGH = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An instance explained: the document, and how to undo the last change."""
+
+    document: dict[str, Any]
+    undo: Sequence[undo.Step]
+
+
 def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, Any]:
+    """The document of `explanation`."""
+    return explanation(deployment, text, ask_who=ask_who).document
+
+
+def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanation:
     """The instance that a text names, explained; who did what, only if that is asked for.
 
     Raises:
@@ -36,7 +49,8 @@ def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, 
     entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
     answers = who.ask(deployment, key.id, who.about_now(observed, entries)) if ask_who else []
     before = undo.former(seen, entries)
-    return {
+    steps = list(undo.steps(deployment, seen, before)) if before else []
+    document = {
         **where(key),
         "name": name_of(seen.instance),
         "state": seen.instance.state.value,
@@ -52,8 +66,9 @@ def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, 
         "who": [each.document() for each in answers],
         "last": entry_document(key, entries[0]) if entries else None,
         "former": before.document() if before else None,
-        "undo": [asdict(each) for each in undo.steps(deployment, seen, before)] if before else [],
+        "undo": [each.document() for each in steps],
     }
+    return Explanation(document, steps)
 
 
 def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import InstanceKey
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import STARTED
 from rolekeeper_cli.deployment import Deployment
@@ -39,8 +40,8 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
             find_instance(deployment, text)
         except AccessDeniedError as error:
             what = f"{key.id} has no history, and whether it is there isn't known: {why_unseen(error).what}"
-            raise CommandError(what, "see whether the hub may: rolekeeper targets") from error
-        how = f"see how it stands: rolekeeper explain {addressed(deployment, key.id)}"
+            raise CommandError(what, advice("see whether the hub may: ", Remedy(Kind.TARGETS))) from error
+        how = advice("see how it stands: ", Remedy(Kind.EXPLAIN, (addressed(deployment, key.id),)))
         raise CommandError(f"{key.id} has no history", how)
     if ask_who:
         return list(_with_who(deployment, key, found))
@@ -55,7 +56,7 @@ def control_entries(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
     """
     found = control_history(deployment, limit)
     if not found:
-        raise CommandError("the control item was never written", "see the mode: rolekeeper mode")
+        raise CommandError("the control item was never written", advice("see the mode: ", Remedy(Kind.MODE)))
     return found
 
 

@@ -10,6 +10,7 @@ from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, size_of
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -54,7 +55,7 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[
     """
     if found := history(deployment, key, limit):
         return found
-    raise CommandError(f"{key} has no history", "see: rolekeeper mapping ls")
+    raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
 
 
 def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:

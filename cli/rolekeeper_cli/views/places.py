@@ -15,6 +15,7 @@ from itertools import islice
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Instance, Target
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, explained
 from rolekeeper_cli.suggest import did_you_mean
@@ -148,7 +149,8 @@ def _no_such_target(text: str, known: Sequence[Target]) -> UsageError:
         names = list(map(str, known))
     else:
         names = sorted({each.account if _ACCOUNT.fullmatch(text) else each.region for each in known})
-    return UsageError(f"there is no target {text}", f"{did_you_mean(text, names)} see: rolekeeper targets".lstrip())
+    meant = f"{did_you_mean(text, names)} see: ".lstrip()
+    return UsageError(f"there is no target {text}", advice(meant, Remedy(Kind.TARGETS)))
 
 
 def _reached(place: Deployment) -> list[Deployment]:

@@ -26,6 +26,8 @@ from rolekeeper_cli.writes import row_plan
 from rolekeeper_cli.writes.mapping_rows import mapping_rows, said
 from rolekeeper_cli.writes.row_plan import Change, RowPlan
 
+_NOTHING = "nothing of it is published"
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -37,7 +39,7 @@ class Edit:
         takes_effect: whether it would be served as the file asks, if need be once somebody approved it.
         revision: what is published now, 0 for nothing.
         change: the change of its row; None where the row says so already.
-        warns: whether `reason` says more than what the change itself does.
+        warns: whether `reason` says more than what the change itself does; `besides` is that, without `impact`.
         impact: what it would do to instances, once it takes effect; None where nothing of it would.
         foreign: how many instances it would govern that carry a foreign role.
         deletes: whether the mapping would be gone.
@@ -50,6 +52,7 @@ class Edit:
     revision: int
     change: Change | None = None
     warns: bool = False
+    besides: str = ""
     impact: Impact | None = None
     foreign: int = 0
     deletes: bool = False
@@ -234,22 +237,23 @@ class _Judge:
                 self._took += verdict.impact.changes
         says_more = bool(verdict.reason) and not all_is_well(verdict.reason)
         warns = says_more and verdict.status is not Status.REMOVED
-        told = verdict.reason if warns else ""
+        told, besides = (verdict.reason, verdict.besides or verdict.reason) if warns else ("", "")
         if warns and verdict.scan and verdict.scan.foreign:
             told += f"; foreign roles: {verdict.scan.foreign:,}"
         if verdict.impact and verdict.ending is not Ending.HOLD:
             told = f"{told}; {verdict.impact}" if told else str(verdict.impact)
         if verdict.status is Status.REJECTED and spec and (meant := known.nearest_role(spec.role, self._roles)):
-            told += f"; did you mean '{meant}'?"
+            told, besides = (f"{each}; did you mean '{meant}'?" for each in (told, besides))
         revision = stored.published.revision if stored.published else 0
         return Edit(
             key,
             verdict.status,
-            told or "nothing of it is published",
+            told or _NOTHING,
             takes_effect,
             revision,
             change,
             warns=warns,
+            besides=besides or ("" if told else _NOTHING),
             impact=verdict.impact,
             foreign=verdict.scan.foreign if verdict.scan else 0,
             deletes=mapping.deleted if mapping else spec is None,

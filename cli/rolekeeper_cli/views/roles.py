@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from rolekeeper.aws.iam import Role
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli import known
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
@@ -120,4 +121,4 @@ def _named(deployment: DoctorDeployment, names: Iterable[str], *, all_here: bool
 
 def _no_such_role(deployment: Deployment, name: str, near: Iterable[str], where: str = "") -> UsageError:
     what = f"there is no role {name} under {deployment.settings.role_path}{where}"
-    return UsageError(what, did_you_mean(name, near) or "see: rolekeeper roles")
+    return UsageError(what, did_you_mean(name, near) or advice("see: ", Remedy(Kind.ROLES)))

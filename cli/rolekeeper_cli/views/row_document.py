@@ -7,6 +7,7 @@ from typing import Any
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Attributes
 from rolekeeper.mappings.rows.reader import read_row, row_of
+from rolekeeper.model.problem import Problem
 from rolekeeper.storage import codec
 
 
@@ -15,7 +16,7 @@ def plain(attribute: Any) -> Any:
     return _simple(codec.from_attributes({"it": attribute})["it"])
 
 
-def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[str, ...]]:
+def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[Problem, ...]]:
     """A row as it goes into a file: what it says, without defaults. One that can't be read, as it is, and why."""
     verdict = read_row(row, home)
     said = row_of(verdict.spec) if verdict.spec else row

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from shlex import quote
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
@@ -15,11 +14,12 @@ from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.instances import addressed, in_its_account
+from rolekeeper_cli.instances import account_options, addressed
 from rolekeeper_cli.views import looking
 from rolekeeper_cli.views.looking import Enforced, Seen, profile_name
 from rolekeeper_cli.writes.old_revisions import revision_before
@@ -51,10 +51,14 @@ class Former:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command, and what it does."""
+    """A step, and what it does."""
 
-    command: str
+    remedy: Remedy
     does: str
+
+    def document(self) -> dict[str, str]:
+        """For programs: as a command."""
+        return {"command": str(self.remedy), "does": self.does}
 
 
 def former(seen: Seen, entries: Sequence[Entry]) -> Former | None:
@@ -80,13 +84,6 @@ def steps(deployment: Deployment, seen: Seen, before: Former) -> Iterator[Step]:
     yield from _Undoing(deployment, seen, before).steps()
 
 
-def _typed(key: MappingKey) -> str:
-    """A mapping as a command names it: the first `=` would end its key."""
-    if "=" in key.tag_key:
-        return f"--tag-key {quote(key.tag_key)} --tag-value {quote(key.tag_value)}"
-    return quote(str(key))
-
-
 @dataclass(frozen=True)
 class _Undoing:
     deployment: Deployment
@@ -97,12 +94,10 @@ class _Undoing:
         pin, name = self.seen.observed.pin, addressed(self.deployment, self.seen.instance.key.id)
         again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
         if pin and not pin.expired(self.seen.observed.asked_at) and self._brings_it_back(released=True):
-            yield Step(f"rolekeeper release {name}", f"ends the pin: {again}")
+            yield Step(Remedy(Kind.RELEASE, (name,)), f"ends the pin: {again}")
         for key in self._deciding_tags():
             if self._brings_it_back(without=key):
-                tag = quote(f"Key={key}")
-                untag = f"aws ec2 delete-tags --resources {self.seen.instance.key.id} --tags {tag}"
-                yield Step(in_its_account(self.deployment, untag), f"for this instance: {again}")
+                yield Step(self._of_aws(Kind.UNTAG, self.seen.instance.key.id, key), f"for this instance: {again}")
         for mapping in self.seen.observed.published:
             yield from self._by_mapping(mapping, again)
         yield from self._by_hand(name, again)
@@ -116,20 +111,20 @@ class _Undoing:
 
     def _by_mapping(self, mapping: PublishedMapping, again: str) -> Iterator[Step]:
         """The revision before brings it back, or, where there is none, that the mapping goes."""
-        key, name = mapping.key, _typed(mapping.key)
+        key = mapping.key
         try:
             old = revision_before(self.deployment, key, mapping.revision)
         except CommandError:
             tombstone = replace(mapping, deleted=True)
             # What hasn't changed this one yet may have changed others: they would lose it.
             if self.before.until and not mapping.deleted and self._brings_it_back(served={key: tombstone}):
-                yield Step(f"rolekeeper mapping rm {name}", f"for all of the mapping's instances; {again}")
+                yield Step(key.remedy(Kind.REMOVE_MAPPING), f"for all of the mapping's instances; {again}")
             return
         restored = looking.published_there(self.deployment, replace(old, revision=mapping.revision + 1))
         brings_it_back = self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec)
         if brings_it_back and not self._is_asked_for(old.spec):
             does = f"for all of the mapping's instances; {again}"
-            yield Step(f"rolekeeper mapping rollback {name} --to {old.revision}", does)
+            yield Step(key.remedy(Kind.ROLL_BACK, str(old.revision)), does)
 
     def _by_hand(self, name: str, again: str) -> Iterator[Step]:
         """A pin to what was there; a foreign role, a person has to put back."""
@@ -139,11 +134,11 @@ class _Undoing:
         elif carries == arn or (carries and not self.seen.managed and not ownership.take_over):
             return
         elif not arn:
-            yield Step(f"rolekeeper detach {name}", f"{again}, whatever its tags say")
+            yield Step(Remedy(Kind.DETACH, (name,)), f"{again}, whatever its tags say")
         elif spec := self._spec_of(arn):
-            other = "" if spec.role == spec.profile_name else f" --instance-profile {spec.profile_name}"
-            verb = "replace" if carries else "attach"
-            yield Step(f"rolekeeper {verb} {name} {spec.role}{other}", f"{again}, whatever its tags say")
+            other = () if spec.role == spec.profile_name else (spec.profile_name,)
+            remedy = Remedy(Kind.REPLACE if carries else Kind.ATTACH, (name, spec.role, *other))
+            yield Step(remedy, f"{again}, whatever its tags say")
 
     def _foreign(self, name: str) -> Iterator[Step]:
         association, pin = self.seen.observed.association, self.seen.observed.pin
@@ -151,21 +146,22 @@ class _Undoing:
         if association and association.profile_arn == self.before.profile_arn:
             return
         id_ = self.seen.instance.key.id
-        tag = f"aws ec2 create-tags --resources {id_} --tags Key={IGNORE_TAG},Value=true"
-        yield Step(in_its_account(self.deployment, tag), "first: leave it alone")
+        yield Step(self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true"), "first: leave it alone")
         if pin:
-            yield Step(f"rolekeeper release {name}", "then: ends the pin, which comes before that tag")
+            yield Step(Remedy(Kind.RELEASE, (name,)), "then: ends the pin, which comes before that tag")
         if winner and winner.spec.role == NO_ROLE and not winner.key.pins:
-            untag = f"aws ec2 delete-tags --resources {id_} --tags {quote(f'Key={winner.key.tag_key}')}"
-            yield Step(in_its_account(self.deployment, untag), "then: ends the quarantine, which comes before that tag")
+            untag = self._of_aws(Kind.UNTAG, id_, winner.key.tag_key)
+            yield Step(untag, "then: ends the quarantine, which comes before that tag")
         profile = f"--iam-instance-profile Arn={self.before.profile_arn}"
         if association:
             command = f"aws ec2 replace-iam-instance-profile-association --association-id {association.id} {profile}"
         else:
             command = f"aws ec2 associate-iam-instance-profile --instance-id {id_} {profile}"
-        yield Step(
-            in_its_account(self.deployment, command), f"then: puts back the foreign {self.before.name}, {_BY_HAND}"
-        )
+        does = f"then: puts back the foreign {self.before.name}, {_BY_HAND}"
+        yield Step(self._of_aws(Kind.OTHER, command), does)
+
+    def _of_aws(self, kind: Kind, *arguments: str) -> Remedy:
+        return Remedy(kind, arguments, account_options(self.deployment))
 
     # ---- trying ----
 

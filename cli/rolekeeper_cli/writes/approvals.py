@@ -8,6 +8,7 @@ from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, same_person
+from rolekeeper.model.problem import Kind, advice
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -130,7 +131,7 @@ def _refuse_discarded(deployment: Deployment, key: MappingKey, revision: int) ->
     stored = deployment.app.revisions.read(key)
     if stored.held and stored.held.outcome == layout.DISCARDED:
         what = f"revision {revision} of {key} was discarded meanwhile; it isn't in effect"
-        raise CommandError(what, f"see who: rolekeeper mapping history {key}")
+        raise CommandError(what, advice("see who: ", key.remedy(Kind.MAPPING_HISTORY)))
 
 
 def _refuse_kept(deployment: Deployment, key: MappingKey, revision: int, status: str) -> None:
@@ -140,6 +141,6 @@ def _refuse_kept(deployment: Deployment, key: MappingKey, revision: int, status:
         return
     if stored.published and stored.published.revision == revision:
         what = f"revision {revision} of {key} was approved meanwhile, and is in effect; nothing was discarded"
-        raise CommandError(what, f"to go back: rolekeeper mapping rollback {key}")
+        raise CommandError(what, advice("to go back: ", key.remedy(Kind.ROLL_BACK)))
     what = f"another actor edited {key} meanwhile; nothing was discarded, and the row is {status or 'gone'}"
-    raise CommandError(what, f"see: rolekeeper mapping get {key}")
+    raise CommandError(what, advice("see: ", key.remedy(Kind.MAPPING)))

@@ -7,6 +7,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.model.mapping import Control
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Update
 from rolekeeper_cli.deployment import Deployment
@@ -27,7 +28,7 @@ def status(deployment: Deployment) -> dict[str, Any]:
     """
     control = deployment.app.state.read([], []).control
     if control.unclear:
-        raise CommandError(f"nothing is changed, as {control.unclear}", "set it: rolekeeper mode, pause or resume")
+        raise CommandError(f"nothing is changed, as {control.unclear}", advice("set it: ", Remedy(Kind.SETTINGS)))
     deployed = deployment.settings.mode
     return {
         "mode": (control.mode or deployed).value,

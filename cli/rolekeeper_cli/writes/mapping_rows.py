@@ -8,6 +8,7 @@ from rolekeeper.aws.errors import AccessDeniedError, ConflictError, classified
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes
 from rolekeeper.mappings.table import number_in
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import codec
 from rolekeeper.storage.table import BATCH_KEYS, Update
 from rolekeeper_cli.deployment import Deployment
@@ -158,7 +159,7 @@ def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
     """
     row = deployment.app.table.get_row(key)
     if row is None:
-        raise CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
+        raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
     return row
 
 

@@ -1,6 +1,7 @@
 """Which revision of a mapping a rollback goes to."""
 
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model.problem import Kind, advice
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -20,16 +21,19 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
         at = (pk, layout.revision_sk(number))
         items = store.get([at])
         if at not in items:
-            raise CommandError(f"{key} has no revision {number}", f"see: rolekeeper mapping history {key}")
+            raise CommandError(f"{key} has no revision {number}", advice("see: ", key.remedy(Kind.MAPPING_HISTORY)))
         found = store.decode(codec.published_from, items[at])
         if found.deleted:
             raise CommandError(
-                f"revision {number} of {key} is its deletion", f"to delete it again: rolekeeper mapping rm {key}"
+                f"revision {number} of {key} is its deletion",
+                advice("to delete it again: ", key.remedy(Kind.REMOVE_MAPPING)),
             )
         return found
     published = deployment.app.revisions.read(key).published
     if published is None:
-        raise CommandError(f"no revision of {key} was ever published", f"see: rolekeeper mapping history {key}")
+        raise CommandError(
+            f"no revision of {key} was ever published", advice("see: ", key.remedy(Kind.MAPPING_HISTORY))
+        )
     return revision_before(deployment, key, published.revision)
 
 

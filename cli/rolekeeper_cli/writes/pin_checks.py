@@ -7,6 +7,7 @@ from rolekeeper.mappings.rows.cells import Cell, CellError
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.model.instance import Association, Instance
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions import PolicyReader, Roles
 from rolekeeper_cli import known
 from rolekeeper_cli.deployment import Deployment
@@ -60,26 +61,24 @@ def usable_profile(deployment: Deployment, wish: Wish) -> UsableProfile:
     spec = MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile, allow_broad=wish.allow_broad)
     check = roles.check(spec)
     if check.problem:
-        what, _, remedy = check.problem.partition("; ")
         meant = known.role_meant(deployment, wish.role)
-        raise CommandError(what, f"did you mean {meant}?" if meant else remedy or "nothing was changed")
+        remedy = f"did you mean {meant}?" if meant else check.problem.remedy or "nothing was changed"
+        raise CommandError(check.problem.what, remedy)
     return UsableProfile(check.profile_arn, (f"role '{wish.role}': {check.note}",) if check.note else ())
 
 
 def refuse_wrong_verb(deployment: Deployment, instance: Instance, wish: Wish, shown: Association | None) -> None:
     """As the console does: who means to attach doesn't expect to take something away."""
-    command = f"{addressed(deployment, instance.key.id)} {wish.role}"
+    meant = addressed(deployment, instance.key.id), wish.role
     if wish.verb == "attach" and shown:
         carried = profile_name(shown.profile_arn)
-        keep = f"to have it kept whatever its tags say: rolekeeper replace {command}"
-        remedy = (
-            keep
-            if carried == (wish.instance_profile or wish.role)
-            else f"to take that away: rolekeeper replace {command}"
-        )
+        same = carried == (wish.instance_profile or wish.role)
+        why = "to have it kept whatever its tags say: " if same else "to take that away: "
+        remedy = advice(why, Remedy(Kind.REPLACE, meant))
         raise CommandError(f"{title(instance)} carries {carried} already", remedy)
     if wish.verb == "replace" and not shown:
-        raise CommandError(f"{title(instance)} carries no role", f"to give it one: rolekeeper attach {command}")
+        remedy = advice("to give it one: ", Remedy(Kind.ATTACH, meant))
+        raise CommandError(f"{title(instance)} carries no role", remedy)
 
 
 def refuse_foreign(deployment: Deployment, instance: Instance, shown: Association | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, Pin
+from rolekeeper.model.problem import Kind, Remedy, typed
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli.deployment import Deployment
@@ -39,10 +40,10 @@ _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS, _LONG_PATIENCE_SECONDS = 60, 600
 # What ends each reason for which nothing is changed.
 _ENDS = {
-    "paused": "rolekeeper resume",
-    "observed": "rolekeeper mode enforce",
-    "unswept": "rolekeeper sweep",
-    "control-unclear": "rolekeeper mode enforce",
+    "paused": Kind.RESUME,
+    "observed": Kind.ENFORCE,
+    "unswept": Kind.SWEEP,
+    "control-unclear": Kind.ENFORCE,
 }
 # A pin that expired is kept for a week, to be looked at.
 _PIN_KEPT = timedelta(days=7)
@@ -81,7 +82,7 @@ class Pinned:
         pin: the pin.
         former: the pin that it had before.
         delay: why EC2 won't show it soon, in words; empty when it will.
-        remedy: the command that ends the delay; empty where that comes without one.
+        remedy: what ends the delay; None where that comes without a step.
         warnings: what is to be known, each a sentence.
     """
 
@@ -89,7 +90,7 @@ class Pinned:
     pin: Pin
     former: Pin | None = None
     delay: str = ""
-    remedy: str = ""
+    remedy: Remedy | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -187,7 +188,7 @@ def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
         made,
         snapshot.pins.get(instance.key),
         delay,
-        _remedy(instance, snapshot, deployment) if delay else "",
+        _remedy(instance, snapshot, deployment) if delay else None,
         plan.warnings,
     )
 
@@ -260,11 +261,11 @@ def _what_delays(plan: PlannedPin, snapshot: Snapshot, deployment: Deployment) -
     return ""
 
 
-def _remedy(instance: Instance, snapshot: Snapshot, deployment: Deployment) -> str:
-    """The command that ends what delays the change; empty for none."""
+def _remedy(instance: Instance, snapshot: Snapshot, deployment: Deployment) -> Remedy | None:
+    """What ends what delays the change; None for nothing."""
     if withheld := snapshot.control.withholds(deployment.settings.mode):
-        return _ENDS[withheld.code]
-    return starts(deployment, instance) if instance.state is InstanceState.STOPPED else ""
+        return Remedy(_ENDS[withheld.code])
+    return typed(starts(deployment, instance)) if instance.state is InstanceState.STOPPED else None
 
 
 def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime) -> None:

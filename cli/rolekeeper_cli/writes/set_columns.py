@@ -6,12 +6,21 @@ from rolekeeper.mappings.rows.cells import CellError, HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.problem import Problem
 from rolekeeper.storage import codec
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.files.text_cells import from_text
 from rolekeeper_cli.suggest import did_you_mean
 
 _BY_NAME = {column.name: column for column in COLUMNS}
+
+
+class UnreadableRowError(UsageError):
+    """The row couldn't be read if it said that: `column` is the first one with a problem, empty where none has one."""
+
+    def __init__(self, problems: Sequence[Problem], remedy: str) -> None:
+        super().__init__("; ".join(map(str, problems)), remedy)
+        self.column = problems[0].column
 
 
 def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: HomeAccount) -> MappingSpec:
@@ -33,10 +42,10 @@ def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: H
         try:
             after[name] = from_text(_BY_NAME[name], text)
         except CellError as error:
-            raise UsageError(f"{name}: {error}", "nothing was written") from error
+            raise UnreadableRowError([Problem(str(error), column=name)], "nothing was written") from error
     verdict = read_row(after, home)
     if verdict.spec is None:
-        raise UsageError("; ".join(verdict.problems), "nothing was written; fix it and try again")
+        raise UnreadableRowError(verdict.problems, "nothing was written; fix it and try again")
     return verdict.spec
 
 

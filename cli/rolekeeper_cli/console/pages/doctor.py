@@ -1,7 +1,6 @@
 """The doctor: what its checks find, as they find it, and the alarms."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.requests import Request
@@ -11,9 +10,8 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.console.words import has_page
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.findings import Level
+from rolekeeper_cli.findings import Finding, Level
 from rolekeeper_cli.views.alarms import alarms
 from rolekeeper_cli.views.doctor import findings
 
@@ -24,7 +22,6 @@ LEVELS = {
     Level.UNKNOWN: ("unknown", "unknown"),
     Level.OK: ("ok", "well"),
 }
-_COMMAND = re.compile(r"(?:^|(?<=: ))((?:aws|rolekeeper|make) [^;]+)")
 
 
 def doctor(request: Request) -> Response:
@@ -46,24 +43,20 @@ def again(request: Request) -> Response:
     return RedirectResponse("/doctor", 303)
 
 
-def remedy(text: str) -> list[tuple[bool, str]]:
-    """A remedy in pieces, each with whether it is a command to copy: no page does it."""
-    return [(bool(number % 2) and not has_page(each), each) for number, each in enumerate(_COMMAND.split(text)) if each]
-
-
-def _examine(deployment: DoctorDeployment) -> Iterator[Mapping[str, Any]]:
+def _examine(deployment: DoctorDeployment) -> Iterator[Finding | list[dict[str, Any]]]:
+    """What the checks find; and at last the alarms."""
     yield from findings(deployment)
     # After its check, which asked for them; it says why where they can't be seen.
     try:
-        yield {"alarms": alarms(deployment)}
+        yield alarms(deployment)
     except AwsRefusalError:
-        yield {"alarms": []}
+        yield []
 
 
 def _show(request: Request, template: str, job: Job) -> Response:
     version, found = job.version, job.result()
-    listed = [each for each in found if "level" in each]
-    levels = {level: [each for each in listed if each["level"] == level] for level in LEVELS}
+    listed = [each for each in found if isinstance(each, Finding)]
+    levels = {level: [each for each in listed if each.level is level] for level in LEVELS}
     return page(
         request,
         template,
@@ -73,13 +66,8 @@ def _show(request: Request, template: str, job: Job) -> Response:
         ended=job.ended,
         levels=levels,
         words=LEVELS,
-        alarms=_alarms(found),
-        remedy=remedy,
+        alarms=next((each for each in found if not isinstance(each, Finding)), []),
     )
-
-
-def _alarms(found: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    return next((each["alarms"] for each in found if "alarms" in each), [])
 
 
 ROUTES = [Route("/doctor", doctor), Route("/doctor/part", part), Route("/doctor/again", again)]

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from rolekeeper.model.problem import Advice
 from rolekeeper_cli.console import instance_edits
 from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.instance_edits import KINDS, MovedError
@@ -56,7 +57,7 @@ def _kind(request: Request) -> str:
     return kind
 
 
-def _back(request: Request, kind: str, text: str, lines: Sequence[str], form: Form | None = None) -> Response:
+def _back(request: Request, kind: str, text: str, lines: Sequence[str | Advice], form: Form | None = None) -> Response:
     """To the instance's page with a notice, and with the form as it was where it goes back."""
     said = request.app.state.site.say(kind, text, lines)
     kept = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT} if form else {}

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console import mapping_form
 from rolekeeper_cli.console.edit_plans import EditPlan, plan
 from rolekeeper_cli.console.forms import Form, number, posted, trimmed
@@ -20,6 +21,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.writes import mappings as writes
 from rolekeeper_cli.writes.row_plan import RowPlan
+from rolekeeper_cli.writes.set_columns import UnreadableRowError
 
 # Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
 PATIENCE_SECONDS = 20
@@ -138,7 +140,7 @@ def _form(
     typed: Form | None = None,
     problem: CommandError | None = None,
 ) -> Response:
-    slip = problem.what.partition(":")[0] if problem else ""
+    slip = problem.column if isinstance(problem, UnreadableRowError) else ""
     values = _fields(key, row, typed) | {"moved": isinstance(problem, _MovedRowError), "slip": slip}
     title = f"Edit {key}" if key else "New mapping"
     status = 409 if problem else 200
@@ -201,7 +203,7 @@ def _require_writes(request: Request) -> None:
 def _row(there: Deployment, key: MappingKey) -> Attributes:
     row = there.app.table.get_row(key)
     if row is None:
-        raise CommandError(f"there is no mapping {key}", "see: rolekeeper mapping ls")
+        raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
     return row
 
 

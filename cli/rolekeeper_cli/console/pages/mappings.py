@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
@@ -34,10 +35,12 @@ def key_of(values: Mapping[str, str]) -> MappingKey:
         UsageError: it names none.
     """
     if not (values.get("key") and values.get("value")):
-        raise UsageError("no mapping is named", "choose one: rolekeeper mapping ls")
+        raise UsageError("no mapping is named", advice("choose one: ", Remedy(Kind.MAPPINGS)))
     key = MappingKey(values["key"], values["value"])
     if len(key.tag_key.encode()) > _KEY_BYTES or len(key.tag_value.encode()) > _VALUE_BYTES:
-        raise UsageError("no mapping is named: the table has no key that long", "choose one: rolekeeper mapping ls")
+        raise UsageError(
+            "no mapping is named: the table has no key that long", advice("choose one: ", Remedy(Kind.MAPPINGS))
+        )
     return key
 
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.jobs import Job, Jobs
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
@@ -144,7 +145,7 @@ def _one(request: Request, template: str, job: Job, uses: Job | None) -> Respons
     shown = _of_account(name, account, found) if found else None
     if found and shown is None:
         where = f" in account {account}" if account else ""
-        raise CommandError(f"there is no role {name} under {found['path']}{where}", "see: rolekeeper roles")
+        raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
     return page(
         request,
         template,

@@ -97,8 +97,8 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # one ladder, on
         overridden=case.candidates.overridden,
     )
     if winner.suspended_because:
-        reason = f"mapping {winner.key} can't be used: {winner.suspended_because}"
-        return decision(Action.HOLD, "suspended", reason, arguments=(winner.suspended_because,))
+        reason = f"mapping {winner.key} can't be used: {winner.problem}"
+        return decision(Action.HOLD, "suspended", reason, arguments=(str(winner.problem),))
     if not association and spec.role == NO_ROLE:
         return decision(Action.NOTHING, "converged", f"it carries no role, as {winner.key} asks")
     remade = association is not None and association.profile_id in winner.former_profile_ids

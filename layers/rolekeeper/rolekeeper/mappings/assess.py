@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted
@@ -16,9 +15,10 @@ from rolekeeper.mappings.copies import Spokes, Spread
 from rolekeeper.mappings.impact import Comparison, Impact, Side, gives_up
 from rolekeeper.mappings.revisions import Copy, Revisions
 from rolekeeper.mappings.scan import ImpactScanner, Scan
-from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict
+from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict, approval_steps
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Mode, PublishedMapping, WhenOccupied, WhenUnmatched
+from rolekeeper.model.problem import Problem
 from rolekeeper.permissions import Roles
 from rolekeeper.permissions.roles import Reach, RoleCheck
 
@@ -62,7 +62,9 @@ class Assessor:
         copies = self._unfinished(seen) if verdict.copies is None else verdict.copies
         return replace(verdict, refresh=refresh, copies=copies)
 
-    def refuse(self, seen: RowSnapshot, status: Status, why: Iterable[str], scan: Scan | None = None) -> Verdict:
+    def refuse(
+        self, seen: RowSnapshot, status: Status, why: Iterable[Problem | str], scan: Scan | None = None
+    ) -> Verdict:
         """The verdict that nothing changes, and that the row says why."""
         reason, matched = sentence(why, seen.still_in_effect), self._matched(seen, scan)
         said = Verdict(status, reason, seen.revision, matched, done=seen.acted_on())
@@ -82,7 +84,7 @@ class Assessor:
         profile_arn = role.profile_arn or self.roles.nominal_profile(spec, now)
         candidate = seen.candidate(spec, profile_arn, role.profile_id)
         same = now is not None and (now.spec, now.profile_arn) == (spec, profile_arn) and not seen.stored.overtaken
-        candidate = replace(candidate, suspended_because=role.problem)
+        candidate = candidate.suspended_for(role.problem)
         if same:
             candidate = replace(candidate, revision=seen.revision)
         given = self._given(seen, candidate)
@@ -103,7 +105,7 @@ class Assessor:
         missing = role.missing
         if missing and (withheld := seen.stored.control.withholds(self.mode)):
             missing = ""
-            notes.append(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}")
+            notes.append(Problem(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}"))
         ending = Ending.KEEP if same else Ending.PUBLISH
         verdict = self._in_effect(seen, candidate, scan, spread.reach, notes)
         verdict = replace(
@@ -130,15 +132,19 @@ class Assessor:
             f"role up ({allowed:,} may change without approval)"
         )
 
-    def _notes(self, spec: MappingSpec, role: RoleCheck, scan: Scan) -> Iterator[str]:
-        """What people should know of a row that passed its checks, perhaps empty texts."""
+    def _notes(self, spec: MappingSpec, role: RoleCheck, scan: Scan) -> Iterator[Problem]:
+        """What people should know of a row that passed its checks."""
         takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.scanner.ownership.take_over
-        yield "" if role.problem else role.note
-        yield scan.about_foreign(taken=takes and may)
+        if role.note and not role.problem:
+            yield Problem(role.note)
+        if foreign := scan.about_foreign(taken=takes and may):
+            yield Problem(foreign)
         if takes and not may:
-            yield "when_occupied: replace has no effect, as the stack is deployed with TakeOver=false"
+            what = "replace has no effect, as the stack is deployed with TakeOver=false"
+            yield Problem(what, column="when_occupied")
         if spec.units and not self.roles.settings.organization:
-            yield "units: it governs no instance, as the stack is deployed without OrganizationId"
+            what = "it governs no instance, as the stack is deployed without OrganizationId"
+            yield Problem(what, column="units")
 
     def _counted(self, seen: RowSnapshot, published: PublishedMapping) -> RowSnapshot:
         """The same with what the mapping governs, where no sweep counted it.
@@ -159,10 +165,10 @@ class Assessor:
         other = seen.parsed.spec != published.spec or seen.holds_deletion
         missing = role.missing if other and not seen.stored.control.withholds(self.mode) else ""
         carried = seen.trigger.scan.profile_ids if seen.trigger.scan else frozenset[str]()
-        now = replace(published, suspended_because=role.problem).with_profile_id(role.profile_id, carried)
-        if now.suspended_because != published.suspended_because:
+        now = published.suspended_for(role.problem).with_profile_id(role.profile_id, carried)
+        if now.problem != published.problem:
             event = "Mapping Suspended" if role.problem else "Mapping Resumed"
-            return Refresh(now, seen.entry(event, role.problem, now), missing)
+            return Refresh(now, seen.entry(event, str(role.problem or ""), now), missing)
         if now.former_profile_ids != published.former_profile_ids:
             what = f"instance profile '{published.spec.profile_name}' was deleted and made anew"
             return Refresh(now, seen.entry(PROFILE_RECREATED, what, now))
@@ -230,12 +236,12 @@ class Assessor:
         return self.spokes.copies(published, seen.stored, reach)
 
     def _in_effect(
-        self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, reach: Reach, notes: Iterable[str]
+        self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, reach: Reach, notes: Iterable[Problem]
     ) -> Verdict:
         spec = mapping.spec
         done = seen.acted_on(mapping.revision)
         # A column that is taken out of the row needs no warning.
-        text = [each for each in notes if not each.startswith(tuple(f"{name}: " for name in done))]
+        told = [each for each in notes if each.column not in done]
         status = Status.PUBLISHED
         if scan.conflicts:
             status, what = Status.CONFLICT, f"{scan.conflicts}; until then such instances stay as they are"
@@ -243,8 +249,8 @@ class Assessor:
             status, what = Status.EXPIRED, f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
         else:
             what = "" if spec.enabled else "it is disabled and governs no instance"
-        text = [what, *reach.words("" if what else IN_EFFECT), *text]
-        reason = sentence([*text, "" if "approve" in done else seen.about_approval(0)]) or IN_EFFECT
+        approval = "" if "approve" in done else seen.about_approval(0)
+        reason = sentence([what, *reach.words("" if what else IN_EFFECT), *told, approval]) or IN_EFFECT
         return Verdict(status, reason, mapping.revision, scan.matched, scan.foreign, done=done, mapping=mapping)
 
     def _deletion(self, seen: RowSnapshot) -> Verdict:
@@ -272,7 +278,7 @@ class Assessor:
         candidate: PublishedMapping,
         verdict: Verdict,
         spread: Spread,
-        notes: Iterable[str] = (),
+        notes: Iterable[Problem] = (),
     ) -> Verdict:
         """This verdict on a candidate; or, if a person has to approve what it would do, that it is held."""
         impact, scan, number = verdict.impact, verdict.scan, candidate.revision
@@ -280,17 +286,16 @@ class Assessor:
         assert scan is not None  # with what was found
         if seen.approves(candidate) or not (impact.needs_approval or seen.shows_held(candidate)):
             return verdict
-        command = f"rolekeeper mapping approve {quote(str(seen.key))} --revision {number}"
-        why = f"it would {impact}; to approve it: {command}"
-        if candidate.deleted:
-            keep = f"rolekeeper mapping discard {quote(str(seen.key))}"
-            why = f"deleting it would {impact}; to delete it: {command}; to keep it: {keep}"
+        it = "deleting it" if candidate.deleted else "it"
+        steps = map(str, approval_steps(seen.key, number, deletes=candidate.deleted))
+        more: list[Problem | str] = [*spread.reach.words("", ""), *notes]
         last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
-        reason, matched = sentence([why, *spread.reach.words("", ""), *notes], last), scan.published_matched
+        reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
+        besides = sentence([f"{it} would {impact.extent}", *more], last)
         said = Verdict(Status.HELD, reason, seen.revision, matched, held=number, done=seen.acted_on())
         # The approval checks again whether the hub's own account can use the role.
-        held = replace(candidate, suspended_because="")
-        return replace(said, ending=Ending.HOLD, mapping=held, impact=impact)
+        held = candidate.suspended_for(None)
+        return replace(said, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides)
 
     def _matched(self, seen: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances the published mapping governs; None if that isn't known, or the row says it."""
@@ -321,9 +326,9 @@ def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
     return Verdict(Status.WAITING, reason, seen.revision, matched, held=None, ending=ending)
 
 
-def sentence(parts: Iterable[str], ending: str = "") -> str:
+def sentence(parts: Iterable[Problem | str], ending: str = "") -> str:
     """One reason from its parts, cut to what a row shows; the ending stays whole."""
-    text = "; ".join(part for part in parts if part)
+    text = "; ".join(str(part) for part in parts if part)
     room = REASON - len(ending) - 1
     text = f"{text[: room - 1]}…" if len(text) > room else text
     return f"{text} {ending}".strip()

@@ -114,7 +114,7 @@ class Spokes:
         if known:
             for account in others:
                 if (copy := stored.copies.get(account)) and not stored.is_stale(copy):
-                    checks[account] = RoleCheck(copy.mapping.suspended_because, "", copy.mapping.profile_arn)
+                    checks[account] = RoleCheck(copy.mapping.problem, "", copy.mapping.profile_arn)
         asked = [account for account in others if account not in checks]
         answers = dict(zip(asked, self.each(lambda account: self._check(account, spec), asked), strict=True))
         checks |= {account: answer for account, answer in answers.items() if isinstance(answer, RoleCheck)}
@@ -285,7 +285,7 @@ class CopyKeeper:
         if roles is None or not copy.missing or control.withholds(self.mode):
             return copy
         made = roles.make(copy.mapping.spec, copy.missing)
-        mapping = replace(copy.mapping.with_profile_id(made.profile_id), suspended_because=made.problem)
+        mapping = copy.mapping.with_profile_id(made.profile_id).suspended_for(made.problem)
         return replace(copy, mapping=mapping, missing="")
 
     def recheck(

@@ -206,6 +206,11 @@ class Impact:
         return self.changes > 0 and self.changes + self.took > self.allowed
 
     def __str__(self) -> str:
+        return f"{self.extent}; {_words(self.difference)}" if self.changes else self.extent
+
+    @property
+    def extent(self) -> str:
+        """What it would do to how many instances, without the permissions."""
         counts = f"{_counts(self.attach, self.replace, self.detach)} instances"
         counts += f", and at {self.at_expiry}" if self.at_expiry else ""
         if self.fleet is not None:
@@ -217,7 +222,7 @@ class Impact:
         counts += f"; {self.alone}" if self.alone else ""
         if self.severe:
             counts = f"{as_many('give severe permissions:', self.severe, WORDS)}; it would {counts}"
-        return f"{counts}; {_words(self.difference)}" if self.changes else counts
+        return counts
 
     def document(self) -> dict[str, Any]:
         """For the history and the event."""

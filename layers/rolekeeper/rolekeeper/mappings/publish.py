@@ -202,7 +202,7 @@ class Publisher:
     def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
         mapping, entry = refresh.mapping, refresh.entry
         if refresh.missing and (problem := self.assessor.roles.make(mapping.spec, refresh.missing).problem):
-            self.telemetry.will_retry("an instance profile can't be made", mapping=str(seen.key), error=problem)
+            self.telemetry.will_retry("an instance profile can't be made", mapping=str(seen.key), error=str(problem))
         self.revisions.refresh(mapping, entry, seen.at)
         if entry and entry["event"] != PROFILE_RECREATED:
             self._publish_event(seen, entry)

@@ -47,8 +47,8 @@ class Copy:
 
     def tombstone(self, of: PublishedMapping) -> "Copy":
         """The same as the row's tombstone."""
-        mapping = replace(self.mapping, spec=of.spec, revision=of.revision, deleted=True, suspended_because="")
-        return replace(self, mapping=mapping, missing="")
+        mapping = replace(self.mapping, spec=of.spec, revision=of.revision, deleted=True)
+        return replace(self, mapping=mapping.suspended_for(None), missing="")
 
     def matters(self, before: "Copy | None") -> bool:
         """Whether it may change a decision on an instance, compared with the copy before."""
@@ -246,7 +246,7 @@ class Revisions:
     def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
         """Write what IAM now says of a published revision: whether it can be used, and its profile's ids."""
         item = codec.published_item(mapping)
-        seen = {name: item[name] for name in ("suspended_because", "profile_id", "former_profile_ids")}
+        seen = {name: item[name] for name in ("suspended_because", "remedy", "profile_id", "former_profile_ids")}
         update = Update().set(seen | ({UNSENT: True} if entry else {})).only_if("revision", "=", mapping.revision)
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self.store.write(self.store.update(layout.published_key(mapping.key), update), *history)

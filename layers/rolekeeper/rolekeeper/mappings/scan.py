@@ -45,6 +45,10 @@ def node_of(instance: Instance, profile_arn: str) -> str:
     return next(iter(tagged + named), "")
 
 
+# Where to read on, in the row and in the command; the console's pages say it their way.
+COUNTED, EXPLAINED = " (occupied says how many)", " (occupied says how many; explain says what to do)"
+
+
 @dataclass(slots=True)
 class Scan:
     """What a pass over the instances that a mapping concerns found.
@@ -112,8 +116,8 @@ class Scan:
             return ""
         among = f", {' and '.join(sorted(self.nodes))} nodes among them" if self.nodes else ""
         if taken:
-            return f"it takes over instances that carry foreign roles{among} (occupied says how many)"
-        return f"instances that carry foreign roles keep them{among} (occupied says how many; explain says what to do)"
+            return f"it takes over instances that carry foreign roles{among}{COUNTED}"
+        return f"instances that carry foreign roles keep them{among}{EXPLAINED}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerp
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import VERDICT, number_in
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
+from rolekeeper.model.problem import Advice, Kind, advice
 from rolekeeper.storage import codec, layout
 
 
@@ -83,7 +84,7 @@ class RowSnapshot:
         """The tombstone that is published, or would be if the row were deleted; None if nothing was ever published."""
         if self.published is None:
             return self.stored.published
-        return self._numbered(replace(self.published, deleted=True, suspended_because=""))
+        return self._numbered(replace(self.published, deleted=True).suspended_for(None))
 
     def _numbered(self, mapping: PublishedMapping) -> PublishedMapping:
         """The same with its number: the held revision's if that says the same, else the next that isn't `approve`."""
@@ -114,7 +115,7 @@ class RowSnapshot:
 
     def holds(self, candidate: PublishedMapping) -> bool:
         """Whether exactly this candidate is held, no matter whether the hub's own account can use its role now."""
-        return self._held == replace(candidate, suspended_because="")
+        return self._held == candidate.suspended_for(None)
 
     def approves(self, candidate: PublishedMapping) -> bool:
         """Whether a person signed exactly this candidate after it was held, and the row says so."""
@@ -184,6 +185,14 @@ class RowSnapshot:
         return entry
 
 
+def approval_steps(key: MappingKey, revision: int, *, deletes: bool) -> tuple[Advice, ...]:
+    """What can be done about a held revision, as the reason of its status says it."""
+    approve = key.remedy(Kind.APPROVE, str(revision))
+    if deletes:
+        return advice("to delete it: ", approve), advice("to keep it: ", key.remedy(Kind.DISCARD))
+    return (advice("to approve it: ", approve),)
+
+
 class Status(StrEnum):
     """What a row says (docs/mappings.md, "Status"); never `Removed` or `Discarded`, which history and events say."""
 
@@ -223,6 +232,7 @@ class Verdict:
     """What our columns of a row should say, and what has to be done for it.
 
     Attributes:
+        besides: the reason of a held revision without its permissions and steps, for who shows those anyway.
         matched: how many instances it governs, `occupied` how many of them carry a foreign role; None: unchanged.
         held: the revision that waits for approval; 0: none does, and the column goes. None: unchanged.
         done: columns in which people asked for something that is done: they go, if they still say what was read.
@@ -251,6 +261,7 @@ class Verdict:
     copies: Mapping[str, Copy] | None = None
     counts: Counts = field(default_factory=dict)
     ends_soon: str = ""
+    besides: str = ""
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()
 

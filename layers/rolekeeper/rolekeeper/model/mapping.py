@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from rolekeeper.model.problem import Kind, Problem, Remedy
+
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
 RESERVED = "rolekeeper:"  # tags that begin so are instructions to Rolekeeper: no mapping can use them
@@ -56,6 +58,10 @@ class MappingKey:
     def pins(self) -> bool:
         """Whether this key is a pin's, in a grant or a decision, and not a row's."""
         return self.tag_key == PIN_TAG
+
+    def remedy(self, kind: Kind, *more: str) -> Remedy:
+        """A step about this mapping."""
+        return Remedy(kind, (self.tag_key, self.tag_value, *more))
 
     def matches(self, tags: Mapping[str, str]) -> bool:
         return self.tag_key in tags and self.tag_value in (ANY_VALUE, tags[self.tag_key])
@@ -109,7 +115,8 @@ class MappingSpec:
 class PublishedMapping:
     """A mapping that passed every check: the only kind that the reconciler obeys.
 
-    `profile_arn` is empty for `NONE`. `suspended_because` says why nothing changes on its instances: no role, say.
+    `profile_arn` is empty for `NONE`. `suspended_because` says why nothing changes on its instances: no role, say; what
+    to do about that is its `remedy`.
     `deleted` marks a removed row's tombstone: it detaches, where a record merely missing is damage and holds.
     `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty until it is seen.
     """
@@ -121,6 +128,7 @@ class PublishedMapping:
     deleted: bool = False
     profile_id: str = field(default="", compare=False)
     former_profile_ids: frozenset[str] = field(default=frozenset(), compare=False)
+    remedy: str = ""
 
     @property
     def key(self) -> MappingKey:
@@ -130,6 +138,17 @@ class PublishedMapping:
     def wants(self) -> tuple[str, str]:
         """Mappings that want the same agree."""
         return self.spec.role, self.profile_arn
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why it can't be used; None if it can."""
+        return Problem(self.suspended_because, self.remedy) if self.suspended_because else None
+
+    def suspended_for(self, problem: Problem | None) -> "PublishedMapping":
+        """The same, suspended because of a problem, or resumed."""
+        return replace(
+            self, suspended_because=problem.what if problem else "", remedy=problem.remedy if problem else ""
+        )
 
     def is_idle(self, now: datetime) -> bool:
         """Whether it governs no instance."""

@@ -8,6 +8,7 @@ from typing import Literal
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
 from rolekeeper.aws.iam import Document, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, PublishedMapping
+from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.compare import EC2_PRINCIPALS, PolicyReader, as_many, principals, trusted_besides_ec2
 from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, statements
 from rolekeeper.settings import Settings
@@ -20,12 +21,12 @@ NAMED, REASONS = 5, 5
 
 @dataclass(frozen=True, slots=True)
 class RoleCheck:
-    """What IAM says of a mapping's role: the `problem` with it, in words, or the profile to attach.
+    """What IAM says of a mapping's role: the `problem` with it, or the profile to attach.
 
     `missing` says what of the profile has still to be made: `profile`, its `role`, or nothing.
     """
 
-    problem: str = ""
+    problem: Problem | None = None
     note: str = ""
     profile_arn: str = ""
     missing: str = ""
@@ -62,11 +63,12 @@ class Reach:
     def why_not(self) -> list[str]:
         """Why no account can use it, one sentence for each reason."""
         if self.accounts == 1 and self.checks:
-            return [check.problem for check in self.checks.values()]
-        return [*_grouped(self._problems), *_grouped_refusals(self.unanswered)]
+            return [str(check.problem) for check in self.checks.values()]
+        problems = {account: str(problem) for account, problem in self._problems.items()}
+        return [*_grouped(problems), *_grouped_refusals(self.unanswered)]
 
     @property
-    def _problems(self) -> dict[str, str]:
+    def _problems(self) -> dict[str, Problem]:
         return {account: check.problem for account, check in self.checks.items() if check.problem}
 
     def words(self, what: str = "in effect", then: str = "publishes") -> list[str]:
@@ -78,7 +80,7 @@ class Reach:
             of = "" if len(self.usable) == self.accounts else f" of {self.accounts:,}"
             said.append(f"{what} in {len(self.usable):,}{of} accounts")
         # Without the remedies, which are said if no account can use the mapping, and by `explain`.
-        said += [each.partition(";")[0] for each in _grouped(self._problems)]
+        said += _grouped({account: problem.what for account, problem in self._problems.items()})
         return [*said, *_grouped_refusals(self.unanswered, then)]
 
     def without(self, unanswered: Mapping[str, AwsRefusalError]) -> "Reach":
@@ -115,10 +117,10 @@ class Roles:
         self, mapping: PublishedMapping, check: RoleCheck | None, former: PublishedMapping | None
     ) -> PublishedMapping:
         """What to publish for this account in the place of `former`; `check` is None out of the mapping's scope."""
-        problem = check.problem if check else ""
+        problem = check.problem if check else None
         arn = check.profile_arn if check and not problem else self.nominal_profile(mapping.spec, former)
         spec = mapping.spec.in_account(in_scope=check is not None)
-        made = PublishedMapping(spec, mapping.revision, arn, problem)
+        made = PublishedMapping(spec, mapping.revision, arn).suspended_for(problem)
         if former and former.profile_arn == arn:
             made = replace(made, profile_id=former.profile_id, former_profile_ids=former.former_profile_ids)
         return made.with_profile_id(check.profile_id if check else "")
@@ -134,30 +136,30 @@ class Roles:
         except AccessDeniedError:
             raise
         except PermanentError as error:
-            return RoleCheck(f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}")
+            return RoleCheck(Problem(f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}"))
         return RoleCheck(profile_id=profile_id)
 
     def _check_role(self, spec: MappingSpec) -> RoleCheck:
         name, path = spec.role, self.settings.role_path
         role = self.policies.role(name)
         if role is None:
-            remedy = f"create it under the path {path}, or correct the name"
-            return RoleCheck(f"role '{name}' doesn't exist in account {self.settings.account}; {remedy}")
+            what = f"role '{name}' doesn't exist in account {self.settings.account}"
+            return RoleCheck(Problem(what, f"create it under the path {path}, or correct the name"))
         if not role.path.startswith(path):
-            remedy = f"a role can't be moved: create one with --path {path}"
-            return RoleCheck(f"role '{name}' is at the path {role.path} and must be under {path}; {remedy}")
+            what = f"role '{name}' is at the path {role.path} and must be under {path}"
+            return RoleCheck(Problem(what, f"a role can't be moved: create one with --path {path}"))
         if problem := trust_problem(role.trust):
-            return RoleCheck(f"EC2 can't assume role '{name}': {problem}")
+            return RoleCheck(replace(problem, what=f"EC2 can't assume role '{name}': {problem.what}"))
         boundary = self.settings.require_permissions_boundary
         if boundary and not (role.boundary_arn and pattern_covers(boundary, role.boundary_arn)):
-            why = f"role '{name}' has {role.boundary_arn or 'none'} as its permissions boundary"
-            remedy = f"aws iam put-role-permissions-boundary --role-name {name} --permissions-boundary {boundary}"
-            return RoleCheck(f"{why}, and the stack requires {boundary}; set it: {remedy}")
+            has = f"role '{name}' has {role.boundary_arn or 'none'} as its permissions boundary"
+            command = f"aws iam put-role-permissions-boundary --role-name {name} --permissions-boundary {boundary}"
+            return RoleCheck(Problem(f"{has}, and the stack requires {boundary}", f"set it: {command}"))
         row, stack = spec.allow_broad, self.settings.allow_broad_roles
         if not (row and stack) and (why := self.broad(role)):
             lacks = {"set allow_broad: true": not row, "deploy with AllowBroadRoles=true": not stack}
             wanted = " and ".join(each for each, lacking in lacks.items() if lacking)
-            return RoleCheck(f"role '{name}' is broad: {why}; narrow it, or {wanted}")
+            return RoleCheck(Problem(f"role '{name}' is broad: {why}", f"narrow it, or {wanted}"))
         return self._check_profile(spec.profile_name, role)
 
     def broad(self, role: Role) -> str:
@@ -175,38 +177,36 @@ class Roles:
         add = f"aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {role.name}"
         if profile is None:
             if self.settings.create_missing_profiles:
-                return RoleCheck("", note, iam.arn("instance-profile", path, name), "profile")
+                return RoleCheck(None, note, iam.arn("instance-profile", path, name), "profile")
             create = f"aws iam create-instance-profile --instance-profile-name {name} --path {path}"
-            return RoleCheck(f"instance profile '{name}' doesn't exist; run: {create} && {add}")
+            return RoleCheck(Problem(f"instance profile '{name}' doesn't exist", f"run: {create} && {add}"))
         if not profile.path.startswith(path):
-            remedy = "make another and name it in the column instance_profile"
-            return RoleCheck(
-                f"instance profile '{name}' is at the path {profile.path} and must be under {path}; {remedy}"
-            )
+            what = f"instance profile '{name}' is at the path {profile.path} and must be under {path}"
+            return RoleCheck(Problem(what, "make another and name it in the column instance_profile"))
         if not profile.role_arn:
             if self.settings.create_missing_profiles:
-                return RoleCheck("", note, profile.arn, "role", profile.id)
-            return RoleCheck(f"instance profile '{name}' holds no role; run: {add}")
+                return RoleCheck(None, note, profile.arn, "role", profile.id)
+            return RoleCheck(Problem(f"instance profile '{name}' holds no role", f"run: {add}"))
         if profile.role_arn != role.arn:
             what = f"instance profile '{name}' holds role '{profile.role_name}', not '{role.name}'"
-            return RoleCheck(f"{what}; name the right profile in the column instance_profile")
-        return RoleCheck("", note, profile.arn, "", profile.id)
+            return RoleCheck(Problem(what, "name the right profile in the column instance_profile"))
+        return RoleCheck(None, note, profile.arn, "", profile.id)
 
 
 ASSUME = "sts:assumerole"
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
 
 
-def trust_problem(trust_policy: Document) -> str:
-    """Why EC2 can't assume a role with this trust policy, with what to add; empty when it can.
+def trust_problem(trust_policy: Document) -> Problem | None:
+    """Why EC2 can't assume a role with this trust policy, with what to add; None when it can.
 
     Conditions aren't evaluated: an Allow with one allows (`trust_note` says so), a Deny with one doesn't deny.
     """
     if any(not each.get("Condition") for each in _for_ec2("Deny", trust_policy)):
-        return "its trust policy denies EC2 sts:AssumeRole; remove that statement"
+        return Problem("its trust policy denies EC2 sts:AssumeRole", "remove that statement")
     if _for_ec2("Allow", trust_policy):
-        return ""
-    return f"its trust policy doesn't let EC2 assume it; add the statement {STATEMENT}"
+        return None
+    return Problem("its trust policy doesn't let EC2 assume it", f"add the statement {STATEMENT}")
 
 
 def trust_note(trust_policy: Document) -> str:

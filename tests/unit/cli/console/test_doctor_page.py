@@ -8,7 +8,6 @@ from fixtures.console import words
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper_cli.console.pages.doctor import remedy
 from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.views.doctor import CHECKS
 
@@ -102,20 +101,3 @@ def test_a_page_that_waits_shows_what_is_found_until_now(site: Site, browser: Te
     assert "Well (2)" in words(waits)
     assert f'hx-get="/doctor/part?seen={job.version}"' in waits.text
     assert "<noscript>" in browser.get("/doctor").text
-
-
-@pytest.mark.parametrize(
-    ("text", "commands"),
-    [
-        ("rolekeeper sweep", ["rolekeeper sweep"]),
-        ("rolekeeper resume", []),
-        ("see why: aws logs tail; then: make deploy", ["aws logs tail", "make deploy"]),
-        ("look again in a minute", []),
-        ("aws events enable-rule --name x", ["aws events enable-rule --name x"]),
-        ("see docs/runbook/work-waits.md", []),
-    ],
-)
-def test_the_commands_of_a_remedy_can_be_copied(text: str, commands: list[str]) -> None:
-    pieces = remedy(text)
-    assert "".join(piece for _, piece in pieces) == text
-    assert [piece for is_command, piece in pieces if is_command] == commands

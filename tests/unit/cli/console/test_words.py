@@ -2,7 +2,10 @@
 
 import pytest
 
-from rolekeeper_cli.console.words import linked, sentence, without_commands
+from rolekeeper.mappings.verdict import approval_steps
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
+from rolekeeper_cli.console.words import held_reason, linked, sentence, without_steps
 
 
 @pytest.mark.parametrize(
@@ -20,47 +23,48 @@ from rolekeeper_cli.console.words import linked, sentence, without_commands
 )
 def test_a_sentence_has_a_capital_unless_it_begins_with_a_name(text: str, said: str) -> None:
     assert sentence(text) == said
+    assert str(sentence(advice(text))) == said
+
+
+SAYS_RESUME = '<a href="/settings">resume it in Settings</a>'
 
 
 @pytest.mark.parametrize(
     ("text", "markup"),
     [
-        ("what ends that: rolekeeper resume", 'what ends that: <a href="/settings">resume it in Settings</a>'),
-        ("rolekeeper mode enforce", '<a href="/settings">Set the mode to enforce in Settings</a>'),
-        ("set it: rolekeeper mode, pause or resume", 'set it: <a href="/settings">Settings</a>'),
-        ("see why: rolekeeper explain i-0abc.", 'see why: <a href="/instance/i-0abc">the page of i-0abc</a>.'),
+        (advice("what ends that: ", Remedy(Kind.RESUME)), f"what ends that: {SAYS_RESUME}"),
+        (sentence(advice("what ends that: ", Remedy(Kind.RESUME))), f"What ends that: {SAYS_RESUME}."),
+        (Remedy(Kind.ENFORCE), '<a href="/settings">Set the mode to enforce in Settings</a>'),
+        (Remedy(Kind.EXPLAIN, ("i-0abc",)), '<a href="/instance/i-0abc">The page of i-0abc</a>'),
         (
-            "to approve it: rolekeeper mapping approve app=web --revision 2; others wait",
+            advice("to approve it: ", Remedy(Kind.APPROVE, ("app", "web", "2")), "; others wait"),
             'to approve it: <a href="/mapping/held?key=app&amp;value=web">the plan of app=web</a>; others wait',
         ),
         (
-            "see: rolekeeper mapping get 'app=a b'",
+            advice("see: ", Remedy(Kind.MAPPING, ("app", "a b"))),
             'see: <a href="/mapping?key=app&amp;value=a+b">the page of app=a b</a>',
         ),
-        ("see: rolekeeper mapping ls", 'see: <a href="/mappings">Mappings</a>'),
-        (
-            "roles keep them, 2 of 3 (occupied says how many; explain says what to do)",
-            "roles keep them, 2 of 3 (the page of each says what to do)",
-        ),
-        ("what is seen: rolekeeper targets.", 'what is seen: <a href="/targets">Targets</a>.'),
+        (Remedy(Kind.MAPPING, ("a", "<b>")), '<a href="/mapping?key=a&amp;value=%3Cb%3E">The page of a=&lt;b&gt;</a>'),
         # What no page does stays to be typed.
-        ("rolekeeper targets forget 111111111111/eu-west-1", "rolekeeper targets forget 111111111111/eu-west-1"),
-        ("rolekeeper sweep", "rolekeeper sweep"),
-        ("rolekeeper mapping import rows.csv", "rolekeeper mapping import rows.csv"),
-        ("a tag <b>says</b> rolekeeper", "a tag &lt;b&gt;says&lt;/b&gt; rolekeeper"),
-        ("rolekeeper mapping get 'a=<b>'", '<a href="/mapping?key=a&amp;value=%3Cb%3E">The page of a=&lt;b&gt;</a>'),
-        # What a person wrote may look like a command that isn't one.
-        ("rolekeeper mapping get 'a=b", "rolekeeper mapping get &#39;a=b"),
-        ('rolekeeper mapping get a="b', "rolekeeper mapping get a=&#34;b"),
+        (Remedy(Kind.EXPLAIN, ("1/eu-west-1/i-0abc",)), "<code>rolekeeper explain 1/eu-west-1/i-0abc</code>"),
+        (
+            advice("see why: ", typed("aws logs tail '<x>'"), "; then: ", typed("make deploy")),
+            "see why: <code>aws logs tail &#39;&lt;x&gt;&#39;</code>; then: <code>make deploy</code>",
+        ),
+        # What a person wrote is no step, whatever it looks like.
+        ("a tag <b>says</b> rolekeeper mapping ls", "a tag &lt;b&gt;says&lt;/b&gt; rolekeeper mapping ls"),
     ],
 )
-def test_a_command_that_a_page_does_is_a_link_to_it(text: str, markup: str) -> None:
+def test_a_step_that_a_page_takes_is_a_link_to_it(text: str | Remedy | Advice, markup: str) -> None:
     assert linked(text) == markup
 
 
-def test_what_the_buttons_of_a_held_edit_do_isnt_said_as_a_command() -> None:
-    held = (
-        "deleting it would detach 30; to delete it: rolekeeper mapping approve a=b --revision 2; "
-        "to keep it: rolekeeper mapping discard a=b; the row is kept"
-    )
-    assert without_commands(held) == "deleting it would detach 30; the row is kept"
+@pytest.mark.parametrize(("deletes", "count"), [(False, 1), (True, 2)])
+def test_what_a_held_edit_was_stored_with_is_a_link_or_left_to_the_buttons(*, deletes: bool, count: int) -> None:
+    key = MappingKey("app", "a <b>")
+    steps = approval_steps(key, 2, deletes=deletes)
+    held = "; ".join(["it would detach 30", *map(str, steps), "the row is kept"])
+    assert without_steps(held, key, 2) == "it would detach 30; the row is kept"
+    drawn = held_reason(held, key, 2)
+    assert drawn.count('<a href="/mapping/held?key=app&amp;value=a+%3Cb%3E">') == count
+    assert "rolekeeper" not in drawn

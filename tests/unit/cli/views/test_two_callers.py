@@ -74,7 +74,7 @@ def plan_document(deployment: DoctorDeployment) -> object:
 
 
 def doctor_document(deployment: DoctorDeployment) -> object:
-    return list(doctor.findings(deployment))
+    return [each.document() for each in doctor.findings(deployment)]
 
 
 type View = Callable[[DoctorDeployment], object]

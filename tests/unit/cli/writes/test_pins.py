@@ -74,7 +74,7 @@ def test_what_delays_a_pin_is_said_with_what_ends_it(deployment: Deployment, des
     desk.world.stop(instance)
     pinned = pins.pin(deployment, instance, Wish("replace", "web"))
     assert "The instance is stopped" in pinned.delay
-    assert pinned.remedy == f"aws ec2 start-instances --instance-ids {instance}"
+    assert str(pinned.remedy) == f"aws ec2 start-instances --instance-ids {instance}"
     assert pinned.patience == 600
 
 

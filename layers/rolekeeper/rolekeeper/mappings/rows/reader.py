@@ -11,6 +11,7 @@ from typing import Any
 from rolekeeper.mappings.rows.cells import CellError, HomeAccount, cell_of, quote
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes, Column
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.problem import Problem
 
 _KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
 # What the mapping itself says is in the other columns.
@@ -31,8 +32,8 @@ class ParsedRow:
     """What a row says: a mapping, or all the problems that keep it from being one; and what people ask for."""
 
     spec: MappingSpec | None
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     approve: int = 0
     approved_by: str = ""
     discard: int = 0
@@ -42,26 +43,25 @@ class ParsedRow:
 def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
     """Read a row as DynamoDB's low-level API gives it; an empty one, where there is none, has problems."""
     values: dict[str, Any] = {}
-    problems: list[str] = []
-    warnings: list[str] = []
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
     for column in (*KEYS, *COLUMNS, *ASKS):
         if column.name not in attributes:
             if column.default == "required":
-                problems.append(f"{column.name}: is missing; give {column.kind.range}")
+                problems.append(Problem("is missing", f"give {column.kind.range}", column=column.name))
             continue
         try:
             cell = cell_of(attributes[column.name], home)
             values[column.name] = column.kind.read(cell)
-            warnings += [f"{column.name}: {each}" for each in cell.warnings]
+            warnings += [Problem(each, column=column.name) for each in cell.warnings]
         except CellError as error:
             said = warnings if column in ASKS else problems
-            said.append(f"{column.name}: {error}")
+            said.append(Problem(str(error), column=column.name))
     warnings += _about_unknown(attributes)
     if (size := size_of(attributes)) > FULL:
-        problems.append(
-            f"the row has {size / 1024:.0f} KB, and with {ITEM_KB} it has no room for its status; shorten it to at "
-            f"most {FULL // 1024} KB: rolekeeper mapping get shows the status until then"
-        )
+        what = f"the row has {size / 1024:.0f} KB, and with {ITEM_KB} it has no room for its status"
+        remedy = f"shorten it to at most {FULL // 1024} KB: rolekeeper mapping get shows the status until then"
+        problems.append(Problem(what, remedy))
     asks = {column.name: values.pop(column.name) for column in ASKS if column.name in values}
     if problems:
         return ParsedRow(None, tuple(problems), tuple(warnings), **asks)
@@ -84,7 +84,7 @@ def size_of(value: Any) -> int:
     return 1
 
 
-def _about_unknown(attributes: Attributes) -> list[str]:
+def _about_unknown(attributes: Attributes) -> list[Problem]:
     unknown = sorted(attributes.keys() - set(_KNOWN) - set(OURS))
     said = []
     for name in unknown[:_UNKNOWN_SHOWN]:
@@ -92,28 +92,29 @@ def _about_unknown(attributes: Attributes) -> list[str]:
         # The only column that holds the word was meant, or else the most alike.
         holding = [known for known in _KNOWN if word in known or known in word] if len(word) >= _SHORTEST_WORD else []
         close = holding if len(holding) == 1 else get_close_matches(word, _KNOWN, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        said.append(f"unknown column {quote(name)} is not used{meant}")
+        meant = f"did you mean {close[0]}?" if close else ""
+        said.append(Problem(f"unknown column {quote(name)} is not used", meant))
     if len(unknown) > _UNKNOWN_SHOWN:
-        said.append(f"and {len(unknown) - _UNKNOWN_SHOWN:,} more unknown columns")
+        said.append(Problem(f"and {len(unknown) - _UNKNOWN_SHOWN:,} more unknown columns"))
     return said
 
 
-def _about_sense(spec: MappingSpec) -> list[str]:
+def _about_sense(spec: MappingSpec) -> list[Problem]:
     """Warnings about what is allowed but probably a mistake."""
-    said = []
+    said = list[tuple[str, str]]()
     if spec.instance_profile and spec.role == NO_ROLE:
-        said.append(f"instance_profile: is not used, as role is {spec.role}")
+        said.append(("instance_profile", f"is not used, as role is {spec.role}"))
     if ANY_VALUE in spec.key.tag_key:
-        said.append(f"tag_key: {quote(spec.key.tag_key)} is that very key: only a value takes * for any")
+        said.append(("tag_key", f"{quote(spec.key.tag_key)} is that very key: only a value takes * for any"))
     if starred := sorted(each for each in spec.require_tags if ANY_VALUE in each):
-        said.append(f"require_tags: {quote(starred[0])} is that very key: only a value takes * for any")
+        said.append(("require_tags", f"{quote(starred[0])} is that very key: only a value takes * for any"))
     if reserved := sorted(each for each in spec.require_tags if each.startswith(RESERVED)):
-        said.append(f"require_tags: {quote(reserved[0])} is a tag for Rolekeeper itself, and means no role")
+        said.append(("require_tags", f"{quote(reserved[0])} is a tag for Rolekeeper itself, and means no role"))
     asked = spec.require_tags.get(spec.key.tag_key, ANY_VALUE)
     if ANY_VALUE not in (asked, spec.key.tag_value) and asked != spec.key.tag_value:
-        said.append(f"require_tags: asks for {spec.key.tag_key}={asked} beside {spec.key}, which no instance can carry")
-    return said
+        what = f"asks for {spec.key.tag_key}={asked} beside {spec.key}, which no instance can carry"
+        said.append(("require_tags", what))
+    return [Problem(what, column=column) for column, what in said]
 
 
 def row_of(spec: MappingSpec) -> dict[str, Any]:
