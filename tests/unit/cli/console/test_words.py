@@ -46,7 +46,7 @@ def test_a_sentence_has_a_capital_unless_it_begins_with_a_name(text: str, said: 
         # What no page does stays to be typed.
         ("rolekeeper targets forget 111111111111/eu-west-1", "rolekeeper targets forget 111111111111/eu-west-1"),
         ("rolekeeper sweep", "rolekeeper sweep"),
-        ("rolekeeper mapping import rows.csv", "rolekeeper mapping import rows.csv"),
+        ("rolekeeper mapping import rows.yaml", "rolekeeper mapping import rows.yaml"),
         ("a tag <b>says</b> rolekeeper", "a tag &lt;b&gt;says&lt;/b&gt; rolekeeper"),
         ("rolekeeper mapping get 'a=<b>'", '<a href="/mapping?key=a&amp;value=%3Cb%3E">The page of a=&lt;b&gt;</a>'),
         # What a person wrote may look like a command that isn't one.
