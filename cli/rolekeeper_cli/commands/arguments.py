@@ -34,7 +34,9 @@ takes_targets = click.option(
 )
 detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
 # Files have one format; scripts may still name it.
-yaml_format = click.option("--format", type=click.Choice(["yaml"]), hidden=True, expose_value=False)
+yaml_format = click.option(
+    "--format", type=click.Choice(["yaml"]), hidden=True, expose_value=False, help="The format of the file."
+)
 
 
 def takes_key(function: Function) -> Function:
