@@ -209,8 +209,8 @@ wheel: artifacts ## the command with all that a deployment needs, in dist/: the 
 	@ROLEKEEPER_ARTIFACTS="$(abspath $(WHEEL_BUILD))/artifacts" .venv/bin/python -m hatchling build --target wheel --directory $(WHEEL_DIR)
 
 .PHONY: deploy
-deploy: .venv/done .envs/sam/done ## build and deploy to your AWS account; asks first, and keeps the stack's present parameters
-	@.venv/bin/python -m rolekeeper_cli.deploying.sam_deploy $(SAM_ARGS)
+deploy: .venv/done .envs/sam/done ## build and deploy to your AWS account; asks first, and keeps the stack's present parameters (ARGS="--mode enforce")
+	@.venv/bin/rolekeeper deploy $(ARGS)
 
 .PHONY: cost
 cost: .venv/done ## what a month costs, by part: the template at the prices of bench/prices.yaml, beside others (DOCS=1: writes docs/cost.md)

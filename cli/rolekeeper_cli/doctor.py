@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 
-from rolekeeper_cli import output, render, tables
+from rolekeeper_cli import output, render
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.findings import Finding, Level
 from rolekeeper_cli.render import Document
+from rolekeeper_cli.tables import Column, Layout, Listing
 from rolekeeper_cli.views.doctor import CHECKS, findings
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red", Level.UNKNOWN: "cyan"}
 _COUNTED = {Level.FAIL: "to fix", Level.WARN: "to look at", Level.UNKNOWN: "unknown", Level.OK: "well"}
+_LAYOUT = Layout(
+    (Column("level"), Column("check"), Column("what", folds=True)), colour=lambda each: _COLOURS[each["level"]]
+)
 
 
 def examine(deployment: DoctorDeployment) -> ExitCode:
@@ -32,10 +36,10 @@ def examine(deployment: DoctorDeployment) -> ExitCode:
 
 
 def _draw(documents: Iterable[Document]) -> None:
-    """A line for each finding as it comes, and below it what to do."""
-    widest = (max(Level, key=len), max(CHECKS, key=len), "")
-    lines = tables.Lines(("level", "check", "what"), [widest], folds=(False, False, True), width=tables.room())
+    """A line for each finding as it comes, and below it what to do, in one piece to be copied."""
+    widest = {"level": max(Level, key=len), "check": max(CHECKS, key=len), "what": ""}
+    listing, indent = Listing(_LAYOUT, widest), " " * (len(widest["level"]) + len(widest["check"]) + 4)
     for each in documents:
-        lines.draw((each["level"], each["check"], each["what"]), _COLOURS[each["level"]])
+        listing.draw([each])
         if each["remedy"]:
-            lines.draw_whole(each["remedy"])
+            output.line(f"{indent}{output.one_line(each['remedy'])}")

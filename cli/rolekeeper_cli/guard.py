@@ -36,7 +36,7 @@ def show(document: Mapping[str, Any], text: str, about: Iterable[str]) -> None:
         about: sentences for people.
     """
     options = output.options()
-    if options.query or options.output in {"yaml", "csv", "text"}:
+    if options.query or options.output in {"yaml", "csv"}:
         render.show(document, lambda: None)
     else:
         click.echo(text)

@@ -8,7 +8,7 @@ import click
 
 # For people, then for programs.
 TABLE, WIDE = "table", "wide"
-OUTPUTS = (TABLE, WIDE, "json", "yaml", "csv", "text")
+OUTPUTS = (TABLE, WIDE, "json", "yaml", "csv")
 
 
 @dataclass(slots=True)

@@ -48,10 +48,10 @@ What a shell could run, as `$(…)` in a tag, is never offered.
 
 What holds for all commands:
 
-- Data goes to stdout, messages to stderr. `-o json`, `yaml`, `csv` or `text` (tabs between, no head, `None` for
-  nothing) gives data that programs read, and `--query` (JMESPath, as in the AWS CLI) what you want of it. All forms
-  have the same fields; times are UTC, as `2026-01-31T18:00:00.000000Z`; what is absent is null. Lists come while they
-  are read, whatever their length; only a query waits for the whole.
+- Data goes to stdout, messages to stderr. `-o json`, `yaml` or `csv` gives data that programs read, and `--query`
+  (JMESPath, as in the AWS CLI) what you want of it. All forms have the same fields; times are UTC, as
+  `2026-01-31T18:00:00.000000Z`; what is absent is null. People see a long list page by page while it is read; programs
+  get it once it is whole.
 - A list has the same columns however long it is. On a terminal, names give way and ids, states and keys stay whole;
   `-o wide` has all columns. In a pipe a line is a row.
 - `--debug` says on stderr what AWS is asked and what it answers, without credentials.

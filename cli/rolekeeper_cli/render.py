@@ -1,9 +1,11 @@
-"""Data on stdout in the form that was asked for: a table for people, or JSON, YAML, CSV or text for programs.
+"""Data on stdout in the form that was asked for: a table for people, or JSON, YAML or CSV for programs.
 
-Lists stream: rows go out while the next ones are read, so a large fleet is never held in memory. A `--query`
-(JMESPath, as in the AWS CLI) is asked of the whole document, which is then held, as the AWS CLI holds it.
+People see a long list while it is read. Programs get one document, which is held until it is whole, as the AWS CLI
+does; so does a `--query` (JMESPath).
 """
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,16 +16,12 @@ import click
 
 from rolekeeper.model import escaped_json
 from rolekeeper_cli import output
-from rolekeeper_cli.csv_lines import csv_line
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.output import one_line, printable
 from rolekeeper_cli.tables import Layout, show_table, stream_list
 
 type Document = Mapping[str, Any]
-
-# What text writes where there is nothing, as the AWS CLI does: a word that no shell swallows.
-_NOTHING = "None"
 
 
 def show(document: Any, draw: Callable[[], object]) -> None:
@@ -54,25 +52,12 @@ def show_list(
     """
     options = output.options()
     if not options.for_people:
-        _show_documents(documents)
+        show(list(documents), lambda: None)
     elif stream_list(layout, documents):
         if said := total():
             output.say(said)
     else:
         output.say(empty())
-
-
-def _show_documents(documents: Iterable[Document]) -> None:
-    options = output.options()
-    if options.query:
-        _show_found(options.query, list(documents), options.output)
-    elif options.output == "json":
-        _stream_json(documents, "")
-        click.echo()
-    elif options.output == "yaml":
-        _stream_yaml(documents, "")
-    else:
-        _stream_rows(documents, options.output)
 
 
 def show_with_rows(
@@ -81,28 +66,17 @@ def show_with_rows(
     """Show a document one of whose fields is a long list: that comes first, and the rest once the list has ended.
 
     Args:
-        name: the list's field.
+        name: the list's field; of the document, CSV has the list alone.
         documents: the list.
         rest: gives the other fields.
         draw: shows the list to people; what is to follow it is the caller's.
     """
     options = output.options()
-    if options.query:
-        rows = list(documents)
-        _show_found(options.query, {name: rows, **rest()}, options.output)
-    elif options.for_people:
+    if options.for_people:
         draw(documents)
-    elif options.output in _ROWS:
-        _stream_rows(documents, options.output)
-    elif options.output == "yaml":
-        click.echo(f"{name}:")
-        _stream_yaml(documents, "  ")
-        _write(rest(), "yaml")
-    else:
-        click.echo(f'{{\n  "{name}": ', nl=False)
-        _stream_json(documents, "  ")
-        others = as_json(rest()).removeprefix("{\n").removesuffix("\n}")
-        click.echo(f",\n{others}\n}}")
+        return
+    rows = list(documents)
+    show(rows if options.output == "csv" and not options.query else {name: rows, **rest()}, lambda: None)
 
 
 def line_shower() -> Callable[[Document, Callable[[], None]], None]:
@@ -124,7 +98,7 @@ def line_shower() -> Callable[[Document, Callable[[], None]], None]:
         elif options.output == "yaml":
             click.echo(f"---\n{_yaml(document)}", nl=False)
         else:
-            _rows([document], options.output, header=header)
+            _csv([document], header=header)
             header = False
 
     return show_line
@@ -134,8 +108,8 @@ def line_shower() -> Callable[[Document, Callable[[], None]], None]:
 
 
 def _write(document: Any, form: str) -> None:
-    if form in _ROWS:
-        _rows(document if isinstance(document, list) else [document], form)
+    if form == "csv":
+        _csv(document if isinstance(document, list) else [document])
     elif form == "yaml":
         click.echo(_yaml(document), nl=False)
     else:
@@ -154,65 +128,23 @@ def _yaml(document: Any) -> str:
     return yaml_form.dumped(_simple(document)).removesuffix("...\n")
 
 
-def _stream_json(documents: Iterable[Document], indent: str) -> None:
-    before = "["
-    for each in documents:
-        block = as_json(each).replace("\n", f"\n{indent}  ")
-        click.echo(f"{before}\n{indent}  {block}", nl=False)
-        before = ","
-    click.echo(f"\n{indent}]" if before == "," else "[]", nl=False)
-
-
-def _stream_yaml(documents: Iterable[Document], indent: str) -> None:
-    empty = True
-    for each in documents:
-        empty = False
-        block = _yaml([each]).replace("\n", f"\n{indent}").removesuffix(indent)
-        click.echo(f"{indent}{block}", nl=False)
-    if empty:
-        click.echo(f"{indent}[]")
-
-
-def _stream_rows(documents: Iterable[Document], form: str) -> None:
-    header = True
-    for each in documents:
-        _rows([each], form, header=header)
-        header = False
-
-
-def _rows(rows: Sequence[Any], form: str, *, header: bool = True) -> None:
-    """A line for each: an object's values, a list's members, or anything else by itself."""
-    lines = [
-        list(row.values()) if isinstance(row, Mapping) else row if isinstance(row, list) else [row] for row in rows
-    ]
+def _csv(rows: Sequence[Any], *, header: bool = True) -> None:
+    """A line for each: an object's values, below their names; a list's members; or anything else by itself."""
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
     if header and rows and isinstance(rows[0], Mapping):
-        _ROWS[form](list(rows[0]), lines)
-    else:
-        _ROWS[form]([], lines)
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Rows below the names of their fields."""
-    if head:
-        click.echo(csv_line(head), nl=False)
+        lines.writerow(rows[0])
     for row in rows:
-        click.echo(csv_line(map(_cell, row)), nl=False)
+        cells = row.values() if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
+        lines.writerow(map(_cell, cells))
+    click.echo(text.getvalue(), nl=False)
 
 
-def _text(_: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Rows with a tab between their cells, for a shell: without a head, and no cell is empty."""
-    for row in rows:
-        click.echo("\t".join(one_line(_cell(each, _NOTHING)) for each in row))
-
-
-_ROWS = {"csv": _csv, "text": _text}
-
-
-def _cell(value: Any, nothing: str = "") -> str:
-    """A value as a cell: a text as it is, JSON of anything that holds more."""
+def _cell(value: Any) -> str:
+    """A value as a cell: a text as it is, nothing of None, JSON of anything that holds more."""
     simple = _simple(value)
-    if simple is None or simple == "":
-        return nothing
+    if simple is None:
+        return ""
     return simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False)
 
 

@@ -74,7 +74,7 @@ def watch(deployment: Deployment, wanted: Wanted, since: timedelta, length: time
         output.warn(missing)
     log = DecisionLog(deployment, now - since)
     widest = {**_WIDEST, "account": deployment.home.account, "region": deployment.home.region}
-    listing, show_line = Listing(layout(deployment.home), [widest]), render.line_shower()
+    listing, show_line = Listing(layout(deployment.home), widest), render.line_shower()
     if not length:
         output.say("Watching; Ctrl-C ends it.")
     shown = 0
@@ -83,7 +83,7 @@ def watch(deployment: Deployment, wanted: Wanted, since: timedelta, length: time
             key = InstanceKey(each["account"], each["region"], each["instance"])
             asked = only in (None, key) and (not chosen or key.target in chosen)
             if asked and (wanted.all or each["action"] != "Nothing"):
-                show_line(each, partial(listing.draw, each))
+                show_line(each, partial(listing.draw, [each]))
                 shown += 1
         if end and deployment.now() >= end:
             break

@@ -60,12 +60,6 @@ def test_the_table_goes_into_a_file_and_back(rolekeeper: Command, deployed: Emul
     assert removed["claimed_by"].startswith("arn:aws:")
 
 
-def test_a_sheet_is_as_good_as_a_file(rolekeeper: Command, tmp_path: Path) -> None:
-    sheet = tmp_path / "all.csv"
-    rolekeeper("mapping", "export", "-o", str(sheet))
-    assert "Nothing to do" in rolekeeper("mapping", "import", str(sheet), "--prune", "--yes").stderr
-
-
 def test_one_bad_row_and_nothing_is_written(rolekeeper: Command, deployed: EmulatedAccount, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(

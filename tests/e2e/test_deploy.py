@@ -1,7 +1,9 @@
-"""`make deploy` with the real SAM CLI, again and again: what is deployed stays, and a changed mode is reported."""
+"""The real SAM CLI first, then `make deploy` again and again: what is deployed stays; a changed mode is reported."""
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rolekeeper_cli.deploying.stack_parameters import declared
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
@@ -28,32 +31,42 @@ def fresh(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
 
 
 class Deployer:
-    """Somebody at a terminal in a clone."""
+    """A person at a terminal in a clone."""
 
     def __init__(self, aws: EmbeddedAws, directory: Path) -> None:
         self.aws = aws
-        self.build = directory / "build"
+        self._build = directory / "build"
+        self._config = str(shutil.copy(CONFIG, directory))
 
-    def __call__(self, *arguments: str, answers: str = "") -> str:
-        """`make deploy`, and what it says; nobody is there to confirm the change set."""
+    def sam(self, *answers: str) -> str:
+        """`sam build`, and `sam deploy --guided` with these answers; what it says."""
+        sam = str(REPOSITORY / ".envs/sam/bin/sam")
+        self._run([sam, "build", "--build-dir", str(self._build)])
+        template = str(self._build / "template.yaml")
+        line = [sam, "deploy", "--guided", "--template-file", template, "--config-file", self._config]
+        return self._run(line, "\n".join(answers) + "\n")
+
+    def make(self, *options: str) -> str:
+        """`make deploy`, and what it says; nobody is there to confirm it."""
+        return self._run(["make", "--no-print-directory", "deploy", f"ARGS={shlex.join([*options, '--yes'])}"])
+
+    def _run(self, line: list[str], answers: str = "") -> str:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))}
+        # `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
+        path = f"{REPOSITORY / '.envs/sam/bin'}{os.pathsep}{os.environ['PATH']}"
+        telemetry = {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_CHECK_FOR_UPDATES": "0"}
         done = subprocess.run(
-            [
-                str(REPOSITORY / ".venv/bin/python"),
-                "-m",
-                "rolekeeper_cli.deploying.sam_deploy",
-                *arguments,
-                "--no-confirm-changeset",
-            ],
+            line,
             cwd=REPOSITORY,
-            env={**environ, **self.aws.env, "SAM_CLI_TELEMETRY": "0", "SAM_CLI_CHECK_FOR_UPDATES": "0"},
+            env={**environ, **self.aws.env, **telemetry, "PATH": path},
             input=answers,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout
         return done.stdout
 
     @property
@@ -90,23 +103,21 @@ def heard(aws: EmbeddedAws) -> Callable[[str], Any]:
     return named
 
 
-def test_three_deployments_keep_what_is_deployed_and_write_no_answer_down(fresh: EmbeddedAws, tmp_path: Path) -> None:
+def test_what_the_sam_cli_deployed_is_kept_and_no_answer_is_written_down(fresh: EmbeddedAws, tmp_path: Path) -> None:
     deploy, config = Deployer(fresh, tmp_path), CONFIG.read_text()
-    answers = [*[""] * 6, "40", *[""] * 20]  # observe, as the template has it; and one answer of our own
-    said = deploy("--guided", answers="\n".join(answers) + "\n")
-    assert "Mode: observe - only report" in said
+    # Stack and Region, then each parameter; no change set to confirm, roles may be made, and nothing is saved.
+    parameters = ["40" if name == "MaxChangesPerEdit" else "" for name in declared(REPOSITORY / "template.yaml")]
+    deploy.sam("", "", *parameters, "n", "y", "n", "n")
     assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("observe", "40")
     event = heard(fresh)
 
-    said = deploy("--parameter-overrides", "Mode=enforce", "SweepSchedule=rate(1 hour)")
-    assert "enforce   (was observe)" in said
+    said = deploy.make("--mode", "enforce", "--sweep-schedule", "rate(1 hour)")
+    assert ["Mode", "enforce", "observe"] in [line.split() for line in said.splitlines()]
     assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("enforce", "40")
     assert eventually(lambda: event("Mode Changed"), 60)["in-effect"] == "enforce"
 
-    said = deploy()
-    assert "(was" not in said
-    assert deploy.mode == "enforce"
-    assert deploy.parameters["SweepSchedule"] == "rate(1 hour)"
+    assert "Nothing would change" in deploy.make()
+    assert (deploy.mode, deploy.parameters["SweepSchedule"]) == ("enforce", "rate(1 hour)")
     assert CONFIG.read_text() == config
 
 
@@ -124,10 +135,10 @@ def test_a_key_a_boundary_and_a_limit_of_ones_own_are_taken_and_taken_back(fresh
         (log,) = clients("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{STACK}/on-retry")["logGroups"]
         return [queue.get("KmsMasterKeyId"), log.get("kmsKeyId")]
 
-    deploy("--parameter-overrides", f"PermissionsBoundary={boundary}", f"KmsKeyArn={key}", "RetryConcurrency=3")
+    deploy.make("--permissions-boundary", boundary, "--kms-key-arn", key, "--retry-concurrency", "3")
     assert keys() == [key, key]
     assert (deploy.parameters["PermissionsBoundary"], deploy.parameters["RetryConcurrency"]) == (boundary, "3")
-    deploy("--parameter-overrides", "PermissionsBoundary=", "KmsKeyArn=", "RetryConcurrency=0")
+    deploy.make("--permissions-boundary", "", "--kms-key-arn", "", "--retry-concurrency", "0")
     assert keys() == [None, None]
 
 

@@ -98,12 +98,6 @@ def test_every_form_of_data_says_the_same(rolekeeper: Command, fleet: list[str])
     rows = list(csv.DictReader(rolekeeper(*line, "csv").stdout.splitlines()))
     assert [list(row) for row in rows] == [list(each) for each in documents]
     assert [json.loads(row["tags"]) for row in rows] == [each["tags"] for each in documents]
-    text = [each.split("\t") for each in rolekeeper(*line, "text").stdout.splitlines()]
-    assert [row[0] for row in text] == [each["instance"] for each in documents]
-    assert {len(row) for row in text} == {len(documents[0])}
-    assert rolekeeper(*line, "text", "--query", "[].[instance, mapping]").stdout.split() == [
-        word for each in documents for word in (each["instance"], each["mapping"] or "None")
-    ]
 
     # A decision is the same in the log and in the history.
     history = rolekeeper.json("history", fleet[0])

@@ -88,9 +88,8 @@ def test_an_upgrade_to_the_same_version_changes_nothing(running: Running) -> Non
     assert "Nothing would change" in said.stderr
 
 
-def test_any_text_comes_back_from_a_csv_file(running: Running, tmp_path: Path) -> None:
-    """Pythons differ in what they quote."""
-    world, file = EmulatedAccount(running.aws), tmp_path / "mappings.csv"
+def test_any_text_comes_back_from_a_file(running: Running, tmp_path: Path) -> None:
+    world, file = EmulatedAccount(running.aws), tmp_path / "mappings.yaml"
     world.put_mapping("app", "lines", role="web", description="one\rtwo\nthree")
     eventually(lambda: world.mapping_status("app", "lines", "Published"))
     running.rolekeeper("mapping", "export", "-o", str(file))

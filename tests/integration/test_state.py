@@ -81,31 +81,6 @@ WAITS = Condition(Action.WAIT, "changing", "another", NOW, "Wait|changing")
 CHANGE = AppliedChange(DesiredChange(WEB.mapping, 1, WEB.profile_arn), NOW)
 
 
-# What the first edition wrote into a record.
-FORMER = {
-    "assignment:iip-assoc-1": {
-        "association_id": "iip-assoc-1",
-        "profile_arn": WEB.profile_arn,
-        "role": "web",
-        "mapping": {"tag_key": "workload", "tag_value": "web"},
-        "revision": 1,
-        "restore_profile_arn": "",
-    },
-    "intent:a": {
-        "id": "a",
-        "action": "Replace",
-        "target_profile_arn": DB.profile_arn,
-        "role": "db",
-        "mapping": {"tag_key": "workload", "tag_value": "db"},
-        "revision": 1,
-        "at": layout.timestamp(DB.at),
-    },
-    "standing": {"action": "Hold"},
-    "made": {"wish": {}},
-    "undone:2026-03-01T09:00:00.000000Z": {"by": "ada"},
-}
-
-
 # ---- reading ----
 
 
@@ -283,15 +258,6 @@ def test_of_two_who_saw_no_record_the_second_looks_again(table: Table) -> None:
     assert table.record.condition == HELD
 
 
-def test_of_two_who_saw_what_the_first_edition_wrote_the_second_looks_again(table: Table) -> None:
-    table.put(layout.record_key(KEY), **FORMER)
-    read = table.record
-    for fits in (True, False):
-        with nullcontext() if fits else pytest.raises(ConflictError):
-            table.state.save(KEY, RecordChange(condition=HELD if fits else WAITS, expected=read).after(read), NOW)
-    assert table.record.condition == HELD
-
-
 def test_what_is_written_before_a_call_goes_by_nothing_that_was_read(table: Table) -> None:
     """Whatever another worker wrote meanwhile: what comes of the call is explained."""
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
@@ -401,36 +367,13 @@ def test_a_transaction_writes_all_or_nothing(table: Table) -> None:
     assert table.history == []
 
 
-# ---- what the first edition wrote ----
-
-
-def test_what_the_first_edition_made_or_was_about_to_make_reads_as_grants(table: Table) -> None:
-    table.put(layout.record_key(KEY), **FORMER)
-    record = table.record
-    # When it was made isn't known.
-    assert record.grants == {WEB.profile_arn: replace(WEB, at=record.grants[WEB.profile_arn].at), DB.profile_arn: DB}
-    assert record.grants[WEB.profile_arn].at < NOW
-    assert (record.condition, record.changes) == (None, ())
-    assert record.legacy == FORMER.keys()
-
-
-def test_what_the_first_edition_wrote_is_told_anew_by_the_next_write(table: Table) -> None:
-    table.put(layout.record_key(KEY), **FORMER)
-    before = table.record
-    change = RecordChange(condition=HELD, expected=before).after(before)
-    table.state.save(KEY, change, NOW)
-    assert table.record == InstanceRecord(grants=before.grants, condition=HELD)
-    assert table.record.legacy == frozenset()
-    assert not table.item(layout.record_key(KEY)).keys() & FORMER.keys()
-
-
 def test_a_record_says_in_which_format_it_is(table: Table) -> None:
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
     assert table.item(layout.record_key(KEY))["version"] == codec.VERSION
 
 
-def test_a_fleet_that_the_first_edition_counted_isnt_swept_yet(table: Table) -> None:
-    table.put(layout.FLEET, instances=3, at=layout.timestamp(NOW))
+def test_a_first_sweep_that_goes_on_hasnt_swept_yet(table: Table) -> None:
+    table.state.sweep_goes_on(NOW)
     assert not table.state.read().control.swept
     assert not table.state.read([], []).control.swept
     table.state.note_sweep(3, 0, NOW)

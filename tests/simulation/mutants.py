@@ -159,9 +159,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "revokes the grants of others",
         "rolekeeper.instances.records",
-        "    change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))",
+        "    return RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))",
         "    others = observed.record.grants.keys() - {decision.profile_arn}\n"
-        "    change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(others))",
+        "    return RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(others))",
         seed=22,
     ),
     _mutant(

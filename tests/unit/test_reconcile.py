@@ -633,11 +633,11 @@ def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
     assert world.shows(instance) == ""
 
 
-def test_the_number_of_instances_alone_as_the_first_edition_wrote_it_is_no_marker(world: FakeAccount) -> None:
+def test_a_first_sweep_that_goes_on_is_no_marker(world: FakeAccount) -> None:
     instance = _to_detach(world)
     pk, sk = layout.FLEET
-    counted = codec.to_attributes({"pk": pk, "sk": sk, "instances": 1})
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=counted)
+    first = codec.to_attributes({"pk": pk, "sk": sk, layout.GOES_ON_UNTIL: "2026-03-01T10:00:00Z"})
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=first)
     world.reconcile(instance)
     assert world.shows(instance) == "unswept"
 

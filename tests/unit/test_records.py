@@ -1,6 +1,5 @@
 """What a reconcile writes into an instance's record: what explains a call, what EC2 took, what the instance shows."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fixtures.workers import Worker, applied_changes, conditions, state_table, worker
+from fixtures.workers import applied_changes, conditions, state_table, worker
 from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.deferral import waits_for_room
 from rolekeeper.instances.observe import Observation
@@ -88,10 +87,9 @@ def record(
     *grants: Grant,
     condition: Condition | None = None,
     changes: tuple[AppliedChange, ...] = (),
-    legacy: frozenset[str] = frozenset(),
 ) -> InstanceRecord:
     """What is remembered of an instance."""
-    return InstanceRecord({each.profile_arn: each for each in grants}, condition, changes, legacy=legacy)
+    return InstanceRecord({each.profile_arn: each for each in grants}, condition, changes)
 
 
 def observed(
@@ -513,69 +511,6 @@ def test_any_other_wait_is_watched_again(look: Observation, decision: Decision) 
     assert needs_watch(look, decision, NOW)
 
 
-# ---- what the first edition wrote ----
-
-OLD = record(GAVE_WEB, legacy=frozenset({"assignment:iip-assoc-1", "standing"}))
-
-
-def test_what_the_first_edition_wrote_is_told_anew_with_the_next_write() -> None:
-    showed = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
-    look = observed(association("web"), WEB, replace(OLD, condition=showed))
-    change = next_record(look, decided(look), NOW)
-    assert (change.grants, change.legacy, change.clears) == ((GAVE_WEB,), OLD.legacy, True)
-
-
-def test_what_the_first_edition_wrote_is_told_anew_before_its_role_is_given_up() -> None:
-    look = observed(association("web"), None, OLD, owner=WEB, seen=instance(Name="x"))
-    change = starting(look, decided(look), NOW)
-    assert change.grants == (GAVE_WEB,)
-    assert change.legacy == OLD.legacy
-
-
-def test_alone_it_is_worth_no_write() -> None:
-    look = observed(association("web"), WEB, OLD)
-    assert not next_record(look, decided(look), NOW)
-    assert not needs_reconcile(look, decided(look), NOW)
-
-
-def test_a_new_grant_takes_the_place_of_what_the_first_edition_wrote_of_the_same_profile() -> None:
-    look = observed(None, WEB, replace(OLD, grants={**OLD.grants, NO_PROFILE: TOOK}))
-    change = starting(look, decided(look), NOW)
-    assert change.grants == (replace(GAVE_WEB, at=NOW),)
-    assert change.revoked == {NO_PROFILE}
-    assert change.legacy == OLD.legacy
-
-
-def test_with_the_record_of_an_instance_that_ended_all_of_it_goes() -> None:
-    look = observed(None, WEB, OLD, seen=instance("terminated", workload="web"))
-    change = next_record(look, decided(look), NOW)
-    assert (change.ends, change.grants, change.legacy) == (True, (), frozenset())
-
-
-def test_after_the_next_write_the_table_holds_the_same_grants_and_nothing_of_the_first_edition() -> None:
-    at_work = worker(state_table())
-    mapping = {"tag_key": "workload", "tag_value": "web"}
-    assignment = {"profile_arn": arn("web"), "role": "web", "mapping": mapping, "revision": 1, "association_id": "a"}
-    intent = {**assignment, "target_profile_arn": arn("db"), "role": "db", "at": layout.timestamp(NOW)}
-    del intent["profile_arn"]
-    _put(at_work, {"assignment:a": assignment, "intent:1": intent, "standing": {"code": "occupied"}, "made": {}})
-    first = at_work.state.read([KEY], []).record(KEY)
-    look = observed(foreign(), WEB, first)
-    at_work.state.save(KEY, next_record(look, decided(look), NOW), NOW)
-    second = at_work.state.read([KEY], []).record(KEY)
-    assert second.grants == first.grants
-    assert second.grants.keys() == {arn("web"), arn("db")}
-    assert first.legacy == {"assignment:a", "intent:1", "standing", "made"}
-    assert second.legacy == frozenset()
-    assert second.condition
-    assert second.condition.code == "occupied"
-
-
-def _put(at_work: Worker, attributes: Mapping[str, Any]) -> None:
-    pk, sk = layout.record_key(KEY)
-    at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, **attributes}))
-
-
 # ---- whatever was seen ----
 
 tagged = st.builds(
@@ -618,7 +553,8 @@ def test_what_was_written_is_written_once(
     kept |= {layout.change_name(each): codec.encode(each) for each in changes}
     kept |= {layout.CONDITION: codec.encode(condition)} if condition else {}
     if kept:
-        _put(at_work, kept)
+        pk, sk = layout.record_key(KEY)
+        at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, **kept}))
     if pin:
         at_work.store.write(at_work.store.put(pin_item(KEY, pin)))
     settings = replace(SETTINGS, take_over=take_over)

@@ -186,26 +186,6 @@ def test_an_instance_that_an_aws_service_manages_is_seen_and_never_sent(desk: Ma
     assert fleet(desk)["instances"] == 1
 
 
-def test_a_converged_instance_that_the_first_edition_recorded_is_left_as_it_is(desk: MappingsFixture) -> None:
-    """Its record is written anew when something else is written: no deployment writes to the whole fleet."""
-    instance = converged(desk, app="web")
-    pk, sk = layout.record_key(desk.world.key(instance))
-    given = {
-        "association_id": "iip-assoc-1",
-        "profile_arn": desk.world.profiles["web"].arn,
-        "role": "web",
-        "mapping": {"tag_key": "app", "tag_value": "web"},
-        "revision": 1,
-    }
-    item = codec.to_attributes({"pk": pk, "sk": sk, "assignment:iip-assoc-1": given})
-    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=item)
-    assert sweep(desk).sent == 0
-    desk.world.untag(instance, "app")
-    assert sweep(desk).sent == 1
-    desk.world.reconcile(instance)
-    assert desk.world.carries(instance) == ""
-
-
 def test_the_row_shows_how_many_instances_it_governs(desk: MappingsFixture) -> None:
     for _ in range(3):
         desk.world.running(app="web")

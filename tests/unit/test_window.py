@@ -171,16 +171,6 @@ def test_those_of_several_mappings_wait_in_one_line(world: FakeAccount) -> None:
     assert len(ring(world)) == 3, "so many of them have room then"
 
 
-def test_what_a_window_of_a_single_mapping_counted_is_over(world: FakeAccount) -> None:
-    """As a deployment of an earlier version left it."""
-    at = layout.budget_key(mapping_key("workload=db"))
-    world.store.write(world.store.update(at, Update().set({"total": 3, "m29540000": 3})))
-    instances = fleet(world, 3)
-    retag(world, instances, "db")
-    world.reconcile(*instances)
-    assert carrying(world, instances, "db") == 3
-
-
 def test_what_is_over_leaves_in_the_write_that_takes_its_room(world: FakeAccount) -> None:
     instances = fleet(world, 6)
     retag(world, instances[:3], "db")

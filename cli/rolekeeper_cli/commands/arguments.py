@@ -33,7 +33,10 @@ takes_targets = click.option(
     help="Of a hub: only there, an account, a Region, or ACCOUNT/REGION; may be given again.",
 )
 detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
-form = click.option("--format", "form", type=click.Choice(["yaml", "csv"]), help="Instead of what the name tells.")
+# Files have one format; scripts may still name it.
+yaml_format = click.option(
+    "--format", type=click.Choice(["yaml"]), hidden=True, expose_value=False, help="The format of the file."
+)
 
 
 def takes_key(function: Function) -> Function:
@@ -53,7 +56,7 @@ def takes_key_and_columns(function: Function) -> Function:
     def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
         return function(*key_and_rest(words, tag_key, tag_value), **others)
 
-    about = "An empty VALUE takes the column away; lists and tags are written as in CSV files."
+    about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
     return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", completion.key_and_columns)
 
 

@@ -8,7 +8,7 @@ import click
 
 from rolekeeper_cli import output
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import detailed_exitcode, form, waits, yes
+from rolekeeper_cli.commands.arguments import detailed_exitcode, waits, yaml_format, yes
 from rolekeeper_cli.commands.mapping import ask_and_write, show_and
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.options import OUTPUTS
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 _STDIN = "-"
 
 
-@command(
-    "export", "rolekeeper mapping export -o mappings.yaml", "rolekeeper mapping export --format csv > mappings.csv"
-)
-@form
+@command("export", "rolekeeper mapping export -o mappings.yaml", "rolekeeper mapping export > mappings.yaml")
+@yaml_format
 @click.option(
     "-o", "--output-file", "target", metavar="FILE", type=click.Path(), help="Write there instead of to stdout."
 )
-def export(form: str | None, target: str | None) -> ExitCode:
-    """Write all mappings to a file, as YAML or CSV.
+def export(target: str | None) -> ExitCode:
+    """Write all mappings to a YAML file.
 
     Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
     """
     from rolekeeper_cli.commands.deployment import deployment
-    from rolekeeper_cli.files.reader import format_of
+    from rolekeeper_cli.files.reader import refuse_csv
     from rolekeeper_cli.mapping_export import exported
 
     if target in OUTPUTS:
         # Elsewhere -o is --output: nobody wants a file of that name.
-        raise UsageError(f"-o names a file here, and {target!r} is a form", "give it as --format yaml or --format csv")
-    text, count = exported(deployment(), format_of(target, form) if target else form or "yaml")
+        raise UsageError(f"-o names a file here, and {target!r} is a form", "name the file, as -o mappings.yaml")
+    if target:
+        refuse_csv(target)
+    text, count = exported(deployment())
     _write(text, target)
     output.say(f"Mappings exported: {count:,}.")
     return ExitCode.DONE
@@ -48,16 +48,16 @@ def export(form: str | None, target: str | None) -> ExitCode:
 @command(
     "import",
     "rolekeeper mapping import mappings.yaml --dry-run",
-    "rolekeeper mapping import mappings.csv --prune --yes",
-    "rolekeeper mapping import - --format yaml < mappings.yaml",
+    "rolekeeper mapping import mappings.yaml --prune --yes",
+    "rolekeeper mapping import - < mappings.yaml",
 )
-@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML or CSV file; - is stdin.")
-@form
+@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+@yaml_format
 @click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @yes
 @waits
-def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: bool, wait: bool | None) -> ExitCode:
+def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | None) -> ExitCode:
     """Write a file's mappings into the table.
 
     First it shows what changes, and what that would do to instances, and asks. Nothing is written when any row of the
@@ -77,7 +77,7 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
             )
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
-    reading = read_mappings(file, form, there)
+    reading = read_mappings(file, there)
     intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.app.home, prune=prune)
 
     def write() -> ExitCode:
@@ -92,11 +92,11 @@ def import_(file: str, form: str | None, *, prune: bool, dry_run: bool, yes: boo
 @command(
     "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
 )
-@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML or CSV file; - is stdin.")
-@form
+@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+@yaml_format
 @click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
 @detailed_exitcode
-def diff(file: str, form: str | None, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
+def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
     """Compare a file's mappings with the table's rows.
 
     What an import would write. What that would do to instances: rolekeeper plan -f FILE.
@@ -107,41 +107,41 @@ def diff(file: str, form: str | None, *, prune: bool, detailed_exitcode: bool) -
     from rolekeeper_cli.writes.mapping_rows import mapping_rows
 
     there = deployment()
-    reading = read_mappings(file, form, there)
+    reading = read_mappings(file, there)
     intended = row_plan.planned(reading.specs, mapping_rows(there).all(), there.app.home, prune=prune)
     render.show(intended.document(), lambda: row_lines.show_plan(intended))
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
 
 @command("validate", "rolekeeper mapping validate mappings.yaml")
-@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML or CSV file; - is stdin.")
-@form
-def validate(file: str, form: str | None) -> ExitCode:
+@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+@yaml_format
+def validate(file: str) -> ExitCode:
     """Check a file without AWS, as import does.
 
     Whether a role exists and may be used is seen only when its row is written.
     """
     from rolekeeper_cli import render
 
-    reading = read_mappings(file, form, None)
+    reading = read_mappings(file, None)
     # For people, the message says it.
     render.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
     output.say(f"Mappings that are fine: {len(reading.specs):,}.")
     return ExitCode.DONE
 
 
-def read_mappings(file: str, form: str | None, deployment: "Deployment | None") -> "Reading":
+def read_mappings(file: str, deployment: "Deployment | None") -> "Reading":
     """A file's mappings; its warnings are shown, and a bad row ends it.
 
     Raises:
         CommandError: rows are bad; all that is wrong with them was shown.
     """
-    from rolekeeper_cli.files.reader import format_of, read_file
+    from rolekeeper_cli.files.reader import read_file, refuse_csv
 
-    chosen = format_of("" if file == _STDIN else file, form)
+    refuse_csv(file)
     data = _bytes_of(file)
     name = "stdin" if file == _STDIN else file
-    reading = read_file(data, name, chosen, deployment.app.home if deployment else None)
+    reading = read_file(data, name, deployment.app.home if deployment else None)
     for each in reading.warnings:
         output.warn(each)
     output.bad(reading.problems)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rolekeeper_cli.command import command
-from rolekeeper_cli.commands.arguments import detailed_exitcode, form, takes_targets
+from rolekeeper_cli.commands.arguments import detailed_exitcode, takes_targets, yaml_format
 from rolekeeper_cli.commands.mapping_files import read_mappings
 from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     "--file",
     metavar="FILE",
     type=click.Path(),
-    help="As if these mappings were published; YAML or CSV, - is stdin.",
+    help="As if these mappings were published; a YAML file, - is stdin.",
 )
-@form
+@yaml_format
 @click.option("--prune", is_flag=True, help="With -f: and as if the rows that aren't in the file were deleted.")
 @click.option(
     "--instance",
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 @detailed_exitcode
 def plan(
     file: str | None,
-    form: str | None,
     texts: tuple[str, ...],
     targets: tuple[str, ...],
     out: str | None,
@@ -78,7 +77,7 @@ def plan(
     if texts and targets:
         raise UsageError("--instance says where each instance is", "leave --target out")
     there = deployment()
-    specs = read_mappings(file, form, there).specs if file else ()
+    specs = read_mappings(file, there).specs if file else ()
     # Before the mappings are judged: a slip in a name is told at once.
     instances = _instances(there, texts)
     places = Places.of(there, instances) if texts else Places.chosen(there, targets)

@@ -22,7 +22,7 @@ from rolekeeper_cli.deploying.rollout import delete
 from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
-from rolekeeper_cli.files.reader import format_of
+from rolekeeper_cli.files.reader import refuse_csv
 from rolekeeper_cli.mapping_export import exported
 from rolekeeper_cli.progress import Progress
 from rolekeeper_cli.tables import show_table
@@ -126,7 +126,8 @@ def _free_name(stack: str, region: str) -> str:
 
 
 def _export(deployment: Deployment, target: str) -> None:
-    text, count = exported(deployment, format_of(target, None))
+    refuse_csv(target)
+    text, count = exported(deployment)
     try:
         with Path(target).open("x", encoding="utf-8") as file:
             file.write(text)

@@ -2,14 +2,11 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click
 import yaml
-
-from rolekeeper_cli.deploying.change_set import describe
 
 TEMPLATE = Path("template.yaml")
 
@@ -27,24 +24,6 @@ def declared(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
     """The template's parameters, by name, in its order."""
     parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), TemplateLoader)["Parameters"]  # noqa: S506  # a SafeLoader
     return parameters
-
-
-def deployed(client: Any, stack: str) -> Parameters | None:
-    """The stack's present parameters; None when there is no such stack, or none that ever worked."""
-    found = describe(client, stack)
-    if found is None or found["StackStatus"] in {"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"}:
-        return None
-    return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
-
-
-def ask(known: Mapping[str, Mapping[str, Any]], present: Mapping[str, str], prompt: Callable[[str], str]) -> Parameters:
-    """Ask for each parameter; an empty answer keeps what stands in brackets."""
-    answers: Parameters = {}
-    for name, parameter in known.items():
-        default = present.get(name, str(parameter["Default"]))
-        click.echo(f"\n{name}: {' '.join(str(parameter['Description']).split())}")
-        answers[name] = prompt(f"{name} [{default}]: ").strip() or default
-    return answers
 
 
 def merged(known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[str, str]) -> Parameters:

@@ -1,1 +1,1 @@
-"""Mappings as files: YAML and CSV, read and written."""
+"""Mappings as YAML files, read and written."""

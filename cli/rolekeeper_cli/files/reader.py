@@ -12,10 +12,10 @@ from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Problem
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.files.entry import Entry, FileError
+from rolekeeper_cli.files.yaml_form import read
 
 # What people ask of Rolekeeper isn't part of a mapping, and what it answers even less.
 _NOT_IN_FILES = frozenset({*OURS, *(column.name for column in ASKS)})
-FORMATS = {".yaml": "yaml", ".yml": "yaml", ".json": "yaml", ".csv": "csv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +27,31 @@ class Reading:
     warnings: Sequence[str]
 
 
-def format_of(name: str, given: str | None) -> str:
-    """`yaml` or `csv`, by what was given or by the file's name.
+def refuse_csv(name: str) -> None:
+    """Refuse a file whose name says that it isn't YAML.
 
     Raises:
-        UsageError: neither tells.
+        UsageError: it ends in .csv.
     """
-    found = given or FORMATS.get(PurePath(name).suffix.casefold())
-    if not found:
-        raise UsageError(f"the name {name!r} doesn't say what the file holds", "give --format yaml or --format csv")
-    return found
+    if PurePath(name).suffix.casefold() == ".csv":
+        raise UsageError(
+            f"{name} is named as a CSV file, and mappings are written as YAML",
+            "use a YAML file; to see its form: rolekeeper mapping export -o mappings.yaml",
+        )
 
 
-def read_file(data: bytes, name: str, form: str, home: HomeAccount | None) -> Reading:
+def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:
     """Read a file's mappings with the same reader that judges the table's rows.
 
     Args:
         data: the file.
         name: for messages.
-        form: `yaml` or `csv`.
         home: our own account and partition; None where AWS isn't asked.
 
     Raises:
         FileError: it can't be read as a whole.
     """
-    text = _decoded(data, name)
-    if form == "csv":
-        from rolekeeper_cli.files.csv_form import read
-    else:
-        from rolekeeper_cli.files.yaml_form import read
-    return _judged(read(text, name), name, home)
+    return _judged(read(_decoded(data, name), name), name, home)
 
 
 def _judged(entries: Iterable[Entry], name: str, home: HomeAccount | None) -> Reading:
@@ -109,13 +104,13 @@ def _home_of(attributes: Mapping[str, Any]) -> HomeAccount:
 
 
 def _decoded(data: bytes, name: str) -> str:
-    """UTF-8, with or without a byte order mark; UTF-16 with one, as spreadsheets write it."""
+    """UTF-8, with or without a byte order mark; UTF-16 with one, as Windows PowerShell writes it."""
     coding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     try:
         text = data.decode(coding)
     except UnicodeDecodeError as error:
         what = f"{name}: byte {error.start + 1} is no {coding.removesuffix('-sig').upper()}"
-        raise FileError(what, "save the file as UTF-8 (in Excel: CSV UTF-8)") from error
+        raise FileError(what, "save the file as UTF-8") from error
     if not text.strip():
         raise FileError(f"{name}: is empty", "write the mappings into it; rolekeeper mapping export shows how")
     return text

@@ -1,4 +1,4 @@
-r"""A column's value as text: in a cell of a CSV file, in `mapping set`, and where a difference is shown.
+r"""A column's value as text: in `mapping set`, in the console's forms, and where a difference is shown.
 
 Sets are words between semicolons; what is read may as well have blanks, commas or line ends between them. Tags are
 `key=value` between semicolons, with a backslash before a semicolon, a backslash, or a `=` within a key.

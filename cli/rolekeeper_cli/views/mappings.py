@@ -111,12 +111,8 @@ def role_in_words(document: Mapping[str, Any]) -> str:
 
 
 def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry for programs. What earlier versions wrote of persons was all claimed."""
-    told = dict(entry)
-    for old, new in (("by", "claimed_by"), ("approved_by", "approver_claims")) if "by" in told else ():
-        if old in told:
-            told[new] = told.pop(old)
-    return {name: None if told.get(name) == "" else told.get(name) for name in _FIELDS}
+    """An entry for programs."""
+    return {name: None if entry.get(name) == "" else entry.get(name) for name in _FIELDS}
 
 
 def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:

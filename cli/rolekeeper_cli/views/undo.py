@@ -71,7 +71,6 @@ def former(seen: Seen, entries: Sequence[Entry]) -> Former | None:
     if seen.should_carry != seen.carries and seen.decision.action is not Action.HOLD:
         # The change is still to come.
         return Former(seen.carries)
-    # The first edition's entries have no outcome: it wrote them afterwards.
     made = (each for each in entries if each.get("outcome") != REFUSED)
     changes = [each for each in made if Action(each["decision"]["action"]).mutates]
     # A swap is two changes, and so is one that another actor reverted: what was there is what the first one saw.

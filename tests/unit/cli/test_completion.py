@@ -75,7 +75,7 @@ def test_options_are_completed() -> None:
 
 
 def test_the_choices_of_an_option_and_of_an_argument_are_completed() -> None:
-    forms = ["table", "wide", "json", "yaml", "csv", "text"]
+    forms = ["table", "wide", "json", "yaml", "csv"]
     assert completed("--output", "") == completed("-o", "") == [f"plain,{each}" for each in forms]
     assert completed("mapping", "ls", "--output", "j") == ["plain,json"]
     assert completed("mode", "e") == ["plain,enforce"]

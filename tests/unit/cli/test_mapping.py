@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
-from fixtures.account import mapping_key
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
 from rolekeeper.mappings.rows.columns import OURS
@@ -316,14 +315,6 @@ def test_a_number_that_was_written_before_it_was_signed_is_written_again(
     assert terminal("mapping", "approve", "workload=web", "--yes").exit_code == 0
     assert held.shows("workload=web")[::2] == ("Published", 2)
     assert held.world.writes[:3] == ["PutItem", "UpdateItem", "UpdateItem"]
-
-
-def test_persons_that_earlier_versions_wrote_of_are_told_as_claims(terminal: Terminal, desk: MappingsFixture) -> None:
-    entry = {"event": "Mapping Published", "revision": 1, "by": "al", "approved_by": "grace", "changes": ["a new row"]}
-    desk.world.revisions.note(mapping_key("workload=web"), entry, desk.world.clock.now())
-    [told] = terminal.document("mapping", "history", "workload=web")
-    assert (told["claimed_by"], told["approver_claims"]) == ("al", "grace")
-    assert (told["approved_by"], "by" in told) == (None, False)
 
 
 def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Terminal, held: MappingsFixture) -> None:

@@ -272,36 +272,31 @@ def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk
     assert ran.stderr == "Mappings exported: 2.\n"
 
 
-@pytest.mark.parametrize("name", ["all.yaml", "all.csv"])
-def test_what_was_exported_is_imported_without_a_change(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, name: str
-) -> None:
+def test_what_was_exported_is_imported_without_a_change(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     desk.put("workload=web", role="web", priority=5, accounts={"012345678901"}, description="=1+1; größer")
     desk.put("workload=*", role="db", require_tags={"a=b": "c;d"}, expires_at="2030-01-01T00:00:00Z")
-    target = tmp_path / name
-    assert terminal("mapping", "export", "-o", str(target)).exit_code == 0
+    assert terminal("mapping", "export", "-o", str(file)).exit_code == 0
     desk.quiet()
-    ran = terminal("mapping", "import", str(target), "--prune", "--yes")
+    ran = terminal("mapping", "import", str(file), "--prune", "--yes")
     assert (ran.exit_code, ran.stdout) == (0, ""), ran.output
     assert writes(desk) == []
 
 
-@pytest.mark.parametrize("form", ["yaml", "csv"])
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(specs=st.lists(row_specs, min_size=1, max_size=5, unique_by=lambda spec: spec.key))
 def test_any_table_is_imported_into_an_empty_one_and_exported_the_same(
-    terminal: Terminal, desk: MappingsFixture, form: str, specs: list[MappingSpec]
+    terminal: Terminal, desk: MappingsFixture, specs: list[MappingSpec]
 ) -> None:
     # One desk for all examples: an empty table is as good as a new one.
     empty(desk)
     for spec in specs:
         desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=row_of(spec))
-    first = terminal("mapping", "export", "--format", form)
+    first = terminal("mapping", "export")
     empty(desk)
-    arguments = ("mapping", "import", "-", "--format", form, "--yes", "--no-wait")
+    arguments = ("mapping", "import", "-", "--yes", "--no-wait")
     ran = terminal(*arguments, stdin=first.stdout_bytes)
     assert ran.exit_code == 0, ran.output
-    assert terminal("mapping", "export", "--format", form).stdout_bytes == first.stdout_bytes
+    assert terminal("mapping", "export").stdout_bytes == first.stdout_bytes
     assert "Nothing to do" in terminal(*arguments, "--prune", stdin=first.stdout_bytes).stderr
 
 
@@ -316,9 +311,17 @@ def test_an_empty_table_is_a_file_too(terminal: Terminal) -> None:
     assert terminal("mapping", "export").stdout.endswith("mappings: []\n")
 
 
-def test_a_target_that_cant_be_written_or_has_no_form_is_told(terminal: Terminal, tmp_path: Path) -> None:
+def test_a_target_that_cant_be_written_is_told(terminal: Terminal, tmp_path: Path) -> None:
     assert terminal("mapping", "export", "-o", str(tmp_path / "no" / "such.yaml")).exit_code == 252
-    assert "give --format" in terminal("mapping", "export", "-o", "all.txt").stderr
+
+
+def test_a_csv_file_is_refused_with_what_to_use(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+    sheet = tmp_path / "all.csv"
+    desk.quiet()
+    for words in (["export", "-o"], ["import", "--yes"], ["diff"], ["validate"]):
+        ran = terminal("mapping", *words, str(sheet))
+        assert (ran.exit_code, "use a YAML file" in ran.stderr) == (252, True), ran.output
+    assert not sheet.exists()
 
 
 # ---- validate ----
@@ -344,4 +347,4 @@ def test_a_form_where_a_file_is_named_is_a_slip(
     monkeypatch.chdir(tmp_path)
     ran = terminal("mapping", "export", "-o", form)
     assert (ran.exit_code, list(tmp_path.iterdir())) == (252, [])
-    assert "give it as --format yaml or --format csv" in ran.stderr
+    assert "name the file, as -o mappings.yaml" in ran.stderr

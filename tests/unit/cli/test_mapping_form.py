@@ -1,7 +1,5 @@
-"""The two forms of a file: what is written is read back, and what people mistype is told with its place."""
+"""Mappings as a file: what is written is read back, and what people mistype is told with its place."""
 
-import csv
-import io
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -14,26 +12,23 @@ from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.files import csv_form, yaml_form
+from rolekeeper_cli.files import yaml_form
 from rolekeeper_cli.files.entry import FileError
-from rolekeeper_cli.files.reader import Reading, format_of, read_file
+from rolekeeper_cli.files.reader import Reading, read_file, refuse_csv
 from rolekeeper_cli.views.row_document import file_row, plain
 from strategies.values import row_specs
 
 HOME = HomeAccount("123456789012")
-FORMS = ["yaml", "csv"]
 SMALL = "tag_key: workload\n  tag_value: web\n  role: web\n"
 
 
-def written(specs: list[MappingSpec], form: str) -> bytes:
+def written(specs: list[MappingSpec]) -> bytes:
     rows = [file_row(row_of(spec), HOME)[0] for spec in specs]
-    if form == "csv":
-        return csv_form.write(rows).encode()
     return yaml_form.write([{name: plain(each) for name, each in row.items()} for row in rows]).encode()
 
 
-def read(text: str | bytes, form: str = "yaml") -> Reading:
-    return read_file(text if isinstance(text, bytes) else text.encode(), f"m.{form}", form, HOME)
+def read(text: str | bytes) -> Reading:
+    return read_file(text if isinstance(text, bytes) else text.encode(), "m.yaml", HOME)
 
 
 def row(*lines: str) -> Reading:
@@ -47,59 +42,54 @@ def only(reading: Reading) -> MappingSpec:
     return spec
 
 
-# ---- both forms ----
+# ---- written and read back ----
 
 
-@pytest.mark.parametrize("form", FORMS)
 @given(specs=st.lists(row_specs, min_size=1, max_size=4, unique_by=lambda spec: spec.key))
-def test_every_mapping_that_can_be_is_written_and_read_back(form: str, specs: list[MappingSpec]) -> None:
-    reading = read(written(specs, form), form)
+def test_every_mapping_that_can_be_is_written_and_read_back(specs: list[MappingSpec]) -> None:
+    reading = read(written(specs))
     assert list(reading.problems) == []
     assert list(reading.specs) == specs
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     "text", ["no", "on", "007", "1e3", "0x1F", "1_000", "2030-01-01", "null", "~", "=A1", "'x", "-"]
 )
-def test_a_tag_value_that_looks_like_something_else_stays_what_it_is(form: str, text: str) -> None:
+def test_a_tag_value_that_looks_like_something_else_stays_what_it_is(text: str) -> None:
     spec = MappingSpec(MappingKey("workload", text), "web")
-    assert only(read(written([spec], form), form)) == spec
+    assert only(read(written([spec]))) == spec
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing(form: str) -> None:
+def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing() -> None:
     spec = MappingSpec(MappingKey("workload", "größe"), "web", description="Prüft")
-    data = written([spec], form).decode().lstrip("\ufeff").replace("\n", "\r\n")
+    data = written([spec]).decode().replace("\n", "\r\n")
     for coded in (data.encode("utf-8-sig"), data.encode("utf-16"), data.encode()):
-        assert only(read(coded, form)) == spec
+        assert only(read(coded)) == spec
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("data", "words"), [(b"", "is empty"), (b" \n\n", "is empty"), (b"\xff\xff", "byte 1 is no UTF-8")]
 )
-def test_what_is_no_text_or_none_at_all_is_told(form: str, data: bytes, words: str) -> None:
+def test_what_is_no_text_or_none_at_all_is_told(data: bytes, words: str) -> None:
     with pytest.raises(FileError, match=words):
-        read(data, form)
+        read(data)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_row_that_stands_there_twice_is_told_with_both_lines(form: str) -> None:
+def test_a_row_that_stands_there_twice_is_told_with_both_lines() -> None:
     spec = MappingSpec(MappingKey("a", "b"), "web")
-    [problem] = read(written([spec, spec], form), form).problems
-    assert problem.startswith(f"m.{form}:")
+    [problem] = read(written([spec, spec])).problems
+    assert problem.startswith("m.yaml:")
     assert "a=b: is the same row as line 2; keep one" in problem
 
 
-def test_the_files_name_tells_its_form() -> None:
-    assert [format_of(name, None) for name in ("a.yaml", "b.YML", "c.json", "d.csv")] == ["yaml", "yaml", "yaml", "csv"]
-    assert format_of("whatever", "csv") == "csv"
-    with pytest.raises(UsageError, match="doesn't say"):
-        format_of("mappings.txt", None)
+def test_only_a_csv_file_is_refused_by_its_name() -> None:
+    for name in ("a.yaml", "b.YML", "c.json", "-", "csv"):
+        refuse_csv(name)
+    with pytest.raises(UsageError, match=r"d.CSV is named as a CSV file"):
+        refuse_csv("d.CSV")
 
 
-# ---- YAML ----
+# ---- what people write ----
 
 
 @pytest.mark.parametrize(
@@ -237,7 +227,7 @@ def test_a_file_is_made_to_be_read_and_compared() -> None:
         expires_at=datetime(2030, 1, 1, tzinfo=UTC),
         description="A: long, # odd text " + "that goes on and on " * 10,
     )
-    assert written([spec, MappingSpec(MappingKey("x", "y"), "NONE")], "yaml").decode() == (
+    assert written([spec, MappingSpec(MappingKey("x", "y"), "NONE")]).decode() == (
         "mappings:\n"
         "- tag_key: workload\n"
         "  tag_value: '*'\n"
@@ -269,100 +259,3 @@ def test_with_libyaml_or_without_it_reads_the_same(loader: object, monkeypatch: 
     assert only(row("accounts: [012345678901]", "owner: no")).owner == "no"
     with pytest.raises(FileError, match="a tab"):
         read("mappings:\n\t- a")
-
-
-# ---- CSV ----
-
-
-def sheet(*lines: str, head: str = "tag_key,tag_value,role,priority,enabled,require_tags,accounts,owner") -> Reading:
-    return read("\n".join([head, *lines]), "csv")
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_the_first_line_tells_what_stands_between_cells(delimiter: str) -> None:
-    head = delimiter.join(["tag_key", "tag_value", "role", "owner"])
-    spec = only(sheet(delimiter.join(["workload", "web", "web", "me"]), head=head))
-    assert (str(spec.key), spec.role, spec.owner) == ("workload=web", "web", "me")
-
-
-@pytest.mark.parametrize(
-    ("cells", "column", "value"),
-    [
-        ("7,,,,", "priority", 7),
-        (",FALSE,,,", "enabled", False),
-        (",true,,,", "enabled", True),
-        (",,environment=production; size= big,,", "require_tags", {"environment": "production", "size": "big"}),
-        (",,a\\=b=c=d;e=,,", "require_tags", {"a=b": "c=d", "e": ""}),
-        (",,,'012345678901;210987654321,", "accounts", frozenset({"012345678901", "210987654321"})),
-        (',,,"012345678901, 210987654321\n",', "accounts", frozenset({"012345678901", "210987654321"})),
-        (",,,,'=HYPERLINK(1)", "owner", "=HYPERLINK(1)"),
-        (",,,,''quoted'", "owner", "'quoted'"),
-    ],
-)
-def test_a_cell_is_read_as_spreadsheets_write_it(cells: str, column: str, value: object) -> None:
-    assert getattr(only(sheet(f"workload,web,web,{cells}")), column) == value
-
-
-@pytest.mark.parametrize(
-    ("cells", "words"),
-    [
-        ("high,,,,", "priority: is 'high'; use a whole number"),
-        (",yes,,,", "enabled: is 'yes'; write true or false"),
-        (",,environment,,", "require_tags: holds 'environment'; write key=value"),
-        (",,a=1;a=2,,", "require_tags: names 'a' twice"),
-        (",,a=b\\,,", "require_tags: ends with a backslash"),
-        (",,,1.23457E+11,", "accounts: holds '1.23457E+11'; write account ids of 12 digits, leading zeros included"),
-        (",,,;,", "accounts: is empty"),
-        (",,,,,extra", "has 9 cells, and the first line names 8 columns"),
-    ],
-)
-def test_a_bad_cell_of_a_sheet_is_told_with_its_line(cells: str, words: str) -> None:
-    [problem] = sheet("", f"workload,web,web,{cells}").problems
-    assert problem.startswith("m.csv:3: workload=web: ")
-    assert words in problem
-
-
-def test_a_row_is_where_it_begins_whatever_its_cells_hold() -> None:
-    problems = sheet('a,b,web,,,,,"two\nlines"', "c,d,we b").problems
-    assert [each[:8] for each in problems] == ["m.csv:4:"]
-
-
-def test_blank_rows_and_missing_cells_at_the_end_are_nothing() -> None:
-    assert len(sheet("a,b,web", ",,,,,,,", "", "  ,,", "c,d,web,5").specs) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("workload,web,web", "m.csv:1: the first line doesn't name the column tag_key"),
-        ("tag_key,tag_value,role,role", "names role twice"),
-        ('tag_key,tag_value,role\na,b,"c', "isn't CSV"),
-        ('tag_key,tag_value,role\na,b,"c"d', "m.csv:2: isn't CSV"),
-    ],
-)
-def test_a_sheet_that_cant_be_read_is_told_why(text: str, words: str) -> None:
-    with pytest.raises(FileError, match=words):
-        read(text, "csv")
-
-
-@given(st.text(max_size=200))
-def test_no_text_breaks_the_reader_of_csv(text: str) -> None:
-    with suppress(FileError):
-        read(f"tag_key,tag_value,role,require_tags,accounts\n{text}", "csv")
-
-
-@pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "007", "1-2", "TRUE", "sep 2", "MAR1", "'x", " x"]
-)
-def test_no_spreadsheet_takes_a_text_for_a_formula_a_number_or_a_date(text: str) -> None:
-    spec = MappingSpec(MappingKey("a", "b"), "web", owner=text)
-    [_, line] = list(csv.reader(io.StringIO(written([spec], "csv").decode(), newline="")))
-    assert line[-2] == f"'{text}"
-
-
-def test_plain_words_stay_plain_and_only_other_than_ascii_has_a_mark() -> None:
-    spec = MappingSpec(MappingKey("workload", "*"), "s3-read", priority=5, enabled=False)
-    [head, line] = written([spec], "csv").decode().splitlines()
-    assert head.startswith("tag_key,tag_value,role,instance_profile,priority,")
-    assert line == "workload,*,s3-read,,5,false,,,,,,,,,,,"
-    assert written([MappingSpec(MappingKey("a", "ä"), "web")], "csv").startswith(b"\xef\xbb\xbf")

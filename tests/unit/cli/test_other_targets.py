@@ -320,7 +320,7 @@ def test_one_that_throttles_hinders_no_other(
     slow = SpokeFixture(terminal, desk, Target("222222222222", REGION))
     slow.registered()
     slow.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slow down"))
-    ran = terminal("fleet", "--output", "text", "--query", "[].instance")
+    ran = terminal("fleet", "--query", "[].instance")
     assert ran.stdout.split() == [here, web]
     assert "222222222222/us-east-1 is left out: AWS gave no answer to ec2:DescribeInstances" in ran.stderr
     del spoke

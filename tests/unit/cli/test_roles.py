@@ -90,7 +90,7 @@ def test_every_form_and_a_query(terminal: Terminal, make: Make) -> None:
     assert head.startswith("role,arn,created,last_used,unused,")
     assert row.startswith("web,")
     assert terminal("roles", "--query", "roles[].role").stdout == "web\n"
-    assert terminal("roles", "--output", "yaml").stdout.startswith("roles:\n  - role: web\n")
+    assert terminal("roles", "--output", "yaml").stdout.startswith("roles:\n- role: web\n")
 
 
 def test_in_one_account_each_thing_is_asked_once_and_no_account_is_named(

@@ -7,7 +7,8 @@ import pytest
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli import output
-from rolekeeper_cli.tables import Lines
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.tables import Column, Layout, Listing, show_table
 
 WIDE_NAMES = ("web-frontend-production-eu-1", "batch-worker-for-the-nightly-reports")
 type Draws = Callable[..., list[str]]
@@ -138,21 +139,46 @@ def test_in_a_pipe_a_line_is_a_row(terminal: Terminal, launch: Callable[[int], l
     assert [line.split()[0] for line in lines] == ids
 
 
-def test_wide_characters_take_two_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(("name", "value"), [("日本", "x")])
-    for row in (("日本", "x"), ("abcd", "y")):
-        lines.draw(row)
-    assert capsys.readouterr().out == "NAME  VALUE\n日本  x\nabcd  y\n"
+@pytest.fixture
+def drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """What a table draws on a terminal of some width, or in a pipe."""
+
+    def run(draw: Callable[[], object], width: int | None = None) -> list[str]:
+        monkeypatch.setattr(output, "width", lambda: width)
+        monkeypatch.setattr(output, "options", Options)
+        draw()
+        return capsys.readouterr().out.splitlines()
+
+    return run
 
 
-def test_what_is_to_be_copied_is_never_folded(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(("level", "what"), [("warn", "")], folds=(False, True), width=30)
-    lines.draw(("warn", "some words that take more than there is room for"))
-    lines.draw_whole("aws iam put-role-policy --role-name web --policy-name x")
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == "LEVEL  WHAT"
-    assert all(len(line) <= 30 for line in shown[:-1])
-    assert shown[-1].strip() == "aws iam put-role-policy --role-name web --policy-name x"
+def test_wide_characters_take_two_columns(drawn: Callable[..., list[str]]) -> None:
+    lines = drawn(lambda: show_table(("name", "value"), [("日本", "x"), ("abcd", "y")]))
+    assert lines == ["NAME  VALUE", "日本  x", "abcd  y"]
+
+
+def test_what_stays_whole_may_be_wider_than_the_terminal(drawn: Callable[..., list[str]]) -> None:
+    lines = drawn(lambda: show_table(("id", "what"), [("i-0123456789abcdef0", "some words to fold")]), 20)
+    assert lines == ["ID                   WHAT", "i-0123456789abcdef0  some words", f"{'':21}to fold"]
+
+
+def test_a_table_without_rows_is_its_head(drawn: Callable[..., list[str]]) -> None:
+    assert drawn(lambda: show_table(("id", "what"), [])) == ["ID  WHAT"]
+    assert drawn(lambda: show_table(("", ""), [])) == []
+
+
+def test_rows_that_come_one_by_one_have_one_head_and_one_place(drawn: Callable[..., list[str]]) -> None:
+    def draw() -> None:
+        listing = Listing(Layout([Column("id"), Column("what", folds=True)]), {"id": "i-123", "what": ""})
+        for each in ("i-1", "i-1234567", "i-2"):
+            listing.draw([{"id": each, "what": "x"}])
+
+    assert drawn(draw) == ["ID     WHAT", "i-1    x", "i-1234567  x", "i-2        x"]
+
+
+def test_what_a_row_holds_is_no_markup_and_moves_no_cursor(drawn: Callable[..., list[str]]) -> None:
+    lines = drawn(lambda: show_table(("", ""), [("[bold]x[/]", ":smile: \x1b[2J")]), 80)
+    assert lines == ["[bold]x[/]  :smile: \\u001b[2J"]
 
 
 # ---- nothing to show ----

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
-    initialize,
     invariant,
     precondition,
     rule,
@@ -38,7 +37,7 @@ from rolekeeper.aws.errors import ConflictError
 from rolekeeper.model import shown
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
 from rolekeeper.model.mapping import Pin
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.layout import STARTED, Key
 from rolekeeper_cli.writes.pins import pin_item
 from strategies.happenings import at_most
@@ -46,16 +45,14 @@ from strategies.happenings import at_most
 IT, TWIN = (InstanceKey("123456789012", "us-east-1", f"i-{number}") for number in (1, 2))
 workers = st.integers(0, 2)
 # What one write may change, beside what it writes into the history: what goes together, or anything.
-STARTS, COMPLETES = {"grants", "revoked", "legacy"}, {"applied", "lapsed", "clears"}
+STARTS, COMPLETES = {"grants", "revoked"}, {"applied", "lapsed", "clears"}
 HOLDS, RESTS = (
-    {"condition", "timer", "expected", "legacy"},
-    {"grants", "revoked", "lapsed", "clears", "expected", "legacy"},
+    {"condition", "timer", "expected"},
+    {"grants", "revoked", "lapsed", "clears", "expected"},
 )
 kinds = st.sampled_from([STARTS, COMPLETES, HOLDS, RESTS]) | st.sets(
     st.sampled_from(sorted(STARTS | COMPLETES | HOLDS | RESTS))
 )
-# Attributes that the first edition wrote and that say nothing any more.
-LEGACY = {"standing": "s", "made": "m", "undone:2026": "u"}
 # An attribute in the model's own words: what kind it is, and which of them.
 type Attribute = tuple[str, Any]
 SHOWN: Attribute = ("condition", "")
@@ -83,7 +80,7 @@ class Write:
         """What it should remove."""
         change = self.change
         gone: set[Attribute] = {("grant", each) for each in change.revoked}
-        gone |= {("change", each.at) for each in change.lapsed} | {("legacy", each) for each in change.legacy}
+        gone |= {("change", each.at) for each in change.lapsed}
         return gone | ({SHOWN} if change.clears and not change.condition else set())
 
     @property
@@ -118,17 +115,6 @@ class Records(RuleBasedStateMachine):
         self.entries: dict[tuple[int, InstanceKey], Key] = {}
         self.outcomes: dict[int, str] = {}
         self.written = 0
-
-    @initialize(older=st.booleans())
-    def begin(self, *, older: bool) -> None:
-        """The first edition may have known it."""
-        if not older:
-            return
-        for key in (IT, TWIN):
-            pk, sk = layout.record_key(key)
-            item = codec.to_attributes({"pk": pk, "sk": sk, **LEGACY})
-            self.client.put_item(TableName=STATE_TABLE, Item=item)
-        self.record, self.there = {("legacy", name): text for name, text in LEGACY.items()}, True
 
     # ---- what workers do ----
 
@@ -221,7 +207,6 @@ class Records(RuleBasedStateMachine):
         snapshot = worker(self.client).state.read([IT, TWIN], [])
         assert snapshot.record(IT) == self._expected()
         assert snapshot.record(IT).writes == snapshot.record(TWIN).writes == self.writes
-        assert snapshot.record(IT).legacy == {each for kind, each in self.record if kind == "legacy"}
         assert snapshot.record(TWIN) == snapshot.record(IT), "the order of two writers doesn't matter"
         assert (IT in snapshot.records) == self.there
         assert snapshot.pins == ({IT: self.pin, TWIN: self.pin} if self.pin else {})
@@ -248,7 +233,6 @@ class Records(RuleBasedStateMachine):
             applied=data.draw(applied_changes) if "applied" in parts else None,
             timers=(Timer(data.draw(moments), IT),) if "timer" in parts else (),
             expected=seen if "expected" in parts else None,
-            legacy=seen.legacy if "legacy" in parts else frozenset(),
         )
         if "revoked" in parts:
             given = {each.profile_arn for each in change.grants}

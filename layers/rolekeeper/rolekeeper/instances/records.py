@@ -41,8 +41,7 @@ def starting(observed: Observation, decision: Decision, now: datetime) -> Record
     carried = {decision.profile_arn, observed.association.profile_arn if observed.association else NO_PROFILE}
     former = [each for arn, each in observed.record.grants.items() if arn not in carried | stale]
     stale |= {each.profile_arn for each in sorted(former, key=lambda each: each.at)[:-GRANTS]}
-    change = RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))
-    return change.after(observed.record)
+    return RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))
 
 
 def completed(observed: Observation, decision: Decision, rule: ContentionRule, now: datetime) -> RecordChange:
@@ -94,7 +93,7 @@ def next_record(
     change = replace(change, lapsed=_lapsed(observed, decision), expected=observed.record)
     if change and not any(timer.follows for timer in change.timers):
         change = replace(change, timers=(*change.timers, follow_up(observed.key, now)))
-    return change.after(observed.record) if change else change
+    return change
 
 
 def history_entry(

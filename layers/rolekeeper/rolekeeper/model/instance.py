@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
@@ -178,8 +178,7 @@ class Condition:
 class InstanceRecord:
     """All that we remember of one instance: grants by profile ARN, and the last changes, oldest first.
 
-    `pin` is the one that was reported last. By `writes` a slow reconcile notices that a newer one wrote; `legacy` are
-    attributes of the first edition.
+    `pin` is the one that was reported last. By `writes` a slow reconcile notices that a newer one wrote.
     """
 
     grants: Mapping[str, Grant] = field(default_factory=dict)
@@ -187,7 +186,6 @@ class InstanceRecord:
     changes: tuple[AppliedChange, ...] = ()
     pin: Pin = NO_PIN
     writes: int = field(default=0, compare=False)
-    legacy: frozenset[str] = field(default=frozenset(), compare=False)
 
     def repeated(self, desired: DesiredChange | None) -> tuple[AppliedChange, ...]:
         """The last changes, as far back as each was this very one; the newest first."""
@@ -213,18 +211,9 @@ class RecordChange:
     ends: bool = False
     unpins: bool = False
     expected: InstanceRecord | None = field(default=None, compare=False)
-    legacy: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __bool__(self) -> bool:
         return self != RecordChange()
-
-    def after(self, record: InstanceRecord) -> "RecordChange":
-        """The same; if the first edition wrote the record, with its grants written again and its attributes removed."""
-        if not record.legacy:
-            return self
-        grants = {each.profile_arn: each for each in (*record.grants.values(), *self.grants)}
-        kept = tuple(each for arn, each in grants.items() if arn not in self.revoked)
-        return replace(self, grants=kept, legacy=record.legacy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """How the domain's values are stored in the state table: DynamoDB attribute values, and back.
 
-A value is stored field by field, by its type hints. Items have the version of their format; those of the first edition
-have none, and are translated.
+A value is stored field by field, by its type hints. Items have the version of their format.
 """
 
 import dataclasses
@@ -17,22 +16,17 @@ from typing import Any
 
 from rolekeeper.model import escaped, shown
 from rolekeeper.model.instance import AppliedChange, Condition, Grant, InstanceKey, InstanceRecord, Timer
-from rolekeeper.model.mapping import NO_ROLE, Control, Held, MappingKey, Mode, Pin, PublishedMapping, WhenUnmatched
+from rolekeeper.model.mapping import NO_ROLE, Control, Held, MappingKey, Mode, Pin, PublishedMapping
 from rolekeeper.storage import layout
 
 type Item = dict[str, Any]
 
-VERSION = 2  # of the format, in each record and each mapping that is published or held; the first edition wrote none
+VERSION = 2  # of the format, in each record and each mapping that is published or held
 # What a pin may name: IAM API reference, `GetRole` and `GetInstanceProfile`.
 _NAMED = {
     "role": re.compile("[A-Za-z0-9_+=,.@-]{0,64}"),
     "profile_arn": re.compile("|arn:[!-~]{0,999}[A-Za-z0-9_+=,.@-]"),
 }
-# What the first edition wrote into a record: associations that it made, changes under way, and what it showed.
-_ASSIGNMENT, _INTENT = "assignment:", "intent:"
-_LONG_AGO = "0001-01-01T00:00:00Z"
-_LEGACY = (_ASSIGNMENT, _INTENT, "undone:", "standing", "made")
-
 
 # Up to 38 significant digits, and nothing that is rounded (DynamoDB developer guide, "Data types").
 _number = Context(prec=38, traps=[Inexact, InvalidOperation]).create_decimal
@@ -122,9 +116,9 @@ _hints = cache(typing.get_type_hints)
 def _reader(hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        # The only unions are with None, which the first edition wrote as an empty text.
+        # The only unions are with None.
         (inner,) = (_reader(each) for each in arguments if each is not types.NoneType)
-        return lambda value: None if value in (None, "") else inner(value)
+        return lambda value: None if value is None else inner(value)
     if origin in (frozenset, list, tuple):  # a tuple of any length, of one kind
         member = _reader(arguments[0])
         return lambda value: origin(map(member, _list(value)))
@@ -146,26 +140,20 @@ _boolean = partial(_checked, bool, "Boolean")
 
 
 def record_from(item: Mapping[str, Any]) -> InstanceRecord:
-    # A role that the first edition should put back isn't one that it gave. Its assignments have no time; an intent that
-    # is still open came after them, and names its profile as the target.
-    former = [each for each in _under(item, _ASSIGNMENT, _INTENT) if not each.get("gives_back")]
-    asked = [{"at": _LONG_AGO, "profile_arn": each.get("target_profile_arn"), **each} for each in former]
-    legacy = sorted((decode(Grant, each) for each in asked), key=lambda each: each.at)
     grants = [decode(Grant, each) for each in _under(item, layout.GRANT)]
     changes = [decode(AppliedChange, each) for each in _under(item, layout.CHANGE)]
     shown = item.get(layout.CONDITION)
     return InstanceRecord(
-        grants={each.profile_arn: each for each in (*legacy, *grants)},
+        grants={each.profile_arn: each for each in grants},
         condition=decode(Condition, shown) if shown else None,
         changes=tuple(sorted(changes, key=lambda each: each.at)),
         pin=decode(Pin, item.get(layout.PIN, {"role": ""})),
         writes=int(item.get(layout.WRITES, 0)),
-        legacy=frozenset(name for name in item if name.startswith(_LEGACY)),
     )
 
 
-def _under(item: Mapping[str, Any], *prefixes: str) -> list[Any]:
-    return [value for name, value in item.items() if name.startswith(prefixes)]
+def _under(item: Mapping[str, Any], prefix: str) -> list[Any]:
+    return [value for name, value in item.items() if name.startswith(prefix)]
 
 
 def pin_from(item: Mapping[str, Any]) -> Pin:
@@ -196,15 +184,7 @@ def published_item(mapping: PublishedMapping) -> Item:
 
 
 def published_from(item: Mapping[str, Any]) -> PublishedMapping:
-    # A refresh of a first edition's mapping writes the new attribute and leaves the old one.
-    item = {"suspended_because": item.get("suspended", ""), **item}
-    if "version" in item:
-        return decode(PublishedMapping, item)
-    # The first edition stored the mapping's key outside its spec, and could put a former role back.
-    spec = {**item["spec"], "key": {name: item[name] for name in ("tag_key", "tag_value")}}
-    if spec["when_unmatched"] == "restore":
-        spec["when_unmatched"] = WhenUnmatched.DETACH.value
-    return decode(PublishedMapping, {**item, "spec": spec})
+    return decode(PublishedMapping, item)
 
 
 def held_item(held: Held) -> Item:

@@ -207,7 +207,7 @@ def _update(change: RecordChange) -> Update | None:
         values[layout.CONDITION] = codec.encode(change.condition)
     if change.pin:
         values[layout.PIN] = codec.encode(change.pin)
-    removed = {*map(layout.grant_name, change.revoked), *map(layout.change_name, change.lapsed), *change.legacy}
+    removed = {*map(layout.grant_name, change.revoked), *map(layout.change_name, change.lapsed)}
     if change.clears and not change.condition:
         removed.add(layout.CONDITION)
     if not values and not removed:
