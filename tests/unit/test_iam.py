@@ -116,9 +116,10 @@ def test_a_role_says_when_it_was_made_and_last_used(desk: MappingsFixture) -> No
     read = Iam(desk.iam, ACCOUNT).get_role("web")
     assert read
     assert (read.created, read.last_used) == (desk.iam.get_role(RoleName="web")["Role"]["CreateDate"], None)
+    desk.role("used")
     used = datetime(2026, 2, 1, 8, tzinfo=UTC)
-    iam_backends[ACCOUNT]["aws"].get_role("web").last_used = used
-    read = Iam(desk.iam, ACCOUNT).get_role("web")
+    iam_backends[ACCOUNT]["aws"].get_role("used").last_used = used
+    read = Iam(desk.iam, ACCOUNT).get_role("used")
     assert read
     assert read.last_used == used
 

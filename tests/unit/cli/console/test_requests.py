@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Iterator
 from html import unescape
+from itertools import product
 
 import pytest
 from httpx2 import Response
@@ -98,31 +99,32 @@ def test_nothing_is_changed_by_opening_a_page(console: Guard, desk: MappingsFixt
     assert not [each for each in desk.world.calls.made if not each.startswith(reads)]
 
 
-@pytest.mark.parametrize("path", ["nope", "", "%2e%2e/site.py", "%2e%2e%2f%2e%2e%2fsite.py", "a%00b", "x" * 5_000])
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_who_isnt_let_in_learns_nothing_by_asking_for_a_file_that_isnt_there(
-    console: Guard, path: str, method: str
-) -> None:
-    answer = browser(console, let_in=False).request(method, f"/static/{path}")
-    assert answer.status_code in {404, 405}
-    assert CALLER not in answer.text
-    assert "123456789012" not in answer.text
+def test_who_isnt_let_in_learns_nothing_by_asking_for_a_file_that_isnt_there(console: Guard) -> None:
+    asking = browser(console, let_in=False)
+    paths = ("nope", "", "%2e%2e/site.py", "%2e%2e%2f%2e%2e%2fsite.py", "a%00b", "x" * 5_000)
+    for method, path in product(("GET", "POST"), paths):
+        answer = asking.request(method, f"/static/{path}")
+        assert answer.status_code in {404, 405}, path
+        assert CALLER not in answer.text
+        assert "123456789012" not in answer.text
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS", "TRACE", "BREW"])
-@pytest.mark.parametrize("path", ["/", "/mapping", "/no-such", "/static/console.css", "/static/nope", "//evil.example"])
-def test_every_answer_has_the_headers(console: Guard, method: str, path: str) -> None:
-    for asking in (browser(console), browser(console, let_in=False)):
+@pytest.mark.parametrize("let_in", [True, False])
+def test_every_answer_has_the_headers(console: Guard, *, let_in: bool) -> None:
+    asking = browser(console, let_in=let_in)
+    paths = ("/", "/mapping", "/no-such", "/static/console.css", "/static/nope", "//evil.example")
+    for method, path in product(("GET", "POST", "PUT", "OPTIONS", "TRACE", "BREW"), paths):
         answer = asking.request(method, path)
-        assert answer.status_code < 500
-        assert set(answer.headers) >= HEADERS
+        assert answer.status_code < 500, (method, path)
+        assert set(answer.headers) >= HEADERS, (method, path)
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS"])
-def test_another_method_is_said_to_be_the_matter(console: Guard, method: str) -> None:
-    answer = browser(console).request(method, "/mappings")
-    assert answer.status_code == 405
-    assert "more than a form holds" not in words(answer)
+def test_another_method_is_said_to_be_the_matter(console: Guard) -> None:
+    asking = browser(console)
+    for method in ("PUT", "DELETE", "OPTIONS"):
+        answer = asking.request(method, "/mappings")
+        assert answer.status_code == 405
+        assert "more than a form holds" not in words(answer)
 
 
 # ---- forms that no page has ----
@@ -157,15 +159,12 @@ def test_an_old_revision_isnt_taken_for_another(console: Guard, desk: MappingsFi
 
 
 @pytest.mark.parametrize("path", list(writing_routes()))
-@pytest.mark.parametrize(
-    "body", [b"", b'{"key": 1}', b"\xff\xfe=\x00&&=&a", b"key=a&key=b&value=c&version=&plan=&to=x"]
-)
-def test_a_body_that_is_no_form_is_answered_by_a_page(
-    console: Guard, desk: MappingsFixture, path: str, body: bytes
-) -> None:
-    answer = browser(console).post(path, content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code in {303, 400, 404, 409}, words(answer)
-    assert not desk.world.dynamodb.items(MAPPING_TABLE)
+def test_a_body_that_is_no_form_is_answered_by_a_page(console: Guard, desk: MappingsFixture, path: str) -> None:
+    asking = browser(console)
+    for body in (b"", b'{"key": 1}', b"\xff\xfe=\x00&&=&a", b"key=a&key=b&value=c&version=&plan=&to=x"):
+        answer = asking.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code in {303, 400, 404, 409}, words(answer)
+        assert not desk.world.dynamodb.items(MAPPING_TABLE)
 
 
 @pytest.mark.parametrize("key", ["k" * 2_048, "k" * 1_025])
