@@ -24,6 +24,7 @@ from typing import IO, Any, Self
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.loaders import create_loader
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
@@ -40,6 +41,8 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 #: Named, because the SAM CLI looks for it beside the built template.
 _SAM_CONFIG = ("--config-file", str(REPOSITORY / "samconfig.toml"), "--config-env", "local")
+#: Shared by all sessions: each would read the descriptions of its services again, which take longer than a call.
+_LOADER = create_loader()
 _BUILDING = REPOSITORY / ".local" / "building"
 #: As samconfig.toml says them to the SAM CLI: it acts from the start, and a dashboard costs nothing.
 PARAMETERS = {"Mode": "enforce", "CreateDashboard": "true"}
@@ -140,6 +143,7 @@ class EmbeddedAws:
             }
         )
         core.set_default_client_config(Config(proxies={}))
+        core.register_component("data_loader", _LOADER)
         session = _LocalSession(
             aws_access_key_id=keys["AccessKeyId"],
             aws_secret_access_key=keys["SecretAccessKey"],
