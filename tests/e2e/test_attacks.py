@@ -78,36 +78,6 @@ def lines(world: EmulatedAccount) -> list[dict[str, Any]]:
 # ---- forged input ----
 
 
-def test_a_forged_message_for_another_account_moves_nothing(deployed: EmulatedAccount) -> None:
-    instance = running(deployed)
-    forged = {
-        "source": "rolekeeper",
-        "detail-type": "Reconcile Requested",
-        "account": "999999999999",
-        "region": "us-east-1",
-        "detail": {"instance-id": instance, "cause": "forged", "correlation-id": "forged-message"},
-    }
-    sqs = deployed.aws.session().client("sqs")
-    sqs.send_message(QueueUrl=deployed.aws.stack_outputs()["WorkQueue"], MessageBody=json.dumps(forged))
-    dropped = {"message": "dropped", "reason": "from another account: 999999999999"}
-    eventually(lambda: dropped in [{name: each.get(name) for name in dropped} for each in lines(deployed)])
-    assert deployed.shown(instance) is None
-
-
-def test_a_forged_input_of_the_retry_loop_moves_nothing(deployed: EmulatedAccount) -> None:
-    tick = {
-        "instance": {"account": "999999999999", "region": "us-east-1", "id": "i-0123456789abcdef0"},
-        "cause": "forged",
-        "correlation_id": "forged-tick",
-        "attempt": 0,
-        "asked_at": "2026-01-01T00:00:00Z",
-        "deadline": "2099-01-01T00:00:00Z",
-    }
-    answer = deployed.lambda_.invoke(FunctionName=deployed.function_name("OnRetry"), Payload=json.dumps(tick).encode())
-    assert json.load(answer["Payload"])["outcome"] == "dropped"
-    assert eventually(lambda: "from another account: 999999999999" in logged(deployed, "OnRetry"))
-
-
 def test_a_forged_event_is_no_mail(deployed: EmulatedAccount, mails: Callable[[], list[str]]) -> None:
     detail = {"tag-key": "team", "tag-value": "x", "reason": "call this number", "to": "observe"}
     events = deployed.aws.session().client("events")
@@ -117,16 +87,6 @@ def test_a_forged_event_is_no_mail(deployed: EmulatedAccount, mails: Callable[[]
 
 
 # ---- rows ----
-
-
-def test_a_hand_written_status_puts_nothing_in_effect(deployed: EmulatedAccount) -> None:
-    instance = running(deployed, forged="x")
-    row = {"tag_key": "forged", "tag_value": "x", "role": "no-such-role", "status": "Published"}
-    item: Any = {name: {"S": value} for name, value in row.items()} | {"status_revision": {"N": "7"}}
-    deployed.dynamodb.put_item(TableName=deployed.mapping_table, Item=item)
-    eventually(lambda: deployed.mapping("forged", "x").get("status") == "Rejected")
-    assert deployed.mapping("forged", "x")["status_revision"] == 0
-    assert deployed.shown(instance) is None
 
 
 def launch_many(world: EmulatedAccount, value: str) -> None:
@@ -181,39 +141,6 @@ def test_who_edits_cannot_approve_their_own_edit(deployed: EmulatedAccount, role
     assert newest["approver_claims"].endswith("/approvers-grace/grace")
 
 
-def test_who_may_write_everything_cannot_approve_what_names_them(
-    deployed: EmulatedAccount, rolekeeper: Command
-) -> None:
-    """No policy keeps this person from either; the command names who edits."""
-    cli, env = aws_command(deployed.aws.env), deployed.aws.env
-    deployed.make_role("wider")
-    launch_many(deployed, "y")
-    anything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    mallory, grace = (Command({**env, **session(cli, f"all-{who}", who, anything)}) for who in ("mallory", "grace"))
-    mallory("mapping", "set", "wide=y", "role=wider", code=1)
-    refused = mallory("mapping", "approve", "wide=y", "--yes", code=1)
-    assert "is your own edit; it wasn't approved" in refused.stderr
-
-    # By hand, then.
-    me = aws_command({**env, **session(cli, "by-hand", "mallory", anything)})("sts", "get-caller-identity")
-    number, claimed = int(deployed.mapping("wide", "y")["held_revision"]), mallory_arn(deployed)
-    item: Any = {"pk": f"approval#{me['UserId']}", "sk": f"mapping#4:wide#y#{number}", "arn": claimed}
-    deployed.dynamodb.put_item(
-        TableName=deployed.state_table, Item={name: {"S": value} for name, value in item.items()}
-    )
-    deployed.set_column("wide", "y", "approved_by", me["UserId"])
-    deployed.set_column("wide", "y", "approve", number)
-    eventually(lambda: held_because(deployed, "y", "edited_by says that the approver made this edit"))
-
-    grace("mapping", "approve", "wide=y", "--yes")
-    newest = rolekeeper.json("mapping", "history", "wide=y")[0]
-    assert (newest["claimed_by"], newest["approved_by"].partition(":")[2]) == (claimed, "grace")
-
-
-def mallory_arn(world: EmulatedAccount) -> str:
-    return f"arn:aws:sts::{world.account}:assumed-role/all-mallory/mallory"
-
-
 def test_a_wide_change_split_over_rows_waits_as_one_row_does(
     deployed: EmulatedAccount, mails: Callable[[], list[str]]
 ) -> None:
@@ -239,45 +166,12 @@ def test_a_wide_change_split_over_rows_waits_as_one_row_does(
     eventually(lambda: all(deployed.carries(each, "split") for each in everybody))
 
 
-def test_a_role_that_is_swapped_inside_its_profile_is_given_to_nobody_else(
-    deployed: EmulatedAccount, mails: Callable[[], list[str]]
-) -> None:
-    for name in ("small", "large"):
-        deployed.make_role(name)
-    deployed.put_mapping("swapped", "x", role="small")
-    eventually(lambda: deployed.mapping_status("swapped", "x", "Published"))
-    before = running(deployed, swapped="x")
-    eventually(lambda: deployed.carries(before, "small"))
-
-    iam = deployed.aws.session().client("iam")
-    iam.remove_role_from_instance_profile(InstanceProfileName="small", RoleName="small")
-    iam.add_role_to_instance_profile(InstanceProfileName="small", RoleName="large")
-    deployed.sweep()
-    eventually(lambda: any("Mapping Suspended" in each and "holds role 'large'" in each for each in mails()))
-    stays_with_who_carries_it(deployed, before, "small", swapped="x")
-
-
 def may(world: EmulatedAccount, role: str, action: str) -> None:
     """Give a role an inline policy."""
     statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam = world.aws.session().client("iam")
     iam.put_role_policy(RoleName=role, PolicyName="does-little", PolicyDocument=document)
-
-
-def test_an_administrators_role_is_given_to_nobody_by_the_row_alone(
-    deployed: EmulatedAccount, mails: Callable[[], list[str]]
-) -> None:
-    deployed.make_role("all-powerful")
-    may(deployed, "all-powerful", "*")
-    instance = running(deployed, power="x")
-    deployed.put_mapping("power", "x", role="all-powerful", allow_broad=True)
-    eventually(lambda: deployed.mapping_status("power", "x", "Rejected"))
-    reason = str(deployed.mapping("power", "x")["status_reason"])
-    assert "role 'all-powerful' is broad: its policies allow administrator access (*) on *" in reason
-    assert reason.endswith("deploy with AllowBroadRoles=true")
-    eventually(lambda: any("Mapping Rejected" in each and "all-powerful" in each for each in mails()))
-    stays(lambda: deployed.shown(instance) is None, 3)
 
 
 def test_a_role_that_grows_broad_once_it_is_published_is_given_to_nobody_else(
@@ -325,24 +219,6 @@ def put_state(world: EmulatedAccount, item: dict[str, Any]) -> None:
     """As whoever may write the state table does, with the plain AWS CLI."""
     table = ["--table-name", world.state_table]
     aws_command(world.aws.env)("dynamodb", "put-item", *table, "--item", json.dumps(item))
-
-
-def test_a_pin_that_names_one_role_and_attaches_another_attaches_nothing_and_is_reported(
-    deployed: EmulatedAccount, rolekeeper: Command, events: Callable[[], list[dict[str, Any]]]
-) -> None:
-    deployed.make_role("humble")
-    deployed.make_role("mighty")
-    instance = running(deployed)
-    key = {"pk": {"S": f"instance#000000000000#us-east-1#{instance}"}, "sk": {"S": "pin"}}
-    arn = "arn:aws:iam::000000000000:instance-profile/rolekeeper/mighty"
-    put_state(deployed, {**key, "role": {"S": "humble"}, "profile_arn": {"S": arn}, "by": {"S": "the boss\u202e"}})
-    eventually(lambda: deployed.condition(instance, "pin-unclear"))
-    assert deployed.shown(instance) is None
-    explained = rolekeeper("explain", instance, "--no-who").stdout
-    assert "holds role 'mighty', not 'humble'" in " ".join(explained.split())
-    told = rolekeeper("history", instance, "--output", "json").stdout
-    assert r"claimed by the boss\\u202e" in told
-    eventually(lambda: any(each["detail-type"] == "Pin Set" and arn in json.dumps(each) for each in events()))
 
 
 def test_a_pause_by_a_plain_call_is_mailed_an_event_and_in_the_history(

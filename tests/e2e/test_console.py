@@ -11,8 +11,7 @@ from fixtures.browser import ConsoleProcess, Visitor, needs_chromium, visitor
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount
-from support.new_profiles import launch_with
-from support.waiting import eventually, stays
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, needs_chromium]
 
@@ -78,32 +77,6 @@ def test_a_change_shows_within_two_seconds(
     assert took < 10
 
 
-def test_a_foreign_role_stays_and_the_page_says_whose_it_is(person: Visitor, deployed: EmulatedAccount) -> None:
-    deployed.make_role("console-node", path="/")
-    instance = launch_with(deployed, "node", "console-node", workload="s3-reader")
-    person.goes("/")
-    row = person.row(instance)
-    expect(row.locator(".state.foreign")).to_have_text("foreign")
-    row.get_by_role("link", name="node").click()
-    person.sees("from outside the role path", "console-node")
-    assert deployed.carries(instance, "console-node")
-
-
-def test_a_lost_event_is_drift_until_the_sweep_repairs_it(
-    person: Visitor, deployed: EmulatedAccount, launch: Launch
-) -> None:
-    instance = launch("lost")
-    deployed.aws.drop_events(instance)
-    deployed.tag(instance, workload="s3-writer")
-    person.goes("/")
-    person.presses("Read again")
-    expect(person.row(instance).locator(".state.drift")).to_have_text("drift")
-    expect(person.page.get_by_role("row").nth(1)).to_contain_text("drift")
-    deployed.sweep()
-    expect(person.row(instance).locator(".state.ok")).to_have_text("ok")
-    assert deployed.carries(instance, WRITE)
-
-
 def test_a_page_that_stays_open_says_how_long_ago_things_are_now(person: Visitor) -> None:
     person.page.clock.install()
     person.goes("/doctor")
@@ -129,75 +102,6 @@ def test_what_a_person_typed_stays_while_the_page_follows(
 
 
 # ---- what is clicked happens on EC2 ----
-
-
-def test_tags_are_set_and_removed_and_a_stopped_instance_waits_for_its_start(
-    person: Visitor, deployed: EmulatedAccount, launch: Launch
-) -> None:
-    instance = launch("batch")
-    person.goes(f"/instance/{instance}")
-    sets_tag(person, "workload", "dynamodb-app")
-    eventually(lambda: deployed.carries(instance, TABLE))
-    person.sees("Attach")
-
-    deployed.ec2.stop_instances(InstanceIds=[instance])
-    eventually(lambda: deployed.state(instance) == "stopped")
-    person.goes(f"/instance/{instance}")
-    sets_tag(person, "workload", "s3-reader")
-    person.sees("waiting")
-    stays(lambda: deployed.carries(instance, TABLE) is not None)
-    person.presses("Show what it would do", person.part("Start it"))
-    person.presses("Do it")
-    eventually(lambda: deployed.carries(instance, READ))
-
-    person.page.get_by_role("button", name="Remove tag workload").click()
-    person.sees("it loses its role")
-    person.presses("Do it")
-    eventually(lambda: deployed.shown(instance) is None)
-    person.sees("Detach")
-
-
-def sets_tag(person: Visitor, key: str, value: str) -> None:
-    form = person.part("Set a tag")
-    person.fills("Key", key, form)
-    person.fills("Value", value, form)
-    person.presses("Show what it would do", form)
-    person.presses("Do it")
-
-
-def test_a_mapping_with_a_slip_is_shown_as_what_it_would_be_and_its_instances_keep_their_role(
-    person: Visitor, deployed: EmulatedAccount, launch: Launch
-) -> None:
-    deployed.make_role("slip")
-    deployed.put_mapping("console", "slip", role="slip")
-    instance = launch("slips", "slip", console="slip")
-    person.goes("/mapping/edit?key=console&value=slip")
-    person.fills("Role", "slpi")
-    person.presses("Plan it")
-    person.sees("Rejected", "'slpi' doesn't exist in account")
-    person.presses("Write it")
-    person.sees("Rejected", "Did you mean the role slip?")
-    assert deployed.mapping("console", "slip")["status"] == "Rejected"
-    assert deployed.carries(instance, "slip")
-
-
-def test_an_edit_shows_its_instances_and_permissions_then_they_follow(
-    person: Visitor, deployed: EmulatedAccount, launch: Launch
-) -> None:
-    deployed.put_mapping("console", "edited", role=READ)
-    instance = launch("follows", READ, console="edited")
-    person.goes("/mappings")
-    person.page.get_by_role("link", name="console=edited", exact=True).click()
-    person.presses("Edit")
-    person.fills("Role", WRITE)
-    person.presses("Plan it")
-    person.sees("Get another role1")
-    expect(person.row(instance)).to_contain_text(WRITE)
-    expect(person.page.locator(".gain", has_text="s3:PutObject")).to_be_visible()
-    assert deployed.mapping("console", "edited")["role"] == READ, "a plan writes nothing"
-    person.presses("Write it")
-    person.sees("revision 2 is in effect")
-    eventually(lambda: deployed.carries(instance, WRITE))
 
 
 def test_without_javascript_the_fleet_is_filtered_and_an_edit_written(

@@ -2,13 +2,11 @@
 
 import re
 import signal
-import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,15 +14,8 @@ import pytest
 from fixtures.command import COMMAND
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
-
-_IDLE_SOON = (
-    "from rolekeeper_cli.console.server import serve; from rolekeeper_cli.doctor_deployment import DoctorDeployment; "
-    "from rolekeeper_cli.options import Options; "
-    "serve(DoctorDeployment(Options()), writes=False, port=0, browser=False, idle=1)"
-)
 
 
 class Running:
@@ -100,54 +91,9 @@ def test_it_listens_on_loopback_alone(console: Running) -> None:
     assert f":{port:04X}" not in Path("/proc/net/tcp6").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_as_ctrl_c_ends_every_command(console: Running, number: signal.Signals) -> None:
+def test_a_signal_ends_it_as_ctrl_c_ends_every_command(console: Running) -> None:
     console.link()
-    code, stdout, stderr = console.ends(number)
+    code, stdout, stderr = console.ends(signal.SIGINT)
     assert (code, stdout) == (130, "")
     assert stderr.endswith("Stopped.\n")
     assert "Traceback" not in stderr
-
-
-def test_without_use_it_ends(env: dict[str, str]) -> None:
-    with Running([sys.executable, "-c", _IDLE_SOON], env) as running:
-        running.link()
-        code, stdout, stderr = running.ends()
-    assert (code, stdout) == (0, "")
-    assert "The console wasn't used for a while, and ends." in stderr
-
-
-def test_the_browser_is_given_a_file_that_is_gone_once_the_link_was_used(env: dict[str, str], tmp_path: Path) -> None:
-    seen = tmp_path / "seen"
-    browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$@" > {seen}.part && mv {seen}.part {seen}\n')
-    browser.chmod(0o700)
-    with Running([COMMAND, "console"], {**env, "BROWSER": str(browser)}) as running:
-        given = eventually(lambda: seen.read_text().strip() if seen.exists() else None, 30)
-        file = Path(urlsplit(given).path)
-        assert (urlsplit(given).scheme, stat.S_IMODE(file.stat().st_mode)) == ("file", 0o600)
-        found = re.search(r'content="0; url=([^"]+)"', file.read_text())
-        assert found
-        assert "enter" not in given, "every user of a machine sees what is on a command line"
-        assert ask(found[1])[0] == 200
-        assert not file.exists()
-        code, stdout, _ = running.ends(signal.SIGTERM)
-    assert (code, stdout, file.parent.exists()) == (130, "", False)
-
-
-def test_a_port_in_use_ends_it(env: dict[str, str], aws: EmbeddedAws) -> None:
-    with Running([COMMAND, "console", "--no-browser", "--port", str(aws.port)], env) as running:
-        code, stdout, stderr = running.ends()
-    assert (code, stdout) == (1, "")
-    assert f"port {aws.port} of 127.0.0.1 can't be used: Address already in use" in stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [(("--stack", "elsewhere"), "there is no stack 'elsewhere'"), (("--profile", "none"), "none")],
-)
-def test_without_a_stack_or_credentials_it_never_listens(env: dict[str, str], options: Any, text: str) -> None:
-    with Running([COMMAND, "console", "--no-browser", *options], env) as running:
-        code, stdout, stderr = running.ends()
-    assert (code, stdout) == (253, "")
-    assert text in stderr

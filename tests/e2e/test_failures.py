@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from rolekeeper.model.instance import InstanceKey
-from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION, STACK
@@ -65,22 +64,6 @@ def role(world: EmulatedAccount, *, path: str = "/rolekeeper/", trust: Any = TRU
 
 def attached(world: EmulatedAccount, instance: str, profile: str, seconds: float = 30) -> None:
     eventually(lambda: world.carries(instance, profile), seconds)
-
-
-def record(world: EmulatedAccount, instance: str) -> dict[str, Any]:
-    """What the state table holds of an instance, its history aside."""
-    pk, sk = layout.record_key(InstanceKey(world.account, REGION, instance))
-    answer = world.dynamodb.get_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
-    return codec.from_attributes(answer.get("Item", {}))
-
-
-def queue_is_empty(world: EmulatedAccount, output: str) -> bool:
-    answer = (
-        world.aws.session()
-        .client("sqs")
-        .get_queue_attributes(QueueUrl=world.aws.stack_outputs()[output], AttributeNames=["All"])["Attributes"]
-    )
-    return {answer["ApproximateNumberOfMessages"], answer["ApproximateNumberOfMessagesNotVisible"]} == {"0"}
 
 
 def test_a_lost_running_event_is_made_good_by_the_retry_loop(deployed: EmulatedAccount) -> None:
@@ -140,63 +123,6 @@ def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_sa
     instance = deployed.launch("ceiling", ceiling="x")
     eventually(lambda: deployed.condition(instance, "denied"))
     stays(lambda: deployed.shown(instance) is None)
-
-
-def test_published_mappings_that_vanish_detach_nothing(deployed: EmulatedAccount) -> None:
-    name = role(deployed)
-    deployed.put_mapping("vanish", "x", role=name)
-    eventually(lambda: deployed.mapping_status("vanish", "x", "Published"))
-    instance = deployed.launch("vanish", vanish="x")
-    attached(deployed, instance, name)
-    deployed.dynamodb.delete_item(
-        TableName=deployed.state_table, Key={"pk": {"S": "mapping#6:vanish#x"}, "sk": {"S": "published"}}
-    )
-    deployed.untag(instance, "vanish")
-    eventually(lambda: deployed.condition(instance, "mapping-missing"))
-    assert deployed.carries(instance, name)
-
-
-def test_a_deleted_row_detaches_what_it_gave_and_nothing_else(deployed: EmulatedAccount) -> None:
-    name = role(deployed)
-    deployed.put_mapping("deleted", "x", role=name)
-    instance = deployed.launch("deleted", deleted="x")
-    attached(deployed, instance, name)
-    deployed.delete_mapping("deleted", "x")
-    eventually(lambda: deployed.shown(instance) is None)
-
-
-def test_a_role_that_somebody_else_attached_stays_when_the_tag_goes(deployed: EmulatedAccount) -> None:
-    theirs = role(deployed, path="/")
-    instance = deployed.launch("theirs", monitoring="nothing-we-know")
-    eventually(lambda: deployed.state(instance) == "running")
-
-    def by_hand() -> Any:
-        try:
-            return deployed.ec2.associate_iam_instance_profile(InstanceId=instance, IamInstanceProfile={"Name": theirs})
-        except deployed.ec2.exceptions.ClientError:
-            return None  # EC2 doesn't know a profile made just now
-
-    eventually(by_hand)
-    deployed.untag(instance, "monitoring")
-    stays(lambda: deployed.shown(instance) is not None)
-
-
-def test_an_unknown_instance_and_a_malformed_message_leave_nothing_behind(deployed: EmulatedAccount) -> None:
-    sqs, queue = deployed.aws.session().client("sqs"), deployed.aws.stack_outputs()["WorkQueue"]
-    unknown = "i-0000000000000dead"
-    event = {
-        "source": "aws.ec2",
-        "detail-type": "EC2 Instance State-change Notification",
-        "account": deployed.account,
-        "region": REGION,
-        "time": "2026-01-01T00:00:00Z",
-        "detail": {"instance-id": unknown, "state": "running"},
-    }
-    for body in (json.dumps(event), "not json", "[1, 2]"):
-        sqs.send_message(QueueUrl=queue, MessageBody=body)
-    eventually(lambda: queue_is_empty(deployed, "WorkQueue"))
-    assert queue_is_empty(deployed, "DeadLetterQueue")
-    assert record(deployed, unknown) == {}
 
 
 def test_the_history_explains_a_mutation(deployed: EmulatedAccount, told: Any) -> None:

@@ -165,8 +165,3 @@ def test_the_page_shows_what_is_asked_of_a_stopped_instance(
     assert deployed.carries(stopped, "s3-write")
     assert word in rolekeeper.types("Detach", "detach", stopped).replace("\r", "")
     eventually(lambda: deployed.shown(stopped) is None)
-
-
-def test_waiting_for_a_stopped_instance_says_what_starts_it(rolekeeper: Command, stopped: str) -> None:
-    said = rolekeeper("wait", stopped, "--role", "s3-write", "--every", "1", "--attempts", "1", code=255).stderr
-    assert f"type in another terminal: aws ec2 start-instances --instance-ids {stopped}" in said
