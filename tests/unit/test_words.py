@@ -31,8 +31,8 @@ RETIRED = {
     ),
     r"\bis through with\b|\bby and by\b|\bat a blow\b": "has finished",
 }
-# A page that quotes what was said before, or AWS's own words.
-LEFT = ("docs/AWS_FACTS.md", "docs/decisions.md")
+# A page that quotes AWS's own words.
+LEFT = ("docs/AWS_FACTS.md",)
 
 
 def messages(path: Path) -> Iterator[tuple[int, str]]:
