@@ -125,20 +125,20 @@ def _meant(deployment: Deployment, text: str) -> Advice:
     meant = f"did you mean {' or '.join(found)}?" if found else ""
     fleet = Remedy(Kind.FLEET)
     if deployment.elsewhere:
-        return advice(f"{meant} ".lstrip(), *_where_to_look(deployment))
+        return _where_to_look(deployment, meant)
     if deployment.settings.organization:
         other = f"; an instance of another target is named ACCOUNT/REGION/{text}"
         return advice(f"{meant} see: ".lstrip(), fleet, other)
     return advice(meant) if found else advice("see: ", fleet, "; maybe it is in another --region")
 
 
-def _where_to_look(deployment: Deployment) -> tuple[str | Remedy, ...]:
+def _where_to_look(deployment: Deployment, meant: str) -> Advice:
     target = deployment.settings.target
     # As with other hints: who may not ask gets none.
     with suppress(AccessDeniedError):
         if deployment.app.registry.get(target) is None:
-            return f"{target} is no target; see: ", Remedy(Kind.TARGETS)
-    return "see: ", Remedy(Kind.FLEET), f" --target {target}"
+            return advice(f"{meant} {target} is no target; see: ".lstrip(), Remedy(Kind.TARGETS))
+    return advice(f"{meant} see: ".lstrip(), Remedy(Kind.FLEET), f" --target {target}")
 
 
 def _near(ec2: Ec2, text: str) -> list[str]:

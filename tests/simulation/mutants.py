@@ -595,8 +595,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "publishes the hub's profile for every account",
         "rolekeeper.permissions.roles",
-        "made = PublishedMapping(spec, mapping.revision, arn, problem)",
-        "made = PublishedMapping(spec, mapping.revision, mapping.profile_arn, problem)",
+        "made = PublishedMapping(spec, mapping.revision, arn)",
+        "made = PublishedMapping(spec, mapping.revision, mapping.profile_arn)",
     ),
     _mutant(
         "leaves the instances of other targets to nobody at a sweep",

@@ -592,6 +592,9 @@ def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Mapping
     assert verdict.status is Status.HELD
     assert verdict.reason.startswith("it would attach 0, replace 2 and detach 0 instances (2 of 2; 0 may change")
     assert TAKEN in verdict.reason
+    extent = "it would attach 0, replace 2 and detach 0 instances (2 of 2; 0 may change without approval)"
+    assert verdict.besides == f"{extent}; {TAKEN}", "without the permissions and the commands"
+    assert "; to approve it: rolekeeper mapping approve workload=web --revision 1; " in verdict.reason
     assert desk.edit("workload=web", role="web").status is Status.PUBLISHED, "which takes nothing over"
 
 

@@ -93,3 +93,9 @@ def test_a_message_uses_plain_words(module: Path) -> None:
 def test_the_retired_words_are_found() -> None:
     said = "Somebody else mends what was told of, so long as nothing comes again; Rolekeeper serves it."
     assert len(retired("here", said)) == 7
+
+
+def test_no_module_takes_a_command_apart_that_was_written_for_people() -> None:
+    deployed = [each for each in modules() if "local" not in each.relative_to(ROOT).parts]
+    splits = [each.name for each in deployed if re.search(r"shlex\.split|from shlex import .*split", each.read_text())]
+    assert splits == []

@@ -33,6 +33,9 @@ class UndoLink:
 def undo_link(instance: str, step: Step) -> UndoLink:
     """The step for an instance; commands of the AWS CLI that attach foreign roles stay commands."""
     command, does, here = str(step.remedy), step.does, f"/instance/{instance}"
+    if step.remedy.options:
+        # Only the credentials of that other account can do it.
+        return UndoLink(command, does)
     match step.remedy.kind, step.remedy.arguments:
         case Kind.RELEASE, _:
             return UndoLink(command, does, f"{here}/release", {}, "", "Release")
