@@ -1,22 +1,15 @@
-"""Lists, suggestions and completion, as a person at a terminal has them; EC2 and the tables say what is right."""
+"""Lists and suggestions, as a person at a terminal has them; EC2 and the tables say what is right."""
 
 import csv
 import json
-import os
-import pty
-import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from fixtures.command import COMMAND, Command
-from rolekeeper_cli import completion
-from rolekeeper_cli.options import Options
+from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 
@@ -150,73 +143,3 @@ def test_a_column_is_explained_and_debug_says_what_aws_is_asked(rolekeeper: Comm
     assert "debug: cloudformation DescribeStacks" in said
     assert f'debug: dynamodb Scan {{"TableName": "{deployed.mapping_table}"' in said
     assert "debug: dynamodb Scan → 200 in " in said
-
-
-# ---- completion ----
-
-
-@pytest.fixture
-def bash(deployed: EmulatedAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Bash":
-    env = {**deployed.aws.env, "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    for name in {*os.environ} & {"AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "ROLEKEEPER_STACK"}:
-        monkeypatch.delenv(name)
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    return Bash(env, Path(completion.cache_file(Options())))
-
-
-class Bash:
-    """A person's bash, in which completion is switched on as docs/cli.md says."""
-
-    def __init__(self, env: dict[str, str], cache: Path) -> None:
-        self.cache = cache
-        self._env = {**env, "PATH": f"{Path(COMMAND).parent}:{os.environ['PATH']}", "TERM": "dumb"}
-        self._startup = Path(env["HOME"], "bashrc")
-        self._startup.write_text('eval "$(_ROLEKEEPER_COMPLETE=bash_source rolekeeper)"')
-
-    def types(self, keys: str) -> str:
-        """Type this, and leave; what what was run says."""
-        ours, theirs = pty.openpty()
-        with os.fdopen(ours, "w+b", buffering=0) as terminal, ThreadPoolExecutor() as reader:
-            with os.fdopen(theirs, "w+b", buffering=0) as seen:
-                terminal.write(f"{keys}\nexit\n".encode())
-                shell = subprocess.Popen(
-                    ["bash", "--noprofile", "--rcfile", str(self._startup), "-i"],
-                    stdin=seen,
-                    stdout=subprocess.PIPE,
-                    stderr=seen,
-                    env=self._env,
-                    text=True,
-                )
-            echoes = reader.submit(_drained, terminal)
-            said, _ = shell.communicate(timeout=120)
-            echoes.result(timeout=20)
-        return said
-
-
-def _drained(terminal: Any) -> None:
-    # A terminal whose other side is closed answers with an error (pty(7)).
-    try:
-        while terminal.read(4096):
-            pass
-    except OSError:
-        pass
-
-
-def test_tab_completes_what_the_deployment_has(bash: Bash, fleet: list[str]) -> None:
-    """The first Tab finds nothing, waits for nothing, and has the names brought; the next ones have them."""
-    assert bash.types("echo rolekeeper; rolekeeper attach x s3-re\t").splitlines()[0] == "rolekeeper"
-    eventually(bash.cache.exists, 120)
-    names = json.loads(bash.cache.read_text())
-    assert {"s3-read", "s3-write"} <= set(names["roles"])
-    assert "workload=s3-reader" in names["mappings"]
-    assert names["instances"][fleet[2]] == "alone"
-
-    said = bash.types("rolekeeper explain alon\t --no-who -o json")
-    assert json.loads(said)["instance"] == fleet[2]
-    said = bash.types("rolekeeper fleet --role s3-rea\t --tag lists -o json")
-    assert [each["instance"] for each in json.loads(said)][:1] == fleet[:1]
-    said = bash.types("rolekeeper mapping get workload=s3-rea\t -o json")
-    assert json.loads(said)["mapping"] == "workload=s3-reader"
-    said = bash.types("rolekeeper mapping ls --status publ\t -o json")
-    assert {each["status"] for each in json.loads(said)} == {"Published"}
