@@ -1,6 +1,5 @@
 """Where the files are that go with the command: beside its modules once the wheel is installed, else in the clone."""
 
-from importlib.metadata import version as version_of
 from pathlib import Path
 
 from rolekeeper_cli.errors import ConfigurationError
@@ -10,6 +9,8 @@ CLONE = Path(__file__).parents[2]
 # What the console's pages are made of, beside its modules in a clone and in the wheel.
 TEMPLATES = Path(__file__).parent / "console" / "templates"
 STATIC = Path(__file__).parent / "console" / "static"
+# The parameters of template.yaml, of which `rolekeeper deploy` makes its options.
+PARAMETERS = Path(__file__).parent / "deploying" / "parameters.json"
 
 
 def is_clone() -> bool:
@@ -42,6 +43,8 @@ def artifacts() -> Path:
 
 def version() -> str:
     """The version of the command, and of what it deploys."""
+    from importlib.metadata import version as version_of  # the help of `deploy` doesn't wait for it
+
     return version_of("rolekeeper")
 
 

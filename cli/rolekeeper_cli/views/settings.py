@@ -3,7 +3,7 @@
 from typing import Any
 
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.deploying.template_parameters import PARAMETERS
+from rolekeeper_cli.deploying.template_parameters import parameters
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views.history import control_history
 
@@ -39,7 +39,7 @@ def settings(deployment: Deployment) -> dict[str, Any]:
 def _parameters(deployment: Deployment) -> list[dict[str, str]]:
     """The stack's parameters in the template's order, then what this version doesn't know."""
     values = deployment.stack.parameters
-    known = {name: str(each.get("Description", "")) for name, each in PARAMETERS.items() if name in values}
+    known = {name: str(each.get("Description", "")) for name, each in parameters().items() if name in values}
     return [
         {"name": name, "value": values[name], "means": known.get(name, "")}
         for name in [*known, *sorted(values.keys() - known.keys())]

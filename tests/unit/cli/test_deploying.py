@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 import yaml
+from tools import parameters as written
 
 from fakes.cloudformation import FakeCloudFormation, change
 from fakes.organizations import Organizations
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying import artifacts, deploy, parameter_options, template_parameters
+from rolekeeper_cli.deploying import artifacts, deploy, parameter_options
 from rolekeeper_cli.deploying.change_set import Event
 from rolekeeper_cli.deploying.deployed_stack import ordered
 from rolekeeper_cli.deploying.deployment_view import Watcher
 from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
+from rolekeeper_cli.deploying.template_parameters import parameters
 from support.templates import ROOT
 
 VERSION = installed.version()
@@ -215,7 +217,7 @@ def test_guided_asks_for_each_parameter_until_it_is_allowed(terminal: Terminal, 
 def test_guided_takes_a_space_for_an_empty_value(terminal: Terminal, stack: FakeCloudFormation) -> None:
     stack.deployed(AlarmEmail="ops@example.com")
     stack.changes = [FUNCTION]
-    names = list(template_parameters.PARAMETERS)
+    names = list(parameters())
     answers = [" " if name == "AlarmEmail" else "" for name in names]
     ran = terminal.types("\n".join([*answers, "y"]) + "\n", "deploy", "--guided")
     assert ran.exit_code == 0, ran.output
@@ -292,7 +294,7 @@ def test_an_organization_that_is_an_answer_is_checked_too(
 ) -> None:
     stack.deployed(OrganizationId="")
     assert organizations.id != "o-wrongwrong1"
-    answers = ["o-wrongwrong1" if name == "OrganizationId" else "" for name in template_parameters.PARAMETERS]
+    answers = ["o-wrongwrong1" if name == "OrganizationId" else "" for name in parameters()]
     ran = terminal.types("\n".join([*answers, "y"]) + "\n", "deploy", "--guided")
     assert (ran.exit_code, stack.calls) == (253, [])
 
@@ -482,14 +484,12 @@ def test_what_is_waited_for_long_is_named(capsys: pytest.CaptureFixture[str]) ->
 
 def test_each_parameter_of_the_template_is_an_option() -> None:
     declared = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)["Parameters"]
-    assert list(template_parameters.PARAMETERS) == list(declared)
-    made = Path(template_parameters.__file__).read_text()
-    remedy = f"run: .venv/bin/python -m rolekeeper_cli.deploying.parameter_options > {template_parameters.__file__}"
-    assert made == parameter_options.source(), remedy
+    assert list(parameters()) == list(declared)
+    assert installed.PARAMETERS.read_text() == written.text(), "run: .venv/bin/python -m tools.parameters"
 
 
 def test_an_option_leads_back_to_its_parameter() -> None:
-    for name in template_parameters.PARAMETERS:
+    for name in parameters():
         click_name = parameter_options.option_of(name).removeprefix("--").replace("-", "_")
         assert parameter_options.named({click_name: "x", "mode" if name != "Mode" else "workers": None}) == {name: "x"}
 
