@@ -1,23 +1,92 @@
-"""What completion offers beside click's own: columns of the mapping table, and in bash words that hold a `=`."""
+"""What completion offers for roles, mappings, instances, targets: names from a small cache, so no prompt ever waits.
+
+A completion asks AWS nothing. It offers what the cache has; where that is old or missing it starts a process of its own
+that fills the cache (`completion_refresh`) and goes on at once. Whatever fails, it stays silent.
+"""
 
 import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from rolekeeper_cli.options import Options
 
-def columns(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+# How old names may be before they are asked for again, and before they are no longer offered; and how soon after one
+# attempt the next is made, which may have failed. In seconds.
+_FRESH, _KEPT, _PAUSE = 60, 86_400, 20
+# A shell puts what is offered into the command line as it is: a tag's value is anybody's, and may be `$(…)`.
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=,-]*")
+_NO_ROLE = "NONE"
+
+type Offers = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
+
+
+def roles(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """The roles under the role path."""
+    return _offered(_cached(context, "roles"), incomplete)
+
+
+def roles_or_none(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """The same, and the word for no role."""
+    return _offered({**_cached(context, "roles"), _NO_ROLE: "no role"}, incomplete)
+
+
+def mappings(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """The mappings, as tag_key=tag_value."""
+    return _offered(_cached(context, "mappings"), incomplete)
+
+
+def instances(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """The instances by their Name tags, each said with its id; by id those that have none, or where one is typed."""
+    found = _cached(context, "instances")
+    count: dict[str, int] = {}
+    for name in found.values():
+        count[name] = count.get(name, 0) + 1
+    by_name = {name: id_ for id_, name in found.items() if count[name] == 1 and _SAFE.fullmatch(name)}
+    by_id = found if incomplete.startswith("i-") else {id_: name for id_, name in found.items() if name not in by_name}
+    return _offered({**by_name, **by_id}, incomplete)
+
+
+def targets(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """The accounts, the Regions, and once an account is typed its ACCOUNT/REGION."""
+    found = _cached(context, "targets")
+    parts = {part: "" for each in found for part in each.split("/")}
+    return _offered(found if "/" in incomplete else {**parts, **found} if incomplete else parts, incomplete)
+
+
+def one_target(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """The targets, as ACCOUNT/REGION."""
+    return _offered(_cached(context, "targets"), incomplete)
+
+
+def key(context: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """One mapping, the first word."""
+    return (
+        [] if context.params.get("words") or context.params.get("tag_key") else mappings(context, parameter, incomplete)
+    )
+
+
+def key_and_columns(context: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    """One mapping, then columns, each with a `=`; after `role=` the roles."""
+    if not (context.params.get("words") or context.params.get("tag_key")):
+        return mappings(context, parameter, incomplete)
+    name, equals, text = incomplete.partition("=")
+    if not equals:
+        return _offered(dict.fromkeys(f"{each}=" for each in _columns(keys=False)), incomplete)
+    found = roles_or_none(context, parameter, text) if name == "role" else []
+    for each in found:
+        each.value = f"role={each.value}"
+    return found
+
+
+def columns(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
     """The columns of the mapping table."""
-    from rolekeeper_cli.column_help import columns as every
-
-    return sorted(name for name in every() if name.startswith(incomplete))
-
-
-def columns_after_key(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Behind the mapping's key, the columns that are part of it, each with a `=`."""
-    from rolekeeper.mappings.rows.columns import COLUMNS
-
-    has_key = context.params.get("words") or context.params.get("tag_key")
-    return sorted(f"{each.name}=" for each in COLUMNS if has_key and each.name.startswith(incomplete))
+    return _offered(dict.fromkeys(_columns(keys=True)), incomplete)
 
 
 def use_bash_words() -> None:
@@ -28,3 +97,87 @@ def use_bash_words() -> None:
         from rolekeeper_cli.completion_bash import Bash
 
         add_completion_class(Bash)
+
+
+# ---- the cache ----
+
+
+def cache_file(options: Options) -> str:
+    """Where the names are that a deployment has: one file for each profile, Region, endpoint and stack."""
+    import hashlib
+
+    said = (options.profile, options.region, options.endpoint_url, options.stack)
+    named = ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "ROLEKEEPER_STACK")
+    # Of keys, only which: nobody learns them from a name of a file.
+    whose = [*said, *map(os.environ.get, named), os.environ.get("AWS_ACCESS_KEY_ID")]
+    name = hashlib.sha256(repr(whose).encode()).hexdigest()[:32]
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118  # pathlib takes 10 ms
+    return os.path.join(root, "rolekeeper", f"{name}.json")  # noqa: PTH118  # the same
+
+
+def _cached(context: click.Context, kind: str) -> dict[str, str]:
+    """The names of one kind, each with what is said of it; none where there are none yet, or anything fails."""
+    try:
+        return _read(context.find_root().ensure_object(Options), kind)
+    except Exception:  # noqa: BLE001  # a prompt must not be disturbed
+        return {}
+
+
+def _read(options: Options, kind: str) -> dict[str, str]:
+    import json
+    import time
+
+    file, now = cache_file(options), time.time()
+    age = now - _modified(file)
+    if age > _FRESH and now - _modified(f"{file}.asked") > _PAUSE:
+        _refresh(options, file)
+    if age > _KEPT:
+        return {}
+    with open(file, encoding="utf-8") as cache:  # noqa: PTH123  # the same
+        return dict(json.load(cache)[kind])
+
+
+def _modified(file: str) -> float:
+    try:
+        return os.stat(file).st_mtime  # noqa: PTH116  # the same
+    except FileNotFoundError:
+        return 0.0
+
+
+def _refresh(options: Options, file: str) -> None:
+    """Start what fills the cache, and note when; it ends by itself, and says nothing."""
+    import json
+    import subprocess
+    import sys
+
+    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120  # the same
+    with open(f"{file}.asked", "w", encoding="utf-8"):  # noqa: PTH123  # the same
+        pass
+    os.utime(f"{file}.asked")
+    said = {name: getattr(options, name) for name in ("profile", "region", "endpoint_url", "stack")}
+    subprocess.Popen(  # noqa: S603  # ourselves, with options that the person typed
+        [sys.executable, "-m", "rolekeeper_cli.completion_refresh", file, json.dumps(said)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _columns(*, keys: bool) -> Sequence[str]:
+    from rolekeeper.mappings.rows.columns import COLUMNS
+    from rolekeeper_cli.column_help import columns as every
+
+    return list(every()) if keys else [column.name for column in COLUMNS]
+
+
+def _offered(found: Mapping[str, Any], incomplete: str) -> "list[CompletionItem[str]]":
+    from click.shell_completion import CompletionItem
+
+    names: Iterable[str] = (name for name in found if name.startswith(incomplete) and _SAFE.fullmatch(name))
+    return [CompletionItem(name, help=_words(found[name])) for name in sorted(names)]
+
+
+def _words(about: object) -> str | None:
+    """What a shell shows beside an offer: plain characters, as a tag's value is anybody's."""
+    return re.sub(r"[^ -~]", "?", str(about)) if about else None

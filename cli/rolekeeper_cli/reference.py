@@ -34,13 +34,17 @@ In this repository it is `.venv/bin/rolekeeper`, after any `make` target that se
 `make wheel` builds in `dist/`: `pipx install` or `uv tool install` it, with the extra `local` for `rolekeeper local`
 and `demo`. What `pipx install .` installs in a clone has the same commands, but nothing to deploy.
 
-Completion of commands, options, files, statuses and columns, once it is on your `PATH`; a new terminal has it:
+Completion of commands, options, files, roles, mappings, statuses and instances, once it is on your `PATH`; a new
+terminal has it:
 
 - bash, from 4.4 on: in `~/.bashrc` the line `eval "$(_ROLEKEEPER_COMPLETE=bash_source rolekeeper)"`
 - zsh: in `~/.zshrc`, after `compinit`, the line `eval "$(_ROLEKEEPER_COMPLETE=zsh_source rolekeeper)"`
 - fish: in `~/.config/fish/completions/rolekeeper.fish` the line `_ROLEKEEPER_COMPLETE=fish_source rolekeeper | source`
 
-No prompt waits for AWS: names of roles, mappings and instances aren't offered.
+Names come from a file under `~/.cache/rolekeeper` (or `XDG_CACHE_HOME`) that only you can read, one for each profile,
+Region, endpoint and stack. No prompt waits for AWS: where the file is older than a minute, a process in the
+background fills it anew, and the next Tab has the names. Without credentials nothing is offered, and nothing is said.
+What a shell could run, as `$(…)` in a tag, is never offered.
 
 What holds for all commands:
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from rolekeeper_cli import completion
 from rolekeeper_cli.arguments import key_and_rest, only_key
-from rolekeeper_cli.completion import columns_after_key
 from rolekeeper_cli.errors import ExitCode
 
 type Function = Callable[..., ExitCode]
@@ -15,7 +15,7 @@ type Function = Callable[..., ExitCode]
 INSTANCE = "The instance's id, or its Name tag if no other has it; of another target, ACCOUNT/REGION/ID."
 _KEY = "The mapping, as tag_key=tag_value: workload=web. The first '=' splits."
 
-instance_argument = click.argument("instance", help=INSTANCE)
+instance_argument = click.argument("instance", help=INSTANCE, shell_complete=completion.instances)
 waits = click.option(
     "--wait/--no-wait",
     default=None,
@@ -29,6 +29,7 @@ takes_targets = click.option(
     "targets",
     metavar="TARGET",
     multiple=True,
+    shell_complete=completion.targets,
     help="Of a hub: only there, an account, a Region, or ACCOUNT/REGION; may be given again.",
 )
 detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
@@ -45,7 +46,7 @@ def takes_key(function: Function) -> Function:
     def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
         return function(only_key(words, tag_key, tag_value), **others)
 
-    return _named(run, click.argument("words", nargs=-1, metavar="KEY", help=_KEY))
+    return _named(run, "KEY", _KEY, completion.key)
 
 
 def takes_key_and_columns(function: Function) -> Function:
@@ -55,17 +56,15 @@ def takes_key_and_columns(function: Function) -> Function:
     def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
         return function(*key_and_rest(words, tag_key, tag_value), **others)
 
-    about = f"{_KEY} An empty VALUE takes the column away; the entries of lists and tags have ; between them."
-    metavar = "KEY COLUMN=VALUE..."
-    words = click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=columns_after_key)
-    return _named(run, words)
+    about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
+    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", completion.key_and_columns)
 
 
-def _named(function: Function, words: Callable[[Function], Function]) -> Function:
+def _named(function: Function, metavar: str, about: str, offers: completion.Offers) -> Function:
     for parameter in (
         click.option("--tag-value", metavar="VALUE", help="The tag's value, beside --tag-key."),
         click.option("--tag-key", metavar="KEY", help="The tag's key, instead of KEY, when it holds a '='."),
-        words,
+        click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=offers),
     ):
         function = parameter(function)
     return function

@@ -7,6 +7,7 @@ import click
 from rolekeeper_cli.arguments import Duration, OneOf
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import INSTANCE, instance_argument, takes_targets
+from rolekeeper_cli.completion import instances, mappings, roles_or_none
 from rolekeeper_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
     default="",
     metavar="NAME",
     help="Only those that carry this profile, or should; or NONE.",
+    shell_complete=roles_or_none,
 )
 @click.option("--state", type=OneOf(_STATES), metavar="STATE", help="Only those in this state, as running or stopped.")
 @click.option(
     "--mapping",
     metavar="KEY",
     help="Only those that this mapping governs, as tag_key=tag_value.",
+    shell_complete=mappings,
 )
 @takes_targets
 def fleet(
@@ -91,7 +94,7 @@ def explain(instance: str, *, ask_who: bool) -> ExitCode:
     "rolekeeper history web-1 --limit 5 --who",
     "rolekeeper history --control",
 )
-@click.argument("instance", required=False, help=f"{INSTANCE} Of one that is gone, its id.")
+@click.argument("instance", required=False, shell_complete=instances, help=f"{INSTANCE} Of one that is gone, its id.")
 @click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
 @click.option(
     "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
@@ -118,7 +121,7 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
 @command(
     "watch", "rolekeeper watch", "rolekeeper watch --instance web-1 --since 10m", "rolekeeper watch --for 5m --all"
 )
-@click.option("--instance", metavar="ID", help="Only this one, by id or Name tag.")
+@click.option("--instance", metavar="ID", help="Only this one, by id or Name tag.", shell_complete=instances)
 @click.option("--since", type=Duration(), default="10s", metavar="DURATION", help="Begin this long ago (default: 10s).")
 @click.option("--for", "length", type=Duration(), metavar="DURATION", help="End after this time (default: at Ctrl-C).")
 @click.option("--all", "all_", is_flag=True, help="Also decisions that change nothing.")
@@ -144,12 +147,13 @@ def watch(
     "rolekeeper wait --mapping workload=web",
     "rolekeeper wait --mapping workload=web --target 111111111111",
 )
-@click.argument("instance", required=False, help=INSTANCE)
-@click.option("--role", metavar="ROLE", help="The role to wait for; NONE for none.")
+@click.argument("instance", required=False, help=INSTANCE, shell_complete=instances)
+@click.option("--role", metavar="ROLE", help="The role to wait for; NONE for none.", shell_complete=roles_or_none)
 @click.option(
     "--mapping",
     metavar="KEY",
     help="Wait for all instances with this mapping's tag, as tag_key=tag_value.",
+    shell_complete=mappings,
 )
 @click.option(
     "--every",

@@ -9,6 +9,7 @@ import click
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import instance_argument, yes_to_all
+from rolekeeper_cli.completion import roles
 from rolekeeper_cli.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _role(function: Callable[..., Any]) -> Callable[..., Any]:
     "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
 )
 @instance_argument
-@click.argument("role", help=_ROLE)
+@click.argument("role", help=_ROLE, shell_complete=roles)
 @_role
 @_pins
 @yes_to_all
@@ -80,7 +81,7 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
 @instance_argument
-@click.argument("role", help=_ROLE)
+@click.argument("role", help=_ROLE, shell_complete=roles)
 @_role
 @_pins
 @yes_to_all

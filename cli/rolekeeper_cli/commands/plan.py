@@ -7,6 +7,7 @@ import click
 from rolekeeper_cli.command import command
 from rolekeeper_cli.commands.arguments import detailed_exitcode, takes_targets, yaml_format
 from rolekeeper_cli.commands.mapping_files import read_mappings
+from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     metavar="ID",
     multiple=True,
     help="Only this one, by id or Name tag; may be given again.",
+    shell_complete=instances,
 )
 @takes_targets
 @click.option("--out", metavar="PLAN", type=click.Path(), help="Write the plan there, for apply.")

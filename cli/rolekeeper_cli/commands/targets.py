@@ -2,6 +2,7 @@
 
 import click
 
+from rolekeeper_cli import completion
 from rolekeeper_cli.command import Group, command
 from rolekeeper_cli.commands.arguments import yes
 from rolekeeper_cli.errors import ExitCode
@@ -33,6 +34,7 @@ def group(context: click.Context) -> ExitCode:
 @click.argument(
     "target",
     metavar="ACCOUNT/REGION",
+    shell_complete=completion.one_target,
     help="The target, as 111111111111/eu-west-1.",
 )
 @yes

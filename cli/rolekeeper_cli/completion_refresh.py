@@ -1,0 +1,89 @@
+"""Fills the cache that completion reads, as a process of its own that nobody waits for.
+
+Run as `python -m rolekeeper_cli.completion_refresh FILE OPTIONS`. It ends after half a minute at the latest, and
+writes what it got; what it may not ask stays empty.
+"""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.model.instance import InstanceState
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.instances import name_of
+from rolekeeper_cli.known import path_roles
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.views.row_document import plain
+from rolekeeper_cli.writes.mapping_rows import mapping_rows
+
+_SECONDS = 30
+# Pages of EC2's, 2,000 instances: nobody finds one of more by Tab.
+_PAGES = 10
+
+
+def names(deployment: Deployment) -> dict[str, dict[str, str]]:
+    """The names of each kind, each with what is said of it.
+
+    Raises:
+        CommandError, AwsRefusalError: there is no deployment, or AWS can't be asked at all.
+    """
+    _ = deployment.settings
+    kinds: dict[str, Callable[[Deployment], dict[str, str]]]
+    kinds = {"roles": _roles, "mappings": _mappings, "instances": _instances, "targets": _targets}
+    found: dict[str, dict[str, str]] = {}
+    for kind, ask in kinds.items():
+        found[kind] = {}
+        with suppress(AwsRefusalError):
+            found[kind] = ask(deployment)
+    return found
+
+
+def write(file: Path, found: dict[str, dict[str, str]]) -> None:
+    """Put the names in the place of the former ones, for this user's eyes only."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as made:
+        json.dump(found, made)
+    Path(made.name).replace(file)
+
+
+def _roles(deployment: Deployment) -> dict[str, str]:
+    return dict.fromkeys(path_roles(deployment), "")
+
+
+def _mappings(deployment: Deployment) -> dict[str, str]:
+    return {
+        str(key): str(plain(row["role"])) if "role" in row else ""
+        for key, row in mapping_rows(deployment).all().items()
+    }
+
+
+def _instances(deployment: Deployment) -> dict[str, str]:
+    pages = islice(deployment.app.ec2.fleet(), _PAGES)
+    return {each.key.id: name_of(each) for page in pages for each in page if each.state is not InstanceState.TERMINATED}
+
+
+def _targets(deployment: Deployment) -> dict[str, str]:
+    if not deployment.settings.organization:
+        return {}
+    return {str(each.target): each.problem for each in deployment.app.registry.all()} | {
+        str(deployment.home): "the hub"
+    }
+
+
+def main() -> None:
+    """Fill the cache."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(_SECONDS)
+    file, said = sys.argv[1:]
+    os.umask(0o077)
+    write(Path(file), names(Deployment(Options(**json.loads(said)))))
+
+
+if __name__ == "__main__":
+    main()

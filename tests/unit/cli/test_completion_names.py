@@ -1,0 +1,289 @@
+"""Completion of roles, mappings, instances and columns: from a cache, quickly, and silent whatever fails."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.account import ACCOUNT, REGION
+from fixtures.mappings import MappingsFixture
+from fixtures.spokes import SpokeFixture
+from fixtures.terminal import Terminal
+from rolekeeper.model.instance import Target
+from rolekeeper_cli import completion, completion_refresh
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.options import Options
+
+NAMES = {
+    "roles": {"web": "", "web-debug": "", "db": "", "$(reboot)": ""},
+    "mappings": {"workload=web": "web", "workload=batch": "db", "app=a b": "db", "aws:x=1": "db"},
+    "instances": {"i-0a": "web-1", "i-0b": "", "i-0c": "twin", "i-0d": "twin", "i-0e": "`rm`", "i-0f": "web-2"},
+    "targets": {"123456789012/us-east-1": "the hub", "111111111111/us-east-1": "", "111111111111/eu-west-1": "broken"},
+}
+
+
+class Shell:
+    """Presses Tab in a shell whose user has this cache; `environment` is its own, without a way to AWS."""
+
+    def __init__(self, home: Path) -> None:
+        self.environment = {
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        self.file = Path(completion.cache_file(Options()))
+        self.asked = Path(f"{self.file}.asked")
+
+    def has(self, names: Any, *, age: float = 0) -> None:
+        """Fill the cache, some seconds ago."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        for file, text in ((self.file, json.dumps(names)), (self.asked, "")):
+            file.write_text(text)
+            os.utime(file, (time.time() - age,) * 2)
+
+    def offers(self, *words: str, shell: str = "bash", at: int | None = None) -> list[str]:
+        """What is offered for the last of these words, or the one at a place."""
+        line = " ".join(("rolekeeper", *words))
+        env = {
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(at or len(words)),
+            "_ROLEKEEPER_COMPLETE": f"{shell}_complete",
+            **self.environment,
+        }
+        ran = subprocess.run(
+            [sys.executable, "-c", "from rolekeeper_cli.main import main; main()"],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return [each.partition(",")[2] for each in ran.stdout.splitlines() if each]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    return Shell(tmp_path)
+
+
+# ---- what is offered ----
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("attach", "web-1", "w"), ["web", "web-debug"]),
+        (("replace", "web-1", "web-"), ["web-debug"]),
+        (("attach", "web-1", ""), ["db", "web", "web-debug"]),
+        (("fleet", "--role", ""), ["NONE", "db", "web", "web-debug"]),
+        (("wait", "web-1", "--role", "N"), ["NONE"]),
+        (("fleet", "--target", ""), ["111111111111", "123456789012", "eu-west-1", "us-east-1"]),
+        (("plan", "--target", "11"), ["111111111111", "111111111111/eu-west-1", "111111111111/us-east-1"]),
+        (("watch", "--target", "e"), ["eu-west-1"]),
+        (("targets", "forget", "111111111111/u"), ["111111111111/us-east-1"]),
+        (("fleet", "--mapping", "w"), ["workload=batch", "workload=web"]),
+        (("mapping", "get", ""), ["aws:x=1", "workload=batch", "workload=web"]),
+        (("mapping", "rm", "workload=web", ""), []),
+        (("mapping", "set", "wo"), ["workload=batch", "workload=web"]),
+        (("mapping", "set", "workload=web", "when"), ["when_occupied=", "when_stopped=", "when_unmatched="]),
+        (("explain", "w"), ["web-1", "web-2"]),
+        (("explain", "i-"), ["i-0a", "i-0b", "i-0c", "i-0d", "i-0e", "i-0f"]),
+        (("history", ""), ["i-0b", "i-0c", "i-0d", "i-0e", "web-1", "web-2"]),  # twins by id
+        (("detach", "web-"), ["web-1", "web-2"]),
+        (("plan", "--instance", "web-2"), ["web-2"]),
+        (("watch", "--instance", "web-2"), ["web-2"]),
+        (("schema", "when_o"), ["when_occupied"]),
+        (("schema", "sta"), ["status", "status_reason", "status_revision"]),
+        # Those need no cache.
+        (("mapping", "ls", "--status", "re"), ["Rejected"]),
+        (("fleet", "--state", "st"), ["stopping", "stopped"]),
+    ],
+)
+def test_names_are_completed(shell: Shell, words: tuple[str, ...], offered: list[str]) -> None:
+    shell.has(NAMES)
+    assert shell.offers(*words) == offered
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("mapping", "get", "workload", "="), ["batch", "web"]),
+        (("mapping", "get", "workload", "=", "w"), ["web"]),
+        (("fleet", "--mapping", "workload", "=", "b"), ["batch"]),
+        (("mapping", "set", "workload", "=", "web", "role", "=", "we"), ["web", "web-debug"]),
+        (("mapping", "set", "workload", "=", "web", "role", "="), ["NONE", "db", "web", "web-debug"]),
+        (("mapping", "set", "workload", "=", "web", "own"), ["owner="]),
+        (("mapping", "get", "aws", ":", "x", "="), ["1"]),
+        (("fleet", "--output", "=", "j"), ["json"]),
+    ],
+)
+def test_in_bash_words_with_an_equals_sign_are_one(shell: Shell, words: tuple[str, ...], offered: list[str]) -> None:
+    """COMP_WORDBREAKS holds = and :, so what a person types as one word comes in pieces, and a piece is replaced."""
+    shell.has(NAMES)
+    assert shell.offers(*words) == offered
+
+
+def test_in_zsh_the_whole_word_is_replaced_and_says_what_it_is(shell: Shell) -> None:
+    shell.has(NAMES)
+    line = {
+        "COMP_WORDS": "rolekeeper mapping get workload=w",
+        "COMP_CWORD": "3",
+        "_ROLEKEEPER_COMPLETE": "zsh_complete",
+    }
+    shell.environment |= line
+    ran = subprocess.run(
+        [sys.executable, "-c", "from rolekeeper_cli.main import main; main()"],
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.splitlines() == ["plain", "workload=web", "web"]
+
+
+def test_what_could_run_something_is_never_offered(shell: Shell) -> None:
+    """Tags come from anybody, and a shell puts what is offered into its command line."""
+    shell.has(
+        {**NAMES, "instances": {"i-0a": "$(reboot)", "i-0b": "a;b", "i-0c": "a b", "i-0d": "-x", "i-0e": "\x1b[2J"}}
+    )
+    assert shell.offers("explain", "") == ["i-0a", "i-0b", "i-0c", "i-0d", "i-0e"]
+    assert "$(reboot)" not in shell.offers("attach", "x", "")
+
+
+# ---- the cache ----
+
+
+def test_names_are_kept_apart_by_profile_region_endpoint_and_stack(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del shell
+    files = {
+        completion.cache_file(each)
+        for each in (Options(profile="x"), Options(region="x"), Options(endpoint_url="x"), Options(stack="x"))
+    }
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    files.add(completion.cache_file(Options()))
+    assert len(files) == 5
+
+
+def test_an_old_cache_is_offered_and_filled_anew(shell: Shell) -> None:
+    shell.has(NAMES, age=3_600)
+    assert shell.offers("attach", "x", "d") == ["db"]
+    assert time.time() - shell.asked.stat().st_mtime < 60, "it was asked for"
+    shell.has(NAMES, age=10)
+    asked = shell.asked.stat().st_mtime
+    assert shell.offers("attach", "x", "d") == ["db"]
+    assert shell.asked.stat().st_mtime == asked, "fresh names aren't asked for"
+
+
+def test_a_day_old_nothing_is_offered(shell: Shell) -> None:
+    shell.has(NAMES, age=90_000)
+    assert shell.offers("attach", "x", "d") == []
+
+
+def test_after_an_attempt_the_next_comes_later(shell: Shell) -> None:
+    shell.has(NAMES, age=3_600)
+    os.utime(shell.asked, (time.time() - 5,) * 2)
+    asked = shell.asked.stat().st_mtime
+    shell.offers("attach", "x", "d")
+    assert shell.asked.stat().st_mtime == asked
+
+
+@pytest.mark.parametrize("broken", ["", "{", '{"roles": 3}', "[]", '{"roles": {"web": null}}'])
+def test_a_broken_cache_is_silent(shell: Shell, broken: str) -> None:
+    shell.has({})
+    shell.file.write_text(broken)
+    assert shell.offers("attach", "x", "w") in ([], ["web"])
+
+
+def test_where_nothing_can_be_written_it_is_silent(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, where the directory should be")
+    assert shell.offers("attach", "x", "w") == []
+
+
+def test_without_credentials_it_is_silent_and_the_shell_isnt_held(shell: Shell) -> None:
+    """What was started writes nowhere that the shell listens, so `$(…)` doesn't wait for it."""
+    assert shell.offers("attach", "x", "") == []
+    assert shell.asked.exists()
+    ran = subprocess.run(
+        [sys.executable, "-m", "rolekeeper_cli.completion_refresh", str(shell.file), "{}"],
+        env=shell.environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert not shell.file.exists(), "what isn't known is not kept"
+
+
+def test_a_completion_takes_less_than_200_ms_of_work(shell: Shell) -> None:
+    """Of the processor's time: how long a person waits depends on what else the machine does."""
+    many = {f"i-{number:017x}": f"web-{number}" for number in range(2_000)}
+    shell.has({**NAMES, "instances": many})
+    took = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert len(shell.offers("explain", "web-1")) > 1_000
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(took) < 0.2
+
+
+# ---- filling it ----
+
+
+@pytest.fixture
+def refreshed(terminal: Terminal, desk: MappingsFixture, shell: Shell) -> Iterator[dict[str, dict[str, str]]]:
+    del terminal
+    for role in ("web", "db"):
+        desk.role(role)
+    desk.edit("workload=web", role="web")
+    desk.put("workload=unread", role=7)
+    desk.world.running(Name="web-1")
+    gone = desk.world.running(Name="gone")
+    desk.world.truth.terminate(gone)
+    desk.world.wait(5)
+    yield completion_refresh.names(Deployment(Options()))
+    del shell
+
+
+def test_the_names_are_those_that_the_deployment_has(refreshed: dict[str, dict[str, str]]) -> None:
+    assert refreshed["roles"] == {"db": "", "web": ""}
+    assert refreshed["mappings"] == {"workload=unread": "7", "workload=web": "web"}
+    assert refreshed["instances"] == {"i-00000000000000001": "web-1"}
+    assert refreshed["targets"] == {}, "it is no hub"
+
+
+def test_a_hub_has_its_targets_too(terminal: Terminal, desk: MappingsFixture) -> None:
+    SpokeFixture(terminal, desk, Target("111111111111", "eu-west-1")).registered(problem="no role there")
+    found = completion_refresh.names(Deployment(Options()))["targets"]
+    assert found == {"111111111111/eu-west-1": "no role there", f"{ACCOUNT}/{REGION}": "the hub"}
+
+
+def test_the_file_is_for_this_user_only(refreshed: dict[str, dict[str, str]], shell: Shell) -> None:
+    shell.has({})
+    completion_refresh.write(shell.file, refreshed)
+    assert shell.file.stat().st_mode & 0o077 == 0
+    assert shell.offers("explain", "w") == ["web-1"]
+    assert [each.name for each in shell.file.parent.iterdir() if each not in {shell.file, shell.asked}] == []
+
+
+def test_what_may_not_be_listed_stays_empty(terminal: Terminal, desk: MappingsFixture) -> None:
+    from fixtures.account import refusing  # noqa: PLC0415  # beside its one use
+
+    del terminal
+    desk.world.running(Name="web-1")
+    desk.world.calls.before("Scan", refusing("AccessDeniedException", "no"))
+    found = completion_refresh.names(Deployment(Options()))
+    assert (found["mappings"], list(found["instances"].values())) == ({}, ["web-1"])
