@@ -63,12 +63,12 @@ def test_an_alarm_that_rings_says_why_and_where_its_page_is(browser: TestClient,
     ward.alarms["DeadLettersAlarm"] |= {
         "StateValue": "ALARM",
         "StateReason": "2 letters",
-        "AlarmDescription": "Work waits. Runbook: docs/runbook/dead-letters.md",
+        "AlarmDescription": "Work waits. Runbook: docs/runbook.md#dead-letters",
     }
     said = words(browser.get("/doctor"))
     assert "Alarms (1 of 2 ring)" in said
     assert "rings rolekeeper-dead-letters" in said
-    assert "Work waits. 2 letters Runbook: docs/runbook/dead-letters.md" in said
+    assert "Work waits. 2 letters Runbook: docs/runbook.md#dead-letters" in said
 
 
 def test_what_may_not_be_seen_is_unknown_and_keeps_nothing_else_from_showing(
@@ -112,7 +112,7 @@ def test_a_page_that_waits_shows_what_is_found_until_now(site: Site, browser: Te
         ("see why: aws logs tail; then: make deploy", ["aws logs tail", "make deploy"]),
         ("look again in a minute", []),
         ("aws events enable-rule --name x", ["aws events enable-rule --name x"]),
-        ("see docs/runbook/work-waits.md", []),
+        ("see docs/runbook.md#work-waits", []),
     ],
 )
 def test_the_commands_of_a_remedy_can_be_copied(text: str, commands: list[str]) -> None:
