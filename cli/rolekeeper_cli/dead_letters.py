@@ -182,7 +182,7 @@ def _read(text: str, deployment: Deployment) -> tuple[str, str, str]:
 
 
 def _other(body: Mapping[str, Any], dropped: str) -> tuple[str, str, str]:
-    """What names no instance (docs/runbook/dead-letters.md); the work queue's function drops it, and logs that."""
+    """What names no instance (docs/runbook.md#dead-letters); the work queue's function drops it, and logs that."""
     context = body.get("requestContext", {})
     condition = str(context.get("condition", "")) if isinstance(context, Mapping) else ""
     if "DDBStreamBatchInfo" in body:

@@ -227,12 +227,12 @@ def test_a_missing_sweep_is_a_number_not_missing_data() -> None:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_a_mail_says_in_words_what_it_means_and_names_its_page(name: str) -> None:
+def test_a_mail_says_in_words_what_it_means_and_names_its_section(name: str) -> None:
     alarm = ALARMS[name]
     short = alarm["AlarmName"]["Sub"].removeprefix("${AWS::StackName}-")
     says = alarm["AlarmDescription"]
-    assert says.endswith(f" Runbook: docs/runbook/{short}.md")
-    words = says.removesuffix(f" Runbook: docs/runbook/{short}.md")
+    assert says.endswith(f" Runbook: docs/runbook.md#{short}")
+    words = says.removesuffix(f" Runbook: docs/runbook.md#{short}")
     assert words.endswith("."), "whole sentences"
     assert len(words.split()) >= 15
     assert len(says) <= 1024, "PutMetricAlarm's limit"

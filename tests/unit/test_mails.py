@@ -58,7 +58,7 @@ def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(des
     assert "it would attach 0, replace 3 and detach 0 instances" in text
     assert "to approve it: rolekeeper mapping approve workload=web --revision 2" in text
     assert "Look and approve: rolekeeper mapping approve workload=web; or drop it: rolekeeper mapping discard" in text
-    assert "Runbook: docs/runbook/mapping-held.md\n" in text
+    assert "Runbook: docs/runbook.md#mapping-held\n" in text
     assert "Cause: the row changed. Edited by (claimed): ada" in text
 
 
@@ -126,7 +126,7 @@ def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: Mappings
     assert rejected.startswith("Mapping Rejected")
     assert "role 'web'" in suspended
     assert "Cause: swept." in suspended
-    assert "Runbook: docs/runbook/mapping-suspended.md\n" in suspended
+    assert "Runbook: docs/runbook.md#mapping-suspended\n" in suspended
 
 
 def test_what_befalls_a_whole_fleet_at_once_is_no_mail_for_each_instance(desk: MappingsFixture) -> None:

@@ -13,7 +13,7 @@ from rolekeeper_cli.writes.verdicts import GOOD
 
 # Rolekeeper judges a row in about a second, after a cold start in a few.
 _JUDGED_SECONDS = 10
-_SWEEP = "see docs/runbook/sweep-overdue.md"
+_SWEEP = "see docs/runbook.md#sweep-overdue"
 _TIME = "%Y-%m-%d %H:%M UTC"
 _ROWS = 5
 

@@ -12,7 +12,7 @@ MANY = 1_000
 _LOOK_BACK = timedelta(minutes=15)
 _IN_QUEUE = "ApproximateNumberOfMessages"
 _PARTS = (_IN_QUEUE, f"{_IN_QUEUE}NotVisible", f"{_IN_QUEUE}Delayed")
-_WAITS = "see docs/runbook/work-waits.md"
+_WAITS = "see docs/runbook.md#work-waits"
 
 
 def work(deployment: DoctorDeployment) -> Findings:
@@ -40,7 +40,7 @@ def dead_letters(deployment: DoctorDeployment) -> Findings:
     count = sum(_counts(deployment, deployment.output("DeadLetterQueue")))
     if count:
         lie = "message lies" if count == 1 else "messages lie"
-        remedy = advice("see docs/runbook/dead-letters.md; when the cause is fixed: ", typed("rolekeeper redrive"))
+        remedy = advice("see docs/runbook.md#dead-letters; when the cause is fixed: ", typed("rolekeeper redrive"))
         yield fail(f"{count:,} {lie} in the dead-letter queue: what could not be done", remedy)
     return "the dead-letter queue is empty"
 

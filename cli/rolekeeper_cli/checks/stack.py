@@ -144,8 +144,8 @@ def alarms(deployment: DoctorDeployment) -> Findings:
         if alarm is None:
             yield _gone("alarm", each)
         elif alarm["StateValue"] == "ALARM":
-            page = each.id.removeprefix(f"{deployment.stack.name}-")
-            yield fail(f"alarm {each.id} rings: {alarm['StateReason']}", f"see docs/runbook/{page}.md")
+            section = each.id.removeprefix(f"{deployment.stack.name}-")
+            yield fail(f"alarm {each.id} rings: {alarm['StateReason']}", f"see docs/runbook.md#{section}")
     return f"no alarm rings, of {len(found)}"
 
 

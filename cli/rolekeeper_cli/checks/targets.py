@@ -43,7 +43,7 @@ def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[
             deploy = "deploy a spoke there, or delete the rule there that sends events to the hub's bus"
             yield warn(f"unknown target {name}: {each['reason']}", deploy)
         elif each["state"] == OVERDUE:
-            yield fail(f"target {name}: {each['reason']}", "see docs/runbook/sweep-overdue.md")
+            yield fail(f"target {name}: {each['reason']}", "see docs/runbook.md#sweep-overdue")
         yield from _version(each, str(found[0]["version"]), name)
 
 

@@ -35,7 +35,7 @@ def sweep(*, wait: bool) -> ExitCode:
         output.say("Each other target is swept in a run of its own: see rolekeeper targets")
     # A function that is older than this command doesn't say it.
     if withheld := swept.get("withheld"):
-        output.warn(f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook/work-waits.md)")
+        output.warn(f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook.md#work-waits)")
     if not swept["finished"]:
         output.warn("it takes more than one run: the rest goes on by itself, from here on (docs/operations.md)")
     return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE

@@ -11,7 +11,7 @@ _ORDER = ("ALARM", "INSUFFICIENT_DATA", "OK")
 
 
 def alarms(deployment: DoctorDeployment) -> list[dict[str, Any]]:
-    """Each alarm that is there: its state, since when and why, what it means, and the page that says what to do."""
+    """Each alarm that is there: its state, since when and why, what it means, and the runbook's section."""
     found = [_document(each) for each in deployment.alarms.values()]
     return sorted(found, key=lambda each: (_ORDER.index(each["state"]), each["alarm"]))
 

@@ -62,7 +62,7 @@ AWS says: {aws-says}
     "Mapping Held": f"""{NOT_PUBLISHED}Permissions that instances would gain: {{gained}}
 Permissions that they would lose: {{lost}}
 Look and approve: rolekeeper mapping approve {{argument}}; or drop it: rolekeeper mapping discard {{argument}}
-Runbook: docs/runbook/mapping-held.md
+Runbook: docs/runbook.md#mapping-held
 """,
     "Mapping Expiring": """\
 The mapping {mapping} is about to expire: {reason}.
@@ -73,7 +73,7 @@ See it: rolekeeper mapping get {argument}
 """,
     "Mapping Rejected": NOT_PUBLISHED,
     "Mapping Conflict": NOT_PUBLISHED,
-    "Mapping Suspended": f"""{NOT_PUBLISHED}Runbook: docs/runbook/mapping-suspended.md
+    "Mapping Suspended": f"""{NOT_PUBLISHED}Runbook: docs/runbook.md#mapping-suspended
 """,
 }
 

@@ -287,7 +287,7 @@ def test_an_alarm_that_rings_names_its_page(finds: Finds, ward: DoctorFixture) -
     assert only(finds("alarms")) == (
         "fail",
         "alarm rolekeeper-work-waits rings: too old",
-        "see docs/runbook/work-waits.md",
+        "see docs/runbook.md#work-waits",
     )
 
 
@@ -326,7 +326,7 @@ def test_sweeps_that_don_t_come(finds: Finds, desk: MappingsFixture) -> None:
     assert only(finds("sweep")) == (
         "fail",
         "no sweep saw the whole fleet since 2026-03-01 09:00 UTC",
-        "see docs/runbook/sweep-overdue.md",
+        "see docs/runbook.md#sweep-overdue",
     )
 
 
@@ -415,7 +415,7 @@ def test_what_waits(finds: Finds, desk: MappingsFixture, ward: DoctorFixture) ->
     assert only(finds("work-queue")) == ("ok", f"{shown}; the oldest is 0:01:30 old", "")
     ward.ages.append((now - timedelta(minutes=1), 1201))
     late = "the oldest message of the work queue is 0:20:01 old"
-    assert only(finds("work-queue")) == ("warn", late, "see docs/runbook/work-waits.md")
+    assert only(finds("work-queue")) == ("warn", late, "see docs/runbook.md#work-waits")
     # As the alarm says, not as we remember it.
     ward.alarms["OldestMessageAlarm"]["Threshold"] = 7200.0
     assert only(finds("work-queue"))[0] == "ok"
@@ -435,7 +435,7 @@ def test_a_dead_letter(finds: Finds, desk: MappingsFixture, terminal: Terminal) 
     assert only(finds("dead-letters")) == (
         "fail",
         "1 message lies in the dead-letter queue: what could not be done",
-        "see docs/runbook/dead-letters.md; when the cause is fixed: rolekeeper redrive",
+        "see docs/runbook.md#dead-letters; when the cause is fixed: rolekeeper redrive",
     )
 
 

@@ -62,12 +62,12 @@ def test_an_alarm_that_rings_says_why_and_where_its_page_is(browser: TestClient,
     ward.alarms["DeadLettersAlarm"] |= {
         "StateValue": "ALARM",
         "StateReason": "2 letters",
-        "AlarmDescription": "Work waits. Runbook: docs/runbook/dead-letters.md",
+        "AlarmDescription": "Work waits. Runbook: docs/runbook.md#dead-letters",
     }
     said = words(browser.get("/doctor"))
     assert "Alarms (1 of 2 ring)" in said
     assert "rings rolekeeper-dead-letters" in said
-    assert "Work waits. 2 letters Runbook: docs/runbook/dead-letters.md" in said
+    assert "Work waits. 2 letters Runbook: docs/runbook.md#dead-letters" in said
 
 
 def test_what_may_not_be_seen_is_unknown_and_keeps_nothing_else_from_showing(
