@@ -101,10 +101,10 @@ types: .venv/done ## mypy, strict
 shape: .venv/done ## how large the code is, with limits and goals; fails beyond a limit
 	@PYTHONPATH=tests .venv/bin/python -m bench.shape
 
-# ---- tests: lint, types, unit, integration (moto), end to end (embedded AWS) ----
+# ---- tests: lint, types, unit, end to end (embedded AWS) ----
 
 .PHONY: test
-test: lint types shape unit simulate mutants integration e2e ## everything: lint, types, unit tests, simulation, mutants, integration and end to end
+test: lint types shape unit simulate mutants e2e ## everything: lint, types, unit tests, simulation, mutants and end to end
 
 .PHONY: check
 check: lint types .envs/node/done ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes
@@ -134,10 +134,6 @@ soak: setup ## all examples of the state machines, 500 fleets, 1,000 edits, 2,00
 .PHONY: mutants
 mutants: .venv/done ## put each deliberate fault into the code; the simulation, or the tests that it names, have to find it
 	@PYTHONPATH=tests .venv/bin/python -m simulation.mutation
-
-.PHONY: integration
-integration: .venv/done ## against moto
-	.venv/bin/pytest tests/integration -n 2 -q
 
 .PHONY: e2e
 e2e: setup .envs/node/done ## against the embedded AWS, with the real sam build and sam deploy

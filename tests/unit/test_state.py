@@ -1,0 +1,233 @@
+"""What the state table's reads and writes bring together, cut into pages and note once.
+
+That nothing is lost where several write at once is shown in `machines/`, over the same fake.
+"""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fakes.calls import Calls
+from fakes.dynamodb import FakeDynamoDB
+from fixtures.state_table import STATE_TABLE, table_keys
+from rolekeeper.aws.errors import ConflictError, CorruptItemError, NotFoundError, PermanentError, RetryableError
+from rolekeeper.mappings.revisions import Revisions, StoredMapping
+from rolekeeper.model.instance import (
+    InstanceKey,
+    InstanceRecord,
+    RecordChange,
+)
+from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, Pin
+from rolekeeper.storage import codec, layout
+from rolekeeper.storage.state import FLEET_NEWS, State
+from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
+from rolekeeper_cli.writes.pins import pin_item
+from strategies.values import KEY, NOW, arn, grant, published
+
+
+class Table:
+    """A state with its client, what was called, and how long it slept."""
+
+    def __init__(self) -> None:
+        self.calls = Calls()
+        self.client = FakeDynamoDB({STATE_TABLE: table_keys("StateTable")}, self.calls)
+        self.slept: list[float] = []
+        client: Any = self.client
+        self.store = Store(client, STATE_TABLE, history_days=30, sleep=self.slept.append)
+        self.state = State(self.store, lambda pin: pin)
+        self.revisions = Revisions(self.store)
+
+    def put(self, key: layout.Key, **attributes: Any) -> None:
+        """Put an item as it is."""
+        pk, sk = key
+        self.client.put_item(TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
+
+    def item(self, key: layout.Key) -> codec.Item:
+        """An item as it is, without its key; empty where there is none."""
+        pk, sk = key
+        answer = self.client.get_item(
+            TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}), ConsistentRead=True
+        )
+        item = codec.from_attributes(answer.get("Item", {}))
+        return {name: value for name, value in item.items() if name not in ("pk", "sk")}
+
+    @property
+    def record(self) -> InstanceRecord:
+        """The instance's record, read anew."""
+        return self.state.read([KEY], []).record(KEY)
+
+    @property
+    def history(self) -> list[codec.Item]:
+        """The instance's history, newest first."""
+        return self.store.history(layout.instance_pk(KEY))
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table()
+
+
+WEB, DB = grant("web", "workload=web"), grant("db", "workload=db")
+
+
+def test_an_empty_table_reads_as_nothing_known(table: Table) -> None:
+    snapshot = table.state.read([KEY], [MappingKey("workload", "web")])
+    assert snapshot.control == Control(swept=False)
+    assert snapshot.record(KEY) == InstanceRecord()
+    assert (snapshot.records, snapshot.pins, snapshot.published, snapshot.damaged) == ({}, {}, {}, {})
+    assert table.calls.counted() == {"BatchGetItem": 1}
+
+
+def test_one_read_holds_all_that_was_asked_for(table: Table) -> None:
+    web, gone = published("workload=web", "web"), published("workload=", "old", deleted=True)
+    for each in (web, gone, published("workload=db", "db")):
+        table.revisions.publish(each, {}, NOW)
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    table.state.note_sweep(3, 2, NOW)
+    pin = Pin("db", arn("db"), at="2026-03-01", by="ada")
+    table.store.write(table.store.put(pin_item(KEY, pin)))
+    table.put(layout.CONTROL, mode="observe", paused=True)
+    table.calls.clear()
+    snapshot = table.state.read([KEY], [web.key, gone.key, MappingKey("workload", "*")])
+    assert snapshot.control == Control(Mode.OBSERVE, paused=True)
+    assert snapshot.published == {web.key: web, gone.key: gone}
+    assert snapshot.record(KEY).grants == {WEB.profile_arn: WEB}
+    assert snapshot.pins == {KEY: pin}
+    assert snapshot.control.swept
+    assert table.calls.counted() == {"BatchGetItem": 1}
+
+
+def test_what_is_damaged_is_reported_beside_what_is_sound(table: Table) -> None:
+    web, other = published("workload=web", "web"), InstanceKey(KEY.account, KEY.region, "i-00000000000000001")
+    table.revisions.publish(web, {}, NOW)
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    bad = MappingKey("workload", "db")
+    table.put(layout.published_key(bad), spec="garbled")
+    table.put(layout.record_key(other), condition={"action": "Dance"})
+    snapshot = table.state.read([KEY, other], [web.key, bad])
+    assert list(snapshot.records) == [KEY]
+    assert snapshot.published == {web.key: web}
+    assert snapshot.damaged.keys() == {other, bad}
+    for key, item in ((other, "record"), (bad, "published")):
+        assert isinstance(snapshot.damaged[key], CorruptItemError)
+        assert snapshot.damaged[key].code == "Damaged"
+        assert f" {item}: " in snapshot.damaged[key].message
+
+
+# Beside them: the control item, what the last sweep saw, and the instance's record and pin.
+@pytest.mark.parametrize(("mappings", "reads"), [(96, 1), (97, 2), (250, 3)])
+def test_more_keys_than_a_request_takes_are_read_in_chunks(table: Table, mappings: int, reads: int) -> None:
+    last = published(f"key={mappings - 1}", "web")
+    table.revisions.publish(last, {}, NOW)
+    table.calls.clear()
+    snapshot = table.state.read([KEY], [MappingKey("key", str(number)) for number in range(mappings)])
+    assert snapshot.published == {last.key: last}
+    assert table.calls["BatchGetItem"] == reads
+    assert BATCH_KEYS == 100
+
+
+def test_unprocessed_keys_are_asked_for_again_with_growing_waits(table: Table) -> None:
+    web = published("workload=web", "web")
+    table.revisions.publish(web, {}, NOW)
+    table.client.unprocessed = 2
+    assert table.state.read([KEY], [web.key]).published == {web.key: web}
+    assert table.slept == list(UNPROCESSED_WAITS[:2])
+
+
+def test_keys_that_stay_unprocessed_fail_the_read(table: Table) -> None:
+    table.revisions.publish(published("workload=web", "web"), {}, NOW)
+    table.client.unprocessed = 100
+    with pytest.raises(RetryableError) as failed:
+        table.state.read([KEY], [MappingKey("workload", "web")])
+    assert (failed.value.code, failed.value.action) == ("UnprocessedKeys", "dynamodb:BatchGetItem")
+    assert table.slept == list(UNPROCESSED_WAITS)
+
+
+def test_a_table_that_isnt_there_is_an_error(table: Table) -> None:
+    with pytest.raises(NotFoundError):
+        State(replace(table.store, table="no-such-table"), lambda pin: pin).read([KEY], [])
+
+
+def test_what_goes_with_a_change_is_written_with_it_or_not_at_all(table: Table) -> None:
+    web = published("workload=web", "web")
+    counted = Update().add("total", 1).only_if("total", "<", 1, or_absent=True)
+    room = table.store.update(layout.budget_key(web.key), counted)
+    for fits in (True, False):
+        with nullcontext() if fits else pytest.raises(ConflictError):
+            table.state.save(KEY, RecordChange(grants=(WEB if fits else DB,)), NOW, entry={}, also=[room])
+    assert table.item(layout.budget_key(web.key)) == {"total": 1}
+    assert table.record.grants == {WEB.profile_arn: WEB}
+    assert len(table.history) == 1
+
+
+def test_a_record_says_in_which_format_it_is(table: Table) -> None:
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    assert table.item(layout.record_key(KEY))["version"] == codec.VERSION
+
+
+def test_what_a_sweep_saw_is_written_when_it_is_news_or_a_day_old(table: Table) -> None:
+    def noted(instances: int, mappings: int, at: datetime) -> bool:
+        table.calls.clear()
+        table.state.note_sweep(instances, mappings, at)
+        return table.calls["PutItem"] == 1
+
+    assert not table.state.read().control.swept
+    assert noted(3, 2, NOW)
+    assert table.item(layout.FLEET) == {"instances": 3, "mappings": 2, "at": layout.timestamp(NOW)}
+    assert not noted(3, 2, NOW + FLEET_NEWS - timedelta(seconds=1))
+    assert noted(3, 2, NOW + FLEET_NEWS)
+    assert noted(4, 2, NOW + FLEET_NEWS)
+    assert noted(4, 0, NOW + FLEET_NEWS)
+    assert table.state.read().control.swept
+
+
+def test_what_is_elsewhere_is_noted_and_is_news_when_it_goes(table: Table) -> None:
+    for number, elsewhere in enumerate((5, 0, 7)):
+        table.state.note_sweep(3, 2, NOW + timedelta(seconds=number), elsewhere)
+        assert table.item(layout.FLEET)["elsewhere"] == elsewhere
+    table.calls.clear()
+    table.state.note_sweep(3, 2, NOW, 7)
+    assert table.calls["PutItem"] == 0
+
+
+def test_history_is_newest_first_and_expires(table: Table) -> None:
+    for number in range(5):
+        table.state.save(KEY, RecordChange(), NOW + timedelta(seconds=number), entry={"number": number})
+    entries = table.store.history(layout.instance_pk(KEY), limit=3)
+    assert [entry["number"] for entry in entries] == [4, 3, 2]
+    assert entries[0]["expires"] == int((NOW + timedelta(days=30, seconds=4)).timestamp())
+
+
+def test_all_that_is_kept_of_a_mapping_comes_in_one_read(table: Table) -> None:
+    web, star = published("workload=web", "web"), published("workload=*", "db")
+    held = Held(replace(web, revision=2), NOW, "ada")
+    for each in (web, star):
+        table.revisions.publish(each, {}, NOW)
+    table.revisions.note_sent(star)
+    table.revisions.hold(held, {}, NOW)
+    table.calls.clear()
+    assert table.revisions.read(web.key) == StoredMapping(web, held, star, unsent=True)
+    assert table.calls.counted() == {"BatchGetItem": 1}
+    assert table.revisions.read(star.key) == StoredMapping(star, None, star)
+
+
+def test_a_key_too_long_for_a_partition_has_nothing_kept(table: Table) -> None:
+    assert table.revisions.read(MappingKey("k" * 2_000, "v" * 100)) == StoredMapping()
+
+
+def test_what_names_the_rows_in_conflict_must_be_ours(table: Table) -> None:
+    web = published("workload=web", "web")
+    table.revisions.publish(web, {}, NOW)
+    table.store.write(table.store.update(layout.published_key(web.key), Update().set({"blocks": "garbled"})))
+    with pytest.raises(CorruptItemError):
+        table.revisions.read(web.key)
+
+
+def test_an_item_that_is_too_large_is_refused_for_good(table: Table) -> None:
+    words = published("workload=web", "web", description="x" * 500_000)
+    with pytest.raises(PermanentError):
+        table.revisions.publish(words, {}, NOW)
+    assert table.revisions.read(words.key).published is None
