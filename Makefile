@@ -160,11 +160,12 @@ demo: setup ## watch the whole story on the embedded AWS; each step is checked a
 	@exec .venv/bin/rolekeeper demo $(if $(CONSOLE),--console) $(if $(ACCOUNTS),--accounts $(ACCOUNTS))
 
 .PHONY: site
-site: .envs/site/done ## the docs as a site in .build/site/html; a link that leads nowhere fails
+site: .envs/site/done .venv/done ## the docs as a site in .build/site/html; a link that leads nowhere fails
 	@# The generator builds one folder, and the pages link to each other from several: so they are copied as they lie.
 	@rm -rf .build/site && mkdir -p .build/site/pages
 	@git ls-files -z -- '*.md' docs examples template.yaml spoke.yaml bench/prices.yaml LICENSE | xargs -0 cp --parents -t .build/site/pages
 	@rm -rf .build/site/pages/.github .build/site/pages/.gitlab
+	@.venv/bin/python -m rolekeeper_cli.reference >>.build/site/pages/docs/cli.md
 	@# Not --quiet: that would hide the warnings, and not count them.
 	@.envs/site/bin/mkdocs build >.build/site/log 2>&1 || { cat .build/site/log >&2; exit 1; }
 	@echo "the site is in .build/site/html"
