@@ -11,6 +11,7 @@ import pytest
 from botocore import xform_name
 
 from rolekeeper import mail
+from rolekeeper.storage import layout
 from rolekeeper_cli.main import cli
 from support import templates
 
@@ -175,6 +176,10 @@ def test_each_graph_of_the_dashboard_that_a_section_names_is_there() -> None:
     named = re.findall(r'dashboard, "([^"]+)"', " ".join(RUNBOOK.read_text().split()), re.IGNORECASE)
     assert named, "the scan finds less"
     assert set(named) <= titles
+
+
+def test_what_an_instance_shows_is_read_by_its_stored_name() -> None:
+    assert f"--query Item.{layout.CONDITION}.M " in SECTIONS["parked"]
 
 
 def test_operations_lists_the_saved_queries() -> None:
