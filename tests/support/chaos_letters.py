@@ -1,4 +1,4 @@
-"""Why a message lies in the dead-letter queue, by the table in docs/operations.md: what isn't there is unexplained."""
+"""Why a message lies in the dead-letter queue, by the table in docs/runbook.md: what isn't there is unexplained."""
 
 import json
 from collections.abc import Collection, Mapping

@@ -99,7 +99,7 @@ class Queues:
         return list(found.values())
 
     def redrive(self) -> int:
-        """Send all dead letters to the work queue, as docs/operations.md says; how many that were."""
+        """Send all dead letters to the work queue, as docs/runbook.md says; how many that were."""
         eventually(lambda: self._attributes(self.dead)["ApproximateNumberOfMessagesNotVisible"] == "0")
         number = self.waiting(self.dead)
         self._sqs.start_message_move_task(SourceArn=self.arn(self.dead), DestinationArn=self.arn(self.work))

@@ -53,7 +53,7 @@ from rolekeeper_cli.writes.pins import pin_item
 from strategies import values
 from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
 
-# Whatever is written of an instance is looked at once more, after 15 seconds (docs/operations.md).
+# Whatever is written of an instance is looked at once more, after 15 seconds (docs/concepts.md).
 FOLLOWED_UP = (Timer(NOW + timedelta(seconds=15), KEY, follows=True),)
 RULE = ContentionRule()
 SETTINGS = Settings(
