@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from fixtures.command import COMMAND
-from rolekeeper_cli import reference
 
 # What a completion, pressed at a prompt, must not wait for.
 SLOW = {"boto3", "botocore", "yaml", "rich", "jmespath", "rolekeeper", "socket"}
@@ -20,7 +19,8 @@ RUN = (
     "try: main()\n"
     f"finally: sys.stderr.write(' '.join(sorted({SLOW} & sys.modules.keys())))"
 )
-[IN_BASH] = re.findall(r"in `~/\.bashrc` the line `(.*)`$", reference.page(), re.MULTILINE)
+PAGE = Path(__file__).parents[3] / "docs/cli.md"
+[IN_BASH] = re.findall(r"in `~/\.bashrc` the line `(.*)`$", PAGE.read_text(), re.MULTILINE)
 
 
 def completed(*words: str) -> list[str]:
