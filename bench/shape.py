@@ -28,21 +28,21 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "layers, lines": Limit(9_750, 8_000),
-    "command and console, lines": Limit(20_800, 14_000),
-    "command and console, files": Limit(189, 95),
+    "layers, lines": Limit(9_950, 8_000),
+    "command and console, lines": Limit(20_200, 14_000),
+    "command and console, files": Limit(186, 95),
     "embedded AWS, lines": Limit(6_050, 4_800),
-    "tests, lines": Limit(72_000, 46_000),
-    "docs, lines": Limit(6_300, 4_200),
+    "tests, lines": Limit(69_100, 46_000),
+    "docs, lines": Limit(4_200, 4_200),
     "template.yaml, lines": Limit(1_690, 1_500),
     "files entered: instance attached": Limit(20, 14),
     "files entered: row published": Limit(33, 20),
     "files entered: mapping set": Limit(55, 30),
-    "files entered: console's instance page": Limit(45, 25),
+    "files entered: console's instance page": Limit(48, 25),
     f"functions longer than {LONGEST_FUNCTION} lines": Limit(4, 0),
     "constructors called with *parts": Limit(2, 0),
-    f"calls of our own with more than {POSITIONAL} positional arguments": Limit(285, 0),
-    "files in import cycles": Limit(16, 0),
+    f"calls of our own with more than {POSITIONAL} positional arguments": Limit(174, 0),
+    "files in import cycles": Limit(17, 0),
     "imports within functions": Limit(259, 10),
 }
 

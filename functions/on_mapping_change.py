@@ -32,7 +32,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
             app.telemetry.dropped("the stream record names no mapping row", event_id)
             return
         if not only_ours:
-            app.publisher.publish(key, event_id, claimed_by, made_by)
+            app.publisher.publish(key, event_id, claimed_by, made_by=made_by)
 
     answer = runtime.each_record(event, judge)
     app.telemetry.flush()

@@ -48,7 +48,9 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             return {"task": task.value, "id": correlation_id, "finished": True}
     try:
         if task is Task.EXPIRIES:
-            report_deployed_mode(app.store, app.telemetry, app.settings.mode, correlation_id, app.now())
+            report_deployed_mode(
+                app.store, app.telemetry, app.settings.mode, correlation_id=correlation_id, at=app.now()
+            )
             if app.settings.organization:
                 app.sweep_starter(in_time).start_new(correlation_id)
             done = _minute(app, correlation_id, waits=event.get("waits") is True)
@@ -60,8 +62,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             if app.settings.organization and not (first or target or "rest" in event):
                 app.sweep_starter(in_time).start(correlation_id, _scheduled(event, app.now()))
             there = app.at(target) if target else app
-            swept = there.sweep(correlation_id, seconds_left, context.aws_request_id, event).run()
-            done = resumable(task, correlation_id, swept, target)
+            swept = there.sweep(correlation_id, seconds_left, context.aws_request_id, event=event).run()
+            done = resumable(task, correlation_id, swept, target=target)
     finally:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)

@@ -135,7 +135,7 @@ class EmulatedAccount:
             raise AssertionError(f"{instance_id} has {len(rows)} associations: {rows}")
         (row,) = rows
         arn = row["IamInstanceProfile"]["Arn"]
-        return Shown(row["AssociationId"], arn.rsplit("/", 1)[-1], row["State"], arn)
+        return Shown(row["AssociationId"], arn.rsplit("/", 1)[-1], row["State"], arn=arn)
 
     def carries(self, instance_id: str, profile: str) -> Shown | None:
         """The association, once EC2 shows this profile as associated."""
@@ -173,8 +173,8 @@ class EmulatedAccount:
         sk = f"mapping#{len(tag_key)}:{tag_key}#{tag_value}#{revision}"
         signed = {"pk": {"S": f"approval#{ACCOUNT}"}, "sk": {"S": sk}}
         self.dynamodb.put_item(TableName=self.state_table, Item=signed)
-        self.set_column(tag_key, tag_value, "approved_by", ACCOUNT)
-        self.set_column(tag_key, tag_value, "approve", revision)
+        self.set_column(tag_key, tag_value, "approved_by", value=ACCOUNT)
+        self.set_column(tag_key, tag_value, "approve", value=revision)
 
     def delete_mapping(self, tag_key: str, tag_value: str) -> None:
         """Delete a row."""

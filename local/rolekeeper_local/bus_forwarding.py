@@ -104,7 +104,7 @@ def _to_any_bus(original: Callable[..., None]) -> Callable[..., None]:
         role = _role.get()
         if path:
             logger.info("rule %s doesn't send on what came from another bus", rule["Arn"])
-        elif (role or not here) and (reason := bus_senders.refusal(role, rule["Arn"], event, bus)):
+        elif (role or not here) and (reason := bus_senders.refusal(role, rule["Arn"], event, bus=bus)):
             logger.warning("rule %s doesn't send to %s: %s", rule["Arn"], bus, reason)
         elif here:
             original(bus, event, rule, path, payload)

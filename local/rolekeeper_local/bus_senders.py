@@ -105,7 +105,7 @@ class _BusCheck:
 
         def enforced(access_key_id: str, iam_action: str, service: str, region: str, **rest: Any) -> Any:
             self._refused_by_bus = False
-            refused = enforce(access_key_id, iam_action, service, region, **rest)
+            refused = enforce(access_key_id, iam_action, service, region=region, **rest)
             resource, account = rest.get("resource_arn", "*"), get_account_id()
             found = bus_policies.policy_of(resource) if refused is None and iam_action == SENDING else None
             if found is None or found[1] == account:

@@ -150,7 +150,7 @@ def disturbed(app: App, chaos: Chaos, functions: Functions) -> App:
             case CallFault.THROTTLE:
                 await _refuse(send, service, *_THROTTLES.get(service, (400, "ThrottlingException")))
             case CallFault.ERROR:
-                await _refuse(send, service, 500, "InternalError")
+                await _refuse(send, service, 500, code="InternalError")
             case CallFault.LOSE_ANSWER:
                 await app(scope, receive, _nowhere)
                 # Short of its promised length: the server closes the connection, and the client learns nothing.

@@ -108,7 +108,7 @@ class Demo(Story):
     def bad_row(self) -> None:
         """Rejected with its reason; a new instance still gets the role of the last good revision."""
         self.timeline.does("dynamodb update-item: role of workload=s3-writer := s3-wirte (a slip)")
-        self.world.set_column("workload", "s3-writer", "role", "s3-wirte")
+        self.world.set_column("workload", "s3-writer", "role", value="s3-wirte")
         row = self.timeline.until("the row says Rejected", lambda: self.world.mapping_status(*WRITER, "Rejected"))
         self.timeline.says(f"status_reason: {row['status_reason']}")
         self.timeline.does("ec2 run-instances, tagged workload=s3-writer")
@@ -119,7 +119,7 @@ class Demo(Story):
     def edited_mapping(self) -> None:
         """The instances of an edited mapping follow."""
         self.timeline.does(f"dynamodb update-item: role of workload=s3-writer := {TABLE}")
-        self.world.set_column("workload", "s3-writer", "role", TABLE)
+        self.world.set_column("workload", "s3-writer", "role", value=TABLE)
         self.timeline.until("the row says Published", lambda: self.world.mapping_status(*WRITER, "Published"))
         self.attached(self.world, self.upload, TABLE)
 

@@ -197,7 +197,9 @@ class EmbeddedAws:
             artifacts = upload(installed.artifacts(), Bucket(session.client("s3"), place, None))
             template = Template({"TemplateURL": artifacts})
             asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-            with ChangeSet.create(session.client("cloudformation"), STACK, template, asked, status=None) as change_set:
+            with ChangeSet.create(
+                session.client("cloudformation"), STACK, template, parameters=asked, status=None
+            ) as change_set:
                 change_set.changes(_look_again)
                 operation = change_set.execute(_look_again)
             status, failures = operation.follow(lambda _event: None)

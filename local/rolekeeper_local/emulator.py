@@ -149,7 +149,7 @@ async def serve(port: int, directory: Path) -> None:
     # An emulator whose time stands still would only mislead: it ends, and the launcher shows the log.
     ticking.add_done_callback(lambda _task: stop.set())
     try:
-        answer = guarded(front(app.app, control, chaos, running), port)
+        answer = guarded(front(app.app, control, chaos, invocations=running), port)
         await hypercorn_serve(answer, config, shutdown_trigger=stop.wait)
     finally:
         lambda_runtime.reset()

@@ -77,7 +77,7 @@ class LastUsed:
             if role := iam._roles.get(name):
                 namespace = iam_action.partition(":")[0]
                 self._uses.setdefault(role["RoleId"], {})[namespace] = _Use(time.time(), region)
-            return enforce(access_key_id, iam_action, service, region, **rest)
+            return enforce(access_key_id, iam_action, service, region=region, **rest)
 
         return noted
 

@@ -52,7 +52,7 @@ def deploy_organization(aws: EmbeddedAws, accounts: int) -> list[EmulatedAccount
         with ThreadPoolExecutor(len(worlds)) as pool:
             list(pool.map(EmulatedAccount.deploy_starter_roles, worlds[:: len(REGIONS)]))
         operators, key = make_operators(worlds[0])
-        write_profiles(aws, ACCOUNTS[:accounts], operators, key)
+        write_profiles(aws, ACCOUNTS[:accounts], operators, key=key)
         deploy_spokes(aws, worlds[1:], [operators])
         register(aws, worlds[1:])
         worlds[0].seed_mappings()

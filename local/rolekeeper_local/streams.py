@@ -59,7 +59,7 @@ class _Streams:
         answer = lambda_svc._execute_function(function, {"Records": wanted}) if wanted else {"body": None}
         if output := answer.get("log"):
             logger.info("%s said:\n%s", mapping["FunctionName"], output)
-        became = outcome(batch, answer, mapping, self._tries.get(name, Tries()), time.time())
+        became = outcome(batch, answer, mapping, tries=self._tries.get(name, Tries()), now=time.time())
         at += became.done
         if rest := batch[became.done :]:
             logger.warning("%s: %d records failed; %s", mapping["FunctionName"], len(rest), became.aside or "again")

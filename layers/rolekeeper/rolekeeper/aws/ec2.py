@@ -98,7 +98,9 @@ class Ec2:
                 answer = self.client.describe_instances(**asked)
             following = answer.get("NextToken") or ""
             if following and following == asked.get("NextToken"):
-                raise RetryableError("TokenRepeated", "the next page is this one", "ec2:DescribeInstances", "*")
+                raise RetryableError(
+                    "TokenRepeated", "the next page is this one", "ec2:DescribeInstances", resource="*"
+                )
             yield [self._instance(row) for group in answer["Reservations"] for row in group["Instances"]], following
             if not following:
                 return
@@ -138,7 +140,7 @@ class Ec2:
             if present and present.id == association_id:
                 raise
             gone = f"the association {association_id} isn't the present one; AWS answered {error.code}"
-            raise ConflictError("StaleAssociation", gone, error.action, error.resource) from error
+            raise ConflictError("StaleAssociation", gone, error.action, resource=error.resource) from error
 
     def _instance(self, row: Any) -> Instance:
         operator = row.get("Operator", {})
@@ -173,4 +175,6 @@ def _changed(answer: Any) -> Association:
 
 def _association(row: Any) -> Association:
     profile, state = row["IamInstanceProfile"], AssociationState(row["State"])
-    return Association(row["AssociationId"], row["InstanceId"], profile["Arn"], state, profile.get("Id", ""))
+    return Association(
+        row["AssociationId"], row["InstanceId"], profile["Arn"], state=state, profile_id=profile.get("Id", "")
+    )

@@ -126,7 +126,7 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str, *pa
     """What to do about an SDK error of an IAM action. With a `passing` code this very call may succeed later."""
     if not isinstance(error, ClientError):
         # A connection that broke or timed out: the call may or may not have happened.
-        return NoResponseError(type(error).__name__, str(error), action, resource)
+        return NoResponseError(type(error).__name__, str(error), action, resource=resource)
     answer: Mapping[str, Any] = error.response
     details = answer.get("Error", {})
     code, message = details.get("Code", "Unknown"), details.get("Message", "")
@@ -134,7 +134,7 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str, *pa
     if kind is AccessDeniedError and (found := _NOT_AUTHORIZED.search(message)):
         # EC2 encodes its message: there it stays with what was asked.
         action, resource = found["action"], (found["arn"] or resource).rstrip(".,")
-    refusal = kind(code, message, action, resource)
+    refusal = kind(code, message, action, resource=resource)
     # botocore counts its own retries (botocore 1.43 `endpoint.py`, `_send_request`).
     refusal.possibly_applied = answer.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
     return refusal

@@ -107,7 +107,9 @@ class Iam:
             profile = self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
             # A profile holds at most one role (AWS_FACTS.md "IAM").
             role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
-            return InstanceProfile(profile["Arn"], profile["Path"], role_arn, role_name, profile["InstanceProfileId"])
+            return InstanceProfile(
+                profile["Arn"], profile["Path"], role_arn, role_name=role_name, id=profile["InstanceProfileId"]
+            )
         return None
 
     def create_profile(self, name: str, path: str) -> str:

@@ -46,7 +46,7 @@ class WorkQueue:
     ) -> int:
         """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`."""
         named = {"loop-over": True} if loop_over else {}
-        requests = (request(key, cause, correlation_id, self.now(), **named) for key in instances)
+        requests = (request(key, cause, correlation_id, at=self.now(), **named) for key in instances)
         return self._send((each, delay_seconds) for each in requests)
 
     def put_back(self, requests: Iterable[tuple[ReconcileRequest, int]]) -> None:
@@ -58,7 +58,7 @@ class WorkQueue:
                 "loop-over": of.loop_over,
                 "changed-tag-keys": sorted(of.changed_tags),
             }
-            return request(of.instance, of.cause, of.correlation_id, of.at, **named)
+            return request(of.instance, of.cause, of.correlation_id, at=of.at, **named)
 
         self._send((again(each), delay) for each, delay in requests)
 
@@ -80,7 +80,7 @@ class WorkQueue:
             if failed := answer.get("Failed"):
                 # Sending all again is harmless: a message is only a hint.
                 first = failed[0]
-                raise RetryableError(first["Code"], first.get("Message", ""), "sqs:SendMessage", self.url)
+                raise RetryableError(first["Code"], first.get("Message", ""), "sqs:SendMessage", resource=self.url)
             sent += len(batch)
         return sent
 

@@ -90,7 +90,7 @@ class OperatorOverrides:
             if not self.telemetry.flush():
                 raise RetryableError("NotSent", "a write of the control item was not reported")
         reported = {**layout.key_attributes(layout.CONTROL_REPORTED), "control": str(control)}
-        store.write(store.entry(pk, detail, at, correlation_id), store.put(reported))
+        store.write(store.entry(pk, detail, at, id_=correlation_id), store.put(reported))
 
     def _timer(self, sk: str, correlation_id: str) -> None:
         """A timer that rings before the next minute's run would see it: look now."""

@@ -118,7 +118,7 @@ class Sweep:
                 if swept.finished and self.resumed:
                     self._goes_on(None)
                 elif not swept.finished and not self.resumed:
-                    rest = resumable(Task.SWEEP, self.correlation_id, swept, self.elsewhere)
+                    rest = resumable(Task.SWEEP, self.correlation_id, swept, target=self.elsewhere)
                     self.machine.take_over(self.run_id, rest)
         except AccessDeniedError as error:
             self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.is_news(error))
@@ -190,7 +190,7 @@ class Sweep:
     def _page(self, page: list[Instance], state: State, scans: dict[MappingKey, Scan]) -> None:
         at, rest = self.now(), self.result.rest
         differing: list[InstanceKey] = []
-        for each in observe_page(page, self.ec2, state, at):
+        for each in observe_page(page, self.ec2, state, now=at):
             if isinstance(each, Unreadable):
                 if self._note(str(each.error)):
                     self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=str(each.error))
@@ -214,10 +214,16 @@ class Sweep:
             return
         live = tuple(each for each in observed.published if not each.deleted)
         # Ranked already, where none of them is a tombstone.
-        ranked = resolve(instance, live, at, observed.pin) if observed.published != live else observed.candidates
+        ranked = resolve(instance, live, at, pin=observed.pin) if observed.published != live else observed.candidates
         for mapping in live:
             scan = scans.setdefault(mapping.key, Scan())
-            scan.add(instance, observed.association, (mapping, ranked), (mapping, ranked), self.settings.ownership)
+            scan.add(
+                instance,
+                observed.association,
+                (mapping, ranked),
+                candidate=(mapping, ranked),
+                ownership=self.settings.ownership,
+            )
 
     def _rows(self, scans: dict[MappingKey, Scan] | None) -> None:
         """Check every row again, then what is published although its row is gone."""
@@ -255,7 +261,7 @@ class Sweep:
 
     def _note_fleet(self) -> None:
         self.state.note_sweep(
-            self.result.rest.live, self.result.published, self.now(), self.publisher.assessor.spokes.instances
+            self.result.rest.live, self.result.published, self.now(), elsewhere=self.publisher.assessor.spokes.instances
         )
 
     def _find_rowless(self) -> None:

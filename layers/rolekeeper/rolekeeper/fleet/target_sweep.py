@@ -56,7 +56,7 @@ class SweepStarter:
                 if scheduled and (served.last_sweep or _NEVER) >= scheduled:
                     continue
                 if started and not self.in_time():
-                    raise RetryableError("NoTime", "the run has no time to start more", "", str(served.target))
+                    raise RetryableError("NoTime", "the run has no time to start more", "", resource=str(served.target))
                 goes_on = scheduled and (served.goes_on_until or _NEVER) > self.now()
                 if self.registry.note_begin(served.target) and not goes_on:
                     self.tasks.start(Task.SWEEP, correlation_id, served.target)
@@ -146,6 +146,6 @@ class TargetSweep(Sweep):
 
     def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:  # noqa: ARG002  # about a row alone
         target, correlation_id = self.settings.target, self.correlation_id
-        checked = self.copies.recheck(key, target, correlation_id, scan, thorough=self._thorough)
+        checked = self.copies.recheck(key, target, correlation_id, scan=scan, thorough=self._thorough)
         self.result.mappings_changed += checked.changed
         self.result.published += checked.in_effect

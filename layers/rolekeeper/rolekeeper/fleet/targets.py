@@ -253,14 +253,14 @@ class Targets:
         except AccessDeniedError as error:
             if self.registry.get(target):
                 raise
-            if messages and self.registry.note_unknown(target, problem_of(error), self.now(), messages):
+            if messages and self.registry.note_unknown(target, problem_of(error), self.now(), dropped=messages):
                 self.telemetry.dropped(f"unknown target {target}: {problem_of(error)}", correlation_id)
             return Outcome()
         if target.account == self.home.account:
             # The hub's own target says no unit, and an account is in the same unit in all its Regions.
             probed = replace(probed, unit="")
         if not self.registry.note_event(target, at, probed):
-            self.registry.add(ServedTarget(target, probed.version, at, at, unit=probed.unit))
+            self.registry.add(ServedTarget(target, probed.version, at, last_event=at, unit=probed.unit))
         return None
 
     def is_news(self, target: Target, error: AccessDeniedError) -> bool:
@@ -277,9 +277,9 @@ class Targets:
         """Why this batch asks nothing of a target, if so: waiting for it may take a fourth of the function's time."""
         until = self.left_alone.get(target)
         if until and self.now() < until:
-            error = RetryableError("LeftAlone", "it gave no answer less than a minute ago", "", str(target))
+            error = RetryableError("LeftAlone", "it gave no answer less than a minute ago", "", resource=str(target))
         elif self.now() >= self.ends_by:
-            error = RetryableError("LeftAlone", "other targets took the time of its batch", "", str(target))
+            error = RetryableError("LeftAlone", "other targets took the time of its batch", "", resource=str(target))
         else:
             return None
         self.telemetry.will_retry("a target is left alone", target=str(target), error=str(error))

@@ -295,7 +295,7 @@ def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
         return _left_alone(Action.HOLD, "ignore-unclear", reason, unclear=text)
     if until <= now:
         return None
-    return _left_alone(Action.WAIT, "ignored", f"its tag {IGNORE_TAG} says until {text.strip()}", until)
+    return _left_alone(Action.WAIT, "ignored", f"its tag {IGNORE_TAG} says until {text.strip()}", until=until)
 
 
 def _left_alone(action: Action, code: str, reason: str, until: datetime | None = None, unclear: str = "") -> Decision:

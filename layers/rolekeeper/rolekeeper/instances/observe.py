@@ -64,7 +64,14 @@ class Observation:
         """What to do: the pure decision; on hold if it is contested, or while paused, observing or not yet swept."""
         if self.instance is None:
             return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
-        case = Case(self.instance, self.association, self.grant, self.candidates, self.owner, settings.ownership)
+        case = Case(
+            self.instance,
+            self.association,
+            self.grant,
+            candidates=self.candidates,
+            owner=self.owner,
+            ownership=settings.ownership,
+        )
         decided = decide(case)
         would = f"would {decided.action.value.lower()}: {decided.reason}"
         same = self.record.repeated(decided.desired)
@@ -151,14 +158,17 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     snapshot = state.read(keys, wanted, checked=True, counters=counters.keys if counters else ())
     if counters:
         counters.observed(snapshot.counters)
-    observed = {key: _joined(snapshot, key, instances.get(key.id), associations.get(key.id), now) for key in keys}
-    return _with_owners(observed, wanted.keys(), snapshot, state)
+    observed = {
+        key: _joined(snapshot, key, instances.get(key.id), association=associations.get(key.id), now=now)
+        for key in keys
+    }
+    return _with_owners(observed, wanted.keys(), snapshot, state=state)
 
 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> list[Observed]:
     """Observe instances that EC2 has just described: before their associations, so what is decided is a hint only."""
     described = {each.key.id: each for each in page}
-    return list(observe([each.key for each in page], ec2, state, now, described).values()) if page else []
+    return list(observe([each.key for each in page], ec2, state, now=now, described=described).values()) if page else []
 
 
 def _joined(
@@ -169,7 +179,7 @@ def _joined(
     if damaged := next((snapshot.damaged[mapping] for mapping in mappings if mapping in snapshot.damaged), None):
         return Unreadable(key, instance, damaged)
     if key in snapshot.damaged:
-        return Unreadable(key, instance, snapshot.damaged[key], published)
+        return Unreadable(key, instance, snapshot.damaged[key], published=published)
     record, pin = snapshot.record(key), snapshot.pins.get(key)
     return Observation(
         key=key,
@@ -180,7 +190,7 @@ def _joined(
         record=record,
         control=snapshot.control,
         grant=record.grants.get(association.profile_arn if association else NO_PROFILE),
-        candidates=resolve(instance, published, now, pin) if instance else Candidates(),
+        candidates=resolve(instance, published, now, pin=pin) if instance else Candidates(),
         published=published,
         pin=pin,
     )
@@ -203,7 +213,7 @@ def _with_owners(
     damaged = {**snapshot.damaged, **late.damaged}
     for each, owner in owned:
         if error := damaged.get(owner):
-            observed[each.key] = Unreadable(each.key, each.instance, error, each.published)
+            observed[each.key] = Unreadable(each.key, each.instance, error, published=each.published)
         else:
             observed[each.key] = replace(each, owner=published.get(owner))
     return observed

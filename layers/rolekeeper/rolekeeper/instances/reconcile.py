@@ -116,15 +116,15 @@ class Reconciler:
         while pending:
             try:
                 counters = worker.window if worker else None
-                observed = observe(list(pending), self.ec2, self.state, self.now(), counters=counters)
+                observed = observe(list(pending), self.ec2, self.state, now=self.now(), counters=counters)
             except errors.AwsRefusalError as error:
                 first, ids = next(iter(pending.values())), [key.id for key in pending]
                 failed = self._failed("could not observe", error, first, instances=ids)
                 return outcomes | dict.fromkeys(pending, failed)
-            ended = {key: self._look(each, observed[key], pause, batch) for key, each in pending.items()}
+            ended = {key: self._look(each, observed[key], pause, batch=batch) for key, each in pending.items()}
             if worker:
                 worker.window.count_turns(_left_turns(observed, ended, self.now()))
-                ended |= self._put_back(worker, pending, observed, ended, put_back=batch.put_back + 1)
+                ended |= self._put_back(worker, pending, observed, ended=ended, put_back=batch.put_back + 1)
             outcomes |= {key: each for key, each in ended.items() if each and each is not PACED}
             pending = {key: each for key, each in pending.items() if key not in outcomes}
             if pause is not None and None in ended.values():
@@ -175,8 +175,10 @@ class Reconciler:
         """Give up waiting, visibly: the next `running` event or sweep takes it up again."""
         parked = replace(decision, reason=f"{decision.reason}; gave up waiting, resumes on its next event or the sweep")
         now = self.now()
-        condition = Condition(parked.action, parked.code, parked.reason, now, decision.fingerprint, parked=True)
-        entry = records.history_entry(request, None, parked, {})
+        condition = Condition(
+            parked.action, parked.code, parked.reason, since=now, fingerprint=decision.fingerprint, parked=True
+        )
+        entry = records.history_entry(request, None, parked, answer={})
         change = RecordChange(condition=condition, timers=(records.follow_up(request.instance, now),))
         self.state.save(request.instance, change, now, entry=entry, completes=completes, also=also)
         self.telemetry.decision(request, entry, event=PARKED)
@@ -189,13 +191,13 @@ class Reconciler:
             return self._failed("could not observe", observed.error, request, instances=[instance])
         if not observed.control.registered:
             return Outcome(error=errors.NotRegisteredError("NotRegistered", "its target isn't in the registry"))
-        unsettled = errors.RetryableError("NotSettled", "it kept changing while we looked", "", instance)
+        unsettled = errors.RetryableError("NotSettled", "it kept changing while we looked", "", resource=instance)
         try:
-            ended = self._carry_out(request, observed, pause, batch)
+            ended = self._carry_out(request, observed, pause, batch=batch)
         except errors.ConflictError as error:
             # Another actor was faster, at EC2 or with a reconcile of this instance: what it did stays.
             ended = None
-            unsettled = errors.RetryableError(error.code, error.message, error.action, error.resource)
+            unsettled = errors.RetryableError(error.code, error.message, error.action, resource=error.resource)
         except errors.AwsRefusalError as error:
             # Our own table, queue or machine failed: what EC2 was asked for stays, and its grant explains it.
             return self._failed("could not finish", error, request, instance=instance)
@@ -209,14 +211,14 @@ class Reconciler:
         if news := records.pin_report(observed, self.now()):
             pin, said = news
             change = RecordChange(pin=pin, expected=observed.record)
-            entry = records.history_entry(request, observed, said, {})
+            entry = records.history_entry(request, observed, said, answer={})
             self.state.save(request.instance, change, self.now(), entry=entry)
             self.telemetry.decision(request, entry, event=PINNED[said.code])
             record = replace(observed.record, pin=pin, writes=observed.record.writes + 1)
             observed = replace(observed, record=record)
         decision = observed.decision(self.settings)
         if decision.action.mutates:
-            return self._apply(request, observed, decision, batch)
+            return self._apply(request, observed, decision, batch=batch)
         now = self.now()
         if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
             # EC2's answer is older than the change: keep the grant.
@@ -227,7 +229,7 @@ class Reconciler:
             return None
         if decision.code == "associating":
             if records.is_followed(observed, now):
-                self.telemetry.decision(request, records.history_entry(request, observed, decision, {}))
+                self.telemetry.decision(request, records.history_entry(request, observed, decision, answer={}))
                 return Outcome(decision, since=now)
             decision = replace(decision, polls=False, until=now + FOLLOW_UP)
         return self._show(request, observed, decision)
@@ -244,7 +246,7 @@ class Reconciler:
             worker.send([request.instance], request.cause, request.correlation_id, loop_over=True)
             return Outcome(decision, since=now)
         if (wait := worker.pace.wait(1, now)) or now > batch.ends_by:
-            return self._beyond_pace(request, observed, decision, batch, ready=now + timedelta(seconds=wait))
+            return self._beyond_pace(request, observed, decision, batch=batch, ready=now + timedelta(seconds=wait))
         started = worker.start(request, observed, decision)
         if isinstance(started, datetime):
             return self._show(request, observed, waits_for_room(decision, started))
@@ -258,15 +260,15 @@ class Reconciler:
             if isinstance(error, errors.RetryableError) and not error.throttled:
                 # The call may have happened. Its grant explains what the instance carries then.
                 return self._failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
-            return self._refused(request, decision, started, error)
+            return self._refused(request, decision, started, error=error)
         now = self.now()
         if made.retries:
             worker.pace.throttled(now)
         answer = {"association-id": made.id, "state": made.state.value}
-        change = records.completed(observed, decision, self.settings.contention, now)
+        change = records.completed(observed, decision, self.settings.contention, now=now)
         self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
-        entry = records.history_entry(request, observed, decision, answer)
+        entry = records.history_entry(request, observed, decision, answer=answer)
         self.telemetry.decision(request, entry, event=event)
         return None if decision.swap else Outcome(decision, since=now)
 
@@ -315,12 +317,12 @@ class Reconciler:
                 # One for each run: the write of the last look may have met a conflict after its loop was started.
                 self._loops[request.instance] = retries.start(request, now, since)
             watched_until = decision.until or self._loops.get(request.instance)
-        change = records.next_record(observed, decision, now, watched_until)
+        change = records.next_record(observed, decision, now, watched_until=watched_until)
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
         handed_over = any(each.at == now for each in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not shown
         answer = completes[1]["answer"] if completes else {}
-        entry = records.history_entry(request, observed, decision, answer)
+        entry = records.history_entry(request, observed, decision, answer=answer)
         new = entry if news and not completes else None
         try:
             self.state.save(request.instance, change, now, entry=new, completes=completes, also=also)
@@ -354,16 +356,16 @@ class Reconciler:
             # Our own first sending may have succeeded: then only this follow-up finds it.
             change = RecordChange(timers=(records.follow_up(request.instance, now),))
             self.state.save(request.instance, change, now, completes=completes, also=also)
-            raise errors.ConflictError(error.code, error.message, error.action, error.resource) from error
+            raise errors.ConflictError(error.code, error.message, error.action, resource=error.resource) from error
         instead = put_off(decision, now + FOLLOW_UP) if error.throttled else refused(decision, error)
         shown_before = started.observed.shown(instead)
         if instead.polls and shown_before and not shown_before.parked and now - shown_before.since > PROPAGATION:
-            self.park(request, instead, completes, also)
+            self.park(request, instead, completes, also=also)
             return Outcome(instead, since=now)
         if isinstance(error, errors.AccessDeniedError):
             news = self.is_news(error) and not shown_before
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
-        return self._show(request, started.observed, instead, completes, also)
+        return self._show(request, started.observed, instead, completes=completes, also=also)
 
 
 def _left_turns(

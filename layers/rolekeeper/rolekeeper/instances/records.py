@@ -36,7 +36,7 @@ def starting(observed: Observation, decision: Decision, now: datetime) -> Record
     """What is written before EC2 is asked: the grant, which explains any outcome of the call."""
     assert decision.mapping  # nothing is changed without one
     gives_up = decision.code == "unmatched"
-    grant = Grant(decision.profile_arn, decision.role, decision.mapping, decision.revision, now)
+    grant = Grant(decision.profile_arn, decision.role, decision.mapping, revision=decision.revision, at=now)
     stale = {NO_PROFILE} & observed.record.grants.keys() if decision.profile_arn else set[str]()
     carried = {decision.profile_arn, observed.association.profile_arn if observed.association else NO_PROFILE}
     former = [each for arn, each in observed.record.grants.items() if arn not in carried | stale]
@@ -77,7 +77,7 @@ def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | N
     who = f"claimed by {named.by or 'nobody'}, because: {named.reason or '(no reason)'}"
     reason = f"the pin to {named.role or '(unclear)'} ({named.profile_arn or 'no profile'}){until} {what}; {who}"
     key, code = MappingKey(PIN_TAG, observed.key.id), "pin-set" if what == "was set" else "pin-removed"
-    return pin, Decision(Action.NOTHING, code, reason, key, role=named.role, profile_arn=named.profile_arn)
+    return pin, Decision(Action.NOTHING, code, reason, mapping=key, role=named.role, profile_arn=named.profile_arn)
 
 
 def next_record(
@@ -89,7 +89,7 @@ def next_record(
     if decision.action is Action.NOTHING:
         change = _at_rest(observed, decision, now)
     else:
-        change = _condition(observed, decision, now, watched_until)
+        change = _condition(observed, decision, now, watched_until=watched_until)
     change = replace(change, lapsed=_lapsed(observed, decision), expected=observed.record)
     if change and not any(timer.follows for timer in change.timers):
         change = replace(change, timers=(*change.timers, follow_up(observed.key, now)))

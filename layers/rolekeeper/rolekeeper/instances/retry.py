@@ -38,7 +38,7 @@ class RetryState:
 
     @property
     def request(self) -> ReconcileRequest:
-        return ReconcileRequest(self.instance, self.cause, self.correlation_id, self.asked_at)
+        return ReconcileRequest(self.instance, self.cause, self.correlation_id, at=self.asked_at)
 
     def following(self, now: datetime) -> dict[str, Any] | None:
         """The machine's next state, or None after the deadline."""
@@ -65,7 +65,14 @@ class RetryLoop:
         """
         deadline = now + timedelta(minutes=self.timeout_minutes)
         waited = (int((now - since).total_seconds()) // FIRST_WAIT).bit_length()
-        tick = RetryState(request.instance, request.cause, request.correlation_id, request.at, deadline, waited)
+        tick = RetryState(
+            request.instance,
+            request.cause,
+            request.correlation_id,
+            asked_at=request.at,
+            deadline=deadline,
+            attempt=waited,
+        )
         with classified("states:StartExecution", self.machine_arn):
             # A bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, ...").
             name = f"{request.instance.id}-{uuid.uuid4().hex[:12]}"

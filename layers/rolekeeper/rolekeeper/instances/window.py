@@ -65,7 +65,7 @@ def counting(item: Mapping[str, Any], number: int, allowed: int, minutes: int, n
         update.remove(name).only_if(name, "=", share)
     if len(over) > LEAVING:
         update.only_if("total", "=", item["total"])
-    return update.remove(*list(_over(item, 0, now, "w"))[:LEAVING])
+    return update.remove(*list(_over(item, 0, now, kind="w"))[:LEAVING])
 
 
 def _over(item: Mapping[str, Any], minutes: int, now: datetime, kind: str = "m") -> dict[str, int]:
@@ -183,7 +183,7 @@ class ChangeLimiter:
     def room(self, now: datetime, key: Key) -> Reservation:
         """Room in this window by the counters that are known."""
         minutes = self.limits.minutes
-        take = counting(self._known.get(key, {}), 1, self._allowed(), minutes, now)
+        take = counting(self._known.get(key, {}), 1, self._allowed(), minutes=minutes, now=now)
         return Reservation(self.store.update(key, take), self.store.update(key, _adding(-1, minutes, now)), key)
 
     def reserve_or_wait(

@@ -67,7 +67,7 @@ class Assessor:
     ) -> Verdict:
         """The verdict that nothing changes, and that the row says why."""
         reason, matched = sentence(why, seen.still_in_effect), self._matched(seen, scan)
-        said = Verdict(status, reason, seen.revision, matched, done=seen.acted_on())
+        said = Verdict(status, reason, seen.revision, matched=matched, done=seen.acted_on())
         return replace(said, ending=Ending.SAY, mapping=seen.published, scan=scan)
 
     def _row(self, seen: RowSnapshot) -> Verdict:
@@ -93,28 +93,28 @@ class Assessor:
         spread = (
             Spread(reach, self.spokes.copies(candidate, seen.stored, reach))
             if same
-            else self.spokes.spread(candidate, seen.stored, reach, seen.at, given)
+            else self.spokes.spread(candidate, seen.stored, reach, at=seen.at, given=given)
         )
         if spread.reach.nowhere:
             return self.refuse(seen, Status.WAITING, (*spread.reach.why_not, *warnings))
         scan, shares = self._total(seen, scan, spread, same=same)
-        self.scanner.add_possible_conflicts(scan.conflicts, candidate, seen.stored, seen.at)
+        self.scanner.add_possible_conflicts(scan.conflicts, candidate, seen.stored, now=seen.at)
         if scan.conflicts.new and not same:
-            return self.refuse(seen, Status.CONFLICT, (str(scan.conflicts),), scan)
+            return self.refuse(seen, Status.CONFLICT, (str(scan.conflicts),), scan=scan)
         notes = [*warnings, *self._notes(spec, role, scan)]
         missing = role.missing
         if missing and (withheld := seen.stored.control.withholds(self.mode)):
             missing = ""
             notes.append(Problem(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}"))
         ending = Ending.KEEP if same else Ending.PUBLISH
-        verdict = self._in_effect(seen, candidate, scan, spread.reach, notes)
+        verdict = self._in_effect(seen, candidate, scan, reach=spread.reach, notes=notes)
         verdict = replace(
             verdict, ending=ending, scan=scan, missing=missing, copies=spread.copies, counts=spread.counts
         )
         if same:
             return replace(verdict, ends_soon=self._ends_soon(seen, candidate, verdict))
-        impact = self._compared(seen, candidate, scan.impact, spread, shares)
-        return self._unless_held(seen, candidate, replace(verdict, impact=impact), spread, notes)
+        impact = self._compared(seen, candidate, scan.impact, spread=spread, shares=shares)
+        return self._unless_held(seen, candidate, replace(verdict, impact=impact), spread=spread, notes=notes)
 
     def _ends_soon(self, seen: RowSnapshot, mapping: PublishedMapping, verdict: Verdict) -> str:
         """What to report of a mapping that will soon take more roles away than an edit may; empty if it won't."""
@@ -184,7 +184,7 @@ class Assessor:
         """Scan the instances, unless the sweep just did, or nothing changes and none can be governed."""
         if same and (seen.trigger.scan or candidate.is_idle(seen.at)):
             return seen.trigger.scan or Scan()
-        return self.scanner.scan(candidate, seen.stored.published, seen.at, given)
+        return self.scanner.scan(candidate, seen.stored.published, seen.at, given=given)
 
     def _total(self, seen: RowSnapshot, own: Scan, spread: Spread, *, same: bool) -> tuple[Scan, Shares]:
         """What was found in all targets; and, if there are several, how much would change in each.
@@ -210,15 +210,15 @@ class Assessor:
         """What a candidate, or a tombstone, would do in all accounts, with permissions."""
         own, usable = self.scanner, spread.reach.usable
         hub = self.spokes.hub
-        sides = {hub.account: Side(own.policies, candidate, seen.published, hub.account in usable)}
+        sides = {hub.account: Side(own.policies, candidate, seen.published, gives=hub.account in usable)}
         for account, copy in spread.copies.items():
             before = seen.stored.copies.get(account)
             published = before.mapping if before and not before.mapping.deleted else None
             if roles := self.spokes.accounts.get(account):
-                sides[account] = Side(roles.policies, copy.mapping, published, account in usable)
+                sides[account] = Side(roles.policies, copy.mapping, published, gives=account in usable)
         took = counted(seen.stored.edits, own.limits.minutes, seen.at)
         comparison = Comparison(own.limits, partial(self._fleets, shares), self.spokes.each)
-        return comparison.compared(impact, sides, took, shares)
+        return comparison.compared(impact, sides, took, shares=shares)
 
     def _fleets(self, shares: Shares) -> Mapping[Target, int]:
         """How many instances each target has; counted now where an edit would change some."""
@@ -251,7 +251,9 @@ class Assessor:
             what = "" if spec.enabled else "it is disabled and governs no instance"
         approval = "" if "approve" in done else seen.about_approval(0)
         reason = sentence([what, *reach.words("" if what else IN_EFFECT), *told, approval]) or IN_EFFECT
-        return Verdict(status, reason, mapping.revision, scan.matched, scan.foreign, done=done, mapping=mapping)
+        return Verdict(
+            status, reason, mapping.revision, matched=scan.matched, occupied=scan.foreign, done=done, mapping=mapping
+        )
 
     def _deletion(self, seen: RowSnapshot) -> Verdict:
         """The row is gone, or was put back as its deletion is held: a tombstone should replace the mapping."""
@@ -264,13 +266,13 @@ class Assessor:
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if seen.approves(tombstone) else "")
         scan = self.scanner.scan(tombstone, seen.published, seen.at)
-        spread = self.spokes.spread(tombstone, seen.stored, Reach(self.spokes.hub.account, {}), seen.at)
+        spread = self.spokes.spread(tombstone, seen.stored, Reach(self.spokes.hub.account, {}), at=seen.at)
         scan, shares = self._total(seen, scan, spread, same=False)
-        impact = self._compared(seen, tombstone, scan.impact, spread, shares)
+        impact = self._compared(seen, tombstone, scan.impact, spread=spread, shares=shares)
         why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
         removed = replace(removed, scan=scan, copies=spread.copies, impact=impact)
-        return self._unless_held(seen, tombstone, removed, spread)
+        return self._unless_held(seen, tombstone, removed, spread=spread)
 
     def _unless_held(
         self,
@@ -292,7 +294,7 @@ class Assessor:
         last = "; ".join(each for each in (seen.still_in_effect, seen.about_approval(number)) if each)
         reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
         besides = sentence([f"{it} would {impact.extent}", *more], last)
-        said = Verdict(Status.HELD, reason, seen.revision, matched, held=number, done=seen.acted_on())
+        said = Verdict(Status.HELD, reason, seen.revision, matched=matched, held=number, done=seen.acted_on())
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)
         return replace(said, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides)
@@ -323,7 +325,7 @@ def waiting(seen: RowSnapshot, error: AwsRefusalError) -> Verdict:
     held = seen.trigger.recheck and "held_revision" in seen.row
     stays = held or not seen.row or bool(seen.published and seen.parsed.spec == seen.published.spec)
     ending = Ending.NOTHING if stays else Ending.SAY
-    return Verdict(Status.WAITING, reason, seen.revision, matched, held=None, ending=ending)
+    return Verdict(Status.WAITING, reason, seen.revision, matched=matched, held=None, ending=ending)
 
 
 def sentence(parts: Iterable[Problem | str], ending: str = "") -> str:

@@ -138,7 +138,7 @@ class Spokes:
         for account, roles in sorted(self.accounts.items()):
             check, before = reach.checks.get(account), stored.copies.get(account)
             if account not in reach.unanswered and (before or check):
-                wanted[account] = _copy_for(roles, mapping, check, before)
+                wanted[account] = _copy_for(roles, mapping, check, before=before)
         return wanted
 
     def spread(
@@ -158,7 +158,7 @@ class Spokes:
         if stored.published:
             present[self.hub.account] = stored.published
         candidates = {account: copy.mapping for account, copy in wanted.items()} | {self.hub.account: mapping}
-        scans, refused = self._looked_at(candidates, present, at, given)
+        scans, refused = self._looked_at(candidates, present, at, given=given)
         copies = {account: copy for account, copy in wanted.items() if mapping.deleted or account not in refused}
         for target, scan in scans.items():
             if copy := copies.get(target.account):
@@ -190,7 +190,9 @@ class Spokes:
 
         def look(spoke: Spoke) -> Scan | AwsRefusalError:
             try:
-                return spoke.scanner.scan(after[spoke.target.account], before.get(spoke.target.account), at, given)
+                return spoke.scanner.scan(
+                    after[spoke.target.account], before.get(spoke.target.account), at, given=given
+                )
             except AwsRefusalError as error:
                 if error.action.startswith("dynamodb:"):
                     # The hub's own table failed, not the target.
@@ -303,7 +305,7 @@ class CopyKeeper:
         for _ in range(ATTEMPTS):
             # A new revision was published during the check: check again.
             with suppress(ConflictError):
-                return self._recheck(key, target, correlation_id, scan, thorough=thorough)
+                return self._recheck(key, target, correlation_id, scan=scan, thorough=thorough)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
     def _recheck(
@@ -335,7 +337,7 @@ class CopyKeeper:
         if before and published.deleted:
             copy = before.tombstone(published)
         else:
-            copy = _copy_for(spoke.roles, published, check, before)
+            copy = _copy_for(spoke.roles, published, check, before=before)
         found = self._scan(copy.mapping, spoke, scan)
         copy = self._made(spoke.roles, copy.seen(target.region, found.profile_ids, found.counts), stored.control)
         if changed := self._write(account, copy, before):

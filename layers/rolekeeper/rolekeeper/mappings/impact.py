@@ -65,7 +65,7 @@ class Edit:
         assert seen.published is not None  # they can be read
         rest = [each for each in seen.published if each.key != self.candidate.key]
         pin = seen.pin if isinstance(seen, Observation) else None
-        return resolve(seen.instance, [*rest, mapping] if mapping else rest, at, pin)
+        return resolve(seen.instance, [*rest, mapping] if mapping else rest, at, pin=pin)
 
 
 def gives_up(before: MappingSpec, then: MappingSpec) -> bool:
@@ -102,12 +102,18 @@ class _Course:
         known = {each.key: each for each in (*self.observed.published, self.observed.owner, self.mapping) if each}
         owner = known.get(self.grant.mapping) if self.grant else None
         candidates = self.edit.ranked(self.observed, self.mapping, at)
-        decision = decide(Case(self.instance, self.association, self.grant, candidates, owner, ownership))
+        decision = decide(
+            Case(self.instance, self.association, self.grant, candidates=candidates, owner=owner, ownership=ownership)
+        )
         if decision.action.mutates and decision.mapping:
             arn, key = decision.profile_arn, decision.mapping
-            settled = Association("", self.instance.key.id, arn, AssociationState.ASSOCIATED)
+            settled = Association("", self.instance.key.id, arn, state=AssociationState.ASSOCIATED)
             self.association = settled if arn else None
-            self.grant = Grant(arn, decision.role, key, decision.revision, at) if decision.code != "unmatched" else None
+            self.grant = (
+                Grant(arn, decision.role, key, revision=decision.revision, at=at)
+                if decision.code != "unmatched"
+                else None
+            )
         return decision
 
 
@@ -159,7 +165,8 @@ class Impact:
         if observed.instance is None or observed.instance.state in ENDED:
             return
         was, would = (
-            _Course.of(edit, mapping, observed, observed.instance) for mapping in (edit.published, edit.candidate)
+            _Course.of(edit, mapping, observed, instance=observed.instance)
+            for mapping in (edit.published, edit.candidate)
         )
         began = would.carries
         action = _change(was.decided(edit.at, ownership), would.decided(edit.at, ownership), began)

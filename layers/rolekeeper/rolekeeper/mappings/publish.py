@@ -117,7 +117,7 @@ class Publisher:
             if stored.overtaken and self.revisions.read(key) != stored:
                 raise ConflictError("PublishedAnew", f"{key} was published while it was looked at")
         signed_as = self.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
-        return RowSnapshot(key, row, parsed, stored, self.now(), trigger, signed_as)
+        return RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=trigger, signed_as=signed_as)
 
     def _once(self, seen: RowSnapshot) -> Verdict:
         try:
@@ -138,7 +138,7 @@ class Publisher:
         )
         verdict = Verdict(Status.WAITING, sentence([reason]), number_in(row, "status_revision"), held=None)
         if row and not verdict.is_in(row):
-            self.table.write(key, row, verdict.columns, verdict.gone(row))
+            self.table.write(key, row, verdict.columns, gone=verdict.gone(row))
 
     def _commit(self, seen: RowSnapshot, verdict: Verdict) -> Verdict:
         """Carry out a verdict, in an order in which judging the row again repairs a crash anywhere.
@@ -217,7 +217,9 @@ class Publisher:
             budget, counts, blocks = impact.takes if approved else 0, None, seen.stored.in_conflict
             if impact.changes and not approved:
                 # Another edit may have been counted since: then this one is judged again.
-                counts = counting(seen.stored.edits, impact.changes, impact.allowed, impact.minutes, self.now())
+                counts = counting(
+                    seen.stored.edits, impact.changes, impact.allowed, minutes=impact.minutes, now=self.now()
+                )
             held = seen.holds(mapping)
             self.revisions.publish(
                 mapping, entry, seen.at, budget=budget, blocks=blocks, counts=counts, held=held, regions=verdict.counts
@@ -257,7 +259,7 @@ class Publisher:
                 self.table.delete(key, row, (*_APPROVED, "discard"))
         elif verdict.mapping and not row:
             self.table.put_back(row_of(verdict.mapping.spec), verdict.columns)
-        elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, verdict.gone(row)):
+        elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, gone=verdict.gone(row)):
             status = verdict.status.value
             self.telemetry.will_retry("the row has no room for its status", mapping=str(key), status=status)
 

@@ -151,7 +151,7 @@ class ImpactScanner:
         """
         found, edit = Scan(), Edit(published, candidate, now)
         for page in self._concerned(edit, given):
-            for seen in observe_page(page, self.ec2, self.state, now):
+            for seen in observe_page(page, self.ec2, self.state, now=now):
                 # One with a damaged record can't be reconciled, so it has no impact. It counts as governed all the
                 # same, if its mappings can be read.
                 if seen.published is None:
@@ -159,7 +159,13 @@ class ImpactScanner:
                 assert seen.instance is not None  # it is one of the page
                 association = seen.association if isinstance(seen, Observation) else None
                 before, after = edit.ranked(seen, published, now), edit.ranked(seen, candidate, now)
-                found.add(seen.instance, association, (published, before), (candidate, after), self.ownership)
+                found.add(
+                    seen.instance,
+                    association,
+                    (published, before),
+                    candidate=(candidate, after),
+                    ownership=self.ownership,
+                )
                 found.published_matched += published is not None and before.winner is published
                 if isinstance(seen, Observation):
                     found.impact.add(seen, edit, self.ownership)

@@ -177,7 +177,7 @@ class Roles:
         add = f"aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {role.name}"
         if profile is None:
             if self.settings.create_missing_profiles:
-                return RoleCheck(None, note, iam.arn("instance-profile", path, name), "profile")
+                return RoleCheck(None, note, iam.arn("instance-profile", path, name), missing="profile")
             create = f"aws iam create-instance-profile --instance-profile-name {name} --path {path}"
             return RoleCheck(Problem(f"instance profile '{name}' doesn't exist", f"run: {create} && {add}"))
         if not profile.path.startswith(path):
@@ -185,12 +185,12 @@ class Roles:
             return RoleCheck(Problem(what, "make another and name it in the column instance_profile"))
         if not profile.role_arn:
             if self.settings.create_missing_profiles:
-                return RoleCheck(None, note, profile.arn, "role", profile.id)
+                return RoleCheck(None, note, profile.arn, missing="role", profile_id=profile.id)
             return RoleCheck(Problem(f"instance profile '{name}' holds no role", f"run: {add}"))
         if profile.role_arn != role.arn:
             what = f"instance profile '{name}' holds role '{profile.role_name}', not '{role.name}'"
             return RoleCheck(Problem(what, "name the right profile in the column instance_profile"))
-        return RoleCheck(None, note, profile.arn, "", profile.id)
+        return RoleCheck(None, note, profile.arn, missing="", profile_id=profile.id)
 
 
 ASSUME = "sts:assumerole"

@@ -194,7 +194,9 @@ def held_item(held: Held) -> Item:
 
 
 def held_from(item: Mapping[str, Any]) -> Held:
-    return Held(published_from(item), datetime.fromisoformat(item["at"]), item["by"], item.get(layout.OUTCOME, ""))
+    return Held(
+        published_from(item), datetime.fromisoformat(item["at"]), item["by"], outcome=item.get(layout.OUTCOME, "")
+    )
 
 
 def control_from(item: Mapping[str, Any]) -> Control:

@@ -75,7 +75,7 @@ class Store:
             if not wanted:
                 return found
         unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
-        raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", self.table)
+        raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", resource=self.table)
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
         """Decode an item; CorruptItemError if it isn't what we wrote."""
@@ -83,7 +83,7 @@ class Store:
             return decode(item)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             which = f"{item['pk']} {item['sk']}: {error!r}"
-            raise CorruptItemError("Damaged", which, "dynamodb:BatchGetItem", self.table) from error
+            raise CorruptItemError("Damaged", which, "dynamodb:BatchGetItem", resource=self.table) from error
 
     def items(self, pk: str, until: str, after: str = "") -> Iterator[Item]:
         """The items of a partition, in order, up to and including the sort key `until`; those after `after`."""
