@@ -30,7 +30,7 @@ class Limit:
 LIMITS: Mapping[str, Limit] = {
     "layers, lines": Limit(9_950, 8_000),
     "command and console, lines": Limit(20_200, 14_000),
-    "command and console, files": Limit(186, 95),
+    "command and console, files": Limit(188, 95),
     "embedded AWS, lines": Limit(6_050, 4_800),
     "tests, lines": Limit(69_100, 46_000),
     "docs, lines": Limit(4_200, 4_200),
@@ -38,11 +38,11 @@ LIMITS: Mapping[str, Limit] = {
     "files entered: instance attached": Limit(20, 14),
     "files entered: row published": Limit(33, 20),
     "files entered: mapping set": Limit(55, 30),
-    "files entered: console's instance page": Limit(50, 25),
+    "files entered: console's instance page": Limit(52, 25),
     f"functions longer than {LONGEST_FUNCTION} lines": Limit(3, 0),
     "constructors called with *parts": Limit(2, 0),
     f"calls of our own with more than {POSITIONAL} positional arguments": Limit(174, 0),
-    "files in import cycles": Limit(17, 0),
+    "files in import cycles": Limit(0, 0),
     "imports within functions": Limit(250, 10),
 }
 

@@ -15,10 +15,11 @@ import click
 import uvicorn
 
 from rolekeeper_cli import output
+from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.browser import link_file, open_file
 from rolekeeper_cli.console.guard import Guard
 from rolekeeper_cli.console.idle import UseClock
-from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError
 

@@ -1,6 +1,5 @@
-"""The web application: all pages over one deployment, and what they share."""
+"""What all pages share: one deployment, what was read of it, and what is being done."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,45 +7,22 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
-
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.problem import Advice
-from rolekeeper_cli import installed, known
-from rolekeeper_cli.console import mishaps
+from rolekeeper_cli import known
 from rolekeeper_cli.console.edit_plans import EditPlans
 from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.fleet_view import FleetViews
-from rolekeeper_cli.console.guard import STATIC
 from rolekeeper_cli.console.here import HereCache
 from rolekeeper_cli.console.instance_story import Stories, Story
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.notices import Notice, Notices
-from rolekeeper_cli.console.page import bare_page, page
-from rolekeeper_cli.console.pages import (
-    approvals,
-    doctor,
-    fleet,
-    instance,
-    instance_edits,
-    mapping_edits,
-    mappings,
-    roles,
-    settings,
-    targets,
-)
 from rolekeeper_cli.console.recent import Recent
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.views import mappings as mapping_views
 from rolekeeper_cli.views import targets as target_views
 
-_PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, approvals, roles, doctor, targets, settings)
 # Tabs that show the mappings ask every two seconds.
 _MAPPINGS_SECONDS = 1.5
 # The functions write them down after a sweep, and an event at most once in some minutes.
@@ -130,51 +106,3 @@ class Site:
     def said(self, id_: str) -> Notice | None:
         """The notice of this id; None where there is none."""
         return self._notices.get(id_)
-
-
-def application(site: Site) -> Starlette:
-    """The pages. Who may ask is the guard's to say."""
-    pages = [route for each in _PAGES for route in each.ROUTES]
-    made = Starlette(
-        routes=[*pages, Mount("/static", StaticFiles(directory=installed.STATIC))],
-        exception_handlers={
-            HTTPException: _refused,
-            **dict.fromkeys(mishaps.EXPLAINED, _explained),
-            # Starlette raises it again once the page is answered: the server writes it to stderr.
-            Exception: _bug,
-        },
-    )
-    made.state.site = site
-    return made
-
-
-def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _show(request, mishaps.refused(error))
-
-
-def _explained(request: Request, error: Exception) -> Response:
-    return _show(request, mishaps.explain(error, writing=request.method == "POST"))
-
-
-def _bug(request: Request, _error: Exception) -> Response:
-    mishap = mishaps.bug()
-    try:
-        return _show(request, mishap)
-    except Exception:
-        # It is what every page has that fails.
-        logging.getLogger(__name__).exception("the page that says so failed too")
-        return _bare(mishap)
-
-
-def _show(request: Request, mishap: mishaps.Mishap) -> Response:
-    if request.url.path.startswith(STATIC):
-        return _bare(mishap)  # for browsers that weren't let in, too
-    return page(request, "mishap.html", mishap.status, title=mishap.title, mishap=mishap)
-
-
-def _bare(mishap: mishaps.Mishap) -> Response:
-    """Without anything of the deployment."""
-    return HTMLResponse(
-        bare_page("refused.html", title=mishap.title, what=mishap.what, remedy=mishap.remedy), mishap.status
-    )

@@ -14,9 +14,10 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console import mapping_form
 from rolekeeper_cli.console.edit_plans import EditPlan, plan
 from rolekeeper_cli.console.forms import Form, number, posted, trimmed
-from rolekeeper_cli.console.links import mapping_url, said
+from rolekeeper_cli.console.links import mapping_url
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.console.pages.mappings import key_of
+from rolekeeper_cli.console.written import said
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.writes import mappings as writes

@@ -11,7 +11,8 @@ from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console import fleet_view
-from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.console.application import application
+from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 

@@ -13,7 +13,8 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.console.application import application
+from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.writes import tags

@@ -20,8 +20,9 @@ from rolekeeper.aws.errors import classify
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Update
 from rolekeeper_cli.console import page
+from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.page import relative
-from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.options import Options

@@ -17,16 +17,16 @@ from starlette.types import Message
 from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper_cli.console import site as site_module
+from rolekeeper_cli.console.application import PAGES, application
 from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.guard import Guard
 from rolekeeper_cli.console.here import HereCache
-from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 
 WEB = {"key": "workload", "value": "web"}
-ROUTES = [each for page in site_module._PAGES for each in page.ROUTES]  # noqa: SLF001  # all that there are
+ROUTES = [each for page in PAGES for each in page.ROUTES]
 PATHS = [each.path.format(id="i-0123456789abcdef0", name="web", kind="pin") for each in ROUTES]
 LONG = "9" * 5_000
 HEADERS = {
