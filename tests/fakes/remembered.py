@@ -12,8 +12,11 @@ def remember_reads(client: Any) -> None:
         if not model.name.startswith(("Get", "List")):
             answers.clear()
             return None
-        context["read"] = str(params["body"])
-        return deepcopy(answers.get(context["read"]))
+        context["read"] = read = str(params["body"])
+        if read not in answers:
+            return None
+        http_response, parsed = answers[read]
+        return http_response, deepcopy(parsed)
 
     def keep(http_response: Any, parsed: Any, context: dict[str, Any], **_: object) -> None:
         if "read" in context:
