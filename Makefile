@@ -141,8 +141,8 @@ integration: .venv/done ## against moto
 
 .PHONY: e2e
 e2e: setup .envs/node/done ## against the embedded AWS, with the real sam build and sam deploy
-	@# Four embedded AWS side by side, as they wait most of the time, a file of tests on one; chaos has the machine for itself.
-	.venv/bin/pytest tests/local tests/e2e --ignore tests/e2e/test_chaos.py -m emulator -n 4 --dist loadfile -q
+	@# Four embedded AWS side by side, as they wait most of the time; those that take longest begin. Chaos has the machine for itself.
+	.venv/bin/pytest tests/e2e tests/local --ignore tests/e2e/test_chaos.py -m emulator -n 4 --dist loadgroup --no-loadscope-reorder -q
 	.venv/bin/pytest tests/e2e/test_chaos.py -q
 
 .PHONY: chaos

@@ -83,6 +83,7 @@ class EmbeddedAws:
         progress: Takes one line for each step, when it begins and when it ends.
         timings: How long EC2 takes for things; by default from the environment (see ``settings``).
         directory: Takes the log, the build and temporary files; by default ``place.folder_for(port)``.
+        built: What `build` made before; by default `deploy` builds.
 
     Raises:
         EmbeddedAwsError: On entering, if the port is taken or the emulator does not come up.
@@ -95,6 +96,7 @@ class EmbeddedAws:
         progress: Callable[[str], None] = lambda _line: None,
         timings: Timings | None = None,
         directory: Path | None = None,
+        built: Path | None = None,
     ) -> None:
         self.port = port_from(os.environ) if port is None else port
         self.endpoint = f"http://127.0.0.1:{self.port}"
@@ -102,6 +104,7 @@ class EmbeddedAws:
         self.log = self.directory / "emulator.log"
         self._progress = progress
         self._timings = timings or timings_from(os.environ)
+        self._built = built
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -174,10 +177,15 @@ class EmbeddedAws:
             self._deploy_package(parameters or PARAMETERS)
         self._sweep()
 
-    def _deploy_clone(self, parameters: Mapping[str, str]) -> None:
-        build = self.directory / "build"
+    def build(self) -> Path:
+        """Build with the real SAM CLI what a clone deploys; returns the folder."""
+        folder = self.directory / "build"
         with _alone(_BUILDING):
-            self.sam("sam build", "build", "--build-dir", str(build), "--cache-dir", str(_BUILDING / "cache"))
+            self.sam("sam build", "build", "--build-dir", str(folder), "--cache-dir", str(_BUILDING / "cache"))
+        return folder
+
+    def _deploy_clone(self, parameters: Mapping[str, str]) -> None:
+        build = self._built or self.build()
         given = [f"{name}={value}" for name, value in parameters.items()]
         overrides = ["--parameter-overrides", *given] if given else []
         self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"), *overrides)

@@ -1,5 +1,7 @@
-"""One embedded AWS with Rolekeeper deployed by the real SAM CLI, for all end-to-end tests."""
+"""The embedded AWS that end-to-end tests share, each with Rolekeeper deployed by the real SAM CLI."""
 
+import fcntl
+import os
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,18 @@ from rolekeeper_local.embedded import EmbeddedAws
 from support.pages import Shell
 from support.waiting import eventually
 
+#: What many stories share. Those of one are played by one process, so that it starts once.
+_STARTED = ("browser", "aws", "fresh")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for xdist by what they share, and the others by their module."""
+    for item in items:
+        names = getattr(item, "fixturenames", ()) if item.path.parent == Path(__file__).parent else ()
+        group = next((each for each in _STARTED if each in names), item.nodeid.partition("::")[0])
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
@@ -27,15 +41,29 @@ def free_port() -> Callable[[], int]:
     return choose
 
 
-_AWS = pytest.StashKey[EmbeddedAws]()
+#: The deployments that stories share, in this process.
+_SHARED = pytest.StashKey[list[EmulatedAccount]]()
 
 
 @pytest.fixture(scope="session")
-def aws(request: pytest.FixtureRequest, free_port: Callable[[], int]) -> Iterator[EmbeddedAws]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `sam build` makes, once for all processes of a run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "building").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / "build").exists():
+            return folder / "build"
+        return EmbeddedAws(port=0, directory=folder).build()
+
+
+@pytest.fixture(scope="session")
+def aws(request: pytest.FixtureRequest, free_port: Callable[[], int], built: Path) -> Iterator[EmbeddedAws]:
     # Pending takes long enough for a function's cold start on a slow machine to see it.
-    with EmbeddedAws(port=free_port(), timings=Timings(pending=5)) as embedded:
+    with EmbeddedAws(port=free_port(), timings=Timings(pending=3), built=built) as embedded:
         embedded.deploy()
-        request.session.stash[_AWS] = embedded
+        _share(request, embedded)
         yield embedded
 
 
@@ -56,23 +84,44 @@ def deployed(aws: EmbeddedAws) -> EmulatedAccount:
     return world
 
 
+@pytest.fixture(scope="session")
+def fresh(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory, built: Path) -> Iterator[EmbeddedAws]:
+    """An AWS to which nothing is deployed yet; its minutes are short."""
+    timings, directory = Timings(minute=2, pending=0.5, stopping=0.5, propagation=0), tmp_path_factory.mktemp("aws")
+    with EmbeddedAws(port=free_port(), timings=timings, directory=directory, built=built) as embedded:
+        yield embedded
+
+
+@pytest.fixture(scope="session")
+def unlimited(request: pytest.FixtureRequest, fresh: EmbeddedAws) -> EmulatedAccount:
+    """What is deployed there last: it takes over foreign roles, and changes a whole fleet at once."""
+    pace = os.environ.get("ROLEKEEPER_RETAGGED_PER_SECOND") or "100"
+    fresh.deploy(Mode="enforce", TakeOver="true", MaxChangesPerEdit="2000", ChangesPerSecond=pace)
+    return _share(request, fresh)
+
+
+def _share(request: pytest.FixtureRequest, aws: EmbeddedAws) -> EmulatedAccount:
+    world = EmulatedAccount(aws)
+    request.session.stash.setdefault(_SHARED, []).append(world)
+    return world
+
+
 @pytest.fixture(autouse=True)
 def nothing_was_changed_lately(request: pytest.FixtureRequest) -> None:
     """Each test begins with empty windows: otherwise its edits would be held for what the tests before it changed."""
-    if "aws" in request.fixturenames:
-        EmulatedAccount(request.getfixturevalue("aws")).forget_changes()
+    for world in request.session.stash.get(_SHARED, []):
+        world.forget_changes()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def no_instance_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each module ends with an empty fleet: limits are a share of it, so one that grows would let more pass."""
     yield
-    if embedded := request.session.stash.get(_AWS, None):
-        world = EmulatedAccount(embedded)
+    for world in request.session.stash.get(_SHARED, []):
         left = [row["InstanceId"] for row in world.fleet() if row["State"]["Name"] != "shutting-down"]
         if left:
             world.ec2.terminate_instances(InstanceIds=left)
-        eventually(lambda: not list(world.fleet()))
+        eventually(lambda world=world: not list(world.fleet()))  # type: ignore[misc]  # bound at once
 
 
 @pytest.fixture

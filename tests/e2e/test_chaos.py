@@ -10,6 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -52,8 +53,8 @@ QUIET_WITHIN = 600
 
 
 @pytest.fixture(scope="module")
-def world(free_port: Callable[[], int]) -> Iterator[EmulatedAccount]:
-    with EmbeddedAws(port=free_port(), timings=TIMINGS) as aws:
+def world(free_port: Callable[[], int], built: Path) -> Iterator[EmulatedAccount]:
+    with EmbeddedAws(port=free_port(), timings=TIMINGS, built=built) as aws:
         aws.deploy(**PARAMETERS)
         yield EmulatedAccount(aws)
 

@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
 from support.waiting import eventually
@@ -17,14 +16,6 @@ from support.waiting import eventually
 pytestmark = pytest.mark.emulator
 
 CONFIG = REPOSITORY / "samconfig.toml"
-
-
-@pytest.fixture(scope="module")
-def fresh(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    """An account of its own to which nothing is deployed yet; its minutes are short."""
-    directory = tmp_path_factory.mktemp("aws")
-    with EmbeddedAws(port=free_port(), timings=Timings(minute=2), directory=directory) as embedded:
-        yield embedded
 
 
 class Deployer:

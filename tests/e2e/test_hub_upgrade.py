@@ -94,8 +94,9 @@ class Upgraded:
 
 
 @pytest.fixture(scope="module")
-def upgraded(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
-    with EmbeddedAws(port=free_port(), timings=Timings(pending=1), directory=tmp_path_factory.mktemp("aws")) as aws:
+def upgraded(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory, built: Path) -> Iterator[Upgraded]:
+    directory = tmp_path_factory.mktemp("aws")
+    with EmbeddedAws(port=free_port(), timings=Timings(pending=1), directory=directory, built=built) as aws:
         yield Upgraded(aws, tmp_path_factory.mktemp("home"))
 
 

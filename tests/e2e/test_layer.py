@@ -10,7 +10,6 @@ import pytest
 from botocore.loaders import Loader
 
 import slim
-from rolekeeper_local.embedded import EmbeddedAws
 
 pytestmark = pytest.mark.emulator
 
@@ -25,8 +24,8 @@ print(sys.modules["botocore"].__file__)
 
 
 @pytest.fixture
-def layer(aws: EmbeddedAws) -> Path:
-    return aws.directory / "build/RolekeeperLayer/python"
+def layer(built: Path) -> Path:
+    return built / "RolekeeperLayer/python"
 
 
 def test_everything_is_compiled_and_never_checked_against_its_source(layer: Path) -> None:
@@ -50,8 +49,8 @@ def test_it_holds_the_data_that_the_tests_compare_with_the_whole(layer: Path, tm
 @pytest.mark.parametrize(
     "function", ["on_instance_event", "on_mapping_change", "on_retry", "on_schedule", "on_state_change"]
 )
-def test_a_function_starts_on_the_layer_alone(aws: EmbeddedAws, layer: Path, function: str) -> None:
-    code = aws.directory / "build" / "".join(word.title() for word in function.split("_"))
+def test_a_function_starts_on_the_layer_alone(built: Path, layer: Path, function: str) -> None:
+    code = built / "".join(word.title() for word in function.split("_"))
     environ = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{code}{os.pathsep}{layer}",
