@@ -106,12 +106,15 @@ def _found_on[T](pages: Pages, person: Visitor, look: Callable[[], T]) -> dict[s
 
 
 @pytest.mark.skipif(not axe_is_there(), reason=".envs/node isn't set up: make .envs/node/done")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_barrier(
-    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages, scheme: str
-) -> None:
-    with visitor(browser, entered, f"axe-{scheme}", base_url=writing.origin, color_scheme=scheme) as person:
-        assert _found_on(pages, person, person.barriers) == {}
+def test_axe_finds_no_barrier(person: Visitor, pages: Pages) -> None:
+    def barriers() -> list[str]:
+        found = []
+        for scheme in ("light", "dark"):
+            person.page.emulate_media(color_scheme=scheme)
+            found += [f"{scheme}: {each}" for each in person.barriers()]
+        return found
+
+    assert _found_on(pages, person, barriers) == {}
 
 
 @pytest.mark.skipif(not axe_is_there(), reason=".envs/node isn't set up: make .envs/node/done")
@@ -121,24 +124,27 @@ def test_axe_would_find_one(person: Visitor) -> None:
     assert [each.partition(" ")[0] for each in person.barriers()] == ["image-alt"]
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE_SCREEN], ids=["360", "1600"])
-def test_no_page_is_wider_than_its_window(
-    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages, size: tuple[int, int]
-) -> None:
-    with visitor(browser, entered, f"width-{size[0]}", base_url=writing.origin, size=size) as person:
-        assert _found_on(pages, person, person.overflow) == {}
+def test_no_page_has_to_be_scrolled_sideways_on_a_phone_a_wide_screen_or_paper(person: Visitor, pages: Pages) -> None:
+    def too_wide() -> list[str]:
+        found = []
+        for name, (width, height) in {"phone": NARROW, "wide": WIDE_SCREEN, "paper": A4}.items():
+            person.page.set_viewport_size({"width": width, "height": height})
+            person.page.emulate_media(media="print" if name == "paper" else "screen")
+            found += [f"{name}: {pixels} pixels" for pixels in [person.overflow()] if pixels]
+            found += [f"{name}: {each}" for each in _scrolled(person) if name == "wide"]
+        person.page.emulate_media(media="screen")
+        return found
+
+    assert _found_on(pages, person, too_wide) == {}
 
 
-def test_on_a_wide_screen_no_table_has_to_be_scrolled(
-    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages
-) -> None:
-    with visitor(browser, entered, "scrolled", base_url=writing.origin, size=WIDE_SCREEN) as person:
-        scrolled = partial(
-            person.page.evaluate,
-            "Array.from(document.querySelectorAll('.scroll')).filter(each => each.scrollWidth > each.clientWidth)"
-            ".map(each => each.getAttribute('aria-label'))",
-        )
-        assert _found_on(pages, person, scrolled) == {}
+def _scrolled(person: Visitor) -> list[str]:
+    """The tables that are wider than their place."""
+    labels: list[str] = person.page.evaluate(
+        "Array.from(document.querySelectorAll('.scroll')).filter(each => each.scrollWidth > each.clientWidth)"
+        ".map(each => each.getAttribute('aria-label'))"
+    )
+    return labels
 
 
 def test_on_a_phone_why_a_list_is_empty_is_in_sight(
@@ -149,21 +155,6 @@ def test_on_a_phone_why_a_list_is_empty_is_in_sight(
         box = person.page.locator(".empty").bounding_box()
         assert box
         assert 0 <= box["x"] < box["x"] + box["width"] <= NARROW[0]
-
-
-def test_on_paper_no_page_is_wider_than_a_sheet(
-    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages
-) -> None:
-    with visitor(browser, entered, "paper", base_url=writing.origin, size=A4) as person:
-
-        def printed() -> int:
-            person.page.emulate_media(media="print")
-            try:
-                return person.overflow()
-            finally:
-                person.page.emulate_media(media="screen")
-
-        assert _found_on(pages, person, printed) == {}
 
 
 def test_on_paper_there_is_what_one_reads_in_black_and_no_button(
