@@ -3,12 +3,15 @@
 What is told of roles is EC2's own answer in that account and Region.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from fixtures.browser import NARROW, WIDE, chromium, console, enter, needs_chromium, visitor
 from fixtures.command import Command
@@ -16,7 +19,7 @@ from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
-from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.profiles import NAMES, as_operators
 from rolekeeper_local.spokes import (
     CHANGER,
@@ -26,6 +29,7 @@ from rolekeeper_local.spokes import (
     deploy_spokes,
     role_removed,
 )
+from support.roles import ANYBODY, make_role
 from support.waiting import eventually, stays
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ pytestmark = pytest.mark.emulator
 
 STRANGER = "333333333333"
 READ, TABLE = "s3-read", "dynamodb-app"
-QUIET = 5  # seconds, in which an instance of the organization has its role
+QUIET = 3  # seconds, in which an instance of the organization has its role
 BURST = 150  # instances tagged at once
 
 
@@ -93,9 +97,11 @@ def none_carries(instances: dict[EmulatedAccount, str]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def organization(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organization]:
+def organization(
+    free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory, built: Path
+) -> Iterator[Organization]:
     directory = tmp_path_factory.mktemp("aws")
-    with EmbeddedAws(port=free_port(), timings=Timings(pending=2), directory=directory) as aws:
+    with EmbeddedAws(port=free_port(), timings=Timings(pending=1), directory=directory, built=built) as aws:
         yield Organization(aws)
 
 
@@ -214,6 +220,80 @@ def test_a_spoke_without_a_role_has_its_instances_wait_and_no_others(organizatio
         stays(lambda: none_carries(waiting), QUIET)
     organization.hub.sweep()
     all_carry(waiting, READ)
+
+
+def test_operators_pin_and_explain_an_instance_of_another_account(organization: Organization) -> None:
+    operators, world = Command(as_operators(organization.aws)), organization.last
+    [instance] = organization.launch(world).values()
+    address = f"{world.account}/{world.region}/{instance}"
+    operators("attach", address, READ, "--wait")
+    shown = carries_own(world, instance, READ)
+    assert shown
+    assert operators.json("explain", address)["carries"]["profile_arn"] == shown.arn
+    assert operators.json("release", address)["released"] == READ
+    eventually(lambda: world.shown(instance) is None)
+
+
+# ---- attacks ----
+
+
+def session(aws: EmbeddedAws, arn: str) -> Any:
+    """A session of a role, which its account's administrator assumes."""
+    got: Any = aws.session(account=arn.split(":")[4]).client("sts").assume_role(RoleArn=arn, RoleSessionName="test")
+    return aws.session(credentials=got["Credentials"])
+
+
+def may_be(aws: EmbeddedAws, arn: str, account: str) -> set[str]:
+    """Which roles of an account's spoke a session of this role can assume."""
+    sts, found = session(aws, arn).client("sts"), set()
+    for role in (READER, CHANGER):
+        try:
+            sts.assume_role(RoleArn=f"arn:aws:iam::{account}:role/{role}", RoleSessionName="test")
+            found.add(role)
+        except ClientError as refusal:
+            if refusal.response["Error"]["Code"] != "AccessDenied":
+                raise
+    return found
+
+
+def test_the_hubs_functions_alone_can_be_a_spokes_reader_and_changer(organization: Organization) -> None:
+    aws, hub, spoke = organization.aws, organization.hub, organization.last.account
+    found = hub.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId="OnInstanceEventRole")
+    name = str(found["StackResourceDetail"]["PhysicalResourceId"])
+    function = f"arn:aws:iam::{hub.account}:role/{name}"
+    assert may_be(aws, function, spoke) == {READER, CHANGER}
+    assert may_be(aws, function, STRANGER) == set(), "that it trusts the hub isn't enough"
+    anything = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
+    others = [make_role(aws, account, ANYBODY, anything) for account in (hub.account, spoke, STRANGER)]
+    others.append(make_role(aws, STRANGER, ANYBODY, anything, name=name))
+    assert {each: may_be(aws, each, spoke) for each in others} == {each: set() for each in others}
+
+
+def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organization: Organization) -> None:
+    """Only as a forwarder may it send to the bus, and not in the name of AWS."""
+    aws, spoke = organization.aws, organization.last.account
+    entry = {
+        "EventBusName": aws.stack_outputs()["SpokeBus"],
+        "DetailType": "EC2 Instance State-change Notification",
+        "Detail": json.dumps({"instance-id": "i-0123456789abcdef0", "state": "running"}),
+    }
+
+    def send(sender: Any, source: str) -> Any:
+        return sender.client("events").put_events(Entries=[{**entry, "Source": source}])
+
+    eventually(organization.is_done)
+    before = organization.messages()["sent"]
+    sends = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}
+    role = make_role(aws, spoke, ANYBODY, sends, name="rolekeeper-forwarder-ap-south-1", path="/")
+    forwarder = session(aws, role)
+    assert send(forwarder, "my.ec2")["FailedEntryCount"] == 0
+    [answer] = send(forwarder, "aws.ec2")["Entries"]
+    assert answer["ErrorCode"] == "NotAuthorizedForSourceException"
+    another = session(aws, make_role(aws, spoke, ANYBODY, sends))
+    for each in (another, aws.session(account=spoke), aws.session(account=STRANGER)):
+        with pytest.raises(ClientError, match="AccessDeniedException"):
+            send(each, "my.ec2")
+    stays(lambda: organization.messages()["sent"] == before, 1)
 
 
 def test_nothing_was_lost_on_the_way(organization: Organization) -> None:
