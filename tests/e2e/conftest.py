@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, StorageState
 
 from fixtures.aws_cli import Aws, aws_command
 from fixtures.browser import ConsoleProcess, Visitor, chromium, console, enter, visitor
+from fixtures.wheel import Running, build, running_local
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
@@ -19,7 +20,7 @@ from support.pages import Shell
 from support.waiting import eventually
 
 #: What many stories share. Those of one are played by one process, so that it starts once.
-_STARTED = ("browser", "aws", "fresh")
+_STARTED = ("browser", "aws", "fresh", "wheel")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -98,6 +99,24 @@ def unlimited(request: pytest.FixtureRequest, fresh: EmbeddedAws) -> EmulatedAcc
     pace = os.environ.get("ROLEKEEPER_RETAGGED_PER_SECOND") or "100"
     fresh.deploy(Mode="enforce", TakeOver="true", MaxChangesPerEdit="2000", ChangesPerSecond=pace)
     return _share(request, fresh)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def running(
+    request: pytest.FixtureRequest,
+    wheel: Path,
+    free_port: Callable[[], int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Running]:
+    """The embedded AWS as the wheel alone starts it."""
+    with running_local(wheel, tmp_path_factory.mktemp("home"), free_port()) as started:
+        _share(request, started.aws)
+        yield started
 
 
 def _share(request: pytest.FixtureRequest, aws: EmbeddedAws) -> EmulatedAccount:

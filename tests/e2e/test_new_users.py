@@ -13,29 +13,27 @@ import pytest
 import yaml
 
 from fixtures.command import Command
-from fixtures.wheel import Installed, build, install
+from fixtures.wheel import Running
 from rolekeeper_local.account import EmulatedAccount
-from rolekeeper_local.embedded import EmbeddedAws
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return install(build(tmp_path_factory.mktemp("wheel")), tmp_path_factory.mktemp("home"))
-
-
 @pytest.fixture
-def rolekeeper(installed: Installed, aws: EmbeddedAws) -> Command:
-    """The installed command, where AWS is the embedded one."""
-    return Command({**installed.env, **aws.env}, installed.command)
+def rolekeeper(running: Running) -> Command:
+    return running.rolekeeper
+
+
+@pytest.fixture(scope="module")
+def deployed(running: Running) -> EmulatedAccount:
+    return EmulatedAccount(running.aws)
 
 
 def test_an_evaluator_sees_what_it_is_and_watches_the_story(
-    installed: Installed, free_port: Callable[[], int], tmp_path: Path
+    running: Running, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
-    alone = Command({**installed.env, "TMPDIR": str(tmp_path)}, installed.command)
+    alone = Command({**running.installed.env, "TMPDIR": str(tmp_path)}, running.installed.command)
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", alone("--version").stdout)
     commands = alone("--help").stdout
     assert all(f"  {name} " in commands for name in ("demo", "deploy", "explain", "mapping", "plan", "roles"))
