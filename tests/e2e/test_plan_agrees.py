@@ -25,7 +25,7 @@ from support.waiting import eventually
 pytestmark = pytest.mark.emulator
 
 SEED = int(os.environ.get("ROLEKEEPER_PLAN_SEED") or 1)
-FLEETS = int(os.environ.get("ROLEKEEPER_PLAN_FLEETS") or 100)
+FLEETS = int(os.environ.get("ROLEKEEPER_PLAN_FLEETS") or 50)
 # For all of them, on a slow machine that does much else at the same time.
 SECONDS = 400
 

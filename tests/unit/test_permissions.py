@@ -19,7 +19,7 @@ SERVICES = {
     "aws/ec2.py": ("ec2",),
     "aws/iam.py": ("iam",),
     "aws/queue.py": ("sqs", "states", "lambda"),
-    "instances/requests.py": ("states",),
+    "instances/retry.py": ("states",),
     "mail.py": ("sns",),
     "mappings/table.py": ("dynamodb",),
     "storage/table.py": ("dynamodb",),
