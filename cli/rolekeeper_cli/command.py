@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Never
 
 import click
 
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, explained
-from rolekeeper_cli.options import CommonOption, Options, common_options
+from rolekeeper_cli.options import OUTPUTS, Options
 from rolekeeper_cli.output import printable
 
 
@@ -130,3 +131,56 @@ def _told(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # c
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error.what)}", err=True, color=colour)
     click.echo(f"  {printable(str(error.remedy))}", err=True)
     return error.exit_code
+
+
+# ---- the options of every command ----
+
+
+class CommonOption(click.Option):
+    """An option that is kept in `Options` instead of going to the command."""
+
+    def __init__(self, *names: str, **attributes: Any) -> None:
+        super().__init__(names, expose_value=False, callback=self._keep, **attributes)
+
+    def _keep(self, context: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        options = context.find_root().ensure_object(Options)
+        if self.multiple and value:
+            options.region, options.regions = value[-1], value
+        elif value is not None and not self.multiple:
+            setattr(options, str(self.name), value)
+
+
+class _Query(click.ParamType[str]):
+    """A JMESPath expression, as the AWS CLI's `--query`."""
+
+    name = "query"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what is none, before anything is asked."""
+        import jmespath
+        from jmespath.exceptions import JMESPathError
+
+        try:
+            jmespath.compile(value)
+        except JMESPathError as error:
+            self.fail(f"{value!r} is no JMESPath expression: {' '.join(str(error).split())}", param, ctx)
+        return value
+
+
+@cache
+def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
+    """One of each, which all commands share: to make them anew for each took 3 ms of every --help.
+
+    Args:
+        short: whether `-o` is `--output`; not where it is a file, as for compilers and for curl.
+    """
+    output = ("-o", "--output") if short else ("--output",)
+    return (
+        CommonOption("--profile", metavar="NAME", help="AWS profile (or AWS_PROFILE)."),
+        CommonOption("--region", metavar="REGION", multiple=True, help="AWS Region (or AWS_REGION, or the profile's)."),
+        CommonOption("--endpoint-url", metavar="URL", help="Where AWS is (or AWS_ENDPOINT_URL)."),
+        CommonOption("--stack", metavar="NAME", help="Rolekeeper's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
+        CommonOption(*output, type=click.Choice(OUTPUTS), help="How data is shown; wide: a table with all columns."),
+        CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
+        CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
+    )
