@@ -29,7 +29,7 @@ class Limit:
 
 LIMITS: Mapping[str, Limit] = {
     "layers, lines": Limit(9_950, 8_000),
-    "command and console, lines": Limit(20_200, 14_000),
+    "command and console, lines": Limit(20_250, 14_000),
     "command and console, files": Limit(188, 95),
     "embedded AWS, lines": Limit(6_050, 4_800),
     "tests, lines": Limit(69_100, 46_000),
@@ -40,8 +40,8 @@ LIMITS: Mapping[str, Limit] = {
     "files entered: mapping set": Limit(55, 30),
     "files entered: console's instance page": Limit(52, 25),
     f"functions longer than {LONGEST_FUNCTION} lines": Limit(3, 0),
-    "constructors called with *parts": Limit(2, 0),
-    f"calls of our own with more than {POSITIONAL} positional arguments": Limit(174, 0),
+    "constructors called with *parts": Limit(0, 0),
+    f"calls of our own with more than {POSITIONAL} positional arguments": Limit(6, 0),
     "files in import cycles": Limit(0, 0),
     "imports within functions": Limit(250, 10),
 }
@@ -65,8 +65,8 @@ class Source:
                 yield f"{_place(path, node)} {node.name}: {lines} lines"
 
     def constructed_by_parts(self) -> Iterator[str]:
-        """The calls of classes of our own that pass a tuple on as positional arguments."""
-        classes = self._defined(ast.ClassDef)
+        """The calls of classes of our own that pass a tuple on as positional arguments; not as names of an option."""
+        classes = self._defined(ast.ClassDef) - {"CommonOption"}
         for path, node in self._nodes(ast.Call):
             starred = any(isinstance(each, ast.Starred) for each in node.args)
             if starred and _name(node.func) in classes:

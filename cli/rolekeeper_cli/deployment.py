@@ -198,7 +198,7 @@ class Deployment:
             what = f"stack '{name}' in {region} has no output {min(missing)}, so it isn't a running Rolekeeper"
             raise ConfigurationError(what, elsewhere)
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
-        return Stack(name, outputs, parameters, found["StackStatus"], found["CreationTime"])
+        return Stack(name, outputs, parameters, status=found["StackStatus"], created=found["CreationTime"])
 
     def resource(self, name: str) -> str:
         """What AWS calls a resource of the stack, by its name in the template.
@@ -225,7 +225,7 @@ class Deployment:
     def _ask_caller(self) -> Caller:
         with classified("sts:GetCallerIdentity", "*"):
             answer = self.client("sts").get_caller_identity()
-        return Caller(answer["Arn"], answer["UserId"], answer["Account"], answer["Arn"].split(":")[1])
+        return Caller(answer["Arn"], answer["UserId"], answer["Account"], partition=answer["Arn"].split(":")[1])
 
     @cached_property
     def settings(self) -> Settings:

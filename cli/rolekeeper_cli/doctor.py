@@ -30,7 +30,7 @@ def examine(deployment: DoctorDeployment) -> ExitCode:
             counts[each.level] += 1
             yield each.document()
 
-    render.show_with_rows("findings", counted(findings(deployment)), lambda: {"summary": counts}, _draw)
+    render.show_with_rows("findings", counted(findings(deployment)), lambda: {"summary": counts}, draw=_draw)
     output.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
     return ExitCode.NO if counts[Level.FAIL] else ExitCode.DONE
 

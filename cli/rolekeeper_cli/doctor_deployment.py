@@ -123,7 +123,7 @@ class DoctorDeployment(Deployment):
                 for page in self.client("iam").get_paginator("list_roles").paginate(PathPrefix=self.settings.role_path)
                 for each in page["Roles"]
             ]
-        roles = (Role(each["RoleName"], each["Arn"], each["Path"], _trust(each)) for each in found)
+        roles = (Role(each["RoleName"], each["Arn"], each["Path"], trust=_trust(each)) for each in found)
         return sorted(roles, key=lambda each: each.name)
 
 

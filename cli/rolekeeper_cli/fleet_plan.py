@@ -45,10 +45,10 @@ def show(
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         _draw_edits(proposed)
         tables.stream_list(_layout(deployment.home), rows)
-        _draw_rest(deployment, proposed, tally, looked)
+        _draw_rest(deployment, proposed, tally, looked=looked)
 
     rest = partial(views.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
-    render.show_with_rows("changes", views.changes(looked.seen, tally, keep), rest, draw)
+    render.show_with_rows("changes", views.changes(looked.seen, tally, keep), rest, draw=draw)
     if why := withheld(deployment):
         output.say(f"No changes will be made now: {why}.")
     return tally

@@ -137,7 +137,14 @@ def writing(path: Path, basis: PlanHeader, proposed: Proposal) -> Iterator[Calla
             write({"rolekeeper_plan": FORM, **asdict(replace(basis, specs=())), "specs": rows})
             for each in proposed.edits:
                 row, key = each.change.row if each.change else {}, each.key
-                edit = PlannedEdit(key.tag_key, key.tag_value, row, each.revision, each.status.value, each.takes_effect)
+                edit = PlannedEdit(
+                    key.tag_key,
+                    key.tag_value,
+                    row,
+                    revision=each.revision,
+                    status=each.status.value,
+                    takes_effect=each.takes_effect,
+                )
                 write({"edit": asdict(edit)})
             yield keep
             write({"end": True})

@@ -31,7 +31,7 @@ def denies(policies: Iterable[Document], action: str, instances: str, key: str |
         statement.get("Effect") == "Deny"
         and _takes_in(statement, "Action", f"ec2:{action}")
         and _takes_in(statement, "Resource", instances)
-        and all(_holds(test, name, values, key) for test, name, values in _tests(statement))
+        and all(_holds(test, name, values, key=key) for test, name, values in _tests(statement))
         for policy in policies
         for statement in statements(policy)
     )

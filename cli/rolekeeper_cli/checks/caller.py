@@ -130,7 +130,7 @@ def caller(deployment: DoctorDeployment) -> Findings:
     where = _arns(deployment)
     if not deployment.settings.organization:
         del where[_READERS]
-    said = {on: _simulated(deployment, principal, on, resource) for on, resource in where.items()}
+    said = {on: _simulated(deployment, principal, on, resource=resource) for on, resource in where.items()}
     for need in (each for each in NEEDS if each.on in where):
         refused = [each for each in need.actions if said[need.on][each]["EvalDecision"] != "allowed"]
         keys = sorted({key for each in refused for key in said[need.on][each].get("MissingContextValues", ())})

@@ -93,9 +93,9 @@ def tags(deployment: DoctorDeployment) -> Findings:
         return ""
     instances = f"arn:{deployment.caller.partition}:ec2:{deployment.session.region_name}:{account}:instance/*"
     for action in (CREATE_TAGS, DELETE_TAGS):
-        if bare := [each for each in keys if not denies(found, action, instances, each)]:
+        if bare := [each for each in keys if not denies(found, action, instances, key=each)]:
             yield warn(f"no service control policy denies ec2:{action} of the tags {several(bare)}", _PRINT)
-    if not denies(found, DELETE_TAGS, instances, None):
+    if not denies(found, DELETE_TAGS, instances, key=None):
         what = "no service control policy denies ec2:DeleteTags without keys, which deletes all tags"
         yield warn(what, _PRINT)
     return f"service control policies guard the tags {several(keys)}"

@@ -46,7 +46,7 @@ def takes_key(function: Function) -> Function:
     def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
         return function(only_key(words, tag_key, tag_value), **others)
 
-    return _named(run, "KEY", _KEY, completion.key)
+    return _named(run, "KEY", _KEY, offers=completion.key)
 
 
 def takes_key_and_columns(function: Function) -> Function:
@@ -57,7 +57,7 @@ def takes_key_and_columns(function: Function) -> Function:
         return function(*key_and_rest(words, tag_key, tag_value), **others)
 
     about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
-    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", completion.key_and_columns)
+    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers=completion.key_and_columns)
 
 
 def _named(function: Function, metavar: str, about: str, offers: completion.Offers) -> Function:

@@ -190,7 +190,7 @@ def wait(
         raise UsageError("--role is empty", "name a role, or NONE")
     if mapping and not (instance or role):
         key = mapping_key(mapping)
-        found = wait_for_mapping(deployment(), key, every, attempts, targets)
+        found = wait_for_mapping(deployment(), key, every, attempts=attempts, targets=targets)
         render.show({"mapping": str(key), **found.document()}, lambda: output.line(outcomes.in_words(found)))
         return outcomes.tell_rest(found)
     if targets:

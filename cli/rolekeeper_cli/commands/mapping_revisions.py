@@ -134,7 +134,7 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
         lambda: output.line(f"{what}: {held.reason}"),
     )
     if prompts.asks(yes=yes):
-        expected = preview.of_held(there, key, held.row, number)
+        expected = preview.of_held(there, key, held.row, number=number)
         show_expected(expected)
         prompts.confirm(preview.question(key, expected, deletes=held.deletes, revision=number), yes=False)
     return tell_written(there, approvals.approve(there, {key: number}, patience=patience(wait)), wait=wait)

@@ -111,7 +111,7 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
     from rolekeeper_cli.writes.pin_checks import Wish
 
     prompts.require_word("Detach", confirm)
-    return _pin(instance, Wish("detach", NO_ROLE, "", length, reason), wait=wait, confirm=confirm)
+    return _pin(instance, Wish("detach", NO_ROLE, "", length=length, reason=reason), wait=wait, confirm=confirm)
 
 
 @command("release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1")
@@ -160,7 +160,7 @@ def _pin(text: str, wish: "Wish", *, wait: bool | None, yes: bool = False, confi
     profile = usable_profile(there, wish)
     for each in profile.warnings:
         output.warn(each)
-    plan = pins.planned(there, text, wish, profile)
+    plan = pins.planned(there, text, wish, profile=profile)
     _ask(there, plan, yes=yes, confirm=confirm)
     pinned = pins.write(there, plan)
     _show(there, pinned)

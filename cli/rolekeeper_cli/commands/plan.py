@@ -101,7 +101,7 @@ def plan(
     )
     with plan_file.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
         looked = Looked(seen, places, narrowed=bool(texts))
-        tally = fleet_plan.show(there, proposed, looked, keep)
+        tally = fleet_plan.show(there, proposed, looked, keep=keep)
         warn_of_unseen(places)
         narrow = "narrow it to those that you see: --target"
         if out and places.unseen:

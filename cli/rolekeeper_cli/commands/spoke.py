@@ -81,7 +81,7 @@ def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | No
     from rolekeeper_cli.commands.deployment import deployment
     from rolekeeper_cli.deploying import hub
 
-    document = hub.written(hub.asked(deployment(), readers, home_region, unit).parameters)
+    document = hub.written(hub.asked(deployment(), readers, home_region, unit=unit).parameters)
     render.show(document, lambda: output.line(render.as_json(document)))
     return ExitCode.DONE
 

@@ -61,9 +61,11 @@ class EditPlan:
 def plan(deployment: Deployment, key: MappingKey, rows: RowPlan) -> EditPlan:
     """What writing these rows would do; where the caller may not look at what that takes, the preview says so."""
     try:
-        return planned(deployment, key, rows, foresee(deployment, rows))
+        return planned(deployment, key, rows, proposal=foresee(deployment, rows))
     except AccessDeniedError as error:
-        return EditPlan(key, rows, None, Preview(unknown=f"you aren't allowed {error.action} on {error.resource}"))
+        return EditPlan(
+            key, rows, None, preview=Preview(unknown=f"you aren't allowed {error.action} on {error.resource}")
+        )
 
 
 def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Proposal) -> EditPlan:
@@ -81,7 +83,9 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
                 others += 1
     expected = replace(expected, foreign=tally.foreign)
     said = edit.besides if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
-    return EditPlan(key, rows, edit.document() if edit else None, expected, said, named, others)
+    return EditPlan(
+        key, rows, edit.document() if edit else None, preview=expected, why=said, instances=named, more=others
+    )
 
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:

@@ -31,7 +31,7 @@ class FleetCache:
         self._clock = clock
         self._known = KnownFleet()
         self._look = look
-        self._worker = FleetWorker(self._known, self._reader, self._opened, clock)
+        self._worker = FleetWorker(self._known, self._reader, self._opened, clock=clock)
         self._lock = Lock()
         self._wake = Event()
         self._asked, self._ended = float("-inf"), False

@@ -69,10 +69,16 @@ class KnownFleet:
         with self._changed:
             self._changed.wait_for(lambda: self._read_at or "whole" in self._notes or len(self._rows) >= PAGE, patience)
             if self._picture is None:
-                rows = tuple(sorted(self._rows.values(), key=lambda each: each.order))
-                notes = dict(self._notes)
-                told = self._read, self._read_at, self._cut, notes, self._withheld, self._targets
-                self._picture = Fleet(self._version, rows, *told)
+                self._picture = Fleet(
+                    version=self._version,
+                    rows=tuple(sorted(self._rows.values(), key=lambda each: each.order)),
+                    read=self._read,
+                    read_at=self._read_at,
+                    cut=self._cut,
+                    notes=dict(self._notes),
+                    withheld=self._withheld,
+                    targets=self._targets,
+                )
             return self._picture
 
     def row(self, instance: str) -> FleetRow | None:

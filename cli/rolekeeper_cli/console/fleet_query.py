@@ -54,12 +54,12 @@ class Query:
         # Their blanks stay: a link names a tag with those that it has.
         tags = tuple(each for each in params.getlist("tag") if each.strip())[:_TAGS]
         mapping = params.get("mapping", "").strip()
-        _one_of("state", texts["state"], STATES, wrong)
-        _one_of("condition", texts["condition"], CONDITIONS, wrong)
+        _one_of("state", texts["state"], STATES, wrong=wrong)
+        _one_of("condition", texts["condition"], CONDITIONS, wrong=wrong)
         for each in tags:
-            _reads("tag", tag_filter, each, wrong)
+            _reads("tag", tag_filter, each, wrong=wrong)
         if mapping:
-            _reads("mapping", mapping_key, mapping, wrong)
+            _reads("mapping", mapping_key, mapping, wrong=wrong)
         page = params.get("page", "1")
         if not (page.isascii() and page.isdigit() and int(page[:9]) > 0):
             wrong["page"] = f"{page!r} is no page; this is the first"

@@ -74,7 +74,7 @@ class FleetReader:
         state, ec2 = Enforced.of(place, {}), self._ec2(place)
         for page in ec2.fleet():
             living = [each for each in page if each.state is not InstanceState.TERMINATED]
-            found = (row_of(each, place) for each in observe_page(living, ec2, state, place.now()))
+            found = (row_of(each, place) for each in observe_page(living, ec2, state, now=place.now()))
             yield [each for each in found if each]
 
     def look(self, ids: Iterable[str]) -> Mapping[str, FleetRow | None]:
@@ -91,7 +91,7 @@ class FleetReader:
             place = self._deployment.at(target)
             keys = [InstanceKey(target.account, target.region, each) for each in some]
             try:
-                observed = observe(keys, self._ec2(place), Enforced.of(place), place.now())
+                observed = observe(keys, self._ec2(place), Enforced.of(place), now=place.now())
             except AwsRefusalError:
                 if not place.elsewhere:
                     raise

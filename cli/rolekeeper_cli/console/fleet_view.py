@@ -102,7 +102,7 @@ def choices(fleet: Fleet) -> Choices:
     mappings = {row.mapping for row in fleet.rows if row.mapping and "=" in row.mapping}
     there = {*fleet.targets, *(row.target for row in fleet.rows)}
     accounts, regions = {each.account for each in there}, {each.region for each in there}
-    return Choices(_some(roles), _some(mappings), _some(accounts), _some(regions))
+    return Choices(_some(roles), _some(mappings), _some(accounts), regions=_some(regions))
 
 
 def _some(names: set[str]) -> tuple[str, ...]:
@@ -144,7 +144,11 @@ def _shares(counted: Counter[Standing], query: Query) -> tuple[Share, ...]:
     for each in there:
         width = wide[each] * scale
         address = query.address(condition=each.value, page=1)
-        shares.append(Share(each, counted[each], round(x, 2), round(width, 2), address, query.condition == each))
+        shares.append(
+            Share(
+                each, counted[each], round(x, 2), width=round(width, 2), address=address, chosen=query.condition == each
+            )
+        )
         x += width
     return tuple(shares)
 

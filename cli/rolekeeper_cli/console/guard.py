@@ -62,35 +62,43 @@ class Refusal:
 
 
 _OTHER_HOST = Refusal(
-    HTTPStatus.MISDIRECTED_REQUEST, "Another address", "the console isn't at this address", _START_AGAIN
+    HTTPStatus.MISDIRECTED_REQUEST, "Another address", "the console isn't at this address", remedy=_START_AGAIN
 )
 _OTHER_ORIGIN = Refusal(
     HTTPStatus.FORBIDDEN,
     "Asked from elsewhere",
     "another page asked this of the console, and only its own may",
-    "open the console itself, and ask there",
+    remedy="open the console itself, and ask there",
 )
 _UNKNOWN_BROWSER = Refusal(
-    HTTPStatus.FORBIDDEN, "Not let in", "the console is for the browser that opened its link", _START_AGAIN
+    HTTPStatus.FORBIDDEN, "Not let in", "the console is for the browser that opened its link", remedy=_START_AGAIN
 )
 _LINK_USED = Refusal(
-    HTTPStatus.FORBIDDEN, "The link was used", "this link was used already, or is not the console's", _START_AGAIN
+    HTTPStatus.FORBIDDEN,
+    "The link was used",
+    "this link was used already, or is not the console's",
+    remedy=_START_AGAIN,
 )
-_LINK_GET = Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Not let in", "the link is opened, nothing else", _START_AGAIN)
+_LINK_GET = Refusal(
+    HTTPStatus.METHOD_NOT_ALLOWED, "Not let in", "the link is opened, nothing else", remedy=_START_AGAIN
+)
 _OTHER_METHOD = Refusal(
     HTTPStatus.METHOD_NOT_ALLOWED,
     "That can't be asked",
     "the console's pages are opened, and their forms sent, nothing else",
-    "use the links and buttons of the pages",
+    remedy="use the links and buttons of the pages",
 )
 _TOO_LARGE = Refusal(
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too much", "nothing was changed: this is more than a form holds", "send less"
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "Too much",
+    "nothing was changed: this is more than a form holds",
+    remedy="send less",
 )
 _READ_ONLY = Refusal(
     HTTPStatus.FORBIDDEN,
     "Read-only",
     "nothing was changed: the console was started to show, not to change",
-    "to change things, end it and start it again with --write: rolekeeper console --write",
+    remedy="to change things, end it and start it again with --write: rolekeeper console --write",
 )
 
 

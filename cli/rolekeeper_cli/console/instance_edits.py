@@ -91,7 +91,7 @@ def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Done:
         MovedError: the instance isn't as it was planned on.
         CommandError: it can't be done.
     """
-    planned = plan(deployment, id_, kind, form)
+    planned = plan(deployment, id_, kind, form=form)
     if form.get("rests_on") != planned.rests_on:
         raise MovedError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
     if planned.word and trimmed(form, "confirm") != planned.word:
@@ -103,7 +103,7 @@ def _seen(deployment: Deployment, id_: str) -> Seen:
     settings = deployment.settings
     key = InstanceKey(settings.account, settings.region, id_)
     state = Enforced.of(deployment)
-    found = observe([key], deployment.app.ec2, state, deployment.now())[key]
+    found = observe([key], deployment.app.ec2, state, now=deployment.now())[key]
     if found.instance is None:
         raise CommandError(f"there is no instance {id_}", "it is gone, or in another Region")
     if isinstance(found, Unreadable):
@@ -137,7 +137,7 @@ def _wish(form: Form) -> Wish:
     if len(reason) > _LONGEST_REASON:
         raise UsageError(f"the reason has more than {_LONGEST_REASON} characters", "say it shorter")
     profile = "" if verb == "detach" else trimmed(form, "instance_profile")
-    return Wish(verb, role, profile, _length(trimmed(form, "length")), reason)
+    return Wish(verb, role, profile, length=_length(trimmed(form, "length")), reason=reason)
 
 
 def _length(text: str) -> timedelta | None:
@@ -151,7 +151,7 @@ def _length(text: str) -> timedelta | None:
 
 def _planned_pin(deployment: Deployment, id_: str, form: Form) -> pins.PlannedPin:
     wish = _wish(form)
-    return pins.planned(deployment, id_, wish, pins.usable_profile(deployment, wish))
+    return pins.planned(deployment, id_, wish, profile=pins.usable_profile(deployment, wish))
 
 
 def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
@@ -165,7 +165,7 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     notes = tuple(filter(None, (replaced, pins.outlives(planned))))
     expected = preview.of_pin(deployment, seen, planned.pin)
     word = DETACH if planned.wish.verb == "detach" else ""
-    return Plan(what, expected, (*map(_sentence, planned.warnings), *notes), _rests_on(seen), word)
+    return Plan(what, expected, (*map(_sentence, planned.warnings), *notes), rests_on=_rests_on(seen), word=word)
 
 
 def _pin(deployment: Deployment, id_: str, form: Form) -> Done:
@@ -192,7 +192,7 @@ def _plan_release(deployment: Deployment, seen: Seen, _: Form) -> Plan:
         raise CommandError(f"{title(seen.instance)} has no pin", "its tags rule already")
     expected = preview.of_tags(deployment, seen, seen.instance.tags, released=True)
     what = f"Release {title(seen.instance)}" + (f" from its pin to {_role(pin)}" if pin else "")
-    return Plan(what, expected, (), _rests_on(seen))
+    return Plan(what, expected, (), rests_on=_rests_on(seen))
 
 
 def _release(deployment: Deployment, id_: str, _: Form) -> Done:
@@ -242,7 +242,7 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
         what = f"Set tag {key}={then[key]} on {name}"
     else:
         what = f"Change tag {key} from {before} to {then[key]} on {name}"
-    return Plan(what, preview.of_tags(deployment, seen, then), (), _rests_on(seen))
+    return Plan(what, preview.of_tags(deployment, seen, then), (), rests_on=_rests_on(seen))
 
 
 def _tag(deployment: Deployment, id_: str, form: Form) -> Done:
@@ -250,7 +250,7 @@ def _tag(deployment: Deployment, id_: str, form: Form) -> Done:
     if _removes(form):
         tags.remove_tag(deployment, id_, key)
         return Done("good", f"Tag {key} is removed from {id_}.", ("Rolekeeper hears of it within seconds.",))
-    tags.set_tag(deployment, id_, key, value)
+    tags.set_tag(deployment, id_, key, value=value)
     return Done("good", f"Tag {key}={value} is set on {id_}.", ("Rolekeeper hears of it within seconds.",))
 
 
@@ -266,7 +266,7 @@ def _plan_start(deployment: Deployment, seen: Seen, _: Form) -> Plan:
         f"It should carry {due}, which Rolekeeper gives it once it runs." if seen.should_carry != seen.carries else ""
     )
     costs = "What it runs, and what it costs, begin with its start."
-    return Plan(f"Start {title(seen.instance)}", None, tuple(filter(None, (note, costs))), _rests_on(seen))
+    return Plan(f"Start {title(seen.instance)}", None, tuple(filter(None, (note, costs))), rests_on=_rests_on(seen))
 
 
 def _start(deployment: Deployment, id_: str, _: Form) -> Done:

@@ -85,14 +85,14 @@ def tell(deployment: Deployment, text: str, known: Callable[[], Sequence[str]]) 
     except (ConfigurationError, ServiceError, SeveralNamedError):
         raise
     except CommandError as error:
-        return _gone(deployment, text, error, known)
+        return _gone(deployment, text, error, known=known)
     shown = found.document
     id_ = shown["instance"]
     instance = deployment.app.ec2.instances([id_]).get(id_)
     tags = dict(instance.tags) if instance else {}
     timeline = history.entries(deployment, id_, ENTRIES) if shown["last"] else ()
     undo = [undo_link(id_, each) for each in found.undo]
-    return Story(id_, shown, tags, _may(deployment, shown), timeline, undo)
+    return Story(id_, shown, tags, may=_may(deployment, shown), timeline=timeline, undo=undo)
 
 
 def _gone(deployment: Deployment, text: str, error: CommandError, known: Callable[[], Sequence[str]]) -> Story:
@@ -103,7 +103,7 @@ def _gone(deployment: Deployment, text: str, error: CommandError, known: Callabl
         timeline = ()
     if not timeline:
         raise NoSuchInstanceError(error, near(text, known())) from error
-    return Story(text, None, {}, May(), timeline, (), error.what)
+    return Story(text, None, {}, may=May(), timeline=timeline, undo=(), gone=error.what)
 
 
 def _may(deployment: Deployment, shown: Document) -> May:

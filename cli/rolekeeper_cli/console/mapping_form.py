@@ -81,10 +81,10 @@ def _field(column: Column, text: str) -> Field:
         column.name,
         text,
         f"{meaning[0].upper()}{meaning[1:]}.",
-        column.kind.range,
-        default,
-        tuple(_choices(column)),
-        column.name in _FIRST,
+        takes=column.kind.range,
+        default=default,
+        choices=tuple(_choices(column)),
+        first=column.name in _FIRST,
     )
 
 

@@ -64,17 +64,19 @@ def explain(error: Exception, *, writing: bool) -> Mishap:
     if isinstance(refusal, AwsRefusalError) and refusal.throttled:
         what = f"AWS asks for fewer calls just now ({refusal.action}: {refusal.code})"
         remedy = "wait a few seconds, then try again; other programs of this account use the same limit"
-        return Mishap(HTTPStatus.SERVICE_UNAVAILABLE, "AWS is throttling", what, remedy, again=True)
+        return Mishap(HTTPStatus.SERVICE_UNAVAILABLE, "AWS is throttling", what, remedy=remedy, again=True)
     told = error if isinstance(error, CommandError) else explained(error)
     assert told
     if why_not := _unasked(refusal, told):
         return why_not
     for kind, status, title in _STATUS:
         if isinstance(told, kind):
-            return Mishap(status, title, told.what, told.remedy, again=status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+            return Mishap(
+                status, title, told.what, remedy=told.remedy, again=status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            )
     if writing:
-        return Mishap(HTTPStatus.CONFLICT, "Not done", told.what, told.remedy)
-    return Mishap(HTTPStatus.NOT_FOUND, "Nothing to show", told.what, told.remedy)
+        return Mishap(HTTPStatus.CONFLICT, "Not done", told.what, remedy=told.remedy)
+    return Mishap(HTTPStatus.NOT_FOUND, "Nothing to show", told.what, remedy=told.remedy)
 
 
 def _unasked(error: Exception, told: CommandError) -> Mishap | None:
@@ -86,27 +88,34 @@ def _unasked(error: Exception, told: CommandError) -> Mishap | None:
         remedy = f"{told.remedy}; the console goes on once AWS answers"
     else:
         return None
-    return Mishap(HTTPStatus.SERVICE_UNAVAILABLE, "AWS can't be asked", told.what, remedy, again=True)
+    return Mishap(HTTPStatus.SERVICE_UNAVAILABLE, "AWS can't be asked", told.what, remedy=remedy, again=True)
 
 
 def refused(error: HTTPException) -> Mishap:
     """What Starlette refuses: an address without a page, or a method that the page hasn't."""
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.NOT_FOUND:
-        return Mishap(status, "No such page", "the console has no page at this address", "begin at the fleet")
+        return Mishap(status, "No such page", "the console has no page at this address", remedy="begin at the fleet")
     what = f"the console can't do that: {status.phrase.lower()}"
-    return Mishap(status, "That can't be asked", what, "go back, and use the links and buttons of the page")
+    return Mishap(status, "That can't be asked", what, remedy="go back, and use the links and buttons of the page")
 
 
 def bug() -> Mishap:
     """An error of the console's own."""
     what = "the console made an error of its own, and has written where to its terminal"
     remedy = "look there; report it with these lines (CONTRIBUTING.md); the other pages go on working"
-    return Mishap(HTTPStatus.INTERNAL_SERVER_ERROR, "An error in the console", what, remedy)
+    return Mishap(HTTPStatus.INTERNAL_SERVER_ERROR, "An error in the console", what, remedy=remedy)
 
 
 def _denied(error: AccessDeniedError) -> Mishap:
     what = f"you aren't allowed {error.action} on {error.resource}"
     statement = {"Effect": "Allow", "Action": error.action, "Resource": error.resource}
     remedy = "have it allowed, or start the console with another --profile"
-    return Mishap(HTTPStatus.BAD_GATEWAY, "AWS refused", what, remedy, json.dumps(statement, indent=2), again=True)
+    return Mishap(
+        HTTPStatus.BAD_GATEWAY,
+        "AWS refused",
+        what,
+        remedy=remedy,
+        statement=json.dumps(statement, indent=2),
+        again=True,
+    )

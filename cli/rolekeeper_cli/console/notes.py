@@ -38,4 +38,4 @@ def note_of(name: str, error: Exception) -> Note:
         words = f"{type(error).__name__}: {error}"
         return Note(kind, f"{means}: {words}.", "this is a bug; what led to it is where the console was started")
     denied = error.action if isinstance(error, AccessDeniedError) else ""
-    return Note(kind, f"{means}: {told.what}.", told.remedy, denied)
+    return Note(kind, f"{means}: {told.what}.", told.remedy, permission=denied)

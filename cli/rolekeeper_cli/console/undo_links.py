@@ -38,17 +38,19 @@ def undo_link(instance: str, step: Step) -> UndoLink:
         return UndoLink(command, does)
     match step.remedy.kind, step.remedy.arguments:
         case Kind.RELEASE, _:
-            return UndoLink(command, does, f"{here}/release", {}, "", "Release")
+            return UndoLink(command, does, f"{here}/release", fields={}, address="", label="Release")
         case Kind.ATTACH | Kind.REPLACE | Kind.DETACH as verb, (_, *wanted):
             role, profile, *_ = [*wanted, "", ""]
             fields = {"verb": verb.value, "role": role, "instance_profile": profile}
-            return UndoLink(command, does, f"{here}/pin", fields, "", verb.capitalize())
+            return UndoLink(command, does, f"{here}/pin", fields=fields, address="", label=verb.capitalize())
         case Kind.REMOVE_MAPPING | Kind.ROLL_BACK, (tag_key, tag_value, *_):
             key = MappingKey(tag_key, tag_value)
             return UndoLink(command, does, address=mapping_url(key), label=f"Go to {key}")
         case Kind.UNTAG, (_, tag):
-            return UndoLink(command, does, f"{here}/tag", {"do": "remove", "key": tag}, "", "Remove the tag")
+            return UndoLink(
+                command, does, f"{here}/tag", fields={"do": "remove", "key": tag}, address="", label="Remove the tag"
+            )
         case Kind.TAG, (_, tag, value):
             fields = {"do": "set", "key": tag, "value": value}
-            return UndoLink(command, does, f"{here}/tag", fields, "", "Set the tag")
+            return UndoLink(command, does, f"{here}/tag", fields=fields, address="", label="Set the tag")
     return UndoLink(command, does)

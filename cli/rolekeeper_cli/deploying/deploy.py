@@ -81,13 +81,13 @@ def _deploy(deployment: Deployment, wanted: Wanted, present: Present, *, known: 
     parameters = merged(known, present.parameters, given)
     _check(known, parameters)
     client = deployment.client("cloudformation", PATIENT)
-    rollout = Rollout(client, deployment.stack_name, deployment.sleep, wanted.yes, wanted.dry_run)
+    rollout = Rollout(client, deployment.stack_name, deployment.sleep, yes=wanted.yes, dry_run=wanted.dry_run)
     if present.status == NEVER_WORKED:
         rollout.remove_what_failed(present)
         present = Present()
     place = Place(deployment.caller.account, str(deployment.session.region_name), deployment.caller.partition)
     url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, wanted.bucket))
-    changed = rollout.change(Template({"TemplateURL": url}), present, parameters, given)
+    changed = rollout.change(Template({"TemplateURL": url}), present, parameters, given=given)
     render.show(document(present, changed), lambda: None)
     if changed.outcome == "deployed":
         output.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")

@@ -77,10 +77,10 @@ def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
     if detach and works:
         _pause(deployment)
         _detach(deployment, carried)
-    delete(client, stack_id, deployment.sleep, f"the deletion of {stack}")
+    delete(client, stack_id, deployment.sleep, what=f"the deletion of {stack}")
     # What ran when the pause was written may have attached one more since.
     left = _detach(deployment, _carried(deployment)) if detach and works else carried
-    _tell(kept, mappings, target, len(carried) - len(left), left)
+    _tell(kept, mappings, target, detached=len(carried) - len(left), left=left)
     return ExitCode.DONE
 
 

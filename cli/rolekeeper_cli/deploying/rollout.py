@@ -42,7 +42,7 @@ class Rollout:
             )
         output.say(f"The first deployment of {stack} failed; its empty stack has to be deleted before.")
         prompts.confirm("Delete it?", yes=self.yes)
-        delete(self.client, present.id, self.sleep, f"the deletion of the empty stack {stack}")
+        delete(self.client, present.id, self.sleep, what=f"the deletion of the empty stack {stack}")
 
     def change(self, template: Template, present: Present, parameters: Parameters, given: Parameters) -> Changed:
         """Show what would change, ask, and change it.
@@ -57,7 +57,7 @@ class Rollout:
             CommandError: it can't be done, the person said no, or it failed; the message says why.
         """
         asked = _as_asked(parameters, present.parameters, given)
-        with ChangeSet.create(self.client, self.stack, template, asked, status=present.status) as change_set:
+        with ChangeSet.create(self.client, self.stack, template, parameters=asked, status=present.status) as change_set:
             changes = change_set.changes(self.sleep)
             differing = _differing(present.parameters, parameters) if changes else []
             show(changes, differing)

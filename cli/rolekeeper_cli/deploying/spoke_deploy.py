@@ -84,7 +84,7 @@ def deploy(places: Sequence[Deployment], wanted: Wanted) -> ExitCode:
     documents = []
     for place in sorted(places, key=lambda each: region_of(each) != home):
         region = region_of(place)
-        changed = _deploy(place, template, present[region], (parameters[region], given[region]), wanted)
+        changed = _deploy(place, template, present[region], values=(parameters[region], given[region]), wanted=wanted)
         documents.append({"region": region, **document(present[region], changed)})
     render.show(documents, lambda: None)
     if any(each["outcome"] == "deployed" for each in documents):
@@ -118,11 +118,11 @@ def _deploy(
     parameters, given = values
     if parameters["HubAccount"] == place.caller.account and parameters["HubRegion"] == region_of(place):
         output.say("It is the hub's own account and Region, which has no rules of a spoke.")
-    rollout = Rollout(client, stack, place.sleep, wanted.yes, wanted.dry_run)
+    rollout = Rollout(client, stack, place.sleep, yes=wanted.yes, dry_run=wanted.dry_run)
     if present.status == NEVER_WORKED:
         rollout.remove_what_failed(present)
         present = Present()
-    return rollout.change(template, present, parameters, given)
+    return rollout.change(template, present, parameters, given=given)
 
 
 def _parameters(known: Mapping[str, Any], present: Present, given: Parameters) -> Parameters:

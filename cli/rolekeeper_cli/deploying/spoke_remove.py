@@ -57,7 +57,7 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Spoke]:
     prompts.confirm(f"Delete it in {', '.join(each.region for each in spokes)}?", yes=yes)
     for each in spokes:
         client = each.place.client("cloudformation", PATIENT)
-        delete(client, each.id, each.place.sleep, f"the deletion in {each.region}")
+        delete(client, each.id, each.place.sleep, what=f"the deletion in {each.region}")
     documents = [
         {"region": each.region, "outcome": "removed", "carrying": [instance.key.id for instance, _ in each.carried]}
         for each in spokes
@@ -79,7 +79,7 @@ def _found(place: Deployment) -> Spoke:
         f"arn:{caller.partition}:iam::{caller.account}:instance-profile{parameters.get('RolePath', '/rolekeeper/')}"
     )
     ec2 = Ec2(place.client("ec2"), caller.account, region_of(place))
-    return Spoke(place, found["StackId"], parameters, list(carrying(ec2, Ownership(prefix))))
+    return Spoke(place, found["StackId"], parameters, carried=list(carrying(ec2, Ownership(prefix))))
 
 
 def _many(number: int, one: str, several: str) -> str:

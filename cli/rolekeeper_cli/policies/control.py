@@ -118,10 +118,15 @@ def _tags(arns: Arns, keys: Sequence[str], excepted: Sequence[str]) -> dict[str,
         test = {"ForAnyValue:StringLike": {"aws:TagKeys": [pattern(key) for key in keys]}}
     groups = arns.served("autoscaling", "autoScalingGroup:*")
     guards = [
-        statement("GuardTheMappedTags", "Deny", _SETS_TAGS, [instances, groups], **test, **others),
+        statement("GuardTheMappedTags", "Deny", _SETS_TAGS, resources=[instances, groups], **test, **others),
         # Without keys DeleteTags deletes all tags, and there is no aws:TagKeys to compare (EC2 API reference).
         statement(
-            "GuardDeletingAllTags", "Deny", ["ec2:DeleteTags"], [instances], Null={"aws:TagKeys": "true"}, **others
+            "GuardDeletingAllTags",
+            "Deny",
+            ["ec2:DeleteTags"],
+            resources=[instances],
+            Null={"aws:TagKeys": "true"},
+            **others,
         ),
     ]
     return policy(guards)
@@ -140,7 +145,7 @@ def path_policy(arns: Arns, makers: Sequence[str], excepted: Sequence[str]) -> d
     others, also = ({"ArnNotLike": {"aws:PrincipalArn": [*each, *excepted]}} for each in ((), arns.acting(makers)))
     rest = (*_TAKES_PROFILES, *_CHANGES_ROLES, *_CHANGES_POLICIES)
     guards = [
-        statement("GuardNewProfiles", "Deny", _MAKES_PROFILES, [profiles], **also),
-        statement("GuardRolesAndProfiles", "Deny", rest, [profiles, roles, policies], **others),
+        statement("GuardNewProfiles", "Deny", _MAKES_PROFILES, resources=[profiles], **also),
+        statement("GuardRolesAndProfiles", "Deny", rest, resources=[profiles, roles, policies], **others),
     ]
     return policy(guards)

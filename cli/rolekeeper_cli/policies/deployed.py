@@ -61,11 +61,11 @@ def arns(deployment: Deployment) -> Arns:
         caller.partition,
         caller.account,
         str(deployment.session.region_name),
-        settings.role_path,
-        deployment.stack.name,
-        settings.mapping_table,
-        settings.state_table,
-        settings.namespace if settings.organization else "",
+        path=settings.role_path,
+        stack=deployment.stack.name,
+        mapping_table=settings.mapping_table,
+        state_table=settings.state_table,
+        spokes=settings.namespace if settings.organization else "",
     )
 
 

@@ -51,10 +51,10 @@ def editors_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> dict[str, Any]:
     return policy(
         [
             *_reading(arns),
-            _writing("EditRows", [_PUT, _UPDATE], table, EDITORS_COLUMNS, leading),
-            statement("DeleteRows", "Allow", [_DELETE], table, **_tests(leading)),
-            *_nothing_else(arns, [_PUT, _UPDATE], _OTHER_WRITES, EDITORS_COLUMNS),
-            statement("NotTheStateTable", "Deny", (_PUT, _UPDATE, _DELETE, *_OTHER_WRITES), _state(arns)),
+            _writing("EditRows", [_PUT, _UPDATE], table, columns=EDITORS_COLUMNS, leading=leading),
+            statement("DeleteRows", "Allow", [_DELETE], resources=table, **_tests(leading)),
+            *_nothing_else(arns, [_PUT, _UPDATE], _OTHER_WRITES, columns=EDITORS_COLUMNS),
+            statement("NotTheStateTable", "Deny", (_PUT, _UPDATE, _DELETE, *_OTHER_WRITES), resources=_state(arns)),
         ]
     )
 
@@ -65,11 +65,13 @@ def approvers_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> dict[str, Any]
     return policy(
         [
             *_reading(arns),
-            statement("SignApprovals", "Allow", [_PUT], _state(arns), **_tests(own)),
-            _writing("ApproveEdits", [_UPDATE], table, APPROVERS_COLUMNS, _leading(tag_keys)),
-            *_nothing_else(arns, [_UPDATE], (_PUT, _DELETE, *_OTHER_WRITES), APPROVERS_COLUMNS),
-            statement("NoOthersApprovals", "Deny", [_PUT], _state(arns), **{"ForAnyValue:StringNotEquals": own}),
-            statement("NothingElseInState", "Deny", (_UPDATE, _DELETE, *_OTHER_WRITES), _state(arns)),
+            statement("SignApprovals", "Allow", [_PUT], resources=_state(arns), **_tests(own)),
+            _writing("ApproveEdits", [_UPDATE], table, columns=APPROVERS_COLUMNS, leading=_leading(tag_keys)),
+            *_nothing_else(arns, [_UPDATE], (_PUT, _DELETE, *_OTHER_WRITES), columns=APPROVERS_COLUMNS),
+            statement(
+                "NoOthersApprovals", "Deny", [_PUT], resources=_state(arns), **{"ForAnyValue:StringNotEquals": own}
+            ),
+            statement("NothingElseInState", "Deny", (_UPDATE, _DELETE, *_OTHER_WRITES), resources=_state(arns)),
         ]
     )
 
@@ -101,9 +103,9 @@ def _reading(arns: Arns) -> list[Statement]:
     table = [arns.here("dynamodb", f"table/{arns.mapping_table}")]
     stack = arns.here("cloudformation", f"stack/{arns.stack}/*")
     return [
-        statement("ReadRows", "Allow", ("dynamodb:GetItem", "dynamodb:Scan", *_LOOKS), table),
-        statement("ReadHistory", "Allow", _LOOKS, _state(arns)),
-        statement("FindTheTables", "Allow", ["cloudformation:DescribeStacks"], [stack]),
+        statement("ReadRows", "Allow", ("dynamodb:GetItem", "dynamodb:Scan", *_LOOKS), resources=table),
+        statement("ReadHistory", "Allow", _LOOKS, resources=_state(arns)),
+        statement("FindTheTables", "Allow", ["cloudformation:DescribeStacks"], resources=[stack]),
     ]
 
 
@@ -111,7 +113,7 @@ def _writing(
     sid: str, actions: Sequence[str], table: Sequence[str], columns: Sequence[str], leading: dict[str, list[str]]
 ) -> Statement:
     named = {"dynamodb:Attributes": list(columns), **leading}
-    return statement(sid, "Allow", actions, table, **_tests(named), **_RETURNED)
+    return statement(sid, "Allow", actions, resources=table, **_tests(named), **_RETURNED)
 
 
 def _nothing_else(arns: Arns, actions: Sequence[str], barred: Sequence[str], columns: Sequence[str]) -> list[Statement]:
@@ -119,8 +121,8 @@ def _nothing_else(arns: Arns, actions: Sequence[str], barred: Sequence[str], col
     table = [arns.here("dynamodb", f"table/{arns.mapping_table}")]
     other = {"ForAnyValue:StringNotEquals": {"dynamodb:Attributes": list(columns)}}
     return [
-        statement("NoOtherColumn", "Deny", actions, table, **other),
-        statement("NoOtherWay", "Deny", barred, table),
+        statement("NoOtherColumn", "Deny", actions, resources=table, **other),
+        statement("NoOtherWay", "Deny", barred, resources=table),
     ]
 
 

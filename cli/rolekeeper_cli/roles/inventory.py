@@ -135,12 +135,12 @@ def look(
     with deployment.progress(len(roles), "roles read") as progress:
         for role in progress.over(roles):
             held = None if profiles is None else sorted(_name(arn) for arn in profiles if profiles[arn] == role.name)
-            view = replace(_used(role, held, instances, mappings), everywhere=everywhere)
+            view = replace(_used(role, held, instances, mappings=mappings), everywhere=everywhere)
             found.views.append(_view(deployment, found, view))
     if ask_last_accessed:
         told = reports.collect()
         asked = zip(found.views, roles, strict=True)
-        found.views = [_with_report(deployment, found, view, told[role.arn]) for view, role in asked]
+        found.views = [_with_report(deployment, found, view, report=told[role.arn]) for view, role in asked]
         found.unknown += dict.fromkeys(each.because for each in told.values() if each.because)
     return found
 
@@ -161,7 +161,7 @@ def look_elsewhere(there: Deployment, names: Sequence[str], users: RoleUsers, *,
     for name in names or sorted({*(mappings or ()), *(instances or ())} - {NO_ROLE}):
         role = found.attempt(partial(there.app.roles.policies.role, name))
         if role and role.path.startswith(there.settings.role_path):
-            view = replace(_used(role, None, instances, mappings), everywhere=everywhere, report=report)
+            view = replace(_used(role, None, instances, mappings=mappings), everywhere=everywhere, report=report)
             found.views.append(_view(there, found, view))
     if not names:
         found.unknown.append(_ONLY_NAMED)
@@ -178,7 +178,7 @@ def _used(
     carry = None if instances is None else tuple(sorted(instances.get(role.name, ())))
     given = None if mappings is None else tuple(mappings.get(role.name, ()))
     held = None if profiles is None else tuple(profiles)
-    return RoleView(role, held, carry, given, read=False)
+    return RoleView(role, held, carry, mappings=given, read=False)
 
 
 def _view(deployment: Deployment, found: Inventory, view: RoleView) -> RoleView:

@@ -54,7 +54,7 @@ def show(deployment: DoctorDeployment, asked: Asked, targets: Sequence[str] = ()
         for line in _totals(deployment, rest, shown=not asked.names, several=several):
             output.line(line)
 
-    render.show_with_rows("roles", documents, lambda: rest, draw)
+    render.show_with_rows("roles", documents, lambda: rest, draw=draw)
     for each in rest["unknown"]:
         output.warn(f"not everything is shown: {each}")
     warn_of_unseen(places)

@@ -42,7 +42,7 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
     """
     deployment, text = located(deployment, text)
     key = find_instance(deployment, text).key
-    observed = observe([key], deployment.app.ec2, Enforced.of(deployment), deployment.now())[key]
+    observed = observe([key], deployment.app.ec2, Enforced.of(deployment), now=deployment.now())[key]
     if isinstance(observed, Unreadable):
         raise observed.error
     seen = Seen.of(observed, deployment)

@@ -138,7 +138,7 @@ def observed(
 ) -> Iterator[Observation | Unreadable]:
     """What is observed of pages of instances."""
     for page in instances:
-        yield from observe_page(page, deployment.app.ec2, state, deployment.now())
+        yield from observe_page(page, deployment.app.ec2, state, now=deployment.now())
 
 
 def withheld(deployment: Deployment) -> str:

@@ -98,7 +98,7 @@ class Tally:
         self.actions[decision.action.value] += 1
         self.foreign += decision.takes_over or decision.code == "occupied"
         if decision.action.mutates:
-            move = Move(seen.carries, seen.should_carry, decision.role if decision.profile_arn else "", account)
+            move = Move(seen.carries, seen.should_carry, decision.role if decision.profile_arn else "", account=account)
             if move in self.moves or len(self.moves) < _MOVES:
                 self.moves[move] += 1
             if counted_for := decision.counted_for:
@@ -230,7 +230,7 @@ def paced(deployment: Deployment, tally: Tally, proposed: Proposal) -> list[Pace
     if tally.taken.total() <= room + sum(approved.values()):
         return []
     return [
-        Paced(str(key), changes, approved[key, revision], room, settings.limits.minutes)
+        Paced(str(key), changes, approved[key, revision], at_once=room, minutes=settings.limits.minutes)
         for (key, revision), changes in tally.taken.most_common()
     ]
 

@@ -104,10 +104,10 @@ def of_held(deployment: Deployment, key: MappingKey, row: Attributes, number: in
 
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
     """What pinning an instance would do."""
-    candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin)
+    candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
     then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
     asks = "its pin of now says" if seen.observed.pin else "its tags ask for"
-    return _of_one(deployment, seen, then, f"The role that {asks} is {_named(seen.should_carry)}.")
+    return _of_one(deployment, seen, then, note=f"The role that {asks} is {_named(seen.should_carry)}.")
 
 
 def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, released: bool = False) -> Preview:
@@ -119,11 +119,11 @@ def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, rele
     key, app = seen.instance.key, deployment.app
     state = Enforced.of(deployment, released=released)
     described = {key.id: replace(seen.instance, tags=tags)}
-    found = observe([key], app.ec2, state, deployment.now(), described)[key]
+    found = observe([key], app.ec2, state, now=deployment.now(), described=described)[key]
     if isinstance(found, Unreadable):
         raise found.error
     then = Seen.of(found, deployment)
-    return _of_one(deployment, seen, then, f"It should carry {_named(then.should_carry)} then.")
+    return _of_one(deployment, seen, then, note=f"It should carry {_named(then.should_carry)} then.")
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
@@ -154,9 +154,9 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
         actions[Action.ATTACH],
         actions[Action.REPLACE],
         actions[Action.DETACH],
-        _together(moves),
-        tally.foreign,
-        (
+        difference=_together(moves),
+        foreign=tally.foreign,
+        notes=(
             f"{note}. {number[0].upper()}{number[1:]} were counted.",
             *(f"{each}." for each in places.unseen_in_words()),
             *_first(damaged, "more instances are left out"),
@@ -198,9 +198,9 @@ def of_proposal(proposed: Proposal, why_not: str, *, approved: bool = False) -> 
         sum(each.attach for each in impacts),
         sum(each.replace for each in impacts),
         sum(each.detach for each in impacts),
-        _together([each.difference for each in impacts]),
-        sum(each.foreign for each in edits),
-        tuple(notes),
+        difference=_together([each.difference for each in impacts]),
+        foreign=sum(each.foreign for each in edits),
+        notes=tuple(notes),
         only_later=sum(each.only_later for each in impacts),
     )
 
@@ -218,7 +218,7 @@ def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | Non
             attach, replaced, detach = (int(effect[name]) for name in ("attach", "replace", "detach"))
             only_later = int(effect.get("later", {}).get("only_then", 0))
             notes = (f"It was counted at {entry['at'][:19]}Z.",)
-            return Preview(attach, replaced, detach, difference, notes=notes, only_later=only_later)
+            return Preview(attach, replaced, detach, difference=difference, notes=notes, only_later=only_later)
     return None
 
 
@@ -247,9 +247,9 @@ def _of_one(deployment: Deployment, seen: Seen, then: Seen, note: str) -> Previe
         counts[Action.ATTACH],
         counts[Action.REPLACE],
         counts[Action.DETACH],
-        reader.difference(seen.carries, role) if changes else Difference(),
-        int(bool(seen.carries) and not seen.managed),
-        tuple(notes),
+        difference=reader.difference(seen.carries, role) if changes else Difference(),
+        foreign=int(bool(seen.carries) and not seen.managed),
+        notes=tuple(notes),
     )
 
 

@@ -109,14 +109,14 @@ def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool
     wanted: dict[MappingKey, MappingSpec | None] = {each.key: each for each in specs}
     wanted |= {key: None for key, change in changes.items() if change.spec is None}
     freed = {} if prune else _in_conflict(table, deployment, wanted)
-    return _judged(_Judge(deployment, table, changes), rows, wanted, freed)
+    return _judged(_Judge(deployment, table, changes), rows, wanted, freed=freed)
 
 
 def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
     """Judge what a plan writes into the table, and no other row."""
     changes = {each.key: each for each in rows.changes}
     wanted = {key: change.spec for key, change in changes.items()}
-    return _judged(_Judge(deployment, {}, changes), rows, wanted, {})
+    return _judged(_Judge(deployment, {}, changes), rows, wanted, freed={})
 
 
 def foresee_held(deployment: Deployment, key: MappingKey, row: Attributes) -> Proposal:
@@ -190,7 +190,13 @@ class _Judge:
             target = place.settings.target
             known = roles.setdefault(target.account, place.app.roles)
             served = registered.get(target) or ServedTarget(target)
-            return Spoke(target, known, place.app.scanner(known, self._state(place)), served.instances, served.unit)
+            return Spoke(
+                target,
+                known,
+                place.app.scanner(known, self._state(place)),
+                instances=served.instances,
+                unit=served.unit,
+            )
 
         places = self._places.reachable()
         # Asked for once there are others.
@@ -198,7 +204,7 @@ class _Judge:
         listed = [spoke(each) for each in places if each.elsewhere]
         spokes = replace(app.spokes, listed=lambda: listed)
         scanner = app.scanner(app.roles, self._state(self.deployment))
-        return Assessor(app.roles, scanner, app.settings.mode, spokes, app.revisions)
+        return Assessor(app.roles, scanner, app.settings.mode, spokes=spokes, revisions=app.revisions)
 
     def _state(self, place: Deployment) -> Enforced:
         return replace(Enforced.of(place), served=self._served.setdefault(place.settings.account, {}))
@@ -212,7 +218,7 @@ class _Judge:
         copies = {
             account: served for account, served in self._served.items() if account != self.deployment.home.account
         }
-        return Proposal(rows, edits, self.served, copies, self._places.unseen_in_words())
+        return Proposal(rows, edits, self.served, copies=copies, unseen=self._places.unseen_in_words())
 
     @cached_property
     def _roles(self) -> Sequence[str]:
@@ -249,9 +255,9 @@ class _Judge:
             key,
             verdict.status,
             told or _NOTHING,
-            takes_effect,
-            revision,
-            change,
+            takes_effect=takes_effect,
+            revision=revision,
+            change=change,
             warns=warns,
             besides=besides or ("" if told else _NOTHING),
             impact=verdict.impact,
@@ -276,7 +282,9 @@ class _Judge:
         # Of a row that is served as it says, nothing is asked: so its instances aren't looked at.
         trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=Scan())
         signed_as = self.deployment.app.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
-        return RowSnapshot(key, row, parsed, stored, self.deployment.now(), trigger, signed_as)
+        return RowSnapshot(
+            key, row, parsed, stored=stored, at=self.deployment.now(), trigger=trigger, signed_as=signed_as
+        )
 
 
 def _as_written(change: Change) -> Attributes:

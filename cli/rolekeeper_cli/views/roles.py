@@ -63,7 +63,7 @@ def document(deployment: DoctorDeployment, places: Places, asked: Asked) -> dict
     # Of what couldn't be looked into nothing is said.
     if found and (missing := next((each for each in asked.names if each not in there), "")):
         where = f" in {some([each.of for each in found], 'account')}"
-        raise _no_such_role(deployment, missing, known.path_roles(deployment), where)
+        raise _no_such_role(deployment, missing, known.path_roles(deployment), where=where)
     documents = list(_documents(found, deployment.now(), unused=asked.unused, is_hub=is_hub))
     return {
         "roles": documents,

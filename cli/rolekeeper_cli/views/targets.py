@@ -28,7 +28,7 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
         ConfigurationError: there is no such stack.
     """
     version, interval, home = deployment.outputs.get("Version"), sweep_interval(deployment), deployment.home
-    hub = _Hub(home, version, deployment.now(), 2 * interval)
+    hub = _Hub(home, version, deployment.now(), silence=2 * interval)
     fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
     swept = datetime.fromisoformat(str(fleet["at"])) if "at" in fleet else None
     own = ServedTarget(home, version or "", last_sweep=swept, instances=int(fleet.get("instances", 0)))

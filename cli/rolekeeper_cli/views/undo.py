@@ -176,7 +176,9 @@ class _Undoing:
         tags = {key: value for key, value in instance.tags.items() if key != without}
         state = Enforced.of(self.deployment, dict(served or {}), released=released)
         then = replace(instance, tags=tags)
-        found = observe([instance.key], app.ec2, state, self.deployment.now(), {instance.key.id: then})[instance.key]
+        found = observe([instance.key], app.ec2, state, now=self.deployment.now(), described={instance.key.id: then})[
+            instance.key
+        ]
         if isinstance(found, Unreadable):
             return False
         return Seen.of(found, self.deployment).should_carry == self.before.profile_arn

@@ -80,7 +80,7 @@ def ask(deployment: Deployment, instance: str, questions: Sequence[Question]) ->
     with deployment.progress(None, "events of CloudTrail looked through") as progress:
         try:
             history = EventHistory(deployment)
-            for event in progress.over(_events(history, instance, questions, found)):
+            for event in progress.over(_events(history, instance, questions, found=found)):
                 for at, each in enumerate(questions):
                     if at not in found and each.answered_by(event):
                         found[at] = event
@@ -100,11 +100,11 @@ def _events(
     """
     for window in dict.fromkeys((each.since, each.until) for each in questions):
         asked = [at for at, each in enumerate(questions) if (each.since, each.until) == window]
-        yield from _until_answered(history.lookup("ResourceName", instance, *window), asked, found, instance)
+        yield from _until_answered(history.lookup("ResourceName", instance, *window), asked, found, instance=instance)
     for at, each in enumerate(questions):
         for name in each.calls:
-            named = history.lookup("EventName", name, each.since, each.until)
-            yield from _until_answered(named, [at], found, instance)
+            named = history.lookup("EventName", name, each.since, until=each.until)
+            yield from _until_answered(named, [at], found, instance=instance)
 
 
 def _until_answered(
@@ -148,11 +148,11 @@ def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]
     ours = {each["answer"].get("association-id") for each in entries}
     present = association.id if association and association.state in _STANDS else ""
     if association and present and not observed.grant and present not in ours:
-        asked.append(_attached(id_, present, association.profile_arn, entries))
+        asked.append(_attached(id_, present, association.profile_arn, entries=entries))
     last = next((each for each in entries if each["answer"].get("association-id")), None)
     if last and (made := _made(last)) and made != present:
         gone = [each for each in entries[: entries.index(last)] if _seen(each) != made]
-        asked.append(_ended(made, "reverted", _since(last), _until(gone[-1]) if gone else None))
+        asked.append(_ended(made, "reverted", _since(last), until=_until(gone[-1]) if gone else None))
     return asked
 
 
@@ -163,7 +163,7 @@ def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Questi
     tags, former = now["tags"], before.get("tags", {})
     asked = [
         # That an entry lacks a tag may mean that no mapping read it then.
-        _about_tag(instance, key, tags.get(key), since if key in former else None, until)
+        _about_tag(instance, key, tags.get(key), since=since if key in former else None, until=until)
         for key in sorted(_read_keys(entry, older))
         if tags.get(key) != former.get(key)
     ]
@@ -171,9 +171,9 @@ def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Questi
     present = _seen(entry)
     if stood and stood != present:
         what = "reverted" if older and _made(older) else "detached"
-        asked.append(_ended(stood, what, since, until))
+        asked.append(_ended(stood, what, since, until=until))
     if present and stood != present:
-        asked.append(_attached(instance, present, now["profile-arn"], [entry, older] if older else [entry]))
+        asked.append(_attached(instance, present, now["profile-arn"], entries=[entry, older] if older else [entry]))
     return asked
 
 
@@ -222,8 +222,10 @@ def _about_tag(
     instance: str, key: str, value: str | None, since: datetime | None = None, until: datetime | None = None
 ) -> Question:
     if value is None:
-        return Question("untagged", key, lambda event: event.removes(instance, key), (), since, until)
-    return Question("tagged", f"{key}={value}", lambda event: event.sets(instance, key, value), (), since, until)
+        return Question("untagged", key, lambda event: event.removes(instance, key), calls=(), since=since, until=until)
+    return Question(
+        "tagged", f"{key}={value}", lambda event: event.sets(instance, key, value), calls=(), since=since, until=until
+    )
 
 
 def _attached(instance: str, association: str, profile_arn: str, entries: Sequence[Entry]) -> Question:
@@ -238,11 +240,20 @@ def _attached(instance: str, association: str, profile_arn: str, entries: Sequen
 
     since = _since(before[0]) if before else None
     until = _until(saw[-1]) if saw else None
-    return Question("attached", str(profile_name(profile_arn)), did, (ASSOCIATE, REPLACE), since, until)
+    return Question(
+        "attached", str(profile_name(profile_arn)), did, calls=(ASSOCIATE, REPLACE), since=since, until=until
+    )
 
 
 def _ended(association: str, what: str, since: datetime | None, until: datetime | None) -> Question:
-    return Question(what, association, lambda event: event.ends(association), (REPLACE, DISASSOCIATE), since, until)
+    return Question(
+        what,
+        association,
+        lambda event: event.ends(association),
+        calls=(REPLACE, DISASSOCIATE),
+        since=since,
+        until=until,
+    )
 
 
 def _made(entry: Entry) -> str:

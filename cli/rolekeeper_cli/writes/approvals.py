@@ -36,7 +36,9 @@ def held_edit(deployment: Deployment, key: MappingKey, revision: int | None = No
     row = require_row(deployment, key)
     held = held_number(key, row, revision)
     stored = deployment.app.revisions.read(key).held
-    return HeldEdit(key, held, stored is not None and stored.mapping.deleted, said(row, "status_reason"), row)
+    return HeldEdit(
+        key, held, stored is not None and stored.mapping.deleted, reason=said(row, "status_reason"), row=row
+    )
 
 
 def held_number(key: MappingKey, row: Attributes, revision: int | None) -> int:
@@ -104,7 +106,7 @@ def discard(deployment: Deployment, key: MappingKey, revision: int, *, patience:
 
     written = Written(wait_for_verdicts(deployment, [key], look, patience=patience))
     if not written.unjudged:
-        _refuse_kept(deployment, key, revision, written.rows[0].status)
+        _refuse_kept(deployment, key, revision, status=written.rows[0].status)
     return written
 
 

@@ -81,7 +81,7 @@ def standing(places: Places, keys: Sequence[MappingKey] | None) -> Standing:
         else:
             named = titled(address(where(seen.instance.key), home), name_of(seen.instance))
             stuck.append((named, decision.reason))
-    return Standing(done, tuple(coming), tuple(stuck), tuple(places.unseen_in_words()))
+    return Standing(done, tuple(coming), tuple(stuck), unseen=tuple(places.unseen_in_words()))
 
 
 def _looked_at(keys: Sequence[MappingKey] | None, place: Deployment) -> Iterator[Seen | Unreadable]:

@@ -50,7 +50,7 @@ def set_columns(deployment: Deployment, key: MappingKey, assignments: Sequence[s
         UsageError: a column is unknown, or the row couldn't be read then.
     """
     row = deployment.app.table.get_row(key)
-    spec = edited(key, row or {}, assignments, deployment.app.home)
+    spec = edited(key, row or {}, assignments, home=deployment.app.home)
     return planned([spec], {key: row} if row else {}, deployment.app.home)
 
 

@@ -130,7 +130,7 @@ def pin(deployment: Deployment, text: str, wish: Wish) -> Pinned:
     Raises:
         CommandError: the role can't be used, or the instance isn't as the verb takes it. Nothing was written.
     """
-    return write(deployment, planned(deployment, text, wish, usable_profile(deployment, wish)))
+    return write(deployment, planned(deployment, text, wish, profile=usable_profile(deployment, wish)))
 
 
 def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfile) -> PlannedPin:
@@ -142,7 +142,7 @@ def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfil
     ec2 = deployment.app.ec2
     instance = find_instance(deployment, text)
     shown = ec2.associations([instance.key.id]).get(instance.key.id)
-    refuse_wrong_verb(deployment, instance, wish, shown)
+    refuse_wrong_verb(deployment, instance, wish, shown=shown)
     refuse_foreign(deployment, instance, shown)
     now = deployment.now()
     made = Pin(
@@ -154,7 +154,7 @@ def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfil
         reason=wish.reason,
         allow_broad=wish.allow_broad,
     )
-    return PlannedPin(wish, instance, shown, made, profile.warnings)
+    return PlannedPin(wish, instance, shown, pin=made, warnings=profile.warnings)
 
 
 def outlives(plan: PlannedPin) -> str:
@@ -171,7 +171,7 @@ def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
     """What the pin would do to its instance."""
     key = plan.instance.key
     state = Enforced.of(deployment)
-    observed = observe([key], deployment.app.ec2, state, deployment.now())[key]
+    observed = observe([key], deployment.app.ec2, state, now=deployment.now())[key]
     if isinstance(observed, Unreadable):
         raise observed.error
     return preview.of_pin(deployment, Seen.of(observed, deployment), plan.pin)
@@ -187,9 +187,9 @@ def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
         instance,
         made,
         snapshot.pins.get(instance.key),
-        delay,
-        _remedy(instance, snapshot, deployment) if delay else None,
-        plan.warnings,
+        delay=delay,
+        remedy=_remedy(instance, snapshot, deployment) if delay else None,
+        warnings=plan.warnings,
     )
 
 

@@ -111,8 +111,8 @@ def planned(
         if present.get(key) == spec:
             unchanged += 1
         else:
-            changes.append(Change(key, rows.get(key, {}), present.get(key), spec))
-    others = [Change(key, row, present[key], None) for key, row in rows.items() if key not in wanted]
+            changes.append(Change(key, rows.get(key, {}), present.get(key), spec=spec))
+    others = [Change(key, row, present[key], spec=None) for key, row in rows.items() if key not in wanted]
     if prune:
         changes += others
     return RowPlan(tuple(sorted(changes, key=lambda each: each.key)), unchanged, 0 if prune else len(others))

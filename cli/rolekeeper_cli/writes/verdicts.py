@@ -100,7 +100,7 @@ def wait_for_verdicts(
         patience: how long none more may be judged until the wait ends, in seconds; 0 doesn't look at all.
         deletes: the rows that were deleted.
     """
-    judged = _wait(deployment, keys, look, patience) if patience > 0 else {}
+    judged = _wait(deployment, keys, look, patience=patience) if patience > 0 else {}
     rejected = [row for row in judged.values() if said(row, "status") == Status.REJECTED]
     roles = known.path_roles(deployment) if rejected else []
     return tuple(_verdict(key, judged, roles, deletes=key in deletes) for key in keys)

@@ -57,15 +57,17 @@ def discard(request: Request, form: Form) -> Response:
     well = f"Revision {revision} of {key} is discarded; no instance changes"
     site.mappings.forget()
     gone = site.look().app.table.get_row(key) is None
-    return RedirectResponse(said(site, "/mappings" if gone else mapping_url(key), done, well), 303)
+    return RedirectResponse(said(site, "/mappings" if gone else mapping_url(key), done, well=well), 303)
 
 
 def _plan(there: Deployment, edit: approvals.HeldEdit) -> EditPlan:
     try:
-        return planned(there, edit.key, RowPlan(), foresee_held(there, edit.key, edit.row))
+        return planned(there, edit.key, RowPlan(), proposal=foresee_held(there, edit.key, edit.row))
     except AccessDeniedError:
         # Who may not look sees what the function counted.
-        return EditPlan(edit.key, RowPlan(), None, preview.of_held(there, edit.key, edit.row, edit.revision))
+        return EditPlan(
+            edit.key, RowPlan(), None, preview=preview.of_held(there, edit.key, edit.row, number=edit.revision)
+        )
 
 
 def _revision(form: Form) -> int:

@@ -69,7 +69,7 @@ def who(request: Request) -> Response:
         title = f"Who did it: {row.name or id_ if row else id_}"
         return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
     stamp = _stamp(request, id_)
-    shown = site.answers.get(id_, stamp, _minute(request), ask) if stamp else ask()
+    shown = site.answers.get(id_, stamp, _minute(request), make=ask) if stamp else ask()
     template = "instance_who_part.html" if "HX-Request" in request.headers else "instance_who.html"
     title = f"Who did it: {shown['name'] or id_}"
     return page(request, template, title=title, id=id_, answers=shown["who"], entries=None)
@@ -82,7 +82,7 @@ def _story(request: Request, text: str, stamp: int) -> Story:
     def make() -> Story:
         return tell(site.look_at(text), text, lambda: _names(request))
 
-    return site.stories.get(text, stamp, _minute(request), make) if stamp else make()
+    return site.stories.get(text, stamp, _minute(request), make=make) if stamp else make()
 
 
 def _stamp(request: Request, text: str) -> int:

@@ -28,11 +28,11 @@ def plan(request: Request, form: Form) -> Response:
     """What the edit would do; a form that can't be meant goes back with what is wrong."""
     site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
     try:
-        planned = instance_edits.plan(site.look_at(id_), id_, kind, form)
+        planned = instance_edits.plan(site.look_at(id_), id_, kind, form=form)
     except ServiceError:
         raise
     except CommandError as error:
-        return _back(request, "bad", error.what, [error.remedy], form)
+        return _back(request, "bad", error.what, lines=[error.remedy], form=form)
     fields = {name: form[name] for name in _FIELDS if form.get(name)}
     return page(request, "instance_plan.html", title=planned.what, plan=planned, id=id_, kind=kind, fields=fields)
 
@@ -42,11 +42,11 @@ def write(request: Request, form: Form) -> Response:
     """Do it, and go to the instance's page, which says what happened."""
     site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
     try:
-        done = instance_edits.carry_out(site.look_at(id_), id_, kind, form)
+        done = instance_edits.carry_out(site.look_at(id_), id_, kind, form=form)
     except (MovedError, UsageError) as error:
-        return _back(request, "bad", error.what, [error.remedy], form)
+        return _back(request, "bad", error.what, lines=[error.remedy], form=form)
     site.fleet.row(id_)
-    return _back(request, done.kind, done.text, done.lines)
+    return _back(request, done.kind, done.text, lines=done.lines)
 
 
 def _kind(request: Request) -> str:

@@ -54,7 +54,7 @@ def role(request: Request) -> Response:
 def role_part(request: Request) -> Response:
     """The same for a page that waits for it; 204 while nothing is new."""
     job, uses = _role(request, polls=True)
-    return _unless_seen(request, uses or job) or _one(request, "role_facts.html", job, uses)
+    return _unless_seen(request, uses or job) or _one(request, "role_facts.html", job, uses=uses)
 
 
 # ---- what is asked of AWS ----

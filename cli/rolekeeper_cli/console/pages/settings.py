@@ -44,22 +44,25 @@ SWITCHES = {
         "Pause Rolekeeper",
         "Pause",
         "Rolekeeper is paused: it decides and records, and changes nothing",
-        {"paused": True},
+        change={"paused": True},
     ),
     "resume": Switch(
-        "Resume Rolekeeper", "Resume", "Rolekeeper is resumed: what was withheld is done now", {"paused": False}
+        "Resume Rolekeeper", "Resume", "Rolekeeper is resumed: what was withheld is done now", change={"paused": False}
     ),
     "observe": Switch(
         "Set the mode to observe",
         "Set the mode",
         "The mode is observe: Rolekeeper decides and records, and changes nothing",
-        {"mode": "observe"},
+        change={"mode": "observe"},
     ),
     "enforce": Switch(
-        "Set the mode to enforce", "Set the mode", "The mode is enforce: Rolekeeper changes roles", {"mode": "enforce"}
+        "Set the mode to enforce",
+        "Set the mode",
+        "The mode is enforce: Rolekeeper changes roles",
+        change={"mode": "enforce"},
     ),
     "deployed": Switch(
-        "Set the mode as deployed", "Set the mode", "The mode is as the stack's parameter says", {"mode": None}
+        "Set the mode as deployed", "Set the mode", "The mode is as the stack's parameter says", change={"mode": None}
     ),
 }
 
