@@ -279,6 +279,16 @@ TARGETS: tuple[Mutant, ...] = (
 )
 
 
+# ---- edits ----
+EDITS: tuple[Mutant, ...] = (
+    _mutant(
+        "counts nothing where the role can't be used yet",
+        "rolekeeper.mappings.impact",
+        'replace(edit.candidate, suspended_because="")',
+        "edit.candidate",
+        "tests/unit/test_many_accounts.py",
+    ),
+)
 # ---- pace ----
 PACE: tuple[Mutant, ...] = (
     _mutant(
@@ -659,6 +669,7 @@ TESTED = (
     *DECIDING,
     *ROWS,
     *TARGETS,
+    *EDITS,
     *PACE,
     *READS,
     *NOISE,

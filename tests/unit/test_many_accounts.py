@@ -155,6 +155,27 @@ def test_an_edit_that_the_hubs_own_account_cant_use_is_held_and_approved_all_the
     assert "/elsewhere/" in published.suspended_because
 
 
+def test_an_edit_is_held_for_what_it_takes_once_an_account_that_cant_use_its_role_yet_can(
+    desk: OrganizationDesk,
+) -> None:
+    """Nobody is asked again when the role comes to be usable there."""
+    desk.edit(TAG, role="web")
+    desk.organization.reconcile(*(desk.spoke(OTHER).key(each) for each in desk.launched(2, OTHER)))
+    make_api(desk)
+    lose(desk.spoke(OTHER), "api")
+    desk.limits = Limits(1, 0)
+    verdict = desk.edit(TAG, role="api")
+    assert verdict.status is Status.HELD
+    assert "attach 0, replace 2 and detach 0" in desk.shows(TAG)[1]
+
+
+def test_an_account_that_cant_use_the_role_counts_no_instance_that_would_gain_it(desk: OrganizationDesk) -> None:
+    lose(desk.spoke(OTHER))
+    desk.launched(2, OTHER)
+    desk.limits = Limits(1, 0)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+
+
 # ---- scopes ----
 
 

@@ -164,23 +164,26 @@ class Impact:
         """Add one instance, deciding with what is published and with the candidate in its place."""
         if observed.instance is None or observed.instance.state in ENDED:
             return
+        # One whose role can't be used in this account yet takes the former one once it can, when nobody is asked again.
+        suspended, usable = edit.candidate.suspended_because, replace(edit.candidate, suspended_because="")
         was, would = (
-            _Course.of(edit, mapping, observed, instance=observed.instance)
-            for mapping in (edit.published, edit.candidate)
+            _Course.of(edit, mapping, observed, instance=observed.instance) for mapping in (edit.published, usable)
         )
         began = would.carries
         action = _change(was.decided(edit.at, ownership), would.decided(edit.at, ownership), began)
+        if suspended and action is Action.ATTACH:
+            action = None
         self.attach += action is Action.ATTACH
         self.replace += action is Action.REPLACE
         self.detach += action is Action.DETACH
-        if action:
+        if action and not suspended:
             self._moved((began, "" if action is Action.DETACH else would.carries))
         if edit.ends_at is None:
             return
         carries, then = would.carries, (was.decided(edit.ends_at, ownership), would.decided(edit.ends_at, ownership))
         if later := _change(*then, carries):
             self.add_later(later, edit.ends_at, only=action is None)
-            if would.carries != began:
+            if would.carries != began and not suspended:
                 self._moved((began, would.carries))
 
     def add_later(self, action: Action, at: datetime, count: int = 1, *, only: bool) -> None:
