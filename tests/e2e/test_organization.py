@@ -173,6 +173,38 @@ def test_the_consoles_page_of_targets_has_them_all_and_leads_to_their_instances(
             assert person.page.url.endswith(f"/?account={last.account}&region={last.region}")
 
 
+def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organization: Organization) -> None:
+    """Only as a forwarder may it send to the bus, and not in the name of AWS.
+
+    It sends of an instance whose tag nobody heard of: a message of it would have that instance get its role.
+    """
+    aws, world, spoke = organization.aws, organization.last, organization.last.account
+    [instance] = organization.launch(world).values()
+    eventually(organization.is_done)
+    aws.drop_events(instance)
+    world.tag(instance, workload="s3-reader")
+    entry = {
+        "EventBusName": aws.stack_outputs()["SpokeBus"],
+        "DetailType": "EC2 Instance State-change Notification",
+        "Detail": json.dumps({"instance-id": instance, "state": "running"}),
+    }
+
+    def send(sender: Any, source: str) -> Any:
+        return sender.client("events").put_events(Entries=[{**entry, "Source": source}])
+
+    sends = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}
+    role = make_role(aws, spoke, ANYBODY, sends, name="rolekeeper-forwarder-ap-south-1", path="/")
+    forwarder = session(aws, role)
+    assert send(forwarder, "my.ec2")["FailedEntryCount"] == 0
+    [answer] = send(forwarder, "aws.ec2")["Entries"]
+    assert answer["ErrorCode"] == "NotAuthorizedForSourceException"
+    another = session(aws, make_role(aws, spoke, ANYBODY, sends))
+    for each in (another, aws.session(account=spoke), aws.session(account=STRANGER)):
+        with pytest.raises(ClientError, match="AccessDeniedException"):
+            send(each, "my.ec2")
+    stays(lambda: world.shown(instance) is None, QUIET)
+
+
 def test_an_accounts_burst_keeps_no_other_account_waiting(organization: Organization) -> None:
     noisy, quiet = organization.hub, organization.last
     [instance] = organization.launch(quiet).values()
@@ -267,38 +299,6 @@ def test_the_hubs_functions_alone_can_be_a_spokes_reader_and_changer(organizatio
     others = [make_role(aws, account, ANYBODY, anything) for account in (hub.account, spoke, STRANGER)]
     others.append(make_role(aws, STRANGER, ANYBODY, anything, name=name))
     assert {each: may_be(aws, each, spoke) for each in others} == {each: set() for each in others}
-
-
-def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organization: Organization) -> None:
-    """Only as a forwarder may it send to the bus, and not in the name of AWS.
-
-    It sends of an instance whose tag nobody heard of: a message of it would have that instance get its role.
-    """
-    aws, world, spoke = organization.aws, organization.last, organization.last.account
-    [instance] = organization.launch(world).values()
-    eventually(organization.is_done)
-    aws.drop_events(instance)
-    world.tag(instance, workload="s3-reader")
-    entry = {
-        "EventBusName": aws.stack_outputs()["SpokeBus"],
-        "DetailType": "EC2 Instance State-change Notification",
-        "Detail": json.dumps({"instance-id": instance, "state": "running"}),
-    }
-
-    def send(sender: Any, source: str) -> Any:
-        return sender.client("events").put_events(Entries=[{**entry, "Source": source}])
-
-    sends = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}
-    role = make_role(aws, spoke, ANYBODY, sends, name="rolekeeper-forwarder-ap-south-1", path="/")
-    forwarder = session(aws, role)
-    assert send(forwarder, "my.ec2")["FailedEntryCount"] == 0
-    [answer] = send(forwarder, "aws.ec2")["Entries"]
-    assert answer["ErrorCode"] == "NotAuthorizedForSourceException"
-    another = session(aws, make_role(aws, spoke, ANYBODY, sends))
-    for each in (another, aws.session(account=spoke), aws.session(account=STRANGER)):
-        with pytest.raises(ClientError, match="AccessDeniedException"):
-            send(each, "my.ec2")
-    stays(lambda: world.shown(instance) is None, QUIET)
 
 
 def test_nothing_was_lost_on_the_way(organization: Organization) -> None:
