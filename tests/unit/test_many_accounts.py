@@ -169,11 +169,16 @@ def test_an_edit_is_held_for_what_it_takes_once_an_account_that_cant_use_its_rol
     assert "attach 0, replace 2 and detach 0" in desk.shows(TAG)[1]
 
 
-def test_an_account_that_cant_use_the_role_counts_no_instance_that_would_gain_it(desk: OrganizationDesk) -> None:
+@pytest.mark.parametrize("days", [0, 2])
+def test_an_account_that_cant_use_the_role_counts_no_instance_that_would_gain_it(
+    desk: OrganizationDesk, days: int
+) -> None:
+    """Nor one that would then lose it again, as the row expires."""
     lose(desk.spoke(OTHER))
     desk.launched(2, OTHER)
     desk.limits = Limits(1, 0)
-    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    ends = {"expires_at": (desk.world.clock.now() + timedelta(days=days)).isoformat()} if days else {}
+    assert desk.edit(TAG, role="web", **ends).status is Status.PUBLISHED
 
 
 # ---- scopes ----

@@ -172,7 +172,7 @@ class Impact:
         began = would.carries
         action = _change(was.decided(edit.at, ownership), would.decided(edit.at, ownership), began)
         if suspended and action is Action.ATTACH:
-            action = None
+            return  # nothing is taken, now or when it expires
         self.attach += action is Action.ATTACH
         self.replace += action is Action.REPLACE
         self.detach += action is Action.DETACH
