@@ -2,15 +2,19 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any, Never
 
 import click
 
+from rolekeeper_cli import debug, terminal
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, explained
 from rolekeeper_cli.options import OUTPUTS, Options
-from rolekeeper_cli.output import printable
+from rolekeeper_cli.terminal import Progress, printable
 
 
 class _WithExamples(click.Command):
@@ -53,10 +57,44 @@ class Command(_WithExamples):
 
 
 class Group(_WithExamples, click.Group):
-    """A command of commands."""
+    """A command of commands. Those of a table are imported when they are called, as click's documentation has it.
+
+    Args:
+        lazy: by name, where a command is, as `module:attribute`, and the first sentence of its help.
+    """
 
     command_class = Command
     group_class = type
+
+    def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]] | None = None, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self._lazy = lazy or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._lazy})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._lazy and cmd_name not in self.commands:
+            module, _, attribute = self._lazy[cmd_name][0].partition(":")
+            self.add_command(getattr(import_module(f"{__package__}.{module}"), attribute))
+        return super().get_command(ctx, cmd_name)
+
+    def all(self) -> dict[str, click.Command]:
+        """Every command of it by name, imported."""
+        context = click.Context(self)
+        return {name: each for name in self.list_commands(context) if (each := self.get_command(context, name))}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each command with its short help, without importing one."""
+        names = self.list_commands(ctx)
+        limit = formatter.width - 6 - max(map(len, names), default=0)
+        with formatter.section("Commands"):
+            formatter.write_dl([(each, self._short_help(each, limit)) for each in names])
+
+    def _short_help(self, name: str, limit: int) -> str:
+        if name in self._lazy:
+            return click.Command(name, help=self._lazy[name][1]).get_short_help_str(limit)
+        return self.commands[name].get_short_help_str(limit)
 
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., ExitCode]], Command]:
@@ -114,7 +152,9 @@ def _slip(error: click.ClickException) -> UsageError:
         names = [name for each in known.params if isinstance(each, click.Option) for name in each.opts]
         return UsageError(_guessed(error.message, error.option_name, names), f"see: {path} --help")
     if isinstance(error, click.NoSuchCommand) and isinstance(known, click.Group):
-        return UsageError(_guessed(error.message, error.command_name, known.commands), f"see: {path} --help")
+        return UsageError(
+            _guessed(error.message, error.command_name, known.list_commands(error.ctx)), f"see: {path} --help"
+        )
     return UsageError(error.format_message(), f"see: {path} --help")
 
 
@@ -184,3 +224,21 @@ def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
         CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
         CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
     )
+
+
+# ---- the deployment that the command line names ----
+
+
+def deployment(options: Options | None = None) -> Deployment:
+    """As most commands take it; with other options, another one."""
+    return Deployment(options or terminal.options(), Progress, debug.report)
+
+
+def doctor_deployment() -> DoctorDeployment:
+    """As the doctor takes it."""
+    return DoctorDeployment(terminal.options(), Progress, debug.report)
+
+
+def silent_deployment() -> DoctorDeployment:
+    """The same for a command that shows nothing on its terminal while it works."""
+    return DoctorDeployment(terminal.options(), debug=debug.report)

@@ -7,14 +7,12 @@ that fills the cache (`completion_refresh`) and goes on at once. Whatever fails,
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from click.shell_completion import BashComplete, CompletionItem
 
 from rolekeeper_cli.options import Options
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 # How old names may be before they are asked for again, and before they are no longer offered; and how soon after one
 # attempt the next is made, which may have failed. In seconds.
@@ -94,8 +92,6 @@ def use_bash_words() -> None:
     if os.environ.get("_ROLEKEEPER_COMPLETE", "").startswith("bash_complete"):
         from click.shell_completion import add_completion_class
 
-        from rolekeeper_cli.completion_bash import Bash
-
         add_completion_class(Bash)
 
 
@@ -166,7 +162,7 @@ def _refresh(options: Options, file: str) -> None:
 
 def _columns(*, keys: bool) -> Sequence[str]:
     from rolekeeper.mappings.rows.columns import COLUMNS
-    from rolekeeper_cli.column_help import columns as every
+    from rolekeeper_cli.schema import column_names as every
 
     return list(every()) if keys else [column.name for column in COLUMNS]
 
@@ -181,3 +177,41 @@ def _offered(found: Mapping[str, Any], incomplete: str) -> "list[CompletionItem[
 def _words(about: object) -> str | None:
     """What a shell shows beside an offer: plain characters, as a tag's value is anybody's."""
     return re.sub(r"[^ -~]", "?", str(about)) if about else None
+
+
+# ---- completion in bash, which takes `workload=web` for three words (COMP_WORDBREAKS) ----
+
+
+_BREAKS = "=:"
+
+
+class Bash(BashComplete):
+    """click's own, but for words that hold a `=` or a `:`."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The words before the one that is completed, and that one."""
+        import os
+
+        from click.shell_completion import split_arg_string
+
+        words = split_arg_string(os.environ["COMP_WORDS"])[1 : int(os.environ["COMP_CWORD"]) + 1]
+        if len(words) < int(os.environ["COMP_CWORD"]):
+            words.append("")  # nothing is typed of it yet
+        whole: list[str] = []
+        joins = False
+        for word in words:
+            breaks = bool(word) and not word.strip(_BREAKS)
+            if whole and (joins or breaks):
+                whole[-1] += word
+            else:
+                whole.append(word)
+            joins = breaks
+        *before, self._incomplete = whole or [""]
+        return before, self._incomplete
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        """What bash puts in the place of what is typed after the last break."""
+        kept = max(self._incomplete.rfind(each) for each in _BREAKS) + 1
+        if item.type == "plain" and item.value.startswith(self._incomplete[:kept]):
+            return f"{item.type},{item.value[kept:]}"
+        return super().format_completion(item)

@@ -1,4 +1,4 @@
-"""Dead letters: what lies there, in words, and sending all of it to the work queue again."""
+"""`rolekeeper sweep` and `redrive`: having missed work done now."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,12 +7,78 @@ from datetime import UTC, datetime
 from itertools import batched
 from typing import Any
 
+import click
+
 from rolekeeper.aws.errors import classified
 from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper_cli import output, prompts, render, tables
+from rolekeeper_cli import render, terminal
+from rolekeeper_cli import render as tables
+from rolekeeper_cli.arguments import yes
+from rolekeeper_cli.command import command
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
-from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.terminal import Progress
+
+
+@command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
+@click.option("--wait/--no-wait", default=True, help="Wait for its end and show what it saw. It waits by default.")
+def sweep(*, wait: bool) -> ExitCode:
+    """Look at the whole fleet and every mapping now.
+
+    As the schedule does: instances that differ are looked at again, whatever events said. A hub's sweep starts one for
+    each other target, and waits for none of those.
+    """
+    from rolekeeper_cli import render, terminal
+    from rolekeeper_cli.command import deployment
+    from rolekeeper_cli.uses.control import scheduled_function
+    from rolekeeper_cli.uses.control import sweep as sweep_now
+
+    there = deployment()
+    function = scheduled_function(there)
+    terminal.say("Sweeping the fleet and the mappings." + (" It may take minutes." if wait else ""))
+    swept = sweep_now(there, function, wait=wait)
+    if swept is None:
+        return ExitCode.DONE
+    render.show(swept, lambda: terminal.line(_in_words(swept)))
+    terminal.bad(swept["problems"])
+    if there.settings.organization:
+        terminal.say("Each other target is swept in a run of its own: see rolekeeper targets")
+    # A function that is older than this command doesn't say it.
+    if withheld := swept.get("withheld"):
+        terminal.warn(
+            f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook.md#work-waits)"
+        )
+    if not swept["finished"]:
+        terminal.warn("it takes more than one run: the rest goes on by itself, from here on (docs/operations.md)")
+    return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
+
+
+def _in_words(swept: Mapping[str, Any]) -> str:
+    return (
+        f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
+        f"Mappings checked: {swept['mappings']:,}, of which {swept['mappings_changed']:,} changed."
+    )
+
+
+@command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
+@click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
+@yes
+@click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent. It waits by default.")
+def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
+    """Send dead letters to the work queue again.
+
+    First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
+    """
+    from rolekeeper_cli import terminal
+    from rolekeeper_cli.command import deployment
+
+    if not dry_run:
+        terminal.require_answer(yes=yes)
+    return send_again(deployment(), yes=yes, dry_run=dry_run, wait=wait)
+
+
+# ---- dead letters ----
+
 
 _LAYOUT = tables.Layout(
     (
@@ -31,7 +97,7 @@ _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 300
 
 
-def redrive(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) -> ExitCode:
+def send_again(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) -> ExitCode:
     """Show what is in the dead-letter queue, and send it to the work queue.
 
     Raises:
@@ -48,19 +114,19 @@ def redrive(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) -> 
         lambda: tables.stream_list(_LAYOUT, documents),
     )
     if not there:
-        output.say("The dead-letter queue is empty: nothing to do.")
+        terminal.say("The dead-letter queue is empty: nothing to do.")
         return ExitCode.DONE
     if there > len(documents):
-        output.say(f"and about {there - len(documents):,} more")
+        terminal.say(f"and about {there - len(documents):,} more")
     if dry_run:
         return ExitCode.DONE
-    prompts.confirm(f"Send all {there:,} to the work queue? Mend what is wrong first, or they come back.", yes=yes)
+    terminal.confirm(f"Send all {there:,} to the work queue? Mend what is wrong first, or they come back.", yes=yes)
     task = queue.move()
     if wait:
         moved = queue.wait(task, there)
-        output.say(f"Sent to the work queue: {moved:,}.")
+        terminal.say(f"Sent to the work queue: {moved:,}.")
     else:
-        output.say("They are being sent to the work queue.")
+        terminal.say("They are being sent to the work queue.")
     return ExitCode.DONE
 
 

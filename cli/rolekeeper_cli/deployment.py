@@ -1,11 +1,11 @@
-"""The deployment that a command talks to: its stack, and the parts that its functions are made of (`app`)."""
+"""How far a longer work is, for its caller. By default nobody is shown it; the command draws it (`progress`)."""
 
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from threading import Lock
@@ -18,13 +18,121 @@ from rolekeeper.app import App
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.model.instance import Target
-from rolekeeper.settings import Settings
+from rolekeeper.settings import Access, Settings
 from rolekeeper_cli.errors import ConfigurationError
-from rolekeeper_cli.other_accounts import OtherAccounts
-from rolekeeper_cli.reports import Silent
 
 if TYPE_CHECKING:
     from rolekeeper_cli.options import Options
+
+
+class Silent:
+    """Counts up to a total, if it is known, and shows it to nobody. Use it as a context manager."""
+
+    def __init__(self, total: int | None, what: str) -> None:
+        """`total` things are called `what`: `1,200 of 5,000 instances looked at`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hide()
+
+    def hide(self) -> None:
+        """Make room for what is written next."""
+
+    def at(self, done: int, total: int | None = None, rest: str = "") -> None:
+        """This many are done, of a total that is known by now; `rest` says what isn't."""
+
+    def over[T](self, items: Iterable[T]) -> Iterator[T]:
+        """The items, counted as they come."""
+        for done, item in enumerate(items):
+            self.at(done)
+            yield item
+
+    def pages[T: Sized](self, pages: Iterable[T]) -> Iterator[T]:
+        """Pages, the things in them counted; while one is worked on, others may write."""
+        done = 0
+        for page in pages:
+            self.hide()
+            yield page
+            done += len(page)
+            self.at(done)
+
+
+# ---- clients in the accounts of a hub's spokes ----
+
+
+SESSION = "rolekeeper-command"  # what the spoke's CloudTrail shows beside the role
+# A role that a role assumes has an hour at most ("role chaining", IAM user guide, "Methods to assume a role").
+_LASTS_SECONDS, _LEFT = 3_600, timedelta(minutes=5)
+
+
+@dataclass
+class OtherAccounts:
+    """See the module. May be used by several threads.
+
+    Attributes:
+        client: gives the caller's own client of a service.
+        make: makes one with other credentials: of a service, in a Region.
+        now: the time.
+    """
+
+    client: Callable[[str], Any]
+    make: Callable[..., Any]
+    now: Callable[[], datetime]
+    _sessions: dict[str, "_Session"] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def client_in(self, there: Settings, service: str) -> Any:
+        """The client of a service in a target.
+
+        Raises:
+            AwsRefusalError: the caller may not be the reader there, or there is none.
+        """
+        session = self._session(there.spoke_role(Access.READER))
+        return session.client(service, there.region, self.make)
+
+    def _session(self, role: str) -> "_Session":
+        with self._lock:
+            known = self._sessions.get(role)
+        if known and known.until - self.now() > _LEFT:
+            return known
+        with classified("sts:AssumeRole", role):
+            answer = self.client("sts").assume_role(
+                RoleArn=role, RoleSessionName=SESSION, DurationSeconds=_LASTS_SECONDS
+            )
+        given = answer["Credentials"]
+        made = _Session(
+            given["Expiration"],
+            {
+                "aws_access_key_id": given["AccessKeyId"],
+                "aws_secret_access_key": given["SecretAccessKey"],
+                "aws_session_token": given["SessionToken"],
+            },
+        )
+        with self._lock:
+            self._sessions[role] = made
+        return made
+
+
+@dataclass
+class _Session:
+    """The reader's credentials until they end, and the clients that have them."""
+
+    until: datetime
+    credentials: dict[str, str]
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def client(self, service: str, region: str, make: Callable[..., Any]) -> Any:
+        with self._lock:
+            if (service, region) not in self._clients:
+                self._clients[service, region] = make(service, region, self.credentials)
+            return self._clients[service, region]
+
+
+# ---- the deployment that a command talks to ----
+
 
 STACK = "rolekeeper"
 _LATELY = timedelta(seconds=30)

@@ -1,14 +1,29 @@
-"""`rolekeeper doctor`: a line for each finding, and how many of them are to be fixed."""
+"""`rolekeeper doctor`: is the deployment healthy, and what is to be fixed?"""
 
 from collections.abc import Iterable, Iterator
 
-from rolekeeper_cli import output, render
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli import render, terminal
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Level
+from rolekeeper_cli.checks.run import CHECKS, findings
+from rolekeeper_cli.command import command
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.findings import Finding, Level
-from rolekeeper_cli.render import Document
-from rolekeeper_cli.tables import Column, Layout, Listing
-from rolekeeper_cli.views.doctor import CHECKS, findings
+from rolekeeper_cli.render import Column, Document, Layout, Listing
+
+
+@command("doctor", "rolekeeper doctor", "rolekeeper doctor --query \"findings[?level=='fail'].[what, remedy]\"")
+def doctor() -> ExitCode:
+    """Check the deployment, and say what to fix.
+
+    It looks from outside, with your permissions, and changes nothing. Exits with 1 when a check failed; a warning is no
+    failure, nor is what can't be seen.
+    """
+    from rolekeeper_cli.command import doctor_deployment
+
+    return examine(doctor_deployment())
+
+
+# ---- how it is shown ----
+
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red", Level.UNKNOWN: "cyan"}
 _COUNTED = {Level.FAIL: "to fix", Level.WARN: "to look at", Level.UNKNOWN: "unknown", Level.OK: "well"}
@@ -31,7 +46,7 @@ def examine(deployment: DoctorDeployment) -> ExitCode:
             yield each.document()
 
     render.show_with_rows("findings", counted(findings(deployment)), lambda: {"summary": counts}, draw=_draw)
-    output.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
+    terminal.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
     return ExitCode.NO if counts[Level.FAIL] else ExitCode.DONE
 
 
@@ -42,4 +57,4 @@ def _draw(documents: Iterable[Document]) -> None:
     for each in documents:
         listing.draw([each])
         if each["remedy"]:
-            output.line(f"{indent}{output.one_line(each['remedy'])}")
+            terminal.line(f"{indent}{terminal.one_line(each['remedy'])}")

@@ -1,19 +1,44 @@
-"""`rolekeeper explain`: why an instance carries what it carries, line by line."""
+"""`rolekeeper explain`: why an instance has its role."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from rolekeeper_cli import render, tables
+import click
+
+from rolekeeper_cli import render
+from rolekeeper_cli import render as tables
+from rolekeeper_cli.arguments import instance_argument
+from rolekeeper_cli.command import command
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.instances import address, titled
-from rolekeeper_cli.views import who
-from rolekeeper_cli.views.explain import explained
-from rolekeeper_cli.views.history import answered
+from rolekeeper_cli.uses import who
+from rolekeeper_cli.uses.explanation import explained
+from rolekeeper_cli.uses.history import answered
+from rolekeeper_cli.uses.instances import address, titled
 
 
-def explain(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
+@command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
+@instance_argument
+@click.option(
+    "--who/--no-who", "ask_who", default=True, help="Whether to ask CloudTrail who did it. It is asked by default."
+)
+def explain(instance: str, *, ask_who: bool) -> ExitCode:
+    """Explain why an instance has its role.
+
+    The role it has and the one it should have, the mapping that governs it and those that don't, what woke Rolekeeper
+    last, what AWS answered, and how to undo it. CloudTrail's event history says who set or removed the tag that
+    decides, who attached a role that isn't Rolekeeper's, and who reverted one that is.
+    """
+    from rolekeeper_cli.command import deployment
+
+    return show_explanation(deployment(), instance, ask_who=ask_who)
+
+
+# ---- how it is shown ----
+
+
+def show_explanation(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
     """Explain the instance that a text names; who did what, only if that is asked for.
 
     Raises:

@@ -1,18 +1,55 @@
-"""`rolekeeper history`: an instance's entries, or the control item's, as a table."""
+"""`rolekeeper history`: what Rolekeeper did to an instance, and who set its switches."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from rolekeeper_cli import output, render, tables
+import click
+
+from rolekeeper_cli import render, terminal
+from rolekeeper_cli import render as tables
+from rolekeeper_cli.arguments import INSTANCE
+from rolekeeper_cli.command import command
+from rolekeeper_cli.completion import instances
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.tables import Column, Layout
-from rolekeeper_cli.views import who
-from rolekeeper_cli.views.history import answered, control_entries, entries, why
+from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.render import Column, Layout
+from rolekeeper_cli.uses import who
+from rolekeeper_cli.uses.history import answered, control_entries, entries, why
 
 
-def history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> ExitCode:
+@command(
+    "history",
+    "rolekeeper history i-0123456789abcdef0",
+    "rolekeeper history web-1 --limit 5 --who",
+    "rolekeeper history --control",
+)
+@click.argument("instance", required=False, shell_complete=instances, help=f"{INSTANCE} Of one that is gone, its id.")
+@click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
+)
+@click.option("--who", "ask_who", is_flag=True, help="Ask CloudTrail who changed its tags and its role before each.")
+def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -> ExitCode:
+    """Show what Rolekeeper did to an instance.
+
+    Newest first: every change, every wait, what blocked it and who pinned it, what caused that, and what AWS answered.
+    """
+    from rolekeeper_cli.command import deployment
+
+    if control == bool(instance) or (control and ask_who):
+        raise UsageError("history is of an instance, or of the control item", "name the instance, or say --control")
+    return (
+        control_history(deployment(), limit)
+        if control
+        else show_history(deployment(), str(instance), limit, ask_who=ask_who)
+    )
+
+
+# ---- how it is shown ----
+
+
+def show_history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> ExitCode:
     """Show the newest entries of an instance; with `ask_who`, each with who changed before it what it saw.
 
     Raises:
@@ -28,7 +65,7 @@ def history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> 
     unknown = Counter(each["unknown_because"] for document in documents for each in document["who"])
     for because, count in unknown.items():
         if because:
-            output.warn(f"who did {count} of these things is unknown: {because}")
+            terminal.warn(f"who did {count} of these things is unknown: {because}")
     return ExitCode.DONE
 
 

@@ -1,15 +1,19 @@
 """What a command says of what it wrote: the verdicts on rows, and how instances stand."""
 
+import click
+
+from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import escaped
-from rolekeeper_cli import output
+from rolekeeper_cli import terminal
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.views.mappings import all_is_well
-from rolekeeper_cli.writes import mappings
-from rolekeeper_cli.writes.follow import Standing, follow
-from rolekeeper_cli.writes.row_plan import RowPlan
-from rolekeeper_cli.writes.verdicts import PATIENCE_SECONDS, Written
+from rolekeeper_cli.uses import edits
+from rolekeeper_cli.uses.approvals import PATIENCE_SECONDS, Written
+from rolekeeper_cli.uses.files import to_text
+from rolekeeper_cli.uses.follow import Standing, follow
+from rolekeeper_cli.uses.mappings import all_is_well
+from rolekeeper_cli.uses.rows import Change, RowPlan
 
 _NAMED = 10
 
@@ -26,7 +30,7 @@ def carry_out(deployment: Deployment, plan: RowPlan, *, wait: bool | None) -> Ex
         MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
         WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
     """
-    return tell_written(deployment, mappings.write(deployment, plan, patience=patience(wait)), wait=wait)
+    return tell_written(deployment, edits.write(deployment, plan, patience=patience(wait)), wait=wait)
 
 
 def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own three values
@@ -41,7 +45,7 @@ def tell_written(deployment: Deployment, written: Written, *, wait: bool | None)
         written.require_judged()
         code = tell_verdicts(written)
     if written.moved:
-        raise mappings.MovedError(written.moved, len(written.rows))
+        raise edits.MovedError(written.moved, len(written.rows))
     if wait and code is ExitCode.DONE:
         return tell_standing(follow(deployment, [each.key for each in written.rows]))
     return code
@@ -55,24 +59,24 @@ def tell(result: Written | Standing) -> ExitCode:
 def tell_verdicts(written: Written) -> ExitCode:
     """Say the verdicts on rows; of those that are published as written, that they are, and what to look at."""
     for each in sorted(written.bad, key=lambda each: each.key):
-        output.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
+        terminal.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
         if each.status == Status.HELD:
-            output.say(f"  rolekeeper mapping approve {each.key} {'deletes' if each.deletes else 'publishes'} it")
-            output.say(f"  rolekeeper mapping discard {each.key} drops that, and changes nothing")
+            terminal.say(f"  rolekeeper mapping approve {each.key} {'deletes' if each.deletes else 'publishes'} it")
+            terminal.say(f"  rolekeeper mapping discard {each.key} drops that, and changes nothing")
         if each.meant:
-            output.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key} role={each.meant}")
+            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key} role={each.meant}")
     if written.bad:
         return ExitCode.NO
     gone = sum(each.gone for each in written.rows)
     if published := len(written.rows) - gone:
-        output.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
+        terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
     noted = [each for each in written.rows if each.judged and not each.gone and not all_is_well(each.reason)]
     for each in noted[:_NAMED]:
-        output.say(f"  {escaped(str(each.key))}: {each.reason}")
+        terminal.say(f"  {escaped(str(each.key))}: {each.reason}")
     if (more := len(noted) - _NAMED) > 0:
-        output.say(f"  and {more:,} more: rolekeeper mapping ls")
+        terminal.say(f"  and {more:,} more: rolekeeper mapping ls")
     if gone:
-        output.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
+        terminal.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
     return ExitCode.DONE
 
 
@@ -80,20 +84,20 @@ def tell_discarded(written: Written) -> None:
     """Say how the row is once what was held of it is discarded; nothing where nobody waited for that."""
     for each in written.rows:
         if each.judged:
-            output.say(f"Discarded. {'The row is gone' if each.gone else f'The row is {each.status}'}.")
+            terminal.say(f"Discarded. {'The row is gone' if each.gone else f'The row is {each.status}'}.")
 
 
 def tell_standing(found: Standing) -> ExitCode:
     """Say how instances stand."""
-    output.say(in_words(found))
+    terminal.say(in_words(found))
     return tell_rest(found)
 
 
 def tell_rest(found: Standing) -> ExitCode:
     """Say which targets couldn't be looked into, and why instances stay as they are, if any do."""
     for each in found.unseen:
-        output.warn(each)
-    output.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
+        terminal.warn(each)
+    terminal.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
     return ExitCode.NO if found.stuck else ExitCode.DONE
 
 
@@ -104,3 +108,35 @@ def in_words(found: Standing) -> str:
     stay = "1 stays as it is" if len(found.stuck) == 1 else f"{len(found.stuck):,} stay as they are"
     stuck = f"; {stay}" if found.stuck else ""
     return f"{found.done:,} of {found.total:,} instances carry what they should{stuck}."
+
+
+# ---- what an edit changes, a line for each row ----
+
+
+_SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
+
+
+def show_plan(plan: RowPlan) -> None:
+    """The plan for people: a line for each row, and under a changed one a line for each column."""
+    for change in plan.changes:
+        show_change(change)
+    click.echo(f"= {plan.unchanged:,} unchanged")
+    if plan.kept:
+        terminal.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
+
+
+def show_change(change: Change) -> None:
+    """One row of it."""
+    sign, colour = _SIGNS[change.kind]
+    terminal.line(f"{sign} {escaped(str(change.key))}{_summary(change)}", colour)
+    if change.kind == "changed":
+        for each in change.differences():
+            terminal.line(f"    {each.column}: {escaped(each.old)} → {escaped(each.new)}")
+
+
+def _summary(change: Change) -> str:
+    if change.kind == "changed":
+        return ""
+    row = change.after or change.before
+    said = [f"{column.name}={to_text(row[column.name])}" for column in COLUMNS if column.name in row]
+    return f"  {escaped(' '.join(said))}" if said else ""

@@ -9,9 +9,9 @@ from fixtures.terminal import Terminal
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli import column_help
-from rolekeeper_cli.column_help import EXAMPLES
-from rolekeeper_cli.writes.set_columns import edited
+from rolekeeper_cli import schema
+from rolekeeper_cli.schema import EXAMPLES
+from rolekeeper_cli.uses.edits import edited
 
 ALL = [*(each.name for each in (*KEYS, *COLUMNS, *ASKS)), *OURS]
 
@@ -66,4 +66,4 @@ def test_what_sets_no_column_is_told_where_columns_are_explained(terminal: Termi
 
 
 def test_the_names_are_all_there_are() -> None:
-    assert list(column_help.columns()) == ALL
+    assert list(schema.column_names()) == ALL

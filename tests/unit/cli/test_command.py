@@ -27,18 +27,19 @@ import rolekeeper_cli
 from fakes.ec2 import client_error
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper_cli import deployment, output
-from rolekeeper_cli.command import Root, command
+from rolekeeper_cli import deployment
+from rolekeeper_cli import terminal as output
+from rolekeeper_cli.command import Group, Root, command
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options
 
 
-def commands(group: click.Group, path: str = "rolekeeper") -> Iterator[tuple[str, Any]]:
+def commands(group: Group, path: str = "rolekeeper") -> Iterator[tuple[str, Any]]:
     yield path, group
-    for name, each in group.commands.items():
-        if isinstance(each, click.Group):
+    for name, each in group.all().items():
+        if isinstance(each, Group):
             yield from commands(each, f"{path} {name}")
         else:
             yield f"{path} {name}", each
@@ -120,10 +121,10 @@ def test_every_example_can_be_typed() -> None:
             line = shlex.split(example.partition(" < ")[0].partition(" > ")[0])
             node: Any = cli
             words = line[1:]
-            while isinstance(node, click.Group):
+            while isinstance(node, Group):
                 if node.invoke_without_command and (not words or words[0].startswith("-")):
                     break
-                node, words = node.commands[words[0]], words[1:]
+                node, words = node.all()[words[0]], words[1:]
             with node.make_context(path, words, resilient_parsing=False) as context:
                 assert context.params is not None
 

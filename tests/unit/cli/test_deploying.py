@@ -15,12 +15,11 @@ from fakes.cloudformation import FakeCloudFormation, change
 from fakes.organizations import Organizations
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying import artifacts, deploy, parameter_options
+from rolekeeper_cli.deploying import artifacts, deploy
+from rolekeeper_cli.deploying import options as parameter_options
 from rolekeeper_cli.deploying.change_set import Event
-from rolekeeper_cli.deploying.deployed_stack import ordered
-from rolekeeper_cli.deploying.deployment_view import Watcher
-from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
-from rolekeeper_cli.deploying.template_parameters import parameters
+from rolekeeper_cli.deploying.rollout import Watcher
+from rolekeeper_cli.deploying.stack import TemplateLoader, ordered, parameters
 from support.templates import ROOT
 
 VERSION = installed.version()

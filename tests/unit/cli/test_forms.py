@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper_cli import render, tables
+from rolekeeper_cli import render
+from rolekeeper_cli import render as tables
 from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.options import Options
@@ -194,7 +195,7 @@ def test_people_see_a_list_page_by_page_while_it_is_read(monkeypatch: pytest.Mon
         drawn_before_the_last.extend(lines.getvalue().splitlines())
 
     monkeypatch.setattr("sys.stdout", lines)
-    monkeypatch.setattr("rolekeeper_cli.output.options", Options)
+    monkeypatch.setattr("rolekeeper_cli.terminal.options", Options)
     render.show_list(tables.Layout([tables.Column("instance")]), documents(), empty=str)
     assert len(drawn_before_the_last) > 800
     assert lines.getvalue().splitlines() == ["INSTANCE", *(f"i-{number}" for number in range(1_000))]
