@@ -4,18 +4,15 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey
 from rolekeeper_cli import completion
 from rolekeeper_cli.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-    from rolekeeper.model.mapping import MappingKey
-
+from rolekeeper_cli.suggest import did_you_mean
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(days=3650)
@@ -39,8 +36,6 @@ def tag_filter(text: str) -> "MappingKey":
     Raises:
         UsageError: it is none.
     """
-    from rolekeeper.model.mapping import ANY_VALUE, MappingKey
-
     tag_key, equals, tag_value = text.partition("=")
     if not tag_key:
         raise UsageError(f"{text!r} is no tag", "name one as KEY, or KEY=VALUE")
@@ -77,8 +72,6 @@ def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None)
 
 
 def _key(tag_key: str, tag_value: str) -> "MappingKey":
-    from rolekeeper.model.mapping import ANY_VALUE, MappingKey
-
     if not tag_value:
         raise UsageError(f"the tag value of {tag_key!r} is empty", f"write {tag_key}={ANY_VALUE} for any value")
     return MappingKey(tag_key, tag_value)
@@ -112,14 +105,10 @@ class OneOf(click.Choice[str]):
     ) -> "list[CompletionItem[str]]":
         """Offer the words as they are written, whatever the case of what is typed."""
         del ctx, param
-        from click.shell_completion import CompletionItem
-
         return [CompletionItem(each) for each in self.choices if each.casefold().startswith(incomplete.casefold())]
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's own
         """Say what is wrong."""
-        from rolekeeper_cli.suggest import did_you_mean
-
         meant = did_you_mean(str(value), self.choices)
         return f"{value!r} is none of {', '.join(self.choices)}" + (f"; {meant}" if meant else "")
 

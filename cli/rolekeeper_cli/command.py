@@ -1,20 +1,28 @@
 """What all commands have in common: their options, examples in their help, and how each of them ends."""
 
+from __future__ import annotations
+
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import click
 
-from rolekeeper_cli import debug, terminal
-from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, explained
+from rolekeeper_cli import checks, terminal
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.options import OUTPUTS, Options
+from rolekeeper_cli.render import query_language
+from rolekeeper_cli.suggest import near
 from rolekeeper_cli.terminal import Progress, printable
+
+if TYPE_CHECKING:
+    import boto3
+
+    from rolekeeper_cli.deployment import Deployment
 
 
 class _WithExamples(click.Command):
@@ -131,13 +139,17 @@ class Root(Group):
             click.echo("Stopped.", err=True)
             return ExitCode.INTERRUPTED
         except Exception as error:  # noqa: BLE001  # told in words, or shown whole
-            told = error if isinstance(error, CommandError) else explained(error)
+            told = error if isinstance(error, CommandError) else _explained(error)
             if told is None or options.debug:
-                import traceback
-
                 traceback.print_exc()
             return _told(told, extra["color"]) if told else ExitCode.FAILED
         return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _explained(error: Exception) -> CommandError | None:
+    from rolekeeper_cli.explained import explained  # it imports the SDK, which is there once AWS is in use
+
+    return explained(error)
 
 
 def _slip(error: click.ClickException) -> UsageError:
@@ -159,8 +171,6 @@ def _slip(error: click.ClickException) -> UsageError:
 
 
 def _guessed(message: str, typed: str, names: Iterable[str]) -> str:
-    from rolekeeper_cli.suggest import near
-
     found = near(typed, names)
     return f"{message} Did you mean {' or '.join(map(repr, found))}?" if found else message
 
@@ -197,12 +207,10 @@ class _Query(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse what is none, before anything is asked."""
-        import jmespath
-        from jmespath.exceptions import JMESPathError
-
+        jmespath = query_language()
         try:
             jmespath.compile(value)
-        except JMESPathError as error:
+        except jmespath.exceptions.JMESPathError as error:
             self.fail(f"{value!r} is no JMESPath expression: {' '.join(str(error).split())}", param, ctx)
         return value
 
@@ -231,14 +239,22 @@ def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
 
 def deployment(options: Options | None = None) -> Deployment:
     """As most commands take it; with other options, another one."""
-    return Deployment(options or terminal.options(), Progress, debug.report)
+    from rolekeeper_cli.deployment import Deployment  # with the layer it takes longer than a `--help` may
+
+    return Deployment(options or terminal.options(), Progress, _report)
 
 
-def doctor_deployment() -> DoctorDeployment:
+def doctor_deployment() -> checks.deployment.DoctorDeployment:
     """As the doctor takes it."""
-    return DoctorDeployment(terminal.options(), Progress, debug.report)
+    return checks.deployment.DoctorDeployment(terminal.options(), Progress, _report)
 
 
-def silent_deployment() -> DoctorDeployment:
+def silent_deployment() -> checks.deployment.DoctorDeployment:
     """The same for a command that shows nothing on its terminal while it works."""
-    return DoctorDeployment(terminal.options(), debug=debug.report)
+    return checks.deployment.DoctorDeployment(terminal.options(), debug=_report)
+
+
+def _report(session: boto3.Session, endpoint_url: str | None) -> None:
+    from rolekeeper_cli import debug  # it imports the SDK
+
+    debug.report(session, endpoint_url)

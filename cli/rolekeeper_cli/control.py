@@ -1,12 +1,15 @@
 """`rolekeeper pause`, `resume` and `mode`: the switches of the whole deployment."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
+from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import yes_to_all
-from rolekeeper_cli.command import command
+from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
 
 _AS_DEPLOYED = "deployed"
@@ -63,10 +66,7 @@ def mode(mode: str | None, reason: str, *, yes: bool, wait: bool) -> ExitCode:
     it shows first what setting it would do to instances, and asks.
     """
     if mode is None:
-        from rolekeeper_cli.command import deployment
-        from rolekeeper_cli.uses.control import status
-
-        _show(status(deployment()))
+        _show(uses.control.status(deployment()))
         return ExitCode.DONE
     value = None if mode == _AS_DEPLOYED else mode
     return _switch({"mode": value}, f"Set the mode to {mode}?", reason, yes=yes, wait=wait)
@@ -74,34 +74,26 @@ def mode(mode: str | None, reason: str, *, yes: bool, wait: bool) -> ExitCode:
 
 def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool, wait: bool) -> ExitCode:
     """Change one attribute of the control item, and show how things stand then."""
-    from rolekeeper_cli import outcomes, terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses import control
-    from rolekeeper_cli.uses.fleet import withheld
-    from rolekeeper_cli.uses.follow import follow, until_still
-
     there = deployment()
     if terminal.asks(yes=yes):
-        expected = control.expected(there, change)
+        expected = uses.control.expected(there, change)
         for line in [expected] if isinstance(expected, str) else expected.lines():
             terminal.say(line)
         terminal.confirm(question, yes=False)
-    _show(control.switch(there, change, reason))
+    _show(uses.control.switch(there, change, reason))
     if not wait:
         return ExitCode.DONE
-    if not withheld(there):
-        return outcomes.tell_standing(follow(there, None))
-    until_still(there)
+    if not uses.fleet.withheld(there):
+        return outcomes.tell_standing(uses.follow.follow(there, None))
+    uses.follow.until_still(there)
     terminal.say("No change is under way.")
     return ExitCode.DONE
 
 
 def _show(status: Mapping[str, Any]) -> None:
-    from rolekeeper_cli import render
-    from rolekeeper_cli import render as tables
 
     row = status["mode"], status["is"], "yes" if status["paused"] else "no"
     render.show(
         {name: status[name] for name in ("mode", "deployed", "paused")},
-        lambda: tables.show_table(("mode", "is", "paused"), [row]),
+        lambda: render.tables().show_table(("mode", "is", "paused"), [row]),
     )

@@ -1,13 +1,49 @@
 """`rolekeeper deploy`, `upgrade` and `destroy`: the deployment itself, without a clone."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import click
 
+from rolekeeper_cli import deploying, terminal
 from rolekeeper_cli.arguments import yes
-from rolekeeper_cli.command import command
-from rolekeeper_cli.deploying.options import WithParameters, named
+from rolekeeper_cli.command import Command, command, deployment
 from rolekeeper_cli.errors import ExitCode
+
+_ALLOWED_SHOWN = 4
+
+
+class WithParameters(Command):
+    """A command that takes the template's parameters."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own options, and one for each parameter."""
+        return [
+            *super().get_params(ctx),
+            *(_option(name, each) for name, each in deploying.parameters.parameters().items()),
+        ]
+
+
+def named(given: dict[str, str | None]) -> dict[str, str]:
+    """Click's names and values of such options as the template's; those that weren't given are left out."""
+    names = {
+        deploying.parameters.option_of(each).removeprefix("--").replace("-", "_"): each
+        for each in deploying.parameters.parameters()
+    }
+    return {names[name]: value for name, value in given.items() if value is not None}
+
+
+def _option(name: str, parameter: dict[str, Any]) -> click.Option:
+    allowed = [str(each) for each in parameter.get("AllowedValues", ())]
+    few = allowed and len(allowed) <= _ALLOWED_SHOWN
+    return click.Option(
+        [deploying.parameters.option_of(name)],
+        metavar="|".join(allowed) if few else parameter["Type"].upper(),
+        help=f"{parameter['Description']} ({name})",
+        shell_complete=lambda _context, _parameter, begun: [each for each in allowed if each.startswith(begun)],
+    )
+
 
 _BUCKET = click.option(
     "--bucket", metavar="NAME", help="A bucket of yours to take, in the same Region; else one is made."
@@ -61,14 +97,10 @@ def _deploy(
     yes: bool,
     **parameters: str | None,
 ) -> ExitCode:
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.deploying.deploy import Wanted
-    from rolekeeper_cli.deploying.deploy import deploy as deploy_now
 
     if guided or not dry_run:
         terminal.require_answer(yes=yes and not guided)
-    wanted = Wanted(
+    wanted = deploying.deploy.Wanted(
         parameters=named(parameters),
         bucket=bucket,
         guided=guided,
@@ -77,7 +109,7 @@ def _deploy(
         upgrade=upgrade,
         allow_downgrade=allow_downgrade,
     )
-    return deploy_now(deployment(), wanted)
+    return deploying.deploy.deploy(deployment(), wanted)
 
 
 @command(
@@ -96,8 +128,4 @@ def destroy(export: str | None, *, detach: bool | None, confirm: str | None) -> 
     It says what happens to instances, tables and mappings, offers to export the mappings and to detach the roles that
     Rolekeeper attached, and asks for the stack's name. Both tables are kept.
     """
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.deploying.destroy import Wanted
-    from rolekeeper_cli.deploying.destroy import destroy as destroy_now
-
-    return destroy_now(deployment(), Wanted(export, detach, confirm))
+    return deploying.destroy.destroy(deployment(), deploying.destroy.Wanted(export, detach, confirm))

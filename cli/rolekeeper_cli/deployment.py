@@ -1,15 +1,15 @@
-"""How far a longer work is, for its caller. By default nobody is shown it; the command draws it (`progress`)."""
+"""The deployment that a command talks to: its stack, and the parts that its functions are made of (`app`)."""
 
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import boto3
 from botocore.config import Config
@@ -20,44 +20,8 @@ from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Access, Settings
 from rolekeeper_cli.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from rolekeeper_cli.options import Options
-
-
-class Silent:
-    """Counts up to a total, if it is known, and shows it to nobody. Use it as a context manager."""
-
-    def __init__(self, total: int | None, what: str) -> None:
-        """`total` things are called `what`: `1,200 of 5,000 instances looked at`."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.hide()
-
-    def hide(self) -> None:
-        """Make room for what is written next."""
-
-    def at(self, done: int, total: int | None = None, rest: str = "") -> None:
-        """This many are done, of a total that is known by now; `rest` says what isn't."""
-
-    def over[T](self, items: Iterable[T]) -> Iterator[T]:
-        """The items, counted as they come."""
-        for done, item in enumerate(items):
-            self.at(done)
-            yield item
-
-    def pages[T: Sized](self, pages: Iterable[T]) -> Iterator[T]:
-        """Pages, the things in them counted; while one is worked on, others may write."""
-        done = 0
-        for page in pages:
-            self.hide()
-            yield page
-            done += len(page)
-            self.at(done)
-
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.progress import Silent
 
 # ---- clients in the accounts of a hub's spokes ----
 

@@ -1,15 +1,17 @@
 """`rolekeeper guard`: what to put around a deployment, as JSON."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
-from rolekeeper_cli import render, terminal
-from rolekeeper_cli.command import Group, command
+from rolekeeper_cli import policies, render, terminal, uses
+from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
-from rolekeeper_cli.render import Column, Layout
+from rolekeeper_cli.layout import Column, Layout
 
 _except = click.option(
     "--except",
@@ -57,25 +59,23 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
     Only those you except may set, change or remove a tag on an instance that a mapping reads, require_tags included,
     or the tag rolekeeper:ignore; by a launch too, and by the tags of Auto Scaling groups.
     """
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.policies import control
-    from rolekeeper_cli.policies import document as deployed
-    from rolekeeper_cli.policies.document import SCP_LIMIT, fitting
-    from rolekeeper_cli.uses.rows import mapping_rows
-
-    principals = control.principals(excepted)
+    principals = policies.control.principals(excepted)
     there = deployment()
-    rows = mapping_rows(there).all()
-    keys = deployed.mapped_keys(rows, deployed.specs(there, rows))
-    arns = deployed.arns(there)
-    documents = control.tag_policies(arns, keys, principals)
+    rows = uses.rows.mapping_rows(there).all()
+    keys = policies.document.mapped_keys(rows, policies.document.specs(there, rows))
+    arns = policies.document.arns(there)
+    documents = policies.control.tag_policies(arns, keys, principals)
     if part > len(documents):
         raise UsageError(f"there is no part {part}: all keys fit into {len(documents)}", "give a lower --part")
-    about = control.about(arns, f"account {arns.account} in {arns.region}")
+    about = policies.control.about(arns, f"account {arns.account} in {arns.region}")
     if len(documents) > 1:
         about += [f"Part {part} of {len(documents)}, as {len(keys):,} keys don't fit into one: print each with --part."]
     document = documents[part - 1]
-    show(document, fitting(document, SCP_LIMIT), [*about, *control.ABOUT_TAGS])
+    show(
+        document,
+        policies.document.fitting(document, policies.document.SCP_LIMIT),
+        [*about, *policies.control.ABOUT_TAGS],
+    )
     return ExitCode.DONE
 
 
@@ -87,18 +87,17 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     Only those you except may make, change or delete roles, instance profiles and policies under the role path; the
     stack's own functions, and the changers of a hub's spokes, may make profiles.
     """
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.policies import control
-    from rolekeeper_cli.policies import document as deployed
-    from rolekeeper_cli.policies.document import SCP_LIMIT, fitting
-
-    principals = control.principals(excepted)
+    principals = policies.control.principals(excepted)
     there = deployment()
-    makers = deployed.roles_that_make_profiles(there)
-    arns = deployed.arns(there)
-    document = control.path_policy(arns, makers, principals)
-    about = control.about(arns, f"account {arns.account}")
-    show(document, fitting(document, SCP_LIMIT), [*about, *control.ABOUT_PATH])
+    makers = policies.document.roles_that_make_profiles(there)
+    arns = policies.document.arns(there)
+    document = policies.control.path_policy(arns, makers, principals)
+    about = policies.control.about(arns, f"account {arns.account}")
+    show(
+        document,
+        policies.document.fitting(document, policies.document.SCP_LIMIT),
+        [*about, *policies.control.ABOUT_PATH],
+    )
     return ExitCode.DONE
 
 
@@ -109,13 +108,12 @@ def editors(tag_keys: tuple[str, ...]) -> ExitCode:
 
     They write rows, but neither the columns that Rolekeeper writes nor approvals, nor the state table.
     """
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.policies import document as deployed
-    from rolekeeper_cli.policies import mapping_table
-    from rolekeeper_cli.policies.document import MANAGED_LIMIT, fitting
-
-    document = mapping_table.editors_policy(deployed.arns(deployment()), tag_keys)
-    show(document, fitting(document, MANAGED_LIMIT), mapping_table.ABOUT_EDITORS)
+    document = policies.mapping_table.editors_policy(policies.document.arns(deployment()), tag_keys)
+    show(
+        document,
+        policies.document.fitting(document, policies.document.MANAGED_LIMIT),
+        policies.mapping_table.ABOUT_EDITORS,
+    )
     return ExitCode.DONE
 
 
@@ -126,13 +124,12 @@ def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
 
     They sign approvals under their own name, which IAM proves, and write them into rows, and nothing else.
     """
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.policies import document as deployed
-    from rolekeeper_cli.policies import mapping_table
-    from rolekeeper_cli.policies.document import MANAGED_LIMIT, fitting
-
-    document = mapping_table.approvers_policy(deployed.arns(deployment()), tag_keys)
-    show(document, fitting(document, MANAGED_LIMIT), mapping_table.ABOUT_APPROVERS)
+    document = policies.mapping_table.approvers_policy(policies.document.arns(deployment()), tag_keys)
+    show(
+        document,
+        policies.document.fitting(document, policies.document.MANAGED_LIMIT),
+        policies.mapping_table.ABOUT_APPROVERS,
+    )
     return ExitCode.DONE
 
 
@@ -143,14 +140,11 @@ def detection() -> ExitCode:
     The roles whose calls to attach, replace and detach are Rolekeeper's own, and an event pattern of EventBridge that
     matches these calls by anybody else.
     """
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.policies import control as exclusion
-    from rolekeeper_cli.policies import document as deployed
-    from rolekeeper_cli.policies.document import readable
-
     there = deployment()
-    document = exclusion.detection(deployed.arns(there), deployed.roles_that_change_associations(there))
-    show(document, readable(document), exclusion.ABOUT)
+    document = policies.control.detection(
+        policies.document.arns(there), policies.document.roles_that_change_associations(there)
+    )
+    show(document, policies.document.readable(document), policies.control.ABOUT)
     return ExitCode.DONE
 
 

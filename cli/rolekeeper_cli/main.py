@@ -5,7 +5,7 @@ from typing import Never
 import click
 
 from rolekeeper_cli.command import Root
-from rolekeeper_cli.completion import use_bash_words
+from rolekeeper_cli.completion_bash import use_bash_words
 
 # By name: where the command is, and its short help, which the help of all shows without an import.
 COMMANDS = {
@@ -38,9 +38,9 @@ COMMANDS = {
     "doctor": ("doctor:doctor", "Check the deployment, and say what to fix."),
     "schema": ("schema:schema", "Write the JSON Schema of mapping files, or explain a column."),
     "roles": ("roles:group", "Show the roles under the role path."),
-    "console": ("serve:console", "Show the fleet, instances, mappings and roles as web pages, on this machine."),
-    "local": ("serve:local", "Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C."),
-    "demo": ("serve:demo", "Watch the whole story on an AWS on this machine."),
+    "console": ("local:console", "Show the fleet, instances, mappings and roles as web pages, on this machine."),
+    "local": ("local:local", "Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C."),
+    "demo": ("local:demo", "Watch the whole story on an AWS on this machine."),
 }
 
 

@@ -1,25 +1,23 @@
 """`rolekeeper mapping`: rows of the mapping table, one at a time."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from rolekeeper_cli import render, terminal
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
-from rolekeeper_cli.command import Group, command
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.render import Column, Layout
-from rolekeeper_cli.uses import mappings
+from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.outcomes import carry_out, patience, tell_discarded, tell_written
 
 if TYPE_CHECKING:
-    from rolekeeper.model.mapping import MappingKey
-    from rolekeeper_cli.uses.edits import RollBack, Unpublished
-    from rolekeeper_cli.uses.preview import Preview
-    from rolekeeper_cli.uses.rows import RowPlan
+    from rolekeeper_cli.deployment import Deployment
 
+import click
 
 # Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
@@ -52,29 +50,22 @@ def list_(status: str | None) -> ExitCode:
 
     Each with the role that is in effect and, where the row says something else, what that waits for.
     """
-    from rolekeeper_cli.command import deployment
-
     show(deployment(), status)
     return ExitCode.DONE
 
 
 @command("get", "rolekeeper mapping get workload=web", "rolekeeper mapping get --tag-key a=b --tag-value c")
 @takes_key
-def get(key: "MappingKey") -> ExitCode:
+def get(key: MappingKey) -> ExitCode:
     """Show one mapping.
 
     Its columns, what is in effect, and the result of the last edit.
     """
-    from rolekeeper_cli import render
-    from rolekeeper_cli import render as tables
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses.mappings import role_in_words, row
-
-    document = row(deployment(), key)
+    document = uses.mappings.row(deployment(), key)
     own = ("columns", "in_effect", "idle_because", "waits")
     beside = {name: value for name, value in document.items() if name not in own and value is not None}
-    lines = [*document["columns"].items(), ("in effect", role_in_words(document)), *beside.items()]
-    render.show(document, lambda: tables.show_table(("column", "value"), lines))
+    lines = [*document["columns"].items(), ("in effect", uses.mappings.role_in_words(document)), *beside.items()]
+    render.show(document, lambda: render.tables().show_table(("column", "value"), lines))
     return ExitCode.DONE
 
 
@@ -86,16 +77,13 @@ def get(key: "MappingKey") -> ExitCode:
 @takes_key_and_columns
 @yes_to_all
 @waits
-def set_(key: "MappingKey", assignments: Sequence[str], *, yes: bool, wait: bool | None) -> ExitCode:
+def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool | None) -> ExitCode:
     """Write columns of one mapping, new or there.
 
     The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
     """
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses.edits import set_columns
-
     there = deployment()
-    intended = set_columns(there, key, assignments)
+    intended = uses.edits.set_columns(there, key, assignments)
     return show_and(intended, lambda: ask_and_write(there, intended, f"Write this into {key}?", yes=yes, wait=wait))
 
 
@@ -103,35 +91,28 @@ def set_(key: "MappingKey", assignments: Sequence[str], *, yes: bool, wait: bool
 @takes_key
 @yes
 @waits
-def remove(key: "MappingKey", *, yes: bool, wait: bool | None) -> ExitCode:
+def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
     """Delete one mapping.
 
     Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says. It shows how many, and
     asks.
     """
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.outcomes import carry_out
-    from rolekeeper_cli.uses import edits, preview
-
     terminal.require_answer(yes=yes)
     there = deployment()
-    intended = edits.remove(there, key)
+    intended = uses.edits.remove(there, key)
 
     def delete() -> ExitCode:
         if terminal.asks(yes=yes):
-            expected = preview.of_rows(there, intended)
+            expected = uses.preview.of_rows(there, intended)
             show_expected(expected)
-            terminal.confirm(preview.question(key, expected, deletes=True), yes=False)
+            terminal.confirm(uses.preview.question(key, expected, deletes=True), yes=False)
         return carry_out(there, intended, wait=wait)
 
     return show_and(intended, delete)
 
 
-def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
+def show_and(intended: uses.rows.RowPlan, act: Callable[[], ExitCode]) -> ExitCode:
     """Show a plan, and do it if there is anything to do."""
-    from rolekeeper_cli import outcomes, render
-
     render.show(intended.document(), lambda: outcomes.show_plan(intended) if intended.changes else None)
     if not intended.changes:
         terminal.say("Nothing to do: the table says so already.")
@@ -139,19 +120,17 @@ def show_and(intended: "RowPlan", act: Callable[[], ExitCode]) -> ExitCode:
     return act()
 
 
-def ask_and_write(there: "Deployment", intended: "RowPlan", question: str, *, yes: bool, wait: bool | None) -> ExitCode:
+def ask_and_write(
+    there: Deployment, intended: uses.rows.RowPlan, question: str, *, yes: bool, wait: bool | None
+) -> ExitCode:
     """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.outcomes import carry_out
-    from rolekeeper_cli.uses import preview
-
     if terminal.asks(yes=yes):
-        show_expected(preview.of_rows(there, intended))
+        show_expected(uses.preview.of_rows(there, intended))
         terminal.confirm(question, yes=False)
     return carry_out(there, intended, wait=wait)
 
 
-def show_expected(expected: "Preview") -> None:
+def show_expected(expected: uses.preview.Preview) -> None:
     """Show what would happen, as a part of the question."""
     for line in expected.lines():
         terminal.say(line)
@@ -165,7 +144,7 @@ _UNJUDGED = "not judged yet"
 
 def show(deployment: Deployment, status: str | None) -> None:
     """List the mappings, those of one status if it is given."""
-    documents = mappings.rows(deployment)
+    documents = uses.mappings.rows(deployment)
     shown = [each for each in documents if status in (None, each["status"])]
     render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
 
@@ -187,17 +166,21 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
 
 def _reason(document: Mapping[str, Any]) -> str:
     reason = document["status_reason"] or ""
-    return "" if mappings.all_is_well(reason) else reason
+    return "" if uses.mappings.all_is_well(reason) else reason
 
 
 def _column(name: str) -> Column:
     return Column(name, lambda each: each["columns"].get(name), wide=True)
 
 
+def _role(row: Mapping[str, Any]) -> str:
+    return uses.mappings.role_in_words(row)
+
+
 LAYOUT = Layout(
     (
         Column("mapping"),
-        Column("role", mappings.role_in_words, folds=True),
+        Column("role", _role, folds=True),
         Column("status", lambda each: each["status"] or _UNJUDGED),
         Column("revision", lambda each: each["status_revision"]),
         Column("matched"),
@@ -215,17 +198,12 @@ LAYOUT = Layout(
 @click.option(
     "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
 )
-def history(key: "MappingKey", limit: int) -> ExitCode:
+def history(key: MappingKey, limit: int) -> ExitCode:
     """Show a mapping's edits and their results.
 
     Newest first: when, who approved it, who claims to have edited it, what changed.
     """
-    from rolekeeper_cli import render
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.render import Column, Layout
-    from rolekeeper_cli.uses.mappings import revisions
-
-    entries = revisions(deployment(), key, limit)
+    entries = uses.mappings.revisions(deployment(), key, limit)
     layout = Layout(
         (
             Column("at", lambda each: f"{each['at'][:19]}Z"),
@@ -253,19 +231,15 @@ def _what(entry: Mapping[str, Any]) -> str:
 @click.option("--to", type=click.IntRange(1), metavar="N", help="The revision to go back to, whatever the row says.")
 @yes
 @waits
-def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
     """Undo the last edit.
 
     One that isn't in effect, because it is held, rejected or in conflict, is undone in the row alone: no instance
     changes. After that it goes back by one published revision, which passes through all checks as a new one.
     """
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses.edits import roll_back
-
     terminal.require_answer(yes=yes)
     there = deployment()
-    back = roll_back(there, key, to)
+    back = uses.edits.roll_back(there, key, to)
     if back.edit:
         return _undo(there, back, back.edit, yes=yes, wait=wait)
     terminal.say(f"Revision {back.revision}:")
@@ -278,18 +252,14 @@ def rollback(key: "MappingKey", to: int | None, *, yes: bool, wait: bool | None)
 @click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
 @yes
 @waits
-def discard(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
     """Drop an edit or a deletion that is held.
 
     The row says again what is in effect, and no instance changes. A row that was never in effect goes.
     """
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses.edits import to_discard
-
     terminal.require_answer(yes=yes)
     there = deployment()
-    back = to_discard(there, key, revision)
+    back = uses.edits.to_discard(there, key, revision)
     assert back.edit is not None  # the one that is held
     return _undo(there, back, back.edit, yes=yes, wait=wait)
 
@@ -301,21 +271,16 @@ def discard(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
 @click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
 @yes
 @waits
-def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
     """Approve an edit or a deletion that is held, so that it takes effect.
 
     It was held because it changes many instances; how many, and which permissions they gain and lose, is shown. Your
     approval is signed in the state table, where nobody else can write it. Your own edit (edited_by names you) you can't
     approve.
     """
-    from rolekeeper_cli import render, terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.outcomes import patience, tell_written
-    from rolekeeper_cli.uses import approvals, preview
-
     terminal.require_answer(yes=yes)
     there = deployment()
-    held = approvals.held_edit(there, key, revision)
+    held = uses.approvals.held_edit(there, key, revision)
     number = held.revision
     what = (
         f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
@@ -325,21 +290,19 @@ def approve(key: "MappingKey", revision: int | None, *, yes: bool, wait: bool | 
         lambda: terminal.line(f"{what}: {held.reason}"),
     )
     if terminal.asks(yes=yes):
-        expected = preview.of_held(there, key, held.row, number=number)
+        expected = uses.preview.of_held(there, key, held.row, number=number)
         show_expected(expected)
-        terminal.confirm(preview.question(key, expected, deletes=held.deletes, revision=number), yes=False)
-    return tell_written(there, approvals.approve(there, {key: number}, patience=patience(wait)), wait=wait)
+        terminal.confirm(uses.preview.question(key, expected, deletes=held.deletes, revision=number), yes=False)
+    return tell_written(there, uses.approvals.approve(there, {key: number}, patience=patience(wait)), wait=wait)
 
 
-def _undo(there: "Deployment", back: "RollBack", edit: "Unpublished", *, yes: bool, wait: bool | None) -> ExitCode:
+def _undo(
+    there: Deployment, back: uses.edits.RollBack, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None
+) -> ExitCode:
     """Undo what isn't in effect, once it is shown and a person has agreed."""
-    from rolekeeper_cli import outcomes, render, terminal
-    from rolekeeper_cli.outcomes import patience, tell_discarded, tell_written
-    from rolekeeper_cli.uses.edits import write_back
-
     render.show(back.plan.document(), lambda: outcomes.show_plan(back.plan) if back.plan.changes else None)
     terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
-    written = write_back(there, back, patience=patience(wait))
+    written = uses.edits.write_back(there, back, patience=patience(wait))
     if not edit.held:
         return tell_written(there, written, wait=wait)
     if wait is not False:

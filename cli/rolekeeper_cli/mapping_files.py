@@ -1,25 +1,24 @@
 """`rolekeeper mapping export`, `import`, `diff` and `validate`: the whole table as a file."""
 
-import sys
+from __future__ import annotations
+
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from rolekeeper_cli import terminal
+from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, waits, yaml_format, yes
-from rolekeeper_cli.command import command
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.mapping import ask_and_write, show_and
 from rolekeeper_cli.options import OUTPUTS
-from rolekeeper_cli.uses import files
-from rolekeeper_cli.uses.mappings import file_row, plain
-from rolekeeper_cli.uses.rows import mapping_rows
 
 if TYPE_CHECKING:
-    from rolekeeper_cli.uses.files import Reading
+    from rolekeeper_cli.deployment import Deployment
 
+import sys
+
+import click
 
 _STDIN = "-"
 
@@ -34,14 +33,11 @@ def export(target: str | None) -> ExitCode:
 
     Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
     """
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses.files import refuse_csv
-
     if target in OUTPUTS:
         # Elsewhere -o is --output: nobody wants a file of that name.
         raise UsageError(f"-o names a file here, and {target!r} is a form", "name the file, as -o mappings.yaml")
     if target:
-        refuse_csv(target)
+        uses.files.refuse_csv(target)
     text, count = exported(deployment())
     _write(text, target)
     terminal.say(f"Mappings exported: {count:,}.")
@@ -66,11 +62,6 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     First it shows what changes, and what that would do to instances, and asks. Nothing is written when any row of the
     file is bad. A row that another actor changes meanwhile is left alone.
     """
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses import rows
-    from rolekeeper_cli.uses.rows import mapping_rows
-
     if not dry_run:
         # Who types the answer can't type the file.
         terminal.require_answer(yes=yes)
@@ -81,7 +72,7 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
     reading = read_mappings(file, there)
-    intended = rows.planned(reading.specs, mapping_rows(there).all(), there.app.home, prune=prune)
+    intended = uses.rows.planned(reading.specs, uses.rows.mapping_rows(there).all(), there.app.home, prune=prune)
 
     def write() -> ExitCode:
         terminal.say(f"{intended.counts()}.")
@@ -104,14 +95,9 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
 
     What an import would write. What that would do to instances: rolekeeper plan -f FILE.
     """
-    from rolekeeper_cli import outcomes, render
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses import rows
-    from rolekeeper_cli.uses.rows import mapping_rows
-
     there = deployment()
     reading = read_mappings(file, there)
-    intended = rows.planned(reading.specs, mapping_rows(there).all(), there.app.home, prune=prune)
+    intended = uses.rows.planned(reading.specs, uses.rows.mapping_rows(there).all(), there.app.home, prune=prune)
     render.show(intended.document(), lambda: outcomes.show_plan(intended))
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
@@ -124,8 +110,6 @@ def validate(file: str) -> ExitCode:
 
     Whether a role exists and may be used is seen only when its row is written.
     """
-    from rolekeeper_cli import render
-
     reading = read_mappings(file, None)
     # For people, the message says it.
     render.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
@@ -133,18 +117,16 @@ def validate(file: str) -> ExitCode:
     return ExitCode.DONE
 
 
-def read_mappings(file: str, deployment: "Deployment | None") -> "Reading":
+def read_mappings(file: str, deployment: Deployment | None) -> uses.files.Reading:
     """A file's mappings; its warnings are shown, and a bad row ends it.
 
     Raises:
         CommandError: rows are bad; all that is wrong with them was shown.
     """
-    from rolekeeper_cli.uses.files import read_file, refuse_csv
-
-    refuse_csv(file)
+    uses.files.refuse_csv(file)
     data = _bytes_of(file)
     name = "stdin" if file == _STDIN else file
-    reading = read_file(data, name, deployment.app.home if deployment else None)
+    reading = uses.files.read_file(data, name, deployment.app.home if deployment else None)
     for each in reading.warnings:
         terminal.warn(each)
     terminal.bad(reading.problems)
@@ -159,7 +141,6 @@ def _bad(problems: Sequence[str], name: str) -> CommandError:
 
 
 def _bytes_of(file: str) -> bytes:
-    from pathlib import Path
 
     if file == _STDIN:
         return sys.stdin.buffer.read()
@@ -170,7 +151,6 @@ def _bytes_of(file: str) -> bytes:
 
 
 def _write(text: str, target: str | None) -> None:
-    from pathlib import Path
 
     data = text.encode()
     if target is None:
@@ -196,9 +176,11 @@ def exported(deployment: Deployment) -> tuple[str, int]:
     A row that can't be read is reported, and is in the file as it is.
     """
     rows = []
-    for key, row in mapping_rows(deployment).all().items():
-        written, problems = file_row(row, deployment.app.home)
+    for key, row in uses.rows.mapping_rows(deployment).all().items():
+        written, problems = uses.mappings.file_row(row, deployment.app.home)
         rows.append(written)
         if problems:
             terminal.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(map(str, problems))}")
-    return SCHEMA_LINE + files.write([{name: plain(each) for name, each in row.items()} for row in rows]), len(rows)
+    return SCHEMA_LINE + uses.files.write(
+        [{name: uses.mappings.plain(each) for name, each in row.items()} for row in rows]
+    ), len(rows)

@@ -1,20 +1,22 @@
 """`rolekeeper attach`, `replace`, `detach` and `release`: one instance by hand, as the console's Modify IAM role."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from rolekeeper.model.mapping import NO_ROLE
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, instance_argument, yes_to_all
-from rolekeeper_cli.command import command
+from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.completion import roles
 from rolekeeper_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-    from rolekeeper_cli.uses.pins import Pinned, PlannedPin, Wish
 
+import click
 
 _ROLE = "The role's name, under the role path."
 
@@ -73,9 +75,7 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: 
     It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
     what would happen, and asks.
     """
-    from rolekeeper_cli.uses.pins import Wish
-
-    return _pin(instance, Wish("attach", role, **wished), wait=wait, yes=yes)
+    return _pin(instance, uses.pins.Wish("attach", role, **wished), wait=wait, yes=yes)
 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
@@ -91,9 +91,7 @@ def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished:
     what would happen, and asks.
     EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
     """
-    from rolekeeper_cli.uses.pins import Wish
-
-    return _pin(instance, Wish("replace", role, **wished), wait=wait, yes=yes)
+    return _pin(instance, uses.pins.Wish("replace", role, **wished), wait=wait, yes=yes)
 
 
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
@@ -105,12 +103,10 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
 
     It carries none whatever its tags say, until the time is over or it is released: a pin.
     """
-    from rolekeeper.model.mapping import NO_ROLE
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.uses.pins import Wish
-
     terminal.require_word("Detach", confirm)
-    return _pin(instance, Wish("detach", NO_ROLE, "", length=length, reason=reason), wait=wait, confirm=confirm)
+    return _pin(
+        instance, uses.pins.Wish("detach", NO_ROLE, "", length=length, reason=reason), wait=wait, confirm=confirm
+    )
 
 
 @command("release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1")
@@ -121,13 +117,8 @@ def release(instance: str) -> ExitCode:
     It goes back to what its tags say, or to no role if they say nothing. One that Rolekeeper leaves alone because
     another actor kept reverting its change is taken up again.
     """
-    from rolekeeper_cli import render, terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses.instances import located, title
-    from rolekeeper_cli.uses.pins import release as release_pin
-
-    done = release_pin(*located(deployment(), instance))
-    name = title(done.instance)
+    done = uses.pins.release(*uses.instances.located(deployment(), instance))
+    name = uses.instances.title(done.instance)
     if done.former:
         said = f"{name} is released from {done.former.role or 'its pin'} and goes back to its tags."
     else:
@@ -138,7 +129,9 @@ def release(instance: str) -> ExitCode:
     return ExitCode.DONE
 
 
-def _pin(text: str, wish: "Wish", *, wait: bool | None, yes: bool = False, confirm: str | None = None) -> ExitCode:
+def _pin(
+    text: str, wish: uses.pins.Wish, *, wait: bool | None, yes: bool = False, confirm: str | None = None
+) -> ExitCode:
     """Pin an instance; a person at a terminal is shown first what that would do, and asked.
 
     Args:
@@ -148,20 +141,13 @@ def _pin(text: str, wish: "Wish", *, wait: bool | None, yes: bool = False, confi
         yes: whether it was agreed to beforehand.
         confirm: the word that a detach asks for, if it was given.
     """
-    from rolekeeper.model.mapping import NO_ROLE
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses import pins
-    from rolekeeper_cli.uses.instances import located
-    from rolekeeper_cli.uses.pins import usable_profile
-
-    there, text = located(deployment(), text)
-    profile = usable_profile(there, wish)
+    there, text = uses.instances.located(deployment(), text)
+    profile = uses.pins.usable_profile(there, wish)
     for each in profile.warnings:
         terminal.warn(each)
-    plan = pins.planned(there, text, wish, profile=profile)
+    plan = uses.pins.planned(there, text, wish, profile=profile)
     _ask(there, plan, yes=yes, confirm=confirm)
-    pinned = pins.write(there, plan)
+    pinned = uses.pins.write(there, plan)
     _show(there, pinned)
     if wait is None:
         wait = not pinned.delay or terminal.offer("Wait for it?")
@@ -171,22 +157,18 @@ def _pin(text: str, wish: "Wish", *, wait: bool | None, yes: bool = False, confi
         do = f" To have it done, type in another terminal: {pinned.remedy}" if pinned.remedy else ""
         minutes = pinned.patience // 60
         terminal.say(f"Waiting, at most {minutes} minutes; Ctrl-C ends the wait, and the pin stays.{do}")
-    pins.wait(there, pinned)
+    uses.pins.wait(there, pinned)
     terminal.say(f"EC2 shows {'no role' if wish.role == NO_ROLE else wish.role} on it.")
     return ExitCode.DONE
 
 
-def _ask(there: "Deployment", plan: "PlannedPin", *, yes: bool, confirm: str | None) -> None:
+def _ask(there: Deployment, plan: uses.pins.PlannedPin, *, yes: bool, confirm: str | None) -> None:
     """Show what a pin would do, and ask; a detach asks for a word."""
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.uses import pins
-    from rolekeeper_cli.uses.instances import title
-
-    name, verb = title(plan.instance), plan.wish.verb
+    name, verb = uses.instances.title(plan.instance), plan.wish.verb
     if terminal.asks(yes=yes or confirm is not None):
-        for line in pins.expected(there, plan).lines():
+        for line in uses.pins.expected(there, plan).lines():
             terminal.say(line)
-    if text := pins.outlives(plan):
+    if text := uses.pins.outlives(plan):
         terminal.say(text)
     if verb == "detach":
         carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
@@ -195,19 +177,19 @@ def _ask(there: "Deployment", plan: "PlannedPin", *, yes: bool, confirm: str | N
         terminal.confirm(f"{verb.capitalize()}: pin {name} to {plan.wish.role}?", yes=False)
 
 
-def _show(there: "Deployment", pinned: "Pinned") -> None:
-    from rolekeeper.model.mapping import NO_ROLE
-    from rolekeeper_cli import render, terminal
-    from rolekeeper_cli.uses.instances import addressed, title
+def _show(there: Deployment, pinned: uses.pins.Pinned) -> None:
 
     former, pin = pinned.former, pinned.pin
     if former:
         terminal.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
     to = "to no role" if pin.role == NO_ROLE else f"to {pin.role}"
     render.show(
-        pinned.document(), lambda: terminal.line(f"{title(pinned.instance)} is pinned {to}{_until(pin.expires_at)}.")
+        pinned.document(),
+        lambda: terminal.line(f"{uses.instances.title(pinned.instance)} is pinned {to}{_until(pin.expires_at)}."),
     )
-    terminal.say(f"  rolekeeper release {addressed(there, pinned.instance.key.id)} gives it back to its tags")
+    terminal.say(
+        f"  rolekeeper release {uses.instances.addressed(there, pinned.instance.key.id)} gives it back to its tags"
+    )
     if pinned.delay:
         terminal.say(pinned.delay)
 

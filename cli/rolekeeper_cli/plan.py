@@ -1,32 +1,28 @@
 """`rolekeeper plan` and `apply`: what would change in the fleet, and having exactly that done."""
 
-from collections.abc import Callable, Iterable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.instance import Target
-from rolekeeper.permissions.compare import in_words
-from rolekeeper_cli import outcomes, render, terminal
-from rolekeeper_cli import render as tables
+from rolekeeper.model.instance import Instance, Target
+from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, takes_targets, yaml_format
-from rolekeeper_cli.command import command
+from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.completion import instances
-from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
+from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.mapping_files import read_mappings
-from rolekeeper_cli.uses import plan as views
-from rolekeeper_cli.uses.fleet import Seen, profile_name, withheld
-from rolekeeper_cli.uses.instances import address
-from rolekeeper_cli.uses.plan import Looked, Tally
-from rolekeeper_cli.uses.proposal import Proposal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from rolekeeper_cli.deployment import Deployment
 
-    from rolekeeper.model.instance import Instance
+import click
 
 
 @command(
@@ -71,18 +67,6 @@ def plan(
     own, ! waits or is blocked. It decides as the functions do, and changes nothing. A hub's plan is over all its
     targets into which you may look.
     """
-    from contextlib import nullcontext
-    from dataclasses import replace
-    from pathlib import Path
-
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
-    from rolekeeper_cli.uses import apply as plan_file
-    from rolekeeper_cli.uses import fleet
-    from rolekeeper_cli.uses.plan import Looked
-    from rolekeeper_cli.uses.proposal import Proposal, propose
-    from rolekeeper_cli.uses.targets import Places
-
     if prune and not file:
         raise UsageError("--prune is about a file", "give the file with -f")
     if texts and targets:
@@ -91,17 +75,17 @@ def plan(
     specs = read_mappings(file, there).specs if file else ()
     # Before the mappings are judged: a slip in a name is told at once.
     instances = _instances(there, texts)
-    places = Places.of(there, instances) if texts else Places.chosen(there, targets)
-    proposed = propose(there, specs, prune=prune) if file else Proposal()
+    places = uses.targets.Places.of(there, instances) if texts else uses.targets.Places.chosen(there, targets)
+    proposed = uses.proposal.propose(there, specs, prune=prune) if file else uses.proposal.Proposal()
     proposed = replace(proposed, waiting=_waiting(there, proposed))
     seen = without_damaged(
         places.look(
-            lambda place: [instances[place.settings.target]] if texts else fleet.pages(place),
-            lambda place: fleet.Enforced.of(place, proposed.served_at(place)),
+            lambda place: [instances[place.settings.target]] if texts else uses.fleet.pages(place),
+            lambda place: uses.fleet.Enforced.of(place, proposed.served_at(place)),
         )
     )
     keys = [each.key for some in instances.values() for each in some]
-    basis = plan_file.PlanHeader(
+    basis = uses.apply.PlanHeader(
         account=there.home.account,
         region=there.home.region,
         stack=there.stack.name,
@@ -110,8 +94,8 @@ def plan(
         specs=specs,
         prune=prune,
     )
-    with plan_file.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
-        looked = Looked(seen, places, narrowed=bool(texts))
+    with uses.apply.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
+        looked = uses.plan.Looked(seen, places, narrowed=bool(texts))
         tally = show(there, proposed, looked, keep=keep)
         warn_of_unseen(places)
         narrow = "narrow it to those that you see: --target"
@@ -124,28 +108,18 @@ def plan(
     return ExitCode.DONE
 
 
-def _waiting(there: "Deployment", proposed: "Proposal") -> "Sequence[Mapping[str, Any]]":
+def _waiting(there: Deployment, proposed: uses.proposal.Proposal) -> Sequence[Mapping[str, Any]]:
     """The rows that say something else than what is in effect, and that the plan doesn't count; of a file's, none."""
-    from rolekeeper.aws.errors import AccessDeniedError
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.uses import mappings
-    from rolekeeper_cli.uses.rows import mapping_rows
-
-    try:
-        rows = mapping_rows(there).all()
-    except AccessDeniedError as error:
-        terminal.warn(f"whether rows wait isn't known: you aren't allowed {error.action} on {error.resource}")
-        return []
-    edited = {each.key for each in proposed.edits}
-    return mappings.waiting(mappings.documents(there, {key: row for key, row in rows.items() if key not in edited}))
+    waiting, unknown = uses.plan.waiting_rows(there, [each.key for each in proposed.edits])
+    if unknown:
+        terminal.warn(unknown)
+    return waiting
 
 
-def _instances(deployment: "Deployment", texts: "Sequence[str]") -> "dict[Target, list[Instance]]":
+def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, list[Instance]]:
     """The instances that texts name, each once, by target."""
-    from rolekeeper_cli.uses.instances import find_instance, located
-
-    places = [located(deployment, text) for text in texts]
-    found = [find_instance(place, name) for place, name in places]
+    places = [uses.instances.located(deployment, text) for text in texts]
+    found = [uses.instances.find_instance(place, name) for place, name in places]
     by_target: dict[Target, list[Instance]] = {}
     for each in {each.key: each for each in found}.values():
         by_target.setdefault(each.key.target, []).append(each)
@@ -161,15 +135,10 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     When a tag, a mapping or an association that it rests on moved since, nothing is applied, and what moved is named.
     It ends when EC2 shows every instance as planned.
     """
-    from pathlib import Path
-
-    from rolekeeper_cli import outcomes, render, terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses import apply
-    from rolekeeper_cli.uses.apply import PlanFile
-
     there = deployment()
-    done = apply.apply(there, PlanFile(Path(plan), there.app.home), approve=approve, report=outcomes.tell)
+    done = uses.apply.apply(
+        there, uses.apply.PlanFile(Path(plan), there.app.home), approve=approve, report=outcomes.tell
+    )
     if done.nothing:
         terminal.say("Nothing to do: the plan changes nothing.")
         return ExitCode.DONE
@@ -185,16 +154,14 @@ SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
 # The most that is said of the permissions of a change of role, in characters.
 _WORDS = 500
-# Nothing to tell of beside the change itself.
-_PLAIN = frozenset({Status.PUBLISHED, Status.REMOVED})
 
 
 def show(
     deployment: Deployment,
-    proposed: Proposal,
-    looked: Looked,
-    keep: Callable[[Seen], object] = lambda _: None,
-) -> Tally:
+    proposed: uses.proposal.Proposal,
+    looked: uses.plan.Looked,
+    keep: Callable[[uses.fleet.Seen], object] = lambda _: None,
+) -> uses.plan.Tally:
     """Show a plan while it comes.
 
     Args:
@@ -206,51 +173,53 @@ def show(
     Returns:
         What was counted.
     """
-    tally = Tally()
+    tally = uses.plan.Tally()
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         _draw_edits(proposed)
-        tables.stream_list(_layout(deployment.home), rows)
+        render.tables().stream_list(_layout(deployment.home), rows)
         _draw_rest(deployment, proposed, tally, looked=looked)
 
-    rest = partial(views.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
-    render.show_with_rows("changes", views.changes(looked.seen, tally, keep), rest, draw=draw)
-    if why := withheld(deployment):
+    rest = partial(uses.plan.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
+    render.show_with_rows("changes", uses.plan.changes(looked.seen, tally, keep), rest, draw=draw)
+    if why := uses.fleet.withheld(deployment):
         terminal.say(f"No changes will be made now: {why}.")
     return tally
 
 
-def _draw_rest(deployment: Deployment, proposed: Proposal, tally: Tally, looked: Looked) -> None:
+def _draw_rest(
+    deployment: Deployment, proposed: uses.proposal.Proposal, tally: uses.plan.Tally, looked: uses.plan.Looked
+) -> None:
     """What a plan says below its instances: permissions, pace, rows that wait, and the sum."""
-    for move, count, found in views.permissions(deployment, tally):
-        arrow = _arrow(profile_name(move.before), profile_name(move.after))
+    for move, count, found in uses.plan.permissions(deployment, tally):
+        arrow = _arrow(uses.fleet.profile_name(move.before), uses.fleet.profile_name(move.after))
         if move.account != deployment.home.account:
             arrow = f"{arrow} in {move.account}"
-        terminal.line(f"{arrow} on {count:,}: {in_words(found, _WORDS)}")
-    if not looked.narrowed and (pace := views.paced(deployment, tally, proposed)):
-        terminal.say(views.pace_in_words(pace))
+        terminal.line(f"{arrow} on {count:,}: {uses.plan.in_words(found, _WORDS)}")
+    if not looked.narrowed and (pace := uses.plan.paced(deployment, tally, proposed)):
+        terminal.say(uses.plan.pace_in_words(pace))
     if proposed.waiting:
-        terminal.say(views.waiting_in_words(proposed.waiting))
+        terminal.say(uses.plan.waiting_in_words(proposed.waiting))
     terminal.line(f"{tally}.")
     _draw_accounts(tally)
     if nothing := tally.nothing(unseen=bool(looked.places.unseen)):
         terminal.say(nothing)
 
 
-def _draw_accounts(tally: Tally) -> None:
+def _draw_accounts(tally: uses.plan.Tally) -> None:
     """Where instances change, if they are of several accounts."""
     found = [(account, f"{each['changes']:,} of {each['instances']:,}") for account, each in tally.accounts.items()]
     if len(found) > 1:
-        tables.show_table(("account", "instances that change"), sorted(found))
+        render.tables().show_table(("account", "instances that change"), sorted(found))
 
 
-def _layout(home: Target) -> tables.Layout:
-    return tables.Layout(
+def _layout(home: Target) -> Layout:
+    return Layout(
         (
-            tables.Column("", lambda row: SIGNS[row["action"]]),
-            tables.Column("instance", lambda row: address(row, home)),
-            tables.Column("name", folds=True),
-            tables.Column("", lambda row: _arrow(row["from"], row["to"]), folds=True),
+            Column("", lambda row: SIGNS[row["action"]]),
+            Column("instance", lambda row: uses.instances.address(row, home)),
+            Column("name", folds=True),
+            Column("", lambda row: _arrow(row["from"], row["to"]), folds=True),
         ),
         note=lambda row: row["reason"],
         brief=True,
@@ -259,14 +228,14 @@ def _layout(home: Target) -> tables.Layout:
     )
 
 
-def _draw_edits(proposal: Proposal) -> None:
+def _draw_edits(proposal: uses.proposal.Proposal) -> None:
     """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
     for edit in proposal.edits:
         if edit.change:
             outcomes.show_change(edit.change)
         else:
             terminal.line(f"= {terminal.one_line(str(edit.key))}")
-        if edit.status not in _PLAIN or edit.warns:
+        if edit.says_more:
             terminal.line(f"    would be {edit.status}: {edit.reason}", "yellow" if edit.takes_effect else "red")
 
 

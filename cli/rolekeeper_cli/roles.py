@@ -1,32 +1,19 @@
 """`rolekeeper roles`: what the roles under the path are, and which of them lack a baseline."""
 
-import json
-import sys
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import click
 
-from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, classified
-from rolekeeper.aws.iam import Document, Policies
-from rolekeeper.model.mapping import NO_ROLE
-from rolekeeper.permissions.compare import as_many, lacking
-from rolekeeper.permissions.policies import Permissions, TooManyRulesError, permissions
-from rolekeeper_cli import render, terminal
-from rolekeeper_cli import render as tables
+from rolekeeper_cli import checks, render, terminal, uses
 from rolekeeper_cli.arguments import takes_targets
-from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.command import Group, command
-from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.command import Group, command, doctor_deployment
+from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen
-from rolekeeper_cli.render import Column, Layout
-from rolekeeper_cli.uses import roles as views
-from rolekeeper_cli.uses.roles import DAYS, Asked
-from rolekeeper_cli.uses.targets import Places
-from rolekeeper_cli.uses.usage import why
+from rolekeeper_cli.layout import Column, Layout
 
 
 @click.group(
@@ -67,10 +54,8 @@ def group(
         if names or unused or targets:
             raise UsageError("--role, --unused and --target are about the list", "leave them out")
         return ExitCode.DONE
-    from rolekeeper_cli.command import doctor_deployment
-    from rolekeeper_cli.uses.roles import Asked
 
-    asked = Asked(names, unused=unused, last_accessed=ask_last_accessed)
+    asked = uses.roles.Asked(names, unused=unused, last_accessed=ask_last_accessed)
     return show(doctor_deployment(), asked, targets)
 
 
@@ -86,8 +71,6 @@ def must_include(policy: str) -> ExitCode:
     Whatever the policy allows, each role that a mapping gives has to be allowed by its own policies, on the same
     resources, and not denied. Exits with 1 when a role lacks something, or that can't be known.
     """
-    from rolekeeper_cli.command import doctor_deployment
-
     return show_lacking(doctor_deployment(), policy)
 
 
@@ -105,14 +88,16 @@ _UNKNOWN = "?"
 type RoleDocument = Mapping[str, Any]
 
 
-def show(deployment: DoctorDeployment, asked: Asked, targets: Sequence[str] = ()) -> ExitCode:
+def show(
+    deployment: checks.deployment.DoctorDeployment, asked: uses.roles.Asked, targets: Sequence[str] = ()
+) -> ExitCode:
     """Show the roles under the path, in all accounts or in those of the targets that are named.
 
     Raises:
         UsageError: there is no role of a name under the path, or no such target.
     """
-    places = Places.chosen(deployment, targets)
-    rest = views.document(deployment, places, asked)
+    places = uses.targets.Places.chosen(deployment, targets)
+    rest = uses.roles.document(deployment, places, asked)
     documents = rest.pop("roles")
     several = len({each["account"] for each in documents if "account" in each}) > 1
 
@@ -120,16 +105,16 @@ def show(deployment: DoctorDeployment, asked: Asked, targets: Sequence[str] = ()
         listed = list(rows)
         if asked.names:
             for each in listed:
-                tables.show_table(("", ""), _details(each))
+                render.tables().show_table(("", ""), _details(each))
                 # Not in the table, which folds them: they are to be copied.
                 for smaller in each["smaller"]:
                     terminal.line(f"without {', '.join(smaller['drops'])}, of policy {smaller['policy']}:")
                     terminal.line(f"  {smaller['command']}")
         elif listed:
             if several:
-                tables.show_table(_OF_SEVERAL, map(_cells_of_several, listed), whole=2)
+                render.tables().show_table(_OF_SEVERAL, map(_cells_of_several, listed), whole=2)
             else:
-                tables.show_table(HEAD, map(_cells, listed))
+                render.tables().show_table(HEAD, map(_cells, listed))
             for line in _notes(listed, several=several):
                 terminal.line(line)
         for line in _totals(deployment, rest, shown=not asked.names, several=several):
@@ -176,7 +161,7 @@ def _notes(rows: Sequence[RoleDocument], *, several: bool) -> Iterator[str]:
             yield from _wrapped(f"{name(each)} is broad: {each['broad_because']}.")
     for each in rows:
         if (services := each["unused_services"]) and not each["unused"]:
-            yield from _wrapped(f"{name(each)} didn't use in {DAYS} days: {_several(services)}.")
+            yield from _wrapped(f"{name(each)} didn't use in {uses.roles.DAYS} days: {_several(services)}.")
     for each in rows:
         if each["smaller"]:
             drops = sorted({service for one in each["smaller"] for service in one["drops"]})
@@ -186,7 +171,9 @@ def _notes(rows: Sequence[RoleDocument], *, several: bool) -> Iterator[str]:
             )
 
 
-def _totals(deployment: DoctorDeployment, rest: RoleDocument, *, shown: bool, several: bool) -> Iterator[str]:
+def _totals(
+    deployment: checks.deployment.DoctorDeployment, rest: RoleDocument, *, shown: bool, several: bool
+) -> Iterator[str]:
     summary, account = rest["summary"], rest["account"]
     if shown and not summary["roles"]:
         yield f"No role under {deployment.settings.role_path} to show."
@@ -217,7 +204,7 @@ def _details(row: RoleDocument) -> Iterator[tuple[str, str]]:
     if row["unused_services"] is None:
         yield "unused services", f"unknown: {row['unknown_because']}"
     else:
-        yield f"unused {DAYS} days", ", ".join(_services(row)) or "no service"
+        yield f"unused {uses.roles.DAYS} days", ", ".join(_services(row)) or "no service"
 
 
 def _services(row: RoleDocument) -> Iterator[str]:
@@ -265,35 +252,15 @@ def _day(at: Any) -> str:
 _WORDS, _NAMED = 200, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Whether a role that mappings give includes a baseline: what it lacks of it, or why that isn't known."""
-
-    role: str
-    mappings: tuple[str, ...]
-    lacks: tuple[str, ...] = ()
-    because: str = ""
-
-    def document(self) -> dict[str, Any]:
-        """For programs. Where it isn't known, it isn't said that it includes it."""
-        return {
-            "role": self.role,
-            "mappings": list(self.mappings),
-            "includes": None if self.because else not self.lacks,
-            "lacks": list(self.lacks),
-            "unknown_because": self.because or None,
-        }
-
-
-def show_lacking(deployment: DoctorDeployment, policy: str) -> ExitCode:
+def show_lacking(deployment: checks.deployment.DoctorDeployment, policy: str) -> ExitCode:
     """Show which mapped roles include a policy; the answer is no if one lacks something, or it isn't known.
 
     Raises:
         CommandError: there is no such policy, or it says nothing that could be asked.
     """
-    wanted = _permissions(document(deployment, policy), policy)
+    wanted = uses.baseline.wanted(deployment, policy)
     with deployment.progress(None, "roles read") as progress:
-        found = list(progress.over(answers(deployment, wanted)))
+        found = list(progress.over(uses.baseline.answers(deployment, wanted)))
     lacking_ = sum(bool(each.lacks) for each in found)
     unknown = sum(bool(each.because) for each in found)
     told = (
@@ -303,83 +270,6 @@ def show_lacking(deployment: DoctorDeployment, policy: str) -> ExitCode:
     documents = [each.document() for each in found]
     render.show_list(LAYOUT, documents, empty=lambda: "No mapping gives a role.", total=lambda: told)
     return ExitCode.NO if lacking_ or unknown else ExitCode.DONE
-
-
-def answers(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[Answer]:
-    """Each role that a mapping gives, as its row says or as it is published, by name."""
-    reader = deployment.app.roles.policies
-    for role, mappings in sorted(deployment.role_users.items()):
-        if role == NO_ROLE:
-            continue
-        answer = Answer(role, tuple(mappings))
-        try:
-            if reader.role(role) is None:
-                answer = replace(answer, because="the role doesn't exist")
-            else:
-                answer = replace(answer, lacks=lacking(reader.permissions(role), wanted))
-        except AwsRefusalError as error:
-            answer = replace(answer, because=why(error))
-        except TooManyRulesError as error:
-            answer = replace(answer, because=str(error))
-        yield answer
-
-
-def document(deployment: DoctorDeployment, policy: str) -> Document:
-    """The policy that is meant: by an ARN, by a file (`-` is stdin), or by the name of a managed policy.
-
-    Raises:
-        CommandError: there is none.
-    """
-    if policy.startswith("arn:"):
-        found = _managed(deployment, policy)
-        if found is None:
-            raise CommandError(f"there is no policy {policy}", "see: aws iam list-policies")
-        return found
-    if policy == "-" or policy.endswith(".json") or "/" in policy or Path(policy).is_file():
-        return _read(policy)
-    caller, path = deployment.caller, deployment.settings.role_path
-    places = (("aws", "/"), ("aws", "/service-role/"), (caller.account, "/"), (caller.account, path))
-    for account, place in places:
-        arn = f"arn:{caller.partition}:iam::{account}:policy{place}{policy}"
-        if (found := _managed(deployment, arn)) is not None:
-            return found
-    raise CommandError(f"there is no managed policy {policy}", "give its ARN, or a file that ends with .json")
-
-
-def _managed(deployment: DoctorDeployment, arn: str) -> Document | None:
-    """What a managed policy says; None if there is none."""
-    iam = deployment.client("iam")
-    try:
-        with classified("iam:GetPolicy", arn):
-            version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-        with classified("iam:GetPolicyVersion", arn):
-            found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-    except NotFoundError:
-        return None
-    return found if isinstance(found, Mapping) else {}
-
-
-def _read(name: str) -> Document:
-    try:
-        found = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{name} can't be read: {error.strerror}", "give a file, or a policy's name or ARN") from error
-    except ValueError as error:
-        raise CommandError(f"{name} is no JSON: {error}", "give a policy document, as IAM takes it") from error
-    if not isinstance(found, Mapping) or "Statement" not in found:
-        raise CommandError(f"{name} is no policy: it has no Statement", "give a policy document, as IAM takes it")
-    return found
-
-
-def _permissions(document: Document, policy: str) -> Permissions:
-    """What a policy allows; its denials are asked of nobody."""
-    try:
-        wanted = permissions(Policies((document,)))
-    except TooManyRulesError as error:
-        raise CommandError(f"{policy} can't be compared: {error}", "split it, and ask about each part") from error
-    if not wanted.allowed:
-        raise CommandError(f"{policy} allows nothing, so every role includes it", "name a policy that allows something")
-    return wanted
 
 
 def _mappings(row: Mapping[str, Any]) -> str:
@@ -392,7 +282,7 @@ def _includes(row: Mapping[str, Any]) -> str:
 
 
 def _lacks(row: Mapping[str, Any]) -> str:
-    return row["unknown_because"] or as_many("", row["lacks"], _WORDS).strip()
+    return uses.baseline.lacks_in_words(row, _WORDS)
 
 
 LAYOUT = Layout(

@@ -1,18 +1,20 @@
 """`rolekeeper spoke`: having a hub look after this account too."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from rolekeeper_cli import deploying, render, terminal, uses
 from rolekeeper_cli.arguments import yes
-from rolekeeper_cli.command import Group, command
+from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from rolekeeper_cli.deploying.hub import Hub
     from rolekeeper_cli.deployment import Deployment
 
+import click
 
 _TRUTH = click.Choice(["true", "false"])
 _HUB = click.option(
@@ -78,11 +80,7 @@ def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | No
     cloudformation deploy --parameter-overrides file://hub.json, and for aws cloudformation create-stack-set
     --parameters file://stack-set.json.
     """
-    from rolekeeper_cli import render, terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.deploying import hub
-
-    document = hub.written(hub.asked(deployment(), readers, home_region, unit=unit).parameters)
+    document = deploying.hub.written(deploying.hub.asked(deployment(), readers, home_region, unit=unit).parameters)
     render.show(document, lambda: terminal.line(render.as_json(document)))
     return ExitCode.DONE
 
@@ -111,11 +109,6 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
     The hub is asked by a profile of its account, or was asked before (rolekeeper spoke parameters); where neither is
     named, each parameter stays as it is deployed. --stack names the spoke's stack: 'rolekeeper-spoke'.
     """
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.deploying.hub import listed
-    from rolekeeper_cli.deploying.spoke import Wanted
-    from rolekeeper_cli.deploying.spoke import deploy as deploy_now
-
     if not dry_run:
         terminal.require_answer(yes=yes)
     own = {
@@ -124,16 +117,16 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
         "CreateMissingProfiles": given["create_missing_profiles"],
         "PermissionsBoundary": given["permissions_boundary"],
         "OrganizationalUnit": given["unit"],
-        "OtherReaders": listed(given["readers"]) if given["readers"] else None,
+        "OtherReaders": deploying.hub.listed(given["readers"]) if given["readers"] else None,
     }
-    wanted = Wanted(
+    wanted = deploying.spoke.Wanted(
         hub=_hub(**{name: given[name] for name in ("hub", "hub_profile", "hub_region", "hub_stack")}),
         parameters={name: value for name, value in own.items() if value is not None},
         yes=yes,
         dry_run=dry_run,
         allow_downgrade=allow_downgrade,
     )
-    return deploy_now(_places(), wanted)
+    return deploying.spoke.deploy(_places(), wanted)
 
 
 @command(
@@ -149,58 +142,43 @@ def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | 
     With this account's own credentials. It says which instances keep their roles, and asks. The account's roles go with
     the Region that they were made in, last. With a profile of the hub's account it forgets the target there too.
     """
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.deploying.spoke import remove as remove_now
-    from rolekeeper_cli.uses import targets
-
     terminal.require_answer(yes=yes)
     hub = _hub_deployment(hub_profile, hub_region, hub_stack)
     if hub:
         _ = hub.stack  # before anything is deleted: a slip in its name is no reason to stop between the two
-    for each in remove_now(_places(), yes=yes):
+    for each in deploying.spoke.remove(_places(), yes=yes):
         if hub:
-            targets.forget(hub, each.target)
+            uses.targets.forget(hub, each.target)
         else:
             terminal.say(f"With the hub's credentials: rolekeeper targets forget {each.target}")
     return ExitCode.DONE
 
 
-def _places() -> "list[Deployment]":
+def _places() -> list[Deployment]:
     """The spoke's stack in each Region that the command line names."""
-    from dataclasses import replace
-
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.deploying.spoke import STACK
-
     options = terminal.options()
     regions = dict.fromkeys(options.regions or (options.region,))
-    return [deployment(replace(options, region=each, stack=options.stack or STACK)) for each in regions]
+    return [deployment(replace(options, region=each, stack=options.stack or deploying.spoke.STACK)) for each in regions]
 
 
-def _hub_deployment(profile: str | None, region: str | None, stack: str | None) -> "Deployment | None":
+def _hub_deployment(profile: str | None, region: str | None, stack: str | None) -> Deployment | None:
     """The hub's deployment; None where none is named."""
-    from dataclasses import replace
-
-    from rolekeeper_cli import terminal
-    from rolekeeper_cli.command import deployment
-
     if not (profile or region or stack):
         return None
     options = terminal.options()
     return deployment(replace(options, profile=profile or options.profile, region=region, stack=stack))
 
 
-def _hub(hub: str | None, hub_profile: str | None, hub_region: str | None, hub_stack: str | None) -> "Hub | None":
+def _hub(
+    hub: str | None, hub_profile: str | None, hub_region: str | None, hub_stack: str | None
+) -> deploying.hub.Hub | None:
     """What the hub says of itself, or said."""
-    from rolekeeper_cli.deploying.hub import asked, read
-
     there = _hub_deployment(hub_profile, hub_region, hub_stack)
     if hub and there:
         raise UsageError("--hub is a file that says all of the hub", "leave the other options about the hub out")
     if hub:
-        return read(hub)
-    return asked(there) if there else None
+        return deploying.hub.read(hub)
+    return deploying.hub.asked(there) if there else None
 
 
 for each in (parameters, deploy, remove):

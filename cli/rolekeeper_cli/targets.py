@@ -1,18 +1,21 @@
 """`rolekeeper targets`: the accounts and Regions that the deployment looks after."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper_cli import completion, render, terminal, uses
+from rolekeeper_cli.arguments import yes
+from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.layout import Column, Layout
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
 
 import click
-
-from rolekeeper_cli import completion, render
-from rolekeeper_cli.arguments import yes
-from rolekeeper_cli.command import Group, command
-from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.render import Column, Layout
-from rolekeeper_cli.uses import targets
 
 
 @click.group(
@@ -30,8 +33,6 @@ def group(context: click.Context) -> ExitCode:
     account or Region without a spoke that sends events to the hub is "unknown": they are dropped.
     """
     if context.invoked_subcommand is None:
-        from rolekeeper_cli.command import deployment
-
         show(deployment())
     return ExitCode.DONE
 
@@ -51,19 +52,15 @@ def forget(target: str, *, yes: bool) -> ExitCode:
     their history is kept. A spoke that is still there comes back with its next event, at the latest within a day, as a
     new one: its instances get roles after its first sweep.
     """
-    from rolekeeper_cli import render, terminal
-    from rolekeeper_cli.command import deployment
-    from rolekeeper_cli.uses import targets
-
     terminal.require_answer(yes=yes)
     there = deployment()
-    known = targets.forgettable(there, target)
+    known = uses.targets.forgettable(there, target)
     seen = f"; its last sweep saw {known['instances']:,} instances" if known["instances"] else ""
     terminal.say(
         f"{target} is {known['state']}{seen}. Its instances keep their roles; nobody changes them from then on."
     )
     terminal.confirm(f"Forget {target}?", yes=yes)
-    targets.forget(there, target)
+    uses.targets.forget(there, target)
     render.show({"forgotten": target}, lambda: terminal.line(f"{target} is forgotten."))
     return ExitCode.DONE
 
@@ -71,7 +68,6 @@ def forget(target: str, *, yes: bool) -> ExitCode:
 # ---- the table, and below it what it comes to ----
 
 
-_COLOURS = {targets.PROBLEM: "red", targets.OVERDUE: "red", targets.NEW: "yellow", targets.UNKNOWN: "yellow"}
 _ALONE = (
     "This deployment looks after its own account and Region only. To look after an organization's accounts, deploy it "
     "with --organization-id, then a spoke in each of them: rolekeeper spoke deploy --help"
@@ -81,8 +77,14 @@ _NONE_YET = "No spoke has reported yet; it does with its first event, or within 
 
 def show(deployment: Deployment) -> None:
     """List the targets."""
-    documents = targets.documents(deployment)
+    documents = uses.targets.documents(deployment)
     render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(deployment, documents))
+
+
+def _colour(row: Mapping[str, Any]) -> str:
+    if row["state"] in {uses.targets.PROBLEM, uses.targets.OVERDUE}:
+        return "red"
+    return "yellow" if row["state"] in {uses.targets.NEW, uses.targets.UNKNOWN} else ""
 
 
 def _total(deployment: Deployment, documents: Sequence[Mapping[str, Any]]) -> str:
@@ -98,7 +100,7 @@ def _total(deployment: Deployment, documents: Sequence[Mapping[str, Any]]) -> st
 
 def _version(document: Mapping[str, Any]) -> str:
     version, compared = document["version"] or "", document["version_is"]
-    return f"{version} ({compared})" if compared in {targets.OLDER, targets.NEWER} else version
+    return f"{version} ({compared})" if compared in {uses.targets.OLDER, uses.targets.NEWER} else version
 
 
 def _at(name: str) -> Column:
@@ -109,7 +111,7 @@ def _at(name: str) -> Column:
 
 
 def _note(document: Mapping[str, Any]) -> str:
-    return "" if document["state"] == targets.NEW else document["reason"]
+    return "" if document["state"] == uses.targets.NEW else document["reason"]
 
 
 LAYOUT = Layout(
@@ -127,7 +129,7 @@ LAYOUT = Layout(
         Column("unit", wide=True),
     ),
     note=_note,
-    colour=lambda each: _COLOURS.get(each["state"], ""),
+    colour=_colour,
 )
 
 

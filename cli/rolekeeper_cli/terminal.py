@@ -11,9 +11,10 @@ from collections.abc import Iterable
 
 import click
 
-from rolekeeper_cli.deployment import Silent
+from rolekeeper.model import escaped
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.progress import Silent
 
 
 def options() -> Options:
@@ -44,22 +45,16 @@ def line(text: str, colour: str | None = None) -> None:
 
 def printable(text: str) -> str:
     """A text in which what can't be printed is made visible; line ends stay."""
-    from rolekeeper.model import escaped  # completion imports none of the layer
-
     return escaped(text, keep="\n")
 
 
 def one_line(text: str) -> str:
     """A text for one line of a table."""
-    from rolekeeper.model import escaped  # completion imports none of the layer
-
     return escaped(text)
 
 
 def width() -> int | None:
     """The columns of the terminal that data goes to; None where it goes into a pipe or a file."""
-    import shutil
-
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

@@ -11,15 +11,8 @@ from starlette.exceptions import HTTPException
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classify
 from rolekeeper.model.problem import Advice
-from rolekeeper_cli.errors import (
-    BAD_CREDENTIALS,
-    CommandError,
-    ConfigurationError,
-    ServiceError,
-    UsageError,
-    WaitTimeoutError,
-    explained,
-)
+from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError, UsageError, WaitTimeoutError
+from rolekeeper_cli.explained import BAD_CREDENTIALS, explained
 
 # What AWS or a person's input makes of a page; any other error is a bug.
 EXPLAINED = (CommandError, AwsRefusalError, BotoCoreError, ClientError, ResponseParserError)

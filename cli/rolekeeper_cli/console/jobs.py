@@ -14,7 +14,7 @@ from typing import Any
 
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.errors import EXPLAINED
-from rolekeeper_cli.deployment import Silent
+from rolekeeper_cli.progress import Silent
 
 _KEPT = timedelta(minutes=10)
 # What failed is tried again by a page that is open.

@@ -18,7 +18,8 @@ from rolekeeper_cli.console.fleet_query import FleetViews
 from rolekeeper_cli.console.jobs import Jobs, Recent
 from rolekeeper_cli.console.pages.instance import Stories, Story
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, explained
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.explained import explained
 from rolekeeper_cli.uses import mappings as mapping_views
 from rolekeeper_cli.uses import names
 from rolekeeper_cli.uses import targets as target_views

@@ -16,7 +16,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
 from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.change_set import Template
-from rolekeeper_cli.deploying.options import option_of
+from rolekeeper_cli.deploying.parameters import option_of
 from rolekeeper_cli.deploying.rollout import Rollout, document
 from rolekeeper_cli.deploying.stack import (
     NEVER_WORKED,

@@ -24,7 +24,7 @@ from rolekeeper_cli.deploying.stack import TABLES, TemplateLoader, existing
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.mapping_files import exported
-from rolekeeper_cli.render import show_table
+from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.terminal import Progress
 from rolekeeper_cli.uses.files import refuse_csv
 from rolekeeper_cli.uses.rows import mapping_rows

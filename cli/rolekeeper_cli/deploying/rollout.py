@@ -10,7 +10,7 @@ from rolekeeper_cli import installed, terminal
 from rolekeeper_cli.deploying.change_set import Change, ChangeSet, Event, Operation, Template
 from rolekeeper_cli.deploying.stack import TABLES, Parameters, Present
 from rolekeeper_cli.errors import ConfigurationError, ServiceError
-from rolekeeper_cli.render import show_table
+from rolekeeper_cli.tables import show_table
 
 # ---- what people and programs see of a deployment ----
 

@@ -17,7 +17,7 @@ from rolekeeper_cli.deploying.change_set import Template
 from rolekeeper_cli.deploying.deploy import PATIENT, organization_of
 from rolekeeper_cli.deploying.destroy import Carried, carrying
 from rolekeeper_cli.deploying.hub import ALLOWED, Hub
-from rolekeeper_cli.deploying.options import option_of
+from rolekeeper_cli.deploying.parameters import option_of
 from rolekeeper_cli.deploying.rollout import Changed, Rollout, delete, document
 from rolekeeper_cli.deploying.stack import (
     NEVER_WORKED,
@@ -34,7 +34,7 @@ from rolekeeper_cli.deploying.stack import (
 )
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError, ExitCode, UsageError
-from rolekeeper_cli.render import show_table
+from rolekeeper_cli.tables import show_table
 
 STACK = "rolekeeper-spoke"
 # Its roles have names of their own, by which the hub finds them.

@@ -1,11 +1,9 @@
 """The stack as it is before it is deployed to or deleted: whether there is one, its version and its parameters."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +159,3 @@ def is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
     values = value.split(",") if parameter["Type"] == "CommaDelimitedList" else [value]
     fits = len(value) <= parameter.get("MaxLength", math.inf)
     return fits and all(re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), each) for each in values)
-
-
-# ---- the parameters of template.yaml, from JSON that `tools/parameters.py` makes of it ----
-
-
-@cache
-def parameters() -> dict[str, dict[str, Any]]:
-    """By name, in the template's order, with what the help shows of them."""
-    found: dict[str, dict[str, Any]] = json.loads(installed.PARAMETERS.read_text())
-    return found

@@ -52,6 +52,11 @@ class RowVerdict:
     meant: str = ""
 
     @property
+    def is_held(self) -> bool:
+        """Whether what was written waits for a second person."""
+        return self.status == Status.HELD
+
+    @property
     def good(self) -> bool:
         """Whether what was written is in effect."""
         return self.gone or self.status in GOOD

@@ -15,7 +15,7 @@ from rolekeeper.model.mapping import Control
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.table import Update
-from rolekeeper_cli.deploying.stack import parameters
+from rolekeeper_cli.deploying.parameters import parameters
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import preview

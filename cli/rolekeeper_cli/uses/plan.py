@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.instances.window import approved_budget, counted
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.permissions import compare
 from rolekeeper.permissions.compare import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
@@ -16,6 +18,7 @@ from rolekeeper_cli.uses import mappings
 from rolekeeper_cli.uses.fleet import Seen, profile_name, withheld
 from rolekeeper_cli.uses.instances import name_of, where
 from rolekeeper_cli.uses.proposal import Proposal
+from rolekeeper_cli.uses.rows import mapping_rows
 from rolekeeper_cli.uses.targets import Places
 
 # The most changes of role that are told apart.
@@ -190,6 +193,11 @@ def permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, in
         yield move, instances, readers[move.account].difference(move.before, move.role or move.after)
 
 
+def in_words(found: Difference, room: int) -> str:
+    """What a change of role gains and loses, in so many characters."""
+    return compare.in_words(found, room)
+
+
 @dataclass(frozen=True, slots=True)
 class Paced:
     """A mapping that takes roles away, where together they take more than goes at once.
@@ -245,6 +253,16 @@ def pace_in_words(pace: Sequence[Paced]) -> str:
         f"{sum(each.changes for each in pace):,} roles are taken away ({by}{more}), {pace[0].at_once:,} of them in "
         f"{pace[0].minutes} minutes{too}; the others wait their turn"
     )
+
+
+def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[list[dict[str, Any]], str]:
+    """The rows that say something else than what is in effect, but for some; or why that isn't known."""
+    try:
+        rows = mapping_rows(deployment).all()
+    except AccessDeniedError as error:
+        return [], f"whether rows wait isn't known: you aren't allowed {error.action} on {error.resource}"
+    others = {key: row for key, row in rows.items() if key not in leave}
+    return mappings.waiting(mappings.documents(deployment, others)), ""
 
 
 def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:

@@ -56,6 +56,11 @@ class Edit:
     foreign: int = 0
     deletes: bool = False
 
+    @property
+    def says_more(self) -> bool:
+        """Whether there is more to tell than the change itself."""
+        return self.warns or self.status not in {Status.PUBLISHED, Status.REMOVED}
+
     def document(self) -> dict[str, Any]:
         """For programs."""
         kind, columns = "unchanged", {}

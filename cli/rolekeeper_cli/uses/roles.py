@@ -16,8 +16,9 @@ from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.deployment import Deployment, Silent
+from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import fleet
 from rolekeeper_cli.uses import names as known

@@ -63,6 +63,11 @@ class Change:
         """The columns that the row has afterwards, defaults left out."""
         return row_of(self.spec) if self.spec else {}
 
+    def cells(self) -> list[str]:
+        """The columns of the row that is new, or is deleted, as `name=value`."""
+        row = self.after or self.before
+        return [f"{column.name}={to_text(row[column.name])}" for column in COLUMNS if column.name in row]
+
     def differences(self) -> list[Difference]:
         """What of the columns changes, in their order; a default is told as what it stands for."""
         found = []

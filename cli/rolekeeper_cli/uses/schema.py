@@ -6,10 +6,12 @@ roles that aren't there it can't know: the reader of rows and the publisher have
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rolekeeper.mappings.rows import cells, columns
-from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Column
+from rolekeeper.mappings.rows.cells import TYPES
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Column
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
@@ -19,6 +21,8 @@ from rolekeeper.model.mapping import (
     WhenStopped,
     WhenUnmatched,
 )
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.suggest import did_you_mean
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 # What a file writes for each of DynamoDB's types.
@@ -124,6 +128,93 @@ def _property(column: Column) -> dict[str, Any]:
     # Where the default is a value and not the absence of one, editors fill it in.
     value = getattr(_PLAIN, column.name, None)
     return {**said, "default": value} if isinstance(value, (bool, int, str)) and value != "" else said
+
+
+# ---- a column explained ----
+
+
+# How each is typed after `rolekeeper mapping set workload=web`.
+EXAMPLES = {
+    "role": "role=web",
+    "instance_profile": "role=web instance_profile=web-2026",
+    "priority": "role=web priority=5",
+    "enabled": "role=web enabled=false",
+    "when_occupied": "role=web when_occupied=replace",
+    "when_unmatched": "role=web when_unmatched=keep",
+    "when_stopped": "role=web when_stopped=swap",
+    "allow_broad": "role=web allow_broad=true",
+    "require_tags": "role=web 'require_tags=environment=production;tier=*'",
+    "accounts": "role=web 'accounts=123456789012;210987654321'",
+    "regions": "role=web 'regions=eu-central-1;us-east-1'",
+    "units": "role=web 'units=ou-a1b2-c3d4e5f6;ou-a1b2-d4e5f6a7'",
+    "expires_at": "role=web expires_at=2030-01-31T18:00:00Z",
+    "owner": "role=web owner=team-web",
+    "description": "role=web 'description=the web servers'",
+}
+
+
+# What people ask beside the mapping; Rolekeeper takes it out of the row once it is done.
+_ASKS = {
+    "approve": "publishes the held edit of this number, once its approver signed it: rolekeeper mapping approve",
+    "approved_by": "who signed that approval, as aws:userid; rolekeeper mapping approve writes it",
+    "discard": "drops the held edit or deletion of this number; no instance changes: rolekeeper mapping discard",
+    "edited_by": "who claims to have made this edit; it goes into the history, as a claim",
+}
+
+
+_OURS = {
+    "status": "the result of the last edit: Published, Held, Rejected, Conflict, Waiting or Expired",
+    "status_reason": "why it has this status, and what to do",
+    "status_revision": "the revision that is in effect; 0 for none",
+    "matched": "instances that the mapping governed when it was last counted",
+    "occupied": "how many of those carry a foreign role",
+    "held_revision": "while the status is Held: the number of the revision that waits for approval",
+}
+
+
+def column_names(*, keys: bool = True) -> Iterator[str]:
+    """Every column's name, those that people fill in first; without `keys`, those that `mapping set` takes."""
+    if not keys:
+        yield from (column.name for column in COLUMNS)
+        return
+    yield from (column.name for column in (*KEYS, *COLUMNS, *ASKS))
+    yield from OURS
+
+
+def column_document(name: str) -> Mapping[str, Any]:
+    """One column: what it means and takes, who writes it, and an example.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for column in (*KEYS, *COLUMNS, *ASKS):
+        if column.name == name:
+            return _filled_in(column)
+    if name in OURS:
+        return {"column": name, "means": _sentence(_OURS[name]), "written_by": "Rolekeeper; leave it alone"}
+    listed = f"the columns are {', '.join(column_names())}"
+    raise UsageError(f"there is no column {name!r}", f"{did_you_mean(name, column_names())} {listed}".lstrip())
+
+
+def _filled_in(column: Column) -> Mapping[str, Any]:
+    meaning = MEANING.get(column.name) or _ASKS[column.name]
+    example = EXAMPLES.get(column.name)
+    if column in KEYS:
+        example = "role=web"
+    return {
+        "column": column.name,
+        "means": _sentence(meaning),
+        "takes": column.kind.range,
+        "default": None if column.default == "required" else column.default,
+        "required": column.default == "required",
+        "type": TYPES[column.kind.type],
+        "written_by": "you, or Rolekeeper's command" if column in ASKS else "you",
+        "example": f"rolekeeper mapping set workload=web {example}" if example else None,
+    }
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 if __name__ == "__main__":

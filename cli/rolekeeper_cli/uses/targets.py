@@ -22,7 +22,8 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper_cli.deploying.stack import ordered
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, UsageError, explained
+from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.explained import explained
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses.fleet import Enforced, Seen, observed
 

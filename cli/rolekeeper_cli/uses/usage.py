@@ -14,9 +14,10 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.model import escaped
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
-from rolekeeper_cli.deployment import Deployment, Silent
-from rolekeeper_cli.errors import explained
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.explained import explained
 from rolekeeper_cli.policies.document import compact
+from rolekeeper_cli.progress import Silent
 
 GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
 # A job takes seconds; IAM throttles who asks more often.

@@ -341,7 +341,7 @@ def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]
     id_, association = observed.key.id, observed.association
     tags = dict(observed.instance.tags) if observed.instance else {}
     asked = [
-        _about_tag(id_, key, tags.get(key), *_tag_window(entries, key, tags.get(key)))
+        _about_tag(id_, key, tags.get(key), within=_tag_window(entries, key, tags.get(key)))
         for key in _deciding(observed, tags, entries)
     ]
     ours = {each["answer"].get("association-id") for each in entries}
@@ -362,7 +362,7 @@ def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Questi
     tags, former = now["tags"], before.get("tags", {})
     asked = [
         # That an entry lacks a tag may mean that no mapping read it then.
-        _about_tag(instance, key, tags.get(key), since=since if key in former else None, until=until)
+        _about_tag(instance, key, tags.get(key), within=(since if key in former else None, until))
         for key in sorted(_read_keys(entry, older))
         if tags.get(key) != former.get(key)
     ]
@@ -418,8 +418,9 @@ def _mappings(entry: Entry) -> Iterable[str]:
 
 
 def _about_tag(
-    instance: str, key: str, value: str | None, since: datetime | None = None, until: datetime | None = None
+    instance: str, key: str, value: str | None, *, within: tuple[datetime | None, datetime | None] = (None, None)
 ) -> Question:
+    since, until = within
     if value is None:
         return Question("untagged", key, lambda event: event.removes(instance, key), calls=(), since=since, until=until)
     return Question(

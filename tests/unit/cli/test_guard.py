@@ -12,8 +12,7 @@ from fixtures.terminal import Terminal, lines
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS
 from rolekeeper_cli.checks.guards import denies
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.guard import PARTS
-from rolekeeper_cli.main import cli
+from rolekeeper_cli.guard import PARTS, group
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.policies import control, mapping_table
 from rolekeeper_cli.policies.document import (
@@ -52,7 +51,8 @@ def printed(terminal: Terminal, *line: str) -> Any:
 def test_without_a_part_it_lists_them(terminal: Terminal) -> None:
     head, *rows = lines(terminal("guard").stdout)
     assert head == "PART IS FOR"
-    assert [row.split()[0] for row in rows] == list(PARTS)  # type: ignore[attr-defined]  # a group
+    assert [row.split()[0] for row in rows] == list(PARTS)
+    assert set(PARTS) == set(group.all())
     assert [each["part"] for each in terminal.document("guard")] == list(PARTS)
     assert all(len(line) <= 80 for line in terminal("guard").stdout.splitlines())
 

@@ -18,7 +18,8 @@ from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper_cli.console.page import mapping_url, page
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError, explained
+from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
+from rolekeeper_cli.explained import explained
 from rolekeeper_cli.suggest import near
 from rolekeeper_cli.uses import explanation, history
 from rolekeeper_cli.uses.explanation import Step

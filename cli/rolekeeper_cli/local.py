@@ -1,8 +1,11 @@
-"""`rolekeeper console`: the same as web pages."""
+"""`rolekeeper console`, `local` and `demo`: what runs on this machine until it is ended."""
+
+from __future__ import annotations
 
 import click
 
-from rolekeeper_cli.command import command
+from rolekeeper_cli import console as web
+from rolekeeper_cli.command import command, silent_deployment
 from rolekeeper_cli.errors import ExitCode
 
 
@@ -22,10 +25,7 @@ def console(port: int, *, writes: bool, no_browser: bool) -> ExitCode:
     They act as you: with the same credentials as every command. Only the browser that opens the link is let in, and the
     link works once. The console runs until Ctrl-C, or until it wasn't used for 30 minutes.
     """
-    from rolekeeper_cli.command import silent_deployment
-    from rolekeeper_cli.console.server import serve
-
-    serve(silent_deployment(), writes=writes, port=port, browser=not no_browser)
+    web.server.serve(silent_deployment(), writes=writes, port=port, browser=not no_browser)
     return ExitCode.DONE
 
 
