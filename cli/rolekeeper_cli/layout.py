@@ -45,3 +45,13 @@ class Layout:
     brief: bool = False
     colour: Callable[[Any], str] = lambda _: ""
     head: bool = True
+
+
+# No more names than a person reads in one sentence.
+_NAMED = 5
+
+
+def several(names: Sequence[str], most: int = _NAMED) -> str:
+    """Names in a sentence, and how many more there are."""
+    more = [f"and {len(names) - most:,} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])

@@ -13,7 +13,7 @@ from rolekeeper_cli.arguments import takes_targets
 from rolekeeper_cli.command import Group, command, doctor_deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import Column, Layout, several
 
 
 @click.group(
@@ -82,7 +82,6 @@ _OF_SEVERAL = (HEAD[0], "account", *HEAD[1:])
 _WIDTH = 79
 # So that a line of the table has its place on a terminal of 80 columns, beside a role's name of 20 characters.
 _SERVICES, _BESIDE_ACCOUNT = 22, 10
-_NAMED = 5
 _UNKNOWN = "?"
 
 type RoleDocument = Mapping[str, Any]
@@ -99,7 +98,7 @@ def show(
     places = uses.targets.Places.chosen(deployment, targets)
     rest = uses.roles.document(deployment, places, asked)
     documents = rest.pop("roles")
-    several = len({each["account"] for each in documents if "account" in each}) > 1
+    by_account = len({each["account"] for each in documents if "account" in each}) > 1
 
     def draw(rows: Iterable[RoleDocument]) -> None:
         listed = list(rows)
@@ -111,13 +110,13 @@ def show(
                     terminal.line(f"without {', '.join(smaller['drops'])}, of policy {smaller['policy']}:")
                     terminal.line(f"  {smaller['command']}")
         elif listed:
-            if several:
+            if by_account:
                 render.tables().show_table(_OF_SEVERAL, map(_cells_of_several, listed), whole=2)
             else:
                 render.tables().show_table(HEAD, map(_cells, listed))
-            for line in _notes(listed, several=several):
+            for line in _notes(listed, by_account=by_account):
                 terminal.line(line)
-        for line in _totals(deployment, rest, shown=not asked.names, several=several):
+        for line in _totals(deployment, rest, shown=not asked.names, by_account=by_account):
             terminal.line(line)
 
     render.show_with_rows("roles", documents, lambda: rest, draw=draw)
@@ -147,11 +146,11 @@ def _cells_of_several(row: RoleDocument) -> list[object]:
     return [role, row["account"], *others]
 
 
-def _notes(rows: Sequence[RoleDocument], *, several: bool) -> Iterator[str]:
-    """What is to be looked at, role by role; where there are `several` accounts, in which."""
+def _notes(rows: Sequence[RoleDocument], *, by_account: bool) -> Iterator[str]:
+    """What is to be looked at, role by role; if `by_account`, also in which."""
 
     def name(row: RoleDocument) -> str:
-        return f"{row['role']} in {row['account']}" if several else row["role"]
+        return f"{row['role']} in {row['account']}" if by_account else row["role"]
 
     for each in rows:
         if each["unused"]:
@@ -161,18 +160,18 @@ def _notes(rows: Sequence[RoleDocument], *, several: bool) -> Iterator[str]:
             yield from _wrapped(f"{name(each)} is broad: {each['broad_because']}.")
     for each in rows:
         if (services := each["unused_services"]) and not each["unused"]:
-            yield from _wrapped(f"{name(each)} didn't use in {uses.roles.DAYS} days: {_several(services)}.")
+            yield from _wrapped(f"{name(each)} didn't use in {uses.roles.DAYS} days: {several(services)}.")
     for each in rows:
         if each["smaller"]:
             drops = sorted({service for one in each["smaller"] for service in one["drops"]})
-            there = f" --target {each['account']}" if several else ""
+            there = f" --target {each['account']}" if by_account else ""
             yield from _wrapped(
-                f"{name(each)} can do without {_several(drops)}: see rolekeeper roles --role {each['role']}{there}"
+                f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each['role']}{there}"
             )
 
 
 def _totals(
-    deployment: checks.deployment.DoctorDeployment, rest: RoleDocument, *, shown: bool, several: bool
+    deployment: checks.deployment.DoctorDeployment, rest: RoleDocument, *, shown: bool, by_account: bool
 ) -> Iterator[str]:
     summary, account = rest["summary"], rest["account"]
     if shown and not summary["roles"]:
@@ -183,7 +182,7 @@ def _totals(
             f"{summary['could_be_smaller']:,} that could be smaller."
         )
     if account:
-        whose = f"Account {deployment.home.account}" if several else "The account"
+        whose = f"Account {deployment.home.account}" if by_account else "The account"
         yield (
             f"{whose} has {account['instance_profiles']:,} of {account['instance_profiles_quota']:,} instance "
             f"profiles, {account['roles']:,} of {account['roles_quota']:,} roles."
@@ -228,11 +227,6 @@ def fitting(names: Sequence[str], room: int) -> str:
     return ""
 
 
-def _several(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
@@ -249,7 +243,7 @@ def _day(at: Any) -> str:
 
 
 # What a table says of what a role lacks, and of the mappings that give it, in characters and by number.
-_WORDS, _NAMED = 200, 2
+_WORDS, _MAPPINGS = 200, 2
 
 
 def show_lacking(deployment: checks.deployment.DoctorDeployment, policy: str) -> ExitCode:
@@ -273,8 +267,7 @@ def show_lacking(deployment: checks.deployment.DoctorDeployment, policy: str) ->
 
 
 def _mappings(row: Mapping[str, Any]) -> str:
-    more = f" and {len(row['mappings']) - _NAMED} more" if len(row["mappings"]) > _NAMED else ""
-    return ", ".join(row["mappings"][:_NAMED]) + more
+    return several(row["mappings"], _MAPPINGS)
 
 
 def _includes(row: Mapping[str, Any]) -> str:

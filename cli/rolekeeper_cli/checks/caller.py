@@ -13,108 +13,78 @@ _PAGE = 'have it allowed: docs/security.md, "What the command needs"'
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Actions that some commands need, on one kind of thing."""
+    """Actions that some commands need, on one kind of thing; with blanks between them."""
 
     purpose: str
     on: str
-    actions: tuple[str, ...]
+    actions: str
 
 
 # Of a hub alone.
 _READERS = "spokes' readers"
 _LOOKS = "plan, fleet, explain, history, wait"
+_LOOK_AT_INSTANCES = "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations"
+_READ_ROLES = "iam:GetRole iam:ListAttachedRolePolicies iam:ListRolePolicies iam:GetRolePolicy"
+_READ_POLICIES = "iam:GetPolicy iam:GetPolicyVersion"
 # docs/security.md, "What the command needs"; a test compares them. What doctor itself lacks, its other checks tell.
 NEEDS = (
-    Need("reading mappings", "mapping table", ("dynamodb:Scan", "dynamodb:GetItem")),
-    Need("reading mappings", "state table", ("dynamodb:BatchGetItem",)),
+    Need("reading mappings", "mapping table", "dynamodb:Scan dynamodb:GetItem"),
+    Need("reading mappings", "state table", "dynamodb:BatchGetItem"),
     Need(
         "writing mappings",
         "mapping table",
-        ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchGetItem"),
+        "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem",
     ),
-    Need("approving", "mapping table", ("dynamodb:UpdateItem", "dynamodb:BatchGetItem")),
-    Need("approving", "state table", ("dynamodb:PutItem", "dynamodb:BatchGetItem")),
-    Need("discarding", "mapping table", ("dynamodb:UpdateItem", "dynamodb:BatchGetItem")),
-    Need("discarding", "state table", ("dynamodb:BatchGetItem",)),
-    Need("history, rollback, deletions", "state table", ("dynamodb:Query", "dynamodb:BatchGetItem")),
-    Need("pause, resume, mode", "state table", ("dynamodb:UpdateItem", "dynamodb:BatchGetItem")),
-    Need(
-        "pins",
-        "state table",
-        ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchGetItem"),
-    ),
-    Need("pins", "instances", ("ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations")),
-    Need("pins", "roles", ("iam:GetRole", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:GetRolePolicy")),
-    Need("pins", "profiles", ("iam:GetInstanceProfile",)),
-    Need("pins", "managed policies", ("iam:GetPolicy", "iam:GetPolicyVersion")),
-    Need("release, apply", "work queue", ("sqs:SendMessage",)),
-    Need(_LOOKS, "instances", ("ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations")),
-    Need(_LOOKS, "state table", ("dynamodb:BatchGetItem", "dynamodb:Query")),
-    Need(
-        _LOOKS,
-        "roles",
-        ("iam:GetRole", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:GetRolePolicy"),
-    ),
-    Need(_LOOKS, "profiles", ("iam:GetInstanceProfile",)),
-    Need(_LOOKS, "managed policies", ("iam:GetPolicy", "iam:GetPolicyVersion")),
-    Need("looking into other accounts", _READERS, ("sts:AssumeRole",)),
-    Need("explain, to name a rollback", "mapping table", ("dynamodb:GetItem",)),
-    Need("explain, history --who", "event history", ("cloudtrail:LookupEvents",)),
-    Need("plan, to name rows that wait", "mapping table", ("dynamodb:Scan",)),
-    Need("plan -f, and what is shown before a question", "mapping table", ("dynamodb:Scan", "dynamodb:Query")),
-    Need("targets", "state table", ("dynamodb:Query", "dynamodb:BatchGetItem")),
-    Need("targets forget", "state table", ("dynamodb:DeleteItem",)),
-    Need("guard", "mapping table", ("dynamodb:Scan",)),
-    Need("guard", "state table", ("dynamodb:BatchGetItem",)),
-    Need("guard", "stack", ("cloudformation:DescribeStackResource",)),
-    Need("watch", "log groups", ("logs:FilterLogEvents",)),
-    Need("watch", "stack", ("cloudformation:DescribeStackResource",)),
-    Need("sweep", "sweep's function", ("lambda:InvokeFunction",)),
-    Need("sweep", "stack", ("cloudformation:DescribeStackResource",)),
+    Need("approving", "mapping table", "dynamodb:UpdateItem dynamodb:BatchGetItem"),
+    Need("approving", "state table", "dynamodb:PutItem dynamodb:BatchGetItem"),
+    Need("discarding", "mapping table", "dynamodb:UpdateItem dynamodb:BatchGetItem"),
+    Need("discarding", "state table", "dynamodb:BatchGetItem"),
+    Need("history, rollback, deletions", "state table", "dynamodb:Query dynamodb:BatchGetItem"),
+    Need("pause, resume, mode", "state table", "dynamodb:UpdateItem dynamodb:BatchGetItem"),
+    Need("pins", "state table", "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem"),
+    Need("pins", "instances", _LOOK_AT_INSTANCES),
+    Need("pins", "roles", _READ_ROLES),
+    Need("pins", "profiles", "iam:GetInstanceProfile"),
+    Need("pins", "managed policies", _READ_POLICIES),
+    Need("release, apply", "work queue", "sqs:SendMessage"),
+    Need(_LOOKS, "instances", _LOOK_AT_INSTANCES),
+    Need(_LOOKS, "state table", "dynamodb:BatchGetItem dynamodb:Query"),
+    Need(_LOOKS, "roles", _READ_ROLES),
+    Need(_LOOKS, "profiles", "iam:GetInstanceProfile"),
+    Need(_LOOKS, "managed policies", _READ_POLICIES),
+    Need("looking into other accounts", _READERS, "sts:AssumeRole"),
+    Need("explain, to name a rollback", "mapping table", "dynamodb:GetItem"),
+    Need("explain, history --who", "event history", "cloudtrail:LookupEvents"),
+    Need("plan, to name rows that wait", "mapping table", "dynamodb:Scan"),
+    Need("plan -f, and what is shown before a question", "mapping table", "dynamodb:Scan dynamodb:Query"),
+    Need("targets", "state table", "dynamodb:Query dynamodb:BatchGetItem"),
+    Need("targets forget", "state table", "dynamodb:DeleteItem"),
+    Need("guard", "mapping table", "dynamodb:Scan"),
+    Need("guard", "state table", "dynamodb:BatchGetItem"),
+    Need("guard", "stack", "cloudformation:DescribeStackResource"),
+    Need("watch", "log groups", "logs:FilterLogEvents"),
+    Need("watch", "stack", "cloudformation:DescribeStackResource"),
+    Need("sweep", "sweep's function", "lambda:InvokeFunction"),
+    Need("sweep", "stack", "cloudformation:DescribeStackResource"),
+    # SQS moves with the caller's own permissions (SQS API reference, `StartMessageMoveTask`).
     Need(
         "redrive",
         "dead-letter queue",
-        (
-            "sqs:GetQueueAttributes",
-            "sqs:ReceiveMessage",
-            "sqs:ChangeMessageVisibility",
-            # SQS moves with the caller's own permissions (SQS API reference, `StartMessageMoveTask`).
-            "sqs:DeleteMessage",
-            "sqs:StartMessageMoveTask",
-            "sqs:ListMessageMoveTasks",
-        ),
+        "sqs:GetQueueAttributes sqs:ReceiveMessage sqs:ChangeMessageVisibility sqs:DeleteMessage "
+        "sqs:StartMessageMoveTask sqs:ListMessageMoveTasks",
     ),
-    Need("redrive", "work queue", ("sqs:GetQueueAttributes", "sqs:SendMessage")),
-    Need(
-        "roles",
-        "roles",
-        (
-            "iam:GetRole",
-            "iam:ListAttachedRolePolicies",
-            "iam:ListRolePolicies",
-            "iam:GetRolePolicy",
-            "iam:GenerateServiceLastAccessedDetails",
-        ),
-    ),
-    Need("roles", "managed policies", ("iam:GetPolicy", "iam:GetPolicyVersion")),
+    Need("redrive", "work queue", "sqs:GetQueueAttributes sqs:SendMessage"),
+    Need("roles", "roles", f"{_READ_ROLES} iam:GenerateServiceLastAccessedDetails"),
+    Need("roles", "managed policies", _READ_POLICIES),
     Need(
         "roles",
         "account",
-        (
-            "iam:ListRoles",
-            "iam:ListInstanceProfiles",
-            "iam:GetServiceLastAccessedDetails",
-            "iam:GetAccountSummary",
-        ),
+        "iam:ListRoles iam:ListInstanceProfiles iam:GetServiceLastAccessedDetails iam:GetAccountSummary",
     ),
-    Need(
-        "console --write, to set tags and to start",
-        "instances",
-        ("ec2:CreateTags", "ec2:DeleteTags", "ec2:StartInstances"),
-    ),
-    Need("roles", "instances", ("ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations")),
-    Need("roles", "mapping table", ("dynamodb:Scan",)),
-    Need("roles", "state table", ("dynamodb:BatchGetItem",)),
+    Need("console --write, to set tags and to start", "instances", "ec2:CreateTags ec2:DeleteTags ec2:StartInstances"),
+    Need("roles", "instances", _LOOK_AT_INSTANCES),
+    Need("roles", "mapping table", "dynamodb:Scan"),
+    Need("roles", "state table", "dynamodb:BatchGetItem"),
 )
 
 
@@ -131,7 +101,7 @@ def caller(deployment: DoctorDeployment) -> Findings:
         del where[_READERS]
     said = {on: _simulated(deployment, principal, on, resource=resource) for on, resource in where.items()}
     for need in (each for each in NEEDS if each.on in where):
-        refused = [each for each in need.actions if said[need.on][each]["EvalDecision"] != "allowed"]
+        refused = [each for each in need.actions.split() if said[need.on][each]["EvalDecision"] != "allowed"]
         keys = sorted({key for each in refused for key in said[need.on][each].get("MissingContextValues", ())})
         if not refused:
             continue
@@ -178,7 +148,7 @@ def _arns(deployment: DoctorDeployment) -> dict[str, str]:
 
 def _simulated(deployment: DoctorDeployment, principal: str, on: str, resource: str) -> dict[str, Any]:
     """By each action that is needed on a thing, what IAM says of it."""
-    actions: Sequence[str] = sorted({action for need in NEEDS if need.on == on for action in need.actions})
+    actions: Sequence[str] = sorted({action for need in NEEDS if need.on == on for action in need.actions.split()})
     with classified("iam:SimulatePrincipalPolicy", principal):
         pages = (
             deployment.client("iam")

@@ -138,10 +138,6 @@ def _trust(role: Mapping[str, Any]) -> Mapping[str, Any]:
 # ---- what a check of a deployment finds ----
 
 
-# So many are named in one sentence, or told one by one where each is like the others.
-_NAMED = 5
-
-
 class Level(StrEnum):
     """How bad a finding is."""
 
@@ -182,9 +178,3 @@ def fail(what: str, remedy: str | Remedy | Advice) -> Finding:
 def unknown(what: str, remedy: str | Remedy | Advice) -> Finding:
     """Something that can't be seen from here."""
     return Finding(Level.UNKNOWN, what, remedy)
-
-
-def several(names: Sequence[str]) -> str:
-    """Names in a sentence, not more than one likes to read."""
-    more = [f"and {len(names) - _NAMED:,} more"] if len(names) > _NAMED else []
-    return ", ".join([*names[:_NAMED], *more])

@@ -8,7 +8,8 @@ from rolekeeper.aws.errors import AccessDeniedError, PermanentError, classified
 from rolekeeper.aws.iam import Document
 from rolekeeper.model.problem import advice, typed
 from rolekeeper.permissions.policies import listed, pattern_covers, patterns_meet, statements
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, several, unknown, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown, warn
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.policies.document import mapped_keys
 
 # ---- whether service control policies keep people from changing a tag: pure ----

@@ -9,7 +9,8 @@ from rolekeeper.aws.errors import classified
 from rolekeeper.model.problem import Advice, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
 from rolekeeper.permissions.roles import STATEMENT, trust_problem
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, fail, several, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, fail, warn
+from rolekeeper_cli.layout import several
 
 
 def roles(deployment: DoctorDeployment) -> Findings:

@@ -2,7 +2,9 @@
 
 from rolekeeper.aws.errors import NotFoundError, classified
 from rolekeeper.model.problem import advice, typed
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Resource, fail, several, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Resource, fail, warn
+from rolekeeper_cli.deploying.parameters import parameters
+from rolekeeper_cli.layout import several
 
 # What this version's template has; a test compares them.
 OUTPUTS = frozenset(
@@ -10,37 +12,6 @@ OUTPUTS = frozenset(
 )
 # Those that only a hub of an organization has.
 HUB_OUTPUTS = frozenset({"SpokeBus", "HubReaders", "HubChangers"})
-PARAMETERS = frozenset(
-    {
-        "Mode",
-        "RolePath",
-        "CreateMissingProfiles",
-        "TakeOver",
-        "AllowBroadRoles",
-        "RequirePermissionsBoundary",
-        "MaxChangesPerEdit",
-        "MaxChangesPercent",
-        "ChangeWindowMinutes",
-        "ContestedAfter",
-        "ContestedWindowMinutes",
-        "ChangesPerSecond",
-        "Workers",
-        "SweepSchedule",
-        "SweepOverdueHours",
-        "RetryTimeoutMinutes",
-        "OrganizationId",
-        "Namespace",
-        "HistoryDays",
-        "LogRetentionDays",
-        "LogLevel",
-        "AlarmEmail",
-        "CreateDashboard",
-        "Architecture",
-        "RetryConcurrency",
-        "KmsKeyArn",
-        "PermissionsBoundary",
-    }
-)
 # CloudFormation user guide, "Stack status codes".
 _DEPLOY = typed("make deploy")
 _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
@@ -62,9 +33,11 @@ def stack(deployment: DoctorDeployment) -> Findings:
     serves_others = bool(found.parameters.get("OrganizationId"))
     if missing := sorted((OUTPUTS | HUB_OUTPUTS if serves_others else OUTPUTS) - found.outputs.keys()):
         yield fail(f"the stack is older than this command: it has no output {several(missing)}", _DEPLOY)
-    if missing := sorted(PARAMETERS - found.parameters.keys()):
+    if missing := sorted(parameters().keys() - found.parameters.keys()):
         yield warn(f"the stack is older than this command: it has no parameter {several(missing)}", _DEPLOY)
-    if beyond := sorted((found.outputs.keys() - OUTPUTS - HUB_OUTPUTS) | (found.parameters.keys() - PARAMETERS)):
+    if beyond := sorted(
+        (found.outputs.keys() - OUTPUTS - HUB_OUTPUTS) | (found.parameters.keys() - parameters().keys())
+    ):
         what = f"the stack is newer than this command, which doesn't know its {several(beyond)}"
         yield warn(what, "use the command of the version that is deployed")
     return f"stack {found.name} is {found.status}, with all its outputs and parameters"
