@@ -28,7 +28,8 @@ from botocore.loaders import create_loader
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
-from rolekeeper_cli.deploying.change_set import ChangeSet, Template
+from rolekeeper_cli.deploying.rollout import Template, make
+from rolekeeper_cli.errors import ServiceError
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.place import PACKAGES, REPOSITORY, NotInstalledError, folder_for, interpreter
 from rolekeeper_local.settings import PORT_VARIABLE, as_environment, port_from, timings_from
@@ -197,15 +198,10 @@ class EmbeddedAws:
             artifacts = upload(installed.artifacts(), Bucket(session.client("s3"), place, None))
             template = Template({"TemplateURL": artifacts})
             asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-            with ChangeSet.create(
-                session.client("cloudformation"), STACK, template, parameters=asked, status=None
-            ) as change_set:
-                change_set.changes(_look_again)
-                operation = change_set.execute(_look_again)
-            status, failures = operation.follow(lambda _event: None)
-            if status != "CREATE_COMPLETE":
-                reasons = "\n".join(f"{each.resource}: {each.reason}" for each in failures)
-                raise EmbeddedAwsError(f"the deployment failed ({status}):\n{reasons}")
+            try:
+                make(session.client("cloudformation"), STACK, template, parameters=asked, sleep=_look_again)
+            except ServiceError as error:
+                raise EmbeddedAwsError(error.what) from error
 
     def _sweep(self) -> None:
         """Do now what the first minute does on a new state table: nothing is changed before."""

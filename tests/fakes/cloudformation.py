@@ -23,7 +23,7 @@ class FakeCloudFormation:
     """See the module. `made` has the calls that change something, in their order.
 
     A story says what the next change set would change (`changes`), what fails (`failures`: resource, type, reason),
-    and how the operation ends (`ends`).
+    how the operation ends (`ends`), and how many looks find nothing new while its queue is made (`quiet`).
     """
 
     def __init__(self, name: str = "rolekeeper") -> None:
@@ -36,6 +36,7 @@ class FakeCloudFormation:
         self.refusal = ""
         self.failures: list[tuple[str, str, str]] = []
         self.ends = ""
+        self.quiet = 0
         self.made: list[tuple[str, dict[str, Any]]] = []
         self.template: dict[str, Any] = {"Resources": {}}
         self.resources: dict[str, str] = {}
@@ -141,7 +142,9 @@ class FakeCloudFormation:
 
     def _news(self) -> dict[str, Any]:
         # One more each time that somebody looks; CloudFormation names the newest first.
-        if self._coming:
+        if self.quiet and self._events and self._events[0]["ResourceType"] == "AWS::SQS::Queue":
+            self.quiet -= 1
+        elif self._coming:
             self._events.insert(0, self._coming.pop(0))
         return {"StackEvents": list(self._events)}
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rolekeeper_cli.lazy import modules_of
 
 if TYPE_CHECKING:
-    from rolekeeper_cli.deploying import artifacts, change_set, deploy, destroy, hub, parameters, rollout, spoke, stack
+    from rolekeeper_cli.deploying import artifacts, deploy, destroy, hub, parameters, rollout, spoke, stack
 
-__all__ = ["artifacts", "change_set", "deploy", "destroy", "hub", "parameters", "rollout", "spoke", "stack"]
+__all__ = ["artifacts", "deploy", "destroy", "hub", "parameters", "rollout", "spoke", "stack"]
 __getattr__ = modules_of(__name__, __all__)

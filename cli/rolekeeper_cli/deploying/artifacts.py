@@ -173,12 +173,7 @@ def _make(folder: Path) -> None:
 
 
 def upload(folder: Path, bucket: Bucket) -> str:
-    """Upload what a deployment needs; returns the template's URL.
-
-    Args:
-        folder: the artifacts, as `tools/artifacts.py` writes them.
-        bucket: takes them.
-    """
+    """Upload the artifacts, as `tools/artifacts.py` writes them; returns the template's URL."""
     bucket.ensure()
     keys = {part: bucket.put(name, (folder / name).read_bytes()) for part, name in _PARTS.items()}
     packaged = with_objects(

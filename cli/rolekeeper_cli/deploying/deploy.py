@@ -4,7 +4,7 @@ What is deployed stays: each parameter keeps its value until another is given. B
 shows what would change, and asks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,9 @@ from botocore.config import Config
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
 from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
-from rolekeeper_cli.deploying.change_set import Template
 from rolekeeper_cli.deploying.parameters import option_of
-from rolekeeper_cli.deploying.rollout import Rollout, document
+from rolekeeper_cli.deploying.rollout import Rollout, Template, document
 from rolekeeper_cli.deploying.stack import (
-    NEVER_WORKED,
     Parameters,
     Present,
     declared,
@@ -53,25 +51,18 @@ def organization_of(client: Any) -> str:
         return ""
 
 
-def check_hub(client: Callable[[], Any], wanted: str, former: str, *, dry_run: bool) -> None:
+def _check_organization(deployment: Deployment, present: Present, given: Parameters, *, dry_run: bool) -> None:
     """Refuse to make a hub of an organization that its account isn't in.
 
     If that can't be asked, a new hub is made with a warning. A live hub would shut out its spokes: a person has to type
     the id of the other organization, --yes or not.
-
-    Args:
-        client: makes a client of AWS Organizations in the hub's account.
-        wanted: the organization's id; empty for none.
-        former: the same, as it is deployed.
-        dry_run: nothing is changed.
-
-    Raises:
-        CommandError: the account is in another organization; or nobody can say that it isn't.
     """
+    former = present.parameters.get("OrganizationId", "")
+    wanted = given.get("OrganizationId", former)
     if wanted in {"", former}:
         return
     try:
-        own = organization_of(client())
+        own = organization_of(deployment.client("organizations"))
     except AwsRefusalError as error:
         _unchecked(wanted, former, error, dry_run=dry_run)
         return
@@ -104,17 +95,7 @@ type Known = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for.
-
-    Attributes:
-        parameters: as given; all others stay as they are deployed.
-        bucket: one that is there already, else the deployment's own.
-        guided: ask for each parameter.
-        yes: don't ask whether to do it.
-        dry_run: only show it.
-        upgrade: there has to be a deployment.
-        allow_downgrade: an older version may replace a newer one.
-    """
+    """What was asked for: `parameters` as given, all others stay as they are deployed; `bucket` is there already."""
 
     parameters: Parameters = field(default_factory=dict)
     bucket: str | None = None
@@ -126,11 +107,6 @@ class Wanted:
 
 
 def deploy(deployment: Deployment, wanted: Wanted) -> ExitCode:
-    """Show what would change, ask, and change it.
-
-    Raises:
-        CommandError: it can't be done, or it failed; the message says why.
-    """
     known, stack = declared(installed.file("template.yaml")), deployment.stack_name
     _check(known, wanted.parameters)
     present = Present.read(deployment.client("cloudformation", PATIENT), stack)
@@ -152,9 +128,7 @@ def _deploy(deployment: Deployment, wanted: Wanted, present: Present, *, known: 
     _check(known, parameters)
     client = deployment.client("cloudformation", PATIENT)
     rollout = Rollout(client, deployment.stack_name, deployment.sleep, yes=wanted.yes, dry_run=wanted.dry_run)
-    if present.status == NEVER_WORKED:
-        rollout.remove_what_failed(present)
-        present = Present()
+    present = rollout.without_what_failed(present)
     place = Place(deployment.caller.account, str(deployment.session.region_name), deployment.caller.partition)
     url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, wanted.bucket))
     changed = rollout.change(Template({"TemplateURL": url}), present, parameters, given=given)
@@ -197,12 +171,6 @@ def _check_version(present: Present, wanted: Wanted, stack: str) -> None:
     if wanted.upgrade and not present.is_deployed:
         raise ConfigurationError(f"there is no deployment '{stack}' to upgrade", "make one: rolekeeper deploy")
     refuse_downgrade(present, allowed=wanted.allow_downgrade)
-
-
-def _check_organization(deployment: Deployment, present: Present, given: Parameters, *, dry_run: bool) -> None:
-    former = present.parameters.get("OrganizationId", "")
-    wanted = given.get("OrganizationId", former)
-    check_hub(lambda: deployment.client("organizations"), wanted, former, dry_run=dry_run)
 
 
 # ---- parameters ----

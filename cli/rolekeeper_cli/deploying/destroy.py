@@ -60,13 +60,7 @@ _PACE_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for; None where a person at a terminal is asked.
-
-    Attributes:
-        export: the file that the mappings are written to first.
-        detach: detach the managed roles first.
-        confirm: the stack's name, typed beforehand.
-    """
+    """What was asked for; None where a person at a terminal is asked. `confirm` is the stack's name, typed before."""
 
     export: str | None = None
     detach: bool | None = None
@@ -74,11 +68,6 @@ class Wanted:
 
 
 def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
-    """Say what would happen, ask for the stack's name, and delete the stack.
-
-    Raises:
-        CommandError: it can't be done, or something of it failed; the message says what.
-    """
     stack, client = deployment.stack_name, deployment.client("cloudformation", PATIENT)
     terminal.require_word(stack, wanted.confirm)
     stack_id = str(existing(client, stack)["StackId"])
@@ -130,7 +119,7 @@ def _carried(deployment: Deployment) -> Carried:
 
 
 def _show(kept: dict[str, str], carried: int, mappings: int) -> None:
-    if terminal.options().output != "table" or terminal.options().query:
+    if not terminal.options().for_people:
         return
     rows = [
         ("instances", f"{carried:,} carry a managed role and keep it; nobody changes it from then on"),

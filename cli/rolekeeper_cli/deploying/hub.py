@@ -32,13 +32,7 @@ class Hub:
 
 
 def asked(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = None, unit: str | None = None) -> Hub:
-    """Ask the hub.
-
-    Args:
-        hub: where the hub is.
-        readers: other roles of the hub's account that may look at what its functions look at.
-        home: the Region in which an account's roles are to be made, if it is the same in all accounts.
-        unit: the organizational unit of the accounts, if it is to be said.
+    """Ask the hub. `readers`, `home` and `unit` are what it doesn't know.
 
     Raises:
         CommandError: there is no such stack, it is the hub of no organization, or what is said can't be.

@@ -1,128 +1,265 @@
-"""Bringing a stack to what template and parameters say: what would change is shown, asked about, done and followed."""
+"""Bringing a stack to what template and parameters say, or deleting it: shown, asked about, done and followed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
 
 from rolekeeper_cli import installed, terminal
-from rolekeeper_cli.deploying.change_set import Change, ChangeSet, Event, Operation, Template
-from rolekeeper_cli.deploying.stack import TABLES, Parameters, Present
-from rolekeeper_cli.errors import ConfigurationError, ServiceError
+from rolekeeper_cli.deploying.stack import REVIEWED, TABLES, Parameters, Present
+from rolekeeper_cli.errors import ConfigurationError, ServiceError, WaitTimeoutError
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.tables import show_table
 
-# ---- what people and programs see of a deployment ----
-
-
-# A parameter that differs: its name, its new value, and what it was.
-type Differing = dict[str, str | None]
-
+# What CloudFormation says when all is as it should be, as the AWS CLI's `deploy` knows it.
+_NO_CHANGE = ("didn't contain changes", "No updates are to be performed")
+_LOOK_SECONDS, _PREPARED_SECONDS, _LONGEST_SECONDS = 2, 600, 7200
 _REPLACEMENT = {"True": "yes", "Conditional": "maybe", "False": "no", "": ""}
-# So many looks without news, two seconds apart, before what is waited for is named.
-_QUIET_LOOKS = 15
-_NAMED = 5
+
+
+def _until[T](
+    look: Callable[[], T | None], sleep: Callable[[float], None], seconds: float, late: WaitTimeoutError
+) -> T:
+    """Look until there is something; if it doesn't come in time, raise `late`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (found := look()) is not None:
+            return found
+        sleep(_LOOK_SECONDS)
+    raise late
+
+
+# ---- what would change ----
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """`source` is where CloudFormation finds it, as CreateChangeSet takes it: `TemplateURL` or `TemplateBody`."""
+
+    source: Mapping[str, str]
+    # The deployment's roles have no names of their own, and its transform is a macro of AWS's.
+    capabilities: Sequence[str] = ("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A resource that changes: Add, Modify or Remove. `replacement` of a modified one is yes, no or maybe."""
+
+    action: str
+    resource: str
+    type: str
+    replacement: str
+    properties: tuple[str, ...]
+
+    @classmethod
+    def of(cls, change: Mapping[str, Any]) -> "Change":
+        """One of DescribeChangeSet's."""
+        details = (each["Target"] for each in change.get("Details", ()))
+        return cls(
+            action=change["Action"],
+            resource=change["LogicalResourceId"],
+            type=change["ResourceType"],
+            replacement=_REPLACEMENT[change.get("Replacement", "")],
+            properties=tuple(sorted({each.get("Name") or each["Attribute"] for each in details})),
+        )
+
+    @property
+    def empties_a_table(self) -> bool:
+        return self.resource in TABLES and (self.action == "Remove" or self.replacement in {"yes", "maybe"})
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """How a deployment ended: "unchanged", "shown" or "deployed"; and what changed, or would."""
+    """How a deployment ended, "unchanged", "shown" or "deployed"; and what changed, or would.
+
+    `differing` are parameters, each with its new value and what it `was`.
+    """
 
     outcome: str
     changes: Sequence[Change]
-    differing: Sequence[Differing]
-
-
-def show(changes: Sequence[Change], differing: Sequence[Differing]) -> None:
-    """For people: the parameters and resources that change, and what to look at twice."""
-    if terminal.options().output != "table" or terminal.options().query:
-        return
-    if differing:
-        rows = [(each["parameter"], each["value"] or "(empty)", each["was"]) for each in differing]
-        show_table(("parameter", "value", "was"), rows)
-        click.echo()
-    if changes:
-        show_table(("action", "resource", "type", "replacement", "properties"), [_cells(each) for each in changes])
-    for each in changes:
-        if each.resource in TABLES and (each.action == "Remove" or each.replacement not in {"", "False"}):
-            terminal.warn(f"{each.resource} would be another, empty table; the old one is kept, and no longer used.")
-
-
-def _cells(change: Change) -> tuple[str, ...]:
-    properties = ", ".join(change.properties)
-    return change.action, change.resource, change.type, _REPLACEMENT[change.replacement], properties
+    differing: Sequence[dict[str, str | None]]
 
 
 def document(present: Present, changed: Changed) -> dict[str, Any]:
-    """For programs: the same, and how it ended."""
     return {
         "outcome": changed.outcome,
         "version": installed.version(),
         "deployed_version": present.version,
         "parameters": list(changed.differing),
         "changes": [
-            {
-                "action": each.action,
-                "resource": each.resource,
-                "type": each.type,
-                "replacement": _REPLACEMENT[each.replacement] or None,
-                "properties": list(each.properties),
-            }
+            {**asdict(each), "replacement": each.replacement or None, "properties": list(each.properties)}
             for each in changed.changes
         ],
     }
 
 
-class Watcher:
-    """Shows what happens to a stack as it comes, and now and then what it is still waited for."""
-
-    def __init__(self) -> None:
-        self._busy: dict[str, None] = {}
-        self._quiet = 0
-
-    def happened(self, event: Event) -> None:
-        """Show an event."""
-        self._quiet = 0
-        if event.is_stack or not event.status.endswith("_IN_PROGRESS"):
-            self._busy.pop(event.resource, None)
-            reason = f": {event.reason}" if event.reason else ""
-            terminal.say(f"{event.status:24} {event.resource} ({event.type}){reason}")
-        else:
-            self._busy[event.resource] = None
-
-    def nothing_new(self) -> None:
-        """Nothing happened since the last look."""
-        self._quiet += 1
-        if self._quiet % _QUIET_LOOKS == 0 and self._busy:
-            names = [*self._busy]
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            terminal.say(f"CloudFormation is still at work on {', '.join(names[:_NAMED])}{more}.")
+def _change_set(
+    client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], status: str | None
+) -> Mapping[str, str]:
+    change_set: Mapping[str, str] = client.create_change_set(
+        StackName=stack,
+        ChangeSetName=f"rolekeeper-{int(time.time())}",
+        ChangeSetType="CREATE" if status in {None, REVIEWED} else "UPDATE",
+        Parameters=parameters,
+        Capabilities=list(template.capabilities),
+        **template.source,
+    )
+    return change_set
 
 
-def follow(operation: Operation) -> tuple[str, list[Event]]:
-    """Show what happens to the stack until it is over; returns its status and the failures."""
-    watcher = Watcher()
-    try:
-        return operation.follow(watcher.happened, watcher.nothing_new)
-    except KeyboardInterrupt:
-        terminal.say("CloudFormation goes on: it has begun. See: aws cloudformation describe-stack-events")
-        raise
+def _changes(client: Any, change_set: str, sleep: Callable[[float], None]) -> list[Change]:
+    """What a change set would change, once CloudFormation knows.
+
+    Raises:
+        ServiceError: CloudFormation can't make it.
+    """
+
+    def look() -> list[Change] | None:
+        pages = list(client.get_paginator("describe_change_set").paginate(ChangeSetName=change_set))
+        status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
+        if status == "FAILED" and any(each in reason for each in _NO_CHANGE):
+            return []
+        if status == "FAILED":
+            raise ServiceError(f"CloudFormation refuses the deployment: {reason}", "read its words, and try again")
+        if status != "CREATE_COMPLETE":
+            return None
+        found = [Change.of(each["ResourceChange"]) for page in pages for each in page["Changes"]]
+        return sorted(found, key=lambda each: (each.action, each.resource))
+
+    late = WaitTimeoutError("CloudFormation hasn't made the change set", "try again in a while")
+    return _until(look, sleep, _PREPARED_SECONDS, late=late)
 
 
-def failed(what: str, failures: Iterable[Event], remedy: str) -> ServiceError:
-    """A failed operation with the reasons of the resources that failed, in their order."""
-    reasons = "; ".join(f"{each.resource} ({each.type}): {each.reason}" for each in failures)
-    return ServiceError(f"{what}: {reasons}" if reasons else what, remedy)
+def _show(changes: Sequence[Change], differing: Sequence[dict[str, str | None]]) -> None:
+    if not terminal.options().for_people:
+        return
+    if differing:
+        rows = [(each["parameter"], each["value"] or "(empty)", each["was"]) for each in differing]
+        show_table(("parameter", "value", "was"), rows)
+        click.echo()
+    if changes:
+        cells = [
+            (each.action, each.resource, each.type, each.replacement, ", ".join(each.properties)) for each in changes
+        ]
+        show_table(("action", "resource", "type", "replacement", "properties"), cells)
+    for each in changes:
+        if each.empties_a_table:
+            terminal.warn(f"{each.resource} would be another, empty table; the old one is kept, and no longer used.")
 
 
-# ---- bringing a stack to what template and parameters say ----
+# ---- what happens to the stack ----
 
 
+_STACK = "AWS::CloudFormation::Stack"
+# A resource that was given up because another one failed says only that.
+_GIVEN_UP = "cancelled"
+# This many looks without news, two seconds apart, before what is waited for is named.
+_QUIET_LOOKS = 15
+_DEPLOYED, _DELETED = {"CREATE_COMPLETE", "UPDATE_COMPLETE"}, {"DELETE_COMPLETE"}
 # What to do after a failure, by the status in which it leaves the stack.
 _REMEDIES = {
     "ROLLBACK_COMPLETE": "fix that and deploy again, which removes what is left of this attempt first",
     "UPDATE_ROLLBACK_COMPLETE": "fix that and deploy again; the stack is as it was before",
+    "DELETE_FAILED": "fix that and run it again",
 }
+
+
+class Operation:
+    """One operation on a stack, from before it begins: what happens after that is shown once, as it comes."""
+
+    def __init__(
+        self, client: Any, stack_id: str, sleep: Callable[[float], None], say: Callable[[str], None] = terminal.say
+    ) -> None:
+        self._client = client
+        self._stack_id = stack_id
+        self._sleep = sleep
+        self._say = say
+        self._seen: set[str] = set()
+        self._seen |= {each["EventId"] for each in self._newest_first()}
+        self._busy: dict[str, None] = {}
+        self._quiet = 0
+        self._failures: list[str] = []
+
+    def follow(self, what: str, good: Collection[str]) -> None:
+        """Show what happens until it is over.
+
+        Raises:
+            ServiceError: it ended in another status than a good one; the resources that failed say why, in their order.
+            WaitTimeoutError: it takes longer than any deployment should.
+        """
+        try:
+            late = WaitTimeoutError("CloudFormation hasn't finished yet, and goes on", "look at the stack's events")
+            status = _until(self._ended, self._sleep, _LONGEST_SECONDS, late=late)
+        except KeyboardInterrupt:
+            self._say("CloudFormation goes on: it has begun. See: aws cloudformation describe-stack-events")
+            raise
+        if status not in good:
+            reasons = f": {'; '.join(self._failures)}" if self._failures else ""
+            remedy = _REMEDIES.get(status, "repair the stack in CloudFormation")
+            raise ServiceError(f"{what} failed ({status}){reasons}", remedy)
+
+    def _ended(self) -> str | None:
+        """The stack's status, once the operation is over."""
+        events = [each for each in self._newest_first() if each["EventId"] not in self._seen]
+        self._quiet = 0 if events else self._quiet + 1
+        if self._quiet % _QUIET_LOOKS == 0 and self._quiet and self._busy:
+            self._say(f"CloudFormation is still at work on {several([*self._busy])}.")
+        for each in reversed(events):
+            self._seen.add(each["EventId"])
+            if status := self._shown(each):
+                return status
+        return None
+
+    def _shown(self, event: Mapping[str, Any]) -> str | None:
+        resource, kind, status = event["LogicalResourceId"], event["ResourceType"], str(event["ResourceStatus"])
+        reason = event.get("ResourceStatusReason", "")
+        is_stack = kind == _STACK and event.get("PhysicalResourceId") == self._stack_id
+        goes_on = status.endswith("_IN_PROGRESS")
+        if goes_on and not is_stack:
+            self._busy[resource] = None
+            return None
+        self._busy.pop(resource, None)
+        self._say(f"{status:24} {resource} ({kind}){f': {reason}' if reason else ''}")
+        if status.endswith("_FAILED") and not is_stack and _GIVEN_UP not in reason.lower():
+            self._failures.append(f"{resource} ({kind}): {reason}")
+        return status if is_stack and not goes_on else None
+
+    def _newest_first(self) -> Iterator[dict[str, Any]]:
+        for page in self._client.get_paginator("describe_stack_events").paginate(StackName=self._stack_id):
+            yield from page["StackEvents"]
+            if self._seen & {each["EventId"] for each in page["StackEvents"]}:
+                return
+
+
+def make(
+    client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
+) -> None:
+    """Make a new stack, ask nobody, and show nothing: the embedded AWS does.
+
+    Raises:
+        ServiceError: it failed.
+    """
+    change_set = _change_set(client, stack, template, parameters=parameters, status=None)
+    _changes(client, change_set["Id"], sleep)
+    operation = Operation(client, change_set["StackId"], sleep, say=lambda _text: None)
+    client.execute_change_set(ChangeSetName=change_set["Id"])
+    operation.follow("the deployment", _DEPLOYED)
+
+
+def delete(client: Any, stack_id: str, sleep: Callable[[float], None], what: str) -> None:
+    """Delete a stack, and show how that goes.
+
+    Raises:
+        ServiceError: it failed; `what` is how the sentence that says so begins.
+    """
+    operation = Operation(client, stack_id, sleep)
+    client.delete_stack(StackName=stack_id)
+    operation.follow(what, _DELETED)
+
+
+# ---- bringing a stack to what template and parameters say ----
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,67 +272,57 @@ class Rollout:
     yes: bool
     dry_run: bool
 
-    def remove_what_failed(self, present: Present) -> None:
-        """Delete the empty stack that an earlier, failed creation left.
+    def without_what_failed(self, present: Present) -> Present:
+        """What there is, once the empty stack that a failed creation left is deleted.
 
         Raises:
             CommandError: nothing may be changed, the person said no, or it failed.
         """
-        stack = self.stack
+        if not present.never_worked:
+            return present
         if self.dry_run:
             raise ConfigurationError(
-                f"the first deployment of '{stack}' failed, and its empty stack is in the way",
+                f"the first deployment of '{self.stack}' failed, and its empty stack is in the way",
                 "deploy without --dry-run",
             )
-        terminal.say(f"The first deployment of {stack} failed; its empty stack has to be deleted before.")
+        terminal.say(f"The first deployment of {self.stack} failed; its empty stack has to be deleted before.")
         terminal.confirm("Delete it?", yes=self.yes)
-        delete(self.client, present.id, self.sleep, what=f"the deletion of the empty stack {stack}")
+        delete(self.client, present.id, self.sleep, what=f"the deletion of the empty stack {self.stack}")
+        return Present()
 
     def change(self, template: Template, present: Present, parameters: Parameters, given: Parameters) -> Changed:
-        """Show what would change, ask, and change it.
-
-        Args:
-            template: what the stack is to be.
-            present: the stack as it is.
-            parameters: all parameters that it is to have.
-            given: those of them that aren't left as they are.
+        """Show what would change, ask, and change it. Of all parameters, those that aren't `given` stay as they are.
 
         Raises:
             CommandError: it can't be done, the person said no, or it failed; the message says why.
         """
         asked = _as_asked(parameters, present.parameters, given)
-        with ChangeSet.create(self.client, self.stack, template, parameters=asked, status=present.status) as change_set:
-            changes = change_set.changes(self.sleep)
+        change_set = _change_set(self.client, self.stack, template, parameters=asked, status=present.status)
+        executed = False
+        try:
+            changes = _changes(self.client, change_set["Id"], self.sleep)
             differing = _differing(present.parameters, parameters) if changes else []
-            show(changes, differing)
+            _show(changes, differing)
             if not changes:
                 terminal.say("Nothing would change: the stack is as it should be.")
                 return Changed("unchanged", changes, differing)
             if self.dry_run:
                 return Changed("shown", changes, differing)
             terminal.confirm(f"Make these {len(changes)} changes?", yes=self.yes)
-            operation = change_set.execute(self.sleep)
-        self._follow(operation)
+            operation = Operation(self.client, change_set["StackId"], self.sleep)
+            self.client.execute_change_set(ChangeSetName=change_set["Id"])
+            executed = True
+        finally:
+            if not executed:
+                self._discard(change_set, made_stack=present.status is None)
+        operation.follow(f"the deployment of {self.stack}", _DEPLOYED)
         return Changed("deployed", changes, differing)
 
-    def _follow(self, operation: Operation) -> None:
-        status, failures = follow(operation)
-        if status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
-            what = f"the deployment of {self.stack} failed ({status})"
-            raise failed(what, failures, _REMEDIES.get(status, "repair the stack in CloudFormation"))
-
-
-def delete(client: Any, stack_id: str, sleep: Callable[[float], None], what: str) -> None:
-    """Delete a stack, and show how that goes.
-
-    Raises:
-        ServiceError: it failed; `what` is how the sentence that says so begins.
-    """
-    operation = Operation(client, stack_id, sleep)
-    client.delete_stack(StackName=stack_id)
-    status, failures = follow(operation)
-    if status != "DELETE_COMPLETE":
-        raise failed(f"{what} failed ({status})", failures, "fix that and run it again")
+    def _discard(self, change_set: Mapping[str, str], *, made_stack: bool) -> None:
+        self.client.delete_change_set(ChangeSetName=change_set["Id"])
+        if made_stack:
+            # CloudFormation has a stack for it already, without a resource.
+            self.client.delete_stack(StackName=change_set["StackId"])
 
 
 def _as_asked(parameters: Parameters, present: Mapping[str, str], given: Mapping[str, str]) -> list[Mapping[str, Any]]:
@@ -207,7 +334,7 @@ def _as_asked(parameters: Parameters, present: Mapping[str, str], given: Mapping
     ]
 
 
-def _differing(present: Mapping[str, str], parameters: Mapping[str, str]) -> list[Differing]:
+def _differing(present: Mapping[str, str], parameters: Mapping[str, str]) -> list[dict[str, str | None]]:
     return [
         {"parameter": name, "value": value, "was": present.get(name)}
         for name, value in parameters.items()

@@ -13,14 +13,12 @@ from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, classified
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Access, Ownership
 from rolekeeper_cli import installed, render, terminal
-from rolekeeper_cli.deploying.change_set import Template
 from rolekeeper_cli.deploying.deploy import PATIENT, organization_of
 from rolekeeper_cli.deploying.destroy import Carried, carrying
 from rolekeeper_cli.deploying.hub import ALLOWED, Hub
 from rolekeeper_cli.deploying.parameters import option_of
-from rolekeeper_cli.deploying.rollout import Changed, Rollout, delete, document
+from rolekeeper_cli.deploying.rollout import Changed, Rollout, Template, delete, document
 from rolekeeper_cli.deploying.stack import (
-    NEVER_WORKED,
     SPOKE,
     Parameters,
     Present,
@@ -28,6 +26,7 @@ from rolekeeper_cli.deploying.stack import (
     existing,
     merged,
     ordered,
+    parameters_of,
     refuse_downgrade,
     refused,
     versions,
@@ -51,15 +50,7 @@ _HOME_TAG = "rolekeeper:home-region"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for.
-
-    Attributes:
-        hub: what the hub says of itself; None: as it is deployed.
-        parameters: others of the template's, as given; those that aren't stay as they are deployed.
-        yes: don't ask whether to do it.
-        dry_run: only show it.
-        allow_downgrade: an older version may replace a newer one.
-    """
+    """What was asked for. What neither the `hub` says of itself nor `parameters` name stays as it is deployed."""
 
     hub: Hub | None = None
     parameters: Parameters = field(default_factory=dict)
@@ -71,12 +62,7 @@ class Wanted:
 def deploy(places: Sequence[Deployment], wanted: Wanted) -> ExitCode:
     """Show what would change in each Region, ask, and change it, the home Region first.
 
-    Args:
-        places: the account's Regions, as deployments of the spoke's stack.
-        wanted: what was asked for.
-
-    Raises:
-        CommandError: it can't be done, or it failed; the message says why.
+    `places` are the account's Regions, as deployments of the spoke's stack.
     """
     known = declared(installed.file("spoke.yaml"))
     template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, _CAPABILITIES)
@@ -132,10 +118,7 @@ def _deploy(
     if parameters["HubAccount"] == place.caller.account and parameters["HubRegion"] == region_of(place):
         terminal.say("It is the hub's own account and Region, which has no rules of a spoke.")
     rollout = Rollout(client, stack, place.sleep, yes=wanted.yes, dry_run=wanted.dry_run)
-    if present.status == NEVER_WORKED:
-        rollout.remove_what_failed(present)
-        present = Present()
-    return rollout.change(template, present, parameters, given=given)
+    return rollout.change(template, rollout.without_what_failed(present), parameters, given=given)
 
 
 def _parameters(known: Mapping[str, Any], present: Present, given: Parameters) -> Parameters:
@@ -215,7 +198,6 @@ def _warn_of_version(hub: Hub | None) -> None:
 
 
 def region_of(place: Deployment) -> str:
-    """The Region of a spoke's stack."""
     return str(place.session.region_name)
 
 
@@ -233,7 +215,6 @@ class Spoke:
 
     @property
     def region(self) -> str:
-        """Where it is."""
         return region_of(self.place)
 
     @property
@@ -248,11 +229,7 @@ class Spoke:
 
 
 def remove(places: Sequence[Deployment], *, yes: bool) -> list[Spoke]:
-    """Say what would happen, ask, and delete the stacks, the home Region's last; returns what was removed.
-
-    Raises:
-        CommandError: it can't be done, or it failed; the message says why.
-    """
+    """Say what would happen, ask, and delete the stacks, the home Region's last; returns what was removed."""
     spokes = sorted((_found(each) for each in places), key=lambda each: each.is_home)
     account = places[0].caller.account
     terminal.say(f"Stack {places[0].stack_name} in account {account}.")
@@ -276,7 +253,7 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Spoke]:
 def _found(place: Deployment) -> Spoke:
     client = place.client("cloudformation", PATIENT)
     found = existing(client, place.stack_name, SPOKE)
-    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
+    parameters = parameters_of(found)
     caller = place.caller
     prefix = (
         f"arn:{caller.partition}:iam::{caller.account}:instance-profile{parameters.get('RolePath', '/rolekeeper/')}"
@@ -286,7 +263,6 @@ def _found(place: Deployment) -> Spoke:
 
 
 def _many(number: int, one: str, several: str) -> str:
-    """That this many instances do something."""
     return f"1 instance {one}" if number == 1 else f"{number:,} instances {several}"
 
 

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from botocore.exceptions import ClientError
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying.change_set import REVIEWED, describe
 from rolekeeper_cli.errors import CommandError, ConfigurationError
 
 # A stack whose creation failed is empty, and can only be deleted (CloudFormation user guide, "Stack status codes").
-NEVER_WORKED = "ROLLBACK_COMPLETE"
+_NEVER_WORKED = "ROLLBACK_COMPLETE"
+# A stack of which there are change sets only.
+REVIEWED = "REVIEW_IN_PROGRESS"
 # How the descriptions of the two templates begin: a stack of another description is none of ours.
 HUB, SPOKE = "Rolekeeper.", "Rolekeeper, a spoke."
 TABLES = frozenset({"MappingTable", "StateTable"})
+type Parameters = dict[str, str]
+
 _WORKS = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
 )
@@ -46,19 +50,38 @@ class Present:
         outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
         if status != REVIEWED:
             _require_kind(found, stack, kind)
-        if status in {NEVER_WORKED, REVIEWED}:
+        if status in {_NEVER_WORKED, REVIEWED}:
             return cls(status, id=found["StackId"])
         if status not in _WORKS:
             busy = status.endswith("_IN_PROGRESS")
             what = f"stack '{stack}' is {status}" + (": CloudFormation is at work on it" if busy else "")
             raise ConfigurationError(what, "try again when it is done" if busy else "repair it in CloudFormation first")
-        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
-        return cls(status, parameters, outputs.get("Version"), found["StackId"])
+        return cls(status, parameters_of(found), outputs.get("Version"), found["StackId"])
 
     @property
     def is_deployed(self) -> bool:
-        """Whether there is a deployment that works."""
         return self.status in _WORKS
+
+    @property
+    def never_worked(self) -> bool:
+        return self.status == _NEVER_WORKED
+
+
+def parameters_of(stack: Mapping[str, Any]) -> Parameters:
+    """The parameters of a stack, as DescribeStacks answers."""
+    return {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
+
+
+def describe(client: Any, stack: str) -> dict[str, Any] | None:
+    """The stack as DescribeStacks answers; None where there is none."""
+    try:
+        [found] = client.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as error:
+        # CloudFormation has no code of its own for a stack that isn't there.
+        if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
+            return None
+        raise
+    return dict(found)
 
 
 def existing(client: Any, stack: str, kind: str = HUB) -> Mapping[str, Any]:
@@ -83,11 +106,7 @@ def _require_kind(found: Mapping[str, Any], stack: str, kind: str) -> None:
 
 
 def refuse_downgrade(present: Present, *, allowed: bool) -> None:
-    """Refuse to replace a newer version by this one, unless that is allowed.
-
-    Raises:
-        CommandError: it would.
-    """
+    """Refuse to replace a newer version by this one, unless that is allowed."""
     ours = installed.version()
     if present.version and ordered(present.version) > ordered(ours) and not allowed:
         raise CommandError(
@@ -113,8 +132,6 @@ def versions(present: Present) -> str:
 
 
 TEMPLATE = Path("template.yaml")
-
-type Parameters = dict[str, str]
 
 
 class TemplateLoader(yaml.SafeLoader):

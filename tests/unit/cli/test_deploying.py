@@ -17,9 +17,7 @@ from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploy import named
 from rolekeeper_cli.deploying import artifacts, deploy
-from rolekeeper_cli.deploying.change_set import Event
 from rolekeeper_cli.deploying.parameters import option_of, parameters
-from rolekeeper_cli.deploying.rollout import Watcher
 from rolekeeper_cli.deploying.stack import TemplateLoader, ordered
 from support.templates import ROOT
 
@@ -469,14 +467,11 @@ def test_who_stops_waiting_hears_that_cloudformation_goes_on(terminal: Terminal,
     assert stack.calls == ["create_change_set", "execute_change_set"]
 
 
-def test_what_is_waited_for_long_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    watcher = Watcher()
-    for resource in ("Key", "Table"):
-        watcher.happened(Event(resource, "AWS::X", "CREATE_IN_PROGRESS", "", is_stack=False))
-    watcher.happened(Event("Key", "AWS::X", "CREATE_COMPLETE", "", is_stack=False))
-    for _ in range(29):
-        watcher.nothing_new()
-    assert capsys.readouterr().err.count("CloudFormation is still at work on Table.\n") == 1
+def test_what_is_waited_for_long_is_named(terminal: Terminal, stack: FakeCloudFormation) -> None:
+    stack.deployed()
+    stack.changes, stack.quiet = [FUNCTION], 29
+    ran = terminal("deploy", "--yes")
+    assert ran.stderr.count("CloudFormation is still at work on WorkQueue.\n") == 1, ran.stderr
 
 
 # ---- the options ----
