@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from rolekeeper_cli import policies, render, terminal, uses
-from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli.command import Group, command, deployment, doctor_deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.layout import Column, Layout
 
@@ -59,23 +59,16 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
     Only those you except may set, change or remove a tag on an instance that a mapping reads, require_tags included,
     or the tag rolekeeper:ignore; by a launch too, and by the tags of Auto Scaling groups.
     """
-    principals = policies.control.principals(excepted)
-    there = deployment()
-    rows = uses.rows.mapping_rows(there).all()
-    keys = policies.document.mapped_keys(rows, policies.document.specs(there, rows))
-    arns = policies.document.arns(there)
-    documents = policies.control.tag_policies(arns, keys, principals)
+    principals = uses.guard.principals(excepted)
+    there = doctor_deployment()
+    arns, keys = uses.guard.Arns.of(there), there.mapped_keys
+    documents = uses.guard.tag_policies(arns, keys, principals)
     if part > len(documents):
         raise UsageError(f"there is no part {part}: all keys fit into {len(documents)}", "give a lower --part")
-    about = policies.control.about(arns, f"account {arns.account} in {arns.region}")
+    about = _for(arns, f"account {arns.account} in {arns.region}")
     if len(documents) > 1:
         about += [f"Part {part} of {len(documents)}, as {len(keys):,} keys don't fit into one: print each with --part."]
-    document = documents[part - 1]
-    show(
-        document,
-        policies.document.fitting(document, policies.document.SCP_LIMIT),
-        [*about, *policies.control.ABOUT_TAGS],
-    )
+    show(documents[part - 1], [*about, *_ABOUT_TAGS], limit=uses.guard.SCP_LIMIT)
     return ExitCode.DONE
 
 
@@ -87,17 +80,11 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     Only those you except may make, change or delete roles, instance profiles and policies under the role path; the
     stack's own functions, and the changers of a hub's spokes, may make profiles.
     """
-    principals = policies.control.principals(excepted)
+    principals = uses.guard.principals(excepted)
     there = deployment()
-    makers = policies.document.roles_that_make_profiles(there)
-    arns = policies.document.arns(there)
-    document = policies.control.path_policy(arns, makers, principals)
-    about = policies.control.about(arns, f"account {arns.account}")
-    show(
-        document,
-        policies.document.fitting(document, policies.document.SCP_LIMIT),
-        [*about, *policies.control.ABOUT_PATH],
-    )
+    arns, makers = uses.guard.Arns.of(there), uses.guard.roles_that_make_profiles(there)
+    document = uses.guard.path_policy(arns, makers, principals)
+    show(document, [*_for(arns, f"account {arns.account}"), *_ABOUT_PATH], limit=uses.guard.SCP_LIMIT)
     return ExitCode.DONE
 
 
@@ -108,12 +95,8 @@ def editors(tag_keys: tuple[str, ...]) -> ExitCode:
 
     They write rows, but neither the columns that Rolekeeper writes nor approvals, nor the state table.
     """
-    document = policies.mapping_table.editors_policy(policies.document.arns(deployment()), tag_keys)
-    show(
-        document,
-        policies.document.fitting(document, policies.document.MANAGED_LIMIT),
-        policies.mapping_table.ABOUT_EDITORS,
-    )
+    document = uses.guard.editors_policy(uses.guard.Arns.of(deployment()), tag_keys)
+    show(document, _ABOUT_EDITORS, limit=uses.guard.MANAGED_LIMIT)
     return ExitCode.DONE
 
 
@@ -124,12 +107,8 @@ def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
 
     They sign approvals under their own name, which IAM proves, and write them into rows, and nothing else.
     """
-    document = policies.mapping_table.approvers_policy(policies.document.arns(deployment()), tag_keys)
-    show(
-        document,
-        policies.document.fitting(document, policies.document.MANAGED_LIMIT),
-        policies.mapping_table.ABOUT_APPROVERS,
-    )
+    document = uses.guard.approvers_policy(uses.guard.Arns.of(deployment()), tag_keys)
+    show(document, _ABOUT_APPROVERS, limit=uses.guard.MANAGED_LIMIT)
     return ExitCode.DONE
 
 
@@ -141,10 +120,8 @@ def detection() -> ExitCode:
     matches these calls by anybody else.
     """
     there = deployment()
-    document = policies.control.detection(
-        policies.document.arns(there), policies.document.roles_that_change_associations(there)
-    )
-    show(document, policies.document.readable(document), policies.control.ABOUT)
+    names = uses.guard.roles_that_change_associations(there)
+    show(uses.guard.detection(uses.guard.Arns.of(there), names), _ABOUT_DETECTION)
     return ExitCode.DONE
 
 
@@ -161,22 +138,62 @@ PARTS = {
 }
 _WIDTH = 79
 
+# What there is to know of each.
+_HIDE_TAGS = (
+    *(f"ec2:{name}" for name in ("CreateLaunchTemplate", "CreateLaunchTemplateVersion", "ModifyLaunchTemplate")),
+    *("autoscaling:UpdateAutoScalingGroup", "ec2:CreateFleet", "ec2:ModifyFleet", "ec2:RequestSpotFleet"),
+)
+_ABOUT_SCPS = (
+    "It binds neither service-linked roles nor the account that manages the organization.",
+    "Anyone who can make or assume what --except names can do what it denies: name whole ARNs, and guard those.",
+)
+_ABOUT_TAGS = (
+    *_ABOUT_SCPS,
+    "Auto Scaling, EC2 Fleet and Spot Fleet tag what they launch, by service-linked roles.",
+    "It denies giving these tags to an Auto Scaling group. No condition key shows the tags inside a launch template.",
+    f"So let only those who may tag call {', '.join(_HIDE_TAGS)}.",
+    "Print it again when a mapping reads another tag key: rolekeeper doctor names the keys that nothing guards.",
+)
+_ABOUT_PATH = (
+    *_ABOUT_SCPS,
+    "The roles that it excepts by itself can be changed by those who deploy the stacks: guard that (docs/deploy.md).",
+    "It doesn't guard managed policies outside the path: keep those of these roles under it.",
+)
+_BOTH = "A person who carries the policies of both can neither edit nor approve."
+_ABOUT_EDITORS = (
+    "It denies approve and approved_by, what Rolekeeper writes, and the state table, whatever else a person may do.",
+    _BOTH,
+    "A tool that puts a whole row back, status and all, is refused: leave out what Rolekeeper wrote.",
+)
+_ABOUT_APPROVERS = (
+    "It denies all columns but approve, approved_by and discard; deleting; in the state table, all but own approvals.",
+    _BOTH,
+    "Of a role's session, IAM proves the role and the session's name: have the trust policy fix the name.",
+)
+_ABOUT_DETECTION = (
+    "Leave out roles (userIdentity.sessionContext.sessionIssuer.arn) or sessions (userIdentity.arn), not both.",
+    "Watch who can change these roles and their functions: what they do is left out.",
+    "event_pattern is for a rule of EventBridge, and needs a trail that keeps management events that write.",
+    "It also matches calls that AWS refused (errorCode). A launch with a profile is another call: RunInstances.",
+)
+
+
+def _for(arns: uses.guard.Arns, where: str) -> list[str]:
+    """What an SCP is to be attached to; `where` a deployment is that is no hub."""
+    if arns.spokes:
+        return ["It is for every target of the hub: attach it to their accounts, or to the units that have them."]
+    return [f"It is for {where}: attach it to that account."]
+
 
 def show_parts() -> None:
-    """List the parts."""
     documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
     layout = Layout([Column("part"), Column("is"), Column("for", folds=True)])
     render.show_list(layout, documents, empty=lambda: "There are no parts.")
 
 
-def show(document: Mapping[str, Any], text: str, about: Iterable[str]) -> None:
-    """Print a document, then what is to be known about it.
-
-    Args:
-        document: it.
-        text: the same as it goes into a file.
-        about: sentences for people.
-    """
+def show(document: Mapping[str, Any], about: Iterable[str], limit: int | None = None) -> None:
+    """Print a document as it goes into a file, within AWS's limit, then what there is to know about it."""
+    text = uses.guard.fitting(document, limit) if limit else uses.guard.readable(document)
     options = terminal.options()
     if options.query or options.output in {"yaml", "csv"}:
         render.show(document, lambda: None)

@@ -10,6 +10,8 @@ CLONE = Path(__file__).parents[2]
 # What the console's pages are made of, beside its modules in a clone and in the wheel.
 TEMPLATES = Path(__file__).parent / "console" / "templates"
 STATIC = Path(__file__).parent / "console" / "static"
+# What `rolekeeper guard` prints is made of these.
+POLICIES = Path(__file__).parent / "policies"
 # The parameters of template.yaml, of which `rolekeeper deploy` makes its options.
 PARAMETERS = Path(__file__).parent / "deploying" / "parameters.json"
 

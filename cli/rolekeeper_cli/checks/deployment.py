@@ -9,10 +9,10 @@ from typing import Any
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.iam import Role
-from rolekeeper.model.mapping import MappingSpec
+from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
 from rolekeeper.model.problem import Advice, Remedy
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.policies.document import specs
 from rolekeeper_cli.uses.rows import Rows, mapping_rows
 
 
@@ -93,8 +93,16 @@ class DoctorDeployment(Deployment):
 
     @cached_property
     def specs(self) -> Sequence[MappingSpec]:
-        """Every mapping, as its row says and as it is published."""
-        return specs(self, self.rows)
+        """Every mapping: as its row says, where that can be read, and as it is published."""
+        published = self.app.state.read([], self.rows).published.values()
+        written = [spec for row in self.rows.values() if (spec := read_row(row, self.app.home).spec)]
+        return [*written, *(each.spec for each in published if not each.deleted)]
+
+    @property
+    def mapped_keys(self) -> Sequence[str]:
+        """The tag keys by which a person who tags chooses a role, or keeps Rolekeeper away."""
+        required = {key for each in self.specs for key in each.require_tags}
+        return sorted({each.tag_key for each in self.rows} | required | {IGNORE_TAG})
 
     @cached_property
     def role_users(self) -> Mapping[str, Sequence[str]]:

@@ -10,7 +10,6 @@ from rolekeeper.model.problem import advice, typed
 from rolekeeper.permissions.policies import listed, pattern_covers, patterns_meet, statements
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown, warn
 from rolekeeper_cli.layout import several
-from rolekeeper_cli.policies.document import mapped_keys
 
 # ---- whether service control policies keep people from changing a tag: pure ----
 
@@ -127,7 +126,7 @@ def _has_writes(selectors: Mapping[str, Any]) -> bool:
 
 def tags(deployment: DoctorDeployment) -> Findings:
     """Whether service control policies guard the tags that mean a role."""
-    keys = mapped_keys(deployment.rows, deployment.specs)
+    keys = deployment.mapped_keys
     account, client = deployment.caller.account, deployment.client("organizations")
     try:
         with classified("organizations:DescribeOrganization", "*"):

@@ -4,6 +4,7 @@ A report is a job of IAM's (docs/AWS_FACTS.md, "When a role was last used"): all
 things are read; then they are waited for, not for ever.
 """
 
+import json
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ from rolekeeper.model import escaped
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import explained
-from rolekeeper_cli.policies.document import compact
 from rolekeeper_cli.progress import Silent
 
 GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
@@ -151,7 +151,8 @@ class Smaller:
         """The AWS CLI's command that makes the policy smaller, or takes it from the role."""
         managed, gone = ":" in self.policy, self.document is None
         named = f"--policy-arn {self.policy}" if managed else f"--policy-name {shlex.quote(self.policy)}"
-        document = "" if gone else f" --policy-document {shlex.quote(compact(self.document or {}))}"
+        text = json.dumps(self.document, separators=(",", ":"), ensure_ascii=False)
+        document = "" if gone else f" --policy-document {shlex.quote(text)}"
         if managed and not gone:
             return f"aws iam create-policy-version {named} --set-as-default{document}"
         does = ("detach" if managed else "delete") if gone else "put"

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from rolekeeper_cli.policies import control
+from rolekeeper_cli.uses import guard
 from support.policy_cases import ARNS, STRANGER, Case, Story, ask, may, may_not
 from support.policy_simulation import ACCOUNT, REGION, Request, needs_node
 
@@ -115,10 +115,10 @@ def path_cases() -> Iterable[Case]:
 
 # ---- both ----
 
-[TAGS] = control.tag_policies(ARNS, KEYS, EXCEPTED)
+[TAGS] = guard.tag_policies(ARNS, KEYS, EXCEPTED)
 STORIES = {
     "tags": Story(TAGS, [*tag_cases()], scp=True),
-    "path": Story(control.path_policy(ARNS, MAKERS, EXCEPTED), [*path_cases()], scp=True),
+    "path": Story(guard.path_policy(ARNS, MAKERS, EXCEPTED), [*path_cases()], scp=True),
 }
 
 
@@ -149,7 +149,7 @@ def test_what_is_weakened_is_noticed(name: str, before: str, after: str, noticed
 
 def test_a_key_that_no_policy_can_hold_is_covered_by_a_pattern() -> None:
     odd = ["caf\u00e9", "\u90e8\u7f72", "a${b}", "x*y"]
-    [document] = control.tag_policies(ARNS, odd, EXCEPTED)
+    [document] = guard.tag_policies(ARNS, odd, EXCEPTED)
     assert all(" " <= character <= "\u00ff" for character in json.dumps(document, ensure_ascii=False))
     cases = [may_not(key, tagging("ec2:CreateTags", key)) for key in odd]
     cases += [may(key, tagging("ec2:CreateTags", key)) for key in ("cafe", "a-b", "x--y")]

@@ -14,15 +14,8 @@ from rolekeeper_cli.checks.guards import denies
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.guard import PARTS, group
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.policies import control, mapping_table
-from rolekeeper_cli.policies.document import (
-    Arns,
-    compact,
-    fitting,
-    readable,
-    roles_that_change_associations,
-    roles_that_make_profiles,
-)
+from rolekeeper_cli.uses import guard
+from rolekeeper_cli.uses.guard import Arns, compact, fitting, readable
 from support import templates
 
 ARNS = Arns("aws", ACCOUNT, REGION, "/rolekeeper/", "rolekeeper", "mappings", "state")
@@ -107,15 +100,15 @@ def test_a_deleted_mapping_s_tags_are_guarded_no_longer(terminal: Terminal, desk
 
 def test_doctor_sees_that_it_guards(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.put("workload=web", role="NONE", require_tags={"environment": "production"})
-    guard = printed(terminal, "scp-tags", *EXCEPT)
+    policy = printed(terminal, "scp-tags", *EXCEPT)
     instances = ARNS.here("ec2", "instance/*")
     for key in ("workload", "environment", "rolekeeper:ignore"):
-        assert denies([guard], "CreateTags", instances, key)
-        assert denies([guard], "DeleteTags", instances, key)
-    assert not denies([guard], "CreateTags", instances, "Workload")
-    assert denies([guard], "DeleteTags", instances, None)
-    guard["Statement"].pop()
-    assert not denies([guard], "DeleteTags", instances, None)
+        assert denies([policy], "CreateTags", instances, key)
+        assert denies([policy], "DeleteTags", instances, key)
+    assert not denies([policy], "CreateTags", instances, "Workload")
+    assert denies([policy], "DeleteTags", instances, None)
+    policy["Statement"].pop()
+    assert not denies([policy], "DeleteTags", instances, None)
 
 
 @pytest.mark.parametrize("part", ["scp-tags", "scp-path"])
@@ -138,7 +131,7 @@ def test_who_is_excepted_has_to_be_a_principal(terminal: Terminal, part: str, ex
     "principal", ["arn:aws:iam::*:role/ops/*", f"arn:aws-cn:iam::{ACCOUNT}:user/me", f"arn:aws:iam::{ACCOUNT}:root"]
 )
 def test_wildcards_users_and_root_can_be_excepted(principal: str) -> None:
-    assert control.principals([principal]) == [principal]
+    assert guard.principals([principal]) == [principal]
 
 
 def test_keys_that_don_t_fit_into_one_policy_are_split(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -188,12 +181,12 @@ def hub(terminal: Terminal) -> Terminal:
 def test_the_tags_are_guarded_wherever_a_hub_serves(hub: Terminal, desk: MappingsFixture) -> None:
     desk.put("workload=web", role="NONE")
     ran = hub("guard", "scp-tags", *EXCEPT)
-    guard = json.loads(ran.stdout)
+    policy = json.loads(ran.stdout)
     for account, region in ((ACCOUNT, REGION), (ELSEWHERE, REGION), (ACCOUNT, "ap-south-1"), (ELSEWHERE, "ap-south-1")):
         instances = f"arn:aws:ec2:{region}:{account}:instance/*"
-        assert denies([guard], "CreateTags", instances, "workload")
-        assert denies([guard], "DeleteTags", instances, None)
-    assert "arn:aws:autoscaling:*:*:autoScalingGroup:*" in guard["Statement"][0]["Resource"]
+        assert denies([policy], "CreateTags", instances, "workload")
+        assert denies([policy], "DeleteTags", instances, None)
+    assert "arn:aws:autoscaling:*:*:autoScalingGroup:*" in policy["Statement"][0]["Resource"]
     assert "every target of the hub" in " ".join(ran.stderr.split())
 
 
@@ -249,7 +242,7 @@ def test_a_hubs_pattern_leaves_out_the_changer_of_each_spoke(hub: Terminal) -> N
 def test_editors_and_approvers_have_every_column_but_rolekeepers() -> None:
     """A column that is added has to be somebody's."""
     columns = {column.name for column in (*KEYS, *COLUMNS, *ASKS)}
-    editors, approvers = set(mapping_table.EDITORS_COLUMNS), set(mapping_table.APPROVERS_COLUMNS)
+    editors, approvers = set(guard.EDITORS_COLUMNS), set(guard.APPROVERS_COLUMNS)
     assert editors | approvers == columns
     assert (editors | approvers).isdisjoint(OURS)
     assert approvers - editors == {"approve", "approved_by"} <= columns
@@ -271,15 +264,15 @@ def test_a_tag_key_that_no_policy_can_hold_is_refused(terminal: Terminal, key: s
 def test_a_policy_that_would_be_too_long_is_refused() -> None:
     keys = [f"{number:03}{'k' * 120}" for number in range(60)]
     with pytest.raises(Exception, match=r"the policy has [\d,]+ characters, and AWS takes 6,144"):
-        fitting(mapping_table.editors_policy(ARNS, keys), MANAGED_LIMIT)
+        fitting(guard.editors_policy(ARNS, keys), MANAGED_LIMIT)
 
 
 def test_all_documents_fit_with_names_as_long_as_they_get() -> None:
     """Names of tables to 255 and of stacks to 128 characters, role paths to 200 (the template)."""
     long = Arns("aws-us-gov", ACCOUNT, "us-gov-west-1", f"/{'p' * 198}/", "s" * 128, "m" * 255, "t" * 255, "n" * 32)
-    for document in (mapping_table.editors_policy(long, ["k" * 128]), mapping_table.approvers_policy(long)):
+    for document in (guard.editors_policy(long, ["k" * 128]), guard.approvers_policy(long)):
         assert len(compact(document)) <= MANAGED_LIMIT
-    assert len(compact(control.path_policy(long, ["r" * 64] * 2, [ADMIN] * 5))) <= SCP_LIMIT
+    assert len(compact(guard.path_policy(long, ["r" * 64] * 2, [ADMIN] * 5))) <= SCP_LIMIT
 
 
 # ---- the functions ----
@@ -299,9 +292,11 @@ def test_the_roles_are_those_that_the_template_lets_do_it() -> None:
 
     deployment = Deployment(Options())
     for action in ("iam:CreateInstanceProfile", "iam:AddRoleToInstanceProfile"):
-        assert sorted(roles_that_make_profiles(deployment)) == sorted(may(action))
+        assert sorted(guard.roles_that_make_profiles(deployment)) == sorted(may(action))
     for action in ("Associate", "Disassociate"):
-        assert sorted(roles_that_change_associations(deployment)) == sorted(may(f"ec2:{action}IamInstanceProfile"))
+        assert sorted(guard.roles_that_change_associations(deployment)) == sorted(
+            may(f"ec2:{action}IamInstanceProfile")
+        )
     assert [role for role in roles if {"Path", "RoleName"} & resources[role]["Properties"].keys()] == []
 
 

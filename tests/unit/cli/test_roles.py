@@ -182,10 +182,15 @@ def test_all_reports_are_begun_before_one_is_waited_for(
     assert desk.world.clock.now() - before == timedelta(seconds=3)
 
 
-def test_every_page_of_a_report_is_read(terminal: Terminal, make: Make, reports: FakeReports) -> None:
-    make("web", "*", used={f"service{number}": None for number in range(7)})
+def test_every_page_of_a_report_is_read_and_of_many_services_some_are_named(
+    terminal: Terminal, make: Make, reports: FakeReports, desk: MappingsFixture
+) -> None:
+    make("web", "s3:GetObject", used={f"service{number}": None for number in range(7)})
     reports.page = 3
     assert len(shown(terminal, "web")["services_last_used"]) == 7
+    carried(desk, "web")
+    named = ", ".join(f"service{number}" for number in range(5))
+    assert f"web didn't use in 90 days: {named}, and 2 more." in " ".join(terminal("roles").stdout.split())
 
 
 def test_a_report_that_doesnt_come_is_not_waited_for_for_ever(

@@ -14,7 +14,7 @@ import pytest
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import USER_ID, Terminal
 from rolekeeper.settings import Limits
-from rolekeeper_cli.policies import mapping_table
+from rolekeeper_cli.uses import guard
 from support.policy_cases import ARNS, Case, Story, ask, may, may_not
 from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, needs_node, simulate
 
@@ -82,14 +82,14 @@ def both_cases() -> Iterable[Case]:
 
 def editor_cases() -> Iterable[Case]:
     yield from both_cases()
-    edited = [each for each in mapping_table.EDITORS_COLUMNS if each not in {"tag_key", "tag_value"}]
+    edited = [each for each in guard.EDITORS_COLUMNS if each not in {"tag_key", "tag_value"}]
     for column in edited:
         yield from whatever_else([may(f"edits {column}", item("UpdateItem", column))])
     yield from whatever_else([may("puts a row", item("PutItem", *edited))])
     yield from whatever_else([may("deletes a row", item("DeleteItem"))])
     for action in ("PutItem", "UpdateItem"):
         yield may(f"discards: {action}", item(action, "discard", "edited_by"))
-        for column in mapping_table.APPROVAL:
+        for column in guard.APPROVAL:
             yield from whatever_else([may_not(f"writes {column}: {action}", item(action, "role", column))])
         yield from whatever_else([may_not(f"hand-written status: {action}", item(action, "role", "status"))])
     yield from whatever_else([may_not("signs", approval("PutItem", f"approval#{ME}"))])
@@ -129,11 +129,11 @@ def narrow_cases() -> Iterable[Case]:
     yield may("reads every row", ask("dynamodb:Scan", TABLE))
 
 
-EDITORS, APPROVERS = mapping_table.editors_policy(ARNS), mapping_table.approvers_policy(ARNS)
+EDITORS, APPROVERS = guard.editors_policy(ARNS), guard.approvers_policy(ARNS)
 STORIES = {
     "editors": Story(EDITORS, [*editor_cases()]),
     "approvers": Story(APPROVERS, [*approver_cases()]),
-    "editors of two tag keys": Story(mapping_table.editors_policy(ARNS, ["workload", "team"]), [*narrow_cases()]),
+    "editors of two tag keys": Story(guard.editors_policy(ARNS, ["workload", "team"]), [*narrow_cases()]),
 }
 
 
