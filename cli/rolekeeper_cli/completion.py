@@ -21,7 +21,6 @@ type Offers = Callable[[click.Context, click.Parameter, str], "list[CompletionIt
 
 
 def roles(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
-    """The roles under the role path."""
     return _offered(_cached(context, "roles"), incomplete)
 
 
@@ -31,7 +30,6 @@ def roles_or_none(context: click.Context, _parameter: click.Parameter, incomplet
 
 
 def mappings(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
-    """The mappings, as tag_key=tag_value."""
     return _offered(_cached(context, "mappings"), incomplete)
 
 
@@ -54,7 +52,6 @@ def targets(context: click.Context, _parameter: click.Parameter, incomplete: str
 
 
 def one_target(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
-    """The targets, as ACCOUNT/REGION."""
     return _offered(_cached(context, "targets"), incomplete)
 
 
@@ -79,7 +76,6 @@ def key_and_columns(context: click.Context, parameter: click.Parameter, incomple
 
 
 def columns(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
-    """The columns of the mapping table."""
     return _offered(dict.fromkeys(_columns(keys=True)), incomplete)
 
 

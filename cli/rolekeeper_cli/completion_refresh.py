@@ -77,7 +77,6 @@ def _targets(deployment: Deployment) -> dict[str, str]:
 
 
 def main() -> None:
-    """Fill the cache."""
     if hasattr(signal, "alarm"):
         signal.alarm(_SECONDS)
     file, said = sys.argv[1:]

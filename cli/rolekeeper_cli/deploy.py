@@ -15,10 +15,9 @@ _ALLOWED_SHOWN = 4
 
 
 class WithParameters(Command):
-    """A command that takes the template's parameters."""
+    """Takes the template's parameters as options."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Its own options, and one for each parameter."""
         return [
             *super().get_params(ctx),
             *(_option(name, each) for name, each in deploying.parameters.parameters().items()),

@@ -32,11 +32,7 @@ _LAYOUT = Layout(
 
 
 def examine(deployment: checks.deployment.DoctorDeployment) -> ExitCode:
-    """Show what every check finds; the answer is no if anything failed.
-
-    Raises:
-        ConfigurationError: there is no such stack, or AWS can't even be asked.
-    """
+    """Show what every check finds; the answer is no if anything failed."""
     counts = dict.fromkeys(_COUNTED, 0)
 
     def counted(found: Iterable[checks.deployment.Finding]) -> Iterator[Document]:

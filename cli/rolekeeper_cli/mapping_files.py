@@ -118,11 +118,7 @@ def validate(file: str) -> ExitCode:
 
 
 def read_mappings(file: str, deployment: Deployment | None) -> uses.files.Reading:
-    """A file's mappings; its warnings are shown, and a bad row ends it.
-
-    Raises:
-        CommandError: rows are bad; all that is wrong with them was shown.
-    """
+    """A file's mappings; its warnings are shown, and a bad row ends it."""
     uses.files.refuse_csv(file)
     data = _bytes_of(file)
     name = "stdin" if file == _STDIN else file

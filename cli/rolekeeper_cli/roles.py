@@ -90,11 +90,7 @@ type RoleDocument = Mapping[str, Any]
 def show(
     deployment: checks.deployment.DoctorDeployment, asked: uses.roles.Asked, targets: Sequence[str] = ()
 ) -> ExitCode:
-    """Show the roles under the path, in all accounts or in those of the targets that are named.
-
-    Raises:
-        UsageError: there is no role of a name under the path, or no such target.
-    """
+    """Show the roles under the path, in all accounts or in those of the targets that are named."""
     places = uses.targets.Places.chosen(deployment, targets)
     rest = uses.roles.document(deployment, places, asked)
     documents = rest.pop("roles")
@@ -141,7 +137,6 @@ def _cells(row: RoleDocument, room: int = _SERVICES) -> list[object]:
 
 
 def _cells_of_several(row: RoleDocument) -> list[object]:
-    """The same of roles of several accounts."""
     role, *others = _cells(row, _BESIDE_ACCOUNT)
     return [role, row["account"], *others]
 
@@ -247,11 +242,7 @@ _WORDS, _MAPPINGS = 200, 2
 
 
 def show_lacking(deployment: checks.deployment.DoctorDeployment, policy: str) -> ExitCode:
-    """Show which mapped roles include a policy; the answer is no if one lacks something, or it isn't known.
-
-    Raises:
-        CommandError: there is no such policy, or it says nothing that could be asked.
-    """
+    """Show which mapped roles include a policy; the answer is no if one lacks something, or it isn't known."""
     wanted = uses.baseline.wanted(deployment, policy)
     with deployment.progress(None, "roles read") as progress:
         found = list(progress.over(uses.baseline.answers(deployment, wanted)))

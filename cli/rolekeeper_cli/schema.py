@@ -33,11 +33,7 @@ def schema(column: str | None) -> ExitCode:
 
 
 def explain(name: str) -> ExitCode:
-    """Explain one column.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
+    """Explain one column."""
     document = uses.schema.column_document(name)
     render.show(document, lambda: _draw(document))
     return ExitCode.DONE

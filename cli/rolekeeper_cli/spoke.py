@@ -37,7 +37,6 @@ _UNIT = click.option(
 
 
 def _hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Where the hub is, when it is asked itself."""
     for option in (
         click.option("--hub-stack", metavar="NAME", help="The hub's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
         click.option("--hub-region", metavar="REGION", help="The hub's Region (or AWS_REGION, or its profile's)."),
@@ -155,7 +154,6 @@ def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | 
 
 
 def _places() -> list[Deployment]:
-    """The spoke's stack in each Region that the command line names."""
     options = terminal.options()
     regions = dict.fromkeys(options.regions or (options.region,))
     return [deployment(replace(options, region=each, stack=options.stack or deploying.spoke.STACK)) for each in regions]
@@ -172,7 +170,6 @@ def _hub_deployment(profile: str | None, region: str | None, stack: str | None) 
 def _hub(
     hub: str | None, hub_profile: str | None, hub_region: str | None, hub_stack: str | None
 ) -> deploying.hub.Hub | None:
-    """What the hub says of itself, or said."""
     there = _hub_deployment(hub_profile, hub_region, hub_stack)
     if hub and there:
         raise UsageError("--hub is a file that says all of the hub", "leave the other options about the hub out")

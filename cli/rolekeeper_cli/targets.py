@@ -76,7 +76,6 @@ _NONE_YET = "No spoke has reported yet; it does with its first event, or within 
 
 
 def show(deployment: Deployment) -> None:
-    """List the targets."""
     documents = uses.targets.documents(deployment)
     render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(deployment, documents))
 

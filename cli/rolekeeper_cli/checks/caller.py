@@ -1,10 +1,8 @@
 """Whether you, who run the command, may do what its commands need. IAM is asked, nothing is tried."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rolekeeper.aws.errors import classified
 from rolekeeper.settings import Access
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown, warn
 
@@ -89,7 +87,6 @@ NEEDS = (
 
 
 def caller(deployment: DoctorDeployment) -> Findings:
-    """What the caller's policies deny of it."""
     arn = deployment.caller.arn
     if arn.endswith(":root"):
         return "you are the account's root user, whom no policy of IAM limits; better be a role"
@@ -124,7 +121,6 @@ def _principal(deployment: DoctorDeployment) -> str | None:
 
 
 def _arns(deployment: DoctorDeployment) -> dict[str, str]:
-    """What the needs are about, by ARN."""
     partition, account, region = deployment.caller.partition, deployment.caller.account, deployment.session.region_name
     here = f"{region}:{account}"
     return {
@@ -148,11 +144,7 @@ def _arns(deployment: DoctorDeployment) -> dict[str, str]:
 
 def _simulated(deployment: DoctorDeployment, principal: str, on: str, resource: str) -> dict[str, Any]:
     """By each action that is needed on a thing, what IAM says of it."""
-    actions: Sequence[str] = sorted({action for need in NEEDS if need.on == on for action in need.actions.split()})
-    with classified("iam:SimulatePrincipalPolicy", principal):
-        pages = (
-            deployment.client("iam")
-            .get_paginator("simulate_principal_policy")
-            .paginate(PolicySourceArn=principal, ActionNames=actions, ResourceArns=[resource])
-        )
-        return {each["EvalActionName"]: each for page in pages for each in page["EvaluationResults"]}
+    actions = sorted({action for need in NEEDS if need.on == on for action in need.actions.split()})
+    asked = {"PolicySourceArn": principal, "ActionNames": actions, "ResourceArns": [resource]}
+    pages = deployment.pages("iam:SimulatePrincipalPolicy", principal, **asked)
+    return {each["EvalActionName"]: each for page in pages for each in page["EvaluationResults"]}

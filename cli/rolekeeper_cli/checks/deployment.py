@@ -7,6 +7,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from botocore import xform_name
+
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.iam import Role
 from rolekeeper.mappings.rows.reader import read_row
@@ -26,7 +28,7 @@ class Resource:
 
 
 class DoctorDeployment(Deployment):
-    """See the module."""
+    """Reads each thing once for all checks."""
 
     def output(self, name: str) -> str:
         """An output of the stack.
@@ -41,35 +43,30 @@ class DoctorDeployment(Deployment):
 
     @property
     def sweep_overdue(self) -> timedelta:
-        """How long no sweep may come to its end.
-
-        Raises:
-            ConfigurationError: as `output`.
-        """
+        """How long no sweep may come to its end."""
         try:
             return timedelta(hours=int(self.stack.parameters["SweepOverdueHours"]))
         except KeyError as error:
             raise self._other_version("parameter SweepOverdueHours") from error
 
+    def pages(self, action: str, of: str, **asked: Any) -> list[Mapping[str, Any]]:
+        """All pages of an action, as `iam:ListRoles`, that names what it is asked of."""
+        service, _, operation = action.partition(":")
+        with classified(action, of):
+            return list(self.client(service).get_paginator(xform_name(operation)).paginate(**asked))
+
     @cached_property
     def resources(self) -> Sequence[Resource]:
-        """What CloudFormation made for the stack."""
-        with classified("cloudformation:ListStackResources", self.stack.name):
-            found = [
-                each
-                for page in self.client("cloudformation")
-                .get_paginator("list_stack_resources")
-                .paginate(StackName=self.stack.name)
-                for each in page["StackResourceSummaries"]
-            ]
+        name = self.stack.name
+        found = self.pages("cloudformation:ListStackResources", name, StackName=name)
         return [
             Resource(each["ResourceType"], each["LogicalResourceId"], each["PhysicalResourceId"])
-            for each in found
+            for page in found
+            for each in page["StackResourceSummaries"]
             if each.get("PhysicalResourceId") and each["ResourceStatus"] != "DELETE_COMPLETE"
         ]
 
     def of(self, kind: str) -> list[Resource]:
-        """The stack's resources of one type, by name."""
         return sorted((each for each in self.resources if each.kind == kind), key=lambda each: each.name)
 
     @cached_property
@@ -78,17 +75,11 @@ class DoctorDeployment(Deployment):
         names = {each.id: each.name for each in self.of("AWS::CloudWatch::Alarm")}
         if not names:
             return {}  # asked for none, CloudWatch tells of all
-        with classified("cloudwatch:DescribeAlarms", self.stack.name):
-            found = [
-                each
-                for page in self.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNames=list(names))
-                for each in page["MetricAlarms"]
-            ]
-        return {names[each["AlarmName"]]: each for each in found}
+        found = self.pages("cloudwatch:DescribeAlarms", self.stack.name, AlarmNames=list(names))
+        return {names[each["AlarmName"]]: each for page in found for each in page["MetricAlarms"]}
 
     @cached_property
     def rows(self) -> Rows:
-        """The mapping table's rows."""
         return mapping_rows(self).all()
 
     @cached_property
@@ -126,14 +117,13 @@ class DoctorDeployment(Deployment):
 
     @cached_property
     def path_roles(self) -> Sequence[Role]:
-        """The roles under the role path, by name."""
-        with classified("iam:ListRoles", self.app.iam.arn("role", self.settings.role_path, "*")):
-            found = [
-                each
-                for page in self.client("iam").get_paginator("list_roles").paginate(PathPrefix=self.settings.role_path)
-                for each in page["Roles"]
-            ]
-        roles = (Role(each["RoleName"], each["Arn"], each["Path"], trust=_trust(each)) for each in found)
+        path = self.settings.role_path
+        found = self.pages("iam:ListRoles", self.app.iam.arn("role", path, "*"), PathPrefix=path)
+        roles = (
+            Role(each["RoleName"], each["Arn"], each["Path"], trust=_trust(each))
+            for page in found
+            for each in page["Roles"]
+        )
         return sorted(roles, key=lambda each: each.name)
 
 
@@ -165,7 +155,6 @@ class Finding:
     check: str = ""
 
     def document(self) -> dict[str, Any]:
-        """As programs get it."""
         return {"level": self.level.value, "check": self.check, "what": self.what, "remedy": str(self.remedy)}
 
 

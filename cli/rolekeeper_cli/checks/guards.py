@@ -23,14 +23,10 @@ _HOLDS_ONE: Mapping[str, Callable[[str, str], bool]] = {
 
 
 def denies(policies: Iterable[Document], action: str, instances: str, key: str | None) -> bool:
-    """Whether policies deny changing a tag of instances.
+    """Whether any of these policies denies changing a tag; without a key, deleting all tags.
 
-    Args:
-        policies: any of them may deny.
-        action: `CreateTags` or `DeleteTags`. A launch with tags needs the first too (EC2 user guide, "Grant permission
-            to tag Amazon EC2 resources during creation").
-        instances: their ARN, as `arn:aws:ec2:eu-central-1:123456789012:instance/*`.
-        key: the tag's key; None: deleting without any, which deletes all tags.
+    A launch with tags needs `CreateTags` too (EC2 user guide, "Grant permission to tag Amazon EC2 resources during
+    creation").
     """
     return any(
         statement.get("Effect") == "Deny"
@@ -125,7 +121,6 @@ def _has_writes(selectors: Mapping[str, Any]) -> bool:
 
 
 def tags(deployment: DoctorDeployment) -> Findings:
-    """Whether service control policies guard the tags that mean a role."""
     keys = deployment.mapped_keys
     account, client = deployment.caller.account, deployment.client("organizations")
     try:
@@ -142,7 +137,7 @@ def tags(deployment: DoctorDeployment) -> Findings:
         yield warn(f"{what} {several(keys)}", f"let IAM allow ec2:CreateTags and ec2:DeleteTags to few; see {_PAGE}")
         return ""
     try:
-        found = list(_control_policies(client, account))
+        found = list(_control_policies(deployment))
     except AccessDeniedError as error:
         # To ask is for the organization's managers only (Organizations API reference, `ListPoliciesForTarget`).
         asked = f"aws organizations list-policies-for-target --target-id {account} --filter SERVICE_CONTROL_POLICY"
@@ -161,16 +156,13 @@ def tags(deployment: DoctorDeployment) -> Findings:
     return f"service control policies guard the tags {several(keys)}"
 
 
-def _control_policies(client: Any, account: str) -> Iterator[Mapping[str, Any]]:
+def _control_policies(deployment: DoctorDeployment) -> Iterator[Mapping[str, Any]]:
     """The service control policies that bind an account: its own, and those of all that it is in."""
-    target, kind = account, "ACCOUNT"
+    client, target, kind = deployment.client("organizations"), deployment.caller.account, "ACCOUNT"
     while True:
-        with classified("organizations:ListPoliciesForTarget", target):
-            pages = client.get_paginator("list_policies_for_target").paginate(
-                TargetId=target, Filter="SERVICE_CONTROL_POLICY"
-            )
-            ids = [each["Id"] for page in pages for each in page["Policies"]]
-        for each in ids:
+        asked = {"TargetId": target, "Filter": "SERVICE_CONTROL_POLICY"}
+        pages = deployment.pages("organizations:ListPoliciesForTarget", target, **asked)
+        for each in (policy["Id"] for page in pages for policy in page["Policies"]):
             with classified("organizations:DescribePolicy", each):
                 yield json.loads(client.describe_policy(PolicyId=each)["Policy"]["Content"])
         if kind == "ROOT":

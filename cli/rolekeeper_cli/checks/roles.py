@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from rolekeeper.aws.errors import classified
 from rolekeeper.model.problem import Advice, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
 from rolekeeper.permissions.roles import STATEMENT, trust_problem
@@ -14,7 +13,6 @@ from rolekeeper_cli.layout import several
 
 
 def roles(deployment: DoctorDeployment) -> Findings:
-    """Roles under the path that EC2 can't assume."""
     found, path = deployment.path_roles, deployment.settings.role_path
     for each in found:
         if not trust_problem(each.trust):
@@ -31,13 +29,9 @@ def roles(deployment: DoctorDeployment) -> Findings:
 def profiles(deployment: DoctorDeployment) -> Findings:
     """Roles under the path that EC2 can assume, and that no instance profile there holds."""
     path = deployment.settings.role_path
-    with classified("iam:ListInstanceProfiles", deployment.app.iam.arn("instance-profile", path, "*")):
-        held = {
-            role["RoleName"]
-            for page in deployment.client("iam").get_paginator("list_instance_profiles").paginate(PathPrefix=path)
-            for each in page["InstanceProfiles"]
-            for role in each["Roles"]
-        }
+    arn = deployment.app.iam.arn("instance-profile", path, "*")
+    found = deployment.pages("iam:ListInstanceProfiles", arn, PathPrefix=path)
+    held = {role["RoleName"] for page in found for each in page["InstanceProfiles"] for role in each["Roles"]}
     for each in deployment.path_roles:
         if each.name in held or trust_problem(each.trust):
             continue

@@ -35,11 +35,7 @@ CHECKS: Mapping[str, Check] = {
 
 
 def findings(deployment: DoctorDeployment) -> Iterator[Finding]:
-    """Run every check; what each one finds comes as soon as it has ended.
-
-    Raises:
-        ConfigurationError: there is no such stack, or AWS can't even be asked.
-    """
+    """Run every check; what each one finds comes as soon as it has ended."""
     _ = deployment.stack
     return _findings(deployment)
 

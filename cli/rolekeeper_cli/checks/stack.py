@@ -20,7 +20,6 @@ _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"
 
 
 def stack(deployment: DoctorDeployment) -> Findings:
-    """Whether the stack is whole, and of the command's own version."""
     found = deployment.stack
     events = typed(f"aws cloudformation describe-stack-events --stack-name {found.name}")
     remedy = advice("see why: ", events, "; then: ", _DEPLOY)
@@ -44,7 +43,6 @@ def stack(deployment: DoctorDeployment) -> Findings:
 
 
 def rules(deployment: DoctorDeployment) -> Findings:
-    """Whether EventBridge wakes the functions."""
     client = deployment.client("events")
     found = deployment.of("AWS::Events::Rule")
     for each in found:
@@ -64,7 +62,6 @@ def rules(deployment: DoctorDeployment) -> Findings:
 
 
 def functions(deployment: DoctorDeployment) -> Findings:
-    """Whether Lambda runs the functions."""
     client = deployment.client("lambda")
     found = deployment.of("AWS::Lambda::Function")
     for each in found:
@@ -109,7 +106,6 @@ def sources(deployment: DoctorDeployment) -> Findings:
 
 
 def alarms(deployment: DoctorDeployment) -> Findings:
-    """Which alarms ring."""
     found = deployment.of("AWS::CloudWatch::Alarm")
     for each in found:
         alarm = deployment.alarms.get(each.name)
@@ -122,7 +118,6 @@ def alarms(deployment: DoctorDeployment) -> Findings:
 
 
 def subscribers(deployment: DoctorDeployment) -> Findings:
-    """Whether anybody hears an alarm."""
     topic = deployment.output("AlarmTopic")
     with classified("sns:GetTopicAttributes", topic):
         counts = deployment.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]

@@ -14,7 +14,6 @@ _SHOWN = 10
 
 
 def targets(deployment: DoctorDeployment) -> Findings:
-    """Which of them need a person."""
     if not deployment.settings.organization:
         return "the deployment looks after its own account and Region only"
     found = views.documents(deployment)

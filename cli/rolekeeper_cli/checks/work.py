@@ -19,7 +19,6 @@ _ROWS = 5
 
 
 def mode(deployment: DoctorDeployment) -> Findings:
-    """Whether changes are made."""
     control = deployment.app.state.read([], []).control
     withheld = control.withholds(deployment.settings.mode)
     if control.unclear:
@@ -46,7 +45,6 @@ def sweep(deployment: DoctorDeployment) -> Findings:
 
 
 def rows(deployment: DoctorDeployment) -> Findings:
-    """Which rows aren't served as they are written."""
     found = with_status(deployment, deployment.rows)
     unjudged = [key for key, row in found.items() if "status" not in row]
     if unjudged:
@@ -97,7 +95,6 @@ def work(deployment: DoctorDeployment) -> Findings:
 
 
 def dead_letters(deployment: DoctorDeployment) -> Findings:
-    """Whether anything could not be done."""
     count = sum(_counts(deployment, deployment.output("DeadLetterQueue")))
     if count:
         lie = "message lies" if count == 1 else "messages lie"

@@ -154,7 +154,6 @@ def _check(known: Known, parameters: Mapping[str, str]) -> None:
 
 
 def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
-    """What is allowed and near to what was given."""
     allowed = [str(each) for each in parameter.get("AllowedValues", ())]
     tried = [
         *near(value, allowed),

@@ -135,7 +135,6 @@ def _show(kept: dict[str, str], carried: int, mappings: int) -> None:
 
 
 def _free_name(stack: str, region: str) -> str:
-    """A file that isn't there yet."""
     numbers = ["", *(f"-{number}" for number in range(2, 100))]
     return next(name for each in numbers if not Path(name := f"mappings-{stack}-{region}{each}.yaml").exists())
 

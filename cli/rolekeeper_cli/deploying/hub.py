@@ -32,11 +32,7 @@ class Hub:
 
 
 def asked(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = None, unit: str | None = None) -> Hub:
-    """Ask the hub. `readers`, `home` and `unit` are what it doesn't know.
-
-    Raises:
-        CommandError: there is no such stack, it is the hub of no organization, or what is said can't be.
-    """
+    """Ask the hub. `readers`, `home` and `unit` are what it doesn't know."""
     said = {name: value for name, value in zip(_ASKED, (home, unit, listed(readers)), strict=True) if value}
     if wrong := refused(declared(installed.file("spoke.yaml")), said):
         raise UsageError("; ".join(wrong), "see: rolekeeper spoke parameters --help")
@@ -68,11 +64,7 @@ def written(parameters: Parameters) -> list[dict[str, str]]:
 
 
 def read(name: str) -> Hub:
-    """Read them from a file of that form; `-` is stdin.
-
-    Raises:
-        CommandError: it can't be read, or isn't one.
-    """
+    """Read them from a file of that form; `-` is stdin."""
     remedy = "write it with the hub's credentials: rolekeeper spoke parameters > hub.json"
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")

@@ -55,7 +55,6 @@ class Change:
 
     @classmethod
     def of(cls, change: Mapping[str, Any]) -> "Change":
-        """One of DescribeChangeSet's."""
         details = (each["Target"] for each in change.get("Details", ()))
         return cls(
             action=change["Action"],
@@ -273,11 +272,7 @@ class Rollout:
     dry_run: bool
 
     def without_what_failed(self, present: Present) -> Present:
-        """What there is, once the empty stack that a failed creation left is deleted.
-
-        Raises:
-            CommandError: nothing may be changed, the person said no, or it failed.
-        """
+        """What there is, once the empty stack that a failed creation left is deleted."""
         if not present.never_worked:
             return present
         if self.dry_run:
@@ -291,11 +286,7 @@ class Rollout:
         return Present()
 
     def change(self, template: Template, present: Present, parameters: Parameters, given: Parameters) -> Changed:
-        """Show what would change, ask, and change it. Of all parameters, those that aren't `given` stay as they are.
-
-        Raises:
-            CommandError: it can't be done, the person said no, or it failed; the message says why.
-        """
+        """Show what would change, ask, and change it. Of all parameters, those that aren't `given` stay as they are."""
         asked = _as_asked(parameters, present.parameters, given)
         change_set = _change_set(self.client, self.stack, template, parameters=asked, status=present.status)
         executed = False

@@ -122,7 +122,6 @@ def _deploy(
 
 
 def _parameters(known: Mapping[str, Any], present: Present, given: Parameters) -> Parameters:
-    """All parameters of one stack."""
     parameters = merged(known, present.parameters, given)
     if missing := [name for name in known if name not in parameters]:
         raise UsageError(
@@ -189,7 +188,6 @@ def _refuse_stranger(place: Deployment, organization: str) -> None:
 
 
 def _warn_of_version(hub: Hub | None) -> None:
-    """Say it where hub and spoke would be of different versions."""
     ours = installed.version()
     if hub and hub.version and ordered(hub.version)[:2] != ordered(ours)[:2]:
         newer = ordered(hub.version) > ordered(ours)
@@ -206,7 +204,7 @@ def region_of(place: Deployment) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Spoke:
-    """One Region's stack that is to be deleted."""
+    """A stack that is to be deleted, and what it leaves behind."""
 
     place: Deployment
     id: str
@@ -219,12 +217,10 @@ class Spoke:
 
     @property
     def target(self) -> str:
-        """What the hub calls it."""
         return str(Target(self.place.caller.account, self.region))
 
     @property
     def is_home(self) -> bool:
-        """Whether the account's roles go with it."""
         return self.parameters.get("HomeRegion") == self.region
 
 
@@ -267,7 +263,6 @@ def _many(number: int, one: str, several: str) -> str:
 
 
 def _kept(spoke: Spoke) -> str:
-    """That they keep their roles, where there are any."""
     return f" and {'keeps' if len(spoke.carried) == 1 else 'keep'} it" if spoke.carried else ""
 
 

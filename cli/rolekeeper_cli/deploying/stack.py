@@ -142,7 +142,6 @@ TemplateLoader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
 
 
 def declared(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
-    """The template's parameters, by name, in its order."""
     parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), TemplateLoader)["Parameters"]  # noqa: S506  # a SafeLoader
     return parameters
 

@@ -27,10 +27,10 @@ class Answer:
     because: str = ""
 
     def document(self) -> dict[str, Any]:
-        """For programs. Where it isn't known, it isn't said that it includes it."""
         return {
             "role": self.role,
             "mappings": list(self.mappings),
+            # Where it isn't known, it isn't said that it includes it.
             "includes": None if self.because else not self.lacks,
             "lacks": list(self.lacks),
             "unknown_because": self.because or None,
@@ -62,11 +62,7 @@ def answers(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[Answe
 
 
 def document(deployment: DoctorDeployment, policy: str) -> Document:
-    """The policy that is meant: by an ARN, by a file (`-` is stdin), or by the name of a managed policy.
-
-    Raises:
-        CommandError: there is none.
-    """
+    """The policy that is meant: by an ARN, by a file (`-` is stdin), or by the name of a managed policy."""
     if policy.startswith("arn:"):
         found = _managed(deployment, policy)
         if found is None:
@@ -109,11 +105,7 @@ def _read(name: str) -> Document:
 
 
 def wanted(deployment: DoctorDeployment, policy: str) -> Permissions:
-    """What a policy allows; its denials are asked of nobody.
-
-    Raises:
-        CommandError: there is no such policy, or it says nothing that could be asked.
-    """
+    """What a policy allows; its denials are asked of nobody."""
     found = document(deployment, policy)
     try:
         asked = permissions(Policies((found,)))

@@ -126,11 +126,7 @@ _KINDS: dict[type[yaml.Node], str] = {yaml.SequenceNode: "a list", yaml.MappingN
 
 
 def read(text: str, name: str) -> Iterator[Entry]:
-    """The rows of a file.
-
-    Raises:
-        FileError: it isn't YAML, or isn't a list of mappings.
-    """
+    """The rows of a file."""
     for node in _rows(_composed(text, name), name):
         entry = Entry(_line(node))
         if isinstance(node, yaml.MappingNode):
@@ -275,7 +271,6 @@ def _tags(node: yaml.Node) -> Iterator[tuple[str, Attribute]]:
 
 
 def _text(node: yaml.Node, what: str = "") -> str:
-    """A scalar as it is written."""
     subject = f"{what} " if what else ""
     if not isinstance(node, yaml.ScalarNode):
         raise CellError(f"{subject}is {_kind(node)}; write one text")
@@ -358,11 +353,7 @@ class Reading:
 
 
 def refuse_csv(name: str) -> None:
-    """Refuse a file whose name says that it isn't YAML.
-
-    Raises:
-        UsageError: it ends in .csv.
-    """
+    """Refuse a file whose name says that it isn't YAML."""
     if PurePath(name).suffix.casefold() == ".csv":
         raise UsageError(
             f"{name} is named as a CSV file, and mappings are written as YAML",
@@ -371,16 +362,7 @@ def refuse_csv(name: str) -> None:
 
 
 def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:
-    """Read a file's mappings with the same reader that judges the table's rows.
-
-    Args:
-        data: the file.
-        name: for messages.
-        home: our own account and partition; None where AWS isn't asked.
-
-    Raises:
-        FileError: it can't be read as a whole.
-    """
+    """Read a file's mappings with the same reader that judges the table's rows; `home` is None without AWS."""
     return _judged(read(_decoded(data, name), name), name, home)
 
 

@@ -149,7 +149,6 @@ def path_policy(arns: Arns, makers: Sequence[str], excepted: Sequence[str]) -> D
 
 
 def roles_that_make_profiles(deployment: Deployment) -> list[str]:
-    """The roles of the functions that make instance profiles, by name."""
     return [deployment.resource(each) for each in _MAKE_PROFILES]
 
 
@@ -187,7 +186,6 @@ def detection(arns: Arns, names: Sequence[str]) -> Document:
 
 
 def roles_that_change_associations(deployment: Deployment) -> list[str]:
-    """The roles of the functions that attach, replace and detach, by name."""
     return [deployment.resource(each) for each in _CHANGE_ASSOCIATIONS]
 
 

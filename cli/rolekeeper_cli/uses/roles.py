@@ -36,19 +36,10 @@ _LONG = timedelta(days=DAYS)
 
 @dataclass(frozen=True, slots=True)
 class RoleView:
-    """A role, who has to do with it, and what it may do. What isn't known is None.
+    """A role, who uses it, and what it may do. What isn't known is None.
 
-    Attributes:
-        profiles: the instance profiles that hold it, by name.
-        instances: those that carry one of them now, by id; of another target, with that before.
-        mappings: those that give it, as their rows say or as they are published.
-        read: whether IAM told of the role itself: its last use, and its boundary.
-        services: those that it may use, by namespace; `everything` where a statement names none.
-        may: all that it may do, in words.
-        broad: why it is broad; empty if it isn't.
-        report: when it called which service; None if that wasn't asked.
-        smaller: what its policies could do without.
-        everywhere: whether the instances of all its account's targets that were meant could be looked at.
+    `read` says whether IAM told of the role itself, `everywhere` whether all instances that were meant were looked at;
+    `services` holds `everything` where a statement names none; `broad` is why, empty if it isn't.
     """
 
     role: Role
@@ -85,7 +76,6 @@ class RoleView:
         return tuple(each for each, at in self.report.services.items() if at is None or now - at >= _LONG)
 
     def document(self, now: datetime) -> dict[str, Any]:
-        """For programs."""
         report = self.report
         return {
             "role": self.role.name,
@@ -154,13 +144,7 @@ class Inventory:
 class RoleUsers:
     """Who uses roles: the mappings that give them, the instances that carry them. Each is read once, when asked for.
 
-    Args:
-        deployment: where.
-        places: the targets whose instances are meant. Those that can't be looked into are `unseen` there.
-        ask_instances: whether to read them.
-
-    Attributes:
-        own: the inventory of the deployment's own account, in which is noted what couldn't be read there.
+    `own` is the inventory of the deployment's own account, in which is noted what couldn't be read there.
     """
 
     def __init__(self, deployment: DoctorDeployment, places: Places, *, ask_instances: bool) -> None:
@@ -245,11 +229,7 @@ def look(
 
 
 def look_elsewhere(there: Deployment, names: Sequence[str], users: RoleUsers, *, ask_last_accessed: bool) -> Inventory:
-    """Look at roles of another account: those of these names, or all that a mapping gives or an instance carries there.
-
-    Raises:
-        AwsRefusalError: the caller may not be the spoke's reader.
-    """
+    """Look at roles of another account: by these names, or all that a mapping gives or an instance carries."""
     account, iam = there.settings.account, there.app.iam
     found = Inventory(account)
     profile_of = cache(lambda arn: found.attempt(lambda: iam.get_instance_profile(_name(arn))))
@@ -325,10 +305,11 @@ def _is_own(deployment: DoctorDeployment, arn: str) -> bool:
 
 def _profiles(deployment: DoctorDeployment) -> dict[str, str]:
     """The role that each instance profile of the account holds, by the profile's ARN; empty for none."""
-    with classified("iam:ListInstanceProfiles", "*"):
-        pages = deployment.client("iam").get_paginator("list_instance_profiles").paginate()
-        rows = [each for page in pages for each in page["InstanceProfiles"]]
-    return {each["Arn"]: next((role["RoleName"] for role in each["Roles"]), "") for each in rows}
+    return {
+        each["Arn"]: next((role["RoleName"] for role in each["Roles"]), "")
+        for page in deployment.pages("iam:ListInstanceProfiles", "*")
+        for each in page["InstanceProfiles"]
+    }
 
 
 def _carried(place: Deployment) -> list[tuple[str, str]]:
@@ -380,14 +361,7 @@ def _name(arn: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which roles are shown, and what is asked of AWS about them.
-
-    Attributes:
-        names: these; all without any.
-        unused: only those that nothing uses.
-        last_accessed: IAM is asked for its reports of last use.
-        instances: the fleet is read; else it isn't known who carries them.
-    """
+    """Which roles are shown, all without `names`; and whether IAM's reports of last use, and the fleet, are read."""
 
     names: Sequence[str] = ()
     unused: bool = False
@@ -399,9 +373,6 @@ def document(deployment: DoctorDeployment, places: Places, asked: Asked) -> dict
     """The roles under the path in the accounts of these targets, and what they come to.
 
     Of a hub each says of which account it is, and `unseen` are the targets that couldn't be looked into.
-
-    Raises:
-        UsageError: there is no role of a name under the path.
     """
     is_hub = bool(deployment.settings.organization)
     users = RoleUsers(deployment, places, ask_instances=asked.instances)

@@ -114,7 +114,6 @@ def schema() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The schema as a file."""
     return json.dumps(schema(), indent=2) + "\n"
 
 

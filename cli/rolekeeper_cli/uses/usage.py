@@ -159,7 +159,6 @@ class Smaller:
         return f"aws iam {does}-role-policy --role-name {role} {named}{document}"
 
     def as_document(self, role: str) -> dict[str, Any]:
-        """For programs."""
         return {
             "policy": self.policy,
             "drops": list(self.drops),
@@ -169,12 +168,9 @@ class Smaller:
 
 
 def smaller(policies: Policies, never: Collection[str], editable: Collection[str]) -> list[Smaller]:
-    """What can be taken from a role's policies.
+    """What can be taken from a role's policies: services that it never called.
 
-    Args:
-        policies: the role's.
-        never: the services that it never called, by namespace.
-        editable: the names of the policies that can be changed without changing another role; the others stay, or go.
+    Policies that aren't `editable`, as that would change another role too, stay whole or go.
     """
     drops = {each.lower() for each in never} - _KEPT
     named = list(zip(policies.names, policies.documents, strict=True))

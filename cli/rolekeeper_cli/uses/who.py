@@ -92,7 +92,6 @@ class Event:
         )
 
     def launched(self, instance: str) -> bool:
-        """Whether it launched this instance."""
         return self.name == LAUNCH and bool(self._launched(instance))
 
     def sets(self, instance: str, key: str, value: str) -> bool:
@@ -111,17 +110,14 @@ class Event:
         return self.name == "DeleteTags" and (everything or self._tags(instance, key, None))
 
     def makes(self, association: str) -> bool:
-        """Whether it made an association."""
         made = _get(self.response, f"{self.name}Response", "iamInstanceProfileAssociation", "associationId")
         return self.name in {ASSOCIATE, REPLACE} and made == association
 
     def ends(self, association: str) -> bool:
-        """Whether it ended an association."""
         ended = _get(self.request, f"{self.name}Request", "AssociationId")
         return self.name in {REPLACE, DISASSOCIATE} and ended == association
 
     def launches_with(self, instance: str, profile_arn: str) -> bool:
-        """Whether it launched an instance with this profile."""
         return self.name == LAUNCH and _get(self._launched(instance), "iamInstanceProfile", "arn") == profile_arn
 
     def _launched(self, instance: str) -> Any:
@@ -149,11 +145,7 @@ class EventHistory:
     def lookup(
         self, attribute: str, value: str, since: datetime | None = None, until: datetime | None = None
     ) -> Iterator[Event]:
-        """Events with an attribute, newest first.
-
-        Raises:
-            AwsRefusalError: CloudTrail doesn't answer.
-        """
+        """Events with an attribute, newest first."""
         now = self._deployment.now()
         if until and until < now - _KEPT:
             return
@@ -237,7 +229,6 @@ class Question:
     until: datetime | None = None
 
     def answered_by(self, event: Event) -> bool:
-        """Whether this event is the answer."""
         early = self.since and event.at < self.since
         late = self.until and event.at > self.until
         return not early and not late and self.did(event)
@@ -252,7 +243,6 @@ class Answer:
     because: str = ""
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
         event = self.event
         return {
             "what": self.question.what,
@@ -498,6 +488,5 @@ def lines(answers: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[
 
 
 def in_words(answer: Mapping[str, Any], account: str) -> str:
-    """Who did it, by which call and when."""
     tag = f" {answer['about']}" if answer["what"] in {"tagged", "untagged"} else ""
     return f"{Caller(**answer['by']).words(account)} ({answer['event']}{tag}, {answer['at']:%Y-%m-%dT%H:%M:%SZ})"
