@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, waits, yaml_format, yes
 from rolekeeper_cli.command import command, deployment
@@ -15,12 +17,6 @@ from rolekeeper_cli.options import OUTPUTS
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import sys
-
-import click
-
-_STDIN = "-"
 
 
 @command("export", "rolekeeper mapping export -o mappings.yaml", "rolekeeper mapping export > mappings.yaml")
@@ -65,7 +61,7 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     if not dry_run:
         # Who types the answer can't type the file.
         terminal.require_answer(yes=yes)
-        if file == _STDIN and not yes:
+        if file == uses.files.STDIN and not yes:
             raise UsageError(
                 "the file comes from stdin, so there is nowhere to ask", "give --yes, or look first: --dry-run"
             )
@@ -120,8 +116,8 @@ def validate(file: str) -> ExitCode:
 def read_mappings(file: str, deployment: Deployment | None) -> uses.files.Reading:
     """A file's mappings; its warnings are shown, and a bad row ends it."""
     uses.files.refuse_csv(file)
-    data = _bytes_of(file)
-    name = "stdin" if file == _STDIN else file
+    data = uses.files.content(file, "name a file, or - for stdin")
+    name = "stdin" if file == uses.files.STDIN else file
     reading = uses.files.read_file(data, name, deployment.app.home if deployment else None)
     for each in reading.warnings:
         terminal.warn(each)
@@ -136,18 +132,7 @@ def _bad(problems: Sequence[str], name: str) -> CommandError:
     return CommandError(f"{many} wrong with {name}", "nothing was written; fix what is shown above, then run it again")
 
 
-def _bytes_of(file: str) -> bytes:
-
-    if file == _STDIN:
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror}", "name a file, or - for stdin") from error
-
-
 def _write(text: str, target: str | None) -> None:
-
     data = text.encode()
     if target is None:
         # As bytes: neither the terminal's encoding nor its line ends are a file's.

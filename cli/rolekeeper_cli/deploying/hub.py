@@ -1,15 +1,14 @@
 """What a spoke has to know of its hub: parameters of spoke.yaml, asked of the hub or read from a file."""
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.stack import Parameters, declared, refused
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
+from rolekeeper_cli.uses.files import content
 
 # What an account allows the hub to do; a new spoke begins with what the hub has.
 ALLOWED = ("TakeOver", "CreateMissingProfiles")
@@ -67,13 +66,7 @@ def read(name: str) -> Hub:
     """Read them from a file of that form; `-` is stdin."""
     remedy = "write it with the hub's credentials: rolekeeper spoke parameters > hub.json"
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{name} can't be read: {error.strerror}", remedy) from error
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{name} is no text", remedy) from error
-    try:
-        found = json.loads(text)
+        found = json.loads(content(name, remedy))
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found}
     except (ValueError, TypeError, KeyError) as error:
         raise CommandError(f"{name} holds no parameters of a hub", remedy) from error

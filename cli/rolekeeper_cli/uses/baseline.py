@@ -1,7 +1,6 @@
 """Which of the roles that mappings give include a policy, a baseline, and what they lack of it."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.permissions.compare import as_many, lacking
 from rolekeeper.permissions.policies import Permissions, TooManyRulesError, permissions
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.uses.files import STDIN, content
 from rolekeeper_cli.uses.usage import why
 
 
@@ -68,7 +68,7 @@ def document(deployment: DoctorDeployment, policy: str) -> Document:
         if found is None:
             raise CommandError(f"there is no policy {policy}", "see: aws iam list-policies")
         return found
-    if policy == "-" or policy.endswith(".json") or "/" in policy or Path(policy).is_file():
+    if policy == STDIN or policy.endswith(".json") or "/" in policy or Path(policy).is_file():
         return _read(policy)
     caller, path = deployment.caller, deployment.settings.role_path
     places = (("aws", "/"), ("aws", "/service-role/"), (caller.account, "/"), (caller.account, path))
@@ -94,9 +94,7 @@ def _managed(deployment: DoctorDeployment, arn: str) -> Document | None:
 
 def _read(name: str) -> Document:
     try:
-        found = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{name} can't be read: {error.strerror}", "give a file, or a policy's name or ARN") from error
+        found = json.loads(content(name, "give a file, or a policy's name or ARN"))
     except ValueError as error:
         raise CommandError(f"{name} is no JSON: {error}", "give a policy document, as IAM takes it") from error
     if not isinstance(found, Mapping) or "Statement" not in found:

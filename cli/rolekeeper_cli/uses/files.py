@@ -2,9 +2,10 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +19,7 @@ from rolekeeper.model.problem import Problem
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.suggest import near
 
+STDIN = "-"
 FILE_COLUMNS = {column.name: column for column in (*KEYS, *COLUMNS)}
 
 
@@ -40,6 +42,16 @@ class Entry:
     def placed(self, problems: Iterable[Problem]) -> list[tuple[int, Problem]]:
         """Problems, each with its column's line."""
         return [(self.lines.get(each.column, self.line), each) for each in problems]
+
+
+def content(name: str, remedy: str) -> bytes:
+    """What is in a file that a person names; `-` is stdin."""
+    if name == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} can't be read: {error.strerror}", remedy) from error
 
 
 # ---- a column's value as text ----
@@ -354,7 +366,7 @@ class Reading:
 
 def refuse_csv(name: str) -> None:
     """Refuse a file whose name says that it isn't YAML."""
-    if PurePath(name).suffix.casefold() == ".csv":
+    if Path(name).suffix.casefold() == ".csv":
         raise UsageError(
             f"{name} is named as a CSV file, and mappings are written as YAML",
             "use a YAML file; to see its form: rolekeeper mapping export -o mappings.yaml",

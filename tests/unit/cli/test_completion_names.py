@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import MappingsFixture
@@ -18,7 +20,9 @@ from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
 from rolekeeper_cli import completion_cache, completion_refresh
+from rolekeeper_cli.completion_bash import use_bash_words
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options
 
 NAMES = {
@@ -30,7 +34,7 @@ NAMES = {
 
 
 class Shell:
-    """Presses Tab in a shell whose user has this cache; `environment` is its own, without a way to AWS."""
+    """Presses Tab in a shell whose user has this cache, and no way to AWS."""
 
     def __init__(self, home: Path) -> None:
         self.environment = {
@@ -48,32 +52,36 @@ class Shell:
             file.write_text(text)
             os.utime(file, (time.time() - age,) * 2)
 
-    def offers(self, *words: str, shell: str = "bash", at: int | None = None) -> list[str]:
-        """What is offered for the last of these words, or the one at a place."""
-        line = " ".join(("rolekeeper", *words))
-        env = {
-            "COMP_WORDS": line,
-            "COMP_CWORD": str(at or len(words)),
-            "_ROLEKEEPER_COMPLETE": f"{shell}_complete",
-            **self.environment,
-        }
-        ran = subprocess.run(
-            [sys.executable, "-c", "from rolekeeper_cli.main import main; main()"],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert (ran.returncode, ran.stderr) == (0, "")
-        return [each.partition(",")[2] for each in ran.stdout.splitlines() if each]
+    def offers(self, *words: str) -> list[str]:
+        """What bash offers for the last of these words."""
+        return [each.partition(",")[2] for each in self.says("bash", *words) if each]
+
+    def says(self, shell: str, *words: str) -> list[str]:
+        """The lines that a shell gets."""
+        line = {"COMP_WORDS": " ".join(("rolekeeper", *words)), "COMP_CWORD": str(len(words))}
+        environment = {**line, "_ROLEKEEPER_COMPLETE": f"{shell}_complete", **self.environment}
+        # As `main` does, which reads the process's own environment.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("_ROLEKEEPER_COMPLETE", f"{shell}_complete")
+            use_bash_words()
+        ran = CliRunner().invoke(cli, env=environment, prog_name="rolekeeper")
+        assert (ran.exit_code, ran.stderr) == (0, "")
+        return ran.stdout.splitlines()
+
+
+def started(line: list[str], **options: Any) -> None:
+    """What fills the cache: it writes nowhere that the shell listens, so `$(…)` doesn't wait for it."""
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    assert (line[1:3], options) == (["-m", "rolekeeper_cli.completion_refresh"], {**streams, "start_new_session": True})
 
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    process = SimpleNamespace(Popen=started, DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr(completion_cache, "subprocess", process)
     return Shell(tmp_path)
 
 
@@ -136,20 +144,7 @@ def test_in_bash_words_with_an_equals_sign_are_one(shell: Shell, words: tuple[st
 
 def test_in_zsh_the_whole_word_is_replaced_and_says_what_it_is(shell: Shell) -> None:
     shell.has(NAMES)
-    line = {
-        "COMP_WORDS": "rolekeeper mapping get workload=w",
-        "COMP_CWORD": "3",
-        "_ROLEKEEPER_COMPLETE": "zsh_complete",
-    }
-    shell.environment |= line
-    ran = subprocess.run(
-        [sys.executable, "-c", "from rolekeeper_cli.main import main; main()"],
-        env=shell.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ran.stdout.splitlines() == ["plain", "workload=web", "web"]
+    assert shell.says("zsh", "mapping", "get", "workload=w") == ["plain", "workload=web", "web"]
 
 
 def test_what_could_run_something_is_never_offered(shell: Shell) -> None:
@@ -212,8 +207,7 @@ def test_where_nothing_can_be_written_it_is_silent(shell: Shell, tmp_path: Path)
     assert shell.offers("attach", "x", "w") == []
 
 
-def test_without_credentials_it_is_silent_and_the_shell_isnt_held(shell: Shell) -> None:
-    """What was started writes nowhere that the shell listens, so `$(…)` doesn't wait for it."""
+def test_without_credentials_it_is_silent_and_keeps_nothing(shell: Shell) -> None:
     assert shell.offers("attach", "x", "") == []
     assert shell.asked.exists()
     ran = subprocess.run(
@@ -231,10 +225,14 @@ def test_a_completion_takes_less_than_200_ms_of_work(shell: Shell) -> None:
     """Of the processor's time: how long a person waits depends on what else the machine does."""
     many = {f"i-{number:017x}": f"web-{number}" for number in range(2_000)}
     shell.has({**NAMES, "instances": many})
-    took = []
+    line = {"COMP_WORDS": "rolekeeper explain web-1", "COMP_CWORD": "2", "_ROLEKEEPER_COMPLETE": "bash_complete"}
+    code, took = "from rolekeeper_cli.main import main; main()", []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert len(shell.offers("explain", "web-1")) > 1_000
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env=shell.environment | line, capture_output=True, check=True
+        )
+        assert len(ran.stdout.splitlines()) > 1_000
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(took) < 0.2
