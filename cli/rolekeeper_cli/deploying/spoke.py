@@ -6,6 +6,7 @@ hub can look into the others as soon as they are there.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rolekeeper.aws import Ec2
@@ -17,7 +18,7 @@ from rolekeeper_cli.deploying.deploy import PATIENT, organization_of
 from rolekeeper_cli.deploying.destroy import Carried, carrying
 from rolekeeper_cli.deploying.hub import ALLOWED, Hub
 from rolekeeper_cli.deploying.parameters import option_of
-from rolekeeper_cli.deploying.rollout import Changed, Rollout, Template, delete, document
+from rolekeeper_cli.deploying.rollout import Rollout, Template, delete, document
 from rolekeeper_cli.deploying.stack import (
     SPOKE,
     Parameters,
@@ -59,37 +60,67 @@ class Wanted:
     allow_downgrade: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One Region's stack: as it is, and the parameters that it is to have, of which some are `given`."""
+
+    place: Deployment
+    present: Present
+    given: Parameters
+    parameters: Parameters
+
+    @property
+    def region(self) -> str:
+        return region_of(self.place)
+
+    @property
+    def is_the_hubs(self) -> bool:
+        hub = Target(self.parameters["HubAccount"], self.parameters["HubRegion"])
+        return hub == Target(self.place.caller.account, self.region)
+
+
 def deploy(places: Sequence[Deployment], wanted: Wanted) -> ExitCode:
     """Show what would change in each Region, ask, and change it, the home Region first.
 
     `places` are the account's Regions, as deployments of the spoke's stack.
     """
-    known = declared(installed.file("spoke.yaml"))
-    template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, _CAPABILITIES)
-    present = {region_of(each): _present(each) for each in places}
-    for each in present.values():
-        refuse_downgrade(each, allowed=wanted.allow_downgrade)
-    hub = dict(wanted.hub.parameters) if wanted.hub else {}
+    present = {region_of(each): _present(each, allow_downgrade=wanted.allow_downgrade) for each in places}
     _warn_of_version(wanted.hub)
+    hub = dict(wanted.hub.parameters) if wanted.hub else {}
     asked = {**hub, **wanted.parameters}
     home = asked["HomeRegion"] = _home(places[0], present, asked)
-    given = {region: _given(each, asked, wanted.parameters) for region, each in present.items()}
-    parameters = {region: _parameters(known, each, given[region]) for region, each in present.items()}
-    _say_what_is_kept(hub, given.get(home, hub), parameters.get(home, hub))
-    _refuse_stranger(places[0], parameters[region_of(places[0])]["OrganizationId"])
-    if home not in present and (only_there := sorted(_OF_ROLES.keys() & wanted.parameters.keys())):
+    known, own = declared(_template()), wanted.parameters
+    planned = [_planned(each, present[region_of(each)], known, asked=asked, own=own) for each in places]
+    at_home = next((each for each in planned if each.region == home), None)
+    if at_home:
+        _say_what_is_kept(hub, at_home)
+    _refuse_stranger(places[0], planned[0].parameters["OrganizationId"])
+    if not at_home and (only_there := sorted(_OF_ROLES.keys() & wanted.parameters.keys())):
         what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
         terminal.warn(f"about the account's roles: {what} takes effect once you deploy in {home} too")
-    documents = []
-    for place in sorted(places, key=lambda each: region_of(each) != home):
-        region = region_of(place)
-        changed = _deploy(place, template, present[region], values=(parameters[region], given[region]), wanted=wanted)
-        documents.append({"region": region, **document(present[region], changed)})
+    documents = [_deploy(each, wanted) for each in sorted(planned, key=lambda each: each.region != home)]
     render.show(documents, lambda: None)
     if any(each["outcome"] == "deployed" for each in documents):
-        account = parameters[region_of(places[0])]["HubAccount"]
+        account = planned[0].parameters["HubAccount"]
         terminal.say(f"The hub in account {account} looks after it from its first event on: rolekeeper targets")
     return ExitCode.DONE
+
+
+def _present(place: Deployment, *, allow_downgrade: bool) -> Present:
+    present = Present.read(place.client("cloudformation", PATIENT), place.stack_name, SPOKE)
+    refuse_downgrade(present, allowed=allow_downgrade)
+    return present
+
+
+def _planned(
+    place: Deployment, present: Present, known: Mapping[str, Any], asked: Parameters, own: Parameters
+) -> Planned:
+    given = _given(present, asked, own)
+    return Planned(place, present, given, parameters=_parameters(known, present, given))
+
+
+def _template() -> Path:
+    return installed.file("spoke.yaml")
 
 
 def _given(present: Present, asked: Parameters, own: Parameters) -> Parameters:
@@ -98,27 +129,25 @@ def _given(present: Present, asked: Parameters, own: Parameters) -> Parameters:
     return {name: value for name, value in asked.items() if name not in kept}
 
 
-def _say_what_is_kept(hub: Parameters, given: Parameters, parameters: Parameters) -> None:
-    for name in sorted(hub.keys() - given.keys()):
-        if hub[name] != parameters[name]:
-            kept = f"{name}={parameters[name]}"
+def _say_what_is_kept(hub: Parameters, planned: Planned) -> None:
+    for name in sorted(hub.keys() - planned.given.keys()):
+        if hub[name] != planned.parameters[name]:
+            kept = f"{name}={planned.parameters[name]}"
             terminal.say(f"The account keeps {kept}, and the hub has {hub[name]}: {option_of(name)} {hub[name]}")
 
 
-def _present(place: Deployment) -> Present:
-    return Present.read(place.client("cloudformation", PATIENT), place.stack_name, SPOKE)
-
-
-def _deploy(
-    place: Deployment, template: Template, present: Present, values: tuple[Parameters, Parameters], wanted: Wanted
-) -> Changed:
-    client, stack = place.client("cloudformation", PATIENT), place.stack_name
-    terminal.say(f"Stack {stack} in {region_of(place)}, account {place.caller.account}: {versions(present)}")
-    parameters, given = values
-    if parameters["HubAccount"] == place.caller.account and parameters["HubRegion"] == region_of(place):
+def _deploy(planned: Planned, wanted: Wanted) -> dict[str, Any]:
+    """Deploy in one Region; returns what is shown of it."""
+    place, present, stack = planned.place, planned.present, planned.place.stack_name
+    terminal.say(f"Stack {stack} in {planned.region}, account {place.caller.account}: {versions(present)}")
+    if planned.is_the_hubs:
         terminal.say("It is the hub's own account and Region, which has no rules of a spoke.")
+    client = place.client("cloudformation", PATIENT)
     rollout = Rollout(client, stack, place.sleep, yes=wanted.yes, dry_run=wanted.dry_run)
-    return rollout.change(template, rollout.without_what_failed(present), parameters, given=given)
+    template = Template({"TemplateBody": _template().read_text()}, _CAPABILITIES)
+    there = rollout.without_what_failed(present)
+    changed = rollout.change(template, there, planned.parameters, given=planned.given)
+    return {"region": planned.region, **document(present, changed)}
 
 
 def _parameters(known: Mapping[str, Any], present: Present, given: Parameters) -> Parameters:
