@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -412,10 +413,9 @@ def _about_tag(
 ) -> Question:
     since, until = within
     if value is None:
-        return Question("untagged", key, lambda event: event.removes(instance, key), calls=(), since=since, until=until)
-    return Question(
-        "tagged", f"{key}={value}", lambda event: event.sets(instance, key, value), calls=(), since=since, until=until
-    )
+        return Question("untagged", key, lambda event: event.removes(instance, key), since=since, until=until)
+    set_by = partial(Event.sets, instance=instance, key=key, value=value)
+    return Question("tagged", f"{key}={value}", set_by, since=since, until=until)
 
 
 def _attached(instance: str, association: str, profile_arn: str, entries: Sequence[Entry]) -> Question:
@@ -430,20 +430,13 @@ def _attached(instance: str, association: str, profile_arn: str, entries: Sequen
 
     since = _since(before[0]) if before else None
     until = _until(saw[-1]) if saw else None
-    return Question(
-        "attached", str(profile_name(profile_arn)), did, calls=(ASSOCIATE, REPLACE), since=since, until=until
-    )
+    name = str(profile_name(profile_arn))
+    return Question("attached", name, did, calls=(ASSOCIATE, REPLACE), since=since, until=until)
 
 
 def _ended(association: str, what: str, since: datetime | None, until: datetime | None) -> Question:
-    return Question(
-        what,
-        association,
-        lambda event: event.ends(association),
-        calls=(REPLACE, DISASSOCIATE),
-        since=since,
-        until=until,
-    )
+    ended_by = partial(Event.ends, association=association)
+    return Question(what, association, ended_by, calls=(REPLACE, DISASSOCIATE), since=since, until=until)
 
 
 def _made(entry: Entry) -> str:

@@ -16,9 +16,10 @@ from fakes.organizations import Organizations
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploy import named
-from rolekeeper_cli.deploying import artifacts, deploy
+from rolekeeper_cli.deploying import artifacts, deploy, rollout
 from rolekeeper_cli.deploying.parameters import option_of, parameters
 from rolekeeper_cli.deploying.stack import TemplateLoader, ordered
+from rolekeeper_cli.errors import ServiceError
 from support.templates import ROOT
 
 VERSION = installed.version()
@@ -472,6 +473,19 @@ def test_what_is_waited_for_long_is_named(terminal: Terminal, stack: FakeCloudFo
     stack.changes, stack.quiet = [FUNCTION], 29
     ran = terminal("deploy", "--yes")
     assert ran.stderr.count("CloudFormation is still at work on WorkQueue.\n") == 1, ran.stderr
+
+
+def test_the_embedded_aws_makes_its_stack_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    stack, template = FakeCloudFormation(), rollout.Template({"TemplateURL": "https://s3/template"})
+    stack.changes = [FUNCTION]
+    parameters = [{"ParameterKey": "Mode", "ParameterValue": "enforce"}]
+    rollout.make(stack, "rolekeeper", template, parameters=parameters, sleep=lambda _: None)
+    assert stack.calls == ["create_change_set", "execute_change_set"]
+    assert (stack.status, stack.parameters) == ("CREATE_COMPLETE", {"Mode": "enforce"})
+    stack.status, stack.ends, stack.failures = None, "ROLLBACK_COMPLETE", [("OnRetry", "AWS::Lambda::Function", "no")]
+    with pytest.raises(ServiceError, match=r"failed \(ROLLBACK_COMPLETE\): OnRetry \(AWS::Lambda::Function\): no"):
+        rollout.make(stack, "rolekeeper", template, parameters=parameters, sleep=lambda _: None)
+    assert capsys.readouterr() == ("", "")
 
 
 # ---- the options ----
