@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import instance_argument
 from rolekeeper_cli.command import command, deployment
@@ -13,8 +15,6 @@ from rolekeeper_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")

@@ -7,6 +7,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper.model.instance import InstanceState, Target
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, mapping_key, tag_filter, takes_targets
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from rolekeeper.instances.observe import Unreadable
     from rolekeeper_cli.deployment import Deployment
 
-import click
 
 _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE
 from rolekeeper_cli.command import command, deployment
@@ -15,8 +17,6 @@ from rolekeeper_cli.layout import Column, Layout
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @command(

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
@@ -17,7 +19,6 @@ from rolekeeper_cli.outcomes import carry_out, patience, tell_discarded, tell_wr
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
-import click
 
 # Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")

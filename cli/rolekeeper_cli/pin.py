@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, instance_argument, yes_to_all
@@ -16,7 +18,6 @@ from rolekeeper_cli.errors import ExitCode
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
-import click
 
 _ROLE = "The role's name, under the role path."
 

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper.model.instance import Instance, Target
 from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, takes_targets, yaml_format
@@ -21,8 +23,6 @@ from rolekeeper_cli.mapping_files import read_mappings
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @command(

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper_cli import deploying, render, terminal, uses
 from rolekeeper_cli.arguments import yes
 from rolekeeper_cli.command import Group, command, deployment
@@ -14,7 +16,6 @@ from rolekeeper_cli.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
-import click
 
 _TRUTH = click.Choice(["true", "false"])
 _HUB = click.option(

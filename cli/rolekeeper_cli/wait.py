@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+import click
+
 from rolekeeper.model.instance import Association, AssociationState, InstanceState
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli import outcomes, render, terminal, uses
@@ -15,8 +17,6 @@ from rolekeeper_cli.errors import ExitCode, UsageError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @command(
