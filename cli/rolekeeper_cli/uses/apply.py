@@ -37,6 +37,7 @@ from rolekeeper_cli.uses.instances import addressed, shows, where
 from rolekeeper_cli.uses.proposal import Proposal, propose
 from rolekeeper_cli.uses.rows import mapping_rows
 from rolekeeper_cli.uses.targets import Places
+from rolekeeper_cli.uses.until import looks
 
 # ---- a plan in a file, to be applied as it is: lines of JSON, written while the instances go by ----
 
@@ -480,28 +481,30 @@ def _send(deployment: Deployment, keys: Iterable[InstanceKey]) -> None:
 def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
     """Watch EC2 until each instance shows its profile, as long as it comes on."""
     waiting = dict(wanted)
-    deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
+    if not waiting:
+        return
     with deployment.progress(len(wanted), "instances changed") as progress:
-        while waiting:
+        for left in looks(deployment, _POLL_SECONDS, _PATIENCE_SECONDS):
             shown = _shown(deployment, waiting)
-            done = [key for key, arn in waiting.items() if shows(shown.get(key), arn)]
-            for key in done:
-                del waiting[key]
-            progress.at(len(wanted) - len(waiting))
-            now = deployment.now().timestamp()
-            if done:
-                deadline = now + _PATIENCE_SECONDS
-            elif waiting and now >= deadline:
-                keys = sorted(waiting, key=lambda each: each.id)[:_TOLD]
-                names = [addressed(deployment.at(each.target), each.id) for each in keys]
-                missing = f"{len(waiting):,} of {len(wanted):,} instances"
-                raise WaitTimeoutError(
-                    f"{missing} don't show it after {_PATIENCE_SECONDS} s: {', '.join(names)}",
-                    f"it stays wanted; see what hinders it: rolekeeper explain {names[0]}",
-                    _hindrances(deployment, keys),
-                )
-            if waiting:
-                deployment.sleep(_POLL_SECONDS)
+            still = {key: arn for key, arn in waiting.items() if not shows(shown.get(key), arn)}
+            progress.at(len(wanted) - len(still))
+            if not still:
+                return
+            if len(still) < len(waiting):
+                left.renew()
+            elif left.is_over:
+                raise _too_late(deployment, list(still), len(wanted))
+            waiting = still
+
+
+def _too_late(deployment: Deployment, missing: Sequence[InstanceKey], wanted: int) -> WaitTimeoutError:
+    keys = sorted(missing, key=lambda each: each.id)[:_TOLD]
+    names = [addressed(deployment.at(each.target), each.id) for each in keys]
+    return WaitTimeoutError(
+        f"{len(missing):,} of {wanted:,} instances don't show it after {_PATIENCE_SECONDS} s: {', '.join(names)}",
+        f"the request stands; to see what blocks it: rolekeeper explain {names[0]}",
+        _hindrances(deployment, keys),
+    )
 
 
 def _shown(deployment: Deployment, keys: Iterable[InstanceKey]) -> dict[InstanceKey, Association]:
