@@ -75,7 +75,7 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     yield from uses.who.lines(document["who"], account)
     if last:
-        yield "last woken by", f"{last['cause']} ({last['at'][:19]}Z)"
+        yield "triggered by", f"{last['cause']} ({last['at'][:19]}Z)"
         reason = "for that reason" if last["reason"] == decision["reason"] else last["reason"]
         yield "it decided", f"{last['action']} ({last['code']}): {reason}"
         yield "AWS answered", uses.history.answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"

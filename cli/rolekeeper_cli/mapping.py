@@ -197,7 +197,11 @@ LAYOUT = Layout(
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
 @takes_key
 @click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
+    "--limit",
+    type=click.IntRange(1, 1_000),
+    default=20,
+    show_default=True,
+    help="Maximum number of entries.",
 )
 def history(key: MappingKey, limit: int) -> ExitCode:
     """Show a mapping's edits and their results.
@@ -256,7 +260,7 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -
 def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
     """Drop an edit or a deletion that is held.
 
-    The row says again what is in effect, and no instance changes. A row that was never in effect goes.
+    This restores the row to what is in effect. A row that was never in effect is deleted. No instance changes.
     """
     terminal.require_answer(yes=yes)
     there = deployment()

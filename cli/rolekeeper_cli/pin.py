@@ -36,7 +36,7 @@ def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
             "length",
             type=Duration(),
             metavar="DURATION",
-            help="How long, as 30m, 8h or 7d; else until release.",
+            help="Duration, for example 30m, 8h or 7d. Default: until it is released.",
         ),
     ):
         function = option(function)

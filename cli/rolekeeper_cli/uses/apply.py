@@ -198,7 +198,7 @@ class PlanFile:
                 if "edit" in last:
                     self.edits.append(PlannedEdit(**last["edit"]))
         except (KeyError, TypeError) as error:
-            raise self._no_plan("holds what no plan holds") from error
+            raise self._no_plan("is not a valid plan file") from error
         if "end" not in last:
             raise self._no_plan("is cut off")
 
@@ -209,7 +209,7 @@ class PlanFile:
                 try:
                     yield PlannedChange(**each["change"])
                 except TypeError as error:
-                    raise self._no_plan("holds what no plan holds") from error
+                    raise self._no_plan("is not a valid plan file") from error
 
     def _documents(self) -> Iterator[Mapping[str, Any]]:
         try:
@@ -217,13 +217,13 @@ class PlanFile:
                 for line in file:
                     document = json.loads(line)
                     if not isinstance(document, dict):
-                        raise self._no_plan("holds what no plan holds")
+                        raise self._no_plan("is not a valid plan file")
                     yield document
         except OSError as error:
             what = f"{self._path} can't be read: {error.strerror}"
             raise UsageError(what, "name a file that rolekeeper plan --out wrote") from error
         except ValueError as error:
-            raise self._no_plan("holds what no plan holds") from error
+            raise self._no_plan("is not a valid plan file") from error
 
     def _spec(self, row: Attributes, home: HomeAccount) -> MappingSpec:
         spec = read_row(row, home).spec
@@ -232,7 +232,7 @@ class PlanFile:
         return spec
 
     def _no_plan(self, what: str) -> CommandError:
-        return CommandError(f"{self._path} is no plan: it {what}", "make one: rolekeeper plan --out FILE")
+        return CommandError(f"{self._path} can't be applied: it {what}", "make one: rolekeeper plan --out FILE")
 
 
 # ---- what a plan rested on and that moved since ----
