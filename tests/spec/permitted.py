@@ -387,6 +387,7 @@ QUEUES = [
     *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceStateRule"),
     *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceTagRule"),
     *may(EVENTBRIDGE, "sqs:SendMessage", "DeadLetterQueue", by="OnScheduleSweep"),
+    *may(EVENTBRIDGE, "sqs:SendMessage", "DeadLetterQueue", by="OnScheduleExpiries"),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", "WorkQueue", by="OnScheduleSweep"),
     *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="SpokeStateRule"),
     *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="SpokeTagRule"),
@@ -431,6 +432,8 @@ MAILS = [
     *may_not(CLOUDWATCH, "sns:Subscribe", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
     *may_not(EVENTBRIDGE, "sns:Publish", "AlarmTopic", by="rule", of=ACCOUNT),
     *may_not((STRANGER, USER), "sns:Publish sns:Subscribe", "AlarmTopic"),
+    # A mail is believed: no administrator sends one, whatever they are allowed.
+    *may_not((ADMIN, ROOT), "sns:Publish", "AlarmTopic"),
     *may_not(STRANGER, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
     *may(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", of=ACCOUNT),
     *may_not(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", of=OTHER_ACCOUNT),
