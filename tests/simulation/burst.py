@@ -30,8 +30,6 @@ FIRST = MappingKey("role", "first")
 
 
 class Change(StrEnum):
-    """What all instances need at once."""
-
     ATTACH = "attach"
     REPLACE = "replace"
 
@@ -73,8 +71,6 @@ class Burst:
 
 
 class _Table(DynamoDbClient):
-    """DynamoDB in which a transaction takes a while, and meets others at the same items."""
-
     def __init__(self, *world: Any, calls: Counter[str], engine: Engine, rng: random.Random) -> None:
         super().__init__(engine, *world)
         self.conflicts = 0
@@ -101,8 +97,6 @@ def _key(write: dict[str, Any]) -> str:
 
 
 class Counting(Outside):
-    """The border to AWS, counting."""
-
     def __init__(self, engine: Engine, weather: Weather, calls: Counter[str]) -> None:
         super().__init__(engine, weather)
         self._calls = calls

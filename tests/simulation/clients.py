@@ -4,7 +4,8 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
@@ -29,7 +30,6 @@ class Pages:
         self._page = page
 
     def paginate(self, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """The page."""
         yield self._page(**arguments)
 
 
@@ -62,7 +62,6 @@ class Budget:
         self._tokens = {name: (min(size, left), 0.0) for name, (size, _) in self.SIZES.items()}
 
     def takes(self, operation: str) -> bool:
-        """Whether EC2 takes another change of this kind now."""
         size, refill = self.SIZES[operation]
         tokens, at = self._tokens[operation]
         now = self._now()
@@ -73,26 +72,16 @@ class Budget:
         return tokens >= 1
 
 
+@dataclass
 class Ec2Client:
-    """EC2."""
+    _engine: Engine
+    _weather: Weather
+    _outside: Outside
+    _account: Account
+    _promises: Promises
+    _budget: Budget
 
-    def __init__(  # the world that it is in
-        self,
-        engine: Engine,
-        weather: Weather,
-        outside: Outside,
-        account: Account,
-        promises: Promises,
-        budget: Budget,
-    ) -> None:
-        self._budget = budget
-        self._engine = engine
-        self._weather = weather
-        self._outside = outside
-        self._account = account
-        self._promises = promises
-
-    meta = EC2_META
+    meta: ClassVar = EC2_META
 
     def get_paginator(self, name: str) -> Pages:
         return Pages({"describe_iam_instance_profile_associations": self._describe_associations}[name])
@@ -226,17 +215,15 @@ class Ec2Client:
             raise possibly_applied(error, SDK_ATTEMPTS - 1) from None
 
 
+@dataclass
 class DynamoDbClient:
     """DynamoDB, over the fake; only what the functions call."""
 
-    def __init__(
-        self, engine: Engine, weather: Weather, outside: Outside, tables: FakeDynamoDB, promises: Promises
-    ) -> None:
-        self._engine = engine
-        self._weather = weather
-        self._outside = outside
-        self._tables = tables
-        self._promises = promises
+    _engine: Engine
+    _weather: Weather
+    _outside: Outside
+    _tables: FakeDynamoDB
+    _promises: Promises
 
     def batch_get_item(self, RequestItems: Any) -> Any:  # noqa: N803  # boto3's own name
         ((table, request),) = RequestItems.items()
@@ -299,13 +286,13 @@ class DynamoDbClient:
         return self._outside.call(Call("dynamodb", operation, Kind.RECORD, by_us, lambda: "; ".join(map(told, writes))))
 
 
+@dataclass
 class IamClient:
     """IAM: roles, profiles, and roles without policies or with an administrator's."""
 
-    def __init__(self, weather: Weather, outside: Outside, account: Account) -> None:
-        self._weather = weather
-        self._outside = outside
-        self._account = account
+    _weather: Weather
+    _outside: Outside
+    _account: Account
 
     def get_role(self, RoleName: str) -> Any:  # noqa: N803  # boto3's own name
         def act() -> Any:

@@ -72,7 +72,6 @@ class Engine:
         return START + timedelta(seconds=self.seconds + (self.running.skew if self.running else 0))
 
     def after(self, seconds: float, action: Callable[[], object]) -> None:
-        """Plan something."""
         self._count += 1
         heapq.heappush(self._planned, (self.seconds + seconds, self._count, action))
 
@@ -85,7 +84,6 @@ class Engine:
         self.seconds = max(self.seconds, until)
 
     def say(self, text: str) -> None:
-        """Add a line to the story."""
         if not self.tells:
             return
         who = f"{self.running.name}: " if self.running else ""

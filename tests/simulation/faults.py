@@ -192,7 +192,6 @@ class Weather:
         return self.rng.choice(self.strikes[kind])
 
     def count(self, fault: Fault) -> None:
-        """Note that something went wrong."""
         self.met[fault] += 1
 
     def latency(self) -> float:

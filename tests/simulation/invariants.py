@@ -110,8 +110,6 @@ class Asked:
 
 @dataclass
 class Approvals:
-    """What is held and what people signed, by what is written into the state table."""
-
     held: dict[str, Held] = field(default_factory=dict)
     signed: dict[layout.Key, tuple[str, Held | None]] = field(default_factory=dict)
 
@@ -200,12 +198,10 @@ class Promises:
         return self.account.target.account if self.hub else ""
 
     def broken(self, promise: int, text: str) -> None:
-        """Note a broken promise."""
         self.engine.say(f"!!!! promise {promise} is broken: {text}")
         self.violations.append(Violation(promise, text))
 
     def check(self, promise: int, holds: bool, text: Callable[[], str]) -> None:  # noqa: FBT001  # it is what is asked
-        """Look at a promise."""
         self.checked[promise] += 1
         if not holds:
             self.broken(promise, text())
@@ -387,7 +383,6 @@ class Promises:
     # ---- what is written ----
 
     def wrote(self, table: str, key: tuple[str, str], old: Attributes, new: Attributes) -> None:
-        """An item changed."""
         for spoke in self.spokes:
             spoke.writer = self.writer
             spoke.wrote(table, key, old, new)

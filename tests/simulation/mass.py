@@ -37,8 +37,6 @@ GROUP = 200
 
 
 class Cause(StrEnum):
-    """Why all instances need another role at once."""
-
     TAGS = "the tag of each is changed"
     EDIT = "one row is edited"
 

@@ -118,7 +118,6 @@ def edited(text: str, edit: Edit) -> str:
 
 
 def named(name: str) -> Mutant:
-    """A mutant by its name."""
     return next(each for each in MUTANTS if each.name == name)
 
 

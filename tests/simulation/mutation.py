@@ -75,7 +75,6 @@ def hunt_all(seeds: int, jobs: int) -> int:
 
 
 def main() -> int:
-    """Read the arguments."""
     parser = argparse.ArgumentParser(prog="simulation.mutation", description="The tests find deliberate faults.")
     parser.add_argument("mutant", nargs="?", help="one mutant alone, by its name")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many schedules to play against each at most")

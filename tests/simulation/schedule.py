@@ -81,7 +81,6 @@ class Played:
 
 
 def plan(seed: int) -> Plan:
-    """What a seed's schedule is like."""
     rng = random.Random(seed * 7919 + 1)
     dice = rng.uniform(0, 100)
     storm, fleet = dice < STORMS, dice < STORMS + FLEETS
@@ -163,8 +162,6 @@ def hurry(seed: int) -> Hurry | None:
 
 
 class Schedule:
-    """One schedule with all that is in it."""
-
     def __init__(self, seed: int, *, tells: bool = False) -> None:
         self.seed = seed
         self.plan = plan(seed)
