@@ -29,10 +29,6 @@ MAPPINGS = yaml.safe_load((ROOT / "examples/mappings.yaml").read_text())["mappin
 NARROWED_BY_CONDITION = {"cloudwatch:PutMetricData": "cloudwatch:namespace"}
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 def _statements(role: str) -> list[dict[str, Any]]:
     return [s for policy in ROLES[role][1]["Policies"] for s in policy["PolicyDocument"]["Statement"]]
 
@@ -78,9 +74,9 @@ def test_only_ec2_may_assume_a_role(role: str) -> None:
 def test_everything_is_narrowed_where_aws_lets_it_be(role: str) -> None:
     assert "ManagedPolicyArns" not in ROLES[role][1]
     for statement in _statements(role):
-        actions = _listed(statement["Action"])
+        actions = templates.listed(statement["Action"])
         assert not [action for action in actions if "*" in action]
-        if "*" not in _listed(statement["Resource"]):
+        if "*" not in templates.listed(statement["Resource"]):
             continue
         for action in actions:
             if action in NARROWED_BY_CONDITION:
@@ -91,14 +87,14 @@ def test_everything_is_narrowed_where_aws_lets_it_be(role: str) -> None:
 
 @pytest.mark.parametrize("role", ["s3-read", "s3-write"])
 def test_objects_are_those_of_the_very_bucket_and_folder(role: str) -> None:
-    objects = [s for s in _statements(role) if "s3:GetObject" in _listed(s["Action"])]
+    objects = [s for s in _statements(role) if "s3:GetObject" in templates.listed(s["Action"])]
     assert [s["Resource"] for s in objects] == [{"Sub": "arn:${AWS::Partition}:s3:::${BucketName}/${BucketPrefix}*"}]
     [listing] = [s for s in _statements(role) if s["Action"] == "s3:ListBucket"]
     assert listing["Condition"] == {"StringLike": {"s3:prefix": {"Sub": "${BucketPrefix}*"}}}
 
 
 def test_who_may_read_may_not_write() -> None:
-    actions = {action for statement in _statements("s3-read") for action in _listed(statement["Action"])}
+    actions = {action for statement in _statements("s3-read") for action in templates.listed(statement["Action"])}
     assert actions == {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"}
 
 

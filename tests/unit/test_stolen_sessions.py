@@ -19,7 +19,7 @@ from support.iam_requests import IamRequest
 from support.policy_simulation import Policies, Request, needs_node, simulate
 
 RESOURCES = templates.load()["Resources"]
-FUNCTIONS = [name for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"]
+FUNCTIONS = [*templates.of_type("AWS::Serverless::Function")]
 WRITES = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
 INSTANCE, MAPPING = InstanceKey("123456789012", "us-east-1", "i-0abcd1234ef567890"), mapping_key("workload=web")
 # A partition of each family.

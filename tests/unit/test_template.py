@@ -15,6 +15,7 @@ from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import layout
 from strategies.values import KEY
 from support import templates
+from support.templates import listed, of_type
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()
@@ -25,22 +26,14 @@ SPOKE_RULES = ["SpokeStateRule", "SpokeTagRule", "SpokePresentRule"]
 TEMPLATE = templates.load()
 PARAMETERS = TEMPLATE["Parameters"]
 RESOURCES = TEMPLATE["Resources"]
-FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
+FUNCTIONS = [*of_type("AWS::Serverless::Function")]
 # Where a function has the name of the one that sweeps: from the template, or the sweep's own from Lambda.
 SWEEPS = {"SWEEP_FUNCTION", "AWS_LAMBDA_FUNCTION_NAME"}
-ROLES = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::IAM::Role"]
-
-
-def _of_type(kind: str) -> dict[str, Any]:
-    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
+ROLES = [*of_type("AWS::IAM::Role")]
 
 
 def _properties(name: str) -> Any:
     return RESOURCES[name]["Properties"]
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _statements(function: str, *met: str) -> list[dict[str, Any]]:
@@ -161,13 +154,13 @@ def test_only_the_retry_function_can_be_limited_and_is_not_by_default() -> None:
 
 def test_tables_queues_and_logs_take_a_key_of_the_users() -> None:
     own = {"Ref": "KmsKeyArn"}
-    for table in _of_type("AWS::DynamoDB::Table"):
+    for table in of_type("AWS::DynamoDB::Table"):
         encrypted = {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": own}
         assert _properties(table)["SSESpecification"] == _only_if("HasKey", encrypted, {"SSEEnabled": True})
-    for queue in _of_type("AWS::SQS::Queue"):
+    for queue in of_type("AWS::SQS::Queue"):
         assert _properties(queue)["KmsMasterKeyId"] == _only_if("HasKey", own)
         assert _properties(queue)["SqsManagedSseEnabled"] == {"If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}
-    groups = _of_type("AWS::Logs::LogGroup")
+    groups = of_type("AWS::Logs::LogGroup")
     assert len(groups) == 7
     assert all(_properties(group)["KmsKeyId"] == _only_if("HasKey", own) for group in groups)
 
@@ -222,19 +215,19 @@ def test_a_managed_policy_of_awss_is_not_taken_for_one_of_ours() -> None:
 
 
 def test_no_role_has_a_managed_policy_but_our_own() -> None:
-    for role in _of_type("AWS::IAM::Role"):
+    for role in of_type("AWS::IAM::Role"):
         assert templates.policy_statements(RESOURCES, role)
 
 
-@pytest.mark.parametrize("policy", _of_type("AWS::IAM::ManagedPolicy"))
+@pytest.mark.parametrize("policy", of_type("AWS::IAM::ManagedPolicy"))
 def test_a_shared_policy_is_attached_by_the_roles_that_share_it_and_iam_takes_its_size(policy: str) -> None:
     """With a name of its own, a second stack of the account would be refused."""
     properties = _properties(policy)
     assert set(properties) - {"Roles"} == {"Description", "PolicyDocument"}
     roles = properties.get("Roles") or [
         name
-        for name, role in _of_type("AWS::IAM::Role").items()
-        if json.dumps({"Ref": policy}) in json.dumps(role["Properties"].get("ManagedPolicyArns", []))
+        for name, role in of_type("AWS::IAM::Role").items()
+        if json.dumps({"Ref": policy}) in json.dumps(role.get("ManagedPolicyArns", []))
     ]
     assert len(roles) > 1, "what only one function does is in its own role"
     # 6,144 characters without spaces (IAM quotas), with a path as long as it may be, and ARNs with the names that
@@ -247,10 +240,8 @@ def test_a_shared_policy_is_attached_by_the_roles_that_share_it_and_iam_takes_it
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_is_made_only_once_it_may_do_its_work(function: str) -> None:
     """Its queue or stream has it run at once, and its policies are no part of its role."""
-    policies = _of_type("AWS::IAM::Policy") | _of_type("AWS::IAM::ManagedPolicy")
-    naming = {
-        name for name, each in policies.items() if {"Ref": f"{function}Role"} in each["Properties"].get("Roles", [])
-    }
+    policies = of_type("AWS::IAM::Policy") | of_type("AWS::IAM::ManagedPolicy")
+    naming = {name for name, each in policies.items() if {"Ref": f"{function}Role"} in each.get("Roles", [])}
     # That one names the function.
     assert set(RESOURCES[function]["DependsOn"]) == naming - {"SweepTargetsPolicy"} != set()
 
@@ -260,8 +251,8 @@ def test_only_what_knows_nothing_narrower_is_allowed_on_everything(function: str
     everywhere = {
         action
         for statement in _statements(function)
-        for action in _listed(statement["Action"])
-        if "*" in _listed(statement["Resource"])
+        for action in listed(statement["Action"])
+        if "*" in listed(statement["Resource"])
     }
     assert everywhere <= {"ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations"}
 
@@ -271,7 +262,7 @@ def test_a_machine_may_ask_its_function_and_send_dead_letters(machine: str, func
     not_logs = [
         (statement["Action"], statement["Resource"])
         for statement in templates.policy_statements(RESOURCES, f"{machine}StateMachineRole")
-        if not all(action.startswith("logs:") for action in _listed(statement["Action"]))
+        if not all(action.startswith("logs:") for action in listed(statement["Action"]))
     ]
     assert not_logs == [
         ("lambda:InvokeFunction", {"GetAtt": f"{function}.Arn"}),
@@ -296,7 +287,7 @@ def test_a_message_that_keeps_failing_becomes_a_dead_letter_that_is_kept() -> No
     assert _properties("DeadLetterQueue")["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-@pytest.mark.parametrize("rule", _of_type("AWS::Events::Rule"))
+@pytest.mark.parametrize("rule", of_type("AWS::Events::Rule"))
 def test_what_a_rule_cannot_deliver_becomes_a_dead_letter(rule: str) -> None:
     for target in _properties(rule)["Targets"]:
         assert target["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
@@ -525,12 +516,12 @@ def test_the_topic_has_a_key_where_somebody_wants_keys() -> None:
 
 def test_no_event_becomes_a_mail_whoever_sent_it() -> None:
     """Anybody who may `events:PutEvents` can name `rolekeeper` as the source: so no rule reads those, to no target."""
-    rules = {name: _properties(name) for name in _of_type("AWS::Events::Rule")}
+    rules = of_type("AWS::Events::Rule")
     sources = {source for rule in rules.values() for source in rule["EventPattern"]["source"]}
     assert sources == {"aws.ec2", "aws.tag", "aws.events"}, "nobody but AWS sends in these names"
     assert not [name for name, rule in rules.items() if "AlarmTopic" in json.dumps(rule)]
     assert not [name for name in FUNCTIONS if "EventBridgeRule" in json.dumps(_properties(name).get("Events", {}))]
-    protocols = {each["Properties"]["Protocol"] for each in _of_type("AWS::SNS::Subscription").values()}
+    protocols = {each["Protocol"] for each in of_type("AWS::SNS::Subscription").values()}
     assert protocols == {"email"}
 
 
