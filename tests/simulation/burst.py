@@ -5,7 +5,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -130,6 +130,17 @@ class Calm:
         """From now on the rules forward what EC2 tells."""
         self._told.append(self.deployment.emitted)
 
+    def play_until_all_carry(self, role: str, fleet: Sequence[str], until: float) -> float:
+        """Returns when the last of them was changed; at `until` some may not be."""
+        changes, left, last, seen = self.promises.changes, set(fleet), self.engine.seconds, 0
+        while left and self.engine.seconds < until:
+            self.engine.play(self.engine.seconds + 1)
+            # Only what was changed since: to look at all of them each second takes the square of their number.
+            lately, seen = changes[seen:], len(changes)
+            if got := {asked.instance for asked, _ in lately if carries(self.account, asked.instance, role)}:
+                last, left = self.engine.seconds, left - got
+        return last
+
 
 def calm(  # the knobs of one experiment
     engine: Engine,
@@ -168,21 +179,13 @@ def calm(  # the knobs of one experiment
     deployment = deployed(engine, weather, account, tables, promises, configured)
     border = deployment.outside = outside(engine, weather, calls)
     budget = Budget(lambda: engine.seconds, others)
-    senders = Senders(
-        border,
-        send=deployment.send,
-        loop=deployment.loop,
-        resume=deployment.resume,
-        invoke=deployment.invoke,
-        ready=lambda: deployment.ready,
-    )
     table = _Table(weather, border, tables, promises, calls=calls, engine=engine, rng=weather.rng)
     deployment.clients.update(
         {
             "ec2": ec2(engine, weather, border, account, promises, budget),
             "dynamodb": table,
             "iam": IamClient(weather, border, account),
-            **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
+            **Senders.of(deployment),
         }
     )
     for role in ("first", "former"):
@@ -236,13 +239,7 @@ def converge(
     with deployment.installed(seed):
         for each in fleet:
             account.truth.create_tags(each, {"role": "first"})
-        last, left, seen = began, set(fleet), 0
-        while engine.seconds < began + hours * HOUR and left:
-            engine.play(engine.seconds + 1)
-            # Only what was changed since: to look at all of them each second takes the square of their number.
-            lately, seen = promises.changes[seen:], len(promises.changes)
-            if got := {asked.instance for asked, _ in lately if carries(account, asked.instance, "first")}:
-                last, left = engine.seconds, left - got
+        last = world.play_until_all_carry("first", fleet, began + hours * HOUR)
         engine.play(engine.seconds + 180)
     return Burst(
         instances=instances,

@@ -17,6 +17,7 @@ from rolekeeper.storage import codec, layout
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
 from simulation.account import MADE, TRUSTS_EC2, Account, Maker
+from simulation.deployment import Deployment
 from simulation.engine import Engine, Run
 from simulation.faults import Fault, Hurry, Kind, Weather
 from simulation.faulty_clients import Call, Outside, possibly_applied
@@ -365,37 +366,28 @@ class IamClient:
         return self._outside.call(Call("iam", "GetRolePolicy", Kind.READ, act))
 
 
+@dataclass
 class Senders:
     """Those that only take something: SQS, Step Functions, Lambda, EventBridge, SNS."""
 
-    def __init__(
-        self,
-        outside: Outside,
-        *,
-        send: Callable[[Mapping[str, Any], int], object],
-        loop: Callable[[dict[str, Any]], object],
-        resume: Callable[[str, dict[str, Any]], object],
-        invoke: Callable[[dict[str, Any]], object],
-        ready: Callable[[], int],
-    ) -> None:
-        self._outside = outside
-        self._send = send
-        self._loop = loop
-        self._resume = resume
-        self._invoke = invoke
-        self._ready = ready
+    _deployment: Deployment
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> "dict[str, Senders]":
+        """One client in the place of each of them."""
+        return dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), cls(deployment))
 
     def get_queue_attributes(self, **_: Any) -> Any:
         def act() -> Any:
-            ready = str(self._ready())
+            ready = str(self._deployment.ready)
             return {"Attributes": {"ApproximateNumberOfMessages": ready, "ApproximateNumberOfMessagesDelayed": "0"}}
 
-        return self._outside.call(Call("sqs", "GetQueueAttributes", Kind.READ, act))
+        return self._deployment.outside.call(Call("sqs", "GetQueueAttributes", Kind.READ, act))
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803, ARG002  # boto3's own names
         def some(entries: list[dict[str, Any]]) -> Any:
             for each in entries:
-                self._send(json.loads(each["MessageBody"]), each.get("DelaySeconds", 0))
+                self._deployment.send(json.loads(each["MessageBody"]), each.get("DelaySeconds", 0))
             failed = [{"Id": each["Id"], "Code": "InternalError"} for each in Entries[len(entries) :]]
             return {"Successful": entries, **({"Failed": failed} if failed else {})}
 
@@ -411,33 +403,33 @@ class Senders:
             text,
             lambda: some(Entries[: len(Entries) // 2]),
         )
-        return self._outside.call(call)
+        return self._deployment.outside.call(call)
 
     def start_execution(self, **arguments: Any) -> Any:
         document, name = json.loads(arguments["input"]), arguments["name"]
 
         def act() -> Any:
             if arguments["stateMachineArn"] == "resume":
-                self._resume(name, document)
+                self._deployment.resume(name, document)
             else:
-                self._loop(document)
+                self._deployment.loop(document)
             return {"executionArn": name}
 
         call = Call("stepfunctions", "StartExecution", Kind.SEND, act, lambda: name[-20:])
-        return self._outside.call(call)
+        return self._deployment.outside.call(call)
 
     def invoke(self, Payload: bytes, **_: Any) -> Any:  # noqa: N803  # the same
         event = json.loads(Payload)
-        return self._outside.call(
-            Call("lambda", "Invoke", Kind.SEND, lambda: self._invoke(event), lambda: str(event.get("task")))
+        return self._deployment.outside.call(
+            Call("lambda", "Invoke", Kind.SEND, lambda: self._deployment.invoke(event), lambda: str(event.get("task")))
         )
 
     def put_events(self, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803  # the same
         answer = {"FailedEntryCount": 0, "Entries": [{"EventId": "e"} for _ in Entries]}
-        return self._outside.call(Call("events", "PutEvents", Kind.SEND, lambda: answer))
+        return self._deployment.outside.call(Call("events", "PutEvents", Kind.SEND, lambda: answer))
 
     def publish(self, **_: Any) -> Any:
-        return self._outside.call(Call("sns", "Publish", Kind.SEND, lambda: {"MessageId": "m"}))
+        return self._deployment.outside.call(Call("sns", "Publish", Kind.SEND, lambda: {"MessageId": "m"}))
 
 
 def _filters(filters: Any) -> list[tuple[str, Any]]:

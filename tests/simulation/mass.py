@@ -268,12 +268,7 @@ class _Story:
     def converge(self) -> float:
         """Play until each was changed, or it takes far too long; returns when the last one was."""
         until = self.engine.seconds + 1.5 * self.number / PER_SECOND + HOUR
-        changes, left, last, seen = self.world.promises.changes, set(self.fleet), self.engine.seconds, 0
-        while left and self.engine.seconds < until:
-            self.engine.play(self.engine.seconds + 1)
-            lately, seen = changes[seen:], len(changes)
-            if got := {asked.instance for asked, _ in lately if carries(self.account, asked.instance, WANTED)}:
-                last, left = self.engine.seconds, left - got
+        last = self.world.play_until_all_carry(WANTED, self.fleet, until)
         self.ended = True
         while self.left() and self.engine.seconds < until + HOUR:
             self.engine.play(self.engine.seconds + MINUTE)

@@ -225,20 +225,12 @@ class Schedule:
 
     def _connect(self) -> None:
         outside = self.deployment.outside
-        senders = Senders(
-            outside,
-            send=self.deployment.send,
-            loop=self.deployment.loop,
-            resume=self.deployment.resume,
-            invoke=self.deployment.invoke,
-            ready=lambda: self.deployment.ready,
-        )
         self.deployment.clients.update(
             {
                 "ec2": Ec2Client(self.engine, self.here, outside, self.account, self.promises, self.budget),
                 "dynamodb": DynamoDbClient(self.engine, self.here, outside, self.tables, self.promises),
                 "iam": IamClient(self.here, outside, self.account),
-                **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
+                **Senders.of(self.deployment),
             }
         )
 
