@@ -96,7 +96,6 @@ def quarantined(best: Sequence[PublishedMapping]) -> bool:
 
 
 def managed(profile_arn: str) -> bool:
-    """Whether a profile is under the role path."""
     return ":instance-profile/rolekeeper/" in profile_arn
 
 

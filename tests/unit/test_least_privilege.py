@@ -145,7 +145,6 @@ class Stories:
         return str(self.desk.row(tag).get("status", "gone"))
 
     def wake(self, instance: str) -> Any:
-        """A message names an instance."""
         return self.wake_by(self.world.key(instance))
 
     def wake_by(self, key: InstanceKey) -> Any:
@@ -413,7 +412,6 @@ STORIES = [
 
 @pytest.fixture(scope="module")
 def heard() -> Heard:
-    """What each function called, call by call."""
     found: Heard = defaultdict(list)
     for seed in SEEDS:
         simulated(seed, found)

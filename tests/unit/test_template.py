@@ -134,6 +134,8 @@ def test_a_parameter_that_is_empty_sets_nothing() -> None:
     assert TEMPLATE["Conditions"]["HasKey"] == {"Not": [{"Equals": [{"Ref": "KmsKeyArn"}, ""]}]}
     assert TEMPLATE["Conditions"]["HasBoundary"] == {"Not": [{"Equals": [{"Ref": "PermissionsBoundary"}, ""]}]}
     assert TEMPLATE["Conditions"]["LimitsRetries"] == {"Not": [{"Equals": [{"Ref": "RetryConcurrency"}, "0"]}]}
+    assert RESOURCES["UseKeyPolicy"]["Condition"] == "HasKey"
+    assert [each for each in ROLES if "kms:" in json.dumps(templates.policy_statements(RESOURCES, each))] == []
 
 
 @pytest.mark.parametrize("role", ROLES)
