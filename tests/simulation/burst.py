@@ -205,17 +205,11 @@ def converge(
     seed: int = 1,
     hours: float = 2,
 ) -> Burst:
-    """Have so many instances need a change at the same moment, and play until all have it, or the hours are over.
+    """Have so many instances need a change at the same moment, and play until all have it or the hours are over.
 
     Args:
-        instances: how many.
-        change: which.
-        changes_per_second: as the stack's parameter.
         others: tokens that others take from each of EC2's buckets in a second.
         limits: how many may be replaced in a window; all of them, if not given.
-        window_minutes: how long a window is.
-        seed: decides the latencies.
-        hours: virtual ones, at most.
     """
     engine = Engine(seed, tells=False)
     world = calm(

@@ -305,12 +305,9 @@ def retagged(
     """Have every instance of a fleet need another role at once, and play until nothing is left to do.
 
     Args:
-        instances: how many.
-        cause: why they need it.
         sweep_minutes: how often the fleet is swept meanwhile; 0: never.
         lost: how many messages are lost on their way into the queue.
         measures: whether to measure what each run takes; it plays a few times slower.
-        seed: decides the latencies.
     """
     began, memory = time.monotonic(), _Memory()
     if measures:

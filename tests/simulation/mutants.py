@@ -20,14 +20,6 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Edit:
-    """One replaced text.
-
-    Attributes:
-        module: where: a module's name, or a file's path from the top of the repository.
-        old: what is there, exactly once.
-        new: what takes its place.
-    """
-
     module: str
     old: str
     new: str
@@ -35,15 +27,6 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A deliberate fault.
-
-    Attributes:
-        name: what is wrong with it.
-        edits: where.
-        seed: one that found it, to be played first: a rare fault needs thousands of schedules.
-        tests: the tests that have to fail with it, as pytest names them, where the simulation can't see it.
-    """
-
     name: str
     edits: tuple[Edit, ...]
     seed: int = 0
