@@ -15,7 +15,6 @@ from support import templates
 ROOT = Path(__file__).parents[2]
 
 
-TEXT = (ROOT / "examples/roles.yaml").read_text()
 STACK = templates.load("examples/roles.yaml")
 SUFFIX = "${NameSuffix}"
 ROLES = {
@@ -107,10 +106,6 @@ def test_a_parameter_is_described_and_takes_no_wildcard(name: str) -> None:
 
 def test_whose_bucket_and_table_has_to_be_said() -> None:
     assert not [name for name in ("BucketName", "TableName") if "Default" in STACK["Parameters"][name]]
-
-
-def test_no_partition_is_written_out() -> None:
-    assert not re.findall(r"arn:aws[a-z-]*:", TEXT)
 
 
 def test_the_path_is_the_one_that_rolekeeper_may_pass() -> None:

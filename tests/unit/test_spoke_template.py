@@ -2,7 +2,6 @@
 
 import fnmatch
 import json
-import re
 import tomllib
 from typing import Any
 
@@ -147,10 +146,6 @@ def test_a_permissions_boundary_bounds_every_role() -> None:
     roles = {*ROLES, "Forwarder"}
     assert {with_one[each]["Properties"]["PermissionsBoundary"] for each in roles} == {boundary}
     assert not any("PermissionsBoundary" in deployed().resources[each]["Properties"] for each in roles)
-
-
-def test_no_partition_is_written_out() -> None:
-    assert not re.findall(r"arn:aws[a-z-]*:", re.sub(r"AllowedPattern: .*", "", TEXT))
 
 
 # ---- with the hub ----
