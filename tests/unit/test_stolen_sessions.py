@@ -43,6 +43,13 @@ WRITTEN = {
     "OnSchedule": {"mappings", "timers", "budgets", "edits", "fleet", "deployed", "targets"},
     "OnStateChange": {"timers", "told of the control item"},
 }
+READ = {
+    "OnInstanceEvent": {"control", "fleet", "instances", "mappings", "budgets", "changes", "targets"},
+    "OnRetry": {"control", "fleet", "instances", "mappings", "targets"},
+    "OnMappingChange": {"control", "fleet", "instances", "mappings", "edits", "targets"},
+    "OnSchedule": {"control", "fleet", "instances", "mappings", "timers", "deployed", "edits", "targets"},
+    "OnStateChange": {"control", "fleet", "instances", "told of the control item"},
+}
 
 
 def statements(function: str, *, of_a_hub: bool = True) -> list[dict[str, Any]]:
@@ -60,6 +67,14 @@ def may(function: str, action: str, *partitions: str, attributes: tuple[str, ...
 def test_a_function_writes_its_own_families_of_items_and_no_other(function: str) -> None:
     written = {name for name, key in PARTITIONS.items() for action in WRITES if may(function, action, key)}
     assert written == WRITTEN[function]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_reads_the_families_that_it_needs_and_no_other(function: str) -> None:
+    reads = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan")
+    assert {name for name, key in PARTITIONS.items() for action in reads if may(function, action, key)} == READ[
+        function
+    ]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
