@@ -1,4 +1,4 @@
-"""`rolekeeper spoke`: having a hub look after this account too."""
+"""`rolekeeper spoke`: registering this account with a hub."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ],
 )
 def group() -> None:
-    """Have a hub look after this account too.
+    """Register this account with a hub.
 
     A hub is a deployment with --organization-id. A spoke is a stack in each other account and Region that it is to look
     after: two rules, and three roles once in the account.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         rows,
         schema,
         targets,
+        until,
         usage,
         who,
     )
@@ -57,6 +58,7 @@ __all__ = [
     "rows",
     "schema",
     "targets",
+    "until",
     "usage",
     "who",
 ]
