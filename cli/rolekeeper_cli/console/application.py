@@ -14,12 +14,12 @@ from rolekeeper_cli.console import errors
 from rolekeeper_cli.console.guard import STATIC
 from rolekeeper_cli.console.page import bare_page, page
 from rolekeeper_cli.console.pages import (
-    approvals,
     doctor,
     fleet,
     instance,
     instance_edits,
     mapping_edits,
+    mapping_plans,
     mappings,
     roles,
     settings,
@@ -27,7 +27,7 @@ from rolekeeper_cli.console.pages import (
 )
 from rolekeeper_cli.console.site import Site
 
-PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, approvals, roles, doctor, targets, settings)
+PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, mapping_plans, roles, doctor, targets, settings)
 
 
 def application(site: Site) -> Starlette:

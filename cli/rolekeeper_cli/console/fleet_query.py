@@ -1,9 +1,8 @@
 """Which instances a person wants to see: filters in an address. A bad one says what is wrong, and the rest holds."""
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -156,7 +155,6 @@ def _is_tag(text: str) -> bool:
 WIDTH, THINNEST = 1_000.0, 4.0
 # The most suggestions of a field.
 _SUGGESTED = 200
-_REMEMBERED = 16
 # What each standing is called behind a number.
 WORDS = {
     Standing.OK: "as they should be",
@@ -220,24 +218,6 @@ class Choices:
     regions: tuple[str, ...]
 
 
-class FleetViews:
-    """Makes views, and remembers the last few: ten tabs that look at the same page have it made once."""
-
-    def __init__(self) -> None:
-        self._made: OrderedDict[tuple[int, Query], FleetView] = OrderedDict()
-        self._lock = Lock()
-
-    def view(self, fleet: Fleet, query: Query) -> FleetView:
-        """The page that a query asks for; the last one there is, where it asks for one behind it."""
-        key = fleet.version, query
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = _view(fleet, query)
-                if len(self._made) > _REMEMBERED:
-                    self._made.popitem(last=False)
-            return self._made[key]
-
-
 def choices(fleet: Fleet) -> Choices:
     """What there is to filter by."""
     roles = {role for row in fleet.rows for role in row.roles}
@@ -251,7 +231,8 @@ def _some(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names)[:_SUGGESTED])
 
 
-def _view(fleet: Fleet, query: Query) -> FleetView:
+def view_of(fleet: Fleet, query: Query) -> FleetView:
+    """The page that a query asks for; the last one there is, where it asks for one behind it."""
     passes = query.passes(condition=False)
     others = [row for row in fleet.rows if passes(row)] if query.filters else fleet.rows
     counted = Counter(row.standing for row in others)

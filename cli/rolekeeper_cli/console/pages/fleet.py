@@ -7,7 +7,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rolekeeper_cli.console.fleet_cache import Fleet
-from rolekeeper_cli.console.fleet_query import CONDITIONS, STATES, Query, choices
+from rolekeeper_cli.console.fleet_query import CONDITIONS, STATES, Query, choices, view_of
 from rolekeeper_cli.console.page import page
 
 # A small fleet is read in that time; of a larger one the first page is.
@@ -54,7 +54,8 @@ def again(request: Request) -> Response:
 
 def _values(request: Request, known: Fleet, query: Query) -> dict[str, Any]:
     site = request.app.state.site
-    return {"view": site.views.view(known, query), "query": query, "fleet": known, "cache": site.fleet}
+    view = site.views.get((known.version, query), lambda: view_of(known, query))
+    return {"view": view, "query": query, "fleet": known, "cache": site.fleet}
 
 
 ROUTES = [

@@ -1,10 +1,7 @@
 """One instance: what it carries and should carry, why, what its role may do, what happened, and how to undo that."""
 
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -82,7 +79,6 @@ type Document = Mapping[str, Any]
 
 # The newest entries of the timeline; the command shows more.
 ENTRIES = 50
-_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,47 +181,6 @@ def _may(deployment: Deployment, shown: Document) -> May:
         return May(name, unknown=str(error))
 
 
-class Stories[T]:
-    """The last stories, by instance and stamp: of several tabs that ask for the same one, the first makes it.
-
-    What a role may do has no stamp, so each minute has its own.
-    """
-
-    def __init__(self) -> None:
-        self._made: OrderedDict[tuple[str, int, int], _Once[T]] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, instance: str, stamp: int, minute: int, make: Callable[[], T]) -> T:
-        """The story; `make` makes it."""
-        with self._lock:
-            once = self._made.setdefault((instance, stamp, minute), _Once())
-            while len(self._made) > _KEPT:
-                self._made.popitem(last=False)
-        return once.get(make)
-
-
-class _Once[T]:
-    """Made once. What fails is the error of all who waited for it, and made again by the next one who asks."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._story: T | None = None
-        self._failed: tuple[float, Exception] | None = None
-
-    def get(self, make: Callable[[], T]) -> T:
-        asked = time.monotonic()
-        with self._lock:
-            if self._failed and self._failed[0] >= asked:
-                raise self._failed[1]
-            if self._story is None:
-                try:
-                    self._story = make()
-                except Exception as error:
-                    self._failed = (time.monotonic(), error)
-                    raise
-            return self._story
-
-
 # ---- one instance ----
 
 
@@ -285,7 +240,7 @@ def who(request: Request) -> Response:
         title = f"Who did it: {row.name or id_ if row else id_}"
         return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
     stamp = _stamp(request, id_)
-    shown = site.answers.get(id_, stamp, _minute(request), make=ask) if stamp else ask()
+    shown = site.answers.get((id_, stamp, _minute(request)), ask) if stamp else ask()
     template = "instance_who_part.html" if "HX-Request" in request.headers else "instance_who.html"
     title = f"Who did it: {shown['name'] or id_}"
     return page(request, template, title=title, id=id_, answers=shown["who"], entries=None)
@@ -298,7 +253,7 @@ def _story(request: Request, text: str, stamp: int) -> Story:
     def make() -> Story:
         return tell(site.look_at(text), text, lambda: _names(request))
 
-    return site.stories.get(text, stamp, _minute(request), make=make) if stamp else make()
+    return site.stories.get((text, stamp, _minute(request)), make) if stamp else make()
 
 
 def _stamp(request: Request, text: str) -> int:

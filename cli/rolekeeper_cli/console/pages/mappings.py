@@ -98,7 +98,7 @@ def _about(request: Request) -> dict[str, Any]:
 
 
 def _shown(request: Request) -> dict[str, Any]:
-    everything: Sequence[Document] = request.app.state.site.mappings.get()
+    everything: Sequence[Document] = request.app.state.site.mappings()
     status, text = (request.query_params.get(name, "").strip() for name in ("status", "text"))
     found = [each for each in everything if status in ("", status_of(each)) and _holds(each, text)]
     governed = _governed(request)

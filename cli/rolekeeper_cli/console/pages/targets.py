@@ -33,7 +33,7 @@ def part(request: Request) -> Response:
 
 
 def _shown(request: Request) -> dict[str, Any]:
-    everything: Sequence[Document] = request.app.state.site.targets.get()
+    everything: Sequence[Document] = request.app.state.site.targets()
     state, text = (request.query_params.get(name, "").strip() for name in ("state", "text"))
     found = [each for each in everything if state in ("", each["state"]) and _holds(each, text)]
     return {

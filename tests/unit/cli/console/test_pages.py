@@ -1,7 +1,6 @@
 """What every page has: whom it acts as, the navigation, what a write said, times, and pages for what goes wrong."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
@@ -27,7 +26,6 @@ from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.preview import Preview
-from support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EXPIRED = ClientError({"Error": {"Code": "ExpiredToken", "Message": "The token is expired"}}, "DescribeInstances")
@@ -353,46 +351,20 @@ def test_what_there_is_not_has_a_page_of_its_own(browser: TestClient, method: st
     assert (answer.status_code, "Go to the fleet" in words(answer)) == (status, True)
 
 
-# ---- once a minute ----
-
-
-def test_the_head_is_asked_for_once_a_minute_beside_the_page(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seconds = [0.0]
-    site = Site(DoctorDeployment(Options(region="us-east-1")), time=lambda: seconds[0])
-    begun: list[Callable[[], object]] = []
-
-    class Beside:
-        def __init__(self, *, target: Callable[[], object], daemon: bool) -> None:
-            assert daemon
-            self.start = lambda: begun.append(target)
-
-    monkeypatch.setattr("rolekeeper_cli.console.site.Thread", Beside)
-    first = site.here()
-    terminal.parameters["Mode"] = "observe"
-    seconds[0] = 59.9
-    assert (site.here(), begun) == (first, [])
-    seconds[0] = 60
-    assert [site.here(), site.here()] == [first, first], "no page waits for it"
-    [ask] = begun
-    ask()
-    assert (first.mode, site.here().mode) == ("enforce", "observe")
-
-
-def test_what_was_unknown_in_the_head_is_asked_again_soon(terminal: Terminal) -> None:
+def test_the_head_is_asked_for_again_after_some_seconds(terminal: Terminal) -> None:
     class Fails:
         def get_caller_identity(self) -> Any:
             raise EXPIRED
 
     seconds = [0.0]
-    terminal.clients["sts"] = Fails()
     site = Site(DoctorDeployment(Options(region="us-east-1")), time=lambda: seconds[0])
+    terminal.clients["sts"] = Fails()
     assert site.here().caller == ""
     del terminal.clients["sts"]
+    seconds[0] = 4.9
+    assert site.here().caller == ""
     seconds[0] = 5
-    site.here()
-    eventually(lambda: site.here().caller == CALLER)
+    assert site.here().caller == CALLER
 
 
 @pytest.mark.parametrize("parameter", ["Mode", "MaxChangesPerEdit", "Workers"])

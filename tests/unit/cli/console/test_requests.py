@@ -21,7 +21,7 @@ from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.application import PAGES, application
 from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.guard import Guard
-from rolekeeper_cli.console.site import HereCache, Site
+from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.options import Options
 
 WEB = {"key": "workload", "value": "web"}
@@ -209,7 +209,7 @@ async def _awaited(answer: Awaitable[Answer]) -> Answer:
 def test_where_the_head_of_every_page_fails_there_is_a_page_nonetheless(
     console: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(HereCache, "__call__", lambda _: 1 / 0)
+    monkeypatch.setattr(Site, "here", lambda _: 1 / 0)
     answer = browser(console).get("/mappings")
     assert answer.status_code == 500
     assert "An error in the console" in words(answer)
