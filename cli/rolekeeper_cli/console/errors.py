@@ -26,15 +26,10 @@ _STATUS: tuple[tuple[type[CommandError], HTTPStatus, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Mishap:
-    """As the page `mishap.html` says it.
+    """As the page `mishap.html` says it: `what` and `remedy` are sentences without their end.
 
-    Attributes:
-        status: the HTTP status.
-        title: in a few words.
-        what: what happened, a sentence without its end.
-        remedy: what to do, the same.
-        statement: the policy statement that would allow it, as JSON; empty where no permission is missing.
-        again: whether the same may succeed a moment later.
+    `statement` is the policy statement, as JSON, that would allow it, where a permission is missing; with `again`, the
+    same may succeed a moment later.
     """
 
     status: HTTPStatus
@@ -46,12 +41,7 @@ class Mishap:
 
 
 def explain(error: Exception, *, writing: bool) -> Mishap:
-    """The mishap of one of `EXPLAINED`.
-
-    Args:
-        error: what a page raised.
-        writing: whether it was a write.
-    """
+    """The mishap of one of `EXPLAINED`, which a page raised, maybe one that is `writing`."""
     refusal = classify(error, error.operation_name, "*") if isinstance(error, ClientError) else error
     if isinstance(refusal, AccessDeniedError) and refusal.code not in BAD_CREDENTIALS:
         return _denied(refusal)
@@ -65,12 +55,10 @@ def explain(error: Exception, *, writing: bool) -> Mishap:
         return why_not
     for kind, status, title in _STATUS:
         if isinstance(told, kind):
-            return Mishap(
-                status, title, told.what, remedy=told.remedy, again=status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            )
-    if writing:
-        return Mishap(HTTPStatus.CONFLICT, "Not done", told.what, remedy=told.remedy)
-    return Mishap(HTTPStatus.NOT_FOUND, "Nothing to show", told.what, remedy=told.remedy)
+            again = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            return Mishap(status, title, told.what, remedy=told.remedy, again=again)
+    status, title = (HTTPStatus.CONFLICT, "Not done") if writing else (HTTPStatus.NOT_FOUND, "Nothing to show")
+    return Mishap(status, title, told.what, remedy=told.remedy)
 
 
 def _unasked(error: Exception, told: CommandError) -> Mishap | None:
@@ -103,16 +91,9 @@ def bug() -> Mishap:
 
 def _denied(error: AccessDeniedError) -> Mishap:
     what = f"you aren't allowed {error.action} on {error.resource}"
-    statement = {"Effect": "Allow", "Action": error.action, "Resource": error.resource}
+    statement = json.dumps({"Effect": "Allow", "Action": error.action, "Resource": error.resource}, indent=2)
     remedy = "have it allowed, or start the console with another --profile"
-    return Mishap(
-        HTTPStatus.BAD_GATEWAY,
-        "AWS refused",
-        what,
-        remedy=remedy,
-        statement=json.dumps(statement, indent=2),
-        again=True,
-    )
+    return Mishap(HTTPStatus.BAD_GATEWAY, "AWS refused", what, remedy=remedy, statement=statement, again=True)
 
 
 # ---- what hinders the console while it reads, as a note on a page ----

@@ -86,9 +86,6 @@ class _CountedPages:
             yield page
 
 
-# ---- reading the fleet for the console ----
-
-
 # FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas). We make at most 2.
 _LOG_PAUSE = 0.5
 _LATE = timedelta(seconds=20)
@@ -97,10 +94,7 @@ _LATE = timedelta(seconds=20)
 class FleetReader:
     """One look at the deployment: its stack, its settings and what policies say are asked for once.
 
-    Args:
-        deployment: one that has asked nothing yet.
-        calls: counts those to EC2.
-        target_of: gives where an instance is, as far as that is known.
+    `target_of` gives where an instance is, as far as that is known.
     """
 
     def __init__(
@@ -108,6 +102,7 @@ class FleetReader:
     ) -> None:
         self._deployment, self._calls, self._target_of = deployment, calls, target_of
         self._began = deployment.now()
+        self._ec2s: dict[Target, Ec2] = {}
         self._log: DecisionLog | None = None
         self._decided: dict[str, Target] = {}
 
@@ -115,10 +110,6 @@ class FleetReader:
     def places(self) -> Places:
         """The deployment's targets; after a whole read, also those that couldn't be looked into."""
         return Places.chosen(self._deployment)
-
-    @cached_property
-    def _ec2s(self) -> dict[Target, Ec2]:
-        return {}
 
     def _ec2(self, place: Deployment) -> Ec2:
         """A target's EC2, with its calls counted."""

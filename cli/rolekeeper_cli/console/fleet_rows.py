@@ -1,13 +1,11 @@
 """An instance as the console keeps it: as small as its page of 200 needs, so that 10,000 of them take little memory."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from sys import intern
-from typing import Any
 
 from rolekeeper.instances.observe import Observation, Unreadable
-from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceState, Target
+from rolekeeper.model.instance import Action, AssociationState, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.fleet import BLOCKED, DRIFT, OK, WAITS, Seen, document
@@ -46,21 +44,11 @@ _STANDINGS = {OK: Standing.OK, DRIFT: Standing.DRIFT, WAITS: Standing.WAITING, B
 
 @dataclass(frozen=True, slots=True)
 class FleetRow:
-    """One instance.
+    """One instance; texts are empty for none.
 
-    Attributes:
-        id: the instance's id.
-        account: where it is, with `region`.
-        name: its Name tag; empty for none.
-        state: its state in EC2.
-        tags: its tags, in order.
-        carries: the profile that it carries, by name; empty for none. `should_carry` alike.
-        mapping: the mapping that governs it; empty for none.
-        standing: how it stands.
-        reason: why, in one sentence.
-        managed: whether Rolekeeper manages what it carries.
-        moves: whether EC2 changes it without a decision that would be logged.
-        trace: what else its own page shows, so that a change of that is seen too.
+    `tags` are in order. `carries` and `should_carry` are profiles, by name; `managed` says whether Rolekeeper manages
+    the one that it carries. It `moves` where EC2 changes it without a decision that would be logged. `trace` stands for
+    what else its own page shows, so that a change of that is seen too.
     """
 
     id: str
@@ -108,7 +96,13 @@ def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetR
         reason = shown["reason"]
         standing, trace, moves = _standing(seen, shown["stands"]), _trace(seen), _moves(seen)
     return FleetRow(
-        **_described(instance),
+        id=instance.key.id,
+        account=intern(instance.key.account),
+        region=intern(instance.key.region),
+        name=name_of(instance),
+        state=instance.state.value,
+        # Each text once in memory: most instances share them.
+        tags=tuple((intern(key), intern(value)) for key, value in sorted(instance.tags.items())),
         carries=intern(shown["carries"] or ""),
         should_carry=intern(shown["should_carry"] or ""),
         mapping=intern(shown["mapping"] or ""),
@@ -139,19 +133,3 @@ def _moves(seen: Seen) -> bool:
 def _trace(seen: Seen) -> int:
     observed = seen.observed
     return hash((seen.decision, observed.association, observed.record.condition, observed.pin, observed.grant))
-
-
-def _described(instance: Instance) -> dict[str, Any]:
-    return {
-        "id": instance.key.id,
-        "account": intern(instance.key.account),
-        "region": intern(instance.key.region),
-        "name": name_of(instance),
-        "state": instance.state.value,
-        "tags": _compact(instance.tags),
-    }
-
-
-def _compact(tags: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Tags with each text once in memory: most instances share them."""
-    return tuple((intern(key), intern(value)) for key, value in sorted(tags.items()))

@@ -103,17 +103,9 @@ _READ_ONLY = Refusal(
 
 
 class Guard:
-    """Stands before the pages; its address is known once the server's port is.
+    """Stands before the pages, at `origin`, once the server's port is known.
 
-    Args:
-        app: the pages.
-        port: where the server listens.
-        writes: whether anything may be changed.
-
-    Attributes:
-        origin: of the console's pages.
-        link: lets one browser in, once.
-        on_entered: called when that happened.
+    `link` lets one browser in, once; `on_entered` is called when that happened.
     """
 
     def __init__(self, app: ASGIApp, port: int, *, writes: bool) -> None:

@@ -27,14 +27,8 @@ PATIENCE_SECONDS = 1.0
 class Job:
     """One look. What it found grows while it runs.
 
-    Attributes:
-        began: when it began.
-        found: what it found until now.
-        step: how far it is, as people say it; empty where that isn't known.
-        error: why it found no more.
-        version: another one each time anything changed.
-        outdated: whether what it finds may have changed since it looked.
-        end: set once it has come to its end.
+    `step` says how far it is, where that is known; `error` why it found no more; `version` is another one each time
+    anything changed. It is `outdated` where what it finds may have changed since it looked.
     """
 
     began: datetime
@@ -60,18 +54,22 @@ class Job:
             raise self.error
         return list(self.found)
 
+    def values(self) -> dict[str, Any]:
+        """All of it, for a page.
+
+        Raises:
+            Exception: as `result`.
+        """
+        # Before what it found, which may grow meanwhile: the page asks for that then.
+        version, ended = self.version, self.ended
+        return {"job": self, "version": version, "ended": ended, "found": self.result()}
+
 
 type Work = Callable[[DoctorDeployment], Iterator[Any]]
 
 
 class Jobs:
-    """The looks of one console, by name.
-
-    Args:
-        look: makes a deployment that has asked nothing yet.
-        now: the time.
-        beside: runs something beside the page.
-    """
+    """The looks of one console, by name. `look` makes a deployment that has asked nothing; `beside` runs something."""
 
     def __init__(
         self,

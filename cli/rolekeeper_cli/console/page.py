@@ -7,11 +7,14 @@ a full stop (messages of commands have neither), and `{{ remedy|linked }}` leads
 imported "with context": it needs the page's `now`.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,7 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from rolekeeper.mappings.scan import COUNTED, EXPLAINED
 from rolekeeper.mappings.verdict import approval_steps
@@ -197,6 +200,17 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
         )
     )
     return HTMLResponse(text, status)
+
+
+def unless_seen(request: Request, version: object) -> Response | None:
+    """What has htmx leave a part as it is, where the browser says that it shows this version already."""
+    seen = request.query_params.get("version") == str(version)
+    return Response(status_code=HTTPStatus.NO_CONTENT) if seen else None
+
+
+def version_of(shown: object) -> str:
+    """Another text where other documents are shown."""
+    return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def bare_page(template: str, **values: Any) -> str:

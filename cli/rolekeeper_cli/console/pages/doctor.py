@@ -11,7 +11,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Level
 from rolekeeper_cli.checks.run import alarms, findings
 from rolekeeper_cli.console.jobs import Job
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import page, unless_seen
 
 # What there is to do first; as a status has it: its shape, and its words.
 LEVELS = {
@@ -30,9 +30,7 @@ def doctor(request: Request) -> Response:
 def part(request: Request) -> Response:
     """What they found since, for a page that waits for it; 204 where that is nothing."""
     job: Job = request.app.state.site.jobs.get("doctor", _examine, polls=True)
-    if request.query_params.get("seen") == str(job.version):
-        return Response(status_code=204)
-    return _show(request, "doctor_findings.html", job)
+    return unless_seen(request, job.version) or _show(request, "doctor_findings.html", job)
 
 
 def again(request: Request) -> Response:
@@ -52,20 +50,11 @@ def _examine(deployment: DoctorDeployment) -> Iterator[Finding | list[dict[str, 
 
 
 def _show(request: Request, template: str, job: Job) -> Response:
-    version, found = job.version, job.result()
-    listed = [each for each in found if isinstance(each, Finding)]
+    values = job.values()
+    listed = [each for each in values["found"] if isinstance(each, Finding)]
     levels = {level: [each for each in listed if each.level is level] for level in LEVELS}
-    return page(
-        request,
-        template,
-        title="Doctor",
-        job=job,
-        version=version,
-        ended=job.ended,
-        levels=levels,
-        words=LEVELS,
-        alarms=next((each for each in found if not isinstance(each, Finding)), []),
-    )
+    found: list[Any] = next((each for each in values["found"] if not isinstance(each, Finding)), [])
+    return page(request, template, title="Doctor", levels=levels, words=LEVELS, alarms=found, **values)
 
 
 ROUTES = [Route("/doctor", doctor), Route("/doctor/part", part), Route("/doctor/again", again)]

@@ -1,7 +1,5 @@
 """The mappings: what is in effect of each row, what waits, and what Rolekeeper says of it; and each by itself."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +11,7 @@ from starlette.routing import Route
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import page, unless_seen, version_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import mappings
@@ -57,9 +55,7 @@ def listed(request: Request) -> Response:
 def part(request: Request) -> Response:
     """The list alone, for who has it already: 204 while it is the same."""
     values = _shown(request)
-    if request.query_params.get("version") == values["version"]:
-        return Response(status_code=204)
-    return page(request, "mappings_list.html", **values)
+    return unless_seen(request, values["version"]) or page(request, "mappings_list.html", **values)
 
 
 def one(request: Request) -> Response:
@@ -76,9 +72,7 @@ def one(request: Request) -> Response:
 def one_part(request: Request) -> Response:
     """The same without the frame, for who has it already: 204 while it is the same."""
     values = _about(request)
-    if request.query_params.get("version") == values["version"]:
-        return Response(status_code=204)
-    return page(request, "mapping_facts.html", **values)
+    return unless_seen(request, values["version"]) or page(request, "mapping_facts.html", **values)
 
 
 def _left(there: Deployment, key: MappingKey) -> PublishedMapping | None:
@@ -92,9 +86,8 @@ def _about(request: Request) -> dict[str, Any]:
     there = request.app.state.site.look()
     document = mappings.row(there, key)
     revisions = mappings.history(there, key, _REVISIONS)
-    values = {"mapping": document, "revisions": revisions}
-    shown = {**values, "governed": _governed(request)}
-    return {**shown, "key": key, "title": str(key), "status_of": status_of, "version": _version(shown)}
+    shown = {"mapping": document, "revisions": revisions, "governed": _governed(request)}
+    return {**shown, "key": key, "title": str(key), "status_of": status_of, "version": version_of(shown)}
 
 
 def _shown(request: Request) -> dict[str, Any]:
@@ -111,7 +104,7 @@ def _shown(request: Request) -> dict[str, Any]:
         "total": len(everything),
         "status_of": status_of,
         "order": _ORDER,
-        "version": _version([status, text, found, governed]),
+        "version": version_of([status, text, found, governed]),
     }
 
 
@@ -129,10 +122,6 @@ def _holds(document: Document, text: str) -> bool:
 def _place(document: Document) -> tuple[int, str]:
     status = status_of(document)
     return _ORDER.index(status) if status in _ORDER else 0, document["mapping"]
-
-
-def _version(shown: object) -> str:
-    return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 ROUTES = [

@@ -17,7 +17,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.jobs import Job, Jobs
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import page, unless_seen
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import roles as views
 from rolekeeper_cli.uses.roles import DAYS, Asked
@@ -35,7 +35,7 @@ def roles(request: Request) -> Response:
 def roles_part(request: Request) -> Response:
     """The same for a page that waits for it; 204 while nothing is new."""
     job = _all(request, polls=True)
-    return _unless_seen(request, job) or _list(request, "roles_list.html", job)
+    return unless_seen(request, job.version) or _list(request, "roles_list.html", job)
 
 
 def again(request: Request) -> Response:
@@ -53,7 +53,7 @@ def role(request: Request) -> Response:
 def role_part(request: Request) -> Response:
     """The same for a page that waits for it; 204 while nothing is new."""
     job, uses = _role(request, polls=True)
-    return _unless_seen(request, uses or job) or _one(request, "role_facts.html", job, uses=uses)
+    return unless_seen(request, (uses or job).version) or _one(request, "role_facts.html", job, uses=uses)
 
 
 # ---- what is asked of AWS ----
@@ -111,57 +111,39 @@ def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
 
 
 def _list(request: Request, template: str, job: Job) -> Response:
-    version, ended = job.version, job.ended
-    found = next(iter(job.result()), None)
-    only, text = request.query_params.get("only", ""), request.query_params.get("text", "").strip()
-    account = request.query_params.get("account", "")
+    values = job.values()
+    found = next(iter(values["found"]), None)
+    only, text, account = (request.query_params.get(each, "").strip() for each in ("only", "text", "account"))
     there = [each for each in found["roles"] if account in ("", each["account"])] if found else []
-    listed = [each for each in there if _is_shown(each, only, text)]
-    return page(
-        request,
-        template,
-        title="Roles",
-        job=job,
-        version=version,
-        ended=ended,
-        found=found,
-        listed=listed,
-        asks=_asks(request),
-        only=only,
-        text=text,
-        account=account,
-        filters=FILTERS,
-        days=DAYS,
-        query=partial(_query, request),
-    )
+    values |= {
+        "found": found,
+        "listed": [each for each in there if _is_shown(each, only, text)],
+        "only": only,
+        "text": text,
+        "account": account,
+        "query": partial(_query, request),
+    }
+    return page(request, template, title="Roles", asks=_asks(request), filters=FILTERS, days=DAYS, **values)
 
 
 def _one(request: Request, template: str, job: Job, uses: Job | None) -> Response:
-    name = request.path_params["name"]
-    version, ended = (uses or job).version, job.ended and (uses is None or uses.ended)
-    found = next(iter(job.result()), None)
-    account = request.query_params.get("account", "")
+    name, account = request.path_params["name"], request.query_params.get("account", "")
+    values = (uses or job).values()
+    of_all = job.values()
+    found = next(iter(of_all["found"]), None)
     shown = _of_account(name, account, found) if found else None
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
-    return page(
-        request,
-        template,
-        title=name,
-        role_name=name,
-        job=uses or job,
-        version=version,
-        ended=ended,
-        found=found,
-        role=shown,
-        asks=uses is not None,
-        uses=next(iter(uses.result()), None) if uses else None,
-        days=DAYS,
-        query=partial(_query, request),
-        mapping_url=_mapping_url,
-        names=_names(request, shown["instances"] or ()) if shown else {},
-    )
+    values |= {
+        "ended": of_all["ended"] and values["ended"],
+        "uses": next(iter(values["found"]), None) if uses else None,
+        "found": found,
+        "role": shown,
+        "names": _names(request, shown["instances"] or ()) if shown else {},
+        "query": partial(_query, request),
+    }
+    return page(request, template, title=name, role_name=name, asks=uses is not None, days=DAYS, **values)
 
 
 def _of_account(name: str, account: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -176,18 +158,9 @@ def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
     return {row.id: row.name for row in request.app.state.site.fleet.ask().rows if row.name and row.id in wanted}
 
 
-def _unless_seen(request: Request, job: Job) -> Response | None:
-    """An answer that changes nothing, where the page shows all of it."""
-    return Response(status_code=204) if request.query_params.get("seen") == str(job.version) else None
-
-
 def _query(request: Request, **changes: object) -> str:
     """The address's own query with these changes."""
     return urlencode({**request.query_params, **changes})
-
-
-def _mapping_url(key: MappingKey) -> str:
-    return f"/mapping?{urlencode({'key': key.tag_key, 'value': key.tag_value})}"
 
 
 def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.forms import Form, posted, trimmed
 from rolekeeper_cli.console.jobs import Job
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import page, unless_seen
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import control
 from rolekeeper_cli.uses.control import settings as document
@@ -24,14 +24,7 @@ _LONGEST_REASON = 500
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One change of the switches.
-
-    Attributes:
-        title: what a person is asked.
-        button: what does it.
-        done: what is said once it is done.
-        change: the attributes of the control item, None to remove one.
-    """
+    """A change of the control item's attributes, None to remove one; `done` is said once it is done."""
 
     title: str
     button: str
@@ -92,9 +85,7 @@ def expected(request: Request) -> Response:
     """What it would do, for a page that waits for it; 204 while nothing is new."""
     name, switch = _switch(request.query_params.get("what", ""))
     values = _expected(request, name, switch, polls=True)
-    if request.query_params.get("seen") == str(values["version"]):
-        return Response(status_code=204)
-    return page(request, "switch_expected.html", **values)
+    return unless_seen(request, values["version"]) or page(request, "switch_expected.html", **values)
 
 
 @posted
@@ -119,16 +110,12 @@ def _switch(name: str) -> tuple[str, Switch]:
 def _expected(request: Request, name: str, switch: Switch, *, polls: bool = False) -> dict[str, Any]:
     """What a switch would do. It is counted beside the page: a person who has to stop everything need not wait."""
     job: Job = request.app.state.site.jobs.get(f"switch {name}", partial(_count, switch.change), polls=polls)
-    version, ended = job.version, job.ended
-    found = next(iter(job.result()), None)
-    preview = found if isinstance(found, Preview) else None
-    return {
-        "job": job,
-        "version": version,
-        "ended": ended,
-        "preview": preview,
+    values = job.values()
+    found = next(iter(values["found"]), None)
+    return values | {
+        "preview": found if isinstance(found, Preview) else None,
         "sentence": found if isinstance(found, str) else None,
-        "query": urlencode({"what": name, "seen": version}),
+        "query": urlencode({"what": name, "version": values["version"]}),
     }
 
 

@@ -1,7 +1,5 @@
 """The accounts and Regions that the deployment looks after: what is wrong first, then its own, then the others."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import page, unless_seen, version_of
 from rolekeeper_cli.uses import targets as views
 
 type Document = Mapping[str, Any]
@@ -27,9 +25,7 @@ def listed(request: Request) -> Response:
 def part(request: Request) -> Response:
     """The list alone, for a page that has it already: 204 while it is the same."""
     values = _shown(request)
-    if request.query_params.get("version") == values["version"]:
-        return Response(status_code=204)
-    return page(request, "targets_list.html", **values)
+    return unless_seen(request, values["version"]) or page(request, "targets_list.html", **values)
 
 
 def _shown(request: Request) -> dict[str, Any]:
@@ -45,7 +41,7 @@ def _shown(request: Request) -> dict[str, Any]:
         "accounts": len({each["account"] for each in everything}),
         "states": STATES,
         "has_units": any(each["unit"] for each in everything),
-        "version": hashlib.sha256(json.dumps([state, text, found], default=str).encode()).hexdigest()[:16],
+        "version": version_of([state, text, found]),
     }
 
 

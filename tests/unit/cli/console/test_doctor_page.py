@@ -92,12 +92,12 @@ def test_a_page_that_waits_shows_what_is_found_until_now(site: Site, browser: Te
     browser.get("/doctor")
     job = site.jobs.known("doctor")
     assert job
-    assert browser.get(f"/doctor/part?seen={job.version}").status_code == 204
+    assert browser.get(f"/doctor/part?version={job.version}").status_code == 204
     job.end.clear()
     job.found[:] = job.found[:2]
     job.step = "2 of 16 checks"
-    waits = browser.get("/doctor/part?seen=0")
+    waits = browser.get("/doctor/part?version=0")
     assert "Checking: 2 of 16 checks." in words(waits)
     assert "Well (2)" in words(waits)
-    assert f'hx-get="/doctor/part?seen={job.version}"' in waits.text
+    assert f'hx-get="/doctor/part?version={job.version}"' in waits.text
     assert "<noscript>" in browser.get("/doctor").text

@@ -153,11 +153,11 @@ def test_a_page_that_waits_asks_for_what_is_new(site: Site, browser: TestClient,
     browser.get("/roles")
     job = site.jobs.known("roles")
     assert job
-    assert browser.get(f"/roles/part?seen={job.version}").status_code == 204
+    assert browser.get(f"/roles/part?version={job.version}").status_code == 204
     job.end.clear()
     job.found.clear()
     job.step = "2 of 3 roles read"
-    waits = browser.get("/roles/part?seen=-1&only=broad")
+    waits = browser.get("/roles/part?version=-1&only=broad")
     assert "Reading the roles: 2 of 3 roles read." in words(waits)
-    assert f'hx-get="/roles/part?seen={job.version}&amp;only=broad"' in waits.text
+    assert f'hx-get="/roles/part?version={job.version}&amp;only=broad"' in waits.text
     assert "<noscript>" in browser.get("/roles").text

@@ -176,10 +176,10 @@ def test_a_page_that_waits_for_the_count_can_switch_already(site: Site, browser:
     browser.get("/settings/switch?what=pause&reason=x")
     job = site.jobs.known("switch pause")
     assert job
-    assert browser.get(f"/settings/expected?what=pause&seen={job.version}").status_code == 204
+    assert browser.get(f"/settings/expected?what=pause&version={job.version}").status_code == 204
     job.end.clear()
     job.found.clear()
     page = browser.get("/settings/switch?what=pause&reason=x")
     assert "You need not wait for that." in words(page)
     assert '<button class="button danger">Pause</button>' in page.text
-    assert f'hx-get="/settings/expected?what=pause&amp;seen={job.version}"' in page.text
+    assert f'hx-get="/settings/expected?what=pause&amp;version={job.version}"' in page.text
