@@ -9,14 +9,11 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.account import refusing
+from fixtures.console import hidden, words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.application import application
-from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError
-from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses import instances
 from rolekeeper_cli.uses import instances as tags
 
@@ -28,33 +25,6 @@ def mapped(desk: MappingsFixture) -> None:
         desk.world.profile(role)
     desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
     desk.edit("app=web", role="web")
-
-
-def pages(terminal: Terminal, *, writes: bool) -> TestClient:
-    clock = terminal.desk.world.clock
-    return TestClient(application(Site(DoctorDeployment(Options(region="us-east-1")), writes, lambda: clock.seconds)))
-
-
-@pytest.fixture
-def browser(terminal: Terminal) -> TestClient:
-    return pages(terminal, writes=True)
-
-
-@pytest.fixture
-def onlooker(terminal: Terminal) -> TestClient:
-    return pages(terminal, writes=False)
-
-
-def words(answer: Response) -> str:
-    """What a page says, in one line."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<body>")[2] or answer.text)).split())
-
-
-def hidden(answer: Response, name: str) -> str:
-    """What a hidden field of a page holds."""
-    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
-    assert found, words(answer)
-    return unescape(found[1])
 
 
 def does(browser: TestClient, one: str, kind: str, **form: str) -> tuple[Response, Response]:

@@ -8,42 +8,17 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.account import mapping_key
+from fixtures.console import hidden
+from fixtures.console import main as text
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
-from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.page import mapping_url
-from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.options import Options
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 WEB = {"key": "workload", "value": "web"}
-
-
-@pytest.fixture
-def browser(terminal: Terminal) -> TestClient:  # noqa: ARG001  # AWS is the terminal's
-    return TestClient(application(Site(DoctorDeployment(Options()), writes=True)))
-
-
-@pytest.fixture
-def onlooker(terminal: Terminal) -> TestClient:  # noqa: ARG001  # the same
-    return TestClient(application(Site(DoctorDeployment(Options()))))
-
-
-def text(answer: Response) -> str:
-    """What a page says below its head, in one line."""
-    main = answer.text.partition("<main")[2] or answer.text
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", f"<main{main}")).split())
-
-
-def hidden(answer: Response, name: str) -> str:
-    """What a hidden field of a page holds."""
-    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
-    assert found, answer.text
-    return unescape(found[1])
 
 
 def planned(browser: TestClient, tag: str, **columns: str) -> Response:

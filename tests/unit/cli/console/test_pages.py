@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from typing import Any
 
 import pytest
@@ -13,7 +12,9 @@ from jinja2 import UndefinedError
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from fixtures import console
 from fixtures.account import MAPPING_TABLE
+from fixtures.console import words
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.aws.errors import classify
 from rolekeeper.storage import layout
@@ -32,11 +33,6 @@ EXPIRED = ClientError({"Error": {"Code": "ExpiredToken", "Message": "The token i
 
 
 @pytest.fixture
-def site(terminal: Terminal) -> Site:  # noqa: ARG001  # AWS is the terminal's
-    return Site(DoctorDeployment(Options(region="us-east-1")), writes=True)
-
-
-@pytest.fixture
 def browser(site: Site) -> TestClient:
     return asks(site)
 
@@ -51,11 +47,6 @@ def asks(site: Site, raises: Exception | None = None) -> TestClient:
 
     pages.router.routes.insert(0, Route("/raises", failing, methods=["GET", "POST"]))
     return TestClient(pages, raise_server_exceptions=False)
-
-
-def words(answer: Response) -> str:
-    """What a page says, in one line."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<body>")[2])).split())
 
 
 def denied(action: str, words: str) -> ClientError:
@@ -105,7 +96,7 @@ def test_a_head_that_cannot_be_asked_for_keeps_no_page_from_showing(terminal: Te
             raise denied("GetCallerIdentity", "no")
 
     terminal.clients["sts"] = Refuses()
-    answer = asks(Site(DoctorDeployment(Options(region="us-east-1")))).get("/nowhere")
+    answer = asks(console.site()).get("/nowhere")
     assert answer.status_code == 404
     assert "Acts as unknown Account unknown Region us-east-1 Stack rolekeeper Mode unknown" in words(answer)
 
@@ -370,7 +361,7 @@ def test_the_head_is_asked_for_again_after_some_seconds(terminal: Terminal) -> N
 @pytest.mark.parametrize("parameter", ["Mode", "MaxChangesPerEdit", "Workers"])
 def test_a_stack_of_another_version_is_said_to_be_one(terminal: Terminal, parameter: str) -> None:
     terminal.parameters[parameter] = "from tomorrow"
-    answer = asks(Site(DoctorDeployment(Options(region="us-east-1")))).get("/mappings")
+    answer = asks(console.site()).get("/mappings")
     assert answer.status_code == 503
     assert "from tomorrow" in words(answer)
     assert "deploy this version, or use the command of that one" in words(answer)

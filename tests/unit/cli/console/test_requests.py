@@ -1,13 +1,10 @@
 """Requests that no page of ours makes: none changes anything, none fails, and none shows more than it may."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Iterator
-from html import unescape
 from itertools import product
 
 import pytest
-from httpx2 import Response
 from starlette.requests import Request
 from starlette.responses import Response as Answer
 from starlette.routing import Route
@@ -15,6 +12,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from fixtures.account import MAPPING_TABLE
+from fixtures.console import main as words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -61,10 +59,6 @@ def browser(guard: Guard, *, let_in: bool = True) -> TestClient:
     if let_in:
         made.get(guard.link)
     return made
-
-
-def words(answer: Response) -> str:
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<main")[2] or answer.text)).split())
 
 
 def writing_routes() -> Iterator[str]:

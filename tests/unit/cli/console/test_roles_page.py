@@ -7,11 +7,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from fakes.last_accessed import BEGUN, FakeReports
-from fixtures import console
 from fixtures.console import words
 from fixtures.mappings import MappingsFixture
 from fixtures.roles import make_used_role
-from fixtures.terminal import Terminal
 from rolekeeper_cli.console.site import Site
 
 type Make = Callable[..., None]
@@ -20,16 +18,6 @@ type Make = Callable[..., None]
 @pytest.fixture
 def make(desk: MappingsFixture, reports: FakeReports) -> Make:
     return partial(make_used_role, desk, reports)
-
-
-@pytest.fixture
-def site(terminal: Terminal) -> Site:  # noqa: ARG001  # AWS is the terminal's
-    return console.site()
-
-
-@pytest.fixture
-def browser(site: Site) -> TestClient:
-    return console.browser(site)
 
 
 @pytest.fixture

@@ -7,25 +7,14 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from fixtures import console
 from fixtures.console import words
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import CALLER, Terminal
+from fixtures.terminal import CALLER
 from rolekeeper.aws.queue import Task, Tasks
 from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
 from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.uses import control as writes
-
-
-@pytest.fixture
-def site(terminal: Terminal) -> Site:  # noqa: ARG001  # AWS is the terminal's
-    return console.site(writes=True)
-
-
-@pytest.fixture
-def browser(site: Site) -> TestClient:
-    return console.browser(site)
 
 
 def control(desk: MappingsFixture) -> dict[str, object]:
@@ -163,9 +152,7 @@ def test_another_switch_is_none(browser: TestClient, what: str) -> None:
     assert browser.post("/settings/switch", data={"what": what}).status_code == 400
 
 
-def test_read_only_offers_no_button(terminal: Terminal) -> None:
-    del terminal
-    onlooker = console.browser(console.site())
+def test_read_only_offers_no_button(onlooker: TestClient) -> None:
     assert "<form" not in onlooker.get("/settings").text
     page = onlooker.get("/settings/switch?what=pause&reason=x")
     assert "<form" not in page.text
