@@ -11,8 +11,7 @@ from typing import Any
 from rolekeeper.model.instance import Target
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.errors import Note, note_of
-from rolekeeper_cli.console.fleet_reader import Calls, FleetReader
-from rolekeeper_cli.console.fleet_rows import FleetRow
+from rolekeeper_cli.console.fleet_reader import Calls, FleetReader, FleetRow
 from rolekeeper_cli.deployment import Deployment
 
 # Rows of a page.

@@ -12,7 +12,7 @@ from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.arguments import mapping_key, tag_filter
 from rolekeeper_cli.console.fleet_cache import PAGE, Fleet
-from rolekeeper_cli.console.fleet_rows import FleetRow, Standing
+from rolekeeper_cli.console.fleet_reader import FleetRow, Standing
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
 

@@ -1,27 +1,158 @@
-"""Reading the fleet for the console: all of it page by page, or some instances; and who was decided about."""
+"""The fleet for the console: an instance as it is kept, and reading all of them page by page, or some.
+
+An instance is as small as its page of 200 needs, so that 10,000 of them take little memory.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import cached_property
+from sys import intern
 from threading import Lock
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.observe import observe, observe_page
-from rolekeeper.model.instance import InstanceKey, InstanceState, Target
-from rolekeeper_cli.console.fleet_rows import FleetRow, row_of
+from rolekeeper.instances.observe import Observation, Unreadable, observe, observe_page
+from rolekeeper.model.instance import Action, AssociationState, InstanceKey, InstanceState, Target
+from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.fleet import Enforced, withheld
+from rolekeeper_cli.uses.fleet import BLOCKED, DRIFT, OK, WAITS, Enforced, Seen, document, withheld
 from rolekeeper_cli.uses.history import DecisionLog, level_missing
+from rolekeeper_cli.uses.instances import name_of
 from rolekeeper_cli.uses.targets import Places, why_unseen
 
-# ---- EC2's client for the console, with each call counted: a page says how many it made ----
-
-
+# FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas). We make at most 2.
+_LOG_PAUSE = 0.5
+_LATE = timedelta(seconds=20)
 _MINUTE = 60.0
+# What goes on in EC2 by itself, so that no decision is logged when it ends.
+_MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING, InstanceState.SHUTTING_DOWN})
+_MOVING_ASSOCIATIONS = frozenset({AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING})
+
+
+class Standing(StrEnum):
+    """How an instance stands, in the order in which a person looks at them."""
+
+    DRIFT = "drift"
+    BLOCKED = "blocked"
+    WAITING = "waiting"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"
+    OK = "ok"
+
+    @property
+    def kind(self) -> str:
+        """The stylesheet's class of it."""
+        return _KINDS.get(self, self.value)
+
+    @property
+    def rank(self) -> int:
+        """Its place in that order."""
+        return _RANKS[self]
+
+
+_KINDS = {Standing.BLOCKED: "bad", Standing.WAITING: "wait"}
+_RANKS = {each: rank for rank, each in enumerate(Standing)}
+_STANDINGS = {OK: Standing.OK, DRIFT: Standing.DRIFT, WAITS: Standing.WAITING, BLOCKED: Standing.BLOCKED}
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRow:
+    """One instance; texts are empty for none.
+
+    `tags` are in order. `carries` and `should_carry` are profiles, by name; `managed` says whether Rolekeeper manages
+    the one that it carries. It `moves` where EC2 changes it without a decision that would be logged. `trace` stands for
+    what else its own page shows, so that a change of that is seen too.
+    """
+
+    id: str
+    account: str
+    region: str
+    name: str
+    state: str
+    tags: tuple[tuple[str, str], ...]
+    carries: str
+    should_carry: str
+    mapping: str
+    standing: Standing
+    reason: str
+    managed: bool
+    moves: bool
+    trace: int
+
+    @property
+    def target(self) -> Target:
+        """Where it is."""
+        return Target(self.account, self.region)
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """Where it is listed: what needs a person first, and then by its name, or its id."""
+        return self.standing.rank, self.name or self.id, self.id
+
+    @property
+    def roles(self) -> tuple[str, str]:
+        """What it carries and should carry, as a filter names them."""
+        return self.carries or NO_ROLE, self.should_carry or NO_ROLE
+
+
+def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetRow | None:
+    """What is kept of an instance; None of one that EC2 doesn't know, or that is terminated."""
+    instance = observed.instance
+    if instance is None or instance.state is InstanceState.TERMINATED:
+        return None
+    seen = observed if isinstance(observed, Unreadable) else Seen.of(observed, deployment)
+    shown = document(seen)
+    if isinstance(seen, Unreadable):
+        reason = f"Rolekeeper can't decide about it: {shown['reason']}"
+        standing, trace, moves = Standing.UNKNOWN, 0, False
+    else:
+        reason = shown["reason"]
+        standing, trace, moves = _standing(seen, shown["stands"]), _trace(seen), _moves(seen)
+    return FleetRow(
+        id=instance.key.id,
+        account=intern(instance.key.account),
+        region=intern(instance.key.region),
+        name=name_of(instance),
+        state=instance.state.value,
+        # Each text once in memory: most instances share them.
+        tags=tuple((intern(key), intern(value)) for key, value in sorted(instance.tags.items())),
+        carries=intern(shown["carries"] or ""),
+        should_carry=intern(shown["should_carry"] or ""),
+        mapping=intern(shown["mapping"] or ""),
+        standing=standing,
+        reason=intern(reason),
+        managed=bool(shown["managed"]),
+        moves=moves,
+        trace=trace,
+    )
+
+
+def _standing(seen: Seen, stands: str) -> Standing:
+    """How an instance stands: one whose foreign role alone is the matter is foreign, whether a mapping wants it or not.
+
+    One that Rolekeeper is to change is in drift, whatever it carries.
+    """
+    foreign = bool(seen.carries) and not seen.managed
+    if foreign and (seen.decision.action is Action.NOTHING or seen.decision.code == "occupied"):
+        return Standing.FOREIGN
+    return _STANDINGS[stands]
+
+
+def _moves(seen: Seen) -> bool:
+    association = seen.observed.association
+    return seen.instance.state in _MOVING_STATES or bool(association and association.state in _MOVING_ASSOCIATIONS)
+
+
+def _trace(seen: Seen) -> int:
+    observed = seen.observed
+    return hash((seen.decision, observed.association, observed.record.condition, observed.pin, observed.grant))
+
+
+# ---- EC2's client with each call counted: a page says how many it made ----
 
 
 @dataclass
@@ -86,9 +217,7 @@ class _CountedPages:
             yield page
 
 
-# FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas). We make at most 2.
-_LOG_PAUSE = 0.5
-_LATE = timedelta(seconds=20)
+# ---- reading them ----
 
 
 class FleetReader:

@@ -23,8 +23,7 @@ from rolekeeper_cli.console.fleet_cache import (
     FleetWorker,
     KnownFleet,
 )
-from rolekeeper_cli.console.fleet_reader import Calls, FleetReader
-from rolekeeper_cli.console.fleet_rows import Standing
+from rolekeeper_cli.console.fleet_reader import Calls, FleetReader, Standing
 from rolekeeper_cli.options import Options
 
 READS = ("DescribeInstances", "DescribeIamInstanceProfileAssociations")
