@@ -173,12 +173,6 @@ def test_a_link_makes_no_page_say_anything(browser: TestClient) -> None:
     assert 'role="status"' not in browser.get("/?said=Call+this+number").text
 
 
-def test_only_the_last_ones_are_kept(site: Site) -> None:
-    first, *others = [site.say("good", f"{number}") for number in range(201)]
-    assert site.said(first) is None
-    assert [site.said(each).text for each in others] == [f"{number}" for number in range(1, 201)]  # type: ignore[union-attr]
-
-
 # ---- times and numbers ----
 
 

@@ -14,7 +14,6 @@ from rolekeeper.aws.queue import Task, Tasks
 from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.uses import control as writes
 
 
 def control(desk: MappingsFixture) -> dict[str, object]:
@@ -127,22 +126,6 @@ def test_a_switch_is_refused_where_another_person_switched_since(browser: TestCl
     answer = confirms(browser, page)
     assert answer.status_code == 409
     assert "Another actor switched meanwhile, from not paused, mode as deployed to paused" in words(answer)
-    assert "mode" not in control(desk)
-
-
-def test_and_where_that_happens_between_reading_and_writing(
-    site: Site, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    there = site.look()
-    real = there.app.store.update
-
-    def update(*arguments: object) -> object:
-        desk.world.control(paused=True)
-        return real(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(there.app.store), "update", lambda _, *arguments: update(*arguments))
-    with pytest.raises(Exception, match="another actor switched meanwhile"):
-        writes.switch(there, {"mode": "observe"}, "", planned_on="not paused, mode as deployed")
     assert "mode" not in control(desk)
 
 
