@@ -33,11 +33,6 @@ from rolekeeper_cli import installed
 # ---- addresses of pages ----
 
 
-def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
-    """The page of one mapping, or another one about it."""
-    return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
-
-
 def mapping_key(mapping: MappingKey | Mapping[str, Any]) -> MappingKey:
     """The key of a mapping in a template, which may have its document."""
     if isinstance(mapping, MappingKey):
@@ -45,9 +40,10 @@ def mapping_key(mapping: MappingKey | Mapping[str, Any]) -> MappingKey:
     return MappingKey(mapping["columns"]["tag_key"], mapping["columns"]["tag_value"])
 
 
-def mapping_filter(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
-    """The same as `mapping_url` for a template."""
-    return mapping_url(mapping_key(mapping), path, **more)
+def mapping_url(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
+    """The page of one mapping, or another one about it."""
+    key = mapping_key(mapping)
+    return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
 
 
 def mapping_named(text: str, tags: Iterable[tuple[str, str]] = ()) -> str:
@@ -182,24 +178,19 @@ _UNITS = (
 )
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def page(request: Request, template: str, status: int = HTTPStatus.OK, **values: Any) -> HTMLResponse:
     """Fill in a template. All of them know `site`, `request`, `here`, `notice`, `sections` and `now` too."""
     site = request.app.state.site
     here = site.here()
-    text = (
-        templates()
-        .get_template(template)
-        .render(
-            site=site,
-            request=request,
-            here=here,
-            notice=site.said(request.query_params.get("said", "")),
-            sections=_sections(request.url.path, hub=bool(here.organization)),
-            now=site.now(),
-            **values,
-        )
-    )
-    return HTMLResponse(text, status)
+    values |= {
+        "site": site,
+        "request": request,
+        "here": here,
+        "notice": site.said(request.query_params.get("said", "")),
+        "sections": _sections(request.url.path, hub=bool(here.organization)),
+        "now": site.now(),
+    }
+    return HTMLResponse(bare_page(template, **values), status)
 
 
 def unless_seen(request: Request, version: object) -> Response | None:
@@ -238,7 +229,7 @@ def templates() -> Environment:
         "held_reason": held_reason,
         "without_steps": without_steps,
         "of_pages": of_pages,
-        "mapping_url": mapping_filter,
+        "mapping_url": mapping_url,
         "mapping_key": mapping_key,
         "mapping_named": mapping_named,
         "query": query,
@@ -289,11 +280,7 @@ def _ago(context: Context, at: datetime | str) -> _Time:
 
 @pass_context
 def _when(context: Context, at: datetime | str) -> _Time:
-    """The same with the exact one beside it: there is no hover on a phone, on paper and by keyboard.
-
-    Raises:
-        ValueError: as `ago`.
-    """
+    """The same with the exact one beside it: there is no hover on a phone, on paper and by keyboard."""
     return replace(_ago(context, at), beside=True)
 
 
