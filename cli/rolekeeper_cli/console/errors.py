@@ -8,9 +8,11 @@ from http import HTTPStatus
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classify
 from rolekeeper.model.problem import Advice
+from rolekeeper_cli.console.page import bare_page
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError, UsageError, WaitTimeoutError
 from rolekeeper_cli.explained import BAD_CREDENTIALS, explained
 
@@ -25,17 +27,28 @@ _STATUS: tuple[tuple[type[CommandError], HTTPStatus, str], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Mishap:
-    """As the page `mishap.html` says it: `what` and `remedy` are sentences without their end.
-
-    `statement` is the policy statement, as JSON, that would allow it, where a permission is missing; with `again`, the
-    same may succeed a moment later.
-    """
+class Refusal:
+    """Why nothing else is shown, and what to do: a sentence each, without its end."""
 
     status: HTTPStatus
     title: str
     what: str
     remedy: str | Advice
+
+    def answer(self) -> Response:
+        """As a page that shows nothing of the deployment."""
+        text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy)
+        return HTMLResponse(text, self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap(Refusal):
+    """As the page `mishap.html` says it.
+
+    `statement` is the policy statement, as JSON, that would allow it, where a permission is missing; with `again`, the
+    same may succeed a moment later.
+    """
+
     statement: str = ""
     again: bool = False
 

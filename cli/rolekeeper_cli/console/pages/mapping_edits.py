@@ -151,32 +151,41 @@ def edit(request: Request) -> Response:
 @posted
 def planned(request: Request, form: Form) -> Response:
     """What the form would do. A form that can't be meant, or whose row moved, comes back as it was typed."""
-    there = request.app.state.site.look()
+    there, is_new = request.app.state.site.look(), bool(form.get("new"))
     try:
         key = _key(form)
     except UsageError:
-        if not form.get("new"):
+        if not is_new:
             raise
         unnamed = UsageError("no tag is named", "fill in its key and its value; * stands for any value")
         return _form(request, None, {}, typed=form, problem=unnamed)
     row = there.app.table.get_row(key) or {}
-    known_key = None if form.get("new") else key
-    if form.get("new") and row:
-        taken = UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")
-        return _form(request, None, {}, typed=form, problem=taken)
-    if known_key and version(row) != form.get("version"):
-        return _form(request, key, row, typed=form, problem=_MovedRowError(_MOVED, "look, and plan again"))
-    changed = assignments(row, form)
     try:
-        rows = edits.set_columns(there, key, changed) if changed else RowPlan()
+        rows = _typed(there, key, row, form=form)
     except CommandError as error:
-        return _form(request, known_key, row, typed=form, problem=error)
+        return _form(request, None if is_new else key, {} if is_new else row, typed=form, problem=error)
+    shown = _fields(None if is_new else key, row, form) | {"slip": ""}
+    return _show(request, replace(plan(there, key, rows), form=shown))
+
+
+def _typed(there: Deployment, key: MappingKey, row: Attributes, form: Form) -> RowPlan:
+    """What writing it would change.
+
+    Raises:
+        CommandError: nothing, or nothing that can be meant.
+    """
+    is_new = bool(form.get("new"))
+    if is_new and row:
+        raise UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")
+    if not is_new and version(row) != form.get("version"):
+        raise _MovedRowError(_MOVED, "look, and plan again")
+    changed = assignments(row, form)
+    rows = edits.set_columns(there, key, changed) if changed else RowPlan()
+    if not rows.changes and is_new:
+        raise UsageError("no role is named", "name the role that these instances carry, or NONE")
     if not rows.changes:
-        unchanged = CommandError("nothing was changed", "edit a field")
-        if form.get("new"):
-            unchanged = UsageError("no role is named", "name the role that these instances carry, or NONE")
-        return _form(request, known_key, row, typed=form, problem=unchanged)
-    return _show(request, replace(plan(there, key, rows), form=_fields(known_key, row, form) | {"slip": ""}))
+        raise CommandError("nothing was changed", "edit a field")
+    return rows
 
 
 @posted
