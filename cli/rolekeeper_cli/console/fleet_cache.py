@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice
 from threading import Condition, Event, Lock, Thread
 from typing import Any
@@ -241,22 +242,25 @@ class FleetWorker:
         if began - self._stepped > STALE_SECONDS:
             self._pages, self._due["whole"] = None, 0.0
         self._guarded("whole", self._begin)
-        if self._pages:
-            self._guarded("whole", self._read_page)
-        if self._reader:
-            self._guarded("log", self._read_log)
-            self._guarded("look", self._look)
-            self._guarded("control", self._read_control)
+        if reader := self._reader:
+            self._guarded("whole", partial(self._read_page, reader))
+            self._guarded("log", partial(self._read_log, reader), every=TURN_SECONDS)
+            self._guarded("look", partial(self._look, reader), every=TURN_SECONDS)
+            self._guarded("control", partial(self._read_control, reader), every=CONTROL_SECONDS)
         self._stepped = self._clock()
         turn = PAGE_SECONDS if self._pages else TURN_SECONDS
         return max(0.0, turn - (self._stepped - began))
 
-    def _guarded(self, name: str, do: Callable[[], object]) -> None:
+    def _guarded(self, name: str, do: Callable[[], object], every: float = 0.0) -> None:
         """Do it, unless it failed a moment ago. An error is a note on the page, and what it hinders not goes on."""
         if self._clock() < self._due.get(name, 0.0):
             return
         try:
+            if every:
+                self._due[name] = self._clock() + every
             do()
+            if every:
+                self._known.note(name, None)
         except Exception as error:  # noqa: BLE001  # whatever it is, people see it, and the thread has to go on
             if name == "whole":
                 self._pages = None
@@ -269,31 +273,30 @@ class FleetWorker:
         if self._pages:
             return
         self._begun, self._seen, self._count = self._clock(), set(), 0
-        self._reader = self._read()
-        missing = self._reader.log_missing()
-        self._known.note(
-            "level", Note("warn", f"Changes show late, with the next full read: {missing}.") if missing else None
-        )
-        self._known.looks_after([each.settings.target for each in self._reader.places.all])
-        self._pages = self._reader.pages()
+        self._reader = reader = self._read()
+        missing = reader.log_missing()
+        late = Note("warn", f"Changes show late, with the next full read: {missing}.")
+        self._known.note("level", late if missing else None)
+        self._known.looks_after([each.settings.target for each in reader.places.all])
+        self._pages = reader.pages()
 
-    def _read_page(self) -> None:
-        assert self._pages
+    def _read_page(self, reader: FleetReader) -> None:
+        if self._pages is None:
+            return
         page = next(self._pages, None)
         if page is None:
-            self._end()
+            self._end(reader)
             return
         self._count += 1
         self._seen.update(each.id for each in page)
         self._known.take({each.id: each for each in page})
         self._known.reads(len(self._seen))
 
-    def _end(self) -> None:
-        assert self._reader
+    def _end(self, reader: FleetReader) -> None:
         self._pages = None
-        self._known.whole(self._seen, self._reader.now())
+        self._known.whole(self._seen, reader.now())
         self._known.note("whole", None)
-        unseen = "; ".join(self._reader.places.unseen_in_words())
+        unseen = "; ".join(reader.places.unseen_in_words())
         remedy = advice("what the last sweep saw there: ", Remedy(Kind.TARGETS))
         self._known.note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
         self._due["whole"] = self._begun + self._interval()
@@ -306,24 +309,18 @@ class FleetWorker:
 
     # ---- some of it ----
 
-    def _read_log(self) -> None:
-        assert self._reader
-        self._due["log"] = self._clock() + TURN_SECONDS
-        self._decided.update(dict.fromkeys(self._reader.decided()))
-        self._known.note("log", None)
+    def _read_log(self, reader: FleetReader) -> None:
+        self._decided.update(dict.fromkeys(reader.decided()))
 
-    def _look(self) -> None:
-        assert self._reader
-        self._due["look"] = self._clock() + TURN_SECONDS
+    def _look(self, reader: FleetReader) -> None:
         if ids := self._wanted():
-            found = self._reader.look(ids)
+            found = reader.look(ids)
             decided = [each for each in ids if each in self._decided]
             for each in decided:
                 del self._decided[each]
             self._seen.update(each for each, row in found.items() if row)
             self._known.take(found)
             self._known.decided(decided)
-        self._known.note("look", None)
 
     def _wanted(self) -> list[str]:
         """Whose page is open, who was decided about, who moves by itself, longest not looked at: the first 200."""
@@ -334,11 +331,8 @@ class FleetWorker:
         self._looked.update(dict.fromkeys(moves.intersection(wanted), now))
         return wanted
 
-    def _read_control(self) -> None:
-        assert self._reader
-        self._due["control"] = self._clock() + CONTROL_SECONDS
-        self._known.withhold(self._reader.withheld())
-        self._known.note("control", None)
+    def _read_control(self, reader: FleetReader) -> None:
+        self._known.withhold(reader.withheld())
 
 
 # ---- the thread, while a page asks ----

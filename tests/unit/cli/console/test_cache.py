@@ -106,9 +106,10 @@ def test_ten_tabs_wait_for_an_aws_that_doesnt_answer_no_longer_than_one() -> Non
     assert len(reads) == 1
 
 
-def test_while_one_reads_the_others_have_what_was() -> None:
+@pytest.mark.parametrize("stale", [True, False])
+def test_while_one_reads_the_others_have_what_was_or_wait(*, stale: bool) -> None:
     reads, goes_on, clock = Event(), Event(), Clock()
-    cache = Cache[int](2, clock=clock, stale=True)
+    cache = Cache[int](2, clock=clock, stale=True) if stale else Cache[int](2, clock=clock)
     assert cache.get("", lambda: 1) == 1
     clock.now = 2
 
@@ -117,9 +118,12 @@ def test_while_one_reads_the_others_have_what_was() -> None:
         assert goes_on.wait(timeout=10)
         return 2
 
-    with ThreadPoolExecutor(1) as threads:
+    with ThreadPoolExecutor(2) as threads:
         reading = threads.submit(cache.get, "", read)
         assert reads.wait(timeout=10)
-        assert cache.get("", read) == 1
+        asking = threads.submit(cache.get, "", read)
+        if stale:
+            assert asking.result(timeout=10) == 1
         goes_on.set()
         assert reading.result(timeout=10) == 2
+        assert asking.result(timeout=10) == (1 if stale else 2)
