@@ -10,7 +10,7 @@ imported "with context": it needs the page's `now`.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -23,6 +23,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from rolekeeper.mappings.scan import COUNTED, EXPLAINED
 from rolekeeper.mappings.verdict import approval_steps
@@ -191,6 +192,24 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
         "now": site.now(),
     }
     return HTMLResponse(bare_page(template, **values), status)
+
+
+def live(path: str, whole: str, part: str, values: Callable[[Request], dict[str, Any]]) -> list[Route]:
+    """A page, and below it what of that changes, which an open page asks for: two templates with the same values."""
+
+    def show(request: Request) -> Response:
+        return page(request, whole, **values(request))
+
+    def show_news(request: Request) -> Response:
+        found = values(request)
+        return unless_seen(request, found["version"]) or page(request, part, **found)
+
+    return [Route(path, show), Route(f"{path}/part", show_news)]
+
+
+def polls(request: Request) -> bool:
+    """Whether an open page asks, and not a person."""
+    return "version" in request.query_params
 
 
 def unless_seen(request: Request, version: object) -> Response | None:

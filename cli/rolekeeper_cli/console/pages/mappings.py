@@ -11,7 +11,7 @@ from starlette.routing import Route
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.page import page, unless_seen, version_of
+from rolekeeper_cli.console.page import live, page, unless_seen, version_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import mappings
@@ -47,17 +47,6 @@ def status_of(document: Document) -> str:
     return document["status"] or UNJUDGED
 
 
-def listed(request: Request) -> Response:
-    """All mappings, those of one status, or those with a text in them."""
-    return page(request, "mappings.html", title="Mappings", **_shown(request))
-
-
-def part(request: Request) -> Response:
-    """The list alone, for who has it already: 204 while it is the same."""
-    values = _shown(request)
-    return unless_seen(request, values["version"]) or page(request, "mappings_list.html", **values)
-
-
 def one(request: Request) -> Response:
     """One mapping: what it says, what is in effect, what waits, and its revisions."""
     try:
@@ -91,11 +80,13 @@ def _about(request: Request) -> dict[str, Any]:
 
 
 def _shown(request: Request) -> dict[str, Any]:
+    """All mappings, those of one status, or those with a text in them."""
     everything: Sequence[Document] = request.app.state.site.mappings()
     status, text = (request.query_params.get(name, "").strip() for name in ("status", "text"))
     found = [each for each in everything if status in ("", status_of(each)) and _holds(each, text)]
     governed = _governed(request)
     return {
+        "title": "Mappings",
         "mappings": sorted(found, key=_place),
         "governed": governed,
         "chosen": status,
@@ -125,8 +116,7 @@ def _place(document: Document) -> tuple[int, str]:
 
 
 ROUTES = [
-    Route("/mappings", listed),
-    Route("/mappings/part", part),
+    *live("/mappings", "mappings.html", "mappings_list.html", _shown),
     Route("/mapping", one),
     Route("/mapping/part", one_part),
 ]

@@ -17,7 +17,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.jobs import Job, Jobs
-from rolekeeper_cli.console.page import page, unless_seen
+from rolekeeper_cli.console.page import live, polls
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import roles as views
 from rolekeeper_cli.uses.roles import DAYS, Asked
@@ -27,17 +27,6 @@ from rolekeeper_cli.uses.targets import Places
 FILTERS = {"broad": "broad", "unused": "nothing uses it", "mapped": "given by a mapping", "carried": "carried"}
 
 
-def roles(request: Request) -> Response:
-    """All of them; with `?ask=last-accessed`, with IAM's reports of last use."""
-    return _list(request, "roles.html", _all(request))
-
-
-def roles_part(request: Request) -> Response:
-    """The same for a page that waits for it; 204 while nothing is new."""
-    job = _all(request, polls=True)
-    return unless_seen(request, job.version) or _list(request, "roles_list.html", job)
-
-
 def again(request: Request) -> Response:
     """Read them once more. It only reads, so a link may do it."""
     request.app.state.site.jobs.get("roles", partial(_look, ask_last_accessed=False), anew=True)
@@ -45,36 +34,13 @@ def again(request: Request) -> Response:
     return RedirectResponse(f"/roles?{query}" if query else "/roles", 303)
 
 
-def role(request: Request) -> Response:
-    """One role."""
-    return _one(request, "role.html", *_role(request))
-
-
-def role_part(request: Request) -> Response:
-    """The same for a page that waits for it; 204 while nothing is new."""
-    job, uses = _role(request, polls=True)
-    return unless_seen(request, (uses or job).version) or _one(request, "role_facts.html", job, uses=uses)
-
-
 # ---- what is asked of AWS ----
 
 
-def _all(request: Request, *, polls: bool = False) -> Job:
-    """The list; where it is asked for, or was found a short time ago, with the reports."""
+def _all(request: Request) -> Job:
+    """The list, without reports of last use."""
     jobs: Jobs = request.app.state.site.jobs
-    if _asks(request):
-        return jobs.get("roles last-accessed", partial(_look, ask_last_accessed=True), polls=polls)
-    return jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls)
-
-
-def _role(request: Request, *, polls: bool = False) -> tuple[Job, Job | None]:
-    """The list, in which the role is, and the role's own report, if it is asked for."""
-    jobs: Jobs = request.app.state.site.jobs
-    name = request.path_params["name"]
-    job = jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls)
-    # Of another account's role IAM isn't asked.
-    asks = _asks(request) and not request.query_params.get("account")
-    return job, jobs.get(f"role {name}", partial(_uses, name), polls=polls) if asks else None
+    return jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls(request))
 
 
 def _asks(request: Request) -> bool:
@@ -110,12 +76,22 @@ def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
 # ---- what is shown ----
 
 
-def _list(request: Request, template: str, job: Job) -> Response:
+def _list(request: Request) -> dict[str, Any]:
+    """All of them; with `?ask=last-accessed`, with IAM's reports of last use."""
+    if _asks(request):
+        jobs: Jobs = request.app.state.site.jobs
+        job = jobs.get("roles last-accessed", partial(_look, ask_last_accessed=True), polls=polls(request))
+    else:
+        job = _all(request)
     values = job.values()
     found = next(iter(values["found"]), None)
     only, text, account = (request.query_params.get(each, "").strip() for each in ("only", "text", "account"))
     there = [each for each in found["roles"] if account in ("", each["account"])] if found else []
-    values |= {
+    return values | {
+        "title": "Roles",
+        "asks": _asks(request),
+        "filters": FILTERS,
+        "days": DAYS,
         "found": found,
         "listed": [each for each in there if _is_shown(each, only, text)],
         "only": only,
@@ -123,11 +99,14 @@ def _list(request: Request, template: str, job: Job) -> Response:
         "account": account,
         "query": partial(_query, request),
     }
-    return page(request, template, title="Roles", asks=_asks(request), filters=FILTERS, days=DAYS, **values)
 
 
-def _one(request: Request, template: str, job: Job, uses: Job | None) -> Response:
+def _one(request: Request) -> dict[str, Any]:
+    """One role, and what it doesn't use, if that is asked for; of another account's role IAM isn't asked."""
     name, account = request.path_params["name"], request.query_params.get("account", "")
+    job, uses = _all(request), None
+    if _asks(request) and not account:
+        uses = request.app.state.site.jobs.get(f"role {name}", partial(_uses, name), polls=polls(request))
     values = (uses or job).values()
     of_all = job.values()
     found = next(iter(of_all["found"]), None)
@@ -135,7 +114,11 @@ def _one(request: Request, template: str, job: Job, uses: Job | None) -> Respons
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
-    values |= {
+    return values | {
+        "title": name,
+        "role_name": name,
+        "asks": uses is not None,
+        "days": DAYS,
         "ended": of_all["ended"] and values["ended"],
         "uses": next(iter(values["found"]), None) if uses else None,
         "found": found,
@@ -143,7 +126,6 @@ def _one(request: Request, template: str, job: Job, uses: Job | None) -> Respons
         "names": _names(request, shown["instances"] or ()) if shown else {},
         "query": partial(_query, request),
     }
-    return page(request, template, title=name, role_name=name, asks=uses is not None, days=DAYS, **values)
 
 
 def _of_account(name: str, account: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -160,7 +142,8 @@ def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
 
 def _query(request: Request, **changes: object) -> str:
     """The address's own query with these changes."""
-    return urlencode({**request.query_params, **changes})
+    asked = {name: value for name, value in request.query_params.items() if name != "version"}
+    return urlencode({**asked, **changes})
 
 
 def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
@@ -178,9 +161,7 @@ def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
 
 
 ROUTES = [
-    Route("/roles", roles),
-    Route("/roles/part", roles_part),
+    *live("/roles", "roles.html", "roles_list.html", _list),
+    *live("/role/{name}", "role.html", "role_facts.html", _one),
     Route("/roles/again", again),
-    Route("/role/{name}", role),
-    Route("/role/{name}/part", role_part),
 ]

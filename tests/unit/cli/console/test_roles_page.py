@@ -147,5 +147,5 @@ def test_a_page_that_waits_asks_for_what_is_new(site: Site, browser: TestClient,
     job.step = "2 of 3 roles read"
     waits = browser.get("/roles/part?version=-1&only=broad")
     assert "Reading the roles: 2 of 3 roles read." in words(waits)
-    assert f'hx-get="/roles/part?version={job.version}&amp;only=broad"' in waits.text
+    assert f'hx-get="/roles/part?only=broad&amp;version={job.version}"' in waits.text
     assert "<noscript>" in browser.get("/roles").text
