@@ -18,7 +18,7 @@ from rolekeeper.model.instance import InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.model.problem import Advice, advice
 from rolekeeper_cli.arguments import Duration
-from rolekeeper_cli.console.forms import Form, posted, trimmed
+from rolekeeper_cli.console.forms import Form, posted, reason_of, trimmed
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
@@ -31,7 +31,6 @@ from rolekeeper_cli.uses.preview import Preview
 DETACH = "Detach"
 _VERBS = ("attach", "replace", "detach")
 _UNTOUCHED = "nothing was changed"
-_LONGEST_REASON = 500
 # What is done as the caller, who is of the deployment's own account; all else is done by the functions.
 _BY_CALLER = frozenset({"tag", "start"})
 
@@ -129,11 +128,8 @@ def _wish(form: Form) -> Wish:
     role = NO_ROLE if verb == "detach" else trimmed(form, "role")
     if not role:
         raise UsageError("no role is named", "name the role, under the role path")
-    reason = trimmed(form, "reason")
-    if len(reason) > _LONGEST_REASON:
-        raise UsageError(f"the reason has more than {_LONGEST_REASON} characters", "say it shorter")
     profile = "" if verb == "detach" else trimmed(form, "instance_profile")
-    return Wish(verb, role, profile, length=_length(trimmed(form, "length")), reason=reason)
+    return Wish(verb, role, profile, length=_length(trimmed(form, "length")), reason=reason_of(form))
 
 
 def _length(text: str) -> timedelta | None:

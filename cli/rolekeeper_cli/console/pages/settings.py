@@ -11,15 +11,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.forms import Form, posted, trimmed
+from rolekeeper_cli.console.forms import Form, posted, reason_of
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import page, unless_seen
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import control
 from rolekeeper_cli.uses.control import settings as document
 from rolekeeper_cli.uses.preview import Preview
-
-_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +90,9 @@ def expected(request: Request) -> Response:
 def switched(request: Request, form: Form) -> Response:
     """Switch, if it still stands as it did when that was decided."""
     site, (name, switch) = request.app.state.site, _switch(form.get("what", ""))
-    reason = trimmed(form, "reason")
+    reason = reason_of(form)
     if name == "pause" and not reason:
         raise UsageError("a pause needs a reason", "say why, for those who wonder: go back, and fill it in")
-    if len(reason) > _LONGEST_REASON:
-        raise UsageError(f"the reason has more than {_LONGEST_REASON} characters", "say it shorter")
     control.switch(site.look(), switch.change, reason, planned_on=form.get("standing", ""))
     return RedirectResponse(f"/settings?said={site.say('good', f'{switch.done}.')}", 303)
 
