@@ -23,8 +23,9 @@ from rolekeeper_cli.console.fleet_cache import (
     FleetWorker,
     KnownFleet,
 )
-from rolekeeper_cli.console.fleet_reader import Calls, FleetReader, Standing
+from rolekeeper_cli.console.fleet_reader import Calls, FleetReader
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.uses.fleet import Standing
 
 READS = ("DescribeInstances", "DescribeIamInstanceProfileAssociations")
 # The thread's own start, which no other test has.
