@@ -435,3 +435,8 @@ def test_a_console_that_only_shows_has_no_form_to_fill_in_for_nothing(
     assert page.status_code == 404
     assert "rolekeeper console --write" in text(page)
     assert "<form" not in page.text
+
+
+def test_a_plan_says_what_would_be_refused(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    assert "did you mean 'db'?" in text(planned(browser, "workload=web", role="dbb"))
