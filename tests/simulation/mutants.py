@@ -476,9 +476,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "drops the token with which a fan-out goes on",
-        "rolekeeper.mappings.scan",
-        "replace(fan_out, sent=sent, token=token, done=not token, finished=finished)",
-        'replace(fan_out, sent=sent, token="", done=not token, finished=finished)',
+        "rolekeeper.mappings.fan_out",
+        "replace(unsent, token=token) if token else None",
+        'replace(unsent, token="") if token else None',
         seed=211,
     ),
     _mutant(

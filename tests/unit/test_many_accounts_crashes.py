@@ -17,7 +17,7 @@ from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.mappings.scan import FanOut
+from rolekeeper.mappings.fan_out import FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import table
@@ -158,7 +158,7 @@ def many(desk: OrganizationDesk, count: int) -> list[Target]:
 
 def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(desk: OrganizationDesk) -> None:
     targets = many(desk, 2 * AT_ONCE + 3)
-    begun = FanOut.to(mapping_key(TAG), targets)
+    begun = FanOut.to(mapping_key(TAG), [HOME, *targets])
     event, runs = resumable(Task.FAN_OUT, "edit-1", begun), 0
     while not event["finished"]:
         event, runs = resumable(Task.FAN_OUT, "edit-1", resumed(desk, event)), runs + 1
@@ -172,7 +172,7 @@ def test_a_large_target_is_sent_page_by_page_beside_the_others(desk: Organizatio
     for _ in range(450):
         desk.spoke(SPOKE).launch(workload="web")
     desk.launched(1, OTHER)
-    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER], hub=False))
+    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER]))
     runs = 0
     while not event["finished"]:
         event, runs = resumable(Task.FAN_OUT, "edit-1", resumed(desk, event)), runs + 1
@@ -189,15 +189,6 @@ def test_a_fan_out_leaves_what_a_target_refuses_to_its_sweep(desk: OrganizationD
     assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
     (line,) = [each for each in desk.world.logged() if each["message"] == "a target's instances are left to its sweep"]
     assert (line["target"], line["mapping"]) == (str(OTHER), TAG)
-
-
-def test_a_fan_out_that_an_older_version_began_is_of_the_hubs_own_target(desk: OrganizationDesk) -> None:
-    desk.world.running(workload="web")
-    desk.launched(1)
-    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), []))
-    older = {name: value for name, value in event.items() if name not in ("done", "left")}
-    assert resumed(desk, older, in_time=True).finished
-    assert desk.sent_to() == [(HOME.account, HOME.region)]
 
 
 def test_the_queue_refusing_is_no_fault_of_a_target(desk: OrganizationDesk) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws import Each, Ec2, Iam, Pace, ResumeMachine, Tasks, WorkQueue, in_threads
-from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances import Reconciler, RetryLoop
 from rolekeeper.instances.observe import checked_pin
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.targets import Probed, Registry, Targets
     from rolekeeper.mappings import MappingTable, Publisher
     from rolekeeper.mappings.copies import Spokes
+    from rolekeeper.mappings.fan_out import Sender
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows.cells import HomeAccount
-    from rolekeeper.mappings.scan import ImpactScanner, Sender
+    from rolekeeper.mappings.scan import ImpactScanner
     from rolekeeper.permissions import Roles
 
 
@@ -77,7 +78,9 @@ class App:
         if self.hub is None:
             return self.client(service)
         if self.client_of is None:
-            raise TypeError("these parts are of one account: they have no clients in others")
+            raise PermanentError(
+                "NoOrganization", f"the deployment is of none, and has no clients in {self.settings.target}"
+            )
         return self.client_of(self.settings, service)
 
     @cached_property
@@ -249,13 +252,13 @@ class App:
 
     @cached_property
     def sender(self) -> Sender:
-        from rolekeeper.mappings.scan import Sender
+        from rolekeeper.mappings.fan_out import Sender
 
         return Sender(
-            ec2=self.ec2,
+            home=self.settings.target,
+            ec2_in=lambda target: self.at(target).ec2,
             queue=self.queue,
             telemetry=self.telemetry,
-            elsewhere=lambda target: self.at(target).ec2,
             each=self.each,
         )
 

@@ -14,9 +14,10 @@ from functools import cached_property
 
 from rolekeeper.aws import Each
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
+from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Edit, Impact, gives_up
 from rolekeeper.mappings.revisions import Copy, CopyCheck, Counts, Revisions, StoredMapping
-from rolekeeper.mappings.scan import FanOut, Scan, Sender, Spoke
+from rolekeeper.mappings.scan import Scan, Spoke
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import (
     Control,
@@ -341,7 +342,7 @@ class CopyKeeper:
         found = self._scan(copy.mapping, spoke, scan)
         copy = self._made(spoke.roles, copy.seen(target.region, found.profile_ids, found.counts), stored.control)
         if changed := self._write(account, copy, before):
-            self.sender.send(FanOut.to(key, sorted(there), hub=False), correlation_id, lambda: True)
+            self.sender.send(FanOut.to(key, sorted(there)), correlation_id, lambda: True)
         return CopyCheck(changed, in_scope and not copy.mapping.suspended_because)
 
     def _scan(self, mapping: PublishedMapping, spoke: Spoke, scan: Scan | None) -> Scan:

@@ -17,12 +17,13 @@ from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.window import counting
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
 from rolekeeper.mappings.copies import CopyKeeper
+from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Conflicts, Impact
 from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.rows.reader import FULL, read_row, row_of, size_of
-from rolekeeper.mappings.scan import FanOut, Scan, Sender
+from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import MappingTable, number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
@@ -232,12 +233,12 @@ class Publisher:
     def _fan_out(self, seen: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
         """Send a mapping's instances in these accounts; the machine sends the rest, once per change, by its name."""
         correlation_id, spokes = seen.trigger.correlation_id, self.assessor.spokes
-        targets = [each.target for each in spokes.all if each.target.account in accounts]
-        begun = FanOut.to(seen.key, targets, hub=spokes.hub.account in accounts)
+        targets = [spokes.hub, *(each.target for each in spokes.all)]
+        begun = FanOut.to(seen.key, [each for each in targets if each.account in accounts])
         done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
         if not done.finished:
             which = (published.revision, published.suspended_because) if published else ()
-            whom = f" {sorted(accounts)}" if begun.done else ""
+            whom = "" if spokes.hub.account in accounts else f" {sorted(accounts)}"
             rest = resumable(Task.FAN_OUT, correlation_id, done)
             self.machine.take_over(f"{correlation_id} {seen.key} {which}{whom}", rest)
 
