@@ -583,8 +583,12 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "decides in a spoke by what is published for the hub's account",
         "rolekeeper.app",
-        """account = self.settings.account if elsewhere else \"\"""",
-        """account = \"\"""",
+        """            self.store,
+            self.settings.account,
+            lambda pin""",
+        """            self.store,
+            (self.hub or self).settings.account,
+            lambda pin""",
     ),
     _mutant(
         "takes a spoke's own roles for foreign",
@@ -606,8 +610,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "publishes in other accounts once, and never what changes",
-        "rolekeeper.mappings.copies",
-        "        if before is None or before.content != copy.content:",
+        "rolekeeper.mappings.accounts",
+        "        if before is None or before.content != record.content:",
         "        if before is None:",
     ),
 )

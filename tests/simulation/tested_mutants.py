@@ -160,9 +160,9 @@ ROWS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "looks for roles that were kept only in the scope of now",
-        f"{_MAPPINGS}copies",
-        "bool(given or any(map(spoke.is_in, specs)))",
-        "any(map(spoke.is_in, specs))",
+        f"{_MAPPINGS}accounts",
+        "reached = one.target == self.home or given or any(map(one.is_in, specs))",
+        "reached = one.target == self.home or any(map(one.is_in, specs))",
         "tests/unit/test_many_accounts.py",
     ),
     _mutant(
@@ -204,8 +204,8 @@ ROWS: tuple[Mutant, ...] = (
     _mutant(
         "writes a late verdict over the status of a newer row",
         f"{_MAPPINGS}table",
-        "update = _if_as_read(row, (*VERDICT, *gone)).remove(*gone)",
-        "update = _if_as_read(row, gone).remove(*gone)",
+        "update = if_as_read(row, (*VERDICT, *gone)).remove(*gone)",
+        "update = if_as_read(row, gone).remove(*gone)",
         "tests/unit/test_publish.py",
     ),
 )
@@ -237,7 +237,7 @@ TARGETS: tuple[Mutant, ...] = (
     _mutant(
         "ends a target's first sweep with rows that weren't checked",
         "rolekeeper.fleet.target_sweep",
-        "if not self.result.rest.first:",
+        "if not swept.rest.first:",
         "if True:",
         "tests/unit/test_target_sweep.py",
     ),
@@ -384,22 +384,8 @@ READS: tuple[Mutant, ...] = (
     _mutant(
         "lists the rows that there were",
         "rolekeeper.mappings.table",
-        '{"ConsistentRead": True, "ProjectionExpression"',
-        '{"ProjectionExpression"',
-        _READS,
-    ),
-    _mutant(
-        "plans an edit of rows as they were",
-        "rolekeeper_cli.writes.mapping_rows",
-        '{"Keys": wanted, "ConsistentRead": True}',
-        '{"Keys": wanted}',
-        _READS,
-    ),
-    _mutant(
-        "exports the rows that there were",
-        "rolekeeper_cli.writes.mapping_rows",
-        "TableName=self._table, ConsistentRead=True, **start",
-        "TableName=self._table, **start",
+        "self._call(operation, call, ConsistentRead=True, **arguments)",
+        "self._call(operation, call, **arguments)",
         _READS,
     ),
     _mutant(
@@ -417,16 +403,9 @@ READS: tuple[Mutant, ...] = (
         _READS,
     ),
     _mutant(
-        "exports the first page of rows",
-        "rolekeeper_cli.writes.mapping_rows",
-        'if "LastEvaluatedKey" not in answer:',
-        "if True:",
-        _READS,
-    ),
-    _mutant(
         "takes a row that was left unprocessed for absent",
-        "rolekeeper_cli.writes.mapping_rows",
-        'wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])',
+        "rolekeeper.storage.table",
+        'wanted = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])',
         "wanted = []",
         _READS,
     ),

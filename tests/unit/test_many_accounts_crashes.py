@@ -73,7 +73,7 @@ def test_a_crash_anywhere_is_made_good(
         published = desk.served(TAG)
         assert published is not None
         for account in ACCOUNTS:
-            copy = desk.copy(account)
+            copy = desk.published_for(account)
             assert (copy.revision, copy.deleted) == (published.revision, published.deleted), (step, account)
             assert published.deleted or copy.profile_arn == profile(account, published.spec.role)
         stored = desk.world.revisions.read(mapping_key(TAG))
@@ -90,9 +90,9 @@ def test_a_crash_between_what_is_published_and_its_copies_is_made_good_by_the_sw
     desk.world.calls.after("TransactWriteItems", kill)
     with pytest.raises(KilledError):
         desk.edit(TAG, role="web")
-    assert [desk.copy_item(account) for account in ACCOUNTS] == [None, None]
+    assert [desk.record(account) for account in ACCOUNTS] == [None, None]
     desk.recheck(TAG)
-    assert [desk.copy(account).revision for account in ACCOUNTS] == [1, 1]
+    assert [desk.published_for(account).revision for account in ACCOUNTS] == [1, 1]
     assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
 
@@ -105,7 +105,9 @@ def test_a_copy_that_a_crash_kept_is_written_whatever_the_row_says_by_then(desk:
         desk.publish(TAG)
     desk.edit(TAG, role="wbe")
     assert desk.shows(TAG)[0] == "Rejected"
-    assert [(desk.copy(account).revision, desk.copy(account).spec.priority) for account in ACCOUNTS] == [(2, 7)] * 2
+    assert [
+        (desk.published_for(account).revision, desk.published_for(account).spec.priority) for account in ACCOUNTS
+    ] == [(2, 7)] * 2
 
 
 def test_a_tombstone_that_a_crash_kept_from_the_accounts_is_brought_by_judging_again(desk: OrganizationDesk) -> None:
@@ -116,9 +118,9 @@ def test_a_tombstone_that_a_crash_kept_from_the_accounts_is_brought_by_judging_a
     desk.world.calls.after("TransactWriteItems", kill)
     with pytest.raises(KilledError):
         desk.publish(TAG)
-    assert not desk.copy(SPOKE.account).deleted
+    assert not desk.published_for(SPOKE.account).deleted
     desk.publish(TAG)
-    assert [desk.copy(account).deleted for account in ACCOUNTS] == [True, True]
+    assert [desk.published_for(account).deleted for account in ACCOUNTS] == [True, True]
     assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
 
 
@@ -131,13 +133,13 @@ def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_cr
     with pytest.raises(KilledError):
         desk.publish(TAG)
     desk.publish(TAG)
-    assert [desk.copy(account).deleted for account in ACCOUNTS] == [True, True]
+    assert [desk.published_for(account).deleted for account in ACCOUNTS] == [True, True]
 
 
 def test_copies_are_read_in_as_many_reads_as_they_take(desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "PAGE", 1)
     desk.edit(TAG, role="web")
-    assert set(desk.world.revisions.all_copies(mapping_key(TAG))) == set(ACCOUNTS)
+    assert set(desk.world.revisions.records(mapping_key(TAG))) == {HOME.account, *ACCOUNTS}
 
 
 # ---- fan-outs ----

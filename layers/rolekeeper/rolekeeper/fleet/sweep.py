@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from rolekeeper.aws import Ec2, ResumeMachine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
@@ -16,7 +17,8 @@ from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.mappings import MappingTable, Publisher, Status
+from rolekeeper.mappings import MappingTable
+from rolekeeper.mappings.accounts import RecordCheck
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
@@ -82,19 +84,47 @@ class SweepResult:
     rest: Position = field(default_factory=Position)
 
 
+class SweptTarget(Protocol):
+    """The target that a sweep is of: what its rows' check is, and where the sweep is noted."""
+
+    @property
+    def elsewhere(self) -> Target | None:
+        """The target, if it isn't the deployment's own."""
+
+    def begins(self, rest: Position, *, gives_way: bool) -> str:
+        """Note what a new sweep starts from; returns why it doesn't start, because it `gives_way` to another."""
+
+    def goes_on(self, until: datetime | None) -> None:
+        """Note until when the schedule starts no other sweep, as one takes several runs; None once that ended."""
+
+    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:
+        """Check a mapping again; `seen` says whether it has a row. `scan` is what the sweep counted for it."""
+
+    def judged(self, swept: "SweepResult") -> None:
+        """Note that every row was judged, so what is published is all that governs."""
+
+    def ended(self, swept: "SweepResult") -> None:
+        """Note the end of a sweep."""
+
+    def is_news(self, error: AccessDeniedError) -> bool:
+        """Whether a refusal hasn't been reported yet."""
+
+    def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
+        """Whether a refusal ends the sweep, and is noted; otherwise the run is tried again."""
+
+
 @dataclass(frozen=True)
 class Sweep:
     """One run of a sweep, and the parts it works with. `seconds_left` returns the rest of the function's time.
 
     A `resumed` run was started by the machine. Any other that `gives_way` does nothing while another sweep goes on; the
-    name of its execution comes from `run_id`, which stays the same when Lambda tries the run again. `elsewhere` is the
-    target that is swept, if not the hub's own; `is_news` says whether to report what AWS refuses.
+    name of its execution comes from `run_id`, which stays the same when Lambda tries the run again.
     """
 
+    target: SweptTarget
     ec2: Ec2
     state: State
     table: MappingTable
-    publisher: Publisher
     queue: WorkQueue
     machine: ResumeMachine
     telemetry: Telemetry
@@ -106,49 +136,44 @@ class Sweep:
     resumed: bool = False
     gives_way: bool = False
     result: SweepResult = field(default_factory=SweepResult)
-    elsewhere: Target | None = None
-    is_news: Callable[[AccessDeniedError], bool] = lambda _: True
 
     def run(self) -> SweepResult:
-        """Go on from where the result says; AwsRefusalError has the run tried again from there."""
+        """Go on from where the result says.
+
+        Raises:
+            AwsRefusalError: the deployment's own table or queue failed, or the run should be tried again from there.
+        """
         swept = self.result
         try:
             if self._begins():
                 self._work()
                 if swept.finished and self.resumed:
-                    self._goes_on(None)
+                    self.target.goes_on(None)
                 elif not swept.finished and not self.resumed:
-                    rest = resumable(Task.SWEEP, self.correlation_id, swept, target=self.elsewhere)
+                    rest = resumable(Task.SWEEP, self.correlation_id, swept, target=self.target.elsewhere)
                     self.machine.take_over(self.run_id, rest)
-        except AccessDeniedError as error:
-            self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.is_news(error))
-            raise
+        except AwsRefusalError as error:
+            if isinstance(error, AccessDeniedError):
+                self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.target.is_news(error))
+            if not self.target.ends_by(error, resumed=self.resumed):
+                raise
+            self.target.goes_on(None)
+            self._note(str(error))
+            swept.finished = True
+            return swept
         if swept.finished:
-            self._ended()
+            self.target.ended(swept)
         return swept
-
-    def _goes_on(self, until: datetime | None) -> None:
-        self.state.sweep_goes_on(until)
-
-    def _ended(self) -> None:
-        # Once per sweep: the alarm for overdue sweeps counts it.
-        self.telemetry.count("InstancesSwept", self.result.instances)
 
     def _begins(self) -> bool:
         """Whether this run should work. A resumed one notes that the schedule should start no other."""
         self.result.finished = True
         if self.resumed:
-            self._goes_on(self.now() + GOES_ON)
-            return True
-        last = self.state.last_sweep()
-        self.result.rest.first = not last.ended
-        if not (self.gives_way and last.goes_on(self.now())):
-            return True
-        self.result.finished = False
-        self._note(f"another sweep goes on, until {last.until} at most: this one is left out")
-        if last.ended:
-            self.telemetry.count("SweepUnfinished")
-        return False
+            self.target.goes_on(self.now() + GOES_ON)
+        elif why_not := self.target.begins(self.result.rest, gives_way=self.gives_way):
+            self.result.finished = False
+            self._note(why_not)
+        return self.result.finished
 
     def _work(self) -> None:
         swept, rest, scans = self.result, self.result.rest, None
@@ -169,7 +194,8 @@ class Sweep:
             for page, token in self.ec2.pages(token=rest.token):
                 self._page(page, state, scans)
                 rest.token = token
-                if token and self._time_is_up():
+                if token and self._is_late():
+                    swept.finished = False
                     break
         except StaleTokenError as error:
             if rest.restarts == RESTARTS:
@@ -235,13 +261,12 @@ class Sweep:
             for key in keys:
                 self._recheck(key, scans, seen=True)
                 rest.row = key
-                if self._time_is_up():
-                    rest.rowless = sorted(unseen)
-                    self._find_rowless()
+                if self._is_late():
+                    self._hand_over(unseen)
                     return
         rest.rowless = sorted(unseen)
         if unseen and empty:
-            # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
+            # An empty read never means that every row was deleted (docs/concepts.md, rule 5): hold everything.
             self._note(f"the mapping table reads empty, and {len(unseen)} mappings are published: kept")
             self.telemetry.count("MappingTableEmpty")
             rest.judged = False
@@ -250,19 +275,19 @@ class Sweep:
             self._recheck(key, scans, seen=False)
             unseen.remove(key)
             rest.rowless = sorted(unseen)
-            if unseen and self._time_is_up():
-                self._find_rowless()
+            if unseen and self._is_late():
+                self._hand_over(unseen)
                 return
         # Only then what is published is all that governs.
         if rest.judged:
-            self._note_fleet()
+            self.target.judged(self.result)
             # Until now every change was held: now they are due.
             rest.phase = Phase.HELD if rest.first else Phase.ROWS
 
-    def _note_fleet(self) -> None:
-        self.state.note_sweep(
-            self.result.rest.live, self.result.published, self.now(), elsewhere=self.publisher.assessor.spokes.instances
-        )
+    def _hand_over(self, unseen: set[MappingKey]) -> None:
+        self.result.finished = False
+        self.result.rest.rowless = sorted(unseen)
+        self._find_rowless()
 
     def _find_rowless(self) -> None:
         """Keep in `rowless` what has no row indeed, as much as can be handed on; the next sweep finds the others."""
@@ -275,23 +300,21 @@ class Sweep:
         self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
-            self._check(key, scan, seen=seen)
+            checked = self.target.check(key, self.correlation_id, scan, seen=seen)
         except AwsRefusalError as error:
             # The other rows are checked all the same.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"
             self.telemetry.will_retry(problem, mapping=str(key), error=str(error))
             self._note(f"{key}: {error}")
             self.result.rest.judged = False
+            return
+        self.result.mappings_changed += 1 if checked.changed else 0
+        self.result.published += 1 if checked.in_effect else 0
+        if not checked.judged:
+            self.result.rest.judged = False
 
-    def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:
-        swept, verdict = self.result, self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
-        swept.mappings_changed += verdict.changed
-        swept.published += verdict.revision > 0 and verdict.status is not Status.REMOVED
-        swept.rest.judged &= verdict.status is not Status.WAITING
-
-    def _time_is_up(self) -> bool:
-        self.result.finished = self.seconds_left() >= RESERVE
-        return not self.result.finished
+    def _is_late(self) -> bool:
+        return self.seconds_left() < RESERVE
 
     def _note(self, problem: str) -> bool:
         """Keep a problem, as far as all can be handed on; returns whether it is a new one."""

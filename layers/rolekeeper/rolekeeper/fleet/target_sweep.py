@@ -1,22 +1,25 @@
-"""Sweeps of the other targets: the hub's sweep starts one run for each target, and doesn't wait for it.
+"""What sweeps of the deployment's own target and of others differ in.
 
-So a target that is slow or fails delays no other. The registry has the results.
+The own sweep starts one run for each other target, and doesn't wait for it. So a target that is slow or fails delays no
+other. The registry has the results.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
 from rolekeeper.aws import Tasks
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task
-from rolekeeper.fleet.sweep import Sweep, SweepResult
+from rolekeeper.fleet.sweep import Position, SweepResult
 from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
-from rolekeeper.mappings.copies import CopyKeeper
+from rolekeeper.mappings import Publisher, Status
+from rolekeeper.mappings.accounts import RecordCheck, RecordKeeper
 from rolekeeper.mappings.scan import Scan
+from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import layout
+from rolekeeper.storage import State, layout
 from rolekeeper.telemetry import Telemetry
 
 OVERDUE = 2  # a target is overdue once this many of its sweeps began and none ended: two intervals
@@ -77,16 +80,62 @@ class SweepStarter:
 
 
 @dataclass(frozen=True)
-class TargetSweep(Sweep):
-    """One run of a sweep of another target: of its instances, and of what is published for its account."""
+class OwnTarget:
+    """The deployment's own target, as a `SweptTarget`: its sweep judges the rows, and counts for the limits."""
 
-    _: KW_ONLY
+    state: State
+    publisher: Publisher
+    telemetry: Telemetry
+    now: Callable[[], datetime]
+    elsewhere: Target | None = None
+
+    def begins(self, rest: Position, *, gives_way: bool) -> str:
+        last = self.state.last_sweep()
+        rest.first = not last.ended
+        if not (gives_way and last.goes_on(self.now())):
+            return ""
+        if last.ended:
+            self.telemetry.count("SweepUnfinished")
+        return f"another sweep goes on, until {last.until} at most: this one is left out"
+
+    def goes_on(self, until: datetime | None) -> None:
+        self.state.sweep_goes_on(until)
+
+    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:
+        verdict = self.publisher.recheck(key, correlation_id, scan, seen=seen)
+        in_effect = verdict.revision > 0 and verdict.status is not Status.REMOVED
+        return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)
+
+    def judged(self, swept: SweepResult) -> None:
+        elsewhere = self.publisher.assessor.targets.instances_elsewhere
+        self.state.note_sweep(swept.rest.live, swept.published, self.now(), elsewhere=elsewhere)
+
+    def ended(self, swept: SweepResult) -> None:
+        # Once per sweep: the alarm for overdue sweeps counts it.
+        self.telemetry.count("InstancesSwept", swept.instances)
+
+    def is_news(self, error: AccessDeniedError) -> bool:  # noqa: ARG002  # each is
+        return True
+
+    def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:  # noqa: ARG002  # none does
+        return False
+
+
+@dataclass(frozen=True)
+class OtherTarget:
+    """Another target, as a `SweptTarget`: its sweep checks what is published for its account."""
+
+    elsewhere: Target
     registry: Registry
-    copies: CopyKeeper
+    records: RecordKeeper
+    telemetry: Telemetry
+    now: Callable[[], datetime]
+    is_news: Callable[[AccessDeniedError], bool]
+    waits_for_sweep: bool
 
     @cached_property
     def _known(self) -> ServedTarget | None:
-        return self.registry.get(self.settings.target)
+        return self.registry.get(self.elsewhere)
 
     @cached_property
     def _thorough(self) -> bool:
@@ -95,57 +144,35 @@ class TargetSweep(Sweep):
         last = known.last_sweep if known and not known.problem else None
         return last is None or last.replace(minute=0, second=0) < self.now().replace(minute=0, second=0)
 
-    def run(self) -> SweepResult:
-        """Go on as any sweep. A refusal of the target ends it, and is noted as the target's problem.
-
-        Raises:
-            AwsRefusalError: the hub's own table or queue failed, or the machine should try this run again.
-        """
-        swept = self.result
-        try:
-            return super().run()
-        except AwsRefusalError as error:
-            passing = isinstance(error, RetryableError)
-            if not error.action.startswith(THERE) or (passing and self.resumed):
-                raise
-            if not isinstance(error, AccessDeniedError):
-                self.telemetry.will_retry("a target can't be swept", target=str(self.settings.target), error=str(error))
-                self.registry.note_problem(self.settings.target, problem_of(error), self.now())
-            self._goes_on(None)
-            self._note(str(error))
-            swept.finished = True
-            return swept
-
-    def _begins(self) -> bool:
-        self.result.finished = True
-        if self.resumed:
-            super()._begins()
-        elif known := self._known:
-            # Another account's copies may be outdated until its first sweep has checked every row.
-            rest, has_copies = self.result.rest, bool(self.state.account)
+    def begins(self, rest: Position, *, gives_way: bool) -> str:  # noqa: ARG002  # the starter asks that
+        if known := self._known:
             rest.since = layout.timestamp(known.since) if known.since else ""
-            rest.first = has_copies and known.last_sweep is None
+            rest.first = self.waits_for_sweep and known.last_sweep is None
+        return ""
+
+    def goes_on(self, until: datetime | None) -> None:
+        self.registry.sweep_goes_on(self.elsewhere, until)
+
+    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:  # noqa: ARG002  # about a row alone
+        return self.records.recheck(key, self.elsewhere, correlation_id, scan, thorough=self._thorough)
+
+    def judged(self, swept: SweepResult) -> None:
+        """Note a first sweep, so that changes may begin. The deployment's own sweep notes the fleet's size."""
+        if swept.rest.first:
+            self._note(swept)
+
+    def ended(self, swept: SweepResult) -> None:
+        if not swept.rest.first:
+            self._note(swept)
+
+    def _note(self, swept: SweepResult) -> None:
+        rest = swept.rest
+        self.registry.note_sweep(self.elsewhere, rest.since, instances=rest.live, drift=swept.sent, at=self.now())
+
+    def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
+        if not error.action.startswith(THERE) or (resumed and isinstance(error, RetryableError)):
+            return False
+        if not isinstance(error, AccessDeniedError):
+            self.telemetry.will_retry("a target can't be swept", target=str(self.elsewhere), error=str(error))
+            self.registry.note_problem(self.elsewhere, problem_of(error), self.now())
         return True
-
-    def _goes_on(self, until: datetime | None) -> None:
-        self.registry.sweep_goes_on(self.settings.target, until)
-
-    def _ended(self) -> None:
-        if not self.result.rest.first:
-            self._note_sweep()
-
-    def _note_fleet(self) -> None:
-        """Note a first sweep, so that changes may begin. The fleet's size the hub's own notes, over all targets."""
-        if self.result.rest.first:
-            self._note_sweep()
-
-    def _note_sweep(self) -> None:
-        swept, rest = self.result, self.result.rest
-        target, at = self.settings.target, self.now()
-        self.registry.note_sweep(target, rest.since, instances=rest.live, drift=swept.sent, at=at)
-
-    def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:  # noqa: ARG002  # about a row alone
-        target, correlation_id = self.settings.target, self.correlation_id
-        checked = self.copies.recheck(key, target, correlation_id, scan=scan, thorough=self._thorough)
-        self.result.mappings_changed += checked.changed
-        self.result.published += checked.in_effect

@@ -14,9 +14,9 @@ from rolekeeper.instances.observe import Observation, observe_page
 from rolekeeper.mappings.impact import Conflicts, Edit, Impact, Ranked, could_conflict
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, Target, in_account
-from rolekeeper.model.mapping import ANY_VALUE, MappingSpec, PublishedMapping
-from rolekeeper.permissions import PolicyReader, Roles
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, in_account
+from rolekeeper.model.mapping import ANY_VALUE, PublishedMapping
+from rolekeeper.permissions import PolicyReader
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State
 
@@ -192,21 +192,3 @@ class ImpactScanner:
             for damaged in snapshot.damaged.values():
                 raise damaged
             yield from snapshot.published.values()
-
-
-@dataclass(frozen=True)
-class Spoke:
-    """Another target: its account's roles, and the scanner of its instances.
-
-    Its last sweep counted `instances`, 0 before the first; `unit` is its organizational unit, if it says one.
-    """
-
-    target: Target
-    roles: Roles
-    scanner: ImpactScanner
-    instances: int = 0
-    unit: str = ""
-
-    def is_in(self, spec: MappingSpec) -> bool:
-        """Whether it is in a mapping's scope."""
-        return spec.covers(self.target.account, self.target.region, self.unit)
