@@ -11,7 +11,7 @@ from fakes.calls import Calls
 class Remembered:
     """A client that asks another one, each read only once: botocore's own part of a call takes longest.
 
-    `calls` counts what is answered from memory too. A refusal isn't remembered.
+    `calls` counts what is answered from memory too. A refusal isn't remembered. Who asks changes no answer.
     """
 
     def __init__(self, client: Any, calls: Calls) -> None:
@@ -21,12 +21,13 @@ class Remembered:
 
     def __getattr__(self, name: str) -> Any:
         if name == "get_paginator":
-            return lambda operation: _Pages(
-                partial(self._read, operation, self._client.get_paginator(operation).paginate)
-            )
+            return lambda operation: _Pages(partial(self._read, operation, self._all_pages(operation)))
         if name.startswith(("get_", "list_")):
             return partial(self._answer, name)
         return getattr(self._client, name)
+
+    def _all_pages(self, operation: str) -> Callable[..., Any]:
+        return lambda **asked: self._client.get_paginator(operation).paginate(**asked)
 
     def _forget(self, model: Any, **_: object) -> None:
         if not model.name.startswith(("Get", "List")):
@@ -41,7 +42,7 @@ class Remembered:
         if key not in self._pages:
             pages = []
             for page in read(**asked):
-                pages.append(deepcopy(page))
+                pages.append(page)
                 yield page
             self._pages[key] = pages
             return
@@ -49,7 +50,7 @@ class Remembered:
         for page in self._pages[key]:
             self._calls.starts(operation)
             self._calls.ends(operation)
-            yield deepcopy(page)
+            yield page
 
 
 class _Pages:
