@@ -604,7 +604,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "leaves the instances of other targets to nobody at a sweep",
-        "rolekeeper.fleet.target_sweep",
+        "rolekeeper.fleet.sweep_starter",
         "                    self.tasks.start(Task.SWEEP, correlation_id, served.target)\n",
         "",
     ),

@@ -236,7 +236,7 @@ TARGETS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "ends a target's first sweep with rows that weren't checked",
-        "rolekeeper.fleet.target_sweep",
+        "rolekeeper.fleet.sweep",
         "if not swept.rest.first:",
         "if True:",
         "tests/unit/test_target_sweep.py",
@@ -264,7 +264,7 @@ TARGETS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "misses that the later sweeps of a target don't end",
-        "rolekeeper.fleet.target_sweep",
+        "rolekeeper.fleet.sweep_starter",
         "if each.unswept >= OVERDUE",
         "if each.unswept >= OVERDUE and each.last_sweep is None",
         "tests/unit/test_target_sweep.py",

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from rolekeeper.fleet.expiry import Expiries
     from rolekeeper.fleet.overrides import OperatorOverrides
-    from rolekeeper.fleet.sweep import Sweep, SweptTarget
-    from rolekeeper.fleet.target_sweep import SweepStarter
+    from rolekeeper.fleet.sweep import OtherTarget, OwnTarget, Sweep
+    from rolekeeper.fleet.sweep_starter import SweepStarter
     from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
     from rolekeeper.mappings import MappingTable, Publisher
     from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
@@ -338,8 +338,8 @@ class App:
             result=codec.decode(SweepResult, event),
         )
 
-    def _swept_target(self) -> SweptTarget:
-        from rolekeeper.fleet.target_sweep import OtherTarget, OwnTarget
+    def _swept_target(self) -> OwnTarget | OtherTarget:
+        from rolekeeper.fleet.sweep import OtherTarget, OwnTarget
 
         if self.hub is None:
             return OwnTarget(self.state, self.publisher, self.telemetry, self.now)
@@ -358,7 +358,7 @@ class App:
         )
 
     def sweep_starter(self, in_time: Callable[[], bool]) -> SweepStarter:
-        from rolekeeper.fleet.target_sweep import SweepStarter
+        from rolekeeper.fleet.sweep_starter import SweepStarter
 
         return SweepStarter(self.registry, self.tasks, self.telemetry, now=self.now, in_time=in_time)
 

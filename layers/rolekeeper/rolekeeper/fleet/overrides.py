@@ -21,7 +21,7 @@ from rolekeeper.telemetry import Telemetry
 
 
 class UnknownKeyError(Exception):
-    """Nothing is steered by an item with this key; `args[0]` says why, for people."""
+    """This key is no operator override; `args[0]` says why, for people."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class OperatorOverrides:
     started: set[Task] = field(default_factory=set)
 
     def written(self, key: Key, correlation_id: str, at: datetime) -> None:
-        """An item was put, changed or deleted `at` a time; UnknownKeyError where it steers nothing.
+        """An item was put, changed or deleted `at` a time; UnknownKeyError if its key is none of theirs.
 
         Doing it again is harmless: a write is known by its time and `correlation_id`, its record's id in the stream.
         """
@@ -85,12 +85,17 @@ class OperatorOverrides:
             "correlation-id": correlation_id,
         }
         # The mail is sent separately: a retry because the event failed doesn't mail twice.
-        for send in (self.telemetry.event, self.telemetry.mail)[: 1 + (was != str(control))]:
-            send(CONTROL_CHANGED, detail)
-            if not self.telemetry.flush():
-                raise RetryableError("NotSent", "a write of the control item was not reported")
+        self.telemetry.event(CONTROL_CHANGED, detail)
+        self._flush()
+        if was != str(control):
+            self.telemetry.mail(CONTROL_CHANGED, detail)
+            self._flush()
         reported = {**layout.key_attributes(layout.CONTROL_REPORTED), "control": str(control)}
         store.write(store.entry(pk, detail, at, id_=correlation_id), store.put(reported))
+
+    def _flush(self) -> None:
+        if not self.telemetry.flush():
+            raise RetryableError("NotSent", "a write of the control item was not reported")
 
     def _timer(self, sk: str, correlation_id: str) -> None:
         """A timer that rings before the next minute's run would see it: look now."""

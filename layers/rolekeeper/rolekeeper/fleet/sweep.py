@@ -8,22 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from functools import cached_property
 
 from rolekeeper.aws import Ec2, ResumeMachine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
+from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
 from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.mappings import MappingTable
-from rolekeeper.mappings.accounts import RecordCheck
+from rolekeeper.mappings import MappingTable, Publisher, Status
+from rolekeeper.mappings.accounts import RecordCheck, RecordKeeper
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
-from rolekeeper.storage import State
+from rolekeeper.storage import State, layout
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
@@ -84,33 +85,107 @@ class SweepResult:
     rest: Position = field(default_factory=Position)
 
 
-class SweptTarget(Protocol):
-    """The target that a sweep is of: what its rows' check is, and where the sweep is noted."""
+@dataclass(frozen=True)
+class OwnTarget:
+    """The deployment's own target: its sweep judges the rows, and counts for the limits."""
 
-    @property
-    def elsewhere(self) -> Target | None:
-        """The target, if it isn't the deployment's own."""
+    state: State
+    publisher: Publisher
+    telemetry: Telemetry
+    now: Callable[[], datetime]
+    elsewhere: Target | None = None
 
     def begins(self, rest: Position, *, gives_way: bool) -> str:
         """Note what a new sweep starts from; returns why it doesn't start, because it `gives_way` to another."""
+        last = self.state.last_sweep()
+        rest.first = not last.ended
+        if not (gives_way and last.goes_on(self.now())):
+            return ""
+        if last.ended:
+            self.telemetry.count("SweepUnfinished")
+        return f"another sweep goes on, until {last.until} at most: this one is left out"
 
     def goes_on(self, until: datetime | None) -> None:
         """Note until when the schedule starts no other sweep, as one takes several runs; None once that ended."""
+        self.state.sweep_goes_on(until)
 
     def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:
-        """Check a mapping again; `seen` says whether it has a row. `scan` is what the sweep counted for it."""
+        verdict = self.publisher.recheck(key, correlation_id, scan, seen=seen)
+        in_effect = verdict.revision > 0 and verdict.status is not Status.REMOVED
+        return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)
 
-    def judged(self, swept: "SweepResult") -> None:
+    def judged(self, swept: SweepResult) -> None:
         """Note that every row was judged, so what is published is all that governs."""
+        elsewhere = self.publisher.assessor.targets.instances_elsewhere
+        self.state.note_sweep(swept.rest.live, swept.published, self.now(), elsewhere=elsewhere)
 
-    def ended(self, swept: "SweepResult") -> None:
-        """Note the end of a sweep."""
+    def ended(self, swept: SweepResult) -> None:
+        # Once per sweep: the alarm for overdue sweeps counts it.
+        self.telemetry.count("InstancesSwept", swept.instances)
 
-    def is_news(self, error: AccessDeniedError) -> bool:
-        """Whether a refusal hasn't been reported yet."""
+    def is_news(self, error: AccessDeniedError) -> bool:  # noqa: ARG002  # each is
+        return True
+
+    def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:  # noqa: ARG002  # none does
+        """Whether a refusal ends the sweep, and is noted; otherwise the run is tried again."""
+        return False
+
+
+@dataclass(frozen=True)
+class OtherTarget:
+    """Another target: its sweep checks what is published for its account. The registry has the results."""
+
+    elsewhere: Target
+    registry: Registry
+    records: RecordKeeper
+    telemetry: Telemetry
+    now: Callable[[], datetime]
+    is_news: Callable[[AccessDeniedError], bool]
+    waits_for_sweep: bool
+
+    @cached_property
+    def _known(self) -> ServedTarget | None:
+        return self.registry.get(self.elsewhere)
+
+    @cached_property
+    def _thorough(self) -> bool:
+        """Whether to ask IAM also about mappings that govern nothing here: once an hour, and after a problem."""
+        known = self._known
+        last = known.last_sweep if known and not known.problem else None
+        return last is None or last.replace(minute=0, second=0) < self.now().replace(minute=0, second=0)
+
+    def begins(self, rest: Position, *, gives_way: bool) -> str:  # noqa: ARG002  # the starter asks that
+        if known := self._known:
+            rest.since = layout.timestamp(known.since) if known.since else ""
+            rest.first = self.waits_for_sweep and known.last_sweep is None
+        return ""
+
+    def goes_on(self, until: datetime | None) -> None:
+        self.registry.sweep_goes_on(self.elsewhere, until)
+
+    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:  # noqa: ARG002  # about a row alone
+        return self.records.recheck(key, self.elsewhere, correlation_id, scan, thorough=self._thorough)
+
+    def judged(self, swept: SweepResult) -> None:
+        """Note a first sweep, so that changes may begin. The deployment's own sweep notes the fleet's size."""
+        if swept.rest.first:
+            self._note(swept)
+
+    def ended(self, swept: SweepResult) -> None:
+        if not swept.rest.first:
+            self._note(swept)
+
+    def _note(self, swept: SweepResult) -> None:
+        rest = swept.rest
+        self.registry.note_sweep(self.elsewhere, rest.since, instances=rest.live, drift=swept.sent, at=self.now())
 
     def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
-        """Whether a refusal ends the sweep, and is noted; otherwise the run is tried again."""
+        if not error.action.startswith(THERE) or (resumed and isinstance(error, RetryableError)):
+            return False
+        if not isinstance(error, AccessDeniedError):
+            self.telemetry.will_retry("a target can't be swept", target=str(self.elsewhere), error=str(error))
+            self.registry.note_problem(self.elsewhere, problem_of(error), self.now())
+        return True
 
 
 @dataclass(frozen=True)
@@ -121,7 +196,7 @@ class Sweep:
     name of its execution comes from `run_id`, which stays the same when Lambda tries the run again.
     """
 
-    target: SweptTarget
+    target: OwnTarget | OtherTarget
     ec2: Ec2
     state: State
     table: MappingTable

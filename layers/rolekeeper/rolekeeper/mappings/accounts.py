@@ -349,13 +349,7 @@ class RecordKeeper:
         for _ in range(ATTEMPTS):
             # A new revision was published during the check: check again.
             with suppress(ConflictError):
-                stored, found = self.revisions.read(key), self.targets.of(target)
-                if stored.published is None:
-                    # Its row was never published, or its item is lost, and that must detach nothing.
-                    return RecordCheck()
-                if target.account == stored.home:
-                    return self._recount(stored, stored.published, found, scan)
-                return self._recheck(stored, stored.published, found, correlation_id, scan=scan, thorough=thorough)
+                return self._recheck(key, target, correlation_id, scan=scan, thorough=thorough)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
     def _recount(
@@ -368,17 +362,17 @@ class RecordKeeper:
         usable = not (published.deleted or published.suspended_because)
         return RecordCheck(in_effect=usable and one.is_in(published.spec))
 
-    def _recheck(  # noqa: PLR0913  # as `recheck`, with what it read
-        self,
-        stored: StoredMapping,
-        published: PublishedMapping,
-        one: MappedTarget,
-        correlation_id: str,
-        *,
-        scan: Scan | None,
-        thorough: bool,
+    def _recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None, thorough: bool
     ) -> RecordCheck:
-        key, account, region = published.key, one.target.account, one.target.region
+        account, region = target.account, target.region
+        stored, one = self.revisions.read(key), self.targets.of(target)
+        published = stored.published
+        if published is None:
+            # Its row was never published, or its item is lost, and that must detach nothing.
+            return RecordCheck()
+        if account == stored.home:
+            return self._recount(stored, published, one, scan)
         before = self.revisions.record(key, account)
         if before and before.mapping.revision > published.revision:
             return RecordCheck()  # the deployment's own sweep publishes it again, under a higher number

@@ -1,8 +1,7 @@
 """Publishing mapping rows: load, assess, commit. Level-triggered: duplicates, reordering and a sweep do no harm.
 
 A row in conflict with a published mapping is noted in that mapping's item. Publishing reads and writes that item, so an
-edit of either row clears both without waiting for the sweep, and of two rows published at the same moment one is judged
-again.
+edit of either row clears both without waiting for the sweep; and if two are published at once, one is judged again.
 """
 
 from collections.abc import Callable, Iterator
@@ -303,7 +302,7 @@ class Publisher:
 
         A refusal for one of them is logged and left to the sweep; that AWS gave no answer is raised at the end.
         """
-        trigger = Trigger(f"{key} changed, which it was in conflict with", correlation_id, recheck=True)
+        trigger = Trigger(f"re-checked because {key}, which it conflicted with, changed", correlation_id, recheck=True)
         over: list[MappingKey] = []
         unanswered: RetryableError | None = None
         for row in sorted(verdict.in_conflict)[:ROWS]:

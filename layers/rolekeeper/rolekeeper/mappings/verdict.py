@@ -1,7 +1,7 @@
 """What was read of a row (`RowSnapshot`), and what follows from it (`Verdict`): values, without I/O.
 
-A held revision is known by its number: signing the number approves exactly the content that was held. So no number
-stands for two contents, and a new one is never a number that the row's `approve` already says.
+A held revision is known by its number: signing the number approves exactly the content that was held. So a number never
+identifies two different edits, and a new one is never a number that the row's `approve` already says.
 """
 
 from collections.abc import Mapping
