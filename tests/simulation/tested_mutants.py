@@ -600,28 +600,28 @@ TEMPLATES: tuple[Mutant, ...] = (
 COMMAND: tuple[Mutant, ...] = (
     _mutant(
         "takes any organization where it may not be asked for",
-        "rolekeeper_cli.deploying.organization",
+        "rolekeeper_cli.deploying.deploy",
         "    if not former or dry_run:\n        return\n",
         "    return\n",
         "tests/unit/cli/test_deploying.py",
     ),
     _mutant(
         "makes a hub of an organization that isn't the account's",
-        "rolekeeper_cli.deploying.organization",
+        "rolekeeper_cli.deploying.deploy",
         "    if own != wanted:\n",
         "    if not own:\n",
         "tests/unit/cli/test_deploying.py",
     ),
     _mutant(
         "takes the hub's word for what an account allows",
-        "rolekeeper_cli.deploying.spoke_deploy",
+        "rolekeeper_cli.deploying.spoke",
         "if name in present.parameters and name not in own}",
         "if name not in asked}",
         "tests/unit/cli/test_spoke.py",
     ),
     _mutant(
         "takes a spoke's readers away when none are named",
-        "rolekeeper_cli.commands.spoke",
+        "rolekeeper_cli.spoke",
         'listed(given["readers"]) if given["readers"] else None,',
         'listed(given["readers"]),',
         "tests/unit/cli/test_spoke.py",
@@ -635,7 +635,7 @@ COMMAND: tuple[Mutant, ...] = (
     ),
     _mutant(
         "says nothing of credentials that outlive a detach",
-        "rolekeeper_cli.writes.pins",
+        "rolekeeper_cli.uses.pins",
         'if plan.wish.verb != "detach" or not plan.carries:',
         'if plan.wish.verb != "attach" or not plan.carries:',
         "tests/unit/cli/test_pins.py",

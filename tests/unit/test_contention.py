@@ -9,7 +9,7 @@ from fixtures.account import FakeAccount, KilledError, kill, new_account
 from rolekeeper.model.instance import AppliedChange, DesiredChange, InstanceRecord
 from rolekeeper.model.mapping import Pin, WhenOccupied
 from rolekeeper.settings import ContentionRule
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import NOW, arn, key
 
 

@@ -9,7 +9,7 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.model.instance import NO_PROFILE
 from rolekeeper.model.mapping import IGNORE_TAG, Pin, WhenOccupied, WhenStopped
 from rolekeeper.storage import codec
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 
 ATTACH, DETACH = "AssociateIamInstanceProfile", "DisassociateIamInstanceProfile"
 

@@ -15,7 +15,7 @@ from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, Retryable
 from rolekeeper.model.instance import Action, Condition, InstanceKey, InstanceState
 from rolekeeper.model.mapping import Mode, Pin, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",
