@@ -221,7 +221,7 @@ TARGETS: tuple[Mutant, ...] = (
         "tests/unit/test_other_targets.py",
     ),
     _mutant(
-        "gives roles by the copies of a target that came back before they are checked",
+        "gives roles by the records of a target that came back before they are checked",
         "rolekeeper.storage.state",
         "swept = swept and all(layout.LAST_SWEEP in items.get(key, {}) for key in registry)",
         "swept = swept and registered",

@@ -34,8 +34,8 @@ def test_a_row_is_published_for_each_account_with_its_own_profile(desk: Organiza
     assert published is not None
     assert published.profile_arn == profile(ACCOUNT)
     for account in (SPOKE.account, OTHER.account):
-        copy = desk.published_for(account)
-        assert (copy.profile_arn, copy.revision, copy.spec) == (profile(account), 1, published.spec)
+        record = desk.published_for(account)
+        assert (record.profile_arn, record.revision, record.spec) == (profile(account), 1, published.spec)
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
 
 
@@ -240,7 +240,7 @@ def test_an_account_that_leaves_the_scope_gives_the_role_back(desk: Organization
 # ---- targets that give no answer ----
 
 
-def test_an_account_that_refuses_holds_nothing_up_and_its_copy_stays_as_it_was(desk: OrganizationDesk) -> None:
+def test_an_account_that_refuses_holds_nothing_up_and_its_record_stays_as_it_was(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.organization.refuse(OTHER)
     assert desk.edit(TAG, role="web", priority=7).status is Status.PUBLISHED
@@ -685,7 +685,7 @@ def test_another_region_of_the_hubs_own_account_that_is_silent_is_named(desk: Or
 # ---- the sweep of a target ----
 
 
-def test_a_target_that_joins_gets_its_copies_from_its_sweep(desk: OrganizationDesk) -> None:
+def test_a_target_that_joins_gets_its_records_from_its_sweep(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     new = Target("333333333333", "eu-west-1")
     desk.join(new, "web").running(workload="web")
@@ -748,7 +748,7 @@ def test_a_mapping_that_is_not_published_is_left_alone(desk: OrganizationDesk) -
     assert not desk.published_for(SPOKE.account).deleted
 
 
-def test_a_copy_never_goes_back(desk: OrganizationDesk) -> None:
+def test_a_record_never_goes_back(desk: OrganizationDesk) -> None:
     """A judge that was slow writes after one that published a newer revision."""
     desk.edit(TAG, role="web")
     old = desk.record(SPOKE.account)
@@ -759,7 +759,7 @@ def test_a_copy_never_goes_back(desk: OrganizationDesk) -> None:
     assert desk.published_for(SPOKE.account).revision == 2
 
 
-def test_a_copy_that_cant_be_read_is_written_anew(desk: OrganizationDesk) -> None:
+def test_a_record_that_cant_be_read_is_written_anew(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.world.garble(layout.published_key(mapping_key(TAG), OTHER.account))
     desk.recheck(TAG)
@@ -781,8 +781,8 @@ def test_a_profile_that_is_missing_is_made_in_its_account(desk: OrganizationDesk
     place = unprofiled(desk)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     assert place.profiles["web"].roles == (role_of(OTHER)["Arn"],)
-    copy = desk.published_for(OTHER.account)
-    assert (copy.profile_id, copy.suspended_because) == ("AIPAWEB", "")
+    record = desk.published_for(OTHER.account)
+    assert (record.profile_id, record.suspended_because) == ("AIPAWEB", "")
 
 
 def test_a_profile_that_is_missing_is_made_by_its_sweep(desk: OrganizationDesk) -> None:
@@ -809,10 +809,10 @@ def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(desk: Or
     assert desk.published_for(OTHER.account).revision == 1
 
 
-# ---- where what is published was lost, and copies weren't ----
+# ---- where what is published was lost, and records of other accounts weren't ----
 
 
-def test_what_is_published_anew_after_a_loss_has_a_higher_number_than_its_copies(desk: OrganizationDesk) -> None:
+def test_what_is_published_anew_after_a_loss_has_a_higher_number_than_its_records(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.edit(TAG, role="web", owner="ops")
     desk.world.damage(TAG)
@@ -821,13 +821,13 @@ def test_what_is_published_anew_after_a_loss_has_a_higher_number_than_its_copies
     assert {desk.published_for(account).revision for account in (SPOKE.account, OTHER.account)} == {3}
 
 
-def test_numbers_that_began_anew_before_copies_were_seen_are_left_behind_at_the_next_check(
+def test_numbers_that_began_anew_before_records_were_seen_are_left_behind_at_the_next_check(
     desk: OrganizationDesk,
 ) -> None:
     desk.edit(TAG, role="web")
-    copy = desk.record(OTHER.account)
-    assert copy
-    ahead = replace(copy, mapping=replace(copy.mapping, revision=5))
+    record = desk.record(OTHER.account)
+    assert record
+    ahead = replace(record, mapping=replace(record.mapping, revision=5))
     desk.world.revisions.write(OTHER.account, ahead)
     assert not desk.sweep(OTHER).changed, "the target's own sweep leaves it to the hub"
     desk.recheck(TAG)
@@ -835,10 +835,10 @@ def test_numbers_that_began_anew_before_copies_were_seen_are_left_behind_at_the_
     assert {desk.published_for(account).revision for account in (SPOKE.account, OTHER.account)} == {6}
 
 
-def test_a_rejected_row_leaves_copies_that_are_ahead_as_they_are(desk: OrganizationDesk) -> None:
+def test_a_rejected_row_leaves_records_that_are_ahead_as_they_are(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
-    copy = desk.record(OTHER.account)
-    assert copy
-    desk.world.revisions.write(OTHER.account, replace(copy, mapping=replace(copy.mapping, revision=5)))
+    record = desk.record(OTHER.account)
+    assert record
+    desk.world.revisions.write(OTHER.account, replace(record, mapping=replace(record.mapping, revision=5)))
     assert desk.edit(TAG, role="nowhere").status is Status.REJECTED
     assert desk.published_for(OTHER.account).revision == 5

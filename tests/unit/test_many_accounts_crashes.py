@@ -73,9 +73,9 @@ def test_a_crash_anywhere_is_made_good(
         published = desk.served(TAG)
         assert published is not None
         for account in ACCOUNTS:
-            copy = desk.published_for(account)
-            assert (copy.revision, copy.deleted) == (published.revision, published.deleted), (step, account)
-            assert published.deleted or copy.profile_arn == profile(account, published.spec.role)
+            record = desk.published_for(account)
+            assert (record.revision, record.deleted) == (published.revision, published.deleted), (step, account)
+            assert published.deleted or record.profile_arn == profile(account, published.spec.role)
         stored = desk.world.revisions.read(mapping_key(TAG))
         assert not stored.unsent
         # What an edit was published for is sent everywhere by one of the two.
@@ -85,7 +85,7 @@ def test_a_crash_anywhere_is_made_good(
     assert killed > 10
 
 
-def test_a_crash_between_what_is_published_and_its_copies_is_made_good_by_the_sweep(desk: OrganizationDesk) -> None:
+def test_a_crash_between_what_is_published_and_its_records_is_made_good_by_the_sweep(desk: OrganizationDesk) -> None:
     desk.launched(1)
     desk.world.calls.after("TransactWriteItems", kill)
     with pytest.raises(KilledError):
@@ -97,7 +97,7 @@ def test_a_crash_between_what_is_published_and_its_copies_is_made_good_by_the_sw
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
 
 
-def test_a_copy_that_a_crash_kept_is_written_whatever_the_row_says_by_then(desk: OrganizationDesk) -> None:
+def test_a_record_that_a_crash_kept_is_written_whatever_the_row_says_by_then(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.put(TAG, role="web", priority=7)
     desk.world.calls.after("TransactWriteItems", kill)
@@ -136,7 +136,9 @@ def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_cr
     assert [desk.published_for(account).deleted for account in ACCOUNTS] == [True, True]
 
 
-def test_copies_are_read_in_as_many_reads_as_they_take(desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_are_read_in_as_many_reads_as_they_take(
+    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(table, "PAGE", 1)
     desk.edit(TAG, role="web")
     assert set(desk.world.revisions.records(mapping_key(TAG))) == {HOME.account, *ACCOUNTS}

@@ -125,7 +125,7 @@ def test_the_window_is_a_share_of_what_all_targets_have(served: Organization) ->
     assert sum(spoke.carries(each) == "db" for each in ids) == 5
 
 
-def test_the_mappings_copies_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
+def test_the_mappings_records_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
     joins = Target("333333333333", "eu-west-1")
     spoke = served.spoke(joins)
     spoke.profile("web")

@@ -63,7 +63,7 @@ def test_a_row_is_published_for_the_accounts_of_its_units_alone(desk: Organizati
     assert carried == {SPOKE: "web", SAME_ACCOUNT: "web", OTHER: ""}
 
 
-def test_a_copy_names_no_units_as_its_account_is_in_one_of_them(desk: OrganizationDesk) -> None:
+def test_a_record_names_no_units_as_its_account_is_in_one_of_them(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web", priority=7, units={WEB})
     published = desk.served(TAG)
     assert published is not None

@@ -349,7 +349,7 @@ def _words(difference: Difference) -> str:
 class Conflict:
     """Another mapping of equal priority wants another role for `count` instances; a `new` one isn't there yet.
 
-    `elsewhere`: only in other targets, so `other` may be the copy of another account.
+    `elsewhere`: only in other targets, so `other` may be published for another account.
     """
 
     other: PublishedMapping

@@ -288,7 +288,7 @@ class Publisher:
         for conflict in conflicts.largest_first[:OTHERS]:
             stored = self.revisions.read(conflict.other.key)
             if conflict.elsewhere:
-                # The copy of another account may be older than what is published.
+                # The record of another account may be older than what is published.
                 if stored.published is None:
                     continue
             elif stored.published is None or stored.published.revision != conflict.other.revision:
