@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError
-from rolekeeper.mappings.rows.cells import TYPES, HomeAccount
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes, Column
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, TYPES, Attributes, Column, HomeAccount
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
 from rolekeeper.model.mapping import MappingKey, MappingSpec

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
     from rolekeeper.mappings.fan_out import Sender
     from rolekeeper.mappings.revisions import Revisions
-    from rolekeeper.mappings.rows.cells import HomeAccount
+    from rolekeeper.mappings.rows.columns import HomeAccount
     from rolekeeper.mappings.scan import ImpactScanner
     from rolekeeper.permissions import Roles
 
@@ -216,7 +216,7 @@ class App:
 
     @property
     def home(self) -> HomeAccount:
-        from rolekeeper.mappings.rows.cells import HomeAccount
+        from rolekeeper.mappings.rows.columns import HomeAccount
 
         return HomeAccount(self.settings.account, self.settings.partition)
 
@@ -342,7 +342,7 @@ class App:
         from rolekeeper.fleet.sweep import OtherTarget, OwnTarget
 
         if self.hub is None:
-            return OwnTarget(self.state, self.publisher, self.telemetry, self.now)
+            return OwnTarget(self.state, self.publisher, self.telemetry, now=self.now)
         mapped = self.hub.mapped
         of_account = [
             replace(mapped.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)

@@ -94,6 +94,7 @@ class OwnTarget:
     telemetry: Telemetry
     now: Callable[[], datetime]
     elsewhere: Target | None = None
+    is_news: Callable[[AccessDeniedError], bool] = lambda _: True
 
     def begins(self, rest: Position, *, gives_way: bool) -> str:
         """Note what a new sweep starts from; returns why it doesn't start, because it `gives_way` to another."""
@@ -122,9 +123,6 @@ class OwnTarget:
     def ended(self, swept: SweepResult) -> None:
         # Once per sweep: the alarm for overdue sweeps counts it.
         self.telemetry.count("InstancesSwept", swept.instances)
-
-    def is_news(self, error: AccessDeniedError) -> bool:  # noqa: ARG002  # each is
-        return True
 
     def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:  # noqa: ARG002  # none does
         """Whether a refusal ends the sweep, and is noted; otherwise the run is tried again."""
@@ -164,7 +162,7 @@ class OtherTarget:
         self.registry.sweep_goes_on(self.elsewhere, until)
 
     def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:  # noqa: ARG002  # about a row alone
-        return self.records.recheck(key, self.elsewhere, correlation_id, scan, thorough=self._thorough)
+        return self.records.recheck(key, self.elsewhere, correlation_id, scan=scan, thorough=self._thorough)
 
     def judged(self, swept: SweepResult) -> None:
         """Note a first sweep, so that changes may begin. The deployment's own sweep notes the fleet's size."""

@@ -183,7 +183,7 @@ class MappedTargets:
         wanted = self.records(mapping, stored, reach)
         present = {account: record.mapping for account, record in stored.records.items()}
         candidates = {account: record.mapping for account, record in wanted.items()}
-        scans, refused = self._scanned(candidates, present, at, given)
+        scans, refused = self._scanned(candidates, present, at, given=given)
         records = {account: record for account, record in wanted.items() if mapping.deleted or account not in refused}
         for target, scan in scans.items():
             if record := records.get(target.account):
@@ -201,7 +201,7 @@ class MappedTargets:
         own, *others = scans.values()
         for scan in others:
             own.include(scan)
-        return Spread(reach.without(refused), records, own, shares)
+        return Spread(reach.without(refused), records, own, shares=shares)
 
     def _scanned(
         self,
@@ -372,7 +372,7 @@ class RecordKeeper:
             # Its row was never published, or its item is lost, and that must detach nothing.
             return RecordCheck()
         if account == stored.home:
-            return self._recount(stored, published, one, scan)
+            return self._recount(stored, published, one, scan=scan)
         before = self.revisions.record(key, account)
         if before and before.mapping.revision > published.revision:
             return RecordCheck()  # the deployment's own sweep publishes it again, under a higher number

@@ -93,7 +93,7 @@ class Assessor:
             spread = self._unchanged(seen, replace(candidate, revision=seen.revision), reach)
         else:
             given = self._given(seen, candidate)
-            spread = self.targets.spread(candidate, seen.stored, reach, seen.at, given=given)
+            spread = self.targets.spread(candidate, seen.stored, reach, at=seen.at, given=given)
         candidate, scan = spread.records[home].mapping, spread.scan
         if spread.reach.nowhere:
             return self.refuse(seen, Status.WAITING, (*spread.reach.why_not, *warnings))
@@ -243,7 +243,7 @@ class Assessor:
         tombstone = seen.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if seen.approves(tombstone) else "")
-        spread = self.targets.spread(tombstone, seen.stored, Reach(seen.stored.home, {}), seen.at)
+        spread = self.targets.spread(tombstone, seen.stored, Reach(seen.stored.home, {}), at=seen.at)
         impact = self._compared(seen, spread.scan.impact, spread)
         why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)

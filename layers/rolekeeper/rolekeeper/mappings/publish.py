@@ -19,8 +19,7 @@ from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, wa
 from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Conflicts, Impact
 from rolekeeper.mappings.revisions import Entry, Revisions
-from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.rows.columns import COLUMNS
+from rolekeeper.mappings.rows.columns import COLUMNS, HomeAccount
 from rolekeeper.mappings.rows.reader import FULL, read_row, row_of, size_of
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in

@@ -39,7 +39,7 @@ class MappingTable:
         """The rows under these keys; absent ones are absent."""
         found: list[dict[str, Any]] = []
         for some in batched(keys, BATCH_KEYS):
-            found += batch_get(self.client.batch_get_item, self.name, list(map(_key, some)), self.sleep)
+            found += batch_get(self.client.batch_get_item, self.name, list(map(_key, some)), sleep=self.sleep)
         return {_key_of(row): row for row in found}
 
     def all_rows(self) -> dict[MappingKey, Attributes]:

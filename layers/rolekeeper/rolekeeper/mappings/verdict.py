@@ -12,8 +12,7 @@ from typing import Any
 
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import AccountRecord, Entry, StoredMapping
-from rolekeeper.mappings.rows.cells import quote
-from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.rows.columns import Attributes, quote
 from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerprint, row_of
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import VERDICT, number_in

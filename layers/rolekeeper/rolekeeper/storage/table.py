@@ -62,7 +62,7 @@ class Store:
         return found
 
     def _batch(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        found = batch_get(self.client.batch_get_item, self.table, list(map(_key, keys)), self.sleep)
+        found = batch_get(self.client.batch_get_item, self.table, list(map(_key, keys)), sleep=self.sleep)
         return {(item["pk"], item["sk"]): item for item in map(codec.from_attributes, found)}
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
