@@ -85,17 +85,13 @@ class OperatorOverrides:
             "correlation-id": correlation_id,
         }
         # The mail is sent separately: a retry because the event failed doesn't mail twice.
-        self.telemetry.event(CONTROL_CHANGED, detail)
-        self._flush()
-        if was != str(control):
-            self.telemetry.mail(CONTROL_CHANGED, detail)
-            self._flush()
+        mails = [self.telemetry.mail] if was != str(control) else []
+        for send in (self.telemetry.event, *mails):
+            send(CONTROL_CHANGED, detail)
+            if not self.telemetry.flush():
+                raise RetryableError("NotSent", "a write of the control item was not reported")
         reported = {**layout.key_attributes(layout.CONTROL_REPORTED), "control": str(control)}
         store.write(store.entry(pk, detail, at, id_=correlation_id), store.put(reported))
-
-    def _flush(self) -> None:
-        if not self.telemetry.flush():
-            raise RetryableError("NotSent", "a write of the control item was not reported")
 
     def _timer(self, sk: str, correlation_id: str) -> None:
         """A timer that rings before the next minute's run would see it: look now."""

@@ -32,6 +32,8 @@ from rolekeeper.permissions import Roles
 from rolekeeper.permissions.roles import Reach, RoleCheck
 from rolekeeper.telemetry import Telemetry
 
+type Records = Mapping[str, AccountRecord]
+
 # How often a record is checked again when a new revision is published during the check.
 ATTEMPTS = 3
 
@@ -50,7 +52,6 @@ class MappedTarget:
     unit: str = ""
 
     def is_in(self, spec: MappingSpec) -> bool:
-        """Whether it is in a mapping's scope."""
         return spec.covers(self.target.account, self.target.region, self.unit)
 
 
@@ -62,7 +63,7 @@ class Spread:
     """
 
     reach: Reach
-    records: Mapping[str, AccountRecord]
+    records: Records
     scan: Scan
     shares: Mapping[Target, int] = field(default_factory=dict)
 
@@ -173,6 +174,7 @@ class MappedTargets:
         mapping: PublishedMapping,
         stored: StoredMapping,
         reach: Reach,
+        *,
         at: datetime,
         given: Collection[str] = (),
     ) -> Spread:
@@ -181,9 +183,7 @@ class MappedTargets:
         `given` as in `ImpactScanner.scan`.
         """
         wanted = self.records(mapping, stored, reach)
-        present = {account: record.mapping for account, record in stored.records.items()}
-        candidates = {account: record.mapping for account, record in wanted.items()}
-        scans, refused = self._scanned(candidates, present, at, given=given)
+        scans, refused = self._scanned(wanted, stored.records, at, given=given)
         records = {account: record for account, record in wanted.items() if mapping.deleted or account not in refused}
         for target, scan in scans.items():
             if record := records.get(target.account):
@@ -194,9 +194,8 @@ class MappedTargets:
         for each in self.all:
             target = each.target
             if target not in scans and silent & {target.account, str(target)}:
-                former = present.get(target.account)
-                counts = stored.counts_in(target)
-                scans[target] = _assumed(Edit(former, mapping, at), each, counts) if former else Scan()
+                former, counts = stored.records.get(target.account), stored.counts_in(target)
+                scans[target] = _assumed(Edit(former.mapping, mapping, at), each, counts) if former else Scan()
         shares = {target: scan.impact.changes for target, scan in scans.items()} if self.several else {}
         own, *others = scans.values()
         for scan in others:
@@ -204,11 +203,7 @@ class MappedTargets:
         return Spread(reach.without(refused), records, own, shares=shares)
 
     def _scanned(
-        self,
-        after: Mapping[str, PublishedMapping],
-        before: Mapping[str, PublishedMapping],
-        at: datetime,
-        given: Collection[str],
+        self, after: Records, before: Records, at: datetime, *, given: Collection[str]
     ) -> tuple[dict[Target, Scan], dict[str, AwsRefusalError]]:
         """What candidates would do in the targets of their accounts; and what refused, by account.
 
@@ -216,15 +211,16 @@ class MappedTargets:
         """
 
         def concerned(one: MappedTarget) -> bool:
-            specs = [each[one.target.account].spec for each in (after, before) if one.target.account in each]
+            specs = [each[one.target.account].mapping.spec for each in (after, before) if one.target.account in each]
             # A role may have been given while the scope was another.
             reached = one.target == self.home or given or any(map(one.is_in, specs))
             return one.target.account in after and bool(reached)
 
         def scan(one: MappedTarget) -> Scan | AwsRefusalError:
             account = one.target.account
+            published = before[account].mapping if account in before else None
             try:
-                return one.scanner.scan(after[account], before.get(account), at, given=given)
+                return one.scanner.scan(after[account].mapping, published, at, given=given)
             except AwsRefusalError as error:
                 if one.target == self.home or error.action.startswith("dynamodb:"):
                     # The deployment itself failed, not the target.
@@ -295,7 +291,7 @@ class RecordKeeper:
     mode: Mode
     now: Callable[[], datetime]
 
-    def write(self, stored: StoredMapping, records: Mapping[str, AccountRecord]) -> set[str]:
+    def write(self, stored: StoredMapping, records: Records) -> set[str]:
         """Write those that differ from what is stored; returns the accounts whose instances need a reconcile.
 
         Raises:

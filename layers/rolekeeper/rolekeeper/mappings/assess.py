@@ -243,7 +243,7 @@ class Assessor:
         tombstone = seen.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if seen.approves(tombstone) else "")
-        spread = self.targets.spread(tombstone, seen.stored, Reach(seen.stored.home, {}), at=seen.at)
+        spread = self.targets.spread(tombstone, seen.stored, Reach(seen.stored.home, {}), at=seen.at, given=())
         impact = self._compared(seen, spread.scan.impact, spread)
         why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
