@@ -18,9 +18,10 @@ from moto import mock_aws
 
 from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
+from fixtures.account import ACCOUNT
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.revisions import Revisions
-from rolekeeper.mappings.table import MappingTable
+from rolekeeper.mappings.table import MappingTable, if_as_read
 from rolekeeper.mappings.verdict import Status, Verdict
 from rolekeeper.model.instance import AppliedChange, DesiredChange, InstanceRecord, RecordChange, Timer
 from rolekeeper.model.mapping import Held, MappingKey
@@ -56,7 +57,7 @@ class Side:
         self.client = client
         self.store = Store(client, STATE, sleep=lambda _: None)
         self.mappings = MappingTable(client, MAPPINGS)
-        self.state, self.revisions = State(self.store, lambda pin: pin), Revisions(self.store)
+        self.state, self.revisions = State(self.store, ACCOUNT, lambda pin: pin), Revisions(self.store, ACCOUNT)
 
     def does(self, step: Step) -> Any:
         """The answer, or what was refused and why."""
@@ -225,7 +226,7 @@ def mapping_steps(draw: st.DrawFn) -> Step:
         "put": lambda at: at.put_row(attributes),
         "write": lambda at: at.mappings.write(key, attributes, verdict.columns, verdict.gone(attributes)),
         "put_back": lambda at: at.mappings.put_back(attributes, verdict.columns),
-        "delete": lambda at: at.mappings.delete(key, attributes, ["role", "approve"]),
+        "delete": lambda at: at.mappings.delete(key, if_as_read(attributes, ["role", "approve"])),
         "keys": lambda at: sorted(chain.from_iterable(at.mappings.keys())),
         "keys_of": lambda at: list(at.mappings.keys_of(key.tag_key)),
         "get_row": lambda at: codec.from_attributes(at.mappings.get_row(key) or {}),

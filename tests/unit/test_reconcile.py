@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing, waiting
+from fixtures.account import ACCOUNT, REGION, FakeAccount, published_at, refusing, waiting
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
 from rolekeeper.model.instance import Action, Condition, InstanceKey, InstanceState
@@ -730,7 +730,7 @@ def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: FakeAcco
     _converged(world)
     world.publish("workload=db", "db")
     tagged, other = world.running(workload="web"), world.running(workload="db")
-    world.garble(layout.published_key(mapping_key("workload=web")))
+    world.garble(published_at("workload=web"))
     outcomes = world.reconcile_all(tagged, other)
     assert isinstance(outcomes[world.key(tagged)].error, CorruptItemError)
     assert world.carries(tagged) == ""
@@ -740,7 +740,7 @@ def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: FakeAcco
 def test_an_instance_whose_tag_went_keeps_its_role_while_its_mapping_is_damaged(world: FakeAccount) -> None:
     instance = _converged(world)
     world.untag(instance, "workload")
-    world.garble(layout.published_key(mapping_key("workload=web")))
+    world.garble(published_at("workload=web"))
     outcome = world.reconcile(instance)
     assert isinstance(outcome.error, CorruptItemError)
     assert not world.mutations

@@ -179,8 +179,13 @@ def pin_from(item: Mapping[str, Any]) -> Pin:
     return Pin(expires_at=expires_at, allow_broad=item.get("allow_broad") is True, **texts)
 
 
-def published_item(mapping: PublishedMapping) -> Item:
-    return {**layout.key_attributes(layout.published_key(mapping.key)), "version": VERSION, **encode(mapping)}
+def published_item(mapping: PublishedMapping, account: str) -> Item:
+    return {**layout.key_attributes(layout.published_key(mapping.key, account)), **mapping_attributes(mapping)}
+
+
+def mapping_attributes(mapping: PublishedMapping) -> Item:
+    """A mapping as its items hold it, whatever their keys."""
+    return {"version": VERSION, **encode(mapping)}
 
 
 def published_from(item: Mapping[str, Any]) -> PublishedMapping:
@@ -190,7 +195,7 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
 def held_item(held: Held) -> Item:
     """As its mapping would be published, under its own key and with who wrote it."""
     key = layout.key_attributes(layout.held_key(held.mapping.key))
-    return {**published_item(held.mapping), **key, "at": layout.timestamp(held.at), "by": escaped(held.by)}
+    return {**key, **mapping_attributes(held.mapping), "at": layout.timestamp(held.at), "by": escaped(held.by)}
 
 
 def held_from(item: Mapping[str, Any]) -> Held:
