@@ -147,7 +147,7 @@ class Root(Group):
 
 
 def _explained(error: Exception) -> CommandError | None:
-    from rolekeeper_cli.explained import explained  # it imports the SDK, which is there once AWS is in use
+    from rolekeeper_cli.explained import explained  # noqa: PLC0415  # it imports the SDK
 
     return explained(error)
 
@@ -239,7 +239,7 @@ def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
 
 def deployment(options: Options | None = None) -> Deployment:
     """As most commands take it; with other options, another one."""
-    from rolekeeper_cli.deployment import Deployment  # with the layer it takes longer than a `--help` may
+    from rolekeeper_cli.deployment import Deployment  # noqa: PLC0415  # it imports the SDK
 
     return Deployment(options or terminal.options(), Progress, _report)
 
@@ -255,6 +255,6 @@ def silent_deployment() -> checks.deployment.DoctorDeployment:
 
 
 def _report(session: boto3.Session, endpoint_url: str | None) -> None:
-    from rolekeeper_cli import debug  # it imports the SDK
+    from rolekeeper_cli import debug  # noqa: PLC0415  # it imports the SDK
 
     debug.report(session, endpoint_url)

@@ -82,7 +82,7 @@ def columns(_context: click.Context, _parameter: click.Parameter, incomplete: st
 def _cached(context: click.Context, kind: str) -> dict[str, str]:
     """The names of one kind, each with what is said of it; none where there are none yet, or anything fails."""
     try:
-        from rolekeeper_cli.completion_cache import names  # what it imports, no --help needs
+        from rolekeeper_cli.completion_cache import names  # noqa: PLC0415  # a --help needs none
 
         return names(context.find_root().ensure_object(Options), kind)
     except Exception:  # noqa: BLE001  # a prompt must not be disturbed

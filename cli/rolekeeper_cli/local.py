@@ -54,7 +54,7 @@ def local(port: int | None, accounts: int | None) -> ExitCode:
     With several accounts Rolekeeper is the hub of an organization, starter roles and mappings are there, and it says
     how to act in each account.
     """
-    from rolekeeper_local.__main__ import main
+    from rolekeeper_local.__main__ import main  # noqa: PLC0415  # of the extra `local`
 
     return _ended(main(port, accounts))
 
@@ -69,7 +69,7 @@ def demo(port: int | None, accounts: int | None, *, console: bool) -> ExitCode:
     Each step is checked against EC2's own answer. It needs no AWS account and no Docker, and leaves nothing behind.
     With several accounts the story is another one: one table of mappings, and each account's own roles.
     """
-    from rolekeeper_local.demo import main
+    from rolekeeper_local.demo import main  # noqa: PLC0415  # the same
 
     return _ended(main(port, accounts, with_console=console))
 

@@ -27,14 +27,14 @@ type Document = Mapping[str, Any]
 
 def tables() -> ModuleType:
     """What draws tables; importing rich takes longer than a `--help` may."""
-    from rolekeeper_cli import tables
+    from rolekeeper_cli import tables  # noqa: PLC0415  # it imports rich
 
     return tables
 
 
 def query_language() -> ModuleType:
     """JMESPath, which only `--query` needs."""
-    import jmespath
+    import jmespath  # noqa: PLC0415  # only --query needs it
 
     return jmespath
 

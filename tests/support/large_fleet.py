@@ -16,8 +16,8 @@ from fixtures.account import HOME, MAPPING_TABLE, FakeAccount, mapping_key, new_
 from fixtures.state_table import table_keys
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import RESERVE, SweepResult
-from rolekeeper.mappings import Status
 from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.storage import codec
 
 # What a page takes in virtual time (seconds): two calls to EC2, five to the state table.

@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.account import ACCOUNT, FakeAccount, mapping_key, refusing
 from fixtures.mappings import MappingsFixture
-from rolekeeper.mappings import Status
+from rolekeeper.mappings.verdict import Status
 from support.grants import allow, policy
 
 TAG = "workload=web"

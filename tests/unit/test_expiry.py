@@ -11,7 +11,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.fleet.expiry import Expiries, ExpiryResult
-from rolekeeper.mappings import Publisher
+from rolekeeper.mappings.publish import Publisher
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import codec, layout

@@ -17,7 +17,7 @@ from rolekeeper.model.instance import Target
 from support import templates
 
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:rolekeeper"
-LOOK = {"app", "aws", "instances", "mail", "model", "settings", "storage", "telemetry"}
+LOOK = {"app", "aws", "instances", "lazy", "mail", "model", "settings", "storage", "telemetry"}
 JUDGE = LOOK | {"mappings", "permissions"}
 # By function: the parts that it asks for, and the packages that it may import for them.
 STARTS = {
@@ -39,7 +39,8 @@ collects = [gc.isenabled()]
 app = runtime.app({FUNCTION!r})
 collects.append(gc.isenabled())
 parts = {{parts}}
-ours = sorted({{{{name.split(".")[1] for name in sys.modules if name.startswith("rolekeeper.")}}}})
+modules = [name for name, each in sys.modules.items() if not hasattr(each, "__path__")]
+ours = sorted({{{{name.split(".")[1] for name in modules if name.startswith("rolekeeper.")}}}})
 print(json.dumps([collects, gc.get_freeze_count() > 0, ours, sorted(sys.modules)]))
 """
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from rolekeeper_cli.lazy import modules_of
+from rolekeeper.lazy import modules_of
 
 if TYPE_CHECKING:
     from rolekeeper_cli.checks import caller, deployment, guards, roles, run, stack, targets, work

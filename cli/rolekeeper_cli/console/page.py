@@ -194,7 +194,7 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
     return HTMLResponse(bare_page(template, **values), status)
 
 
-def live(path: str, whole: str, part: str, values: Callable[[Request], dict[str, Any]]) -> list[Route]:
+def live(path: str, values: Callable[[Request], dict[str, Any]], *, whole: str, part: str) -> list[Route]:
     """A page, and below it what of that changes, which an open page asks for: two templates with the same values."""
 
     def show(request: Request) -> Response:

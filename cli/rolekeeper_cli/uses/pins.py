@@ -10,7 +10,8 @@ from rolekeeper.mappings.rows.columns import COLUMNS, Cell, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
 from rolekeeper.model.problem import Kind, Remedy, advice, typed
-from rolekeeper.permissions import PolicyReader, Roles
+from rolekeeper.permissions.compare import PolicyReader
+from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli.deployment import Deployment

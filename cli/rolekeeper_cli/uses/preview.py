@@ -16,8 +16,7 @@ from rolekeeper.mappings.rows.columns import Attributes
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import Control, MappingKey, Pin
-from rolekeeper.permissions import Difference, PolicyReader
-from rolekeeper.permissions.compare import in_words
+from rolekeeper.permissions.compare import Difference, PolicyReader, in_words
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, withheld
 from rolekeeper_cli.uses.plan import Tally, permissions

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from rolekeeper.fleet.targets import ServedTarget
-from rolekeeper.mappings import Assessor
 from rolekeeper.mappings.accounts import MappedTarget
+from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from rolekeeper import fleet, mappings, permissions
 from rolekeeper.aws import Each, Ec2, Iam, Pace, ResumeMachine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.sweep import OtherTarget, OwnTarget, Sweep
     from rolekeeper.fleet.sweep_starter import SweepStarter
     from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
-    from rolekeeper.mappings import MappingTable, Publisher
     from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
     from rolekeeper.mappings.fan_out import Sender
+    from rolekeeper.mappings.publish import Publisher
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows.columns import HomeAccount
     from rolekeeper.mappings.scan import ImpactScanner
-    from rolekeeper.permissions import Roles
+    from rolekeeper.mappings.table import MappingTable
+    from rolekeeper.permissions.roles import Roles
 
 
 utc_now = partial(datetime.now, UTC)
@@ -101,9 +103,8 @@ class App:
 
     @cached_property
     def table(self) -> MappingTable:
-        from rolekeeper.mappings import MappingTable
 
-        return MappingTable(self.client("dynamodb"), self.settings.mapping_table, self.sleep)
+        return mappings.table.MappingTable(self.client("dynamodb"), self.settings.mapping_table, self.sleep)
 
     @cached_property
     def store(self) -> Store:
@@ -121,21 +122,18 @@ class App:
 
     @cached_property
     def roles(self) -> Roles:
-        from rolekeeper.permissions import PolicyReader, Roles
 
-        return Roles(PolicyReader(self.iam), self.settings)
+        return permissions.roles.Roles(permissions.compare.PolicyReader(self.iam), self.settings)
 
     @cached_property
     def revisions(self) -> Revisions:
-        from rolekeeper.mappings.revisions import Revisions
 
-        return Revisions(self.store, (self.hub or self).settings.account)
+        return mappings.revisions.Revisions(self.store, (self.hub or self).settings.account)
 
     @cached_property
     def registry(self) -> Registry:
-        from rolekeeper.fleet.targets import Registry
 
-        return Registry(self.store, self.kept.setdefault("targets", {}))
+        return fleet.targets.Registry(self.store, self.kept.setdefault("targets", {}))
 
     @cached_property
     def telemetry(self) -> Telemetry:
@@ -155,16 +153,15 @@ class App:
     @cached_property
     def targets(self) -> Targets:
         """The targets of a hub, as messages come from them."""
-        from rolekeeper.fleet.targets import Targets, probe
 
         def reconcile(target: Target, requests: list[ReconcileRequest], batch: Batch) -> dict[InstanceKey, Outcome]:
             return self.at(target).reconciler().run(requests, batch)
 
         def probed(target: Target) -> Probed:
             there = self.at(target)
-            return probe(there.settings, there.ec2, there.iam)
+            return fleet.targets.probe(there.settings, there.ec2, there.iam)
 
-        return Targets(
+        return fleet.targets.Targets(
             home=self.settings.target,
             registry=self.registry,
             telemetry=self.telemetry,
@@ -216,15 +213,12 @@ class App:
 
     @property
     def home(self) -> HomeAccount:
-        from rolekeeper.mappings.rows.columns import HomeAccount
 
-        return HomeAccount(self.settings.account, self.settings.partition)
+        return mappings.rows.columns.HomeAccount(self.settings.account, self.settings.partition)
 
     def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
         """What scans this target's instances; `roles` are its account's, `state` what a `plan` would leave."""
-        from rolekeeper.mappings.scan import ImpactScanner
-
-        return ImpactScanner(
+        return mappings.scan.ImpactScanner(
             ec2=self.ec2,
             state=state or self.state,
             table=self.table,
@@ -236,20 +230,18 @@ class App:
     @cached_property
     def mapped(self) -> MappedTargets:
         """The targets that mappings govern, the deployment's own among them."""
-        from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
-
         # IAM is the account's, whatever the Region.
         roles = {self.settings.account: self.roles}
 
         def mapped(target: Target, instances: int = 0, unit: str = "") -> MappedTarget:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
-            return MappedTarget(target, known, there.scanner(known), instances=instances, unit=unit)
+            return mappings.accounts.MappedTarget(target, known, there.scanner(known), instances=instances, unit=unit)
 
         def listed() -> list[MappedTarget]:
             return [mapped(each.target, each.instances, each.unit) for each in self.registered()]
 
-        return MappedTargets(mapped(self.settings.target), listed, mapped, each=self.each)
+        return mappings.accounts.MappedTargets(mapped(self.settings.target), listed, mapped, each=self.each)
 
     def registered(self) -> list[ServedTarget]:
         """The other targets; without an organization there are none."""
@@ -257,9 +249,8 @@ class App:
 
     @cached_property
     def sender(self) -> Sender:
-        from rolekeeper.mappings.fan_out import Sender
 
-        return Sender(
+        return mappings.fan_out.Sender(
             home=self.settings.target,
             ec2_in=lambda target: self.at(target).ec2,
             queue=self.queue,
@@ -270,13 +261,10 @@ class App:
     @cached_property
     def publisher(self) -> Publisher:
         """The hub's own, also in another target: it caches what it read of the accounts."""
-        from rolekeeper.mappings import Assessor, Publisher
-        from rolekeeper.mappings.accounts import RecordKeeper
-
         if self.hub:
             return self.hub.publisher
-        assessor = Assessor(self.mapped, self.revisions, self.settings.mode)
-        records = RecordKeeper(
+        assessor = mappings.assess.Assessor(self.mapped, self.revisions, self.settings.mode)
+        records = mappings.accounts.RecordKeeper(
             targets=self.mapped,
             revisions=self.revisions,
             sender=self.sender,
@@ -284,7 +272,7 @@ class App:
             mode=self.settings.mode,
             now=self.now,
         )
-        return Publisher(
+        return mappings.publish.Publisher(
             home=self.home,
             table=self.table,
             revisions=self.revisions,
@@ -299,9 +287,8 @@ class App:
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
-        from rolekeeper.fleet.overrides import OperatorOverrides
 
-        return OperatorOverrides(
+        return fleet.overrides.OperatorOverrides(
             state=self.state,
             queue=self.queue,
             tasks=self.tasks,
@@ -318,9 +305,7 @@ class App:
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> Sweep:
         """A run of a sweep. `event` is the last run's answer, or a schedule's: such a sweep gives way to another."""
-        from rolekeeper.fleet.sweep import Sweep, SweepResult
-
-        return Sweep(
+        return fleet.sweep.Sweep(
             target=self._swept_target(),
             ec2=self.ec2,
             state=self.state,
@@ -335,19 +320,18 @@ class App:
             run_id=run_id,
             resumed="rest" in event,
             gives_way=event.get("task") != Task.SWEEP,
-            result=codec.decode(SweepResult, event),
+            result=codec.decode(fleet.sweep.SweepResult, event),
         )
 
     def _swept_target(self) -> OwnTarget | OtherTarget:
-        from rolekeeper.fleet.sweep import OtherTarget, OwnTarget
 
         if self.hub is None:
-            return OwnTarget(self.state, self.publisher, self.telemetry, now=self.now)
+            return fleet.sweep.OwnTarget(self.state, self.publisher, self.telemetry, now=self.now)
         mapped = self.hub.mapped
         of_account = [
             replace(mapped.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)
         ]
-        return OtherTarget(
+        return fleet.sweep.OtherTarget(
             elsewhere=self.settings.target,
             registry=self.registry,
             records=replace(self.publisher.records, targets=replace(mapped, listed=lambda: of_account)),
@@ -358,17 +342,17 @@ class App:
         )
 
     def sweep_starter(self, in_time: Callable[[], bool]) -> SweepStarter:
-        from rolekeeper.fleet.sweep_starter import SweepStarter
 
-        return SweepStarter(self.registry, self.tasks, self.telemetry, now=self.now, in_time=in_time)
+        return fleet.sweep_starter.SweepStarter(
+            self.registry, self.tasks, self.telemetry, now=self.now, in_time=in_time
+        )
 
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
-        from rolekeeper.fleet.expiry import Expiries
 
         def elsewhere() -> list[Ec2]:
             return [self.at(each.target).ec2 for each in self.registered() if not each.problem]
 
-        return Expiries(
+        return fleet.expiry.Expiries(
             ec2=self.ec2,
             state=self.state,
             publisher=self.publisher,

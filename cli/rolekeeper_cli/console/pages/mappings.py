@@ -116,7 +116,7 @@ def _place(document: Document) -> tuple[int, str]:
 
 
 ROUTES = [
-    *live("/mappings", "mappings.html", "mappings_list.html", _shown),
+    *live("/mappings", _shown, whole="mappings.html", part="mappings_list.html"),
     Route("/mapping", one),
     Route("/mapping/part", one_part),
 ]

@@ -1,4 +1,11 @@
-"""What looks at all instances, or at what is due: the sweep, expiries, what operators write, the registry of targets.
+"""What looks at all instances, or at what is due: sweep, expiries, what operators write, the registry of targets."""
 
-Nothing is imported here: the work queue's function needs the registry alone, and starts without the rest.
-"""
+from typing import TYPE_CHECKING
+
+from rolekeeper.lazy import modules_of
+
+if TYPE_CHECKING:
+    from rolekeeper.fleet import expiry, overrides, sweep, sweep_starter, targets
+
+__all__ = ["expiry", "overrides", "sweep", "sweep_starter", "targets"]
+__getattr__ = modules_of(__name__, __all__)

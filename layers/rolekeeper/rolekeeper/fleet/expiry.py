@@ -19,7 +19,7 @@ from operator import itemgetter
 from rolekeeper.aws import Each, Ec2, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
 from rolekeeper.instances.decide import mapping_keys
-from rolekeeper.mappings import Publisher
+from rolekeeper.mappings.publish import Publisher
 from rolekeeper.model.instance import Instance, InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.storage import State, layout

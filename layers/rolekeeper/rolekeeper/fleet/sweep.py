@@ -18,9 +18,11 @@ from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
 from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Observation, Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.mappings import MappingTable, Publisher, Status
 from rolekeeper.mappings.accounts import RecordCheck, RecordKeeper
+from rolekeeper.mappings.publish import Publisher
 from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.table import MappingTable
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings

@@ -33,7 +33,7 @@ from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
 
 if TYPE_CHECKING:
-    from rolekeeper.permissions import Roles  # to check a pin, which few instances have
+    from rolekeeper.permissions.roles import Roles  # to check a pin, which few instances have
 
 # How long after a change its follow-up is due: EC2 associates within seconds, and then shows it everywhere.
 FOLLOW_UP = timedelta(seconds=15)

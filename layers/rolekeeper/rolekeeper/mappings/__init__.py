@@ -1,8 +1,11 @@
 """A mapping's way: its row, the verdict on it, and what is published."""
 
-from rolekeeper.mappings.assess import Assessor
-from rolekeeper.mappings.publish import Publisher
-from rolekeeper.mappings.table import MappingTable
-from rolekeeper.mappings.verdict import Status
+from typing import TYPE_CHECKING
 
-__all__ = ["Assessor", "MappingTable", "Publisher", "Status"]
+from rolekeeper.lazy import modules_of
+
+if TYPE_CHECKING:
+    from rolekeeper.mappings import accounts, assess, fan_out, impact, publish, revisions, rows, scan, table, verdict
+
+__all__ = ["accounts", "assess", "fan_out", "impact", "publish", "revisions", "rows", "scan", "table", "verdict"]
+__getattr__ = modules_of(__name__, __all__)

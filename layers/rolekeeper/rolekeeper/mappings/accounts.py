@@ -28,8 +28,7 @@ from rolekeeper.model.mapping import (
     WhenOccupied,
     WhenUnmatched,
 )
-from rolekeeper.permissions import Roles
-from rolekeeper.permissions.roles import Reach, RoleCheck
+from rolekeeper.permissions.roles import Reach, RoleCheck, Roles
 from rolekeeper.telemetry import Telemetry
 
 type Records = Mapping[str, AccountRecord]

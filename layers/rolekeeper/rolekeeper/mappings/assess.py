@@ -18,8 +18,7 @@ from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict, approval_steps
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Mode, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.model.problem import Problem
-from rolekeeper.permissions import Roles
-from rolekeeper.permissions.roles import Reach, RoleCheck
+from rolekeeper.permissions.roles import Reach, RoleCheck, Roles
 
 # In the mapping's history alone: each instance's replace is an event of its own.
 PROFILE_RECREATED = "Profile Recreated"

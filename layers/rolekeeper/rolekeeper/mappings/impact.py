@@ -27,8 +27,7 @@ from rolekeeper.model.instance import (
     Target,
 )
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping, WhenUnmatched
-from rolekeeper.permissions import Difference, PolicyReader
-from rolekeeper.permissions.compare import as_many, in_words
+from rolekeeper.permissions.compare import Difference, PolicyReader, as_many, in_words
 from rolekeeper.settings import Limits, Ownership
 
 # Instance ids, and other mappings, that a reason names.

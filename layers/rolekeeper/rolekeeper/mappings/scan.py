@@ -16,7 +16,7 @@ from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, in_account
 from rolekeeper.model.mapping import ANY_VALUE, PublishedMapping
-from rolekeeper.permissions import PolicyReader
+from rolekeeper.permissions.compare import PolicyReader
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State
 

@@ -1,6 +1,11 @@
 """What a role may do, how two differ, and whether a role can be given at all."""
 
-from rolekeeper.permissions.compare import Difference, PolicyReader
-from rolekeeper.permissions.roles import Roles
+from typing import TYPE_CHECKING
 
-__all__ = ["Difference", "PolicyReader", "Roles"]
+from rolekeeper.lazy import modules_of
+
+if TYPE_CHECKING:
+    from rolekeeper.permissions import compare, policies, roles
+
+__all__ = ["compare", "policies", "roles"]
+__getattr__ = modules_of(__name__, __all__)
