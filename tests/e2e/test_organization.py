@@ -20,11 +20,12 @@ from rolekeeper.storage import layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import STACK, EmbeddedAws
-from rolekeeper_local.profiles import NAMES, as_operators
 from rolekeeper_local.spokes import (
     CHANGER,
+    NAMES,
     PRESENT,
     READER,
+    as_operators,
     deploy_organization,
     deploy_spokes,
     role_removed,
