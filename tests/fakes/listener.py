@@ -47,6 +47,7 @@ class Listener:
     def __init__(self, aws: EmbeddedAws, **environment: str) -> None:
         self.name = f"listener-{uuid.uuid4().hex[:8]}"
         self._dynamodb = aws.session().client("dynamodb")
+        self._lambda: Any = aws.session().client("lambda")
         iam = aws.session().client("iam")
         role = iam.create_role(RoleName=self.name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
         allow = {"Effect": "Allow", "Action": ["dynamodb:*", "sqs:*"], "Resource": "*"}
@@ -55,20 +56,21 @@ class Listener:
         code = io.BytesIO()
         with zipfile.ZipFile(code, "w") as archive:
             archive.writestr("module.py", FUNCTION)
-        made = (
-            aws.session()
-            .client("lambda")
-            .create_function(
-                FunctionName=self.name,
-                Runtime="python3.13",
-                Role=role,
-                Handler="module.handler",
-                Timeout=60,
-                Environment={"Variables": {"HEARD": self.name, **environment}},
-                Code={"ZipFile": code.getvalue()},
-            )
+        made = self._lambda.create_function(
+            FunctionName=self.name,
+            Runtime="python3.13",
+            Role=role,
+            Handler="module.handler",
+            Timeout=60,
+            Environment={"Variables": {"HEARD": self.name, **environment}},
+            Code={"ZipFile": code.getvalue()},
         )
-        self.arn = made["FunctionArn"]
+        self.arn = str(made["FunctionArn"])
+
+    def reads(self, source: str, **how: Any) -> str:
+        """Have it read a queue or a stream; the id of the mapping."""
+        made = self._lambda.create_event_source_mapping(FunctionName=self.name, EventSourceArn=source, **how)
+        return str(made["UUID"])
 
     def heard(self) -> list[tuple[float, Any]]:
         """What it was given, in order: when (epoch seconds), what."""
