@@ -66,7 +66,6 @@ def bus_of(arn: str) -> Arn | None:
 
 
 def name_of(bus: Arn) -> str:
-    """A bus's name."""
     return str(bus.resource).removeprefix(_BUS)
 
 
@@ -196,12 +195,7 @@ def _remove_statement(name: str, sid: str) -> bool:
 
 
 def _put_policy(name: str, policy: Policy | None) -> None:
-    """Give a bus this policy, or none.
-
-    Raises:
-        LookupError: there is no such bus.
-        ValueError: the policy is too long.
-    """
+    """Give a bus this policy, or none; LookupError where there is no such bus, ValueError for one that is too long."""
     eventbridge._ensure_default_bus()
     if name not in eventbridge._event_buses:
         raise LookupError(f"Event bus {name} does not exist.")

@@ -47,8 +47,10 @@ def refusal(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) ->
         "events:source": event["Source"],
         "events:detail-type": event["DetailType"],
     }
+    if not _trusts_events(role, keys):
+        return f"{role_arn} doesn't trust {_SERVICE}"
     session = f"arn:aws:sts::{account}:assumed-role/{role['RoleName']}/events"
-    context = iam_evaluator.EvalContext(
+    caller = iam_evaluator.EvalContext(
         principal_arn=session,
         principal_type="AssumedRole",
         principal_account=account,
@@ -58,12 +60,10 @@ def refusal(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) ->
         service_context=keys,
         principal_keys={"aws:userid": f"{role['RoleId']}:events"},
     )
-    if not _trusts_events(role, keys):
-        return f"{role_arn} doesn't trust {_SERVICE}"
     limits = iam_evaluator._permissions_boundary(iam._roles, role["RoleName"], account)
-    own = iam_evaluator.evaluate(context, iam_evaluator._gather_role_policies(role["RoleName"], account), *limits)
+    own = iam_evaluator.evaluate(caller, iam_evaluator._gather_role_policies(role["RoleName"], account), *limits)
     policy, owner = bus_policies.policy_of(str(bus)) or (None, bus.account_id)
-    result = iam_evaluator.combine_resource_policy(own, context, policy, owner_account=owner, limits=limits)
+    result = iam_evaluator.combine_resource_policy(own, caller, policy, owner_account=owner, limits=limits)
     if result.decision == "Allow":
         return ""
     whose = "the bus's policy" if own.decision == "Allow" else "its own policy"

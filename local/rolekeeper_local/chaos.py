@@ -65,11 +65,7 @@ class Functions(Protocol):
 
 
 class Chaos:
-    """How much goes wrong now, and what went wrong so far.
-
-    Attributes:
-        counts: faults by kind and service, as `throttle ec2` or `drop event`.
-    """
+    """How much goes wrong now, and in `counts` what did so far, as `throttle ec2` or `drop event`."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

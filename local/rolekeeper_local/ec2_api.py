@@ -35,12 +35,8 @@ def now() -> float:
 class Ec2Api:
     """Every account's and Region's truth, behind the wire format that SDKs speak.
 
-    Everything runs on the emulator's event loop, so nothing here is locked.
-
-    Args:
-        timings: How long things take.
-        soon: Runs a function after the request at hand is answered.
-        arrivals: After how many seconds an event arrives, each time that it does (see ``chaos``).
+    Everything runs on the emulator's event loop, so nothing here is locked. `soon` runs a function after the request at
+    hand is answered; `arrivals` says after how many seconds an event arrives, each time that it does (see ``chaos``).
     """
 
     def __init__(
@@ -130,7 +126,7 @@ class Ec2Api:
             eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 
     def truth(self) -> Ec2Truth:
-        """Return the truth of the account and Region of the request at hand."""
+        """The truth of the account and Region of the request at hand."""
         account, region = get_account_id(), get_region()
         truth = self._truths.get((account, region))
         if truth is None:
@@ -326,5 +322,5 @@ class Ec2Api:
         return shown.replace("</instanceId>", f"</instanceId><operator>{operator}</operator>", 1)
 
     def _seen(self, profile_row: dict[str, Any]) -> float:
-        """Return when a profile was first seen: ministack's own CreateDate counts whole seconds only."""
+        """When a profile was first seen: ministack's own CreateDate counts whole seconds only."""
         return self._profiles_seen.setdefault(profile_row["InstanceProfileId"], now())

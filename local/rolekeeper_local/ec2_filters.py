@@ -51,12 +51,9 @@ def exactly(filters: Filters, name: str) -> frozenset[str] | None:
 
 
 def check(filters: Filters, known: Callable[[str], bool]) -> None:
-    """Refuse what EC2 refuses before it looks at anything.
+    """Refuse what EC2 refuses before it looks at anything (AWS_FACTS.md, Errors).
 
-    Raises:
-        Ec2Error: ``InvalidParameterValue`` for an empty list of values or a name that the call doesn't know
-            (AWS_FACTS.md, Errors) or for a value that is too long, ``FilterLimitExceeded`` above 200 values. The words
-            for no and for long values are inferred: no source shows them.
+    The words for no and for long values are inferred: no source shows them.
     """
     for name, values in filters:
         if not known(name):
@@ -105,11 +102,7 @@ def _values_of(name: str, attributes: Mapping[str, str], tags: Mapping[str, str]
 def page[Row: _Numbered](
     rows: Iterable[Row], max_results: int | None, next_token: str | None
 ) -> tuple[list[Row], str | None]:
-    """Cut one page out of rows that are ordered by number; beside it the token of the next one, None after the last.
-
-    Raises:
-        Ec2Error: ``InvalidParameterValue`` for a token that no answer gave.
-    """
+    """Cut one page out of rows that are ordered by number; beside it the token of the next one, None after the last."""
     after = number_after(next_token)
     rest = (row for row in rows if row.number > after)
     if max_results is None:
@@ -122,11 +115,7 @@ def page[Row: _Numbered](
 
 
 def number_after(token: str | None) -> int:
-    """The number behind which a page begins.
-
-    Raises:
-        Ec2Error: ``InvalidParameterValue`` for a token that no answer gave.
-    """
+    """The number behind which a page begins; a token that no answer gave is refused."""
     if not token:
         return -1
     try:

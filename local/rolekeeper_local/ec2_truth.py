@@ -128,16 +128,10 @@ class Ec2Truth:
     ) -> Instance:
         """Launch one instance (RunInstances): pending, then running.
 
-        Args:
-            tags: Tags given at launch; they make a tag event too (AWS_FACTS.md, Events).
-            profile: Name or ARN of an instance profile given at launch: an association that nobody else made.
-            instance_id: An id made elsewhere, e.g. by the emulator.
-            attributes: Further things that filters may ask for.
-            operator: The principal of the AWS service that manages it, and
-            hidden: whether the account hides such instances (AWS_FACTS.md, Managed instances).
-
-        Raises:
-            Ec2Error: For a profile that EC2 does not accept.
+        `tags` make a tag event too (AWS_FACTS.md, Events); a `profile` makes an association that nobody else made, and
+        one that EC2 doesn't accept an Ec2Error. The emulator makes ids of its own; `attributes` are what else filters
+        may ask for. `operator` is the AWS service that manages it; the account may have such instances `hidden`
+        (AWS_FACTS.md, Managed instances).
         """
         self.tick()
         found = self.usable_profile(profile) if profile else None
@@ -161,11 +155,7 @@ class Ec2Truth:
         return instance
 
     def start(self, instance_id: str) -> tuple[State, State]:
-        """StartInstances: the state before and after; the same twice if it was pending or running already.
-
-        Raises:
-            Ec2Error: ``IncorrectInstanceState`` while stopping or on its way out.
-        """
+        """StartInstances: the state before and after; the same twice if it was pending or running already."""
         instance = self._ticked(instance_id)
         before = instance.state
         if before is State.STOPPED:
@@ -175,11 +165,7 @@ class Ec2Truth:
         return before, instance.state
 
     def stop(self, instance_id: str) -> tuple[State, State]:
-        """StopInstances: the state before and after; the same twice if it was stopping or stopped already.
-
-        Raises:
-            Ec2Error: ``IncorrectInstanceState`` while pending or on its way out.
-        """
+        """StopInstances: the state before and after; the same twice if it was stopping or stopped already."""
         instance = self._ticked(instance_id)
         before = instance.state
         if before is State.RUNNING:
@@ -197,22 +183,17 @@ class Ec2Truth:
         return before, instance.state
 
     def instance(self, instance_id: str) -> Instance:
-        """Return an instance as it is after the last tick.
-
-        Raises:
-            Ec2Error: ``InvalidInstanceID.NotFound`` (AWS_FACTS.md, Errors).
-        """
+        """An instance as it is after the last tick."""
         try:
             return self._instances[instance_id]
         except KeyError:
             raise Ec2Error("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist") from None
 
     def knows(self, instance_id: str) -> bool:
-        """Say whether an instance is there, in any state."""
         return instance_id in self._instances
 
     def forgot(self, instance_id: str) -> bool:
-        """Say whether an instance was there and, long terminated, is shown no more."""
+        """Whether an instance was there and, long terminated, is shown no more."""
         return instance_id in self._shown_no_more
 
     def describe_instances(
@@ -226,12 +207,8 @@ class Ec2Truth:
     ) -> tuple[list[Instance], str | None]:
         """List a page of instances, oldest first, and the token of the next page (None after the last).
 
-        Hidden ones are listed only if `managed_too` (``IncludeManagedResources``) says so.
-
-        Raises:
-            Ec2Error: ``InvalidInstanceID.NotFound`` for an unknown id (a filter on ``instance-id`` finds nothing
-                instead), ``InvalidParameterValue`` for a bad filter, ``InvalidParameterCombination`` for ids with
-                a page size.
+        Hidden ones are listed only if `managed_too` (``IncludeManagedResources``) says so. An unknown id is refused; a
+        filter on ``instance-id`` finds nothing instead.
         """
         self.tick()
         ec2_filters.check(filters, lambda name: name in _INSTANCE_FILTERS or name.startswith("tag:"))
@@ -325,11 +302,7 @@ class Ec2Truth:
         max_results: int | None = None,
         next_token: str | None = None,
     ) -> tuple[list[Association], str | None]:
-        """List a page of associations, oldest first, and the token of the next page.
-
-        Raises:
-            Ec2Error: For a bad filter or token, or ``InvalidAssociationID.NotFound`` for an unknown id.
-        """
+        """List a page of associations, oldest first, and the token of the next page; an unknown id is refused."""
         self.tick()
         ec2_filters.check(filters, _ASSOCIATION_FILTERS.__contains__)
         wanted = set(association_ids)
@@ -352,15 +325,11 @@ class Ec2Truth:
         return ec2_filters.page(rows, max_results, next_token)
 
     def association_of(self, instance_id: str) -> Association | None:
-        """Return the association that an instance has after the last tick, in any state, or None."""
+        """The association that an instance has after the last tick, in any state."""
         return self._of_instance.get(instance_id)
 
     def usable_profile(self, reference: str) -> Profile:
-        """Find a profile that EC2 accepts, by name or ARN.
-
-        Raises:
-            Ec2Error: ``InvalidParameterValue`` when it is missing, too new or empty (AWS_FACTS.md, Errors).
-        """
+        """Find a profile that EC2 accepts, by name or ARN: not one that is missing, too new or empty."""
         profile = self._find_profile(reference)
         if profile is None or self._now() < profile.created_at + self.timings.propagation:
             kind, noun = ("arn", "ARN") if reference.startswith("arn:") else ("name", "name")

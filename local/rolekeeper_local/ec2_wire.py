@@ -51,11 +51,7 @@ def tags(params: Params) -> dict[str, str | None]:
 
 
 def profile(params: Params, *, required: bool = True) -> str:
-    """Read the ARN or the name of the instance profile that a request names; empty if none.
-
-    Raises:
-        Ec2Error: ``MissingParameter`` if it is required and missing.
-    """
+    """Read the ARN or the name of the instance profile that a request names; empty if none, and it may be missing."""
     reference = params.get("IamInstanceProfile.Arn") or params.get("IamInstanceProfile.Name") or ""
     if required and not reference:
         raise Ec2Error("MissingParameter", "The request must contain the parameter IamInstanceProfile")
@@ -65,9 +61,7 @@ def profile(params: Params, *, required: bool = True) -> str:
 def page(params: Params) -> dict[str, Any]:
     """Read filters, page size and token as the truth's describe calls take them.
 
-    Raises:
-        Ec2Error: ``InvalidParameterValue`` for a page size that isn't from 5 to 1,000 (EC2 API reference, MaxResults of
-            both describe calls; the words are inferred).
+    A page takes 5 to 1,000 (EC2 API reference, MaxResults of both describe calls; the words are inferred).
     """
     names = ((n, params.get(f"Filter.{n}.Name")) for n in itertools.count(1))
     filters = [
@@ -92,7 +86,6 @@ def page(params: Params) -> dict[str, Any]:
 
 
 def token_xml(token: str | None) -> str:
-    """Write the token of the next page, if there is one."""
     return f"<nextToken>{token}</nextToken>" if token else ""
 
 
@@ -102,7 +95,6 @@ def association_answer(action: str, row: Association) -> Response:
 
 
 def association_xml(row: Association, tag: str) -> str:
-    """Write one association as an element."""
     shown = {
         "AssociationId": row.id,
         "InstanceId": row.instance_id,
@@ -114,12 +106,10 @@ def association_xml(row: Association, tag: str) -> str:
 
 
 def answer(action: str, inner: str) -> Response:
-    """Answer a call with its result."""
     answer: Response = ec2._xml(200, f"{action}Response", inner)
     return answer
 
 
 def refusal(error: Ec2Error, status: int = 400) -> Response:
-    """Answer a call with an error."""
     answer: Response = ec2._error(error.code, escape(error.message), status)
     return answer

@@ -131,12 +131,9 @@ class EmbeddedAws:
     def session(
         self, *, account: str = "", region: str = REGION, credentials: Mapping[str, str] | None = None
     ) -> boto3.Session:
-        """Return a boto3 session whose clients talk to the embedded AWS.
+        """Return a boto3 session whose clients talk to the embedded AWS, as `account`'s administrator.
 
-        Args:
-            account: Whose administrator it is; by default 000000000000's.
-            region: The clients' Region.
-            credentials: Those of AssumeRole's answer, to be that session instead.
+        With `credentials`, those of AssumeRole's answer, it is that session instead.
         """
         keys = credentials or {
             "AccessKeyId": account or CREDENTIALS["AWS_ACCESS_KEY_ID"],
@@ -163,7 +160,6 @@ class EmbeddedAws:
         return session
 
     def stack_outputs(self, stack: str = STACK) -> dict[str, str]:
-        """Return a deployed stack's outputs by key."""
         (found,) = self.session().client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
@@ -172,11 +168,8 @@ class EmbeddedAws:
     def deploy(self, **parameters: str) -> None:
         """Deploy the template, unmodified: in a clone with the real SAM CLI, from a wheel as `rolekeeper deploy` does.
 
-        Args:
-            parameters: the template's, in place of those that the embedded AWS has by default.
-
-        Raises:
-            EmbeddedAwsError: With the whole output of the step that failed.
+        `parameters` are the template's, in place of those that the embedded AWS has by default. What fails is an
+        EmbeddedAwsError with the whole output of that step, as everywhere here.
         """
         if installed.is_clone():
             build = self._built or self.build()
@@ -227,11 +220,7 @@ class EmbeddedAws:
                 raise EmbeddedAwsError(f"the first sweep failed: {answer['Payload'].read().decode()}")
 
     def sam(self, name: str, command: str, *arguments: str) -> None:
-        """Run one SAM CLI command from the repository; the samconfig's `local` environment gives the rest.
-
-        Raises:
-            EmbeddedAwsError: With the whole output, if it fails or takes over five minutes.
-        """
+        """Run one SAM CLI command from the repository; the samconfig's `local` environment gives the rest."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))},
             **self.env,
@@ -325,11 +314,10 @@ class EmbeddedAws:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop it."""
         self.close()
 
     def wait(self) -> int:
-        """Wait until the emulator's process ends and return its exit code."""
+        """Wait until the emulator's process ends; its exit code."""
         if self._process is None:
             raise EmbeddedAwsError("the embedded AWS is not running")
         return self._process.wait()

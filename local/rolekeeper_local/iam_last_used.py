@@ -52,12 +52,7 @@ class LastUsed:
         self._jobs: dict[tuple[str, str], _Job] = {}
 
     def put_into_past(self, document: dict[str, Any]) -> None:
-        """Say when a `role`, a name, was `created`, and when it last called which `services`, times by namespace.
-
-        Raises:
-            KeyError: there is no such role.
-            ValueError: a time isn't ISO 8601's.
-        """
+        """Say when a `role`, a name, was `created`, and when it last called which `services`, times by namespace."""
         region = str(document.get("region", "us-east-1"))
         with request_scope(str(document.get("account", "000000000000")), region):
             role = iam._roles[str(document["role"])]

@@ -23,10 +23,9 @@ from ministack.services import organizations  # type: ignore[import-not-found]
 
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_wire import Response
+from rolekeeper_local.settings import ACCOUNTS, ORGANIZATION
 
-ORGANIZATION = "o-embeddedaws"
-MANAGEMENT = "000000000000"
-MEMBERS = (MANAGEMENT, "111111111111", "222222222222")
+MANAGEMENT = ACCOUNTS[0]
 _STORES = (organizations._orgs, organizations._roots, organizations._accounts)
 #: What a member may ask; the rest is the management account's (a delegated administrator isn't known here).
 _ANYBODYS = "DescribeOrganization"
@@ -42,7 +41,7 @@ def install() -> None:
 
 def organization_of(account: str) -> str | None:
     """The organization that an account is in, as `aws:PrincipalOrgID` has it."""
-    return ORGANIZATION if account in MEMBERS else None
+    return ORGANIZATION if account in ACCOUNTS else None
 
 
 def _resolve_condition_key(original: Callable[[str, Any], Any], key: str, context: Any) -> Any:
@@ -61,7 +60,7 @@ def _ensure_org(original: Callable[[], None]) -> None:
         for key, record in store.items():
             store[key] = json.loads(json.dumps(record).replace(made, ORGANIZATION))
     first = organizations._accounts[MANAGEMENT]
-    for number, account in enumerate(MEMBERS[1:], 1):
+    for number, account in enumerate(ACCOUNTS[1:], 1):
         organizations._accounts[account] = {
             **first,
             "Id": account,
@@ -75,7 +74,7 @@ async def _handle_request(
     original: Callable[..., Awaitable[Response]], method: str, path: str, headers: dict[str, str], *rest: Any
 ) -> Response:
     account = get_account_id()
-    if account not in MEMBERS:
+    if account not in ACCOUNTS:
         return _refusal("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
     operation = headers.get("x-amz-target", "").rpartition(".")[2]
     if account != MANAGEMENT and operation != _ANYBODYS:

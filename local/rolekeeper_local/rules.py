@@ -52,11 +52,7 @@ def install(minute_seconds: float) -> None:
 
 
 def let_fire(account: str, region: str, rule: str) -> None:
-    """Let the time of a `rate(...)` rule on a default bus be now.
-
-    Raises:
-        KeyError: there is no such rule.
-    """
+    """Let the time of a `rate(...)` rule on a default bus be now; KeyError where there is no such rule."""
     key = account, region, eventbridge._rule_key(rule, "default")
     if key not in eventbridge._rules._data:
         raise KeyError(f"there is no rule {rule} in {account}, {region}")

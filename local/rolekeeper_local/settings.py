@@ -14,7 +14,8 @@ from rolekeeper_local.ec2_model import Timings
 PORT_VARIABLE = "ROLEKEEPER_LOCAL_PORT"
 DEFAULT_PORT = 4566
 ACCOUNTS_VARIABLE = "ROLEKEEPER_LOCAL_ACCOUNTS"
-MOST_ACCOUNTS = 3
+#: The accounts of the organization in which Rolekeeper may be deployed; the first manages it, and is the hub's.
+ORGANIZATION, ACCOUNTS = "o-embeddedaws", ("000000000000", "111111111111", "222222222222")
 
 
 def port_from(environment: Mapping[str, str]) -> int:
@@ -28,8 +29,8 @@ def port_from(environment: Mapping[str, str]) -> int:
 def accounts_from(environment: Mapping[str, str]) -> int:
     """Read in how many accounts Rolekeeper is deployed; ValueError if there can't be this number."""
     text = environment.get(ACCOUNTS_VARIABLE) or "1"
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_ACCOUNTS:
-        raise ValueError(f"{ACCOUNTS_VARIABLE} must be 1 to {MOST_ACCOUNTS}, not {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= len(ACCOUNTS):
+        raise ValueError(f"{ACCOUNTS_VARIABLE} must be 1 to {len(ACCOUNTS)}, not {text!r}")
     return int(text)
 
 

@@ -19,11 +19,9 @@ from rolekeeper.storage import Store
 from rolekeeper_cli import installed
 from rolekeeper_local.account import EmulatedAccount, stack_parameters, starter_mappings
 from rolekeeper_local.embedded import ACCOUNT, CREDENTIALS, PARAMETERS, REGION, EmbeddedAws, EmbeddedAwsError
+from rolekeeper_local.settings import ACCOUNTS, ORGANIZATION
 
-#: The accounts of the organization; the first is the hub's (``organizations``).
-ACCOUNTS = (ACCOUNT, "111111111111", "222222222222")
 REGIONS = (REGION, "eu-west-1")
-ORGANIZATION = "o-embeddedaws"
 SPOKE_STACK = "rolekeeper-spoke"
 #: The roles of a spoke that the hub assumes.
 READER, CHANGER = "rolekeeper-reader", "rolekeeper-changer"
@@ -49,13 +47,10 @@ def deploy_organization(aws: EmbeddedAws, accounts: int) -> list[EmulatedAccount
 
     Args:
         aws: an embedded AWS without a deployment.
-        accounts: how many accounts, the hub's with them.
+        accounts: how many, the hub's with them.
 
     Returns:
         Each target's administrator, the hub's own first.
-
-    Raises:
-        EmbeddedAwsError: something could not be deployed, or doesn't come into effect; the message says what.
     """
     aws.deploy(**PARAMETERS, OrganizationId=ORGANIZATION)
     worlds = [EmulatedAccount(aws, each.account, each.region) for each in targets(accounts)]
@@ -120,11 +115,7 @@ def create_spoke(world: EmulatedAccount, parameters: dict[str, str], template: s
 
 
 def await_spoke(world: EmulatedAccount) -> None:
-    """Wait until a spoke is deployed.
-
-    Raises:
-        EmbeddedAwsError: it isn't; the message says why.
-    """
+    """Wait until a spoke is deployed; EmbeddedAwsError says why it isn't."""
     where = f"the spoke in {world.account}, {world.region}"
     deadline = time.monotonic() + _SECONDS
     while (
@@ -205,7 +196,6 @@ def write_profiles(aws: EmbeddedAws, accounts: Sequence[str], role: str, key: tu
 
 
 def profiles_file(aws: EmbeddedAws) -> Path:
-    """Where the profiles are, as AWS_CONFIG_FILE names it."""
     return aws.directory / "aws-profiles"
 
 
@@ -230,11 +220,7 @@ def _known(world: EmulatedAccount) -> list[ServedTarget]:
 
 
 def _await(missing: Callable[[], Sequence[object]], what: str) -> None:
-    """Wait until nothing is missing.
-
-    Raises:
-        EmbeddedAwsError: something still is after a while; what it is.
-    """
+    """Wait until nothing is missing; EmbeddedAwsError says what still is after a while."""
     deadline = time.monotonic() + _SECONDS
     while left := missing():
         if time.monotonic() > deadline:

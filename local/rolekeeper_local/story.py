@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.03
 
 
 class StepFailedError(Exception):
-    """A step did not come true; the message says what was expected and what was seen last."""
+    """A step did not come true."""
 
 
 class Story(ABC):
@@ -89,11 +89,7 @@ class Story(ABC):
     # ---- waiting ----
 
     def until[T](self, what: str, look: Callable[[], T | None], seconds: float = 20) -> T:
-        """Wait until `look` gives something; show how long it took.
-
-        Raises:
-            StepFailedError: it gave nothing within the time.
-        """
+        """Wait until `look` gives something, or the step fails; show how long it took."""
         with self._waiting(f"waiting: {what}") as began:
             while (found := look()) is None:
                 if time.monotonic() - began > seconds:
@@ -103,11 +99,7 @@ class Story(ABC):
         return found
 
     def stays(self, what: str, holds: Callable[[], bool], seconds: float) -> None:
-        """Watch for a while that something holds.
-
-        Raises:
-            StepFailedError: it stopped holding.
-        """
+        """Watch for a while that something holds, or the step fails."""
         with self._waiting(f"watching for {seconds:g} s: {what}") as began:
             while time.monotonic() - began < seconds:
                 if not holds():
