@@ -228,6 +228,8 @@ class EmbeddedAws:
             "TMPDIR": str(self._temporary),
             "SAM_CLI_TELEMETRY": "0",
             "SAM_CLI_CHECK_FOR_UPDATES": "0",
+            # By default it looks every five seconds whether CloudFormation is done, which is on this machine.
+            "SAM_CLI_POLL_DELAY": "0.5",
             # `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
             "PATH": f"{_SAM}{os.pathsep}{os.environ.get('PATH', '')}",
         }
