@@ -5,7 +5,7 @@ What is told of roles is EC2's own answer in that account and Region.
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from rolekeeper_local.spokes import (
     deploy_spokes,
     role_removed,
 )
+from support.ports import free_port
 from support.roles import ANYBODY, make_role
 from support.waiting import eventually, stays
 
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.emulator
 
 STRANGER = "333333333333"
 READ, TABLE = "s3-read", "dynamodb-app"
-QUIET = 3  # seconds, in which an instance of the organization has its role
+QUIET = 2  # seconds, in which an instance of the organization has its role
 BURST = 150  # instances tagged at once
 
 
@@ -98,9 +99,7 @@ def none_carries(instances: dict[EmulatedAccount, str]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def organization(
-    free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory, built: Path
-) -> Iterator[Organization]:
+def organization(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Iterator[Organization]:
     directory = tmp_path_factory.mktemp("aws")
     with EmbeddedAws(port=free_port(), timings=Timings(pending=1), directory=directory, built=built) as aws:
         yield Organization(aws)
@@ -238,7 +237,7 @@ def test_an_event_that_got_lost_is_found_by_the_targets_sweep(organization: Orga
     for world, instance in instances.items():
         organization.aws.drop_events(instance)
         world.tag(instance, workload="s3-reader")
-    stays(lambda: none_carries(instances), 3)
+    stays(lambda: none_carries(instances), QUIET)
     organization.hub.sweep()
     all_carry(instances, READ)
 
