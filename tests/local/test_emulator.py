@@ -1,6 +1,5 @@
 """The embedded AWS as a client sees it: one emulator process, asked with boto3."""
 
-import io
 import json
 import os
 import signal
@@ -8,7 +7,6 @@ import subprocess
 import sys
 import time
 import uuid
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from fakes.listener import make_table
+from fakes.listener import make_function, make_table
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from support.buses import Bus
@@ -527,26 +525,12 @@ def handler(event, context):
 
 
 def test_a_function_runs_with_its_own_role_and_finds_boto3_and_nothing_else(aws: EmbeddedAws) -> None:
-    iam, functions = aws.session().client("iam"), aws.session().client("lambda")
-    trust = TRUSTS_EC2.replace("ec2.amazonaws.com", "lambda.amazonaws.com")
-    role = iam.create_role(RoleName="function", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    allow = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}]}
-    iam.put_role_policy(RoleName="function", PolicyName="policy", PolicyDocument=json.dumps(allow))
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("module.py", FUNCTION)
-    functions.create_function(
-        FunctionName="function",
-        Runtime="python3.13",
-        Role=role,
-        Handler="module.handler",
-        Timeout=20,
-        Code={"ZipFile": code.getvalue()},
-    )
+    make_function(aws, "function", FUNCTION, "ec2:Describe*")
     modules = ["boto3", "dateutil", "pydantic", "ministack", "aws_lambda_powertools", "rolekeeper", "rolekeeper_local"]
 
     def invoke() -> dict[str, Any]:
-        answer = functions.invoke(FunctionName="function", Payload=json.dumps({"modules": modules}))
+        payload = json.dumps({"modules": modules})
+        answer = aws.session().client("lambda").invoke(FunctionName="function", Payload=payload)
         return dict(json.load(answer["Payload"]))
 
     first = invoke()
