@@ -1,7 +1,7 @@
 """Tags of the embedded AWS's EC2: what it takes reads back everywhere as it was, and what it can't write it refuses."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -15,14 +15,9 @@ from rolekeeper_local import ec2_tags
 from rolekeeper_local.ec2_model import Ec2Error
 from rolekeeper_local.embedded import EmbeddedAws
 from support.buses import Bus
-from support.ports import free_port
 from support.waiting import eventually
 
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    with EmbeddedAws(port=free_port(), directory=tmp_path_factory.mktemp("aws")) as embedded:
-        yield embedded
+pytestmark = pytest.mark.xdist_group("emulator")
 
 
 @pytest.fixture(scope="module")
