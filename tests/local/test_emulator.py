@@ -20,7 +20,7 @@ from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from support.buses import Bus
 from support.ports import free_port
-from support.roles import ANYBODY, make_role
+from support.roles import ANYBODY, assumed, make_role
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
@@ -283,9 +283,7 @@ def test_made_up_credentials_are_the_accounts_administrator(aws: EmbeddedAws, ke
 def as_role(aws: EmbeddedAws, *statements: dict[str, Any]) -> boto3.Session:
     """A session of a new role with this policy."""
     allowed = [{"Effect": "Allow", "Resource": "*", **each} for each in statements]
-    arn = make_role(aws, "000000000000", ANYBODY, *allowed, path="/")
-    got: Any = aws.session().client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    return aws.session(credentials=got)
+    return assumed(aws, make_role(aws, "000000000000", ANYBODY, *allowed, path="/"))
 
 
 UNDER_THE_PATH: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import EmbeddedAws
-from support.roles import ANYBODY, make_role
+from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -84,8 +84,7 @@ def test_calls_on_associations_are_found_by_their_name_with_both_ids(aws: Embedd
 def test_an_assumed_role_is_named_with_its_session_and_its_issuer(aws: EmbeddedAws) -> None:
     may = {"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*"}
     one, arn = launch(aws), make_role(aws, "000000000000", ANYBODY, may, name="deployer", path="/team/")
-    keys: Any = aws.session().client("sts").assume_role(RoleArn=arn, RoleSessionName="alice")["Credentials"]
-    as_alice = aws.session(credentials=keys).client("ec2")
+    as_alice = assumed(aws, arn, name="alice").client("ec2")
     eventually(lambda: as_alice.create_tags(Resources=[one], Tags=[{"Key": "app", "Value": "web"}]))
     by = looked_up(aws, "ResourceName", one)[0]["userIdentity"]
     assert (by["type"], by["arn"]) == ("AssumedRole", "arn:aws:sts::000000000000:assumed-role/deployer/alice")

@@ -3,12 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import REGION, EmbeddedAws
-from support.roles import ANYBODY, make_role
+from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -22,11 +21,6 @@ def make(aws: EmbeddedAws, name: str, *statements: Any) -> str:
 
 def allow(*actions: str) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
-
-
-def assumed(aws: EmbeddedAws, arn: str) -> boto3.Session:
-    got: Any = aws.session().client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    return aws.session(credentials=got)
 
 
 def last_used(aws: EmbeddedAws, name: str) -> Any:
