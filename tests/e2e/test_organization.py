@@ -31,7 +31,7 @@ from rolekeeper_local.spokes import (
     role_removed,
 )
 from support.ports import free_port
-from support.roles import ANYBODY, make_role
+from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually, stays
 
 if TYPE_CHECKING:
@@ -194,11 +194,11 @@ def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organizat
 
     sends = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}
     role = make_role(aws, spoke, ANYBODY, sends, name="rolekeeper-forwarder-ap-south-1", path="/")
-    forwarder = session(aws, role)
+    forwarder = assumed(aws, role)
     assert send(forwarder, "my.ec2")["FailedEntryCount"] == 0
     [answer] = send(forwarder, "aws.ec2")["Entries"]
     assert answer["ErrorCode"] == "NotAuthorizedForSourceException"
-    another = session(aws, make_role(aws, spoke, ANYBODY, sends))
+    another = assumed(aws, make_role(aws, spoke, ANYBODY, sends))
     for each in (another, aws.session(account=spoke), aws.session(account=STRANGER)):
         with pytest.raises(ClientError, match="AccessDeniedException"):
             send(each, "my.ec2")
@@ -269,15 +269,9 @@ def test_operators_pin_and_explain_an_instance_of_another_account(organization: 
 # ---- attacks ----
 
 
-def session(aws: EmbeddedAws, arn: str) -> Any:
-    """A session of a role, which its account's administrator assumes."""
-    got: Any = aws.session(account=arn.split(":")[4]).client("sts").assume_role(RoleArn=arn, RoleSessionName="test")
-    return aws.session(credentials=got["Credentials"])
-
-
 def may_be(aws: EmbeddedAws, arn: str, account: str) -> set[str]:
     """Which roles of an account's spoke a session of this role can assume."""
-    sts, found = session(aws, arn).client("sts"), set()
+    sts, found = assumed(aws, arn).client("sts"), set()
     for role in (READER, CHANGER):
         try:
             sts.assume_role(RoleArn=f"arn:aws:iam::{account}:role/{role}", RoleSessionName="test")
