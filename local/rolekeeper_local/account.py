@@ -16,6 +16,7 @@ from rolekeeper_cli import installed
 from rolekeeper_local.embedded import ACCOUNT, REGION, STACK, EmbeddedAws
 
 if TYPE_CHECKING:
+    from types_boto3_cloudformation.type_defs import ParameterTypeDef
     from types_boto3_ec2.type_defs import InstanceTypeDef, TagTypeDef
 
 IMAGE = "ami-0abcdef1234567890"
@@ -61,15 +62,11 @@ class EmulatedAccount:
             self.dynamodb.delete_item(TableName=self.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
     def deploy_starter_roles(self) -> None:
-        """Deploy examples/roles.yaml as a stack of its own."""
         self.stacks.create_stack(
             StackName=STARTER_STACK,
             TemplateBody=installed.file("examples/roles.yaml").read_text(),
             Capabilities=["CAPABILITY_NAMED_IAM"],
-            Parameters=[
-                {"ParameterKey": "BucketName", "ParameterValue": "example-reports"},
-                {"ParameterKey": "TableName", "ParameterValue": "example-orders"},
-            ],
+            Parameters=stack_parameters({"BucketName": "example-reports", "TableName": "example-orders"}),
         )
         waiter = self.stacks.get_waiter("stack_create_complete")
         waiter.wait(StackName=STARTER_STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
@@ -94,34 +91,27 @@ class EmulatedAccount:
     def launch(self, name: str, *, profile: str = "", **tags: str) -> str:
         """Launch an instance with these tags, and a profile as a launch template gives one; returns its id."""
         given: dict[str, Any] = {"IamInstanceProfile": {"Name": profile}} if profile else {}
-        all_tags: list[TagTypeDef] = [{"Key": key, "Value": value} for key, value in {"Name": name, **tags}.items()]
         answer = self.ec2.run_instances(
             ImageId=IMAGE,
             InstanceType="t3.micro",
             MinCount=1,
             MaxCount=1,
-            TagSpecifications=[{"ResourceType": "instance", "Tags": all_tags}],
+            TagSpecifications=[{"ResourceType": "instance", "Tags": _tags({"Name": name, **tags})}],
             **given,
         )
         return str(answer["Instances"][0]["InstanceId"])
 
     def tag(self, instance_id: str, **tags: str) -> None:
-        """Set tags."""
-        self.ec2.create_tags(
-            Resources=[instance_id], Tags=[{"Key": key, "Value": value} for key, value in tags.items()]
-        )
+        self.ec2.create_tags(Resources=[instance_id], Tags=_tags(tags))
 
     def untag(self, instance_id: str, key: str) -> None:
-        """Remove a tag."""
         self.ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": key}])
 
     def state(self, instance_id: str) -> str:
-        """The instance's state."""
         answer = self.ec2.describe_instances(InstanceIds=[instance_id])
         return str(answer["Reservations"][0]["Instances"][0]["State"]["Name"])
 
     def shown(self, instance_id: str) -> Shown | None:
-        """The association that EC2 shows for the instance, if any."""
         answer = self.ec2.describe_iam_instance_profile_associations(
             Filters=[
                 {"Name": "instance-id", "Values": [instance_id]},
@@ -143,7 +133,6 @@ class EmulatedAccount:
         return shown if shown and (shown.profile, shown.state) == (profile, "associated") else None
 
     def fleet(self) -> Iterator["InstanceTypeDef"]:
-        """Every instance that isn't terminated."""
         for page in self.ec2.get_paginator("describe_instances").paginate():
             for group in page["Reservations"]:
                 yield from (row for row in group["Instances"] if row["State"]["Name"] != "terminated")
@@ -154,15 +143,13 @@ class EmulatedAccount:
         """Write a row, as a person does in the console."""
         serialize = TypeSerializer().serialize
         row = {"tag_key": tag_key, "tag_value": tag_value, **columns}
-        self.dynamodb.put_item(
-            TableName=self.mapping_table, Item={name: serialize(_sets(name, value)) for name, value in row.items()}
-        )
+        item = {name: serialize(_sets(name, value)) for name, value in row.items()}
+        self.dynamodb.put_item(TableName=self.mapping_table, Item=item)
 
     def set_column(self, tag_key: str, tag_value: str, column: str, value: Any) -> None:
-        """Edit one column of a row."""
         self.dynamodb.update_item(
             TableName=self.mapping_table,
-            Key={"tag_key": {"S": tag_key}, "tag_value": {"S": tag_value}},
+            Key=_key(tag_key, tag_value),
             UpdateExpression="SET #column = :value",
             ExpressionAttributeNames={"#column": column},
             ExpressionAttributeValues={":value": TypeSerializer().serialize(_sets(column, value))},
@@ -177,18 +164,12 @@ class EmulatedAccount:
         self.set_column(tag_key, tag_value, "approve", value=revision)
 
     def delete_mapping(self, tag_key: str, tag_value: str) -> None:
-        """Delete a row."""
-        self.dynamodb.delete_item(
-            TableName=self.mapping_table, Key={"tag_key": {"S": tag_key}, "tag_value": {"S": tag_value}}
-        )
+        self.dynamodb.delete_item(TableName=self.mapping_table, Key=_key(tag_key, tag_value))
 
     def mapping(self, tag_key: str, tag_value: str) -> dict[str, Any]:
         """A row as it is now; empty when there is none."""
-        answer = self.dynamodb.get_item(
-            TableName=self.mapping_table,
-            Key={"tag_key": {"S": tag_key}, "tag_value": {"S": tag_value}},
-            ConsistentRead=True,
-        )
+        key = _key(tag_key, tag_value)
+        answer = self.dynamodb.get_item(TableName=self.mapping_table, Key=key, ConsistentRead=True)
         deserialize = TypeDeserializer().deserialize
         return {name: deserialize(value) for name, value in answer.get("Item", {}).items()}
 
@@ -211,7 +192,6 @@ class EmulatedAccount:
         return found if found and found.code == code else None
 
     def function_name(self, logical_id: str) -> str:
-        """The name of one of the stack's functions."""
         answer = self.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
         return str(answer["StackResourceDetail"]["PhysicalResourceId"])
 
@@ -225,10 +205,23 @@ class EmulatedAccount:
         return payload
 
 
+def _tags(tags: Mapping[str, str]) -> "list[TagTypeDef]":
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
 def starter_mappings() -> list[dict[str, Any]]:
     """The rows of examples/mappings.yaml."""
     rows: list[dict[str, Any]] = yaml.safe_load(installed.file("examples/mappings.yaml").read_text())["mappings"]
     return rows
+
+
+def stack_parameters(given: Mapping[str, str]) -> "list[ParameterTypeDef]":
+    """A stack's parameters, as CloudFormation takes them."""
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+
+
+def _key(tag_key: str, tag_value: str) -> Any:
+    return {"tag_key": {"S": tag_key}, "tag_value": {"S": tag_value}}
 
 
 def _sets(column: str, value: Any) -> Any:

@@ -7,7 +7,7 @@ localstack #11027). ministack knows no bus but those of the account and Region a
 
 An event that may not be sent is dropped, with a line in the log: no dead-letter queue of a target is filled here.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import logging
@@ -26,6 +26,7 @@ from ministack.core.responses import (  # type: ignore[import-not-found]
 from ministack.services import eventbridge  # type: ignore[import-not-found]
 
 from rolekeeper_local import bus_policies, bus_senders
+from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_wire import Response
 
 type Event = dict[str, Any]
@@ -38,35 +39,31 @@ logger = logging.getLogger(__name__)
 
 
 def install() -> None:
-    """Correct this process; call once, before the first request and before PutEvents is limited."""
-    eventbridge._put_events = _to_other_accounts(eventbridge._put_events)
-    eventbridge._invoke_target = _with_role(eventbridge._invoke_target)
-    eventbridge._dispatch_to_event_bus = _to_any_bus(eventbridge._dispatch_to_event_bus)
+    """Correct this process, before PutEvents is limited."""
+    correct(_put_events, "_put_events", eventbridge)
+    correct(_invoke_target, "_invoke_target", eventbridge)
+    correct(_dispatch, "_dispatch_to_event_bus", eventbridge)
 
 
-def _to_other_accounts(original: Callable[..., Response]) -> Callable[..., Response]:
+def _put_events(original: Callable[..., Response], asked: dict[str, Any], *arguments: Any, **named: Any) -> Response:
     """PutEvents, also to buses of other accounts in this Region. Who may was asked before."""
-
-    def put_events(asked: dict[str, Any], *arguments: Any, **named: Any) -> Response:
-        entries = asked.get("Entries", [])
-        buses = [_elsewhere(entry) for entry in entries]
-        if not any(buses) or len(entries) > _MOST_ENTRIES:
-            return original(asked, *arguments, **named)
-        answers = []
-        for entry, bus in zip(entries, buses, strict=True):
-            if bus is None or str(entry.get("Source")).startswith("aws."):
-                # ministack refuses a source of AWS's wherever it is sent, and tells what it thinks of the rest.
-                here = {key: value for key, value in entry.items() if bus is None or key != "EventBusName"}
-                answers += json.loads(original({"Entries": [here]}, *arguments, **named)[2])["Entries"]
-            else:
-                event = _event(entry)
-                _arrive(event, bus, "PutEvents")
-                answers.append({"EventId": event["EventId"]})
-        failed = sum("ErrorCode" in each for each in answers)
-        answer: Response = json_response({"FailedEntryCount": failed, "Entries": answers})
-        return answer
-
-    return put_events
+    entries = asked.get("Entries", [])
+    buses = [_elsewhere(entry) for entry in entries]
+    if not any(buses) or len(entries) > _MOST_ENTRIES:
+        return original(asked, *arguments, **named)
+    answers = []
+    for entry, bus in zip(entries, buses, strict=True):
+        if bus is None or str(entry.get("Source")).startswith("aws."):
+            # ministack refuses a source of AWS's wherever it is sent, and tells what it thinks of the rest.
+            here = {key: value for key, value in entry.items() if bus is None or key != "EventBusName"}
+            answers += json.loads(original({"Entries": [here]}, *arguments, **named)[2])["Entries"]
+        else:
+            event = _event(entry)
+            _arrive(event, bus, "PutEvents")
+            answers.append({"EventId": event["EventId"]})
+    failed = sum("ErrorCode" in each for each in answers)
+    answer: Response = json_response({"FailedEntryCount": failed, "Entries": answers})
+    return answer
 
 
 def _elsewhere(entry: dict[str, Any]) -> Arn | None:
@@ -87,33 +84,34 @@ def _event(entry: dict[str, Any]) -> Event:
     }
 
 
-def _with_role(original: Callable[..., None]) -> Callable[..., None]:
-    def invoke_target(target: dict[str, Any], *rest: Any) -> None:
-        token = _role.set(target.get("RoleArn", ""))
-        try:
-            original(target, *rest)
-        finally:
-            _role.reset(token)
-
-    return invoke_target
+def _invoke_target(original: Callable[..., None], target: dict[str, Any], *rest: Any) -> None:
+    token = _role.set(target.get("RoleArn", ""))
+    try:
+        original(target, *rest)
+    finally:
+        _role.reset(token)
 
 
-def _to_any_bus(original: Callable[..., None]) -> Callable[..., None]:
-    def dispatch(bus: Arn, event: Event, rule: dict[str, Any], path: set[str], payload: str | None = None) -> None:
-        here = (bus.account_id, bus.region) == (get_account_id(), get_region())
-        role = _role.get()
-        if path:
-            logger.info("rule %s doesn't send on what came from another bus", rule["Arn"])
-        elif (role or not here) and (reason := bus_senders.refusal(role, rule["Arn"], event, bus=bus)):
-            logger.warning("rule %s doesn't send to %s: %s", rule["Arn"], bus, reason)
-        elif here:
-            original(bus, event, rule, path, payload)
-        else:
-            given = {} if payload is None else {"Detail": payload}
-            anew = {} if bus.region == get_region() else {"EventId": new_uuid()}
-            _arrive({**event, **given, **anew}, bus, rule["Arn"])
-
-    return dispatch
+def _dispatch(  # noqa: PLR0913, PLR0917  # ministack's own, and its parameters
+    original: Callable[..., None],
+    bus: Arn,
+    event: Event,
+    rule: dict[str, Any],
+    path: set[str],
+    payload: str | None = None,
+) -> None:
+    here = (bus.account_id, bus.region) == (get_account_id(), get_region())
+    role = _role.get()
+    if path:
+        logger.info("rule %s doesn't send on what came from another bus", rule["Arn"])
+    elif (role or not here) and (reason := bus_senders.refusal(role, rule["Arn"], event, bus=bus)):
+        logger.warning("rule %s doesn't send to %s: %s", rule["Arn"], bus, reason)
+    elif here:
+        original(bus, event, rule, event_path=path, target_input_payload=payload)
+    else:
+        given = {} if payload is None else {"Detail": payload}
+        anew = {} if bus.region == get_region() else {"EventId": new_uuid()}
+        _arrive({**event, **given, **anew}, bus, rule["Arn"])
 
 
 def _arrive(event: Event, bus: Arn, by: str) -> None:

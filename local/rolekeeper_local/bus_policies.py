@@ -1,14 +1,19 @@
-"""The policies of event buses, as EventBridge keeps and shows them.
+"""The policies of event buses, as EventBridge keeps and shows them, and a bus by its ARN where it takes a name.
 
 PutPermission's account and condition become a statement (EventBridge API reference, "PutPermission", "DescribeEventBus"
 with an example of one); ministack keeps them in a form that is no policy. CloudFormation gives a bus a policy by
 `Policy` of `AWS::Events::EventBus` or a statement by `AWS::Events::EventBusPolicy`, which ministack doesn't know. What
 they let through is in ``bus_senders``.
+
+The calls on rules, targets and the bus itself accept a bus's ARN too (EventBridge user guide, "Permissions for event
+buses in Amazon EventBridge"). One of another Region is refused (users met it:
+aws-samples/amazon-eventbridge-resource-policy-samples #10). A rule on another account's bus, which a policy can allow
+on AWS, isn't known here: such a bus isn't found.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ministack.core.arn import Arn, ArnParseError, parse_arn  # type: ignore[import-not-found]
@@ -22,23 +27,29 @@ from ministack.core.responses import (  # type: ignore[import-not-found]
 from ministack.services import eventbridge  # type: ignore[import-not-found]
 from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
 
+from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_wire import Response
 
 type Policy = dict[str, Any]
 type Statement = dict[str, Any]
+type Made = tuple[str, dict[str, Any]]
 
 #: EventBridge API reference, "PutPermission": a bus's policy can't exceed 10 KB.
 _LONGEST = 10_240
 _BUS = "event-bus/"
+#: Where a request names a bus. PutEvents does so in each entry, and has its own ways (``bus_forwarding``).
+_FIELDS = ("EventBusName", "Name")
 
 
 def install() -> None:
-    """Correct this process; call once, before the first request."""
+    """Correct this process."""
     eventbridge._put_permission, eventbridge._remove_permission = _put_permission, _remove_permission
-    eventbridge._delete_event_bus = _with_its_policy(eventbridge._delete_event_bus)
-    bus = provisioners._RESOURCE_HANDLERS["AWS::Events::EventBus"]
-    bus["create"], bus["update"] = _created_with_policy(bus["create"]), _updated_with_policy(bus["update"])
-    provisioners._RESOURCE_HANDLERS["AWS::Events::EventBusPolicy"] = {
+    correct(_delete_event_bus, "_delete_event_bus", eventbridge)
+    correct(_by_name, "handle_request", eventbridge)
+    handlers = provisioners._RESOURCE_HANDLERS
+    correct(_create_bus, "create", handlers["AWS::Events::EventBus"])
+    correct(_update_bus, "update", handlers["AWS::Events::EventBus"])
+    handlers["AWS::Events::EventBusPolicy"] = {
         "create": _create_statement,
         "update": _update_statement,
         "delete": _delete_statement,
@@ -55,7 +66,6 @@ def bus_of(arn: str) -> Arn | None:
 
 
 def name_of(bus: Arn) -> str:
-    """A bus's name."""
     return str(bus.resource).removeprefix(_BUS)
 
 
@@ -67,58 +77,38 @@ def policy_of(arn: str) -> tuple[Policy | None, str] | None:
     return policy, str(bus.account_id)
 
 
-def put_statement(name: str, statement: Statement) -> None:
-    """Put a statement into the policy of a bus of the account and Region at hand, in the place of one with its Sid."""
-    kept = [each for each in _statements(name) if each["Sid"] != statement["Sid"]]
-    put_policy(name, {"Version": "2012-10-17", "Statement": [*kept, statement]})
+async def _by_name(
+    handle: Callable[..., Awaitable[Response]],
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    *rest: Any,
+) -> Response:
+    try:
+        asked = json.loads(body) if b":event-bus/" in body else {}
+    except ValueError:
+        return await handle(method, path, headers, body, *rest)
+    named = [field for field in _FIELDS if field in asked]
+    for field in named:
+        bus = bus_of(str(asked.get(field, "")))
+        if bus and bus.region != get_region():
+            return _refusal("ValidationException", "Cross-region API call is not allowed.")
+        if bus and bus.account_id == get_account_id():
+            asked[field] = name_of(bus)
+    return await handle(method, path, headers, json.dumps(asked).encode() if named else body, *rest)
 
 
-def remove_statement(name: str, sid: str) -> bool:
-    """Take one out; say whether it was there."""
-    before = _statements(name)
-    kept = [each for each in before if each["Sid"] != sid]
-    put_policy(name, {"Version": "2012-10-17", "Statement": kept} if kept else None)
-    return len(kept) < len(before)
-
-
-def put_policy(name: str, policy: Policy | None) -> None:
-    """Give a bus of the account and Region at hand this policy, or none.
-
-    Raises:
-        LookupError: there is no such bus.
-        ValueError: the policy is too long.
-    """
-    eventbridge._ensure_default_bus()
-    if name not in eventbridge._event_buses:
-        raise LookupError(f"Event bus {name} does not exist.")
-    if policy is None:
-        eventbridge._event_bus_policies.pop(name, None)
-    elif len(json.dumps(policy)) > _LONGEST:
-        raise ValueError("The size of the policy exceeds the limit of 10 KB.")
-    else:
-        eventbridge._event_bus_policies[name] = policy
-
-
-def statement_of(name: str, asked: Mapping[str, Any]) -> Statement:
-    """The statement that PutPermission's parameters mean, in the form in which DescribeEventBus shows it."""
-    principal, condition = asked["Principal"], asked.get("Condition")
-    made = {
-        "Sid": asked.get("StatementId") or new_uuid(),
-        "Effect": "Allow",
-        "Principal": "*" if principal == "*" else {"AWS": f"arn:aws:iam::{principal}:root"},
-        "Action": asked.get("Action", "events:PutEvents"),
-        "Resource": f"arn:aws:events:{get_region()}:{get_account_id()}:{_BUS}{name}",
-    }
-    return {**made, "Condition": {condition["Type"]: {condition["Key"]: condition["Value"]}}} if condition else made
+# ---- EventBridge's calls ----
 
 
 def _put_permission(asked: dict[str, Any]) -> Response:
     name = asked.get("EventBusName", "default")
     try:
         if "Policy" in asked:
-            put_policy(name, json.loads(asked["Policy"]))
+            _put_policy(name, json.loads(asked["Policy"]))
         else:
-            put_statement(name, statement_of(name, asked))
+            _put_statement(name, _statement_of(name, asked))
     except LookupError as error:
         return _refusal("ResourceNotFoundException", str(error))
     except json.JSONDecodeError:
@@ -135,55 +125,46 @@ def _remove_permission(asked: dict[str, Any]) -> Response:
         eventbridge._event_bus_policies.pop(name, None)
     elif not _statements(name):
         return _refusal("ResourceNotFoundException", "EventBus does not have a policy.")
-    elif not remove_statement(name, asked.get("StatementId", "")):
+    elif not _remove_statement(name, asked.get("StatementId", "")):
         return _refusal("ResourceNotFoundException", "Statement with the provided id does not exist.")
     answer: Response = json_response({})
     return answer
 
 
-def _with_its_policy(delete: Callable[[dict[str, Any]], Response]) -> Callable[[dict[str, Any]], Response]:
-    def delete_event_bus(asked: dict[str, Any]) -> Response:
-        answer = delete(asked)
-        if asked.get("Name") not in eventbridge._event_buses:
-            eventbridge._event_bus_policies.pop(asked.get("Name"), None)
-        return answer
-
-    return delete_event_bus
+def _delete_event_bus(original: Callable[..., Response], asked: dict[str, Any]) -> Response:
+    answer = original(asked)
+    if asked.get("Name") not in eventbridge._event_buses:
+        eventbridge._event_bus_policies.pop(asked.get("Name"), None)
+    return answer
 
 
 # ---- CloudFormation ----
 
 
-def _created_with_policy(create: Callable[..., Any]) -> Callable[..., Any]:
-    def made(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:
-        name, attributes = create(logical_id, props, stack_name)
-        if "Policy" in props:
-            put_policy(name, props["Policy"])
-        return name, attributes
-
-    return made
+def _create_bus(original: Callable[..., Made], logical_id: str, props: dict[str, Any], stack_name: str) -> Made:
+    name, attributes = original(logical_id, props, stack_name)
+    if "Policy" in props:
+        _put_policy(name, props["Policy"])
+    return name, attributes
 
 
-def _updated_with_policy(update: Callable[..., Any]) -> Callable[..., Any]:
-    def changed(physical_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str) -> Any:
-        name, attributes = update(physical_id, old, new, stack_name)
-        if old.get("Policy") != new.get("Policy"):
-            put_policy(name, new.get("Policy"))
-        return name, attributes
+def _update_bus(
+    original: Callable[..., Made], physical_id: str, old: dict[str, Any], new: dict[str, Any], *rest: str
+) -> Made:
+    name, attributes = original(physical_id, old, new, *rest)
+    if old.get("Policy") != new.get("Policy"):
+        _put_policy(name, new.get("Policy"))
+    return name, attributes
 
-    return changed
 
-
-def _create_statement(_logical_id: str, props: dict[str, Any], _stack_name: str) -> tuple[str, dict[str, Any]]:
+def _create_statement(_logical_id: str, props: dict[str, Any], _stack_name: str) -> Made:
     name, sid = props.get("EventBusName", "default"), props["StatementId"]
     given = props.get("Statement")
-    put_statement(name, {**given, "Sid": sid} if given else statement_of(name, props))
+    _put_statement(name, {**given, "Sid": sid} if given else _statement_of(name, props))
     return f"{name}|{sid}", {}
 
 
-def _update_statement(
-    physical_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str
-) -> tuple[str, dict[str, Any]]:
+def _update_statement(physical_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str) -> Made:
     made = _create_statement("", new, stack_name)
     if made[0] != physical_id:
         _delete_statement(physical_id, old)
@@ -193,10 +174,50 @@ def _update_statement(
 def _delete_statement(physical_id: str, _props: dict[str, Any]) -> None:
     name, _, sid = physical_id.partition("|")
     if name in eventbridge._event_buses:
-        remove_statement(name, sid)
+        _remove_statement(name, sid)
 
 
-# ---- inside ----
+# ---- the policy of a bus of the account and Region at hand ----
+
+
+def _put_statement(name: str, statement: Statement) -> None:
+    """Put a statement into a bus's policy, in the place of one with its Sid."""
+    kept = [each for each in _statements(name) if each["Sid"] != statement["Sid"]]
+    _put_policy(name, {"Version": "2012-10-17", "Statement": [*kept, statement]})
+
+
+def _remove_statement(name: str, sid: str) -> bool:
+    """Take one out; say whether it was there."""
+    before = _statements(name)
+    kept = [each for each in before if each["Sid"] != sid]
+    _put_policy(name, {"Version": "2012-10-17", "Statement": kept} if kept else None)
+    return len(kept) < len(before)
+
+
+def _put_policy(name: str, policy: Policy | None) -> None:
+    """Give a bus this policy, or none; LookupError where there is no such bus, ValueError for one that is too long."""
+    eventbridge._ensure_default_bus()
+    if name not in eventbridge._event_buses:
+        raise LookupError(f"Event bus {name} does not exist.")
+    if policy is None:
+        eventbridge._event_bus_policies.pop(name, None)
+    elif len(json.dumps(policy)) > _LONGEST:
+        raise ValueError("The size of the policy exceeds the limit of 10 KB.")
+    else:
+        eventbridge._event_bus_policies[name] = policy
+
+
+def _statement_of(name: str, asked: Mapping[str, Any]) -> Statement:
+    """The statement that PutPermission's parameters mean, in the form in which DescribeEventBus shows it."""
+    principal, condition = asked["Principal"], asked.get("Condition")
+    made = {
+        "Sid": asked.get("StatementId") or new_uuid(),
+        "Effect": "Allow",
+        "Principal": "*" if principal == "*" else {"AWS": f"arn:aws:iam::{principal}:root"},
+        "Action": asked.get("Action", "events:PutEvents"),
+        "Resource": f"arn:aws:events:{get_region()}:{get_account_id()}:{_BUS}{name}",
+    }
+    return {**made, "Condition": {condition["Type"]: {condition["Key"]: condition["Value"]}}} if condition else made
 
 
 def _statements(name: str) -> list[Statement]:

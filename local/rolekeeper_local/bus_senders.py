@@ -4,7 +4,7 @@ Across accounts the sender's own policy and the bus's both have to allow `events
 one of them is enough (EventBridge user guide, "Permissions for event buses in Amazon EventBridge"; IAM user guide,
 "Cross-account policy evaluation logic"). ministack asks no bus.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +15,7 @@ from ministack.core.responses import get_account_id, get_region  # type: ignore[
 from ministack.services import eventbridge, iam  # type: ignore[import-not-found]
 
 from rolekeeper_local import bus_policies
+from rolekeeper_local.corrections import correct
 from rolekeeper_local.iam_trust import role_of
 
 SENDING = "events:PutEvents"
@@ -22,13 +23,13 @@ _SERVICE = "events.amazonaws.com"
 
 
 def install() -> None:
-    """Correct this process; call once, after the other corrections of IAM and before the first request."""
+    """Correct this process, after the other corrections of IAM."""
     eventbridge.bus_policy_for_arn = bus_policies.policy_of
     iam_evaluator._RESOURCE_POLICY_LOOKUPS["events"] = ("eventbridge", "bus_policy_for_arn")
     check = _BusCheck()
-    iam_evaluator.combine_resource_policy = check.combining(iam_evaluator.combine_resource_policy)
-    iam_evaluator.enforce = check.enforcing(iam_evaluator.enforce)
-    iam_actions.access_denied_response = check.answering(iam_actions.access_denied_response)
+    correct(check.combine, "combine_resource_policy", iam_evaluator)
+    correct(check.enforce, "enforce", iam_evaluator)
+    correct(check.access_denied_response, "access_denied_response", iam_actions)
 
 
 def refusal(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) -> str:
@@ -46,8 +47,10 @@ def refusal(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) ->
         "events:source": event["Source"],
         "events:detail-type": event["DetailType"],
     }
+    if not _trusts_events(role, keys):
+        return f"{role_arn} doesn't trust {_SERVICE}"
     session = f"arn:aws:sts::{account}:assumed-role/{role['RoleName']}/events"
-    context = iam_evaluator.EvalContext(
+    caller = iam_evaluator.EvalContext(
         principal_arn=session,
         principal_type="AssumedRole",
         principal_account=account,
@@ -57,12 +60,10 @@ def refusal(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) ->
         service_context=keys,
         principal_keys={"aws:userid": f"{role['RoleId']}:events"},
     )
-    if not _trusts_events(role, keys):
-        return f"{role_arn} doesn't trust {_SERVICE}"
     limits = iam_evaluator._permissions_boundary(iam._roles, role["RoleName"], account)
-    own = iam_evaluator.evaluate(context, iam_evaluator._gather_role_policies(role["RoleName"], account), *limits)
+    own = iam_evaluator.evaluate(caller, iam_evaluator._gather_role_policies(role["RoleName"], account), *limits)
     policy, owner = bus_policies.policy_of(str(bus)) or (None, bus.account_id)
-    result = iam_evaluator.combine_resource_policy(own, context, policy, owner, limits=limits)
+    result = iam_evaluator.combine_resource_policy(own, caller, policy, owner_account=owner, limits=limits)
     if result.decision == "Allow":
         return ""
     whose = "the bus's policy" if own.decision == "Allow" else "its own policy"
@@ -89,58 +90,49 @@ class _BusCheck:
     def __init__(self) -> None:
         self._refused_by_bus = False
 
-    def combining(self, combine: Callable[..., Any]) -> Callable[..., Any]:
+    def combine(self, original: Callable[..., Any], identity: Any, context: Any, *rest: Any, **named: Any) -> Any:
         """Note when a caller's own policy would allow it, and the bus's doesn't."""
+        result = original(identity, context, *rest, **named)
+        if context.action == SENDING and identity.decision == "Allow" and result.decision == "ImplicitDeny":
+            self._refused_by_bus = True
+        return result
 
-        def combined(identity: Any, context: Any, *rest: Any, **named: Any) -> Any:
-            result = combine(identity, context, *rest, **named)
-            if context.action == SENDING and identity.decision == "Allow" and result.decision == "ImplicitDeny":
-                self._refused_by_bus = True
-            return result
-
-        return combined
-
-    def enforcing(self, enforce: Callable[..., Any]) -> Callable[..., Any]:
+    def enforce(self, original: Callable[..., Any], *request: str, **named: Any) -> Any:
         """Ask the bus for the root of another account too, whom ministack lets do everything everywhere."""
+        access_key_id, iam_action, _service, region = request
+        self._refused_by_bus = False
+        refused = original(*request, **named)
+        resource, account = named.get("resource_arn", "*"), get_account_id()
+        found = bus_policies.policy_of(resource) if refused is None and iam_action == SENDING else None
+        if found is None or found[1] == account:
+            return refused
+        caller = iam_evaluator.resolve_principal(access_key_id or "", account)
+        if caller.policies is not None:
+            return None
+        given = named.get("service_context") or {}
+        context = iam_evaluator.EvalContext(
+            principal_arn=caller.arn,
+            principal_type=caller.type,
+            principal_account=caller.account,
+            action=iam_action,
+            resource_arn=resource,
+            region=region,
+            service_context={key.lower(): value for key, value in given.items()},
+            principal_keys=caller.keys,
+        )
+        own = iam_evaluator.EvalResult("Allow", caller.arn)
+        result = iam_evaluator.combine_resource_policy(own, context, *found)
+        result.principal_arn = caller.arn
+        return None if result.decision == "Allow" else result
 
-        def enforced(access_key_id: str, iam_action: str, service: str, region: str, **rest: Any) -> Any:
-            self._refused_by_bus = False
-            refused = enforce(access_key_id, iam_action, service, region=region, **rest)
-            resource, account = rest.get("resource_arn", "*"), get_account_id()
-            found = bus_policies.policy_of(resource) if refused is None and iam_action == SENDING else None
-            if found is None or found[1] == account:
-                return refused
-            caller = iam_evaluator.resolve_principal(access_key_id or "", account)
-            if caller.policies is not None:
-                return None
-            given = rest.get("service_context") or {}
-            context = iam_evaluator.EvalContext(
-                principal_arn=caller.arn,
-                principal_type=caller.type,
-                principal_account=caller.account,
-                action=iam_action,
-                resource_arn=resource,
-                region=region,
-                service_context={key.lower(): value for key, value in given.items()},
-                principal_keys=caller.keys,
-            )
-            own = iam_evaluator.EvalResult("Allow", caller.arn)
-            result = iam_evaluator.combine_resource_policy(own, context, *found)
-            result.principal_arn = caller.arn
-            return None if result.decision == "Allow" else result
-
-        return enforced
-
-    def answering(self, answer: Callable[..., Any]) -> Callable[..., Any]:
+    def access_denied_response(
+        self, original: Callable[..., Any], service: str, action: str, principal_arn: str, *rest: Any, **named: Any
+    ) -> Any:
         """Say in AWS's words that the bus refused (IAM user guide, "Troubleshoot access denied error messages")."""
-
-        def answered(service: str, action: str, principal_arn: str, *rest: Any, **named: Any) -> Any:
-            if self._refused_by_bus and action == SENDING:
-                self._refused_by_bus = False
-                named["message"] = (
-                    f"User: {principal_arn} is not authorized to perform: {action} on resource: "
-                    f"{named['resource_arn']} because no resource-based policy allows the {action} action"
-                )
-            return answer(service, action, principal_arn, *rest, **named)
-
-        return answered
+        if self._refused_by_bus and action == SENDING:
+            self._refused_by_bus = False
+            named["message"] = (
+                f"User: {principal_arn} is not authorized to perform: {action} on resource: "
+                f"{named['resource_arn']} because no resource-based policy allows the {action} action"
+            )
+        return original(service, action, principal_arn, *rest, **named)

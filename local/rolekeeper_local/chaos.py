@@ -9,16 +9,13 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
-type Scope = MutableMapping[str, Any]
-type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-type App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from rolekeeper_local.asgi import App, Message, Receive, Scope, Send, respond
 
 ANY_SERVICE = "*"
 # Seconds by which an event may be late, or come a second time.
@@ -68,11 +65,7 @@ class Functions(Protocol):
 
 
 class Chaos:
-    """How much goes wrong now, and what went wrong so far.
-
-    Attributes:
-        counts: faults by kind and service, as `throttle ec2` or `drop event`.
-    """
+    """How much goes wrong now, and in `counts` what did so far, as `throttle ec2` or `drop event`."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -164,7 +157,7 @@ def disturbed(app: App, chaos: Chaos, functions: Functions) -> App:
     return answer
 
 
-async def _nowhere(_message: MutableMapping[str, Any]) -> None:
+async def _nowhere(_message: Message) -> None:
     pass
 
 
@@ -175,10 +168,5 @@ async def _refuse(send: Send, service: str, status: int, code: str) -> None:
         kind, body = b"text/xml", _XML[service].format(code, escape(message)).encode()
     else:
         kind, body = b"application/x-amz-json-1.0", json.dumps({"__type": code, "message": message}).encode()
-    headers = [
-        (b"content-type", kind),
-        (b"content-length", str(len(body)).encode()),
-        (b"x-amzn-errortype", code.encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    headers = [(b"content-type", kind), (b"x-amzn-errortype", code.encode())]
+    await respond(send, status, body, headers=headers)

@@ -4,8 +4,7 @@ from contextlib import ExitStack
 
 from rolekeeper_local.account import EmulatedAccount, Shown
 from rolekeeper_local.spokes import CHANGER, REGIONS, problem_of, role_removed
-from rolekeeper_local.story import Step, Story
-from rolekeeper_local.timeline import StepFailedError, Timeline
+from rolekeeper_local.story import Step, StepFailedError, Story
 
 READ, TABLE = "s3-read", "dynamodb-app"
 #: A role that the last account doesn't have at first, and its row.
@@ -14,17 +13,15 @@ QUIET = 3  # seconds, in which an instance that isn't kept waiting has its role
 
 
 class OrganizationDemo(Story):
-    """The story of a hub and its spokes. Each method is one step."""
+    """Each method is one step."""
 
-    def __init__(self, worlds: list[EmulatedAccount], timeline: Timeline) -> None:
-        super().__init__(timeline)
+    def begin(self, worlds: list[EmulatedAccount]) -> None:
         self.worlds = worlds
         self.hub, self.last = worlds[0], worlds[-1]
         self.others = [each for each in worlds if each.account != self.last.account]
         self.gone = ExitStack()
 
     def steps(self) -> list[Step]:
-        """From one row for all accounts to a spoke whose role is gone for a while."""
         where = f"{len(self.worlds) // len(REGIONS)} accounts, {len(REGIONS)} Regions each"
         return [
             (f"One row, instances in {where}: each gets its own account's role", self.one_row),
@@ -35,75 +32,65 @@ class OrganizationDemo(Story):
             ("Put it back: what waited is done", self.spoke_is_back),
         ]
 
-    # ---- the steps ----
-
     def one_row(self) -> None:
-        """Each account's own role, wherever the instance is."""
-        self.timeline.says(f"the row workload=s3-reader: {self.hub.mapping('workload', 's3-reader')['status_reason']}")
+        self.says(f"the row workload=s3-reader: {self.hub.mapping('workload', 's3-reader')['status_reason']}")
         self.web = self.launched("web", self.worlds, workload="s3-reader")
         for world, instance in self.web.items():
             self.own(world, instance, READ)
 
     def retagged(self) -> None:
-        """One is replaced; the others keep what they have."""
         instance = self.web[self.last]
-        self.does(self.last, f"ec2 create-tags workload=dynamodb-app on {instance}")
+        self.does_in(self.last, f"ec2 create-tags workload=dynamodb-app on {instance}")
         self.last.tag(instance, workload="dynamodb-app")
         self.own(self.last, instance, TABLE)
         rest = {world: each for world, each in self.web.items() if world is not self.last}
-        self.timeline.stays(
+        self.stays(
             "all others carry what they carried",
             lambda: all(world.carries(each, READ) for world, each in rest.items()),
             1,
         )
 
     def role_missing(self) -> None:
-        """The row is in effect where the role is, and names where it isn't."""
         for world in self.others[:: len(REGIONS)]:
             world.make_role(REPORTS)
-        self.timeline.does(f"dynamodb put-item: workload=reports means role {REPORTS}, which {self.last.account} lacks")
+        self.does(f"dynamodb put-item: workload=reports means role {REPORTS}, which {self.last.account} lacks")
         self.hub.put_mapping(*REPORTS_ROW, role=REPORTS)
-        row = self.timeline.until("the row says Published", lambda: self.hub.mapping_status(*REPORTS_ROW, "Published"))
-        self.timeline.says(f"status_reason: {row['status_reason']}")
+        row = self.until("the row says Published", lambda: self.hub.mapping_status(*REPORTS_ROW, "Published"))
+        self.says(f"status_reason: {row['status_reason']}")
         if self.last.account not in row["status_reason"]:
             raise StepFailedError(f"the row doesn't name {self.last.account}")
         self.reports = self.launched("reports", [self.others[-1], self.last], workload="reports")
         self.own(self.others[-1], self.reports[self.others[-1]], REPORTS)
-        self.waits(self.last, self.reports[self.last])
+        self.carries_none(self.last, self.reports[self.last], QUIET)
 
     def role_made(self) -> None:
-        """Found by the sweep of that account's targets."""
-        self.does(self.last, f"iam create-role {REPORTS}")
+        self.does_in(self.last, f"iam create-role {REPORTS}")
         self.last.make_role(REPORTS)
         self.sweeps()
         self.own(self.last, self.reports[self.last], REPORTS)
 
     def spoke_refuses(self) -> None:
-        """What fails in one account stays there."""
-        self.does(self.last, f"iam delete-role {CHANGER}, of the spoke")
+        self.does_in(self.last, f"iam delete-role {CHANGER}, of the spoke")
         self.gone.enter_context(role_removed(self.last, CHANGER))
         self.late = self.launched("late", [self.others[-1], self.last], workload="s3-reader")
         self.own(self.others[-1], self.late[self.others[-1]], READ)
-        self.waits(self.last, self.late[self.last])
-        problem = self.timeline.until("the hub says what is wrong", lambda: problem_of(self.last) or None)
-        self.timeline.says(f"rolekeeper targets: {self.last.account}/{self.last.region}: {problem}")
+        self.carries_none(self.last, self.late[self.last], QUIET)
+        problem = self.until("the hub says what is wrong", lambda: problem_of(self.last) or None)
+        self.says(f"rolekeeper targets: {self.last.account}/{self.last.region}: {problem}")
 
     def spoke_is_back(self) -> None:
-        """The next sweep does what waited, and so would the messages that are retried."""
-        self.does(self.last, f"iam create-role {CHANGER}, as it was")
+        self.does_in(self.last, f"iam create-role {CHANGER}, as it was")
         self.gone.close()
         self.sweeps()
         self.own(self.last, self.late[self.last], READ)
 
     # ---- what they share ----
 
-    def does(self, world: EmulatedAccount, text: str) -> None:
-        """What a person does in an account and Region."""
-        self.timeline.does(f"{world.account}, {world.region}: {text}")
+    def does_in(self, world: EmulatedAccount, text: str) -> None:
+        self.does(f"{world.account}, {world.region}: {text}")
 
     def sweeps(self) -> None:
-        """A sweep of every target."""
-        self.timeline.does("the sweep runs (every 15 minutes by default; here by hand)")
+        self.does("the sweep runs (every 15 minutes by default; here by hand)")
         self.hub.sweep()
 
     def launched(self, name: str, worlds: list[EmulatedAccount], **tags: str) -> dict[EmulatedAccount, str]:
@@ -111,11 +98,9 @@ class OrganizationDemo(Story):
         instances = {}
         for world in worlds:
             said = ", ".join(f"{key}={value}" for key, value in tags.items())
-            self.does(world, f"ec2 run-instances, tagged {said}")
+            self.does_in(world, f"ec2 run-instances, tagged {said}")
             instances[world] = world.launch(name, **tags)
-        self.timeline.until(
-            "they run", lambda: all(world.state(each) == "running" for world, each in instances.items()) or None
-        )
+        self.until("they run", lambda: all(world.state(each) == "running" for world, each in instances.items()) or None)
         return instances
 
     def own(self, world: EmulatedAccount, instance: str, profile: str) -> None:
@@ -126,8 +111,4 @@ class OrganizationDemo(Story):
             found = world.carries(instance, profile)
             return found if found and found.arn == arn else None
 
-        self.timeline.until(f"EC2 shows {profile} of {world.account} on {instance} in {world.region}", shown)
-
-    def waits(self, world: EmulatedAccount, instance: str) -> None:
-        """Watch that an instance gets no role."""
-        self.timeline.stays(f"{instance} carries no role", lambda: world.shown(instance) is None, QUIET)
+        self.until(f"EC2 shows {profile} of {world.account} on {instance} in {world.region}", shown)

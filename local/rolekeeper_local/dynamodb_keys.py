@@ -3,7 +3,7 @@
 ministack supplies neither for writes. Here they are read from the request, for each item of a transaction its own
 (docs/AWS_FACTS.md, "IAM"). A request that names no key, as a scan or PartiQL, has no leading keys.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import re

@@ -1,24 +1,23 @@
 """EC2's Query API, answered by the truth where ministack is wrong and by ministack for the rest.
 
-Runs inside the emulator's process. One ``Ec2Truth`` per account and Region; ministack keeps everything about an
-instance that the truth doesn't know (addresses, volumes) and is told state, tags and profile before it is asked.
+One ``Ec2Truth`` per account and Region; ministack keeps everything about an instance that the truth doesn't know
+(addresses, volumes) and is told state, tags and profile before it is asked.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import heapq
 import json
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
-from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from ministack.core.responses import get_account_id, get_region, request_scope  # type: ignore[import-not-found]
 from ministack.services import ec2, eventbridge, iam  # type: ignore[import-not-found]
 
 from rolekeeper_local import ec2_tags, ec2_wire
+from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_model import Ec2Error, Event, Instance, Profile, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
 from rolekeeper_local.ec2_wire import Params, Response
@@ -29,19 +28,15 @@ _STARTED_WALL, _STARTED = time.time(), time.monotonic()
 
 
 def now() -> float:
-    """Return the time in seconds since 1970, on a clock that never runs backwards."""
+    """Seconds since 1970, on a clock that never runs backwards."""
     return _STARTED_WALL + time.monotonic() - _STARTED
 
 
 class Ec2Api:
     """Every account's and Region's truth, behind the wire format that SDKs speak.
 
-    Everything runs on the emulator's event loop, so nothing here is locked.
-
-    Args:
-        timings: How long things take.
-        soon: Runs a function after the request at hand is answered.
-        arrivals: After how many seconds an event arrives, each time that it does (see ``chaos``).
+    Everything runs on the emulator's event loop, so nothing here is locked. `soon` runs a function after the request at
+    hand is answered; `arrivals` says after how many seconds an event arrives, each time that it does (see ``chaos``).
     """
 
     def __init__(
@@ -54,11 +49,10 @@ class Ec2Api:
         self._soon = soon
         self._truths: dict[tuple[str, str], Ec2Truth] = {}
         self._profiles_seen: dict[str, float] = {}
-        self._events: deque[tuple[str, str, Event]] = deque()
         self._arrivals = arrivals
-        self._late: list[tuple[float, int, tuple[str, str, Event]]] = []
-        self._sent = 0
-        self._ministack = ec2.handle_request
+        #: When each event arrives, in the order in which they happened.
+        self._events: list[tuple[float, int, tuple[str, str, Event]]] = []
+        self._happened = 0
         self._actions: dict[str, Callable[[Params], Response]] = {
             "RunInstances": self._run_instances,
             "StartInstances": lambda p: self._change_states(p, "StartInstances", self.truth().start),
@@ -73,12 +67,13 @@ class Ec2Api:
             "DescribeIamInstanceProfileAssociations": self._describe_associations,
         }
 
-    async def handle_request(
-        self, method: str, path: str, headers: dict[str, str], body: bytes, query_params: dict[str, Any]
-    ) -> Response:
-        """Answer one request to EC2, in place of ``ministack.services.ec2.handle_request``."""
-        parsed = {**query_params, **parse_qs(body.decode("utf-8", errors="replace"), keep_blank_values=True)}
-        params = {key: value[-1] if isinstance(value, list) else value for key, value in parsed.items()}
+    def install(self) -> None:
+        """Answer in this process what is asked of EC2."""
+        correct(self._handle_request, "handle_request", ec2)
+
+    async def _handle_request(self, original: Callable[..., Awaitable[Response]], *request: Any) -> Response:
+        _method, _path, _headers, body, query_params = request
+        params = ec2_wire.params_of(body, query_params)
         if params.get("DryRun", "").lower() == "true":
             # ministack executes the call (AWS_FACTS.md, What the emulators forgive). Whoever may not do it was refused
             # before it came here.
@@ -93,11 +88,9 @@ class Ec2Api:
             if action is not None:
                 return action(params)
             self._show_all()
-            answer: Response = await self._ministack(method, path, headers, body, query_params)
+            return await original(*request)
         except Ec2Error as error:
             return ec2_wire.refusal(error)
-        else:
-            return answer
         finally:
             self._soon(self.deliver)
 
@@ -112,14 +105,15 @@ class Ec2Api:
         self.deliver()
 
     def deliver(self) -> None:
-        """Send the waiting events, oldest first, to the rules of the account's default bus; late ones when due."""
-        while self._events:
-            happened = self._events.popleft()
-            for wait in self._arrivals():
-                self._sent += 1
-                heapq.heappush(self._late, (now() + wait if wait else 0.0, self._sent, happened))
-        while self._late and self._late[0][0] <= now():
-            self._send(*heapq.heappop(self._late)[2])
+        """Send the events that are due, oldest first, to the rules of the account's default bus."""
+        while self._events and self._events[0][0] <= now():
+            self._send(*heapq.heappop(self._events)[2])
+
+    def _emit(self, account: str, region: str, event: Event) -> None:
+        for wait in self._arrivals():
+            self._happened += 1
+            at = now() + wait if wait else 0.0
+            heapq.heappush(self._events, (at, self._happened, (account, region, event)))
 
     def _send(self, account: str, region: str, event: Event) -> None:
         entry = {
@@ -132,7 +126,7 @@ class Ec2Api:
             eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 
     def truth(self) -> Ec2Truth:
-        """Return the truth of the account and Region of the request at hand."""
+        """The truth of the account and Region of the request at hand."""
         account, region = get_account_id(), get_region()
         truth = self._truths.get((account, region))
         if truth is None:
@@ -140,7 +134,7 @@ class Ec2Api:
                 now=now,
                 new_id=lambda kind: f"{kind}-{ec2._new_instance_id().removeprefix('i-').lower()}",
                 find_profile=self.find_profile,
-                emit=lambda event: self._events.append((account, region, event)),
+                emit=lambda event: self._emit(account, region, event),
                 timings=self._timings,
                 arn_prefix=f"arn:aws:ec2:{region}:{account}:instance/",
             )
@@ -197,9 +191,7 @@ class Ec2Api:
         )
 
     def _change_states(self, params: Params, action: str, change: Callable[[str], tuple[Any, Any]]) -> Response:
-        ids = ec2_wire.members(params, "InstanceId")
-        for instance_id in ids:
-            self.truth().instance(instance_id)
+        ids = self._known(ec2_wire.members(params, "InstanceId"))
         items = ""
         for instance_id in ids:
             before, after = change(instance_id)
@@ -230,10 +222,7 @@ class Ec2Api:
 
     def _create_tags(self, params: Params) -> Response:
         tags = {key: value or "" for key, value in ec2_wire.tags(params).items()}
-        instances = [one for one in ec2_wire.members(params, "ResourceId") if one.startswith("i-")]
-        for instance_id in instances:
-            self.truth().instance(instance_id)
-        for instance_id in instances:
+        for instance_id in self._known(one for one in ec2_wire.members(params, "ResourceId") if one.startswith("i-")):
             self.truth().create_tags(instance_id, tags)
         ec2._create_tags(params)
         return ec2_wire.answer("CreateTags", "<return>true</return>")
@@ -241,9 +230,7 @@ class Ec2Api:
     def _delete_tags(self, params: Params) -> Response:
         tags = ec2_wire.tags(params) or None
         ids = ec2_wire.members(params, "ResourceId")
-        instances = [one for one in ids if one.startswith("i-")]
-        for instance_id in instances:
-            self.truth().instance(instance_id)
+        instances = self._known(one for one in ids if one.startswith("i-"))
         for instance_id in instances:
             self.truth().delete_tags(instance_id, tags)
             self._show(self.truth().instance(instance_id))
@@ -273,6 +260,10 @@ class Ec2Api:
             "DescribeIamInstanceProfileAssociations",
             f"<iamInstanceProfileAssociationSet>{items}</iamInstanceProfileAssociationSet>{ec2_wire.token_xml(token)}",
         )
+
+    def _known(self, instance_ids: Iterable[str]) -> list[str]:
+        """The same, if all of them are there: a call on several does all or nothing."""
+        return [self.truth().instance(one).id for one in instance_ids]
 
     # ---- what ministack knows ----
 
@@ -331,5 +322,5 @@ class Ec2Api:
         return shown.replace("</instanceId>", f"</instanceId><operator>{operator}</operator>", 1)
 
     def _seen(self, profile_row: dict[str, Any]) -> float:
-        """Return when a profile was first seen: ministack's own CreateDate counts whole seconds only."""
+        """When a profile was first seen: ministack's own CreateDate counts whole seconds only."""
         return self._profiles_seen.setdefault(profile_row["InstanceProfileId"], now())

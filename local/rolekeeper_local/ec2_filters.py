@@ -17,10 +17,8 @@ from rolekeeper_local.ec2_model import Ec2Error
 
 Filters = Sequence[tuple[str, Sequence[str]]]
 
-#: AWS_FACTS.md, Attach, replace, detach: "at most 200 values per filter".
-MAX_VALUES = 200
-#: AWS_FACTS.md, Limits and names: a filter's value has at most 255 characters.
-MAX_LENGTH = 255
+#: AWS_FACTS.md, Attach, replace, detach: "at most 200 values per filter"; Limits and names: of 255 characters each.
+MAX_VALUES, MAX_LENGTH = 200, 255
 
 
 class _Numbered(Protocol):
@@ -46,29 +44,23 @@ def _compiled(pattern: str) -> re.Pattern[str] | str:
 
 def exactly(filters: Filters, name: str) -> frozenset[str] | None:
     """The only values that a filter of this name accepts; None when there is none, or one with wildcards."""
-    for each, values in filters:
-        if each == name:
-            compiled = [_compiled(value) for value in values]
-            texts = frozenset(one for one in compiled if isinstance(one, str))
-            return texts if len(texts) == len(set(values)) else None
-    return None
+    values = next((values for each, values in filters if each == name), None)
+    compiled = [_compiled(value) for value in values or ()]
+    texts = frozenset(one for one in compiled if isinstance(one, str))
+    return texts if values is not None and len(texts) == len(set(values)) else None
 
 
 def check(filters: Filters, known: Callable[[str], bool]) -> None:
-    """Refuse what EC2 refuses before it looks at anything.
+    """Refuse what EC2 refuses before it looks at anything (AWS_FACTS.md, Errors).
 
-    Raises:
-        Ec2Error: ``InvalidParameterValue`` for an empty list of values or a name that the call doesn't know
-            (AWS_FACTS.md, Errors) or for a value that is too long, ``FilterLimitExceeded`` above 200 values.
+    The words for no and for long values are inferred: no source shows them.
     """
     for name, values in filters:
         if not known(name):
             raise Ec2Error("InvalidParameterValue", f"The filter '{name}' is invalid")
         if not values:
-            # AWS_FACTS.md, Errors: "on an empty filter list"; the words are inferred.
             raise Ec2Error("InvalidParameterValue", f"The filter '{name}' has no values")
         if any(len(value) > MAX_LENGTH for value in values):
-            # The words are inferred: no source shows them.
             raise Ec2Error("InvalidParameterValue", f"A value of the filter '{name}' exceeds {MAX_LENGTH} characters")
         if len(values) > MAX_VALUES:
             raise Ec2Error(
@@ -110,14 +102,7 @@ def _values_of(name: str, attributes: Mapping[str, str], tags: Mapping[str, str]
 def page[Row: _Numbered](
     rows: Iterable[Row], max_results: int | None, next_token: str | None
 ) -> tuple[list[Row], str | None]:
-    """Cut one page out of rows that are ordered by number.
-
-    Returns:
-        The page and the token of the next one, or None after the last.
-
-    Raises:
-        Ec2Error: ``InvalidParameterValue`` for a token that no answer gave.
-    """
+    """Cut one page out of rows that are ordered by number; beside it the token of the next one, None after the last."""
     after = number_after(next_token)
     rest = (row for row in rows if row.number > after)
     if max_results is None:
@@ -130,11 +115,7 @@ def page[Row: _Numbered](
 
 
 def number_after(token: str | None) -> int:
-    """The number behind which a page begins.
-
-    Raises:
-        Ec2Error: ``InvalidParameterValue`` for a token that no answer gave.
-    """
+    """The number behind which a page begins; a token that no answer gave is refused."""
     if not token:
         return -1
     try:

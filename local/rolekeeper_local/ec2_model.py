@@ -1,17 +1,13 @@
-"""The values that the truth about EC2 is made of: instances, associations, profiles, errors, times.
-
-Nothing here does anything; ``ec2_truth`` holds the rules. Times are seconds on whatever clock the truth was given.
-"""
+"""The values that the truth about EC2 is made of. Times are seconds on whatever clock the truth was given."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 class Ec2Error(Exception):
-    """A refusal by EC2, with the code and message of the answer that AWS would give."""
+    """A refusal by EC2: a client sees `Error.Code` and `Error.Message`."""
 
     def __init__(self, code: str, message: str) -> None:
-        """Keep what a client sees as ``Error.Code`` and ``Error.Message``."""
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
@@ -30,17 +26,11 @@ class State(StrEnum):
     @property
     def number(self) -> int:
         """``State.Code`` beside the name, e.g. 16 for running."""
-        return _STATE_NUMBERS[self]
+        return _NUMBERS[self]
 
 
-_STATE_NUMBERS = {
-    State.PENDING: 0,
-    State.RUNNING: 16,
-    State.SHUTTING_DOWN: 32,
-    State.TERMINATED: 48,
-    State.STOPPING: 64,
-    State.STOPPED: 80,
-}
+#: Each 16 more than the one before (EC2 API reference, InstanceState).
+_NUMBERS = {state: 16 * place for place, state in enumerate(State)}
 
 
 class AssociationState(StrEnum):
@@ -71,26 +61,19 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """An instance profile as IAM knows it.
-
-    Attributes:
-        name: Its name, without path.
-        arn: Its ARN, with path.
-        id: ``AIPA…``.
-        roles: The ARNs of the roles in it: none or one.
-        created_at: When it was made, on the truth's clock.
-    """
+    """An instance profile as IAM knows it; `name` is without its path, `id` is ``AIPA…``."""
 
     name: str
     arn: str
     id: str
+    #: The ARNs of the roles in it: none or one.
     roles: tuple[str, ...] = ()
     created_at: float = float("-inf")
 
 
 @dataclass(slots=True)
 class Instance:
-    """One instance. ``number`` counts launches and orders the describe call's pages."""
+    """``number`` counts launches and orders the describe call's pages."""
 
     id: str
     arn: str
@@ -121,12 +104,13 @@ class Association:
     state: AssociationState
     timestamp: float
     number: int
+    #: When the passing state (associating, disassociating) ends.
     changes_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What EventBridge is told: the parts of an event that its sender decides."""
+    """The parts of an event that its sender decides."""
 
     source: str
     detail_type: str

@@ -20,11 +20,7 @@ _GIVEN = re.compile(r"((?:.+\.)?TagSpecification\.\d+\.|)Tag\.\d+\.(Key|Value)")
 
 
 def check(params: Mapping[str, str], tags_of: Callable[[str], Iterable[str]]) -> None:
-    """Refuse a request whose tags EC2 wouldn't take.
-
-    Args:
-        params: the request's.
-        tags_of: Gives the keys of the tags that a resource has.
+    """Refuse a request whose tags EC2 wouldn't take; `tags_of` gives the keys of the tags that a resource has.
 
     Raises:
         Ec2Error: ``InvalidCharacter``; ``InvalidParameterValue`` for one that is too long (users met these words:

@@ -1,4 +1,4 @@
-"""What EC2 really does with instances, tags and profiles where emulators don't. AWS_FACTS.md is the source.
+"""What EC2 really does with instances, tags, profiles and associations where emulators don't. Source: AWS_FACTS.md.
 
 Pure: no I/O, the clock and the ids are given, so the same calls at the same times always answer the same. Time passes
 lazily: each call first lets everything happen whose time has come (``tick``). Events go to ``emit`` in order. The
@@ -8,9 +8,17 @@ embedded AWS, the fake client of the unit tests and simulations all use this one
 from collections.abc import Callable, Iterable, Mapping
 
 from rolekeeper_local import ec2_filters
-from rolekeeper_local.ec2_associations import Associations
 from rolekeeper_local.ec2_filters import Filters
-from rolekeeper_local.ec2_model import Association, Ec2Error, Event, Instance, Profile, State, Timings
+from rolekeeper_local.ec2_model import (
+    Association,
+    AssociationState,
+    Ec2Error,
+    Event,
+    Instance,
+    Profile,
+    State,
+    Timings,
+)
 
 _INSTANCE_FILTERS = frozenset(
     {
@@ -28,10 +36,11 @@ _INSTANCE_FILTERS = frozenset(
         "tag-value",
     }
 )
+_ASSOCIATION_FILTERS = frozenset({"association-id", "instance-id", "state"})
 
 
 class Ec2Truth:
-    """The instances of one account and Region, their tags, profiles and associations.
+    """The instances of one account and Region, their tags and associations.
 
     Args:
         now: The clock, in seconds; it never runs backwards.
@@ -55,21 +64,20 @@ class Ec2Truth:
         self.timings = timings or Timings()
         self._now = now
         self._new_id = new_id
+        self._find_profile = find_profile
         self._emit = emit
         self._arn_prefix = arn_prefix
         self._instances: dict[str, Instance] = {}
+        self._shown_no_more: set[str] = set()
+        self._associations: dict[str, Association] = {}
+        self._of_instance: dict[str, Association] = {}
+        #: Ids that were replaced: known, dead (AWS_FACTS.md, Errors tells them from unknown ones).
+        self._replaced: set[str] = set()
         # Those in a state that ends by itself: a tick looks at no other, so it costs the same in a fleet of any size.
         self._passing: dict[str, Instance] = {}
-        self._shown_no_more: set[str] = set()
-        self._launches = 0
+        self._passing_associations: dict[str, Association] = {}
+        self._launches = self._associated = 0
         self._drops: dict[str, int] = {}
-        self._associations = Associations(
-            now=now,
-            new_id=lambda: new_id("iip-assoc"),
-            timings=self.timings,
-            instance=self.instance,
-            find_profile=find_profile,
-        )
 
     # ---- time ----
 
@@ -85,12 +93,22 @@ class Ec2Truth:
                 case State.STOPPING:
                     self._enter(instance, State.STOPPED)
                 case State.SHUTTING_DOWN:
-                    self._associations.instance_terminated(instance.id)
+                    if row := self.association_of(instance.id):
+                        self._forget(row)
                     self._enter(instance, State.TERMINATED, self.timings.terminated_visible)
                 case _:
                     del self._instances[instance.id], self._passing[instance.id]
                     self._shown_no_more.add(instance.id)
-        self._associations.tick()
+        passing = self._passing_associations.values()
+        for row in [row for row in passing if row.changes_at is not None and row.changes_at <= now]:
+            row.changes_at = None
+            if row.state is AssociationState.ASSOCIATING:
+                row.state = AssociationState.ASSOCIATED
+                del self._passing_associations[row.id]
+            else:
+                # The describe call may show `disassociated` (AWS_FACTS.md), for how long no source says; here the
+                # row goes at once, so that a second Disassociate finds nothing (the same page, Errors).
+                self._forget(row)
 
     def drop_events(self, instance_id: str, count: int = 1) -> None:
         """Lose the next events of an instance, as EventBridge may (AWS_FACTS.md, Events: best effort)."""
@@ -110,19 +128,13 @@ class Ec2Truth:
     ) -> Instance:
         """Launch one instance (RunInstances): pending, then running.
 
-        Args:
-            tags: Tags given at launch; they make a tag event too (AWS_FACTS.md, Events).
-            profile: Name or ARN of an instance profile given at launch: an association that nobody else made.
-            instance_id: An id made elsewhere, e.g. by the emulator.
-            attributes: Further things that filters may ask for.
-            operator: The principal of the AWS service that manages it, and
-            hidden: whether the account hides such instances (AWS_FACTS.md, Managed instances).
-
-        Raises:
-            Ec2Error: For a profile that EC2 does not accept.
+        `tags` make a tag event too (AWS_FACTS.md, Events); a `profile` makes an association that nobody else made, and
+        one that EC2 doesn't accept an Ec2Error. The emulator makes ids of its own; `attributes` are what else filters
+        may ask for. `operator` is the AWS service that manages it; the account may have such instances `hidden`
+        (AWS_FACTS.md, Managed instances).
         """
         self.tick()
-        found = self._associations.usable_profile(profile) if profile else None
+        found = self.usable_profile(profile) if profile else None
         identity = instance_id or self._new_id("i")
         self._launches += 1
         instance = Instance(
@@ -136,54 +148,34 @@ class Ec2Truth:
         )
         self._instances[identity] = instance
         if found is not None:
-            self._associations.attach_at_launch(identity, found)
+            self._add_association(identity, found)
         self._enter(instance, State.PENDING, self.timings.pending)
         if tags:
             self._set_tags(instance, dict(tags), changed=list(tags))
         return instance
 
     def start(self, instance_id: str) -> tuple[State, State]:
-        """Start a stopped instance (StartInstances).
-
-        Returns:
-            The state before and after; the same twice if it was pending or running already.
-
-        Raises:
-            Ec2Error: ``IncorrectInstanceState`` while stopping or on its way out.
-        """
+        """StartInstances: the state before and after; the same twice if it was pending or running already."""
         instance = self._ticked(instance_id)
         before = instance.state
         if before is State.STOPPED:
             self._enter(instance, State.PENDING, self.timings.pending)
         elif before not in (State.PENDING, State.RUNNING):
-            raise Ec2Error(
-                "IncorrectInstanceState",
-                f"The instance '{instance_id}' is not in a state from which it can be started.",
-            )
+            raise _wrong_state(instance_id, "started")
         return before, instance.state
 
     def stop(self, instance_id: str) -> tuple[State, State]:
-        """Stop a running instance (StopInstances).
-
-        Returns:
-            The state before and after; the same twice if it was stopping or stopped already.
-
-        Raises:
-            Ec2Error: ``IncorrectInstanceState`` while pending or on its way out.
-        """
+        """StopInstances: the state before and after; the same twice if it was stopping or stopped already."""
         instance = self._ticked(instance_id)
         before = instance.state
         if before is State.RUNNING:
             self._enter(instance, State.STOPPING, self.timings.stopping)
         elif before not in (State.STOPPING, State.STOPPED):
-            raise Ec2Error(
-                "IncorrectInstanceState",
-                f"The instance '{instance_id}' is not in a state from which it can be stopped.",
-            )
+            raise _wrong_state(instance_id, "stopped")
         return before, instance.state
 
     def terminate(self, instance_id: str) -> tuple[State, State]:
-        """Terminate an instance in any state (TerminateInstances); return the state before and after."""
+        """TerminateInstances, in any state: the state before and after."""
         instance = self._ticked(instance_id)
         before = instance.state
         if before not in (State.SHUTTING_DOWN, State.TERMINATED):
@@ -191,27 +183,18 @@ class Ec2Truth:
         return before, instance.state
 
     def instance(self, instance_id: str) -> Instance:
-        """Return an instance as it is after the last tick.
-
-        Raises:
-            Ec2Error: ``InvalidInstanceID.NotFound`` (AWS_FACTS.md, Errors).
-        """
+        """An instance as it is after the last tick."""
         try:
             return self._instances[instance_id]
         except KeyError:
             raise Ec2Error("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist") from None
 
     def knows(self, instance_id: str) -> bool:
-        """Say whether an instance is there, in any state."""
         return instance_id in self._instances
 
     def forgot(self, instance_id: str) -> bool:
-        """Say whether an instance was there and, long terminated, is shown no more."""
+        """Whether an instance was there and, long terminated, is shown no more."""
         return instance_id in self._shown_no_more
-
-    def usable_profile(self, reference: str) -> Profile:
-        """Find a profile that EC2 would accept now; see ``Associations.usable_profile``."""
-        return self._associations.usable_profile(reference)
 
     def describe_instances(
         self,
@@ -224,12 +207,8 @@ class Ec2Truth:
     ) -> tuple[list[Instance], str | None]:
         """List a page of instances, oldest first, and the token of the next page (None after the last).
 
-        Hidden ones are listed only if `managed_too` (``IncludeManagedResources``) says so.
-
-        Raises:
-            Ec2Error: ``InvalidInstanceID.NotFound`` for an unknown id (a filter on ``instance-id`` finds nothing
-                instead), ``InvalidParameterValue`` for a bad filter, ``InvalidParameterCombination`` for ids with
-                a page size.
+        Hidden ones are listed only if `managed_too` (``IncludeManagedResources``) says so. An unknown id is refused; a
+        filter on ``instance-id`` finds nothing instead.
         """
         self.tick()
         ec2_filters.check(filters, lambda name: name in _INSTANCE_FILTERS or name.startswith("tag:"))
@@ -273,22 +252,47 @@ class Ec2Truth:
         if changed:
             self._set_tags(instance, {k: v for k, v in instance.tags.items() if k not in changed}, changed)
 
-    # ---- associations ----
+    # ---- associations: what each call refuses is in AWS_FACTS.md, Errors ----
 
     def associate(self, instance_id: str, profile: str) -> Association:
-        """AssociateIamInstanceProfile with a profile's name or ARN; see ``Associations.associate``."""
-        self.tick()
-        return self._associations.associate(instance_id, profile)
+        """AssociateIamInstanceProfile, with a profile's name or ARN."""
+        instance = self._ticked(instance_id)
+        _require_running_or_stopped(instance)
+        found = self.usable_profile(profile)
+        if self.association_of(instance_id):
+            raise Ec2Error("IncorrectState", f"There is an existing association for instance {instance_id}")
+        return self._add_association(instance_id, found)
 
     def replace(self, association_id: str, profile: str) -> Association:
-        """ReplaceIamInstanceProfileAssociation; see ``Associations.replace``."""
+        """ReplaceIamInstanceProfileAssociation of a running instance: a new association id, the old one dead."""
         self.tick()
-        return self._associations.replace(association_id, profile)
+        row = self._associations.get(association_id)
+        if row is None and association_id not in self._replaced:
+            raise _unknown(association_id)
+        if row is None or row.state is AssociationState.DISASSOCIATING:
+            raise _not_active(association_id)
+        instance = self.instance(row.instance_id)
+        _require_running_or_stopped(instance)
+        if instance.state is State.STOPPED:
+            # AWS_FACTS.md, Errors: "the instance is stopped, or the id is stale".
+            raise _not_active(association_id)
+        found = self.usable_profile(profile)
+        self._forget(row)
+        self._replaced.add(row.id)
+        return self._add_association(instance.id, found)
 
     def disassociate(self, association_id: str) -> Association:
-        """DisassociateIamInstanceProfile; see ``Associations.disassociate``."""
+        """DisassociateIamInstanceProfile: the same id, `disassociating`, then gone."""
         self.tick()
-        return self._associations.disassociate(association_id)
+        row = self._associations.get(association_id)
+        if row is None or row.state is AssociationState.DISASSOCIATING:
+            raise _unknown(association_id)
+        _require_running_or_stopped(self.instance(row.instance_id))
+        row.state = AssociationState.DISASSOCIATING
+        row.timestamp = self._now()
+        row.changes_at = row.timestamp + self.timings.disassociating
+        self._passing_associations[row.id] = row
+        return row
 
     def describe_associations(
         self,
@@ -298,15 +302,45 @@ class Ec2Truth:
         max_results: int | None = None,
         next_token: str | None = None,
     ) -> tuple[list[Association], str | None]:
-        """DescribeIamInstanceProfileAssociations; see ``Associations.describe``."""
+        """List a page of associations, oldest first, and the token of the next page; an unknown id is refused."""
         self.tick()
-        return self._associations.describe(
-            association_ids=association_ids, filters=filters, max_results=max_results, next_token=next_token
-        )
+        ec2_filters.check(filters, _ASSOCIATION_FILTERS.__contains__)
+        wanted = set(association_ids)
+        # Not a difference with the keys: that would walk through all of them.
+        for association_id in wanted:
+            if association_id not in self._associations:
+                raise _unknown(association_id)
+        of_instances = ec2_filters.exactly(filters, "instance-id")
+        known: Iterable[Association] = self._associations.values()
+        if of_instances is not None:
+            held = (self._of_instance[one] for one in of_instances if one in self._of_instance)
+            known = sorted(held, key=lambda row: row.number)
+        passes = ec2_filters.passing(filters)
+        rows = [
+            row
+            for row in known
+            if (not wanted or row.id in wanted)
+            and passes({"association-id": row.id, "instance-id": row.instance_id, "state": row.state}, {})
+        ]
+        return ec2_filters.page(rows, max_results, next_token)
 
     def association_of(self, instance_id: str) -> Association | None:
-        """Return the association that an instance has after the last tick, or None."""
-        return self._associations.of(instance_id)
+        """The association that an instance has after the last tick, in any state."""
+        return self._of_instance.get(instance_id)
+
+    def usable_profile(self, reference: str) -> Profile:
+        """Find a profile that EC2 accepts, by name or ARN: not one that is missing, too new or empty."""
+        profile = self._find_profile(reference)
+        if profile is None or self._now() < profile.created_at + self.timings.propagation:
+            kind, noun = ("arn", "ARN") if reference.startswith("arn:") else ("name", "name")
+            raise Ec2Error(
+                "InvalidParameterValue",
+                f"Value ({reference}) for parameter iamInstanceProfile.{kind} is invalid. "
+                f"Invalid IAM Instance Profile {noun}",
+            )
+        if not profile.roles:
+            raise Ec2Error("InvalidParameterValue", f'IAM Instance Profile "{profile.arn}" has no associated IAM Roles')
+        return profile
 
     # ---- inside ----
 
@@ -315,7 +349,7 @@ class Ec2Truth:
         return self.instance(instance_id)
 
     def _attributes(self, instance: Instance) -> dict[str, str]:
-        row = self._associations.of(instance.id)
+        row = self.association_of(instance.id)
         profile = (
             {"iam-instance-profile.arn": row.profile_arn, "iam-instance-profile.id": row.profile_id} if row else {}
         )
@@ -335,39 +369,65 @@ class Ec2Truth:
         else:
             self._passing[instance.id] = instance
         # AWS_FACTS.md, Events: "detail has instance-id and state only ...; resources[0] is the instance ARN".
-        self._tell(
-            instance,
-            Event(
-                source="aws.ec2",
-                detail_type="EC2 Instance State-change Notification",
-                resources=(instance.arn,),
-                detail={"instance-id": instance.id, "state": str(state)},
-            ),
-        )
+        detail: dict[str, object] = {"instance-id": instance.id, "state": str(state)}
+        self._tell(instance, "aws.ec2", "EC2 Instance State-change Notification", detail=detail)
 
     def _set_tags(self, instance: Instance, tags: dict[str, str], changed: list[str]) -> None:
         instance.tags = tags
         instance.tag_version += 1
         # AWS_FACTS.md, Events: the whole set after the change; `version` may arrive as a float, so here it does.
-        self._tell(
-            instance,
-            Event(
-                source="aws.tag",
-                detail_type="Tag Change on Resource",
-                resources=(instance.arn,),
-                detail={
-                    "changed-tag-keys": changed,
-                    "service": "ec2",
-                    "resource-type": "instance",
-                    "version": float(instance.tag_version),
-                    "tags": dict(tags),
-                },
-            ),
-        )
+        detail: dict[str, object] = {
+            "changed-tag-keys": changed,
+            "service": "ec2",
+            "resource-type": "instance",
+            "version": float(instance.tag_version),
+            "tags": dict(tags),
+        }
+        self._tell(instance, "aws.tag", "Tag Change on Resource", detail=detail)
 
-    def _tell(self, instance: Instance, event: Event) -> None:
+    def _tell(self, instance: Instance, source: str, detail_type: str, detail: dict[str, object]) -> None:
         left = self._drops.get(instance.id, 0)
         if left:
             self._drops[instance.id] = left - 1
         else:
-            self._emit(event)
+            self._emit(Event(source, detail_type, resources=(instance.arn,), detail=detail))
+
+    def _add_association(self, instance_id: str, profile: Profile) -> Association:
+        now = self._now()
+        self._associated += 1
+        row = Association(
+            id=self._new_id("iip-assoc"),
+            instance_id=instance_id,
+            profile_arn=profile.arn,
+            profile_id=profile.id,
+            state=AssociationState.ASSOCIATING,
+            timestamp=now,
+            number=self._associated,
+            changes_at=now + self.timings.associating,
+        )
+        self._associations[row.id] = self._passing_associations[row.id] = self._of_instance[instance_id] = row
+        return row
+
+    def _forget(self, row: Association) -> None:
+        del self._associations[row.id], self._of_instance[row.instance_id]
+        self._passing_associations.pop(row.id, None)
+
+
+def _require_running_or_stopped(instance: Instance) -> None:
+    if instance.state not in (State.RUNNING, State.STOPPED):
+        raise Ec2Error(
+            "IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'running' or 'stopped' states."
+        )
+
+
+def _wrong_state(instance_id: str, change: str) -> Ec2Error:
+    text = f"The instance '{instance_id}' is not in a state from which it can be {change}."
+    return Ec2Error("IncorrectInstanceState", text)
+
+
+def _not_active(association_id: str) -> Ec2Error:
+    return Ec2Error("IncorrectState", f"The association {association_id} is not the active association")
+
+
+def _unknown(association_id: str) -> Ec2Error:
+    return Ec2Error("InvalidAssociationID.NotFound", f"An invalid association-id of '{association_id}' was given")

@@ -1,9 +1,11 @@
 """EC2's Query API on the wire: parameters by number on the way in, XML on the way out."""
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import itertools
 import time
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from ministack.services import ec2  # type: ignore[import-not-found]
@@ -18,7 +20,7 @@ SMALLEST_PAGE, LARGEST_PAGE = 5, 1000
 
 
 def install() -> None:
-    """Keep all of EC2's answers parsable, ministack's own too; call once, before the first request.
+    """Keep all of EC2's answers parsable, ministack's own too.
 
     Not everything comes in through EC2's API, where it is checked: tags in a CloudFormation template don't. A character
     that XML can't carry would make a describe call's answer useless to everybody.
@@ -26,6 +28,15 @@ def install() -> None:
     answer, error = ec2._xml, ec2._error
     ec2._xml = lambda status, root, inner: answer(status, root, ec2_tags.parsable(inner))
     ec2._error = lambda code, message, status: error(code, ec2_tags.parsable(message), status)
+
+
+# ---- in ----
+
+
+def params_of(body: bytes, query_params: Mapping[str, Any]) -> Params:
+    """The parameters of a request, from its address and its body; of one that comes twice, the last."""
+    parsed = {**query_params, **parse_qs(body.decode("utf-8", errors="replace"), keep_blank_values=True)}
+    return {key: value[-1] if isinstance(value, list) else value for key, value in parsed.items()}
 
 
 def members(params: Params, prefix: str) -> list[str]:
@@ -40,11 +51,7 @@ def tags(params: Params) -> dict[str, str | None]:
 
 
 def profile(params: Params, *, required: bool = True) -> str:
-    """Read the ARN or the name of the instance profile that a request names; empty if none.
-
-    Raises:
-        Ec2Error: ``MissingParameter`` if it is required and missing.
-    """
+    """Read the ARN or the name of the instance profile that a request names; empty if none, and it may be missing."""
     reference = params.get("IamInstanceProfile.Arn") or params.get("IamInstanceProfile.Name") or ""
     if required and not reference:
         raise Ec2Error("MissingParameter", "The request must contain the parameter IamInstanceProfile")
@@ -54,9 +61,7 @@ def profile(params: Params, *, required: bool = True) -> str:
 def page(params: Params) -> dict[str, Any]:
     """Read filters, page size and token as the truth's describe calls take them.
 
-    Raises:
-        Ec2Error: ``InvalidParameterValue`` for a page size that isn't from 5 to 1,000 (EC2 API reference, MaxResults of
-            both describe calls; the words are inferred).
+    A page takes 5 to 1,000 (EC2 API reference, MaxResults of both describe calls; the words are inferred).
     """
     names = ((n, params.get(f"Filter.{n}.Name")) for n in itertools.count(1))
     filters = [
@@ -77,8 +82,10 @@ def page(params: Params) -> dict[str, Any]:
     }
 
 
+# ---- out ----
+
+
 def token_xml(token: str | None) -> str:
-    """Write the token of the next page, if there is one."""
     return f"<nextToken>{token}</nextToken>" if token else ""
 
 
@@ -88,28 +95,21 @@ def association_answer(action: str, row: Association) -> Response:
 
 
 def association_xml(row: Association, tag: str) -> str:
-    """Write one association as an element."""
-    return str(
-        ec2._iam_instance_profile_association_xml(
-            {
-                "AssociationId": row.id,
-                "InstanceId": row.instance_id,
-                "IamInstanceProfile": {"Arn": row.profile_arn, "Id": row.profile_id},
-                "State": str(row.state),
-                "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(row.timestamp)),
-            },
-            tag=tag,
-        )
-    )
+    shown = {
+        "AssociationId": row.id,
+        "InstanceId": row.instance_id,
+        "IamInstanceProfile": {"Arn": row.profile_arn, "Id": row.profile_id},
+        "State": str(row.state),
+        "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(row.timestamp)),
+    }
+    return str(ec2._iam_instance_profile_association_xml(shown, tag=tag))
 
 
 def answer(action: str, inner: str) -> Response:
-    """Answer a call with its result."""
     answer: Response = ec2._xml(200, f"{action}Response", inner)
     return answer
 
 
 def refusal(error: Ec2Error, status: int = 400) -> Response:
-    """Answer a call with an error."""
     answer: Response = ec2._error(error.code, escape(error.message), status)
     return answer

@@ -30,23 +30,25 @@ from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
 from rolekeeper_cli.deploying.rollout import Template, make
 from rolekeeper_cli.errors import ServiceError
+from rolekeeper_local import place, settings
 from rolekeeper_local.ec2_model import Timings
-from rolekeeper_local.place import PACKAGES, REPOSITORY, NotInstalledError, folder_for, interpreter
-from rolekeeper_local.settings import PORT_VARIABLE, as_environment, port_from, timings_from
+from rolekeeper_local.place import PACKAGES, REPOSITORY
+from rolekeeper_local.settings import PORT_VARIABLE
 
 STACK = "rolekeeper"
 #: Where it is deployed.
 ACCOUNT, REGION = "000000000000", "us-east-1"
 #: Any credentials do; these are ours, so that no profile or file of the person's is read.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+#: As samconfig.toml says them to the SAM CLI: it acts from the start, and a dashboard costs nothing.
+PARAMETERS = {"Mode": "enforce", "CreateDashboard": "true"}
 
 #: Named, because the SAM CLI looks for it beside the built template.
 _SAM_CONFIG = ("--config-file", str(REPOSITORY / "samconfig.toml"), "--config-env", "local")
+_SAM = REPOSITORY / ".envs/sam/bin"
 #: Shared by all sessions: each would read the descriptions of its services again, which take longer than a call.
 _LOADER = create_loader()
 _BUILDING = REPOSITORY / ".local" / "building"
-#: As samconfig.toml says them to the SAM CLI: it acts from the start, and a dashboard costs nothing.
-PARAMETERS = {"Mode": "enforce", "CreateDashboard": "true"}
 _READY_SECONDS = 30
 _STOP_SECONDS = 3
 _STEP_SECONDS = 300
@@ -99,14 +101,17 @@ class EmbeddedAws:
         directory: Path | None = None,
         built: Path | None = None,
     ) -> None:
-        self.port = port_from(os.environ) if port is None else port
+        self.port = settings.port_from(os.environ) if port is None else port
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        self.directory = directory or folder_for(self.port)
+        self.directory = directory or place.folder_for(self.port)
         self.log = self.directory / "emulator.log"
+        self._temporary = self.directory / "tmp"
         self._progress = progress
-        self._timings = timings or timings_from(os.environ)
+        self._timings = timings or settings.timings_from(os.environ)
         self._built = built
         self._process: subprocess.Popen[bytes] | None = None
+
+    # ---- asking it ----
 
     @property
     def env(self) -> dict[str, str]:
@@ -127,12 +132,9 @@ class EmbeddedAws:
     def session(
         self, *, account: str = "", region: str = REGION, credentials: Mapping[str, str] | None = None
     ) -> boto3.Session:
-        """Return a boto3 session whose clients talk to the embedded AWS.
+        """Return a boto3 session whose clients talk to the embedded AWS, as `account`'s administrator.
 
-        Args:
-            account: Whose administrator it is; by default 000000000000's.
-            region: The clients' Region.
-            credentials: Those of AssumeRole's answer, to be that session instead.
+        With `credentials`, those of AssumeRole's answer, it is that session instead.
         """
         keys = credentials or {
             "AccessKeyId": account or CREDENTIALS["AWS_ACCESS_KEY_ID"],
@@ -159,21 +161,22 @@ class EmbeddedAws:
         return session
 
     def stack_outputs(self, stack: str = STACK) -> dict[str, str]:
-        """Return a deployed stack's outputs by key."""
         (found,) = self.session().client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+
+    # ---- deploying ----
 
     def deploy(self, **parameters: str) -> None:
         """Deploy the template, unmodified: in a clone with the real SAM CLI, from a wheel as `rolekeeper deploy` does.
 
-        Args:
-            parameters: the template's, in place of those that the embedded AWS has by default.
-
-        Raises:
-            EmbeddedAwsError: With the whole output of the step that failed.
+        `parameters` are the template's, in place of those that the embedded AWS has by default. What fails is an
+        EmbeddedAwsError with the whole output of that step, as everywhere here.
         """
         if installed.is_clone():
-            self._deploy_clone(parameters)
+            build = self._built or self.build()
+            given = [f"{name}={value}" for name, value in parameters.items()]
+            overrides = ["--parameter-overrides", *given] if given else []
+            self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"), *overrides)
         else:
             self._deploy_package(parameters or PARAMETERS)
         self._sweep()
@@ -185,19 +188,13 @@ class EmbeddedAws:
             self.sam("sam build", "build", "--build-dir", str(folder), "--cache-dir", str(_BUILDING / "cache"))
         return folder
 
-    def _deploy_clone(self, parameters: Mapping[str, str]) -> None:
-        build = self._built or self.build()
-        given = [f"{name}={value}" for name, value in parameters.items()]
-        overrides = ["--parameter-overrides", *given] if given else []
-        self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"), *overrides)
-
     def _deploy_package(self, parameters: Mapping[str, str]) -> None:
         session = self.session()
         with self.step("deploying"):
-            place = Place(session.client("sts").get_caller_identity()["Account"], REGION, "aws")
-            artifacts = upload(installed.artifacts(), Bucket(session.client("s3"), place, None))
-            template = Template({"TemplateURL": artifacts})
+            where = Place(session.client("sts").get_caller_identity()["Account"], REGION, "aws")
+            artifacts = upload(installed.artifacts(), Bucket(session.client("s3"), where, None))
             asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+            template = Template({"TemplateURL": artifacts})
             try:
                 make(session.client("cloudformation"), STACK, template, parameters=asked, sleep=_look_again)
             except ServiceError as error:
@@ -216,31 +213,23 @@ class EmbeddedAws:
                 raise EmbeddedAwsError(f"the first sweep failed: {answer['Payload'].read().decode()}")
 
     def sam(self, name: str, command: str, *arguments: str) -> None:
-        """Run one SAM CLI command against the embedded AWS from the repository.
-
-        Args:
-            name: What the progress line says.
-            command: SAM's, e.g. ``deploy``.
-            arguments: What follows it. The samconfig's `local` environment gives the rest.
-
-        Raises:
-            EmbeddedAwsError: With the whole output, if it fails or takes over five minutes.
-        """
-        sam = [str(REPOSITORY / ".envs/sam/bin/sam"), command, *_SAM_CONFIG, *arguments]
+        """Run one SAM CLI command from the repository; the samconfig's `local` environment gives the rest."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))},
             **self.env,
             # The SAM CLI leaves temporary folders behind; here they go with the rest.
-            "TMPDIR": str(self.directory / "tmp"),
+            "TMPDIR": str(self._temporary),
             "SAM_CLI_TELEMETRY": "0",
             "SAM_CLI_CHECK_FOR_UPDATES": "0",
+            # By default it looks every five seconds whether CloudFormation is done, which is on this machine.
+            "SAM_CLI_POLL_DELAY": "0.5",
             # `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
-            "PATH": f"{REPOSITORY / '.envs/sam/bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PATH": f"{_SAM}{os.pathsep}{os.environ.get('PATH', '')}",
         }
         with self.step(name):
             try:
                 done = subprocess.run(  # noqa: S603 - our own SAM CLI
-                    sam,
+                    [str(_SAM / "sam"), command, *_SAM_CONFIG, *arguments],
                     cwd=REPOSITORY,
                     env=environment,
                     stdin=subprocess.DEVNULL,
@@ -251,7 +240,8 @@ class EmbeddedAws:
                     check=False,
                 )
             except subprocess.TimeoutExpired as error:
-                raise EmbeddedAwsError(f"{name} took over {_STEP_SECONDS} s:\n{_text(error.output)}") from error
+                output = error.output.decode(errors="replace") if isinstance(error.output, bytes) else error.output
+                raise EmbeddedAwsError(f"{name} took over {_STEP_SECONDS} s:\n{output or ''}") from error
             if done.returncode:
                 raise EmbeddedAwsError(f"{name} failed:\n{done.stdout}")
 
@@ -263,41 +253,49 @@ class EmbeddedAws:
         yield
         self._progress(f"{name}: done in {time.monotonic() - started:.1f} s")
 
+    # ---- the control door (docs/local.md) ----
+
     def drop_events(self, instance_id: str, count: int = 1) -> None:
         """Lose the next events of an instance, as AWS may."""
-        self._tell("drop-events", {"instance-id": instance_id, "count": count})
+        self._control("drop-events", {"instance-id": instance_id, "count": count})
 
     def fire_rule(self, account: str, region: str, rule: str) -> None:
         """Let the time of a scheduled rule be now; it must have a rate and be on a default bus."""
-        self._tell("fire-rule", {"account": account, "region": region, "rule": rule})
+        self._control("fire-rule", {"account": account, "region": region, "rule": rule})
 
     def put_role_into_past(self, role: str, **told: Any) -> None:
         """Say when a role was `created`, and when it last called which `services` (see ``iam_last_used``)."""
-        self._tell("role-past", {"role": role, **told})
+        self._control("role-past", {"role": role, **told})
 
     def steer_chaos(self, **asked: Any) -> None:
         """From now on let so much go wrong (see ``chaos.Chaos.steer``); with nothing named, nothing."""
-        self._tell("chaos", asked)
+        self._control("chaos", asked)
 
     def chaos_counts(self) -> dict[str, int]:
         """What went wrong on purpose so far, by kind and service."""
-        with self._open("chaos") as answer:
-            return dict(json.load(answer))
+        return dict(self._control("chaos"))
 
     def message_counts(self) -> dict[str, dict[str, int]]:
-        """What became of the messages of each queue, by its ARN (see ``queues.Queues.document``)."""
-        with self._open("messages") as answer:
-            return dict(json.load(answer))
+        """The outcome of each queue's messages, by its ARN (see ``queues.Queues.document``)."""
+        return dict(self._control("messages"))
 
     def restart_functions(self) -> None:
         """Kill the processes of all functions, whatever they are at."""
-        self._tell("restart-functions", {})
+        self._control("restart-functions", {})
+
+    def _control(self, name: str, document: Mapping[str, Any] | None = None) -> Any:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        body = None if document is None else json.dumps(document).encode()
+        with direct.open(f"{self.endpoint}/_rolekeeper/{name}", data=body, timeout=5) as answer:
+            return json.load(answer)
+
+    # ---- its process ----
 
     def __enter__(self) -> Self:
         """Start the emulator and wait until it answers."""
         self._require_free_port()
-        shutil.rmtree(self.directory / "tmp", ignore_errors=True)
-        (self.directory / "tmp").mkdir(parents=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True)
         with self.step("embedded AWS"):
             with self.log.open("wb") as log:
                 self._process = self._start(log)
@@ -311,11 +309,10 @@ class EmbeddedAws:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop it."""
         self.close()
 
     def wait(self) -> int:
-        """Wait until the emulator's process ends and return its exit code."""
+        """Wait until the emulator's process ends; its exit code."""
         if self._process is None:
             raise EmbeddedAwsError("the embedded AWS is not running")
         return self._process.wait()
@@ -331,28 +328,47 @@ class EmbeddedAws:
             os.killpg(process.pid, signal.SIGKILL)
         if process.stdin:
             process.stdin.close()
-        shutil.rmtree(self.directory / "tmp", ignore_errors=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         try:
-            python = interpreter()
-        except NotInstalledError as error:
+            python = place.interpreter()
+        except place.NotInstalledError as error:
             raise EmbeddedAwsError(str(error)) from error
         return subprocess.Popen(  # noqa: S603 - our own module
-            [str(python), "-m", "rolekeeper_local.emulator", str(self.port), str(self.directory / "tmp")],
+            [str(python), "-m", "rolekeeper_local.emulator", str(self.port), str(self._temporary)],
             cwd=PACKAGES,
-            # Nothing of the person's (profiles, PYTHONPATH, proxies) may reach the functions.
-            env={
-                **_only(os.environ, "PATH", "LANG", "LC_ALL", "TZ"),
-                **as_environment(self._timings),
-                "HOME": str(self.directory / "tmp"),
-                "PYTHONUNBUFFERED": "1",
-            },
+            env=self._environment(),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+
+    def _environment(self) -> dict[str, str]:
+        """The emulator's: nothing of the person's (profiles, PYTHONPATH, proxies) may reach the functions."""
+        folder = self._temporary
+        return {
+            **{name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ},
+            **settings.as_environment(self._timings),
+            "HOME": str(folder),
+            "PYTHONUNBUFFERED": "1",
+            # What ministack reads when it is imported.
+            "GATEWAY_PORT": str(self.port),
+            "TMPDIR": str(folder),
+            "S3_DATA_DIR": str(folder / "s3"),
+            "STATE_DIR": str(folder / "state"),
+            # Each function runs with its own role's policy.
+            "AUTH": "true",
+            # Step Functions waits in real time.
+            "SFN_WAIT_SCALE": "1",
+            "LAMBDA_EXECUTOR": "local",
+            # No listeners but the one port, and no Docker: ministack would sweep containers of other ministacks.
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            "DOCKER_HOST": f"unix://{folder / 'no-docker'}",
+            "LOG_LEVEL": "INFO",
+        }
 
     def _require_free_port(self) -> None:
         with socket.socket() as probe:
@@ -371,18 +387,10 @@ class EmbeddedAws:
             if self._process is None or self._process.poll() is not None:
                 raise EmbeddedAwsError(f"the emulator ended by itself:\n{self._last_words()}")
             with suppress(OSError):
-                self._open("ping").close()
+                self._control("ping")
                 return
             time.sleep(0.05)
         raise EmbeddedAwsError(f"the emulator did not answer within {_READY_SECONDS} s:\n{self._last_words()}")
-
-    def _tell(self, control: str, document: Mapping[str, Any]) -> None:
-        self._open(control, json.dumps(document).encode()).close()
-
-    def _open(self, control: str, body: bytes | None = None) -> IO[bytes]:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        answer: IO[bytes] = direct.open(f"{self.endpoint}/_rolekeeper/{control}", data=body, timeout=5)
-        return answer
 
     def _last_words(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
@@ -397,10 +405,6 @@ class _LocalSession(boto3.Session):
         kwargs.setdefault("endpoint_url", self.endpoint)
         return super().client(*args, **kwargs)  # type: ignore[call-overload]
 
-    def resource(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-        kwargs.setdefault("endpoint_url", self.endpoint)
-        return super().resource(*args, **kwargs)  # type: ignore[call-overload]
-
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
@@ -411,14 +415,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _only(environment: Mapping[str, str], *names: str) -> dict[str, str]:
-    return {name: environment[name] for name in names if name in environment}
-
-
 def _look_again(_seconds: float) -> None:
     """Wait for a CloudFormation that is on this machine."""
     time.sleep(0.2)
-
-
-def _text(output: bytes | str | None) -> str:
-    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""

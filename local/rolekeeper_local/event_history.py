@@ -4,7 +4,7 @@ Shapes as in AWS_FACTS.md, "CloudTrail's event history". It is pessimistic where
 associations list no resource, so they are found by their name only. A call that IAM refuses doesn't come this far, and
 is not in it; nothing is late.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import time
@@ -12,17 +12,16 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs
 from xml.etree import ElementTree as ET
 
 from ministack.core.iam_evaluator import caller_arn  # type: ignore[import-not-found]
 from ministack.core.responses import get_account_id, get_region  # type: ignore[import-not-found]
-from ministack.services import cloudtrail, iam  # type: ignore[import-not-found]
+from ministack.services import cloudtrail, ec2, iam  # type: ignore[import-not-found]
 
 from rolekeeper_local import ec2_wire
+from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_wire import Params, Response
 
-type Handler = Callable[[str, str, dict[str, str], bytes, dict[str, Any]], Awaitable[Response]]
 type Event = dict[str, Any]
 
 #: The most events of an account and Region that are kept.
@@ -52,20 +51,14 @@ class EventHistory:
         self._events: dict[tuple[str, str], deque[tuple[int, Event]]] = {}
         self._recorded = 0
 
-    def recording(self, handle: Handler) -> Handler:
-        """Wrap EC2's handler: what it changes is recorded."""
-
-        async def handle_request(
-            method: str, path: str, headers: dict[str, str], body: bytes, query_params: dict[str, Any]
-        ) -> Response:
-            answer = await handle(method, path, headers, body, query_params)
-            parsed = {**query_params, **parse_qs(body.decode("utf-8", errors="replace"), keep_blank_values=True)}
-            params = {key: value[-1] if isinstance(value, list) else value for key, value in parsed.items()}
-            if params.get("Action") in _RECORDED:
-                self._record(params["Action"], params, answer)
-            return answer
-
-        return handle_request
+    async def recorded(self, original: Callable[..., Awaitable[Response]], *request: Any) -> Response:
+        """EC2's handler; what it changes is recorded."""
+        answer = await original(*request)
+        _method, _path, _headers, body, query_params = request
+        params = ec2_wire.params_of(body, query_params)
+        if params.get("Action") in _RECORDED:
+            self._record(params["Action"], params, answer)
+        return answer
 
     def lookup(self, body: dict[str, Any]) -> Response:
         """Answer LookupEvents, newest first."""
@@ -132,11 +125,11 @@ class EventHistory:
         self._here().append((self._recorded, event))
 
 
-def install() -> EventHistory:
-    """Let LookupEvents answer from here; call once, before the first request."""
+def install() -> None:
+    """Correct this process, after `ec2_api`."""
     history = EventHistory()
     cloudtrail._DISPATCH["LookupEvents"] = history.lookup
-    return history
+    correct(history.recorded, "handle_request", ec2)
 
 
 def _identity(arn: str, service: str) -> dict[str, Any]:

@@ -5,18 +5,20 @@ credentials, so it becomes ministack's root key, whose signature isn't checked. 
 itself, and is the root of that one; any other is account 000000000000's. Keys that were made here (the functions' role
 sessions, AssumeRole, CreateAccessKey) stay and are really enforced.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from ministack.core.iam_evaluator import find_iam_access_key_account  # type: ignore[import-not-found]
 from ministack.services import sts  # type: ignore[import-not-found]
 
-from rolekeeper_local import schedules
-from rolekeeper_local.chaos import App, Chaos, Receive, Scope, Send, disturbed
+from rolekeeper_local import rules
+from rolekeeper_local.asgi import App, Receive, Scope, Send, respond
+from rolekeeper_local.chaos import Chaos, disturbed
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.ec2_model import Ec2Error
 from rolekeeper_local.iam_last_used import LastUsed
@@ -41,56 +43,44 @@ class Control:
     def __init__(
         self, ec2_api: Ec2Api, chaos: Chaos, invocations: Invocations, queues: Queues, last_used: LastUsed
     ) -> None:
-        self._ec2_api = ec2_api
-        self._chaos = chaos
-        self._invocations = invocations
-        self._queues = queues
-        self._last_used = last_used
+        self.chaos = chaos
+        self.invocations = invocations
+        self._asked: dict[str, Callable[[], dict[str, Any]]] = {
+            "ping": lambda: {"ok": True},
+            "chaos": lambda: dict(chaos.counts),
+            "messages": queues.document,
+        }
+        self._told: dict[str, Callable[[dict[str, Any]], None]] = {
+            "drop-events": lambda told: ec2_api.drop_events(str(told["instance-id"]), int(told.get("count", 1))),
+            "chaos": chaos.steer,
+            "role-past": last_used.put_into_past,
+            "fire-rule": lambda told: rules.let_fire(str(told["account"]), str(told["region"]), str(told["rule"])),
+            "restart-functions": lambda _told: invocations.restart(),
+        }
 
     async def answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
         """Do what is asked; the HTTP status and the answer."""
-        asked = scope["method"], scope["path"].removeprefix(CONTROL_PATH)
-        match asked:
-            case "GET", "ping":
-                return 200, {"ok": True}
-            case "GET", "chaos":
-                return 200, dict(self._chaos.counts)
-            case "GET", "messages":
-                return 200, self._queues.document()
-            case "POST", "restart-functions":
-                self._invocations.restart()
-                return 200, {"ok": True}
-            case "POST", "drop-events" | "chaos" | "role-past" | "fire-rule":
-                try:
-                    self._steer(asked[1], json.loads(await _body(receive)))
-                except (ValueError, KeyError, TypeError, AttributeError, Ec2Error) as error:
-                    return 400, {"error": str(error)}
-                return 200, {"ok": True}
-            case _:
-                return 404, {"error": self.__doc__}
-
-    def _steer(self, what: str, document: dict[str, Any]) -> None:
-        if what == "chaos":
-            self._chaos.steer(document)
-        elif what == "role-past":
-            self._last_used.tell(document)
-        elif what == "fire-rule":
-            schedules.let_fire(str(document["account"]), str(document["region"]), str(document["rule"]))
-        else:
-            self._ec2_api.drop_events(str(document["instance-id"]), int(document.get("count", 1)))
+        name = scope["path"].removeprefix(CONTROL_PATH)
+        if scope["method"] == "GET" and name in self._asked:
+            return 200, self._asked[name]()
+        if scope["method"] != "POST" or name not in self._told:
+            return 404, {"error": self.__doc__}
+        try:
+            self._told[name](json.loads(await _body(receive) or b"{}"))
+        except (ValueError, KeyError, TypeError, AttributeError, Ec2Error) as error:
+            return 400, {"error": str(error)}
+        return 200, {"ok": True}
 
 
-def front(app: App, control: Control, chaos: Chaos, invocations: Invocations) -> App:
+def front(app: App, control: Control) -> App:
     """Wrap ministack's ASGI application."""
-    troubled = disturbed(app, chaos, invocations)
+    troubled = disturbed(app, control.chaos, control.invocations)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(CONTROL_PATH):
             status, document = await control.answer(scope, receive)
-            body = json.dumps(document).encode()
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            body, kind = json.dumps(document).encode(), (b"content-type", b"application/json")
+            await respond(send, status, body, headers=[kind])
             return
         await troubled(let_strangers_in(scope) if scope["type"] == "http" else scope, receive, send)
 

@@ -27,7 +27,7 @@ evaluation lacks, so that the policy's own words are enforced.
 - `${aws:userid}` (in whose partition an approval is): taken for these very letters. Here the caller's, in conditions.
 - `aws:SecureTransport` (no plain HTTP to queues): false, truly. Here the embedded AWS answers as if by TLS.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import json
 from collections.abc import Callable
@@ -38,6 +38,7 @@ from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-not
 from ministack.services import iam  # type: ignore[import-not-found]
 
 from rolekeeper_local import dynamodb_keys
+from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.ec2_model import Ec2Error, Instance
 
@@ -57,54 +58,61 @@ _ITEMS = "rolekeeper-local/items"
 
 
 def install(ec2_api: Ec2Api) -> None:
-    """Correct ministack's evaluation in this process; call once, before the first request."""
+    """Correct this process."""
     pin_origin = app.pin_request_origin
     app.pin_request_origin = lambda address, _secure: pin_origin(address, True)  # noqa: FBT003 - its signature
-    iam_actions.request_tag_context = _with_keys(iam_actions.request_tag_context, ec2_api)
-    iam_actions.extract_iam_action = _without_batch(iam_actions.extract_iam_action)
-    iam_actions.extract_resource_arn = _with_instance(iam_actions.extract_resource_arn, ec2_api)
-    iam_evaluator._resolve_condition_key = _with_role(iam_evaluator._resolve_condition_key)
-    iam_evaluator._conditions_met = _with_user_id(iam_evaluator._conditions_met)
-    passed = _PassRoleCheck(iam_evaluator.enforce, iam_actions.access_denied_response)
-    iam_evaluator.enforce = passed.enforce
-    iam_actions.access_denied_response = passed.access_denied_response
+    requests, passed = _Requests(ec2_api), _PassRoleCheck()
+    correct(requests.keys, "request_tag_context", iam_actions)
+    correct(requests.resource_arn, "extract_resource_arn", iam_actions)
+    correct(_without_batch, "extract_iam_action", iam_actions)
+    correct(_with_role, "_resolve_condition_key", iam_evaluator)
+    correct(_with_user_id, "_conditions_met", iam_evaluator)
+    correct(passed.enforce, "enforce", iam_evaluator)
+    correct(passed.access_denied_response, "access_denied_response", iam_actions)
 
 
 class _PassRoleCheck:
     """The check of iam:PassRole beside that of the action, and its answer, which names iam:PassRole."""
 
-    def __init__(self, enforce: Callable[..., Any], access_denied_response: Callable[..., Any]) -> None:
-        self._enforce = enforce
-        self._access_denied_response = access_denied_response
+    def __init__(self) -> None:
         self._refused_role = ""
 
-    def enforce(self, access_key_id: str, iam_action: str, service: str, region: str, **rest: Any) -> object:
-        resource = rest.get("resource_arn", "*")
-        context = dict(rest.pop("service_context", None) or {})
+    def enforce(self, original: Callable[..., Any], *request: str, **named: Any) -> object:
+        access_key_id, _iam_action, _service, region = request
+        resource = named.get("resource_arn", "*")
+        context = dict(named.pop("service_context", None) or {})
         role = context.pop(_ROLE, "")
         context |= next(context.pop(_ITEMS, iter(())), {})
         self._refused_role = ""
-        refused = self._enforce(access_key_id, iam_action, service, region, service_context=context, **rest)
+        refused = original(*request, service_context=context, **named)
         if refused or not role:
             return refused
         keys = {"iam:PassedToService": "ec2.amazonaws.com", "iam:AssociatedResourceArn": resource}
-        refused = self._enforce(access_key_id, "iam:PassRole", "iam", region, resource_arn=role, service_context=keys)
+        refused = original(access_key_id, "iam:PassRole", "iam", region, resource_arn=role, service_context=keys)
         if refused:
             self._refused_role = role
         return refused
 
-    def access_denied_response(self, service: str, action: str, *args: Any, **kwargs: Any) -> object:
+    def access_denied_response(
+        self, original: Callable[..., Any], service: str, action: str, *rest: Any, **named: Any
+    ) -> object:
         if self._refused_role and action in _PASSING:
-            action, kwargs["resource_arn"] = "iam:PassRole", self._refused_role
+            action, named["resource_arn"] = "iam:PassRole", self._refused_role
             self._refused_role = ""
-        return self._access_denied_response(service, action, *args, **kwargs)
+        return original(service, action, *rest, **named)
 
 
-def _with_keys(original: Callable[..., dict[str, Any]], ec2_api: Ec2Api) -> Callable[..., dict[str, Any]]:
-    def request_context(service: str, iam_action: str, body: bytes, params: dict[str, Any]) -> dict[str, Any]:
-        context = original(service, iam_action, body, params)
+class _Requests:
+    """What a request says of the condition keys and the resource that it is about."""
+
+    def __init__(self, ec2_api: Ec2Api) -> None:
+        self._ec2_api = ec2_api
+
+    def keys(self, original: Callable[..., Any], *request: Any) -> dict[str, Any]:
+        service, iam_action, body, params = request
+        context: dict[str, Any] = original(*request)
         if service == "ec2":
-            context |= _ec2_keys(iam_action, params, ec2_api)
+            context |= self._ec2_keys(iam_action, params)
         elif service == "dynamodb":
             whole, items = dynamodb_keys.keys_of(body)
             context |= whole | ({_ITEMS: iter(items)} if items else {})
@@ -115,24 +123,41 @@ def _with_keys(original: Callable[..., dict[str, Any]], ec2_api: Ec2Api) -> Call
             context |= {_ROLE: role["Arn"]} if role else {}
         return context
 
-    return request_context
+    def resource_arn(self, original: Callable[..., Any], service: str, *request: Any) -> str:
+        # request: method, path, headers, body, params, region, account
+        params, region, account = request[4:7]
+        if service == "ec2" and _first(params, "AssociationId"):
+            instance = self._instance(params)
+            return f"arn:aws:ec2:{region}:{account}:instance/{instance.id if instance else '*'}"
+        if service == "iam" and (arn := _iam_arn(params, account)):
+            return arn
+        return str(original(service, *request))
 
+    def _ec2_keys(self, iam_action: str, params: dict[str, Any]) -> dict[str, Any]:
+        keys: dict[str, Any] = {}
+        if instance := self._instance(params):
+            for key, value in instance.tags.items():
+                keys[f"aws:ResourceTag/{key}"] = keys[f"ec2:ResourceTag/{key}"] = value
+            if row := self._ec2_api.truth().association_of(instance.id):
+                keys["ec2:InstanceProfile"] = row.profile_arn
+        reference = _first(params, "IamInstanceProfile.Arn") or _first(params, "IamInstanceProfile.Name")
+        if iam_action in _PASSING and reference and (profile := self._ec2_api.find_profile(reference)):
+            keys["ec2:NewInstanceProfile"] = profile.arn
+            if profile.roles:
+                keys[_ROLE] = profile.roles[0]
+        elif reference.startswith("arn:"):
+            keys["ec2:NewInstanceProfile"] = reference
+        return keys
 
-def _ec2_keys(iam_action: str, params: dict[str, Any], ec2_api: Ec2Api) -> dict[str, Any]:
-    keys: dict[str, Any] = {}
-    if instance := _instance(params, ec2_api):
-        for key, value in instance.tags.items():
-            keys[f"aws:ResourceTag/{key}"] = keys[f"ec2:ResourceTag/{key}"] = value
-        if row := ec2_api.truth().association_of(instance.id):
-            keys["ec2:InstanceProfile"] = row.profile_arn
-    reference = _first(params, "IamInstanceProfile.Arn") or _first(params, "IamInstanceProfile.Name")
-    if iam_action in _PASSING and reference and (profile := ec2_api.find_profile(reference)):
-        keys["ec2:NewInstanceProfile"] = profile.arn
-        if profile.roles:
-            keys[_ROLE] = profile.roles[0]
-    elif reference.startswith("arn:"):
-        keys["ec2:NewInstanceProfile"] = reference
-    return keys
+    def _instance(self, params: dict[str, Any]) -> Instance | None:
+        truth = self._ec2_api.truth()
+        instance_id = _first(params, "InstanceId") or _first(params, "InstanceId.1")
+        try:
+            if association_id := _first(params, "AssociationId"):
+                instance_id = truth.describe_associations(association_ids=[association_id])[0][0].instance_id
+            return truth.instance(instance_id) if instance_id else None
+        except Ec2Error:
+            return None
 
 
 def _events_keys(body: bytes) -> dict[str, Any]:
@@ -144,59 +169,25 @@ def _events_keys(body: bytes) -> dict[str, Any]:
     return keys
 
 
-def _with_role(original: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    def resolve_condition_key(key: str, context: Any) -> Any:
-        value = original(key, context)
-        if key.lower() == "aws:principalarn" and ":assumed-role/" in value:
-            # The caller's account isn't the one whose resource is asked for, where another account calls.
-            name = iam_evaluator._role_name_from_assumed_arn(value)
-            role = iam._roles.get_scoped(context.principal_account, None, name)
-            return role["Arn"] if role else value
-        return value
-
-    return resolve_condition_key
+def _with_role(original: Callable[[str, Any], Any], key: str, context: Any) -> Any:
+    value = original(key, context)
+    if key.lower() == "aws:principalarn" and ":assumed-role/" in value:
+        # The caller's account isn't the one whose resource is asked for, where another account calls.
+        name = iam_evaluator._role_name_from_assumed_arn(value)
+        role = iam._roles.get_scoped(context.principal_account, None, name)
+        return role["Arn"] if role else value
+    return value
 
 
-def _with_user_id(original: Callable[[dict[str, Any], Any], bool]) -> Callable[[dict[str, Any], Any], bool]:
-    def conditions_met(conditions: dict[str, Any], context: Any) -> bool:
-        # A service has none. A session's name has no character that JSON escapes (STS API reference, "AssumeRole").
-        user_id = context.principal_keys.get("aws:userid", "")
-        return original(json.loads(json.dumps(conditions).replace("${aws:userid}", user_id)), context)
-
-    return conditions_met
+def _with_user_id(original: Callable[..., bool], conditions: dict[str, Any], context: Any) -> bool:
+    # A service has none. A session's name has no character that JSON escapes (STS API reference, "AssumeRole").
+    user_id = context.principal_keys.get("aws:userid", "")
+    return original(json.loads(json.dumps(conditions).replace("${aws:userid}", user_id)), context)
 
 
-def _without_batch(original: Callable[..., str | None]) -> Callable[..., str | None]:
-    def extract_iam_action(service: str, *request: Any) -> str | None:
-        action = original(service, *request)
-        return action.removesuffix("Batch") if action and service == "sqs" else action
-
-    return extract_iam_action
-
-
-def _with_instance(original: Callable[..., str], ec2_api: Ec2Api) -> Callable[..., str]:
-    def extract_resource_arn(service: str, *request: Any) -> str:
-        # request: method, path, headers, body, params, region, account
-        params, region, account = request[4:7]
-        if service == "ec2" and _first(params, "AssociationId"):
-            instance = _instance(params, ec2_api)
-            return f"arn:aws:ec2:{region}:{account}:instance/{instance.id if instance else '*'}"
-        if service == "iam" and (arn := _iam_arn(params, account)):
-            return arn
-        return original(service, *request)
-
-    return extract_resource_arn
-
-
-def _instance(params: dict[str, Any], ec2_api: Ec2Api) -> Instance | None:
-    truth = ec2_api.truth()
-    instance_id = _first(params, "InstanceId") or _first(params, "InstanceId.1")
-    try:
-        if association_id := _first(params, "AssociationId"):
-            instance_id = truth.describe_associations(association_ids=[association_id])[0][0].instance_id
-        return truth.instance(instance_id) if instance_id else None
-    except Ec2Error:
-        return None
+def _without_batch(original: Callable[..., str | None], service: str, *request: Any) -> str | None:
+    action = original(service, *request)
+    return action.removesuffix("Batch") if action and service == "sqs" else action
 
 
 def _iam_arn(params: dict[str, Any], account: str) -> str:

@@ -3,7 +3,7 @@
 A use is a call that a role's session made here, allowed or denied (AWS_FACTS.md, "When a role was last used"); nothing
 is late. `iam:PassRole` is no call, so it is never one. What lies months back a test tells by the control door.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import time
 import uuid
@@ -16,6 +16,7 @@ from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-not
 from ministack.core.responses import get_account_id, request_scope  # type: ignore[import-not-found]
 from ministack.services import iam  # type: ignore[import-not-found]
 
+from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_wire import Response
 
 type Handler = Callable[[dict[str, Any]], Response]
@@ -50,16 +51,8 @@ class LastUsed:
         self._uses: dict[str, dict[str, _Use]] = {}
         self._jobs: dict[tuple[str, str], _Job] = {}
 
-    def tell(self, document: dict[str, Any]) -> None:
-        """Put a role into the past: when it was made, and when it last called which services.
-
-        Args:
-            document: `role`, a name; `created`, a time; `services`, times by namespace; `account`, `region`.
-
-        Raises:
-            KeyError: there is no such role.
-            ValueError: a time isn't ISO 8601's.
-        """
+    def put_into_past(self, document: dict[str, Any]) -> None:
+        """Say when a `role`, a name, was `created`, and when it last called which `services`, times by namespace."""
         region = str(document.get("region", "us-east-1"))
         with request_scope(str(document.get("account", "000000000000")), region):
             role = iam._roles[str(document["role"])]
@@ -68,102 +61,80 @@ class LastUsed:
             for service, at in document.get("services", {}).items():
                 self._uses.setdefault(role["RoleId"], {})[str(service)] = _Use(_read(at), region)
 
-    def enforcing(self, enforce: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap the check of policies: each call of a role's session is noted before it is judged."""
+    def enforce(self, original: Callable[..., Any], *request: str, **named: Any) -> object:
+        """Each call of a role's session is noted before it is judged."""
+        caller = str(iam_evaluator.caller_arn())
+        name = iam_evaluator._role_name_from_assumed_arn(caller) if ":assumed-role/" in caller else ""
+        if role := iam._roles.get(name):
+            _access_key_id, iam_action, _service, region = request
+            namespace = iam_action.partition(":")[0]
+            self._uses.setdefault(role["RoleId"], {})[namespace] = _Use(time.time(), region)
+        return original(*request, **named)
 
-        def noted(access_key_id: str, iam_action: str, service: str, region: str, **rest: Any) -> object:
-            caller = str(iam_evaluator.caller_arn())
-            name = iam_evaluator._role_name_from_assumed_arn(caller) if ":assumed-role/" in caller else ""
-            if role := iam._roles.get(name):
-                namespace = iam_action.partition(":")[0]
-                self._uses.setdefault(role["RoleId"], {})[namespace] = _Use(time.time(), region)
-            return enforce(access_key_id, iam_action, service, region=region, **rest)
-
-        return noted
-
-    def get_role(self, original: Handler) -> Handler:
+    def get_role(self, original: Handler, params: dict[str, Any]) -> Response:
         """GetRole with `RoleLastUsed`, which ListRoles doesn't have."""
+        status, headers, body = original(params)
+        role = iam._roles.get(iam._p(params, "RoleName"))
+        uses = self._uses.get(role["RoleId"], {}) if role else {}
+        last = max(uses.values(), key=lambda each: each.at, default=None)
+        shown = f"<LastUsedDate>{_shown(last.at)}</LastUsedDate><Region>{last.region}</Region>" if last else ""
+        element = f"<RoleLastUsed>{shown}</RoleLastUsed></Role>".encode()
+        return status, headers, body.replace(b"</Role>", element, 1)
 
-        def answer(params: dict[str, Any]) -> Response:
-            status, headers, body = original(params)
-            role = iam._roles.get(iam._p(params, "RoleName"))
-            uses = self._uses.get(role["RoleId"], {}) if role else {}
-            last = max(uses.values(), key=lambda each: each.at, default=None)
-            shown = f"<LastUsedDate>{_shown(last.at)}</LastUsedDate><Region>{last.region}</Region>" if last else ""
-            element = f"<RoleLastUsed>{shown}</RoleLastUsed></Role>".encode()
-            return status, headers, body.replace(b"</Role>", element, 1)
-
-        return answer
-
-    def generate(self, original: Handler) -> Handler:
+    def generate(self, original: Handler, params: dict[str, Any]) -> Response:
         """Begin a job about a role. One about a user, a group or a policy is ministack's, and empty."""
+        arn = iam._p(params, "Arn")
+        if ":role/" not in arn:
+            return original(params)
+        if iam._p(params, "Granularity") == "ACTION_LEVEL":
+            return _refusal(400, "InvalidInput", "Actions aren't kept here: ask for SERVICE_LEVEL.")
+        role = next((each for each in iam._roles.values() if each["Arn"] == arn), None)
+        if role is None:
+            return _refusal(404, "NoSuchEntity", f"The role with ARN {arn} cannot be found.")
+        job, uses = str(uuid.uuid4()), self._uses.get(role["RoleId"], {})
+        services = tuple((each, uses.get(each)) for each in sorted(_allowed(role["RoleName"])))
+        self._jobs[get_account_id(), job] = _Job(arn, time.time(), services)
+        return _answer("GenerateServiceLastAccessedDetails", f"<JobId>{job}</JobId>")
 
-        def answer(params: dict[str, Any]) -> Response:
-            arn = iam._p(params, "Arn")
-            if ":role/" not in arn:
-                return original(params)
-            if iam._p(params, "Granularity") == "ACTION_LEVEL":
-                return _refusal(400, "InvalidInput", "Actions aren't kept here: ask for SERVICE_LEVEL.")
-            role = next((each for each in iam._roles.values() if each["Arn"] == arn), None)
-            if role is None:
-                return _refusal(404, "NoSuchEntity", f"The role with ARN {arn} cannot be found.")
-            job, uses = str(uuid.uuid4()), self._uses.get(role["RoleId"], {})
-            services = tuple((each, uses.get(each)) for each in sorted(_allowed(role["RoleName"])))
-            self._jobs[get_account_id(), job] = _Job(arn, time.time(), services)
-            return _answer("GenerateServiceLastAccessedDetails", f"<JobId>{job}</JobId>")
-
-        return answer
-
-    def get(self, original: Handler) -> Handler:
+    def get(self, original: Handler, params: dict[str, Any]) -> Response:
         """Tell how a job is, and a page of its report once it is completed."""
-
-        def answer(params: dict[str, Any]) -> Response:
-            if (job := self._jobs.get((get_account_id(), iam._p(params, "JobId")))) is None:
-                return original(params)
-            ends = job.asked_at + _JOB_SECONDS
-            shown = f"<JobType>SERVICE_LEVEL</JobType><JobCreationDate>{_shown(job.asked_at)}</JobCreationDate>"
-            if time.time() < ends:
-                shown += "<JobStatus>IN_PROGRESS</JobStatus><ServicesLastAccessed/><IsTruncated>false</IsTruncated>"
-                return _answer("GetServiceLastAccessedDetails", shown)
-            size, first = int(iam._p(params, "MaxItems") or _PAGE), int(iam._p(params, "Marker") or 0)
-            if not 1 <= size <= _LARGEST_PAGE:
-                return _refusal(400, "ValidationError", f"maxItems must be from 1 to {_LARGEST_PAGE}.")
-            page, more = job.services[first : first + size], first + size < len(job.services)
-            members = "".join(_member(each, use, job.arn) for each, use in page)
-            shown += f"<JobStatus>COMPLETED</JobStatus><JobCompletionDate>{_shown(ends)}</JobCompletionDate>"
-            shown += f"<ServicesLastAccessed>{members}</ServicesLastAccessed>"
-            shown += f"<IsTruncated>{str(more).lower()}</IsTruncated>"
-            shown += f"<Marker>{first + size}</Marker>" if more else ""
+        if (job := self._jobs.get((get_account_id(), iam._p(params, "JobId")))) is None:
+            return original(params)
+        ends = job.asked_at + _JOB_SECONDS
+        shown = f"<JobType>SERVICE_LEVEL</JobType><JobCreationDate>{_shown(job.asked_at)}</JobCreationDate>"
+        if time.time() < ends:
+            shown += "<JobStatus>IN_PROGRESS</JobStatus><ServicesLastAccessed/><IsTruncated>false</IsTruncated>"
             return _answer("GetServiceLastAccessedDetails", shown)
-
-        return answer
+        size, first = int(iam._p(params, "MaxItems") or _PAGE), int(iam._p(params, "Marker") or 0)
+        if not 1 <= size <= _LARGEST_PAGE:
+            return _refusal(400, "ValidationError", f"maxItems must be from 1 to {_LARGEST_PAGE}.")
+        page, more = job.services[first : first + size], first + size < len(job.services)
+        members = "".join(_member(each, use, job.arn) for each, use in page)
+        shown += f"<JobStatus>COMPLETED</JobStatus><JobCompletionDate>{_shown(ends)}</JobCompletionDate>"
+        shown += f"<ServicesLastAccessed>{members}</ServicesLastAccessed>"
+        shown += f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+        shown += f"<Marker>{first + size}</Marker>" if more else ""
+        return _answer("GetServiceLastAccessedDetails", shown)
 
 
 def install() -> LastUsed:
-    """Let IAM answer from here; call once, after `iam_exceptions`, before the first request."""
+    """Correct this process, after the other checks of IAM."""
     last_used = LastUsed()
-    iam_evaluator.enforce = last_used.enforcing(iam_evaluator.enforce)
+    correct(last_used.enforce, "enforce", iam_evaluator)
     handlers = iam._IAM_HANDLERS
-    for name, wrap in (
-        ("GetRole", last_used.get_role),
-        ("GenerateServiceLastAccessedDetails", last_used.generate),
-        ("GetServiceLastAccessedDetails", last_used.get),
-        ("GetAccountSummary", _with_profiles),
-    ):
-        handlers[name] = wrap(handlers[name])
+    correct(last_used.get_role, "GetRole", handlers)
+    correct(last_used.generate, "GenerateServiceLastAccessedDetails", handlers)
+    correct(last_used.get, "GetServiceLastAccessedDetails", handlers)
+    correct(_get_account_summary, "GetAccountSummary", handlers)
     return last_used
 
 
-def _with_profiles(original: Handler) -> Handler:
-    """GetAccountSummary with what it says of instance profiles."""
-
-    def answer(params: dict[str, Any]) -> Response:
-        status, headers, body = original(params)
-        counts = {"InstanceProfiles": len(iam._instance_profiles), "InstanceProfilesQuota": _PROFILES}
-        entries = "".join(f"<entry><key>{key}</key><value>{value}</value></entry>" for key, value in counts.items())
-        return status, headers, body.replace(b"</SummaryMap>", f"{entries}</SummaryMap>".encode(), 1)
-
-    return answer
+def _get_account_summary(original: Handler, params: dict[str, Any]) -> Response:
+    """What it says of instance profiles, which ministack leaves out."""
+    status, headers, body = original(params)
+    counts = {"InstanceProfiles": len(iam._instance_profiles), "InstanceProfilesQuota": _PROFILES}
+    entries = "".join(f"<entry><key>{key}</key><value>{value}</value></entry>" for key, value in counts.items())
+    return status, headers, body.replace(b"</SummaryMap>", f"{entries}</SummaryMap>".encode(), 1)
 
 
 def _allowed(role: str) -> set[str]:

@@ -7,8 +7,11 @@ role's name without its path, takes wildcards and any ARN, and lets the root of 
 last stays so in the role's own account, where the administrator plays the services.
 
 A role that is deleted and made anew is another one on AWS, which a policy of before doesn't mean; here it is the same.
+But its sessions end with it: what is refused then is the token itself (seen on AWS by users of its SDK:
+aws/aws-sdk-java-v2 #5545), as IAM tells roles apart by their ids (IAM user guide, "IAM identifiers"). ministack goes by
+the name.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import re
@@ -16,16 +19,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ministack.core import iam_evaluator  # type: ignore[import-not-found]
-from ministack.services import iam  # type: ignore[import-not-found]
+from ministack.services import iam, sts  # type: ignore[import-not-found]
+
+from rolekeeper_local.corrections import correct
 
 _ENTITY = re.compile(r"arn:aws:iam::(\d{12}):(role|user)/(?:.*/)?([^/]+)")
+#: How a role's id begins (IAM user guide, "Understanding unique ID prefixes").
+_ROLE_ID = "AROA"
 
 
 def install() -> None:
-    """Correct ministack's evaluation in this process; call once, before the first request."""
-    iam_evaluator._principal_matches = _by_exact_name(iam_evaluator._principal_matches)
-    iam_evaluator.evaluate_trust_policy = _of_the_very_role(iam_evaluator.evaluate_trust_policy)
-    iam._trust_policy_not_principal_error = _or_nobody(iam._trust_policy_not_principal_error)
+    """Correct this process."""
+    correct(_principal_matches, "_principal_matches", iam_evaluator)
+    correct(_evaluate_trust_policy, "evaluate_trust_policy", iam_evaluator)
+    correct(_principal_error, "_trust_policy_not_principal_error", iam)
+    correct(_resolve_credential, "resolve_credential", iam_evaluator, sts)
 
 
 def role_of(arn: str) -> dict[str, Any] | None:
@@ -35,40 +43,43 @@ def role_of(arn: str) -> dict[str, Any] | None:
     return role if role and role["Arn"] == arn else None
 
 
-def _by_exact_name(original: Callable[[Any, str], bool]) -> Callable[[Any, str], bool]:
-    def principal_matches(principal: Any, caller_arn: str) -> bool:
-        if isinstance(principal, dict) and "AWS" in principal:
-            principal = {**principal, "AWS": [each for each in _names(principal) if _means_one(each)]}
-        return original(principal, caller_arn)
+def _resolve_credential(original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    credential = original(*arguments, **named)
+    if getattr(credential, "principal_type", "") != "AssumedRole":
+        return credential
+    role_id = credential.principal_id.partition(":")[0]
+    name = iam_evaluator._role_name_from_assumed_arn(credential.principal_arn)
+    role = iam._roles.get_scoped(credential.account_id, None, name) or {}
+    if role_id.startswith(_ROLE_ID) and role.get("RoleId") != role_id:
+        return iam_evaluator._unknown_access_key()
+    return credential
 
-    return principal_matches
+
+def _principal_matches(original: Callable[[Any, str], bool], principal: Any, caller_arn: str) -> bool:
+    if isinstance(principal, dict) and "AWS" in principal:
+        principal = {**principal, "AWS": [each for each in _names(principal) if _means_one(each)]}
+    return original(principal, caller_arn)
 
 
-def _of_the_very_role(original: Callable[..., bool]) -> Callable[..., bool]:
-    def evaluate_trust_policy(document: Any, caller_arn: str, context: Any = None) -> bool:
-        if context is None or context.action == "sts:AssumeRoleWithWebIdentity":
-            return original(document, caller_arn, context)
-        role = role_of(context.resource_arn)
-        if role is None:
-            return False
-        if context.principal_account != role["Arn"].split(":")[4]:
-            document = {"Statement": [_without_services(each) for each in _statements(document)]}
+def _evaluate_trust_policy(original: Callable[..., bool], document: Any, caller_arn: str, context: Any = None) -> bool:
+    if context is None or context.action == "sts:AssumeRoleWithWebIdentity":
         return original(document, caller_arn, context)
+    role = role_of(context.resource_arn)
+    if role is None:
+        return False
+    if context.principal_account != role["Arn"].split(":")[4]:
+        document = {"Statement": [_without_services(each) for each in _statements(document)]}
+    return original(document, caller_arn, context)
 
-    return evaluate_trust_policy
 
-
-def _or_nobody(original: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
-    def error(document: Any) -> str | None:
-        if refused := original(document):
-            return refused
-        for statement in _statements(document):
-            for name in _names(statement.get("Principal")):
-                if not _means_one(name) or not _exists(name):
-                    return f'Invalid principal in policy: "AWS":"{name}"'
-        return None
-
-    return error
+def _principal_error(original: Callable[[Any], str | None], document: Any) -> str | None:
+    if refused := original(document):
+        return refused
+    for statement in _statements(document):
+        for name in _names(statement.get("Principal")):
+            if not _means_one(name) or not _exists(name):
+                return f'Invalid principal in policy: "AWS":"{name}"'
+    return None
 
 
 def _statements(document: Any) -> list[dict[str, Any]]:

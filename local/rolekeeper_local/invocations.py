@@ -1,28 +1,44 @@
-"""Which process runs which invocation of a function.
+"""Which process runs which invocation of a function, and when a chain of invocations is a loop.
 
 Lambda gives each invocation a trace id, and SDKs send it along with every call (Lambda developer guide, "Using
 environment variables": `_X_AMZN_TRACE_ID`, "changes with each invocation"). ministack gives one only where X-Ray is on;
-here each has one, and by it a call is known to belong to an invocation. It carries the chain too (`recursion`).
-"""
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+here each has one, and by it a call is known to belong to an invocation.
 
+The id counts too how often a chain of messages has invoked each function (`Lineage`). ministack detects loops of direct
+invocations only; here a message whose chain has invoked the same function 16 times goes to the queue's dead-letter
+queue, or nowhere (AWS_FACTS.md, "Lambda, SQS, DynamoDB streams, Step Functions").
+"""
+# ruff: noqa: SLF001 - see `corrections`
+
+import logging
+import re
 import secrets
+import sys
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
+from urllib.parse import unquote
 
 from ministack.core import lambda_runtime  # type: ignore[import-not-found]
+from ministack.services import lambda_svc, sqs  # type: ignore[import-not-found]
 
-from rolekeeper_local import recursion
+from rolekeeper_local.corrections import correct
 
-type Invoke = Callable[..., dict[str, Any]]
+type Lineage = dict[str, int]
+"""How often each function was invoked, by a short hash of its ARN."""
 
+#: How often a chain may invoke the same function.
+MOST = 16
+_HEADER = "AWSTraceHeader"
+# `Lineage=1:<hash>:<count>`, several joined by `|`.
+_LINEAGE = re.compile(r"Lineage=([^;]+)")
+_PART = re.compile(r"1:([^:|]+):(\d+)")
+#: The trace id of the request to SQS at hand.
+_sender: ContextVar[str] = ContextVar("rolekeeper_local_sender", default="")
 
-def install() -> "Invocations":
-    """Follow the invocations in this process; call once, before the first request."""
-    invocations = Invocations()
-    lambda_runtime.Worker.invoke = invocations.followed(lambda_runtime.Worker.invoke)
-    return invocations
+logger = logging.getLogger(__name__)
 
 
 class Invocations:
@@ -34,23 +50,22 @@ class Invocations:
     def __init__(self) -> None:
         self._workers: dict[str, Any] = {}
 
-    def followed(self, invoke: Invoke) -> Invoke:
+    def invoke(
+        self, original: Callable[..., dict[str, Any]], worker: Any, event: Any, request_id: str, **rest: Any
+    ) -> dict[str, Any]:
         """`Worker.invoke`, with a trace id of its own for each invocation."""
-
-        def with_trace_id(worker: Any, event: Any, request_id: str, **rest: Any) -> dict[str, Any]:
-            chain = recursion.lineage_text(recursion.invoked(worker.config["FunctionArn"], event))
-            root = f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"
-            trace_id = f"{root};Parent={secrets.token_hex(8)};Sampled=0;{chain}"
-            self._workers[trace_id] = worker
-            try:
-                return invoke(worker, event, request_id, **{**rest, "trace_id": trace_id})
-            except (RuntimeError, OSError, ValueError, AttributeError) as error:
-                # Its process didn't come up. Told by an exception, ministack would end those of all other invocations.
-                return {"status": "error", "error": f"the process did not start: {error}"}
-            finally:
-                del self._workers[trace_id]
-
-        return with_trace_id
+        counts = _invoked(worker.config["FunctionArn"], event)
+        lineage = "|".join(f"1:{name}:{count}" for name, count in counts.items())
+        root = f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)}"
+        trace_id = f"{root};Parent={secrets.token_hex(8)};Sampled=0;Lineage={lineage}"
+        self._workers[trace_id] = worker
+        try:
+            return original(worker, event, request_id, **{**rest, "trace_id": trace_id})
+        except (RuntimeError, OSError, ValueError, AttributeError) as error:
+            # Its process didn't come up. Told by an exception, ministack would end those of all other invocations.
+            return {"status": "error", "error": f"the process did not start: {error}"}
+        finally:
+            del self._workers[trace_id]
 
     def runs(self, trace_id: str) -> bool:
         """Whether this invocation is running."""
@@ -67,7 +82,81 @@ class Invocations:
                 _kill(worker)
 
 
+def install() -> Invocations:
+    """Correct this process, after `queues`: what is stopped here is a dead letter there."""
+    invocations = Invocations()
+    correct(invocations.invoke, "invoke", lambda_runtime.Worker)
+    correct(_handle_request, "handle_request", sqs)
+    correct(_build_send_sys_attrs, "_build_send_sys_attrs", sqs)
+    correct(_run_sqs_batch, "_run_sqs_batch", lambda_svc)
+    return invocations
+
+
 def _kill(worker: Any) -> None:
     process = getattr(worker, "_proc", None)
     if process is not None:
         process.kill()
+
+
+# ---- loops ----
+
+
+def _lineage(header: str) -> Lineage:
+    found = _LINEAGE.search(unquote(header))  # the SDK quotes it
+    return {part[1]: int(part[2]) for part in _PART.finditer(found[1])} if found else {}
+
+
+def _name_of(function_arn: str) -> str:
+    return f"{zlib.crc32(function_arn.encode()):08x}"
+
+
+def _invoked(function_arn: str, event: Any) -> Lineage:
+    """The lineage of an invocation by this event: the longest of its messages, and one more for the function itself."""
+    counts: Lineage = {}
+    for record in event.get("Records", ()) if isinstance(event, dict) else ():
+        for name, count in _lineage(str(record.get("attributes", {}).get(_HEADER, ""))).items():
+            counts[name] = max(count, counts.get(name, 0))
+    me = _name_of(function_arn)
+    return {**counts, me: counts.get(me, 0) + 1}
+
+
+async def _handle_request(
+    original: Callable[..., Awaitable[Any]], method: str, path: str, headers: dict[str, str], *rest: Any
+) -> Any:
+    token = _sender.set(headers.get("x-amzn-trace-id", ""))
+    try:
+        return await original(method, path, headers, *rest)
+    finally:
+        _sender.reset(token)
+
+
+def _build_send_sys_attrs(original: Callable[..., dict[str, Any]], now: float, given: Any) -> dict[str, Any]:
+    header = _sender.get()
+    return ({_HEADER: header} if _lineage(header) else {}) | original(now, given)
+
+
+def _run_sqs_batch(original: Callable[..., None], *batch_and_its_queue: Any) -> None:
+    mapping, function, event, batch, url, name = batch_and_its_queue
+    allowed = function.get("recursive_loop") == "Allow"
+    stopped = [] if allowed else [each for each in batch if _loops(each, function)]
+    if stopped:
+        _put_aside(stopped, url)
+        ids = {each["id"] for each in stopped}
+        batch = [each for each in batch if each["id"] not in ids]
+        event = {"Records": [each for each in event["Records"] if each["messageId"] not in ids]}
+    if batch:
+        original(mapping, function, event, batch=batch, queue_url=url, queue_name=name)
+
+
+def _loops(message: Mapping[str, Any], function: Mapping[str, Any]) -> bool:
+    counts = _lineage(str((message.get("sys") or {}).get(_HEADER, "")))
+    return counts.get(_name_of(function["config"]["FunctionArn"]), 0) >= MOST
+
+
+def _put_aside(messages: Sequence[dict[str, Any]], url: str) -> None:
+    """Move them to the queue's dead-letter queue, or where it has none drop them."""
+    logger.warning("stopped as a recursive loop: %s", ", ".join(each["id"] for each in messages))
+    for each in messages:
+        each["receive_count"], each["visible_at"] = sys.maxsize, 0.0
+    sqs._dlq_sweep(sqs._get_q(url))
+    sqs._delete_messages_for_esm(url, {each["receipt_handle"] for each in messages})

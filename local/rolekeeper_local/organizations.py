@@ -6,7 +6,7 @@ account's to see (Organizations API reference, "API operations by account"). `aw
 accounts' callers only, and `aws:ResourceOrgID` of what its accounts own (IAM user guide, "AWS global condition context
 keys"); ministack doesn't know the latter.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import json
 from collections.abc import Awaitable, Callable
@@ -21,74 +21,66 @@ from ministack.core.responses import (  # type: ignore[import-not-found]
 )
 from ministack.services import organizations  # type: ignore[import-not-found]
 
+from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_wire import Response
+from rolekeeper_local.settings import ACCOUNTS, ORGANIZATION
 
-ORGANIZATION = "o-embeddedaws"
-MANAGEMENT = "000000000000"
-MEMBERS = (MANAGEMENT, "111111111111", "222222222222")
+MANAGEMENT = ACCOUNTS[0]
 _STORES = (organizations._orgs, organizations._roots, organizations._accounts)
 #: What a member may ask; the rest is the management account's (a delegated administrator isn't known here).
 _ANYBODYS = "DescribeOrganization"
 
 
 def install() -> None:
-    """Correct this process; call once, before the first request."""
-    organizations._ensure_org = _founding(organizations._ensure_org)
-    organizations.handle_request = _as_member(organizations.handle_request)
+    """Correct this process."""
+    correct(_ensure_org, "_ensure_org", organizations)
+    correct(_handle_request, "handle_request", organizations)
     iam_evaluator._principal_org_id = organization_of
-    iam_evaluator._resolve_condition_key = _with_owners_organization(iam_evaluator._resolve_condition_key)
+    correct(_resolve_condition_key, "_resolve_condition_key", iam_evaluator)
 
 
 def organization_of(account: str) -> str | None:
     """The organization that an account is in, as `aws:PrincipalOrgID` has it."""
-    return ORGANIZATION if account in MEMBERS else None
+    return ORGANIZATION if account in ACCOUNTS else None
 
 
-def _with_owners_organization(resolve: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    def resolved(key: str, context: Any) -> Any:
-        if key.lower() == "aws:resourceorgid":
-            return organization_of(resolve("aws:ResourceAccount", context))
-        return resolve(key, context)
-
-    return resolved
+def _resolve_condition_key(original: Callable[[str, Any], Any], key: str, context: Any) -> Any:
+    if key.lower() == "aws:resourceorgid":
+        return organization_of(original("aws:ResourceAccount", context))
+    return original(key, context)
 
 
-def _founding(ensure: Callable[[], None]) -> Callable[[], None]:
+def _ensure_org(original: Callable[[], None]) -> None:
     """Make ministack's organization ours when it makes it: our id, and the other members beside the first."""
-
-    def founded() -> None:
-        if "self" in organizations._orgs:
-            return
-        ensure()
-        made = organizations._orgs["self"]["Id"]
-        for store in _STORES:
-            for key, record in store.items():
-                store[key] = json.loads(json.dumps(record).replace(made, ORGANIZATION))
-        first = organizations._accounts[MANAGEMENT]
-        for number, account in enumerate(MEMBERS[1:], 1):
-            organizations._accounts[account] = {
-                **first,
-                "Id": account,
-                "Arn": first["Arn"].removesuffix(MANAGEMENT) + account,
-                "Email": first["Email"].replace(MANAGEMENT, account),
-                "Name": f"Member Account {number}",
-            }
-
-    return founded
+    if "self" in organizations._orgs:
+        return
+    original()
+    made = organizations._orgs["self"]["Id"]
+    for store in _STORES:
+        for key, record in store.items():
+            store[key] = json.loads(json.dumps(record).replace(made, ORGANIZATION))
+    first = organizations._accounts[MANAGEMENT]
+    for number, account in enumerate(ACCOUNTS[1:], 1):
+        organizations._accounts[account] = {
+            **first,
+            "Id": account,
+            "Arn": first["Arn"].removesuffix(MANAGEMENT) + account,
+            "Email": first["Email"].replace(MANAGEMENT, account),
+            "Name": f"Member Account {number}",
+        }
 
 
-def _as_member(handle: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
-    async def handle_request(method: str, path: str, headers: dict[str, str], *rest: Any) -> Response:
-        account = get_account_id()
-        if account not in MEMBERS:
-            return _refusal("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
-        operation = headers.get("x-amz-target", "").rpartition(".")[2]
-        if account != MANAGEMENT and operation != _ANYBODYS:
-            return _refusal("AccessDeniedException", "You don't have permissions to access this resource.")
-        with request_scope(MANAGEMENT, get_region()):
-            return await handle(method, path, headers, *rest)
-
-    return handle_request
+async def _handle_request(
+    original: Callable[..., Awaitable[Response]], method: str, path: str, headers: dict[str, str], *rest: Any
+) -> Response:
+    account = get_account_id()
+    if account not in ACCOUNTS:
+        return _refusal("AWSOrganizationsNotInUseException", "Your account is not a member of an organization.")
+    operation = headers.get("x-amz-target", "").rpartition(".")[2]
+    if account != MANAGEMENT and operation != _ANYBODYS:
+        return _refusal("AccessDeniedException", "You don't have permissions to access this resource.")
+    with request_scope(MANAGEMENT, get_region()):
+        return await original(method, path, headers, *rest)
 
 
 def _refusal(code: str, message: str) -> Response:

@@ -12,10 +12,9 @@ AWS clients send the first alone. The answers carry no CORS headers, so no page 
 """
 
 import logging
-from collections.abc import Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
 
-from rolekeeper_local.chaos import App, Receive, Scope, Send
+from rolekeeper_local.asgi import App, Message, Receive, Scope, Send, respond
 
 _HTTP_PORT = 80
 _OUR_NAMES = ("127.0.0.1", "localhost")
@@ -29,19 +28,14 @@ logger = logging.getLogger(__name__)
 
 
 def guarded(app: App, port: int) -> App:
-    """Wrap an ASGI application: foreign requests are refused before it sees them, and answers lose their CORS headers.
-
-    Args:
-        app: What answers the others.
-        port: Where it listens.
-    """
+    """Wrap an ASGI application on this port: it sees no foreign request, and its answers lose their CORS headers."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in _HOW_BEGINS:
             await app(scope, receive, send)
             return
 
-        async def send_without_cors(message: MutableMapping[str, Any]) -> None:
+        async def send_without_cors(message: Message) -> None:
             headers = message.get("headers")
             await send(message if headers is None else {**message, "headers": _without_cors(headers)})
 
@@ -50,7 +44,8 @@ def guarded(app: App, port: int) -> App:
             await app(scope, receive, send_without_cors)
         else:
             logger.warning("refused %s %r: %s", scope.get("method", "websocket"), scope["path"], reason)
-            await _refuse(send, _HOW_BEGINS[scope["type"]], reason)
+            kind = (b"content-type", b"text/plain; charset=utf-8")
+            await respond(send, 403, reason.encode(), headers=[kind], begins=_HOW_BEGINS[scope["type"]])
 
     return answer
 
@@ -79,10 +74,3 @@ def _is_ours(host: str, port: int) -> bool:
 
 def _without_cors(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in headers if not name.lower().startswith(b"access-control-")]
-
-
-async def _refuse(send: Send, begins: str, reason: str) -> None:
-    body = reason.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": f"{begins}.start", "status": 403, "headers": headers})
-    await send({"type": f"{begins}.body", "body": body})

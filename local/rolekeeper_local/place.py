@@ -22,7 +22,6 @@ class NotInstalledError(Exception):
 
 
 def folder_for(port: int, environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of the embedded AWS on this port."""
     if installed.is_clone():
         return REPOSITORY / ".local" / str(port)
     cache = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -30,11 +29,7 @@ def folder_for(port: int, environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def interpreter() -> Path:
-    """The Python that has ministack.
-
-    Raises:
-        NotInstalledError: there is none.
-    """
+    """The Python that has ministack."""
     if installed.is_clone():
         python = REPOSITORY / ".envs/emulator/bin/python"
         if not python.exists():

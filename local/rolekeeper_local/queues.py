@@ -5,7 +5,7 @@ what one sends while another deletes may vanish. Here they take turns. `StartMes
 moves everything at once (SQS API reference: a moved message is a new one, with a new id and no receives). A standard
 queue hands out first what belongs to message groups with few messages in flight (SQS developer guide, "Fair queues").
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import functools
 import json
@@ -18,6 +18,8 @@ from typing import Any
 
 from ministack.core.responses import new_uuid  # type: ignore[import-not-found]
 from ministack.services import eventbridge, lambda_svc, sqs  # type: ignore[import-not-found]
+
+from rolekeeper_local.corrections import correct
 
 type Queue = dict[str, Any]
 type Answer = dict[str, Any]
@@ -34,7 +36,7 @@ _SENDS: dict[str, Callable[..., Queue | None]] = {
     "_act_send_message": lambda data, url: sqs._get_q(data.get("QueueUrl", url)),
     "_dispatch_to_sqs": lambda spec, *_: sqs._queue_by_arn(str(spec)),
 }
-#: And what takes messages away: what became of them, and how each is told which queue.
+#: And what takes messages away: their outcome, and how each is told which queue.
 _TAKES: dict[str, tuple[str, Callable[..., Queue]]] = {
     "_delete_messages_for_esm": ("deleted", lambda url, _handles: sqs._get_q(url)),
     "_act_delete_message": ("deleted", lambda data, url: sqs._get_q(data.get("QueueUrl", url))),
@@ -46,22 +48,23 @@ _TAKES: dict[str, tuple[str, Callable[..., Queue]]] = {
 
 
 def install() -> "Queues":
-    """Correct ministack's SQS in this process; call once, before the first request."""
+    """Correct this process."""
     queues = Queues()
     sqs._queues_lock = queues.lock  # its own, which few of them take, would be a second one to wait for
     for module, names in _CHANGES:
         for name in names:
             former = getattr(module, name)
-            turned = queues.in_turn(queues.counted(former, name))
-            setattr(module, name, turned)
-            sqs._HANDLERS.update({action: turned for action, known in sqs._HANDLERS.items() if known is former})
-    sqs._HANDLERS["StartMessageMoveTask"] = queues.in_turn(queues.start_move)
+            correct(functools.partial(queues.change, name), name, module)
+            sqs._HANDLERS.update(
+                {action: getattr(module, name) for action, known in sqs._HANDLERS.items() if known is former}
+            )
+    sqs._HANDLERS["StartMessageMoveTask"] = queues.start_move
     sqs._HANDLERS["ListMessageMoveTasks"] = queues.list_moves
     return queues
 
 
 class Queues:
-    """What became of the messages of every queue, by the queue's ARN."""
+    """The outcome of every queue's messages, by the queue's ARN."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -70,80 +73,56 @@ class Queues:
         self._moves: list[dict[str, Any]] = []
 
     def document(self) -> dict[str, dict[str, int]]:
-        """What became of the messages, by queue.
+        """The outcome of the messages, by queue.
 
         `sent`, by people, functions and rules; `received` by anybody, each once; then `deleted`, `dead` (moved to the
         dead-letter queue), `redriven` from there, or `expired`. `lost` are those that were received, are nowhere now,
         and came to none of these ends.
         """
         with self.lock:
-            there = {_arn(queue): {each["id"] for each in queue["messages"]} for queue in sqs._queues._data.values()}
+            there = {_arn(queue): _ids(queue) for queue in sqs._queues._data.values()}
             return {
                 arn: {**counts, "lost": len(self._open[arn] - there.get(arn, set()))}
                 for arn, counts in self._counts.items()
             }
 
-    def in_turn[**P, R](self, change: Callable[P, R]) -> Callable[P, R]:
-        """The same, one at a time."""
+    # ---- one change at a time, counted ----
 
-        @functools.wraps(change)
-        def turned(*arguments: P.args, **named: P.kwargs) -> R:
-            with self.lock:
-                return change(*arguments, **named)
-
-        return turned
-
-    # ---- counting ----
-
-    def counted(self, change: Callable[..., Any], name: str) -> Callable[..., Any]:
-        """The same, and what it sends, receives for the first time, or takes from its queue is counted."""
-        if name == "_collect_msgs":
-            return self._counting_received(change)
-        if name in _SENDS:
-            return self._counting_sent(change, _SENDS[name])
-        if name not in _TAKES:
-            return change
-        what, queue_of = _TAKES[name]
-
-        def counted(*arguments: Any) -> Any:
-            queue = queue_of(*arguments)
-            before = {each["id"] for each in queue["messages"]}
-            answer = change(*arguments)
-            self._count(queue, what, before - {each["id"] for each in queue["messages"]})
+    def change(self, name: str, original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Do what changes queues: what it sends, receives for the first time, or takes from its queue is counted."""
+        with self.lock:
+            if name == "_collect_msgs":
+                return self._receive(original, *arguments)
+            if name in _TAKES:
+                what, queue_of = _TAKES[name]
+                queue = queue_of(*arguments)
+                before = _ids(queue)
+                answer = original(*arguments)
+                self._count(queue, what, before - _ids(queue))
+                return answer
+            answer = original(*arguments, **named)
+            if name in _SENDS and (sent := _SENDS[name](*arguments)) is not None:
+                if name == "_dispatch_to_sqs" and not sent["is_fifo"]:
+                    sent["messages"][-1]["group_id"] = _group_of(*arguments[1:])
+                self._counts.setdefault(_arn(sent), Counter())["sent"] += 1
+                self._open.setdefault(_arn(sent), set())
             return answer
 
-        return counted
-
-    def _counting_sent(self, send: Callable[..., Any], queue_of: Callable[..., Queue | None]) -> Callable[..., Any]:
-        def counted(*arguments: Any) -> Any:
-            answer = send(*arguments)
-            if (queue := queue_of(*arguments)) is not None:
-                if send.__name__ == "_dispatch_to_sqs" and not queue["is_fifo"]:
-                    queue["messages"][-1]["group_id"] = _group_of(*arguments[1:])
-                self._counts.setdefault(_arn(queue), Counter())["sent"] += 1
-                self._open.setdefault(_arn(queue), set())
-            return answer
-
-        return counted
-
-    def _counting_received(self, collect: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-        def counted(queue: Queue, *arguments: Any) -> list[Any]:
-            # ministack looks for dead letters first, and by another clock: what is due in between isn't received again.
-            tries = _tries_of(queue)
-            spent = [(each, each["visible_at"]) for each in queue["messages"] if each.get("receive_count", 0) >= tries]
-            for each, _ in spent:
-                each["visible_at"] = math.inf
-            if not queue["is_fifo"]:
-                queue["messages"] = _fair(queue["messages"])
-            found = collect(queue, *arguments)
-            for each, visible_at in spent:
-                each["visible_at"] = visible_at
-            first = {each["id"] for each in found if each["receive_count"] == 1}
-            self._count(queue, "received", first)
-            self._open[_arn(queue)] |= first
-            return found
-
-        return counted
+    def _receive(self, original: Callable[..., list[Any]], queue: Queue, *arguments: Any) -> list[Any]:
+        # ministack looks for dead letters first, and by another clock: what is due in between isn't received again.
+        tries = float(_redrive_policy(queue).get("maxReceiveCount", math.inf))
+        spent = [(each, each["visible_at"]) for each in queue["messages"] if each.get("receive_count", 0) >= tries]
+        for each, _ in spent:
+            each["visible_at"] = math.inf
+        if not queue["is_fifo"]:
+            queue["messages"] = _fair(queue["messages"])
+        found = original(queue, *arguments)
+        for each, visible_at in spent:
+            each["visible_at"] = visible_at
+        first = {each["id"] for each in found if each["receive_count"] == 1}
+        self._count(queue, "received", first)
+        self._open[_arn(queue)] |= first
+        return found
 
     def _count(self, queue: Queue, what: str, ids: set[str]) -> None:
         self._counts.setdefault(_arn(queue), Counter())[what] += len(ids)
@@ -154,25 +133,25 @@ class Queues:
     def start_move(self, data: dict[str, Any], _url: str) -> Answer:
         """StartMessageMoveTask: from a dead-letter queue to another queue, or back to where the messages came from."""
         source_arn = data.get("SourceArn", "")
-        source, target_arn = sqs._queue_by_arn(source_arn), data.get("DestinationArn", "")
-        feeders = [queue for queue in sqs._queues._data.values() if _dead_letters_of(queue) == source_arn]
-        if source is None or not feeders:
-            raise sqs._Err("ResourceNotFoundException", "The source queue is no dead-letter queue.")
-        if not target_arn and len(feeders) > 1:
-            raise sqs._Err("InvalidParameterValue", "Several queues feed it here: name the destination.")
-        target = sqs._queue_by_arn(target_arn) if target_arn else feeders[0]
-        if target is None:
-            raise sqs._Err("ResourceNotFoundException", "The destination queue does not exist.")
-        moved = [each for each in source["messages"] if each["visible_at"] <= time.time()]
-        source["messages"] = [each for each in source["messages"] if each not in moved]
-        self._count(source, "redriven", {each["id"] for each in moved})
-        for message in moved:
-            sent = {"QueueUrl": target["url"], "MessageBody": message["body"]}
-            sqs._act_send_message({**sent, "MessageAttributes": message.get("message_attributes") or {}}, target["url"])
-        task = {"TaskHandle": new_uuid(), "Status": "COMPLETED", "SourceArn": source_arn}
-        counted = {"ApproximateNumberOfMessagesMoved": len(moved), "ApproximateNumberOfMessagesToMove": len(moved)}
-        started = {"DestinationArn": _arn(target), "StartedTimestamp": int(time.time() * 1000)}
-        self._moves.append({**task, **counted, **started})
+        with self.lock:
+            source, target = _ends_of_move(source_arn, data.get("DestinationArn", ""))
+            moved = [each for each in source["messages"] if each["visible_at"] <= time.time()]
+            source["messages"] = [each for each in source["messages"] if each not in moved]
+            self._count(source, "redriven", {each["id"] for each in moved})
+            for message in moved:
+                sent = {"QueueUrl": target["url"], "MessageBody": message["body"]}
+                sent["MessageAttributes"] = message.get("message_attributes") or {}
+                sqs._act_send_message(sent, target["url"])
+        task = {
+            "TaskHandle": new_uuid(),
+            "Status": "COMPLETED",
+            "SourceArn": source_arn,
+            "DestinationArn": _arn(target),
+            "StartedTimestamp": int(time.time() * 1000),
+            "ApproximateNumberOfMessagesMoved": len(moved),
+            "ApproximateNumberOfMessagesToMove": len(moved),
+        }
+        self._moves.append(task)
         return {"TaskHandle": task["TaskHandle"]}
 
     def list_moves(self, data: dict[str, Any], _url: str) -> Answer:
@@ -196,17 +175,27 @@ def _group_of(event: str, parameters: dict[str, Any] | None = None) -> str | Non
     return str(json.loads(event).get(group[2:], "")) if group and group.startswith("$.") else group
 
 
+def _ends_of_move(source_arn: str, target_arn: str) -> tuple[Queue, Queue]:
+    source = sqs._queue_by_arn(source_arn)
+    feeders = [
+        queue for queue in sqs._queues._data.values() if _redrive_policy(queue).get("deadLetterTargetArn") == source_arn
+    ]
+    if source is None or not feeders:
+        raise sqs._Err("ResourceNotFoundException", "The source queue is no dead-letter queue.")
+    if not target_arn and len(feeders) > 1:
+        raise sqs._Err("InvalidParameterValue", "Several queues feed it here: name the destination.")
+    target = sqs._queue_by_arn(target_arn) if target_arn else feeders[0]
+    if target is None:
+        raise sqs._Err("ResourceNotFoundException", "The destination queue does not exist.")
+    return source, target
+
+
+def _ids(queue: Queue) -> set[str]:
+    return {each["id"] for each in queue["messages"]}
+
+
 def _arn(queue: Queue) -> str:
     return str(queue["attributes"]["QueueArn"])
-
-
-def _dead_letters_of(queue: Queue) -> str:
-    return str(_redrive_policy(queue).get("deadLetterTargetArn", ""))
-
-
-def _tries_of(queue: Queue) -> float:
-    """After how many receives a message is a dead letter."""
-    return float(_redrive_policy(queue).get("maxReceiveCount", math.inf))
 
 
 def _redrive_policy(queue: Queue) -> dict[str, Any]:

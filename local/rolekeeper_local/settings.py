@@ -14,15 +14,12 @@ from rolekeeper_local.ec2_model import Timings
 PORT_VARIABLE = "ROLEKEEPER_LOCAL_PORT"
 DEFAULT_PORT = 4566
 ACCOUNTS_VARIABLE = "ROLEKEEPER_LOCAL_ACCOUNTS"
-MOST_ACCOUNTS = 3
+#: The accounts of the organization in which Rolekeeper may be deployed; the first manages it, and is the hub's.
+ORGANIZATION, ACCOUNTS = "o-embeddedaws", ("000000000000", "111111111111", "222222222222")
 
 
 def port_from(environment: Mapping[str, str]) -> int:
-    """Read the port.
-
-    Raises:
-        ValueError: If the variable holds no port.
-    """
+    """Read the port; ValueError if the variable holds none."""
     text = environment.get(PORT_VARIABLE) or str(DEFAULT_PORT)
     if not text.isdecimal() or not 1 <= int(text) <= 65535:  # noqa: PLR2004 - TCP's
         raise ValueError(f"{PORT_VARIABLE} must be a port number, not {text!r}")
@@ -30,23 +27,15 @@ def port_from(environment: Mapping[str, str]) -> int:
 
 
 def accounts_from(environment: Mapping[str, str]) -> int:
-    """Read in how many accounts Rolekeeper is deployed.
-
-    Raises:
-        ValueError: If the variable holds no number that there can be.
-    """
+    """Read in how many accounts Rolekeeper is deployed; ValueError if there can't be this number."""
     text = environment.get(ACCOUNTS_VARIABLE) or "1"
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_ACCOUNTS:
-        raise ValueError(f"{ACCOUNTS_VARIABLE} must be 1 to {MOST_ACCOUNTS}, not {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= len(ACCOUNTS):
+        raise ValueError(f"{ACCOUNTS_VARIABLE} must be 1 to {len(ACCOUNTS)}, not {text!r}")
     return int(text)
 
 
 def timings_from(environment: Mapping[str, str]) -> Timings:
-    """Read the times; a variable that is not set leaves the default.
-
-    Raises:
-        ValueError: If a variable holds no number of seconds.
-    """
+    """Read the times; a variable that is not set leaves the default, ValueError if one holds no number."""
     given = {}
     for field in dataclasses.fields(Timings):
         if text := environment.get(_variable(field.name)):

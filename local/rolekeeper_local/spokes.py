@@ -1,4 +1,9 @@
-"""An organization in the embedded AWS: the deployment as its hub, and spokes in other accounts and Regions."""
+"""An organization in the embedded AWS: the deployment as its hub, and spokes in other accounts and Regions.
+
+A person who tries it has AWS profiles: the hub's operators, and each other account's root. The readers of all spokes
+trust the operators' role (docs/organization.md), so that command and console show them the instances of every account.
+A user takes that role: on AWS an account's root may take none.
+"""
 
 import json
 import os
@@ -6,24 +11,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import Store
 from rolekeeper_cli import installed
-from rolekeeper_local.account import EmulatedAccount, starter_mappings
-from rolekeeper_local.embedded import ACCOUNT, PARAMETERS, REGION, EmbeddedAws, EmbeddedAwsError
-from rolekeeper_local.profiles import HUB, NAMES, make_operators, profiles_file, write_profiles
+from rolekeeper_local.account import EmulatedAccount, stack_parameters, starter_mappings
+from rolekeeper_local.embedded import ACCOUNT, CREDENTIALS, PARAMETERS, REGION, EmbeddedAws, EmbeddedAwsError
+from rolekeeper_local.settings import ACCOUNTS, ORGANIZATION
 
-#: The accounts of the organization; the first is the hub's (``organizations``).
-ACCOUNTS = (ACCOUNT, "111111111111", "222222222222")
 REGIONS = (REGION, "eu-west-1")
-ORGANIZATION = "o-embeddedaws"
 SPOKE_STACK = "rolekeeper-spoke"
 #: The roles of a spoke that the hub assumes.
 READER, CHANGER = "rolekeeper-reader", "rolekeeper-changer"
 #: The schedule of spoke.yaml that tells the hub once a day that the spoke is there.
 PRESENT = "rolekeeper-present"
+#: The profiles, an account each; the first is the hub's.
+HUB = "hub"
+NAMES = (HUB, "web", "data")
+OPERATORS = "operators"
+_USER = "operator"
+_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _SECONDS = 120
 _LOOK_SECONDS = 0.2
 
@@ -38,13 +47,10 @@ def deploy_organization(aws: EmbeddedAws, accounts: int) -> list[EmulatedAccount
 
     Args:
         aws: an embedded AWS without a deployment.
-        accounts: how many accounts, the hub's with them.
+        accounts: how many, the hub's with them.
 
     Returns:
         Each target's administrator, the hub's own first.
-
-    Raises:
-        EmbeddedAwsError: something could not be deployed, or doesn't come into effect; the message says what.
     """
     aws.deploy(**PARAMETERS, OrganizationId=ORGANIZATION)
     worlds = [EmulatedAccount(aws, each.account, each.region) for each in targets(accounts)]
@@ -104,16 +110,12 @@ def create_spoke(world: EmulatedAccount, parameters: dict[str, str], template: s
         StackName=SPOKE_STACK,
         TemplateBody=template or installed.file("spoke.yaml").read_text(),
         Capabilities=["CAPABILITY_NAMED_IAM"],
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        Parameters=stack_parameters(parameters),
     )
 
 
 def await_spoke(world: EmulatedAccount) -> None:
-    """Wait until a spoke is deployed.
-
-    Raises:
-        EmbeddedAwsError: it isn't; the message says why.
-    """
+    """Wait until a spoke is deployed; EmbeddedAwsError says why it isn't."""
     where = f"the spoke in {world.account}, {world.region}"
     deadline = time.monotonic() + _SECONDS
     while (
@@ -170,6 +172,40 @@ def how_to_act(aws: EmbeddedAws, accounts: int) -> str:
     return "\n".join(lines)
 
 
+def make_operators(hub: EmulatedAccount) -> tuple[str, tuple[str, str]]:
+    """Make the operators' role, and a user who may assume it; returns the role's ARN and the user's access key."""
+    user = hub.iam.create_user(UserName=_USER)["User"]["Arn"]
+    hub.iam.put_user_policy(UserName=_USER, PolicyName=_USER, PolicyDocument=json.dumps(_ALL))
+    trust = {"Effect": "Allow", "Principal": {"AWS": user}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    role = hub.iam.create_role(RoleName=OPERATORS, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    hub.iam.put_role_policy(RoleName=OPERATORS, PolicyName=OPERATORS, PolicyDocument=json.dumps(_ALL))
+    key = hub.iam.create_access_key(UserName=_USER)["AccessKey"]
+    return role, (key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def write_profiles(aws: EmbeddedAws, accounts: Sequence[str], role: str, key: tuple[str, str]) -> None:
+    """Write the file of the profiles: `hub` is the operators', the others are the roots of the other accounts."""
+    keys = {_USER: key}
+    keys |= {name: (account, "any") for name, account in zip(NAMES, accounts, strict=False) if account != ACCOUNT}
+    where = f"region = {REGION}\nendpoint_url = {aws.endpoint}\n"
+    parts = [f"[profile {HUB}]\n{where}role_arn = {role}\nsource_profile = {_USER}\n"]
+    for name, (id_, secret) in keys.items():
+        parts.append(f"[profile {name}]\n{where}aws_access_key_id = {id_}\naws_secret_access_key = {secret}\n")
+    profiles_file(aws).write_text("\n".join(parts))
+
+
+def profiles_file(aws: EmbeddedAws) -> Path:
+    return aws.directory / "aws-profiles"
+
+
+def as_operators(aws: EmbeddedAws) -> dict[str, str]:
+    """The variables of a process that acts as the hub's operators."""
+    # A key among the variables would come before the profile.
+    others = {name: value for name, value in aws.env.items() if name not in CREDENTIALS}
+    return {**others, "AWS_CONFIG_FILE": str(profiles_file(aws)), "AWS_PROFILE": HUB}
+
+
 def _await_mappings(hub: EmulatedAccount) -> None:
     rows = [(row["tag_key"], row["tag_value"]) for row in starter_mappings()]
     _await(lambda: [each for each in rows if not hub.mapping_status(*each, "Published")], "are not in effect")
@@ -184,11 +220,7 @@ def _known(world: EmulatedAccount) -> list[ServedTarget]:
 
 
 def _await(missing: Callable[[], Sequence[object]], what: str) -> None:
-    """Wait until nothing is missing.
-
-    Raises:
-        EmbeddedAwsError: something still is after a while; what it is.
-    """
+    """Wait until nothing is missing; EmbeddedAwsError says what still is after a while."""
     deadline = time.monotonic() + _SECONDS
     while left := missing():
         if time.monotonic() > deadline:

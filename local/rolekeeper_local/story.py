@@ -1,24 +1,42 @@
-"""What the stories of the demo share: steps one after the other, and EC2's own answer after each."""
+"""What a person watches while the demo plays: steps with elapsed times, a line for every wait, and EC2's own answer.
 
+Colour and a moving spinner only on a terminal; elsewhere plain lines.
+"""
+
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount, Shown
-from rolekeeper_local.timeline import Timeline
 
 type Step = tuple[str, Callable[[], None]]
 
+_LOOK_SECONDS = 0.03
+
+
+class StepFailedError(Exception):
+    """A step did not come true."""
+
 
 class Story(ABC):
-    """A story is its steps; each fails by itself."""
+    """A story is its steps; each fails by itself. It prints what happens as it happens, and remembers what failed."""
 
-    def __init__(self, timeline: Timeline) -> None:
-        self.timeline = timeline
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.failed: list[str] = []
+        self._began = time.monotonic()
+
+    @abstractmethod
+    def begin(self, worlds: list[EmulatedAccount]) -> None:
+        """Take the accounts in which it plays, the deployment's own first."""
 
     @abstractmethod
     def steps(self) -> list[Step]:
@@ -27,20 +45,80 @@ class Story(ABC):
     def play(self) -> None:
         """Play every step, in order."""
         for number, (title, step) in enumerate(self.steps(), 1):
-            with self.timeline.step(f"{number}. {title}"):
+            with self._step(f"{number}. {title}"):
                 step()
 
+    @contextmanager
+    def _step(self, title: str) -> Iterator[None]:
+        self.console.print()
+        self._line(title, "bold", mark=" ")
+        try:
+            yield
+        except StepFailedError as failure:
+            self._line(str(failure), "bold red", mark="✗")
+            self.failed.append(f"{title}: {failure}")
+
+    # ---- lines ----
+
+    def does(self, text: str) -> None:
+        """What we, as the person, do now."""
+        self._line(text, "cyan", mark="→")
+
+    def says(self, text: str) -> None:
+        """A remark, or progress."""
+        self._line(text, "dim", mark="·")
+
+    def came_true(self, text: str) -> None:
+        """Something checked that came true."""
+        self._line(text, "green", mark="✓")
+
+    def _line(self, text: str, style: str, mark: str) -> None:
+        elapsed = time.monotonic() - self._began
+        line = Text.assemble((f"{elapsed:6.1f} s ", "dim"), (f" {mark} ", style), (text, style))
+        line.no_wrap, line.overflow = True, "ignore"
+        self.console.print(line, soft_wrap=True)
+
+    @contextmanager
+    def _waiting(self, text: str) -> Iterator[float]:
+        """Show a wait while it lasts; gives when it began."""
+        if not self.console.is_terminal:
+            self.says(text)
+        with self.console.status(Text(text, style="dim")):
+            yield time.monotonic()
+
+    # ---- waiting ----
+
+    def until[T](self, what: str, look: Callable[[], T | None], seconds: float = 20) -> T:
+        """Wait until `look` gives something, or the step fails; show how long it took."""
+        with self._waiting(f"waiting: {what}") as began:
+            while (found := look()) is None:
+                if time.monotonic() - began > seconds:
+                    raise StepFailedError(f"not within {seconds:g} s: {what}")
+                time.sleep(_LOOK_SECONDS)
+        self.came_true(f"{what} (after {time.monotonic() - began:.1f} s)")
+        return found
+
+    def stays(self, what: str, holds: Callable[[], bool], seconds: float) -> None:
+        """Watch for a while that something holds, or the step fails."""
+        with self._waiting(f"watching for {seconds:g} s: {what}") as began:
+            while time.monotonic() - began < seconds:
+                if not holds():
+                    raise StepFailedError(f"no longer so after {time.monotonic() - began:.1f} s: {what}")
+                time.sleep(_LOOK_SECONDS)
+        self.came_true(f"{what} (watched for {seconds:g} s)")
+
     def running(self, world: EmulatedAccount, instance_id: str) -> None:
-        """Wait until the instance runs."""
         self.state(world, instance_id, "running")
 
     def state(self, world: EmulatedAccount, instance_id: str, state: str) -> None:
-        """Wait for a state."""
-        self.timeline.until(f"{instance_id} is {state}", lambda: world.state(instance_id) == state or None)
+        self.until(f"{instance_id} is {state}", lambda: world.state(instance_id) == state or None)
 
     def attached(self, world: EmulatedAccount, instance_id: str, profile: str) -> Shown:
         """Wait until EC2 shows the profile as associated."""
-        return self.timeline.until(f"EC2 shows {profile} on {instance_id}", lambda: world.carries(instance_id, profile))
+        return self.until(f"EC2 shows {profile} on {instance_id}", lambda: world.carries(instance_id, profile))
+
+    def carries_none(self, world: EmulatedAccount, instance_id: str, seconds: float) -> None:
+        self.stays(f"{instance_id} carries no role", lambda: world.shown(instance_id) is None, seconds)
 
 
 def fleet_table(worlds: Iterable[EmulatedAccount]) -> Table:

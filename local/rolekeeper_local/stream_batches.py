@@ -31,15 +31,7 @@ class Outcome:
 def outcome(
     batch: Sequence[Mapping[str, Any]], answer: Mapping[str, Any], mapping: Mapping[str, Any], tries: Tries, now: float
 ) -> Outcome:
-    """Judge a batch.
-
-    Args:
-        batch: the records that were read, at least one.
-        answer: ministack's answer of the function: `error` or `body`.
-        mapping: the event source mapping.
-        tries: where it stood.
-        now: epoch seconds.
-    """
+    """Judge a batch of at least one record, by ministack's `answer` of the function and the event source mapping."""
     done = _first_failed(batch, answer, mapping)
     if done == len(batch):
         return Outcome(done, Tries())

@@ -4,7 +4,7 @@ ministack works through streams and queues in one thread, so a function that tak
 takes a batch with reported failures for done; and it never halves one, nor gives one up. `stream_batches` says what AWS
 does.
 """
-# ruff: noqa: SLF001 - ministack has no public API inside its process; the release is pinned
+# ruff: noqa: SLF001 - see `corrections`
 
 import logging
 import time

@@ -2,10 +2,9 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
-from socket import socket
 
 import pytest
 from playwright.sync_api import Browser, StorageState
@@ -17,6 +16,7 @@ from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from support.pages import Shell
+from support.ports import free_port
 from support.waiting import eventually
 
 #: What many stories share. Those of one are played by one process, so that it starts once.
@@ -30,16 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = getattr(item, "fixturenames", ()) if item.path.parent == Path(__file__).parent else ()
         group = next((each for each in _STARTED if each in names), item.nodeid.partition("::")[0])
         item.add_marker(pytest.mark.xdist_group(group))
-
-
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
-    def choose() -> int:
-        with socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return choose
 
 
 #: The deployments that stories share, in this process.
@@ -60,7 +50,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def aws(request: pytest.FixtureRequest, free_port: Callable[[], int], built: Path) -> Iterator[EmbeddedAws]:
+def aws(request: pytest.FixtureRequest, built: Path) -> Iterator[EmbeddedAws]:
     # Pending takes long enough for a function's cold start on a slow machine to see it.
     with EmbeddedAws(port=free_port(), timings=Timings(pending=3), built=built) as embedded:
         embedded.deploy()
@@ -86,9 +76,10 @@ def deployed(aws: EmbeddedAws) -> EmulatedAccount:
 
 
 @pytest.fixture(scope="session")
-def fresh(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory, built: Path) -> Iterator[EmbeddedAws]:
-    """An AWS to which nothing is deployed yet; its minutes are short."""
-    timings, directory = Timings(minute=2, pending=0.5, stopping=0.5, propagation=0), tmp_path_factory.mktemp("aws")
+def fresh(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Iterator[EmbeddedAws]:
+    """An AWS to which nothing is deployed yet."""
+    # Its minutes are whole: where they are short and the machine is slow, functions start faster than they end.
+    timings, directory = Timings(pending=0.1, stopping=0.5, propagation=0), tmp_path_factory.mktemp("aws")
     with EmbeddedAws(port=free_port(), timings=timings, directory=directory, built=built) as embedded:
         yield embedded
 
@@ -110,7 +101,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(
     request: pytest.FixtureRequest,
     wheel: Path,
-    free_port: Callable[[], int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
     """The embedded AWS as the wheel alone starts it."""

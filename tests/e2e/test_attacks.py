@@ -10,6 +10,7 @@ import pytest
 from fixtures.aws_cli import aws_command, session
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
+from support.buses import Bus, Queue
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
@@ -25,26 +26,19 @@ def rolekeeper(deployed: EmulatedAccount) -> Command:
 @pytest.fixture(scope="module")
 def mails(deployed: EmulatedAccount) -> Iterator[Callable[[], list[str]]]:
     """The mails so far, as a queue at the alarm topic gets them."""
-    aws = deployed.aws.session()
-    sqs, sns = aws.client("sqs"), aws.client("sns")
-    url = sqs.create_queue(QueueName="attack-mails")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    topic = deployed.aws.stack_outputs()["AlarmTopic"]
-    allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
-    ours = {**allow, "Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic}}}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [ours]})
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)
-    read: list[str] = []
-
-    def so_far() -> list[str]:
-        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ()):
-            read.append(message["Body"])
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return read
-
-    yield so_far
+    session, topic = deployed.aws.session(), deployed.aws.stack_outputs()["AlarmTopic"]
+    queue, sns = Queue(session).lets_send("sns", ArnEquals={"aws:SourceArn": topic}), session.client("sns")
+    subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue.arn, ReturnSubscriptionArn=True)
+    yield queue.taken
     sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+
+
+@pytest.fixture(scope="module")
+def bus(deployed: EmulatedAccount) -> Iterator[Bus]:
+    """Rolekeeper's events, as a rule of somebody's gets them."""
+    made = Bus(deployed.aws).listen({"source": ["rolekeeper"]})
+    yield made
+    made.forget(made.listening)
 
 
 def running(world: EmulatedAccount, **tags: str) -> str:
@@ -193,28 +187,6 @@ def test_a_role_that_grows_broad_once_it_is_published_is_given_to_nobody_else(
 # ---- the state table ----
 
 
-@pytest.fixture
-def events(deployed: EmulatedAccount) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Rolekeeper's events so far, as a rule of somebody's at a queue gets them."""
-    aws = deployed.aws.session()
-    sqs, bus = aws.client("sqs"), aws.client("events")
-    url = sqs.create_queue(QueueName="attack-events")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    bus.put_rule(Name="attack-events", EventPattern=json.dumps({"source": ["rolekeeper"]}))
-    bus.put_targets(Rule="attack-events", Targets=[{"Id": "queue", "Arn": arn}])
-    read: list[dict[str, Any]] = []
-
-    def so_far() -> list[dict[str, Any]]:
-        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ()):
-            read.append(json.loads(message["Body"]))
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return read
-
-    yield so_far
-    bus.remove_targets(Rule="attack-events", Ids=["queue"])
-    bus.delete_rule(Name="attack-events")
-
-
 def put_state(world: EmulatedAccount, item: dict[str, Any]) -> None:
     """As whoever may write the state table does, with the plain AWS CLI."""
     table = ["--table-name", world.state_table]
@@ -225,18 +197,18 @@ def test_a_pause_by_a_plain_call_is_mailed_an_event_and_in_the_history(
     deployed: EmulatedAccount,
     rolekeeper: Command,
     mails: Callable[[], list[str]],
-    events: Callable[[], list[dict[str, Any]]],
+    bus: Bus,
 ) -> None:
     key = {"pk": {"S": "control"}, "sk": {"S": "control"}}
     try:
         put_state(deployed, {**key, "paused": {"BOOL": True}, "reason": {"S": "quiet night\u2028"}})
         eventually(lambda: any("Control Changed" in each and "paused, mode as deployed" in each for each in mails()))
-        eventually(lambda: any(each["detail-type"] == "Control Changed" for each in events()))
+        eventually(lambda: any(each["detail-type"] == "Control Changed" for each in bus.heard()))
         [told] = json.loads(rolekeeper("history", "--control", "--limit", "1", "--output", "json").stdout)
         assert (told["to"], told["claimed_reason"]) == ("paused, mode as deployed", r"quiet night\u2028")
     finally:
         deployed.dynamodb.delete_item(TableName=deployed.state_table, Key=key)
-    eventually(lambda: any(each["detail"].get("from", "").startswith("paused") for each in events()))
+    eventually(lambda: any(each["detail"].get("from", "").startswith("paused") for each in bus.heard()))
 
 
 # ---- what is written into logs, mails and files ----
@@ -275,11 +247,8 @@ def test_nothing_that_is_injected_breaks_a_line_or_turns_it_round(
         rolekeeper(*each.split()).stdout
         for each in (
             f"explain {instance} --no-who",
-            f"explain {instance} --no-who --output yaml",
             f"history {instance} --output yaml",
-            f"history {instance} --output json",
             "mapping get injected=x",
-            "mapping get injected=x --output yaml",
             "mapping ls --output yaml",
         )
     ]

@@ -2,7 +2,6 @@
 
 import os
 import time
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,7 @@ from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION
 from support.changes import changes_of
+from support.fleets import write_rows
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -21,15 +21,7 @@ SECONDS = 400
 
 
 def put(deployed: EmulatedAccount, role: str) -> None:
-    """Edit every row, 25 in a call."""
-    items = [
-        {"tag_key": {"S": "burst"}, "tag_value": {"S": str(number)}, "role": {"S": role}} for number in range(ROWS)
-    ]
-    for first in range(0, ROWS, 25):
-        requests: Any = [{"PutRequest": {"Item": item}} for item in items[first : first + 25]]
-        while requests:
-            answer = deployed.dynamodb.batch_write_item(RequestItems={deployed.mapping_table: requests})
-            requests = answer["UnprocessedItems"].get(deployed.mapping_table, [])
+    write_rows(deployed, {("burst", str(number)): {"role": role} for number in range(ROWS)})
 
 
 def published(deployed: EmulatedAccount, revision: int) -> bool:

@@ -9,7 +9,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -25,13 +25,14 @@ from support.chaos_letters import explanation
 from support.chaos_oracle import Difference, difference, is_contested
 from support.chaos_queues import POISON, Queues
 from support.chaos_story import Story
+from support.ports import free_port
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
 SEED = int(os.environ.get("ROLEKEEPER_CHAOS_SEED") or random.SystemRandom().randrange(10_000))
-SECONDS = float(os.environ.get("ROLEKEEPER_CHAOS_SECONDS") or 60)
-INSTANCES = int(os.environ.get("ROLEKEEPER_CHAOS_INSTANCES") or 200)
+SECONDS = float(os.environ.get("ROLEKEEPER_CHAOS_SECONDS") or 40)
+INSTANCES = int(os.environ.get("ROLEKEEPER_CHAOS_INSTANCES") or 120)
 CONTESTED_AFTER = 3
 # An edit may change a quarter of the fleet, and a mapping so many in its window, which is as short as it can be.
 PARAMETERS = {
@@ -53,7 +54,7 @@ QUIET_WITHIN = 600
 
 
 @pytest.fixture(scope="module")
-def world(free_port: Callable[[], int], built: Path) -> Iterator[EmulatedAccount]:
+def world(built: Path) -> Iterator[EmulatedAccount]:
     with EmbeddedAws(port=free_port(), timings=TIMINGS, built=built) as aws:
         aws.deploy(**PARAMETERS)
         yield EmulatedAccount(aws)
@@ -177,20 +178,12 @@ def test_after_chaos_every_instance_is_as_its_tags_say(
     unexplained, explained = compared(story)
     say(*told(unexplained, explained))
 
-    say("an edit that is too large: approved, and the fleet follows")
-    story.overreach()
-    assert eventually(story.approve, QUIET_WITHIN) == 1
-    eventually(story.published, QUIET_WITHIN)
-    queues.settle(QUIET_WITHIN)
-    unexplained_then, explained_then = compared(story)
-    say(*told(unexplained_then, explained_then))
-
     messages = aws.message_counts()[queues.arn(queues.work)]
     say(*report("faults", aws.chaos_counts()), *report("done", story.done))
     say(*report("dead letters", Counter(text or "NOT EXPLAINED" for text in why.values())))
     say(*report("messages on the work queue", messages))
 
-    assert (unexplained, unexplained_then) == ([], [])
+    assert unexplained == []
     assert story.taken_away(story.seen()) == []
     assert story.beyond_the_path(story.seen()) == []
     assert (swept["finished"], swept["problems"]) == (True, [])

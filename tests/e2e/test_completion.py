@@ -87,9 +87,3 @@ def test_tab_completes_what_the_deployment_has(bash: Bash, instance: str) -> Non
 
     said = bash.types("rolekeeper explain alon\t --no-who -o json")
     assert json.loads(said)["instance"] == instance
-    said = bash.types("rolekeeper fleet --role s3-rea\t --tag workload -o json")
-    assert [each["instance"] for each in json.loads(said)] == [instance]
-    said = bash.types("rolekeeper mapping get workload=s3-rea\t -o json")
-    assert json.loads(said)["mapping"] == "workload=s3-reader"
-    said = bash.types("rolekeeper mapping ls --status publ\t -o json")
-    assert {each["status"] for each in json.loads(said)} == {"Published"}

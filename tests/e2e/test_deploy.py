@@ -5,15 +5,15 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from rolekeeper.aws.queue import Task
 from rolekeeper_cli.deploying.stack import declared
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
+from support.buses import Bus
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -26,14 +26,12 @@ class Deployer:
 
     def __init__(self, aws: EmbeddedAws, directory: Path) -> None:
         self.aws = aws
-        self._build = directory / "build"
         self._config = str(shutil.copy(CONFIG, directory))
 
-    def sam(self, *answers: str) -> str:
-        """`sam build`, and `sam deploy --guided` with these answers; what it says."""
+    def sam(self, built: Path, *answers: str) -> str:
+        """`sam deploy --guided` of what `sam build` made, with these answers; what it says."""
+        template = str(built / "template.yaml")
         sam = str(REPOSITORY / ".envs/sam/bin/sam")
-        self._run([sam, "build", "--build-dir", str(self._build)])
-        template = str(self._build / "template.yaml")
         line = [sam, "deploy", "--guided", "--template-file", template, "--config-file", self._config]
         return self._run(line, "\n".join(answers) + "\n")
 
@@ -45,7 +43,7 @@ class Deployer:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))}
         # `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
         path = f"{REPOSITORY / '.envs/sam/bin'}{os.pathsep}{os.environ['PATH']}"
-        telemetry = {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_CHECK_FOR_UPDATES": "0"}
+        telemetry = {"SAM_CLI_TELEMETRY": "0", "SAM_CLI_CHECK_FOR_UPDATES": "0", "SAM_CLI_POLL_DELAY": "0.5"}
         done = subprocess.run(
             line,
             cwd=REPOSITORY,
@@ -65,56 +63,37 @@ class Deployer:
         (stack,) = self.aws.session().client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
         return {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
 
+    def resource(self, name: str) -> str:
+        """The physical id of one of the stack's resources."""
+        cloudformation = self.aws.session().client("cloudformation")
+        answer = cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId=name)
+        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+
+    def minute(self) -> None:
+        """What each minute's schedule does."""
+        task = json.dumps({"task": Task.EXPIRIES}).encode()
+        self.aws.session().client("lambda").invoke(FunctionName=self.resource("OnSchedule"), Payload=task)
+
     @property
     def mode(self) -> str:
         """As the function that changes instances is told it."""
         lambda_ = self.aws.session().client("lambda")
-        cloudformation = self.aws.session().client("cloudformation")
-        answer = cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId="OnInstanceEvent")
-        name = answer["StackResourceDetail"]["PhysicalResourceId"]
-        return lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]["MODE"]
+        found = lambda_.get_function_configuration(FunctionName=self.resource("OnInstanceEvent"))
+        return found["Environment"]["Variables"]["MODE"]
 
 
-def heard(aws: EmbeddedAws) -> Callable[[str], Any]:
-    """The events that Rolekeeper sends from now on, by their kind."""
-    sqs, events = aws.session().client("sqs"), aws.session().client("events")
-    url = sqs.create_queue(QueueName="heard")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    allow = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:*", "Resource": arn}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    events.put_rule(Name="heard", EventPattern=json.dumps({"source": ["rolekeeper"]}))
-    events.put_targets(Rule="heard", Targets=[{"Id": "heard", "Arn": arn}])
-
-    def named(kind: str) -> Any:
-        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-        bodies = [json.loads(each["Body"]) for each in messages]
-        return next((each["detail"] for each in bodies if each["detail-type"] == kind), None)
-
-    return named
-
-
-def test_what_the_sam_cli_deployed_is_kept_and_no_answer_is_written_down(fresh: EmbeddedAws, tmp_path: Path) -> None:
-    deploy, config = Deployer(fresh, tmp_path), CONFIG.read_text()
+def test_what_the_sam_cli_deployed_is_kept_by_make_deploy_and_what_it_gives_is_taken_back(
+    fresh: EmbeddedAws, built: Path, tmp_path: Path
+) -> None:
+    """The emulator's CloudFormation drops the boundary and the limit, so of those only that a deployment takes them."""
+    deploy, config, clients = Deployer(fresh, tmp_path), CONFIG.read_text(), fresh.session().client
     # Stack and Region, then each parameter; no change set to confirm, roles may be made, and nothing is saved.
     parameters = ["40" if name == "MaxChangesPerEdit" else "" for name in declared(REPOSITORY / "template.yaml")]
-    deploy.sam("", "", *parameters, "n", "y", "n", "n")
+    deploy.sam(built, "", "", *parameters, "n", "y", "n", "n")
     assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("observe", "40")
-    event = heard(fresh)
-
-    said = deploy.make("--mode", "enforce", "--sweep-schedule", "rate(1 hour)")
-    assert ["Mode", "enforce", "observe"] in [line.split() for line in said.splitlines()]
-    assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("enforce", "40")
-    assert eventually(lambda: event("Mode Changed"), 60)["in-effect"] == "enforce"
-
-    assert "Nothing would change" in deploy.make()
-    assert (deploy.mode, deploy.parameters["SweepSchedule"]) == ("enforce", "rate(1 hour)")
-    assert CONFIG.read_text() == config
-
-
-def test_a_key_a_boundary_and_a_limit_of_ones_own_are_taken_and_taken_back(fresh: EmbeddedAws, tmp_path: Path) -> None:
-    """The emulator's CloudFormation drops the boundary and the limit, so of those only that a deployment takes them."""
-    deploy, clients = Deployer(fresh, tmp_path), fresh.session().client
+    bus = Bus(fresh).listen({"source": ["rolekeeper"], "detail-type": ["Mode Changed"]})
+    for _ in ("it sweeps", "it notes the mode"):
+        deploy.minute()
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     made = clients("iam").create_policy(PolicyName="bounds", PolicyDocument=json.dumps(everything))
     boundary, key = made["Policy"]["Arn"], clients("kms").create_key()["KeyMetadata"]["Arn"]
@@ -126,11 +105,20 @@ def test_a_key_a_boundary_and_a_limit_of_ones_own_are_taken_and_taken_back(fresh
         (log,) = clients("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{STACK}/on-retry")["logGroups"]
         return [queue.get("KmsMasterKeyId"), log.get("kmsKeyId")]
 
-    deploy.make("--permissions-boundary", boundary, "--kms-key-arn", key, "--retry-concurrency", "3")
+    ours = ("--permissions-boundary", boundary, "--kms-key-arn", key, "--retry-concurrency", "3")
+    said = deploy.make("--mode", "enforce", "--sweep-schedule", "rate(1 hour)", *ours)
+    assert ["Mode", "enforce", "observe"] in [line.split() for line in said.splitlines()]
+    assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("enforce", "40")
+    deploy.minute()
+    assert eventually(bus.heard)[0]["detail"]["in-effect"] == "enforce"
     assert keys() == [key, key]
     assert (deploy.parameters["PermissionsBoundary"], deploy.parameters["RetryConcurrency"]) == (boundary, "3")
+
     deploy.make("--permissions-boundary", "", "--kms-key-arn", "", "--retry-concurrency", "0")
     assert keys() == [None, None]
+    assert "Nothing would change" in deploy.make()
+    assert (deploy.mode, deploy.parameters["SweepSchedule"]) == ("enforce", "rate(1 hour)")
+    assert CONFIG.read_text() == config
 
 
 def test_no_answer_stands_in_the_tracked_file() -> None:

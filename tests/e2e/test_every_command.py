@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,10 @@ import pytest
 import yaml
 
 from fixtures.command import COMMAND, Command
-from rolekeeper.aws.queue import request
-from rolekeeper.model.instance import InstanceKey
 from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.reference import commands
 from rolekeeper_local.account import EmulatedAccount
-from rolekeeper_local.embedded import REGION
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -223,22 +219,3 @@ def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: Emu
     head, *rows = rolekeeper(*line).stdout.splitlines()
     assert head.split()[:8] == ["AT", "INSTANCE", "ACTION", "FROM", "TO", "CODE", "MAPPING", "ANSWER"]
     assert any({"Attach", "unoccupied", shown.association_id} <= set(row.split()) for row in rows)
-
-
-def test_what_lies_in_the_dead_letter_queue_is_shown_sent_again_and_done(
-    rolekeeper: Command, deployed: EmulatedAccount, instance: str
-) -> None:
-    sqs, dead = deployed.aws.session().client("sqs"), deployed.aws.stack_outputs()["DeadLetterQueue"]
-    sqs.purge_queue(QueueUrl=dead)
-    deployed.aws.drop_events(instance)
-    deployed.tag(instance, workload="s3-reader")
-    key = InstanceKey(deployed.account, REGION, instance)
-    sqs.send_message(QueueUrl=dead, MessageBody=json.dumps(request(key, "it was lost", "c", datetime.now(UTC))))
-    document = rolekeeper.json("redrive", "--dry-run")
-    assert [(each["of"], each["why"]) for each in document["shown"]] == [(instance, "it was lost")]
-    assert instance in rolekeeper("redrive", "--dry-run").stdout
-    rolekeeper("redrive", code=252)
-    said = rolekeeper.types("y", "redrive")
-    assert "Send all 1 to the work queue?" in said
-    assert "Sent to the work queue: 1." in said
-    eventually(lambda: deployed.carries(instance, "s3-read"))

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model.instance import InstanceKey
-from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount
-from rolekeeper_local.embedded import ACCOUNT, REGION, STACK
-from support.changes import changes_of
+from rolekeeper_local.embedded import ACCOUNT, STACK
+from support.buses import Bus
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
@@ -22,34 +20,17 @@ TRUST = {
 }
 
 
-def lets_send(service: str, queue_arn: str) -> str:
-    """The policy of a queue that takes what a service sends."""
-    principal = {"Service": f"{service}.amazonaws.com"}
-    allow = {"Effect": "Allow", "Principal": principal, "Action": "sqs:SendMessage", "Resource": queue_arn}
-    return json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+@pytest.fixture(scope="module")
+def bus(deployed: EmulatedAccount) -> Iterator[Bus]:
+    """The events that Rolekeeper emits, as a rule of somebody's gets them."""
+    made = Bus(deployed.aws).listen({"source": ["rolekeeper"]})
+    yield made
+    made.forget(made.listening)
 
 
-@pytest.fixture(scope="session")
-def told(deployed: EmulatedAccount) -> Iterator[Any]:
-    """The events that Rolekeeper emits, as a rule and a queue of somebody else's get them."""
-    session = deployed.aws.session()
-    sqs, events = session.client("sqs"), session.client("events")
-    url = sqs.create_queue(QueueName="told")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": lets_send("events", arn)})
-    events.put_rule(Name="told", EventPattern=json.dumps({"source": ["rolekeeper"]}))
-    events.put_targets(Rule="told", Targets=[{"Id": "told", "Arn": arn}])
-    seen: list[dict[str, Any]] = []
-
-    def named(kind: str, **detail: str) -> dict[str, Any] | None:
-        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ()):
-            seen.append(json.loads(message["Body"]))
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        fitting = (each for each in seen if each["detail-type"] == kind and detail.items() <= each["detail"].items())
-        return next(fitting, None)
-
-    yield named
-    events.remove_targets(Rule="told", Ids=["told"])
+def told(bus: Bus, kind: str, **detail: str) -> Any:
+    fitting = (each for each in bus.heard() if each["detail-type"] == kind and detail.items() <= each["detail"].items())
+    return next(fitting, None)
 
 
 def role(world: EmulatedAccount, *, path: str = "/rolekeeper/", trust: Any = TRUST, profile: bool = True) -> str:
@@ -83,7 +64,7 @@ def test_a_role_without_a_profile_gets_one_and_is_attached_once_ec2_knows_it(dep
     assert deployed.mapping("fresh", name)["status"] == "Published"
 
 
-def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed: EmulatedAccount, told: Any) -> None:
+def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed: EmulatedAccount, bus: Bus) -> None:
     iam = deployed.aws.session().client("iam")
     resource = deployed.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId="OnInstanceEventRole")
     function_role = str(resource["StackResourceDetail"]["PhysicalResourceId"])
@@ -94,7 +75,7 @@ def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed:
     iam.put_role_policy(RoleName=function_role, PolicyName="deny-for-a-test", PolicyDocument=policy)
     try:
         deployed.tag(instance, workload="s3-reader")
-        event = eventually(lambda: told("Permission Missing", action="ec2:AssociateIamInstanceProfile"))
+        event = eventually(lambda: told(bus, "Permission Missing", action="ec2:AssociateIamInstanceProfile"))
         assert instance in event["detail"]["resource"]
         assert deployed.shown(instance) is None
         shown = deployed.condition(instance, "denied")
@@ -123,18 +104,3 @@ def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_sa
     instance = deployed.launch("ceiling", ceiling="x")
     eventually(lambda: deployed.condition(instance, "denied"))
     stays(lambda: deployed.shown(instance) is None)
-
-
-def test_the_history_explains_a_mutation(deployed: EmulatedAccount, told: Any) -> None:
-    instance = deployed.launch("history", workload="s3-reader")
-    attached(deployed, instance, "s3-read")
-    store = Store(deployed.dynamodb, deployed.state_table)
-    (entry,) = changes_of(store, InstanceKey(deployed.account, REGION, instance))
-    shown = deployed.shown(instance)
-    assert shown is not None
-    assert entry["answer"]["association-id"] == shown.association_id
-    assert entry["decision"]["mapping"] == "workload=s3-reader"
-    assert entry["seen"]["state"] == "running"
-    assert entry["cause"]
-    event = eventually(lambda: told("Role Attached", **{"instance-id": instance}))
-    assert event["detail"]["correlation-id"] == entry["correlation_id"]

@@ -17,10 +17,11 @@ from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import DONE, REFUSED
 from rolekeeper.storage.table import Store
-from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
+from rolekeeper_local.account import EmulatedAccount, Shown
 from rolekeeper_local.embedded import REGION
 from support.changes import changes_of
 from support.chaos_queues import Queues
+from support.fleets import carried, launch_many
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -49,10 +50,7 @@ def launch(world: EmulatedAccount) -> dict[str, str]:
     """Launch them all, half for each role; returns the role that the tag of each asks for."""
     found: dict[str, str] = {}
     for at, role in enumerate(ROLES):
-        count, tags = (INSTANCES + at) // len(ROLES), [{"Key": TAG, "Value": role}]
-        given: Any = [{"ResourceType": "instance", "Tags": tags}]
-        answer = world.ec2.run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count, TagSpecifications=given)
-        found |= {each["InstanceId"]: role for each in answer["Instances"]}
+        found |= dict.fromkeys(launch_many(world, (INSTANCES + at) // len(ROLES), **{TAG: role}), role)
     assert len(found) == INSTANCES
     return found
 
@@ -65,22 +63,6 @@ def retag(world: EmulatedAccount, fleet: dict[str, str]) -> dict[str, str]:
         for some in batched(ids, TAGGED_AT_ONCE):
             world.ec2.create_tags(Resources=list(some), Tags=[{"Key": TAG, "Value": other[role]}])
     return {instance: other[role] for instance, role in fleet.items()}
-
-
-def carried(world: EmulatedAccount) -> list[tuple[str, Shown]]:
-    """What EC2 shows of all instances; one that is changed between two pages is on both."""
-    pages = world.ec2.get_paginator("describe_iam_instance_profile_associations").paginate(
-        Filters=[{"Name": "state", "Values": ["associating", "associated"]}], PaginationConfig={"PageSize": 1000}
-    )
-    return [
-        (row["InstanceId"], Shown(row["AssociationId"], _name(row["IamInstanceProfile"]["Arn"]), row["State"]))
-        for page in pages
-        for row in page["IamInstanceProfileAssociations"]
-    ]
-
-
-def _name(arn: str) -> str:
-    return arn.rsplit("/", 1)[-1]
 
 
 def _was_beaten(entry: dict[str, Any]) -> bool:

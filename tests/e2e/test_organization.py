@@ -5,7 +5,7 @@ What is told of roles is EC2's own answer in that account and Region.
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +20,18 @@ from rolekeeper.storage import layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import STACK, EmbeddedAws
-from rolekeeper_local.profiles import NAMES, as_operators
 from rolekeeper_local.spokes import (
     CHANGER,
+    NAMES,
     PRESENT,
     READER,
+    as_operators,
     deploy_organization,
     deploy_spokes,
     role_removed,
 )
-from support.roles import ANYBODY, make_role
+from support.ports import free_port
+from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually, stays
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ pytestmark = pytest.mark.emulator
 
 STRANGER = "333333333333"
 READ, TABLE = "s3-read", "dynamodb-app"
-QUIET = 3  # seconds, in which an instance of the organization has its role
+QUIET = 2  # seconds, in which an instance of the organization has its role
 BURST = 150  # instances tagged at once
 
 
@@ -97,9 +99,7 @@ def none_carries(instances: dict[EmulatedAccount, str]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def organization(
-    free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory, built: Path
-) -> Iterator[Organization]:
+def organization(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Iterator[Organization]:
     directory = tmp_path_factory.mktemp("aws")
     with EmbeddedAws(port=free_port(), timings=Timings(pending=1), directory=directory, built=built) as aws:
         yield Organization(aws)
@@ -194,11 +194,11 @@ def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organizat
 
     sends = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}
     role = make_role(aws, spoke, ANYBODY, sends, name="rolekeeper-forwarder-ap-south-1", path="/")
-    forwarder = session(aws, role)
+    forwarder = assumed(aws, role)
     assert send(forwarder, "my.ec2")["FailedEntryCount"] == 0
     [answer] = send(forwarder, "aws.ec2")["Entries"]
     assert answer["ErrorCode"] == "NotAuthorizedForSourceException"
-    another = session(aws, make_role(aws, spoke, ANYBODY, sends))
+    another = assumed(aws, make_role(aws, spoke, ANYBODY, sends))
     for each in (another, aws.session(account=spoke), aws.session(account=STRANGER)):
         with pytest.raises(ClientError, match="AccessDeniedException"):
             send(each, "my.ec2")
@@ -237,7 +237,7 @@ def test_an_event_that_got_lost_is_found_by_the_targets_sweep(organization: Orga
     for world, instance in instances.items():
         organization.aws.drop_events(instance)
         world.tag(instance, workload="s3-reader")
-    stays(lambda: none_carries(instances), 3)
+    stays(lambda: none_carries(instances), QUIET)
     organization.hub.sweep()
     all_carry(instances, READ)
 
@@ -269,15 +269,9 @@ def test_operators_pin_and_explain_an_instance_of_another_account(organization: 
 # ---- attacks ----
 
 
-def session(aws: EmbeddedAws, arn: str) -> Any:
-    """A session of a role, which its account's administrator assumes."""
-    got: Any = aws.session(account=arn.split(":")[4]).client("sts").assume_role(RoleArn=arn, RoleSessionName="test")
-    return aws.session(credentials=got["Credentials"])
-
-
 def may_be(aws: EmbeddedAws, arn: str, account: str) -> set[str]:
     """Which roles of an account's spoke a session of this role can assume."""
-    sts, found = session(aws, arn).client("sts"), set()
+    sts, found = assumed(aws, arn).client("sts"), set()
     for role in (READER, CHANGER):
         try:
             sts.assume_role(RoleArn=f"arn:aws:iam::{account}:role/{role}", RoleSessionName="test")

@@ -50,10 +50,6 @@ def test_who_tagged_it_and_who_gave_it_a_foreign_role_are_named(
     # EC2 sends no event of a change of role.
     rolekeeper("sweep")
     eventually(lambda: rolekeeper.json("history", instance)[0]["code"] == "occupied")
-    text = rolekeeper("explain", instance).stdout
-    assert "tagged by" in text
-    assert "role/tagger, session alice (CreateTags workload=s3-reader, " in text
-    assert "role/other-tool, session nightly (ReplaceIamInstanceProfileAssociation, " in text
     who = {each["what"]: each for each in rolekeeper.json("explain", instance)["who"]}
     assert who.keys() == {"tagged", "attached", "reverted"}
     assert who["attached"]["about"] == FOREIGN
@@ -64,14 +60,6 @@ def test_who_tagged_it_and_who_gave_it_a_foreign_role_are_named(
     did = [{(each["what"], each["by"]["session"]) for each in row["who"]} for row in rows]
     assert did[0] == {("attached", "nightly"), ("reverted", "nightly")}
     assert did[-1] == {("tagged", "alice")}
-
-    everything_else = {"Effect": "Deny", "Action": "cloudtrail:LookupEvents", "Resource": "*"}
-    person = Command({**env, **session(cli, "operator", "bob", allow("*"), everything_else)})
-    lines = [each for each in person("explain", instance).stdout.splitlines() if "cloudtrail" in each]
-    assert len(lines) == 1
-    assert lines[0].endswith(": you aren't allowed cloudtrail:LookupEvents")
-    assert "cloudtrail" not in person("explain", instance, "--no-who").stdout
-    assert person("history", instance, "--who").stderr.count("you aren't allowed cloudtrail:LookupEvents") == 1
 
 
 def replaced(tool: Aws, arguments: list[str]) -> bool:

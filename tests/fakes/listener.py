@@ -41,34 +41,46 @@ def make_table(aws: EmbeddedAws, name: str, **more: Any) -> Any:
     )
 
 
+def make_function(aws: EmbeddedAws, name: str, code: str, *allowed: str, **environment: str) -> str:
+    """A function with a role of its own, which may do these actions on everything; its ARN."""
+    iam: Any = aws.session().client("iam")
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    allow = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=policy)
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("module.py", code)
+    made = (
+        aws.session()
+        .client("lambda")
+        .create_function(
+            FunctionName=name,
+            Runtime="python3.13",
+            Role=role,
+            Handler="module.handler",
+            Timeout=60,
+            Environment={"Variables": environment},
+            Code={"ZipFile": zipped.getvalue()},
+        )
+    )
+    return str(made["FunctionArn"])
+
+
 class Listener:
     """A function that remembers what it was given, and when."""
 
     def __init__(self, aws: EmbeddedAws, **environment: str) -> None:
         self.name = f"listener-{uuid.uuid4().hex[:8]}"
         self._dynamodb = aws.session().client("dynamodb")
-        iam = aws.session().client("iam")
-        role = iam.create_role(RoleName=self.name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-        allow = {"Effect": "Allow", "Action": ["dynamodb:*", "sqs:*"], "Resource": "*"}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-        iam.put_role_policy(RoleName=self.name, PolicyName="policy", PolicyDocument=policy)
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            archive.writestr("module.py", FUNCTION)
-        made = (
-            aws.session()
-            .client("lambda")
-            .create_function(
-                FunctionName=self.name,
-                Runtime="python3.13",
-                Role=role,
-                Handler="module.handler",
-                Timeout=60,
-                Environment={"Variables": {"HEARD": self.name, **environment}},
-                Code={"ZipFile": code.getvalue()},
-            )
-        )
-        self.arn = made["FunctionArn"]
+        self._lambda: Any = aws.session().client("lambda")
+        given = {"HEARD": self.name, **environment}
+        self.arn = make_function(aws, self.name, FUNCTION, "dynamodb:*", "sqs:*", **given)
+
+    def reads(self, source: str, **how: Any) -> str:
+        """Have it read a queue or a stream; the id of the mapping."""
+        made = self._lambda.create_event_source_mapping(FunctionName=self.name, EventSourceArn=source, **how)
+        return str(made["UUID"])
 
     def heard(self) -> list[tuple[float, Any]]:
         """What it was given, in order: when (epoch seconds), what."""

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import EmbeddedAws
 from support.buses import Bus
-from support.roles import ANYBODY, make_role
+from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually, stays
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -74,8 +74,7 @@ def test_the_default_bus_of_another_account_lets_nobody_in_until_it_says_so(aws:
 def test_a_role_needs_its_own_permission_beside_the_buss(aws: EmbeddedAws, hub: Bus) -> None:
     for source, allowed in (("told.by-role", [may_send(hub.arn)]), ("told.by-none", [])):
         arn = make_role(aws, SPOKE, ANYBODY, *allowed)
-        got: Any = aws.session().client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-        events = aws.session(credentials=got).client("events")
+        events = assumed(aws, arn, by=aws.session()).client("events")
         if allowed:
             events.put_events(Entries=[entry(source, hub.arn)])
             assert eventually(lambda: heard(hub, "told.by-role"))[0]["account"] == SPOKE
@@ -90,8 +89,7 @@ def test_a_policy_can_ask_for_the_event_and_for_the_role(aws: EmbeddedAws) -> No
     conditions = {"events:source": "told.right", "aws:PrincipalArn": role}
     statement = {**may_send(picky.arn), "Sid": "it", "Principal": "*", "Condition": {"StringEquals": conditions}}
     picky.events.put_permission(EventBusName="picky", Policy=json.dumps({"Statement": [statement]}))
-    got: Any = aws.session().client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
-    events = aws.session(credentials=got).client("events")
+    events = assumed(aws, role, by=aws.session()).client("events")
     for sender, source in ((events, "told.wrong"), (Bus(aws, SPOKE).events, "told.right")):
         with pytest.raises(ClientError, match="no resource-based policy allows"):
             sender.put_events(Entries=[entry(source, picky.arn)])

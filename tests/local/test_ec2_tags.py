@@ -1,8 +1,7 @@
 """Tags of the embedded AWS's EC2: what it takes reads back everywhere as it was, and what it can't write it refuses."""
 
 import json
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -15,14 +14,10 @@ from hypothesis import strategies as st
 from rolekeeper_local import ec2_tags
 from rolekeeper_local.ec2_model import Ec2Error
 from rolekeeper_local.embedded import EmbeddedAws
-from support.ports import free_port
+from support.buses import Bus
 from support.waiting import eventually
 
-
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    with EmbeddedAws(port=free_port(), directory=tmp_path_factory.mktemp("aws")) as embedded:
-        yield embedded
+pytestmark = pytest.mark.xdist_group("emulator")
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +79,10 @@ def test_a_tag_that_xml_can_not_carry_is_refused_and_changes_nothing(ec2: Any, b
 
 @pytest.mark.emulator
 def test_any_other_character_reads_back_as_it_was_from_calls_filters_and_events(aws: EmbeddedAws, ec2: Any) -> None:
-    sqs, events, name = aws.session().client("sqs"), aws.session().client("events"), uuid.uuid4().hex
-    url = sqs.create_queue(QueueName=name)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    events.put_rule(Name=name, EventPattern=json.dumps({"source": ["aws.tag"]}))
-    events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
-
+    bus = Bus(aws).listen({"source": ["aws.tag"]})
     instance_id = launch(ec2, ODD)
     assert shown(ec2, instance_id) == ODD
-    message = eventually(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))[0]
-    assert json.loads(message["Body"])["detail"]["tags"] == ODD
+    assert eventually(bus.heard)[0]["detail"]["tags"] == ODD
     for key, value in ODD.items():
         found = ec2.describe_instances(Filters=[{"Name": f"tag:{key}", "Values": [value.replace("\\", "\\\\")]}])
         assert [group["Instances"][0]["InstanceId"] for group in found["Reservations"]] == [instance_id]

@@ -1,6 +1,7 @@
 """Each rule of AWS_FACTS.md that the truth about EC2 keeps, as a small story on a clock that the test moves."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -139,20 +140,43 @@ def test_starting_a_running_and_stopping_a_stopped_instance_change_and_tell_noth
     assert world.events == []
 
 
-def test_a_stopping_instance_cannot_be_started_and_a_pending_one_not_stopped(world: FakeAccount) -> None:
-    stopping = world.running()
-    world.ec2.stop(stopping.id)
-    pending = world.ec2.launch()
-    assert refusal(lambda: world.ec2.start(stopping.id))[0] == "IncorrectInstanceState"
-    assert refusal(lambda: world.ec2.stop(pending.id))[0] == "IncorrectInstanceState"
+def in_state(world: FakeAccount, state: str) -> Instance:
+    instance = world.ec2.launch()
+    if state != "pending":
+        world.wait(2)
+    if state == "stopping":
+        world.ec2.stop(instance.id)
+    if state in ("shutting-down", "terminated"):
+        world.ec2.terminate(instance.id)
+    if state == "terminated":
+        world.wait(1)
+    assert instance.state == state
+    return instance
 
 
-def test_a_terminated_instance_can_be_neither_started_nor_stopped(world: FakeAccount) -> None:
-    instance = world.running()
-    world.ec2.terminate(instance.id)
-    world.wait(1)
-    assert refusal(lambda: world.ec2.start(instance.id))[0] == "IncorrectInstanceState"
-    assert refusal(lambda: world.ec2.stop(instance.id))[0] == "IncorrectInstanceState"
+@pytest.mark.parametrize(
+    ("state", "calls"),
+    [
+        ("pending", ("stop", "associate")),
+        ("stopping", ("start", "associate")),
+        ("shutting-down", ("start", "stop", "associate")),
+        ("terminated", ("start", "stop", "associate")),
+    ],
+)
+def test_a_state_refuses_what_it_does_not_allow(world: FakeAccount, state: str, calls: tuple[str, ...]) -> None:
+    instance = in_state(world, state)
+    made = {
+        "start": lambda: world.ec2.start(instance.id),
+        "stop": lambda: world.ec2.stop(instance.id),
+        "associate": lambda: world.ec2.associate(instance.id, "web"),
+    }
+    words = {
+        "start": f"The instance '{instance.id}' is not in a state from which it can be started.",
+        "stop": f"The instance '{instance.id}' is not in a state from which it can be stopped.",
+        "associate": f"The instance '{instance.id}' is not in the 'running' or 'stopped' states.",
+    }
+    for call in calls:
+        assert refusal(made[call]) == ("IncorrectInstanceState", words[call])
 
 
 def test_what_happened_meanwhile_is_told_in_the_order_in_which_it_happened(world: FakeAccount) -> None:
@@ -248,24 +272,6 @@ def test_a_stopped_instance_can_be_attached_to_by_the_profiles_arn(world: FakeAc
     assert world.ec2.associate(world.stopped().id, world.profiles["db"].arn).profile_id == "AIPADB"
 
 
-@pytest.mark.parametrize("state", ["pending", "stopping", "shutting-down", "terminated"])
-def test_attach_refuses_an_instance_that_is_neither_running_nor_stopped(world: FakeAccount, state: str) -> None:
-    instance = world.ec2.launch()
-    if state != "pending":
-        world.wait(2)
-    if state == "stopping":
-        world.ec2.stop(instance.id)
-    if state in ("shutting-down", "terminated"):
-        world.ec2.terminate(instance.id)
-    if state == "terminated":
-        world.wait(1)
-    assert instance.state == state
-    assert refusal(lambda: world.ec2.associate(instance.id, "web")) == (
-        "IncorrectInstanceState",
-        f"The instance '{instance.id}' is not in the 'running' or 'stopped' states.",
-    )
-
-
 def test_attach_refuses_an_instance_that_has_an_association_even_of_the_same_profile(world: FakeAccount) -> None:
     instance_id = world.associated().instance_id
     assert refusal(lambda: world.ec2.associate(instance_id, "web")) == (
@@ -287,26 +293,16 @@ def test_a_profile_given_at_launch_makes_an_association_that_nobody_asked_for(wo
 # ---- profiles that EC2 refuses ----
 
 
-def test_a_profile_made_just_now_is_refused_for_three_seconds(world: FakeAccount) -> None:
+def test_a_profile_made_just_now_is_refused_for_three_seconds_as_if_it_were_missing(world: FakeAccount) -> None:
     instance = world.running()
     arn = world.profile("new", made_now=True).arn
-    assert refusal(lambda: world.ec2.associate(instance.id, "new")) == (
-        "InvalidParameterValue",
-        "Value (new) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
-    )
-    assert refusal(lambda: world.ec2.associate(instance.id, arn)) == (
-        "InvalidParameterValue",
-        f"Value ({arn}) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN",
-    )
+    for reference, kind, noun in (("new", "name", "name"), (arn, "arn", "ARN"), ("none", "name", "name")):
+        code, message = refusal(partial(world.ec2.associate, instance.id, reference))
+        assert code == "InvalidParameterValue"
+        value = f"Value ({reference}) for parameter iamInstanceProfile.{kind} is invalid."
+        assert message == f"{value} Invalid IAM Instance Profile {noun}"
     world.wait(3)
     assert world.ec2.associate(instance.id, "new").profile_arn == arn
-
-
-def test_a_missing_profile_is_refused_in_the_same_words(world: FakeAccount) -> None:
-    assert refusal(lambda: world.ec2.associate(world.running().id, "none")) == (
-        "InvalidParameterValue",
-        "Value (none) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
-    )
 
 
 def test_a_profile_without_a_role_is_refused(world: FakeAccount) -> None:
@@ -331,23 +327,15 @@ def test_a_replace_makes_a_new_association_id_and_the_old_one_is_dead(world: Fak
     )
 
 
-def test_a_replace_on_a_stopped_instance_is_refused_as_not_active(world: FakeAccount) -> None:
+def test_a_replace_is_refused_while_stopping_for_the_state_and_when_stopped_as_not_active(world: FakeAccount) -> None:
     row = world.associated()
     world.ec2.stop(row.instance_id)
+    assert refusal(lambda: world.ec2.replace(row.id, "db"))[0] == "IncorrectInstanceState"
     world.wait(2)
     assert refusal(lambda: world.ec2.replace(row.id, "db")) == (
         "IncorrectState",
         f"The association {row.id} is not the active association",
     )
-
-
-def test_a_replace_on_a_stopping_instance_is_refused_for_its_state(world: FakeAccount) -> None:
-    row = world.associated()
-    world.ec2.stop(row.instance_id)
-    assert refusal(lambda: world.ec2.replace(row.id, "db"))[0] == "IncorrectInstanceState"
-
-
-def test_a_replace_of_an_unknown_association_is_not_found(world: FakeAccount) -> None:
     assert refusal(lambda: world.ec2.replace("iip-assoc-0", "db"))[0] == "InvalidAssociationID.NotFound"
 
 
@@ -411,10 +399,13 @@ def test_a_filter_on_an_unknown_instance_finds_nothing_and_is_no_error(world: Fa
 def test_an_empty_filter_is_refused_and_so_are_too_many_or_too_long_values(world: FakeAccount) -> None:
     many = [f"i-{n:08x}" for n in range(201)]
     for describe in (world.ec2.describe_associations, world.ec2.describe_instances):
-        assert refusal(lambda d=describe: d(filters=[("instance-id", [])]))[0] == "InvalidParameterValue"  # type: ignore[misc]
-        assert refusal(lambda d=describe: d(filters=[("instance-id", many)]))[0] == "FilterLimitExceeded"  # type: ignore[misc]
-        assert refusal(lambda d=describe: d(filters=[("instance-id", ["x" * 256])]))[0] == "InvalidParameterValue"  # type: ignore[misc]
-        assert refusal(lambda d=describe: d(filters=[("no-such", ["x"])]))[0] == "InvalidParameterValue"  # type: ignore[misc]
+        for name, values, code in (
+            ("instance-id", [], "InvalidParameterValue"),
+            ("instance-id", many, "FilterLimitExceeded"),
+            ("instance-id", ["x" * 256], "InvalidParameterValue"),
+            ("no-such", ["x"], "InvalidParameterValue"),
+        ):
+            assert refusal(partial(describe, filters=[(name, values)]))[0] == code
         assert describe(filters=[("instance-id", many[:200])])[0] == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import EmbeddedAws
+from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -81,28 +82,13 @@ def test_calls_on_associations_are_found_by_their_name_with_both_ids(aws: Embedd
 
 
 def test_an_assumed_role_is_named_with_its_session_and_its_issuer(aws: EmbeddedAws) -> None:
-    iam, one = aws.session().client("iam"), launch(aws)
-    anybody = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
-    }
-    made = iam.create_role(RoleName="deployer", Path="/team/", AssumeRolePolicyDocument=json.dumps(anybody))
-    may = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*"}],
-    }
-    iam.put_role_policy(RoleName="deployer", PolicyName="it", PolicyDocument=json.dumps(may))
-    keys = aws.session().client("sts").assume_role(RoleArn=made["Role"]["Arn"], RoleSessionName="alice")["Credentials"]
-    as_alice = aws.session().client(
-        "ec2",
-        aws_access_key_id=keys["AccessKeyId"],
-        aws_secret_access_key=keys["SecretAccessKey"],
-        aws_session_token=keys["SessionToken"],
-    )
+    may = {"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*"}
+    one, arn = launch(aws), make_role(aws, "000000000000", ANYBODY, may, name="deployer", path="/team/")
+    as_alice = assumed(aws, arn, name="alice").client("ec2")
     eventually(lambda: as_alice.create_tags(Resources=[one], Tags=[{"Key": "app", "Value": "web"}]))
     by = looked_up(aws, "ResourceName", one)[0]["userIdentity"]
     assert (by["type"], by["arn"]) == ("AssumedRole", "arn:aws:sts::000000000000:assumed-role/deployer/alice")
-    assert by["sessionContext"]["sessionIssuer"]["arn"] == "arn:aws:iam::000000000000:role/team/deployer"
+    assert by["sessionContext"]["sessionIssuer"]["arn"] == arn
 
 
 def test_a_call_that_ec2_refused_shows_its_error(aws: EmbeddedAws) -> None:

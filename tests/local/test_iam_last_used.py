@@ -1,38 +1,26 @@
 """The embedded AWS's IAM: when a role was last used, for which services, and how many profiles an account may have."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import REGION, EmbeddedAws
+from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
-ANYBODY = {"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
 JUNE = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 def make(aws: EmbeddedAws, name: str, *statements: Any) -> str:
-    """A role that anybody may assume, with an inline policy; its ARN."""
-    iam = aws.session().client("iam")
-    made = iam.create_role(RoleName=name, Path="/rolekeeper/", AssumeRolePolicyDocument=json.dumps(ANYBODY))
-    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    iam.put_role_policy(RoleName=name, PolicyName="it", PolicyDocument=document)
-    return made["Role"]["Arn"]
+    return make_role(aws, "000000000000", ANYBODY, *statements, name=name)
 
 
 def allow(*actions: str) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
-
-
-def assumed(aws: EmbeddedAws, arn: str) -> boto3.Session:
-    got = aws.session().client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    return boto3.Session(got["AccessKeyId"], got["SecretAccessKey"], got["SessionToken"], REGION)
 
 
 def last_used(aws: EmbeddedAws, name: str) -> Any:
@@ -75,9 +63,9 @@ def test_a_call_counts_whether_it_is_allowed_or_denied_and_nobody_elses_does(aws
     aws.session().client("sns").list_topics()
     before = datetime.now(UTC).replace(microsecond=0)
     session = assumed(aws, arn)
-    session.client("s3", endpoint_url=aws.endpoint).list_buckets()
+    session.client("s3").list_buckets()
     with pytest.raises(ClientError, match="AccessDenied"):
-        session.client("sqs", endpoint_url=aws.endpoint).list_queues()
+        session.client("sqs").list_queues()
     (page,) = report(aws, arn)
     found = {each["ServiceNamespace"]: each for each in page["ServicesLastAccessed"]}
     assert found.keys() == {"s3", "sns", "sqs"}
@@ -103,7 +91,7 @@ def test_the_control_door_puts_a_role_into_the_past_until_it_is_made_anew(aws: E
     (page,) = report(aws, arn)
     assert [each["LastAuthenticated"] for each in page["ServicesLastAccessed"]] == [JUNE, JUNE - month]
     iam = aws.session().client("iam")
-    iam.delete_role_policy(RoleName="old", PolicyName="it")
+    iam.delete_role_policy(RoleName="old", PolicyName="policy")
     iam.delete_role(RoleName="old")
     make(aws, "old", allow("s3:*"))
     assert last_used(aws, "old") == {}

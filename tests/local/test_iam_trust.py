@@ -3,14 +3,13 @@
 import json
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import EmbeddedAws
-from support.roles import ANYBODY, make_role
+from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -20,11 +19,6 @@ HUB, SPOKE, STRANGER = "000000000000", "111111111111", "333333333333"
 
 def may_assume(arn: str) -> dict[str, str]:
     return {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn}
-
-
-def assumed(aws: EmbeddedAws, by: boto3.Session, arn: str) -> boto3.Session:
-    got: Any = by.client("sts").assume_role(RoleArn=arn, RoleSessionName="sweep")["Credentials"]
-    return aws.session(credentials=got)
 
 
 def refused(call: Callable[[], object]) -> bool:
@@ -42,7 +36,7 @@ def hub(aws: EmbeddedAws) -> str:
 
 @pytest.fixture(scope="module")
 def as_hub(aws: EmbeddedAws, hub: str) -> boto3.Session:
-    return assumed(aws, aws.session(), hub)
+    return assumed(aws, hub, by=aws.session())
 
 
 def test_a_session_acts_in_the_roles_account_with_its_policy(aws: EmbeddedAws, hub: str, as_hub: boto3.Session) -> None:
@@ -52,9 +46,9 @@ def test_a_session_acts_in_the_roles_account_with_its_policy(aws: EmbeddedAws, h
     (launched,) = (
         aws.session(account=SPOKE).client("ec2").run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)["Instances"]
     )
-    reader = assumed(aws, as_hub, arn)
+    reader = assumed(aws, arn, by=as_hub)
     caller = reader.client("sts").get_caller_identity()
-    assert caller["Arn"] == f"arn:aws:sts::{SPOKE}:assumed-role/reader-one/sweep"
+    assert caller["Arn"] == f"arn:aws:sts::{SPOKE}:assumed-role/reader-one/test"
     assert caller["Account"] == SPOKE
     (seen,) = reader.client("ec2").describe_instances()["Reservations"]
     assert seen["Instances"][0]["InstanceId"] == launched["InstanceId"]
@@ -69,7 +63,7 @@ def test_a_session_ends_with_its_role_also_where_another_has_its_name_now(
     iam = aws.session(account=SPOKE).client("iam")
 
     def made() -> boto3.Session:
-        return assumed(aws, as_hub, make_role(aws, SPOKE, {"AWS": hub}, describe, name="reader-anew"))
+        return assumed(aws, make_role(aws, SPOKE, {"AWS": hub}, describe, name="reader-anew"), by=as_hub)
 
     def asks(session: boto3.Session) -> None:
         session.client("ec2").describe_instances()
@@ -92,10 +86,10 @@ def test_it_takes_both_the_roles_trust_and_the_callers_own_policy(
     aws: EmbeddedAws, hub: str, as_hub: boto3.Session
 ) -> None:
     outside = make_role(aws, SPOKE, {"AWS": hub}, name="outside-of-the-hubs-policy")
-    assert refused(lambda: assumed(aws, as_hub, outside))
+    assert refused(lambda: assumed(aws, outside, by=as_hub))
     other = make_role(aws, HUB, ANYBODY)
     untrusting = make_role(aws, SPOKE, {"AWS": other}, name="reader-untrusting")
-    assert refused(lambda: assumed(aws, as_hub, untrusting))
+    assert refused(lambda: assumed(aws, untrusting, by=as_hub))
 
 
 @pytest.mark.parametrize(
@@ -107,28 +101,28 @@ def test_a_condition_that_does_not_hold_refuses(
 ) -> None:
     name = f"reader-{uuid.uuid4().hex[:8]}"
     arn = make_role(aws, SPOKE, {"AWS": hub}, name=name, StringEquals=condition)
-    assert refused(lambda: assumed(aws, as_hub, arn))
+    assert refused(lambda: assumed(aws, arn, by=as_hub))
 
 
 def test_a_role_is_asked_for_by_its_whole_arn(aws: EmbeddedAws, hub: str, as_hub: boto3.Session) -> None:
     arn = make_role(aws, SPOKE, {"AWS": hub}, name="reader-whole")
-    assumed(aws, as_hub, arn)
-    assert refused(lambda: assumed(aws, aws.session(), arn.replace("/rolekeeper/", "/")))
+    assumed(aws, arn, by=as_hub)
+    assert refused(lambda: assumed(aws, arn.replace("/rolekeeper/", "/"), by=aws.session()))
 
 
 def test_the_root_of_another_account_is_no_service(aws: EmbeddedAws) -> None:
     arn = make_role(aws, SPOKE, {"Service": "ec2.amazonaws.com"})
-    assert refused(lambda: assumed(aws, aws.session(account=STRANGER), arn))
-    assert refused(lambda: assumed(aws, aws.session(account=HUB), arn))
+    assert refused(lambda: assumed(aws, arn, by=aws.session(account=STRANGER)))
+    assert refused(lambda: assumed(aws, arn, by=aws.session(account=HUB)))
 
 
 def test_a_trusted_account_is_all_that_its_own_policies_let_ask(aws: EmbeddedAws) -> None:
     name = "reader-of-an-account"
     arn = make_role(aws, SPOKE, {"AWS": f"arn:aws:iam::{HUB}:root"}, name=name)
-    allowed = assumed(aws, aws.session(), make_role(aws, HUB, ANYBODY, may_assume(arn)))
-    assumed(aws, allowed, arn)
-    not_allowed = assumed(aws, aws.session(), make_role(aws, HUB, ANYBODY))
-    assert refused(lambda: assumed(aws, not_allowed, arn))
+    allowed = assumed(aws, make_role(aws, HUB, ANYBODY, may_assume(arn)), by=aws.session())
+    assumed(aws, arn, by=allowed)
+    not_allowed = assumed(aws, make_role(aws, HUB, ANYBODY), by=aws.session())
+    assert refused(lambda: assumed(aws, arn, by=not_allowed))
 
 
 @pytest.mark.parametrize(

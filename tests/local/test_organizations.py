@@ -1,7 +1,5 @@
 """The embedded AWS's organization: who is in it, and what a policy's condition on it lets through."""
 
-import json
-import uuid
 from typing import Any
 
 import pytest
@@ -47,11 +45,7 @@ def may_assume(sts: Any, role: str) -> bool:
 
 @pytest.mark.parametrize("account", [MANAGEMENT, MEMBER, STRANGER])
 def test_a_condition_on_the_organization_holds_for_its_accounts_only(aws: EmbeddedAws, account: str) -> None:
-    iam = aws.session().client("iam")
-    condition = {"StringEquals": {"aws:PrincipalOrgID": "o-embeddedaws"}}
-    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole", "Condition": condition}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    arn = iam.create_role(RoleName=uuid.uuid4().hex, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    arn = make_role(aws, MANAGEMENT, ANYBODY, StringEquals={"aws:PrincipalOrgID": "o-embeddedaws"})
     sts = aws.session(account=account).client("sts")
     assert may_assume(sts, arn) is (account != STRANGER)
 

@@ -5,7 +5,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from socket import socket
 from typing import Any, Literal
 
 import pytest
@@ -14,6 +13,8 @@ from botocore.exceptions import ClientError
 from fakes.listener import Listener, make_table
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
+from support.buses import Bus, Queue
+from support.ports import free_port
 from support.waiting import eventually, stays
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -23,11 +24,8 @@ MINUTE = 1.5
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    timings = Timings(minute=MINUTE)
-    with EmbeddedAws(port=port, timings=timings, directory=tmp_path_factory.mktemp("aws")) as embedded:
+    timings, directory = Timings(minute=MINUTE), tmp_path_factory.mktemp("aws")
+    with EmbeddedAws(port=free_port(), timings=timings, directory=directory) as embedded:
         make_table(embedded, "heard")
         yield embedded
 
@@ -114,75 +112,47 @@ def test_a_rule_that_a_stack_made_fires_and_a_disabled_one_does_not(aws: Embedde
 
 
 def test_a_scheduled_function_that_fails_is_tried_again_then_put_aside(aws: EmbeddedAws) -> None:
-    listener, sqs = Listener(aws, FAILS="yes"), aws.session().client("sqs")
-    url = sqs.create_queue(QueueName="aside")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    listener, aside = Listener(aws, FAILS="yes"), Queue(aws.session())
     aws.session().client("lambda").put_function_event_invoke_config(
-        FunctionName=listener.name, MaximumRetryAttempts=1, DestinationConfig={"OnFailure": {"Destination": arn}}
+        FunctionName=listener.name, MaximumRetryAttempts=1, DestinationConfig={"OnFailure": {"Destination": aside.arn}}
     )
     delete = schedule(aws, listener, Input='{"task": "fails"}')
-    first = eventually(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))[0]
+    first = eventually(aside.taken)[0]
     delete()
-    assert json.loads(first["Body"])["requestPayload"] == {"task": "fails"}
+    assert json.loads(first)["requestPayload"] == {"task": "fails"}
     assert len(listener.heard()) >= 2
 
 
 # ---- the work queue ----
 
 
-def test_a_message_with_a_delay_is_not_shown_before(aws: EmbeddedAws) -> None:
-    sqs = aws.session().client("sqs")
-    url = sqs.create_queue(QueueName="delayed")["QueueUrl"]
-    sent = time.monotonic()
-    sqs.send_message_batch(
-        QueueUrl=url,
-        Entries=[{"Id": "1", "MessageBody": "late", "DelaySeconds": 2}, {"Id": "2", "MessageBody": "now"}],
-    )
-
-    def arrived() -> list[str]:
-        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-        return [message["Body"] for message in messages]
-
-    assert eventually(arrived) == ["now"]
-    assert eventually(arrived) == ["late"]
-    assert time.monotonic() - sent >= 1.9
-
-
 def test_a_function_gets_a_delayed_message_when_it_is_due(aws: EmbeddedAws) -> None:
-    sqs, listener = aws.session().client("sqs"), Listener(aws)
-    url = sqs.create_queue(QueueName="delayed-work", Attributes={"VisibilityTimeout": "120"})["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    aws.session().client("lambda").create_event_source_mapping(
-        FunctionName=listener.name, EventSourceArn=arn, BatchSize=10
-    )
-    sqs.send_message(QueueUrl=url, MessageBody="warms the function up")
+    queue, listener = Queue(aws.session(), VisibilityTimeout="120"), Listener(aws)
+    listener.reads(queue.arn, BatchSize=10)
+    queue.sends("warms the function up")
     eventually(listener.heard)
     sent = time.time()
-    sqs.send_message(QueueUrl=url, MessageBody="late", DelaySeconds=3)
+    queue.sends("late", DelaySeconds=3)
     at = eventually(lambda: listener.heard()[1:])[0][0]
     assert 2.9 <= at - sent <= 60  # not the 120 s of its visibility
 
 
 def test_a_group_with_many_messages_in_flight_keeps_no_other_waiting(aws: EmbeddedAws) -> None:
-    sqs, events = aws.session().client("sqs"), aws.session().client("events")
-    url = sqs.create_queue(QueueName="fair", Attributes={"VisibilityTimeout": "300"})["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    events.put_rule(Name="fair", EventPattern=json.dumps({"source": ["fair"]}))
-    events.put_targets(Rule="fair", Targets=[{"Id": "1", "Arn": arn, "SqsParameters": {"MessageGroupId": "$.source"}}])
+    queue, bus = Queue(aws.session(), VisibilityTimeout="300"), Bus(aws)
+    rule = bus.rule({"source": ["fair"]}, Arn=queue.arn, SqsParameters={"MessageGroupId": "$.source"})
     for number in range(4):
-        sqs.send_message(QueueUrl=url, MessageBody=f"noisy {number}", MessageGroupId="noisy")
+        queue.sends(f"noisy {number}", MessageGroupId="noisy")
 
     def receive() -> list[str]:
-        found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=2, MessageSystemAttributeNames=["MessageGroupId"])
-        return [each.get("Attributes", {}).get("MessageGroupId", "none") for each in found.get("Messages", [])]
+        found = queue.receive(MaxNumberOfMessages=2, MessageSystemAttributeNames=["MessageGroupId"])
+        return [each.get("Attributes", {}).get("MessageGroupId", "none") for each in found]
 
     assert receive() == ["noisy", "noisy"]
-    events.put_events(Entries=[{"Source": "fair", "DetailType": "quiet", "Detail": "{}"}])
-    sqs.send_message(QueueUrl=url, MessageBody="of no group")
+    bus.events.put_events(Entries=[{"Source": "fair", "DetailType": "quiet", "Detail": "{}"}])
+    queue.sends("of no group")
     assert eventually(receive) == ["fair", "none"]
     assert receive() == ["noisy", "noisy"]
-    events.remove_targets(Rule="fair", Ids=["1"])
-    events.delete_rule(Name="fair")
+    bus.forget(rule)
 
 
 # ---- the state table ----
@@ -192,42 +162,37 @@ def test_a_group_with_many_messages_in_flight_keeps_no_other_waiting(aws: Embedd
 def test_a_chain_of_a_functions_own_messages_is_stopped_unless_the_function_allows_it(
     aws: EmbeddedAws, recursion: Literal["Allow", "Terminate"], runs: int
 ) -> None:
-    sqs, lambda_ = aws.session().client("sqs"), aws.session().client("lambda")
-
-    def queue(name: str, **attributes: str) -> tuple[str, str]:
-        url = sqs.create_queue(QueueName=f"{name}-{recursion}", Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]  # names as asked
-        answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        return url, answer["Attributes"]["QueueArn"]
-
-    dead, dead_arn = queue("dead")
-    policy = {"deadLetterTargetArn": dead_arn, "maxReceiveCount": 3}
-    url, arn = queue("loop", VisibilityTimeout="30", RedrivePolicy=json.dumps(policy))
-    listener = Listener(aws, PASSES_ON=url)
+    dead, lambda_ = Queue(aws.session()), aws.session().client("lambda")
+    policy = {"deadLetterTargetArn": dead.arn, "maxReceiveCount": 3}
+    queue = Queue(aws.session(), VisibilityTimeout="30", RedrivePolicy=json.dumps(policy))
+    listener = Listener(aws, PASSES_ON=queue.url)
     lambda_.put_function_recursion_config(FunctionName=listener.name, RecursiveLoop=recursion)
-    mapping = lambda_.create_event_source_mapping(FunctionName=listener.name, EventSourceArn=arn)
-    sqs.send_message(QueueUrl=url, MessageBody="round")
+    mapping = listener.reads(queue.arn)
+    queue.sends("round")
     eventually(lambda: len(listener.heard()) >= runs)
     if recursion == "Terminate":
-        (stopped,) = eventually(lambda: sqs.receive_message(QueueUrl=dead).get("Messages"))
-        assert stopped["Body"] == "round"
+        assert eventually(dead.taken) == ["round"]
         assert len(listener.heard()) == runs
-    lambda_.delete_event_source_mapping(UUID=mapping["UUID"])
+    lambda_.delete_event_source_mapping(UUID=mapping)
+
+
+FROM_ITS_BEGINNING: Any = {"StartingPosition": "TRIM_HORIZON"}
+
+
+def stream(aws: EmbeddedAws, table: str) -> str:
+    """The stream of a new table: keys only."""
+    view = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
+    return str(make_table(aws, table, StreamSpecification=view)["LatestStreamArn"])
 
 
 def test_of_a_tables_stream_a_function_gets_only_what_its_filter_names_with_keys_only(aws: EmbeddedAws) -> None:
     dynamodb, listener = aws.session().client("dynamodb"), Listener(aws)
-    stream = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
-    table = make_table(aws, "filtered", StreamSpecification=stream)
     patterns: list[Any] = [
         {"dynamodb": {"Keys": {"pk": {"S": ["control"]}}}},
         {"dynamodb": {"Keys": {"sk": {"S": ["pin"]}}}},
     ]
-    aws.session().client("lambda").create_event_source_mapping(
-        FunctionName=listener.name,
-        EventSourceArn=table["LatestStreamArn"],
-        StartingPosition="TRIM_HORIZON",
-        FilterCriteria={"Filters": [{"Pattern": json.dumps(each)} for each in patterns]},
-    )
+    filters = {"Filters": [{"Pattern": json.dumps(each)} for each in patterns]}
+    listener.reads(stream(aws, "filtered"), FilterCriteria=filters, **FROM_ITS_BEGINNING)
     for pk, sk in (("instance#i-1", "record"), ("instance#i-1", "pin"), ("control", "control"), ("fleet", "fleet")):
         dynamodb.put_item(TableName="filtered", Item={"pk": {"S": pk}, "sk": {"S": sk}, "more": {"S": "x"}})
     dynamodb.delete_item(TableName="filtered", Key={"pk": {"S": "control"}, "sk": {"S": "control"}})
@@ -242,33 +207,20 @@ def test_of_a_tables_stream_a_function_gets_only_what_its_filter_names_with_keys
     assert all(set(each["dynamodb"]) & {"NewImage", "OldImage"} == set() for each in records())
 
 
-def read_stream(aws: EmbeddedAws, listener: Listener, table: Any, **more: Any) -> None:
-    aws.session().client("lambda").create_event_source_mapping(
-        FunctionName=listener.name,
-        EventSourceArn=table["LatestStreamArn"],
-        StartingPosition="TRIM_HORIZON",
-        **more,
-    )
-
-
 def test_a_bad_record_is_put_aside_alone_and_those_around_it_are_given(aws: EmbeddedAws) -> None:
-    dynamodb, sqs, listener = aws.session().client("dynamodb"), aws.session().client("sqs"), Listener(aws)
-    table = make_table(aws, "bad", StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"})
-    url = sqs.create_queue(QueueName="bad-records")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    dynamodb, aside, listener = aws.session().client("dynamodb"), Queue(aws.session()), Listener(aws)
+    arn = stream(aws, "bad")
     for pk in ("a", "b", "bad", "c", "d"):
         dynamodb.put_item(TableName="bad", Item={"pk": {"S": pk}, "sk": {"S": "x"}})
-    read_stream(
-        aws,
-        listener,
-        table,
+    listener.reads(
+        arn,
         FunctionResponseTypes=["ReportBatchItemFailures"],
         BisectBatchOnFunctionError=True,
         MaximumRetryAttempts=1,
-        DestinationConfig={"OnFailure": {"Destination": arn}},
+        DestinationConfig={"OnFailure": {"Destination": aside.arn}},
+        **FROM_ITS_BEGINNING,
     )
-    aside = eventually(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))
-    assert json.loads(aside[0]["Body"])["DDBStreamBatchInfo"]["batchSize"] == 1
+    assert json.loads(eventually(aside.taken)[0])["DDBStreamBatchInfo"]["batchSize"] == 1
 
     def given() -> list[str]:
         return [record["dynamodb"]["Keys"]["pk"]["S"] for _, event in listener.heard() for record in event["Records"]]
@@ -280,72 +232,13 @@ def test_a_bad_record_is_put_aside_alone_and_those_around_it_are_given(aws: Embe
 
 def test_a_slow_reader_of_one_stream_holds_up_no_other(aws: EmbeddedAws) -> None:
     dynamodb, slow, quick = aws.session().client("dynamodb"), Listener(aws, TAKES="45"), Listener(aws)
-    keys_only = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
     for name, listener in (("slow", slow), ("quick", quick)):
-        read_stream(aws, listener, make_table(aws, name, StreamSpecification=keys_only))
+        listener.reads(stream(aws, name), **FROM_ITS_BEGINNING)
     dynamodb.put_item(TableName="slow", Item={"pk": {"S": "a"}, "sk": {"S": "x"}})
     eventually(slow.heard)
     for number in range(3):
         dynamodb.put_item(TableName="quick", Item={"pk": {"S": str(number)}, "sk": {"S": "x"}})
     eventually(lambda: sum(len(event["Records"]) for _, event in quick.heard()) == 3, 40)
-
-
-def test_a_condition_that_fails_can_show_the_item_that_it_failed_on(aws: EmbeddedAws) -> None:
-    dynamodb = aws.session().client("dynamodb")
-    make_table(aws, "conditions")
-    key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
-    dynamodb.put_item(TableName="conditions", Item={**key, "number": {"N": "7"}})
-    with pytest.raises(ClientError) as refused:
-        dynamodb.update_item(
-            TableName="conditions",
-            Key=key,
-            UpdateExpression="SET #number = :three",
-            ConditionExpression="#number < :three",
-            ExpressionAttributeNames={"#number": "number"},
-            ExpressionAttributeValues={":three": {"N": "3"}},
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
-    assert refused.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
-    assert dict(refused.value.response)["Item"] == {**key, "number": {"N": "7"}}
-
-
-@pytest.mark.parametrize("limit", [10, 3])
-def test_a_transaction_of_an_update_and_a_put_is_written_whole_or_not_at_all(aws: EmbeddedAws, limit: int) -> None:
-    written = limit > 5
-    dynamodb, table = aws.session().client("dynamodb"), f"transactions-{limit}"
-    make_table(aws, table)
-    counter: dict[str, Any] = {"pk": {"S": "counter"}, "sk": {"S": "counter"}}
-    dynamodb.put_item(TableName=table, Item={**counter, "number": {"N": "5"}})
-
-    def transact() -> None:
-        dynamodb.transact_write_items(
-            TransactItems=[
-                {
-                    "Update": {
-                        "TableName": table,
-                        "Key": counter,
-                        "UpdateExpression": "ADD #number :one",
-                        "ConditionExpression": "#number < :limit",
-                        "ExpressionAttributeNames": {"#number": "number"},
-                        "ExpressionAttributeValues": {":one": {"N": "1"}, ":limit": {"N": str(limit)}},
-                        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                    }
-                },
-                {"Put": {"TableName": table, "Item": {"pk": {"S": "entry"}, "sk": {"S": "1"}}}},
-            ]
-        )
-
-    if written:
-        transact()
-    else:
-        with pytest.raises(ClientError) as cancelled:
-            transact()
-        reasons: Any = dict(cancelled.value.response)["CancellationReasons"]
-        assert [each["Code"] for each in reasons] == ["ConditionalCheckFailed", "None"]
-        assert reasons[0]["Item"]["number"] == {"N": "5"}
-    found = {item["pk"]["S"]: item for item in dynamodb.scan(TableName=table, ConsistentRead=True)["Items"]}
-    assert found["counter"]["number"] == {"N": "6" if written else "5"}
-    assert ("entry" in found) is written
 
 
 # ---- what a deployment asks of S3 and CloudFormation ----

@@ -3,7 +3,8 @@
 import pytest
 
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.spokes import ACCOUNTS, how_to_act, targets
+from rolekeeper_local.settings import ACCOUNTS
+from rolekeeper_local.spokes import how_to_act, targets
 
 
 @pytest.mark.parametrize("accounts", [2, 3])

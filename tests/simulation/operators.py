@@ -71,7 +71,9 @@ def _source(module: str) -> str:
     # Nothing is imported for it: a module is changed as it is imported.
     path = f"{module.replace('.', '/')}.py"
     return next(
-        at.read_text() for each in ("layers/rolekeeper", "functions", "cli") if (at := ROOT / each / path).is_file()
+        at.read_text()
+        for each in ("layers/rolekeeper", "functions", "cli", "local")
+        if (at := ROOT / each / path).is_file()
     )
 
 

@@ -29,7 +29,6 @@ ROWS: dict[tuple[str, str], tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 # Edited by people while it goes on; the others stay, as other stories of the same run need them.
 EDITED = (("color", "red"), ("color", "green"), ("color", "blue"), ("fleet", "*"))
-LARGEST = ("fleet", "*")
 KEEPERS, STRANGERS, FEUDS = 8, 4, 2
 # What AWS answers whoever comes too late or too early: nothing to see here.
 TOO_LATE = ("IncorrectInstanceState", "IncorrectState", "InvalidAssociationID.NotFound")
@@ -268,11 +267,6 @@ class Story:
         """Put every row as it is meant, for the end: what is wanted is then what the table says."""
         for key in ROWS:
             self._put(key)
-
-    def overreach(self) -> None:
-        """An edit that is too large: the fleet's row comes before all but quarantine and feud, with its other role."""
-        self._roles[LARGEST] = 1 - self._roles[LARGEST]
-        self._put(LARGEST, priority=6)
 
     def rows(self) -> list[dict[str, Any]]:
         """The mapping table as it is now."""

@@ -4,6 +4,8 @@ import json
 import uuid
 from typing import Any
 
+import boto3
+
 from rolekeeper_local.embedded import EmbeddedAws
 
 ANYBODY = {"AWS": "*"}
@@ -29,3 +31,9 @@ def make_role(
     if statements:
         iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=document)
     return made["Role"]["Arn"]
+
+
+def assumed(aws: EmbeddedAws, arn: str, *, name: str = "test", by: boto3.Session | None = None) -> boto3.Session:
+    """A session of a role, which by default the administrator of its account assumes."""
+    sts: Any = (by or aws.session(account=arn.split(":")[4])).client("sts")
+    return aws.session(credentials=sts.assume_role(RoleArn=arn, RoleSessionName=name)["Credentials"])

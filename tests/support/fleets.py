@@ -1,0 +1,40 @@
+"""Many instances and many rows of the embedded AWS at once, and EC2's own answer about all of them."""
+
+from itertools import batched
+from typing import Any
+
+from rolekeeper.storage import codec
+from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
+
+
+def launch_many(world: EmulatedAccount, count: int, *, profile: str = "", **tags: str) -> list[str]:
+    """Launch instances in one call; their ids."""
+    given: Any = {"IamInstanceProfile": {"Name": profile}} if profile else {}
+    if tags:
+        pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+        given["TagSpecifications"] = [{"ResourceType": "instance", "Tags": pairs}]
+    answer = world.ec2.run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count, **given)
+    return [each["InstanceId"] for each in answer["Instances"]]
+
+
+def carried(world: EmulatedAccount) -> list[tuple[str, Shown]]:
+    """What EC2 shows of all instances; one that is changed between two pages is on both."""
+    pages = world.ec2.get_paginator("describe_iam_instance_profile_associations").paginate(
+        Filters=[{"Name": "state", "Values": ["associating", "associated"]}], PaginationConfig={"PageSize": 1000}
+    )
+    rows = [row for page in pages for row in page["IamInstanceProfileAssociations"]]
+    return [(row["InstanceId"], Shown(row["AssociationId"], _name_in(row), row["State"])) for row in rows]
+
+
+def _name_in(row: Any) -> str:
+    return str(row["IamInstanceProfile"]["Arn"].rsplit("/", 1)[-1])
+
+
+def write_rows(world: EmulatedAccount, rows: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """Put rows, 25 in a call."""
+    items = [codec.to_attributes({"tag_key": key, "tag_value": value, **rest}) for (key, value), rest in rows.items()]
+    for some in batched(items, 25):
+        asked: Any = [{"PutRequest": {"Item": item}} for item in some]
+        while asked:
+            answer = world.dynamodb.batch_write_item(RequestItems={world.mapping_table: asked})
+            asked = answer["UnprocessedItems"].get(world.mapping_table, [])
