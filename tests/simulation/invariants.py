@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.aws.pace import BURST
+from rolekeeper.instances.apply import BURST
 from rolekeeper.model.mapping import PIN_TAG, Held, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout

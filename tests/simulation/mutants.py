@@ -58,7 +58,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "changes a foreign role though nobody lets it",
         "rolekeeper.instances.decide",
-        "    if foreign and (wanted := _wanted_for_take_over(winner, case.ownership)):",
+        "    if foreign and (wanted := _wanted_for_take_over(winner, ownership)):",
         "    if False:",
         seed=6,
     ),
@@ -144,7 +144,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "grants only after the call",
-        "rolekeeper.instances.worker",
+        "rolekeeper.instances.apply",
         "            change = records.starting(observed, decision, now)",
         "            change = RecordChange()",
         seed=1,
@@ -173,14 +173,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "asks EC2 before it wrote the start",
-        "rolekeeper.instances.worker",
+        "rolekeeper.instances.apply",
         "                at = self.state.save(request.instance, change, now, entry=entry,",
         '                at = (lambda *_, **__: ("", ""))(request.instance, change, now, entry=entry,',
         seed=1,
     ),
     _mutant(
         "writes an entry that doesn't say that it is started",
-        "rolekeeper.instances.worker",
+        "rolekeeper.instances.apply",
         ' | {"outcome": STARTED}\n',
         "\n",
         seed=1,
@@ -217,9 +217,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "detaches and attaches instead of replacing",
-        "rolekeeper.instances.reconcile",
-        "        if decision.action is Action.REPLACE and not decision.swap:",
-        "        if False:",
+        "rolekeeper.instances.apply",
+        "            elif decision.action is Action.REPLACE and not decision.swap:",
+        "            elif False:",
         seed=8,
     ),
     _mutant(
@@ -267,7 +267,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # ---- how much at once ----
     _mutant(
         "counts no changes",
-        "rolekeeper.instances.worker",
+        "rolekeeper.instances.apply",
         "        mapping = decision.counted_for\n",
         "        mapping = None\n",
         seed=188,
@@ -275,7 +275,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "keeps no pace",
         "rolekeeper.instances.reconcile",
-        "if (wait := worker.pace.wait(1, now)) or now > batch.ends_by:",
+        "if (wait := self.worker.pace.wait(1, now)) or now > batch.ends_by:",
         "if (wait := 0) or now > batch.ends_by:",
         seed=360,
     ),
@@ -307,7 +307,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rolekeeper.instances.window",
         "        key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)\n",
         '        key, budget = (f"window#0:{mapping}", "window"), layout.budget_key(mapping)\n'
-        "        self._known[key] = self.store.get([key]).get(key, {})\n",
+        "        self.known[key] = self.store.get([key]).get(key, {})\n",
         seed=188,
     ),
     Mutant(
@@ -497,8 +497,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "starts no retry loop",
-        "rolekeeper.instances.reconcile",
-        "= retries.start(request, now, since)",
+        "rolekeeper.instances.records",
+        "= self.retries.start(request, now, since)",
         "= datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
         seed=1956,
     ),

@@ -15,7 +15,7 @@ from fakes.calls import Calls
 from fakes.ec2 import client_error
 from fakes.others import CountedMetrics, FakeEvents, FakeTopic
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.decide import Observation
 from rolekeeper.instances.records import history_entry
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import (

@@ -18,14 +18,13 @@ from rolekeeper.app import FANS_OUT
 from rolekeeper.aws import CONFIG, ELSEWHERE
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.aws.pace import BURST
 from rolekeeper.aws.queue import ENTRIES, LONGEST_DELAY
 from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import GOES_ON, RESERVE
 from rolekeeper.fleet.targets import SILENT
+from rolekeeper.instances.apply import BURST, CROWDED
 from rolekeeper.instances.reconcile import LOOKS, PATIENCE, VISIBLE_WITHIN, WORK
 from rolekeeper.instances.retry import LONGEST_WAIT, PROPAGATION
-from rolekeeper.instances.worker import CROWDED
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import UNPROCESSED_WAITS
 from support import templates

@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.instances.decide import Case as DecisionCase
-from rolekeeper.instances.decide import decide as decide_of
 from rolekeeper.instances.decide import resolve
 from rolekeeper.model.instance import (
     NO_PROFILE,
@@ -42,6 +40,7 @@ from strategies.values import (
     arn,
     association,
     associations,
+    decided,
     foreign,
     foreign_arn,
     grant,
@@ -63,11 +62,6 @@ QUARANTINE = published("workload=web", "NONE")
 GAVE_DB = grant("db", "workload=db")
 
 
-def decide(*case: Any) -> Decision:
-    """What is decided of the parts of a case."""
-    return decide_of(DecisionCase(*case))
-
-
 @dataclass(frozen=True)
 class Case:
     """One instance tagged `workload=web` in a state, and what is decided for it."""
@@ -86,7 +80,7 @@ class Case:
 def _decide(case: Case) -> Decision:
     seen = instance(case.state, workload="web")
     candidates = resolve(seen, [case.mapping] if case.mapping else [], NOW)
-    return decide(seen, case.carries, case.grant, candidates, case.owner, case.ownership)
+    return decided(seen, case.carries, case.grant, candidates, case.owner, case.ownership)
 
 
 def _check(case: Case) -> Decision:
@@ -230,7 +224,7 @@ def test_a_profile_made_anew_under_its_name_replaces_the_former_one_and_nothing_
     seen, gave = instance(workload="web"), grant("web", "workload=web")
     for profile_id, action in (("AIPA1", "Replace"), ("AIPA2", "Nothing"), ("", "Nothing"), ("AIPA3", "Nothing")):
         carries = replace(association("web"), profile_id=profile_id)
-        decision = decide(seen, carries, gave, resolve(seen, [ANEW], NOW), ANEW, OWNERSHIP)
+        decision = decided(seen, carries, gave, resolve(seen, [ANEW], NOW), ANEW, OWNERSHIP)
         assert decision.action.value == action, profile_id
 
 
@@ -332,10 +326,10 @@ def test_a_profile_of_the_same_name_outside_the_role_path_is_another_one() -> No
 @pytest.mark.parametrize("role", ["debug", "NONE"])
 def test_a_pin_takes_over_a_foreign_role_where_the_stack_says_so(role: str) -> None:
     seen, pin = instance(workload="web"), Pin(role, arn(role))
-    held = decide(seen, foreign(), None, resolve(seen, [WEB], NOW, pin), None, OWNERSHIP)
+    held = decided(seen, foreign(), None, resolve(seen, [WEB], NOW, pin), None, OWNERSHIP)
     assert (held.action, held.code) == (Action.HOLD, "occupied")
     assert held.reason.endswith("or deploy with TakeOver=true")
-    made = decide(seen, foreign(), None, resolve(seen, [WEB], NOW, pin), None, TAKES_OVER)
+    made = decided(seen, foreign(), None, resolve(seen, [WEB], NOW, pin), None, TAKES_OVER)
     assert made.action is (Action.DETACH if role == "NONE" else Action.REPLACE)
     assert (made.profile_arn, made.takes_over) == (arn(role), True)
 
@@ -352,7 +346,7 @@ def test_an_instance_that_an_aws_service_manages_is_left_to_it(state: str, carri
     for read in ([WEB], [QUARANTINE], [WEB, published("env=prod", "prod")], []):
         for pin in (None, Pin("debug", arn("debug"))):
             candidates = resolve(seen, read, NOW, pin)
-            decision = decide(seen, carries, GAVE_DB, candidates, WEB, TAKES_OVER)
+            decision = decided(seen, carries, GAVE_DB, candidates, WEB, TAKES_OVER)
             assert (decision.action, decision.code) == (Action.NOTHING, "service-managed")
             assert decision.reason == "eks.amazonaws.com manages the instance, and its role with it"
             assert decision.overridden == candidates.overridden
@@ -360,7 +354,7 @@ def test_an_instance_that_an_aws_service_manages_is_left_to_it(state: str, carri
 
 def test_an_instance_that_ended_is_over_whoever_managed_it() -> None:
     seen = replace(instance("terminated", workload="web"), managed_by="eks.amazonaws.com")
-    assert decide(seen, None, None, Candidates(), None, OWNERSHIP).code == "ended"
+    assert decided(seen, None, None, Candidates(), None, OWNERSHIP).code == "ended"
 
 
 @pytest.mark.parametrize("carries", [None, association("db"), association("db", state="disassociating"), foreign()])
@@ -373,14 +367,14 @@ def test_an_instance_whose_tag_excludes_it_is_left_alone(
 ) -> None:
     seen = instance(**{"workload": "web", "env": "prod", IGNORE_TAG: text})
     for read in ([WEB], [WEB, published("env=prod", "prod")], []):
-        decision = decide(seen, carries, GAVE_DB, resolve(seen, read, NOW), WEB, TAKES_OVER)
+        decision = decided(seen, carries, GAVE_DB, resolve(seen, read, NOW), WEB, TAKES_OVER)
         assert (decision.action.value, decision.code, decision.polls) == (action, code, False)
         assert decision.until == (NOW + timedelta(hours=1) if action == "Wait" else None)
 
 
 def test_until_another_moment_it_is_another_wait() -> None:
     waits = [instance(**{"workload": "web", IGNORE_TAG: f"2026-03-01T1{hour}:00:00Z"}) for hour in (0, 1)]
-    said = {decide(each, None, None, resolve(each, [WEB], NOW), None, OWNERSHIP).fingerprint for each in waits}
+    said = {decided(each, None, None, resolve(each, [WEB], NOW), None, OWNERSHIP).fingerprint for each in waits}
     assert len(said) == 2
 
 
@@ -397,7 +391,7 @@ def test_a_tie_holds_and_names_the_rivals(state: str) -> None:
     seen = instance(state, workload="web", env="prod")
     candidates = resolve(seen, [WEB, published("env=prod", "prod")], NOW)
     for carries, gave in ((None, None), (association("db"), GAVE_DB), (association("web"), None), (foreign(), None)):
-        decision = decide(seen, carries, gave, candidates, None, TAKES_OVER)
+        decision = decided(seen, carries, gave, candidates, None, TAKES_OVER)
         assert (decision.action, decision.code) == (Action.HOLD, "tie")
         assert "env=prod (role prod) and workload=web (role web) share priority 100" in decision.reason
 
@@ -410,43 +404,43 @@ def test_another_mapping_takes_over_only_by_a_deliberate_act() -> None:
     seen = instance(workload="web", tier="db")
     gave = grant("db", "tier=db")
     candidates = resolve(seen, [WEB], NOW)
-    held = decide(seen, association("db"), gave, candidates, None, OWNERSHIP)
+    held = decided(seen, association("db"), gave, candidates, None, OWNERSHIP)
     assert (held.action, held.code) == (Action.HOLD, "mapping-missing")
     assert "tier=db" in held.reason
     for owner in (published("tier=db", "db", deleted=True), published("tier=db", "db", enabled=False)):
-        assert decide(seen, association("db"), gave, candidates, owner, OWNERSHIP).action is Action.REPLACE
+        assert decided(seen, association("db"), gave, candidates, owner, OWNERSHIP).action is Action.REPLACE
     retagged = instance(workload="web")
-    assert decide(retagged, association("db"), gave, candidates, None, OWNERSHIP).action is Action.REPLACE
+    assert decided(retagged, association("db"), gave, candidates, None, OWNERSHIP).action is Action.REPLACE
 
 
 def test_a_quarantine_whose_record_is_lost_is_not_lifted_by_another_mapping() -> None:
     seen = instance(workload="web", quarantine="yes")
     took = grant("NONE", "quarantine=*")
     candidates = resolve(seen, [WEB], NOW)
-    held = decide(seen, None, took, candidates, None, OWNERSHIP)
+    held = decided(seen, None, took, candidates, None, OWNERSHIP)
     assert (held.action, held.code) == (Action.HOLD, "mapping-missing")
     deleted = published("quarantine=*", "NONE", deleted=True)
-    assert decide(seen, None, took, candidates, deleted, OWNERSHIP).action is Action.ATTACH
-    assert decide(instance(workload="web"), None, took, candidates, None, OWNERSHIP).action is Action.ATTACH
+    assert decided(seen, None, took, candidates, deleted, OWNERSHIP).action is Action.ATTACH
+    assert decided(instance(workload="web"), None, took, candidates, None, OWNERSHIP).action is Action.ATTACH
 
 
 def test_a_quarantine_whose_record_is_lost_is_shown_where_nothing_governs() -> None:
     took = grant("NONE", "quarantine=*")
-    held = decide(instance(quarantine="yes"), None, took, Candidates(), None, OWNERSHIP)
+    held = decided(instance(quarantine="yes"), None, took, Candidates(), None, OWNERSHIP)
     assert (held.action, held.code) == (Action.HOLD, "mapping-missing")
-    lifted = decide(instance(Name="x"), None, took, Candidates(), None, OWNERSHIP)
+    lifted = decided(instance(Name="x"), None, took, Candidates(), None, OWNERSHIP)
     assert (lifted.action, lifted.code) == (Action.NOTHING, "unmatched")
 
 
 def test_a_pin_is_meant_whatever_was_lost() -> None:
     seen, gave = instance(tier="db"), grant("db", "tier=db")
     candidates = resolve(seen, [], NOW, Pin("debug", arn("debug")))
-    assert decide(seen, association("db"), gave, candidates, None, OWNERSHIP).action is Action.REPLACE
+    assert decided(seen, association("db"), gave, candidates, None, OWNERSHIP).action is Action.REPLACE
 
 
 def test_a_role_that_is_right_needs_no_record_of_the_mapping_that_gave_it() -> None:
     seen = instance(workload="web", tier="web")
-    decision = decide(seen, association("web"), grant("web", "tier=web"), resolve(seen, [WEB], NOW), None, OWNERSHIP)
+    decision = decided(seen, association("web"), grant("web", "tier=web"), resolve(seen, [WEB], NOW), None, OWNERSHIP)
     assert (decision.action, decision.code) == (Action.NOTHING, "converged")
 
 
@@ -467,7 +461,7 @@ def _unmatched(
     ownership: Ownership = OWNERSHIP,
 ) -> Decision:
     seen = instance(state, Name="x")
-    return decide(seen, carries, gave, resolve(seen, [], NOW), owner, ownership)
+    return decided(seen, carries, gave, resolve(seen, [], NOW), owner, ownership)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -524,7 +518,7 @@ def test_the_role_that_a_mapping_gave_goes_when_the_mapping_no_longer_matches(
 def test_the_role_that_a_mapping_gave_goes_when_the_mapping_is_disabled_or_expired(columns: dict[str, Any]) -> None:
     owner = _owner(**columns)
     seen = instance(workload="web")
-    decision = decide(seen, association("web"), GAVE_WEB, resolve(seen, [owner], NOW), owner, OWNERSHIP)
+    decision = decided(seen, association("web"), GAVE_WEB, resolve(seen, [owner], NOW), owner, OWNERSHIP)
     assert (decision.action, decision.code) == (Action.DETACH, "unmatched")
     assert [each.mapping for each in decision.overridden] == [key("workload=web")]
 
@@ -596,7 +590,7 @@ class Shown:
         return self.carries is not None and not self.ownership.manages(self.carries.profile_arn)
 
     def decide(self) -> Decision:
-        return decide(self.instance, self.carries, self.grant, self.candidates, self.owner, self.ownership)
+        return decided(self.instance, self.carries, self.grant, self.candidates, self.owner, self.ownership)
 
 
 def _shown(

@@ -14,7 +14,8 @@ from fixtures.account import MUTATIONS, WRITES, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.instances.observe import Observation, observe
+from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.observe import observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.mapping import IGNORE_TAG, Pin, WhenUnmatched
 from rolekeeper.settings import Limits
@@ -249,7 +250,7 @@ def _look(world: FakeAccount, instance: str, ending: str) -> tuple[str, str]:
     found = [f"{cost[each]}{each}" for each in sorted(cost, key="rwclepma".find) if cost[each]]
     (seen,) = observe([world.key(instance)], world.app().ec2, world.state, world.clock.now()).values()
     assert isinstance(seen, Observation)
-    sent = needs_reconcile(seen, seen.decision(world.settings), world.clock.now())
+    sent = needs_reconcile(seen, decide(seen, world.settings), world.clock.now())
     return decided.code, " ".join([*found, "s"] if sent else found)
 
 

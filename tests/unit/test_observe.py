@@ -11,8 +11,8 @@ from fixtures.account import ACCOUNT, REGION, FakeAccount, KilledError, kill, ma
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError, PermanentError, RetryableError
-from rolekeeper.instances.deferral import waits_for_room
-from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page
+from rolekeeper.instances.decide import Observation, decide, waits_for_room
+from rolekeeper.instances.observe import Observed, Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import NO_PROFILE, Action, Decision
 from rolekeeper.model.mapping import Pin, WhenOccupied, WhenUnmatched
@@ -33,13 +33,13 @@ def _one(world: FakeAccount, instance: str) -> Observation:
 
 
 def _decision(world: FakeAccount, instance: str) -> Decision:
-    return _one(world, instance).decision(world.settings)
+    return decide(_one(world, instance), world.settings)
 
 
 def _needs_reconcile(world: FakeAccount, instance: str) -> bool:
     """Whether the sweep would send the instance."""
     seen = _one(world, instance)
-    return needs_reconcile(seen, seen.decision(world.settings), world.clock.now())
+    return needs_reconcile(seen, decide(seen, world.settings), world.clock.now())
 
 
 # ---- what is read, and in which order ----
@@ -107,7 +107,7 @@ def test_an_unknown_instance_among_known_ones_is_no_error(world: FakeAccount) ->
     gone, seen = _observe(world, "i-00000000000000bad", known)
     assert isinstance(gone, Observation)
     assert gone.instance is None
-    assert gone.decision(world.settings).code == "gone"
+    assert decide(gone, world.settings).code == "gone"
     assert seen.instance
 
 
@@ -199,7 +199,7 @@ def test_a_damaged_record_is_reported_beside_the_sound_ones_with_the_mappings_of
     assert unreadable.instance
     assert damaged in str(unreadable.error)
     assert isinstance(seen, Observation)
-    assert seen.decision(world.settings).action is Action.ATTACH
+    assert decide(seen, world.settings).action is Action.ATTACH
     assert world.calls["BatchGetItem"] == 1, "the damage costs no further read"
 
 
@@ -656,7 +656,7 @@ def test_a_parked_instance_is_sent_again(world: FakeAccount) -> None:
     instance = unwatched(world)
     outcome = world.reconcile(instance, in_loop=True)
     assert outcome.decision
-    world.reconciler(in_loop=True).park(world.wake(instance), outcome.decision)
+    world.reconciler(in_loop=True).recorder.park(world.wake(instance), outcome.decision)
     assert _needs_reconcile(world, instance)
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from fixtures.account import FakeAccount, new_account, refusing
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.observe import Observation, checked_pin, observe
+from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.observe import checked_pin, observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Pin
 from rolekeeper.permissions.roles import RoleCheck
@@ -253,7 +254,7 @@ def needs_sweep(world: FakeAccount, instance: str) -> bool:
     now = world.clock.now()
     observed = observe([world.key(instance)], world.app().ec2, world.state, now)[world.key(instance)]
     assert isinstance(observed, Observation)
-    return needs_reconcile(observed, observed.decision(world.settings), now)
+    return needs_reconcile(observed, decide(observed, world.settings), now)
 
 
 def test_a_pin_is_told_while_rolekeeper_is_paused_and_where_it_cant_be_read(world: FakeAccount) -> None:

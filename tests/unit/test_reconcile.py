@@ -147,8 +147,8 @@ def test_an_instance_that_gave_up_waiting_resumes_on_its_next_event(world: FakeA
     assert outcome.decision
     world.wait(1)
     reconciler = world.reconciler(in_loop=True)
-    reconciler.park(world.wake(instance), outcome.decision)
-    reconciler.telemetry.flush()
+    reconciler.recorder.park(world.wake(instance), outcome.decision)
+    reconciler.recorder.telemetry.flush()
     condition = _condition(world, instance)
     assert condition.parked
     assert "gave up waiting" in condition.reason
@@ -1079,7 +1079,7 @@ def test_a_secret_in_a_tag_that_no_mapping_reads_appears_nowhere(world: FakeAcco
     instance = world.launch(workload="web", **secret)
     waits = world.reconcile(instance)
     assert waits.decision
-    world.reconciler().park(world.wake(instance), waits.decision)
+    world.reconciler().recorder.park(world.wake(instance), waits.decision)
     occupied = world.running(profile="theirs", workload="web", **secret)
     world.reconcile(instance, occupied)
     world.tag(instance, workload="nothing")

@@ -372,7 +372,7 @@ def test_a_profile_that_never_propagates_starts_no_second_loop_once_parked(world
     instance = _unoccupied(world)
     outcome = world.reconcile(instance)
     assert outcome.decision
-    world.reconciler(in_loop=True).park(world.wake(instance), outcome.decision)
+    world.reconciler(in_loop=True).recorder.park(world.wake(instance), outcome.decision)
     world.quiet()
     world.reconcile(instance)
     assert not world.machine.started

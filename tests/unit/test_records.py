@@ -9,9 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fixtures.workers import applied_changes, conditions, state_table, worker
-from rolekeeper.instances.decide import resolve
-from rolekeeper.instances.deferral import waits_for_room
-from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.decide import Observation, decide, resolve, waits_for_room
 from rolekeeper.instances.records import (
     completed,
     is_hopeless,
@@ -121,7 +119,7 @@ def observed(
 
 
 def decided(look: Observation) -> Decision:
-    return look.decision(SETTINGS)
+    return decide(look, SETTINGS)
 
 
 def shown(look: Observation, **more: Any) -> Condition:
@@ -567,7 +565,7 @@ def test_what_was_written_is_written_once(
             candidates=resolve(seen, read, NOW, pin),
             published=tuple(read),
         )
-        return seen_now, seen_now.decision(settings)
+        return seen_now, decide(seen_now, settings)
 
     first, decision = look()
     if news := pin_report(first, NOW):

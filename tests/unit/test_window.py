@@ -11,7 +11,8 @@ from botocore.exceptions import ReadTimeoutError
 from fixtures.account import ACCOUNT, HOME, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.instances.observe import Observation, observe
+from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.observe import observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import WhenOccupied
@@ -286,7 +287,7 @@ def is_sent(world: FakeAccount, instance: str) -> bool:
     now = world.clock.now()
     observed = observe([world.key(instance)], Ec2(world.ec2, ACCOUNT, REGION), world.state, now)[world.key(instance)]  # type: ignore[arg-type]  # shaped like a client
     assert isinstance(observed, Observation)
-    return needs_reconcile(observed, observed.decision(world.settings), now)
+    return needs_reconcile(observed, decide(observed, world.settings), now)
 
 
 @pytest.mark.parametrize("minutes", [10, 720])

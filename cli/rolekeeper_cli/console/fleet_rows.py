@@ -6,7 +6,8 @@ from enum import StrEnum
 from sys import intern
 from typing import Any
 
-from rolekeeper.instances.observe import Observation, Unreadable
+from rolekeeper.instances.decide import Observation
+from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.deployment import Deployment

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
-from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.decide import Observation
 from rolekeeper.model import escaped
 from rolekeeper.model.instance import AssociationState
 from rolekeeper.model.mapping import IGNORE_TAG

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from fakes.clock import START, Clock
-from rolekeeper.instances.decide import Case, decide, resolve
+from rolekeeper.instances.decide import resolve
 from rolekeeper.model.instance import Action, Association, AssociationState, Decision, Grant, Instance, InstanceState
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper_local.ec2_model import Ec2Error, Profile
@@ -29,7 +29,7 @@ from rolekeeper_local.ec2_truth import Ec2Truth
 from spec.carries import Situation, wanted
 from spec.decision_laws import FROM_DECIDE, LAWS, View
 from strategies.happenings import at_most, columns, ignores, pins, policies, roles
-from strategies.values import KEY, OWNERSHIP, TAKES_OVER, arn, foreign_arn
+from strategies.values import KEY, OWNERSHIP, TAKES_OVER, arn, decided, foreign_arn
 
 BECOMES = {InstanceState.PENDING: InstanceState.RUNNING, InstanceState.STOPPING: InstanceState.STOPPED}
 # People ask at any time; EC2 refuses what it can't do now, and they see why.
@@ -112,7 +112,7 @@ class OneInstance(RuleBasedStateMachine):
     def launch_another(self, profile: str | None, operator: str) -> None:
         self._launch(self.truth.instance(self.id).tags, profile, operator)
 
-    @rule(seconds=st.sampled_from([0, 10]))
+    @rule(seconds=st.sampled_from([0, 10, 10]))
     def stop_or_start(self, seconds: float) -> None:
         running = self.truth.instance(self.id).state == "running"
         with IF_EC2_TAKES_IT:
@@ -262,8 +262,8 @@ class OneInstance(RuleBasedStateMachine):
     def _decided(self) -> tuple[View, Decision]:
         view = self._seen()
         untouched = copy.deepcopy(view)
-        decision = decide(Case(*view.arguments))
-        assert decide(Case(*view.arguments)) == decision, "the same is decided of the same"
+        decision = decided(*view.arguments)
+        assert decided(*view.arguments) == decision, "the same is decided of the same"
         assert view == untouched, "what was given to decide is as it was"
         self.reached.add((decision.action.value, decision.code))
         return view, decision

@@ -13,7 +13,8 @@ from typing import Any, Self
 from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, StaleTokenError
-from rolekeeper.instances.observe import Observation, observe_page
+from rolekeeper.instances.decide import Observation
+from rolekeeper.instances.observe import observe_page
 from rolekeeper.mappings.impact import Conflicts, Edit, Impact, Ranked, could_conflict
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
