@@ -79,80 +79,10 @@ def test_an_instance_without_a_mapping_is_attached_by_hand_and_detached_when_the
     assert world.record(instance).condition is None
 
 
-def test_what_a_pin_gave_is_explained_by_it(world: FakeAccount) -> None:
-    instance = world.running()
-    pin(world, instance, "debug")
-    (grant,) = world.record(instance).grants.values()
-    assert (grant.role, str(grant.mapping), grant.mapping.tag_value) == ("debug", "the pin", instance)
-
-
-@pytest.mark.parametrize("role", ["debug", NO_ROLE])
-def test_a_pin_takes_over_a_foreign_role_where_the_stack_lets_it(world: FakeAccount, role: str) -> None:
-    world.take_over = True
-    instance = world.running(profile="theirs")
-    pin(world, instance, role)
-    assert world.carries(instance) == ("" if role == NO_ROLE else role)
-    assert world.history(instance)[-1]["decision"]["takes-over"]
-    world.quiet()
-    world.reconcile(instance)
-    assert world.writes == []
-    release(world, instance)
-    assert world.carries(instance) == ""
-
-
-@pytest.mark.parametrize("role", ["debug", NO_ROLE])
-def test_a_pin_leaves_a_foreign_role_where_the_stack_forbids_to_take_over_and_says_so(
-    world: FakeAccount, role: str
-) -> None:
-    instance = world.running(profile="theirs")
-    pin(world, instance, role)
-    condition = world.record(instance).condition
-    assert world.carries(instance) == "theirs"
-    assert condition
-    assert condition.code == "occupied"
-    # A pin is a person's own word: no column of a row is asked for.
-    assert condition.reason.endswith(", or deploy with TakeOver=true")
-    release(world, instance)
-    assert world.record(instance).condition is None
-
-
-def test_a_pin_to_the_role_that_is_there_changes_nothing_and_nor_does_its_release(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.quiet()
-    pin(world, instance, "web")
-    release(world, instance)
-    assert world.mutations == []
-    assert world.carries(instance) == "web"
-
-
 def test_a_pin_comes_before_a_tie_and_before_the_tag_that_excludes(world: FakeAccount) -> None:
     world.publish("team=db", "db")
     instance = world.running(workload="web", team="db", **{"rolekeeper:ignore": "true"})
     pin(world, instance, "debug")
-    assert world.carries(instance) == "debug"
-
-
-def test_a_pin_on_a_running_instance_is_one_replace_and_takes_no_room_in_a_window(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.quiet()
-    pin(world, instance, "debug")
-    assert world.mutations == ["ReplaceIamInstanceProfileAssociation"]
-    # The pin; that it is told, the grant, the outcome.
-    assert world.writes == ["PutItem", *["TransactWriteItems"] * 3]
-
-
-def test_on_a_stopped_instance_the_pinned_role_waits_for_the_start(world: FakeAccount) -> None:
-    instance = world.stopped(workload="web")
-    world.reconcile(instance)
-    pin(world, instance, "debug")
-    condition = world.record(instance).condition
-    assert world.carries(instance) == "web"
-    assert condition
-    assert condition.code == "stopped"
-    world.start(instance)
-    world.reconcile(instance)
     assert world.carries(instance) == "debug"
 
 
@@ -182,13 +112,6 @@ def test_a_pin_that_can_not_be_read_leaves_the_instance_as_it_is_and_says_why(
     assert world.carries(other) == "web"
 
 
-def test_a_hand_written_pin_needs_only_its_role_and_profile(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    put_pin(world, instance, role="debug", profile_arn=world.profiles["debug"].arn)
-    world.reconcile(instance)
-    assert world.carries(instance) == "debug"
-
-
 def test_the_pin_of_a_terminated_instance_goes_with_its_record(world: FakeAccount) -> None:
     instance = world.running(workload="web")
     pin(world, instance, "debug")
@@ -198,16 +121,6 @@ def test_the_pin_of_a_terminated_instance_goes_with_its_record(world: FakeAccoun
     snapshot = world.state.read([world.key(instance)], [])
     assert not snapshot.pins
     assert not snapshot.records
-
-
-def test_a_pin_waits_while_rolekeeper_is_paused(world: FakeAccount) -> None:
-    world.control(paused=True)
-    instance = world.running(workload="web")
-    pin(world, instance, "debug")
-    assert world.carries(instance) == ""
-    world.control()
-    world.reconcile(instance)
-    assert world.carries(instance) == "debug"
 
 
 # ---- told ----
