@@ -407,7 +407,7 @@ class Promises:
             self._wrote_entry(pk, new)
         elif sk == "pin":
             if owner:
-                pin = codec.pin_from(codec.from_attributes(new)) if new else None
+                pin = Pin.read(codec.from_attributes(new)) if new else None
                 self.pins[owner.id].append((self.engine.seconds, pin))
         elif pk.startswith("approval#") or sk == "held":
             self.approvals.wrote(key, new)

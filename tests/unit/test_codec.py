@@ -257,7 +257,7 @@ def test_grants_of_two_profiles_and_changes_of_two_moments_never_share_an_attrib
 @given(pins)
 def test_a_pin_comes_back_as_it_was(pin: Pin) -> None:
     item = _stored(pin_item(KEY, pin))
-    assert codec.pin_from(item) == pin
+    assert Pin.read(item) == pin
     assert (item["pk"], item["sk"]) == layout.pin_key(KEY)
 
 
@@ -410,9 +410,9 @@ def test_an_expiry_comes_back_in_utc() -> None:
 
 
 def test_without_a_control_item_it_is_as_deployed() -> None:
-    assert codec.control_from({}) == Control(mode=None, paused=False)
-    assert codec.control_from({"mode": "observe"}) == Control(Mode.OBSERVE)
-    assert codec.control_from({"mode": "", "paused": True}) == Control(None, paused=True)
+    assert Control.read({}) == Control(mode=None, paused=False)
+    assert Control.read({"mode": "observe"}) == Control(Mode.OBSERVE)
+    assert Control.read({"mode": "", "paused": True}) == Control(None, paused=True)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_without_a_control_item_it_is_as_deployed() -> None:
     ],
 )
 def test_a_control_item_that_cant_be_read_withholds_everything_and_says_why(item: dict[str, Any], words: str) -> None:
-    withheld = codec.control_from(item).withholds(Mode.ENFORCE)
+    withheld = Control.read(item).withholds(Mode.ENFORCE)
     assert withheld is not None
     assert withheld.code == "control-unclear"
     assert words in withheld.reason

@@ -280,7 +280,7 @@ def test_a_pin_that_iam_doesnt_answer_for_has_its_instance_retried_and_no_other(
 
 @pytest.mark.parametrize(("says", "gives"), [(None, False), (True, True), ("true", False)])
 def test_a_pin_to_a_broad_role_says_so_as_a_row_does(world: FakeAccount, says: Any, gives: bool) -> None:  # noqa: FBT001  # a case
-    pin = codec.pin_from({"role": "web", "profile_arn": world.profiles["web"].arn, "allow_broad": says})
+    pin = Pin.read({"role": "web", "profile_arn": world.profiles["web"].arn, "allow_broad": says})
     assert pin.allow_broad is gives
     asked: list[MappingSpec] = []
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from rolekeeper.storage import codec, layout
+from rolekeeper.model.mapping import Control
+from rolekeeper.storage import layout
 from rolekeeper_cli.deploying.template_parameters import parameters
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.views.history import control_history
@@ -28,7 +29,7 @@ def settings(deployment: Deployment) -> dict[str, Any]:
         "withheld": withheld.reason if withheld else None,
         "claimed_by": str(item.get("by", "")) or None,
         "claimed_reason": str(item.get("reason", "")) or None,
-        "standing": str(codec.control_from(item)),
+        "standing": str(Control.read(item)),
         "stack": deployment.stack.name,
         "version": deployment.stack.outputs.get("Version"),
         "parameters": _parameters(deployment),

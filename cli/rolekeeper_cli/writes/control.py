@@ -8,7 +8,7 @@ from typing import Any
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.model.mapping import Control
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.table import Update
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -59,7 +59,7 @@ def switch(
     store = deployment.app.store
     if planned_on is not None:
         item = store.get([layout.CONTROL]).get(layout.CONTROL, {})
-        now = str(codec.control_from(item))
+        now = str(Control.read(item))
         if now != planned_on:
             raise CommandError(f"another actor switched meanwhile, from {planned_on} to {now}", _LOOK_AGAIN)
         update.only_as(item, "mode", "paused")
@@ -84,4 +84,4 @@ def _controls(deployment: Deployment, change: Mapping[str, Any]) -> tuple[Contro
     """The control item as it is read now, and as it would be."""
     before = deployment.app.state.read([], []).control
     item = {**deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {}), **change}
-    return before, replace(codec.control_from(item), swept=before.swept)
+    return before, replace(Control.read(item), swept=before.swept)
