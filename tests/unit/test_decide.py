@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import resolve
@@ -32,6 +32,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.settings import Ownership
+from spec.decision_laws import LAWS, View
 from strategies.values import (
     KEY,
     NOW,
@@ -573,27 +574,7 @@ def test_a_decision_that_differs_in_what_it_depends_on_says_something_else(other
 # ---- what holds for every input ----
 
 
-@dataclass(frozen=True)
-class Shown:
-    """All that `decide` is shown."""
-
-    instance: Instance
-    carries: Association | None
-    grant: Grant | None
-    candidates: Candidates
-    owner: PublishedMapping | None
-    ownership: Ownership
-
-    @property
-    def foreign(self) -> bool:
-        """Whether the instance carries a role from outside the role path."""
-        return self.carries is not None and not self.ownership.manages(self.carries.profile_arn)
-
-    def decide(self) -> Decision:
-        return decided(self.instance, self.carries, self.grant, self.candidates, self.owner, self.ownership)
-
-
-def _shown(
+def _view(
     seen: Instance,
     carries: Association | None,
     gave: Grant | None,
@@ -602,17 +583,19 @@ def _shown(
     ownership: Ownership,
     pin: Pin | None,
     managed_by: str,
-) -> Shown:
+) -> View:
     """A grant explains what the instance carries, and its owner is the grant's own mapping."""
     gave = replace(gave, profile_arn=carries.profile_arn if carries else NO_PROFILE) if gave else None
     owner = replace(owner, spec=replace(owner.spec, key=gave.mapping)) if gave and owner else None
-    seen = replace(seen, managed_by=managed_by)
-    return Shown(seen, carries, gave, resolve(seen, read, NOW, pin), owner, ownership)
+    seen, candidates = replace(seen, managed_by=managed_by), resolve(seen, read, NOW, pin)
+    profiles = {arn("web"), arn("db"), carries.profile_arn if carries else ""}
+    managed = frozenset(filter(ownership.manages, profiles))
+    return View(seen, carries, gave, candidates, owner, ownership, managed, lost=gave is not None and owner is None)
 
 
-everything = given(
+@given(
     st.builds(
-        _shown,
+        _view,
         instances,
         st.none() | associations,
         st.none() | grants,
@@ -623,69 +606,9 @@ everything = given(
         st.sampled_from(["", "", "", "eks.amazonaws.com"]),
     )
 )
-
-
-@everything
-def test_a_decision_is_a_function_of_what_was_seen(shown: Shown) -> None:
-    first, second = shown.decide(), shown.decide()
-    assert first == second
-    assert first.fingerprint == second.fingerprint
-    assert first.reason
-    assert first.overridden == shown.candidates.overridden
-
-
-@everything
-def test_a_mutation_is_always_one_that_ec2_takes(shown: Shown) -> None:
-    decision, carries = shown.decide(), shown.carries
-    if decision.action.mutates:
-        assert shown.instance.state.value in ("running", "stopped")
-        assert decision.mapping is not None
-    if decision.action in (Action.REPLACE, Action.DETACH):
-        assert carries
-        assert decision.association_id == carries.id
-    if decision.action in (Action.ATTACH, Action.REPLACE):
-        assert decision.profile_arn
-        assert decision.profile_arn != (carries.profile_arn if carries else "")
-    if decision.action is Action.ATTACH:
-        assert carries is None
-    if decision.action is Action.REPLACE:
-        assert shown.instance.state.value == "running" or decision.swap
-    assert not decision.polls or decision.action is Action.WAIT
-
-
-@everything
-def test_iam_never_has_to_refuse_for_the_role_path(shown: Shown) -> None:
-    """Only managed profiles are attached, and only managed ones are replaced or detached without `TakeOver`."""
-    decision = shown.decide()
-    if decision.action in (Action.ATTACH, Action.REPLACE):
-        assert shown.ownership.manages(decision.profile_arn)
-    if decision.action in (Action.REPLACE, Action.DETACH) and not shown.ownership.take_over:
-        assert not shown.foreign
-
-
-@everything
-def test_a_foreign_role_is_touched_only_where_its_mapping_or_a_pin_and_the_stack_say_so(shown: Shown) -> None:
-    decision, winner = shown.decide(), shown.candidates.winner
-    assert decision.takes_over == (decision.action.mutates and shown.foreign)
-    if decision.takes_over:
-        assert shown.ownership.take_over
-        assert winner
-        assert winner.key.pins or winner.spec.when_occupied is WhenOccupied.REPLACE
-
-
-@everything
-def test_without_a_winner_only_a_mapping_that_can_be_read_takes_its_own_role_away(shown: Shown) -> None:
-    decision, owner = shown.decide(), shown.owner
-    if decision.action.mutates and not shown.candidates.winner:
-        assert decision.action is Action.DETACH
-        assert shown.grant
-        assert owner
-        assert owner.spec.when_unmatched is not WhenUnmatched.KEEP
-        assert not shown.foreign
-
-
-@everything
-def test_nobody_overrules_a_tie_a_suspension_or_a_service(shown: Shown) -> None:
-    winner = shown.candidates.winner
-    if shown.candidates.in_conflict or (winner and winner.suspended_because) or shown.instance.managed_by:
-        assert not shown.decide().action.mutates
+@settings(max_examples=300)
+def test_the_laws_hold_whatever_is_seen(view: View) -> None:
+    decision = decided(*view.arguments)
+    assert decided(*view.arguments) == decision
+    for law in LAWS:
+        law(view, decision)
