@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.account import FakeAccount, mapping_key, refusing, waiting
+from fixtures.account import FakeAccount, refusing, waiting
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
 from rolekeeper.model.instance import Action, Condition
@@ -338,24 +338,6 @@ def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_change
     assert (world.carries(instance), world.carries(other)) == ("", "web")
 
 
-def test_keys_left_unprocessed_are_asked_for_again(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.dynamodb.unprocessed = 3
-    world.reconcile(instance)
-    assert not world.mutations
-    assert world.carries(instance) == "web"
-    assert world.calls["BatchGetItem"] == 4
-
-
-def test_keys_that_stay_unprocessed_are_never_taken_for_absent(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.dynamodb.unprocessed = 100
-    outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, RetryableError)
-    assert not world.mutations
-    assert world.carries(instance) == "web"
-
-
 def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: FakeAccount) -> None:
     world.publish("app=web", "web")
     damaged, sound = world.running(app="web"), world.running(app="web")
@@ -369,31 +351,6 @@ def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: FakeA
     assert outcomes[world.key(sound)].error is None
     (line,) = [each for each in world.logged() if each["message"] == "could not observe"]
     assert line["instances"] == [damaged]
-
-
-def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: FakeAccount) -> None:
-    _converged(world)
-    world.publish("workload=db", "db")
-    tagged, other = world.running(workload="web"), world.running(workload="db")
-    world.garble(layout.published_key(mapping_key("workload=web")))
-    outcomes = world.reconcile_all(tagged, other)
-    assert isinstance(outcomes[world.key(tagged)].error, CorruptItemError)
-    assert world.carries(tagged) == ""
-    assert world.carries(other) == "db"
-
-
-def test_an_instance_whose_tag_went_keeps_its_role_while_its_mapping_is_damaged(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.untag(instance, "workload")
-    world.garble(layout.published_key(mapping_key("workload=web")))
-    outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, CorruptItemError)
-    assert not world.mutations
-    # Published anew, it says again what to do.
-    world.damage("workload=web")
-    world.publish("workload=web", "web")
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
 
 
 # ---- races ----
@@ -462,19 +419,6 @@ def test_a_detach_of_what_is_gone_already_is_done(world: FakeAccount) -> None:
     assert outcome.error is None
     assert world.association(instance) is None
     assert world.history(instance)[-1]["outcome"] == "refused", "it was gone before we asked"
-
-
-def test_an_instance_that_stops_before_the_call_waits(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, lambda: world.truth.stop(instance))
-    outcome = world.reconcile(instance)
-    assert waiting(outcome)
-    assert len(world.machine.started) == 1
-    assert world.shows(instance) == "changing"
-    world.wait(2)
-    world.reconcile(instance, in_loop=True)
-    assert world.granted(instance)
 
 
 def test_one_instances_trouble_is_its_own(world: FakeAccount) -> None:
@@ -663,17 +607,6 @@ def test_a_tag_that_changes_during_the_mutation_is_followed(world: FakeAccount) 
     assert world.carries(instance) == "db"
     assert world.granted(instance)
     assert world.mutations == [ATTACH, REPLACE]
-
-
-def test_every_decision_is_logged_with_its_correlation_id(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.reconcile(instance)
-    decisions = [line for line in world.logged() if line["message"] == "decided"]
-    assert [line["decision"]["action"] for line in decisions] == ["Attach", "Nothing"]
-    assert {line["correlation_id"] for line in decisions} == {"correlation-1"}
-    assert world.metrics.counts == {}
 
 
 # ---- secrets ----
