@@ -498,7 +498,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "starts no retry loop",
         "rolekeeper.instances.records",
-        "= self.retries.start(request, now, since)",
+        "= self.retries.start(request, now, before.since if before else now)",
         "= datetime.fromtimestamp(now.timestamp() + 3600, now.tzinfo)",
         seed=1956,
     ),

@@ -188,8 +188,9 @@ class Windows(RuleBasedStateMachine):
     @precondition(lambda self: self._recent())
     def ec2_refuses(self, data: st.DataObject, who: int) -> None:
         change = data.draw(st.sampled_from(self._recent()))
-        refused = change.entry, {"outcome": "refused"}
-        self.workers[who].state.save(KEY, RecordChange(), self.now, completes=refused, also=(change.room.back,))
+        state = self.workers[who].state
+        refused = state.completion(change.entry, {"outcome": "refused"})
+        state.save(KEY, RecordChange(), self.now, also=(refused, change.room.back))
         change.given_back = True
         self.credit[change.mapping] += change.approved
 

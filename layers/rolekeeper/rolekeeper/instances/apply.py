@@ -84,7 +84,7 @@ class Worker:
     def start(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Started | datetime:
         """Write the grant, the history entry and the room that the change takes; or return when it has its turn."""
         mapping = decision.counted_for
-        entry = records.history_entry(request, observed, decision, answer={}) | {"outcome": STARTED}
+        entry = records.history_entry(request, observed, decision) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
             room = (

@@ -151,7 +151,7 @@ class Reconciler:
             return self.recorder.show(request, observed, waits_for_room(decision, turn))
         if not self.worker:
             self.queue.send([request.instance], request.cause, request.correlation_id, loop_over=True)
-            return Outcome(decision, since=now)
+            return Outcome(decision)
         if (wait := self.worker.pace.wait(1, now)) or now > batch.ends_by:
             return self._beyond_pace(request, observed, decision, batch=batch, ready=now + timedelta(seconds=wait))
         started = self.worker.start(request, observed, decision)

@@ -3,7 +3,7 @@
 What is written is found by pure functions, so the sweep asks them too; the recorder writes it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -115,7 +115,7 @@ def next_record(
 
 
 def history_entry(
-    request: ReconcileRequest, observed: Observation | None, decision: Decision, answer: Mapping[str, Any]
+    request: ReconcileRequest, observed: Observation | None, decision: Decision, answer: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The cause, what was seen and decided, and what AWS answered: for the log, the event and the history."""
     instance, association = (observed.instance, observed.association) if observed else (None, None)
@@ -132,7 +132,7 @@ def history_entry(
             "profile-arn": association.profile_arn if association else "",
         },
         "decision": described(decision),
-        "answer": dict(answer),
+        "answer": dict(answer or {}),
     }
 
 
@@ -237,13 +237,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one instance's reconcile ended: it shows the decision `since` then, or an error has its message retried.
+    """How one instance's reconcile ended: it shows the decision, or an error has its message retried.
 
     It `comes_back` if it is to wait for its turn in the queue.
     """
 
     decision: Decision | None = None
-    since: datetime | None = None
     error: AwsRefusalError | None = None
     comes_back: bool = False
 
@@ -269,25 +268,25 @@ class Recorder:
         if not news:
             return observed
         pin, said = news
-        entry = history_entry(request, observed, said, answer={})
+        entry = history_entry(request, observed, said)
         self.state.save(request.instance, RecordChange(pin=pin, expected=observed.record), self.now(), entry=entry)
         self.telemetry.decision(request, entry, event=PINNED[said.code])
         return replace(observed, record=replace(observed.record, pin=pin, writes=observed.record.writes + 1))
 
     def report(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome:
         """Log a decision that needs no write."""
-        self.telemetry.decision(request, history_entry(request, observed, decision, answer={}))
-        return Outcome(decision, since=self.now())
+        self.telemetry.decision(request, history_entry(request, observed, decision))
+        return Outcome(decision)
 
     def changed(self, request: ReconcileRequest, decision: Decision, started: Started, made: Association) -> Outcome:
         """EC2 took a change."""
         now, answer = self.now(), {"association-id": made.id, "state": made.state.value}
         change = completed(started.observed, decision, self.contention, now=now)
-        self.state.save(request.instance, change, now, completes=(started.entry, {"outcome": DONE, "answer": answer}))
+        done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer})
+        self.state.save(request.instance, change, now, also=[done])
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
-        entry = history_entry(request, started.observed, decision, answer=answer)
-        self.telemetry.decision(request, entry, event=event)
-        return Outcome(decision, since=now)
+        self.telemetry.decision(request, history_entry(request, started.observed, decision, answer), event=event)
+        return Outcome(decision)
 
     def refused(
         self, request: ReconcileRequest, decision: Decision, started: Started, error: AwsRefusalError
@@ -300,79 +299,72 @@ class Recorder:
         answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
         # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
         outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
-        also = (started.room.back,) if started.room and not error.possibly_applied else ()
-        completes = started.entry, outcome
-        now = self.now()
+        back = [started.room.back] if started.room and not error.possibly_applied else []
+        also, now = [self.state.completion(started.entry, outcome), *back], self.now()
         if isinstance(error, ConflictError | NotFoundError):
             # Our own first sending may have succeeded: then only this follow-up finds it.
-            change = RecordChange(timers=(follow_up(request.instance, now),))
-            self.state.save(request.instance, change, now, completes=completes, also=also)
+            self.state.save(request.instance, RecordChange(timers=(follow_up(request.instance, now),)), now, also=also)
             raise ConflictError(error.code, error.message, error.action, resource=error.resource) from error
         instead = put_off(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
         before = started.observed.shown(instead)
         if instead.polls and before and not before.parked and now - before.since > PROPAGATION:
-            return self.park(request, instead, completes, also=also)
+            return self.park(request, instead, also)
         if isinstance(error, AccessDeniedError):
             news = self.is_news(error) and not before
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
-        return self.show(request, started.observed, instead, completes=completes, also=also)
+        return self.show(request, started.observed, instead, answer=answer, also=also)
 
     def show(
         self,
         request: ReconcileRequest,
         observed: Observation,
         decision: Decision,
-        completes: tuple[Key, Mapping[str, Any]] | None = None,
-        also: tuple[Write, ...] = (),
+        *,
+        answer: Mapping[str, Any] | None = None,
+        also: Sequence[Write] = (),
     ) -> Outcome:
-        """Record a decision that changed nothing or was refused, if it is new; have the instance watched if needed."""
+        """Record a decision that changed nothing, if it is new; have the instance watched if needed.
+
+        After a refusal there is an `answer` of EC2, and `also` completes the entry of the change.
+        """
         now = self.now()
         before = observed.shown(decision)
-        since = before.since if before else now
         watched_until = None
         if needs_watch(observed, decision, now, loop_over=request.loop_over):
             # By a timer or a retry loop: it may last for hours, and a message is delayed by 15 minutes at most.
             if self.retries and not decision.until and request.instance not in self._loops:
                 # One for each run: the write of the last look may have met a conflict after its loop was started.
-                self._loops[request.instance] = self.retries.start(request, now, since)
+                self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
             watched_until = decision.until or self._loops.get(request.instance)
         change = next_record(observed, decision, now, watched_until=watched_until)
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
         handed_over = any(each.at == now for each in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not before
-        answer = completes[1]["answer"] if completes else {}
-        entry = history_entry(request, observed, decision, answer=answer)
-        new = entry if news and not completes else None
+        entry = history_entry(request, observed, decision, answer)
         try:
-            self.state.save(request.instance, change, now, entry=new, completes=completes, also=also)
+            self.state.save(request.instance, change, now, entry=entry if news and not also else None, also=also)
         except ConflictError:
-            if completes:
+            if also:
                 # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
-                self.state.save(request.instance, RecordChange(), now, completes=completes, also=also)
+                self.state.save(request.instance, RecordChange(), now, also=also)
             raise
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not before else ""
         self.telemetry.decision(request, entry, event=event)
-        return Outcome(decision, since=since)
+        return Outcome(decision)
 
-    def park(
-        self,
-        request: ReconcileRequest,
-        decision: Decision,
-        completes: tuple[Key, Mapping[str, Any]] | None = None,
-        also: tuple[Write, ...] = (),
-    ) -> Outcome:
+    def park(self, request: ReconcileRequest, decision: Decision, also: Sequence[Write] = ()) -> Outcome:
         """Give up waiting, visibly: the next `running` event or sweep takes it up again."""
         parked = replace(decision, reason=f"{decision.reason}; gave up waiting, resumes on its next event or the sweep")
         now = self.now()
         condition = Condition(
             parked.action, parked.code, parked.reason, since=now, fingerprint=decision.fingerprint, parked=True
         )
-        entry = history_entry(request, None, parked, answer={})
+        entry = history_entry(request, None, parked)
         change = RecordChange(condition=condition, timers=(follow_up(request.instance, now),))
-        self.state.save(request.instance, change, now, entry=entry, completes=completes, also=also)
+        self.state.save(request.instance, change, now, entry=entry, also=also)
         self.telemetry.decision(request, entry, event=PARKED)
         self.telemetry.count("Parked")
-        return Outcome(decision, since=now)
+        return Outcome(decision)
 
     def failed(self, text: str, error: AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
         """Have a request's message retried."""

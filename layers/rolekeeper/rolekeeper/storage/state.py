@@ -157,20 +157,19 @@ class State:
             fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
             self.store.write(self.store.put(fleet))
 
-    def save(  # noqa: PLR0913  # one write says all that changes
+    def save(
         self,
         key: InstanceKey,
         change: RecordChange,
         at: datetime,
         *,
         entry: Mapping[str, Any] | None = None,
-        completes: tuple[layout.Key, Mapping[str, Any]] | None = None,
         also: Iterable[Write] = (),
     ) -> layout.Key:
         """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
-        `entry` is a new history entry; this returns its key, to complete it later. `completes` has the key of an entry
-        that was started, and what to add to it; `also` is the room that a change takes in the window.
+        `entry` is a new history entry; this returns its key, to complete it later (`completion`). `also` is that, and
+        the room that a change takes in the window.
 
         Raises:
             ConflictError: the record, or another item with a condition, changed meanwhile; nothing was written.
@@ -181,10 +180,6 @@ class State:
             put = self.store.entry(layout.instance_pk(key), entry, at)
             at_key = layout.instance_pk(key), put["Put"]["Item"]["sk"]["S"]
             writes.append(put)
-        if completes:
-            started, known = completes
-            # Only once: if the SDK sends this write again, it must not give the room back twice.
-            writes.append(self.store.update(started, Update().set(known).only_if("outcome", "=", layout.STARTED)))
         if change.ends:
             writes.append(self.store.delete(layout.record_key(key)))
         elif update := _update(change):
@@ -195,6 +190,11 @@ class State:
         if writes := [*writes, *also]:
             self.store.write(*writes)
         return at_key
+
+    def completion(self, started: layout.Key, known: Mapping[str, Any]) -> Write:
+        """Add what is known now to a history entry that was started."""
+        # Only once: if the SDK sends this write again, it must not give the room back twice.
+        return self.store.update(started, Update().set(known).only_if("outcome", "=", layout.STARTED))
 
     def arm(self, timer: Timer) -> None:
         """Have its subject reconciled when it is due. Arming it again changes nothing."""
