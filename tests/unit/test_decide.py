@@ -15,8 +15,6 @@ from rolekeeper.model.instance import (
     Association,
     AssociationState,
     Candidates,
-    Decision,
-    DesiredChange,
     Grant,
     Instance,
 )
@@ -63,159 +61,134 @@ QUARANTINE = published("workload=web", "NONE")
 GAVE_DB = grant("db", "workload=db")
 
 
-@dataclass(frozen=True)
-class Case:
-    """One instance tagged `workload=web` in a state, and what is decided for it."""
+GAVE_WEB = grant("web", "workload=web")
+NONE_TAKES = published("workload=web", "NONE", when_occupied=WhenOccupied.REPLACE)
+TAKES_SWAPS = replace(TAKES, spec=replace(TAKES.spec, when_stopped=WhenStopped.SWAP))
+SUSPENDED = replace(TAKES, suspended_because="role web is gone")
+LEAVING = association("db", state="disassociating")
+THEIRS_LEAVES = replace(foreign(), state=AssociationState.DISASSOCIATING)
+PIN, NO_ROLE = Pin("debug", arn("debug")), Pin("NONE")
+PINNED_ONCE = MappingKey(PIN_TAG, KEY.id)
 
-    state: str
-    mapping: PublishedMapping | None
-    carries: Association | None
-    grant: Grant | None
-    action: str
-    code: str
-    polls: bool = False
+
+def _owner(when: WhenUnmatched = WhenUnmatched.DETACH, *, deleted: bool = False, **columns: Any) -> PublishedMapping:
+    return replace(published("workload=web", "web", when_unmatched=when, deleted=deleted, **columns), revision=7)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One instance, and what happens to it while it runs, and while it is stopped if that is something else.
+
+    It is tagged `workload=web` if a mapping `governs` it, else not. `owner` is the mapping of the grant.
+    """
+
+    running: str
+    governs: PublishedMapping | None = None
+    carries: Association | None = None
+    gave: Grant | None = None
     owner: PublishedMapping | None = None
     ownership: Ownership = OWNERSHIP
+    pin: Pin | None = None
+    stopped: str = ""
 
+    def view(self, state: str) -> View:
+        seen = instance(state, **({"workload": "web"} if self.governs else {"Name": "x"}))
+        candidates = resolve(seen, [self.governs] if self.governs else [], NOW, self.pin)
+        managed = frozenset({arn("web"), arn("db"), arn("debug")})
+        lost = self.gave is not None and self.owner is None and self.governs is None
+        return View(seen, self.carries, self.gave, candidates, self.owner, self.ownership, managed, lost)
 
-def _decide(case: Case) -> Decision:
-    seen = instance(case.state, workload="web")
-    candidates = resolve(seen, [case.mapping] if case.mapping else [], NOW)
-    return decided(seen, case.carries, case.grant, candidates, case.owner, case.ownership)
-
-
-def _check(case: Case) -> Decision:
-    decision = _decide(case)
-    assert (decision.action.value, decision.code, decision.polls) == (case.action, case.code, case.polls)
-    assert decision.reason
-    return decision
+    def in_state(self, state: str) -> str:
+        if state in STATES[4:]:
+            return "Nothing ended"
+        if state in ("pending", "stopping") and self.running.split()[0] in ("Attach", "Replace", "Detach"):
+            return "Wait changing"
+        return self.stopped or self.running if state == "stopped" else self.running
 
 
 # ---- the table of the design: what an instance carries, and what it should ----
 
-GAVE = {arn("web"): grant("web", "team=old"), arn("db"): GAVE_DB}
-CARRIES = {
-    "nothing": None,
-    "its own role": association("web"),
-    "another managed role": association("db"),
-    "a foreign role": foreign(),
+TABLE = {
+    "nothing, and a role": Row("Attach unoccupied", WEB),
+    "nothing, and no role": Row("Nothing converged", QUARANTINE),
+    "nothing, and no mapping": Row("Nothing unmatched"),
+    "nothing, and a pin": Row("Attach unoccupied", QUARANTINE, pin=PIN),
+    "its role, ours": Row("Nothing converged", WEB, association("web"), GAVE_WEB),
+    "its role, another actor's": Row("Nothing converged", SWAP, association("web")),
+    "its role, where foreign ones are taken over": Row(
+        "Nothing converged", TAKES, association("web"), ownership=TAKES_OVER
+    ),
+    "its role, which EC2 still attaches": Row("Wait associating", WEB, association("web", state="associating")),
+    "what EC2 still detaches, and a role": Row("Wait disassociating", WEB, LEAVING, GAVE_DB),
+    "what EC2 still detaches, and no role": Row("Wait disassociating", QUARANTINE, THEIRS_LEAVES),
+    "what EC2 still detaches, and no mapping": Row("Wait disassociating", None, LEAVING, GAVE_DB),
+    "another managed role, ours": Row("Replace differs", WEB, association("db"), GAVE_DB, stopped="Wait stopped"),
+    "another managed role, another actor's": Row("Replace differs", TAKES, association("db"), stopped="Wait stopped"),
+    "another managed role, to be swapped": Row("Replace differs", SWAP, association("db"), GAVE_DB),
+    "another managed role, and a pin": Row(
+        "Replace differs", WEB, association("db"), GAVE_DB, pin=PIN, stopped="Wait stopped"
+    ),
+    "a managed role, and no role": Row("Detach quarantined", QUARANTINE, association("db"), GAVE_DB),
+    "a managed role, another actor's, and no role": Row("Detach quarantined", QUARANTINE, association("db")),
+    "a foreign role": Row("Hold occupied", WEB, foreign()),
+    "a foreign role of the same name": Row("Hold occupied", WEB, foreign("web")),
+    "a foreign role, and the row's word": Row("Hold occupied", TAKES, foreign()),
+    "a foreign role, and the stack's word": Row("Hold occupied", WEB, foreign(), ownership=TAKES_OVER),
+    "a foreign role, and both words": Row(
+        "Replace differs", TAKES, foreign(), ownership=TAKES_OVER, stopped="Wait stopped"
+    ),
+    "a foreign role, to be swapped": Row("Replace differs", TAKES_SWAPS, foreign(), ownership=TAKES_OVER),
+    "a foreign role, and no role": Row("Hold occupied", QUARANTINE, foreign()),
+    "a foreign role, no role, and the row's word": Row("Hold occupied", NONE_TAKES, foreign()),
+    "a foreign role, no role, and the stack's word": Row("Hold occupied", QUARANTINE, foreign(), ownership=TAKES_OVER),
+    "a foreign role, no role, and both words": Row("Detach quarantined", NONE_TAKES, foreign(), ownership=TAKES_OVER),
+    "a foreign role, and a pin": Row("Hold occupied", WEB, foreign(), pin=PIN),
+    "a foreign role, a pin, and the stack's word": Row(
+        "Replace differs", WEB, foreign(), pin=PIN, ownership=TAKES_OVER, stopped="Wait stopped"
+    ),
+    "a foreign role, a pin to none, and the stack's word": Row(
+        "Detach quarantined", WEB, foreign(), pin=NO_ROLE, ownership=TAKES_OVER
+    ),
+    "nothing, and a mapping that is suspended": Row("Hold suspended", SUSPENDED),
+    "its role, and a mapping that is suspended": Row("Hold suspended", SUSPENDED, association("web")),
+    "another role, and a mapping that is suspended": Row("Hold suspended", SUSPENDED, association("db"), GAVE_DB),
+    "a foreign role, and a mapping that is suspended": Row(
+        "Hold suspended", SUSPENDED, foreign(), ownership=TAKES_OVER
+    ),
+    "a role whose mapping no longer matches": Row("Detach unmatched", None, association("web"), GAVE_WEB, _owner()),
+    "a role whose row was deleted": Row("Detach unmatched", None, association("web"), GAVE_WEB, _owner(deleted=True)),
+    "a role whose mapping says keep": Row(
+        "Nothing kept", None, association("web"), GAVE_WEB, _owner(WhenUnmatched.KEEP)
+    ),
+    "a role whose deleted row says keep": Row(
+        "Nothing kept", None, association("web"), GAVE_WEB, _owner(WhenUnmatched.KEEP, deleted=True)
+    ),
+    "a role whose pin is over": Row(
+        "Detach unmatched",
+        None,
+        association("web"),
+        Grant(arn("web"), "web", PINNED_ONCE, 0, NOW),
+        PublishedMapping(MappingSpec(PINNED_ONCE, ""), 0, ""),
+    ),
+    "a role whose mapping's record is missing": Row("Hold mapping-missing", None, association("web"), GAVE_WEB),
+    "a managed role that nobody can explain": Row("Hold unexplained", None, association("web")),
+    "a foreign role, and no mapping": Row("Nothing not-ours", None, foreign()),
+    "a foreign role, no mapping, and the stack's word": Row("Nothing not-ours", None, foreign(), ownership=TAKES_OVER),
 }
+POLLED = {"Wait changing", "Wait associating", "Wait disassociating"}
 
 
-@pytest.mark.parametrize(
-    ("carries", "governs", "explained", "action", "code"),
-    [
-        ("nothing", WEB, True, "Attach", "unoccupied"),
-        ("nothing", QUARANTINE, True, "Nothing", "converged"),
-        ("nothing", None, True, "Nothing", "unmatched"),
-        ("its own role", WEB, True, "Nothing", "converged"),
-        ("its own role", WEB, False, "Nothing", "converged"),
-        ("its own role", QUARANTINE, True, "Detach", "quarantined"),
-        ("its own role", QUARANTINE, False, "Detach", "quarantined"),
-        ("its own role", None, True, "Detach", "unmatched"),
-        ("its own role", None, False, "Hold", "unexplained"),
-        ("another managed role", WEB, True, "Replace", "differs"),
-        ("another managed role", WEB, False, "Replace", "differs"),
-        ("another managed role", QUARANTINE, False, "Detach", "quarantined"),
-        ("another managed role", None, True, "Detach", "unmatched"),
-        ("another managed role", None, False, "Hold", "unexplained"),
-        ("a foreign role", WEB, False, "Hold", "occupied"),
-        ("a foreign role", QUARANTINE, False, "Hold", "occupied"),
-        ("a foreign role", None, False, "Nothing", "not-ours"),
-    ],
-)
-def test_what_an_instance_carries_and_what_governs_it_say_what_happens(
-    carries: str, governs: PublishedMapping | None, action: str, code: str, *, explained: bool
-) -> None:
-    there = CARRIES[carries]
-    gave = GAVE.get(there.profile_arn) if there and explained else None
-    owner = published(str(gave.mapping), gave.role) if gave else None
-    decision = _check(Case("running", governs, there, gave, action, code, owner=owner))
-    assert not decision.takes_over
-
-
-# ---- a mapping gives a role ----
-
-
-@pytest.mark.parametrize(
-    ("state", "action", "code", "polls"),
-    [
-        ("pending", "Wait", "changing", True),
-        ("running", "Attach", "unoccupied", False),
-        ("stopping", "Wait", "changing", True),
-        ("stopped", "Attach", "unoccupied", False),
-        ("shutting-down", "Nothing", "ended", False),
-        ("terminated", "Nothing", "ended", False),
-    ],
-)
-def test_an_instance_without_a_role_gets_it_when_ec2_can_attach(
-    state: str, action: str, code: str, *, polls: bool
-) -> None:
-    decision = _check(Case(state, WEB, None, None, action, code, polls))
-    if action == "Attach":
-        assert decision.desired == DesiredChange(key("workload=web"), 1, arn("web"))
-        assert (decision.role, decision.association_id) == ("web", "")
-
-
-@pytest.mark.parametrize("gave", [None, grant("web", "workload=web")], ids=["another actor's", "ours"])
-@pytest.mark.parametrize("state", LIVE)
-def test_an_instance_that_carries_the_right_role_is_left_alone_whoever_attached_it(
-    state: str, gave: Grant | None
-) -> None:
-    for mapping in (WEB, TAKES, SWAP):
-        for ownership in (OWNERSHIP, TAKES_OVER):
-            carries = association("web")
-            _check(Case(state, mapping, carries, gave, "Nothing", "converged", ownership=ownership))
-
-
-@pytest.mark.parametrize("state", LIVE)
-def test_an_association_is_followed_until_it_is_associated(state: str) -> None:
-    _check(Case(state, WEB, association("web", state="associating"), None, "Wait", "associating", polls=True))
-
-
-@pytest.mark.parametrize("mapping", [WEB, QUARANTINE, None], ids=["a role", "no role", "no mapping"])
-@pytest.mark.parametrize("state", LIVE)
-def test_nothing_is_done_while_ec2_still_detaches(state: str, mapping: PublishedMapping | None) -> None:
-    for leaving in (
-        association("db", state="disassociating"),
-        replace(foreign(), state=AssociationState.DISASSOCIATING),
-    ):
-        decision = _check(Case(state, mapping, leaving, GAVE_DB, "Wait", "disassociating", polls=True))
-        assert decision.association_id == leaving.id
-
-
-@pytest.mark.parametrize("gave", [None, GAVE_DB], ids=["another actor's", "ours"])
-@pytest.mark.parametrize(
-    ("state", "action", "code", "polls"),
-    [
-        ("pending", "Wait", "changing", True),
-        ("running", "Replace", "differs", False),
-        ("stopping", "Wait", "changing", True),
-        ("stopped", "Wait", "stopped", False),
-        ("shutting-down", "Nothing", "ended", False),
-        ("terminated", "Nothing", "ended", False),
-    ],
-)
-def test_another_managed_role_is_replaced_by_its_association_when_the_instance_runs(
-    state: str, action: str, code: str, gave: Grant | None, *, polls: bool
-) -> None:
-    decision = _check(Case(state, WEB, association("db"), gave, action, code, polls))
-    if action == "Replace":
-        assert decision.association_id == "iip-assoc-1"
-        assert decision.profile_arn == arn("web")
-        assert not decision.swap
-
-
-def test_a_replace_waits_for_the_start_without_polling() -> None:
-    # The `running` event ends this wait: no retry loop polls a stopped instance.
-    decision = _check(Case("stopped", WEB, association("db"), GAVE_DB, "Wait", "stopped", polls=False))
-    assert "runs again" in decision.reason
-
-
-def test_a_mapping_that_says_swap_replaces_on_a_stopped_instance_too() -> None:
-    assert _check(Case("stopped", SWAP, association("db"), GAVE_DB, "Replace", "differs")).swap
-    assert not _check(Case("running", SWAP, association("db"), GAVE_DB, "Replace", "differs")).swap
-    _check(Case("stopping", SWAP, association("db"), GAVE_DB, "Wait", "changing", polls=True))
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("name", TABLE)
+def test_what_an_instance_carries_and_what_governs_it_say_what_happens(name: str, state: str) -> None:
+    view = TABLE[name].view(state)
+    decision, wanted = decided(*view.arguments), TABLE[name].in_state(state)
+    assert f"{decision.action} {decision.code}" == wanted
+    # The `running` event ends the wait of a stopped instance: no retry loop polls it.
+    assert decision.polls == (wanted in POLLED)
+    assert decision.reason
+    for law in LAWS:
+        law(view, decision)
 
 
 ANEW = replace(WEB, profile_id="AIPA2", former_profile_ids=frozenset({"AIPA1"}))
@@ -229,110 +202,9 @@ def test_a_profile_made_anew_under_its_name_replaces_the_former_one_and_nothing_
         assert decision.action.value == action, profile_id
 
 
-# ---- a mapping says that the instance carries no role ----
-
-
-@pytest.mark.parametrize(
-    ("state", "action", "code", "polls"),
-    [
-        ("pending", "Wait", "changing", True),
-        ("running", "Detach", "quarantined", False),
-        ("stopping", "Wait", "changing", True),
-        ("stopped", "Detach", "quarantined", False),
-    ],
-)
-def test_a_mapping_to_none_takes_every_managed_role_away(state: str, action: str, code: str, *, polls: bool) -> None:
-    for gave in (None, GAVE_DB):
-        decision = _check(Case(state, QUARANTINE, association("db"), gave, action, code, polls))
-        if action == "Detach":
-            assert decision.association_id == "iip-assoc-1"
-            assert decision.desired == DesiredChange(key("workload=web"), 1, NO_PROFILE)
-
-
-def test_a_mapping_to_none_is_content_with_no_role() -> None:
-    for state in LIVE:
-        _check(Case(state, QUARANTINE, None, None, "Nothing", "converged"))
-
-
-# ---- foreign roles ----
-
-NONE_TAKES = published("workload=web", "NONE", when_occupied=WhenOccupied.REPLACE)
-DETACHES = "aws ec2 disassociate-iam-instance-profile --association-id iip-assoc-1"
-
-
-@pytest.mark.parametrize("state", LIVE)
-@pytest.mark.parametrize(
-    ("mapping", "ownership", "remedy"),
-    [
-        (WEB, OWNERSHIP, "deploy with TakeOver=true and set when_occupied=replace"),
-        (TAKES, OWNERSHIP, "deploy with TakeOver=true"),
-        (WEB, TAKES_OVER, "set when_occupied=replace"),
-        (QUARANTINE, OWNERSHIP, "deploy with TakeOver=true and set when_occupied=replace"),
-        (NONE_TAKES, OWNERSHIP, "deploy with TakeOver=true"),
-        (QUARANTINE, TAKES_OVER, "set when_occupied=replace"),
-    ],
-)
-def test_a_foreign_role_stays_unless_row_and_stack_both_say_otherwise_and_the_remedy_is_named(
-    state: str, mapping: PublishedMapping, ownership: Ownership, remedy: str
-) -> None:
-    decision = _check(Case(state, mapping, foreign(), None, "Hold", "occupied", ownership=ownership))
-    assert foreign_arn() in decision.reason
-    assert decision.reason.endswith(f"to hand the instance over, detach it ({DETACHES}), or {remedy}")
-    assert not decision.takes_over
-
-
-@pytest.mark.parametrize(
-    ("state", "action", "code", "polls"),
-    [
-        ("pending", "Wait", "changing", True),
-        ("running", "Replace", "differs", False),
-        ("stopping", "Wait", "changing", True),
-        ("stopped", "Wait", "stopped", False),
-        ("terminated", "Nothing", "ended", False),
-    ],
-)
-def test_a_foreign_role_is_taken_over_where_row_and_stack_both_say_so(
-    state: str, action: str, code: str, *, polls: bool
-) -> None:
-    decision = _check(Case(state, TAKES, foreign(), None, action, code, polls, ownership=TAKES_OVER))
-    assert decision.takes_over == (action == "Replace")
-    if action == "Replace":
-        assert decision.reason.endswith(f", in the place of the foreign {foreign_arn()}")
-        assert decision.association_id == "iip-assoc-1"
-
-
-def test_a_foreign_role_is_swapped_on_a_stopped_instance_where_all_say_so() -> None:
-    takes = published("workload=web", "web", when_occupied=WhenOccupied.REPLACE, when_stopped=WhenStopped.SWAP)
-    decision = _check(Case("stopped", takes, foreign(), None, "Replace", "differs", ownership=TAKES_OVER))
-    assert (decision.swap, decision.takes_over) == (True, True)
-
-
-def test_a_quarantine_takes_a_foreign_role_away_where_row_and_stack_both_say_so() -> None:
-    decision = _check(Case("running", NONE_TAKES, foreign(), None, "Detach", "quarantined", ownership=TAKES_OVER))
-    assert decision.takes_over
-    assert foreign_arn() in decision.reason
-
-
-def test_a_managed_role_is_never_taken_over_it_is_ours_to_replace() -> None:
-    for mapping, ownership in ((WEB, OWNERSHIP), (TAKES, TAKES_OVER)):
-        decision = _check(Case("running", mapping, association("db"), None, "Replace", "differs", ownership=ownership))
-        assert not decision.takes_over
-        assert "foreign" not in decision.reason
-
-
-def test_a_profile_of_the_same_name_outside_the_role_path_is_another_one() -> None:
-    _check(Case("running", WEB, foreign("web"), None, "Hold", "occupied"))
-
-
-@pytest.mark.parametrize("role", ["debug", "NONE"])
-def test_a_pin_takes_over_a_foreign_role_where_the_stack_says_so(role: str) -> None:
-    seen, pin = instance(workload="web"), Pin(role, arn(role))
-    held = decided(seen, foreign(), None, resolve(seen, [WEB], NOW, pin), None, OWNERSHIP)
-    assert (held.action, held.code) == (Action.HOLD, "occupied")
-    assert held.reason.endswith("or deploy with TakeOver=true")
-    made = decided(seen, foreign(), None, resolve(seen, [WEB], NOW, pin), None, TAKES_OVER)
-    assert made.action is (Action.DETACH if role == "NONE" else Action.REPLACE)
-    assert (made.profile_arn, made.takes_over) == (arn(role), True)
+def test_a_take_over_names_the_role_that_goes() -> None:
+    decision = decided(*Row("", TAKES, foreign(), ownership=TAKES_OVER).view("running").arguments)
+    assert decision.reason.endswith(f", in the place of the foreign {foreign_arn()}")
 
 
 # ---- nothing may be changed ----
@@ -351,11 +223,6 @@ def test_an_instance_that_an_aws_service_manages_is_left_to_it(state: str, carri
             assert (decision.action, decision.code) == (Action.NOTHING, "service-managed")
             assert decision.reason == "eks.amazonaws.com manages the instance, and its role with it"
             assert decision.overridden == candidates.overridden
-
-
-def test_an_instance_that_ended_is_over_whoever_managed_it() -> None:
-    seen = replace(instance("terminated", workload="web"), managed_by="eks.amazonaws.com")
-    assert decided(seen, None, None, Candidates(), None, OWNERSHIP).code == "ended"
 
 
 @pytest.mark.parametrize("carries", [None, association("db"), association("db", state="disassociating"), foreign()])
@@ -377,14 +244,6 @@ def test_until_another_moment_it_is_another_wait() -> None:
     waits = [instance(**{"workload": "web", IGNORE_TAG: f"2026-03-01T1{hour}:00:00Z"}) for hour in (0, 1)]
     said = {decided(each, None, None, resolve(each, [WEB], NOW), None, OWNERSHIP).fingerprint for each in waits}
     assert len(said) == 2
-
-
-@pytest.mark.parametrize("carries", [None, association("db"), association("web"), foreign()])
-@pytest.mark.parametrize("state", LIVE)
-def test_a_suspended_mapping_holds(state: str, carries: Association | None) -> None:
-    suspended = replace(TAKES, suspended_because="role web is gone")
-    decision = _check(Case(state, suspended, carries, None, "Hold", "suspended", ownership=TAKES_OVER))
-    assert "role web is gone" in decision.reason
 
 
 @pytest.mark.parametrize("state", LIVE)
@@ -445,76 +304,6 @@ def test_a_role_that_is_right_needs_no_record_of_the_mapping_that_gave_it() -> N
     assert (decision.action, decision.code) == (Action.NOTHING, "converged")
 
 
-# ---- no mapping governs the instance ----
-
-GAVE_WEB = grant("web", "workload=web")
-
-
-def _owner(when: WhenUnmatched = WhenUnmatched.DETACH, *, deleted: bool = False, **columns: Any) -> PublishedMapping:
-    return replace(published("workload=web", "web", when_unmatched=when, deleted=deleted, **columns), revision=7)
-
-
-def _unmatched(
-    state: str,
-    gave: Grant | None,
-    owner: PublishedMapping | None,
-    carries: Association | None,
-    ownership: Ownership = OWNERSHIP,
-) -> Decision:
-    seen = instance(state, Name="x")
-    return decided(seen, carries, gave, resolve(seen, [], NOW), owner, ownership)
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_an_instance_without_mapping_and_role_is_nobodys_business(state: str) -> None:
-    decision = _unmatched(state, None, None, None)
-    assert decision.action is Action.NOTHING
-    assert decision.desired is None
-
-
-@pytest.mark.parametrize("ownership", [OWNERSHIP, TAKES_OVER], ids=["", "TakeOver"])
-@pytest.mark.parametrize("state", STATES)
-def test_a_foreign_role_stays_where_no_mapping_governs(state: str, ownership: Ownership) -> None:
-    decision = _unmatched(state, None, None, foreign(), ownership)
-    assert decision.action is Action.NOTHING
-    assert decision.desired is None
-    if state in LIVE:
-        assert decision.code == "not-ours"
-        assert foreign_arn() in decision.reason
-
-
-@pytest.mark.parametrize("state", LIVE)
-def test_a_managed_role_that_nobody_can_explain_is_held_and_both_remedies_are_named(state: str) -> None:
-    decision = _unmatched(state, None, None, association("web"))
-    assert (decision.action, decision.code, decision.polls) == (Action.HOLD, "unexplained", False)
-    assert arn("web") in decision.reason
-    assert decision.reason.endswith(f"map its tags, or detach it: {DETACHES}")
-    assert decision.desired is None
-
-
-@pytest.mark.parametrize("deleted", [False, True], ids=["tag removed", "row deleted"])
-@pytest.mark.parametrize(
-    ("state", "action", "code", "polls"),
-    [
-        ("pending", "Wait", "changing", True),
-        ("running", "Detach", "unmatched", False),
-        ("stopping", "Wait", "changing", True),
-        ("stopped", "Detach", "unmatched", False),
-        ("shutting-down", "Nothing", "ended", False),
-        ("terminated", "Nothing", "ended", False),
-    ],
-)
-def test_the_role_that_a_mapping_gave_goes_when_the_mapping_no_longer_matches(
-    state: str, action: str, code: str, *, polls: bool, deleted: bool
-) -> None:
-    decision = _unmatched(state, GAVE_WEB, _owner(deleted=deleted), association("web"))
-    assert (decision.action.value, decision.code, decision.polls) == (action, code, polls)
-    if action == "Detach":
-        assert decision.association_id == "iip-assoc-1"
-        assert decision.role == "web"
-        assert decision.desired == DesiredChange(key("workload=web"), 7, NO_PROFILE)
-
-
 @pytest.mark.parametrize("columns", [{"enabled": False}, {"expires_at": NOW}], ids=["disabled", "expired"])
 def test_the_role_that_a_mapping_gave_goes_when_the_mapping_is_disabled_or_expired(columns: dict[str, Any]) -> None:
     owner = _owner(**columns)
@@ -524,32 +313,11 @@ def test_the_role_that_a_mapping_gave_goes_when_the_mapping_is_disabled_or_expir
     assert [each.mapping for each in decision.overridden] == [key("workload=web")]
 
 
-def test_the_role_that_a_pin_gave_goes_when_the_pin_is_over() -> None:
-    pin = MappingKey(PIN_TAG, KEY.id)
-    gave = Grant(arn("web"), "web", pin, 0, NOW)
-    decision = _unmatched("running", gave, PublishedMapping(MappingSpec(pin, ""), 0, ""), association("web"))
-    assert (decision.action, decision.code) == (Action.DETACH, "unmatched")
-    assert decision.reason == "the pin, which gave it role web, is over"
-
-
-@pytest.mark.parametrize("state", LIVE)
-def test_a_mapping_whose_record_is_missing_holds_and_never_detaches(state: str) -> None:
-    decision = _unmatched(state, GAVE_WEB, None, association("web"))
-    assert (decision.action, decision.code) == (Action.HOLD, "mapping-missing")
-
-
-@pytest.mark.parametrize("deleted", [False, True], ids=["tag removed", "row deleted"])
-@pytest.mark.parametrize("state", LIVE)
-def test_a_mapping_that_says_keep_lets_its_role_stay(state: str, *, deleted: bool) -> None:
-    decision = _unmatched(state, GAVE_WEB, _owner(WhenUnmatched.KEEP, deleted=deleted), association("web"))
-    assert (decision.action, decision.code) == (Action.NOTHING, "kept")
-
-
 # ---- when two decisions say the same ----
 
 
 def test_a_decision_that_is_worded_otherwise_says_the_same() -> None:
-    decision = _decide(Case("running", WEB, foreign(), None, "", ""))
+    decision = decided(*TABLE["a foreign role"].view("running").arguments)
     assert replace(decision, reason="in other words", role="web 2", overridden=()).fingerprint == decision.fingerprint
 
 
@@ -567,7 +335,7 @@ def test_a_decision_that_is_worded_otherwise_says_the_same() -> None:
     ids=lambda other: next(iter(other)),
 )
 def test_a_decision_that_differs_in_what_it_depends_on_says_something_else(other: dict[str, Any]) -> None:
-    decision = _decide(Case("running", WEB, foreign(), None, "", ""))
+    decision = decided(*TABLE["a foreign role"].view("running").arguments)
     assert replace(decision, **other).fingerprint != decision.fingerprint
 
 
