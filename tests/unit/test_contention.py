@@ -68,34 +68,9 @@ def test_the_fourth_time_within_half_an_hour_we_stop_and_say_how_it_goes_on(worl
     assert world.events.kinds == ["Role Change Refused"]
 
 
-def test_another_actor_that_detaches_reverts_as_well(world: FakeAccount, instance: str) -> None:
-    assert [revert(world, instance, to="") for _ in range(3)] == ["web", "web", ""]
-    assert code(world, instance) == "contested"
-
-
-def test_a_change_that_is_seldom_reverted_is_made_again_for_ever(world: FakeAccount, instance: str) -> None:
-    assert [revert(world, instance, minutes=16) for _ in range(6)] == ["web"] * 6
-    assert len(world.record(instance).changes) <= 3
-
-
 def test_how_often_and_within_how_long_can_be_set(world: FakeAccount, instance: str) -> None:
     world.contention = ContentionRule(after=2, within=timedelta(minutes=90))
     assert [revert(world, instance, minutes=60) for _ in range(2)] == ["web", "other"]
-
-
-def test_people_who_change_their_own_tags_contend_with_nobody(world: FakeAccount, instance: str) -> None:
-    world.publish("workload=db", "db")
-    for _ in range(4):
-        for workload in ("db", "web"):
-            world.tag(instance, workload=workload)
-            world.reconcile(instance)
-            assert world.carries(instance) == workload
-    for _ in range(4):
-        world.untag(instance, "workload")
-        world.reconcile(instance)
-        world.tag(instance, workload="web")
-        world.reconcile(instance)
-    assert world.carries(instance) == "web"
 
 
 @pytest.mark.parametrize("left", ["theirs", ""], ids=["a foreign role", "no role"])
