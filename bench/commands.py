@@ -19,6 +19,7 @@ from fixtures.account import new_account
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
+from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
 
 HELP_ROUNDS, ROUNDS = 5, 3
@@ -64,8 +65,8 @@ def typed(words: str) -> Program:
 def helped(command: click.Command = cli, words: str = "") -> Iterator[str]:
     """Every command, groups too, as it is typed for its help."""
     yield f"{words} --help".strip()
-    if isinstance(command, click.Group):
-        for name, each in sorted(command.commands.items()):
+    if isinstance(command, Group):
+        for name, each in command.all().items():
             yield from helped(each, f"{words} {name}".strip())
 
 

@@ -1,18 +1,18 @@
 """What people type as arguments: a mapping's key, `column=value`, a duration."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from rolekeeper_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-    from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey
+from rolekeeper_cli import completion
+from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.suggest import did_you_mean
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(days=3650)
@@ -36,8 +36,6 @@ def tag_filter(text: str) -> "MappingKey":
     Raises:
         UsageError: it is none.
     """
-    from rolekeeper.model.mapping import ANY_VALUE, MappingKey
-
     tag_key, equals, tag_value = text.partition("=")
     if not tag_key:
         raise UsageError(f"{text!r} is no tag", "name one as KEY, or KEY=VALUE")
@@ -74,8 +72,6 @@ def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None)
 
 
 def _key(tag_key: str, tag_value: str) -> "MappingKey":
-    from rolekeeper.model.mapping import ANY_VALUE, MappingKey
-
     if not tag_value:
         raise UsageError(f"the tag value of {tag_key!r} is empty", f"write {tag_key}={ANY_VALUE} for any value")
     return MappingKey(tag_key, tag_value)
@@ -109,13 +105,72 @@ class OneOf(click.Choice[str]):
     ) -> "list[CompletionItem[str]]":
         """Offer the words as they are written, whatever the case of what is typed."""
         del ctx, param
-        from click.shell_completion import CompletionItem
-
         return [CompletionItem(each) for each in self.choices if each.casefold().startswith(incomplete.casefold())]
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's own
         """Say what is wrong."""
-        from rolekeeper_cli.suggest import did_you_mean
-
         meant = did_you_mean(str(value), self.choices)
         return f"{value!r} is none of {', '.join(self.choices)}" + (f"; {meant}" if meant else "")
+
+
+# ---- what several commands take ----
+
+
+type Function = Callable[..., ExitCode]
+
+INSTANCE = "The instance's id, or its Name tag if no other has it; of another target, ACCOUNT/REGION/ID."
+_KEY = "The mapping, as tag_key=tag_value: workload=web. The first '=' splits."
+
+instance_argument = click.argument("instance", help=INSTANCE, shell_complete=completion.instances)
+waits = click.option(
+    "--wait/--no-wait",
+    default=None,
+    help="--wait: until the instances carry what they should, with progress. By default only until Rolekeeper judged "
+    "what was written; --no-wait: not even that.",
+)
+yes = click.option("--yes", is_flag=True, help="Do it without asking; needed where there is no terminal.")
+yes_to_all = click.option("--yes", is_flag=True, help="Do it without showing what it would do, and without asking.")
+takes_targets = click.option(
+    "--target",
+    "targets",
+    metavar="TARGET",
+    multiple=True,
+    shell_complete=completion.targets,
+    help="Of a hub: only there, an account, a Region, or ACCOUNT/REGION; may be given again.",
+)
+detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
+# Files have one format; scripts may still name it.
+yaml_format = click.option(
+    "--format", type=click.Choice(["yaml"]), hidden=True, expose_value=False, help="The format of the file."
+)
+
+
+def takes_key(function: Function) -> Function:
+    """The command's first argument is the mapping's key."""
+
+    @wraps(function)
+    def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
+        return function(only_key(words, tag_key, tag_value), **others)
+
+    return _named(run, "KEY", _KEY, offers=completion.key)
+
+
+def takes_key_and_columns(function: Function) -> Function:
+    """The command's first argument is the mapping's key, its second a list of `column=value`."""
+
+    @wraps(function)
+    def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
+        return function(*key_and_rest(words, tag_key, tag_value), **others)
+
+    about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
+    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers=completion.key_and_columns)
+
+
+def _named(function: Function, metavar: str, about: str, offers: completion.Offers) -> Function:
+    for parameter in (
+        click.option("--tag-value", metavar="VALUE", help="The tag's value, beside --tag-key."),
+        click.option("--tag-key", metavar="KEY", help="The tag's key, instead of KEY, when it holds a '='."),
+        click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=offers),
+    ):
+        function = parameter(function)
+    return function

@@ -1,16 +1,28 @@
 """What all commands have in common: their options, examples in their help, and how each of them ends."""
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, Never
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Never
 
 import click
 
-from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, explained
+from rolekeeper_cli import checks, terminal
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.options import OUTPUTS, Options
-from rolekeeper_cli.output import printable
+from rolekeeper_cli.render import query_language
+from rolekeeper_cli.suggest import near
+from rolekeeper_cli.terminal import Progress, printable
+
+if TYPE_CHECKING:
+    import boto3
+
+    from rolekeeper_cli.deployment import Deployment
 
 
 class _WithExamples(click.Command):
@@ -53,10 +65,44 @@ class Command(_WithExamples):
 
 
 class Group(_WithExamples, click.Group):
-    """A command of commands."""
+    """A command of commands. Those of a table are imported when they are called, as click's documentation has it.
+
+    Args:
+        lazy: by name, where a command is, as `module:attribute`, and the first sentence of its help.
+    """
 
     command_class = Command
     group_class = type
+
+    def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]] | None = None, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self._lazy = lazy or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._lazy})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._lazy and cmd_name not in self.commands:
+            module, _, attribute = self._lazy[cmd_name][0].partition(":")
+            self.add_command(getattr(import_module(f"{__package__}.{module}"), attribute))
+        return super().get_command(ctx, cmd_name)
+
+    def all(self) -> dict[str, click.Command]:
+        """Every command of it by name, imported."""
+        context = click.Context(self)
+        return {name: each for name in self.list_commands(context) if (each := self.get_command(context, name))}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each command with its short help, without importing one."""
+        names = self.list_commands(ctx)
+        limit = formatter.width - 6 - max(map(len, names), default=0)
+        with formatter.section("Commands"):
+            formatter.write_dl([(each, self._short_help(each, limit)) for each in names])
+
+    def _short_help(self, name: str, limit: int) -> str:
+        if name in self._lazy:
+            return click.Command(name, help=self._lazy[name][1]).get_short_help_str(limit)
+        return self.commands[name].get_short_help_str(limit)
 
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., ExitCode]], Command]:
@@ -93,13 +139,17 @@ class Root(Group):
             click.echo("Stopped.", err=True)
             return ExitCode.INTERRUPTED
         except Exception as error:  # noqa: BLE001  # told in words, or shown whole
-            told = error if isinstance(error, CommandError) else explained(error)
+            told = error if isinstance(error, CommandError) else _explained(error)
             if told is None or options.debug:
-                import traceback
-
                 traceback.print_exc()
             return _told(told, extra["color"]) if told else ExitCode.FAILED
         return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _explained(error: Exception) -> CommandError | None:
+    from rolekeeper_cli.explained import explained  # it imports the SDK, which is there once AWS is in use
+
+    return explained(error)
 
 
 def _slip(error: click.ClickException) -> UsageError:
@@ -114,13 +164,13 @@ def _slip(error: click.ClickException) -> UsageError:
         names = [name for each in known.params if isinstance(each, click.Option) for name in each.opts]
         return UsageError(_guessed(error.message, error.option_name, names), f"see: {path} --help")
     if isinstance(error, click.NoSuchCommand) and isinstance(known, click.Group):
-        return UsageError(_guessed(error.message, error.command_name, known.commands), f"see: {path} --help")
+        return UsageError(
+            _guessed(error.message, error.command_name, known.list_commands(error.ctx)), f"see: {path} --help"
+        )
     return UsageError(error.format_message(), f"see: {path} --help")
 
 
 def _guessed(message: str, typed: str, names: Iterable[str]) -> str:
-    from rolekeeper_cli.suggest import near
-
     found = near(typed, names)
     return f"{message} Did you mean {' or '.join(map(repr, found))}?" if found else message
 
@@ -157,12 +207,10 @@ class _Query(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse what is none, before anything is asked."""
-        import jmespath
-        from jmespath.exceptions import JMESPathError
-
+        jmespath = query_language()
         try:
             jmespath.compile(value)
-        except JMESPathError as error:
+        except jmespath.exceptions.JMESPathError as error:
             self.fail(f"{value!r} is no JMESPath expression: {' '.join(str(error).split())}", param, ctx)
         return value
 
@@ -184,3 +232,29 @@ def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
         CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
         CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
     )
+
+
+# ---- the deployment that the command line names ----
+
+
+def deployment(options: Options | None = None) -> Deployment:
+    """As most commands take it; with other options, another one."""
+    from rolekeeper_cli.deployment import Deployment  # with the layer it takes longer than a `--help` may
+
+    return Deployment(options or terminal.options(), Progress, _report)
+
+
+def doctor_deployment() -> checks.deployment.DoctorDeployment:
+    """As the doctor takes it."""
+    return checks.deployment.DoctorDeployment(terminal.options(), Progress, _report)
+
+
+def silent_deployment() -> checks.deployment.DoctorDeployment:
+    """The same for a command that shows nothing on its terminal while it works."""
+    return checks.deployment.DoctorDeployment(terminal.options(), debug=_report)
+
+
+def _report(session: boto3.Session, endpoint_url: str | None) -> None:
+    from rolekeeper_cli import debug  # it imports the SDK
+
+    debug.report(session, endpoint_url)

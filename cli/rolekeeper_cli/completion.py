@@ -1,24 +1,18 @@
 """What completion offers for roles, mappings, instances, targets: names from a small cache, so no prompt ever waits.
 
-A completion asks AWS nothing. It offers what the cache has; where that is old or missing it starts a process of its own
-that fills the cache (`completion_refresh`) and goes on at once. Whatever fails, it stays silent.
+A completion asks AWS nothing. It offers what the cache has. Whatever fails, it stays silent.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from rolekeeper_cli import uses
 from rolekeeper_cli.options import Options
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-# How old names may be before they are asked for again, and before they are no longer offered; and how soon after one
-# attempt the next is made, which may have failed. In seconds.
-_FRESH, _KEPT, _PAUSE = 60, 86_400, 20
 # A shell puts what is offered into the command line as it is: a tag's value is anybody's, and may be `$(…)`.
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=,-]*")
 _NO_ROLE = "NONE"
@@ -89,91 +83,21 @@ def columns(_context: click.Context, _parameter: click.Parameter, incomplete: st
     return _offered(dict.fromkeys(_columns(keys=True)), incomplete)
 
 
-def use_bash_words() -> None:
-    """Have bash's words put together again, where completion is for bash."""
-    if os.environ.get("_ROLEKEEPER_COMPLETE", "").startswith("bash_complete"):
-        from click.shell_completion import add_completion_class
-
-        from rolekeeper_cli.completion_bash import Bash
-
-        add_completion_class(Bash)
-
-
-# ---- the cache ----
-
-
-def cache_file(options: Options) -> str:
-    """Where the names are that a deployment has: one file for each profile, Region, endpoint and stack."""
-    import hashlib
-
-    said = (options.profile, options.region, options.endpoint_url, options.stack)
-    named = ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "ROLEKEEPER_STACK")
-    # Of keys, only which: nobody learns them from a name of a file.
-    whose = [*said, *map(os.environ.get, named), os.environ.get("AWS_ACCESS_KEY_ID")]
-    name = hashlib.sha256(repr(whose).encode()).hexdigest()[:32]
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118  # pathlib takes 10 ms
-    return os.path.join(root, "rolekeeper", f"{name}.json")  # noqa: PTH118  # the same
-
-
 def _cached(context: click.Context, kind: str) -> dict[str, str]:
     """The names of one kind, each with what is said of it; none where there are none yet, or anything fails."""
     try:
-        return _read(context.find_root().ensure_object(Options), kind)
+        from rolekeeper_cli.completion_cache import names  # what it imports, no --help needs
+
+        return names(context.find_root().ensure_object(Options), kind)
     except Exception:  # noqa: BLE001  # a prompt must not be disturbed
         return {}
 
 
-def _read(options: Options, kind: str) -> dict[str, str]:
-    import json
-    import time
-
-    file, now = cache_file(options), time.time()
-    age = now - _modified(file)
-    if age > _FRESH and now - _modified(f"{file}.asked") > _PAUSE:
-        _refresh(options, file)
-    if age > _KEPT:
-        return {}
-    with open(file, encoding="utf-8") as cache:  # noqa: PTH123  # the same
-        return dict(json.load(cache)[kind])
-
-
-def _modified(file: str) -> float:
-    try:
-        return os.stat(file).st_mtime  # noqa: PTH116  # the same
-    except FileNotFoundError:
-        return 0.0
-
-
-def _refresh(options: Options, file: str) -> None:
-    """Start what fills the cache, and note when; it ends by itself, and says nothing."""
-    import json
-    import subprocess
-    import sys
-
-    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120  # the same
-    with open(f"{file}.asked", "w", encoding="utf-8"):  # noqa: PTH123  # the same
-        pass
-    os.utime(f"{file}.asked")
-    said = {name: getattr(options, name) for name in ("profile", "region", "endpoint_url", "stack")}
-    subprocess.Popen(  # noqa: S603  # ourselves, with options that the person typed
-        [sys.executable, "-m", "rolekeeper_cli.completion_refresh", file, json.dumps(said)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
 def _columns(*, keys: bool) -> Sequence[str]:
-    from rolekeeper.mappings.rows.columns import COLUMNS
-    from rolekeeper_cli.column_help import columns as every
-
-    return list(every()) if keys else [column.name for column in COLUMNS]
+    return list(uses.schema.column_names(keys=keys))
 
 
 def _offered(found: Mapping[str, Any], incomplete: str) -> "list[CompletionItem[str]]":
-    from click.shell_completion import CompletionItem
-
     names: Iterable[str] = (name for name in found if name.startswith(incomplete) and _SAFE.fullmatch(name))
     return [CompletionItem(name, help=_words(found[name])) for name in sorted(names)]
 

@@ -1,6 +1,15 @@
 """Completion in bash, which takes `workload=web` for three words (COMP_WORDBREAKS): here it is one."""
 
-from click.shell_completion import BashComplete, CompletionItem
+import os
+
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
+
+
+def use_bash_words() -> None:
+    """Have bash's words put together again, where completion is for bash."""
+    if os.environ.get("_ROLEKEEPER_COMPLETE", "").startswith("bash_complete"):
+        add_completion_class(Bash)
+
 
 _BREAKS = "=:"
 
@@ -10,10 +19,6 @@ class Bash(BashComplete):
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """The words before the one that is completed, and that one."""
-        import os
-
-        from click.shell_completion import split_arg_string
-
         words = split_arg_string(os.environ["COMP_WORDS"])[1 : int(os.environ["COMP_CWORD"]) + 1]
         if len(words) < int(os.environ["COMP_CWORD"]):
             words.append("")  # nothing is typed of it yet

@@ -1,197 +1,113 @@
-"""Dead letters: what lies there, in words, and sending all of it to the work queue again."""
+"""`rolekeeper sweep` and `redrive`: having missed work done now."""
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from itertools import batched
-from typing import Any
+from __future__ import annotations
 
-from rolekeeper.aws.errors import classified
-from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper_cli import output, prompts, render, tables
-from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
-from rolekeeper_cli.progress import Progress
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-_LAYOUT = tables.Layout(
+from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli.arguments import yes
+from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.layout import Column, Layout
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
+
+
+@command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
+@click.option("--wait/--no-wait", default=True, help="Wait for its end and show what it saw. It waits by default.")
+def sweep(*, wait: bool) -> ExitCode:
+    """Look at the whole fleet and every mapping now.
+
+    As the schedule does: instances that differ are looked at again, whatever events said. A hub's sweep starts one for
+    each other target, and waits for none of those.
+    """
+    there = deployment()
+    function = uses.control.scheduled_function(there)
+    terminal.say("Sweeping the fleet and the mappings." + (" It may take minutes." if wait else ""))
+    swept = uses.control.sweep(there, function, wait=wait)
+    if swept is None:
+        return ExitCode.DONE
+    render.show(swept, lambda: terminal.line(_in_words(swept)))
+    terminal.bad(swept["problems"])
+    if there.settings.organization:
+        terminal.say("Each other target is swept in a run of its own: see rolekeeper targets")
+    # A function that is older than this command doesn't say it.
+    if withheld := swept.get("withheld"):
+        terminal.warn(
+            f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook.md#work-waits)"
+        )
+    if not swept["finished"]:
+        terminal.warn("it takes more than one run: the rest goes on by itself, from here on (docs/operations.md)")
+    return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
+
+
+def _in_words(swept: Mapping[str, Any]) -> str:
+    return (
+        f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
+        f"Mappings checked: {swept['mappings']:,}, of which {swept['mappings_changed']:,} changed."
+    )
+
+
+@command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
+@click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
+@yes
+@click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent. It waits by default.")
+def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
+    """Send dead letters to the work queue again.
+
+    First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
+    """
+    if not dry_run:
+        terminal.require_answer(yes=yes)
+    return send_again(deployment(), yes=yes, dry_run=dry_run, wait=wait)
+
+
+# ---- dead letters ----
+
+
+_LAYOUT = Layout(
     (
-        tables.Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}"),
-        tables.Column("of"),
-        tables.Column("what", folds=True),
+        Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}"),
+        Column("of"),
+        Column("what", folds=True),
     ),
     note=lambda each: each["why"],
     note_name="why",
 )
-# The most that are looked at: they say what happened, and a redrive takes all of them anyway.
-_LOOKED_AT = 500
-# SQS: messages in one call; seconds for which nobody else sees what we look at, and for which we wait for more.
-_BATCH, _HIDDEN, _LONG_POLL = 10, 60, 1
-_POLL_SECONDS = 1.0
-_PATIENCE_SECONDS = 300
 
 
-def redrive(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) -> ExitCode:
+def send_again(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) -> ExitCode:
     """Show what is in the dead-letter queue, and send it to the work queue.
 
     Raises:
         CommandError: the person said no, or SQS couldn't move them.
         WaitTimeoutError: they weren't all moved in time.
     """
-    queue = _DeadLetters(deployment)
+    queue = uses.dead_letters.DeadLetters(deployment)
     with queue.looked_at() as letters:
-        documents = [letter_document(each, deployment) for each in letters]
+        documents = [uses.dead_letters.letter_document(each, deployment) for each in letters]
     documents.sort(key=lambda each: str(each["since"]))
     there = max(queue.count(), len(documents))
     render.show(
         {"letters": there, "shown": documents},
-        lambda: tables.stream_list(_LAYOUT, documents),
+        lambda: render.tables().stream_list(_LAYOUT, documents),
     )
     if not there:
-        output.say("The dead-letter queue is empty: nothing to do.")
+        terminal.say("The dead-letter queue is empty: nothing to do.")
         return ExitCode.DONE
     if there > len(documents):
-        output.say(f"and about {there - len(documents):,} more")
+        terminal.say(f"and about {there - len(documents):,} more")
     if dry_run:
         return ExitCode.DONE
-    prompts.confirm(f"Send all {there:,} to the work queue? Mend what is wrong first, or they come back.", yes=yes)
+    terminal.confirm(f"Send all {there:,} to the work queue? Mend what is wrong first, or they come back.", yes=yes)
     task = queue.move()
     if wait:
         moved = queue.wait(task, there)
-        output.say(f"Sent to the work queue: {moved:,}.")
+        terminal.say(f"Sent to the work queue: {moved:,}.")
     else:
-        output.say("They are being sent to the work queue.")
+        terminal.say("They are being sent to the work queue.")
     return ExitCode.DONE
-
-
-class _DeadLetters:
-    """The dead-letter queue of a deployment."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self._sqs = deployment.client("sqs")
-        self._deployment = deployment
-        self._url = deployment.stack.outputs["DeadLetterQueue"]
-        self._arn = self._attribute(self._url, "QueueArn")
-
-    def count(self) -> int:
-        """About how many there are."""
-        return int(self._attribute(self._url, "ApproximateNumberOfMessages"))
-
-    @contextmanager
-    def looked_at(self) -> Iterator[list[Any]]:
-        """The messages, each once, as far as they are looked at. Afterwards everybody sees them again."""
-        found: dict[str, Any] = {}
-        try:
-            with Progress(None, "dead letters looked at") as progress:
-                while len(found) < _LOOKED_AT and (some := self._receive()):
-                    found |= {each["MessageId"]: each for each in some}
-                    progress.at(len(found))
-            yield list(found.values())
-        finally:
-            self._show_again(found.values())
-
-    def move(self) -> str:
-        """Begin to move all of them; returns the task's handle."""
-        to = self._attribute(self._deployment.stack.outputs["WorkQueue"], "QueueArn")
-        with classified("sqs:StartMessageMoveTask", self._arn):
-            answer = self._sqs.start_message_move_task(SourceArn=self._arn, DestinationArn=to)
-        return str(answer["TaskHandle"])
-
-    def wait(self, task: str, there: int) -> int:
-        """Wait until they are moved; returns how many were.
-
-        Raises:
-            CommandError: SQS gave up.
-            WaitTimeoutError: it takes too long.
-        """
-        deadline = self._deployment.now().timestamp() + _PATIENCE_SECONDS
-        with Progress(there, "sent to the work queue") as progress:
-            while True:
-                with classified("sqs:ListMessageMoveTasks", self._arn):
-                    answer = self._sqs.list_message_move_tasks(SourceArn=self._arn, MaxResults=10)
-                # A task that has ended is listed without its handle (SQS API reference): then it is the newest.
-                [newest, *_] = sorted(answer["Results"], key=lambda each: -each["StartedTimestamp"])
-                mine = next((each for each in answer["Results"] if each.get("TaskHandle") == task), newest)
-                moved = int(mine.get("ApproximateNumberOfMessagesMoved", 0))
-                progress.at(moved)
-                if mine["Status"] == "COMPLETED":
-                    return moved
-                if mine["Status"] not in {"RUNNING", "CANCELLING"}:
-                    why = mine.get("FailureReason", mine["Status"])
-                    raise CommandError(f"SQS stopped after {moved:,} of them: {why}", "run rolekeeper redrive again")
-                if self._deployment.now().timestamp() >= deadline:
-                    raise WaitTimeoutError(
-                        f"SQS has moved {moved:,} of {there:,} after {_PATIENCE_SECONDS} s, and goes on",
-                        f"see: aws sqs list-message-move-tasks --source-arn {self._arn}",
-                    )
-                self._deployment.sleep(_POLL_SECONDS)
-
-    def _receive(self) -> list[Any]:
-        with classified("sqs:ReceiveMessage", self._url):
-            answer = self._sqs.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=_BATCH,
-                VisibilityTimeout=_HIDDEN,
-                WaitTimeSeconds=_LONG_POLL,
-                MessageSystemAttributeNames=["SentTimestamp"],
-            )
-        found: list[Any] = answer.get("Messages", [])
-        return found
-
-    def _show_again(self, messages: Any) -> None:
-        for some in batched(messages, _BATCH):
-            entries = [
-                {"Id": str(at), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": 0}
-                for at, each in enumerate(some)
-            ]
-            with classified("sqs:ChangeMessageVisibility", self._url):
-                self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-
-    def _attribute(self, url: str, name: str) -> str:
-        with classified("sqs:GetQueueAttributes", url):
-            answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
-        return str(answer["Attributes"][name])
-
-
-def letter_document(message: Mapping[str, Any], deployment: Deployment) -> dict[str, Any]:
-    """One dead letter, for programs: what it is, what it is about, and why it lies there as far as it says so."""
-    sent = int(message.get("Attributes", {}).get("SentTimestamp", 0)) / 1_000
-    what, about, why = _read(message["Body"], deployment)
-    return {
-        "since": datetime.fromtimestamp(sent, UTC).replace(microsecond=0),
-        "what": what,
-        "of": about,
-        "why": why,
-        "message_id": message["MessageId"],
-        "body": message["Body"],
-    }
-
-
-def _read(text: str, deployment: Deployment) -> tuple[str, str, str]:
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return "not JSON", "", text[:100]
-    if not isinstance(body, dict):
-        return "no JSON object", "", text[:100]
-    try:
-        wake = parse(body, only=deployment.settings.only, now=deployment.now())
-    except DroppedError as dropped:
-        return _other(body, str(dropped))
-    return "an instance to look at", wake.instance.id, wake.cause
-
-
-def _other(body: Mapping[str, Any], dropped: str) -> tuple[str, str, str]:
-    """What names no instance (docs/runbook.md#dead-letters); the work queue's function drops it, and logs that."""
-    context = body.get("requestContext", {})
-    condition = str(context.get("condition", "")) if isinstance(context, Mapping) else ""
-    if "DDBStreamBatchInfo" in body:
-        table = str(body["DDBStreamBatchInfo"].get("streamArn", "")).partition(":table/")[2].partition("/")[0]
-        return "edits that weren't worked on; the sweep does it", table, condition
-    if "requestPayload" in body:
-        said = body.get("responsePayload") or {}
-        why = said.get("errorMessage", "") if isinstance(said, Mapping) else said
-        task = body["requestPayload"].get("task", "sweep") if isinstance(body["requestPayload"], Mapping) else "sweep"
-        return "a scheduled run that failed; the next one does it", str(task), str(why or condition)
-    kind = body.get("detail-type")
-    return (f"an event: {kind}" if kind else "something else"), str(body.get("source", "")), dropped

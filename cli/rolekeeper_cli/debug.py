@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import click
 
-from rolekeeper_cli.output import one_line
+from rolekeeper_cli.terminal import one_line
 
 # What is asked for a sign-in may hold a code or a token.
 _SIGN_IN = frozenset({"sts", "sso", "sso-oidc", "signin"})

@@ -5,11 +5,11 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import boto3
 from botocore.config import Config
@@ -18,13 +18,85 @@ from rolekeeper.app import App
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.model.instance import Target
-from rolekeeper.settings import Settings
+from rolekeeper.settings import Access, Settings
 from rolekeeper_cli.errors import ConfigurationError
-from rolekeeper_cli.other_accounts import OtherAccounts
-from rolekeeper_cli.reports import Silent
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.progress import Silent
 
-if TYPE_CHECKING:
-    from rolekeeper_cli.options import Options
+# ---- clients in the accounts of a hub's spokes ----
+
+
+SESSION = "rolekeeper-command"  # what the spoke's CloudTrail shows beside the role
+# A role that a role assumes has an hour at most ("role chaining", IAM user guide, "Methods to assume a role").
+_LASTS_SECONDS, _LEFT = 3_600, timedelta(minutes=5)
+
+
+@dataclass
+class OtherAccounts:
+    """See the module. May be used by several threads.
+
+    Attributes:
+        client: gives the caller's own client of a service.
+        make: makes one with other credentials: of a service, in a Region.
+        now: the time.
+    """
+
+    client: Callable[[str], Any]
+    make: Callable[..., Any]
+    now: Callable[[], datetime]
+    _sessions: dict[str, "_Session"] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def client_in(self, there: Settings, service: str) -> Any:
+        """The client of a service in a target.
+
+        Raises:
+            AwsRefusalError: the caller may not be the reader there, or there is none.
+        """
+        session = self._session(there.spoke_role(Access.READER))
+        return session.client(service, there.region, self.make)
+
+    def _session(self, role: str) -> "_Session":
+        with self._lock:
+            known = self._sessions.get(role)
+        if known and known.until - self.now() > _LEFT:
+            return known
+        with classified("sts:AssumeRole", role):
+            answer = self.client("sts").assume_role(
+                RoleArn=role, RoleSessionName=SESSION, DurationSeconds=_LASTS_SECONDS
+            )
+        given = answer["Credentials"]
+        made = _Session(
+            given["Expiration"],
+            {
+                "aws_access_key_id": given["AccessKeyId"],
+                "aws_secret_access_key": given["SecretAccessKey"],
+                "aws_session_token": given["SessionToken"],
+            },
+        )
+        with self._lock:
+            self._sessions[role] = made
+        return made
+
+
+@dataclass
+class _Session:
+    """The reader's credentials until they end, and the clients that have them."""
+
+    until: datetime
+    credentials: dict[str, str]
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def client(self, service: str, region: str, make: Callable[..., Any]) -> Any:
+        with self._lock:
+            if (service, region) not in self._clients:
+                self._clients[service, region] = make(service, region, self.credentials)
+            return self._clients[service, region]
+
+
+# ---- the deployment that a command talks to ----
+
 
 STACK = "rolekeeper"
 _LATELY = timedelta(seconds=30)

@@ -1,34 +1,56 @@
-"""`rolekeeper explain`: why an instance carries what it carries, line by line."""
+"""`rolekeeper explain`: why an instance has its role."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rolekeeper_cli import render, tables
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli import render, uses
+from rolekeeper_cli.arguments import instance_argument
+from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.instances import address, titled
-from rolekeeper_cli.views import who
-from rolekeeper_cli.views.explain import explained
-from rolekeeper_cli.views.history import answered
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
 
 
-def explain(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
+@command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
+@instance_argument
+@click.option(
+    "--who/--no-who", "ask_who", default=True, help="Whether to ask CloudTrail who did it. It is asked by default."
+)
+def explain(instance: str, *, ask_who: bool) -> ExitCode:
+    """Explain why an instance has its role.
+
+    The role it has and the one it should have, the mapping that governs it and those that don't, what woke Rolekeeper
+    last, what AWS answered, and how to undo it. CloudTrail's event history says who set or removed the tag that
+    decides, who attached a role that isn't Rolekeeper's, and who reverted one that is.
+    """
+    return show_explanation(deployment(), instance, ask_who=ask_who)
+
+
+# ---- how it is shown ----
+
+
+def show_explanation(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
     """Explain the instance that a text names; who did what, only if that is asked for.
 
     Raises:
         CommandError: there is no such instance.
         CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
     """
-    document = explained(deployment, text, ask_who=ask_who)
-    lines = partial(_lines, document, address(document, deployment.home), deployment.caller.account)
-    render.show(document, lambda: tables.show_table(("", ""), lines()))
+    document = uses.explanation.explained(deployment, text, ask_who=ask_who)
+    lines = partial(_lines, document, uses.instances.address(document, deployment.home), deployment.caller.account)
+    render.show(document, lambda: render.tables().show_table(("", ""), lines()))
     return ExitCode.DONE
 
 
 def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tuple[str, str]]:
     decision, mapping, last = document["decision"], document["mapping"], document["last"]
-    yield "instance", f"{titled(name, document['name'])}, {document['state']}"
+    yield "instance", f"{uses.instances.titled(name, document['name'])}, {document['state']}"
     yield "carries", _carried_in_words(document["carries"])
     yield "should carry", document["should_carry"] or "no role"
     yield "because", f"{decision['reason']} ({decision['action']}, {decision['code']})"
@@ -51,12 +73,12 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
         yield "shows", f"{reason} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
     if former := document["took_over_from"]:
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
-    yield from who.lines(document["who"], account)
+    yield from uses.who.lines(document["who"], account)
     if last:
         yield "last woken by", f"{last['cause']} ({last['at'][:19]}Z)"
         reason = "for that reason" if last["reason"] == decision["reason"] else last["reason"]
         yield "it decided", f"{last['action']} ({last['code']}): {reason}"
-        yield "AWS answered", answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
+        yield "AWS answered", uses.history.answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
     yield from _undo_lines(document["former"], document["undo"])
 
 

@@ -1,34 +1,72 @@
-"""`rolekeeper history`: an instance's entries, or the control item's, as a table."""
+"""`rolekeeper history`: what Rolekeeper did to an instance, and who set its switches."""
+
+from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rolekeeper_cli import output, render, tables
-from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.tables import Column, Layout
-from rolekeeper_cli.views import who
-from rolekeeper_cli.views.history import answered, control_entries, entries, why
+from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli.arguments import INSTANCE
+from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.completion import instances
+from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.layout import Column, Layout
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
 
 
-def history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> ExitCode:
+@command(
+    "history",
+    "rolekeeper history i-0123456789abcdef0",
+    "rolekeeper history web-1 --limit 5 --who",
+    "rolekeeper history --control",
+)
+@click.argument("instance", required=False, shell_complete=instances, help=f"{INSTANCE} Of one that is gone, its id.")
+@click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
+)
+@click.option("--who", "ask_who", is_flag=True, help="Ask CloudTrail who changed its tags and its role before each.")
+def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -> ExitCode:
+    """Show what Rolekeeper did to an instance.
+
+    Newest first: every change, every wait, what blocked it and who pinned it, what caused that, and what AWS answered.
+    """
+    if control == bool(instance) or (control and ask_who):
+        raise UsageError("history is of an instance, or of the control item", "name the instance, or say --control")
+    return (
+        control_history(deployment(), limit)
+        if control
+        else show_history(deployment(), str(instance), limit, ask_who=ask_who)
+    )
+
+
+# ---- how it is shown ----
+
+
+def show_history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> ExitCode:
     """Show the newest entries of an instance; with `ask_who`, each with who changed before it what it saw.
 
     Raises:
         CommandError: there are none, or no such instance.
     """
-    documents = entries(deployment, text, limit, ask_who=ask_who)
+    documents = uses.history.entries(deployment, text, limit, ask_who=ask_who)
     if not ask_who:
         more = len(documents) == limit
         render.show_list(LAYOUT, documents, empty=str, total=lambda: _more(limit) if more else "")
         return ExitCode.DONE
     account = deployment.caller.account
-    render.show(documents, lambda: tables.show_table(("at", "decided, and who"), _who_rows(documents, account)))
+    render.show(
+        documents, lambda: render.tables().show_table(("at", "decided, and who"), _who_rows(documents, account))
+    )
     unknown = Counter(each["unknown_because"] for document in documents for each in document["who"])
     for because, count in unknown.items():
         if because:
-            output.warn(f"who did {count} of these things is unknown: {because}")
+            terminal.warn(f"who did {count} of these things is unknown: {because}")
     return ExitCode.DONE
 
 
@@ -38,7 +76,7 @@ def control_history(deployment: Deployment, limit: int) -> ExitCode:
     Raises:
         CommandError: there are none.
     """
-    render.show_list(_CONTROL_LAYOUT, control_entries(deployment, limit), empty=str)
+    render.show_list(_CONTROL_LAYOUT, uses.history.control_entries(deployment, limit), empty=str)
     return ExitCode.DONE
 
 
@@ -49,7 +87,7 @@ def _who_rows(documents: Iterable[Mapping[str, Any]], account: str) -> Iterator[
         yield f"{each['at'][:19]}Z", "  ".join(filter(None, what))
         for answer in each["who"]:
             if answer["by"]:
-                yield "", f"{answer['what']} by {who.in_words(answer, account)}"
+                yield "", f"{answer['what']} by {uses.who.in_words(answer, account)}"
             else:
                 yield "", f"{answer['what']} {answer['about']} by: unknown"
 
@@ -63,6 +101,10 @@ def _more(limit: int) -> str:
     return f"The newest {limit:,}; more, if there are any, with --limit."
 
 
+def _why(entry: Mapping[str, Any]) -> str:
+    return uses.history.why(entry)
+
+
 LAYOUT = Layout(
     (
         Column("at", at),
@@ -72,10 +114,10 @@ LAYOUT = Layout(
         Column("role", folds=True),
         Column("mapping"),
         Column("revision", wide=True),
-        Column("answer", lambda each: answered(each["answer"], each["outcome"]), wide=True),
+        Column("answer", lambda each: uses.history.answered(each["answer"], each["outcome"]), wide=True),
         Column("correlation id", wide=True),
     ),
-    note=why,
+    note=_why,
     note_name="why",
 )
 _CONTROL_LAYOUT = Layout(

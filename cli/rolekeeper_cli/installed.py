@@ -1,5 +1,6 @@
 """Where the files are that go with the command: beside its modules once the wheel is installed, else in the clone."""
 
+from importlib import metadata
 from pathlib import Path
 
 from rolekeeper_cli.errors import ConfigurationError
@@ -43,9 +44,7 @@ def artifacts() -> Path:
 
 def version() -> str:
     """The version of the command, and of what it deploys."""
-    from importlib.metadata import version as version_of  # the help of `deploy` doesn't wait for it
-
-    return version_of("rolekeeper")
+    return metadata.version("rolekeeper")
 
 
 def _incomplete() -> ConfigurationError:

@@ -1,34 +1,52 @@
-"""The command `rolekeeper`."""
+"""The command `rolekeeper`: the table of its commands. The module of a command is imported when it is called."""
 
 from typing import Never
 
 import click
 
 from rolekeeper_cli.command import Root
-from rolekeeper_cli.commands import (
-    console,
-    control,
-    deploying,
-    doctor,
-    embedded,
-    guard,
-    instances,
-    mapping,
-    mapping_files,
-    mapping_revisions,
-    pins,
-    plan,
-    roles,
-    schema,
-    spoke,
-    targets,
-    upkeep,
-)
-from rolekeeper_cli.completion import use_bash_words
+from rolekeeper_cli.completion_bash import use_bash_words
+
+# By name: where the command is, and its short help, which the help of all shows without an import.
+COMMANDS = {
+    "fleet": ("fleet:fleet", "List instances with the role that they carry and the one that they should carry."),
+    "explain": ("explain:explain", "Explain why an instance has its role."),
+    "history": ("history:history", "Show what Rolekeeper did to an instance."),
+    "watch": ("watch:watch", "Show decisions as they happen."),
+    "wait": (
+        "wait:wait",
+        "Wait until EC2 shows a role on an instance, or on each instance of a mapping the role that it should carry.",
+    ),
+    "plan": ("plan:plan", "Show what would change in the fleet, and why."),
+    "apply": ("plan:apply", "Apply a plan, exactly as it is."),
+    "mapping": ("mapping:group", "Mappings: this tag means this role."),
+    "attach": ("pin:attach", "Give a role to an instance without one."),
+    "replace": ("pin:replace", "Give an instance another role."),
+    "detach": ("pin:detach", "Take the role from an instance."),
+    "release": ("pin:release", "Take the pin from an instance."),
+    "pause": ("control:pause", "Stop all changes at once."),
+    "resume": ("control:resume", "Go on after a pause."),
+    "mode": ("control:mode", "Show or set the mode."),
+    "sweep": ("dead_letters:sweep", "Look at the whole fleet and every mapping now."),
+    "redrive": ("dead_letters:redrive", "Send dead letters to the work queue again."),
+    "targets": ("targets:group", "List the accounts and Regions that the deployment looks after."),
+    "spoke": ("spoke:group", "Have a hub look after this account too."),
+    "deploy": ("deploy:deploy", "Deploy Rolekeeper, or change what is deployed."),
+    "upgrade": ("deploy:upgrade", "Deploy this version over the one that is deployed."),
+    "destroy": ("deploy:destroy", "Delete the deployment."),
+    "guard": ("guard:group", "Print what to put around the deployment."),
+    "doctor": ("doctor:doctor", "Check the deployment, and say what to fix."),
+    "schema": ("schema:schema", "Write the JSON Schema of mapping files, or explain a column."),
+    "roles": ("roles:group", "Show the roles under the role path."),
+    "console": ("local:console", "Show the fleet, instances, mappings and roles as web pages, on this machine."),
+    "local": ("local:local", "Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C."),
+    "demo": ("local:demo", "Watch the whole story on an AWS on this machine."),
+}
 
 
 @click.group(
     cls=Root,
+    lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     examples=[
         "rolekeeper plan",
@@ -40,36 +58,6 @@ from rolekeeper_cli.completion import use_bash_words
 @click.version_option(package_name="rolekeeper", message="%(version)s")
 def cli() -> None:
     """Run Rolekeeper: tag an EC2 instance, and it gets the role."""
-
-
-for each in guard.COMMANDS:
-    guard.group.add_command(each)
-for each in roles.COMMANDS:
-    roles.group.add_command(each)
-for each in spoke.COMMANDS:
-    spoke.group.add_command(each)
-for each in targets.COMMANDS:
-    targets.group.add_command(each)
-for each in (*mapping.COMMANDS, *mapping_files.COMMANDS, *mapping_revisions.COMMANDS):
-    mapping.group.add_command(each)
-for each in (
-    *plan.COMMANDS,
-    *instances.COMMANDS,
-    *pins.COMMANDS,
-    *control.COMMANDS,
-    *upkeep.COMMANDS,
-    *doctor.COMMANDS,
-    *console.COMMANDS,
-    *schema.COMMANDS,
-    *deploying.COMMANDS,
-    *embedded.COMMANDS,
-):
-    cli.add_command(each)
-cli.add_command(mapping.group)
-cli.add_command(guard.group)
-cli.add_command(roles.group)
-cli.add_command(spoke.group)
-cli.add_command(targets.group)
 
 
 def main() -> Never:

@@ -1,40 +1,38 @@
-"""How far a longer work is, for the person who waits: counts on stderr, on one line of a terminal, else nothing."""
+"""How far a longer work is, for its caller. By default nobody is shown it; the command draws it (`terminal`)."""
 
-import shutil
-import sys
-import time
-
-import click
-
-from rolekeeper_cli.reports import Silent
-
-# Shorter work needs no telling.
-_AFTER_SECONDS = 1.0
-_EVERY_SECONDS = 0.1
+from collections.abc import Iterable, Iterator, Sized
+from typing import Self
 
 
-class Progress(Silent):
-    """Counts up to a total, if it is known. It leaves the line as it found it."""
+class Silent:
+    """Counts up to a total, if it is known, and shows it to nobody. Use it as a context manager."""
 
     def __init__(self, total: int | None, what: str) -> None:
-        super().__init__(total, what)
-        self._of = "" if total is None else f" of {total:,}"
-        self._what = what
-        self._shows = sys.stderr.isatty()
-        self._next = time.monotonic() + _AFTER_SECONDS
-        self._shown = False
+        """`total` things are called `what`: `1,200 of 5,000 instances looked at`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hide()
 
     def hide(self) -> None:
-        """Clear the line, for what is written next."""
-        if self._shown:
-            click.echo("\r\033[K", nl=False, err=True)
-            self._shown = False
+        """Make room for what is written next."""
 
     def at(self, done: int, total: int | None = None, rest: str = "") -> None:
-        """This many are done, of a total that is known by now; `rest` is shown as far as the line has room."""
-        if self._shows and time.monotonic() >= self._next:
-            of = self._of if total is None else f" of {total:,}"
-            text = f"{done:,}{of} {self._what}{f'; {rest}' if rest else ''}"
-            click.echo(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
-            self._next = time.monotonic() + _EVERY_SECONDS
-            self._shown = True
+        """This many are done, of a total that is known by now; `rest` says what isn't."""
+
+    def over[T](self, items: Iterable[T]) -> Iterator[T]:
+        """The items, counted as they come."""
+        for done, item in enumerate(items):
+            self.at(done)
+            yield item
+
+    def pages[T: Sized](self, pages: Iterable[T]) -> Iterator[T]:
+        """Pages, the things in them counted; while one is worked on, others may write."""
+        done = 0
+        for page in pages:
+            self.hide()
+            yield page
+            done += len(page)
+            self.at(done)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import click
 
+from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
 
 _WIDTH = 100
@@ -18,12 +19,12 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def commands(group: click.Group = cli, path: str = "rolekeeper") -> Iterator[tuple[str, click.Command]]:
+def commands(group: Group = cli, path: str = "rolekeeper") -> Iterator[tuple[str, click.Command]]:
     """Every command that can be run, by its whole name, in alphabetical order."""
-    for name, each in sorted(group.commands.items()):
-        if not isinstance(each, click.Group) or each.invoke_without_command:
+    for name, each in group.all().items():
+        if not isinstance(each, Group) or each.invoke_without_command:
             yield f"{path} {name}", each
-        if isinstance(each, click.Group):
+        if isinstance(each, Group):
             yield from commands(each, f"{path} {name}")
 
 

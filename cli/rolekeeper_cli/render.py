@@ -10,23 +10,38 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import ModuleType
 from typing import Any
 
 import click
 
 from rolekeeper.model import escaped_json
-from rolekeeper_cli import output
+from rolekeeper_cli import terminal, uses
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.layout import Layout
 from rolekeeper_cli.options import TABLE, WIDE
-from rolekeeper_cli.output import one_line, printable
-from rolekeeper_cli.tables import Layout, show_table, stream_list
+from rolekeeper_cli.terminal import one_line, printable
 
 type Document = Mapping[str, Any]
 
 
+def tables() -> ModuleType:
+    """What draws tables; importing rich takes longer than a `--help` may."""
+    from rolekeeper_cli import tables
+
+    return tables
+
+
+def query_language() -> ModuleType:
+    """JMESPath, which only `--query` needs."""
+    import jmespath
+
+    return jmespath
+
+
 def show(document: Any, draw: Callable[[], object]) -> None:
     """Show one document; `draw` shows it to people."""
-    options = output.options()
+    options = terminal.options()
     if options.query:
         _show_found(options.query, document, options.output)
     elif options.for_people:
@@ -50,14 +65,14 @@ def show_list(
         empty: says to people, of a list without rows, that it has none and what they can do.
         total: says to people, below the rows, what they come to.
     """
-    options = output.options()
+    options = terminal.options()
     if not options.for_people:
         show(list(documents), lambda: None)
-    elif stream_list(layout, documents):
+    elif tables().stream_list(layout, documents):
         if said := total():
-            output.say(said)
+            terminal.say(said)
     else:
-        output.say(empty())
+        terminal.say(empty())
 
 
 def show_with_rows(
@@ -71,7 +86,7 @@ def show_with_rows(
         rest: gives the other fields.
         draw: shows the list to people; what is to follow it is the caller's.
     """
-    options = output.options()
+    options = terminal.options()
     if options.for_people:
         draw(documents)
         return
@@ -84,7 +99,7 @@ def line_shower() -> Callable[[Document, Callable[[], None]], None]:
 
     The function takes the document, and what draws it for people.
     """
-    options = output.options()
+    options = terminal.options()
     header = options.output == "csv" and not options.query
 
     def show_line(document: Document, draw: Callable[[], None]) -> None:
@@ -122,10 +137,8 @@ def as_json(document: Any) -> str:
 
 
 def _yaml(document: Any) -> str:
-    from rolekeeper_cli.files import yaml_form
-
     # YAML ends a lone scalar with a line of its own.
-    return yaml_form.dumped(_simple(document)).removesuffix("...\n")
+    return uses.files.dumped(_simple(document)).removesuffix("...\n")
 
 
 def _csv(rows: Sequence[Any], *, header: bool = True) -> None:
@@ -150,12 +163,10 @@ def _cell(value: Any) -> str:
 
 def _show_found(query: str, document: Any, form: str, *, compact: bool = False) -> None:
     """What a query finds, in any form."""
-    import jmespath
-    from jmespath.exceptions import JMESPathError
-
+    jmespath = query_language()
     try:
         found = jmespath.search(query, _simple(document))
-    except JMESPathError as error:
+    except jmespath.exceptions.JMESPathError as error:
         raise UsageError(f"--query can't be asked: {one_line(str(error))}", "see https://jmespath.org") from error
     if form in {TABLE, WIDE}:
         _draw_found(found)
@@ -169,9 +180,9 @@ def _draw_found(found: Any) -> None:
     rows = found if isinstance(found, list) else [found]
     if rows and all(isinstance(each, Mapping) and each for each in rows):
         names = list(dict.fromkeys(name for each in rows for name in each))
-        show_table(names, [[_cell(each.get(name)) for name in names] for each in rows])
+        tables().show_table(names, [[_cell(each.get(name)) for name in names] for each in rows])
     elif rows and all(isinstance(each, list) and len(each) == len(rows[0]) for each in rows):
-        show_table([""] * len(rows[0]), [[_cell(cell) for cell in each] for each in rows])
+        tables().show_table([""] * len(rows[0]), [[_cell(cell) for cell in each] for each in rows])
     else:
         for each in rows:
             click.echo(printable(_cell(each)))

@@ -1,73 +1,32 @@
-"""Tables for people, on stdout.
+"""Tables for people, on stdout, drawn by rich."""
 
-A list has the same columns however many rows it has and however wide they are. On a terminal, long texts give way and
-what identifies a row stays whole; what there is to say of a row, its note, goes below it where there is no room beside
-it. Elsewhere, in a pipe or a file, and with `-o wide`, a line is a row and nothing is folded.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import batched, groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
 
-from rolekeeper_cli import output
+from rolekeeper_cli import terminal
+from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.options import WIDE
-from rolekeeper_cli.output import one_line
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from rolekeeper_cli.terminal import one_line
 
 # The rows that are drawn at once.
 _PAGE = 200
+
+
 _MARGIN = 2
+
+
 # What a column that gives way keeps, and the terminal in which notes have a column of their own.
 _LEAST, _ROOM = 10, 120
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a list.
-
-    Attributes:
-        name: as it stands at the top.
-        cell: takes it out of a document; by its name unless told.
-        folds: it gives way where the terminal is narrow; others stay whole.
-        wide: only `-o wide` has it.
-    """
-
-    name: str
-    cell: Callable[[Any], object] | None = None
-    folds: bool = False
-    wide: bool = False
-
-    def of(self, document: Any) -> object:
-        """The cell of one row."""
-        return self.cell(document) if self.cell else document[self.name.replace(" ", "_").replace("-", "_")]
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a list is drawn.
-
-    Attributes:
-        columns: its columns.
-        note: what there is to say of a row, if anything; empty of one that is fine.
-        note_name: as it stands at the top of the notes.
-        brief: whether only a note's first clause goes below a row: what follows it, to do, is the same for many rows.
-        colour: a row's.
-        head: whether the columns' names are drawn.
-    """
-
-    columns: Sequence[Column]
-    note: Callable[[Any], str] | None = None
-    note_name: str = "reason"
-    brief: bool = False
-    colour: Callable[[Any], str] = lambda _: ""
-    head: bool = True
 
 
 class Listing:
@@ -80,7 +39,7 @@ class Listing:
 
     def __init__(self, layout: Layout, widest: Any = None) -> None:
         self._layout, self._room = layout, _room()
-        wide, below = output.options().output == WIDE, self._room is not None and self._room < _ROOM
+        wide, below = terminal.options().output == WIDE, self._room is not None and self._room < _ROOM
         self._columns = [each for each in layout.columns if wide or not each.wide]
         self._note = layout.note if below else None
         if layout.note and not below:
@@ -103,8 +62,6 @@ class Listing:
         self._has_head = False
 
     def _draw_note(self, note: str) -> None:
-        from rich.text import Text
-
         width = (self._room or _ROOM) - _MARGIN
         text = Text(one_line(note.partition("; ")[0] if self._layout.brief else note))
         for line in text.wrap(_console(width), width, overflow="fold") if text else ():
@@ -114,17 +71,11 @@ class Listing:
         return [_cell(each.of(document)) for each in self._columns]
 
     def _widen(self, rows: Iterable[Sequence[str]]) -> None:
-        from rich.cells import cell_len
-
         for row in rows:
             self._needs = [max(need, cell_len(cell)) for need, cell in zip(self._needs, row, strict=True)]
 
     def _lines(self, rows: Iterable[Sequence[str]]) -> Iterator[tuple[int | None, str]]:
         """The lines of a page, each with its row's number; those of the head have none."""
-        from rich.style import Style
-        from rich.table import Table
-        from rich.text import Text
-
         folds = [each.folds and self._room is not None for each in self._columns]
         least = [min(need, _LEAST) if fold else need for need, fold in zip(self._needs, folds, strict=True)]
         table = Table(box=None, pad_edge=False, padding=(0, _MARGIN, 0, 0), show_header=self._has_head)
@@ -162,12 +113,10 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]], whole: int
 
 def _room() -> int | None:
     """The columns that a table has room in; None for as many as it takes."""
-    return None if output.options().output == WIDE else output.width()
+    return None if terminal.options().output == WIDE else terminal.width()
 
 
-def _console(width: int) -> "Console":
-    from rich.console import Console
-
+def _console(width: int) -> Console:
     return Console(width=width, color_system=None, legacy_windows=False)
 
 

@@ -1,17 +1,86 @@
-"""Waiting until EC2 shows a role on an instance, as the AWS CLI's waiters do."""
+"""`rolekeeper wait`: until EC2 shows a role on an instance, or on all of a mapping."""
+
+from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from rolekeeper.model.instance import Association, AssociationState, InstanceState
 from rolekeeper.model.mapping import NO_ROLE
-from rolekeeper_cli import known, output, render
-from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ExitCode, WaitTimeoutError
-from rolekeeper_cli.instances import addressed, find_instance, located, starts, title, where
-from rolekeeper_cli.views.looking import profile_name
+from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli.arguments import INSTANCE, mapping_key, takes_targets
+from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.completion import instances, mappings, roles_or_none
+from rolekeeper_cli.errors import ExitCode, UsageError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
 
 
-def wait(deployment: Deployment, text: str, role: str, every: float, attempts: int) -> ExitCode:
+@command(
+    "wait",
+    "rolekeeper wait web-1 --role web",
+    "rolekeeper wait web-1 --role NONE --every 5 --attempts 12",
+    "rolekeeper wait --mapping workload=web",
+    "rolekeeper wait --mapping workload=web --target 111111111111",
+)
+@click.argument("instance", required=False, help=INSTANCE, shell_complete=instances)
+@click.option("--role", metavar="ROLE", help="The role to wait for; NONE for none.", shell_complete=roles_or_none)
+@click.option(
+    "--mapping",
+    metavar="KEY",
+    help="Wait for all instances with this mapping's tag, as tag_key=tag_value.",
+    shell_complete=mappings,
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1),
+    default=15,
+    metavar="SECONDS",
+    help="Seconds between two looks (default: 15).",
+)
+@click.option("--attempts", type=click.IntRange(1), default=40, show_default=True, help="The number of looks.")
+@takes_targets
+def wait(
+    instance: str | None,
+    role: str | None,
+    mapping: str | None,
+    targets: tuple[str, ...],
+    *,
+    every: float,
+    attempts: int,
+) -> ExitCode:
+    """Wait until EC2 shows a role on an instance, or on each instance of a mapping the role that it should carry.
+
+    A hub looks at the mapping's instances in all its targets, and says in which of them which are still missing.
+
+    Exits with 255 when it didn't come in time, and with 1 when instances of the mapping are blocked, or wait for their
+    start.
+    """
+    if role == "":
+        raise UsageError("--role is empty", "name a role, or NONE")
+    if mapping and not (instance or role):
+        key = mapping_key(mapping)
+        found = uses.follow.wait_for_mapping(deployment(), key, every, attempts=attempts, targets=targets)
+        render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(outcomes.in_words(found)))
+        return outcomes.tell_rest(found)
+    if targets:
+        raise UsageError(
+            "--target is for a mapping's instances", "name an instance of another target as ACCOUNT/REGION/ID"
+        )
+    if mapping or not (instance and role):
+        raise UsageError(
+            "wait is for an instance, or for a mapping", "name the instance with --role, or --mapping alone"
+        )
+    return wait_for_role(deployment(), instance, role, every=every, attempts=attempts)
+
+
+# ---- an instance ----
+
+
+def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float, attempts: int) -> ExitCode:
     """Look every so often, so many times.
 
     Args:
@@ -25,10 +94,10 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
         UsageError: there is no such role, so it can't come.
         WaitTimeoutError: EC2 showed something else each time.
     """
-    deployment, text = located(deployment, text)
-    instance = find_instance(deployment, text)
-    if not known.is_known_role(deployment, role):
-        raise known.no_such_role(deployment, role)
+    deployment, text = uses.instances.located(deployment, text)
+    instance = uses.instances.find_instance(deployment, text)
+    if not uses.names.is_known_role(deployment, role):
+        raise uses.names.no_such_role(deployment, role)
 
     @cache
     def role_in(profile_arn: str) -> str:
@@ -43,29 +112,32 @@ def wait(deployment: Deployment, text: str, role: str, every: float, attempts: i
     if instance.state is InstanceState.STOPPED and role != NO_ROLE:
         carried = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
         if carried and not came(carried):
-            output.say(
+            terminal.say(
                 "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
-                f"when_stopped=swap. To have it done, type in another terminal: {starts(deployment, instance)}"
+                f"when_stopped=swap. To have it done, type in another terminal: "
+                f"{uses.instances.starts(deployment, instance)}"
             )
     looks = 1
     with deployment.progress(attempts, "looks at EC2") as progress:
         while not came(shown := deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)):
             if looks == attempts:
-                has = f"{profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
+                has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
                 wanted = "no role" if role == NO_ROLE else role
                 after = f"after {attempts:,} look{'' if attempts == 1 else 's'}"
                 raise WaitTimeoutError(
-                    f"{title(instance)} carries {has} and not {wanted}, {after}",
-                    f"see what hinders it: rolekeeper explain {addressed(deployment, instance.key.id)}",
+                    f"{uses.instances.title(instance)} carries {has} and not {wanted}, {after}",
+                    f"see what hinders it: rolekeeper explain {uses.instances.addressed(deployment, instance.key.id)}",
                 )
             progress.at(looks)
             looks += 1
             deployment.sleep(every)
     document = {
-        **where(instance.key),
+        **uses.instances.where(instance.key),
         "role": role if shown else None,
-        "instance_profile": profile_name(shown.profile_arn) if shown else None,
+        "instance_profile": uses.fleet.profile_name(shown.profile_arn) if shown else None,
         "association": shown.id if shown else None,
     }
-    render.show(document, lambda: output.line(f"{title(instance)} carries {document['role'] or 'no role'}."))
+    render.show(
+        document, lambda: terminal.line(f"{uses.instances.title(instance)} carries {document['role'] or 'no role'}.")
+    )
     return ExitCode.DONE

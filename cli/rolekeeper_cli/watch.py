@@ -1,21 +1,49 @@
-"""Decisions as they happen, for people and programs that watch."""
+"""`rolekeeper watch`: decisions as they happen."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from rolekeeper.model.instance import InstanceKey, Target
-from rolekeeper_cli import output, render
-from rolekeeper_cli.decision_log import DecisionLog, level_missing
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli.arguments import Duration, takes_targets
+from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.fleet_plan import ACTION_COLOURS
 from rolekeeper_cli.history import at
-from rolekeeper_cli.instances import ID, address, find_instance, located
-from rolekeeper_cli.tables import Column, Layout, Listing
-from rolekeeper_cli.views.history import answered, why
-from rolekeeper_cli.views.places import Places
+from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.plan import ACTION_COLOURS
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
+
+
+@command(
+    "watch", "rolekeeper watch", "rolekeeper watch --instance web-1 --since 10m", "rolekeeper watch --for 5m --all"
+)
+@click.option("--instance", metavar="ID", help="Only this one, by id or Name tag.", shell_complete=instances)
+@click.option("--since", type=Duration(), default="10s", metavar="DURATION", help="Begin this long ago (default: 10s).")
+@click.option("--for", "length", type=Duration(), metavar="DURATION", help="End after this time (default: at Ctrl-C).")
+@click.option("--all", "all_", is_flag=True, help="Also decisions that change nothing.")
+@takes_targets
+def watch(
+    instance: str | None, since: timedelta, length: timedelta | None, targets: tuple[str, ...], *, all_: bool
+) -> ExitCode:
+    """Show decisions as they happen.
+
+    They come from the functions' logs, some seconds late. As JSON, each is one line.
+    """
+    return show_decisions(deployment(), Wanted(instance, targets, all_), since, length=length)
+
+
+# ---- how they are shown ----
+
 
 # FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas); we make one for each group.
 _POLL_SECONDS = 2.0
@@ -56,7 +84,7 @@ class Wanted:
     all: bool = False
 
 
-def watch(deployment: Deployment, wanted: Wanted, since: timedelta, length: timedelta | None) -> ExitCode:
+def show_decisions(deployment: Deployment, wanted: Wanted, since: timedelta, *, length: timedelta | None) -> ExitCode:
     """Show decisions until the time is over, or Ctrl-C.
 
     Args:
@@ -66,17 +94,17 @@ def watch(deployment: Deployment, wanted: Wanted, since: timedelta, length: time
         length: how long it goes on; None for ever.
     """
     only = _key(deployment, wanted.instance) if wanted.instance else None
-    places = Places.chosen(deployment, wanted.targets).all if wanted.targets else ()
+    places = uses.targets.Places.chosen(deployment, wanted.targets).all if wanted.targets else ()
     chosen = {each.settings.target for each in places}
     now = deployment.now()
     end = now + length if length else None
-    if missing := level_missing(deployment):
-        output.warn(missing)
-    log = DecisionLog(deployment, now - since)
+    if missing := uses.history.level_missing(deployment):
+        terminal.warn(missing)
+    log = uses.history.DecisionLog(deployment, now - since)
     widest = {**_WIDEST, "account": deployment.home.account, "region": deployment.home.region}
-    listing, show_line = Listing(layout(deployment.home), widest), render.line_shower()
+    listing, show_line = render.tables().Listing(layout(deployment.home), widest), render.line_shower()
     if not length:
-        output.say("Watching; Ctrl-C ends it.")
+        terminal.say("Watching; Ctrl-C ends it.")
     shown = 0
     while True:
         for each in log.news():
@@ -89,16 +117,16 @@ def watch(deployment: Deployment, wanted: Wanted, since: timedelta, length: time
             break
         deployment.sleep(_POLL_SECONDS)
     if not shown:
-        output.say(f"No decision came{f' about {only.id}' if only else ''}. {_NONE_ALL if wanted.all else _NONE}")
+        terminal.say(f"No decision came{f' about {only.id}' if only else ''}. {_NONE_ALL if wanted.all else _NONE}")
     return ExitCode.DONE
 
 
 def _key(deployment: Deployment, text: str) -> InstanceKey:
     """The instance that a text names; by its id, one of another target needs no look there."""
-    there, name = located(deployment, text)
-    if there.elsewhere and ID.fullmatch(name):
+    there, name = uses.instances.located(deployment, text)
+    if there.elsewhere and uses.instances.ID.fullmatch(name):
         return InstanceKey(there.settings.account, there.settings.region, name)
-    return find_instance(there, name).key
+    return uses.instances.find_instance(there, name).key
 
 
 def layout(home: Target) -> Layout:
@@ -106,16 +134,16 @@ def layout(home: Target) -> Layout:
     return Layout(
         (
             Column("at", at),
-            Column("instance", lambda each: address(each, home)),
+            Column("instance", lambda each: uses.instances.address(each, home)),
             Column("action"),
             Column("from", lambda each: each["from"] or "none", folds=True),
             Column("to", lambda each: each["to"] or "none", folds=True),
             Column("code", wide=True),
             Column("mapping", wide=True),
-            Column("answer", lambda each: answered(each["answer"], each["outcome"]), wide=True),
+            Column("answer", lambda each: uses.history.answered(each["answer"], each["outcome"]), wide=True),
             Column("correlation id", wide=True),
         ),
-        note=why,
+        note=uses.history.why,
         note_name="why",
         colour=lambda each: ACTION_COLOURS.get(each["action"], ""),
     )

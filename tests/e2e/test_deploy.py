@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_cli.deploying.stack_parameters import declared
+from rolekeeper_cli.deploying.stack import declared
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
 from support.waiting import eventually

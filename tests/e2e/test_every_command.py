@@ -16,6 +16,7 @@ import yaml
 from fixtures.command import COMMAND, Command
 from rolekeeper.aws.queue import request
 from rolekeeper.model.instance import InstanceKey
+from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.reference import commands
 from rolekeeper_local.account import EmulatedAccount
@@ -46,9 +47,9 @@ class Told:
         node: click.Command = cli
         path = ["rolekeeper"]
         for word in line:
-            if not isinstance(node, click.Group):
+            if not isinstance(node, Group):
                 break
-            node = node.commands[word]
+            node = node.all()[word]
             path.append(word)
         self.ran.add(" ".join(path))
         said = self._rolekeeper(*line, "--output", "json", code=code).stdout

@@ -9,7 +9,7 @@ from typing import Any
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 from rolekeeper_local.ec2_model import Ec2Error, State
 from simulation.account import PATH, Account, Maker, instance_key
 from simulation.deployment import Deployment

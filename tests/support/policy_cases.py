@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rolekeeper_cli.policies.deployed import Arns
+from rolekeeper_cli.policies.document import Arns
 from support.policy_mutants import mutants
 from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, simulate
 

@@ -38,7 +38,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, key, published, row_specs, times
 
 specs = st.builds(

@@ -37,7 +37,7 @@ from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, Mode, Pin
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Update, codec, layout
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 from sessions import Sessions
 from simulation.deployment import FUNCTIONS
 from simulation.invariants import ROWS

@@ -20,7 +20,7 @@ from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.mapping import IGNORE_TAG, Pin, WhenUnmatched
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 from spec.decision_laws import DOCUMENTED
 
 ATTACH, REPLACE, DETACH = MUTATIONS

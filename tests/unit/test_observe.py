@@ -17,7 +17,7 @@ from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import NO_PROFILE, Action, Decision
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 
 
 def _observe(world: FakeAccount, *instances: str) -> list[Observed]:

@@ -16,7 +16,7 @@ from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Pin
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ import pytest
 from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key
 from fixtures.state_table import table_keys
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper_cli.writes.mapping_rows import MappingRows
+from rolekeeper_cli.uses.rows import MappingRows
 from support.templates import ROOT
 
 # Which operations read a table, where: nothing else does, and none of them may be eventually consistent.
 READS = {
     "layers/rolekeeper/rolekeeper/storage/table.py": {"batch_get_item", "query"},
     "layers/rolekeeper/rolekeeper/mappings/table.py": {"get_item", "query", "scan"},
-    "cli/rolekeeper_cli/writes/mapping_rows.py": {"batch_get_item", "scan"},
+    "cli/rolekeeper_cli/uses/rows.py": {"batch_get_item", "scan"},
 }
 OPERATIONS = {"get_item", "batch_get_item", "query", "scan", "transact_get_items", "execute_statement"}
 

@@ -9,7 +9,7 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model.instance import Action, Condition, Grant
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",

@@ -46,7 +46,7 @@ from rolekeeper.model.mapping import (
 )
 from rolekeeper.settings import ContentionRule, Limits, Settings
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 from strategies import values
 from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
 

@@ -12,7 +12,7 @@ from moto.events.models import EventPattern
 
 from rolekeeper.fleet.targets import UNIT_TAG, VERSION_TAG
 from rolekeeper.mappings.rows.columns import UNIT
-from rolekeeper_cli.deploying.stack_parameters import is_allowed
+from rolekeeper_cli.deploying.stack import is_allowed
 from spec import permitted_in_spokes
 from spec.permitted import ORG
 from spec.permitted_in_spokes import CHANGERS, HUB_ACCOUNT, HUB_BUS, HUB_REGION, OPERATORS, READERS

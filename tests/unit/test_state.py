@@ -24,7 +24,7 @@ from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import FLEET_NEWS, State
 from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, published
 
 

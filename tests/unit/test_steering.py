@@ -15,7 +15,7 @@ from rolekeeper.model.instance import InstanceKey, Target, Timer
 from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper.storage.state import State
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW
 
 PIN = layout.pin_key(KEY)

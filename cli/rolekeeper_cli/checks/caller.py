@@ -6,8 +6,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.settings import Access
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.findings import Findings, unknown, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown, warn
 
 _PAGE = 'have it allowed: docs/security.md, "What the command needs"'
 

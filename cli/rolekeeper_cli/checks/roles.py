@@ -9,8 +9,7 @@ from rolekeeper.aws.errors import classified
 from rolekeeper.model.problem import Advice, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
 from rolekeeper.permissions.roles import STATEMENT, trust_problem
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.findings import Findings, fail, several, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, fail, several, warn
 
 
 def roles(deployment: DoctorDeployment) -> Findings:

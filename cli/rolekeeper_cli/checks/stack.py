@@ -2,8 +2,7 @@
 
 from rolekeeper.aws.errors import NotFoundError, classified
 from rolekeeper.model.problem import advice, typed
-from rolekeeper_cli.doctor_deployment import DoctorDeployment, Resource
-from rolekeeper_cli.findings import Finding, Findings, fail, several, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Resource, fail, several, warn
 
 # What this version's template has; a test compares them.
 OUTPUTS = frozenset(

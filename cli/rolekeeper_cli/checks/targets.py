@@ -5,10 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from rolekeeper.model.problem import Kind, Remedy, advice, typed
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.findings import Finding, Findings, Level, fail, warn
-from rolekeeper_cli.views import targets as views
-from rolekeeper_cli.views.targets import OVERDUE, PROBLEM, UNKNOWN
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, warn
+from rolekeeper_cli.uses import targets as views
+from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, UNKNOWN
 
 # This many are shown one by one, those that matter most first.
 _SHOWN = 10

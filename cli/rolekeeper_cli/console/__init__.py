@@ -1,1 +1,11 @@
 """The console: web pages on loopback for those who would rather look than type (`rolekeeper console`)."""
+
+from typing import TYPE_CHECKING
+
+from rolekeeper_cli.lazy import modules_of
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.console import server
+
+__all__ = ["server"]
+__getattr__ = modules_of(__name__, __all__)

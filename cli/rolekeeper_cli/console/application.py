@@ -10,7 +10,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.console import mishaps
+from rolekeeper_cli.console import errors
 from rolekeeper_cli.console.guard import STATIC
 from rolekeeper_cli.console.page import bare_page, page
 from rolekeeper_cli.console.pages import (
@@ -37,7 +37,7 @@ def application(site: Site) -> Starlette:
         routes=[*pages, Mount("/static", StaticFiles(directory=installed.STATIC))],
         exception_handlers={
             HTTPException: _refused,
-            **dict.fromkeys(mishaps.EXPLAINED, _explained),
+            **dict.fromkeys(errors.EXPLAINED, _explained),
             # Starlette raises it again once the page is answered: the server writes it to stderr.
             Exception: _bug,
         },
@@ -48,15 +48,15 @@ def application(site: Site) -> Starlette:
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _show(request, mishaps.refused(error))
+    return _show(request, errors.refused(error))
 
 
 def _explained(request: Request, error: Exception) -> Response:
-    return _show(request, mishaps.explain(error, writing=request.method == "POST"))
+    return _show(request, errors.explain(error, writing=request.method == "POST"))
 
 
 def _bug(request: Request, _error: Exception) -> Response:
-    mishap = mishaps.bug()
+    mishap = errors.bug()
     try:
         return _show(request, mishap)
     except Exception:
@@ -65,13 +65,13 @@ def _bug(request: Request, _error: Exception) -> Response:
         return _bare(mishap)
 
 
-def _show(request: Request, mishap: mishaps.Mishap) -> Response:
+def _show(request: Request, mishap: errors.Mishap) -> Response:
     if request.url.path.startswith(STATIC):
         return _bare(mishap)  # for browsers that weren't let in, too
     return page(request, "mishap.html", mishap.status, title=mishap.title, mishap=mishap)
 
 
-def _bare(mishap: mishaps.Mishap) -> Response:
+def _bare(mishap: errors.Mishap) -> Response:
     """Without anything of the deployment."""
     return HTMLResponse(
         bare_page("refused.html", title=mishap.title, what=mishap.what, remedy=mishap.remedy), mishap.status

@@ -15,13 +15,13 @@ from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.console.forms import Form
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.views import preview
-from rolekeeper_cli.views.looking import Enforced, Seen, pages, withheld
-from rolekeeper_cli.views.places import Places
-from rolekeeper_cli.views.plan import Tally, document
-from rolekeeper_cli.views.preview import Preview
-from rolekeeper_cli.views.proposal import Proposal, foresee
-from rolekeeper_cli.writes.row_plan import RowPlan
+from rolekeeper_cli.uses import preview
+from rolekeeper_cli.uses.fleet import Enforced, Seen, pages, withheld
+from rolekeeper_cli.uses.plan import Tally, document
+from rolekeeper_cli.uses.preview import Preview
+from rolekeeper_cli.uses.proposal import Proposal, foresee
+from rolekeeper_cli.uses.rows import RowPlan
+from rolekeeper_cli.uses.targets import Places
 
 # As many instances as one reads; the counts are of all.
 NAMED = 200

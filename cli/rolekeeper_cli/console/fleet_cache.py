@@ -1,16 +1,366 @@
 """The fleet for all pages: ten tabs cost what one does, and while no page asks, nothing is read."""
 
 import time
-from collections.abc import Callable
-from threading import Event, Lock, Thread
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, islice
+from threading import Condition, Event, Lock, Thread
 
 from rolekeeper.model.instance import Target
-from rolekeeper_cli.console.ec2_calls import Calls
-from rolekeeper_cli.console.fleet_known import Fleet, KnownFleet
-from rolekeeper_cli.console.fleet_reader import FleetReader
+from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper_cli.console.errors import Note, note_of
+from rolekeeper_cli.console.fleet_reader import Calls, FleetReader
 from rolekeeper_cli.console.fleet_rows import FleetRow
-from rolekeeper_cli.console.fleet_worker import FleetWorker
 from rolekeeper_cli.deployment import Deployment
+
+# ---- what the console knows of the fleet ----
+
+
+# Rows of a page.
+PAGE = 200
+# The most instances that are kept, as memory is bounded (0.9 KB each): the command lists larger fleets.
+MOST = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What is known at one time.
+
+    Attributes:
+        version: it grows with each change of what a page shows.
+        rows: the instances, in the order in which they are listed.
+        read: how many have been read so far, while all are read for the first time.
+        read_at: when all of them were read last; None until they were.
+        cut: whether there are more than are kept.
+        notes: what hinders the reading, by what it is about.
+        withheld: why nothing is changed now; empty where it is.
+        targets: the accounts and Regions that the deployment looks after.
+    """
+
+    version: int
+    rows: tuple[FleetRow, ...]
+    read: int
+    read_at: datetime | None
+    cut: bool
+    notes: Mapping[str, Note]
+    withheld: str
+    targets: tuple[Target, ...] = ()
+
+    @property
+    def unreadable(self) -> Note | None:
+        """Why nothing is known at all; None where something is."""
+        return self.notes.get("whole") if not self.rows and self.read_at is None else None
+
+
+class KnownFleet:
+    """See the module. All of it may be used by several threads."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._changed = Condition()
+        self._rows: dict[str, FleetRow] = {}
+        self._stamps: dict[str, int] = {}
+        self._stamp_of_all = 0
+        self._read_at: datetime | None = None
+        self._read, self._version = 0, 1
+        self._cut = False
+        self._withheld = ""
+        self._targets: tuple[Target, ...] = ()
+        self._notes: dict[str, Note] = {}
+        self._picture: Fleet | None = None
+
+    # ---- what pages ask ----
+
+    def picture(self, patience: float = 0.0) -> Fleet:
+        """What is known. Of the first read, a page's rows are waited for, or all where there are fewer, that long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._read_at or "whole" in self._notes or len(self._rows) >= PAGE, patience)
+            if self._picture is None:
+                self._picture = Fleet(
+                    version=self._version,
+                    rows=tuple(sorted(self._rows.values(), key=lambda each: each.order)),
+                    read=self._read,
+                    read_at=self._read_at,
+                    cut=self._cut,
+                    notes=dict(self._notes),
+                    withheld=self._withheld,
+                    targets=self._targets,
+                )
+            return self._picture
+
+    def row(self, instance: str) -> FleetRow | None:
+        """One instance, as far as it was read."""
+        with self._changed:
+            return self._rows.get(instance)
+
+    def target(self, text: str) -> Target | None:
+        """Where the instance of this id is, or the only one of this name; None where there is none such."""
+        with self._changed:
+            if text in self._rows:
+                return self._rows[text].target
+            named = [each.target for each in self._rows.values() if each.name == text]
+            return named[0] if len(named) == 1 else None
+
+    def stamp(self, instance: str) -> int:
+        """Another number once the instance changed, was decided about, or is withheld; 0 where it isn't known."""
+        with self._changed:
+            return max(self._stamps[instance], self._stamp_of_all) if instance in self._stamps else 0
+
+    # ---- what the thread writes ----
+
+    def take(self, found: Mapping[str, FleetRow | None]) -> None:
+        """Instances as they are now; None for one that is gone."""
+        with self._changed:
+            changed = False
+            for id_, row in found.items():
+                former = self._rows.get(id_)
+                if row is None:
+                    changed |= self._rows.pop(id_, None) is not None
+                    self._stamps.pop(id_, None)
+                elif former is None and len(self._rows) >= self._most:
+                    changed |= not self._cut
+                    self._cut = True
+                elif row != former:
+                    self._rows[id_] = row
+                    self._stamps[id_] = self._version + 1
+                    changed = True
+            if changed:
+                self._change()
+
+    def decided(self, instances: Iterable[str]) -> None:
+        """These were decided about: their stories have more to tell, whether or not they changed."""
+        with self._changed:
+            known = [each for each in instances if each in self._rows]
+            if known:
+                # No change of a page of the fleet, but no stamp is given twice.
+                self._version += 1
+                self._picture = None
+            for each in known:
+                self._stamps[each] = self._version
+
+    def reads(self, number: int) -> None:
+        """So many have been read of all."""
+        with self._changed:
+            if self._read_at is None and self._read != number:
+                self._read = number
+                self._change()
+
+    def whole(self, seen: Iterable[str], at: datetime) -> None:
+        """All instances were read: those that weren't seen are gone."""
+        with self._changed:
+            self.take(dict.fromkeys(self._rows.keys() - set(seen)))
+            self._cut = self._cut and len(self._rows) >= self._most
+            # How old it is, a page asks for by itself: only the first end of a read is news.
+            first, self._read_at = self._read_at is None, at
+            self._picture = None
+            if first:
+                self._change()
+
+    def note(self, name: str, note: Note | None) -> None:
+        """What hinders a thing, or that nothing does any longer."""
+        with self._changed:
+            if self._notes.get(name) != note:
+                if note:
+                    self._notes[name] = note
+                else:
+                    del self._notes[name]
+                self._change()
+
+    def looks_after(self, targets: Iterable[Target]) -> None:
+        """The accounts and Regions whose instances are read."""
+        with self._changed:
+            if self._targets != (told := tuple(targets)):
+                self._targets = told
+                self._change()
+
+    def withhold(self, why: str) -> None:
+        """Why nothing is changed now; empty where it is."""
+        with self._changed:
+            if self._withheld != why:
+                self._withheld = why
+                self._change()
+                # Each instance's page says so.
+                self._stamp_of_all = self._version
+
+    def hindered(self, *names: str) -> bool:
+        """Whether something hinders one of these."""
+        with self._changed:
+            return any(each in self._notes for each in names)
+
+    def moving(self) -> list[str]:
+        """The instances that EC2 is about to change by itself."""
+        with self._changed:
+            return [each.id for each in self._rows.values() if each.moves]
+
+    def _change(self) -> None:
+        self._version += 1
+        self._picture = None
+        self._changed.notify_all()
+
+
+# ---- what the console's thread does while a page asks ----
+
+
+TURN_SECONDS = 1.0
+PAGE_SECONDS = 0.2
+WHOLE_SECONDS = 300.0
+# Where no decisions can be read: each minute, and a large fleet less often. A page of it is two calls to EC2.
+WITHOUT_LOG_SECONDS, SECONDS_FOR_A_PAGE = 60.0, 2.0
+# However often somebody presses the button.
+AGAIN_SECONDS = 10.0
+# What failed is tried again.
+RETRY_SECONDS = 30.0
+CONTROL_SECONDS = 5.0
+LOOKED_AT = 200
+# A token for the next page, and what was learnt of the stack, are too old then.
+STALE_SECONDS = 60.0
+
+
+class FleetWorker:
+    """See the module. All but `again` is for one thread.
+
+    Args:
+        known: where it writes what it finds.
+        read: begins to read the deployment, as one that has asked nothing yet.
+        opened: gives the instances whose pages are open.
+        clock: seconds, that only go on.
+    """
+
+    def __init__(
+        self,
+        known: KnownFleet,
+        read: Callable[[], FleetReader],
+        opened: Callable[[], Iterable[str]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._known, self._read, self._opened, self._clock = known, read, opened, clock
+        self._reader: FleetReader | None = None
+        self._pages: Iterator[list[FleetRow]] | None = None
+        self._begun, self._stepped = float("-inf"), clock()
+        self._seen: set[str] = set()
+        self._count = 0
+        self._decided: dict[str, None] = {}
+        self._looked: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+
+    @property
+    def reading(self) -> bool:
+        """Whether the whole fleet is being read."""
+        return self._pages is not None
+
+    def again(self) -> None:
+        """Have the whole fleet read soon."""
+        self._due["whole"] = min(self._due.get("whole", 0.0), self._begun + AGAIN_SECONDS)
+
+    def step(self) -> float:
+        """Do what is due; returns for how many seconds nothing is."""
+        began = self._clock()
+        if began - self._stepped > STALE_SECONDS:
+            self._pages, self._due["whole"] = None, 0.0
+        self._guarded("whole", self._begin)
+        if self._pages:
+            self._guarded("whole", self._read_page)
+        if self._reader:
+            self._guarded("log", self._read_log)
+            self._guarded("look", self._look)
+            self._guarded("control", self._read_control)
+        self._stepped = self._clock()
+        turn = PAGE_SECONDS if self._pages else TURN_SECONDS
+        return max(0.0, turn - (self._stepped - began))
+
+    def _guarded(self, name: str, do: Callable[[], object]) -> None:
+        """Do it, unless it failed a moment ago. An error is a note on the page, and what it hinders not goes on."""
+        if self._clock() < self._due.get(name, 0.0):
+            return
+        try:
+            do()
+        except Exception as error:  # noqa: BLE001  # whatever it is, people see it, and the thread has to go on
+            if name == "whole":
+                self._pages = None
+            self._due[name] = self._clock() + RETRY_SECONDS
+            self._known.note(name, note_of(name, error))
+
+    # ---- the whole fleet ----
+
+    def _begin(self) -> None:
+        if self._pages:
+            return
+        self._begun, self._seen, self._count = self._clock(), set(), 0
+        self._reader = self._read()
+        missing = self._reader.log_missing()
+        self._known.note(
+            "level", Note("warn", f"Changes show late, with the next full read: {missing}.") if missing else None
+        )
+        self._known.looks_after([each.settings.target for each in self._reader.places.all])
+        self._pages = self._reader.pages()
+
+    def _read_page(self) -> None:
+        assert self._pages
+        page = next(self._pages, None)
+        if page is None:
+            self._end()
+            return
+        self._count += 1
+        self._seen.update(each.id for each in page)
+        self._known.take({each.id: each for each in page})
+        self._known.reads(len(self._seen))
+
+    def _end(self) -> None:
+        assert self._reader
+        self._pages = None
+        self._known.whole(self._seen, self._reader.now())
+        self._known.note("whole", None)
+        unseen = "; ".join(self._reader.places.unseen_in_words())
+        remedy = advice("what the last sweep saw there: ", Remedy(Kind.TARGETS))
+        self._known.note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
+        self._due["whole"] = self._begun + self._interval()
+
+    def _interval(self) -> float:
+        """Seconds from the beginning of one read of the whole to the next."""
+        if self._known.hindered("log", "level"):
+            return max(WITHOUT_LOG_SECONDS, self._count * SECONDS_FOR_A_PAGE)
+        return WHOLE_SECONDS
+
+    # ---- some of it ----
+
+    def _read_log(self) -> None:
+        assert self._reader
+        self._due["log"] = self._clock() + TURN_SECONDS
+        self._decided.update(dict.fromkeys(self._reader.decided()))
+        self._known.note("log", None)
+
+    def _look(self) -> None:
+        assert self._reader
+        self._due["look"] = self._clock() + TURN_SECONDS
+        if ids := self._wanted():
+            found = self._reader.look(ids)
+            decided = [each for each in ids if each in self._decided]
+            for each in decided:
+                del self._decided[each]
+            self._seen.update(each for each, row in found.items() if row)
+            self._known.take(found)
+            self._known.decided(decided)
+        self._known.note("look", None)
+
+    def _wanted(self) -> list[str]:
+        """Whose page is open, who was decided about, who moves by itself, longest not looked at: the first 200."""
+        moving = sorted(self._known.moving(), key=lambda each: self._looked.get(each, 0.0))
+        wanted = list(islice(dict.fromkeys(chain(self._opened(), self._decided, moving)), LOOKED_AT))
+        now, moves = self._clock(), set(moving)
+        self._looked = {each: at for each, at in self._looked.items() if each in moves}
+        self._looked.update(dict.fromkeys(moves.intersection(wanted), now))
+        return wanted
+
+    def _read_control(self) -> None:
+        assert self._reader
+        self._due["control"] = self._clock() + CONTROL_SECONDS
+        self._known.withhold(self._reader.withheld())
+        self._known.note("control", None)
+
+
+# ---- the fleet for all pages ----
+
 
 # A page asks every second. A browser lets a tab in the background ask once a minute: that tab costs 15 s of it.
 ASKED_SECONDS = 15.0

@@ -1,21 +1,93 @@
 """Reading the fleet for the console: all of it page by page, or some instances; and who was decided about."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.observe import observe, observe_page
 from rolekeeper.model.instance import InstanceKey, InstanceState, Target
-from rolekeeper_cli.console.ec2_calls import Calls, CountedEc2
 from rolekeeper_cli.console.fleet_rows import FleetRow, row_of
-from rolekeeper_cli.decision_log import DecisionLog, level_missing
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.views.looking import Enforced, withheld
-from rolekeeper_cli.views.places import Places, why_unseen
+from rolekeeper_cli.uses.fleet import Enforced, withheld
+from rolekeeper_cli.uses.history import DecisionLog, level_missing
+from rolekeeper_cli.uses.targets import Places, why_unseen
+
+# ---- EC2's client for the console, with each call counted: a page says how many it made ----
+
+
+_MINUTE = 60.0
+
+
+@dataclass
+class Calls:
+    """When calls were made, for a minute; `clock` gives seconds."""
+
+    clock: Callable[[], float]
+    _at: deque[float] = field(default_factory=deque)
+    _lock: Lock = field(default_factory=Lock)
+
+    def note(self) -> None:
+        """One was made."""
+        with self._lock:
+            self._at.append(self.clock())
+            self._forget()
+
+    @property
+    def last_minute(self) -> int:
+        """How many were made in the last minute."""
+        with self._lock:
+            self._forget()
+            return len(self._at)
+
+    def _forget(self) -> None:
+        while self._at and self._at[0] <= self.clock() - _MINUTE:
+            self._at.popleft()
+
+
+@dataclass(frozen=True)
+class CountedEc2:
+    """The two calls that read, as boto3's client has them. It can't change anything."""
+
+    client: Any
+    calls: Calls
+
+    @property
+    def meta(self) -> Any:
+        """What the SDK knows of EC2."""
+        return self.client.meta
+
+    def describe_instances(self, **asked: Any) -> Any:
+        """DescribeInstances."""
+        self.calls.note()
+        return self.client.describe_instances(**asked)
+
+    def get_paginator(self, name: str) -> "_CountedPages":
+        """A paginator, each page of which is a call."""
+        return _CountedPages(self.client.get_paginator(name), self.calls)
+
+
+@dataclass(frozen=True)
+class _CountedPages:
+    paginator: Any
+    calls: Calls
+
+    def paginate(self, **asked: Any) -> Iterator[Any]:
+        """The pages. The first call is counted before it is made: one that fails is a call too."""
+        self.calls.note()
+        for number, page in enumerate(self.paginator.paginate(**asked)):
+            if number:
+                self.calls.note()
+            yield page
+
+
+# ---- reading the fleet for the console ----
+
 
 # FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas). We make at most 2.
 _LOG_PAUSE = 0.5

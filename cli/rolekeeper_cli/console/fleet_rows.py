@@ -11,9 +11,8 @@ from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.instances import name_of
-from rolekeeper_cli.views.fleet import BLOCKED, DRIFT, OK, WAITS, document
-from rolekeeper_cli.views.looking import Seen
+from rolekeeper_cli.uses.fleet import BLOCKED, DRIFT, OK, WAITS, Seen, document
+from rolekeeper_cli.uses.instances import name_of
 
 # What goes on in EC2 by itself, so that no decision is logged when it ends.
 _MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING, InstanceState.SHUTTING_DOWN})

@@ -5,15 +5,16 @@ once.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Lock, Thread
 from typing import Any
 
-from rolekeeper_cli.console.mishaps import EXPLAINED
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.reports import Silent
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.console.errors import EXPLAINED
+from rolekeeper_cli.progress import Silent
 
 _KEPT = timedelta(minutes=10)
 # What failed is tried again by a page that is open.
@@ -149,3 +150,47 @@ class _Step(Silent):
 
 def _in_a_thread(run: Callable[[], None]) -> None:
     Thread(target=run, daemon=True).start()
+
+
+# ---- what all tabs look at together: read once, and for some seconds shown to whoever asks ----
+
+
+_PACE = 5
+
+
+class Recent[T]:
+    """A value that is never older than some seconds when it is given out. Of several that ask at once, one reads."""
+
+    def __init__(self, read: Callable[[], T], seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._read = read
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = Lock()
+        self._held: tuple[float, T] | None = None
+        self._failed: tuple[float, Exception] | None = None
+
+    def get(self) -> T:
+        """The value. An error of the reading is that of who waited for it too; the next one reads again."""
+        asked = time.monotonic()
+        with self._lock:
+            if self._failed and self._failed[0] >= asked:
+                raise self._failed[1]
+            now = self._clock()
+            if self._held is None or now >= self._held[0]:
+                self._held = self._freshly()
+            return self._held[1]
+
+    def _freshly(self) -> tuple[float, T]:
+        """Until when it may be shown, and the value."""
+        began = self._clock()
+        try:
+            value = self._read()
+        except Exception as error:
+            self._failed = (time.monotonic(), error)
+            raise
+        return began + max(self._seconds, _PACE * (self._clock() - began)), value
+
+    def forget(self) -> None:
+        """Have the next one read: something was just changed."""
+        with self._lock:
+            self._held = None

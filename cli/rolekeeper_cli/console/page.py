@@ -7,19 +7,159 @@ a full stop (messages of commands have neither), and `{{ remedy|linked }}` leads
 imported "with context": it needs the page's `now`.
 """
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from rolekeeper.mappings.scan import COUNTED, EXPLAINED
+from rolekeeper.mappings.verdict import approval_steps
+from rolekeeper.model.mapping import ANY_VALUE, MappingKey
+from rolekeeper.model.problem import Advice, Kind, Remedy
 from rolekeeper_cli import installed
-from rolekeeper_cli.console.links import mapping_filter, mapping_key, mapping_named, query
-from rolekeeper_cli.console.words import held_reason, linked, of_pages, sentence, without_steps
+
+# ---- addresses of pages ----
+
+
+def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
+    """The page of one mapping, or another one about it."""
+    return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
+
+
+def mapping_key(mapping: MappingKey | Mapping[str, Any]) -> MappingKey:
+    """The key of a mapping in a template, which may have its document."""
+    if isinstance(mapping, MappingKey):
+        return mapping
+    return MappingKey(mapping["columns"]["tag_key"], mapping["columns"]["tag_value"])
+
+
+def mapping_filter(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
+    """The same as `mapping_url` for a template."""
+    return mapping_url(mapping_key(mapping), path, **more)
+
+
+def mapping_named(text: str, tags: Iterable[tuple[str, str]] = ()) -> str:
+    """The page of the mapping that a document names, by the tags of the instance that it is about.
+
+    A key may hold a `=` itself: then it is the tag that tells where the key ends.
+    """
+    for key, value in tags:
+        if text in {f"{key}={value}", f"{key}={ANY_VALUE}"}:
+            return mapping_url(MappingKey(key, text.removeprefix(f"{key}=")))
+    key, _, value = text.partition("=")
+    return mapping_url(MappingKey(key, value))
+
+
+def query(values: Mapping[str, object]) -> str:
+    """Names and values as an address has them behind its `?`; empty ones are left out."""
+    return urlencode({name: value for name, value in values.items() if value not in ("", None)})
+
+
+# ---- texts of the command as the console's pages say them ----
+
+
+# A word that begins a sentence; a name, an id or an action of AWS isn't changed.
+_WORD = re.compile(r"(see:|[a-z]+('[a-z]+)?[,;.?!]?)(\s|$)")
+_PAGES = {
+    Kind.FLEET: ("/", "Fleet"),
+    Kind.ROLES: ("/roles", "Roles"),
+    Kind.TARGETS: ("/targets", "Targets"),
+    Kind.MAPPINGS: ("/mappings", "Mappings"),
+    Kind.SETTINGS: ("/settings", "Settings"),
+    Kind.MODE: ("/settings", "Settings"),
+    Kind.RESUME: ("/settings", "resume it in Settings"),
+    Kind.ENFORCE: ("/settings", "set the mode to enforce in Settings"),
+}
+
+
+def sentence[Text: (str, Advice)](text: Text) -> Text:
+    """A text with a capital and a full stop: messages of commands have neither."""
+    if isinstance(text, Advice):
+        first, *others = text.parts
+        begun = _begun(first) if isinstance(first, str) else first
+        return Advice((begun, *others, _end(str(text))))
+    return f"{_begun(text)}{_end(text)}"
+
+
+def _begun(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}" if _WORD.match(text) else text
+
+
+def _end(text: str) -> str:
+    return "" if text.endswith((".", "!", "?")) else "."
+
+
+def linked(text: str | Remedy | Advice) -> Markup:
+    """A text as markup: a link to the page that does a step of it, and a command to copy where none does."""
+    parts = text.parts if isinstance(text, Advice) else (text,)
+    return Markup().join(
+        _step(part, begins=not at) if isinstance(part, Remedy) else escape(part) for at, part in enumerate(parts)
+    )
+
+
+def _step(remedy: Remedy, *, begins: bool) -> Markup:
+    address, label = page_of(remedy)
+    if not address:
+        return Markup("<code>{}</code>").format(str(remedy))
+    if begins:
+        label = f"{label[0].upper()}{label[1:]}"
+    return Markup('<a href="{}">{}</a>').format(address, label)
+
+
+def held_reason(text: str, key: MappingKey, revision: int | None) -> Markup:
+    """Why a revision is held, as it is stored, with a link in the place of each command that it was written with."""
+    drawn = escape(text)
+    for step in _steps(key, revision):
+        drawn = drawn.replace(escape(str(step)), linked(step))
+    return drawn
+
+
+def without_steps(text: str, key: MappingKey, revision: int | None) -> str:
+    """The same without them: the buttons of the page take these steps."""
+    for step in _steps(key, revision):
+        text = text.replace(f"; {step}", "")
+    return text
+
+
+def _steps(key: MappingKey, revision: int | None) -> tuple[Advice, ...]:
+    """The steps of an edit and of a deletion; none if no revision is named."""
+    if not revision:
+        return ()
+    return *approval_steps(key, revision, deletes=False), *approval_steps(key, revision, deletes=True)
+
+
+def of_pages(text: str) -> str:
+    """What is stored of a row's foreign roles, with the page in place of what the row and the command say."""
+    return text.replace(EXPLAINED, " (the page of each says what to do)").replace(COUNTED, "")
+
+
+def page_of(remedy: Remedy) -> tuple[str, str]:
+    """The address of the page that takes a step, and what a link to it says; empty where no page does."""
+    match remedy.kind, remedy.arguments:
+        case Kind.APPROVE | Kind.DISCARD, (tag_key, tag_value, *_):
+            key = MappingKey(tag_key, tag_value)
+            return mapping_url(key, "/mapping/held"), f"the plan of {key}"
+        case Kind.MAPPING | Kind.MAPPING_HISTORY | Kind.REMOVE_MAPPING | Kind.ROLL_BACK, (tag_key, tag_value, *_):
+            key = MappingKey(tag_key, tag_value)
+            return mapping_url(key), f"the page of {key}"
+        case Kind.EXPLAIN | Kind.ATTACH | Kind.REPLACE | Kind.DETACH | Kind.RELEASE, (instance, *_) if (
+            "/" not in instance
+        ):
+            return f"/instance/{quote(instance)}", f"the page of {instance}"
+    return _PAGES.get(remedy.kind, ("", ""))
+
+
+# ---- a page: a template filled in. Every value is escaped, and an undefined one is a fault ----
+
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (

@@ -3,25 +3,85 @@
 import os
 import signal
 import socket
+import sys
 import time
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from types import FrameType
 
 import click
 import uvicorn
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rolekeeper_cli import output
+from rolekeeper_cli import terminal
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.application import application
-from rolekeeper_cli.console.browser import link_file, open_file
 from rolekeeper_cli.console.guard import Guard
-from rolekeeper_cli.console.idle import UseClock
+from rolekeeper_cli.console.page import bare_page
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError
+
+# ---- open the link in the person's browser ----
+
+
+@contextmanager
+def link_file(link: str) -> Iterator[Path]:
+    """A page that goes on to the link, in a folder that only the person can open; gone at the end, if not before."""
+    with TemporaryDirectory(prefix="rolekeeper-console-", ignore_cleanup_errors=True) as folder:  # of mode 0700
+        file = Path(folder) / "console.html"
+        file.touch(mode=0o600)
+        file.write_text(bare_page("open.html", link=link), encoding="utf-8")
+        yield file
+
+
+def open_file(file: Path, opens: Callable[[str], bool] = webbrowser.open) -> bool:
+    """Open it in a browser; whether there is one."""
+    return _has_windows() and opens(file.as_uri())
+
+
+def _has_windows() -> bool:
+    """Whether a browser has a window of its own: one in this terminal would be in the way of the console's messages."""
+    if sys.platform in {"darwin", "win32", "cygwin"}:
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
+# ---- when the console was last used by a person: a console that was forgotten ends ----
+
+
+class UseClock:
+    """Sits between the guard and the pages, so that only who was let in counts.
+
+    Args:
+        app: the pages.
+        idle_after: seconds without use after which the console is idle.
+        time: seconds on a clock that only goes forward.
+    """
+
+    def __init__(self, app: ASGIApp, idle_after: float, time: Callable[[], float]) -> None:
+        self._app, self._idle_after, self._time = app, idle_after, time
+        self._used = time()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, and remember when."""
+        # htmx, which only refreshes parts of open pages, says that it asks (htmx reference, "Request Headers").
+        if "hx-request" not in Headers(scope=scope):
+            self._used = self._time()
+        await self._app(scope, receive, send)
+
+    def left(self) -> float:
+        """Seconds until the console is idle, if nobody uses it until then; 0 or less: it is."""
+        return self._used + self._idle_after - self._time()
+
+
+# ---- the server of the console, on loopback: it listens, hands out the link, and ends ----
+
 
 IDLE_SECONDS = 30 * 60.0
 _LOOPBACK = "127.0.0.1"
@@ -56,7 +116,7 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: boo
             _print(guard.link)
         server = uvicorn.Server(_config(guard))
         Thread(target=end_when_idle, args=(pages, server), daemon=True).start()
-        output.say(f"The console runs until Ctrl-C, or until it wasn't used for {idle / 60:g} minutes.")
+        terminal.say(f"The console runs until Ctrl-C, or until it wasn't used for {idle / 60:g} minutes.")
         server.run([listening])
 
 
@@ -107,9 +167,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def open_in_browser(file: Path, link: str) -> None:
     """Open the file, which goes on to the link; print the link where no browser can be opened."""
     if open_file(file):
-        output.say("The console opens in the browser. If it doesn't: rolekeeper console --no-browser")
+        terminal.say("The console opens in the browser. If it doesn't: rolekeeper console --no-browser")
     else:
-        output.say("No browser could be opened. Open this link in one on this machine; it works once:")
+        terminal.say("No browser could be opened. Open this link in one on this machine; it works once:")
         _print(link)
 
 
@@ -122,5 +182,5 @@ def end_when_idle(pages: UseClock, server: uvicorn.Server, sleep: Callable[[floa
     """Wait until the pages aren't used, and end the server."""
     while (left := pages.left()) > 0:
         sleep(left)
-    output.say("The console wasn't used for a while, and ends. Start it again: rolekeeper console")
+    terminal.say("The console wasn't used for a while, and ends. Start it again: rolekeeper console")
     server.should_exit = True

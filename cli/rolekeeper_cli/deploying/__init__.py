@@ -1,1 +1,11 @@
 """Deploying, upgrading and destroying the stack, with boto3 alone from the wheel, or with the SAM CLI from a clone."""
+
+from typing import TYPE_CHECKING
+
+from rolekeeper_cli.lazy import modules_of
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deploying import artifacts, change_set, deploy, destroy, hub, parameters, rollout, spoke, stack
+
+__all__ = ["artifacts", "change_set", "deploy", "destroy", "hub", "parameters", "rollout", "spoke", "stack"]
+__getattr__ = modules_of(__name__, __all__)

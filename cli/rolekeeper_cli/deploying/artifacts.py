@@ -18,7 +18,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from rolekeeper_cli import installed, output
+from rolekeeper_cli import installed, terminal
 from rolekeeper_cli.errors import CommandError, ConfigurationError
 
 # What the template names in the repository, and the artifact that it stands for.
@@ -161,7 +161,7 @@ def built() -> Iterator[Path]:
 
 
 def _make(folder: Path) -> None:
-    output.say("Building what is deployed from this clone: make artifacts")
+    terminal.say("Building what is deployed from this clone: make artifacts")
     line = ["make", "--no-print-directory", "--directory", str(installed.CLONE), "artifacts", f"WHEEL_BUILD={folder}"]
     try:
         # What make says goes to stderr, as stdout is for data.

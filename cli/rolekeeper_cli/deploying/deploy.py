@@ -4,7 +4,7 @@ What is deployed stays: each parameter keeps its value until another is given. B
 shows what would change, and asks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,88 @@ from typing import Any
 import click
 from botocore.config import Config
 
-from rolekeeper_cli import installed, output, render
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
+from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.change_set import Template
-from rolekeeper_cli.deploying.deployed_stack import NEVER_WORKED, Present, refuse_downgrade, versions
-from rolekeeper_cli.deploying.deployment_view import document
-from rolekeeper_cli.deploying.organization import check_hub
-from rolekeeper_cli.deploying.parameter_options import option_of
-from rolekeeper_cli.deploying.rollout import Rollout
-from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, is_allowed, merged
+from rolekeeper_cli.deploying.parameters import option_of
+from rolekeeper_cli.deploying.rollout import Rollout, document
+from rolekeeper_cli.deploying.stack import (
+    NEVER_WORKED,
+    Parameters,
+    Present,
+    declared,
+    is_allowed,
+    merged,
+    refuse_downgrade,
+    versions,
+)
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError, ExitCode, UsageError
 from rolekeeper_cli.suggest import near
+
+# ---- the organization of an account ----
+
+
+_ACTION = "organizations:DescribeOrganization"
+
+
+def organization_of(client: Any) -> str:
+    """The id of the organization that the caller's account is in; empty: none.
+
+    Raises:
+        AwsRefusalError: it isn't known, as the caller may not ask, or gets no answer.
+    """
+    try:
+        with classified(_ACTION, "*"):
+            return str(client.describe_organization()["Organization"]["Id"])
+    except AwsRefusalError as error:
+        if error.code != "AWSOrganizationsNotInUseException":
+            raise
+        return ""
+
+
+def check_hub(client: Callable[[], Any], wanted: str, former: str, *, dry_run: bool) -> None:
+    """Refuse to make a hub of an organization that its account isn't in.
+
+    If that can't be asked, a new hub is made with a warning. A live hub would shut out its spokes: a person has to type
+    the id of the other organization, --yes or not.
+
+    Args:
+        client: makes a client of AWS Organizations in the hub's account.
+        wanted: the organization's id; empty for none.
+        former: the same, as it is deployed.
+        dry_run: nothing is changed.
+
+    Raises:
+        CommandError: the account is in another organization; or nobody can say that it isn't.
+    """
+    if wanted in {"", former}:
+        return
+    try:
+        own = organization_of(client())
+    except AwsRefusalError as error:
+        _unchecked(wanted, former, error, dry_run=dry_run)
+        return
+    if own != wanted:
+        there = f"in the organization {own}" if own else "in no organization"
+        remedy = f"its own: --organization-id {own}" if own else f"have it join {wanted} first"
+        raise ConfigurationError(f"this account is {there}, and can't be the hub of {wanted}", remedy)
+
+
+def _unchecked(wanted: str, former: str, error: AwsRefusalError, *, dry_run: bool) -> None:
+    why = "you aren't allowed" if isinstance(error, AccessDeniedError) else f"{error.code} is the answer to"
+    terminal.warn(f"whether this account is in {wanted} isn't checked: {why} {_ACTION}")
+    if not former or dry_run:
+        return
+    what = f"this hub looks after {former}, and its spokes would be shut out"
+    if not terminal.is_terminal():
+        raise ConfigurationError(what, f"deploy as someone who is allowed {_ACTION}, or at a terminal")
+    terminal.confirm_word(wanted, f"{what}.", None)
+
+
+# ---- `rolekeeper deploy` and `upgrade` ----
+
 
 # The layer is megabytes; and CloudFormation takes its time to answer.
 PATIENT = Config(connect_timeout=5, read_timeout=60)
@@ -67,7 +137,7 @@ def deploy(deployment: Deployment, wanted: Wanted) -> ExitCode:
     _check_version(present, wanted, stack)
     _check_organization(deployment, present, wanted.parameters, dry_run=wanted.dry_run)
     where = f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}"
-    output.say(f"{where}: {versions(present)}")
+    terminal.say(f"{where}: {versions(present)}")
     with built() as folder:
         return _deploy(deployment, wanted, present, known=known, folder=folder)
 
@@ -90,7 +160,7 @@ def _deploy(deployment: Deployment, wanted: Wanted, present: Present, *, known: 
     changed = rollout.change(Template({"TemplateURL": url}), present, parameters, given=given)
     render.show(document(present, changed), lambda: None)
     if changed.outcome == "deployed":
-        output.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
+        terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
     return ExitCode.DONE
 
 
@@ -140,17 +210,17 @@ def _check_organization(deployment: Deployment, present: Present, given: Paramet
 
 def _ask(known: Known, present: Mapping[str, str]) -> Parameters:
     """Ask for each parameter until it is allowed; returns the answers that differ from what is in brackets."""
-    output.say("Enter keeps what is in brackets, and a space empties it.")
+    terminal.say("Enter keeps what is in brackets, and a space empties it.")
     answers: Parameters = {}
     for name, parameter in known.items():
         default = present.get(name, str(parameter["Default"]))
-        output.say(f"\n{name}: {' '.join(str(parameter['Description']).split())}")
+        terminal.say(f"\n{name}: {' '.join(str(parameter['Description']).split())}")
         while True:
             answer = click.prompt(f"{name} [{default}]", default="", show_default=False, err=True)
             value = answer.strip() if answer else default
             if is_allowed(value, parameter):
                 break
-            output.bad([parameter.get("ConstraintDescription", "is not allowed")])
+            terminal.bad([parameter.get("ConstraintDescription", "is not allowed")])
         if value != default:
             answers[name] = value
     return answers

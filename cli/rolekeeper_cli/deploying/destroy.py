@@ -11,22 +11,48 @@ from typing import Any
 
 import yaml
 
+from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
+from rolekeeper.settings import Ownership
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Update
-from rolekeeper_cli import output, prompts, render
+from rolekeeper_cli import render, terminal
 from rolekeeper_cli.deploying.deploy import PATIENT
-from rolekeeper_cli.deploying.deployed_stack import TABLES, existing
-from rolekeeper_cli.deploying.managed_roles import Carried, carrying
 from rolekeeper_cli.deploying.rollout import delete
-from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
+from rolekeeper_cli.deploying.stack import TABLES, TemplateLoader, existing
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
-from rolekeeper_cli.files.reader import refuse_csv
-from rolekeeper_cli.mapping_export import exported
-from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.mapping_files import exported
 from rolekeeper_cli.tables import show_table
-from rolekeeper_cli.writes.mapping_rows import mapping_rows
+from rolekeeper_cli.terminal import Progress
+from rolekeeper_cli.uses.files import refuse_csv
+from rolekeeper_cli.uses.rows import mapping_rows
+
+# ---- the instances that carry a managed role, as EC2 shows them ----
+
+
+type Carried = list[tuple[Instance, Association]]
+
+
+def carrying(ec2: Ec2, ownership: Ownership) -> Iterator[tuple[Instance, Association]]:
+    """The instances of an account and Region that carry a managed role, and aren't terminated."""
+    with Progress(None, "instances looked at") as progress:
+        for page in progress.pages(ec2.fleet()):
+            there = [each for each in page if each.state is not InstanceState.TERMINATED]
+            associations = ec2.associations([each.key.id for each in there])
+            for instance in there:
+                found = associations.get(instance.key.id)
+                if (
+                    found
+                    and found.state is not AssociationState.DISASSOCIATING
+                    and ownership.manages(found.profile_arn)
+                ):
+                    yield instance, found
+
+
+# ---- `rolekeeper destroy` ----
+
 
 # EC2 refills 5 changes of roles in a second for the whole account (docs/AWS_FACTS.md, "Throttles").
 _PACE_SECONDS = 0.25
@@ -54,24 +80,24 @@ def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
         CommandError: it can't be done, or something of it failed; the message says what.
     """
     stack, client = deployment.stack_name, deployment.client("cloudformation", PATIENT)
-    prompts.require_word(stack, wanted.confirm)
+    terminal.require_word(stack, wanted.confirm)
     stack_id = str(existing(client, stack)["StackId"])
     kept = dict(_kept(client, stack_id))
     # A stack that never came to be has no tables, and nothing of it was ever attached.
     works = deployment.outputs.keys() >= TABLES
     carried = _carried(deployment) if works else []
     mappings = len(mapping_rows(deployment).all()) if works else 0
-    output.say(f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}.")
+    terminal.say(f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}.")
     _show(kept, len(carried), mappings)
     target = wanted.export
-    if mappings and target is None and prompts.offer(f"Export the {mappings:,} mappings to a file first?"):
+    if mappings and target is None and terminal.offer(f"Export the {mappings:,} mappings to a file first?"):
         target = _free_name(stack, str(deployment.session.region_name))
     detach = wanted.detach
     if carried and detach is None:
-        detach = prompts.offer(
+        detach = terminal.offer(
             f"Detach the managed role from {len(carried):,} instances first? They lose what it allows at once."
         )
-    prompts.confirm_word(stack, f"Delete the stack {stack}?", wanted.confirm)
+    terminal.confirm_word(stack, f"Delete the stack {stack}?", wanted.confirm)
     if target and works:
         _export(deployment, target)
     if detach and works:
@@ -104,7 +130,7 @@ def _carried(deployment: Deployment) -> Carried:
 
 
 def _show(kept: dict[str, str], carried: int, mappings: int) -> None:
-    if output.options().output != "table" or output.options().query:
+    if terminal.options().output != "table" or terminal.options().query:
         return
     rows = [
         ("instances", f"{carried:,} carry a managed role and keep it; nobody changes it from then on"),
@@ -135,7 +161,7 @@ def _export(deployment: Deployment, target: str) -> None:
         raise CommandError(
             f"{target} can't be written: {error.strerror}", "nothing was deleted; name another file"
         ) from error
-    output.say(f"Mappings exported to {target}: {count:,}.")
+    terminal.say(f"Mappings exported to {target}: {count:,}.")
 
 
 def _pause(deployment: Deployment) -> None:
@@ -155,7 +181,7 @@ def _detach(deployment: Deployment, carried: Carried) -> Carried:
                 continue
             except AwsRefusalError as error:
                 progress.hide()
-                output.warn(f"{instance.key.id} keeps its role: {error.message}")
+                terminal.warn(f"{instance.key.id} keeps its role: {error.message}")
                 left.append((instance, association))
             deployment.sleep(_PACE_SECONDS)
     return left
@@ -171,6 +197,6 @@ def _tell(kept: dict[str, str], mappings: int, target: str | None, detached: int
         "carrying": [instance.key.id for instance, _ in left],
     }
     render.show(document, lambda: None)
-    output.say(f"Deleted. {detached:,} roles were detached; {len(left):,} instances carry one still.")
+    terminal.say(f"Deleted. {detached:,} roles were detached; {len(left):,} instances carry one still.")
     for name, physical in kept.items():
-        output.say(f"Kept: {name} {physical}. To delete it for good, switch off its deletion protection first.")
+        terminal.say(f"Kept: {name} {physical}. To delete it for good, switch off its deletion protection first.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying.stack_parameters import Parameters, declared, refused
+from rolekeeper_cli.deploying.stack import Parameters, declared, refused
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 

@@ -1,15 +1,122 @@
 """Bringing a stack to what template and parameters say: what would change is shown, asked about, done and followed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rolekeeper_cli import output, prompts
-from rolekeeper_cli.deploying.change_set import ChangeSet, Operation, Template
-from rolekeeper_cli.deploying.deployed_stack import Present
-from rolekeeper_cli.deploying.deployment_view import Changed, Differing, failed, follow, show
-from rolekeeper_cli.deploying.stack_parameters import Parameters
-from rolekeeper_cli.errors import ConfigurationError
+import click
+
+from rolekeeper_cli import installed, terminal
+from rolekeeper_cli.deploying.change_set import Change, ChangeSet, Event, Operation, Template
+from rolekeeper_cli.deploying.stack import TABLES, Parameters, Present
+from rolekeeper_cli.errors import ConfigurationError, ServiceError
+from rolekeeper_cli.tables import show_table
+
+# ---- what people and programs see of a deployment ----
+
+
+# A parameter that differs: its name, its new value, and what it was.
+type Differing = dict[str, str | None]
+
+_REPLACEMENT = {"True": "yes", "Conditional": "maybe", "False": "no", "": ""}
+# So many looks without news, two seconds apart, before what is waited for is named.
+_QUIET_LOOKS = 15
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """How a deployment ended: "unchanged", "shown" or "deployed"; and what changed, or would."""
+
+    outcome: str
+    changes: Sequence[Change]
+    differing: Sequence[Differing]
+
+
+def show(changes: Sequence[Change], differing: Sequence[Differing]) -> None:
+    """For people: the parameters and resources that change, and what to look at twice."""
+    if terminal.options().output != "table" or terminal.options().query:
+        return
+    if differing:
+        rows = [(each["parameter"], each["value"] or "(empty)", each["was"]) for each in differing]
+        show_table(("parameter", "value", "was"), rows)
+        click.echo()
+    if changes:
+        show_table(("action", "resource", "type", "replacement", "properties"), [_cells(each) for each in changes])
+    for each in changes:
+        if each.resource in TABLES and (each.action == "Remove" or each.replacement not in {"", "False"}):
+            terminal.warn(f"{each.resource} would be another, empty table; the old one is kept, and no longer used.")
+
+
+def _cells(change: Change) -> tuple[str, ...]:
+    properties = ", ".join(change.properties)
+    return change.action, change.resource, change.type, _REPLACEMENT[change.replacement], properties
+
+
+def document(present: Present, changed: Changed) -> dict[str, Any]:
+    """For programs: the same, and how it ended."""
+    return {
+        "outcome": changed.outcome,
+        "version": installed.version(),
+        "deployed_version": present.version,
+        "parameters": list(changed.differing),
+        "changes": [
+            {
+                "action": each.action,
+                "resource": each.resource,
+                "type": each.type,
+                "replacement": _REPLACEMENT[each.replacement] or None,
+                "properties": list(each.properties),
+            }
+            for each in changed.changes
+        ],
+    }
+
+
+class Watcher:
+    """Shows what happens to a stack as it comes, and now and then what it is still waited for."""
+
+    def __init__(self) -> None:
+        self._busy: dict[str, None] = {}
+        self._quiet = 0
+
+    def happened(self, event: Event) -> None:
+        """Show an event."""
+        self._quiet = 0
+        if event.is_stack or not event.status.endswith("_IN_PROGRESS"):
+            self._busy.pop(event.resource, None)
+            reason = f": {event.reason}" if event.reason else ""
+            terminal.say(f"{event.status:24} {event.resource} ({event.type}){reason}")
+        else:
+            self._busy[event.resource] = None
+
+    def nothing_new(self) -> None:
+        """Nothing happened since the last look."""
+        self._quiet += 1
+        if self._quiet % _QUIET_LOOKS == 0 and self._busy:
+            names = [*self._busy]
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            terminal.say(f"CloudFormation is still at work on {', '.join(names[:_NAMED])}{more}.")
+
+
+def follow(operation: Operation) -> tuple[str, list[Event]]:
+    """Show what happens to the stack until it is over; returns its status and the failures."""
+    watcher = Watcher()
+    try:
+        return operation.follow(watcher.happened, watcher.nothing_new)
+    except KeyboardInterrupt:
+        terminal.say("CloudFormation goes on: it has begun. See: aws cloudformation describe-stack-events")
+        raise
+
+
+def failed(what: str, failures: Iterable[Event], remedy: str) -> ServiceError:
+    """A failed operation with the reasons of the resources that failed, in their order."""
+    reasons = "; ".join(f"{each.resource} ({each.type}): {each.reason}" for each in failures)
+    return ServiceError(f"{what}: {reasons}" if reasons else what, remedy)
+
+
+# ---- bringing a stack to what template and parameters say ----
+
 
 # What to do after a failure, by the status in which it leaves the stack.
 _REMEDIES = {
@@ -40,8 +147,8 @@ class Rollout:
                 f"the first deployment of '{stack}' failed, and its empty stack is in the way",
                 "deploy without --dry-run",
             )
-        output.say(f"The first deployment of {stack} failed; its empty stack has to be deleted before.")
-        prompts.confirm("Delete it?", yes=self.yes)
+        terminal.say(f"The first deployment of {stack} failed; its empty stack has to be deleted before.")
+        terminal.confirm("Delete it?", yes=self.yes)
         delete(self.client, present.id, self.sleep, what=f"the deletion of the empty stack {stack}")
 
     def change(self, template: Template, present: Present, parameters: Parameters, given: Parameters) -> Changed:
@@ -62,11 +169,11 @@ class Rollout:
             differing = _differing(present.parameters, parameters) if changes else []
             show(changes, differing)
             if not changes:
-                output.say("Nothing would change: the stack is as it should be.")
+                terminal.say("Nothing would change: the stack is as it should be.")
                 return Changed("unchanged", changes, differing)
             if self.dry_run:
                 return Changed("shown", changes, differing)
-            prompts.confirm(f"Make these {len(changes)} changes?", yes=self.yes)
+            terminal.confirm(f"Make these {len(changes)} changes?", yes=self.yes)
             operation = change_set.execute(self.sleep)
         self._follow(operation)
         return Changed("deployed", changes, differing)

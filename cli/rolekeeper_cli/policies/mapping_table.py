@@ -10,8 +10,7 @@ from typing import Any
 
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.policies.deployed import Arns
-from rolekeeper_cli.policies.document import Statement, policy, statement, writable
+from rolekeeper_cli.policies.document import Arns, Statement, policy, statement, writable
 
 # The columns by which a held edit is approved, and the only partition in which the approver can have signed it.
 APPROVAL = ("approve", "approved_by")

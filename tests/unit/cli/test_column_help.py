@@ -9,9 +9,8 @@ from fixtures.terminal import Terminal
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli import column_help
-from rolekeeper_cli.column_help import EXAMPLES
-from rolekeeper_cli.writes.set_columns import edited
+from rolekeeper_cli.uses.edits import edited
+from rolekeeper_cli.uses.schema import EXAMPLES, column_names
 
 ALL = [*(each.name for each in (*KEYS, *COLUMNS, *ASKS)), *OURS]
 
@@ -66,4 +65,4 @@ def test_what_sets_no_column_is_told_where_columns_are_explained(terminal: Termi
 
 
 def test_the_names_are_all_there_are() -> None:
-    assert list(column_help.columns()) == ALL
+    assert list(column_names()) == ALL

@@ -13,7 +13,7 @@ import pytest
 from fixtures.command import COMMAND
 
 # What a completion, pressed at a prompt, must not wait for.
-SLOW = {"boto3", "botocore", "yaml", "rich", "jmespath", "rolekeeper", "socket"}
+SLOW = {"boto3", "botocore", "yaml", "rich", "jmespath", "rolekeeper.mappings", "rolekeeper_cli.deployment", "socket"}
 RUN = (
     "import sys; from rolekeeper_cli.main import main\n"
     "try: main()\n"

@@ -17,7 +17,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
-from rolekeeper_cli import completion, completion_refresh
+from rolekeeper_cli import completion_cache, completion_refresh
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 
@@ -38,7 +38,7 @@ class Shell:
             "XDG_CACHE_HOME": str(home / "cache"),
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-        self.file = Path(completion.cache_file(Options()))
+        self.file = Path(completion_cache.cache_file(Options()))
         self.asked = Path(f"{self.file}.asked")
 
     def has(self, names: Any, *, age: float = 0) -> None:
@@ -169,11 +169,11 @@ def test_names_are_kept_apart_by_profile_region_endpoint_and_stack(
 ) -> None:
     del shell
     files = {
-        completion.cache_file(each)
+        completion_cache.cache_file(each)
         for each in (Options(profile="x"), Options(region="x"), Options(endpoint_url="x"), Options(stack="x"))
     }
     monkeypatch.setenv("AWS_PROFILE", "other")
-    files.add(completion.cache_file(Options()))
+    files.add(completion_cache.cache_file(Options()))
     assert len(files) == 5
 
 

@@ -10,9 +10,9 @@ from moto import mock_aws
 from fixtures.account import mapping_key
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
+from rolekeeper_cli import command as commands
 from rolekeeper_cli import debug
 from rolekeeper_cli.command import Root
-from rolekeeper_cli.commands import deployment as commands
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 

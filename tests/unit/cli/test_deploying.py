@@ -15,12 +15,12 @@ from fakes.cloudformation import FakeCloudFormation, change
 from fakes.organizations import Organizations
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying import artifacts, deploy, parameter_options
+from rolekeeper_cli.deploy import named
+from rolekeeper_cli.deploying import artifacts, deploy
 from rolekeeper_cli.deploying.change_set import Event
-from rolekeeper_cli.deploying.deployed_stack import ordered
-from rolekeeper_cli.deploying.deployment_view import Watcher
-from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
-from rolekeeper_cli.deploying.template_parameters import parameters
+from rolekeeper_cli.deploying.parameters import option_of, parameters
+from rolekeeper_cli.deploying.rollout import Watcher
+from rolekeeper_cli.deploying.stack import TemplateLoader, ordered
 from support.templates import ROOT
 
 VERSION = installed.version()
@@ -490,8 +490,8 @@ def test_each_parameter_of_the_template_is_an_option() -> None:
 
 def test_an_option_leads_back_to_its_parameter() -> None:
     for name in parameters():
-        click_name = parameter_options.option_of(name).removeprefix("--").replace("-", "_")
-        assert parameter_options.named({click_name: "x", "mode" if name != "Mode" else "workers": None}) == {name: "x"}
+        click_name = option_of(name).removeprefix("--").replace("-", "_")
+        assert named({click_name: "x", "mode" if name != "Mode" else "workers": None}) == {name: "x"}
 
 
 def test_allowed_values_are_completed(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

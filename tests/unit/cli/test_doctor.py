@@ -16,7 +16,7 @@ from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.storage import Update, layout
-from rolekeeper_cli.checks import queues
+from rolekeeper_cli.checks import work
 from rolekeeper_cli.checks.caller import NEEDS
 from rolekeeper_cli.checks.stack import HUB_OUTPUTS, OUTPUTS, PARAMETERS
 from support.templates import load
@@ -424,7 +424,7 @@ def test_what_waits(finds: Finds, desk: MappingsFixture, ward: DoctorFixture) ->
 def test_more_messages_than_there_should_be(
     finds: Finds, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queues, "MANY", 2)
+    monkeypatch.setattr(work, "MANY", 2)
     for at in range(3):
         desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
         assert ("warn" in [each[0] for each in finds("work-queue")]) == (at == 2)

@@ -9,7 +9,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.settings import Limits
-from rolekeeper_cli.writes.follow import Standing
+from rolekeeper_cli.uses.follow import Standing
 
 
 @pytest.fixture(autouse=True)

@@ -15,16 +15,17 @@ from click.testing import CliRunner, Result
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper_cli import render, tables
+from rolekeeper_cli import render
 from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.options import Options
 
 ROWS: list[dict[str, Any]] = [
     {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": Decimal(3), "ours": True},
     {"instance": "i-2", "tags": {}, "carries": "no", "revision": Decimal("0.5"), "ours": False},
 ]
-LAYOUT = tables.Layout([tables.Column("instance"), tables.Column("revision", wide=True)])
+LAYOUT = Layout([Column("instance"), Column("revision", wide=True)])
 PLAIN = [
     {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": 3, "ours": True},
     {"instance": "i-2", "tags": {}, "carries": "no", "revision": 0.5, "ours": False},
@@ -194,15 +195,15 @@ def test_people_see_a_list_page_by_page_while_it_is_read(monkeypatch: pytest.Mon
         drawn_before_the_last.extend(lines.getvalue().splitlines())
 
     monkeypatch.setattr("sys.stdout", lines)
-    monkeypatch.setattr("rolekeeper_cli.output.options", Options)
-    render.show_list(tables.Layout([tables.Column("instance")]), documents(), empty=str)
+    monkeypatch.setattr("rolekeeper_cli.terminal.options", Options)
+    render.show_list(Layout([Column("instance")]), documents(), empty=str)
     assert len(drawn_before_the_last) > 800
     assert lines.getvalue().splitlines() == ["INSTANCE", *(f"i-{number}" for number in range(1_000))]
 
 
 def test_a_long_table_grows_its_columns_as_it_needs() -> None:
     documents = [*([{"a": "x", "b": "y"}] * 300), {"a": "much longer", "b": "y"}]
-    layout = tables.Layout([tables.Column("a"), tables.Column("b")])
+    layout = Layout([Column("a"), Column("b")])
     lines = shown(lambda: render.show_list(layout, documents, empty=str)).splitlines()
     assert (lines[0], lines[1], lines[-1]) == ("A  B", "x  y", "much longer  y")
     assert len(lines) == 302

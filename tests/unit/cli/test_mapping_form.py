@@ -12,10 +12,9 @@ from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.files import yaml_form
-from rolekeeper_cli.files.entry import FileError
-from rolekeeper_cli.files.reader import Reading, read_file, refuse_csv
-from rolekeeper_cli.views.row_document import file_row, plain
+from rolekeeper_cli.uses import files
+from rolekeeper_cli.uses.files import FileError, Reading, read_file, refuse_csv
+from rolekeeper_cli.uses.mappings import file_row, plain
 from strategies.values import row_specs
 
 HOME = HomeAccount("123456789012")
@@ -24,7 +23,7 @@ SMALL = "tag_key: workload\n  tag_value: web\n  role: web\n"
 
 def written(specs: list[MappingSpec]) -> bytes:
     rows = [file_row(row_of(spec), HOME)[0] for spec in specs]
-    return yaml_form.write([{name: plain(each) for name, each in row.items()} for row in rows]).encode()
+    return files.write([{name: plain(each) for name, each in row.items()} for row in rows]).encode()
 
 
 def read(text: str | bytes) -> Reading:
@@ -250,12 +249,12 @@ def test_a_file_is_made_to_be_read_and_compared() -> None:
         "  tag_value: y\n"
         "  role: NONE\n"
     )
-    assert yaml_form.write([]) == "mappings: []\n"
+    assert files.write([]) == "mappings: []\n"
 
 
 @pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
 def test_with_libyaml_or_without_it_reads_the_same(loader: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yaml_form, "_Loader", loader)
+    monkeypatch.setattr(files, "_Loader", loader)
     assert only(row("accounts: [012345678901]", "owner: no")).owner == "no"
     with pytest.raises(FileError, match="a tab"):
         read("mappings:\n\t- a")

@@ -12,7 +12,7 @@ from fixtures.account import FakeAccount
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Settings
-from rolekeeper_cli.other_accounts import OtherAccounts
+from rolekeeper_cli.deployment import OtherAccounts
 
 READER = "arn:aws:iam::{}:role/rolekeeper-reader"
 

@@ -14,7 +14,7 @@ from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import Update, layout
-from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.terminal import Progress
 from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")

@@ -13,8 +13,8 @@ from rolekeeper.model.instance import Instance
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.views import preview
-from rolekeeper_cli.views.looking import pages as fleet_pages
+from rolekeeper_cli.uses import preview
+from rolekeeper_cli.uses.fleet import pages as fleet_pages
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.terminal import Progress
 
 
 def test_what_is_missing_is_said_as_far_as_the_line_has_room(

@@ -6,7 +6,7 @@ from pathlib import Path
 from fixtures.terminal import Terminal
 from rolekeeper_cli import reference
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.schema import text
+from rolekeeper_cli.uses.schema import text
 
 PAGE = Path(__file__).parents[3] / "docs/cli.md"
 

@@ -15,7 +15,7 @@ from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import COLUMNS, KEYS
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model.mapping import MappingSpec
-from rolekeeper_cli import schema
+from rolekeeper_cli.uses import schema
 from strategies import values
 from strategies.bad_rows import BadRow, corpus
 
@@ -88,7 +88,7 @@ def test_it_has_the_columns_that_people_fill_in_and_no_other() -> None:
 
 def test_the_file_beside_the_examples_is_what_is_made() -> None:
     made = (EXAMPLES / "mappings.schema.json").read_text()
-    assert made == schema.text(), "run: .venv/bin/python -m rolekeeper_cli.schema > examples/mappings.schema.json"
+    assert made == schema.text(), "run: .venv/bin/python -m rolekeeper_cli.uses.schema > examples/mappings.schema.json"
     assert json.loads(made) == schema.schema()
 
 

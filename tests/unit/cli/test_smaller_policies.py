@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rolekeeper.aws.iam import Policies
 from rolekeeper.permissions.compare import difference
 from rolekeeper.permissions.policies import permissions
-from rolekeeper_cli.roles.smaller import Smaller, smaller
+from rolekeeper_cli.uses.usage import Smaller, smaller
 from support.grants import allow, deny, policy
 
 AWS = "arn:aws:iam::aws:policy/AmazonSNSFullAccess"

@@ -16,8 +16,7 @@ from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying.deployed_stack import SPOKE
-from rolekeeper_cli.deploying.stack_parameters import TemplateLoader
+from rolekeeper_cli.deploying.stack import SPOKE, TemplateLoader
 from support.templates import ROOT
 
 VERSION = installed.version()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_cli.deploying.stack_parameters import declared, merged, refused
+from rolekeeper_cli.deploying.stack import declared, merged, refused
 
 KNOWN: dict[str, dict[str, Any]] = {
     "Mode": {"Type": "String", "Default": "observe", "Description": "observe or\n  enforce"},

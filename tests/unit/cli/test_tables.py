@@ -6,9 +6,10 @@ import pytest
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper_cli import output
+from rolekeeper_cli import terminal as output
+from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.tables import Column, Layout, Listing, show_table
+from rolekeeper_cli.tables import Listing, show_table
 
 WIDE_NAMES = ("web-frontend-production-eu-1", "batch-worker-for-the-nightly-reports")
 type Draws = Callable[..., list[str]]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_cli.tag_guard import denies
+from rolekeeper_cli.checks.guards import denies
 
 INSTANCES = "arn:aws:ec2:eu-central-1:123456789012:instance/*"
 FEW = {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/may-tag-roles"}}

@@ -6,8 +6,7 @@ from hypothesis import given
 from rolekeeper.mappings.rows.cells import CellError
 from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model.mapping import MappingSpec
-from rolekeeper_cli.files.entry import FILE_COLUMNS
-from rolekeeper_cli.files.text_cells import Attribute, from_text, to_text
+from rolekeeper_cli.uses.files import FILE_COLUMNS, Attribute, from_text, to_text
 from strategies.values import row_specs
 
 

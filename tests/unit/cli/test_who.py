@@ -9,7 +9,7 @@ import pytest
 from fakes.cloudtrail import AUTO_SCALING, role, user
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
-from rolekeeper_cli.progress import Progress
+from rolekeeper_cli.terminal import Progress
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 ALICE, BOB = role("team/deployer", "alice"), user("bob")

@@ -39,7 +39,7 @@ from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange,
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import STARTED, Key
-from rolekeeper_cli.writes.pins import pin_item
+from rolekeeper_cli.uses.pins import pin_item
 from strategies.happenings import at_most
 
 IT, TWIN = (InstanceKey("123456789012", "us-east-1", f"i-{number}") for number in (1, 2))

@@ -8,17 +8,14 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.mapping import same_person
 from rolekeeper_cli.console.edit_plans import EditPlan, planned
 from rolekeeper_cli.console.forms import Form, number, posted
-from rolekeeper_cli.console.links import mapping_url
-from rolekeeper_cli.console.page import page
-from rolekeeper_cli.console.pages.mapping_edits import PATIENCE_SECONDS
+from rolekeeper_cli.console.page import mapping_url, page
+from rolekeeper_cli.console.pages.mapping_edits import PATIENCE_SECONDS, said
 from rolekeeper_cli.console.pages.mappings import key_of
-from rolekeeper_cli.console.written import said
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.views import mappings, preview
-from rolekeeper_cli.views.proposal import foresee_held
-from rolekeeper_cli.writes import approvals
-from rolekeeper_cli.writes.row_plan import RowPlan
+from rolekeeper_cli.uses import approvals, mappings, preview
+from rolekeeper_cli.uses.proposal import foresee_held
+from rolekeeper_cli.uses.rows import RowPlan
 
 
 def held(request: Request) -> Response:

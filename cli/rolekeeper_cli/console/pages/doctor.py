@@ -8,12 +8,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Level
+from rolekeeper_cli.checks.run import alarms, findings
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.findings import Finding, Level
-from rolekeeper_cli.views.alarms import alarms
-from rolekeeper_cli.views.doctor import findings
 
 # What there is to do first; as a status has it: its shape, and its words.
 LEVELS = {

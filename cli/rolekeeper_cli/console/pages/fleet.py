@@ -6,9 +6,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from rolekeeper_cli.console.fleet_known import Fleet
-from rolekeeper_cli.console.fleet_query import CONDITIONS, STATES, Query
-from rolekeeper_cli.console.fleet_view import choices
+from rolekeeper_cli.console.fleet_cache import Fleet
+from rolekeeper_cli.console.fleet_query import CONDITIONS, STATES, Query, choices
 from rolekeeper_cli.console.page import page
 
 # A small fleet is read in that time; of a larger one the first page is.

@@ -1,6 +1,9 @@
 """Editing a mapping: a form, then what it would do, then the writing of that very plan."""
 
-from dataclasses import replace
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,21 +11,164 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from rolekeeper.mappings.rows.columns import Attributes
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, Column
+from rolekeeper.mappings.rows.reader import content
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console import mapping_form
 from rolekeeper_cli.console.edit_plans import EditPlan, plan
 from rolekeeper_cli.console.forms import Form, number, posted, trimmed
-from rolekeeper_cli.console.links import mapping_url
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import mapping_url, page
 from rolekeeper_cli.console.pages.mappings import key_of
-from rolekeeper_cli.console.written import said
+from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.writes import mappings as writes
-from rolekeeper_cli.writes.row_plan import RowPlan
-from rolekeeper_cli.writes.set_columns import UnreadableRowError
+from rolekeeper_cli.uses import edits as writes
+from rolekeeper_cli.uses.approvals import RowVerdict, Written
+from rolekeeper_cli.uses.edits import UnreadableRowError
+from rolekeeper_cli.uses.files import to_text
+from rolekeeper_cli.uses.rows import RowPlan
+from rolekeeper_cli.uses.schema import MEANING
+
+# ---- the form of a mapping: a field for each column of its row, and what of it a person changed ----
+
+
+_CHOICES = {"when_occupied": WhenOccupied, "when_unmatched": WhenUnmatched, "when_stopped": WhenStopped}
+# What a person wants to say of nearly every mapping; the others wait below a fold.
+_FIRST = ("role", "description", "owner", "priority", "enabled", "expires_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column as a form has it.
+
+    Attributes:
+        name: the column's.
+        text: what is filled in, as `mapping set` takes it.
+        means: what it is for, a sentence; `takes`: which values.
+        default: what stands where nothing is filled in; empty for a required one.
+        choices: all that can be chosen; empty where a person types.
+        first: whether it is shown at once.
+    """
+
+    name: str
+    text: str
+    means: str
+    takes: str
+    default: str
+    choices: tuple[str, ...]
+    first: bool
+
+    @property
+    def label(self) -> str:
+        """The column in words."""
+        return self.name.replace("_", " ").capitalize()
+
+
+def fields(row: Attributes, typed: Form | None = None) -> list[Field]:
+    """The form of a row; with what was typed into it, where it comes back."""
+    found = [_field(column, _text(column, row) if typed is None else typed.get(column.name, "")) for column in COLUMNS]
+    return sorted(found, key=lambda each: _FIRST.index(each.name) if each.first else len(_FIRST))
+
+
+def assignments(row: Attributes, typed: Form) -> list[str]:
+    """What was changed of a row's columns, as `mapping set` takes it: the others stay as they are."""
+    changed = [each for each in COLUMNS if each.name in typed and not _is_same(typed[each.name], _text(each, row))]
+    return [f"{each.name}={typed[each.name].strip()}" for each in changed]
+
+
+def version(row: Attributes) -> str:
+    """What tells whether a row is still the one that a form was filled from: what people wrote into it."""
+    text = json.dumps(content(row), sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def columns_of(row: Attributes) -> Mapping[str, str]:
+    """The columns that a row has, as text, in their order."""
+    return {column.name: to_text(row[column.name]) for column in COLUMNS if column.name in row}
+
+
+def _is_same(typed: str, text: str) -> bool:
+    """Whether a field still says what it was filled with: a browser leaves out line ends, and a person adds blanks."""
+    filled = text.replace("\r", "").replace("\n", "")
+    return typed in {text, filled} or typed.strip() == text
+
+
+def _field(column: Column, text: str) -> Field:
+    default = "" if column.default == "required" else column.default
+    meaning = MEANING[column.name]
+    return Field(
+        column.name,
+        text,
+        f"{meaning[0].upper()}{meaning[1:]}.",
+        takes=column.kind.range,
+        default=default,
+        choices=tuple(_choices(column)),
+        first=column.name in _FIRST,
+    )
+
+
+def _choices(column: Column) -> Iterator[str]:
+    if column.kind.type == "BOOL":
+        yield from ("true", "false")
+    yield from (each.value for each in _CHOICES.get(column.name, ()))
+
+
+def _text(column: Column, row: Attributes) -> str:
+    attribute: Any = row.get(column.name)
+    return to_text(attribute) if attribute else ""
+
+
+# ---- what a write has to say on the page that it leads to ----
+
+
+_KINDS = {Status.HELD: "warn", Status.WAITING: "warn"}
+
+
+def said(site: Site, target: str, done: Written, well: str = "") -> str:
+    """The address of a page that says what a write did; `well` is said where it is in effect as written."""
+    kind, text, lines = _told(done, well)
+    return f"{target}{'&' if '?' in target else '?'}said={site.say(kind, text, lines)}"
+
+
+def _told(done: Written, well: str) -> tuple[str, str, list[str]]:
+    if done.moved:
+        names = ", ".join(map(str, done.moved))
+        return (
+            "bad",
+            f"Nothing was written: another actor changed {names} since the plan",
+            ["look at it, and plan anew"],
+        )
+    if done.unjudged:
+        return "info", "Written. Rolekeeper has not judged it yet; this page follows", []
+    [verdict] = done.rows
+    if verdict.good:
+        return "good", well or _well(verdict), []
+    return (
+        _KINDS.get(Status(verdict.status), "bad"),
+        _badly(verdict),
+        _hints(verdict),
+    )
+
+
+def _well(verdict: RowVerdict) -> str:
+    if verdict.gone:
+        return f"{verdict.key} is deleted"
+    return f"{verdict.status} as written: revision {verdict.revision} is in effect; its instances follow"
+
+
+def _badly(verdict: RowVerdict) -> str:
+    if verdict.status == Status.HELD:
+        return f"Written. It changes much, so revision {verdict.held} waits until another person approves it"
+    return f"{verdict.key} is {verdict.status}: {verdict.reason}"
+
+
+def _hints(verdict: RowVerdict) -> list[str]:
+    return [f"did you mean the role {verdict.meant}?"] if verdict.meant else []
+
+
+# ---- editing a mapping: a form, then what it would do, then the writing of that very plan ----
+
 
 # Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
 PATIENCE_SECONDS = 20
@@ -71,9 +217,9 @@ def planned(request: Request, form: Form) -> Response:
     if form.get("new") and row:
         taken = UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")
         return _form(request, None, {}, typed=form, problem=taken)
-    if known_key and mapping_form.version(row) != form.get("version"):
+    if known_key and version(row) != form.get("version"):
         return _form(request, key, row, typed=form, problem=_MovedRowError(_MOVED, "look, and plan again"))
-    changed = mapping_form.assignments(row, form)
+    changed = assignments(row, form)
     try:
         rows = writes.set_columns(there, key, changed) if changed else RowPlan()
     except CommandError as error:
@@ -150,9 +296,9 @@ def _form(
 
 def _fields(key: MappingKey | None, row: Attributes, typed: Form | None) -> dict[str, Any]:
     return {
-        "fields": mapping_form.fields(row, typed),
-        "version": mapping_form.version(row),
-        "columns": mapping_form.columns_of(row),
+        "fields": fields(row, typed),
+        "version": version(row),
+        "columns": columns_of(row),
         "typed": typed or {},
         "is_new": key is None or bool(typed and typed.get("new")),
     }

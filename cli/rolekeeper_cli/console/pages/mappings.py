@@ -16,7 +16,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.views import mappings
+from rolekeeper_cli.uses import mappings
 
 type Document = Mapping[str, Any]
 

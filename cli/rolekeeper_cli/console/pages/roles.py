@@ -15,14 +15,13 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.jobs import Job, Jobs
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.views import roles as views
-from rolekeeper_cli.views.places import Places
-from rolekeeper_cli.views.role_document import DAYS
-from rolekeeper_cli.views.roles import Asked
+from rolekeeper_cli.uses import roles as views
+from rolekeeper_cli.uses.roles import DAYS, Asked
+from rolekeeper_cli.uses.targets import Places
 
 # What `?only=` shows, and which roles that are.
 FILTERS = {"broad": "broad", "unused": "nothing uses it", "mapped": "given by a mapping", "carried": "carried"}

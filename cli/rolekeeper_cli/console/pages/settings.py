@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.forms import Form, posted, trimmed
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.views.preview import Preview
-from rolekeeper_cli.views.settings import settings as document
-from rolekeeper_cli.writes import control
+from rolekeeper_cli.uses import control
+from rolekeeper_cli.uses.control import settings as document
+from rolekeeper_cli.uses.preview import Preview
 
 _LONGEST_REASON = 500
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.views import targets as views
+from rolekeeper_cli.uses import targets as views
 
 type Document = Mapping[str, Any]
 

@@ -10,11 +10,10 @@ from fixtures.terminal import Terminal
 from rolekeeper.fleet.targets import Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding
+from rolekeeper_cli.checks.run import run
 from rolekeeper_cli.checks.targets import targets
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
-from rolekeeper_cli.findings import Finding
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.views.doctor import run
 
 OTHER = "111111111111"
 NAME = f"{OTHER}/eu-west-1"

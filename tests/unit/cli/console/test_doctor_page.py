@@ -8,8 +8,8 @@ from fixtures.console import words
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
+from rolekeeper_cli.checks.run import CHECKS
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.views.doctor import CHECKS
 
 
 @pytest.fixture

@@ -11,14 +11,20 @@ from fixtures.account import FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.storage import layout
-from rolekeeper_cli.console import fleet_worker
-from rolekeeper_cli.console.ec2_calls import Calls
-from rolekeeper_cli.console.fleet_cache import ASKED_SECONDS, FleetCache
-from rolekeeper_cli.console.fleet_known import Fleet, KnownFleet
-from rolekeeper_cli.console.fleet_reader import FleetReader
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.console import fleet_cache
+from rolekeeper_cli.console.fleet_cache import (
+    AGAIN_SECONDS,
+    ASKED_SECONDS,
+    RETRY_SECONDS,
+    WHOLE_SECONDS,
+    Fleet,
+    FleetCache,
+    FleetWorker,
+    KnownFleet,
+)
+from rolekeeper_cli.console.fleet_reader import Calls, FleetReader
 from rolekeeper_cli.console.fleet_rows import Standing
-from rolekeeper_cli.console.fleet_worker import AGAIN_SECONDS, RETRY_SECONDS, WHOLE_SECONDS, FleetWorker
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 
 READS = ("DescribeInstances", "DescribeIamInstanceProfileAssociations")
@@ -175,7 +181,7 @@ def test_an_instance_whose_page_is_open_is_looked_at_every_second(story: Story, 
 def test_one_look_takes_two_hundred_at_most(
     story: Story, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_worker, "LOOKED_AT", 2)
+    monkeypatch.setattr(fleet_cache, "LOOKED_AT", 2)
     ids = [desk.world.launch() for _ in range(5)]
     story.reads_all()
     looked: list[set[str]] = []
@@ -329,8 +335,8 @@ def test_why_nothing_is_changed_shows_within_seconds(story: Story, desk: Mapping
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real thread, with turns of a hundredth of a second, as no test waits for seconds."""
     monkeypatch.setattr(FleetCache, "_start", START)
-    monkeypatch.setattr(fleet_worker, "TURN_SECONDS", 0.01)
-    monkeypatch.setattr(fleet_worker, "PAGE_SECONDS", 0.0)
+    monkeypatch.setattr(fleet_cache, "TURN_SECONDS", 0.01)
+    monkeypatch.setattr(fleet_cache, "PAGE_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("quick")

@@ -10,10 +10,10 @@ from starlette.testclient import TestClient
 from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper_cli.console import fleet_view
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.console import fleet_query
 from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 
 
@@ -133,7 +133,7 @@ def test_who_may_not_see_them_reads_which_permission_is_missing(browser: TestCli
 def test_pages_lead_to_each_other_and_keep_the_filters(
     browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_view, "PAGE", 2)
+    monkeypatch.setattr(fleet_query, "PAGE", 2)
     for number in range(5):
         desk.world.running(Name=f"web-{number}", env="prod")
     second = browser.get("/?tag=env&page=2")

@@ -11,13 +11,14 @@ from starlette.testclient import TestClient
 from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.writes import instances, tags
+from rolekeeper_cli.uses import instances
+from rolekeeper_cli.uses import instances as tags
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from threading import Event
 
 import pytest
 
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import jobs as module
 from rolekeeper_cli.console.jobs import Jobs
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.options import Options
 

@@ -11,11 +11,11 @@ from fixtures.account import mapping_key
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.fleet_cache import FleetCache
-from rolekeeper_cli.console.links import mapping_url
+from rolekeeper_cli.console.page import mapping_url
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 
 pytestmark = pytest.mark.usefixtures("web_and_db")

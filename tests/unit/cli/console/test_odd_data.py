@@ -13,11 +13,11 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.writes import tags
+from rolekeeper_cli.uses import instances
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -132,7 +132,7 @@ def test_the_tag_that_is_removed_is_the_one_beside_the_button(
     browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, odd: str
 ) -> None:
     removed: list[str] = []
-    monkeypatch.setattr(tags, "remove_tag", lambda _deployment, _id, key: removed.append(key))
+    monkeypatch.setattr(instances, "remove_tag", lambda _deployment, _id, key: removed.append(key))
     one = desk.world.running(**{odd: "1", f"{odd.strip()}.": "2"})
     assert f'name="key" value="{escape(odd)}"' in browser.get(f"/instance/{one}").text
     # A browser writes line ends so.

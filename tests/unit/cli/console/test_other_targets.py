@@ -9,9 +9,9 @@ from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 from support.grants import allow, policy
 

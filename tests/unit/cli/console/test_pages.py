@@ -19,14 +19,14 @@ from fixtures.terminal import CALLER, Terminal
 from rolekeeper.aws.errors import classify
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import Update
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import page
 from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.page import relative
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.views.preview import Preview
+from rolekeeper_cli.uses.preview import Preview
 from support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -368,7 +368,7 @@ def test_the_head_is_asked_for_once_a_minute_beside_the_page(
             assert daemon
             self.start = lambda: begun.append(target)
 
-    monkeypatch.setattr("rolekeeper_cli.console.here.Thread", Beside)
+    monkeypatch.setattr("rolekeeper_cli.console.site.Thread", Beside)
     first = site.here()
     terminal.parameters["Mode"] = "observe"
     seconds[0] = 59.9

@@ -6,8 +6,8 @@ from threading import Barrier
 
 import pytest
 
-from rolekeeper_cli.console.instance_story import Stories
-from rolekeeper_cli.console.recent import Recent
+from rolekeeper_cli.console.jobs import Recent
+from rolekeeper_cli.console.pages.instance import Stories
 
 
 class Clock:

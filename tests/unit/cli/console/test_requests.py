@@ -17,12 +17,11 @@ from starlette.types import Message
 from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.application import PAGES, application
 from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.guard import Guard
-from rolekeeper_cli.console.here import HereCache
-from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.console.site import HereCache, Site
 from rolekeeper_cli.options import Options
 
 WEB = {"key": "workload", "value": "web"}

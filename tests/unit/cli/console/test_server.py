@@ -12,8 +12,7 @@ from starlette.testclient import TestClient
 
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console import server
-from rolekeeper_cli.console.browser import link_file, open_file
-from rolekeeper_cli.console.idle import UseClock
+from rolekeeper_cli.console.server import UseClock, link_file, open_file
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError
 

@@ -15,7 +15,7 @@ from rolekeeper.aws.queue import Task, Tasks
 from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.writes import control as writes
+from rolekeeper_cli.uses import control as writes
 
 
 @pytest.fixture

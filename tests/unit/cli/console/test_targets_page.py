@@ -13,8 +13,8 @@ from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
 from rolekeeper_cli import installed
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 
 WEB, DATA = Target("111111111111", "eu-west-1"), Target("222222222222", "us-east-1")

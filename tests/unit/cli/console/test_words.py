@@ -5,7 +5,7 @@ import pytest
 from rolekeeper.mappings.verdict import approval_steps
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
-from rolekeeper_cli.console.words import held_reason, linked, sentence, without_steps
+from rolekeeper_cli.console.page import held_reason, linked, sentence, without_steps
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from fixtures.terminal import Terminal
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.views.fleet import Count, Filters, document
-from rolekeeper_cli.views.looking import Enforced, Seen, look, pages
+from rolekeeper_cli.uses.fleet import Count, Enforced, Filters, Seen, document, look, pages
 
 
 @pytest.fixture(autouse=True)

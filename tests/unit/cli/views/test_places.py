@@ -10,7 +10,7 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.views.places import Places
+from rolekeeper_cli.uses.targets import Places
 
 ONE, OTHER = "111111111111", "222222222222"
 

@@ -17,13 +17,14 @@ from fixtures.terminal import Terminal
 from rolekeeper.aws.queue import Task, Tasks
 from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
-from rolekeeper_cli.doctor_deployment import DoctorDeployment
+from rolekeeper_cli.checks import run
+from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.views import doctor, explain, fleet, history, mappings, plan, roles
-from rolekeeper_cli.views.looking import Enforced, Seen, look, pages
-from rolekeeper_cli.views.places import Places
-from rolekeeper_cli.views.plan import Tally
-from rolekeeper_cli.views.proposal import Proposal
+from rolekeeper_cli.uses import explanation, fleet, history, mappings, plan, roles
+from rolekeeper_cli.uses.fleet import Enforced, Seen, look, pages
+from rolekeeper_cli.uses.plan import Tally
+from rolekeeper_cli.uses.proposal import Proposal
+from rolekeeper_cli.uses.targets import Places
 
 KEY = mapping_key("app=web")
 
@@ -74,15 +75,15 @@ def plan_document(deployment: DoctorDeployment) -> object:
 
 
 def doctor_document(deployment: DoctorDeployment) -> object:
-    return [each.document() for each in doctor.findings(deployment)]
+    return [each.document() for each in run.findings(deployment)]
 
 
 type View = Callable[[DoctorDeployment], object]
 
 VIEWS: Mapping[tuple[str, ...], View] = {
     ("fleet",): fleet_document,
-    ("explain", "web-1"): lambda there: explain.explained(there, "web-1", ask_who=True),
-    ("explain", "web-2", "--no-who"): lambda there: explain.explained(there, "web-2", ask_who=False),
+    ("explain", "web-1"): lambda there: explanation.explained(there, "web-1", ask_who=True),
+    ("explain", "web-2", "--no-who"): lambda there: explanation.explained(there, "web-2", ask_who=False),
     ("history", "web-1"): lambda there: history.entries(there, "web-1", 20),
     ("history", "web-1", "--who"): lambda there: history.entries(there, "web-1", 20, ask_who=True),
     ("history", "--control"): lambda there: history.control_entries(there, 20),

@@ -10,10 +10,9 @@ from fixtures.terminal import Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli.deployment import Caller, Deployment
 from rolekeeper_cli.errors import WaitTimeoutError
-from rolekeeper_cli.plan_file import PlanFile
-from rolekeeper_cli.writes.apply import NotPublishedError, StalePlanError, apply
-from rolekeeper_cli.writes.follow import Standing
-from rolekeeper_cli.writes.verdicts import Written
+from rolekeeper_cli.uses.apply import NotPublishedError, PlanFile, StalePlanError, apply
+from rolekeeper_cli.uses.approvals import Written
+from rolekeeper_cli.uses.follow import Standing
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from fixtures.terminal import CALLER
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.views.preview import Preview
-from rolekeeper_cli.writes import control
+from rolekeeper_cli.uses import control
+from rolekeeper_cli.uses.preview import Preview
 
 DEPLOYED = {"mode": "enforce", "is": "as deployed", "deployed": "enforce", "paused": False}
 

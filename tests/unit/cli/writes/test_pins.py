@@ -7,8 +7,8 @@ from fixtures.terminal import CALLER, Terminal
 from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
-from rolekeeper_cli.writes import pins
-from rolekeeper_cli.writes.pins import Wish
+from rolekeeper_cli.uses import pins
+from rolekeeper_cli.uses.pins import Wish
 
 
 def pin_of(desk: MappingsFixture, instance: str) -> Pin | None:

@@ -11,8 +11,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.model.instance import InstanceState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.writes.instances import start
-from rolekeeper_cli.writes.tags import remove_tag, set_tag
+from rolekeeper_cli.uses.instances import remove_tag, set_tag, start
 
 ID = "i-0123456789abcdef0"
 

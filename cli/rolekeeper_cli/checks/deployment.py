@@ -1,0 +1,190 @@
+"""A deployment as the doctor looks at it: what several checks look at is asked for once."""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from rolekeeper.aws.errors import classified
+from rolekeeper.aws.iam import Role
+from rolekeeper.model.mapping import MappingSpec
+from rolekeeper.model.problem import Advice, Remedy
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.policies.document import specs
+from rolekeeper_cli.uses.rows import Rows, mapping_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource of the stack: its name in the template, and the one that AWS knows it by."""
+
+    kind: str
+    name: str
+    id: str
+
+
+class DoctorDeployment(Deployment):
+    """See the module."""
+
+    def output(self, name: str) -> str:
+        """An output of the stack.
+
+        Raises:
+            ConfigurationError: the stack has none of that name: it is of another version.
+        """
+        try:
+            return self.stack.outputs[name]
+        except KeyError as error:
+            raise self._other_version(f"output {name}") from error
+
+    @property
+    def sweep_overdue(self) -> timedelta:
+        """How long no sweep may come to its end.
+
+        Raises:
+            ConfigurationError: as `output`.
+        """
+        try:
+            return timedelta(hours=int(self.stack.parameters["SweepOverdueHours"]))
+        except KeyError as error:
+            raise self._other_version("parameter SweepOverdueHours") from error
+
+    @cached_property
+    def resources(self) -> Sequence[Resource]:
+        """What CloudFormation made for the stack."""
+        with classified("cloudformation:ListStackResources", self.stack.name):
+            found = [
+                each
+                for page in self.client("cloudformation")
+                .get_paginator("list_stack_resources")
+                .paginate(StackName=self.stack.name)
+                for each in page["StackResourceSummaries"]
+            ]
+        return [
+            Resource(each["ResourceType"], each["LogicalResourceId"], each["PhysicalResourceId"])
+            for each in found
+            if each.get("PhysicalResourceId") and each["ResourceStatus"] != "DELETE_COMPLETE"
+        ]
+
+    def of(self, kind: str) -> list[Resource]:
+        """The stack's resources of one type, by name."""
+        return sorted((each for each in self.resources if each.kind == kind), key=lambda each: each.name)
+
+    @cached_property
+    def alarms(self) -> Mapping[str, Mapping[str, Any]]:
+        """The stack's alarms that are there, by their names in the template."""
+        names = {each.id: each.name for each in self.of("AWS::CloudWatch::Alarm")}
+        if not names:
+            return {}  # asked for none, CloudWatch tells of all
+        with classified("cloudwatch:DescribeAlarms", self.stack.name):
+            found = [
+                each
+                for page in self.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNames=list(names))
+                for each in page["MetricAlarms"]
+            ]
+        return {names[each["AlarmName"]]: each for each in found}
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The mapping table's rows."""
+        return mapping_rows(self).all()
+
+    @cached_property
+    def specs(self) -> Sequence[MappingSpec]:
+        """Every mapping, as its row says and as it is published."""
+        return specs(self, self.rows)
+
+    @cached_property
+    def role_users(self) -> Mapping[str, Sequence[str]]:
+        """By a role's name, the mappings that give it: as their rows say, or as they serve."""
+        users: dict[str, set[str]] = {}
+        for spec in self.specs:
+            users.setdefault(spec.role, set()).add(str(spec.key))
+        return {role: sorted(keys) for role, keys in users.items()}
+
+    @cached_property
+    def role_users_by_account(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """The same in each account: of a hub, those mappings whose scope has it."""
+        if not self.settings.organization:
+            return {self.home.account: self.role_users}
+        units = {self.home: "", **{each.target: each.unit for each in self.app.registry.all()}}
+        users: dict[str, dict[str, set[str]]] = {}
+        for spec in self.specs:
+            for account in {at.account for at, unit in units.items() if spec.covers(at.account, at.region, unit)}:
+                users.setdefault(account, {}).setdefault(spec.role, set()).add(str(spec.key))
+        return {account: {role: sorted(keys) for role, keys in each.items()} for account, each in users.items()}
+
+    @cached_property
+    def path_roles(self) -> Sequence[Role]:
+        """The roles under the role path, by name."""
+        with classified("iam:ListRoles", self.app.iam.arn("role", self.settings.role_path, "*")):
+            found = [
+                each
+                for page in self.client("iam").get_paginator("list_roles").paginate(PathPrefix=self.settings.role_path)
+                for each in page["Roles"]
+            ]
+        roles = (Role(each["RoleName"], each["Arn"], each["Path"], trust=_trust(each)) for each in found)
+        return sorted(roles, key=lambda each: each.name)
+
+
+def _trust(role: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A role's trust policy as botocore decodes it; one that it can't decode stays text, and lets nobody in."""
+    policy = role.get("AssumeRolePolicyDocument")
+    return policy if isinstance(policy, Mapping) else {}
+
+
+# ---- what a check of a deployment finds ----
+
+
+# So many are named in one sentence, or told one by one where each is like the others.
+_NAMED = 5
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check found. `remedy` is empty where nothing is to be done; `check` is set by who runs it."""
+
+    level: Level
+    what: str
+    remedy: str | Remedy | Advice = ""
+    check: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """As programs get it."""
+        return {"level": self.level.value, "check": self.check, "what": self.what, "remedy": str(self.remedy)}
+
+
+type Findings = Generator[Finding, None, str]
+"""What a check yields: all that isn't as it should be. It returns how things are when all is well."""
+
+
+def warn(what: str, remedy: str | Remedy | Advice) -> Finding:
+    """Something that should not stay so, though Rolekeeper works."""
+    return Finding(Level.WARN, what, remedy)
+
+
+def fail(what: str, remedy: str | Remedy | Advice) -> Finding:
+    """Something that keeps Rolekeeper from doing what it is there for."""
+    return Finding(Level.FAIL, what, remedy)
+
+
+def unknown(what: str, remedy: str | Remedy | Advice) -> Finding:
+    """Something that can't be seen from here."""
+    return Finding(Level.UNKNOWN, what, remedy)
+
+
+def several(names: Sequence[str]) -> str:
+    """Names in a sentence, not more than one likes to read."""
+    more = [f"and {len(names) - _NAMED:,} more"] if len(names) > _NAMED else []
+    return ", ".join([*names[:_NAMED], *more])

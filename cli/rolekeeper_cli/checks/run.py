@@ -1,0 +1,96 @@
+"""What is found of a deployment from outside, check by check, and what there is to fix."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper_cli.checks import caller, guards, roles, stack, targets, work
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, unknown
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.explained import explained
+
+type Check = Callable[[DoctorDeployment], Findings]
+
+CHECKS: Mapping[str, Check] = {
+    "stack": stack.stack,
+    "rules": stack.rules,
+    "functions": stack.functions,
+    "sources": stack.sources,
+    "mode": work.mode,
+    "sweep": work.sweep,
+    "targets": targets.targets,
+    "alarms": stack.alarms,
+    "subscribers": stack.subscribers,
+    "work-queue": work.work,
+    "dead-letters": work.dead_letters,
+    "mappings": work.rows,
+    "roles": roles.roles,
+    "profiles": roles.profiles,
+    "caller": caller.caller,
+    "trail": guards.trail,
+    "tags": guards.tags,
+}
+
+
+def findings(deployment: DoctorDeployment) -> Iterator[Finding]:
+    """Run every check; what each one finds comes as soon as it has ended.
+
+    Raises:
+        ConfigurationError: there is no such stack, or AWS can't even be asked.
+    """
+    _ = deployment.stack
+    return _findings(deployment)
+
+
+def _findings(deployment: DoctorDeployment) -> Iterator[Finding]:
+    with deployment.progress(len(CHECKS), "checks") as progress:
+        for name, check in progress.over(CHECKS.items()):
+            found = run(name, check, deployment)
+            progress.hide()
+            yield from found
+
+
+def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
+    """What one check finds. What AWS refuses it isn't known, and keeps no other check from being made."""
+    found: list[Finding] = []
+    steps = check(deployment)
+    try:
+        while True:
+            found.append(next(steps))
+    except StopIteration as end:
+        if not found:
+            found.append(Finding(Level.OK, end.value))
+    except (AwsRefusalError, CommandError) as error:
+        told = error if isinstance(error, CommandError) else explained(error)
+        assert told is not None  # it is AWS's refusal
+        found.append(unknown(told.what, told.remedy))
+    return [replace(each, check=name) for each in found]
+
+
+# ---- the stack's alarms, those that ring first ----
+
+
+_RUNBOOK = re.compile(r"\s*Runbook: (\S+)$")
+# As CloudWatch says it, in the order of what to look at.
+_ORDER = ("ALARM", "INSUFFICIENT_DATA", "OK")
+
+
+def alarms(deployment: DoctorDeployment) -> list[dict[str, Any]]:
+    """Each alarm that is there: its state, since when and why, what it means, and the runbook's section."""
+    found = [_document(each) for each in deployment.alarms.values()]
+    return sorted(found, key=lambda each: (_ORDER.index(each["state"]), each["alarm"]))
+
+
+def _document(alarm: Any) -> dict[str, Any]:
+    text = str(alarm.get("AlarmDescription", ""))
+    page = _RUNBOOK.search(text)
+    return {
+        "alarm": alarm["AlarmName"],
+        "state": alarm["StateValue"],
+        "since": alarm.get("StateUpdatedTimestamp"),
+        "reason": alarm.get("StateReason", ""),
+        "means": _RUNBOOK.sub("", text),
+        "runbook": page[1] if page else None,
+    }

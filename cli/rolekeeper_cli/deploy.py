@@ -1,0 +1,131 @@
+"""`rolekeeper deploy`, `upgrade` and `destroy`: the deployment itself, without a clone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rolekeeper_cli import deploying, terminal
+from rolekeeper_cli.arguments import yes
+from rolekeeper_cli.command import Command, command, deployment
+from rolekeeper_cli.errors import ExitCode
+
+_ALLOWED_SHOWN = 4
+
+
+class WithParameters(Command):
+    """A command that takes the template's parameters."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own options, and one for each parameter."""
+        return [
+            *super().get_params(ctx),
+            *(_option(name, each) for name, each in deploying.parameters.parameters().items()),
+        ]
+
+
+def named(given: dict[str, str | None]) -> dict[str, str]:
+    """Click's names and values of such options as the template's; those that weren't given are left out."""
+    names = {
+        deploying.parameters.option_of(each).removeprefix("--").replace("-", "_"): each
+        for each in deploying.parameters.parameters()
+    }
+    return {names[name]: value for name, value in given.items() if value is not None}
+
+
+def _option(name: str, parameter: dict[str, Any]) -> click.Option:
+    allowed = [str(each) for each in parameter.get("AllowedValues", ())]
+    few = allowed and len(allowed) <= _ALLOWED_SHOWN
+    return click.Option(
+        [deploying.parameters.option_of(name)],
+        metavar="|".join(allowed) if few else parameter["Type"].upper(),
+        help=f"{parameter['Description']} ({name})",
+        shell_complete=lambda _context, _parameter, begun: [each for each in allowed if each.startswith(begun)],
+    )
+
+
+_BUCKET = click.option(
+    "--bucket", metavar="NAME", help="A bucket of yours to take, in the same Region; else one is made."
+)
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would change, and leave it.")
+_DOWNGRADE = click.option("--allow-downgrade", is_flag=True, help="Let an older version replace a newer one.")
+
+
+@click.command(
+    "deploy",
+    cls=WithParameters,
+    examples=[
+        "rolekeeper deploy --guided",
+        "rolekeeper deploy --mode enforce",
+        "rolekeeper deploy --yes --max-changes-per-edit 50 --region eu-west-1",
+    ],
+)
+@click.option("--guided", is_flag=True, help="Ask for each parameter.")
+@_BUCKET
+@_DRY_RUN
+@_DOWNGRADE
+@yes
+def deploy(**given: Any) -> ExitCode:
+    """Deploy Rolekeeper, or change what is deployed.
+
+    It shows what would change, and asks. Each parameter stays as it is deployed until you give another value.
+    """
+    return _deploy(upgrade=False, **given)
+
+
+@command("upgrade", "rolekeeper upgrade", "rolekeeper upgrade --dry-run", "rolekeeper upgrade --yes")
+@_BUCKET
+@_DRY_RUN
+@_DOWNGRADE
+@yes
+def upgrade(**given: Any) -> ExitCode:
+    """Deploy this version over the one that is deployed.
+
+    It says which version that is, shows what would change, and asks. Every parameter stays as it is.
+    """
+    return _deploy(upgrade=True, guided=False, **given)
+
+
+def _deploy(
+    *,
+    upgrade: bool,
+    guided: bool,
+    bucket: str | None,
+    dry_run: bool,
+    allow_downgrade: bool,
+    yes: bool,
+    **parameters: str | None,
+) -> ExitCode:
+
+    if guided or not dry_run:
+        terminal.require_answer(yes=yes and not guided)
+    wanted = deploying.deploy.Wanted(
+        parameters=named(parameters),
+        bucket=bucket,
+        guided=guided,
+        yes=yes,
+        dry_run=dry_run,
+        upgrade=upgrade,
+        allow_downgrade=allow_downgrade,
+    )
+    return deploying.deploy.deploy(deployment(), wanted)
+
+
+@command(
+    "destroy",
+    "rolekeeper destroy",
+    "rolekeeper destroy --export mappings.yaml --no-detach --confirm rolekeeper",
+)
+@click.option("--export", metavar="FILE", type=click.Path(), help="Write the mappings to a new file first.")
+@click.option(
+    "--detach/--no-detach", default=None, help="Whether to detach the managed roles first. They stay unless told."
+)
+@click.option("--confirm", metavar="NAME", help="The stack's name; needed where there is no terminal.")
+def destroy(export: str | None, *, detach: bool | None, confirm: str | None) -> ExitCode:
+    """Delete the deployment.
+
+    It says what happens to instances, tables and mappings, offers to export the mappings and to detach the roles that
+    Rolekeeper attached, and asks for the stack's name. Both tables are kept.
+    """
+    return deploying.destroy.destroy(deployment(), deploying.destroy.Wanted(export, detach, confirm))

@@ -1,0 +1,161 @@
+"""The stack as it is before it is deployed to or deleted: whether there is one, its version and its parameters."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rolekeeper_cli import installed
+from rolekeeper_cli.deploying.change_set import REVIEWED, describe
+from rolekeeper_cli.errors import CommandError, ConfigurationError
+
+# A stack whose creation failed is empty, and can only be deleted (CloudFormation user guide, "Stack status codes").
+NEVER_WORKED = "ROLLBACK_COMPLETE"
+# How the descriptions of the two templates begin: a stack of another description is none of ours.
+HUB, SPOKE = "Rolekeeper.", "Rolekeeper, a spoke."
+TABLES = frozenset({"MappingTable", "StateTable"})
+_WORKS = frozenset(
+    {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What is deployed; without a status there is nothing."""
+
+    status: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    version: str | None = None
+    id: str = ""
+
+    @classmethod
+    def read(cls, client: Any, stack: str, kind: str = HUB) -> "Present":
+        """Ask CloudFormation for a stack of a kind, `HUB` or `SPOKE`.
+
+        Raises:
+            ConfigurationError: the stack isn't one, or can't be deployed to as it is.
+        """
+        found = describe(client, stack)
+        if found is None:
+            return cls()
+        status = found["StackStatus"]
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
+        if status != REVIEWED:
+            _require_kind(found, stack, kind)
+        if status in {NEVER_WORKED, REVIEWED}:
+            return cls(status, id=found["StackId"])
+        if status not in _WORKS:
+            busy = status.endswith("_IN_PROGRESS")
+            what = f"stack '{stack}' is {status}" + (": CloudFormation is at work on it" if busy else "")
+            raise ConfigurationError(what, "try again when it is done" if busy else "repair it in CloudFormation first")
+        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
+        return cls(status, parameters, outputs.get("Version"), found["StackId"])
+
+    @property
+    def is_deployed(self) -> bool:
+        """Whether there is a deployment that works."""
+        return self.status in _WORKS
+
+
+def existing(client: Any, stack: str, kind: str = HUB) -> Mapping[str, Any]:
+    """A stack that is to be deleted, as DescribeStacks answers.
+
+    Raises:
+        ConfigurationError: there is none, it isn't of this kind, or CloudFormation is at work on it.
+    """
+    found = describe(client, stack)
+    if found is None:
+        raise ConfigurationError(f"there is no stack '{stack}'", "say where it is: --stack, --region, --profile")
+    _require_kind(found, stack, kind)
+    if found["StackStatus"].endswith("_IN_PROGRESS"):
+        raise ConfigurationError(f"stack '{stack}' is {found['StackStatus']}", "try again when it is done")
+    return found
+
+
+def _require_kind(found: Mapping[str, Any], stack: str, kind: str) -> None:
+    if not str(found.get("Description", "")).startswith(kind):
+        whose = "Rolekeeper's" if kind == HUB else "a spoke of Rolekeeper"
+        raise ConfigurationError(f"stack '{stack}' isn't {whose}", "give another name: --stack")
+
+
+def refuse_downgrade(present: Present, *, allowed: bool) -> None:
+    """Refuse to replace a newer version by this one, unless that is allowed.
+
+    Raises:
+        CommandError: it would.
+    """
+    ours = installed.version()
+    if present.version and ordered(present.version) > ordered(ours) and not allowed:
+        raise CommandError(
+            f"version {present.version} is deployed, which is newer than this {ours}",
+            "upgrade the command, or go back with --allow-downgrade",
+        )
+
+
+def ordered(version: str) -> tuple[int, ...]:
+    """A version's numbers: `1.10.0` is above `1.9.2`."""
+    return tuple(int(each) for each in re.findall("[0-9]+", version))
+
+
+def versions(present: Present) -> str:
+    ours = installed.version()
+    if not present.is_deployed:
+        return f"new, with version {ours}"
+    deployed = present.version or "an earlier one, which has no number"
+    return f"version {ours} is deployed" if deployed == ours else f"version {deployed} is deployed, and would be {ours}"
+
+
+# ---- the stack's parameters ----
+
+
+TEMPLATE = Path("template.yaml")
+
+type Parameters = dict[str, str]
+
+
+class TemplateLoader(yaml.SafeLoader):
+    """Reads a template without what its short functions (`!Ref`) stand for: parameters use none."""
+
+
+TemplateLoader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+
+
+def declared(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
+    """The template's parameters, by name, in its order."""
+    parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), TemplateLoader)["Parameters"]  # noqa: S506  # a SafeLoader
+    return parameters
+
+
+def merged(known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[str, str]) -> Parameters:
+    """The parameters to deploy: as given, else as deployed, else as the template has them, if it does."""
+    kept = {name: value for name, value in present.items() if name in known}
+    defaults = {name: str(each["Default"]) for name, each in known.items() if "Default" in each}
+    return {**defaults, **kept, **given}
+
+
+def refused(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> list[str]:
+    """What CloudFormation would refuse of the parameters, and why: better known before all is built."""
+    return [
+        f"{name}={value}: {known[name].get('ConstraintDescription', 'is not allowed')}"
+        for name, value in parameters.items()
+        if not is_allowed(value, known[name])
+    ]
+
+
+def is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
+    """By the template's own limits, as CloudFormation reads them (user guide, "Parameters")."""
+    if parameter["Type"] == "Number":
+        within = (parameter.get("MinValue", 0), parameter.get("MaxValue", math.inf))
+        form = "[0-9]+" if isinstance(parameter["Default"], int) else r"[0-9]+(\.[0-9]+)?"
+        if not (re.fullmatch(form, value) and within[0] <= float(value) <= within[1]):
+            return False
+    if "AllowedValues" in parameter and value not in map(str, parameter["AllowedValues"]):
+        return False
+    # Of a list, each value has to match.
+    values = value.split(",") if parameter["Type"] == "CommaDelimitedList" else [value]
+    fits = len(value) <= parameter.get("MaxLength", math.inf)
+    return fits and all(re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), each) for each in values)

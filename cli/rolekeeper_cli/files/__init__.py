@@ -1,1 +1,0 @@
-"""Mappings as YAML files, read and written."""

@@ -1,0 +1,178 @@
+"""`rolekeeper fleet`: how instances stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.model.instance import InstanceState, Target
+from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli.arguments import OneOf, mapping_key, tag_filter, takes_targets
+from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.completion import mappings, roles_or_none
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.layout import Column, Layout
+
+if TYPE_CHECKING:
+    from rolekeeper.instances.observe import Unreadable
+    from rolekeeper_cli.deployment import Deployment
+
+import click
+
+_STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
+
+
+@command(
+    "fleet",
+    "rolekeeper fleet",
+    "rolekeeper fleet --drift -o wide",
+    "rolekeeper fleet --tag workload=web --state running --output csv",
+    "rolekeeper fleet --role web --query '[].instance'",
+)
+@click.option("--drift", is_flag=True, help="Only those that aren't as they should be.")
+@click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="Only with this tag; may be given again.")
+@click.option(
+    "--role",
+    default="",
+    metavar="NAME",
+    help="Only those that carry this profile, or should; or NONE.",
+    shell_complete=roles_or_none,
+)
+@click.option("--state", type=OneOf(_STATES), metavar="STATE", help="Only those in this state, as running or stopped.")
+@click.option(
+    "--mapping",
+    metavar="KEY",
+    help="Only those that this mapping governs, as tag_key=tag_value.",
+    shell_complete=mappings,
+)
+@takes_targets
+def fleet(
+    tags: tuple[str, ...],
+    role: str,
+    state: str | None,
+    mapping: str | None,
+    targets: tuple[str, ...],
+    *,
+    drift: bool,
+) -> ExitCode:
+    """List instances with the role that they carry and the one that they should carry.
+
+    They stand ok, in drift (Rolekeeper would change them), waiting, or blocked; of those that aren't ok, why. All
+    columns, the mapping too: -o wide. A hub lists those of all its targets into which you may look.
+    """
+    filters = uses.fleet.Filters(
+        tags=tuple(map(tag_filter, tags)),
+        role=role,
+        state=InstanceState(state) if state else None,
+        mapping=mapping_key(mapping) if mapping else None,
+        drift=drift,
+    )
+    return show(deployment(), filters, targets)
+
+
+# ---- what is left out ----
+
+
+def without_damaged(found: Iterable[uses.fleet.Seen | Unreadable]) -> Iterator[uses.fleet.Seen]:
+    """Those that can be decided on; of the others, it warns."""
+    for each in found:
+        if isinstance(each, uses.fleet.Seen):
+            yield each
+        else:
+            terminal.warn(uses.fleet.left_out(each))
+
+
+def warn_of_unseen(places: uses.targets.Places) -> None:
+    """Warn of the targets that couldn't be looked into, once all were."""
+    for each in places.unseen_in_words():
+        terminal.warn(f"{each}; what the last sweep saw there: rolekeeper targets")
+
+
+# ---- the table, and below it what it comes to ----
+
+
+def show(deployment: Deployment, filters: uses.fleet.Filters, targets: Sequence[str] = ()) -> ExitCode:
+    """List the instances of all targets, or of those that are named.
+
+    Raises:
+        UsageError: a filter names a role, a mapping or a target that there isn't.
+    """
+    if filters.mapping:
+        uses.names.require_mapping(deployment, filters.mapping)
+    count, places = uses.fleet.Count(), uses.targets.Places.chosen(deployment, targets)
+    seen = places.look(partial(uses.fleet.pages, tags=filters.tags), uses.fleet.Enforced.of)
+    rows = count.listed(without_damaged(seen), filters)
+    if filters.role and not uses.names.is_known_role(deployment, filters.role):
+        # It may have been deleted while instances still carry it: only they can tell.
+        first = next(rows, None)
+        if first is None:
+            raise uses.names.no_such_role(deployment, filters.role, count.roles)
+        rows = chain([first], rows)
+    render.show_list(
+        layout(deployment.home),
+        rows,
+        empty=lambda: _empty(places, filters, count.instances),
+        total=lambda: _total(count),
+    )
+    warn_of_unseen(places)
+    if why := uses.fleet.withheld(deployment):
+        terminal.say(f"Nothing is changed now: {why}.")
+    return ExitCode.DONE
+
+
+def _total(count: uses.fleet.Count) -> str:
+    listed = count.stands.total()
+    many = "1 instance" if listed == 1 else f"{listed:,} instances"
+    # In the order in which a person looks at them.
+    totals = {
+        uses.fleet.OK: "ok",
+        uses.fleet.DRIFT: "in drift",
+        uses.fleet.WAITS: "waiting",
+        uses.fleet.BLOCKED: "blocked",
+    }
+    parts = (f"{count.stands[stands]:,} {words}" for stands, words in totals.items() if count.stands[stands])
+    others = f" Not listed: {count.instances - listed:,}." if count.instances > listed else ""
+    todo = "" if listed == count.stands[uses.fleet.OK] else "\nWhat to do about one: rolekeeper explain INSTANCE"
+    return f"{many}: {', '.join(parts)}.{others}{todo}"
+
+
+def _empty(places: uses.targets.Places, filters: uses.fleet.Filters, instances: int) -> str:
+    """That there is nothing to list, and what to do."""
+    looked_into = [each.settings.target for each in places.all if each.settings.target not in places.unseen]
+    if not looked_into:
+        return "No instance is listed: none of these targets could be looked into."
+    [first, *others] = looked_into
+    where = f"{len(looked_into):,} targets" if others else f"account {first.account}, {first.region}"
+    if not instances and not filters.tags:
+        return f"There are no instances in {where}. Look elsewhere with --region or --profile, or launch one."
+    if filters == uses.fleet.Filters(drift=True):
+        return f"No instance is in drift, waiting or blocked: all {instances:,} are as they should be."
+    looked = f"of {instances:,} in {where}"
+    if not instances:
+        tags = " and ".join(str(each).removesuffix("=*") for each in filters.tags)
+        looked = f"none in {where} has the tag {tags}"
+    return f"No instance passes these filters: {looked}. See all of them: rolekeeper fleet"
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    return "" if row["stands"] == uses.fleet.OK else row["reason"]
+
+
+def layout(home: Target) -> Layout:
+    """How it is drawn where the deployment's own target is that."""
+    return Layout(
+        (
+            Column("instance", lambda row: uses.instances.address(row, home)),
+            Column("name", folds=True),
+            Column("state"),
+            Column("carries", lambda row: row["carries"] or "none", folds=True),
+            Column("should carry", lambda row: row["should_carry"] or "none", folds=True),
+            Column("stands"),
+            Column("mapping", wide=True),
+            Column("association", wide=True),
+        ),
+        note=_reason,
+        brief=True,
+    )

@@ -1,0 +1,47 @@
+"""How a list is laid out for people: its columns, and what is said of a row."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a list.
+
+    Attributes:
+        name: as it stands at the top.
+        cell: takes it out of a document; by its name unless told.
+        folds: it gives way where the terminal is narrow; others stay whole.
+        wide: only `-o wide` has it.
+    """
+
+    name: str
+    cell: Callable[[Any], object] | None = None
+    folds: bool = False
+    wide: bool = False
+
+    def of(self, document: Any) -> object:
+        """The cell of one row."""
+        return self.cell(document) if self.cell else document[self.name.replace(" ", "_").replace("-", "_")]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a list is drawn.
+
+    Attributes:
+        columns: its columns.
+        note: what there is to say of a row, if anything; empty of one that is fine.
+        note_name: as it stands at the top of the notes.
+        brief: whether only a note's first clause goes below a row: what follows it, to do, is the same for many rows.
+        colour: a row's.
+        head: whether the columns' names are drawn.
+    """
+
+    columns: Sequence[Column]
+    note: Callable[[Any], str] | None = None
+    note_name: str = "reason"
+    brief: bool = False
+    colour: Callable[[Any], str] = lambda _: ""
+    head: bool = True

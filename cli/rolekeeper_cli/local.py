@@ -1,0 +1,79 @@
+"""`rolekeeper console`, `local` and `demo`: what runs on this machine until it is ended."""
+
+from __future__ import annotations
+
+import click
+
+from rolekeeper_cli import console as web
+from rolekeeper_cli.command import command, silent_deployment
+from rolekeeper_cli.errors import ExitCode
+
+
+@command("console", "rolekeeper console", "rolekeeper console --write", "rolekeeper console --no-browser --port 8080")
+@click.option("--write", "writes", is_flag=True, help="Let the pages change things too; else they only show.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="Where it listens on this machine; by default any free one.",
+)
+@click.option("--no-browser", is_flag=True, help='Open no browser; say "console:" and the link, once it listens.')
+def console(port: int, *, writes: bool, no_browser: bool) -> ExitCode:
+    """Show the fleet, instances, mappings and roles as web pages, on this machine.
+
+    They act as you: with the same credentials as every command. Only the browser that opens the link is let in, and the
+    link works once. The console runs until Ctrl-C, or until it wasn't used for 30 minutes.
+    """
+    web.server.serve(silent_deployment(), writes=writes, port=port, browser=not no_browser)
+    return ExitCode.DONE
+
+
+# ---- the embedded AWS ----
+
+
+_PORT = click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="PORT", help="Where it listens (or ROLEKEEPER_LOCAL_PORT; 4566)."
+)
+
+_ACCOUNTS = click.option(
+    "--accounts",
+    type=click.IntRange(1, 3),
+    metavar="NUMBER",
+    help="In how many accounts it works, each in two Regions (or ROLEKEEPER_LOCAL_ACCOUNTS; 1, in one Region).",
+)
+
+
+@command("local", "rolekeeper local", "rolekeeper local --port 4577", "rolekeeper local --accounts 3")
+@_PORT
+@_ACCOUNTS
+def local(port: int | None, accounts: int | None) -> ExitCode:
+    """Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C.
+
+    It says "ready:" and where it is, once it can be used. Any credentials do. It needs no AWS account and no Docker.
+    With several accounts Rolekeeper is the hub of an organization, starter roles and mappings are there, and it says
+    how to act in each account.
+    """
+    from rolekeeper_local.__main__ import main
+
+    return _ended(main(port, accounts))
+
+
+@command("demo", "rolekeeper demo", "rolekeeper demo --console", "rolekeeper demo --accounts 3")
+@_PORT
+@_ACCOUNTS
+@click.option("--console", is_flag=True, help="Open the console on it too; its link is shown before the story begins.")
+def demo(port: int | None, accounts: int | None, *, console: bool) -> ExitCode:
+    """Watch the whole story on an AWS on this machine.
+
+    Each step is checked against EC2's own answer. It needs no AWS account and no Docker, and leaves nothing behind.
+    With several accounts the story is another one: one table of mappings, and each account's own roles.
+    """
+    from rolekeeper_local.demo import main
+
+    return _ended(main(port, accounts, with_console=console))
+
+
+def _ended(code: int) -> ExitCode:
+    """What a process that ended so says: the emulator's own code may be any."""
+    return {0: ExitCode.DONE, 130: ExitCode.INTERRUPTED}.get(code, ExitCode.NO)

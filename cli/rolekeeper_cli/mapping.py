@@ -1,0 +1,315 @@
+"""`rolekeeper mapping`: rows of the mapping table, one at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
+from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.outcomes import carry_out, patience, tell_discarded, tell_written
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
+
+# Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
+STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
+
+# Those that read or write a file, as `main` has its commands.
+_FILES = {
+    "export": ("mapping_files:export", "Write all mappings to a YAML file."),
+    "import": ("mapping_files:import_", "Write a file's mappings into the table."),
+    "diff": ("mapping_files:diff", "Compare a file's mappings with the table's rows."),
+    "validate": ("mapping_files:validate", "Check a file without AWS, as import does."),
+}
+
+
+@click.group(
+    "mapping",
+    cls=Group,
+    lazy=_FILES,
+    examples=["rolekeeper mapping ls", "rolekeeper mapping set workload=web role=web"],
+)
+def group() -> None:
+    """Mappings: this tag means this role."""
+
+
+@command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
+@click.option(
+    "--status", type=OneOf(STATUSES), metavar="STATUS", help="Only rows with this status, as Rejected or Held."
+)
+def list_(status: str | None) -> ExitCode:
+    """List the mappings.
+
+    Each with the role that is in effect and, where the row says something else, what that waits for.
+    """
+    show(deployment(), status)
+    return ExitCode.DONE
+
+
+@command("get", "rolekeeper mapping get workload=web", "rolekeeper mapping get --tag-key a=b --tag-value c")
+@takes_key
+def get(key: MappingKey) -> ExitCode:
+    """Show one mapping.
+
+    Its columns, what is in effect, and the result of the last edit.
+    """
+    document = uses.mappings.row(deployment(), key)
+    own = ("columns", "in_effect", "idle_because", "waits")
+    beside = {name: value for name, value in document.items() if name not in own and value is not None}
+    lines = [*document["columns"].items(), ("in effect", uses.mappings.role_in_words(document)), *beside.items()]
+    render.show(document, lambda: render.tables().show_table(("column", "value"), lines))
+    return ExitCode.DONE
+
+
+@command(
+    "set",
+    "rolekeeper mapping set workload=web role=web priority=50",
+    "rolekeeper mapping set workload=web 'require_tags=environment=production' owner=",
+)
+@takes_key_and_columns
+@yes_to_all
+@waits
+def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool | None) -> ExitCode:
+    """Write columns of one mapping, new or there.
+
+    The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
+    """
+    there = deployment()
+    intended = uses.edits.set_columns(there, key, assignments)
+    return show_and(intended, lambda: ask_and_write(there, intended, f"Write this into {key}?", yes=yes, wait=wait))
+
+
+@command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
+@takes_key
+@yes
+@waits
+def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Delete one mapping.
+
+    Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says. It shows how many, and
+    asks.
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    intended = uses.edits.remove(there, key)
+
+    def delete() -> ExitCode:
+        if terminal.asks(yes=yes):
+            expected = uses.preview.of_rows(there, intended)
+            show_expected(expected)
+            terminal.confirm(uses.preview.question(key, expected, deletes=True), yes=False)
+        return carry_out(there, intended, wait=wait)
+
+    return show_and(intended, delete)
+
+
+def show_and(intended: uses.rows.RowPlan, act: Callable[[], ExitCode]) -> ExitCode:
+    """Show a plan, and do it if there is anything to do."""
+    render.show(intended.document(), lambda: outcomes.show_plan(intended) if intended.changes else None)
+    if not intended.changes:
+        terminal.say("Nothing to do: the table says so already.")
+        return ExitCode.DONE
+    return act()
+
+
+def ask_and_write(
+    there: Deployment, intended: uses.rows.RowPlan, question: str, *, yes: bool, wait: bool | None
+) -> ExitCode:
+    """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
+    if terminal.asks(yes=yes):
+        show_expected(uses.preview.of_rows(there, intended))
+        terminal.confirm(question, yes=False)
+    return carry_out(there, intended, wait=wait)
+
+
+def show_expected(expected: uses.preview.Preview) -> None:
+    """Show what would happen, as a part of the question."""
+    for line in expected.lines():
+        terminal.say(line)
+
+
+# ---- the list ----
+
+
+_UNJUDGED = "not judged yet"
+
+
+def show(deployment: Deployment, status: str | None) -> None:
+    """List the mappings, those of one status if it is given."""
+    documents = uses.mappings.rows(deployment)
+    shown = [each for each in documents if status in (None, each["status"])]
+    render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
+
+
+def _counts(documents: Sequence[Mapping[str, Any]]) -> str:
+    statuses = Counter(each["status"] or _UNJUDGED for each in documents)
+    many = "1 mapping" if len(documents) == 1 else f"{len(documents):,} mappings"
+    return f"{many}: {', '.join(f'{count:,} {status}' for status, count in statuses.most_common())}"
+
+
+def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
+    if not documents:
+        return (
+            "There are no mappings yet. Write one: rolekeeper mapping set workload=web role=web, "
+            "or many: rolekeeper mapping import mappings.yaml"
+        )
+    return f"No mapping is {status}. Of {_counts(documents)}. See them: rolekeeper mapping ls"
+
+
+def _reason(document: Mapping[str, Any]) -> str:
+    reason = document["status_reason"] or ""
+    return "" if uses.mappings.all_is_well(reason) else reason
+
+
+def _column(name: str) -> Column:
+    return Column(name, lambda each: each["columns"].get(name), wide=True)
+
+
+def _role(row: Mapping[str, Any]) -> str:
+    return uses.mappings.role_in_words(row)
+
+
+LAYOUT = Layout(
+    (
+        Column("mapping"),
+        Column("role", _role, folds=True),
+        Column("status", lambda each: each["status"] or _UNJUDGED),
+        Column("revision", lambda each: each["status_revision"]),
+        Column("matched"),
+        *map(_column, ("priority", "enabled", "owner", "expires_at")),
+    ),
+    note=_reason,
+)
+
+
+# ---- revisions, and edits that are held ----
+
+
+@command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
+@takes_key
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
+)
+def history(key: MappingKey, limit: int) -> ExitCode:
+    """Show a mapping's edits and their results.
+
+    Newest first: when, who approved it, who claims to have edited it, what changed.
+    """
+    entries = uses.mappings.revisions(deployment(), key, limit)
+    layout = Layout(
+        (
+            Column("at", lambda each: f"{each['at'][:19]}Z"),
+            Column("event"),
+            Column("revision"),
+            Column("approved by", folds=True, wide=True),
+            Column("claimed by", folds=True),
+            Column("correlation id", wide=True),
+        ),
+        note=_what,
+        note_name="what",
+    )
+    render.show_list(layout, entries, empty=str)
+    return ExitCode.DONE
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    """What changed, or why nothing did, and who had it changed."""
+    what = "; ".join(entry["changes"] or ()) or entry["reason"] or ""
+    return f"approved by {entry['approved_by']}: {what}" if entry["approved_by"] else what
+
+
+@command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
+@takes_key
+@click.option("--to", type=click.IntRange(1), metavar="N", help="The revision to go back to, whatever the row says.")
+@yes
+@waits
+def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Undo the last edit.
+
+    One that isn't in effect, because it is held, rejected or in conflict, is undone in the row alone: no instance
+    changes. After that it goes back by one published revision, which passes through all checks as a new one.
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    back = uses.edits.roll_back(there, key, to)
+    if back.edit:
+        return _undo(there, back, back.edit, yes=yes, wait=wait)
+    terminal.say(f"Revision {back.revision}:")
+    question = f"Write revision {back.revision} into the row of {key}?"
+    return show_and(back.plan, lambda: ask_and_write(there, back.plan, question, yes=yes, wait=wait))
+
+
+@command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
+@takes_key
+@click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
+@yes
+@waits
+def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Drop an edit or a deletion that is held.
+
+    The row says again what is in effect, and no instance changes. A row that was never in effect goes.
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    back = uses.edits.to_discard(there, key, revision)
+    assert back.edit is not None  # the one that is held
+    return _undo(there, back, back.edit, yes=yes, wait=wait)
+
+
+@command(
+    "approve", "rolekeeper mapping approve workload=web", "rolekeeper mapping approve workload=web --revision 5 --yes"
+)
+@takes_key
+@click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
+@yes
+@waits
+def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Approve an edit or a deletion that is held, so that it takes effect.
+
+    It was held because it changes many instances; how many, and which permissions they gain and lose, is shown. Your
+    approval is signed in the state table, where nobody else can write it. Your own edit (edited_by names you) you can't
+    approve.
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    held = uses.approvals.held_edit(there, key, revision)
+    number = held.revision
+    what = (
+        f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
+    )
+    render.show(
+        {"mapping": str(key), "revision": number, "deletes": held.deletes, "reason": held.reason},
+        lambda: terminal.line(f"{what}: {held.reason}"),
+    )
+    if terminal.asks(yes=yes):
+        expected = uses.preview.of_held(there, key, held.row, number=number)
+        show_expected(expected)
+        terminal.confirm(uses.preview.question(key, expected, deletes=held.deletes, revision=number), yes=False)
+    return tell_written(there, uses.approvals.approve(there, {key: number}, patience=patience(wait)), wait=wait)
+
+
+def _undo(
+    there: Deployment, back: uses.edits.RollBack, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None
+) -> ExitCode:
+    """Undo what isn't in effect, once it is shown and a person has agreed."""
+    render.show(back.plan.document(), lambda: outcomes.show_plan(back.plan) if back.plan.changes else None)
+    terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
+    written = uses.edits.write_back(there, back, patience=patience(wait))
+    if not edit.held:
+        return tell_written(there, written, wait=wait)
+    if wait is not False:
+        written.require_judged()
+    tell_discarded(written)
+    return ExitCode.DONE
+
+
+for each in (list_, get, set_, remove, history, rollback, discard, approve):
+    group.add_command(each)

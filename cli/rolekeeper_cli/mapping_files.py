@@ -1,0 +1,186 @@
+"""`rolekeeper mapping export`, `import`, `diff` and `validate`: the whole table as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli.arguments import detailed_exitcode, waits, yaml_format, yes
+from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.mapping import ask_and_write, show_and
+from rolekeeper_cli.options import OUTPUTS
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import sys
+
+import click
+
+_STDIN = "-"
+
+
+@command("export", "rolekeeper mapping export -o mappings.yaml", "rolekeeper mapping export > mappings.yaml")
+@yaml_format
+@click.option(
+    "-o", "--output-file", "target", metavar="FILE", type=click.Path(), help="Write there instead of to stdout."
+)
+def export(target: str | None) -> ExitCode:
+    """Write all mappings to a YAML file.
+
+    Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
+    """
+    if target in OUTPUTS:
+        # Elsewhere -o is --output: nobody wants a file of that name.
+        raise UsageError(f"-o names a file here, and {target!r} is a form", "name the file, as -o mappings.yaml")
+    if target:
+        uses.files.refuse_csv(target)
+    text, count = exported(deployment())
+    _write(text, target)
+    terminal.say(f"Mappings exported: {count:,}.")
+    return ExitCode.DONE
+
+
+@command(
+    "import",
+    "rolekeeper mapping import mappings.yaml --dry-run",
+    "rolekeeper mapping import mappings.yaml --prune --yes",
+    "rolekeeper mapping import - < mappings.yaml",
+)
+@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+@yaml_format
+@click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@yes
+@waits
+def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | None) -> ExitCode:
+    """Write a file's mappings into the table.
+
+    First it shows what changes, and what that would do to instances, and asks. Nothing is written when any row of the
+    file is bad. A row that another actor changes meanwhile is left alone.
+    """
+    if not dry_run:
+        # Who types the answer can't type the file.
+        terminal.require_answer(yes=yes)
+        if file == _STDIN and not yes:
+            raise UsageError(
+                "the file comes from stdin, so there is nowhere to ask", "give --yes, or look first: --dry-run"
+            )
+    # The file is read before AWS is asked anything but who we are.
+    there = deployment()
+    reading = read_mappings(file, there)
+    intended = uses.rows.planned(reading.specs, uses.rows.mapping_rows(there).all(), there.app.home, prune=prune)
+
+    def write() -> ExitCode:
+        terminal.say(f"{intended.counts()}.")
+        if dry_run:
+            return ExitCode.DONE
+        return ask_and_write(there, intended, "Write these changes?", yes=yes, wait=wait)
+
+    return show_and(intended, write)
+
+
+@command(
+    "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
+)
+@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+@yaml_format
+@click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
+@detailed_exitcode
+def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
+    """Compare a file's mappings with the table's rows.
+
+    What an import would write. What that would do to instances: rolekeeper plan -f FILE.
+    """
+    there = deployment()
+    reading = read_mappings(file, there)
+    intended = uses.rows.planned(reading.specs, uses.rows.mapping_rows(there).all(), there.app.home, prune=prune)
+    render.show(intended.document(), lambda: outcomes.show_plan(intended))
+    return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
+
+
+@command("validate", "rolekeeper mapping validate mappings.yaml")
+@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+@yaml_format
+def validate(file: str) -> ExitCode:
+    """Check a file without AWS, as import does.
+
+    Whether a role exists and may be used is seen only when its row is written.
+    """
+    reading = read_mappings(file, None)
+    # For people, the message says it.
+    render.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
+    terminal.say(f"Mappings that are fine: {len(reading.specs):,}.")
+    return ExitCode.DONE
+
+
+def read_mappings(file: str, deployment: Deployment | None) -> uses.files.Reading:
+    """A file's mappings; its warnings are shown, and a bad row ends it.
+
+    Raises:
+        CommandError: rows are bad; all that is wrong with them was shown.
+    """
+    uses.files.refuse_csv(file)
+    data = _bytes_of(file)
+    name = "stdin" if file == _STDIN else file
+    reading = uses.files.read_file(data, name, deployment.app.home if deployment else None)
+    for each in reading.warnings:
+        terminal.warn(each)
+    terminal.bad(reading.problems)
+    if reading.problems:
+        raise _bad(reading.problems, name)
+    return reading
+
+
+def _bad(problems: Sequence[str], name: str) -> CommandError:
+    many = f"{len(problems):,} things are" if len(problems) > 1 else "one thing is"
+    return CommandError(f"{many} wrong with {name}", "nothing was written; fix what is shown above, then run it again")
+
+
+def _bytes_of(file: str) -> bytes:
+
+    if file == _STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}", "name a file, or - for stdin") from error
+
+
+def _write(text: str, target: str | None) -> None:
+
+    data = text.encode()
+    if target is None:
+        # As bytes: neither the terminal's encoding nor its line ends are a file's.
+        click.echo(data, nl=False)
+        return
+    try:
+        Path(target).write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"{target} can't be written: {error.strerror}", "name another file with -o") from error
+
+
+# ---- the file ----
+
+
+# Where `rolekeeper schema > mappings.schema.json` beside the file puts it.
+SCHEMA_LINE = "# yaml-language-server: $schema=mappings.schema.json\n"
+
+
+def exported(deployment: Deployment) -> tuple[str, int]:
+    """All rows, sorted, without defaults and without what Rolekeeper wrote into them; and how many there are.
+
+    A row that can't be read is reported, and is in the file as it is.
+    """
+    rows = []
+    for key, row in uses.rows.mapping_rows(deployment).all().items():
+        written, problems = uses.mappings.file_row(row, deployment.app.home)
+        rows.append(written)
+        if problems:
+            terminal.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(map(str, problems))}")
+    return SCHEMA_LINE + uses.files.write(
+        [{name: uses.mappings.plain(each) for name, each in row.items()} for row in rows]
+    ), len(rows)

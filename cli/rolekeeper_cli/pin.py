@@ -1,0 +1,198 @@
+"""`rolekeeper attach`, `replace`, `detach` and `release`: one instance by hand, as the console's Modify IAM role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.model.mapping import NO_ROLE
+from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli.arguments import Duration, instance_argument, yes_to_all
+from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.completion import roles
+from rolekeeper_cli.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
+
+_ROLE = "The role's name, under the role path."
+
+
+def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command writes a pin. But for `wait`, the options are fields of a `Wish`, as those of `_role` are."""
+    for option in (
+        click.option(
+            "--wait/--no-wait",
+            default=None,
+            help="Wait until EC2 shows the change. The default is to wait if it can come now; else you are asked.",
+        ),
+        click.option("--reason", default="", metavar="TEXT", help="Why, for those who come after."),
+        click.option(
+            "--for",
+            "length",
+            type=Duration(),
+            metavar="DURATION",
+            help="How long, as 30m, 8h or 7d; else until release.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _role(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command names a role."""
+    for option in (
+        click.option(
+            "--allow-broad",
+            is_flag=True,
+            help="Also where the role is broad, as an administrator's; it needs the stack's AllowBroadRoles too.",
+        ),
+        click.option(
+            "--instance-profile",
+            metavar="NAME",
+            default="",
+            help="The profile that holds the role, if named otherwise.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@command(
+    "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
+)
+@instance_argument
+@click.argument("role", help=_ROLE, shell_complete=roles)
+@_role
+@_pins
+@yes_to_all
+def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> ExitCode:
+    """Give a role to an instance without one.
+
+    It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
+    what would happen, and asks.
+    """
+    return _pin(instance, uses.pins.Wish("attach", role, **wished), wait=wait, yes=yes)
+
+
+@command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
+@instance_argument
+@click.argument("role", help=_ROLE, shell_complete=roles)
+@_role
+@_pins
+@yes_to_all
+def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> ExitCode:
+    """Give an instance another role.
+
+    It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
+    what would happen, and asks.
+    EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
+    """
+    return _pin(instance, uses.pins.Wish("replace", role, **wished), wait=wait, yes=yes)
+
+
+@command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
+@instance_argument
+@click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
+@_pins
+def detach(instance: str, confirm: str | None, length: timedelta | None, reason: str, *, wait: bool | None) -> ExitCode:
+    """Take the role from an instance.
+
+    It carries none whatever its tags say, until the time is over or it is released: a pin.
+    """
+    terminal.require_word("Detach", confirm)
+    return _pin(
+        instance, uses.pins.Wish("detach", NO_ROLE, "", length=length, reason=reason), wait=wait, confirm=confirm
+    )
+
+
+@command("release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1")
+@instance_argument
+def release(instance: str) -> ExitCode:
+    """Take the pin from an instance.
+
+    It goes back to what its tags say, or to no role if they say nothing. One that Rolekeeper leaves alone because
+    another actor kept reverting its change is taken up again.
+    """
+    done = uses.pins.release(*uses.instances.located(deployment(), instance))
+    name = uses.instances.title(done.instance)
+    if done.former:
+        said = f"{name} is released from {done.former.role or 'its pin'} and goes back to its tags."
+    else:
+        said = f"{name} has no pin; its tags rule."
+    render.show(done.document(), lambda: terminal.line(said))
+    if done.contested:
+        terminal.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
+    return ExitCode.DONE
+
+
+def _pin(
+    text: str, wish: uses.pins.Wish, *, wait: bool | None, yes: bool = False, confirm: str | None = None
+) -> ExitCode:
+    """Pin an instance; a person at a terminal is shown first what that would do, and asked.
+
+    Args:
+        text: the instance's id or name.
+        wish: what is asked for.
+        wait: whether to wait until EC2 shows it; None: if it can come now, and else a person is asked.
+        yes: whether it was agreed to beforehand.
+        confirm: the word that a detach asks for, if it was given.
+    """
+    there, text = uses.instances.located(deployment(), text)
+    profile = uses.pins.usable_profile(there, wish)
+    for each in profile.warnings:
+        terminal.warn(each)
+    plan = uses.pins.planned(there, text, wish, profile=profile)
+    _ask(there, plan, yes=yes, confirm=confirm)
+    pinned = uses.pins.write(there, plan)
+    _show(there, pinned)
+    if wait is None:
+        wait = not pinned.delay or terminal.offer("Wait for it?")
+    if not wait:
+        return ExitCode.DONE
+    if pinned.delay:
+        do = f" To have it done, type in another terminal: {pinned.remedy}" if pinned.remedy else ""
+        minutes = pinned.patience // 60
+        terminal.say(f"Waiting, at most {minutes} minutes; Ctrl-C ends the wait, and the pin stays.{do}")
+    uses.pins.wait(there, pinned)
+    terminal.say(f"EC2 shows {'no role' if wish.role == NO_ROLE else wish.role} on it.")
+    return ExitCode.DONE
+
+
+def _ask(there: Deployment, plan: uses.pins.PlannedPin, *, yes: bool, confirm: str | None) -> None:
+    """Show what a pin would do, and ask; a detach asks for a word."""
+    name, verb = uses.instances.title(plan.instance), plan.wish.verb
+    if terminal.asks(yes=yes or confirm is not None):
+        for line in uses.pins.expected(there, plan).lines():
+            terminal.say(line)
+    if text := uses.pins.outlives(plan):
+        terminal.say(text)
+    if verb == "detach":
+        carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
+        terminal.confirm_word("Detach", f"{name} {carries}.", confirm)
+    elif terminal.asks(yes=yes):
+        terminal.confirm(f"{verb.capitalize()}: pin {name} to {plan.wish.role}?", yes=False)
+
+
+def _show(there: Deployment, pinned: uses.pins.Pinned) -> None:
+
+    former, pin = pinned.former, pinned.pin
+    if former:
+        terminal.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
+    to = "to no role" if pin.role == NO_ROLE else f"to {pin.role}"
+    render.show(
+        pinned.document(),
+        lambda: terminal.line(f"{uses.instances.title(pinned.instance)} is pinned {to}{_until(pin.expires_at)}."),
+    )
+    terminal.say(
+        f"  rolekeeper release {uses.instances.addressed(there, pinned.instance.key.id)} gives it back to its tags"
+    )
+    if pinned.delay:
+        terminal.say(pinned.delay)
+
+
+def _until(expires_at: datetime | None) -> str:
+    return f" until {expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else ""

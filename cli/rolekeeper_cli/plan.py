@@ -1,0 +1,243 @@
+"""`rolekeeper plan` and `apply`: what would change in the fleet, and having exactly that done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper.model.instance import Instance, Target
+from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli.arguments import detailed_exitcode, takes_targets, yaml_format
+from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.completion import instances
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
+from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.mapping_files import read_mappings
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
+
+
+@command(
+    "plan",
+    "rolekeeper plan",
+    "rolekeeper plan -f mappings.yaml --out change.plan",
+    "rolekeeper plan --instance web-1 --output json",
+    "rolekeeper plan --detailed-exitcode --query summary",
+)
+@click.option(
+    "-f",
+    "--file",
+    metavar="FILE",
+    type=click.Path(),
+    help="As if these mappings were published; a YAML file, - is stdin.",
+)
+@yaml_format
+@click.option("--prune", is_flag=True, help="With -f: and as if the rows that aren't in the file were deleted.")
+@click.option(
+    "--instance",
+    "texts",
+    metavar="ID",
+    multiple=True,
+    help="Only this one, by id or Name tag; may be given again.",
+    shell_complete=instances,
+)
+@takes_targets
+@click.option("--out", metavar="PLAN", type=click.Path(), help="Write the plan there, for apply.")
+@detailed_exitcode
+def plan(
+    file: str | None,
+    texts: tuple[str, ...],
+    targets: tuple[str, ...],
+    out: str | None,
+    *,
+    prune: bool,
+    detailed_exitcode: bool,
+) -> ExitCode:
+    """Show what would change in the fleet, and why.
+
+    Now, or if a file's mappings were published. Each line is an instance: + gets a role, ~ gets another, - loses its
+    own, ! waits or is blocked. It decides as the functions do, and changes nothing. A hub's plan is over all its
+    targets into which you may look.
+    """
+    if prune and not file:
+        raise UsageError("--prune is about a file", "give the file with -f")
+    if texts and targets:
+        raise UsageError("--instance says where each instance is", "leave --target out")
+    there = deployment()
+    specs = read_mappings(file, there).specs if file else ()
+    # Before the mappings are judged: a slip in a name is told at once.
+    instances = _instances(there, texts)
+    places = uses.targets.Places.of(there, instances) if texts else uses.targets.Places.chosen(there, targets)
+    proposed = uses.proposal.propose(there, specs, prune=prune) if file else uses.proposal.Proposal()
+    proposed = replace(proposed, waiting=_waiting(there, proposed))
+    seen = without_damaged(
+        places.look(
+            lambda place: [instances[place.settings.target]] if texts else uses.fleet.pages(place),
+            lambda place: uses.fleet.Enforced.of(place, proposed.served_at(place)),
+        )
+    )
+    keys = [each.key for some in instances.values() for each in some]
+    basis = uses.apply.PlanHeader(
+        account=there.home.account,
+        region=there.home.region,
+        stack=there.stack.name,
+        instances=[f"{each.target}/{each.id}" for each in keys],
+        targets=targets,
+        specs=specs,
+        prune=prune,
+    )
+    with uses.apply.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
+        looked = uses.plan.Looked(seen, places, narrowed=bool(texts))
+        tally = show(there, proposed, looked, keep=keep)
+        warn_of_unseen(places)
+        narrow = "narrow it to those that you see: --target"
+        if out and places.unseen:
+            raise CommandError(f"{out} wasn't written: the plan leaves targets out", narrow)
+    if detailed_exitcode and (tally.changes or proposed.edits):
+        return ExitCode.CHANGES
+    if detailed_exitcode and places.unseen:
+        raise CommandError("whether anything would change isn't known: the plan leaves targets out", narrow)
+    return ExitCode.DONE
+
+
+def _waiting(there: Deployment, proposed: uses.proposal.Proposal) -> Sequence[Mapping[str, Any]]:
+    """The rows that say something else than what is in effect, and that the plan doesn't count; of a file's, none."""
+    waiting, unknown = uses.plan.waiting_rows(there, [each.key for each in proposed.edits])
+    if unknown:
+        terminal.warn(unknown)
+    return waiting
+
+
+def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, list[Instance]]:
+    """The instances that texts name, each once, by target."""
+    places = [uses.instances.located(deployment, text) for text in texts]
+    found = [uses.instances.find_instance(place, name) for place, name in places]
+    by_target: dict[Target, list[Instance]] = {}
+    for each in {each.key: each for each in found}.values():
+        by_target.setdefault(each.key.target, []).append(each)
+    return by_target
+
+
+@command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
+@click.argument("plan", metavar="PLAN", type=click.Path(), help="What rolekeeper plan --out wrote.")
+@click.option("--approve", is_flag=True, help="Approve what is held for the number of instances that it changes.")
+def apply(plan: str, *, approve: bool) -> ExitCode:
+    """Apply a plan, exactly as it is.
+
+    When a tag, a mapping or an association that it rests on moved since, nothing is applied, and what moved is named.
+    It ends when EC2 shows every instance as planned.
+    """
+    there = deployment()
+    done = uses.apply.apply(
+        there, uses.apply.PlanFile(Path(plan), there.app.home), approve=approve, report=outcomes.tell
+    )
+    if done.nothing:
+        terminal.say("Nothing to do: the plan changes nothing.")
+        return ExitCode.DONE
+    said = f"Applied: {len(done.instances):,} instances as planned, {len(done.mappings):,} mappings."
+    render.show(done.document(), lambda: terminal.line(said))
+    return ExitCode.DONE
+
+
+# ---- how it is shown ----
+
+
+SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
+ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
+# The most that is said of the permissions of a change of role, in characters.
+_WORDS = 500
+
+
+def show(
+    deployment: Deployment,
+    proposed: uses.proposal.Proposal,
+    looked: uses.plan.Looked,
+    keep: Callable[[uses.fleet.Seen], object] = lambda _: None,
+) -> uses.plan.Tally:
+    """Show a plan while it comes.
+
+    Args:
+        deployment: where.
+        proposed: a file's mappings, judged.
+        looked: the instances.
+        keep: takes each instance that has a line.
+
+    Returns:
+        What was counted.
+    """
+    tally = uses.plan.Tally()
+
+    def draw(rows: Iterable[Mapping[str, Any]]) -> None:
+        _draw_edits(proposed)
+        render.tables().stream_list(_layout(deployment.home), rows)
+        _draw_rest(deployment, proposed, tally, looked=looked)
+
+    rest = partial(uses.plan.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
+    render.show_with_rows("changes", uses.plan.changes(looked.seen, tally, keep), rest, draw=draw)
+    if why := uses.fleet.withheld(deployment):
+        terminal.say(f"No changes will be made now: {why}.")
+    return tally
+
+
+def _draw_rest(
+    deployment: Deployment, proposed: uses.proposal.Proposal, tally: uses.plan.Tally, looked: uses.plan.Looked
+) -> None:
+    """What a plan says below its instances: permissions, pace, rows that wait, and the sum."""
+    for move, count, found in uses.plan.permissions(deployment, tally):
+        arrow = _arrow(uses.fleet.profile_name(move.before), uses.fleet.profile_name(move.after))
+        if move.account != deployment.home.account:
+            arrow = f"{arrow} in {move.account}"
+        terminal.line(f"{arrow} on {count:,}: {uses.plan.in_words(found, _WORDS)}")
+    if not looked.narrowed and (pace := uses.plan.paced(deployment, tally, proposed)):
+        terminal.say(uses.plan.pace_in_words(pace))
+    if proposed.waiting:
+        terminal.say(uses.plan.waiting_in_words(proposed.waiting))
+    terminal.line(f"{tally}.")
+    _draw_accounts(tally)
+    if nothing := tally.nothing(unseen=bool(looked.places.unseen)):
+        terminal.say(nothing)
+
+
+def _draw_accounts(tally: uses.plan.Tally) -> None:
+    """Where instances change, if they are of several accounts."""
+    found = [(account, f"{each['changes']:,} of {each['instances']:,}") for account, each in tally.accounts.items()]
+    if len(found) > 1:
+        render.tables().show_table(("account", "instances that change"), sorted(found))
+
+
+def _layout(home: Target) -> Layout:
+    return Layout(
+        (
+            Column("", lambda row: SIGNS[row["action"]]),
+            Column("instance", lambda row: uses.instances.address(row, home)),
+            Column("name", folds=True),
+            Column("", lambda row: _arrow(row["from"], row["to"]), folds=True),
+        ),
+        note=lambda row: row["reason"],
+        brief=True,
+        colour=lambda row: ACTION_COLOURS.get(row["action"], ""),
+        head=False,
+    )
+
+
+def _draw_edits(proposal: uses.proposal.Proposal) -> None:
+    """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
+    for edit in proposal.edits:
+        if edit.change:
+            outcomes.show_change(edit.change)
+        else:
+            terminal.line(f"= {terminal.one_line(str(edit.key))}")
+        if edit.says_more:
+            terminal.line(f"    would be {edit.status}: {edit.reason}", "yellow" if edit.takes_effect else "red")
+
+
+def _arrow(before: str | None, after: str | None) -> str:
+    return f"{before or 'none'} → {after or 'none'}"

@@ -1,0 +1,296 @@
+"""`rolekeeper roles`: what the roles under the path are, and which of them lack a baseline."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from rolekeeper_cli import checks, render, terminal, uses
+from rolekeeper_cli.arguments import takes_targets
+from rolekeeper_cli.command import Group, command, doctor_deployment
+from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.fleet import warn_of_unseen
+from rolekeeper_cli.layout import Column, Layout
+
+
+@click.group(
+    "roles",
+    cls=Group,
+    invoke_without_command=True,
+    examples=[
+        "rolekeeper roles",
+        "rolekeeper roles --role web",
+        "rolekeeper roles --target 111111111111",
+        "rolekeeper roles --unused --query 'roles[].role'",
+        "rolekeeper roles must-include AmazonSSMManagedInstanceCore",
+    ],
+)
+@click.option("--role", "names", metavar="NAME", multiple=True, help="Only this one, whole; may be given again.")
+@click.option("--unused", is_flag=True, help="Only those that nothing uses.")
+@click.option(
+    "--last-accessed/--no-last-accessed",
+    "ask_last_accessed",
+    default=True,
+    help="Whether to ask IAM which services each one called. It is asked by default.",
+)
+@takes_targets
+@click.pass_context
+def group(
+    context: click.Context, names: tuple[str, ...], targets: tuple[str, ...], *, unused: bool, ask_last_accessed: bool
+) -> ExitCode:
+    """Show the roles under the role path.
+
+    Of each: the instances that carry it, the mappings that give it, when it was last used, what it may do, whether it
+    is broad, which services it didn't use in 90 days, and a smaller policy where that is certain. Then how many
+    instance profiles and roles the account has, and may have.
+
+    A hub shows those of all its accounts into which you may look; of another account than its own, the roles that a
+    mapping gives or an instance carries, without what they don't use.
+    """
+    if context.invoked_subcommand is not None:
+        if names or unused or targets:
+            raise UsageError("--role, --unused and --target are about the list", "leave them out")
+        return ExitCode.DONE
+
+    asked = uses.roles.Asked(names, unused=unused, last_accessed=ask_last_accessed)
+    return show(doctor_deployment(), asked, targets)
+
+
+@command(
+    "must-include",
+    "rolekeeper roles must-include AmazonSSMManagedInstanceCore",
+    "rolekeeper roles must-include baseline.json --query '[?!includes].[role, lacks]'",
+)
+@click.argument("policy", help="A managed policy by name or ARN, or a file with a policy document; - is stdin.")
+def must_include(policy: str) -> ExitCode:
+    """Find the mapped roles that lack a baseline.
+
+    Whatever the policy allows, each role that a mapping gives has to be allowed by its own policies, on the same
+    resources, and not denied. Exits with 1 when a role lacks something, or that can't be known.
+    """
+    return show_lacking(doctor_deployment(), policy)
+
+
+# ---- the table, and each role that is named ----
+
+
+HEAD = ("role", "instances", "maps", "last used", "broad", "may use")
+_OF_SEVERAL = (HEAD[0], "account", *HEAD[1:])
+_WIDTH = 79
+# So that a line of the table has its place on a terminal of 80 columns, beside a role's name of 20 characters.
+_SERVICES, _BESIDE_ACCOUNT = 22, 10
+_NAMED = 5
+_UNKNOWN = "?"
+
+type RoleDocument = Mapping[str, Any]
+
+
+def show(
+    deployment: checks.deployment.DoctorDeployment, asked: uses.roles.Asked, targets: Sequence[str] = ()
+) -> ExitCode:
+    """Show the roles under the path, in all accounts or in those of the targets that are named.
+
+    Raises:
+        UsageError: there is no role of a name under the path, or no such target.
+    """
+    places = uses.targets.Places.chosen(deployment, targets)
+    rest = uses.roles.document(deployment, places, asked)
+    documents = rest.pop("roles")
+    several = len({each["account"] for each in documents if "account" in each}) > 1
+
+    def draw(rows: Iterable[RoleDocument]) -> None:
+        listed = list(rows)
+        if asked.names:
+            for each in listed:
+                render.tables().show_table(("", ""), _details(each))
+                # Not in the table, which folds them: they are to be copied.
+                for smaller in each["smaller"]:
+                    terminal.line(f"without {', '.join(smaller['drops'])}, of policy {smaller['policy']}:")
+                    terminal.line(f"  {smaller['command']}")
+        elif listed:
+            if several:
+                render.tables().show_table(_OF_SEVERAL, map(_cells_of_several, listed), whole=2)
+            else:
+                render.tables().show_table(HEAD, map(_cells, listed))
+            for line in _notes(listed, several=several):
+                terminal.line(line)
+        for line in _totals(deployment, rest, shown=not asked.names, several=several):
+            terminal.line(line)
+
+    render.show_with_rows("roles", documents, lambda: rest, draw=draw)
+    for each in rest["unknown"]:
+        terminal.warn(f"not everything is shown: {each}")
+    warn_of_unseen(places)
+    return ExitCode.DONE
+
+
+# ---- for people ----
+
+
+def _cells(row: RoleDocument, room: int = _SERVICES) -> list[object]:
+    return [
+        row["role"],
+        _count(row["instances"]),
+        _count(row["mappings"]),
+        _day(row["last_used"]) or ("never" if row["created"] else _UNKNOWN),
+        _UNKNOWN if row["broad"] is None else "yes" if row["broad"] else "no",
+        _UNKNOWN if row["services"] is None else fitting(row["services"], room) or "nothing",
+    ]
+
+
+def _cells_of_several(row: RoleDocument) -> list[object]:
+    """The same of roles of several accounts."""
+    role, *others = _cells(row, _BESIDE_ACCOUNT)
+    return [role, row["account"], *others]
+
+
+def _notes(rows: Sequence[RoleDocument], *, several: bool) -> Iterator[str]:
+    """What is to be looked at, role by role; where there are `several` accounts, in which."""
+
+    def name(row: RoleDocument) -> str:
+        return f"{row['role']} in {row['account']}" if several else row["role"]
+
+    for each in rows:
+        if each["unused"]:
+            yield from _wrapped(f"Nothing uses {name(each)}: {_unused(each)}.")
+    for each in rows:
+        if each["broad"]:
+            yield from _wrapped(f"{name(each)} is broad: {each['broad_because']}.")
+    for each in rows:
+        if (services := each["unused_services"]) and not each["unused"]:
+            yield from _wrapped(f"{name(each)} didn't use in {uses.roles.DAYS} days: {_several(services)}.")
+    for each in rows:
+        if each["smaller"]:
+            drops = sorted({service for one in each["smaller"] for service in one["drops"]})
+            there = f" --target {each['account']}" if several else ""
+            yield from _wrapped(
+                f"{name(each)} can do without {_several(drops)}: see rolekeeper roles --role {each['role']}{there}"
+            )
+
+
+def _totals(
+    deployment: checks.deployment.DoctorDeployment, rest: RoleDocument, *, shown: bool, several: bool
+) -> Iterator[str]:
+    summary, account = rest["summary"], rest["account"]
+    if shown and not summary["roles"]:
+        yield f"No role under {deployment.settings.role_path} to show."
+    elif shown:
+        yield (
+            f"{summary['roles']:,} roles: {summary['broad']:,} broad, {summary['unused']:,} that nothing uses, "
+            f"{summary['could_be_smaller']:,} that could be smaller."
+        )
+    if account:
+        whose = f"Account {deployment.home.account}" if several else "The account"
+        yield (
+            f"{whose} has {account['instance_profiles']:,} of {account['instance_profiles_quota']:,} instance "
+            f"profiles, {account['roles']:,} of {account['roles_quota']:,} roles."
+        )
+
+
+def _details(row: RoleDocument) -> Iterator[tuple[str, str]]:
+    yield "role", row["arn"]
+    yield "created", _day(row["created"]) or _UNKNOWN
+    yield "last used", _day(row["last_used"]) or ("never in 400 days" if row["created"] else _UNKNOWN)
+    for name in ("instances", "mappings", "profiles"):
+        yield name, _UNKNOWN if row[name] is None else ", ".join(row[name]) or "none"
+    if row["unused"]:
+        yield "unused", f"nothing uses it: {_unused(row)}"
+    for each in [_UNKNOWN] if row["may"] is None else row["may"] or ["nothing"]:
+        yield "may", each
+    yield "broad", _UNKNOWN if row["broad"] is None else row["broad_because"] or "no"
+    if row["unused_services"] is None:
+        yield "unused services", f"unknown: {row['unknown_because']}"
+    else:
+        yield f"unused {uses.roles.DAYS} days", ", ".join(_services(row)) or "no service"
+
+
+def _services(row: RoleDocument) -> Iterator[str]:
+    for each in row["unused_services"]:
+        at = row["services_last_used"][each]
+        yield f"{each} ({f'last {_day(at)}' if at else 'never'})"
+
+
+def _unused(row: RoleDocument) -> str:
+    last = f"last used {_day(row['last_used'])}" if row["last_used"] else "not used in 400 days"
+    return f"no mapping gives it, no instance here carries it, {last}"
+
+
+def fitting(names: Sequence[str], room: int) -> str:
+    """As many names as there is room for, at least one, and the number of the others."""
+    for count in range(len(names), 0, -1):
+        rest = f" and {len(names) - count} more" if count < len(names) else ""
+        text = ", ".join(names[:count]) + rest
+        if len(text) <= room or count == 1:
+            return text
+    return ""
+
+
+def _several(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _count(values: Sequence[str] | None) -> str:
+    return _UNKNOWN if values is None else f"{len(values):,}"
+
+
+def _day(at: Any) -> str:
+    return f"{at:%Y-%m-%d}" if at else ""
+
+
+# ---- a baseline ----
+
+
+# What a table says of what a role lacks, and of the mappings that give it, in characters and by number.
+_WORDS, _NAMED = 200, 2
+
+
+def show_lacking(deployment: checks.deployment.DoctorDeployment, policy: str) -> ExitCode:
+    """Show which mapped roles include a policy; the answer is no if one lacks something, or it isn't known.
+
+    Raises:
+        CommandError: there is no such policy, or it says nothing that could be asked.
+    """
+    wanted = uses.baseline.wanted(deployment, policy)
+    with deployment.progress(None, "roles read") as progress:
+        found = list(progress.over(uses.baseline.answers(deployment, wanted)))
+    lacking_ = sum(bool(each.lacks) for each in found)
+    unknown = sum(bool(each.because) for each in found)
+    told = (
+        f"{len(found) - lacking_ - unknown:,} of {len(found):,} mapped roles include {policy}; "
+        f"{lacking_:,} lack some of it{f', {unknown:,} unknown' if unknown else ''}."
+    )
+    documents = [each.document() for each in found]
+    render.show_list(LAYOUT, documents, empty=lambda: "No mapping gives a role.", total=lambda: told)
+    return ExitCode.NO if lacking_ or unknown else ExitCode.DONE
+
+
+def _mappings(row: Mapping[str, Any]) -> str:
+    more = f" and {len(row['mappings']) - _NAMED} more" if len(row["mappings"]) > _NAMED else ""
+    return ", ".join(row["mappings"][:_NAMED]) + more
+
+
+def _includes(row: Mapping[str, Any]) -> str:
+    return "unknown" if row["includes"] is None else "yes" if row["includes"] else "no"
+
+
+def _lacks(row: Mapping[str, Any]) -> str:
+    return uses.baseline.lacks_in_words(row, _WORDS)
+
+
+LAYOUT = Layout(
+    (Column("role"), Column("mappings", _mappings, folds=True), Column("includes it", _includes)),
+    note=_lacks,
+    note_name="lacks",
+)
+
+
+for each in (must_include,):
+    group.add_command(each)

@@ -1,0 +1,185 @@
+"""`rolekeeper spoke`: having a hub look after this account too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper_cli import deploying, render, terminal, uses
+from rolekeeper_cli.arguments import yes
+from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
+
+_TRUTH = click.Choice(["true", "false"])
+_HUB = click.option(
+    "--hub", metavar="FILE", type=click.Path(), help="What rolekeeper spoke parameters wrote; - is stdin."
+)
+_READER = click.option(
+    "--reader",
+    "readers",
+    metavar="ARN",
+    multiple=True,
+    help="A role of the hub's account that may look at instances here too, such as your operators' role; may be given "
+    "again. '' for none.",
+)
+
+_UNIT = click.option(
+    "--unit",
+    metavar="OU",
+    help="The organizational unit of the account, by id, for mappings that name it in units; '' for none.",
+)
+
+
+def _hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where the hub is, when it is asked itself."""
+    for option in (
+        click.option("--hub-stack", metavar="NAME", help="The hub's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
+        click.option("--hub-region", metavar="REGION", help="The hub's Region (or AWS_REGION, or its profile's)."),
+        click.option("--hub-profile", metavar="NAME", help="An AWS profile of the hub's account."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(
+    "spoke",
+    cls=Group,
+    examples=[
+        "rolekeeper spoke parameters > hub.json",
+        "rolekeeper spoke deploy --hub hub.json --region eu-west-1 --region us-east-1",
+    ],
+)
+def group() -> None:
+    """Have a hub look after this account too.
+
+    A hub is a deployment with --organization-id. A spoke is a stack in each other account and Region that it is to look
+    after: two rules, and three roles once in the account.
+    """
+
+
+@command(
+    "parameters",
+    "rolekeeper spoke parameters > hub.json",
+    "rolekeeper spoke parameters --home-region eu-west-1 > stack-set.json",
+    "rolekeeper spoke parameters --unit ou-a1b2-c3d4e5f6 > web-accounts.json",
+    "rolekeeper spoke parameters --reader arn:aws:iam::123456789012:role/operators > hub.json",
+)
+@click.option("--home-region", metavar="REGION", help="For StackSets: where each account's roles are to be made.")
+@_READER
+@_UNIT
+def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | None) -> ExitCode:
+    """Print what a spoke has to know of its hub.
+
+    With the hub's credentials. It is JSON as CloudFormation takes it: for rolekeeper spoke deploy --hub, for aws
+    cloudformation deploy --parameter-overrides file://hub.json, and for aws cloudformation create-stack-set
+    --parameters file://stack-set.json.
+    """
+    document = deploying.hub.written(deploying.hub.asked(deployment(), readers, home_region, unit=unit).parameters)
+    render.show(document, lambda: terminal.line(render.as_json(document)))
+    return ExitCode.DONE
+
+
+@command(
+    "deploy",
+    "rolekeeper spoke deploy --hub hub.json",
+    "rolekeeper spoke deploy --hub-profile hub --profile web --region eu-west-1 --region us-east-1",
+    "rolekeeper spoke deploy --take-over false --dry-run",
+)
+@_HUB
+@_hub_options
+@_READER
+@click.option("--home-region", metavar="REGION", help="Where the account's roles are made. The first --region, if new.")
+@click.option("--take-over", type=_TRUTH, help="Whether foreign roles may be taken away, where the hub may too.")
+@click.option("--create-missing-profiles", type=_TRUTH, help="Whether the hub may make instance profiles here.")
+@click.option("--permissions-boundary", metavar="ARN", help="A policy that bounds what the spoke's roles may do.")
+@_UNIT
+@click.option("--dry-run", is_flag=True, help="Show what would change, and leave it.")
+@click.option("--allow-downgrade", is_flag=True, help="Let an older version replace a newer one.")
+@yes
+def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> ExitCode:
+    """Deploy a spoke, or change one.
+
+    With this account's own credentials, in each --region: it may be given again. It shows what would change, and asks.
+    The hub is asked by a profile of its account, or was asked before (rolekeeper spoke parameters); where neither is
+    named, each parameter stays as it is deployed. --stack names the spoke's stack: 'rolekeeper-spoke'.
+    """
+    if not dry_run:
+        terminal.require_answer(yes=yes)
+    own = {
+        "HomeRegion": given["home_region"],
+        "TakeOver": given["take_over"],
+        "CreateMissingProfiles": given["create_missing_profiles"],
+        "PermissionsBoundary": given["permissions_boundary"],
+        "OrganizationalUnit": given["unit"],
+        "OtherReaders": deploying.hub.listed(given["readers"]) if given["readers"] else None,
+    }
+    wanted = deploying.spoke.Wanted(
+        hub=_hub(**{name: given[name] for name in ("hub", "hub_profile", "hub_region", "hub_stack")}),
+        parameters={name: value for name, value in own.items() if value is not None},
+        yes=yes,
+        dry_run=dry_run,
+        allow_downgrade=allow_downgrade,
+    )
+    return deploying.spoke.deploy(_places(), wanted)
+
+
+@command(
+    "remove",
+    "rolekeeper spoke remove --region us-east-1",
+    "rolekeeper spoke remove --region eu-west-1 --region us-east-1 --hub-profile hub --yes",
+)
+@_hub_options
+@yes
+def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | None, yes: bool) -> ExitCode:
+    """Delete the spoke in each --region.
+
+    With this account's own credentials. It says which instances keep their roles, and asks. The account's roles go with
+    the Region that they were made in, last. With a profile of the hub's account it forgets the target there too.
+    """
+    terminal.require_answer(yes=yes)
+    hub = _hub_deployment(hub_profile, hub_region, hub_stack)
+    if hub:
+        _ = hub.stack  # before anything is deleted: a slip in its name is no reason to stop between the two
+    for each in deploying.spoke.remove(_places(), yes=yes):
+        if hub:
+            uses.targets.forget(hub, each.target)
+        else:
+            terminal.say(f"With the hub's credentials: rolekeeper targets forget {each.target}")
+    return ExitCode.DONE
+
+
+def _places() -> list[Deployment]:
+    """The spoke's stack in each Region that the command line names."""
+    options = terminal.options()
+    regions = dict.fromkeys(options.regions or (options.region,))
+    return [deployment(replace(options, region=each, stack=options.stack or deploying.spoke.STACK)) for each in regions]
+
+
+def _hub_deployment(profile: str | None, region: str | None, stack: str | None) -> Deployment | None:
+    """The hub's deployment; None where none is named."""
+    if not (profile or region or stack):
+        return None
+    options = terminal.options()
+    return deployment(replace(options, profile=profile or options.profile, region=region, stack=stack))
+
+
+def _hub(
+    hub: str | None, hub_profile: str | None, hub_region: str | None, hub_stack: str | None
+) -> deploying.hub.Hub | None:
+    """What the hub says of itself, or said."""
+    there = _hub_deployment(hub_profile, hub_region, hub_stack)
+    if hub and there:
+        raise UsageError("--hub is a file that says all of the hub", "leave the other options about the hub out")
+    if hub:
+        return deploying.hub.read(hub)
+    return deploying.hub.asked(there) if there else None
+
+
+for each in (parameters, deploy, remove):
+    group.add_command(each)

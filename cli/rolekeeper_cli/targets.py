@@ -1,0 +1,137 @@
+"""`rolekeeper targets`: the accounts and Regions that the deployment looks after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper_cli import completion, render, terminal, uses
+from rolekeeper_cli.arguments import yes
+from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.layout import Column, Layout
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+import click
+
+
+@click.group(
+    "targets",
+    cls=Group,
+    invoke_without_command=True,
+    examples=["rolekeeper targets", "rolekeeper targets -o wide", "rolekeeper targets --query \"[?state!='well']\""],
+)
+@click.pass_context
+def group(context: click.Context) -> ExitCode:
+    """List the accounts and Regions that the deployment looks after.
+
+    Its own first, then each that a spoke reports from: whether all is well there, the spoke's version (marked where it
+    isn't the hub's), the last event and the last sweep, how many instances that saw, and how many were in drift. An
+    account or Region without a spoke that sends events to the hub is "unknown": they are dropped.
+    """
+    if context.invoked_subcommand is None:
+        show(deployment())
+    return ExitCode.DONE
+
+
+@command("forget", "rolekeeper targets forget 111111111111/eu-west-1 --yes")
+@click.argument(
+    "target",
+    metavar="ACCOUNT/REGION",
+    shell_complete=completion.one_target,
+    help="The target, as 111111111111/eu-west-1.",
+)
+@yes
+def forget(target: str, *, yes: bool) -> ExitCode:
+    """Take a target out of the list.
+
+    For one whose spoke is removed: nothing is changed or swept there from then on. Its instances keep their roles, and
+    their history is kept. A spoke that is still there comes back with its next event, at the latest within a day, as a
+    new one: its instances get roles after its first sweep.
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    known = uses.targets.forgettable(there, target)
+    seen = f"; its last sweep saw {known['instances']:,} instances" if known["instances"] else ""
+    terminal.say(
+        f"{target} is {known['state']}{seen}. Its instances keep their roles; nobody changes them from then on."
+    )
+    terminal.confirm(f"Forget {target}?", yes=yes)
+    uses.targets.forget(there, target)
+    render.show({"forgotten": target}, lambda: terminal.line(f"{target} is forgotten."))
+    return ExitCode.DONE
+
+
+# ---- the table, and below it what it comes to ----
+
+
+_ALONE = (
+    "This deployment looks after its own account and Region only. To look after an organization's accounts, deploy it "
+    "with --organization-id, then a spoke in each of them: rolekeeper spoke deploy --help"
+)
+_NONE_YET = "No spoke has reported yet; it does with its first event, or within a day: rolekeeper spoke deploy --help"
+
+
+def show(deployment: Deployment) -> None:
+    """List the targets."""
+    documents = uses.targets.documents(deployment)
+    render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(deployment, documents))
+
+
+def _colour(row: Mapping[str, Any]) -> str:
+    if row["state"] in {uses.targets.PROBLEM, uses.targets.OVERDUE}:
+        return "red"
+    return "yellow" if row["state"] in {uses.targets.NEW, uses.targets.UNKNOWN} else ""
+
+
+def _total(deployment: Deployment, documents: Sequence[Mapping[str, Any]]) -> str:
+    if not deployment.settings.organization and len(documents) == 1:
+        return _ALONE
+    states = Counter(each["state"] for each in documents)
+    accounts = len({each["account"] for each in documents})
+    words = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
+    many = f"{len(documents):,} {'target' if len(documents) == 1 else 'targets'}"
+    said = f"{many} in {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words}."
+    return f"{said} {_NONE_YET}" if len(documents) == 1 else said
+
+
+def _version(document: Mapping[str, Any]) -> str:
+    version, compared = document["version"] or "", document["version_is"]
+    return f"{version} ({compared})" if compared in {uses.targets.OLDER, uses.targets.NEWER} else version
+
+
+def _at(name: str) -> Column:
+    def cell(document: Mapping[str, Any]) -> str:
+        return f"{document[name]:%Y-%m-%dT%H:%M:%SZ}" if document[name] else ""
+
+    return Column(name.replace("_", " "), cell, wide=name in {"since", "problem_since"})
+
+
+def _note(document: Mapping[str, Any]) -> str:
+    return "" if document["state"] == uses.targets.NEW else document["reason"]
+
+
+LAYOUT = Layout(
+    (
+        Column("account"),
+        Column("region"),
+        Column("state", lambda each: f"{each['state']}{', the hub' if each['hub'] else ''}"),
+        Column("version", _version),
+        _at("last_event"),
+        _at("last_sweep"),
+        Column("instances"),
+        Column("drift"),
+        _at("since"),
+        _at("problem_since"),
+        Column("unit", wide=True),
+    ),
+    note=_note,
+    colour=_colour,
+)
+
+
+for each in (forget,):
+    group.add_command(each)

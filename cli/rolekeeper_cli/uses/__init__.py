@@ -1,0 +1,61 @@
+"""What the command and the console do, as functions that return values: they print nothing and ask nobody."""
+
+from typing import TYPE_CHECKING
+
+from rolekeeper_cli.lazy import modules_of
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.uses import (
+        apply,
+        approvals,
+        baseline,
+        control,
+        dead_letters,
+        edits,
+        explanation,
+        files,
+        fleet,
+        follow,
+        history,
+        instances,
+        mappings,
+        names,
+        pins,
+        plan,
+        preview,
+        proposal,
+        roles,
+        rows,
+        schema,
+        targets,
+        usage,
+        who,
+    )
+
+__all__ = [
+    "apply",
+    "approvals",
+    "baseline",
+    "control",
+    "dead_letters",
+    "edits",
+    "explanation",
+    "files",
+    "fleet",
+    "follow",
+    "history",
+    "instances",
+    "mappings",
+    "names",
+    "pins",
+    "plan",
+    "preview",
+    "proposal",
+    "roles",
+    "rows",
+    "schema",
+    "targets",
+    "usage",
+    "who",
+]
+__getattr__ = modules_of(__name__, __all__)

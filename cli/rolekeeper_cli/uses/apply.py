@@ -1,0 +1,524 @@
+"""Applying a plan: exactly that one, or nothing when something that it rested on moved.
+
+The command changes no instance itself. It writes the plan's rows, has Rolekeeper look at the plan's instances, and
+watches EC2 until each shows what was planned.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+from rolekeeper.aws.ec2 import FILTER_VALUES
+from rolekeeper.instances.decide import ENDED
+from rolekeeper.instances.observe import Unreadable
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.rows.reader import content, read_row, row_of
+from rolekeeper.mappings.table import number_in
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model import escaped
+from rolekeeper.model.instance import Association, InstanceKey, Target
+from rolekeeper.model.mapping import MappingKey, MappingSpec, same_person
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
+from rolekeeper_cli.uses import approvals
+from rolekeeper_cli.uses.approvals import Written
+from rolekeeper_cli.uses.edits import MovedError, write
+from rolekeeper_cli.uses.fleet import Enforced, Seen, look, named, pages, profile_name, withheld
+from rolekeeper_cli.uses.follow import Standing, follow
+from rolekeeper_cli.uses.instances import addressed, shows, where
+from rolekeeper_cli.uses.proposal import Proposal, propose
+from rolekeeper_cli.uses.rows import mapping_rows
+from rolekeeper_cli.uses.targets import Places
+
+# ---- a plan in a file, to be applied as it is: lines of JSON, written while the instances go by ----
+
+
+FORM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlanHeader:
+    """Where and of what a plan was made.
+
+    Attributes:
+        account: `region` and `stack`: the deployment.
+        instances: those that it was narrowed to, each ACCOUNT/REGION/ID; empty for the fleet.
+        targets: those that it was narrowed to, as a command names them; empty for all.
+        specs: the file's mappings, if it was made of one.
+        prune: whether the other rows were to be deleted.
+    """
+
+    account: str
+    region: str
+    stack: str
+    instances: Sequence[str] = ()
+    targets: Sequence[str] = ()
+    specs: Sequence[MappingSpec] = ()
+    prune: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEdit:
+    """A mapping that the plan edits: its row as it was seen, what was published then, and what was to become of it."""
+
+    tag_key: str
+    tag_value: str
+    row: Attributes
+    revision: int
+    status: str
+    takes_effect: bool
+
+    @property
+    def key(self) -> MappingKey:
+        """The mapping's."""
+        return MappingKey(self.tag_key, self.tag_value)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """An instance that the plan changes, and what that rested on.
+
+    Attributes:
+        instance: its id, in an `account` and a `region`.
+        name: its name.
+        tags: its tags.
+        association: the id of the association that it had; empty for none.
+        before: the profile that it carried, by ARN, and `after`: the one that it is to carry; empty for none.
+        action: the decision's, and so are `mapping` and `revision`.
+    """
+
+    instance: str
+    account: str
+    region: str
+    name: str
+    tags: Mapping[str, str]
+    association: str
+    before: str
+    after: str
+    action: str
+    mapping: str
+    revision: int
+
+    @property
+    def key(self) -> InstanceKey:
+        """The instance's."""
+        return InstanceKey(self.account, self.region, self.instance)
+
+
+def planned_change(seen: Seen) -> PlannedChange:
+    """What a plan keeps of one instance that changes."""
+    decision, association = seen.decision, seen.observed.association
+    return PlannedChange(
+        **where(seen.instance.key),
+        name=seen.instance.tags.get("Name", ""),
+        tags=dict(seen.instance.tags),
+        association=association.id if association else "",
+        before=seen.carries,
+        after=seen.should_carry,
+        action=decision.action.value,
+        mapping=str(decision.mapping or ""),
+        revision=decision.revision,
+    )
+
+
+@contextmanager
+def writing(path: Path, basis: PlanHeader, proposed: Proposal) -> Iterator[Callable[[Seen], None]]:
+    """Write a plan; gives what takes its instances. The file is there once it is whole.
+
+    Raises:
+        UsageError: it can't be written there.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        # Tags may hold what isn't everybody's to read.
+        file = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}", "name another file") from error
+
+    def write(document: Mapping[str, Any]) -> None:
+        file.write(json.dumps(document, default=repr) + "\n")
+
+    def keep(seen: Seen) -> None:
+        if seen.decision.action.mutates:
+            write({"change": asdict(planned_change(seen))})
+
+    try:
+        with file:
+            rows = [row_of(each) for each in basis.specs]
+            write({"rolekeeper_plan": FORM, **asdict(replace(basis, specs=())), "specs": rows})
+            for each in proposed.edits:
+                row, key = each.change.row if each.change else {}, each.key
+                edit = PlannedEdit(
+                    key.tag_key,
+                    key.tag_value,
+                    row,
+                    revision=each.revision,
+                    status=each.status.value,
+                    takes_effect=each.takes_effect,
+                )
+                write({"edit": asdict(edit)})
+            yield keep
+            write({"end": True})
+        partial.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+
+
+class PlanFile:
+    """A plan that was written. Its instances are read when they are asked for: there may be many."""
+
+    def __init__(self, path: Path, home: HomeAccount) -> None:
+        """Read all but the instances.
+
+        Raises:
+            UsageError: the file can't be read.
+            CommandError: it is no plan, or not a whole one.
+        """
+        self._path = path
+        documents = self._documents()
+        head = next(documents, {})
+        if head.get("rolekeeper_plan") != FORM:
+            raise self._no_plan("doesn't begin as one")
+        last: Mapping[str, Any] = {}
+        try:
+            told = {each.name: head[each.name] for each in fields(PlanHeader)}
+            self.basis = PlanHeader(**told | {"specs": [self._spec(row, home) for row in head["specs"]]})
+            self.edits: list[PlannedEdit] = []
+            for last in documents:
+                if "edit" in last:
+                    self.edits.append(PlannedEdit(**last["edit"]))
+        except (KeyError, TypeError) as error:
+            raise self._no_plan("holds what no plan holds") from error
+        if "end" not in last:
+            raise self._no_plan("is cut off")
+
+    def changes(self) -> Iterator[PlannedChange]:
+        """The instances that change."""
+        for each in self._documents():
+            if "change" in each:
+                try:
+                    yield PlannedChange(**each["change"])
+                except TypeError as error:
+                    raise self._no_plan("holds what no plan holds") from error
+
+    def _documents(self) -> Iterator[Mapping[str, Any]]:
+        try:
+            with self._path.open(encoding="utf-8") as file:
+                for line in file:
+                    document = json.loads(line)
+                    if not isinstance(document, dict):
+                        raise self._no_plan("holds what no plan holds")
+                    yield document
+        except OSError as error:
+            what = f"{self._path} can't be read: {error.strerror}"
+            raise UsageError(what, "name a file that rolekeeper plan --out wrote") from error
+        except ValueError as error:
+            raise self._no_plan("holds what no plan holds") from error
+
+    def _spec(self, row: Attributes, home: HomeAccount) -> MappingSpec:
+        spec = read_row(row, home).spec
+        if spec is None:
+            raise self._no_plan("holds a mapping that can't be read")
+        return spec
+
+    def _no_plan(self, what: str) -> CommandError:
+        return CommandError(f"{self._path} is no plan: it {what}", "make one: rolekeeper plan --out FILE")
+
+
+# ---- what a plan rested on and that moved since ----
+
+
+def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
+    """Rows and mappings that aren't as the plan saw them."""
+    rows = mapping_rows(deployment).some([each.key for each in plan.edits])
+    now = {each.key: each for each in proposed.edits}
+    for edit in plan.edits:
+        key, present = escaped(str(edit.key)), now.pop(edit.key, None)
+        if present is None:
+            yield f"mapping {key} is as the file says already"
+        elif content(rows.get(edit.key, {})) != content(edit.row) and present.change is not None:
+            yield f"the row of {key} was edited"
+        elif present.revision != edit.revision:
+            yield f"mapping {key} was at revision {edit.revision}, and is at {present.revision}"
+        elif (present.status, present.takes_effect) != (edit.status, edit.takes_effect):
+            yield f"mapping {key} would be {present.status} now: {present.reason}"
+    yield from (f"mapping {escaped(str(key))} is no longer as the file says" for key in now)
+
+
+def moved_instances(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
+    """Instances that aren't as the plan saw them, and those that would change too by now."""
+
+    @cache
+    def state(target: Target) -> Enforced:
+        place = deployment.at(target)
+        return Enforced.of(place, proposed.served_at(place))
+
+    known: set[InstanceKey] = set()
+    for some in batched(plan.changes(), FILTER_VALUES):
+        known |= {each.key for each in some}
+        for target in dict.fromkeys(each.key.target for each in some):
+            place, planned = deployment.at(target), {each.instance: each for each in some if each.key.target == target}
+            found = look(place, state(target), named(place, planned))
+            seen = {each.key.id if isinstance(each, Unreadable) else each.instance.key.id: each for each in found}
+            for id_, change in planned.items():
+                if moved := _moved(change, seen.get(id_)):
+                    yield f"{_title(change)} {moved}"
+    if not plan.basis.instances:
+        places = Places.chosen(deployment, plan.basis.targets)
+        for each in places.look(pages, lambda place: state(place.settings.target)):
+            # A damaged record decides nothing: the plan left it out too.
+            if isinstance(each, Seen) and each.decision.action.mutates and each.instance.key not in known:
+                yield f"{each.instance.key.id}, which the plan left alone, would change too: {each.decision.reason}"
+        yield from places.unseen_in_words()
+
+
+def _moved(planned: PlannedChange, seen: Seen | Unreadable | None) -> str:
+    """What of one instance moved; empty when nothing did."""
+    if seen is None:
+        return "is gone"
+    if isinstance(seen, Unreadable):
+        return f"can't be read: {seen.error.message}"
+    if seen.instance.state in ENDED:
+        return f"is {seen.instance.state}"
+    now = planned_change(seen)
+    if now == planned:
+        return ""
+    if now.tags != planned.tags:
+        return _moved_tags(planned.tags, now.tags)
+    if now.association != planned.association:
+        return f"had {_carried(planned)}, and has {_carried(now)}"
+    if (now.mapping, now.revision) != (planned.mapping, planned.revision):
+        return (
+            f"was governed by {planned.mapping or 'no mapping'} (revision {planned.revision}), and is by "
+            f"{now.mapping or 'no mapping'} (revision {now.revision})"
+        )
+    return f"would {seen.decision.action.value.lower()} now, not {planned.action.lower()}: {seen.decision.reason}"
+
+
+def _moved_tags(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    said = []
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            was, is_ = (repr(tags[key]) if key in tags else "not there" for tags in (before, after))
+            said.append(f"tag {key} was {was}, and is {is_}")
+    return f"has other tags: {', '.join(said)}"
+
+
+def _carried(change: PlannedChange) -> str:
+    return f"{profile_name(change.before)} ({change.association})" if change.association else "no role"
+
+
+def _title(change: PlannedChange) -> str:
+    return f"{change.instance} ({change.name})" if change.name else change.instance
+
+
+# ---- applying a plan: exactly that one, or nothing when something that it rested on moved ----
+
+
+_POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 60
+_TOLD = 10
+
+
+class StalePlanError(CommandError):
+    """Something that the plan rested on is otherwise by now."""
+
+    def __init__(self, moved: Sequence[str]) -> None:
+        more = f" and {len(moved) - 1:,} more" if len(moved) > 1 else ""
+        what = f"nothing was applied, as the plan is out of date: {moved[0]}{more}"
+        super().__init__(what, "plan anew, look at it, and apply that", moved)
+
+
+class NotPublishedError(CommandError):
+    """Rows of the plan were written, and aren't in effect as planned."""
+
+    def __init__(self) -> None:
+        super().__init__("not every row was published as planned", "fix what is shown above, then plan again")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A plan that was applied: its instances, which EC2 shows as planned, and its mappings."""
+
+    instances: tuple[InstanceKey, ...] = ()
+    mappings: tuple[MappingKey, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the plan changed nothing."""
+        return not (self.instances or self.mappings)
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return {"instances": len(self.instances), "mappings": [str(each) for each in self.mappings]}
+
+
+def _ignore(_: Written | Standing) -> None:
+    """Nobody wants to know on the way."""
+
+
+def apply(
+    deployment: Deployment, plan: PlanFile, *, approve: bool, report: Callable[[Written | Standing], object] = _ignore
+) -> Applied:
+    """Apply a plan.
+
+    Args:
+        deployment: where.
+        plan: the plan.
+        approve: whether edits that are held for the number of instances that they change are approved too.
+        report: is called on the way with the verdicts on rows, and with how their instances stand.
+
+    Raises:
+        CommandError: it is another deployment's, can't be applied now, (`StalePlanError`) something moved, or
+            (`NotPublishedError`) rows aren't published as planned: `report` got their verdicts.
+        WaitTimeoutError: EC2 didn't show some of it in time; `details` say what hinders it.
+    """
+    basis = plan.basis
+    _refuse_elsewhere(deployment, plan)
+    if why := withheld(deployment):
+        raise CommandError(f"nothing can be applied now: {why}", "see: rolekeeper mode, rolekeeper resume")
+    _refuse_unserved(plan, approve=approve)
+    proposed = propose(deployment, basis.specs, prune=basis.prune) if basis.specs or basis.prune else Proposal()
+    moved = [*moved_edits(deployment, plan, proposed), *moved_instances(deployment, plan, proposed)]
+    if moved:
+        raise StalePlanError(moved)
+    wanted = {each.key: each.after for each in plan.changes()}
+    if wanted or proposed.edits:
+        _refuse_to_approve_own(deployment, proposed)
+        _write_rows(deployment, proposed, report)
+        _send(deployment, wanted)
+        _wait(deployment, wanted)
+    return Applied(tuple(wanted), tuple(each.key for each in proposed.edits))
+
+
+# ---- may it be applied? ----
+
+
+def _refuse_elsewhere(deployment: Deployment, plan: PlanFile) -> None:
+    basis = plan.basis
+    here = (deployment.caller.account, str(deployment.session.region_name), deployment.stack.name)
+    there = (basis.account, basis.region, basis.stack)
+    if here != there:
+        place = "account {}, Region {}, stack {}"
+        what = f"the plan is for {place.format(*there)}, not for {place.format(*here)}"
+        raise CommandError(what, "say where it belongs: --profile, --region, --stack")
+
+
+def _refuse_unserved(plan: PlanFile, *, approve: bool) -> None:
+    for edit in plan.edits:
+        key = escaped(str(edit.key))
+        if edit.status == Status.HELD and not approve:
+            raise CommandError(
+                f"{key} changes too many instances without approval, so it would be held; nothing was applied",
+                "give --approve to approve what the plan shows",
+            )
+        if not edit.takes_effect:
+            raise CommandError(f"{key} would be {edit.status}; nothing was applied", "fix the file, and plan again")
+
+
+def _refuse_to_approve_own(deployment: Deployment, proposed: Proposal) -> None:
+    caller = deployment.caller
+    own = [edit.key for edit in proposed.edits if edit.change and edit.status == Status.HELD]
+    if own and same_person(caller.arn, caller.arn):
+        raise CommandError(
+            f"{escaped(str(own[0]))} would be your own edit, and another person has to approve it; nothing was applied",
+            "write the rows with rolekeeper mapping import; another person runs rolekeeper mapping approve",
+        )
+
+
+# ---- doing it ----
+
+
+def _write_rows(deployment: Deployment, proposed: Proposal, report: Callable[[Written | Standing], object]) -> None:
+    """Write the plan's rows, and approve those that were to be held.
+
+    Raises:
+        CommandError: somebody edited a row meanwhile, or Rolekeeper doesn't serve one as it was planned.
+    """
+    written = write(deployment, proposed.rows)
+    written.require_judged()
+    if written.moved:
+        raise MovedError(written.moved, len(written.rows))
+    to_approve = {each.key for each in proposed.edits if each.status is Status.HELD}
+    others = Written(tuple(each for each in written.rows if each.key not in to_approve))
+    report(others)
+    numbers = {key: number_in(row, "held_revision") for key, row in mapping_rows(deployment).some(to_approve).items()}
+    # One that isn't held after all, as the fleet grew, is served already.
+    held = {key: number for key, number in numbers.items() if number}
+    done = not held or _approve(deployment, held, report)
+    if others.bad or not done:
+        raise NotPublishedError
+
+
+def _approve(
+    deployment: Deployment, held: Mapping[MappingKey, int], report: Callable[[Written | Standing], object]
+) -> bool:
+    """Approve what is held, and wait for its instances; returns whether all of it is as planned."""
+    approved = approvals.approve(deployment, held)
+    approved.require_judged()
+    report(approved)
+    if approved.bad:
+        return False
+    found = follow(deployment, list(held))
+    report(found)
+    return not found.stuck
+
+
+def _send(deployment: Deployment, keys: Iterable[InstanceKey]) -> None:
+    deployment.app.queue.send(list(keys), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
+
+
+def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
+    """Watch EC2 until each instance shows its profile, as long as it comes on."""
+    waiting = dict(wanted)
+    deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
+    with deployment.progress(len(wanted), "instances changed") as progress:
+        while waiting:
+            shown = _shown(deployment, waiting)
+            done = [key for key, arn in waiting.items() if shows(shown.get(key), arn)]
+            for key in done:
+                del waiting[key]
+            progress.at(len(wanted) - len(waiting))
+            now = deployment.now().timestamp()
+            if done:
+                deadline = now + _PATIENCE_SECONDS
+            elif waiting and now >= deadline:
+                keys = sorted(waiting, key=lambda each: each.id)[:_TOLD]
+                names = [addressed(deployment.at(each.target), each.id) for each in keys]
+                missing = f"{len(waiting):,} of {len(wanted):,} instances"
+                raise WaitTimeoutError(
+                    f"{missing} don't show it after {_PATIENCE_SECONDS} s: {', '.join(names)}",
+                    f"it stays wanted; see what hinders it: rolekeeper explain {names[0]}",
+                    _hindrances(deployment, keys),
+                )
+            if waiting:
+                deployment.sleep(_POLL_SECONDS)
+
+
+def _shown(deployment: Deployment, keys: Iterable[InstanceKey]) -> dict[InstanceKey, Association]:
+    """What EC2 shows that instances carry, each in its own target."""
+    by_target: dict[Target, dict[str, InstanceKey]] = {}
+    for each in keys:
+        by_target.setdefault(each.target, {})[each.id] = each
+    return {
+        known[id_]: found
+        for target, known in by_target.items()
+        for id_, found in deployment.at(target).app.ec2.associations(list(known)).items()
+    }
+
+
+def _hindrances(deployment: Deployment, keys: Sequence[InstanceKey]) -> Iterator[str]:
+    """What Rolekeeper says of instances that don't carry what they should."""
+    records = deployment.app.state.read(keys, []).records
+    for key in keys:
+        if key in records and (shown := records[key].condition):
+            yield f"{key.id}: {shown.reason}"

@@ -1,0 +1,172 @@
+"""The switches of the whole deployment: the mode, and the pause."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from botocore.config import Config
+
+from rolekeeper.aws.errors import ConflictError, classified
+from rolekeeper.aws.queue import Task
+from rolekeeper.model.mapping import Control
+from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper.storage import layout
+from rolekeeper.storage.table import Update
+from rolekeeper_cli.deploying.parameters import parameters
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.uses import preview
+from rolekeeper_cli.uses.history import control_history
+from rolekeeper_cli.uses.preview import Preview
+
+# Who has to stop everything at once can't wait until a large fleet is counted.
+_COUNTED_SECONDS = 5.0
+_LOOK_AGAIN = "look at how it stands now, and decide again"
+
+
+def status(deployment: Deployment) -> dict[str, Any]:
+    """How things stand: the `mode`, whether it `is` "set" or "as deployed", the `deployed` one, and if it is `paused`.
+
+    Raises:
+        CommandError: the control item can't be read, so that nothing is changed.
+    """
+    control = deployment.app.state.read([], []).control
+    if control.unclear:
+        raise CommandError(f"nothing is changed, as {control.unclear}", advice("set it: ", Remedy(Kind.SETTINGS)))
+    deployed = deployment.settings.mode
+    return {
+        "mode": (control.mode or deployed).value,
+        "is": "set" if control.mode else "as deployed",
+        "deployed": deployed.value,
+        "paused": control.paused,
+    }
+
+
+def switch(
+    deployment: Deployment, change: Mapping[str, Any], reason: str, *, planned_on: str | None = None
+) -> dict[str, Any]:
+    """Change attributes of the control item and leave the others; returns how things stand then (`status`).
+
+    Who does it, and why, is written beside it: a claim, as anybody may write there what they like.
+
+    Args:
+        deployment: where.
+        change: `mode` ("observe", "enforce", or None: as deployed) or `paused`.
+        reason: why, for the mail and the history.
+        planned_on: how the control item stood (`str(Control)`) when this was decided; None: whatever it says.
+
+    Raises:
+        CommandError: it stands otherwise by now; nothing was written.
+    """
+    values = {name: value for name, value in change.items() if value is not None}
+    update = Update().set({**values, "by": deployment.caller.arn, "reason": reason})
+    store = deployment.app.store
+    if planned_on is not None:
+        item = store.get([layout.CONTROL]).get(layout.CONTROL, {})
+        now = str(Control.read(item))
+        if now != planned_on:
+            raise CommandError(f"another actor switched meanwhile, from {planned_on} to {now}", _LOOK_AGAIN)
+        update.only_as(item, "mode", "paused")
+    try:
+        store.write(store.update(layout.CONTROL, update.remove(*(change.keys() - values.keys()))))
+    except ConflictError as error:
+        raise CommandError("another actor switched meanwhile", _LOOK_AGAIN) from error
+    return status(deployment)
+
+
+def expected(deployment: Deployment, change: Mapping[str, Any]) -> Preview | str:
+    """What a change would do, where it stops changes or lets them through; else a sentence that it does neither."""
+    before, after = _controls(deployment, change)
+    mode = deployment.settings.mode
+    stops, stopped = after.withholds(mode), before.withholds(mode)
+    if bool(stops) == bool(stopped):
+        return f"Nothing else changes by that: {stops.reason if stops else 'changes are made as before'}."
+    return preview.of_switch(deployment, after, _COUNTED_SECONDS if stops else inf)
+
+
+def _controls(deployment: Deployment, change: Mapping[str, Any]) -> tuple[Control, Control]:
+    """The control item as it is read now, and as it would be."""
+    before = deployment.app.state.read([], []).control
+    item = {**deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {}), **change}
+    return before, replace(Control.read(item), swept=before.swept)
+
+
+# ---- how the deployment is set: its switches, who set them and why, and the stack's parameters ----
+
+
+# The newest writes of the switches.
+_NEWEST = 20
+
+
+def settings(deployment: Deployment) -> dict[str, Any]:
+    """See the module. What can't be read of the switches is `unclear`; then nothing is changed.
+
+    `standing` is how they stand, in words: who switches because of it says so, and is refused where it moved.
+    """
+    item = deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {})
+    control, deployed = deployment.app.state.read([], []).control, deployment.settings.mode
+    withheld = control.withholds(deployed)
+    return {
+        "mode": (control.mode or deployed).value,
+        "set": control.mode.value if control.mode else None,
+        "deployed": deployed.value,
+        "paused": control.paused,
+        "unclear": control.unclear or None,
+        "withheld": withheld.reason if withheld else None,
+        "claimed_by": str(item.get("by", "")) or None,
+        "claimed_reason": str(item.get("reason", "")) or None,
+        "standing": str(Control.read(item)),
+        "stack": deployment.stack.name,
+        "version": deployment.stack.outputs.get("Version"),
+        "parameters": _parameters(deployment),
+        "history": control_history(deployment, _NEWEST),
+    }
+
+
+def _parameters(deployment: Deployment) -> list[dict[str, str]]:
+    """The stack's parameters in the template's order, then what this version doesn't know."""
+    values = deployment.stack.parameters
+    known = {name: str(each.get("Description", "")) for name, each in parameters().items() if name in values}
+    return [
+        {"name": name, "value": values[name], "means": known.get(name, "")}
+        for name in [*known, *sorted(values.keys() - known.keys())]
+    ]
+
+
+# ---- sweeping now: the scheduled function is invoked, as its schedule does ----
+
+
+# The longest that a function may run (Lambda quotas); the answer comes at its end. Asked once: a second sweep beside
+# the first would do no harm, and no good.
+_CONFIG = Config(read_timeout=910, retries={"total_max_attempts": 1})
+
+
+def scheduled_function(deployment: Deployment) -> str:
+    """The name of the function that sweeps."""
+    return deployment.resource("OnSchedule")
+
+
+def sweep(deployment: Deployment, function: str, *, wait: bool) -> dict[str, Any] | None:
+    """Sweep, and return what was seen and sent, as the function says it; None if it isn't waited for.
+
+    Raises:
+        CommandError: the function failed.
+    """
+    client = deployment.client("lambda", _CONFIG)
+    with classified("lambda:InvokeFunction", function):
+        answer = client.invoke(
+            FunctionName=function,
+            InvocationType="RequestResponse" if wait else "Event",
+            Payload=json.dumps({"task": Task.SWEEP.value, "id": str(uuid.uuid4())}).encode(),
+        )
+        text = answer["Payload"].read()
+    if not wait:
+        return None
+    swept = json.loads(text)
+    if answer.get("FunctionError"):
+        said = swept.get("errorMessage", swept) if isinstance(swept, dict) else swept
+        raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and retries'")
+    return dict(swept)

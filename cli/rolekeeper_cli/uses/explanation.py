@@ -1,0 +1,327 @@
+"""Why an instance carries what it carries, and what it should carry: read, decided and told as the functions do it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.instances.observe import Unreadable, observe
+from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.model.instance import Action, Association, Condition
+from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
+from rolekeeper.model.problem import Kind, Remedy
+from rolekeeper.permissions import PolicyReader, Roles
+from rolekeeper.storage import layout
+from rolekeeper.storage.layout import REFUSED
+from rolekeeper.telemetry import described
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.uses import fleet, who
+from rolekeeper_cli.uses.edits import revision_before
+from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name, withheld
+from rolekeeper_cli.uses.history import entry_document
+from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
+
+# ---- how to undo the change that made an instance carry what it carries ----
+
+
+type Entry = Mapping[str, Any]
+
+# Tags that only AWS sets and removes (EC2 user guide, "Tag restrictions").
+_AWS = "aws:"
+_BY_HAND = "which only a person can put back"
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What an instance carried before: the profile, by ARN, empty for none; until when, empty while it still does."""
+
+    profile_arn: str
+    until: str = ""
+
+    @property
+    def name(self) -> str:
+        """The profile in words."""
+        return profile_name(self.profile_arn) or "no role"
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        name = profile_name(self.profile_arn)
+        return {"instance_profile": name, "profile_arn": self.profile_arn or None, "until": self.until or None}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step, and what it does."""
+
+    remedy: Remedy
+    does: str
+
+    def document(self) -> dict[str, str]:
+        """For programs: as a command."""
+        return {"command": str(self.remedy), "does": self.does}
+
+
+def former(seen: Seen, entries: Sequence[Entry]) -> Former | None:
+    """What was there before the change that made the instance carry what it carries; None: that was none of ours.
+
+    Args:
+        seen: the instance.
+        entries: its history, newest first.
+    """
+    if seen.should_carry != seen.carries and seen.decision.action is not Action.HOLD:
+        # The change is still to come.
+        return Former(seen.carries)
+    made = (each for each in entries if each.get("outcome") != REFUSED)
+    changes = [each for each in made if Action(each["decision"]["action"]).mutates]
+    # A swap is two changes, and so is one that another actor reverted: what was there is what the first one saw.
+    same = list(takewhile(lambda each: each["decision"]["profile-arn"] == seen.carries, changes))
+    return Former(same[-1]["seen"]["profile-arn"], same[-1]["at"]) if same else None
+
+
+def undo_steps(deployment: Deployment, seen: Seen, before: Former) -> Iterator[Step]:
+    """What brings that back, the mildest first."""
+    yield from _Undoing(deployment, seen, before).steps()
+
+
+@dataclass(frozen=True)
+class _Undoing:
+    deployment: Deployment
+    seen: Seen
+    before: Former
+
+    def steps(self) -> Iterator[Step]:
+        pin, name = self.seen.observed.pin, addressed(self.deployment, self.seen.instance.key.id)
+        again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
+        if pin and not pin.expired(self.seen.observed.asked_at) and self._brings_it_back(released=True):
+            yield Step(Remedy(Kind.RELEASE, (name,)), f"ends the pin: {again}")
+        for key in self._deciding_tags():
+            if self._brings_it_back(without=key):
+                yield Step(self._of_aws(Kind.UNTAG, self.seen.instance.key.id, key), f"for this instance: {again}")
+        for mapping in self.seen.observed.published:
+            yield from self._by_mapping(mapping, again)
+        yield from self._by_hand(name, again)
+
+    def _deciding_tags(self) -> Iterator[str]:
+        winner = self.seen.observed.candidates.winner
+        if IGNORE_TAG in self.seen.instance.tags:
+            yield IGNORE_TAG
+        if winner and not winner.key.pins and not winner.key.tag_key.startswith(_AWS):
+            yield winner.key.tag_key
+
+    def _by_mapping(self, mapping: PublishedMapping, again: str) -> Iterator[Step]:
+        """The revision before brings it back, or, where there is none, that the mapping goes."""
+        key = mapping.key
+        try:
+            old = revision_before(self.deployment, key, mapping.revision)
+        except CommandError:
+            tombstone = replace(mapping, deleted=True)
+            # What hasn't changed this one yet may have changed others: they would lose it.
+            if self.before.until and not mapping.deleted and self._brings_it_back(served={key: tombstone}):
+                yield Step(key.remedy(Kind.REMOVE_MAPPING), f"for all of the mapping's instances; {again}")
+            return
+        restored = fleet.published_there(self.deployment, replace(old, revision=mapping.revision + 1))
+        brings_it_back = self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec)
+        if brings_it_back and not self._is_asked_for(old.spec):
+            does = f"for all of the mapping's instances; {again}"
+            yield Step(key.remedy(Kind.ROLL_BACK, str(old.revision)), does)
+
+    def _by_hand(self, name: str, again: str) -> Iterator[Step]:
+        """A pin to what was there; a foreign role, a person has to put back."""
+        ownership, carries, arn = self.deployment.settings.ownership, self.seen.carries, self.before.profile_arn
+        if arn and not ownership.manages(arn):
+            yield from self._foreign(name)
+        elif carries == arn or (carries and not self.seen.managed and not ownership.take_over):
+            return
+        elif not arn:
+            yield Step(Remedy(Kind.DETACH, (name,)), f"{again}, whatever its tags say")
+        elif spec := self._spec_of(arn):
+            other = () if spec.role == spec.profile_name else (spec.profile_name,)
+            remedy = Remedy(Kind.REPLACE if carries else Kind.ATTACH, (name, spec.role, *other))
+            yield Step(remedy, f"{again}, whatever its tags say")
+
+    def _foreign(self, name: str) -> Iterator[Step]:
+        association, pin = self.seen.observed.association, self.seen.observed.pin
+        winner = self.seen.observed.candidates.winner
+        if association and association.profile_arn == self.before.profile_arn:
+            return
+        id_ = self.seen.instance.key.id
+        yield Step(self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true"), "first: leave it alone")
+        if pin:
+            yield Step(Remedy(Kind.RELEASE, (name,)), "then: ends the pin, which comes before that tag")
+        if winner and winner.spec.role == NO_ROLE and not winner.key.pins:
+            untag = self._of_aws(Kind.UNTAG, id_, winner.key.tag_key)
+            yield Step(untag, "then: ends the quarantine, which comes before that tag")
+        profile = f"--iam-instance-profile Arn={self.before.profile_arn}"
+        if association:
+            command = f"aws ec2 replace-iam-instance-profile-association --association-id {association.id} {profile}"
+        else:
+            command = f"aws ec2 associate-iam-instance-profile --instance-id {id_} {profile}"
+        does = f"then: puts back the foreign {self.before.name}, {_BY_HAND}"
+        yield Step(self._of_aws(Kind.OTHER, command), does)
+
+    def _of_aws(self, kind: Kind, *arguments: str) -> Remedy:
+        return Remedy(kind, arguments, account_options(self.deployment))
+
+    # ---- trying ----
+
+    def _brings_it_back(
+        self,
+        *,
+        released: bool = False,
+        without: str = "",
+        served: Mapping[MappingKey, PublishedMapping] | None = None,
+    ) -> bool:
+        """Whether the instance would carry what was there: without its pin, or a tag, or with other mappings."""
+        app, instance = self.deployment.app, self.seen.instance
+        tags = {key: value for key, value in instance.tags.items() if key != without}
+        state = Enforced.of(self.deployment, dict(served or {}), released=released)
+        then = replace(instance, tags=tags)
+        found = observe([instance.key], app.ec2, state, now=self.deployment.now(), described={instance.key.id: then})[
+            instance.key
+        ]
+        if isinstance(found, Unreadable):
+            return False
+        return Seen.of(found, self.deployment).should_carry == self.before.profile_arn
+
+    def _can_be_given(self, spec: MappingSpec) -> bool:
+        """Whether the role passes the checks now; where IAM doesn't say so, the step isn't named."""
+        settings = replace(self.deployment.settings, create_missing_profiles=False)
+        roles = Roles(PolicyReader(self.deployment.app.iam), settings)
+        with suppress(AwsRefusalError):
+            return not roles.check(spec).problem
+        return False
+
+    def _is_asked_for(self, spec: MappingSpec) -> bool:
+        """Whether the row says that already, and waits: to write it once more would change nothing."""
+        with suppress(AwsRefusalError):
+            row = self.deployment.app.table.get_row(spec.key) or {}
+            return read_row(row, self.deployment.app.home).spec == spec
+        return True
+
+    def _spec_of(self, profile_arn: str) -> MappingSpec | None:
+        """What a pin to this profile says, if that can be given."""
+        name = profile_name(profile_arn) or ""
+        with suppress(AwsRefusalError):
+            profile = self.deployment.app.iam.get_instance_profile(name)
+            if profile and profile.role_arn:
+                spec = MappingSpec(MappingKey(PIN_TAG, ""), profile.role_name, name)
+                return spec if self._can_be_given(spec) else None
+        return None
+
+
+# ---- why an instance carries what it carries, and what it should carry ----
+
+
+# How far back the last take-over is looked for, in history entries.
+_LOOKED_THROUGH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An instance explained: the document, and how to undo the last change."""
+
+    document: dict[str, Any]
+    undo: Sequence[Step]
+
+
+def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, Any]:
+    """The document of `explanation`."""
+    return explanation(deployment, text, ask_who=ask_who).document
+
+
+def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanation:
+    """The instance that a text names, explained; who did what, only if that is asked for.
+
+    Raises:
+        CommandError: there is no such instance.
+        CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
+    """
+    deployment, text = located(deployment, text)
+    key = find_instance(deployment, text).key
+    observed = observe([key], deployment.app.ec2, Enforced.of(deployment), now=deployment.now())[key]
+    if isinstance(observed, Unreadable):
+        raise observed.error
+    seen = Seen.of(observed, deployment)
+    entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
+    answers = who.ask(deployment, key.id, who.about_now(observed, entries)) if ask_who else []
+    before = former(seen, entries)
+    steps = list(undo_steps(deployment, seen, before)) if before else []
+    document = {
+        **where(key),
+        "name": name_of(seen.instance),
+        "state": seen.instance.state.value,
+        "carries": _carried(seen, observed.association),
+        "should_carry": profile_name(seen.should_carry),
+        "decision": described(seen.decision),
+        "withheld": withheld(deployment),
+        "mapping": _mapping(observed.candidates.winner),
+        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],
+        "pin": _pin(observed.pin),
+        "condition": _condition(observed.record.condition),
+        "took_over_from": _former(entries, seen),
+        "who": [each.document() for each in answers],
+        "last": entry_document(key, entries[0]) if entries else None,
+        "former": before.document() if before else None,
+        "undo": [each.document() for each in steps],
+    }
+    return Explanation(document, steps)
+
+
+def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:
+    if association is None:
+        return None
+    grant = seen.observed.grant
+    return {
+        "instance_profile": profile_name(association.profile_arn),
+        "profile_arn": association.profile_arn,
+        "association": association.id,
+        "state": association.state.value,
+        "managed": seen.managed,
+        "for": str(grant.mapping) if grant else None,
+        "revision": grant.revision if grant else None,
+    }
+
+
+def _mapping(winner: PublishedMapping | None) -> dict[str, Any] | None:
+    if winner is None or winner.key.pins:
+        return None
+    return {
+        "mapping": str(winner.key),
+        "revision": winner.revision,
+        "role": winner.spec.role,
+        "priority": winner.spec.priority,
+        "owner": winner.spec.owner,
+        "description": winner.spec.description,
+    }
+
+
+def _pin(pin: Pin | None) -> dict[str, Any] | None:
+    if pin is None:
+        return None
+    claims = {"claimed_by": pin.by, "claimed_reason": pin.reason}
+    return {"role": pin.role, "expires_at": pin.expires_at, **claims, "unclear": pin.unclear}
+
+
+def _condition(shown: Condition | None) -> dict[str, Any] | None:
+    if shown is None:
+        return None
+    return {
+        "action": shown.action.value,
+        "code": shown.code,
+        "reason": shown.reason,
+        "since": shown.since,
+        "parked": shown.parked,
+    }
+
+
+def _former(entries: Iterable[Mapping[str, Any]], seen: Seen) -> dict[str, str] | None:
+    """The foreign role that the last take-over replaced or detached, as long as Rolekeeper's choice stands."""
+    if seen.carries and not seen.managed:
+        return None
+    for entry in entries:
+        if entry["decision"].get("takes-over") and entry.get("outcome") != REFUSED:
+            return {"profile_arn": entry["seen"]["profile-arn"], "at": entry["at"]}
+    return None

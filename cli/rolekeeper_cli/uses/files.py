@@ -1,0 +1,446 @@
+"""A row of a file before it is judged: where it is, and what it says in DynamoDB's form."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+
+from rolekeeper.mappings.rows.cells import CellError, HomeAccount, quote
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Column
+from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.model import escaped
+from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.problem import Problem
+from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.suggest import near
+
+FILE_COLUMNS = {column.name: column for column in (*KEYS, *COLUMNS)}
+
+
+class FileError(CommandError):
+    """A file can't be read as a whole."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One row of a file. `lines` are those of its columns, where the form knows them.
+
+    `problems` are the form's own, what couldn't even be made out, each with its line.
+    """
+
+    line: int
+    attributes: dict[str, Any] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    problems: list[tuple[int, Problem]] = field(default_factory=list)
+
+    def placed(self, problems: Iterable[Problem]) -> list[tuple[int, Problem]]:
+        """Problems, each with its column's line."""
+        return [(self.lines.get(each.column, self.line), each) for each in problems]
+
+
+# ---- a column's value as text ----
+
+
+type Attribute = Mapping[str, Any]
+"""A low-level DynamoDB value, as `{"S": "web"}`."""
+
+_BETWEEN = re.compile(r"[;,\s]+")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+# A run of characters and backslash pairs up to a semicolon that stands for itself.
+_TAG = re.compile(r"(?:[^;\\]|\\.)+", re.DOTALL)
+_KEY = re.compile(r"(?:[^=\\]|\\.)*", re.DOTALL)
+
+
+def from_text(column: Column, text: str) -> Attribute:
+    """What a text says in a column; whether the column takes it is for `read_row`.
+
+    Raises:
+        CellError: it has no meaning there.
+    """
+    match column.kind.type:
+        case "BOOL":
+            if text.casefold() not in {"true", "false"}:
+                raise CellError(f"is {quote(text)}; write true or false")
+            return {"BOOL": text.casefold() == "true"}
+        case "SS":
+            return {"SS": [each for each in _BETWEEN.split(text) if each]}
+        case "M":
+            return {"M": dict(_tags_of_text(text))}
+    return {column.kind.type: text}
+
+
+def to_text(attribute: Attribute) -> str:
+    """The text of a value: what `from_text` reads back, for the types that columns have."""
+    ((kind, value),) = attribute.items()
+    match kind:
+        case "BOOL":
+            return "true" if value else "false"
+        case "SS" | "NS":
+            return ";".join(sorted(value))
+        case "M" if all(set(each) == {"S"} for each in value.values()):
+            tags = sorted((key, each["S"]) for key, each in value.items())
+            return ";".join(f"{_escape(key, ';=')}={_escape(each, ';')}" for key, each in tags)
+        case "S" | "N":
+            return str(value)
+    return json.dumps(value, default=repr, ensure_ascii=False)
+
+
+def _tags_of_text(text: str) -> Iterator[tuple[str, Attribute]]:
+    if (len(text) - len(text.rstrip("\\"))) % 2:
+        raise CellError("ends with a backslash that stands before nothing; write two for one")
+    seen = set()
+    for each in _TAG.findall(text):
+        if not each.strip():
+            continue
+        key = _KEY.match(each)
+        assert key  # it matches nothing, too
+        if len(key[0]) == len(each):
+            raise CellError(f"holds {quote(each)}; write key=value, with ; between them")
+        # No tag of an instance begins or ends with a blank, so those beside a separator are the writer's.
+        name, value = (_ESCAPED.sub(r"\1", part.strip()) for part in (key[0], each[len(key[0]) + 1 :]))
+        if name in seen:
+            raise CellError(f"names {quote(name)} twice")
+        seen.add(name)
+        yield name, {"S": value}
+
+
+def _escape(text: str, special: str) -> str:
+    return "".join(f"\\{each}" if each in f"\\{special}" else each for each in text)
+
+
+# ---- mappings as a YAML file: a list of them under `mappings`, each with the table's columns ----
+
+
+TOP = "mappings"
+# In C where libyaml is there; the same otherwise.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_STANDARD = "tag:yaml.org,2002:"
+_NULL, _BINARY = f"{_STANDARD}null", f"{_STANDARD}binary"
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?")
+_KINDS: dict[type[yaml.Node], str] = {yaml.SequenceNode: "a list", yaml.MappingNode: "a map"}
+
+
+def read(text: str, name: str) -> Iterator[Entry]:
+    """The rows of a file.
+
+    Raises:
+        FileError: it isn't YAML, or isn't a list of mappings.
+    """
+    for node in _rows(_composed(text, name), name):
+        entry = Entry(_line(node))
+        if isinstance(node, yaml.MappingNode):
+            _read_row(node, entry)
+        else:
+            entry.problems.append((entry.line, Problem("is no mapping", "write its columns, as tag_key: workload")))
+        yield entry
+
+
+def write(rows: Iterable[dict[str, Any]]) -> str:
+    """A file of these rows, plain values by column name, in their order."""
+    blocks = [dumped([row], _Written) for row in rows]
+    return f"{TOP}:\n" + "\n".join(blocks) if blocks else f"{TOP}: []\n"
+
+
+# ---- reading ----
+
+
+def _composed(text: str, name: str) -> yaml.Node:
+    """The tree of a file, with the place and the very text of everything in it."""
+    try:
+        node = yaml.compose(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        said = " ".join(part for part in (error.problem, error.context) if part)
+        if mark and _at_tab(text, mark):
+            raise FileError(f"{place}: a tab", "indent with blanks: YAML takes no tabs there") from error
+        raise FileError(f"{place}: isn't YAML: {said}", "fix it at that place") from error
+    except (yaml.YAMLError, ValueError) as error:
+        # A character that no YAML file may hold, as NUL; its number is told, not itself.
+        raise FileError(f"{name}: isn't YAML: {' '.join(str(error).split())}", "remove that character") from error
+    except RecursionError as error:
+        raise FileError(f"{name}: is nested too deep", f"write a list of mappings under {TOP}") from error
+    if node is None:
+        raise FileError(f"{name}: holds only comments", "write the mappings into it")
+    return node
+
+
+def _at_tab(text: str, mark: Any) -> bool:
+    lines = text.splitlines()
+    return mark.line < len(lines) and "\t" in lines[mark.line][: mark.column + 1]
+
+
+def _rows(top: yaml.Node, name: str) -> list[yaml.Node]:
+    form = f"begin with '{TOP}:' and list the mappings under it"
+    if not isinstance(top, yaml.MappingNode):
+        raise FileError(f"{name}:{_line(top)}: isn't a map with '{TOP}'", form)
+    found: list[yaml.Node] | None = None
+    for key, value in top.value:
+        if key.value != TOP:
+            close = near(str(key.value), [TOP])
+            meant = f"; did you mean {TOP}?" if close else ""
+            raise FileError(f"{name}:{_line(key)}: {quote(str(key.value))} is unknown here{meant}", form)
+        if found is not None:
+            raise FileError(f"{name}:{_line(key)}: '{TOP}' is there twice", "put all mappings under one")
+        if not isinstance(value, yaml.SequenceNode):
+            raise FileError(f"{name}:{_line(value)}: '{TOP}' is no list", "write each mapping as '- tag_key: …'")
+        found = value.value
+    if found is None:
+        raise FileError(f"{name}: holds nothing", form)
+    return found
+
+
+def _read_row(node: yaml.MappingNode, entry: Entry) -> None:
+    """A row's columns; one that is named twice would silently be the last in YAML, and is refused."""
+    merged = _merged(node, entry)
+    own = _pairs(node, entry)
+    for key, value in (*merged.items(), *own.items()):
+        column = FILE_COLUMNS.get(key)
+        entry.lines[key] = _line(value)
+        try:
+            # Unknown columns are warned about by their name alone.
+            entry.attributes[key] = _attribute(value, column) if column else {"NULL": True}
+        except CellError as error:
+            entry.attributes.pop(key, None)
+            entry.problems.append((_line(value), Problem(str(error), column=key)))
+
+
+def _merged(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
+    """What `<<: *defaults` brings; a row's own columns go before."""
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        if key.tag == f"{_STANDARD}merge":
+            for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(each, yaml.MappingNode) or any(name.tag == key.tag for name, _ in each.value):
+                    what = "'<<' takes only maps, without another '<<' in them"
+                    entry.problems.append((_line(each), Problem(what)))
+                    continue
+                found = _pairs(each, entry) | found
+    return found
+
+
+def _pairs(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        if key.tag == f"{_STANDARD}merge":
+            continue
+        if not isinstance(key, yaml.ScalarNode):
+            entry.problems.append((_line(key), Problem(f"a column's name is {_kind(key)}")))
+        elif key.value in found:
+            entry.problems.append((_line(key), Problem("is there twice", "keep one", column=key.value)))
+        else:
+            found[key.value] = value
+    return found
+
+
+def _attribute(node: yaml.Node, column: Column) -> Attribute:
+    """A cell in DynamoDB's form.
+
+    Raises:
+        CellError: it has no meaning in its column.
+    """
+    if isinstance(node, yaml.ScalarNode) and node.tag == _NULL:
+        raise CellError("is empty; leave the column out, or give it a value")
+    match column.kind.type:
+        case "SS":
+            if not isinstance(node, yaml.SequenceNode):
+                raise CellError(f"is {_kind(node)}; write a list, as [{_shown(node)}]")
+            return {"SS": [_text(each, "an entry") for each in node.value]}
+        case "M":
+            return {"M": dict(_tags(node))}
+        case "BOOL":
+            if _text(node).casefold() not in {"true", "false"} or _quoted(node):
+                raise CellError(f"is {_shown(node)}; write true or false, without quotes")
+            return {"BOOL": _text(node).casefold() == "true"}
+        case "N" if _NUMBER.fullmatch(_text(node)) and not _quoted(node):
+            return {"N": _text(node)}
+    return {"S": _text(node)}
+
+
+def _tags(node: yaml.Node) -> Iterator[tuple[str, Attribute]]:
+    if not isinstance(node, yaml.MappingNode):
+        raise CellError(f"is {_kind(node)}; write a map, as {{environment: production}}")
+    seen = set()
+    for key, value in node.value:
+        name = _text(key, "a key")
+        if name in seen:
+            raise CellError(f"names {quote(name)} twice; keep one")
+        seen.add(name)
+        yield name, {"S": _text(value, f"the value of {quote(name)}")}
+
+
+def _text(node: yaml.Node, what: str = "") -> str:
+    """A scalar as it is written."""
+    subject = f"{what} " if what else ""
+    if not isinstance(node, yaml.ScalarNode):
+        raise CellError(f"{subject}is {_kind(node)}; write one text")
+    if node.tag == _NULL and not _quoted(node):
+        raise CellError(f"{subject}is empty; write '' if you mean an empty text")
+    if not node.tag.startswith(_STANDARD) or node.tag == _BINARY:
+        raise CellError(f"{subject}has the YAML tag {quote(node.tag.replace(_STANDARD, '!!'))}; write it without")
+    return str(node.value)
+
+
+def _quoted(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.style in {"'", '"', "|", ">"}
+
+
+def _kind(node: yaml.Node) -> str:
+    return _KINDS.get(type(node), "one text")
+
+
+def _shown(node: yaml.Node) -> str:
+    return quote(str(node.value)) if isinstance(node, yaml.ScalarNode) else _kind(node)
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+# ---- writing ----
+
+
+class _Written(_Dumper):  # type: ignore[misc]  # chosen at import
+    """Writes text so that every reader of YAML takes it for text."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's own
+        """Write equal values out each time: a reader of a diff doesn't follow anchors."""
+        return True
+
+
+class _Escaping(_Dumper):  # type: ignore[misc]  # the same
+    """Leaves the style to YAML."""
+
+
+def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
+    style = None
+    if escaped(text, keep="\n") != text:
+        # Only in these quotes does YAML know escapes, and `dumped` writes them.
+        style = '"'
+    elif isinstance(dumper, _Written) and not (text[:1].isalpha() and text[:1].isascii()):
+        # Digits, dates and signs are quoted even where YAML 1.1 wouldn't: 1.2 reads them otherwise.
+        style = "'"
+    node: yaml.ScalarNode = dumper.represent_scalar(f"{_STANDARD}str", text, style=style)
+    return node
+
+
+_Written.add_representer(str, _represent_text)
+_Escaping.add_representer(str, _represent_text)
+
+
+def dumped(value: Any, dumper: Any = _Escaping) -> str:
+    """A value as YAML that reads back as the same, in which nothing stands raw that isn't seen."""
+    text: str = yaml.dump(
+        value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
+    )
+    return escaped(text, keep="\n")
+
+
+# ---- reading a file's mappings, with the same reader that judges the table's rows ----
+
+
+# What people ask of Rolekeeper isn't part of a mapping, and what it answers even less.
+_NOT_IN_FILES = frozenset({*OURS, *(column.name for column in ASKS)})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A file's mappings, or all that is wrong with it. Both lists tell where: `mappings.yaml:12: …`."""
+
+    specs: Sequence[MappingSpec]
+    problems: Sequence[str]
+    warnings: Sequence[str]
+
+
+def refuse_csv(name: str) -> None:
+    """Refuse a file whose name says that it isn't YAML.
+
+    Raises:
+        UsageError: it ends in .csv.
+    """
+    if PurePath(name).suffix.casefold() == ".csv":
+        raise UsageError(
+            f"{name} is named as a CSV file, and mappings are written as YAML",
+            "use a YAML file; to see its form: rolekeeper mapping export -o mappings.yaml",
+        )
+
+
+def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:
+    """Read a file's mappings with the same reader that judges the table's rows.
+
+    Args:
+        data: the file.
+        name: for messages.
+        home: our own account and partition; None where AWS isn't asked.
+
+    Raises:
+        FileError: it can't be read as a whole.
+    """
+    return _judged(read(_decoded(data, name), name), name, home)
+
+
+def _judged(entries: Iterable[Entry], name: str, home: HomeAccount | None) -> Reading:
+    specs: list[MappingSpec] = []
+    problems: list[str] = []
+    warnings: list[str] = []
+    first: dict[MappingKey, int] = {}
+    for entry in entries:
+        spec, wrong, odd = _judge(entry, home)
+        title = _title(entry.attributes)
+        problems += [f"{name}:{line}: {title}{each}" for line, each in wrong]
+        warnings += [f"{name}:{line}: {title}{each}" for line, each in odd]
+        if spec is None:
+            continue
+        if spec.key in first:
+            problems.append(f"{name}:{entry.line}: {title}is the same row as line {first[spec.key]}; keep one")
+        first.setdefault(spec.key, entry.line)
+        specs.append(spec)
+    return Reading(specs, problems, warnings)
+
+
+def _judge(
+    entry: Entry, home: HomeAccount | None
+) -> tuple[MappingSpec | None, list[tuple[int, Problem]], list[tuple[int, Problem]]]:
+    """An entry's mapping, its problems and its warnings; with a problem, it has no mapping."""
+    if not entry.attributes:
+        return None, entry.problems or entry.placed([Problem("is empty", "write its columns, or take it out")]), []
+    row = {name: value for name, value in entry.attributes.items() if name not in _NOT_IN_FILES}
+    verdict = read_row(row, home or _home_of(row))
+    # What the form couldn't make out isn't missing.
+    unclear = {each.column for _, each in entry.problems if each.column}
+    problems = entry.problems + entry.placed(each for each in verdict.problems if each.column not in unclear)
+    others = sorted(entry.attributes.keys() - row.keys())
+    problems += entry.placed(Problem("isn't written in a file", "leave it out", column=each) for each in others)
+    return (None if problems else verdict.spec), problems, entry.placed(verdict.warnings)
+
+
+def _title(attributes: Mapping[str, Any]) -> str:
+    key, value = (attributes.get(name, {}).get("S", "") for name in ("tag_key", "tag_value"))
+    return f"{quote(f'{key}={value}')[1:-1]}: " if key and value else ""
+
+
+def _home_of(attributes: Mapping[str, Any]) -> HomeAccount:
+    """Without AWS nobody knows our account: an ARN is taken for one of our own, and refused as that."""
+    for name in ("role", "instance_profile"):
+        parts = str(attributes.get(name, {}).get("S", "")).split(":")
+        if len(parts) > 4 and parts[0].casefold() == "arn":  # noqa: PLR2004  # arn:partition:service:region:account
+            return HomeAccount(parts[4], parts[1])
+    return HomeAccount("")
+
+
+def _decoded(data: bytes, name: str) -> str:
+    """UTF-8, with or without a byte order mark; UTF-16 with one, as Windows PowerShell writes it."""
+    coding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    try:
+        text = data.decode(coding)
+    except UnicodeDecodeError as error:
+        what = f"{name}: byte {error.start + 1} is no {coding.removesuffix('-sig').upper()}"
+        raise FileError(what, "save the file as UTF-8") from error
+    if not text.strip():
+        raise FileError(f"{name}: is empty", "write the mappings into it; rolekeeper mapping export shows how")
+    return text

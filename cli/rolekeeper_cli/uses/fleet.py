@@ -1,0 +1,266 @@
+"""The fleet as it is looked at: page by page, each instance with what Rolekeeper would do to it.
+
+The decisions are the functions' own. Whether changes are withheld now, by the mode or by a pause, is told beside them.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import batched
+from typing import Any
+
+from rolekeeper.aws.ec2 import FILTER_VALUES
+from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.observe import Unreadable, observe_page
+from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState, in_account
+from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
+from rolekeeper.storage.layout import Key
+from rolekeeper.storage.state import Snapshot, State
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.uses.instances import name_of, where
+
+
+@dataclass(frozen=True)
+class Enforced(State):
+    """The state table as it would read if some mappings were served, and changes were made.
+
+    Args:
+        served: mappings, and tombstones, in the place of those that are published.
+        released: whether no instance had a pin.
+    """
+
+    served: dict[MappingKey, PublishedMapping] = field(default_factory=dict)
+    released: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        deployment: Deployment,
+        remembers: dict[MappingKey, PublishedMapping] | None = None,
+        *,
+        released: bool = False,
+    ) -> "Enforced":
+        """The state table of a deployment; what it `remembers` isn't read, and what is read is remembered there."""
+        state = deployment.app.state
+        return cls(state.store, state.check_pin, remembers, state.account, released=released)
+
+    def read(
+        self,
+        instances: Iterable[InstanceKey] = (),
+        mappings: Iterable[MappingKey] = (),
+        *,
+        checked: bool = False,
+        counters: Sequence[Key] = (),
+    ) -> Snapshot:
+        """Read what is there, and put the others in its place."""
+        keys = list(mappings)
+        stored = [key for key in keys if key not in self.served]
+        snapshot = super().read(instances, stored, checked=checked, counters=counters)
+        others = {key: self.served[key] for key in keys if key in self.served}
+        published = {**snapshot.published, **others}
+        pins = {} if self.released else snapshot.pins
+        return replace(snapshot, control=Control(mode=Mode.ENFORCE), published=published, pins=pins)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An instance, and what Rolekeeper would do to it. `managed` says whether it carries a managed role."""
+
+    instance: Instance
+    observed: Observation
+    decision: Decision
+    managed: bool
+
+    @classmethod
+    def of(cls, observed: Observation, deployment: Deployment) -> "Seen":
+        """What was observed of an instance that EC2 knows."""
+        assert observed.instance is not None  # EC2 knows it
+        settings = replace(deployment.settings, mode=Mode.ENFORCE)
+        carried = observed.association.profile_arn if observed.association else ""
+        return cls(observed.instance, observed, decide(observed, settings), settings.ownership.manages(carried))
+
+    @property
+    def carries(self) -> str:
+        """The profile that it carries, by ARN; empty for none."""
+        return self.observed.association.profile_arn if self.observed.association else ""
+
+    @property
+    def should_carry(self) -> str:
+        """The profile that it is to carry in the end, by ARN; empty for none. Where nobody knows, what it has."""
+        decision = self.decision
+        if decision.action is Action.DETACH or decision.role == NO_ROLE or decision.code == "disassociating":
+            return decision.profile_arn
+        return decision.profile_arn or self.carries
+
+
+def pages(deployment: Deployment, tags: Sequence[MappingKey] = ()) -> Iterator[list[Instance]]:
+    """Pages of the instances that aren't terminated; of those with all of these tags, if there are any."""
+    found = deployment.app.ec2.tagged(tags[0]) if tags else deployment.app.ec2.fleet()
+    for page in found:
+        yield [
+            each
+            for each in page
+            if each.state is not InstanceState.TERMINATED and all(tag.matches(each.tags) for tag in tags)
+        ]
+
+
+def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]]:
+    """Pages of the instances with these ids, as far as EC2 knows them."""
+    for some in batched(ids, FILTER_VALUES):
+        yield list(deployment.app.ec2.instances(some).values())
+
+
+def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
+    """Look at pages of instances. One whose record is damaged can't be decided on, and is given as that."""
+    with deployment.progress(None, "instances looked at") as progress:
+        for each in observed(deployment, state, progress.pages(instances)):
+            yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
+
+
+def published_there(deployment: Deployment, mapping: PublishedMapping) -> PublishedMapping:
+    """A mapping as it would be published for the account that is looked at: the profile of that name there."""
+    if not deployment.elsewhere:
+        return mapping
+    if mapping.spec.units:
+        target = deployment.settings.target
+        served = deployment.app.registry.get(target)
+        in_scope = mapping.spec.covers(target.account, target.region, served.unit if served else "")
+        mapping = replace(mapping, spec=mapping.spec.in_account(in_scope=in_scope))
+    if not mapping.profile_arn:
+        return mapping
+    arn = in_account(mapping.profile_arn, deployment.settings.account)
+    return replace(mapping, profile_arn=arn, profile_id="", former_profile_ids=frozenset())
+
+
+def left_out(damaged: Unreadable) -> str:
+    """What to say of an instance that can't be decided on."""
+    return f"{damaged.key.id} is left out: {damaged.error.message}"
+
+
+def observed(
+    deployment: Deployment, state: State, instances: Iterable[list[Instance]]
+) -> Iterator[Observation | Unreadable]:
+    """What is observed of pages of instances."""
+    for page in instances:
+        yield from observe_page(page, deployment.app.ec2, state, now=deployment.now())
+
+
+def withheld(deployment: Deployment) -> str:
+    """Why nothing may be changed now; empty when it may."""
+    found = deployment.app.state.read([], []).control.withholds(deployment.settings.mode)
+    return found.reason if found else ""
+
+
+def profile_name(arn: str) -> str | None:
+    """A profile's name in its ARN; None for no profile."""
+    return arn.rsplit("/", 1)[-1] or None
+
+
+# ---- the fleet as documents ----
+
+
+# Whether an instance is as it should be; `UNKNOWN` where its record is damaged.
+OK, DRIFT, WAITS, BLOCKED, UNKNOWN = "ok", "drift", "waits", "blocked", "unknown"
+# What a decision means for that; any other is drift.
+_STANDS = {Action.NOTHING: OK, Action.WAIT: WAITS, Action.HOLD: BLOCKED}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which instances are listed: those that pass all of them.
+
+    Attributes:
+        tags: they carry these tags.
+        role: they carry this profile, or are to; `NONE` for none.
+        state: they are in this state.
+        mapping: this mapping governs them.
+        drift: they aren't as they should be.
+    """
+
+    tags: tuple[MappingKey, ...] = ()
+    role: str = ""
+    state: InstanceState | None = None
+    mapping: MappingKey | None = None
+    drift: bool = False
+
+    def pass_(self, seen: Seen) -> bool:
+        """Whether one instance is listed."""
+        return (
+            (not self.role or self.role in roles(seen))
+            and self.state in (None, seen.instance.state)
+            and self.mapping in (None, seen.decision.mapping)
+            and not (self.drift and seen.decision.action is Action.NOTHING)
+        )
+
+
+@dataclass(slots=True)
+class Count:
+    """What is counted while the instances go by: all of them, and how those stand that are listed.
+
+    Attributes:
+        instances: all of them.
+        stands: how many of the listed ones are as they should be, in drift, waiting or blocked.
+        roles: the profiles that any of them carries, or is to.
+    """
+
+    instances: int = 0
+    stands: Counter[str] = field(default_factory=Counter)
+    roles: set[str] = field(default_factory=set)
+
+    def listed(self, seen: Iterable[Seen], filters: Filters) -> Iterator[dict[str, Any]]:
+        """The instances that pass, as documents."""
+        for each in seen:
+            self.instances += 1
+            self.roles |= roles(each)
+            if filters.pass_(each):
+                row = document(each)
+                self.stands[row["stands"]] += 1
+                yield row
+
+
+def document(seen: Seen | Unreadable) -> dict[str, Any]:
+    """One instance, for programs. Of one whose record is damaged, what EC2 says of it, and why it isn't decided on."""
+    if isinstance(seen, Unreadable):
+        return _unreadable(seen)
+    decision, association = seen.decision, seen.observed.association
+    return {
+        **where(seen.instance.key),
+        "name": name_of(seen.instance),
+        "state": seen.instance.state.value,
+        "carries": profile_name(seen.carries),
+        "should_carry": profile_name(seen.should_carry),
+        "mapping": str(decision.mapping) if decision.mapping else None,
+        "revision": decision.revision,
+        "stands": _STANDS.get(decision.action, DRIFT),
+        "action": decision.action.value,
+        "code": decision.code,
+        "reason": decision.reason,
+        "association": association.id if association else None,
+        "managed": seen.managed,
+        "tags": dict(seen.instance.tags),
+    }
+
+
+def _unreadable(damaged: Unreadable) -> dict[str, Any]:
+    instance = damaged.instance
+    return {
+        **where(damaged.key),
+        "name": name_of(instance) if instance else "",
+        "state": instance.state.value if instance else None,
+        "carries": None,
+        "should_carry": None,
+        "mapping": None,
+        "revision": None,
+        "stands": UNKNOWN,
+        "action": None,
+        "code": None,
+        "reason": damaged.error.message,
+        "association": None,
+        "managed": None,
+        "tags": dict(instance.tags) if instance else {},
+    }
+
+
+def roles(seen: Seen) -> set[str]:
+    """The profiles that it carries and is to carry; `NONE` for none."""
+    return {profile_name(seen.carries) or NO_ROLE, profile_name(seen.should_carry) or NO_ROLE}

@@ -1,0 +1,207 @@
+"""Following instances until each carries what it should, as long as that comes on.
+
+Whether it does, the functions' own decision says, look by look.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from rolekeeper.instances.decide import ENDED
+from rolekeeper.instances.observe import Unreadable
+from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey, Target
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, WaitTimeoutError
+from rolekeeper_cli.uses.fleet import Enforced, Seen, observed, pages, withheld
+from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
+from rolekeeper_cli.uses.targets import Places, some
+
+_POLL_SECONDS = 2.0
+# Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
+_PATIENCE_SECONDS = 60
+_NAMED = 10
+_MOVING = {AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How instances stand at one look: how many are `done`, which are still `coming`, and which won't come, and why.
+
+    Those that won't are blocked, or wait for something that a person has to do, as for their start. `unseen` are
+    sentences about targets that the caller can't look into.
+    """
+
+    done: int = 0
+    coming: tuple[InstanceKey, ...] = ()
+    stuck: tuple[tuple[str, str], ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """All instances."""
+        return self.done + len(self.coming) + len(self.stuck)
+
+    @property
+    def missing(self) -> list[str]:
+        """In which targets which instances are still to come: a text for each target, and one for more of them."""
+        by_target: dict[Target, list[str]] = {}
+        for each in self.coming:
+            by_target.setdefault(each.target, []).append(each.id)
+        texts = [f"{target}: {some(ids, 'instance')}" for target, ids in by_target.items()]
+        more = len(texts) - _NAMED
+        return [*texts[:_NAMED], f"{more:,} more {'target' if more == 1 else 'targets'}"] if more > 0 else texts
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        stuck = [{"instance": each, "reason": why} for each, why in self.stuck]
+        return {
+            "instances": self.total,
+            "done": self.done,
+            "coming": len(self.coming),
+            "stuck": stuck,
+            "unseen": [*self.unseen],
+        }
+
+
+def standing(places: Places, keys: Sequence[MappingKey] | None) -> Standing:
+    """Look once at the instances with these tags; at all of them for None."""
+    done, coming, stuck, home = 0, [], [], places.all[0].home
+    for seen in places.ask(partial(_looked_at, keys)):
+        if isinstance(seen, Unreadable):
+            stuck.append((address(where(seen.key), home), seen.error.message))
+            continue
+        decision = seen.decision
+        if seen.instance.state in ENDED or decision.action is Action.NOTHING:
+            done += seen.instance.state not in ENDED
+        elif decision.action.mutates or decision.polls:
+            coming.append(seen.instance.key)
+        else:
+            named = titled(address(where(seen.instance.key), home), name_of(seen.instance))
+            stuck.append((named, decision.reason))
+    return Standing(done, tuple(coming), tuple(stuck), unseen=tuple(places.unseen_in_words()))
+
+
+def _looked_at(keys: Sequence[MappingKey] | None, place: Deployment) -> Iterator[Seen | Unreadable]:
+    """The instances of one target."""
+    for each in observed(place, Enforced.of(place), _instances(place, keys)):
+        yield each if isinstance(each, Unreadable) else Seen.of(each, place)
+
+
+def wait_for_mapping(
+    deployment: Deployment, key: MappingKey, every: float, attempts: int, targets: Sequence[str] = ()
+) -> Standing:
+    """Wait until the instances with a mapping's tag carry what they should; returns how they stand then.
+
+    Raises:
+        CommandError: no such mapping was ever published, nothing changes now, or no target could be looked into.
+        WaitTimeoutError: not all of them came in time.
+    """
+    if deployment.app.revisions.read(key).published is None:
+        raise CommandError(f"no revision of {key} was ever published", "see: rolekeeper mapping ls")
+    return follow(deployment, [key], every=every, attempts=attempts, targets=targets)
+
+
+def until_still(deployment: Deployment) -> None:
+    """Wait until EC2 has finished the changes that it began, once no more are made.
+
+    Raises:
+        WaitTimeoutError: it goes on with as many for a minute.
+    """
+    before, deadline, places = -1, 0.0, Places.chosen(deployment)
+    with deployment.progress(None, "instances whose role EC2 still changes") as progress:
+        while moving := list(places.ask(_moving)):
+            progress.at(len(moving))
+            now = deployment.now().timestamp()
+            if len(moving) != before:
+                before, deadline = len(moving), now + _PATIENCE_SECONDS
+            if now >= deadline:
+                what = f"EC2 still changes the role of {len(moving):,} instances, {moving[0]} among them"
+                raise WaitTimeoutError(what, f"look at one: rolekeeper explain {moving[0]}")
+            deployment.sleep(_POLL_SECONDS)
+
+
+def follow(
+    deployment: Deployment,
+    keys: Sequence[MappingKey] | None,
+    *,
+    every: float = _POLL_SECONDS,
+    attempts: int | None = None,
+    targets: Sequence[str] = (),
+) -> Standing:
+    """Look until no instance is still to come: so many times, or else as long as any comes on.
+
+    Args:
+        deployment: where.
+        keys: the mappings whose tags the instances carry; None for the fleet.
+        every: the pause between two looks, in seconds; longer where a look takes longer.
+        attempts: how many looks.
+        targets: those that are looked at; all without any.
+
+    Raises:
+        CommandError: nothing changes now, or no target could be looked into.
+        WaitTimeoutError: some didn't come; `details` say what hinders them.
+    """
+    looks, before, places = 0, -1, Places.chosen(deployment, targets)
+    deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
+    with deployment.progress(None, "instances carry what they should") as progress:
+        while True:
+            began = deployment.now().timestamp()
+            found = standing(places, keys)
+            looks, now = looks + 1, deployment.now().timestamp()
+            if len(places.unseen) == len(places.all):
+                raise CommandError(f"no instance could be looked at: {found.unseen[0]}", "see: rolekeeper targets")
+            rest = f"missing in {'; '.join(found.missing)}" if deployment.settings.organization else ""
+            progress.at(found.done, found.total, rest if found.coming else "")
+            if not found.coming:
+                return found
+            if why := withheld(deployment):
+                what = f"{len(found.coming):,} of {found.total:,} instances wait for a change, and none is made: {why}"
+                raise CommandError(what, "see: rolekeeper mode, rolekeeper resume")
+            if found.done > before:
+                before, deadline = found.done, now + _PATIENCE_SECONDS
+            if looks == attempts or (attempts is None and now >= deadline and not _waits_for_room(deployment, found)):
+                raise _too_late(deployment, found)
+            deployment.sleep(max(every, now - began))
+
+
+def _moving(place: Deployment) -> Iterator[str]:
+    """The instances of a target whose association EC2 hasn't finished, as a command names them."""
+    for page in pages(place):
+        shown = place.app.ec2.associations([each.key.id for each in page])
+        yield from sorted(addressed(place, id_) for id_, each in shown.items() if each.state in _MOVING)
+
+
+def _instances(deployment: Deployment, keys: Sequence[MappingKey] | None) -> Iterator[list[Instance]]:
+    """Pages of the instances with any of these tags, each instance once."""
+    if keys is None:
+        yield from pages(deployment)
+        return
+    seen: set[InstanceKey] = set()
+    for page in chain.from_iterable(pages(deployment, [key]) for key in keys):
+        new = [each for each in page if each.key not in seen]
+        seen |= {each.key for each in new}
+        yield new
+
+
+def _waits_for_room(deployment: Deployment, found: Standing) -> bool:
+    waiting = found.coming[:_NAMED]
+    conditions = [each.condition for each in deployment.app.state.read(waiting, []).records.values()]
+    return any(each is not None and each.code == "window" for each in conditions)
+
+
+def _too_late(deployment: Deployment, found: Standing) -> WaitTimeoutError:
+    waiting = found.coming[:_NAMED]
+    records = deployment.app.state.read(waiting, []).records
+    names = {key: address(where(key), deployment.home) for key in waiting}
+    hindrances = [
+        f"{names[key]}: {shown.reason}" for key in waiting if key in records and (shown := records[key].condition)
+    ]
+    missing = [f"missing in {each}" for each in found.missing] if deployment.settings.organization else []
+    return WaitTimeoutError(
+        f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet",
+        f"it stays wanted; see what hinders it: rolekeeper explain {names[waiting[0]]}",
+        [*missing, *hindrances],
+    )

@@ -1,0 +1,209 @@
+"""An instance's history: every change, wait and hold, with what woke Rolekeeper and what AWS answered."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from rolekeeper.aws.errors import AccessDeniedError, classified
+from rolekeeper.model.instance import Action, InstanceKey
+from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper.storage import layout
+from rolekeeper.storage.layout import DONE, REFUSED, STARTED
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.uses import who
+from rolekeeper_cli.uses.fleet import profile_name
+from rolekeeper_cli.uses.instances import ID, addressed, find_instance, located, where
+from rolekeeper_cli.uses.targets import why_unseen
+
+_CONTROL = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
+
+
+def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = False) -> list[dict[str, Any]]:
+    """The newest entries of an instance; of one that is gone, as long as they are kept, by its id.
+
+    With `ask_who`, each with who changed before it what it saw.
+
+    Raises:
+        CommandError: there are none, or no such instance.
+    """
+    deployment, text = located(deployment, text)
+    if ID.fullmatch(text):
+        settings = deployment.settings
+        key = InstanceKey(settings.account, settings.region, text)
+    else:
+        key = find_instance(deployment, text).key
+    found = deployment.app.store.history(layout.instance_pk(key), limit)
+    if not found:
+        # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
+        try:
+            find_instance(deployment, text)
+        except AccessDeniedError as error:
+            what = f"{key.id} has no history, and whether it is there isn't known: {why_unseen(error).what}"
+            raise CommandError(what, advice("see whether the hub may: ", Remedy(Kind.TARGETS))) from error
+        how = advice("see how it stands: ", Remedy(Kind.EXPLAIN, (addressed(deployment, key.id),)))
+        raise CommandError(f"{key.id} has no history", how)
+    if ask_who:
+        return list(_with_who(deployment, key, found))
+    return [entry_document(key, each) for each in found]
+
+
+def control_entries(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
+    """The newest writes of the control item.
+
+    Raises:
+        CommandError: there are none.
+    """
+    found = control_history(deployment, limit)
+    if not found:
+        raise CommandError("the control item was never written", advice("see the mode: ", Remedy(Kind.MODE)))
+    return found
+
+
+def control_history(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
+    """The same; empty where there are none."""
+    found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
+    return [{name.replace("-", "_"): entry[name] for name in ("at", *_CONTROL)} for entry in found]
+
+
+def entry_document(key: InstanceKey, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A history entry, or a decision's line of the log, for programs: both have the same fields."""
+    decision = entry["decision"]
+    return {
+        "at": entry["at"],
+        **where(key),
+        "cause": entry["cause"],
+        "action": decision["action"],
+        "code": decision["code"],
+        "from": profile_name(entry["seen"]["profile-arn"]),
+        "to": profile_name(decision["profile-arn"]),
+        "role": decision["role"] or None,
+        "mapping": decision["mapping"] or None,
+        "revision": int(decision["revision"]),
+        "reason": decision["reason"],
+        "answer": dict(entry["answer"]),
+        "outcome": entry.get("outcome") or None,
+        "losers": list(decision["losers"]),
+        "seen": entry["seen"],
+        "correlation_id": entry["correlation_id"],
+    }
+
+
+def why(document: Mapping[str, Any]) -> str:
+    """What woke Rolekeeper, why it decided so, and what of AWS's answer isn't as it should be."""
+    parts = [document["cause"], document["reason"]]
+    if "code" in document["answer"] or document["outcome"] == STARTED:
+        parts.append(f"AWS: {answered(document['answer'], document['outcome'])}")
+    return " → ".join(filter(None, parts))
+
+
+def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
+    """What AWS answered, in words; empty when it wasn't asked for a change."""
+    if "code" in answer:
+        return f"{answer['code']}: {answer.get('message', '')}"
+    return str(answer.get("association-id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
+
+
+def _with_who(
+    deployment: Deployment, key: InstanceKey, entries: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*entries, None)) if entry]
+    answers = iter(who.ask(deployment, key.id, [each for some in asked for each in some]))
+    for entry, some in zip(entries, asked, strict=True):
+        yield {**entry_document(key, entry), "who": [next(answers).document() for _ in some]}
+
+
+# ---- the decisions in the functions' logs, where every decision is a line, no-ops too ----
+
+
+# The functions that decide about instances, by their log groups in the stack.
+_GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")
+# A line may come to CloudWatch later than its own time says; it is looked for so long.
+_LATE = timedelta(seconds=60)
+_REMEMBERED = 10_000
+# Those of the parameter LogLevel at which decisions are logged.
+_LEVELS = frozenset({"DEBUG", "INFO"})
+
+
+class DecisionLog:
+    """The decisions in the log groups, each given once, in the order of their times as far as they came."""
+
+    def __init__(self, deployment: Deployment, since: datetime, *, late: timedelta = _LATE, pause: float = 0.0) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            deployment: whose functions.
+            since: from when on.
+            late: how much later than its own time a line may come and is still found.
+            pause: seconds between two calls, for who goes on for long and shares the quota.
+        """
+        self._client = deployment.client("logs")
+        self._deployment = deployment
+        self._groups = [deployment.resource(each) for each in _GROUPS]
+        self._since = since
+        self._late = late
+        self._pause = pause
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    def news(self) -> Iterator[dict[str, Any]]:
+        """What came since the last time."""
+        begin = self._deployment.now()
+        found = [event for group in self._groups for event in self._events(group)]
+        for event in sorted(found, key=lambda each: (each["timestamp"], each["eventId"])):
+            self._seen[event["eventId"]] = None
+            if decision := _decision(event["message"]):
+                yield decision
+        while len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        self._since = max(self._since, begin - self._late)
+
+    def _events(self, group: str) -> Iterator[Any]:
+        start: dict[str, str] = {}
+        with classified("logs:FilterLogEvents", group):
+            while True:
+                answer = self._client.filter_log_events(
+                    logGroupName=group,
+                    startTime=int(self._since.timestamp() * 1_000),
+                    filterPattern='"decided"',
+                    **start,
+                )
+                for event in answer["events"]:
+                    if event["eventId"] not in self._seen:
+                        yield event
+                if "nextToken" not in answer:
+                    return
+                start = {"nextToken": answer["nextToken"]}
+                if self._pause:
+                    self._deployment.sleep(self._pause)
+
+
+def level_missing(deployment: Deployment) -> str:
+    """Why the functions log no decisions, and what to do; empty where they do."""
+    level = deployment.stack.parameters.get("LogLevel", "INFO")
+    if level in _LEVELS:
+        return ""
+    return f"the functions log from {level} on, and decisions are logged at INFO: deploy with LogLevel=INFO"
+
+
+def _decision(message: str) -> dict[str, Any] | None:
+    """The decision in a line of the log; None for any other line."""
+    try:
+        line = json.loads(message)
+    except ValueError:
+        return None
+    if not isinstance(line, dict) or line.get("message") != "decided":
+        return None
+    # As Powertools writes it: 2026-01-01 00:00:00,000+0000.
+    logged = datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z")
+    entry = {**line, "at": layout.timestamp(logged), "outcome": _outcome(line)}
+    return entry_document(InstanceKey(line["account"], line["region"], line["instance-id"]), entry)
+
+
+def _outcome(line: Mapping[str, Any]) -> str | None:
+    """What the history says of it: a decision is logged once EC2 answered, if it was asked."""
+    if "code" in line["answer"]:
+        return REFUSED
+    return DONE if Action(line["decision"]["action"]).mutates else None

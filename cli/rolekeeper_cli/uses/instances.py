@@ -1,0 +1,228 @@
+"""The instance that somebody means: by its id, or by a Name tag that only one has."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from rolekeeper.aws.ec2 import Ec2
+from rolekeeper.aws.errors import AccessDeniedError, classified
+from rolekeeper.model import escaped
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Advice, Kind, Remedy, advice
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.suggest import near
+
+_ELSEWHERE = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})/(.+)", re.ASCII | re.DOTALL)
+ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
+_NAMED_AT_MOST = 5
+
+
+class SeveralNamedError(CommandError):
+    """Several instances have the name; `name` is the one that they have."""
+
+    def __init__(self, name: str, ids: Sequence[str]) -> None:
+        listed = f"{', '.join(ids[:_NAMED_AT_MOST])}{', …' if len(ids) > _NAMED_AT_MOST else ''}"
+        super().__init__(f"{len(ids):,} instances are named {name}: {listed}", "give the id of one")
+        self.name = name
+
+
+def located(deployment: Deployment, text: str) -> tuple[Deployment, str]:
+    """Where the instance is that a text names, and what names it there.
+
+    `ACCOUNT/REGION/` before an id or a name leads to another target; without it the deployment's own is meant.
+    """
+    found = _ELSEWHERE.fullmatch(text)
+    if found is None:
+        return deployment, text
+    return deployment.at(Target(found[1], found[2])), found[3]
+
+
+def addressed(deployment: Deployment, id_: str) -> str:
+    """An instance as a command names it: by its id, and where another target has it, with that before."""
+    return f"{deployment.settings.target}/{id_}" if deployment.elsewhere else id_
+
+
+def address(document: Mapping[str, Any], home: Target) -> str:
+    """The same of a document that says of which account and Region it is."""
+    target = Target(document["account"], document["region"])
+    return document["instance"] if target == home else f"{target}/{document['instance']}"
+
+
+def where(key: InstanceKey) -> dict[str, str]:
+    """Which instance a document is about."""
+    return {"instance": key.id, "account": key.account, "region": key.region}
+
+
+def find_instance(deployment: Deployment, text: str) -> Instance:
+    """The instance of a deployment's target.
+
+    Raises:
+        SeveralNamedError: several have the name.
+        CommandError: there is none, or it is going for good.
+    """
+    ec2 = deployment.app.ec2
+    found = ec2.instances([text]).get(text) if ID.fullmatch(text) else _named(ec2, text)
+    if found is None:
+        raise CommandError(f"there is no instance {addressed(deployment, text)}", _meant(deployment, text))
+    if found.state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}:
+        raise CommandError(f"{found.key.id} is {found.state}", "name an instance that is there to stay")
+    return found
+
+
+def name_of(instance: Instance) -> str:
+    """Its Name tag; empty if it has none."""
+    return instance.tags.get("Name", "")
+
+
+def title(instance: Instance) -> str:
+    """How it is called in a sentence: by its id, and its name where it has one."""
+    return titled(instance.key.id, name_of(instance))
+
+
+def titled(id_: str, name: str) -> str:
+    """The same of what a document has."""
+    return f"{id_} ({escaped(name)})" if name else id_
+
+
+def starts(deployment: Deployment, instance: Instance) -> str:
+    """The command that starts it."""
+    return in_its_account(deployment, f"aws ec2 start-instances --instance-ids {instance.key.id}")
+
+
+def in_its_account(deployment: Deployment, command: str) -> str:
+    """A command of the AWS CLI's as it is typed; in another target, with that account's credentials."""
+    return command + account_options(deployment)
+
+
+def account_options(deployment: Deployment) -> str:
+    """What a command of the AWS CLI's needs besides in another target: its Region and that account's credentials."""
+    target = deployment.settings.target
+    return f" --region {target.region} --profile profile-of-{target.account}" if deployment.elsewhere else ""
+
+
+def shows(association: Association | None, profile_arn: str) -> bool:
+    """Whether EC2 shows that an instance carries this profile, or none where that is empty, and is done with it."""
+    if not profile_arn or association is None:
+        return not profile_arn and association is None
+    return association.profile_arn == profile_arn and association.state is AssociationState.ASSOCIATED
+
+
+def _named(ec2: Ec2, name: str) -> Instance | None:
+    # As a mapping's tag: a name that holds a * is that very name, but a lone one would be any.
+    key = MappingKey("Name", name)
+    found = [each for page in ec2.tagged(key) for each in page if each.tags["Name"] == name]
+    if len(found) > 1:
+        raise SeveralNamedError(name, sorted(each.key.id for each in found))
+    return found[0] if found else None
+
+
+def _meant(deployment: Deployment, text: str) -> Advice:
+    """What else could be meant, and where to look."""
+    found = _near(deployment.app.ec2, text)
+    meant = f"did you mean {' or '.join(found)}?" if found else ""
+    fleet = Remedy(Kind.FLEET)
+    if deployment.elsewhere:
+        return _where_to_look(deployment, meant)
+    if deployment.settings.organization:
+        other = f"; an instance of another target is named ACCOUNT/REGION/{text}"
+        return advice(f"{meant} see: ".lstrip(), fleet, other)
+    return advice(meant) if found else advice("see: ", fleet, "; maybe it is in another --region")
+
+
+def _where_to_look(deployment: Deployment, meant: str) -> Advice:
+    target = deployment.settings.target
+    # As with other hints: who may not ask gets none.
+    with suppress(AccessDeniedError):
+        if deployment.app.registry.get(target) is None:
+            return advice(f"{meant} {target} is no target; see: ".lstrip(), Remedy(Kind.TARGETS))
+    return advice(f"{meant} see: ".lstrip(), Remedy(Kind.FLEET), f" --target {target}")
+
+
+def _near(ec2: Ec2, text: str) -> list[str]:
+    """The instances that are called nearly so; page by page, so that the fleet's size doesn't matter."""
+    found: list[str] = []
+    for page in ec2.fleet():
+        found = near(text, {*found, *_handles(page)})
+    return found
+
+
+def _handles(page: Iterable[Instance]) -> set[str]:
+    return {handle for each in page for handle in (each.key.id, name_of(each)) if handle}
+
+
+# ---- starting an instance as the caller, so that EC2 takes the role that waits for it ----
+
+
+def start(deployment: Deployment, instance_id: str) -> InstanceState:
+    """Start an instance; returns the state that EC2 answers. One that runs already goes on.
+
+    Raises:
+        UsageError: it is in another target.
+        AwsRefusalError: AWS refused, as it isn't stopped or there is none.
+    """
+    if deployment.elsewhere:
+        account = deployment.settings.account
+        raise UsageError(f"instances in account {account} are started with its own credentials", "nothing was changed")
+    key = InstanceKey(deployment.settings.account, deployment.settings.region, instance_id)
+    with classified("ec2:StartInstances", key.arn):
+        answer = deployment.app.client("ec2").start_instances(InstanceIds=[instance_id])
+    return InstanceState(answer["StartingInstances"][0]["CurrentState"]["Name"])
+
+
+# ---- tags of an instance, set and removed as the caller ----
+
+
+# EC2 user guide, "Tag restrictions": in Unicode characters.
+KEY_LENGTH, VALUE_LENGTH = 128, 256
+_RESERVED = "aws:"
+_UNTOUCHED = "nothing was changed"
+
+
+def set_tag(deployment: Deployment, instance_id: str, key: str, value: str) -> None:
+    """Give an instance a tag, or the tag that it has another value.
+
+    Raises:
+        UsageError: EC2 takes no such tag. AWS wasn't asked.
+        AwsRefusalError: AWS refused.
+    """
+    _require_here(deployment)
+    _require_key(key)
+    if len(value) > VALUE_LENGTH:
+        raise UsageError(f"a tag's value has at most {VALUE_LENGTH} characters, not {len(value):,}", _UNTOUCHED)
+    with classified("ec2:CreateTags", _arn(deployment, instance_id)):
+        deployment.app.client("ec2").create_tags(Resources=[instance_id], Tags=[{"Key": key, "Value": value}])
+
+
+def remove_tag(deployment: Deployment, instance_id: str, key: str) -> None:
+    """Take a tag from an instance, whatever its value; one that it hasn't makes no difference.
+
+    Raises:
+        UsageError: there can be no such tag, or it is AWS's. AWS wasn't asked.
+        AwsRefusalError: AWS refused.
+    """
+    _require_here(deployment)
+    _require_key(key)
+    with classified("ec2:DeleteTags", _arn(deployment, instance_id)):
+        deployment.app.client("ec2").delete_tags(Resources=[instance_id], Tags=[{"Key": key}])
+
+
+def _require_here(deployment: Deployment) -> None:
+    if deployment.elsewhere:
+        account = deployment.settings.account
+        raise UsageError(f"tags in account {account} are set with its own credentials", _UNTOUCHED)
+
+
+def _require_key(key: str) -> None:
+    if not key:
+        raise UsageError("a tag's key can't be empty", _UNTOUCHED)
+    if len(key) > KEY_LENGTH:
+        raise UsageError(f"a tag's key has at most {KEY_LENGTH} characters, not {len(key):,}", _UNTOUCHED)
+    if key.lower().startswith(_RESERVED):
+        raise UsageError(f"tags whose key begins with {_RESERVED} are AWS's own", _UNTOUCHED)
+
+
+def _arn(deployment: Deployment, instance_id: str) -> str:
+    return InstanceKey(deployment.settings.account, deployment.settings.region, instance_id).arn

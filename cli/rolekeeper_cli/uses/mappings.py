@@ -1,0 +1,189 @@
+"""The mapping table's rows, each with what is in effect beside what it says and that waits; and their revisions."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from rolekeeper.mappings.assess import IN_EFFECT
+from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Attributes
+from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, row_of, size_of
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.problem import Kind, Problem, Remedy, advice
+from rolekeeper.storage import codec, layout
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.uses.rows import mapping_rows, require_row, said
+
+# ---- a row of the mapping table as a document: plain values, as in a YAML file and in JSON ----
+
+
+def plain(attribute: Any) -> Any:
+    """A DynamoDB value as YAML and JSON know it; sets are sorted lists."""
+    return _simple(codec.from_attributes({"it": attribute})["it"])
+
+
+def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[Problem, ...]]:
+    """A row as it goes into a file: what it says, without defaults. One that can't be read, as it is, and why."""
+    verdict = read_row(row, home)
+    said = row_of(verdict.spec) if verdict.spec else row
+    return {column.name: said[column.name] for column in (*KEYS, *COLUMNS) if column.name in said}, verdict.problems
+
+
+def row_document(row: Attributes) -> dict[str, Any]:
+    """A row as `get` and `ls` show it; what Rolekeeper didn't write, or not so, is null."""
+    values = {name: plain(attribute) for name, attribute in row.items()}
+    return {
+        "mapping": f"{values['tag_key']}={values['tag_value']}",
+        "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
+        **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
+        **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
+    }
+
+
+def _ours(value: Any, kind: type) -> Any:
+    """One of our columns: whoever may write the table may have put anything there, which is nothing of ours."""
+    return value if type(value) is kind else None
+
+
+def _simple(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case set():
+            return sorted(map(_simple, value))
+        case Mapping():
+            return {name: _simple(each) for name, each in sorted(value.items())}
+        case list():
+            return [_simple(each) for each in value]
+        case str() | bool() | None:
+            return value
+    return "(Binary that can't be shown)"
+
+
+# ---- the mapping table's rows ----
+
+
+# What of a status says why an edit isn't in effect.
+_WAITS = {
+    Status.HELD: "waits for approval",
+    Status.REJECTED: "is rejected",
+    Status.CONFLICT: "is in conflict",
+    Status.WAITING: "waits for AWS",
+}
+_UNJUDGED = "isn't judged yet"
+# What a revision has for programs; what it lacks is null.
+_FIELDS = (
+    *("at", "event", "status", "reason", "revision", "role", "profile_arn", "cause"),
+    *("claimed_by", "approved_by", "approver_claims", "changes", "effect", "correlation_id"),
+)
+
+
+def rows(deployment: Deployment) -> list[dict[str, Any]]:
+    """Every row, by key."""
+    return documents(deployment, mapping_rows(deployment).all())
+
+
+def row(deployment: Deployment, key: MappingKey) -> dict[str, Any]:
+    """One row.
+
+    Raises:
+        CommandError: there is none.
+    """
+    [document] = documents(deployment, {key: require_row(deployment, key)})
+    return document
+
+
+def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
+    """A mapping's edits and their results, newest first.
+
+    Raises:
+        CommandError: there are none.
+    """
+    if found := history(deployment, key, limit):
+        return found
+    raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
+
+
+def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
+    """The same; empty where there are none: Rolekeeper has judged no edit of it yet, or none lately."""
+    return [_told(each) for each in deployment.app.revisions.history(key, limit)]
+
+
+def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
+    """Rows for programs, each with what is in effect and what waits."""
+    published, rows = _published(deployment, rows), with_status(deployment, rows)
+    return [_document(deployment, row, published.get(key)) for key, row in rows.items()]
+
+
+def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:
+    """The same; a row without room for its status has the one that its history says of it as it is."""
+    return {
+        key: _by_history(deployment, key, row)
+        if "status" not in row and size_of(row) > FULL and layout.is_partition(layout.mapping_pk(key))
+        else row
+        for key, row in rows.items()
+    }
+
+
+def _by_history(deployment: Deployment, key: MappingKey, row: Attributes) -> Attributes:
+    last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
+    if not last.get("status") or last["fingerprint"] != fingerprint(row):
+        return row
+    return {**row, "status": {"S": last["status"]}, "status_reason": {"S": last["reason"]}}
+
+
+def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those that wait, as a plan mentions them."""
+    names = ("mapping", "status", "in_effect", "idle_because", "waits")
+    return [{name: each[name] for name in names} for each in documents if each["waits"]]
+
+
+def all_is_well(reason: str) -> bool:
+    """Whether a row's reason says that it is in effect wherever it is to be, and no more."""
+    return re.fullmatch(rf"{IN_EFFECT}( in [0-9,]+ accounts)?", reason) is not None
+
+
+def role_in_words(document: Mapping[str, Any]) -> str:
+    """The role in effect, and what waits: `web (batch waits for approval)`; or why none is: `none (web expired)`."""
+    in_effect, waits, idle = document["in_effect"], document["waits"], document["idle_because"]
+    role = in_effect["role"] if in_effect else "none"
+    beside = [f"{role} {idle}"] if idle else []
+    if waits:
+        edited = f"an {waits['what']}" if waits["what"] == "edit" else f"its {waits['what']}"
+        what = waits["role"] if waits["role"] not in ("", role) and waits["what"] == "edit" else edited
+        beside.append(f"{what} {waits['because']}")
+    given = "none" if idle else role
+    return f"{given} ({'; '.join(beside)})" if beside else given if in_effect else ""
+
+
+def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry for programs."""
+    return {name: None if entry.get(name) == "" else entry.get(name) for name in _FIELDS}
+
+
+def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:
+    document = row_document(row)
+    in_effect = published if published and not published.deleted else None
+    same = in_effect is not None and read_row(row, deployment.app.home).spec == in_effect.spec
+    status = said(row, "status")
+    waits = None
+    if not same or status == Status.HELD:
+        because = _WAITS.get(Status(status), "") if status in set(Status) else _UNJUDGED
+        what = "deletion" if same else "edit"
+        waits = {"what": what, "role": str(document["columns"].get("role", "")), "because": because or _UNJUDGED}
+    served = {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None
+    idle = _idle_because(in_effect.spec, deployment.now()) if in_effect else None
+    return document | {"in_effect": served, "idle_because": idle, "waits": waits}
+
+
+def _idle_because(spec: MappingSpec, now: datetime) -> str | None:
+    """Why a mapping that is in effect governs no instance; None: it may govern some."""
+    return "is disabled" if not spec.enabled else "expired" if spec.expired(now) else None
+
+
+def _published(deployment: Deployment, keys: Iterable[MappingKey]) -> Mapping[MappingKey, PublishedMapping]:
+    return deployment.app.state.read([], keys).published

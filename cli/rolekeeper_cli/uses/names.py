@@ -1,0 +1,71 @@
+"""The names that there are, to tell a slip from a name: roles and mappings.
+
+Who may not list them gets no suggestion.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from rolekeeper.aws.errors import AccessDeniedError, classified
+from rolekeeper.model.mapping import NO_ROLE, MappingKey
+from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.suggest import did_you_mean, near
+from rolekeeper_cli.uses.rows import mapping_rows
+
+
+def path_roles(deployment: Deployment) -> list[str]:
+    """The names of the roles under the role path; none where the caller may not list them."""
+    if deployment.elsewhere:
+        return []  # no spoke lets its roles be listed
+    path = deployment.settings.role_path
+    try:
+        with classified("iam:ListRoles", deployment.app.iam.arn("role", path, "*")):
+            pages = deployment.client("iam").get_paginator("list_roles").paginate(PathPrefix=path)
+            return [each["RoleName"] for page in pages for each in page["Roles"]]
+    except AccessDeniedError:
+        return []
+
+
+def role_meant(deployment: Deployment, name: str) -> str:
+    """The role under the path that a name which is none may mean; empty where none is near, or the name is one."""
+    return nearest_role(name, path_roles(deployment))
+
+
+def nearest_role(name: str, roles: Sequence[str]) -> str:
+    """The same among roles that are known already."""
+    return "" if name in {*roles, NO_ROLE} else next(iter(near(name, roles)), "")
+
+
+def is_known_role(deployment: Deployment, name: str) -> bool:
+    """Whether IAM knows a role or an instance profile of this name; what can't be seen counts as known."""
+    iam = deployment.app.iam
+    try:
+        return name == NO_ROLE or bool(iam.get_instance_profile(name) or iam.get_role(name))
+    except AccessDeniedError:
+        return True
+
+
+def no_such_role(deployment: Deployment, name: str, others: Iterable[str] = ()) -> UsageError:
+    """What to say of a role that isn't there; `others` are names beside those under the path."""
+    meant = did_you_mean(name, {*path_roles(deployment), *others})
+    listed = f"aws iam list-roles --path-prefix {deployment.settings.role_path}"
+    return UsageError(f"there is no role '{name}'", f"{meant} See: {listed}".lstrip())
+
+
+def require_mapping(deployment: Deployment, key: MappingKey) -> None:
+    """Refuse a mapping that has no row and isn't in effect.
+
+    Raises:
+        UsageError: it is none.
+    """
+    published = deployment.app.state.read([], [key]).published.get(key)
+    if published and not published.deleted:
+        return
+    try:
+        rows = mapping_rows(deployment).all()
+    except AccessDeniedError:
+        rows = {}
+    if key not in rows:
+        meant = did_you_mean(str(key), map(str, rows))
+        raise UsageError(f"there is no mapping {key}", advice(f"{meant} See: ".lstrip(), Remedy(Kind.MAPPINGS)))

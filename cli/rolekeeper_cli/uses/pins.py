@@ -1,0 +1,365 @@
+"""Pinning an instance to a role, or to none: an item in the state table. Rolekeeper itself does the rest."""
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from rolekeeper.instances.observe import Unreadable, observe
+from rolekeeper.mappings.rows.cells import Cell, CellError
+from rolekeeper.mappings.rows.columns import COLUMNS
+from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
+from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
+from rolekeeper.model.problem import Kind, Remedy, advice, typed
+from rolekeeper.permissions import PolicyReader, Roles
+from rolekeeper.storage import codec, layout
+from rolekeeper.storage.state import Snapshot
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
+from rolekeeper_cli.uses import names, preview
+from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name
+from rolekeeper_cli.uses.instances import addressed, find_instance, in_its_account, shows, starts, title, where
+from rolekeeper_cli.uses.preview import Preview
+
+# ---- what may be pinned ----
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the person asks for. `verb` is the command: `attach`, `replace` or `detach`."""
+
+    verb: str
+    role: str
+    instance_profile: str = ""
+    length: timedelta | None = None
+    reason: str = ""
+    allow_broad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UsableProfile:
+    """The profile to attach, by ARN, empty for none; and what is to be known of its role, each a sentence."""
+
+    arn: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def usable_profile(deployment: Deployment, wish: Wish) -> UsableProfile:
+    """Check that the role may be used.
+
+    It needs no instance, so that the commoner slip is seen first.
+
+    Raises:
+        CommandError: it can't be used.
+    """
+    if wish.verb == "detach":
+        return UsableProfile()
+    texts = {"role": wish.role, "instance_profile": wish.instance_profile}
+    for column in COLUMNS:
+        if text := texts.get(column.name):
+            try:
+                column.kind.read(Cell("S", text, deployment.app.home))
+            except CellError as error:
+                raise UsageError(f"{column.name}: {error}", "nothing was changed") from error
+    if wish.role == NO_ROLE:
+        raise UsageError(f"{NO_ROLE} is no role", "to let an instance carry none: rolekeeper detach")
+    # The command makes nothing in IAM: the profile has to be there.
+    settings = replace(deployment.settings, create_missing_profiles=False)
+    roles = Roles(PolicyReader(deployment.app.iam), settings)
+    spec = MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile, allow_broad=wish.allow_broad)
+    check = roles.check(spec)
+    if check.problem:
+        meant = names.role_meant(deployment, wish.role)
+        remedy = f"did you mean {meant}?" if meant else check.problem.remedy or "nothing was changed"
+        raise CommandError(check.problem.what, remedy)
+    return UsableProfile(check.profile_arn, (f"role '{wish.role}': {check.note}",) if check.note else ())
+
+
+def refuse_wrong_verb(deployment: Deployment, instance: Instance, wish: Wish, shown: Association | None) -> None:
+    """As the console does: who means to attach doesn't expect to take something away."""
+    meant = addressed(deployment, instance.key.id), wish.role
+    if wish.verb == "attach" and shown:
+        carried = profile_name(shown.profile_arn)
+        same = carried == (wish.instance_profile or wish.role)
+        why = "to have it kept whatever its tags say: " if same else "to take that away: "
+        remedy = advice(why, Remedy(Kind.REPLACE, meant))
+        raise CommandError(f"{title(instance)} carries {carried} already", remedy)
+    if wish.verb == "replace" and not shown:
+        remedy = advice("to give it one: ", Remedy(Kind.ATTACH, meant))
+        raise CommandError(f"{title(instance)} carries no role", remedy)
+
+
+def refuse_foreign(deployment: Deployment, instance: Instance, shown: Association | None) -> None:
+    """IAM lets Rolekeeper take away only what is under the role path, unless the deployment says otherwise."""
+    ownership = deployment.settings.ownership
+    if shown and not ownership.manages(shown.profile_arn) and not ownership.take_over:
+        detach = in_its_account(deployment, f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}")
+        raise CommandError(
+            f"{title(instance)} carries the foreign {shown.profile_arn}, which Rolekeeper may not take away",
+            f"detach it by hand ({detach}), or deploy with TakeOver=true",
+        )
+
+
+# ---- pinning an instance to a role, or to none ----
+
+
+__all__ = [
+    "Pinned",
+    "PlannedPin",
+    "Released",
+    "UsableProfile",
+    "Wish",
+    "expected",
+    "pin",
+    "pin_item",
+    "planned",
+    "release",
+    "usable_profile",
+    "wait",
+    "write",
+]
+
+_POLL_SECONDS = 0.5
+# What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.
+_PATIENCE_SECONDS, _LONG_PATIENCE_SECONDS = 60, 600
+# What ends each reason for which nothing is changed.
+_ENDS = {
+    "paused": Kind.RESUME,
+    "observed": Kind.ENFORCE,
+    "unswept": Kind.SWEEP,
+    "control-unclear": Kind.ENFORCE,
+}
+# A pin that expired is kept for a week, to be looked at.
+_PIN_KEPT = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPin:
+    """A pin that may be written.
+
+    Attributes:
+        wish: what is asked for.
+        instance: the instance.
+        shown: what EC2 shows that it carries.
+        pin: the pin.
+        warnings: what is to be known beforehand, each a sentence.
+    """
+
+    wish: Wish
+    instance: Instance
+    shown: Association | None
+    pin: Pin
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def carries(self) -> str:
+        """The name of the profile that it carries; empty for none."""
+        return (profile_name(self.shown.profile_arn) or "") if self.shown else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A pin that is written.
+
+    Attributes:
+        instance: the instance.
+        pin: the pin.
+        former: the pin that it had before.
+        delay: why EC2 won't show it soon, in words; empty when it will.
+        remedy: what ends the delay; None where that comes without a step.
+        warnings: what is to be known, each a sentence.
+    """
+
+    instance: Instance
+    pin: Pin
+    former: Pin | None = None
+    delay: str = ""
+    remedy: Remedy | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def patience(self) -> int:
+        """How long it is worth waiting until EC2 shows it, in seconds."""
+        return _LONG_PATIENCE_SECONDS if self.delay else _PATIENCE_SECONDS
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            **where(self.instance.key),
+            "role": self.pin.role,
+            "profile_arn": self.pin.profile_arn,
+            "expires_at": self.pin.expires_at,
+            "by": self.pin.by,
+            "reason": self.pin.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """An instance whose pin is gone: the one that it had, and whether another actor had kept reverting our change."""
+
+    instance: Instance
+    former: Pin | None
+    contested: bool
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        released = self.former.role if self.former else None
+        return {**where(self.instance.key), "released": released, "contested": self.contested}
+
+
+def pin(deployment: Deployment, text: str, wish: Wish) -> Pinned:
+    """Pin the instance that a text, its id or its name, names.
+
+    Raises:
+        CommandError: the role can't be used, or the instance isn't as the verb takes it. Nothing was written.
+    """
+    return write(deployment, planned(deployment, text, wish, profile=usable_profile(deployment, wish)))
+
+
+def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfile) -> PlannedPin:
+    """The pin of the instance that a text, its id or its name, names.
+
+    Raises:
+        CommandError: there is no such instance, or it isn't as the verb takes it.
+    """
+    ec2 = deployment.app.ec2
+    instance = find_instance(deployment, text)
+    shown = ec2.associations([instance.key.id]).get(instance.key.id)
+    refuse_wrong_verb(deployment, instance, wish, shown=shown)
+    refuse_foreign(deployment, instance, shown)
+    now = deployment.now()
+    made = Pin(
+        role=wish.role,
+        profile_arn=profile.arn,
+        expires_at=now + wish.length if wish.length else None,
+        at=layout.timestamp(now),
+        by=deployment.caller.arn,
+        reason=wish.reason,
+        allow_broad=wish.allow_broad,
+    )
+    return PlannedPin(wish, instance, shown, pin=made, warnings=profile.warnings)
+
+
+def outlives(plan: PlannedPin) -> str:
+    """What of the role a detach doesn't take, and what ends that (docs/AWS_FACTS.md, "Credentials on the instance")."""
+    if plan.wish.verb != "detach" or not plan.carries:
+        return ""
+    return (
+        "Software on it may use the role's credentials that it has for up to six hours; "
+        "to end them, add a deny on aws:TokenIssueTime before now to the role's policy, once it is detached."
+    )
+
+
+def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
+    """What the pin would do to its instance."""
+    key = plan.instance.key
+    state = Enforced.of(deployment)
+    observed = observe([key], deployment.app.ec2, state, now=deployment.now())[key]
+    if isinstance(observed, Unreadable):
+        raise observed.error
+    return preview.of_pin(deployment, Seen.of(observed, deployment), plan.pin)
+
+
+def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
+    """Write a pin."""
+    instance, made = plan.instance, plan.pin
+    snapshot = deployment.app.state.read([instance.key], [])
+    deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
+    delay = _what_delays(plan, snapshot, deployment)
+    return Pinned(
+        instance,
+        made,
+        snapshot.pins.get(instance.key),
+        delay=delay,
+        remedy=_remedy(instance, snapshot, deployment) if delay else None,
+        warnings=plan.warnings,
+    )
+
+
+def wait(deployment: Deployment, pinned: Pinned) -> None:
+    """Wait until EC2 shows the pin's role.
+
+    Raises:
+        CommandError: Rolekeeper says meanwhile why it won't come. The pin stays.
+        WaitTimeoutError: EC2 didn't show it in time. The pin stays.
+    """
+    instance, patience = pinned.instance, pinned.patience
+    began, associations = deployment.now(), deployment.app.ec2.associations
+    with deployment.progress(patience, "seconds waited for EC2") as progress:
+        while not shows(associations([instance.key.id]).get(instance.key.id), pinned.pin.profile_arn):
+            waited = int((deployment.now() - began).total_seconds())
+            progress.at(waited)
+            _stop_where_held(deployment, instance, began)
+            if waited >= patience:
+                name = addressed(deployment, instance.key.id)
+                raise WaitTimeoutError(
+                    f"the pin is written, but EC2 doesn't show it after {patience} s",
+                    f"it stays wanted; see what hinders it: rolekeeper explain {name}",
+                )
+            deployment.sleep(_POLL_SECONDS)
+
+
+def release(deployment: Deployment, text: str) -> Released:
+    """Take an instance's pin away, and forget that another actor kept reverting our change to it.
+
+    Raises:
+        CommandError: there is no such instance.
+    """
+    instance = find_instance(deployment, text)
+    snapshot = deployment.app.state.read([instance.key], [])
+    former = snapshot.pins.get(instance.key)
+    record = snapshot.record(instance.key)
+    contested = record.condition is not None and record.condition.code == "contested"
+    store = deployment.app.store
+    if record.changes:
+        deployment.app.state.save(instance.key, RecordChange(lapsed=record.changes), deployment.now())
+    store.write(store.delete(layout.pin_key(instance.key)))
+    if contested and not former:
+        # A pin that goes wakes Rolekeeper by itself; this doesn't.
+        deployment.app.queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))
+    return Released(instance, former, contested)
+
+
+def pin_item(key: InstanceKey, pin: Pin) -> codec.Item:
+    """A pin as it is stored; `expires` lets DynamoDB drop it, long after it ended."""
+    item = {**layout.key_attributes(layout.pin_key(key)), **codec.encode(pin)}
+    if pin.expires_at:
+        item["expires"] = int((pin.expires_at + _PIN_KEPT).timestamp())
+    return item
+
+
+def _what_delays(plan: PlannedPin, snapshot: Snapshot, deployment: Deployment) -> str:
+    """Why EC2 won't show the change soon; empty when it will."""
+    instance, shown, made = plan.instance, plan.shown, plan.pin
+    if withheld := snapshot.control.withholds(deployment.settings.mode):
+        return f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
+    if instance.state in {InstanceState.PENDING, InstanceState.STOPPING}:
+        return f"The instance is {instance.state}, when EC2 takes no change: it is done as soon as EC2 takes it."
+    replaces = shown and made.role != NO_ROLE and shown.profile_arn != made.profile_arn
+    if replaces and instance.state is InstanceState.STOPPED:
+        return (
+            f"The instance is stopped, and EC2 replaces the role of a running one only: it is done when it starts "
+            f"({starts(deployment, instance)})."
+        )
+    return ""
+
+
+def _remedy(instance: Instance, snapshot: Snapshot, deployment: Deployment) -> Remedy | None:
+    """What ends what delays the change; None for nothing."""
+    if withheld := snapshot.control.withholds(deployment.settings.mode):
+        return Remedy(_ENDS[withheld.code])
+    return typed(starts(deployment, instance)) if instance.state is InstanceState.STOPPED else None
+
+
+def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime) -> None:
+    """End the wait when Rolekeeper says meanwhile why it won't come: EC2 refused it, or a permission is missing.
+
+    Raises:
+        CommandError: it did.
+    """
+    shown = deployment.app.state.read([instance.key], []).record(instance.key).condition
+    if shown and shown.action is Action.HOLD and shown.since >= since:
+        what = f"the pin is written, but {title(instance)} stays as it is: {shown.reason}"
+        back = f"rolekeeper release {addressed(deployment, instance.key.id)}"
+        raise CommandError(what, f"it stays wanted; repair that, or take it back: {back}")

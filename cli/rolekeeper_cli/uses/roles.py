@@ -1,0 +1,482 @@
+"""What there is to see of each role under the path, as documents; what draws them is elsewhere.
+
+What AWS refuses is left out, never guessed: it is None in the documents, and the reason is in `unknown`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache, cached_property, partial
+from typing import Any
+
+from rolekeeper.aws.errors import AwsRefusalError, classified
+from rolekeeper.aws.iam import Role
+from rolekeeper.model.instance import AssociationState, Target
+from rolekeeper.model.mapping import NO_ROLE
+from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper.permissions.policies import TooManyRulesError
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.progress import Silent
+from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.uses import fleet
+from rolekeeper_cli.uses import names as known
+from rolekeeper_cli.uses.instances import addressed
+from rolekeeper_cli.uses.targets import Places, some
+from rolekeeper_cli.uses.usage import Report, Reports, Smaller, smaller, why
+
+# ---- one role as a document ----
+
+
+# How long a role or a service isn't used before it is said to be unused.
+DAYS = 90
+_LONG = timedelta(days=DAYS)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleView:
+    """A role, who has to do with it, and what it may do. What isn't known is None.
+
+    Attributes:
+        profiles: the instance profiles that hold it, by name.
+        instances: those that carry one of them now, by id; of another target, with that before.
+        mappings: those that give it, as their rows say or as they are published.
+        read: whether IAM told of the role itself: its last use, and its boundary.
+        services: those that it may use, by namespace; `everything` where a statement names none.
+        may: all that it may do, in words.
+        broad: why it is broad; empty if it isn't.
+        report: when it called which service; None if that wasn't asked.
+        smaller: what its policies could do without.
+        everywhere: whether the instances of all its account's targets that were meant could be looked at.
+    """
+
+    role: Role
+    profiles: tuple[str, ...] | None
+    instances: tuple[str, ...] | None
+    mappings: tuple[str, ...] | None
+    read: bool
+    services: tuple[str, ...] | None = None
+    may: tuple[str, ...] | None = None
+    broad: str | None = None
+    report: Report | None = None
+    smaller: tuple[Smaller, ...] = ()
+    everywhere: bool = True
+
+    def is_young(self, now: datetime) -> bool:
+        """Whether it is too new to say what it doesn't use."""
+        return self.role.created is None or now - self.role.created < _LONG
+
+    def was_used(self, now: datetime) -> bool:
+        """Whether it was used lately."""
+        return self.role.last_used is not None and now - self.role.last_used < _LONG
+
+    def is_unused(self, now: datetime) -> bool | None:
+        """Whether nothing uses it: no mapping gives it, no instance carries it, and it wasn't used lately."""
+        if self.mappings or self.instances or (self.read and (self.was_used(now) or self.is_young(now))):
+            return False
+        known = self.mappings is not None and self.instances is not None and self.everywhere
+        return True if self.read and known else None
+
+    def unused_services(self, now: datetime) -> tuple[str, ...] | None:
+        """The services that its policies allow, and that it didn't call lately."""
+        if self.report is None or self.report.because or not self.read or self.is_young(now):
+            return None
+        return tuple(each for each, at in self.report.services.items() if at is None or now - at >= _LONG)
+
+    def document(self, now: datetime) -> dict[str, Any]:
+        """For programs."""
+        report = self.report
+        return {
+            "role": self.role.name,
+            "arn": self.role.arn,
+            "created": self.role.created,
+            "last_used": self.role.last_used,
+            "unused": self.is_unused(now),
+            "profiles": _list(self.profiles),
+            "instances": _list(self.instances),
+            "mappings": _list(self.mappings),
+            "services": _list(self.services),
+            "may": _list(self.may),
+            "broad": None if self.broad is None else bool(self.broad),
+            "broad_because": self.broad or None,
+            "services_last_used": dict(report.services) if report and not report.because else None,
+            "unused_services": _list(self.unused_services(now)),
+            "unknown_because": self._unknown(now),
+            "smaller": [each.as_document(self.role.name) for each in self.smaller],
+        }
+
+    def _unknown(self, now: datetime) -> str | None:
+        """Why it isn't known which services it doesn't use."""
+        if self.report is None or self.report.because:
+            return self.report.because if self.report else "not asked"
+        if not self.read:
+            return "IAM doesn't tell when the role was made"
+        return f"the role is less than {DAYS} days old" if self.is_young(now) else None
+
+
+def _list(values: Iterable[str] | None) -> list[str] | None:
+    return None if values is None else list(values)
+
+
+# ---- reading the roles of an account ----
+
+
+_CARRIES = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
+_EVERYTHING = "everything"
+# What a spoke's reader may not (spoke.yaml): asking would only be refused, and some are alarmed by refusals.
+_ONLY_NAMED = "only roles that a mapping gives or an instance carries are listed: a spoke's reader may list none"
+_NO_REPORT = "a spoke's reader may not ask IAM for its report"
+
+
+@dataclass(slots=True)
+class Inventory:
+    """The roles of an account, what it has of them, and what couldn't be read."""
+
+    of: str
+    views: list[RoleView] = field(default_factory=list)
+    account: dict[str, int] | None = None
+    unknown: list[str] = field(default_factory=list)
+
+    def attempt[T](self, read: Callable[[], T]) -> T | None:
+        """Read something; None if AWS refuses it, or it is too much, and then the reason is noted once."""
+        try:
+            return read()
+        except TooManyRulesError as error:
+            reason = str(error)
+        except AwsRefusalError as error:
+            reason = why(error)
+        if reason not in self.unknown:
+            self.unknown.append(reason)
+        return None
+
+
+class RoleUsers:
+    """Who uses roles: the mappings that give them, the instances that carry them. Each is read once, when asked for.
+
+    Args:
+        deployment: where.
+        places: the targets whose instances are meant. Those that can't be looked into are `unseen` there.
+        ask_instances: whether to read them.
+
+    Attributes:
+        own: the inventory of the deployment's own account, in which is noted what couldn't be read there.
+    """
+
+    def __init__(self, deployment: DoctorDeployment, places: Places, *, ask_instances: bool) -> None:
+        self._deployment, self._places, self._ask_instances = deployment, places, ask_instances
+        self.own = Inventory(deployment.home.account)
+
+    def read(self) -> None:
+        """Read all of it now, before threads ask for it."""
+        _ = self._mappings, self._carried
+
+    def mappings(self, account: str) -> Mapping[str, Sequence[str]] | None:
+        """By a role's name, the mappings that give it in an account; None where they can't be read."""
+        return None if self._mappings is None else self._mappings.get(account, {})
+
+    def instances(self, account: str, role_of: Callable[[str], str | None]) -> dict[str, list[str]] | None:
+        """By a role's name, the instances in an account that carry it; None where none could be looked at.
+
+        `role_of` gives the role that a profile holds, by its ARN.
+        """
+        seen = [self._carried[each] for each in self._targets(account) if each in self._carried]
+        if not seen:
+            return None
+        found: dict[str, list[str]] = {}
+        for instance, profile in (pair for pairs in seen for pair in pairs):
+            if role := role_of(profile):
+                found.setdefault(role, []).append(instance)
+        return found
+
+    def everywhere(self, account: str) -> bool:
+        """Whether the instances of all targets of an account that are meant were looked at."""
+        return all(each in self._carried for each in self._targets(account))
+
+    def _targets(self, account: str) -> list[Target]:
+        return [each.settings.target for each in self._places.all if each.settings.account == account]
+
+    @cached_property
+    def _mappings(self) -> Mapping[str, Mapping[str, Sequence[str]]] | None:
+        return self.own.attempt(lambda: self._deployment.role_users_by_account)
+
+    @cached_property
+    def _carried(self) -> dict[Target, list[tuple[str, str]]]:
+        """The instances that carry a profile, as a command names them, each with the profile's ARN: by target."""
+        if not self._ask_instances:
+            return {}
+        total = len(self._places.all)
+        with (self._deployment.progress if total > 1 else Silent)(total, "targets looked at") as progress:
+            return dict(progress.over(self._places.ask(self._look)))
+
+    def _look(self, place: Deployment) -> Iterator[tuple[Target, list[tuple[str, str]]]]:
+        # What is refused elsewhere, `places` says.
+        found = _carried(place) if place.elsewhere else self.own.attempt(lambda: _carried(place))
+        if found is not None:
+            yield place.settings.target, found
+
+
+def look(
+    deployment: DoctorDeployment, roles: Sequence[Role], users: RoleUsers, *, ask_last_accessed: bool
+) -> Inventory:
+    """Look at roles of the own account, one after the other, as IAM throttles.
+
+    It makes its reports while their policies are read.
+    """
+    found, account, reports = users.own, users.own.of, Reports(deployment)
+    if ask_last_accessed:
+        reports.begin(each.arn for each in roles)
+    mappings = users.mappings(account)
+    profiles = found.attempt(lambda: _profiles(deployment))
+    instances = None if profiles is None else users.instances(account, profiles.get)
+    everywhere = instances is not None and users.everywhere(account)
+    found.account = found.attempt(lambda: _account(deployment))
+    with deployment.progress(len(roles), "roles read") as progress:
+        for role in progress.over(roles):
+            held = None if profiles is None else sorted(_name(arn) for arn in profiles if profiles[arn] == role.name)
+            view = replace(_used(role, held, instances, mappings=mappings), everywhere=everywhere)
+            found.views.append(_view(deployment, found, view))
+    if ask_last_accessed:
+        told = reports.collect()
+        asked = zip(found.views, roles, strict=True)
+        found.views = [_with_report(deployment, found, view, report=told[role.arn]) for view, role in asked]
+        found.unknown += dict.fromkeys(each.because for each in told.values() if each.because)
+    return found
+
+
+def look_elsewhere(there: Deployment, names: Sequence[str], users: RoleUsers, *, ask_last_accessed: bool) -> Inventory:
+    """Look at roles of another account: those of these names, or all that a mapping gives or an instance carries there.
+
+    Raises:
+        AwsRefusalError: the caller may not be the spoke's reader.
+    """
+    account, iam = there.settings.account, there.app.iam
+    found = Inventory(account)
+    profile_of = cache(lambda arn: found.attempt(lambda: iam.get_instance_profile(_name(arn))))
+    mappings = users.mappings(account)
+    instances = users.instances(account, lambda arn: profile.role_name if (profile := profile_of(arn)) else None)
+    everywhere = instances is not None and users.everywhere(account)
+    report = Report(because=_NO_REPORT) if ask_last_accessed else None
+    for name in names or sorted({*(mappings or ()), *(instances or ())} - {NO_ROLE}):
+        role = found.attempt(partial(there.app.roles.policies.role, name))
+        if role and role.path.startswith(there.settings.role_path):
+            view = replace(_used(role, None, instances, mappings=mappings), everywhere=everywhere, report=report)
+            found.views.append(_view(there, found, view))
+    if not names:
+        found.unknown.append(_ONLY_NAMED)
+    return found
+
+
+def _used(
+    role: Role,
+    profiles: Sequence[str] | None,
+    instances: Mapping[str, Sequence[str]] | None,
+    mappings: Mapping[str, Sequence[str]] | None,
+) -> RoleView:
+    """A role with who uses it."""
+    carry = None if instances is None else tuple(sorted(instances.get(role.name, ())))
+    given = None if mappings is None else tuple(mappings.get(role.name, ()))
+    held = None if profiles is None else tuple(profiles)
+    return RoleView(role, held, carry, mappings=given, read=False)
+
+
+def _view(deployment: Deployment, found: Inventory, view: RoleView) -> RoleView:
+    """A role with what its policies say."""
+    checks, name = deployment.app.roles, view.role.name
+    role = found.attempt(lambda: checks.policies.role(name))
+    if role is None:
+        return view
+    may = found.attempt(lambda: checks.policies.allowed(name))
+    services = None if may is None else tuple(_services(deployment, name))
+    broad = found.attempt(lambda: checks.broad(role))
+    return replace(view, role=role, read=True, services=services, may=may, broad=broad)
+
+
+def _with_report(deployment: DoctorDeployment, found: Inventory, view: RoleView, report: Report) -> RoleView:
+    """A role with its report, and with what its policies could do without where that is certain."""
+    now = deployment.now()
+    less: tuple[Smaller, ...] = ()
+    never = [each for each, at in report.services.items() if at is None]
+    if never and view.may is not None and not view.is_young(now) and view.was_used(now):
+        less = found.attempt(lambda: tuple(_smaller(deployment, view.role.name, never))) or ()
+    return replace(view, report=report, smaller=less)
+
+
+def _smaller(deployment: DoctorDeployment, name: str, never: Sequence[str]) -> list[Smaller]:
+    policies = deployment.app.roles.policies.policies(name)
+    inline = {each for each in policies.names if ":" not in each}
+    # First as if all could be changed: what doesn't come of that needn't be asked about.
+    touched = {each.policy for each in smaller(policies, never, policies.names)}
+    own = {each for each in touched - inline if _is_own(deployment, each)}
+    return smaller(policies, never, inline | own)
+
+
+def _is_own(deployment: DoctorDeployment, arn: str) -> bool:
+    """Whether a managed policy is this role's alone, and the account's: one of AWS's can't be changed."""
+    if arn.split(":")[4] != deployment.caller.account:
+        return False
+    with classified("iam:GetPolicy", arn):
+        policy = deployment.client("iam").get_policy(PolicyArn=arn)["Policy"]
+    return policy["AttachmentCount"] == 1 and not policy.get("PermissionsBoundaryUsageCount")
+
+
+# ---- what there is besides ----
+
+
+def _profiles(deployment: DoctorDeployment) -> dict[str, str]:
+    """The role that each instance profile of the account holds, by the profile's ARN; empty for none."""
+    with classified("iam:ListInstanceProfiles", "*"):
+        pages = deployment.client("iam").get_paginator("list_instance_profiles").paginate()
+        rows = [each for page in pages for each in page["InstanceProfiles"]]
+    return {each["Arn"]: next((role["RoleName"] for role in each["Roles"]), "") for each in rows}
+
+
+def _carried(place: Deployment) -> list[tuple[str, str]]:
+    """The instances of a target that carry a profile, as a command names them, each with the profile's ARN."""
+    # Of others a few are read at once: only their number is counted.
+    shown = Silent if place.elsewhere else place.progress
+    found: list[tuple[str, str]] = []
+    with shown(None, "instances looked at") as progress:
+        for page in progress.pages(fleet.pages(place)):
+            carried = place.app.ec2.associations([each.key.id for each in page])
+            found += [
+                (addressed(place, instance), association.profile_arn)
+                for instance, association in carried.items()
+                if association.state in _CARRIES
+            ]
+    return found
+
+
+def _account(deployment: DoctorDeployment) -> dict[str, int]:
+    """What the account has of instance profiles and roles, and how many it may have."""
+    with classified("iam:GetAccountSummary", "*"):
+        summary: Mapping[str, int] = deployment.client("iam").get_account_summary()["SummaryMap"]
+    return {
+        "instance_profiles": summary["InstanceProfiles"],
+        "instance_profiles_quota": summary["InstanceProfilesQuota"],
+        "roles": summary["Roles"],
+        "roles_quota": summary["RolesQuota"],
+    }
+
+
+def _services(deployment: Deployment, name: str) -> Iterator[str]:
+    """The services that a role may use, each once: as the statements that allow it name them."""
+    rules = deployment.app.roles.policies.permissions(name).allowed
+    named = {_service(scope.shown) if scope.within else _EVERYTHING for rule in rules for scope in rule.actions}
+    yield from [_EVERYTHING] if _EVERYTHING in named else sorted(named)
+
+
+def _service(action: str) -> str:
+    service = action.partition(":")[0].lower()
+    return _EVERYTHING if service.strip("*?") == "" else service
+
+
+def _name(arn: str) -> str:
+    return arn.rsplit("/", 1)[-1]
+
+
+# ---- what there is to see of each role under the path ----
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which roles are shown, and what is asked of AWS about them.
+
+    Attributes:
+        names: these; all without any.
+        unused: only those that nothing uses.
+        last_accessed: IAM is asked for its reports of last use.
+        instances: the fleet is read; else it isn't known who carries them.
+    """
+
+    names: Sequence[str] = ()
+    unused: bool = False
+    last_accessed: bool = True
+    instances: bool = True
+
+
+def document(deployment: DoctorDeployment, places: Places, asked: Asked) -> dict[str, Any]:
+    """The roles under the path in the accounts of these targets, and what they come to.
+
+    Of a hub each says of which account it is, and `unseen` are the targets that couldn't be looked into.
+
+    Raises:
+        UsageError: there is no role of a name under the path.
+    """
+    is_hub = bool(deployment.settings.organization)
+    users = RoleUsers(deployment, places, ask_instances=asked.instances)
+    if is_hub:
+        users.read()
+
+    def inventory(place: Deployment) -> Iterator[Inventory]:
+        if place.elsewhere:
+            yield look_elsewhere(place, asked.names, users, ask_last_accessed=asked.last_accessed)
+        else:
+            roles = _named(deployment, asked.names, all_here=not is_hub) if asked.names else deployment.path_roles
+            yield look(deployment, roles, users, ask_last_accessed=asked.last_accessed)
+
+    with (deployment.progress if is_hub else Silent)(None, "accounts whose roles were read") as progress:
+        found = list(progress.over(places.ask_accounts(inventory)))
+    there = {view.role.name for each in found for view in each.views}
+    # Of what couldn't be looked into nothing is said.
+    if found and (missing := next((each for each in asked.names if each not in there), "")):
+        where = f" in {some([each.of for each in found], 'account')}"
+        raise _no_such_role(deployment, missing, known.path_roles(deployment), where=where)
+    documents = list(_documents(found, deployment.now(), unused=asked.unused, is_hub=is_hub))
+    return {
+        "roles": documents,
+        "summary": summary(documents),
+        "account": users.own.account,
+        "unknown": _unknown([users.own, *(each for each in found if each is not users.own)], is_hub=is_hub),
+        **({"unseen": places.unseen_documents()} if is_hub else {}),
+    }
+
+
+def summary(documents: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What the documents of roles come to."""
+    return {
+        "roles": len(documents),
+        "broad": sum(bool(each["broad"]) for each in documents),
+        "unused": sum(bool(each["unused"]) for each in documents),
+        "with_unused_services": sum(bool(each["unused_services"]) for each in documents),
+        "could_be_smaller": sum(bool(each["smaller"]) for each in documents),
+    }
+
+
+def _documents(found: Iterable[Inventory], now: datetime, *, unused: bool, is_hub: bool) -> Iterator[dict[str, Any]]:
+    for inventory in found:
+        for each in inventory.views:
+            if not unused or each.is_unused(now):
+                said = each.document(now)
+                yield {"role": said["role"], "account": inventory.of, **said} if is_hub else said
+
+
+def _unknown(found: Iterable[Inventory], *, is_hub: bool) -> list[str]:
+    """What couldn't be read and why; of a hub, in which accounts."""
+    reasons: dict[str, list[str]] = {}
+    for inventory in found:
+        for each in inventory.unknown:
+            reasons.setdefault(each, []).append(inventory.of)
+    if not is_hub:
+        return list(reasons)
+    return [
+        f"{why} ({'account' if len(accounts) == 1 else 'accounts'} {some(accounts, 'account')})"
+        for why, accounts in reasons.items()
+    ]
+
+
+def _named(deployment: DoctorDeployment, names: Iterable[str], *, all_here: bool) -> list[Role]:
+    """The own roles under the path of these names, each once.
+
+    Raises:
+        UsageError: they are to be `all_here`, and there is none of a name.
+    """
+    there = {each.name: each for each in deployment.path_roles}
+    if all_here and (missing := next((each for each in names if each not in there), "")):
+        raise _no_such_role(deployment, missing, there)
+    return [there[each] for each in dict.fromkeys(names) if each in there]
+
+
+def _no_such_role(deployment: Deployment, name: str, near: Iterable[str], where: str = "") -> UsageError:
+    what = f"there is no role {name} under {deployment.settings.role_path}{where}"
+    return UsageError(what, did_you_mean(name, near) or advice("see: ", Remedy(Kind.ROLES)))

@@ -1,0 +1,221 @@
+"""The JSON Schema (draft 7) of a file of mappings, made from the one definition of the columns.
+
+Editors complete and check with it. It knows names, types and limits; look-alike letters, dates that don't exist and
+roles that aren't there it can't know: the reader of rows and the publisher have the last word.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rolekeeper.mappings.rows import cells, columns
+from rolekeeper.mappings.rows.cells import TYPES
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Column
+from rolekeeper.model.mapping import (
+    NO_ROLE,
+    RESERVED,
+    MappingKey,
+    MappingSpec,
+    WhenOccupied,
+    WhenStopped,
+    WhenUnmatched,
+)
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.suggest import did_you_mean
+
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
+# What a file writes for each of DynamoDB's types.
+_TYPES = {"S": "string", "N": "integer", "BOOL": "boolean", "M": "object", "SS": "array"}
+_PLAIN = MappingSpec(MappingKey("", ""), "")
+
+
+def _pattern(pattern: str, limit: int) -> dict[str, Any]:
+    return {"pattern": f"^{pattern}$", "maxLength": limit}
+
+
+def _set(pattern: str, limit: int) -> dict[str, Any]:
+    return {"items": {"type": "string", "pattern": f"^{pattern}$"}, "minItems": 1, "maxItems": limit}
+
+
+# Patterns are as both Python and JSON Schema (ECMA 262) read them: without \w, which means more in Python.
+_TEXT = r"\S(.*\S)?"  # without a blank at its ends
+# `none` for NONE is a slip that the readers name.
+_NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
+_NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){columns.NAME}"
+# What each column is for.
+MEANING = {
+    "tag_key": "the tag's key, as instances carry it",
+    "tag_value": "the tag's value; * for any value",
+    "role": f"the role that these instances carry, by name, under the role path; {NO_ROLE}: they carry no role",
+    "instance_profile": "the profile that holds the role, if named otherwise",
+    "priority": "the lowest number wins; different roles of the same number are a conflict",
+    "enabled": "whether the row matches at all; false: it is checked and matches nothing",
+    "when_occupied": "what to do with a foreign role, one outside the role path; "
+    "replace also needs the stack's TakeOver",
+    "when_unmatched": "what to do with the role that the mapping gave when the tag goes",
+    "when_stopped": "how a role is replaced on a stopped instance: wait until it runs, or detach and attach",
+    "allow_broad": "whether the role may be broad; also needs the stack's AllowBroadRoles",
+    "require_tags": "further tags that an instance must carry too",
+    "accounts": "the accounts in which the mapping matches",
+    "regions": "the Regions in which the mapping matches",
+    "units": "the organizational units, by id, in whose accounts the mapping matches; name nested ones too",
+    "expires_at": "after it the mapping no longer matches",
+    "owner": "who answers for the row",
+    "description": "what it is for",
+}
+# What the reader of each column takes, as far as a schema can say it.
+_ACCEPTS = {
+    "tag_key": _pattern(f"(?!{RESERVED}){_TEXT}", columns.LONGEST_KEY),
+    "tag_value": _pattern(_TEXT, columns.LONGEST_VALUE),
+    "role": _pattern(f"({NO_ROLE}|{_NAME})", columns.LONGEST_ROLE),
+    "instance_profile": _pattern(_NAME, columns.LONGEST_PROFILE),
+    "priority": {"minimum": columns.PRIORITIES[0], "maximum": columns.PRIORITIES[1]},
+    "when_occupied": {"enum": [*WhenOccupied]},
+    "when_unmatched": {"enum": [*WhenUnmatched]},
+    "when_stopped": {"enum": [*WhenStopped]},
+    "require_tags": {
+        "maxProperties": columns.MOST_TAGS,
+        "propertyNames": _pattern(_TEXT, columns.LONGEST_KEY),
+        "additionalProperties": {"type": "string", **_pattern(f"({_TEXT})?", columns.LONGEST_VALUE)},
+    },
+    "accounts": _set(columns.ACCOUNT, columns.ACCOUNTS),
+    "regions": _set(columns.REGION, columns.REGIONS),
+    "units": _set(columns.UNIT, columns.UNITS),
+    "expires_at": {"pattern": f"^{cells.DATE}{cells.TIME}{cells.ZONE}$"},
+    "owner": {"maxLength": columns.OWNER},
+    "description": {"maxLength": columns.DESCRIPTION},
+}
+
+
+def schema() -> dict[str, Any]:
+    """The schema: a map with a list of rows under `mappings`, with the columns that people fill in and no others."""
+    named = (*KEYS, *COLUMNS)
+    return {
+        "$schema": DRAFT_7,
+        "title": "Rolekeeper mappings",
+        "description": "EC2 instances with this tag carry this role.",
+        "type": "object",
+        "properties": {
+            "mappings": {
+                "description": "One row of the mapping table each.",
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {column.name: _property(column) for column in named},
+                    "required": [column.name for column in named if column.default == "required"],
+                    "additionalProperties": False,
+                },
+            }
+        },
+        "required": ["mappings"],
+        "additionalProperties": False,
+    }
+
+
+def text() -> str:
+    """The schema as a file."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def _property(column: Column) -> dict[str, Any]:
+    meaning, default = MEANING[column.name], "" if column.default == "required" else f" Default: {column.default}."
+    said = {
+        "description": f"{meaning[0].upper()}{meaning[1:]}. Takes {column.kind.range}.{default}",
+        "type": _TYPES[column.kind.type],
+        **_ACCEPTS.get(column.name, {}),
+    }
+    # Where the default is a value and not the absence of one, editors fill it in.
+    value = getattr(_PLAIN, column.name, None)
+    return {**said, "default": value} if isinstance(value, (bool, int, str)) and value != "" else said
+
+
+# ---- a column explained ----
+
+
+# How each is typed after `rolekeeper mapping set workload=web`.
+EXAMPLES = {
+    "role": "role=web",
+    "instance_profile": "role=web instance_profile=web-2026",
+    "priority": "role=web priority=5",
+    "enabled": "role=web enabled=false",
+    "when_occupied": "role=web when_occupied=replace",
+    "when_unmatched": "role=web when_unmatched=keep",
+    "when_stopped": "role=web when_stopped=swap",
+    "allow_broad": "role=web allow_broad=true",
+    "require_tags": "role=web 'require_tags=environment=production;tier=*'",
+    "accounts": "role=web 'accounts=123456789012;210987654321'",
+    "regions": "role=web 'regions=eu-central-1;us-east-1'",
+    "units": "role=web 'units=ou-a1b2-c3d4e5f6;ou-a1b2-d4e5f6a7'",
+    "expires_at": "role=web expires_at=2030-01-31T18:00:00Z",
+    "owner": "role=web owner=team-web",
+    "description": "role=web 'description=the web servers'",
+}
+
+
+# What people ask beside the mapping; Rolekeeper takes it out of the row once it is done.
+_ASKS = {
+    "approve": "publishes the held edit of this number, once its approver signed it: rolekeeper mapping approve",
+    "approved_by": "who signed that approval, as aws:userid; rolekeeper mapping approve writes it",
+    "discard": "drops the held edit or deletion of this number; no instance changes: rolekeeper mapping discard",
+    "edited_by": "who claims to have made this edit; it goes into the history, as a claim",
+}
+
+
+_OURS = {
+    "status": "the result of the last edit: Published, Held, Rejected, Conflict, Waiting or Expired",
+    "status_reason": "why it has this status, and what to do",
+    "status_revision": "the revision that is in effect; 0 for none",
+    "matched": "instances that the mapping governed when it was last counted",
+    "occupied": "how many of those carry a foreign role",
+    "held_revision": "while the status is Held: the number of the revision that waits for approval",
+}
+
+
+def column_names(*, keys: bool = True) -> Iterator[str]:
+    """Every column's name, those that people fill in first; without `keys`, those that `mapping set` takes."""
+    if not keys:
+        yield from (column.name for column in COLUMNS)
+        return
+    yield from (column.name for column in (*KEYS, *COLUMNS, *ASKS))
+    yield from OURS
+
+
+def column_document(name: str) -> Mapping[str, Any]:
+    """One column: what it means and takes, who writes it, and an example.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for column in (*KEYS, *COLUMNS, *ASKS):
+        if column.name == name:
+            return _filled_in(column)
+    if name in OURS:
+        return {"column": name, "means": _sentence(_OURS[name]), "written_by": "Rolekeeper; leave it alone"}
+    listed = f"the columns are {', '.join(column_names())}"
+    raise UsageError(f"there is no column {name!r}", f"{did_you_mean(name, column_names())} {listed}".lstrip())
+
+
+def _filled_in(column: Column) -> Mapping[str, Any]:
+    meaning = MEANING.get(column.name) or _ASKS[column.name]
+    example = EXAMPLES.get(column.name)
+    if column in KEYS:
+        example = "role=web"
+    return {
+        "column": column.name,
+        "means": _sentence(meaning),
+        "takes": column.kind.range,
+        "default": None if column.default == "required" else column.default,
+        "required": column.default == "required",
+        "type": TYPES[column.kind.type],
+        "written_by": "you, or Rolekeeper's command" if column in ASKS else "you",
+        "example": f"rolekeeper mapping set workload=web {example}" if example else None,
+    }
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

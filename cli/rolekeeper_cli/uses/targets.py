@@ -1,0 +1,354 @@
+"""The targets that a command looks at, each as a deployment of its own; and those into which it couldn't look.
+
+The deployment's own comes first, page by page as it is read. Of the others a few are read at once: an organization has
+hundreds, and each is some calls away.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.instances.observe import Unreadable
+from rolekeeper.model.instance import Instance, Target
+from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper.storage import layout
+from rolekeeper_cli.deploying.stack import ordered
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.explained import explained
+from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.uses.fleet import Enforced, Seen, observed
+
+_AT_ONCE = 8
+_ACCOUNT, _BOTH = re.compile("[0-9]{12}", re.ASCII), "/"
+# This many are named in a sentence.
+_NAMED = 3
+
+type Pages = Callable[[Deployment], Iterable[list[Instance]]]
+type States = Callable[[Deployment], Enforced]
+
+
+@dataclass(slots=True)
+class Places:
+    """See the module. `unseen` is filled while they are looked at: why a target couldn't be."""
+
+    all: Sequence[Deployment]
+    unseen: dict[Target, CommandError] = field(default_factory=dict)
+
+    @classmethod
+    def chosen(cls, deployment: Deployment, texts: Sequence[str] = ()) -> "Places":
+        """The targets that texts name, each an account, a Region, or both; all of the deployment's without a text.
+
+        Raises:
+            UsageError: a text names none of them.
+        """
+        home = deployment.settings.target
+        found = [home]
+        if deployment.settings.organization:
+            found += [each.target for each in deployment.app.registry.all()]
+        for text in texts:
+            if not any(_is_meant(text, each) for each in found):
+                raise _no_such_target(text, found)
+        wanted = [each for each in found if not texts or any(_is_meant(text, each) for text in texts)]
+        return cls([deployment.at(each) for each in wanted])
+
+    @classmethod
+    def of(cls, deployment: Deployment, found: Iterable[Target]) -> "Places":
+        """These targets."""
+        return cls([deployment.at(each) for each in found])
+
+    def look(self, pages: Pages, states: States) -> Iterator[Seen | Unreadable]:
+        """Look at the instances of all of them. One that can't be looked into hinders no other.
+
+        Args:
+            pages: gives those of one target that are asked for.
+            states: gives what is published there.
+
+        Raises:
+            AwsRefusalError: the deployment's own can't be.
+        """
+        for place in self.all:
+            if not place.elsewhere:
+                with place.progress(None, "instances looked at") as progress:
+                    yield from _seen(place, states(place), progress.pages(pages(place)))
+        others = [each for each in self.all if each.elsewhere]
+        if others:
+            with others[0].progress(len(others), "other targets looked at") as progress:
+                found = self._elsewhere(lambda place: _seen(place, states(place), pages(place)))
+                for each in progress.over(found):
+                    yield from each
+
+    def reachable(self) -> list[Deployment]:
+        """Those into which the caller can look; the others are `unseen` from then on."""
+        return list(self.ask(_reached))
+
+    def ask[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
+        """Ask the same of each; one that can't be looked into hinders no other.
+
+        Raises:
+            AwsRefusalError: the deployment's own can't be.
+        """
+        for place in self.all:
+            if not place.elsewhere:
+                yield from question(place)
+        for each in self._elsewhere(question):
+            yield from each
+
+    def ask_accounts[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
+        """Ask the same of each account once, whatever its Regions: IAM has none. The own one comes first.
+
+        All targets of an account that can't be looked into are `unseen`.
+
+        Raises:
+            AwsRefusalError: as `ask`.
+        """
+        once: dict[str, Deployment] = {}
+        for each in self.all:
+            account = each.settings.account
+            # The own one by the caller's permissions, also where only its other Regions are meant: a reader has fewer.
+            once.setdefault(account, each.at(each.home) if account == each.home.account else each)
+        accounts = Places(list(once.values()))
+        yield from accounts.ask(question)
+        unseen = {target.account: error for target, error in accounts.unseen.items()}
+        for each in self.all:
+            if error := unseen.get(each.settings.account):
+                self.unseen.setdefault(each.settings.target, error)
+
+    def _elsewhere[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[Sequence[T]]:
+        """What each other target answers, in order."""
+        others = [each for each in self.all if each.elsewhere]
+        self.unseen.clear()
+        for place, found in _few_at_once(others, partial(_answer, question)):
+            if isinstance(found, CommandError):
+                self.unseen[place.settings.target] = found
+            yield () if isinstance(found, CommandError) else found
+
+    def unseen_in_words(self) -> list[str]:
+        """What to say of the targets that couldn't be looked into, one sentence for each reason."""
+        reasons: dict[str, list[Target]] = {}
+        for target, error in self.unseen.items():
+            reasons.setdefault(error.what, []).append(target)
+        return [f"{some(found, 'target')} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()]
+
+    def unseen_documents(self) -> list[dict[str, str]]:
+        """The same for programs."""
+        return [
+            {"account": target.account, "region": target.region, "reason": error.what}
+            for target, error in self.unseen.items()
+        ]
+
+
+def _is_meant(text: str, target: Target) -> bool:
+    return text in {target.account, target.region, str(target)}
+
+
+def _no_such_target(text: str, known: Sequence[Target]) -> UsageError:
+    if _BOTH in text:
+        names = list(map(str, known))
+    else:
+        names = sorted({each.account if _ACCOUNT.fullmatch(text) else each.region for each in known})
+    meant = f"{did_you_mean(text, names)} see: ".lstrip()
+    return UsageError(f"there is no target {text}", advice(meant, Remedy(Kind.TARGETS)))
+
+
+def _reached(place: Deployment) -> list[Deployment]:
+    """The target itself, once its clients are there."""
+    _ = place.app.ec2, place.app.iam
+    return [place]
+
+
+def _seen(place: Deployment, state: Enforced, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
+    for each in observed(place, state, instances):
+        yield each if isinstance(each, Unreadable) else Seen.of(each, place)
+
+
+def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment) -> Sequence[T] | CommandError:
+    """All that one target answers; or why it couldn't be looked into."""
+    try:
+        return list(question(place))
+    except AwsRefusalError as error:
+        return why_unseen(error)
+
+
+def why_unseen(error: AwsRefusalError) -> CommandError:
+    """Why a target couldn't be looked into, and what to do."""
+    told = explained(error)
+    assert told is not None  # it is AWS's refusal
+    if isinstance(error, AccessDeniedError) and error.action == "sts:AssumeRole":
+        # What AWS says besides names the account; here one reason stands for many.
+        return CommandError("you may not look there", told.remedy)
+    return told
+
+
+def _few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
+    """Do it for each, a few at once, and give the results in order."""
+    coming, waiting = iter(items), deque[tuple[Item, Future[Result]]]()
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        waiting.extend((each, threads.submit(do, each)) for each in islice(coming, _AT_ONCE))
+        while waiting:
+            item, future = waiting.popleft()
+            yield item, future.result()
+            waiting.extend((each, threads.submit(do, each)) for each in islice(coming, 1))
+
+
+def some(found: Sequence[object], kind: str) -> str:
+    """The first of some things of a kind in words, and how many more there are."""
+    names = list(map(str, found[:_NAMED]))
+    if more := len(found) - len(names):
+        names.append(f"{more:,} more {kind if more == 1 else f'{kind}s'}")
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _is_or_are(found: Sequence[Target]) -> str:
+    return "is" if len(found) == 1 else "are"
+
+
+# ---- the accounts and Regions that the deployment looks after, as its registry has them ----
+
+
+# Whether a target is looked after: yes, not swept yet, not swept lately, or the hub can't do it; or it sends events and
+# has no spoke.
+WELL, NEW, OVERDUE, PROBLEM, UNKNOWN = "well", "new", "overdue", "problem", "unknown"
+SAME, OLDER, NEWER = "same", "older", "newer"
+_FAR = 1_000
+_UNITS = {"minute": "minutes", "hour": "hours", "day": "days"}
+_TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})", re.ASCII)
+
+
+def documents(deployment: Deployment) -> list[dict[str, Any]]:
+    """Every target that the deployment knows, its own first, then by account and Region, and those that are unknown.
+
+    Raises:
+        ConfigurationError: there is no such stack.
+    """
+    version, interval, home = deployment.outputs.get("Version"), sweep_interval(deployment), deployment.home
+    hub = _Hub(home, version, deployment.now(), silence=2 * interval)
+    fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
+    swept = datetime.fromisoformat(str(fleet["at"])) if "at" in fleet else None
+    own = ServedTarget(home, version or "", last_sweep=swept, instances=int(fleet.get("instances", 0)))
+    registry, is_hub = deployment.app.registry, bool(deployment.settings.organization)
+    others, unknown = (registry.all(), registry.unknown()) if is_hub else ([], [])
+    registered = {each.target for each in others}
+    found = [hub.document(each) for each in (own, *others)]
+    return [*found, *(hub.unknown(each) for each in unknown if each.target not in registered)]
+
+
+def read(text: str) -> Target:
+    """A target as a person writes it: ACCOUNT/REGION.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = _TARGET.fullmatch(text)
+    if not found:
+        raise UsageError(f"{text!r} is no target", "name one as ACCOUNT/REGION, like 111111111111/eu-west-1")
+    return Target(found[1], found[2])
+
+
+def sweep_interval(deployment: Deployment) -> timedelta:
+    """How often each target is swept. Of a schedule by the clock, half of the time after which an alarm rings."""
+    parameters = deployment.stack.parameters
+    found = re.fullmatch(r"rate\(([0-9]+) (minute|hour|day)s?\)", parameters.get("SweepSchedule", ""))
+    if found:
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return timedelta(hours=int(parameters.get("SweepOverdueHours", "2"))) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    """What a target is compared with: the deployment's own one, its version, the time, and how old a sweep may be."""
+
+    target: Target
+    version: str | None
+    now: datetime
+    silence: timedelta
+
+    def document(self, served: ServedTarget) -> dict[str, Any]:
+        """A target for programs."""
+        own = served.target == self.target
+        state, reason = self._state(served, own=own)
+        version, swept = served.version or None, served.last_sweep is not None
+        return {
+            "account": served.target.account,
+            "region": served.target.region,
+            "hub": own,
+            "state": state,
+            "reason": reason,
+            "version": version,
+            "version_is": _compared(version, self.version),
+            "version_gap": _gap(version, self.version),
+            "since": served.since,
+            "last_event": served.last_event,
+            "last_sweep": served.last_sweep,
+            "instances": served.instances if swept else None,
+            # What the hub's own sweep sends isn't written down.
+            "drift": served.drift if swept and not own else None,
+            "problem_since": served.problem_since,
+            "unit": served.unit or None,
+        }
+
+    def unknown(self, heard: ServedTarget) -> dict[str, Any]:
+        """The same of a target that isn't registered, and whose events were dropped."""
+        dropped = f"{heard.dropped:,} {'event was' if heard.dropped == 1 else 'events were'} dropped"
+        return {**self.document(heard), "state": UNKNOWN, "reason": f"{dropped}: {heard.problem}"}
+
+    def _state(self, served: ServedTarget, *, own: bool) -> tuple[str, str]:
+        """Whether it is looked after, and why not."""
+        if served.problem:
+            return PROBLEM, served.problem
+        # The hub's own sweep is written down when the fleet's size changes, else once a day: it has a check of its own.
+        known = served.last_sweep or served.since
+        late = not own and known is not None and self.now - known > self.silence
+        if served.last_sweep is None:
+            return (OVERDUE, "it was never swept") if late else (NEW, "its first sweep is still to come")
+        return (OVERDUE, f"its last sweep was at {served.last_sweep:%Y-%m-%d %H:%M UTC}") if late else (WELL, "")
+
+
+def _compared(version: str | None, hub: str | None) -> str | None:
+    """How a target's version is beside the hub's; None where one of them isn't known, or has no number."""
+    ours, theirs = ordered(hub or ""), ordered(version or "")
+    if not (ours and theirs):
+        return None
+    return SAME if theirs == ours else OLDER if theirs < ours else NEWER
+
+
+def _gap(version: str | None, hub: str | None) -> int | None:
+    """How many minor versions a target is after the hub, negative before; of another major version, none is near."""
+    ours, theirs = ordered(hub or "")[:2], ordered(version or "")[:2]
+    if not (ours and theirs):
+        return None
+    (major, *theirs_minor), (hubs, *ours_minor) = theirs, ours
+    return sum(theirs_minor) - sum(ours_minor) if major == hubs else (major - hubs) * _FAR
+
+
+# ---- taking a target out of the registry, once its spoke is gone ----
+
+
+def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
+    """The target that a text names, as `views.targets` shows it.
+
+    Raises:
+        UsageError: the text is no target.
+        CommandError: it isn't in the registry, or it is the hub's own.
+    """
+    target = read(text)
+    known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}
+    if text not in known:
+        raise CommandError(f"{target} is no target", f"{did_you_mean(text, known)} see: rolekeeper targets".lstrip())
+    if known[text]["hub"]:
+        raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
+    return known[text]
+
+
+def forget(deployment: Deployment, text: str) -> None:
+    """Delete it from the registry; one that is gone already is no error."""
+    deployment.app.registry.remove(read(text))

@@ -1,0 +1,234 @@
+"""IAM's last-accessed reports: which services each role called, and when.
+
+A report is a job of IAM's (docs/AWS_FACTS.md, "When a role was last used"): all are begun first, and run while other
+things are read; then they are waited for, not for ever.
+"""
+
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
+from rolekeeper.aws.iam import Document, Policies
+from rolekeeper.model import escaped
+from rolekeeper.permissions.policies import listed, patterns_meet, statements
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.explained import explained
+from rolekeeper_cli.policies.document import compact
+from rolekeeper_cli.progress import Silent
+
+GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
+# A job takes seconds; IAM throttles who asks more often.
+_POLL_SECONDS = 1.0
+_LONGEST = timedelta(minutes=2)
+# The most items of a page (IAM API reference), and the most pages: AWS has some hundred services.
+_ITEMS, _PAGES = 1_000, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """When a role last called each service that its policies allow, by namespace; or why that isn't known.
+
+    None stands for never within the tracking period. An attempt that was denied counts.
+    """
+
+    services: Mapping[str, datetime | None] = field(default_factory=dict)
+    because: str = ""
+
+
+class Reports:
+    """The reports about some roles, by ARN: `begin` them, then `collect` them."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._client = deployment.client("iam")
+        self._waiting: dict[str, None] = {}
+        self._jobs: dict[str, str] = {}
+        self._found: dict[str, Report] = {}
+
+    def begin(self, arns: Iterable[str]) -> None:
+        """Have IAM begin them; those that it throttles are begun later."""
+        self._waiting = dict.fromkeys(arns)
+        with self._deployment.progress(len(self._waiting), "reports of last use begun") as progress:
+            self._begin(progress)
+
+    def collect(self) -> Mapping[str, Report]:
+        """Wait for what was begun: each of them, found or with the reason why not."""
+        until = self._deployment.now() + _LONGEST
+        with self._deployment.progress(
+            len(self._waiting) + len(self._jobs) + len(self._found), "reports of last use"
+        ) as progress:
+            while True:
+                for arn, job in list(self._jobs.items()):
+                    progress.at(len(self._found))
+                    # Where IAM doesn't answer, each look takes as long as the SDK tries.
+                    if self._deployment.now() < until:
+                        self._look(arn, job)
+                if not (self._jobs or self._waiting) or self._deployment.now() >= until:
+                    break
+                self._deployment.sleep(_POLL_SECONDS)
+                self._begin(progress)
+        late = f"IAM didn't finish its report in {_LONGEST.total_seconds():.0f} seconds; try again"
+        return self._found | dict.fromkeys([*self._jobs, *self._waiting], Report(because=late))
+
+    def _begin(self, progress: Silent) -> None:
+        """Begin what waits, until IAM throttles. Who may not for one role isn't asked about the others."""
+        for arn in list(self._waiting):
+            progress.at(len(self._jobs))
+            try:
+                with classified(GENERATE, arn):
+                    self._jobs[arn] = self._client.generate_service_last_accessed_details(Arn=arn)["JobId"]
+            except RetryableError:
+                return
+            except AccessDeniedError as error:
+                self._found |= dict.fromkeys(self._waiting, Report(because=why(error)))
+                self._waiting.clear()
+                return
+            except AwsRefusalError as error:
+                self._found[arn] = Report(because=why(error))
+            del self._waiting[arn]
+
+    def _look(self, arn: str, job: str) -> None:
+        """Look at one job. It is asked again where it still runs, or IAM gave no answer."""
+        try:
+            answer = self._page(job)
+            if answer["JobStatus"] == "IN_PROGRESS":
+                return
+            report = _failed(answer) if answer["JobStatus"] == "FAILED" else Report(self._services(job, answer))
+        except RetryableError:
+            return
+        except AwsRefusalError as error:
+            report = Report(because=why(error))
+        del self._jobs[arn]
+        self._found[arn] = report
+
+    def _services(self, job: str, answer: Any) -> dict[str, datetime | None]:
+        found: dict[str, datetime | None] = {}
+        for _ in range(_PAGES):
+            for each in answer["ServicesLastAccessed"]:
+                found[each["ServiceNamespace"]] = each.get("LastAuthenticated")
+            if not answer.get("IsTruncated"):
+                break
+            answer = self._page(job, Marker=answer["Marker"])
+        return found
+
+    def _page(self, job: str, **marker: str) -> Any:
+        with classified(GET, "*"):
+            return self._client.get_service_last_accessed_details(JobId=job, MaxItems=_ITEMS, **marker)
+
+
+def why(error: AwsRefusalError) -> str:
+    """What keeps something from being known, in words."""
+    told = explained(error)
+    assert told is not None  # it is AWS's refusal
+    return escaped(told.what)
+
+
+def _failed(answer: Any) -> Report:
+    return Report(because=f"IAM's report failed: {escaped(str(answer.get('Error', {}).get('Message', '')))}")
+
+
+# ---- smaller policies for a role ----
+
+
+# Checked when another service is called, and no call itself, so no report shows that it is used (docs/AWS_FACTS.md).
+_UNTRACKED = "iam:passrole"
+# Other services call it in the role's name; whether such a call counts no source says.
+_KEPT = frozenset({"kms"})
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """A policy of a role without some services; None as its document where nothing is left of it."""
+
+    policy: str
+    drops: tuple[str, ...]
+    document: Document | None
+
+    def command(self, role: str) -> str:
+        """The AWS CLI's command that makes the policy smaller, or takes it from the role."""
+        managed, gone = ":" in self.policy, self.document is None
+        named = f"--policy-arn {self.policy}" if managed else f"--policy-name {shlex.quote(self.policy)}"
+        document = "" if gone else f" --policy-document {shlex.quote(compact(self.document or {}))}"
+        if managed and not gone:
+            return f"aws iam create-policy-version {named} --set-as-default{document}"
+        does = ("detach" if managed else "delete") if gone else "put"
+        return f"aws iam {does}-role-policy --role-name {role} {named}{document}"
+
+    def as_document(self, role: str) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "policy": self.policy,
+            "drops": list(self.drops),
+            "document": self.document,
+            "command": self.command(role),
+        }
+
+
+def smaller(policies: Policies, never: Collection[str], editable: Collection[str]) -> list[Smaller]:
+    """What can be taken from a role's policies.
+
+    Args:
+        policies: the role's.
+        never: the services that it never called, by namespace.
+        editable: the names of the policies that can be changed without changing another role; the others stay, or go.
+    """
+    drops = {each.lower() for each in never} - _KEPT
+    named = list(zip(policies.names, policies.documents, strict=True))
+    while True:
+        edits = [_edit(name, document, drops, editable=name in editable) for name, document in named]
+        left = [pattern for edit in edits for pattern in _allowed(edit.document)]
+        still = {each for each in drops if any(patterns_meet(pattern, f"{each}:*") for pattern in left)}
+        if not still:
+            return [edit for edit in edits if edit.drops]
+        drops -= still
+
+
+def _edit(name: str, document: Document, drops: Collection[str], *, editable: bool) -> Smaller:
+    """A policy without some services: as it is where none goes, or it can't be changed and doesn't go whole."""
+    kept: list[Any] = []
+    dropped: set[str] = set()
+    for each in listed(document.get("Statement")):
+        gone = [action for action in _actions(each) if _service(action) in drops and not _is_untracked(action)]
+        dropped |= {_service(action) for action in gone}
+        if rest := [action for action in listed(_get(each, "Action")) if action not in gone]:
+            kept.append({**each, "Action": rest} if gone else each)
+        elif not gone:
+            kept.append(each)
+    if not dropped or (kept and not editable):
+        return Smaller(name, (), document)
+    return Smaller(name, tuple(sorted(dropped)), {**document, "Statement": kept} if kept else None)
+
+
+def _actions(statement: Any) -> list[str]:
+    """The actions by which an Allow can be split. Whoever says NotAction, or Deny, says something of all the others."""
+    if _get(statement, "Effect") != "Allow" or {"NotAction", "NotResource"} & {*statement}:
+        return []
+    return [each for each in listed(statement.get("Action")) if isinstance(each, str)]
+
+
+def _allowed(document: Document | None) -> Iterable[str]:
+    """Patterns of all that a policy allows."""
+    for each in statements(document or {}):
+        if each.get("Effect") == "Allow":
+            yield from ["*"] if "NotAction" in each else [str(one).lower() for one in listed(each.get("Action"))]
+
+
+def _service(action: str) -> str:
+    """The namespace that an action names; one with a wildcard in it is none that could go."""
+    return action.lower().partition(":")[0]
+
+
+def _is_untracked(action: str) -> bool:
+    return patterns_meet(action.lower(), _UNTRACKED)
+
+
+def _get(statement: Any, element: str) -> Any:
+    return statement.get(element) if isinstance(statement, Mapping) else None
+
+
+def dropped(found: Sequence[Smaller]) -> list[str]:
+    """The services that go, of all policies."""
+    return sorted({service for each in found for service in each.drops})

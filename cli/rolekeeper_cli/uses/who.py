@@ -1,0 +1,503 @@
+"""Who did it: which calls CloudTrail has for the tags and the roles that a decision rests on, and who made them."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Any
+
+from botocore.config import Config
+
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
+from rolekeeper.instances.decide import Observation
+from rolekeeper.model import escaped
+from rolekeeper.model.instance import AssociationState
+from rolekeeper.model.mapping import IGNORE_TAG
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.uses.fleet import profile_name
+
+# ---- CloudTrail's event history: the calls that changed an instance, and who made them ----
+
+
+ACTION = "cloudtrail:LookupEvents"
+LAUNCH = "RunInstances"
+ASSOCIATE, REPLACE = "AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation"
+DISASSOCIATE = "DisassociateIamInstanceProfile"
+# 2 calls a second in an account and Region, which others want too, and 50 events a page.
+_PAUSE_SECONDS = 0.5
+_PAGES = 10
+_KEPT = timedelta(days=90)
+_SECONDS = 15.0
+_CONFIG = Config(read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
+# A role's ARN is the longest of what is shown: a path of 512 characters, a name of 64 (IAM user guide, "IAM and AWS STS
+# quotas").
+_LONGEST = 640
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who made a call: a user by ARN, a role with its session, or the AWS service that made it, for a role maybe."""
+
+    arn: str = ""
+    role: str = ""
+    session: str = ""
+    invoked_by: str = ""
+
+    @classmethod
+    def read(cls, identity: Any) -> "Caller":
+        """Read a record's `userIdentity`: every member may be missing, by its type."""
+        arn = _text(_get(identity, "arn") or _get(identity, "userName") or _get(identity, "principalId"))
+        service = _text(_get(identity, "invokedBy"))
+        if _get(identity, "type") != "AssumedRole":
+            return cls(arn=arn, invoked_by=service)
+        role = _text(_get(identity, "sessionContext", "sessionIssuer", "arn"))
+        return cls(arn, role, arn.rpartition("/")[2], service)
+
+    def words(self, account: str) -> str:
+        """Who it is; what is of this account goes without the account."""
+        who = _short(self.role or self.arn, account) + (f", session {self.session}" if self.session else "")
+        if not who:
+            return self.invoked_by or "nobody that CloudTrail names"
+        return f"{who}, for {self.invoked_by}" if self.invoked_by else who
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One call that succeeded. What it asked and answered is for comparing, never for showing."""
+
+    id: str
+    name: str
+    at: datetime
+    by: Caller
+    request: Any
+    response: Any
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> "Event | None":
+        """Read an event of LookupEvents; None of a call that was refused."""
+        try:
+            record = json.loads(found.get("CloudTrailEvent", "{}"))
+        except ValueError:
+            record = {}
+        if _get(record, "errorCode"):
+            return None
+        return cls(
+            _text(found.get("EventId")),
+            _text(found.get("EventName")),
+            found["EventTime"].astimezone(UTC),
+            Caller.read(_get(record, "userIdentity")),
+            _get(record, "requestParameters"),
+            _get(record, "responseElements"),
+        )
+
+    def launched(self, instance: str) -> bool:
+        """Whether it launched this instance."""
+        return self.name == LAUNCH and bool(self._launched(instance))
+
+    def sets(self, instance: str, key: str, value: str) -> bool:
+        """Whether it gave an instance this tag, at launch or later."""
+        if self.name == LAUNCH:
+            # The answer has a launch template's tags too; it is left out of a record that would be too large.
+            tags = _items(_get(self._launched(instance), "tagSet"))
+            for each in _items(_get(self.request, "tagSpecificationSet")):
+                tags += _list(_get(each, "tags")) if _get(each, "resourceType") == "instance" else []
+            return self.launched(instance) and _has(tags, key, value)
+        return self.name == "CreateTags" and self._tags(instance, key, value)
+
+    def removes(self, instance: str, key: str) -> bool:
+        """Whether it took a tag from an instance: by its key, or all of them."""
+        everything = not _items(_get(self.request, "tagSet")) and self._names(instance)
+        return self.name == "DeleteTags" and (everything or self._tags(instance, key, None))
+
+    def makes(self, association: str) -> bool:
+        """Whether it made an association."""
+        made = _get(self.response, f"{self.name}Response", "iamInstanceProfileAssociation", "associationId")
+        return self.name in {ASSOCIATE, REPLACE} and made == association
+
+    def ends(self, association: str) -> bool:
+        """Whether it ended an association."""
+        ended = _get(self.request, f"{self.name}Request", "AssociationId")
+        return self.name in {REPLACE, DISASSOCIATE} and ended == association
+
+    def launches_with(self, instance: str, profile_arn: str) -> bool:
+        """Whether it launched an instance with this profile."""
+        return self.name == LAUNCH and _get(self._launched(instance), "iamInstanceProfile", "arn") == profile_arn
+
+    def _launched(self, instance: str) -> Any:
+        each = _items(_get(self.response, "instancesSet"))
+        return next((one for one in each if _get(one, "instanceId") == instance), None)
+
+    def _names(self, instance: str) -> bool:
+        return any(_get(each, "resourceId") == instance for each in _items(_get(self.request, "resourcesSet")))
+
+    def _tags(self, instance: str, key: str, value: str | None) -> bool:
+        return self._names(instance) and _has(_items(_get(self.request, "tagSet")), key, value)
+
+
+class EventHistory:
+    """Looks events up, within bounds. `looked_at` counts them; `cut` says that there were more."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._client = deployment.client("cloudtrail", _CONFIG)
+        self._deadline = deployment.now() + timedelta(seconds=_SECONDS)
+        self._asked = False
+        self.looked_at = 0
+        self.cut = False
+
+    def lookup(
+        self, attribute: str, value: str, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[Event]:
+        """Events with an attribute, newest first.
+
+        Raises:
+            AwsRefusalError: CloudTrail doesn't answer.
+        """
+        now = self._deployment.now()
+        if until and until < now - _KEPT:
+            return
+        # It refuses times that it has nothing of (CloudTrail API reference, `InvalidTimeRangeException`).
+        since, until = since if since and since > now - _KEPT else None, until if until and until < now else None
+        asked: dict[str, Any] = {"LookupAttributes": [{"AttributeKey": attribute, "AttributeValue": value}]}
+        asked |= {name: at for name, at in (("StartTime", since), ("EndTime", until)) if at}
+        for _ in range(_PAGES):
+            if self._asked:
+                self._deployment.sleep(_PAUSE_SECONDS)
+            if self._deployment.now() >= self._deadline:
+                break
+            self._asked = True
+            with classified(ACTION, "*"):
+                answer = self._client.lookup_events(**asked)
+            for each in answer["Events"]:
+                self.looked_at += 1
+                if event := Event.read(each):
+                    yield event
+            if "NextToken" not in answer:
+                return
+            asked["NextToken"] = answer["NextToken"]
+        self.cut = True
+
+
+# ---- records from outside: any member may be missing, or be something else ----
+
+
+def _get(document: Any, *names: str) -> Any:
+    for name in names:
+        document = document.get(name) if isinstance(document, Mapping) else None
+    return document
+
+
+def _items(document: Any) -> list[Any]:
+    return _list(_get(document, "items"))
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else []
+
+
+def _has(tags: list[Any], key: str, value: str | None) -> bool:
+    """Whether a tag is among them; with no value, whatever its value."""
+    return any(_get(each, "key") == key and value in (None, _get(each, "value") or "") for each in tags)
+
+
+def _text(value: Any) -> str:
+    text = escaped("" if value is None else str(value))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _short(arn: str, account: str) -> str:
+    parts = arn.split(":", 5)
+    return parts[5] if len(parts) == 6 and parts[4] == account else arn  # noqa: PLR2004 - of an ARN
+
+
+# ---- who did it ----
+
+
+type Entry = Mapping[str, Any]
+
+# An entry's time is a moment after what it saw, and an event's is a whole second.
+_SLACK = timedelta(seconds=60)
+# The states of an association that stands.
+_STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who did a thing to an instance: the newest event that did it, by `until` and not before `since`.
+
+    `calls` are looked up by their names too: no source says that CloudTrail lists the instance among their resources.
+    """
+
+    what: str
+    about: str
+    did: Callable[[Event], bool]
+    calls: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def answered_by(self, event: Event) -> bool:
+        """Whether this event is the answer."""
+        early = self.since and event.at < self.since
+        late = self.until and event.at > self.until
+        return not early and not late and self.did(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The event that answers a question; or None, and why."""
+
+    question: Question
+    event: Event | None
+    because: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        event = self.event
+        return {
+            "what": self.question.what,
+            "about": self.question.about,
+            "by": asdict(event.by) if event else None,
+            "event": event.name if event else None,
+            "event_id": event.id if event else None,
+            "at": event.at if event else None,
+            "unknown_because": self.because or None,
+        }
+
+
+def ask(deployment: Deployment, instance: str, questions: Sequence[Question]) -> list[Answer]:
+    """Ask CloudTrail. It says why it has no answer, and never fails: the rest is worth showing without it."""
+    if not questions:
+        return []
+    if deployment.elsewhere:
+        account = deployment.settings.account
+        return [
+            Answer(each, None, f"the CloudTrail of account {account} can't be asked from here") for each in questions
+        ]
+    found: dict[int, Event] = {}
+    because, region = "", str(deployment.session.region_name)
+    with deployment.progress(None, "events of CloudTrail looked through") as progress:
+        try:
+            history = EventHistory(deployment)
+            for event in progress.over(_events(history, instance, questions, found=found)):
+                for at, each in enumerate(questions):
+                    if at not in found and each.answered_by(event):
+                        found[at] = event
+            because = _not_found(history, region)
+        except AwsRefusalError as error:
+            because = _no_answer(error)
+    return [Answer(each, found.get(at), "" if at in found else because) for at, each in enumerate(questions)]
+
+
+def _events(
+    history: EventHistory, instance: str, questions: Sequence[Question], found: Mapping[int, Event]
+) -> Iterator[Event]:
+    """The events of the instance in the time of each question; then, of what is still open, calls by their names.
+
+    An instance with a role has an event for each of its sessions, some a day: so each time is looked at by itself.
+    `found` is filled while they come.
+    """
+    for window in dict.fromkeys((each.since, each.until) for each in questions):
+        asked = [at for at, each in enumerate(questions) if (each.since, each.until) == window]
+        yield from _until_answered(history.lookup("ResourceName", instance, *window), asked, found, instance=instance)
+    for at, each in enumerate(questions):
+        for name in each.calls:
+            named = history.lookup("EventName", name, each.since, until=each.until)
+            yield from _until_answered(named, [at], found, instance=instance)
+
+
+def _until_answered(
+    events: Iterable[Event], asked: Sequence[int], found: Mapping[int, Event], instance: str
+) -> Iterator[Event]:
+    """Events while a question is open, back to the instance's launch: nothing is older."""
+    if all(at in found for at in asked):
+        return
+    for event in events:
+        yield event
+        if event.launched(instance) or all(at in found for at in asked):
+            return
+
+
+def _not_found(history: EventHistory, region: str) -> str:
+    if history.cut:
+        return f"not among the {history.looked_at:,} events that were looked through, and there are more"
+    why = "older than 90 days, not there yet (up to 15 minutes late), or another Region's"
+    return f"not in CloudTrail's event history of {region}: {why}"
+
+
+def _no_answer(error: AwsRefusalError) -> str:
+    if isinstance(error, AccessDeniedError):
+        return f"you aren't allowed {ACTION}"
+    if isinstance(error, RetryableError):
+        return f"CloudTrail gave no answer ({escaped(error.code)})"
+    return f"CloudTrail refused: {escaped(str(error))}"
+
+
+# ---- what is asked ----
+
+
+def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]:
+    """Who set or removed the tag that decides, attached a role that isn't Rolekeeper's, or reverted one that is."""
+    id_, association = observed.key.id, observed.association
+    tags = dict(observed.instance.tags) if observed.instance else {}
+    asked = [
+        _about_tag(id_, key, tags.get(key), within=_tag_window(entries, key, tags.get(key)))
+        for key in _deciding(observed, tags, entries)
+    ]
+    ours = {each["answer"].get("association-id") for each in entries}
+    present = association.id if association and association.state in _STANDS else ""
+    if association and present and not observed.grant and present not in ours:
+        asked.append(_attached(id_, present, association.profile_arn, entries=entries))
+    last = next((each for each in entries if each["answer"].get("association-id")), None)
+    if last and (made := _made(last)) and made != present:
+        gone = [each for each in entries[: entries.index(last)] if _seen(each) != made]
+        asked.append(_ended(made, "reverted", _since(last), until=_until(gone[-1]) if gone else None))
+    return asked
+
+
+def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Question]:
+    """Who changed the tags and the role that an entry of the history saw, since the one before it."""
+    since, until = _since(older) if older else None, _until(entry)
+    now, before = entry["seen"], older["seen"] if older else {}
+    tags, former = now["tags"], before.get("tags", {})
+    asked = [
+        # That an entry lacks a tag may mean that no mapping read it then.
+        _about_tag(instance, key, tags.get(key), within=(since if key in former else None, until))
+        for key in sorted(_read_keys(entry, older))
+        if tags.get(key) != former.get(key)
+    ]
+    stood = _left_by(older) if older else ""
+    present = _seen(entry)
+    if stood and stood != present:
+        what = "reverted" if older and _made(older) else "detached"
+        asked.append(_ended(stood, what, since, until=until))
+    if present and stood != present:
+        asked.append(_attached(instance, present, now["profile-arn"], entries=[entry, older] if older else [entry]))
+    return asked
+
+
+def _deciding(observed: Observation, tags: Mapping[str, str], entries: Sequence[Entry]) -> list[str]:
+    """The keys of the tags that decide; where no mapping is for the instance any more, of the tag that went."""
+    candidates, pin = observed.candidates, observed.pin
+    if pin and not pin.expired(observed.asked_at):
+        return []
+    if candidates.exclusion:
+        return [IGNORE_TAG]
+    mappings = candidates.in_conflict or ((candidates.winner,) if candidates.winner else ())
+    if mappings:
+        return sorted({each.key.tag_key for each in mappings})
+    if observed.grant and not observed.grant.mapping.pins:
+        key = observed.grant.mapping
+        return [] if key.matches(tags) else [key.tag_key]
+    if not entries:
+        return []
+    text = entries[0]["decision"]["mapping"]
+    known = {key for each in entries for key in each["seen"]["tags"]}
+    gone = [key for key in sorted(known) if text.startswith(f"{key}=")]
+    return [key for key in gone if text not in (f"{key}={tags.get(key)}", f"{key}=*" if key in tags else "")]
+
+
+def _tag_window(entries: Sequence[Entry], key: str, value: str | None) -> tuple[datetime | None, datetime | None]:
+    """Between which times a tag came to be as it is: since an entry saw another value, until the first saw this one."""
+    saw = list(takewhile(lambda each: each["seen"]["tags"].get(key) == value, entries))
+    others = [each for each in entries[len(saw) :] if key in each["seen"]["tags"]]
+    return _since(others[0]) if others else None, _until(saw[-1]) if saw and value is not None else None
+
+
+def _read_keys(*entries: Entry | None) -> set[str]:
+    """The keys of the tags that the mappings in these entries read: no other tag is shown."""
+    there = [each for each in entries if each]
+    texts = [text for each in there for text in _mappings(each)]
+    keys = {key for each in there for key in each["seen"]["tags"]}
+    return {key for key in keys if key == IGNORE_TAG or any(text.startswith(f"{key}=") for text in texts)}
+
+
+def _mappings(entry: Entry) -> Iterable[str]:
+    decision = entry["decision"]
+    return [decision["mapping"], *(each["mapping"] for each in decision["losers"])]
+
+
+def _about_tag(
+    instance: str, key: str, value: str | None, *, within: tuple[datetime | None, datetime | None] = (None, None)
+) -> Question:
+    since, until = within
+    if value is None:
+        return Question("untagged", key, lambda event: event.removes(instance, key), calls=(), since=since, until=until)
+    return Question(
+        "tagged", f"{key}={value}", lambda event: event.sets(instance, key, value), calls=(), since=since, until=until
+    )
+
+
+def _attached(instance: str, association: str, profile_arn: str, entries: Sequence[Entry]) -> Question:
+    """By whom; the entries before and after narrow down when. A launch counts where none saw another association."""
+    saw = [each for each in entries if _seen(each) == association]
+    others = [each for each in entries if each not in saw]
+    # Newest first, as the history has them: the oldest that saw it, and what is older.
+    before = others if not saw else [each for each in others if each["at"] < saw[-1]["at"]]
+
+    def did(event: Event) -> bool:
+        return event.makes(association) or (not others and event.launches_with(instance, profile_arn))
+
+    since = _since(before[0]) if before else None
+    until = _until(saw[-1]) if saw else None
+    return Question(
+        "attached", str(profile_name(profile_arn)), did, calls=(ASSOCIATE, REPLACE), since=since, until=until
+    )
+
+
+def _ended(association: str, what: str, since: datetime | None, until: datetime | None) -> Question:
+    return Question(
+        what,
+        association,
+        lambda event: event.ends(association),
+        calls=(REPLACE, DISASSOCIATE),
+        since=since,
+        until=until,
+    )
+
+
+def _made(entry: Entry) -> str:
+    """The association that Rolekeeper made by an entry; empty for none."""
+    answer = entry["answer"]
+    return str(answer["association-id"]) if answer.get("state") in _STANDS else ""
+
+
+def _seen(entry: Entry) -> str:
+    """The association that an entry saw; empty for none, or one that was going."""
+    seen = entry["seen"]
+    return str(seen["association-id"]) if seen["association-state"] in _STANDS else ""
+
+
+def _left_by(entry: Entry) -> str:
+    """The association that stood once an entry's change was made; empty for none."""
+    answer = entry["answer"]
+    return _made(entry) if "association-id" in answer else _seen(entry)
+
+
+def _since(entry: Entry) -> datetime:
+    return datetime.fromisoformat(f"{entry['at'][:19]}+00:00") - _SLACK
+
+
+def _until(entry: Entry) -> datetime:
+    return datetime.fromisoformat(f"{entry['at'][:19]}+00:00") + _SLACK
+
+
+# ---- for people ----
+
+
+def lines(answers: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[str, str]]:
+    """Documents of answers as lines of a table: those without one in one line for each reason."""
+    unknown: dict[str, list[str]] = {}
+    for each in answers:
+        if each["by"]:
+            yield f"{each['what']} by", in_words(each, account)
+        else:
+            unknown.setdefault(each["unknown_because"], []).append(f"{each['what']} {each['about']}")
+    for because, whats in unknown.items():
+        yield "unknown who", f"{', '.join(whats)}: {because}"
+
+
+def in_words(answer: Mapping[str, Any], account: str) -> str:
+    """Who did it, by which call and when."""
+    tag = f" {answer['about']}" if answer["what"] in {"tagged", "untagged"} else ""
+    return f"{Caller(**answer['by']).words(account)} ({answer['event']}{tag}, {answer['at']:%Y-%m-%dT%H:%M:%SZ})"

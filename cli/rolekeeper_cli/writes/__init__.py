@@ -1,1 +1,0 @@
-"""What changes something, as functions that return results: they print nothing and ask nobody."""
