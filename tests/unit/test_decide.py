@@ -1,7 +1,6 @@
 """What to do for one instance: each rule of the design as a row, and what holds for every input."""
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.settings import Ownership
-from spec.decision_laws import LAWS, View
+from spec.decision_laws import FROM_DECIDE, LAWS, View
 from strategies.values import (
     KEY,
     NOW,
@@ -53,7 +52,6 @@ from strategies.values import (
 )
 
 STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")
-LIVE = STATES[:4]
 WEB = published("workload=web", "web")
 TAKES = published("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
 SWAP = published("workload=web", "web", when_stopped=WhenStopped.SWAP)
@@ -69,6 +67,8 @@ LEAVING = association("db", state="disassociating")
 THEIRS_LEAVES = replace(foreign(), state=AssociationState.DISASSOCIATING)
 PIN, NO_ROLE = Pin("debug", arn("debug")), Pin("NONE")
 PINNED_ONCE = MappingKey(PIN_TAG, KEY.id)
+UNCLEAR = Pin("", unclear="the pin names no role; write one, or NONE")
+RIVAL, EKS = published("env=prod", "prod"), "eks.amazonaws.com"
 
 
 def _owner(when: WhenUnmatched = WhenUnmatched.DETACH, *, deleted: bool = False, **columns: Any) -> PublishedMapping:
@@ -90,10 +90,16 @@ class Row:
     ownership: Ownership = OWNERSHIP
     pin: Pin | None = None
     stopped: str = ""
+    rival: PublishedMapping | None = None
+    ignore: str = ""
+    managed_by: str = ""
 
     def view(self, state: str) -> View:
-        seen = instance(state, **({"workload": "web"} if self.governs else {"Name": "x"}))
-        candidates = resolve(seen, [self.governs] if self.governs else [], NOW, self.pin)
+        tags = {"workload": "web"} if self.governs else {"Name": "x"}
+        tags |= {"env": "prod"} if self.rival else {}
+        tags |= {IGNORE_TAG: self.ignore} if self.ignore else {}
+        seen = replace(instance(state, **tags), managed_by=self.managed_by)
+        candidates = resolve(seen, [each for each in (self.governs, self.rival) if each], NOW, self.pin)
         managed = frozenset({arn("web"), arn("db"), arn("debug")})
         lost = self.gave is not None and self.owner is None and self.governs is None
         return View(seen, self.carries, self.gave, candidates, self.owner, self.ownership, managed, lost)
@@ -174,6 +180,27 @@ TABLE = {
     "a managed role that nobody can explain": Row("Hold unexplained", None, association("web")),
     "a foreign role, and no mapping": Row("Nothing not-ours", None, foreign()),
     "a foreign role, no mapping, and the stack's word": Row("Nothing not-ours", None, foreign(), ownership=TAKES_OVER),
+    "its role, and a rival": Row("Hold tie", WEB, association("web"), rival=RIVAL),
+    "another role, and a rival": Row("Hold tie", WEB, association("db"), GAVE_DB, rival=RIVAL),
+    "a foreign role, and a rival": Row("Hold tie", TAKES, foreign(), rival=RIVAL, ownership=TAKES_OVER),
+    "nothing, and a service": Row("Nothing service-managed", WEB, managed_by=EKS),
+    "another role, a rival, and a service": Row(
+        "Nothing service-managed", WEB, association("db"), GAVE_DB, rival=RIVAL, managed_by=EKS
+    ),
+    "a foreign role, a pin, its own tag, and a service": Row(
+        "Nothing service-managed", TAKES, foreign(), pin=PIN, ignore="soon", managed_by=EKS, ownership=TAKES_OVER
+    ),
+    "nothing, and its own tag": Row("Nothing ignored", WEB, ignore="true"),
+    "another role, and its own tag": Row("Nothing ignored", WEB, association("db"), GAVE_DB, ignore="true"),
+    "what EC2 still detaches, and its own tag": Row("Nothing ignored", None, LEAVING, GAVE_DB, ignore="true"),
+    "another role, a rival, and its own tag that can't be read": Row(
+        "Hold ignore-unclear", WEB, association("db"), GAVE_DB, rival=RIVAL, ignore="soon"
+    ),
+    "a foreign role, and its own tag until later": Row(
+        "Wait ignored", TAKES, foreign(), ignore="2026-03-01T10:00:00Z", ownership=TAKES_OVER
+    ),
+    "its role, and a pin that can't be read": Row("Hold pin-unclear", WEB, association("web"), pin=UNCLEAR),
+    "a foreign role, and a pin that can't be read": Row("Hold pin-unclear", TAKES, foreign(), pin=UNCLEAR),
 }
 POLLED = {"Wait changing", "Wait associating", "Wait disassociating"}
 
@@ -189,6 +216,10 @@ def test_what_an_instance_carries_and_what_governs_it_say_what_happens(name: str
     assert decision.reason
     for law in LAWS:
         law(view, decision)
+
+
+def test_each_documented_kind_of_decision_is_in_the_table() -> None:
+    assert {tuple(each.in_state(state).split()) for each in TABLE.values() for state in STATES} == FROM_DECIDE
 
 
 ANEW = replace(WEB, profile_id="AIPA2", former_profile_ids=frozenset({"AIPA1"}))
@@ -210,50 +241,10 @@ def test_a_take_over_names_the_role_that_goes() -> None:
 # ---- nothing may be changed ----
 
 
-@pytest.mark.parametrize("state", LIVE)
-@pytest.mark.parametrize("carries", [None, association("web"), association("db"), foreign()])
-def test_an_instance_that_an_aws_service_manages_is_left_to_it(state: str, carries: Association | None) -> None:
-    seen = replace(
-        instance(state, **{"workload": "web", "env": "prod", IGNORE_TAG: "soon"}), managed_by="eks.amazonaws.com"
-    )
-    for read in ([WEB], [QUARANTINE], [WEB, published("env=prod", "prod")], []):
-        for pin in (None, Pin("debug", arn("debug"))):
-            candidates = resolve(seen, read, NOW, pin)
-            decision = decided(seen, carries, GAVE_DB, candidates, WEB, TAKES_OVER)
-            assert (decision.action, decision.code) == (Action.NOTHING, "service-managed")
-            assert decision.reason == "eks.amazonaws.com manages the instance, and its role with it"
-            assert decision.overridden == candidates.overridden
-
-
-@pytest.mark.parametrize("carries", [None, association("db"), association("db", state="disassociating"), foreign()])
-@pytest.mark.parametrize(
-    ("text", "action", "code"),
-    [("true", "Nothing", "ignored"), ("soon", "Hold", "ignore-unclear"), ("2026-03-01T10:00:00Z", "Wait", "ignored")],
-)
-def test_an_instance_whose_tag_excludes_it_is_left_alone(
-    carries: Association | None, text: str, action: str, code: str
-) -> None:
-    seen = instance(**{"workload": "web", "env": "prod", IGNORE_TAG: text})
-    for read in ([WEB], [WEB, published("env=prod", "prod")], []):
-        decision = decided(seen, carries, GAVE_DB, resolve(seen, read, NOW), WEB, TAKES_OVER)
-        assert (decision.action.value, decision.code, decision.polls) == (action, code, False)
-        assert decision.until == (NOW + timedelta(hours=1) if action == "Wait" else None)
-
-
 def test_until_another_moment_it_is_another_wait() -> None:
     waits = [instance(**{"workload": "web", IGNORE_TAG: f"2026-03-01T1{hour}:00:00Z"}) for hour in (0, 1)]
     said = {decided(each, None, None, resolve(each, [WEB], NOW), None, OWNERSHIP).fingerprint for each in waits}
     assert len(said) == 2
-
-
-@pytest.mark.parametrize("state", LIVE)
-def test_a_tie_holds_and_names_the_rivals(state: str) -> None:
-    seen = instance(state, workload="web", env="prod")
-    candidates = resolve(seen, [WEB, published("env=prod", "prod")], NOW)
-    for carries, gave in ((None, None), (association("db"), GAVE_DB), (association("web"), None), (foreign(), None)):
-        decision = decided(seen, carries, gave, candidates, None, TAKES_OVER)
-        assert (decision.action, decision.code) == (Action.HOLD, "tie")
-        assert "env=prod (role prod) and workload=web (role web) share priority 100" in decision.reason
 
 
 # ---- the record of the mapping that gave the role is lost, and nobody meant that ----

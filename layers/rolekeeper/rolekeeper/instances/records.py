@@ -285,7 +285,7 @@ class Recorder:
         done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer})
         self.state.save(request.instance, change, now, also=[done])
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
-        self.telemetry.decision(request, history_entry(request, started.observed, decision, answer), event=event)
+        self.telemetry.decision(request, history_entry(request, started.observed, decision, answer=answer), event=event)
         return Outcome(decision)
 
     def refused(
@@ -340,7 +340,7 @@ class Recorder:
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
         handed_over = any(each.at == now for each in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not before
-        entry = history_entry(request, observed, decision, answer)
+        entry = history_entry(request, observed, decision, answer=answer)
         try:
             self.state.save(request.instance, change, now, entry=entry if news and not also else None, also=also)
         except ConflictError:
