@@ -40,16 +40,11 @@ def revert(world: FakeAccount, instance: str, *, minutes: float = 1, to: str = "
     return world.carries(instance)
 
 
-def code(world: FakeAccount, instance: str) -> str:
-    condition = world.record(instance).condition
-    return condition.code if condition else ""
-
-
 def contend(world: FakeAccount, instance: str, *, to: str = "other") -> None:
     """Another actor reverts our change until we stop."""
     for _ in range(3):
         revert(world, instance, to=to)
-    assert code(world, instance) == "contested"
+    assert world.shows(instance) == "contested"
 
 
 def test_the_fourth_time_within_half_an_hour_we_stop_and_say_how_it_goes_on(world: FakeAccount, instance: str) -> None:
@@ -81,7 +76,7 @@ def test_a_tag_that_goes_and_comes_back_ends_it(world: FakeAccount, instance: st
     contend(world, instance, to=left)
     world.untag(instance, "workload")
     world.reconcile(instance)
-    assert (world.carries(instance), code(world, instance)) == (left, "")
+    assert (world.carries(instance), world.shows(instance)) == (left, "")
     world.tag(instance, workload="web")
     world.reconcile(instance)
     assert world.carries(instance) == "web"
@@ -94,9 +89,9 @@ def test_another_actor_that_puts_our_role_back_converges_the_instance_and_may_st
     world.attach_by_hand(instance, "web")
     world.wait(1)
     world.reconcile(instance)
-    assert code(world, instance) == ""
+    assert world.shows(instance) == ""
     assert revert(world, instance) == "other"
-    assert code(world, instance) == "contested"
+    assert world.shows(instance) == "contested"
 
 
 @pytest.mark.parametrize("to", ["other", "theirs", ""])

@@ -53,8 +53,7 @@ def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: FakeAcc
     until = world.clock.now() + timedelta(hours=1)
     instance = world.running(workload="web", **{IGNORE_TAG: until.isoformat()})
     world.reconcile(instance)
-    condition = world.record(instance).condition
-    assert condition
+    condition = world.condition(instance)
     assert (condition.action, condition.code) == ("Wait", "ignored")
     (timer,) = timers(world.store)
     assert timer["due"] == layout.timestamp(until)

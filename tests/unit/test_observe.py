@@ -17,7 +17,6 @@ from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import NO_PROFILE, Action, Decision
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.uses.pins import pin_item
 
 
 def _observe(world: FakeAccount, *instances: str) -> list[Observed]:
@@ -144,11 +143,9 @@ def test_a_mapping_that_gave_a_role_isnt_read_where_another_governs_by_now(world
 
 def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: FakeAccount) -> None:
     instance = world.running()
-    pin = pin_item(world.key(instance), Pin("web", world.profile("web"), by="me"))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(pin))
+    world.pin(instance, Pin("web", world.profile("web"), by="me"))
     world.reconcile(instance)
-    pk, sk = layout.pin_key(world.key(instance))
-    world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+    world.delete(layout.pin_key(world.key(instance)))
     world.quiet()
     owner = _one(world, instance).owner
     assert owner

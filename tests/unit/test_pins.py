@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, new_account, refusing
-from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.decide import Observation, decide
 from rolekeeper.instances.observe import checked_pin, observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Pin
 from rolekeeper.permissions.roles import RoleCheck
-from rolekeeper.storage import codec, layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper.storage import layout
 
 
 @pytest.fixture
@@ -31,21 +29,18 @@ def pin(world: FakeAccount, instance: str, role: str, *, minutes: float | None =
     """Pin an instance, and let Rolekeeper look."""
     expires_at = None if minutes is None else world.clock.now() + timedelta(minutes=minutes)
     arn = "" if role == NO_ROLE else world.profiles[role].arn
-    item = pin_item(world.key(instance), Pin(role, arn, expires_at, by="someone", **more))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    world.pin(instance, Pin(role, arn, expires_at, by="someone", **more))
     world.reconcile(instance)
 
 
 def put_pin(world: FakeAccount, instance: str, **attributes: Any) -> None:
     """Write a pin as a person without the command line would."""
-    pk, sk = layout.pin_key(world.key(instance))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
+    world.put(layout.pin_key(world.key(instance)), **attributes)
 
 
 def release(world: FakeAccount, instance: str) -> None:
     """Delete the pin, and let Rolekeeper look."""
-    pk, sk = layout.pin_key(world.key(instance))
-    world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+    world.delete(layout.pin_key(world.key(instance)))
     world.reconcile(instance)
 
 
@@ -105,9 +100,8 @@ def test_a_pin_that_can_not_be_read_leaves_the_instance_as_it_is_and_says_why(
     put_pin(world, instance, **attributes)
     other = world.running(workload="web")
     world.reconcile(instance, other)
-    condition = world.record(instance).condition
+    condition = world.condition(instance)
     assert world.carries(instance) == "theirs"
-    assert condition
     assert (condition.code, why in condition.reason) == ("pin-unclear", True)
     assert world.carries(other) == "web"
 
@@ -223,8 +217,7 @@ def test_a_pin_whose_role_and_profile_dont_belong_together_holds_its_instance_an
     instance, other = world.running(workload="web"), world.running(workload="web")
     put_pin(world, instance, role=role, profile_arn=arn)
     world.reconcile(instance, other)
-    condition = world.record(instance).condition
-    assert condition
+    condition = world.condition(instance)
     assert (condition.code, world.carries(instance)) == ("pin-unclear", "")
     assert why in condition.reason
     assert world.carries(other) == "web"

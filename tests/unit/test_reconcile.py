@@ -10,11 +10,10 @@ from datetime import timedelta
 import pytest
 
 from fixtures.account import FakeAccount, refusing, waiting
-from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
-from rolekeeper.model.instance import Action, Condition
+from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import Mode, WhenOccupied, WhenStopped, WhenUnmatched
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",
@@ -32,13 +31,6 @@ def _converged(world: FakeAccount, **tags: str) -> str:
     assert world.granted(instance)
     world.quiet()
     return instance
-
-
-def _condition(world: FakeAccount, instance: str) -> Condition:
-    """What an instance shows."""
-    condition = world.record(instance).condition
-    assert condition
-    return condition
 
 
 def _is_left_alone(world: FakeAccount, instance: str) -> bool:
@@ -77,7 +69,7 @@ def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(wor
     world.reconcile(instance)
     world.reconcile(instance)
     assert len(world.machine.started) == 1
-    condition = _condition(world, instance)
+    condition = world.condition(instance)
     assert (condition.action, condition.code, condition.parked) == (Action.WAIT, "changing", False)
     assert condition.watched_until == world.clock.now() + timedelta(minutes=60)
     world.wait(2)
@@ -111,7 +103,7 @@ def test_a_loop_whose_time_has_passed_is_started_anew(world: FakeAccount) -> Non
     assert waiting(outcome)
     assert len(world.machine.started) == 2
     # It has waited for the same thing since the first time.
-    assert _condition(world, instance).since == began
+    assert world.condition(instance).since == began
 
 
 def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
@@ -130,7 +122,7 @@ def test_an_instance_that_gave_up_waiting_resumes_on_its_next_event(world: FakeA
     reconciler = world.reconciler(in_loop=True)
     reconciler.recorder.park(world.wake(instance), outcome.decision)
     reconciler.recorder.telemetry.flush()
-    condition = _condition(world, instance)
+    condition = world.condition(instance)
     assert condition.parked
     assert "gave up waiting" in condition.reason
     assert "gave up waiting" in world.history(instance)[-1]["decision"]["reason"]
@@ -299,7 +291,7 @@ def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
     world.reconcile(instance)
     assert not world.mutations
     assert world.carries(instance) == carried
-    condition = _condition(world, instance)
+    condition = world.condition(instance)
     assert (condition.action, condition.code) == (Action.HOLD, "unswept")
     assert f"it would {would}" in condition.reason
     assert _is_left_alone(world, instance)
@@ -311,9 +303,7 @@ def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
 
 def test_a_first_sweep_that_goes_on_is_no_marker(world: FakeAccount) -> None:
     instance = _to_detach(world)
-    pk, sk = layout.FLEET
-    first = codec.to_attributes({"pk": pk, "sk": sk, layout.GOES_ON_UNTIL: "2026-03-01T10:00:00Z"})
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=first)
+    world.put(layout.FLEET, **{layout.GOES_ON_UNTIL: "2026-03-01T10:00:00Z"})
     world.reconcile(instance)
     assert world.shows(instance) == "unswept"
 
@@ -454,7 +444,7 @@ def test_an_association_that_never_settles_is_shown_and_followed_minute_by_minut
         world.quiet()
         world.follow()
         assert world.shows(instance) == "associating"
-        assert _condition(world, instance).watched_until
+        assert world.condition(instance).watched_until
         assert len(world.writes) == 2, "the follow-up goes, the next one comes with what is shown"
     assert not world.machine.started
     assert [each["decision"]["code"] for each in world.history(instance)] == ["unoccupied", "associating"]

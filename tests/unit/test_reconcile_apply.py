@@ -4,12 +4,10 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing, waiting
-from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.model.instance import Action, Condition, Grant
+from rolekeeper.model.instance import Action, Grant
 from rolekeeper.model.mapping import Pin
-from rolekeeper.storage import codec, layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper.storage import layout
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",
@@ -46,12 +44,6 @@ def _unmatched(world: FakeAccount) -> str:
     world.wait(1)
     world.quiet()
     return instance
-
-
-def _condition(world: FakeAccount, instance: str) -> Condition:
-    condition = world.record(instance).condition
-    assert condition
-    return condition
 
 
 def _room_taken(world: FakeAccount) -> int:
@@ -93,8 +85,7 @@ def test_a_replace_and_a_detach_take_room_and_an_attach_takes_none(world: FakeAc
 
 def test_what_a_pin_changes_takes_no_room(world: FakeAccount) -> None:
     instance = _differing(world)
-    pin = codec.to_attributes(pin_item(world.key(instance), Pin("debug", world.profile("debug"), by="me")))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=pin)
+    world.pin(instance, Pin("debug", world.profile("debug"), by="me"))
     world.reconcile(instance)
     assert world.carries(instance) == "debug"
     assert _room_taken(world) == 0
@@ -166,7 +157,7 @@ def test_a_throttled_change_is_made_a_minute_later_and_no_message_fails(world: F
     outcome = world.reconcile(instance)
     assert outcome.error is None, "it doesn't count towards a dead letter"
     assert world.carries(instance) == "web"
-    condition = _condition(world, instance)
+    condition = world.condition(instance)
     assert (condition.action, condition.code, condition.parked) == (Action.WAIT, "throttled", False)
     assert _room_taken(world) == 0, "nothing was changed"
     world.follow()
@@ -194,7 +185,7 @@ def test_a_new_profile_that_ec2_never_learns_of_is_parked_after_some_minutes_of_
     began = world.clock.seconds
     world.reconcile(instance)
     for _ in range(100):
-        if _condition(world, instance).parked:
+        if world.condition(instance).parked:
             break
         wait = world.machine.started[-1]["input"]["wait_seconds"]
         world.wait(wait)
@@ -280,11 +271,11 @@ def test_a_new_profile_is_waited_for_and_then_attached(world: FakeAccount) -> No
     assert outcome.decision
     assert outcome.decision.code == "propagating"
     began = world.clock.now()
-    assert _condition(world, instance).since == began
+    assert world.condition(instance).since == began
     assert len(world.machine.started) == 1
     world.wait(0.5)
     world.reconcile(instance)
-    assert _condition(world, instance).since == began
+    assert world.condition(instance).since == began
     assert len(world.machine.started) == 1
     world.wait(4)
     world.reconcile(instance, in_loop=True)
@@ -301,7 +292,7 @@ def test_a_profile_that_never_propagates_starts_no_second_loop_once_parked(world
     world.quiet()
     world.reconcile(instance)
     assert not world.machine.started
-    assert _condition(world, instance).parked
+    assert world.condition(instance).parked
     # Put right, the next look attaches.
     world.profile("web")
     world.reconcile(instance)
@@ -313,7 +304,7 @@ def test_an_instance_that_changes_its_state_before_the_call_waits_for_it(world: 
     world.calls.before(ATTACH, lambda: world.truth.stop(instance))
     outcome = world.reconcile(instance)
     assert waiting(outcome)
-    assert _condition(world, instance).action is Action.WAIT
+    assert world.condition(instance).action is Action.WAIT
     assert world.shows(instance) == "changing"
     assert world.history(instance)[-1]["answer"]["code"] == "IncorrectInstanceState"
 
@@ -338,7 +329,7 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     assert len(world.events.named("Role Change Refused")) == 1
     assert world.metrics.counts["PermissionDenied"] == 1
     reason = f"permission iam:PassRole on {role} is missing (UnauthorizedOperation)"
-    assert _condition(world, instance).reason == reason
+    assert world.condition(instance).reason == reason
     # Denied again, in other words of the encoded message: that is no news about the instance.
     world.quiet()
     world.calls.before(ATTACH, refusing("UnauthorizedOperation", f"{PASS_ROLE}-other", status=403))
