@@ -291,12 +291,15 @@ EDITS: tuple[Mutant, ...] = (
 )
 # ---- pace ----
 PACE: tuple[Mutant, ...] = (
-    _mutant(
+    Mutant(
         "takes its share of the pace for what succeeds only",
-        "rolekeeper.instances.apply",
-        "        self.pace.take()\n        try:\n            if decision",
-        "        try:\n            if decision",
-        "tests/unit/test_pace.py",
+        (
+            Edit("rolekeeper.instances.apply", "        self.pace.take()\n        try:", "        try:"),
+            Edit(
+                "rolekeeper.instances.apply", "        return made\n", "        self.pace.take()\n        return made\n"
+            ),
+        ),
+        tests=("tests/unit/test_pace.py",),
     ),
     _mutant(
         "doesn't count what the SDK sent again",
