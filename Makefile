@@ -114,7 +114,7 @@ check: lint types .envs/node/done ## the inner loop: lint, types, and the unit t
 unit: .venv/done .envs/sam/done .envs/node/done ## the fast tests: no socket, no emulator
 	.venv/bin/pytest tests/unit tests/local tests/simulation -m "not emulator" -n 2 -q
 
-SEEDS := 5000
+SEEDS := 2000
 # Another start with each commit: a gate that plays the same seeds each time only proves that these are clean.
 START = $(shell printf '%d' 0x$$(git rev-parse --short=7 HEAD 2>/dev/null || echo 0))
 

@@ -67,7 +67,7 @@ def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None)
     """
     key, rest = key_and_rest(words, tag_key, tag_value)
     if rest:
-        raise UsageError(f"{rest[0]!r} is one word too many", "name one mapping, as tag_key=tag_value")
+        raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
     return key
 
 

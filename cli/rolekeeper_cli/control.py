@@ -91,9 +91,8 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
 
 
 def _show(status: Mapping[str, Any]) -> None:
-
-    row = status["mode"], status["is"], "yes" if status["paused"] else "no"
+    paused = "paused" if status["paused"] else "not paused"
     render.show(
         {name: status[name] for name in ("mode", "deployed", "paused")},
-        lambda: render.tables().show_table(("mode", "is", "paused"), [row]),
+        lambda: terminal.line(f"mode: {status['mode']} ({status['is']}), {paused}"),
     )

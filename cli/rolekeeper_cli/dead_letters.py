@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import yes
 from rolekeeper_cli.command import command, deployment
@@ -13,8 +15,6 @@ from rolekeeper_cli.layout import Column, Layout
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import instance_argument
 from rolekeeper_cli.command import command, deployment
@@ -13,8 +15,6 @@ from rolekeeper_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
@@ -75,7 +75,7 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     yield from uses.who.lines(document["who"], account)
     if last:
-        yield "last woken by", f"{last['cause']} ({last['at'][:19]}Z)"
+        yield "triggered by", f"{last['cause']} ({last['at'][:19]}Z)"
         reason = "for that reason" if last["reason"] == decision["reason"] else last["reason"]
         yield "it decided", f"{last['action']} ({last['code']}): {reason}"
         yield "AWS answered", uses.history.answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"

@@ -7,6 +7,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper.model.instance import InstanceState, Target
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, mapping_key, tag_filter, takes_targets
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from rolekeeper.instances.observe import Unreadable
     from rolekeeper_cli.deployment import Deployment
 
-import click
 
 _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
 
@@ -59,8 +60,8 @@ def fleet(
 ) -> ExitCode:
     """List instances with the role that they carry and the one that they should carry.
 
-    They stand ok, in drift (Rolekeeper would change them), waiting, or blocked; of those that aren't ok, why. All
-    columns, the mapping too: -o wide. A hub lists those of all its targets into which you may look.
+    The status is ok, drift (Rolekeeper would change it), waiting, blocked, or foreign (its role is outside the role
+    path), with the reason. Use -o wide for all columns. A hub lists the instances of each target that you may read.
     """
     filters = uses.fleet.Filters(
         tags=tuple(map(tag_filter, tags)),
@@ -125,16 +126,10 @@ def show(deployment: Deployment, filters: uses.fleet.Filters, targets: Sequence[
 def _total(count: uses.fleet.Count) -> str:
     listed = count.stands.total()
     many = "1 instance" if listed == 1 else f"{listed:,} instances"
-    # In the order in which a person looks at them.
-    totals = {
-        uses.fleet.OK: "ok",
-        uses.fleet.DRIFT: "in drift",
-        uses.fleet.WAITS: "waiting",
-        uses.fleet.BLOCKED: "blocked",
-    }
-    parts = (f"{count.stands[stands]:,} {words}" for stands, words in totals.items() if count.stands[stands])
+    parts = (f"{count.stands[each]:,} {each}" for each in uses.fleet.Standing if count.stands[each])
     others = f" Not listed: {count.instances - listed:,}." if count.instances > listed else ""
-    todo = "" if listed == count.stands[uses.fleet.OK] else "\nWhat to do about one: rolekeeper explain INSTANCE"
+    well = listed == count.stands[uses.fleet.Standing.OK]
+    todo = "" if well else "\nWhat to do about one: rolekeeper explain INSTANCE"
     return f"{many}: {', '.join(parts)}.{others}{todo}"
 
 
@@ -157,7 +152,7 @@ def _empty(places: uses.targets.Places, filters: uses.fleet.Filters, instances: 
 
 
 def _reason(row: Mapping[str, Any]) -> str:
-    return "" if row["stands"] == uses.fleet.OK else row["reason"]
+    return "" if row["stands"] == uses.fleet.Standing.OK else row["reason"]
 
 
 def layout(home: Target) -> Layout:
@@ -169,7 +164,7 @@ def layout(home: Target) -> Layout:
             Column("state"),
             Column("carries", lambda row: row["carries"] or "none", folds=True),
             Column("should carry", lambda row: row["should_carry"] or "none", folds=True),
-            Column("stands"),
+            Column("status", lambda row: row["stands"]),
             Column("mapping", wide=True),
             Column("association", wide=True),
         ),

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE
 from rolekeeper_cli.command import command, deployment
@@ -15,8 +17,6 @@ from rolekeeper_cli.layout import Column, Layout
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @command(
@@ -28,7 +28,11 @@ import click
 @click.argument("instance", required=False, shell_complete=instances, help=f"{INSTANCE} Of one that is gone, its id.")
 @click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
 @click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
+    "--limit",
+    type=click.IntRange(1, 1_000),
+    default=20,
+    show_default=True,
+    help="Maximum number of entries.",
 )
 @click.option("--who", "ask_who", is_flag=True, help="Ask CloudTrail who changed its tags and its role before each.")
 def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -> ExitCode:

@@ -30,7 +30,7 @@ COMMANDS = {
     "sweep": ("dead_letters:sweep", "Look at the whole fleet and every mapping now."),
     "redrive": ("dead_letters:redrive", "Send dead letters to the work queue again."),
     "targets": ("targets:group", "List the accounts and Regions that the deployment looks after."),
-    "spoke": ("spoke:group", "Have a hub look after this account too."),
+    "spoke": ("spoke:group", "Register this account with a hub."),
     "deploy": ("deploy:deploy", "Deploy Rolekeeper, or change what is deployed."),
     "upgrade": ("deploy:upgrade", "Deploy this version over the one that is deployed."),
     "destroy": ("deploy:destroy", "Delete the deployment."),

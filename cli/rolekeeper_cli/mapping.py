@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
@@ -17,7 +19,6 @@ from rolekeeper_cli.outcomes import carry_out, patience, tell_discarded, tell_wr
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
-import click
 
 # Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
@@ -196,7 +197,11 @@ LAYOUT = Layout(
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
 @takes_key
 @click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The newest ones: this number."
+    "--limit",
+    type=click.IntRange(1, 1_000),
+    default=20,
+    show_default=True,
+    help="Maximum number of entries.",
 )
 def history(key: MappingKey, limit: int) -> ExitCode:
     """Show a mapping's edits and their results.
@@ -255,7 +260,7 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -
 def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
     """Drop an edit or a deletion that is held.
 
-    The row says again what is in effect, and no instance changes. A row that was never in effect goes.
+    This restores the row to what is in effect. A row that was never in effect is deleted. No instance changes.
     """
     terminal.require_answer(yes=yes)
     there = deployment()

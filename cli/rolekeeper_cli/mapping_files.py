@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, waits, yaml_format, yes
@@ -16,9 +19,6 @@ from rolekeeper_cli.options import OUTPUTS
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
-import sys
-
-import click
 
 _STDIN = "-"
 

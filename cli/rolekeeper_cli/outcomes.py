@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from rolekeeper.model import escaped
 from rolekeeper_cli import terminal, uses
 from rolekeeper_cli.errors import ExitCode
@@ -11,7 +13,6 @@ from rolekeeper_cli.errors import ExitCode
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
-import click
 
 _NAMED = 10
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, instance_argument, yes_to_all
@@ -16,7 +18,6 @@ from rolekeeper_cli.errors import ExitCode
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
-import click
 
 _ROLE = "The role's name, under the role path."
 
@@ -35,7 +36,7 @@ def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
             "length",
             type=Duration(),
             metavar="DURATION",
-            help="How long, as 30m, 8h or 7d; else until release.",
+            help="Duration, for example 30m, 8h or 7d. Default: until it is released.",
         ),
     ):
         function = option(function)

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper.model.instance import Instance, Target
 from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, takes_targets, yaml_format
@@ -22,7 +24,8 @@ from rolekeeper_cli.mapping_files import read_mappings
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
-import click
+
+_NARROW = "narrow it to those that you see: --target"
 
 
 @command(
@@ -73,8 +76,7 @@ def plan(
         raise UsageError("--instance says where each instance is", "leave --target out")
     there = deployment()
     specs = read_mappings(file, there).specs if file else ()
-    # Before the mappings are judged: a slip in a name is told at once.
-    instances = _instances(there, texts)
+    instances = _instances(there, texts)  # before the mappings are judged: a slip in a name is told at once
     places = uses.targets.Places.of(there, instances) if texts else uses.targets.Places.chosen(there, targets)
     proposed = uses.proposal.propose(there, specs, prune=prune) if file else uses.proposal.Proposal()
     proposed = replace(proposed, waiting=_waiting(there, proposed))
@@ -84,27 +86,19 @@ def plan(
             lambda place: uses.fleet.Enforced.of(place, proposed.served_at(place)),
         )
     )
-    keys = [each.key for some in instances.values() for each in some]
-    basis = uses.apply.PlanHeader(
-        account=there.home.account,
-        region=there.home.region,
-        stack=there.stack.name,
-        instances=[f"{each.target}/{each.id}" for each in keys],
-        targets=targets,
-        specs=specs,
-        prune=prune,
-    )
+    named = [f"{each.key.target}/{each.key.id}" for some in instances.values() for each in some]
+    where = uses.apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
+    basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
     with uses.apply.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
         looked = uses.plan.Looked(seen, places, narrowed=bool(texts))
         tally = show(there, proposed, looked, keep=keep)
         warn_of_unseen(places)
-        narrow = "narrow it to those that you see: --target"
         if out and places.unseen:
-            raise CommandError(f"{out} wasn't written: the plan leaves targets out", narrow)
+            raise CommandError(f"{out} wasn't written: the plan leaves targets out", _NARROW)
     if detailed_exitcode and (tally.changes or proposed.edits):
         return ExitCode.CHANGES
     if detailed_exitcode and places.unseen:
-        raise CommandError("whether anything would change isn't known: the plan leaves targets out", narrow)
+        raise CommandError("whether anything would change isn't known: the plan leaves targets out", _NARROW)
     return ExitCode.DONE
 
 

@@ -1,10 +1,12 @@
-"""`rolekeeper spoke`: having a hub look after this account too."""
+"""`rolekeeper spoke`: registering this account with a hub."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from rolekeeper_cli import deploying, render, terminal, uses
 from rolekeeper_cli.arguments import yes
@@ -14,7 +16,6 @@ from rolekeeper_cli.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
-import click
 
 _TRUTH = click.Choice(["true", "false"])
 _HUB = click.option(
@@ -56,7 +57,7 @@ def _hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ],
 )
 def group() -> None:
-    """Have a hub look after this account too.
+    """Register this account with a hub.
 
     A hub is a deployment with --organization-id. A spoke is a stack in each other account and Region that it is to look
     after: two rules, and three roles once in the account.

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from rolekeeper_cli import completion, render, terminal, uses
 from rolekeeper_cli.arguments import yes
 from rolekeeper_cli.command import Group, command, deployment
@@ -14,8 +16,6 @@ from rolekeeper_cli.layout import Column, Layout
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @click.group(

@@ -73,7 +73,7 @@ class DeclinedError(CommandError):
     """The person said no."""
 
     def __init__(self) -> None:
-        super().__init__("nothing was changed", "run it again when you want it")
+        super().__init__("cancelled", "nothing was changed")
 
 
 def require_answer(*, yes: bool) -> None:
@@ -129,7 +129,8 @@ def confirm_word(word: str, question: str, given: str | None) -> None:
         typed = click.prompt(ask, err=True, default="", show_default=False)
         if typed != word and typed.casefold() == word.casefold():
             raise CommandError(
-                f"nothing was changed: {typed!r} isn't {word!r}, as {_CASE}", "run it again, and type that"
+                f"cancelled: {typed!r} isn't {word!r} ({_CASE})",
+                "nothing was changed; type the word as shown",
             )
         if typed != word:
             raise DeclinedError

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from rolekeeper.model.instance import Association, AssociationState, InstanceState
+import click
+
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, mapping_key, takes_targets
@@ -15,8 +18,6 @@ from rolekeeper_cli.errors import ExitCode, UsageError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @command(
@@ -81,14 +82,7 @@ def wait(
 
 
 def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float, attempts: int) -> ExitCode:
-    """Look every so often, so many times.
-
-    Args:
-        deployment: where.
-        text: the instance's id or name.
-        role: the role's name; `NONE` for no role.
-        every: the pause between two looks, in seconds.
-        attempts: how many looks.
+    """Look every so often, so many times; `role` is `NONE` for no role.
 
     Raises:
         UsageError: there is no such role, so it can't come.
@@ -98,39 +92,58 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
     instance = uses.instances.find_instance(deployment, text)
     if not uses.names.is_known_role(deployment, role):
         raise uses.names.no_such_role(deployment, role)
+    watched = _Watched(deployment, instance, role)
+    shown = watched.shown()
+    if shown and instance.state is InstanceState.STOPPED and role != NO_ROLE and not watched.came(shown):
+        terminal.say(
+            "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
+            "when_stopped=swap. To have it done, type in another terminal: "
+            f"{uses.instances.starts(deployment, instance)}"
+        )
+    with deployment.progress(attempts, "looks at EC2") as progress:
+        for number in range(1, attempts + 1):
+            if watched.came(shown):
+                return _show(instance, role, shown)
+            if number == attempts:
+                break
+            progress.at(number)
+            deployment.sleep(every)
+            shown = watched.shown()
+    has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
+    wanted = "no role" if role == NO_ROLE else role
+    raise WaitTimeoutError(
+        f"{uses.instances.title(instance)} carries {has} and not {wanted}, "
+        f"after {attempts:,} look{'' if attempts == 1 else 's'}",
+        f"to see what blocks it: rolekeeper explain {uses.instances.addressed(deployment, instance.key.id)}",
+    )
 
-    @cache
-    def role_in(profile_arn: str) -> str:
-        profile = deployment.app.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
+
+@dataclass(frozen=True, eq=False)
+class _Watched:
+    """An instance that is to show a role."""
+
+    deployment: Deployment
+    instance: Instance
+    role: str
+
+    def shown(self) -> Association | None:
+        """What EC2 shows on it now."""
+        id_ = self.instance.key.id
+        return self.deployment.app.ec2.associations([id_]).get(id_)
+
+    def came(self, shown: Association | None) -> bool:
+        """Whether that is the role, and EC2 has finished."""
+        if shown is None:
+            return self.role == NO_ROLE
+        return shown.state is AssociationState.ASSOCIATED and self._role_in(shown.profile_arn) == self.role
+
+    @cache  # noqa: B019  # it lives as long as the command
+    def _role_in(self, profile_arn: str) -> str:
+        profile = self.deployment.app.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
         return profile.role_name if profile else ""
 
-    def came(shown: Association | None) -> bool:
-        if shown is None:
-            return role == NO_ROLE
-        return shown.state is AssociationState.ASSOCIATED and role_in(shown.profile_arn) == role
 
-    if instance.state is InstanceState.STOPPED and role != NO_ROLE:
-        carried = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
-        if carried and not came(carried):
-            terminal.say(
-                "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
-                f"when_stopped=swap. To have it done, type in another terminal: "
-                f"{uses.instances.starts(deployment, instance)}"
-            )
-    looks = 1
-    with deployment.progress(attempts, "looks at EC2") as progress:
-        while not came(shown := deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)):
-            if looks == attempts:
-                has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
-                wanted = "no role" if role == NO_ROLE else role
-                after = f"after {attempts:,} look{'' if attempts == 1 else 's'}"
-                raise WaitTimeoutError(
-                    f"{uses.instances.title(instance)} carries {has} and not {wanted}, {after}",
-                    f"see what hinders it: rolekeeper explain {uses.instances.addressed(deployment, instance.key.id)}",
-                )
-            progress.at(looks)
-            looks += 1
-            deployment.sleep(every)
+def _show(instance: Instance, role: str, shown: Association | None) -> ExitCode:
     document = {
         **uses.instances.where(instance.key),
         "role": role if shown else None,

@@ -8,6 +8,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+import click
+
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, takes_targets
@@ -20,8 +22,6 @@ from rolekeeper_cli.plan import ACTION_COLOURS
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
-
-import click
 
 
 @command(

@@ -161,7 +161,7 @@ def test_the_page_shows_what_is_asked_of_a_stopped_instance(
     # The word, with its case.
     said = rolekeeper.types("detach", "detach", stopped, code=1).replace("\r", "")
     assert word in said
-    assert "'detach' isn't 'Detach', as upper and lower case count" in said
+    assert "'detach' isn't 'Detach' (upper and lower case count)" in said
     assert deployed.carries(stopped, "s3-write")
     assert word in rolekeeper.types("Detach", "detach", stopped).replace("\r", "")
     eventually(lambda: deployed.shown(stopped) is None)

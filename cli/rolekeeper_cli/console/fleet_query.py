@@ -12,9 +12,10 @@ from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.arguments import mapping_key, tag_filter
 from rolekeeper_cli.console.fleet_cache import PAGE, Fleet
-from rolekeeper_cli.console.fleet_rows import FleetRow, Standing
+from rolekeeper_cli.console.fleet_rows import KINDS, FleetRow
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.uses.fleet import Standing
 
 STATES = tuple(each.value for each in InstanceState if each is not InstanceState.TERMINATED)
 CONDITIONS = tuple(each.value for each in Standing)
@@ -178,6 +179,11 @@ class Share:
     width: float
     address: str
     chosen: bool
+
+    @property
+    def kind(self) -> str:
+        """The stylesheet's class of its status."""
+        return KINDS.get(self.standing, self.standing.value)
 
     @property
     def word(self) -> str:

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from sys import intern
 from typing import Any
 
 from rolekeeper.instances.decide import Observation
 from rolekeeper.instances.observe import Unreadable
-from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceState, Target
+from rolekeeper.model.instance import AssociationState, Instance, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.fleet import BLOCKED, DRIFT, OK, WAITS, Seen, document
+from rolekeeper_cli.uses.fleet import Seen, Standing, document, standing
 from rolekeeper_cli.uses.instances import name_of
 
 # What goes on in EC2 by itself, so that no decision is logged when it ends.
@@ -19,30 +18,9 @@ _MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING, Insta
 _MOVING_ASSOCIATIONS = frozenset({AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING})
 
 
-class Standing(StrEnum):
-    """How an instance stands, in the order in which a person looks at them."""
-
-    DRIFT = "drift"
-    BLOCKED = "blocked"
-    WAITING = "waiting"
-    FOREIGN = "foreign"
-    UNKNOWN = "unknown"
-    OK = "ok"
-
-    @property
-    def kind(self) -> str:
-        """The stylesheet's class of it."""
-        return _KINDS.get(self, self.value)
-
-    @property
-    def rank(self) -> int:
-        """Its place in that order."""
-        return _RANKS[self]
-
-
-_KINDS = {Standing.BLOCKED: "bad", Standing.WAITING: "wait"}
 _RANKS = {each: rank for rank, each in enumerate(Standing)}
-_STANDINGS = {OK: Standing.OK, DRIFT: Standing.DRIFT, WAITS: Standing.WAITING, BLOCKED: Standing.BLOCKED}
+# The stylesheet's classes of those that have another one than their name.
+KINDS = {Standing.BLOCKED: "bad", Standing.WAITING: "wait"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +63,14 @@ class FleetRow:
         return Target(self.account, self.region)
 
     @property
+    def kind(self) -> str:
+        """The stylesheet's class of its status."""
+        return KINDS.get(self.standing, self.standing.value)
+
+    @property
     def order(self) -> tuple[int, str, str]:
         """Where it is listed: what needs a person first, and then by its name, or its id."""
-        return self.standing.rank, self.name or self.id, self.id
+        return _RANKS[self.standing], self.name or self.id, self.id
 
     @property
     def roles(self) -> tuple[str, str]:
@@ -104,32 +87,21 @@ def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetR
     shown = document(seen)
     if isinstance(seen, Unreadable):
         reason = f"Rolekeeper can't decide about it: {shown['reason']}"
-        standing, trace, moves = Standing.UNKNOWN, 0, False
+        status, trace, moves = Standing.UNKNOWN, 0, False
     else:
         reason = shown["reason"]
-        standing, trace, moves = _standing(seen, shown["stands"]), _trace(seen), _moves(seen)
+        status, trace, moves = standing(seen), _trace(seen), _moves(seen)
     return FleetRow(
         **_described(instance),
         carries=intern(shown["carries"] or ""),
         should_carry=intern(shown["should_carry"] or ""),
         mapping=intern(shown["mapping"] or ""),
-        standing=standing,
+        standing=status,
         reason=intern(reason),
         managed=bool(shown["managed"]),
         moves=moves,
         trace=trace,
     )
-
-
-def _standing(seen: Seen, stands: str) -> Standing:
-    """How an instance stands: one whose foreign role alone is the matter is foreign, whether a mapping wants it or not.
-
-    One that Rolekeeper is to change is in drift, whatever it carries.
-    """
-    foreign = bool(seen.carries) and not seen.managed
-    if foreign and (seen.decision.action is Action.NOTHING or seen.decision.code == "occupied"):
-        return Standing.FOREIGN
-    return _STANDINGS[stands]
 
 
 def _moves(seen: Seen) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         rows,
         schema,
         targets,
+        until,
         usage,
         who,
     )
@@ -55,6 +56,7 @@ __all__ = [
     "rows",
     "schema",
     "targets",
+    "until",
     "usage",
     "who",
 ]

@@ -37,6 +37,7 @@ from rolekeeper_cli.uses.instances import addressed, shows, where
 from rolekeeper_cli.uses.proposal import Proposal, propose
 from rolekeeper_cli.uses.rows import mapping_rows
 from rolekeeper_cli.uses.targets import Places
+from rolekeeper_cli.uses.until import looks
 
 # ---- a plan in a file, to be applied as it is: lines of JSON, written while the instances go by ----
 
@@ -197,7 +198,7 @@ class PlanFile:
                 if "edit" in last:
                     self.edits.append(PlannedEdit(**last["edit"]))
         except (KeyError, TypeError) as error:
-            raise self._no_plan("holds what no plan holds") from error
+            raise self._no_plan("is not a valid plan file") from error
         if "end" not in last:
             raise self._no_plan("is cut off")
 
@@ -208,7 +209,7 @@ class PlanFile:
                 try:
                     yield PlannedChange(**each["change"])
                 except TypeError as error:
-                    raise self._no_plan("holds what no plan holds") from error
+                    raise self._no_plan("is not a valid plan file") from error
 
     def _documents(self) -> Iterator[Mapping[str, Any]]:
         try:
@@ -216,13 +217,13 @@ class PlanFile:
                 for line in file:
                     document = json.loads(line)
                     if not isinstance(document, dict):
-                        raise self._no_plan("holds what no plan holds")
+                        raise self._no_plan("is not a valid plan file")
                     yield document
         except OSError as error:
             what = f"{self._path} can't be read: {error.strerror}"
             raise UsageError(what, "name a file that rolekeeper plan --out wrote") from error
         except ValueError as error:
-            raise self._no_plan("holds what no plan holds") from error
+            raise self._no_plan("is not a valid plan file") from error
 
     def _spec(self, row: Attributes, home: HomeAccount) -> MappingSpec:
         spec = read_row(row, home).spec
@@ -231,7 +232,7 @@ class PlanFile:
         return spec
 
     def _no_plan(self, what: str) -> CommandError:
-        return CommandError(f"{self._path} is no plan: it {what}", "make one: rolekeeper plan --out FILE")
+        return CommandError(f"{self._path} can't be applied: it {what}", "make one: rolekeeper plan --out FILE")
 
 
 # ---- what a plan rested on and that moved since ----
@@ -480,28 +481,30 @@ def _send(deployment: Deployment, keys: Iterable[InstanceKey]) -> None:
 def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
     """Watch EC2 until each instance shows its profile, as long as it comes on."""
     waiting = dict(wanted)
-    deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
+    if not waiting:
+        return
     with deployment.progress(len(wanted), "instances changed") as progress:
-        while waiting:
+        for left in looks(deployment, _POLL_SECONDS, _PATIENCE_SECONDS):
             shown = _shown(deployment, waiting)
-            done = [key for key, arn in waiting.items() if shows(shown.get(key), arn)]
-            for key in done:
-                del waiting[key]
-            progress.at(len(wanted) - len(waiting))
-            now = deployment.now().timestamp()
-            if done:
-                deadline = now + _PATIENCE_SECONDS
-            elif waiting and now >= deadline:
-                keys = sorted(waiting, key=lambda each: each.id)[:_TOLD]
-                names = [addressed(deployment.at(each.target), each.id) for each in keys]
-                missing = f"{len(waiting):,} of {len(wanted):,} instances"
-                raise WaitTimeoutError(
-                    f"{missing} don't show it after {_PATIENCE_SECONDS} s: {', '.join(names)}",
-                    f"it stays wanted; see what hinders it: rolekeeper explain {names[0]}",
-                    _hindrances(deployment, keys),
-                )
-            if waiting:
-                deployment.sleep(_POLL_SECONDS)
+            still = {key: arn for key, arn in waiting.items() if not shows(shown.get(key), arn)}
+            progress.at(len(wanted) - len(still))
+            if not still:
+                return
+            if len(still) < len(waiting):
+                left.renew()
+            elif left.is_over:
+                raise _too_late(deployment, list(still), len(wanted))
+            waiting = still
+
+
+def _too_late(deployment: Deployment, missing: Sequence[InstanceKey], wanted: int) -> WaitTimeoutError:
+    keys = sorted(missing, key=lambda each: each.id)[:_TOLD]
+    names = [addressed(deployment.at(each.target), each.id) for each in keys]
+    return WaitTimeoutError(
+        f"{len(missing):,} of {wanted:,} instances don't show it after {_PATIENCE_SECONDS} s: {', '.join(names)}",
+        f"the request stands; to see what blocks it: rolekeeper explain {names[0]}",
+        _hindrances(deployment, keys),
+    )
 
 
 def _shown(deployment: Deployment, keys: Iterable[InstanceKey]) -> dict[InstanceKey, Association]:

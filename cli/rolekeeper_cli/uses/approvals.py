@@ -15,6 +15,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 from rolekeeper_cli.uses import names
 from rolekeeper_cli.uses.rows import Rows, mapping_rows, require_row, said
+from rolekeeper_cli.uses.until import looks
 
 # ---- what Rolekeeper says of rows that were written, and waiting until it does ----
 
@@ -119,18 +120,17 @@ def wait_for_verdicts(
 
 def _wait(deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[], Rows], patience: float) -> Rows:
     judged: Rows = {}
-    deadline = deployment.now().timestamp() + patience
+    if not keys:
+        return judged
     with deployment.progress(len(keys), "rows judged") as progress:
-        while len(judged) < len(keys):
+        for left in looks(deployment, _POLL_SECONDS, patience):
             seen = look()
             if len(seen) > len(judged):
-                deadline = deployment.now().timestamp() + patience
+                left.renew()
             judged = seen
             progress.at(len(judged))
-            if len(judged) < len(keys):
-                if deployment.now().timestamp() >= deadline:
-                    break
-                deployment.sleep(_POLL_SECONDS)
+            if len(judged) >= len(keys) or left.is_over:
+                break
     return judged
 
 

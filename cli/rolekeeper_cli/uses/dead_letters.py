@@ -11,6 +11,7 @@ from rolekeeper.aws.errors import classified
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
+from rolekeeper_cli.uses.until import looks
 
 # The most that are looked at: they say what happened, and a redrive takes all of them anyway.
 _LOOKED_AT = 500
@@ -66,9 +67,8 @@ class DeadLetters:
             CommandError: SQS gave up.
             WaitTimeoutError: it takes too long.
         """
-        deadline = self._deployment.now().timestamp() + _PATIENCE_SECONDS
         with self._deployment.progress(there, "sent to the work queue") as progress:
-            while True:
+            for left in looks(self._deployment, _POLL_SECONDS, _PATIENCE_SECONDS):
                 with classified("sqs:ListMessageMoveTasks", self._arn):
                     answer = self._sqs.list_message_move_tasks(SourceArn=self._arn, MaxResults=10)
                 # A task that has ended is listed without its handle (SQS API reference): then it is the newest.
@@ -81,12 +81,12 @@ class DeadLetters:
                 if mine["Status"] not in {"RUNNING", "CANCELLING"}:
                     why = mine.get("FailureReason", mine["Status"])
                     raise CommandError(f"SQS stopped after {moved:,} of them: {why}", "run rolekeeper redrive again")
-                if self._deployment.now().timestamp() >= deadline:
+                if left.is_over:
                     raise WaitTimeoutError(
                         f"SQS has moved {moved:,} of {there:,} after {_PATIENCE_SECONDS} s, and goes on",
                         f"see: aws sqs list-message-move-tasks --source-arn {self._arn}",
                     )
-                self._deployment.sleep(_POLL_SECONDS)
+        raise AssertionError("a look ends it")
 
     def _receive(self) -> list[Any]:
         with classified("sqs:ReceiveMessage", self._url):

@@ -152,8 +152,8 @@ class Unpublished:
     def left(self) -> str:
         """What is left once it is undone, in words."""
         if self.in_effect:
-            return f"The row says again what is in effect, revision {self.in_effect.revision}; no instance changes."
-        return "The row goes, as nothing of it was ever in effect; no instance changes."
+            return f"This restores revision {self.in_effect.revision}, which is in effect; no instance changes."
+        return "This deletes the row, which was never in effect; no instance changes."
 
 
 def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:

@@ -6,6 +6,7 @@ The decisions are the functions' own. Whether changes are withheld now, by the m
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from itertools import batched
 from typing import Any
 
@@ -159,10 +160,30 @@ def profile_name(arn: str) -> str | None:
 # ---- the fleet as documents ----
 
 
-# Whether an instance is as it should be; `UNKNOWN` where its record is damaged.
-OK, DRIFT, WAITS, BLOCKED, UNKNOWN = "ok", "drift", "waits", "blocked", "unknown"
-# What a decision means for that; any other is drift.
-_STANDS = {Action.NOTHING: OK, Action.WAIT: WAITS, Action.HOLD: BLOCKED}
+class Standing(StrEnum):
+    """The status of an instance, in the order in which a person looks at them."""
+
+    DRIFT = "drift"
+    BLOCKED = "blocked"
+    WAITING = "waiting"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"  # its record is damaged
+    OK = "ok"
+
+
+_STANDINGS = {Action.NOTHING: Standing.OK, Action.WAIT: Standing.WAITING, Action.HOLD: Standing.BLOCKED}
+
+
+def standing(seen: Seen) -> Standing:
+    """The status: foreign if a foreign role is the only matter, whether or not a mapping wants another one.
+
+    An instance that Rolekeeper is to change is in drift, whatever it carries.
+    """
+    action, code = seen.decision.action, seen.decision.code
+    foreign = bool(seen.carries) and not seen.managed
+    if foreign and (action is Action.NOTHING or code == "occupied"):
+        return Standing.FOREIGN
+    return _STANDINGS.get(action, Standing.DRIFT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +220,7 @@ class Count:
 
     Attributes:
         instances: all of them.
-        stands: how many of the listed ones are as they should be, in drift, waiting or blocked.
+        stands: how many of the listed ones have each status.
         roles: the profiles that any of them carries, or is to.
     """
 
@@ -231,7 +252,7 @@ def document(seen: Seen | Unreadable) -> dict[str, Any]:
         "should_carry": profile_name(seen.should_carry),
         "mapping": str(decision.mapping) if decision.mapping else None,
         "revision": decision.revision,
-        "stands": _STANDS.get(decision.action, DRIFT),
+        "stands": standing(seen).value,
         "action": decision.action.value,
         "code": decision.code,
         "reason": decision.reason,
@@ -251,7 +272,7 @@ def _unreadable(damaged: Unreadable) -> dict[str, Any]:
         "should_carry": None,
         "mapping": None,
         "revision": None,
-        "stands": UNKNOWN,
+        "stands": Standing.UNKNOWN.value,
         "action": None,
         "code": None,
         "reason": damaged.error.message,

@@ -18,6 +18,7 @@ from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 from rolekeeper_cli.uses.fleet import Enforced, Seen, observed, pages, withheld
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.uses.targets import Places, some
+from rolekeeper_cli.uses.until import looks
 
 _POLL_SECONDS = 2.0
 # Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
@@ -110,17 +111,19 @@ def until_still(deployment: Deployment) -> None:
     Raises:
         WaitTimeoutError: it goes on with as many for a minute.
     """
-    before, deadline, places = -1, 0.0, Places.chosen(deployment)
+    before, places = -1, Places.chosen(deployment)
     with deployment.progress(None, "instances whose role EC2 still changes") as progress:
-        while moving := list(places.ask(_moving)):
+        for left in looks(deployment, _POLL_SECONDS, _PATIENCE_SECONDS):
+            moving = list(places.ask(_moving))
+            if not moving:
+                return
             progress.at(len(moving))
-            now = deployment.now().timestamp()
             if len(moving) != before:
-                before, deadline = len(moving), now + _PATIENCE_SECONDS
-            if now >= deadline:
+                left.renew()
+            elif left.is_over:
                 what = f"EC2 still changes the role of {len(moving):,} instances, {moving[0]} among them"
                 raise WaitTimeoutError(what, f"look at one: rolekeeper explain {moving[0]}")
-            deployment.sleep(_POLL_SECONDS)
+            before = len(moving)
 
 
 def follow(
@@ -144,13 +147,10 @@ def follow(
         CommandError: nothing changes now, or no target could be looked into.
         WaitTimeoutError: some didn't come; `details` say what hinders them.
     """
-    looks, before, places = 0, -1, Places.chosen(deployment, targets)
-    deadline = deployment.now().timestamp() + _PATIENCE_SECONDS
+    before, places = -1, Places.chosen(deployment, targets)
     with deployment.progress(None, "instances carry what they should") as progress:
-        while True:
-            began = deployment.now().timestamp()
+        for number, left in enumerate(looks(deployment, every, _PATIENCE_SECONDS), start=1):
             found = standing(places, keys)
-            looks, now = looks + 1, deployment.now().timestamp()
             if len(places.unseen) == len(places.all):
                 raise CommandError(f"no instance could be looked at: {found.unseen[0]}", "see: rolekeeper targets")
             rest = f"missing in {'; '.join(found.missing)}" if deployment.settings.organization else ""
@@ -161,10 +161,11 @@ def follow(
                 what = f"{len(found.coming):,} of {found.total:,} instances wait for a change, and none is made: {why}"
                 raise CommandError(what, "see: rolekeeper mode, rolekeeper resume")
             if found.done > before:
-                before, deadline = found.done, now + _PATIENCE_SECONDS
-            if looks == attempts or (attempts is None and now >= deadline and not _waits_for_room(deployment, found)):
+                before = found.done
+                left.renew()
+            if number == attempts or (attempts is None and left.is_over and not _waits_for_room(deployment, found)):
                 raise _too_late(deployment, found)
-            deployment.sleep(max(every, now - began))
+    raise AssertionError("a look ends it")
 
 
 def _moving(place: Deployment) -> Iterator[str]:
@@ -202,6 +203,6 @@ def _too_late(deployment: Deployment, found: Standing) -> WaitTimeoutError:
     missing = [f"missing in {each}" for each in found.missing] if deployment.settings.organization else []
     return WaitTimeoutError(
         f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet",
-        f"it stays wanted; see what hinders it: rolekeeper explain {names[waiting[0]]}",
+        f"the request stands; to see what blocks it: rolekeeper explain {names[waiting[0]]}",
         [*missing, *hindrances],
     )

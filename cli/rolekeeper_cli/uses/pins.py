@@ -20,6 +20,7 @@ from rolekeeper_cli.uses import names, preview
 from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name
 from rolekeeper_cli.uses.instances import addressed, find_instance, in_its_account, shows, starts, title, where
 from rolekeeper_cli.uses.preview import Preview
+from rolekeeper_cli.uses.until import looks
 
 # ---- what may be pinned ----
 
@@ -287,17 +288,17 @@ def wait(deployment: Deployment, pinned: Pinned) -> None:
     instance, patience = pinned.instance, pinned.patience
     began, associations = deployment.now(), deployment.app.ec2.associations
     with deployment.progress(patience, "seconds waited for EC2") as progress:
-        while not shows(associations([instance.key.id]).get(instance.key.id), pinned.pin.profile_arn):
-            waited = int((deployment.now() - began).total_seconds())
-            progress.at(waited)
+        for left in looks(deployment, _POLL_SECONDS, patience):
+            if shows(associations([instance.key.id]).get(instance.key.id), pinned.pin.profile_arn):
+                return
+            progress.at(int((deployment.now() - began).total_seconds()))
             _stop_where_held(deployment, instance, began)
-            if waited >= patience:
+            if left.is_over:
                 name = addressed(deployment, instance.key.id)
                 raise WaitTimeoutError(
                     f"the pin is written, but EC2 doesn't show it after {patience} s",
-                    f"it stays wanted; see what hinders it: rolekeeper explain {name}",
+                    f"the request stands; to see what blocks it: rolekeeper explain {name}",
                 )
-            deployment.sleep(_POLL_SECONDS)
 
 
 def release(deployment: Deployment, text: str) -> Released:
@@ -362,4 +363,4 @@ def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime
     if shown and shown.action is Action.HOLD and shown.since >= since:
         what = f"the pin is written, but {title(instance)} stays as it is: {shown.reason}"
         back = f"rolekeeper release {addressed(deployment, instance.key.id)}"
-        raise CommandError(what, f"it stays wanted; repair that, or take it back: {back}")
+        raise CommandError(what, f"the request stands; repair that, or take it back: {back}")

@@ -80,7 +80,7 @@ class Preview:
             if self.difference.unknown:
                 yield f"Not all permissions could be compared: {self.difference.unknown}."
             elif known == Difference():
-                yield "Permissions: they stay the same."
+                yield "Permissions: no change."
         yield from self.notes
 
 
@@ -106,8 +106,12 @@ def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
     """What pinning an instance would do."""
     candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
     then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
-    asks = "its pin of now says" if seen.observed.pin else "its tags ask for"
-    return _of_one(deployment, seen, then, note=f"The role that {asks} is {_named(seen.should_carry)}.")
+    if seen.observed.pin:
+        note = f"It is pinned to {_named(seen.should_carry)} now."
+    else:
+        wanted = profile_name(seen.should_carry)
+        note = f"Its tags ask for {wanted}." if wanted else "Its tags match no mapping that gives a role."
+    return _of_one(deployment, seen, then, note=note)
 
 
 def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, released: bool = False) -> Preview:

@@ -285,10 +285,10 @@ def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: Mappi
     [
         (lambda text: text.rsplit("\n", 2)[0] + "\n", "is cut off"),
         (lambda _: "", "doesn't begin as one"),
-        (lambda _: "mappings: []\n", "holds what no plan holds"),
-        (lambda _: "[]\n", "holds what no plan holds"),
-        (lambda text: text.replace('"prune"', '"plum"'), "holds what no plan holds"),
-        (lambda text: text.replace('"association"', '"plum"'), "holds what no plan holds"),
+        (lambda _: "mappings: []\n", "is not a valid plan file"),
+        (lambda _: "[]\n", "is not a valid plan file"),
+        (lambda text: text.replace('"prune"', '"plum"'), "is not a valid plan file"),
+        (lambda text: text.replace('"association"', '"plum"'), "is not a valid plan file"),
     ],
     ids=["cut", "empty", "yaml", "list", "head", "change"],
 )
@@ -301,7 +301,7 @@ def test_what_is_no_plan_is_refused(
     Path(plan).write_text(spoil(Path(plan).read_text()))
     desk.quiet()
     ran = terminal("apply", plan)
-    assert (ran.exit_code, f"is no plan: it {words}" in ran.stderr) == (1, True), ran.output
+    assert (ran.exit_code, f"can't be applied: it {words}" in ran.stderr) == (1, True), ran.output
     assert desk.sent() == []
 
 

@@ -15,17 +15,17 @@ def control(desk: MappingsFixture) -> dict[str, object]:
 
 
 def test_the_mode_is_shown_and_nothing_written(terminal: Terminal, desk: MappingsFixture) -> None:
-    assert lines(terminal("mode").stdout) == ["MODE IS PAUSED", "enforce as deployed no"]
+    assert lines(terminal("mode").stdout) == ["mode: enforce (as deployed), not paused"]
     assert terminal.document("mode") == {"mode": "enforce", "deployed": "enforce", "paused": False}
     assert control(desk) == {}
 
 
 def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: MappingsFixture) -> None:
-    assert lines(terminal("pause").stdout)[1] == "enforce as deployed yes"
-    assert lines(terminal("mode", "observe").stdout)[1] == "observe set yes"
+    assert lines(terminal("pause").stdout) == ["mode: enforce (as deployed), paused"]
+    assert lines(terminal("mode", "observe").stdout) == ["mode: observe (set), paused"]
     assert control(desk) == {"mode": "observe", "paused": True}
-    assert lines(terminal("resume").stdout)[1] == "observe set no"
-    assert lines(terminal("mode", "deployed").stdout)[1] == "enforce as deployed no"
+    assert lines(terminal("resume").stdout) == ["mode: observe (set), not paused"]
+    assert lines(terminal("mode", "deployed").stdout) == ["mode: enforce (as deployed), not paused"]
     assert control(desk) == {"paused": False}
 
 

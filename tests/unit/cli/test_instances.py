@@ -33,15 +33,15 @@ def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(
     desk.world.wait(5)
     ran = terminal("fleet")
     head, *rows = lines(ran.stdout)
-    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STANDS REASON"
+    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STATUS REASON"
     assert rows == [
         f"{fine} fine running web web ok",
         f"{drifts} drifts running none web drift app=web gives it role web",
-        f"{alone} running theirs theirs ok",
+        f"{alone} running theirs theirs foreign no mapping for its tags; {THEIRS} is foreign",
     ]
-    assert ran.stderr == "3 instances: 2 ok, 1 in drift.\nWhat to do about one: rolekeeper explain INSTANCE\n"
+    assert ran.stderr == "3 instances: 1 drift, 1 foreign, 1 ok.\nWhat to do about one: rolekeeper explain INSTANCE\n"
     head, first, *_ = lines(terminal("fleet", "-o", "wide").stdout)
-    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STANDS MAPPING ASSOCIATION REASON"
+    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STATUS MAPPING ASSOCIATION REASON"
     association = desk.world.association(fine)
     assert association
     assert first == f"{fine} fine running web web ok app=web {association.id}"
@@ -78,7 +78,7 @@ def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Termi
     desk.world.control(mode="observe")
     ran = terminal("fleet", "--drift")
     assert "drift" in ran.stdout
-    assert ran.stderr.startswith("1 instance: 1 in drift.\n")
+    assert ran.stderr.startswith("1 instance: 1 drift.\n")
     assert ran.stderr.endswith("\nNothing is changed now: the mode is observe.\n")
 
 
@@ -127,7 +127,7 @@ def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal,
             "tagged app=web: not in CloudTrail's event history of us-east-1: older than 90 days, not there yet "
             "(up to 15 minutes late), or another Region's"
         ),
-        "last woken by": "test (2026-03-01T09:00:04Z)",
+        "triggered by": "test (2026-03-01T09:00:04Z)",
         "it decided": "Attach (unoccupied): app=web gives it role web",
         "AWS answered": association.id,
         "before that": "no role (until 2026-03-01T09:00:04Z)",
@@ -203,7 +203,7 @@ def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(
     told = explained(terminal, one)
     assert told["withheld"] == "Rolekeeper is paused: nothing is changed now"
     assert told["because"] == "app=web gives it role web (Attach, unoccupied)"
-    assert "last woken by" not in told
+    assert "triggered by" not in told
 
 
 def test_of_a_contested_instance_nothing_is_to_be_undone_and_release_is_named(

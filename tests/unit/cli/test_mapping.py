@@ -86,7 +86,7 @@ def test_a_key_that_holds_an_equals_sign_can_be_named(terminal: Terminal, desk: 
         (("workload",), "'workload' is no mapping"),
         (("=web",), "'=web' is no mapping"),
         (("workload=",), "write workload=* for any value"),
-        (("a=b", "c=d"), "'c=d' is one word too many"),
+        (("a=b", "c=d"), "'c=d' is an unexpected argument"),
         (("--tag-key", "a"), "belong together"),
         (("--tag-value", "a"), "belong together"),
     ],

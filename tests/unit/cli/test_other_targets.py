@@ -206,7 +206,7 @@ def test_the_fleet_is_that_of_all_targets_each_by_its_whole_name(
 ) -> None:
     drifts = spoke.world.running(app="web", Name="drifts")
     head, *rows = lines(terminal("fleet").stdout)
-    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STANDS REASON"
+    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STATUS REASON"
     assert rows == [
         f"{here} here-1 running web web ok",
         f"{spoke.address(web)} web-1 running web web ok",

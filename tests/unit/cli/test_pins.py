@@ -116,10 +116,10 @@ def test_detach_asks_for_the_word(terminal: Terminal, desk: MappingsFixture) -> 
     told, _, _ = ran.stderr.partition("Type Detach")
     assert "for up to six hours" in told
     assert "a deny on aws:TokenIssueTime" in told
-    assert "nothing was changed: 'detach' isn't 'Detach', as upper and lower case count\n" in ran.stderr
+    assert "cancelled: 'detach' isn't 'Detach' (upper and lower case count)\n" in ran.stderr
     assert pin_of(desk, instance) is None
     ran = terminal.types("no\n", "detach", instance)
-    assert (ran.exit_code, ran.stderr.endswith("nothing was changed\n  run it again when you want it\n")) == (1, True)
+    assert (ran.exit_code, ran.stderr.endswith("cancelled\n  nothing was changed\n")) == (1, True)
 
     association = desk.world.association(instance)
     assert association
@@ -342,7 +342,7 @@ def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, des
     instance = desk.world.stopped(profile="web")
     began = desk.world.clock.now()
     ran = terminal("replace", instance, "db", "--wait")
-    assert (ran.exit_code, f"see what hinders it: rolekeeper explain {instance}" in ran.stderr) == (255, True)
+    assert (ran.exit_code, f"to see what blocks it: rolekeeper explain {instance}" in ran.stderr) == (255, True)
     assert desk.world.clock.now() - began >= timedelta(minutes=10)
 
 

@@ -14,7 +14,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from strategies.random_fleets import ROLES, THEIRS, Fleet, Member, random_fleet
 
-FLEETS = 100
+FLEETS = 30
 
 
 class Play:

@@ -204,7 +204,7 @@ def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: Mappin
     assert ran.exit_code == 1
     assert "Instances: 0 to attach, 1 to replace, 0 to detach; 0 with a foreign role." in ran.stderr
     assert "Permissions: gains s3:PutObject on *; loses s3:GetObject on *." in ran.stderr
-    assert "The role that its tags ask for is web." in ran.stderr
+    assert "Its tags ask for web." in ran.stderr
     assert f"Replace: pin {instance} to db? [y/N]" in ran.stderr
     assert desk.world.store.get([layout.pin_key(desk.world.key(instance))]) == {}
 

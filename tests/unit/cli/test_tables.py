@@ -54,12 +54,12 @@ def test_at_80_columns_ids_states_and_standings_are_whole(
 ) -> None:
     ids = launch(count)
     head, *lines = draws(80, "fleet")
-    assert head.split() == ["INSTANCE", "NAME", "STATE", "CARRIES", "SHOULD", "CARRY", "STANDS"]
+    assert head.split() == ["INSTANCE", "NAME", "STATE", "CARRIES", "SHOULD", "CARRY", "STATUS"]
     assert max(map(len, [head, *lines])) <= 80
     rows = [line.split() for line in lines if line.startswith("i-")]
     assert [row[0] for row in rows] == ids
     assert all("running" in row for row in rows)
-    assert [row[-1] for row in rows] == ["blocked" if at % 3 == 0 else "drift" for at in range(count)]
+    assert [row[-1] for row in rows] == ["foreign" if at % 3 == 0 else "drift" for at in range(count)]
     assert "  it carries the foreign" in lines, "the reason is below its row"
     # What gave way is folded, and nothing of it is lost.
     at = head.index("NAME"), head.index("STATE")

@@ -43,7 +43,7 @@ def test_a_held_edit_is_discarded_once_it_is_said(terminal: Terminal, desk: Mapp
     ran = terminal.types("n\n", "mapping", "discard", TAG)
     assert ran.exit_code == 1
     assert ran.stdout.splitlines()[:2] == ["~ app=web", "    role: db → web"]
-    assert "The row says again what is in effect, revision 1; no instance changes." in ran.stderr
+    assert "This restores revision 1, which is in effect; no instance changes." in ran.stderr
     assert "Discard the edit of app=web (revision 2, Held)? [y/N]" in ran.stderr
     assert desk.row(TAG)["role"] == "db"
     judges_twice(terminal, desk)
@@ -69,7 +69,7 @@ def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: Mapp
     desk.edit("app=new", role="db")
     terminal.judges("app=new")
     ran = terminal.types("y\n", "mapping", "discard", "app=new")
-    assert "The row goes, as nothing of it was ever in effect; no instance changes." in ran.stderr
+    assert "This deletes the row, which was never in effect; no instance changes." in ran.stderr
     assert (ran.exit_code, "Discarded. The row is gone." in ran.stderr) == (0, True), ran.output
     assert desk.row("app=new") == {}
 

@@ -24,8 +24,8 @@ from rolekeeper_cli.console.fleet_cache import (
     KnownFleet,
 )
 from rolekeeper_cli.console.fleet_reader import Calls, FleetReader
-from rolekeeper_cli.console.fleet_rows import Standing
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.uses.fleet import Standing
 
 READS = ("DescribeInstances", "DescribeIamInstanceProfileAssociations")
 # The thread's own start, which no other test has.
