@@ -7,11 +7,14 @@ import shutil
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[1]
+TEMPLATE = "template.yaml"
 # As they lie in the repository, so that what reads them finds them in a clone and in the wheel alike.
 FILES = (
-    "template.yaml",
     "spoke.yaml",
     "statemachines/retry.asl.json",
     "statemachines/resume.asl.json",
@@ -34,8 +37,39 @@ def collect(layer: Path, folder: Path) -> None:
     for name in FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
+    (folder / TEMPLATE).write_text(without_anchors((ROOT / TEMPLATE).read_text()))
     archive(layer, "**/*", folder / "layer.zip")
     archive(ROOT / "functions", "*.py", folder / "functions.zip")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short tags as the functions that they stand for."""
+
+
+def _function(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+        # Only the short tag takes `Resource.Attribute` (CloudFormation user guide, "Fn::GetAtt").
+        return {"Fn::GetAtt": value.split(".", 1)} if tag == "GetAtt" else {_named(tag): value}
+    assert isinstance(node, yaml.SequenceNode)
+    return {_named(tag): loader.construct_sequence(node, deep=True)}
+
+
+def _named(tag: str) -> str:
+    return tag if tag in {"Ref", "Condition"} else f"Fn::{tag}"
+
+
+_Loader.add_multi_constructor("!", _function)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # the base's
+        return True
+
+
+def without_anchors(template: str) -> str:
+    """The template with its anchors written out, which CloudFormation doesn't know, as `sam build` does it."""
+    return yaml.dump(yaml.load(template, _Loader), Dumper=_Dumper, sort_keys=False, width=1000)  # noqa: S506  # a SafeLoader
 
 
 def archive(root: Path, pattern: str, to: Path) -> None:

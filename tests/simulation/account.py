@@ -30,22 +30,17 @@ TRUSTS_EC2 = {
 
 
 class Maker(StrEnum):
-    """Who changed an association."""
-
     US = "us"
     THEM = "somebody else"
 
 
 def instance_key(instance: str) -> InstanceKey:
-    """An instance's key."""
     there = SPOKE if int(instance.rpartition("-")[2], 16) >= FIRST_IDS[SPOKE] else HUB
     return InstanceKey(there.account, there.region, instance)
 
 
 @dataclass(frozen=True)
 class View:
-    """EC2 and IAM at one moment."""
-
     at: float
     instances: tuple[Instance, ...]
     associations: tuple[Association, ...]
@@ -165,22 +160,18 @@ class Account:
         return self.profiles[name].arn
 
     def put_role_into(self, profile: str, role_arn: str) -> None:
-        """Swap the role inside a profile."""
         self.profiles[profile] = replace(self.profiles[profile], roles=(role_arn,))
         self.iam_changed()
 
     def role_arn(self, name: str, path: str = PATH) -> str:
-        """A role's ARN."""
         return f"arn:aws:iam::{self.target.account}:role{path}{name}"
 
     def find_profile(self, reference: str) -> Profile | None:
-        """A profile by name or ARN."""
         name = reference.rsplit("/", 1)[-1]
         found = self.profiles.get(name)
         return found if found and reference in (found.name, found.arn) else None
 
     def iam_changed(self) -> None:
-        """Something changed in IAM."""
         self._iam.append((self._engine.seconds, dict(self.profiles), dict(self.roles), self.broad))
 
     def iam(self, lag: float) -> tuple[dict[str, Profile], dict[str, str], frozenset[str]]:
@@ -239,7 +230,6 @@ class Account:
         return row
 
     def association_of(self, instance: str) -> Association | None:
-        """The association that an instance has now."""
         self.truth.tick()
         return self.truth.association_of(instance)
 
@@ -256,7 +246,6 @@ class Account:
         return row
 
     def manages(self, arn: str) -> bool:
-        """Whether a profile is under the role path."""
         return f":instance-profile{PATH}" in arn
 
     def _permit_new(self, arn: str, maker: Maker) -> None:

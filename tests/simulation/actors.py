@@ -1,7 +1,8 @@
 """Everybody but Rolekeeper: who tags and launches, who edits mappings, who operates it, and who works against it."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -48,29 +49,21 @@ class Habits:
     refuses: bool = False
 
 
+@dataclass
 class People:
     """See the module. `act` does one thing, by chance."""
 
-    def __init__(
-        self,
-        rng: random.Random,
-        engine: Engine,
-        weather: Weather,
-        account: Account,
-        tables: FakeDynamoDB,
-        deployment: Deployment,
-        promises: Promises,
-        habits: Habits,
-    ) -> None:
-        self._rng = rng
-        self._split = random.Random(repr(rng.getstate()))  # chance of a schedule
-        self._engine = engine
-        self._weather = weather
-        self._account = account
-        self._tables = tables
-        self._deployment = deployment
-        self._promises = promises
-        self._habits = habits
+    _rng: random.Random
+    _engine: Engine
+    _weather: Weather
+    _account: Account
+    _tables: FakeDynamoDB
+    _deployment: Deployment
+    _promises: Promises
+    _habits: Habits
+
+    def __post_init__(self) -> None:
+        self._split = random.Random(repr(self._rng.getstate()))  # chance of a schedule
         self._hidden: list[dict[str, Any]] = []
         self._swapped: set[str] = set()
         self._controlled = False
@@ -107,7 +100,6 @@ class People:
         return acts
 
     def act(self) -> None:
-        """Do one thing; EC2 may refuse it."""
         try:
             self._rng.choice(self._acts)()
         except Ec2Error as error:
@@ -122,7 +114,6 @@ class People:
     # ---- who uses instances ----
 
     def launch(self) -> None:
-        """Launch an instance, with or without a profile."""
         key, value = self._rng.choice(TAGS).split("=")
         profile = self._rng.choice((None, None, THEIRS, "web"))
         operator = OPERATOR if self._rng.random() < 0.1 else ""
@@ -130,7 +121,6 @@ class People:
         self._say(f"launch {made[-4:]} with {key}={value} and {profile or 'no profile'} {operator}".rstrip())
 
     def tag(self, instance: str = "", tag: str = "") -> None:
-        """Set a tag."""
         instance, tag = instance or self._one(), tag or self._rng.choice(TAGS)
         self._say(f"tag {instance[-4:]} {tag}")
         key, value = tag.split("=")
@@ -138,7 +128,6 @@ class People:
         self._account.changed()
 
     def retag_all(self, tag: str) -> None:
-        """Set a tag on every instance at once."""
         self._say(f"tag all {len(self._account.instances)} {tag}")
         key, value = tag.split("=")
         for instance in self._account.instances:
@@ -146,33 +135,28 @@ class People:
         self._account.changed()
 
     def untag(self) -> None:
-        """Remove a tag."""
         instance, key = self._one(), self._rng.choice(("app", "app", "team", "lock", IGNORE_TAG))
         self._say(f"untag {instance[-4:]} {key}")
         self._account.truth.delete_tags(instance, {key: None})
         self._account.changed()
 
     def ignore(self) -> None:
-        """Exclude an instance."""
         later = layout.timestamp(self._engine.now() + timedelta(seconds=self._rng.uniform(5, 200)))
         self.tag(tag=f"{IGNORE_TAG}={self._rng.choice(('true', 'false', later, 'perhaps'))}")
 
     def stop(self) -> None:
-        """Stop an instance."""
         instance = self._one()
         self._say(f"stop {instance[-4:]}")
         self._account.truth.stop(instance)
         self._account.changed()
 
     def start(self) -> None:
-        """Start an instance."""
         instance = self._one()
         self._say(f"start {instance[-4:]}")
         self._account.truth.start(instance)
         self._account.changed()
 
     def flap(self) -> None:
-        """Stop and start an instance again and again."""
         instance = self._one()
         self._say(f"{instance[-4:]} begins to flap")
         self._weather.count(Fault.FLAPPING)
@@ -192,7 +176,6 @@ class People:
         turn(self._rng.randint(2, 5))
 
     def terminate(self) -> None:
-        """Terminate an instance."""
         instance = self._one()
         self._say(f"terminate {instance[-4:]}")
         if self._engine.active:
@@ -216,7 +199,6 @@ class People:
     # ---- who works against it ----
 
     def attach_by_hand(self) -> None:
-        """Somebody else attaches or replaces a profile."""
         instance, name = self._one(), self._rng.choice((THEIRS, THEIRS, "web", "db"))
         present = self._account.association_of(instance)
         self._say(f"somebody gives {name} to {instance[-4:]}")
@@ -230,7 +212,6 @@ class People:
         self._deployment.unheard.add(instance)
 
     def detach_by_hand(self) -> None:
-        """Somebody else detaches what is there."""
         instance = self._one()
         present = self._account.association_of(instance)
         if present:
@@ -240,7 +221,6 @@ class People:
             self._weather.count(Fault.OTHER_DETACHES)
 
     def swap_role(self) -> None:
-        """Somebody puts another role into a profile, or the right one back."""
         name = self._rng.choice(("web", "db"))
         if name not in self._account.profiles:
             return
@@ -253,7 +233,6 @@ class People:
             self._account.put_role_into(name, self._account.role_arn("admin", ADMIN))
 
     def mend_profile(self, name: str) -> None:
-        """Put the right role back into a profile."""
         self._swapped.discard(name)
         self._say(f"profile {name} holds its own role again")
         self._account.put_role_into(name, self._account.role_arn(name))
@@ -270,7 +249,6 @@ class People:
         self._account.profile(name)
 
     def drop_role(self) -> None:
-        """A role is deleted, or made again."""
         if "db" in self._account.roles:
             self._say("role db is deleted")
             self._weather.count(Fault.ROLE_DELETED)
@@ -281,7 +259,6 @@ class People:
         self._account.iam_changed()
 
     def broaden(self) -> None:
-        """A role gets an administrator's policy, or loses it again."""
         name = self._rng.choice(("web", "db"))
         self._say(f"role {name} is {'narrow again' if name in self._account.broad else 'made broad'}")
         self._weather.count(Fault.ROLE_BROADENED)
@@ -291,7 +268,6 @@ class People:
     # ---- who edits mappings ----
 
     def edit(self, tag: str = "", **columns: Any) -> None:
-        """Put a row."""
         tag = tag or self._rng.choice(MAPPINGS)
         self.put(tag, **(columns or self.row()))
 
@@ -306,7 +282,6 @@ class People:
                 self.put(f"{row.pop('tag_key')}={row.pop('tag_value')}", **{**row, "role": role})
 
     def row(self) -> dict[str, Any]:
-        """What somebody might write into a row."""
         rng, habits = self._rng, self._habits
         columns: dict[str, Any] = {
             "role": rng.choice(("web", "db", "ops", "web", "db", "NONE")),
@@ -328,7 +303,6 @@ class People:
         return columns
 
     def put(self, tag: str, **columns: Any) -> None:
-        """Put a row with these columns."""
         self._say(f"row {tag}: {columns}")
         if any(run.name.startswith(("reconcile", "retry", "publish", "sweep")) for run in self._engine.active):
             self._weather.count(Fault.EDIT_MIDWAY)
@@ -338,7 +312,6 @@ class People:
         )
 
     def delete_row(self) -> None:
-        """Delete a row."""
         tag = self._rng.choice(MAPPINGS)
         self._say(f"delete row {tag}")
         self._tables.delete_item(TableName=ROWS, Key=_row_key(tag))
@@ -382,15 +355,12 @@ class People:
     # ---- who operates it ----
 
     def pause(self) -> None:
-        """Pause it."""
         self._control(paused=True)
 
     def observe(self) -> None:
-        """Only observe."""
         self._control(mode="observe")
 
     def resume(self) -> None:
-        """Let it work."""
         self._control()
 
     def _control(self, **attributes: Any) -> None:
@@ -399,7 +369,6 @@ class People:
         self._put_state(layout.CONTROL, **attributes)
 
     def pin(self) -> None:
-        """Pin an instance."""
         instance = self._one()
         role = self._rng.choice(("web", "db", "NONE"))
         profile = "" if role == "NONE" else self._account.profiles[role].arn
@@ -409,7 +378,6 @@ class People:
         self._tables.put_item(TableName=STATE, Item=codec.to_attributes(item))
 
     def release(self) -> None:
-        """Release an instance."""
         instance = self._one()
         self._say(f"release {instance[-4:]}")
         pk, sk = layout.pin_key(instance_key(instance))
@@ -418,7 +386,6 @@ class People:
     # ---- what breaks ----
 
     def damage(self) -> None:
-        """Something garbles a record."""
         instance = self._one()
         self._say(f"the record of {instance[-4:]} is garbled")
         self._weather.count(Fault.RECORD_GARBLED)
@@ -494,12 +461,14 @@ class People:
                 if (row["tag_key"]["S"], row["tag_value"]["S"]) not in there:
                     self._tables.put_item(TableName=ROWS, Item=row)
 
-    def _unseen(self) -> Any:
+    @contextmanager
+    def _unseen(self) -> Iterator[None]:
         """Changes that no stream tells of."""
-        return _Unseen(self._tables)
+        hook, self._tables.on_change = self._tables.on_change, None
+        yield
+        self._tables.on_change = hook
 
     def poison_row(self) -> None:
-        """Somebody writes nonsense into a row."""
         self._weather.count(Fault.POISON_ROW)
         nonsense = self._rng.choice(
             (
@@ -543,7 +512,6 @@ class People:
         self._deployment.refusing.discard(self._account.target)
 
     def recover(self) -> None:
-        """The service is back."""
         self._say(f"{self._weather.down} gets through again")
         self._weather.down = None
 
@@ -572,7 +540,6 @@ class Approvers(People):
     """Who edits more than may change without approval, who signs that, and who tries to do without a signature."""
 
     def launch_wide(self, count: int, account: Account | None = None) -> None:
-        """Launch the instances that they edit the role of, here or in another account."""
         key, value = WIDE.split("=")
         made = [(account or self._account).launch({key: value}, None)[-4:] for _ in range(count)]
         self._say(f"launch {', '.join(made)} with {WIDE}")
@@ -600,13 +567,11 @@ class Approvers(People):
         self.put(WIDE, **columns, edited_by=EDITOR[1])
 
     def approve_it(self, number: int) -> None:
-        """Sign what is held."""
         self._say(f"grace approves {WIDE} {number}")
         self.sign(WIDE, number, GRACE)
         self.ask(WIDE, approve=number, approved_by=GRACE[0])
 
     def approve_own(self, number: int) -> None:
-        """The editor signs."""
         self._say(f"its editor approves {WIDE} {number}")
         self.sign(WIDE, number, EDITOR)
         self.ask(WIDE, approve=number, approved_by=EDITOR[0])
@@ -635,17 +600,6 @@ class Approvers(People):
             self.sign(WIDE, number, GRACE)
             self.ask(WIDE, approve=number, approved_by=GRACE[0])
         self.ask(WIDE, discard=number)
-
-
-class _Unseen:
-    def __init__(self, tables: FakeDynamoDB) -> None:
-        self._tables = tables
-
-    def __enter__(self) -> None:
-        self._hook, self._tables.on_change = self._tables.on_change, None
-
-    def __exit__(self, *_: object) -> None:
-        self._tables.on_change = self._hook
 
 
 def _row_key(tag: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -30,8 +30,6 @@ FIRST = MappingKey("role", "first")
 
 
 class Change(StrEnum):
-    """What all instances need at once."""
-
     ATTACH = "attach"
     REPLACE = "replace"
 
@@ -73,8 +71,6 @@ class Burst:
 
 
 class _Table(DynamoDbClient):
-    """DynamoDB in which a transaction takes a while, and meets others at the same items."""
-
     def __init__(self, *world: Any, calls: Counter[str], engine: Engine, rng: random.Random) -> None:
         super().__init__(engine, *world)
         self.conflicts = 0
@@ -101,8 +97,6 @@ def _key(write: dict[str, Any]) -> str:
 
 
 class Counting(Outside):
-    """The border to AWS, counting."""
-
     def __init__(self, engine: Engine, weather: Weather, calls: Counter[str]) -> None:
         super().__init__(engine, weather)
         self._calls = calls
@@ -135,6 +129,17 @@ class Calm:
     def listen(self) -> None:
         """From now on the rules forward what EC2 tells."""
         self._told.append(self.deployment.emitted)
+
+    def play_until_all_carry(self, role: str, fleet: Sequence[str], until: float) -> float:
+        """Returns when the last of them was changed; at `until` some may not be."""
+        changes, left, last, seen = self.promises.changes, set(fleet), self.engine.seconds, 0
+        while left and self.engine.seconds < until:
+            self.engine.play(self.engine.seconds + 1)
+            # Only what was changed since: to look at all of them each second takes the square of their number.
+            lately, seen = changes[seen:], len(changes)
+            if got := {asked.instance for asked, _ in lately if carries(self.account, asked.instance, role)}:
+                last, left = self.engine.seconds, left - got
+        return last
 
 
 def calm(  # the knobs of one experiment
@@ -174,21 +179,13 @@ def calm(  # the knobs of one experiment
     deployment = deployed(engine, weather, account, tables, promises, configured)
     border = deployment.outside = outside(engine, weather, calls)
     budget = Budget(lambda: engine.seconds, others)
-    senders = Senders(
-        border,
-        send=deployment.send,
-        loop=deployment.loop,
-        resume=deployment.resume,
-        invoke=deployment.invoke,
-        ready=lambda: deployment.ready,
-    )
     table = _Table(weather, border, tables, promises, calls=calls, engine=engine, rng=weather.rng)
     deployment.clients.update(
         {
             "ec2": ec2(engine, weather, border, account, promises, budget),
             "dynamodb": table,
             "iam": IamClient(weather, border, account),
-            **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
+            **Senders.of(deployment),
         }
     )
     for role in ("first", "former"):
@@ -208,17 +205,11 @@ def converge(
     seed: int = 1,
     hours: float = 2,
 ) -> Burst:
-    """Have so many instances need a change at the same moment, and play until all have it, or the hours are over.
+    """Have so many instances need a change at the same moment, and play until all have it or the hours are over.
 
     Args:
-        instances: how many.
-        change: which.
-        changes_per_second: as the stack's parameter.
         others: tokens that others take from each of EC2's buckets in a second.
         limits: how many may be replaced in a window; all of them, if not given.
-        window_minutes: how long a window is.
-        seed: decides the latencies.
-        hours: virtual ones, at most.
     """
     engine = Engine(seed, tells=False)
     world = calm(
@@ -242,13 +233,7 @@ def converge(
     with deployment.installed(seed):
         for each in fleet:
             account.truth.create_tags(each, {"role": "first"})
-        last, left, seen = began, set(fleet), 0
-        while engine.seconds < began + hours * HOUR and left:
-            engine.play(engine.seconds + 1)
-            # Only what was changed since: to look at all of them each second takes the square of their number.
-            lately, seen = promises.changes[seen:], len(promises.changes)
-            if got := {asked.instance for asked, _ in lately if carries(account, asked.instance, "first")}:
-                last, left = engine.seconds, left - got
+        last = world.play_until_all_carry("first", fleet, began + hours * HOUR)
         engine.play(engine.seconds + 180)
     return Burst(
         instances=instances,

@@ -4,7 +4,8 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
@@ -16,6 +17,7 @@ from rolekeeper.storage import codec, layout
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
 from simulation.account import MADE, TRUSTS_EC2, Account, Maker
+from simulation.deployment import Deployment
 from simulation.engine import Engine, Run
 from simulation.faults import Fault, Hurry, Kind, Weather
 from simulation.faulty_clients import Call, Outside, possibly_applied
@@ -29,7 +31,6 @@ class Pages:
         self._page = page
 
     def paginate(self, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """The page."""
         yield self._page(**arguments)
 
 
@@ -62,7 +63,6 @@ class Budget:
         self._tokens = {name: (min(size, left), 0.0) for name, (size, _) in self.SIZES.items()}
 
     def takes(self, operation: str) -> bool:
-        """Whether EC2 takes another change of this kind now."""
         size, refill = self.SIZES[operation]
         tokens, at = self._tokens[operation]
         now = self._now()
@@ -73,26 +73,16 @@ class Budget:
         return tokens >= 1
 
 
+@dataclass
 class Ec2Client:
-    """EC2."""
+    _engine: Engine
+    _weather: Weather
+    _outside: Outside
+    _account: Account
+    _promises: Promises
+    _budget: Budget
 
-    def __init__(  # the world that it is in
-        self,
-        engine: Engine,
-        weather: Weather,
-        outside: Outside,
-        account: Account,
-        promises: Promises,
-        budget: Budget,
-    ) -> None:
-        self._budget = budget
-        self._engine = engine
-        self._weather = weather
-        self._outside = outside
-        self._account = account
-        self._promises = promises
-
-    meta = EC2_META
+    meta: ClassVar = EC2_META
 
     def get_paginator(self, name: str) -> Pages:
         return Pages({"describe_iam_instance_profile_associations": self._describe_associations}[name])
@@ -226,17 +216,15 @@ class Ec2Client:
             raise possibly_applied(error, SDK_ATTEMPTS - 1) from None
 
 
+@dataclass
 class DynamoDbClient:
     """DynamoDB, over the fake; only what the functions call."""
 
-    def __init__(
-        self, engine: Engine, weather: Weather, outside: Outside, tables: FakeDynamoDB, promises: Promises
-    ) -> None:
-        self._engine = engine
-        self._weather = weather
-        self._outside = outside
-        self._tables = tables
-        self._promises = promises
+    _engine: Engine
+    _weather: Weather
+    _outside: Outside
+    _tables: FakeDynamoDB
+    _promises: Promises
 
     def batch_get_item(self, RequestItems: Any) -> Any:  # noqa: N803  # boto3's own name
         ((table, request),) = RequestItems.items()
@@ -299,13 +287,13 @@ class DynamoDbClient:
         return self._outside.call(Call("dynamodb", operation, Kind.RECORD, by_us, lambda: "; ".join(map(told, writes))))
 
 
+@dataclass
 class IamClient:
     """IAM: roles, profiles, and roles without policies or with an administrator's."""
 
-    def __init__(self, weather: Weather, outside: Outside, account: Account) -> None:
-        self._weather = weather
-        self._outside = outside
-        self._account = account
+    _weather: Weather
+    _outside: Outside
+    _account: Account
 
     def get_role(self, RoleName: str) -> Any:  # noqa: N803  # boto3's own name
         def act() -> Any:
@@ -378,37 +366,28 @@ class IamClient:
         return self._outside.call(Call("iam", "GetRolePolicy", Kind.READ, act))
 
 
+@dataclass
 class Senders:
     """Those that only take something: SQS, Step Functions, Lambda, EventBridge, SNS."""
 
-    def __init__(
-        self,
-        outside: Outside,
-        *,
-        send: Callable[[Mapping[str, Any], int], object],
-        loop: Callable[[dict[str, Any]], object],
-        resume: Callable[[str, dict[str, Any]], object],
-        invoke: Callable[[dict[str, Any]], object],
-        ready: Callable[[], int],
-    ) -> None:
-        self._outside = outside
-        self._send = send
-        self._loop = loop
-        self._resume = resume
-        self._invoke = invoke
-        self._ready = ready
+    _deployment: Deployment
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> "dict[str, Senders]":
+        """One client in the place of each of them."""
+        return dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), cls(deployment))
 
     def get_queue_attributes(self, **_: Any) -> Any:
         def act() -> Any:
-            ready = str(self._ready())
+            ready = str(self._deployment.ready)
             return {"Attributes": {"ApproximateNumberOfMessages": ready, "ApproximateNumberOfMessagesDelayed": "0"}}
 
-        return self._outside.call(Call("sqs", "GetQueueAttributes", Kind.READ, act))
+        return self._deployment.outside.call(Call("sqs", "GetQueueAttributes", Kind.READ, act))
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803, ARG002  # boto3's own names
         def some(entries: list[dict[str, Any]]) -> Any:
             for each in entries:
-                self._send(json.loads(each["MessageBody"]), each.get("DelaySeconds", 0))
+                self._deployment.send(json.loads(each["MessageBody"]), each.get("DelaySeconds", 0))
             failed = [{"Id": each["Id"], "Code": "InternalError"} for each in Entries[len(entries) :]]
             return {"Successful": entries, **({"Failed": failed} if failed else {})}
 
@@ -424,33 +403,33 @@ class Senders:
             text,
             lambda: some(Entries[: len(Entries) // 2]),
         )
-        return self._outside.call(call)
+        return self._deployment.outside.call(call)
 
     def start_execution(self, **arguments: Any) -> Any:
         document, name = json.loads(arguments["input"]), arguments["name"]
 
         def act() -> Any:
             if arguments["stateMachineArn"] == "resume":
-                self._resume(name, document)
+                self._deployment.resume(name, document)
             else:
-                self._loop(document)
+                self._deployment.loop(document)
             return {"executionArn": name}
 
         call = Call("stepfunctions", "StartExecution", Kind.SEND, act, lambda: name[-20:])
-        return self._outside.call(call)
+        return self._deployment.outside.call(call)
 
     def invoke(self, Payload: bytes, **_: Any) -> Any:  # noqa: N803  # the same
         event = json.loads(Payload)
-        return self._outside.call(
-            Call("lambda", "Invoke", Kind.SEND, lambda: self._invoke(event), lambda: str(event.get("task")))
+        return self._deployment.outside.call(
+            Call("lambda", "Invoke", Kind.SEND, lambda: self._deployment.invoke(event), lambda: str(event.get("task")))
         )
 
     def put_events(self, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803  # the same
         answer = {"FailedEntryCount": 0, "Entries": [{"EventId": "e"} for _ in Entries]}
-        return self._outside.call(Call("events", "PutEvents", Kind.SEND, lambda: answer))
+        return self._deployment.outside.call(Call("events", "PutEvents", Kind.SEND, lambda: answer))
 
     def publish(self, **_: Any) -> Any:
-        return self._outside.call(Call("sns", "Publish", Kind.SEND, lambda: {"MessageId": "m"}))
+        return self._deployment.outside.call(Call("sns", "Publish", Kind.SEND, lambda: {"MessageId": "m"}))
 
 
 def _filters(filters: Any) -> list[tuple[str, Any]]:

@@ -4,7 +4,7 @@ What it should carry is told by `spec.carries`, without the code under test.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,18 +26,22 @@ OVERDUE = timedelta(minutes=5)
 CONVERGES = 4
 
 
+@dataclass
 class Settled:
-    """Looks at the whole account, once all is quiet."""
+    """Looks at the whole account, once all is quiet.
 
-    def __init__(self, engine: Engine, account: Account, tables: FakeDynamoDB, promises: Promises) -> None:
-        self._engine = engine
-        self.account = account
-        self._tables = tables
-        self._promises = promises
-        # Instances that EC2 shows no more, before a sweep came by: what is recorded of them is of no use, and no harm.
-        self.forgotten: set[str] = set()
-        # When the last sweep began.
-        self.swept_at = 0.0
+    Attributes:
+        forgotten: instances that EC2 shows no more, before a sweep came by: what is recorded of them is of no use, and
+            no harm.
+        swept_at: when the last sweep began.
+    """
+
+    _engine: Engine
+    account: Account
+    _tables: FakeDynamoDB
+    _promises: Promises
+    forgotten: set[str] = field(default_factory=set)
+    swept_at: float = 0
 
     def check(self, when: str, *, only: set[str] | None = None, promise: int = 4, strict: bool = False) -> None:
         """Every instance is as it should be, or shows why not.
@@ -96,12 +100,10 @@ class Settled:
         return any(at >= since for mapping in lost for at, _ in self._promises.published[mapping])
 
     def record(self, instance: str) -> InstanceRecord | None:
-        """Our record of an instance."""
         item = self.item(layout.record_key(instance_key(instance)))
         return codec.record_from(item) if item else None
 
     def item(self, key: layout.Key) -> Mapping[str, Any] | None:
-        """An item of the state table."""
         pk, sk = key
         found = self._found(STATE, pk=pk, sk=sk)
         return codec.from_attributes(found) if found else None

@@ -109,13 +109,13 @@ class Message:
 
     @property
     def instance(self) -> str:
-        """The instance that it names, if it does."""
         if not isinstance(self.body, dict):
             return ""
         named = self.body.get("detail", {}).get("instance-id") or (self.body.get("resources") or ("",))[0]
         return str(named).rsplit("/", 1)[-1]
 
 
+@dataclass
 class Deployment:
     """See the module.
 
@@ -129,22 +129,15 @@ class Deployment:
             nobody may assume a role at the moment.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        weather: Weather,
-        account: Account,
-        tables: FakeDynamoDB,
-        promises: Promises,
-        settings: Settings,
-    ) -> None:
-        self._engine = engine
-        self._weather = weather
-        self._account = account
-        self._tables = tables
-        self._promises = promises
-        self._settings = settings
-        self.outside = Outside(engine, weather)
+    _engine: Engine
+    _weather: Weather
+    _account: Account
+    _tables: FakeDynamoDB
+    _promises: Promises
+    _settings: Settings
+
+    def __post_init__(self) -> None:
+        self.outside = Outside(self._engine, self._weather)
         self.clients: dict[str, Any] = {}
         self.spokes: dict[Target, Account] = {}
         self.clients_of: dict[Target, dict[str, Any]] = {}
@@ -158,7 +151,7 @@ class Deployment:
         self._ready: list[Message] = []
         # What the process of each worker keeps; those at work aren't here.
         self._idle: list[dict[str, Any]] = [{} for _ in range(WORKERS)]
-        promises.share = settings.changes_per_second / WORKERS
+        self._promises.share = self._settings.changes_per_second / WORKERS
         self._runs = 0
         self._messages = 0
         self._delivered: dict[str, float] = {}
@@ -167,7 +160,7 @@ class Deployment:
         self._swept = False
         self._rows = [Stream(self, "publish"), Stream(self, "publish")]
         self._state = Stream(self, "steer")
-        tables.on_change = self._wrote
+        self._tables.on_change = self._wrote
 
     @property
     def kept(self) -> list[dict[str, Any]]:
@@ -176,7 +169,6 @@ class Deployment:
 
     @property
     def ready(self) -> int:
-        """How many messages wait for a worker."""
         return len(self._ready)
 
     # ---- functions ----
@@ -447,7 +439,6 @@ class Deployment:
         self._engine.after(0.05, lambda: self.run(task, event, ended, chain))
 
     def sweep(self) -> None:
-        """The schedule's sweep."""
         self.invoke({"id": f"sweep-{self._runs}"})
 
     def tick(self) -> None:
@@ -529,7 +520,6 @@ class Stream:
         self._size = STREAM_BATCH
 
     def add(self, keys: Any, old: Any, new: Any) -> None:
-        """A record."""
         self._count += 1
         name = "REMOVE" if new is None else "MODIFY" if old else "INSERT"
         at = float(int(self._engine.now().timestamp()))
@@ -588,7 +578,6 @@ def settings(
     organization: str = "",
     changes_per_second: float = PARAMETERS["ChangesPerSecond"]["Default"],
 ) -> Settings:
-    """The deployment's settings."""
     return Settings(
         account=ACCOUNT,
         region=REGION,

@@ -72,7 +72,6 @@ class Engine:
         return START + timedelta(seconds=self.seconds + (self.running.skew if self.running else 0))
 
     def after(self, seconds: float, action: Callable[[], object]) -> None:
-        """Plan something."""
         self._count += 1
         heapq.heappush(self._planned, (self.seconds + seconds, self._count, action))
 
@@ -85,7 +84,6 @@ class Engine:
         self.seconds = max(self.seconds, until)
 
     def say(self, text: str) -> None:
-        """Add a line to the story."""
         if not self.tells:
             return
         who = f"{self.running.name}: " if self.running else ""
@@ -103,16 +101,7 @@ class Engine:
         skew: float = 0,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin a run of a function now.
-
-        Args:
-            name: for the story.
-            body: what it does; called in a thread of its own.
-            limit: its timeout, in seconds.
-            ended: told how it ended.
-            skew: how far its clock is off.
-            notes: what is known of it from the start.
-        """
+        """Begin a run of a function now, in a thread of its own; `limit` is its timeout in seconds."""
         run = Run(name, self.seconds, self.seconds + limit, skew, notes=dict(notes or {}))
         run.thread = greenlet.greenlet(lambda: self._body(run, body, ended), self._hub)
         self.active.add(run)

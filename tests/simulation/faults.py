@@ -81,45 +81,16 @@ CRASHES_BEFORE = frozenset(
 CRASHES_AFTER = frozenset(
     {Fault.CRASH_AFTER_READ, Fault.CRASH_AFTER_EFFECT, Fault.CRASH_AFTER_RECORD, Fault.CRASH_AFTER_SEND}
 )
+_REFUSALS = (Fault.THROTTLE, Fault.SERVER_ERROR, Fault.TIMEOUT_BEFORE)
+_IN_DOUBT = (Fault.TIMEOUT_AFTER_SUCCESS, Fault.LANDS_LATE, Fault.SENT_TWICE)
 # What can strike a call of each kind.
 STRIKES: Mapping[Kind, tuple[Fault, ...]] = {
-    Kind.READ: (
-        Fault.THROTTLE,
-        Fault.SERVER_ERROR,
-        Fault.TIMEOUT_BEFORE,
-        Fault.CRASH_BEFORE_READ,
-        Fault.CRASH_AFTER_READ,
-    ),
-    Kind.EFFECT: (
-        Fault.THROTTLE,
-        Fault.SERVER_ERROR,
-        Fault.TIMEOUT_BEFORE,
-        Fault.TIMEOUT_AFTER_SUCCESS,
-        Fault.LANDS_LATE,
-        Fault.SENT_TWICE,
-        Fault.DENIED,
-        Fault.CRASH_BEFORE_EFFECT,
-        Fault.CRASH_AFTER_EFFECT,
-    ),
-    Kind.RECORD: (
-        Fault.THROTTLE,
-        Fault.SERVER_ERROR,
-        Fault.TIMEOUT_BEFORE,
-        Fault.TIMEOUT_AFTER_SUCCESS,
-        Fault.LANDS_LATE,
-        Fault.SENT_TWICE,
-        Fault.CONFLICT,
-        Fault.CRASH_BEFORE_RECORD,
-        Fault.CRASH_AFTER_RECORD,
-    ),
+    Kind.READ: (*_REFUSALS, Fault.CRASH_BEFORE_READ, Fault.CRASH_AFTER_READ),
+    Kind.EFFECT: (*_REFUSALS, *_IN_DOUBT, Fault.DENIED, Fault.CRASH_BEFORE_EFFECT, Fault.CRASH_AFTER_EFFECT),
+    Kind.RECORD: (*_REFUSALS, *_IN_DOUBT, Fault.CONFLICT, Fault.CRASH_BEFORE_RECORD, Fault.CRASH_AFTER_RECORD),
     Kind.SEND: (
-        Fault.THROTTLE,
-        Fault.TIMEOUT_BEFORE,
-        Fault.TIMEOUT_AFTER_SUCCESS,
-        Fault.SENT_TWICE,
-        Fault.PARTIAL_BATCH,
-        Fault.CRASH_BEFORE_SEND,
-        Fault.CRASH_AFTER_SEND,
+        *(Fault.THROTTLE, Fault.TIMEOUT_BEFORE, Fault.TIMEOUT_AFTER_SUCCESS, Fault.SENT_TWICE, Fault.PARTIAL_BATCH),
+        *(Fault.CRASH_BEFORE_SEND, Fault.CRASH_AFTER_SEND),
     ),
 }
 
@@ -192,7 +163,6 @@ class Weather:
         return self.rng.choice(self.strikes[kind])
 
     def count(self, fault: Fault) -> None:
-        """Note that something went wrong."""
         self.met[fault] += 1
 
     def latency(self) -> float:

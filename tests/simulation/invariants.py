@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import starmap
 from typing import Any
 
 from rolekeeper.instances.apply import BURST
@@ -21,6 +22,7 @@ from rolekeeper_local.ec2_model import Association, State
 from simulation.account import Account, Maker
 from simulation.engine import START, Engine, Run
 from spec.carries import excluded
+from spec.mapping_rules import applies, carries
 
 STATE, ROWS = "state", "rows"
 # How many changes a process may seem ahead of its pace: its bucket fills while it writes what comes before a call, and
@@ -110,8 +112,6 @@ class Asked:
 
 @dataclass
 class Approvals:
-    """What is held and what people signed, by what is written into the state table."""
-
     held: dict[str, Held] = field(default_factory=dict)
     signed: dict[layout.Key, tuple[str, Held | None]] = field(default_factory=dict)
 
@@ -200,12 +200,10 @@ class Promises:
         return self.account.target.account if self.hub else ""
 
     def broken(self, promise: int, text: str) -> None:
-        """Note a broken promise."""
         self.engine.say(f"!!!! promise {promise} is broken: {text}")
         self.violations.append(Violation(promise, text))
 
     def check(self, promise: int, holds: bool, text: Callable[[], str]) -> None:  # noqa: FBT001  # it is what is asked
-        """Look at a promise."""
         self.checked[promise] += 1
         if not holds:
             self.broken(promise, text())
@@ -312,7 +310,7 @@ class Promises:
         known = [each for each in served if each]
         if started.gives_up:
             self.check(6, bool(known), lambda: f"{asked}, though its published record was lost all the while")
-            let_go = any(not _governs(each, one, self._clock(until)) for each in known for one in tags)
+            let_go = any(not applies(each, one, self._clock(until)) for each in known for one in tags)
             meant = any(each.spec.when_unmatched is not WhenUnmatched.KEEP for each in known)
             self.check(10, let_go and meant, lambda: f"{asked}, though the mapping governed all the while: {tags}")
             return
@@ -336,7 +334,7 @@ class Promises:
         lowest = min((each.spec.priority for each in own), default=0)
         for key, log in self.published.items():
             rival = _steady(log, since, until) if key != started.mapping else None
-            if rival and all(_governs(rival, one, now) for one in tags):
+            if rival and all(applies(rival, one, now) for one in tags):
                 self.check(
                     10,
                     not started.gives_up and rival.spec.priority >= lowest,
@@ -387,7 +385,6 @@ class Promises:
     # ---- what is written ----
 
     def wrote(self, table: str, key: tuple[str, str], old: Attributes, new: Attributes) -> None:
-        """An item changed."""
         for spoke in self.spokes:
             spoke.writer = self.writer
             spoke.wrote(table, key, old, new)
@@ -567,12 +564,7 @@ def _steady[Value](log: Sequence[tuple[float, Value | None]], since: float, unti
 
 
 def _matches(mapping: PublishedMapping, tags: Mapping[str, str]) -> bool:
-    required = (MappingKey(key, value).matches(tags) for key, value in mapping.spec.require_tags.items())
-    return mapping.key.matches(tags) and all(required)
-
-
-def _governs(mapping: PublishedMapping, tags: Mapping[str, str], now: Any) -> bool:
-    return not mapping.deleted and mapping.spec.enabled and not mapping.spec.expired(now) and _matches(mapping, tags)
+    return all(carries(tags, key) for key in (mapping.key, *starmap(MappingKey, mapping.spec.require_tags.items())))
 
 
 def _narrower(mapping: PublishedMapping, now: Any) -> bool:

@@ -37,8 +37,6 @@ GROUP = 200
 
 
 class Cause(StrEnum):
-    """Why all instances need another role at once."""
-
     TAGS = "the tag of each is changed"
     EDIT = "one row is edited"
 
@@ -270,12 +268,7 @@ class _Story:
     def converge(self) -> float:
         """Play until each was changed, or it takes far too long; returns when the last one was."""
         until = self.engine.seconds + 1.5 * self.number / PER_SECOND + HOUR
-        changes, left, last, seen = self.world.promises.changes, set(self.fleet), self.engine.seconds, 0
-        while left and self.engine.seconds < until:
-            self.engine.play(self.engine.seconds + 1)
-            lately, seen = changes[seen:], len(changes)
-            if got := {asked.instance for asked, _ in lately if carries(self.account, asked.instance, WANTED)}:
-                last, left = self.engine.seconds, left - got
+        last = self.world.play_until_all_carry(WANTED, self.fleet, until)
         self.ended = True
         while self.left() and self.engine.seconds < until + HOUR:
             self.engine.play(self.engine.seconds + MINUTE)
@@ -312,12 +305,9 @@ def retagged(
     """Have every instance of a fleet need another role at once, and play until nothing is left to do.
 
     Args:
-        instances: how many.
-        cause: why they need it.
         sweep_minutes: how often the fleet is swept meanwhile; 0: never.
         lost: how many messages are lost on their way into the queue.
         measures: whether to measure what each run takes; it plays a few times slower.
-        seed: decides the latencies.
     """
     began, memory = time.monotonic(), _Memory()
     if measures:

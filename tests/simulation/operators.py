@@ -34,7 +34,6 @@ class _Change(ast.NodeTransformer):
         self.number, self.places, self.line, self._at = number, 0, 0, 0
 
     def visit(self, node: ast.AST) -> ast.AST:
-        """Change it, if it is the one."""
         self._at = getattr(node, "lineno", self._at)
         if type(node) in OPPOSITES:
             return OPPOSITES[type(node)]() if self._hit() else node
@@ -87,7 +86,6 @@ def kills(place: str, test_file: str) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Sample, run and show."""
     parser = argparse.ArgumentParser(prog="simulation.operators", description="Which tests find random small faults.")
     parser.add_argument("module")
     parser.add_argument("tests", nargs="+")

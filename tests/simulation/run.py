@@ -45,7 +45,6 @@ class Total:
     promises: Counter[str] = field(default_factory=lambda: Counter({PROMISES[each]: 0 for each in PROMISES}))
 
     def add(self, played: list[Played], reached: Counter[str]) -> None:
-        """Add some."""
         self.branches.update(reached)
         for each in played:
             self.schedules += 1
@@ -86,7 +85,6 @@ class Total:
         )
 
     def line(self, seconds: float) -> str:
-        """The line of JSON."""
         return json.dumps(
             {
                 "schedules": self.schedules,
@@ -131,7 +129,6 @@ def run(start: int, seeds: int, jobs: int) -> int:
 
 
 def tell(played: Played) -> None:
-    """A schedule's story."""
     print(f"==== the story of seed {played.seed}")
     print("\n".join(played.story))
     for each in played.violations:
@@ -139,7 +136,6 @@ def tell(played: Played) -> None:
 
 
 def main() -> int:
-    """Read the arguments."""
     parser = argparse.ArgumentParser(
         prog="simulation", description="Plays Rolekeeper through everything that can go wrong."
     )

@@ -11,7 +11,7 @@ from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
-from simulation.actors import LOOSE, MAPPINGS, OPERATOR, TAGS, THEIRS, UNMAPPED, Approvers, Habits, People
+from simulation.actors import LOOSE, MAPPINGS, OPERATOR, ROLES, TAGS, THEIRS, UNMAPPED, Approvers, Habits, People
 from simulation.clients import Budget, DynamoDbClient, Ec2Client, IamClient, Senders
 from simulation.convergence import Settled
 from simulation.deployment import Deployment, settings
@@ -81,7 +81,6 @@ class Played:
 
 
 def plan(seed: int) -> Plan:
-    """What a seed's schedule is like."""
     rng = random.Random(seed * 7919 + 1)
     dice = rng.uniform(0, 100)
     storm, fleet = dice < STORMS, dice < STORMS + FLEETS
@@ -163,8 +162,6 @@ def hurry(seed: int) -> Hurry | None:
 
 
 class Schedule:
-    """One schedule with all that is in it."""
-
     def __init__(self, seed: int, *, tells: bool = False) -> None:
         self.seed = seed
         self.plan = plan(seed)
@@ -228,20 +225,12 @@ class Schedule:
 
     def _connect(self) -> None:
         outside = self.deployment.outside
-        senders = Senders(
-            outside,
-            send=self.deployment.send,
-            loop=self.deployment.loop,
-            resume=self.deployment.resume,
-            invoke=self.deployment.invoke,
-            ready=lambda: self.deployment.ready,
-        )
         self.deployment.clients.update(
             {
                 "ec2": Ec2Client(self.engine, self.here, outside, self.account, self.promises, self.budget),
                 "dynamodb": DynamoDbClient(self.engine, self.here, outside, self.tables, self.promises),
                 "iam": IamClient(self.here, outside, self.account),
-                **dict.fromkeys(("sqs", "stepfunctions", "lambda", "events", "sns"), senders),
+                **Senders.of(self.deployment),
             }
         )
 
@@ -274,12 +263,8 @@ class Schedule:
             seen = {"instances": 0, "mappings": 0, "at": layout.timestamp(self.engine.now())}
             self.tables.put_item(TableName=STATE, Item=codec.to_attributes({"pk": pk, "sk": sk, **seen}))
         self.deployment.tick()
-        for role in ("web", "db", "ops"):
-            self.account.roles[role] = PATH
-        self.account.roles["admin"] = "/admin/"
-        self.account.profile(THEIRS, path="/")
-        self.account.profile("web")
-        self.account.profile("db")
+        self.account.roles.update(dict.fromkeys(ROLES, PATH))
+        _furnish(self.account)
         self.account.profile(LOOSE, path="/")
         self.account.put_role_into(LOOSE, self.account.role_arn("web"))
         if rng.random() < 0.5:
@@ -309,13 +294,10 @@ class Schedule:
         """The same roles are in the spoke; now and then one is missing there."""
         rng, account = random.Random(self.seed * 19 + 23), spoke.account
         register(self.tables, layout.timestamp(self.engine.now()))
-        for role in ("web", "db", "ops"):
+        for role in ROLES:
             if role != "ops" or rng.random() < 1 / 2:
                 account.roles[role] = PATH
-        account.roles["admin"] = "/admin/"
-        account.profile(THEIRS, path="/")
-        account.profile("web")
-        account.profile("db")
+        _furnish(account)
         for _ in range(rng.choice((1, 1, 2, 3))):
             profile = rng.choice((None, None, THEIRS, "web"))
             key, value = rng.choice(TAGS).split("=")
@@ -435,6 +417,13 @@ class Schedule:
     def violations(self) -> list[Violation]:
         """The broken promises of each account."""
         return [*self.promises.violations, *(self.spoke.promises.violations if self.spoke else ())]
+
+
+def _furnish(account: Account) -> None:
+    account.roles["admin"] = "/admin/"
+    account.profile(THEIRS, path="/")
+    account.profile("web")
+    account.profile("db")
 
 
 def play(seed: int) -> Played:

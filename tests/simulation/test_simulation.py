@@ -19,7 +19,6 @@ from simulation.invariants import PROMISES
 from simulation.mutants import MUTANTS, Edit, edited
 from simulation.run import Total
 from simulation.schedule import Schedule, play
-from simulation.tested_mutants import TESTED
 
 ROOT = Path(__file__).parents[2]
 # Seeds that break a promise when a bug which the simulation found is put back, and what the code did wrong then. The
@@ -76,8 +75,7 @@ def test_seeds_that_once_broke_a_promise_break_none() -> None:
 
 
 def test_each_mutants_text_is_in_the_code_exactly_once() -> None:
-    mutants = (*MUTANTS, *TESTED)
-    for mutant in mutants:
+    for mutant in MUTANTS:
         for edit in mutant.edits:
             path = ROOT / edit.module
             if not path.is_file():
@@ -87,9 +85,7 @@ def test_each_mutants_text_is_in_the_code_exactly_once() -> None:
                 path = Path(spec.origin)
             text = path.read_text()
             assert edited(text, edit) != text, mutant.name
-    assert len({mutant.name for mutant in mutants}) == len(mutants)
-    assert len(MUTANTS) >= 20
-    assert all(mutant.tests for mutant in TESTED)
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 160
 
 
 def test_a_mutant_whose_text_is_gone_is_an_error() -> None:

@@ -1,6 +1,7 @@
 """What an instance should carry, by its tags, the mappings and the path: as docs/concepts.md and mappings.md say.
 
-Written without the code under test. The laws of `decide`, the simulation and chaos on the embedded AWS go by this one.
+Written without the code under test. Which mapping applies is in `mapping_rules`. The laws of `decide`, the simulation
+and chaos on the embedded AWS go by this one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from rolekeeper.model.mapping import (
     WhenStopped,
     WhenUnmatched,
 )
+from spec.mapping_rules import applies, carries
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,13 @@ def wanted(seen: Situation) -> Wanted:
     allows, when_stopped = first.spec.when_occupied is WhenOccupied.REPLACE, first.spec.when_stopped
     found = _governed(seen, first.profile_arn, allows=allows, when_stopped=when_stopped)
     lost = seen.grants.get(seen.carries)
-    damaged = lost is not None and lost != first.key and _owner(seen, lost) is None and _carries(seen.tags, lost)
+    damaged = lost is not None and lost != first.key and _owner(seen, lost) is None and carries(seen.tags, lost)
     return Wanted(seen.carries, "mapping-missing") if damaged and found.carries != seen.carries else found
 
 
 def governing(seen: Situation) -> list[PublishedMapping]:
     """The mappings that apply, of the lowest number."""
-    apply = [each for each in seen.mappings if _applies(each, seen)]
+    apply = [each for each in seen.mappings if applies(each, seen.tags, seen.now, seen.account, seen.region)]
     lowest = min((each.spec.priority for each in apply), default=0)
     return [each for each in apply if each.spec.priority == lowest]
 
@@ -94,7 +96,6 @@ def quarantined(best: Sequence[PublishedMapping]) -> bool:
 
 
 def managed(profile_arn: str) -> bool:
-    """Whether a profile is under the role path."""
     return ":instance-profile/rolekeeper/" in profile_arn
 
 
@@ -130,19 +131,6 @@ def _ungoverned(seen: Situation) -> Wanted:
     if owner is None:
         return Wanted(seen.carries, "mapping-missing")
     return Wanted(seen.carries if owner.spec.when_unmatched is WhenUnmatched.KEEP else "")
-
-
-def _applies(mapping: PublishedMapping, seen: Situation) -> bool:
-    spec = mapping.spec
-    over = spec.expires_at is not None and spec.expires_at <= seen.now
-    scoped = (spec.accounts and seen.account not in spec.accounts) or (spec.regions and seen.region not in spec.regions)
-    scoped = scoped or spec.units
-    required = all(_carries(seen.tags, MappingKey(*each)) for each in spec.require_tags.items())
-    return not (mapping.deleted or over or scoped) and spec.enabled and _carries(seen.tags, spec.key) and required
-
-
-def _carries(tags: Mapping[str, str], key: MappingKey) -> bool:
-    return key.tag_key in tags and key.tag_value in ("*", tags[key.tag_key])
 
 
 def _owner(seen: Situation, key: MappingKey) -> PublishedMapping | None:

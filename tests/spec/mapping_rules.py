@@ -1,15 +1,18 @@
 """Which mapping governs an instance, found by trying everything: docs/mappings.md and docs/concepts.md, word by word.
 
-Slow and plain on purpose: it shares nothing with `rolekeeper.resolve`, so that the one shows the other's slips.
+Slow and plain on purpose: it shares nothing with `instances/decide.py`, so that the one shows the other's slips.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rolekeeper.model.instance import Action, Instance
 from rolekeeper.model.mapping import MappingKey, Pin, PublishedMapping
-from strategies.happenings import Ignore
+
+if TYPE_CHECKING:
+    from strategies.happenings import Ignore  # it brings Hypothesis, which the simulation does without
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,14 @@ class Ranked:
     overridden: dict[MappingKey, list[tuple[str, ...]]] = field(default_factory=dict)
 
 
-def carries(instance: Instance, key: str, value: str) -> bool:
+def carries(tags: Mapping[str, str], key: MappingKey) -> bool:
     """ "A lone `*` is any value, the empty one too"; keys and values are case-sensitive."""
-    return any(name == key and (value in {"*", text}) for name, text in instance.tags.items())
+    return key.tag_key in tags and key.tag_value in {"*", tags[key.tag_key]}
 
 
-def excuses(mapping: PublishedMapping, instance: Instance, now: datetime) -> list[tuple[str, ...]]:
+def excuses(
+    mapping: PublishedMapping, tags: Mapping[str, str], now: datetime, account: str = "", region: str = ""
+) -> list[tuple[str, ...]]:
     """Why a mapping doesn't apply to an instance that carries its tag: every reason that there is, by its words."""
     spec, why = mapping.spec, list[tuple[str, ...]]()
     if mapping.deleted:
@@ -40,22 +45,29 @@ def excuses(mapping: PublishedMapping, instance: Instance, now: datetime) -> lis
         why.append(("disabled",))
     if spec.expires_at is not None and not now < spec.expires_at:
         why.append(("expired", f"{spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"))
-    if len(spec.accounts) > 0 and instance.key.account not in spec.accounts:
-        why.append(("account", instance.key.account))
-    if len(spec.regions) > 0 and instance.key.region not in spec.regions:
-        why.append(("region", instance.key.region))
+    if len(spec.accounts) > 0 and account not in spec.accounts:
+        why.append(("account", account))
+    if len(spec.regions) > 0 and region not in spec.regions:
+        why.append(("region", region))
     if len(spec.units) > 0:
         why.append(("units",))
-    absent = [f"{name}={text}" for name, text in spec.require_tags.items() if not carries(instance, name, text)]
+    absent = [f"{name}={text}" for name, text in spec.require_tags.items() if not carries(tags, MappingKey(name, text))]
     if absent:
         why.append(("requires", *absent))
     return why
 
 
+def applies(
+    mapping: PublishedMapping, tags: Mapping[str, str], now: datetime, account: str = "", region: str = ""
+) -> bool:
+    return carries(tags, mapping.key) and not excuses(mapping, tags, now, account, region)
+
+
 def rank(instance: Instance, rows: Iterable[PublishedMapping], now: datetime) -> Ranked:
     """Rank all rows: "the lowest `priority` wins"; two that share it agree, or want different roles and are a tie."""
-    tagged = {row.key: row for row in rows if carries(instance, row.key.tag_key, row.key.tag_value)}
-    losers = {key: why for key, row in tagged.items() if (why := excuses(row, instance, now))}
+    tags, (account, region, _) = instance.tags, astuple(instance.key)
+    tagged = {row.key: row for row in rows if carries(tags, row.key)}
+    losers = {key: why for key, row in tagged.items() if (why := excuses(row, tags, now, account, region))}
     apply = {key: row for key, row in tagged.items() if key not in losers}
     lowest = min((row.spec.priority for row in apply.values()), default=0)
     best = frozenset(key for key, row in apply.items() if row.spec.priority == lowest)
@@ -70,7 +82,7 @@ def rank(instance: Instance, rows: Iterable[PublishedMapping], now: datetime) ->
 
 
 def excluded(
-    pin: Pin | None, ignore: Ignore | None, now: datetime, *, quarantined: bool
+    pin: Pin | None, ignore: "Ignore | None", now: datetime, *, quarantined: bool
 ) -> tuple[Action, str, datetime | None] | None:
     """Why an instance is left alone: action, code and until when. Its rows matter only if the best say `NONE`."""
     if pinned(pin, now) and pin:

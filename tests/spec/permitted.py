@@ -5,6 +5,7 @@ It is written from docs/security.md, not from the policies. `tests/unit/test_pol
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from support.policy_simulation import ACCOUNT, REGION
 
@@ -144,29 +145,31 @@ class Case:
         return f"{self.who} {'may' if self.allowed else 'may not'} {self.action} on {self.on}{given}{stack}"
 
 
+type Value = str | tuple[str, ...]
+"""What a key holds: several at once as a tuple."""
+type Given = Value | list[Value]
+"""A list stands for a case of each."""
+
+
 def _cases(
     allowed: bool,  # noqa: FBT001  # only `may` and `may_not` call it
     who: str | Sequence[str],
     actions: str,
     on: str | Sequence[str],
-    **given: str | tuple[str, ...],
+    **given: Given,
 ) -> Iterator[Case]:
     assert given.keys() <= KEYS.keys()
-    for each in (who,) if isinstance(who, str) else who:
-        for action in actions.split():
-            for place in (on,) if isinstance(on, str) else on:
-                yield Case(each, action, place, tuple(given.items()), allowed)
+    several = [each if isinstance(each, list) else [each] for each in given.values()]
+    whos, places = ((each,) if isinstance(each, str) else each for each in (who, on))
+    for each, action, place, values in product(whos, actions.split(), places, product(*several)):
+        yield Case(each, action, place, tuple(zip(given, values, strict=True)), allowed)
 
 
-def may(
-    who: str | Sequence[str], actions: str, on: str | Sequence[str], **given: str | tuple[str, ...]
-) -> Iterator[Case]:
+def may(who: str | Sequence[str], actions: str, on: str | Sequence[str], **given: Given) -> Iterator[Case]:
     return _cases(True, who, actions, on, **given)  # noqa: FBT003  # the same
 
 
-def may_not(
-    who: str | Sequence[str], actions: str, on: str | Sequence[str], **given: str | tuple[str, ...]
-) -> Iterator[Case]:
+def may_not(who: str | Sequence[str], actions: str, on: str | Sequence[str], **given: Given) -> Iterator[Case]:
     return _cases(False, who, actions, on, **given)  # noqa: FBT003  # the same
 
 
@@ -181,7 +184,7 @@ ATTACH, REPLACE, DETACH = (
     "ec2:DisassociateIamInstanceProfile",
 )
 POLICIES_OF_A_ROLE = "iam:ListAttachedRolePolicies iam:ListRolePolicies iam:GetRolePolicy"
-OUTSIDE = ("profile outside", "profile beside", "profile of others")
+OUTSIDE: list[Value] = ["profile outside", "profile beside", "profile of others"]
 ELSEWHERE = ("instance elsewhere", "instance of others")
 
 INSTANCES = [
@@ -190,20 +193,18 @@ INSTANCES = [
     *may_not(LOOKING, "ec2:DescribeVolumes", "everything"),
     *may(EVENT, ATTACH, "instance", new="profile"),
     *may_not(NOT_CHANGING, ATTACH, "instance", new="profile"),
-    *(each for new in OUTSIDE for each in may_not(EVENT, ATTACH, "instance", new=new)),
+    *may_not(EVENT, ATTACH, "instance", new=OUTSIDE),
     *may_not(EVENT, ATTACH, ELSEWHERE, new="profile"),
     *may_not(EVENT, ATTACH, "instance"),
     *may(EVENT, REPLACE, "instance", now="profile", new="other profile"),
     *may_not(NOT_CHANGING, REPLACE, "instance", now="profile", new="other profile"),
-    *(each for new in OUTSIDE for each in may_not(EVENT, REPLACE, "instance", now="profile", new=new)),
-    *may_not(EVENT, REPLACE, "instance", now="profile outside", new="profile"),
-    *may_not(EVENT, REPLACE, "instance", now="profile beside", new="profile"),
+    *may_not(EVENT, REPLACE, "instance", now="profile", new=OUTSIDE),
+    *may_not(EVENT, REPLACE, "instance", now=["profile outside", "profile beside"], new="profile"),
     *may_not(EVENT, REPLACE, "instance", new="profile"),
     *may_not(EVENT, REPLACE, ELSEWHERE, now="profile", new="other profile"),
     *may(EVENT, DETACH, "instance", now="profile"),
     *may_not(NOT_CHANGING, DETACH, "instance", now="profile"),
-    *may_not(EVENT, DETACH, "instance", now="profile outside"),
-    *may_not(EVENT, DETACH, "instance", now="profile beside"),
+    *may_not(EVENT, DETACH, "instance", now=["profile outside", "profile beside"]),
     *may_not(EVENT, DETACH, "instance"),
     *may_not(EVENT, DETACH, ELSEWHERE, now="profile"),
     *may_not(EVENT, "ec2:TerminateInstances ec2:StopInstances", "instance", now="profile"),
@@ -215,11 +216,7 @@ TAKE_OVER = [
     *taking_over(may(EVENT, REPLACE, "instance", now="profile outside", new="profile")),
     *taking_over(may(EVENT, DETACH, "instance", now="profile outside")),
     # What an instance gets stays under the path, whatever is taken away for it.
-    *(
-        each
-        for new in OUTSIDE
-        for each in taking_over(may_not(EVENT, REPLACE, "instance", now="profile outside", new=new))
-    ),
+    *taking_over(may_not(EVENT, REPLACE, "instance", now="profile outside", new=OUTSIDE)),
     *taking_over(may_not(EVENT, REPLACE, "instance", now="profile outside")),
     *taking_over(may_not(EVENT, ATTACH, "instance", new="profile outside")),
     *taking_over(may_not(EVENT, REPLACE, ELSEWHERE, now="profile outside", new="profile")),
@@ -233,8 +230,7 @@ ROLES = [
     *may_not((RETRY, STATE, LOOP), "iam:PassRole", "role", to=EC2),
     *may_not(LOOKING, "iam:PassRole", ("role outside", "role beside", "role under a longer path"), to=EC2),
     *may_not(LOOKING, "iam:PassRole", "role of others", to=EC2),
-    *may_not(LOOKING, "iam:PassRole", "role", to="lambda.amazonaws.com"),
-    *may_not(LOOKING, "iam:PassRole", "role", to="ec2.evil.example"),
+    *may_not(LOOKING, "iam:PassRole", "role", to=["lambda.amazonaws.com", "ec2.evil.example"]),
     *may_not(LOOKING, "iam:PassRole", "role"),
     *may_not(ALL, "sts:AssumeRole", ("role", "role outside")),
     # Those that reconcile check pins.
@@ -261,7 +257,14 @@ ROLES = [
 _PUTS = "dynamodb:PutItem dynamodb:UpdateItem"
 SINGLE = f"{_PUTS} dynamodb:DeleteItem"
 OTHER_WAYS = "dynamodb:BatchWriteItem dynamodb:PartiQLInsert dynamodb:PartiQLUpdate dynamodb:PartiQLDelete"
-WRITTEN_BY_FUNCTIONS = ("fleet", "deployed", "timers", "follow-ups", "control-history", "anything else")
+FAMILIES: list[Value] = [
+    *(INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "follow-ups", "fleet", "deployed", "control"),
+]
+WRITTEN_BY_FUNCTIONS = (
+    *("window#changes", "window#edits", "window#3:app#web"),
+    *("fleet", "deployed", "timers", "follow-ups", "control-history", "anything else"),
+)
+OURS = ("grant:arn:aws:iam::123456789012:instance-profile/rolekeeper/admin", "condition", "pin", "outcome")
 # A pin as the command and docs/operations.md write it, and what `release` changes in a contested instance's record.
 PINNING = ("pk", "sk", "role", "profile_arn", "expires_at", "at", "by", "reason", "allow_broad", "expires")
 LAPSING = ("pk", "sk", "version", "writes", "change:2026-03-02T09:16:00.000000Z")
@@ -290,24 +293,8 @@ TABLES = [
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable"),
     *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable", item="another"),
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control"),
-    *(
-        case
-        for item in (
-            INSTANCE_ITEM,
-            MAPPING_ITEM,
-            f"approval#{ME}",
-            "timers",
-            "follow-ups",
-            "fleet",
-            "deployed",
-            "control",
-        )
-        for case in (
-            *may_not(FUNCTIONS, "dynamodb:PartiQLUpdate dynamodb:BatchWriteItem", "StateTable", item=item),
-            *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query dynamodb:PutItem", "table", item=item),
-            *may_not(FUNCTIONS, "dynamodb:UpdateItem dynamodb:DeleteItem", "table", item=item),
-        )
-    ),
+    *may_not(FUNCTIONS, "dynamodb:PartiQLUpdate dynamodb:BatchWriteItem", "StateTable", item=FAMILIES),
+    *may_not(FUNCTIONS, f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}", "table", item=FAMILIES),
     # Who signs an approval: anybody, for themselves alone. No function does, not even for itself.
     *may(PUBLISHING, "dynamodb:BatchGetItem", "StateTable", item=f"approval#{ME}"),
     *may_not((*RECONCILING, STATE), "dynamodb:BatchGetItem", "StateTable", item=f"approval#{ME}"),
@@ -319,10 +306,12 @@ TABLES = [
         me=ME,
     ),
     *may(PEOPLE, SINGLE, "StateTable", item=f"approval#{ME}", me=ME),
-    *(
-        case
-        for item in (f"approval#{ANOTHER}", (f"approval#{ME}", f"approval#{ANOTHER}"), "approval#")
-        for case in (*may_not(PEOPLE, f"{SINGLE} {OTHER_WAYS}", "StateTable", item=item, me=ME),)
+    *may_not(
+        PEOPLE,
+        f"{SINGLE} {OTHER_WAYS}",
+        "StateTable",
+        item=[f"approval#{ANOTHER}", (f"approval#{ME}", f"approval#{ANOTHER}"), "approval#"],
+        me=ME,
     ),
     # What people write: the control item, pins, the end of a contention. All else is the functions' alone, so nobody
     # forges what is published or granted, nor frees a window; but a target can be forgotten.
@@ -333,16 +322,8 @@ TABLES = [
     *may_not(PEOPLE, f"{_PUTS} {OTHER_WAYS}", "StateTable", item="targets"),
     *may_not(PEOPLE, f"{SINGLE} {OTHER_WAYS}", "StateTable", item=("control", MAPPING_ITEM)),
     *may_not(PEOPLE, OTHER_WAYS, "StateTable", item=("control", INSTANCE_ITEM)),
-    *(
-        case
-        for item in (MAPPING_ITEM, *("window#changes", "window#edits", "window#3:app#web"), *WRITTEN_BY_FUNCTIONS)
-        for case in may_not(PEOPLE, f"{SINGLE} {OTHER_WAYS}", "StateTable", item=item)
-    ),
-    *(
-        case
-        for name in ("grant:arn:aws:iam::123456789012:instance-profile/rolekeeper/admin", "condition", "pin", "outcome")
-        for case in may_not(PEOPLE, _PUTS, "StateTable", item=INSTANCE_ITEM, attributes=("pk", "sk", name))
-    ),
+    *may_not(PEOPLE, f"{SINGLE} {OTHER_WAYS}", "StateTable", item=[MAPPING_ITEM, *WRITTEN_BY_FUNCTIONS]),
+    *may_not(PEOPLE, _PUTS, "StateTable", item=INSTANCE_ITEM, attributes=[("pk", "sk", each) for each in OURS]),
     *may_not(PEOPLE, _PUTS, "StateTable", item=INSTANCE_ITEM, attributes=(*PINNING, "grant:x")),
     *may_not(RECONCILING, "dynamodb:PutItem", "StateTable", item=INSTANCE_ITEM, attributes=("pk", "sk", "role")),
     *may_not(PUBLISHING, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
@@ -370,6 +351,8 @@ TABLES = [
     *may_not(STRANGER, "dynamodb:GetItem dynamodb:PutItem", ("MappingTable", "StateTable")),
 ]
 
+BOTH = ("WorkQueue", "DeadLetterQueue")
+SCHEDULES: list[Value] = ["OnScheduleSweep", "OnScheduleExpiries"]
 QUEUES = [
     *may(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes", "WorkQueue"),
     *may(SCHEDULE, "sqs:GetQueueAttributes", "WorkQueue"),
@@ -384,31 +367,24 @@ QUEUES = [
     *may_not(RECONCILING, "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(ALL, "sqs:SendMessage", ("queue", "queue of others")),
     *may_not(ALL, "sqs:PurgeQueue sqs:DeleteQueue sqs:SetQueueAttributes", ("WorkQueue", "DeadLetterQueue")),
-    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceStateRule"),
-    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceTagRule"),
-    *may(EVENTBRIDGE, "sqs:SendMessage", "DeadLetterQueue", by="OnScheduleSweep"),
+    *may(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["InstanceStateRule", "InstanceTagRule"]),
+    *may(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["SpokeStateRule", "SpokeTagRule", "SpokePresentRule"]),
+    *may(EVENTBRIDGE, "sqs:SendMessage", "DeadLetterQueue", by=SCHEDULES),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", "WorkQueue", by="OnScheduleSweep"),
-    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="SpokeStateRule"),
-    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="SpokeTagRule"),
-    *may(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="SpokePresentRule"),
-    *may_not(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="rule"),
-    *may_not(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="rule of others"),
-    *may_not(EVENTBRIDGE, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue")),
-    *may_not(
-        EVENTBRIDGE, "sqs:ReceiveMessage sqs:PurgeQueue", ("WorkQueue", "DeadLetterQueue"), by="InstanceStateRule"
-    ),
-    *may_not("sns.amazonaws.com", "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceStateRule"),
-    *may_not((STRANGER, USER), "sqs:SendMessage sqs:ReceiveMessage", ("WorkQueue", "DeadLetterQueue")),
-    *may_not(STRANGER, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), by="InstanceStateRule"),
+    *may_not(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["rule", "rule of others"]),
+    *may_not(EVENTBRIDGE, "sqs:SendMessage", BOTH),
+    *may_not(EVENTBRIDGE, "sqs:ReceiveMessage sqs:PurgeQueue", BOTH, by="InstanceStateRule"),
+    *may_not("sns.amazonaws.com", "sqs:SendMessage", BOTH, by="InstanceStateRule"),
+    *may_not((STRANGER, USER), "sqs:SendMessage sqs:ReceiveMessage", BOTH),
+    *may_not(STRANGER, "sqs:SendMessage", BOTH, by="InstanceStateRule"),
     *may_not(EVENT, "sqs:ReceiveMessage", "WorkQueue", tls="false"),
-    *may_not(MAPPING, "sqs:SendMessage", ("WorkQueue", "DeadLetterQueue"), tls="false"),
+    *may_not(MAPPING, "sqs:SendMessage", BOTH, tls="false"),
 ]
 
 MAILS = [
     *may(FUNCTIONS, "events:PutEvents", "bus", source="rolekeeper"),
     *may_not(MACHINES, "events:PutEvents", "bus", source="rolekeeper"),
-    *may_not(FUNCTIONS, "events:PutEvents", "bus", source="aws.ec2"),
-    *may_not(FUNCTIONS, "events:PutEvents", "bus", source=("rolekeeper", "somebody")),
+    *may_not(FUNCTIONS, "events:PutEvents", "bus", source=["aws.ec2", ("rolekeeper", "somebody")]),
     *may_not(FUNCTIONS, "events:PutEvents", ("other bus", "bus elsewhere", "bus of others"), source="rolekeeper"),
     *may_not(FUNCTIONS, "events:DeleteEventBus", "bus"),
     *may_not(FUNCTIONS, "events:PutRule events:PutTargets events:DisableRule", ("InstanceStateRule", "rule")),
@@ -422,8 +398,7 @@ MAILS = [
     *may_not(FUNCTIONS, "kms:Decrypt kms:GenerateDataKey", "key"),
     *may_not(FUNCTIONS, "kms:ScheduleKeyDeletion kms:PutKeyPolicy", "AlarmKey"),
     *may(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
-    *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="alarm", of=ACCOUNT),
-    *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="alarm elsewhere", of=ACCOUNT),
+    *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by=["alarm", "alarm elsewhere"], of=ACCOUNT),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm"),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", of=ACCOUNT),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="alarm of others", of=OTHER_ACCOUNT),
@@ -431,6 +406,8 @@ MAILS = [
     *may_not(CLOUDWATCH, "sns:Subscribe", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
     *may_not(EVENTBRIDGE, "sns:Publish", "AlarmTopic", by="rule", of=ACCOUNT),
     *may_not((STRANGER, USER), "sns:Publish sns:Subscribe", "AlarmTopic"),
+    # A mail is believed: no administrator sends one, whatever they are allowed.
+    *may_not((ADMIN, ROOT), "sns:Publish", "AlarmTopic"),
     *may_not(STRANGER, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
     *may(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", of=ACCOUNT),
     *may_not(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", of=OTHER_ACCOUNT),
@@ -459,20 +436,14 @@ CODE = [
     *may(SCHEDULE, "lambda:InvokeFunction", "OnSchedule"),
     *may_not((*RECONCILING, MAPPING), "lambda:InvokeFunction", "OnSchedule"),
     *may_not(LOOKING, "lambda:InvokeFunction", ("OnRetry", "function")),
-    *may_not(SCHEDULE, "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
-    *may_not(STATE, "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
+    *may_not((SCHEDULE, STATE, RESUME), "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
     *may_not(LOOP, "lambda:UpdateFunctionCode lambda:AddPermission", "OnRetry"),
-    *may_not(RESUME, "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
-    *may(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleSweep"),
-    *may(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleExpiries"),
-    *may_not(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="rule"),
-    *may_not(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by="rule of others"),
-    *may_not(EVENTBRIDGE, "lambda:UpdateFunctionCode", "OnSchedule", by="OnScheduleSweep"),
-    *may_not(EVENTBRIDGE, "lambda:UpdateFunctionCode", "OnSchedule", by="OnScheduleExpiries"),
+    *may(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by=SCHEDULES),
+    *may_not(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by=["rule", "rule of others"]),
+    *may_not(EVENTBRIDGE, "lambda:UpdateFunctionCode", "OnSchedule", by=SCHEDULES),
     *may_not(EVENTBRIDGE, "lambda:InvokeFunction", ("OnRetry", "OnInstanceEvent"), by="OnScheduleSweep"),
     *may_not((STRANGER, USER), "lambda:InvokeFunction", ("OnSchedule", "OnRetry", "OnMappingChange")),
-    *may_not(STRANGER, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleSweep"),
-    *may_not(STRANGER, "lambda:InvokeFunction", "OnSchedule", by="OnScheduleExpiries"),
+    *may_not(STRANGER, "lambda:InvokeFunction", "OnSchedule", by=SCHEDULES),
 ]
 
 LOGS = {
@@ -537,10 +508,12 @@ SPOKES = [
     *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=OTHER_ORG, role="forwarder of others"),
     *may_not(STRANGER, "events:PutEvents", "SpokeBus", role="forwarder of others"),
     *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=ORG),
-    *(
-        case
-        for role in ("administrator of others", "reader of others", "forwarder of another namespace of others")
-        for case in may_not(STRANGER, "events:PutEvents", "SpokeBus", org=ORG, role=role)
+    *may_not(
+        STRANGER,
+        "events:PutEvents",
+        "SpokeBus",
+        org=ORG,
+        role=["administrator of others", "reader of others", "forwarder of another namespace of others"],
     ),
     *may_not(STRANGER, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus", org=ORG, role="forwarder of others"),
     *may_not(STRANGER, "events:PutRule events:PutTargets events:DeleteRule", "SpokeStateRule", org=ORG),
@@ -559,14 +532,14 @@ SPOKES = [
 ]
 
 # The key of KmsKeyArn: through the services that encrypt with it, for whoever uses them.
-_TABLES, _QUEUES = f"dynamodb.{REGION}.amazonaws.com", f"sqs.{REGION}.amazonaws.com"
+_TABLES = f"dynamodb.{REGION}.amazonaws.com"
 OWN_KEY = [
-    *may(ALL, "kms:Decrypt kms:GenerateDataKey", "own key", via=_TABLES),
-    *may(ALL, "kms:Decrypt kms:GenerateDataKey", "own key", via=_QUEUES),
+    *may(ALL, "kms:Decrypt kms:GenerateDataKey", "own key", via=[_TABLES, f"sqs.{REGION}.amazonaws.com"]),
     *may_not(ALL, "kms:Decrypt", "own key", via=f"s3.{REGION}.amazonaws.com"),
     *may_not(ALL, "kms:Decrypt", "own key"),
-    *may_not(ALL, "kms:Decrypt", "own key", via=f"sqs.{OTHER_REGION}.amazonaws.com"),
-    *may_not(ALL, "kms:Decrypt", "own key", via=f"dynamodb.{OTHER_REGION}.amazonaws.com"),
+    *may_not(
+        ALL, "kms:Decrypt", "own key", via=[f"{each}.{OTHER_REGION}.amazonaws.com" for each in ("sqs", "dynamodb")]
+    ),
     *may_not(ALL, "kms:Decrypt", "key", via=_TABLES),
     *may_not(ALL, "kms:ScheduleKeyDeletion", "own key", via=_TABLES),
 ]

@@ -114,16 +114,16 @@ READS = [
 INSTANCES = ("instance", "instance in another Region")
 CHANGES = [
     *may(CHANGER, ATTACH, INSTANCES, new="profile"),
-    *(each for new in OUTSIDE for each in may_not(CHANGER, ATTACH, "instance", new=new)),
+    *may_not(CHANGER, ATTACH, "instance", new=OUTSIDE),
     *may_not(CHANGER, ATTACH, "instance of others", new="profile"),
     *may_not(CHANGER, ATTACH, "instance"),
     *may(CHANGER, REPLACE, INSTANCES, now="profile", new="other profile"),
-    *(each for new in OUTSIDE for each in may_not(CHANGER, REPLACE, "instance", now="profile", new=new)),
-    *(each for now in OUTSIDE for each in may_not(CHANGER, REPLACE, "instance", now=now, new="profile")),
+    *may_not(CHANGER, REPLACE, "instance", now="profile", new=OUTSIDE),
+    *may_not(CHANGER, REPLACE, "instance", now=OUTSIDE, new="profile"),
     *may_not(CHANGER, REPLACE, "instance", new="profile"),
     *may_not(CHANGER, REPLACE, "instance of others", now="profile", new="other profile"),
     *may(CHANGER, DETACH, INSTANCES, now="profile"),
-    *(each for now in OUTSIDE for each in may_not(CHANGER, DETACH, "instance", now=now)),
+    *may_not(CHANGER, DETACH, "instance", now=OUTSIDE),
     *may_not(CHANGER, DETACH, "instance"),
     *may_not(CHANGER, DETACH, "instance of others", now="profile"),
     *may_not(CHANGER, "ec2:TerminateInstances ec2:StopInstances ec2:ModifyInstanceAttribute", "instance"),
@@ -134,11 +134,7 @@ CHANGES = [
 TAKE_OVER = [
     *taking_over(may(CHANGER, REPLACE, INSTANCES, now="profile outside", new="profile")),
     *taking_over(may(CHANGER, DETACH, INSTANCES, now="profile outside")),
-    *(
-        each
-        for new in OUTSIDE
-        for each in taking_over(may_not(CHANGER, REPLACE, "instance", now="profile outside", new=new))
-    ),
+    *taking_over(may_not(CHANGER, REPLACE, "instance", now="profile outside", new=OUTSIDE)),
     *taking_over(may_not(CHANGER, REPLACE, "instance", now="profile outside")),
     *taking_over(may_not(CHANGER, ATTACH, "instance", new="profile outside")),
     *taking_over(may_not(CHANGER, REPLACE, "instance of others", now="profile outside", new="profile")),
@@ -152,12 +148,11 @@ PASSES = [
     *may(CHANGER, "iam:PassRole", ("role", "role deeper"), to=EC2),
     *may_not(CHANGER, "iam:PassRole", ("role outside", "role beside", "role under a longer path"), to=EC2),
     *may_not(CHANGER, "iam:PassRole", ("role of others", "reader", "changer"), to=EC2),
-    *may_not(CHANGER, "iam:PassRole", "role", to="lambda.amazonaws.com"),
-    *may_not(CHANGER, "iam:PassRole", "role", to="ec2.evil.example"),
+    *may_not(CHANGER, "iam:PassRole", "role", to=["lambda.amazonaws.com", "ec2.evil.example"]),
     *may_not(CHANGER, "iam:PassRole", "role"),
     *may_not(FORWARDER, "iam:PassRole", "role", to=EC2),
     *may(CHANGER, MAKING, "profile"),
-    *may_not(CHANGER, MAKING, OUTSIDE),
+    *may_not(CHANGER, MAKING, ("profile outside", "profile beside", "profile of others")),
     *may_not(FORWARDER, MAKING, "profile"),
     *may_not(CHANGER, "iam:RemoveRoleFromInstanceProfile iam:DeleteInstanceProfile", "profile"),
     *may_not(CHANGER, "iam:CreateRole iam:PutRolePolicy iam:AttachRolePolicy", ("role", "reader", "changer")),

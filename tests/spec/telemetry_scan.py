@@ -14,7 +14,6 @@ LAYER = ROOT / "layers/rolekeeper/rolekeeper"
 
 
 def parsed(*modules: Path) -> Iterator[ast.AST]:
-    """Every node of these modules."""
     for module in modules:
         yield from ast.walk(ast.parse(module.read_text()))
 
@@ -39,7 +38,6 @@ def mapping_events() -> set[str]:
 
 
 def events() -> set[str]:
-    """The detail-type of every event."""
     return mapping_events() | {
         *telemetry.CHANGED.values(),
         *telemetry.PINNED.values(),
@@ -52,7 +50,6 @@ def events() -> set[str]:
 
 
 def metrics() -> set[str]:
-    """The name of every metric."""
     counted = {
         each
         for node in parsed(*LAYER.rglob("*.py"), *(ROOT / "functions").glob("*.py"))

@@ -43,7 +43,6 @@ class Bus:
         return self
 
     def heard(self) -> list[Any]:
-        """All that came so far."""
         for message in self._sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages", []):
             self._heard.append(json.loads(message["Body"]))
             self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])

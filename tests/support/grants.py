@@ -4,15 +4,12 @@ from typing import Any
 
 
 def policy(*statements: Any) -> dict[str, Any]:
-    """A policy of these statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def allow(action: Any, resource: Any = "*", **more: Any) -> dict[str, Any]:
-    """A statement that allows actions on resources."""
     return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
 
 
 def deny(action: Any, resource: Any = "*", **more: Any) -> dict[str, Any]:
-    """A statement that denies them."""
     return allow(action, resource, **more) | {"Effect": "Deny"}

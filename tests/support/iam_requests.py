@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from support.templates import listed
+
 # A boto3 service's prefix in IAM, where it is another (service authorization reference).
 _PREFIXES = {"stepfunctions": "states"}
 # An operation's action, where it has another name; and the actions that it takes besides (the same).
@@ -43,10 +45,10 @@ class IamRequest:
     def passes(self, statement: Mapping[str, Any], table: str) -> bool:
         """Whether a statement of the template allows it; `table` is its table's logical id, empty for no table."""
         on_it = not table or statement["Resource"] == {"GetAtt": f"{table}.Arn"}
-        if self.role and self.action in _listed(statement["Action"]):
+        if self.role and self.action in listed(statement["Action"]):
             # Whose organization it is in can't be told here: test_policy_matrix.
             return fnmatchcase(self.role, _filled(statement["Resource"]["Sub"]))
-        return self.action in _listed(statement["Action"]) and on_it and (not table or self._meets(statement))
+        return self.action in listed(statement["Action"]) and on_it and (not table or self._meets(statement))
 
     def _meets(self, statement: Mapping[str, Any]) -> bool:
         context = {"dynamodb:LeadingKeys": self.keys, "dynamodb:Attributes": self.attributes}
@@ -56,7 +58,7 @@ class IamRequest:
             "Null": lambda values, these: these == [str(not values).lower()],
         }
         return all(
-            tests[operator](context[key], _listed(these))
+            tests[operator](context[key], listed(these))
             for operator, block in statement.get("Condition", {}).items()
             for key, these in block.items()
         )
@@ -87,11 +89,14 @@ def _filled(pattern: str) -> str:
     return pattern.replace("${AWS::Partition}", "aws").replace("${Namespace}", "rolekeeper")
 
 
-def requests(service: str, method: str, arguments: Mapping[str, Any]) -> list[IamRequest]:
-    """What a call asks for."""
-    operation = "".join(part.title() for part in method.split("_")).replace("Ec2", "EC2")
+def action_of(service: str, operation: str) -> str:
+    """The action that IAM asks for an operation of boto3's service."""
     action = f"{_PREFIXES.get(service, service)}:{operation}"
-    action = _ACTIONS.get(action, action)
+    return _ACTIONS.get(action, action)
+
+
+def requests(service: str, method: str, arguments: Mapping[str, Any]) -> list[IamRequest]:
+    action = action_of(service, "".join(part.title() for part in method.split("_")))
     if service == "sts":
         return [IamRequest(action, role=arguments["RoleArn"])]
     if service != "dynamodb":
@@ -118,7 +123,3 @@ def _on_item(action: str, arguments: Mapping[str, Any]) -> IamRequest:
 def _partition(item: Mapping[str, Any]) -> str:
     (name,) = (each for each in _PARTITION_KEYS if each in item)
     return str(item[name]["S"])
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

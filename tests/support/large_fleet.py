@@ -55,11 +55,9 @@ class GeneratedEc2:
         return {"InstanceId": f"i-{number:017x}", "State": {"Name": "running", "Code": 16}, "Tags": tags}
 
     def get_paginator(self, _name: str) -> "GeneratedEc2":
-        """Of the associations."""
         return self
 
     def paginate(self, **_: Any) -> Iterator[dict[str, Any]]:
-        """None."""
         yield {"IamInstanceProfileAssociations": []}
 
 
@@ -71,11 +69,9 @@ class CountingQueue:
         self.last = ""
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
-        """It is worked on at once."""
         return {"Attributes": {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesDelayed": "0"}}
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
-        """Take them all."""
         self.sent += len(Entries)
         self.last = json.loads(Entries[-1]["MessageBody"])["detail"]["instance-id"]
         return {}
@@ -104,7 +100,6 @@ class Ran:
 
 
 def peak_mb() -> float:
-    """The process's largest memory so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

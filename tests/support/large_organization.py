@@ -103,11 +103,9 @@ class SentInstances:
         self.sent: Counter[InstanceKey] = Counter()
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
-        """It is worked on at once."""
         return {"Attributes": {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesDelayed": "0"}}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
-        """Take them all."""
         for entry in Entries:
             body = json.loads(entry["MessageBody"])
             self.sent[InstanceKey(body["account"], body["region"], body["detail"]["instance-id"])] += 1
@@ -179,7 +177,6 @@ class Scale:
 
     @property
     def app(self) -> App:
-        """One invocation's parts."""
         parts = self.hub.app(replace(self.hub.settings, organization=ORGANIZATION), self._clients)
         return replace(parts, client_of=self._client_of, each=one_by_one)
 
@@ -195,7 +192,6 @@ class Scale:
         return self._there[target, service]
 
     def repair(self) -> None:
-        """All targets answer from here on."""
         self.bad.clear()
 
     def tagged(self, targets: Iterable[Target]) -> list[InstanceKey]:

@@ -31,6 +31,16 @@ def load(path: str = "template.yaml") -> Any:
     return yaml.load((ROOT / path).read_text(), Loader=_Loader)
 
 
+def of_type(kind: str, path: str = "template.yaml") -> dict[str, Any]:
+    """The properties of the resources of a type, by their names."""
+    return {name: each["Properties"] for name, each in load(path)["Resources"].items() if each["Type"] == kind}
+
+
+def listed(value: Any) -> list[Any]:
+    """IAM takes a single action or resource without brackets."""
+    return value if isinstance(value, list) else [value]
+
+
 def filled(value: Any, values: Mapping[str, str]) -> Any:
     """The same with what references stand for: `values` are by what is written, as "StateTable.Arn"."""
     if isinstance(value, list):

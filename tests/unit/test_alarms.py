@@ -11,10 +11,8 @@ from support import templates
 
 TEMPLATE = templates.load()
 RESOURCES = TEMPLATE["Resources"]
-ALARMS: dict[str, Any] = {
-    name: resource["Properties"] for name, resource in RESOURCES.items() if resource["Type"] == "AWS::CloudWatch::Alarm"
-}
-FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
+ALARMS = templates.of_type("AWS::CloudWatch::Alarm")
+FUNCTIONS = [*templates.of_type("AWS::Serverless::Function")]
 STREAM_READERS = ["OnMappingChange", "OnStateChange"]
 
 # What AWS counts, by whom (its metrics reference for SQS, Lambda and Step Functions).

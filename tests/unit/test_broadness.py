@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.aws.iam import Policies
 from rolekeeper.permissions import compare
-from rolekeeper.permissions.compare import ON_ALL, ON_ANY, severe, trusted_besides_ec2
+from rolekeeper.permissions.compare import ON_ALL, ON_ANY, severe
 from rolekeeper.permissions.policies import TooManyRulesError, permissions
 from support.grants import allow, deny, policy
 
@@ -276,47 +276,6 @@ def test_no_wildcard_hides_an_action(action: str, data: st.DataObject) -> None:
 
 def test_every_line_names_a_source() -> None:
     assert all('"' in source for source in (*ON_ANY, *ON_ALL))
-
-
-# ---- trust ----
-
-EC2 = {"Service": "ec2.amazonaws.com"}
-
-
-def trust(principal: Any, action: Any = "sts:AssumeRole", **more: Any) -> dict[str, Any]:
-    return {"Effect": "Allow", "Principal": principal, "Action": action, **more}
-
-
-@pytest.mark.parametrize(
-    ("statement", "who"),
-    [
-        (trust("*"), "AWS *"),
-        (trust({"AWS": "*"}), "AWS *"),
-        (trust({"AWS": [ROLE]}), f"AWS {ROLE}"),
-        (trust({"Service": ["ec2.amazonaws.com", "lambda.amazonaws.com"]}), "Service lambda.amazonaws.com"),
-        (trust({"Federated": "cognito"}, "sts:AssumeRoleWithWebIdentity"), "Federated cognito"),
-        (trust({"AWS": ROLE}, ["sts:TagSession", "STS:*"]), f"AWS {ROLE}"),
-        (trust({"AWS": "*"}, **MFA), "AWS *"),
-        (trust({"Service": "ec2.amazonaws.com.evil.example"}), "Service ec2.amazonaws.com.evil.example"),
-        ({"Effect": "Allow", "NotPrincipal": {"AWS": ROLE}, "Action": "*"}, "everyone but those of a NotPrincipal"),
-        ({"Effect": "Allow", "Principal": {"AWS": ROLE}, "NotAction": "sts:TagSession"}, f"AWS {ROLE}"),
-    ],
-)
-def test_others_that_are_let_in(statement: Any, who: str) -> None:
-    assert trusted_besides_ec2(policy(trust(EC2), statement)) == (who,)
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        trust({"Service": "ec2.amazonaws.com.cn"}),
-        trust({"AWS": "*"}, "sts:TagSession"),
-        {**trust({"AWS": "*"}), "Effect": "Deny"},
-    ],
-)
-def test_ec2_alone_is_let_in(statement: Any) -> None:
-    assert trusted_besides_ec2(policy(trust(EC2), statement)) == ()
-    assert trusted_besides_ec2({}) == ()
 
 
 def test_a_name_that_stands_for_all_is_as_long_as_iam_takes() -> None:

@@ -120,8 +120,8 @@ def test_an_idle_month_of_a_small_account_is_within_the_target_without_the_free_
 
 
 def test_what_stands_in_the_template_is_billed() -> None:
-    alarms = [each for each in templates.load()["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]
-    metrics = sum(len(cost.watched(each["Properties"])) for each in alarms)
+    alarms = templates.of_type("AWS::CloudWatch::Alarm").values()
+    metrics = sum(len(cost.watched(each)) for each in alarms)
     usage = cost.ours(IDLE)
     assert usage["alarm_metrics"] == metrics > len(alarms)
     assert usage["custom_metrics"] == 1, "idle, only sweeps are counted"

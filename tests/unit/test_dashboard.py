@@ -113,7 +113,7 @@ def test_it_is_free_where_it_is_one_of_an_accounts_first_three() -> None:
 
 def test_every_alarm_and_every_function_is_on_it() -> None:
     [alarms] = [widget["properties"]["alarms"] for widget in WIDGETS if widget["type"] == "alarm"]
-    assert alarms == [f"[{name}.Arn]" for name, each in RESOURCES.items() if each["Type"] == "AWS::CloudWatch::Alarm"]
-    functions = {f"[{name}]" for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"}
+    assert alarms == [f"[{name}.Arn]" for name in templates.of_type("AWS::CloudWatch::Alarm")]
+    functions = {f"[{name}]" for name in templates.of_type("AWS::Serverless::Function")}
     for wanted in ("Duration", "Errors", "Throttles", "ConcurrentExecutions"):
         assert {row[3] for graph in GRAPHS for row in rows(graph) if row[1] == wanted} == functions

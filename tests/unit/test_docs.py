@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from rolekeeper.mappings.rows.cells import HomeAccount
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
@@ -24,21 +23,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 OPERATIONS, MAPPINGS, CONCEPTS = (f"docs/{page}.md" for page in ("operations", "mappings", "concepts"))
 
 
-class _Template(yaml.SafeLoader):
-    """Reads a template's short tags as what they hold: `!Sub x` as "x"."""
-
-
-def _held(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        return loader.construct_scalar(node)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    assert isinstance(node, yaml.MappingNode)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Template.add_multi_constructor("!", _held)
-TEMPLATE = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Template)
+TEMPLATE = templates.load()
 
 
 def text_of(page: str) -> str:
@@ -202,14 +187,12 @@ def test_every_metric_is_explained_and_no_other() -> None:
 
 def test_every_permission_of_a_function_is_listed() -> None:
     text = section("docs/security.md", "What each function may do")
-    resources = templates.load()["Resources"]
-    for name, resource in resources.items():
-        if resource["Type"] != "AWS::Serverless::Function":
-            continue
+    for name in templates.of_type("AWS::Serverless::Function"):
         assert f"`{name}`" in text
-        role = resource["Properties"]["Role"]["GetAtt"].removesuffix(".Arn")
-        for statement in templates.policy_statements(resources, role, met=("HasKey", "MakesProfiles")):
-            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        for statement in templates.policy_statements(
+            TEMPLATE["Resources"], f"{name}Role", met=("HasKey", "MakesProfiles")
+        ):
+            actions = templates.listed(statement["Action"])
             assert [each for each in actions if f"`{each}`" not in text and not each.startswith("logs:")] == []
 
 

@@ -54,13 +54,10 @@ STATUS_COLUMNS = {"status", "status_reason", "status_revision", "matched"}
 
 def _patterns(bus: dict[str, str] | None) -> dict[str, Any]:
     """Those of the rules on a bus; None is the default one."""
-    template = templates.load()
     return {
-        name: templates.filled(resource["Properties"]["EventPattern"], {"Namespace": "rolekeeper"})
-        for name, resource in template["Resources"].items()
-        if resource["Type"] == "AWS::Events::Rule"
-        and "EventPattern" in resource["Properties"]
-        and resource["Properties"].get("EventBusName") == bus
+        name: templates.filled(rule["EventPattern"], {"Namespace": "rolekeeper"})
+        for name, rule in templates.of_type("AWS::Events::Rule").items()
+        if "EventPattern" in rule and rule.get("EventBusName") == bus
     }
 
 

@@ -1,8 +1,8 @@
 """Each function's policy against what that function calls, both ways: all that it calls is allowed, and no more.
 
 What it calls is heard at its clients, in schedules of the simulation, which plays all functions, and in the stories
-below for what is rare there. No list has to be kept. That no call is left unheard, test_permissions says: it reads
-the code for all functions together.
+below for what is rare there. No list has to be kept. That no call is left unheard is asked of all functions together,
+by the operations that the layer is built with.
 """
 
 import json
@@ -22,6 +22,7 @@ import on_mapping_change
 import on_retry
 import on_schedule
 import runtime
+import slim
 from fixtures.account import ACCOUNT, MAPPING_TABLE, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import SPOKE, Organization, new_organization
@@ -43,7 +44,7 @@ from simulation.deployment import FUNCTIONS
 from simulation.invariants import ROWS
 from simulation.schedule import Schedule
 from support import templates
-from support.iam_requests import IamRequest, Recorded
+from support.iam_requests import IamRequest, Recorded, action_of
 
 RESOURCES = templates.load()["Resources"]
 NAMES = sorted(set(FUNCTIONS.values()))
@@ -73,12 +74,8 @@ type Heard = dict[str, list[list[IamRequest]]]
 def statements(function: str, *met: str) -> list[dict[str, Any]]:
     """What a function's own calls may do, where these conditions of the template are met; without the plumbing."""
     found = templates.policy_statements(RESOURCES, f"{function}Role", met=met)
-    own = [each for each in found if not set(_listed(each["Action"])) <= PLUMBING[function]]
+    own = [each for each in found if not set(templates.listed(each["Action"])) <= PLUMBING[function]]
     return [each for each in own if each["Sid"] != DEAD_LETTERS]
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def table(request: IamRequest) -> str:
@@ -148,7 +145,6 @@ class Stories:
         return str(self.desk.row(tag).get("status", "gone"))
 
     def wake(self, instance: str) -> Any:
-        """A message names an instance."""
         return self.wake_by(self.world.key(instance))
 
     def wake_by(self, key: InstanceKey) -> Any:
@@ -416,7 +412,6 @@ STORIES = [
 
 @pytest.fixture(scope="module")
 def heard() -> Heard:
-    """What each function called, call by call."""
     found: Heard = defaultdict(list)
     for seed in SEEDS:
         simulated(seed, found)
@@ -455,6 +450,19 @@ def test_a_function_may_do_nothing_that_it_does_not(heard: Heard, function: str)
     assert unused == []
 
 
+def test_every_call_in_the_code_is_allowed_to_some_function_and_nothing_else_is() -> None:
+    """Also one that no run makes: test_slim reads the code for it."""
+    called = {action_of(service, each) for service, operations in slim.OPERATIONS.items() for each in operations}
+    allowed = {
+        action
+        for each in NAMES
+        for statement in statements(each, *DEPLOYED)
+        for action in templates.listed(statement["Action"])
+    }
+    # A transaction is allowed by its items' own actions; EC2 and IAM ask for the other beside the call.
+    assert allowed - {"iam:PassRole"} == called - {"dynamodb:TransactWriteItems"}
+
+
 def _refused(asked: set[IamRequest], allowed: list[dict[str, Any]]) -> list[IamRequest]:
     return [each for each in asked if not any(each.passes(statement, table(each)) for statement in allowed)]
 
@@ -473,11 +481,11 @@ def _family_of_items(key: str) -> str:
 
 def _narrower(statement: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """A statement without one of its actions, or without one of its families of items."""
-    actions = _listed(statement["Action"])
+    actions = templates.listed(statement["Action"])
     for action in actions:
         yield action, {**statement, "Action": [each for each in actions if each != action]}
     condition = statement.get("Condition", {})
-    families = _listed(condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys"))
+    families = templates.listed(condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys"))
     for family in families if families != [None] else []:
         fewer = {"dynamodb:LeadingKeys": [each for each in families if each != family]}
         yield family, {**statement, "Condition": {**condition, "ForAllValues:StringLike": fewer}}
@@ -489,7 +497,7 @@ def test_a_request_without_a_key_reaches_no_item_of_the_state_table(function: st
     for statement in statements(function):
         if statement["Resource"] == {"GetAtt": "StateTable.Arn"}:
             assert statement["Condition"]["Null"]["dynamodb:LeadingKeys"] == "false", statement["Sid"]
-            for action in _listed(statement["Action"]):
+            for action in templates.listed(statement["Action"]):
                 assert not IamRequest(action, STATE_TABLE, attributes=frozenset({"pk"})).passes(statement, "StateTable")
 
 
@@ -504,8 +512,8 @@ def test_a_function_may_send_dead_letters_where_lambda_does_so_in_its_name(funct
 @pytest.mark.parametrize("function", NAMES)
 def test_lambda_may_do_what_it_does_in_a_functions_name_and_no_more(function: str) -> None:
     found = templates.policy_statements(RESOURCES, f"{function}Role")
-    allowed = {action for each in found for action in _listed(each["Action"])}
-    own = {action for each in statements(function) for action in _listed(each["Action"])}
+    allowed = {action for each in found for action in templates.listed(each["Action"])}
+    own = {action for each in statements(function) for action in templates.listed(each["Action"])}
     assert allowed - own - PLUMBING[function] <= {"sqs:SendMessage"}
     assert allowed >= PLUMBING[function]
 

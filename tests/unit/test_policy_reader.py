@@ -20,7 +20,6 @@ class Office(MappingsFixture):
     """A desk with roles that may do things."""
 
     def role_with(self, name: str, *actions: str, managed: str = "") -> None:
-        """Make a role that is allowed actions, and has a managed policy."""
         self.role(name)
         if actions:
             document = json.dumps(policy(allow(list(actions))))
@@ -29,18 +28,14 @@ class Office(MappingsFixture):
             self.iam.attach_role_policy(RoleName=name, PolicyArn=managed)
 
     def managed(self, name: str, *actions: str) -> str:
-        """Make a managed policy; its ARN."""
         document = json.dumps(policy(allow(list(actions))))
         return str(self.iam.create_policy(PolicyName=name, PolicyDocument=document)["Policy"]["Arn"])
 
     def reader(self) -> PolicyReader:
-        """A reader of one invocation."""
         self.world.calls.clear()
         return PolicyReader(Iam(self.iam, ACCOUNT))
 
     def refuse(self, operation: str, code: str) -> None:
-        """IAM refuses the next call of an operation."""
-
         def refusal() -> Any:
             raise client_error(code, "no")
 

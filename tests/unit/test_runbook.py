@@ -17,9 +17,12 @@ from support import templates
 
 RUNBOOK = Path(__file__).parents[2] / "docs/runbook.md"
 ALARMS = {
-    resource["Properties"]["AlarmName"]["Sub"].removeprefix("${AWS::StackName}-"): (name, resource["Properties"])
-    for name, resource in templates.load()["Resources"].items()
-    if resource["Type"] == "AWS::CloudWatch::Alarm"
+    alarm["AlarmName"]["Sub"].removeprefix("${AWS::StackName}-"): (name, alarm)
+    for name, alarm in templates.of_type("AWS::CloudWatch::Alarm").items()
+}
+SAVED = {
+    query["Name"]["Sub"].removeprefix("${AWS::StackName}/")
+    for query in templates.of_type("AWS::Logs::QueryDefinition").values()
 }
 # What rings no alarm, because Rolekeeper mails each one by itself and the mail names the section.
 MAILED = {
@@ -87,9 +90,8 @@ def test_the_index_lists_what_is_mailed_instead() -> None:
 def test_one_section_finds_which_function_it_is_and_says_what_comes_of_each() -> None:
     text = SECTIONS["function-errors"]
     functions = {
-        logical_id: resource["Properties"]["Handler"].removesuffix(".handler")
-        for logical_id, resource in templates.load()["Resources"].items()
-        if resource["Type"] == "AWS::Serverless::Function"
+        logical_id: function["Handler"].removesuffix(".handler")
+        for logical_id, function in templates.of_type("AWS::Serverless::Function").items()
     }
     [asked] = re.findall(r"^for name in (.+); do$", text, re.MULTILINE)
     assert sorted(asked.split()) == sorted(functions)
@@ -100,11 +102,8 @@ def test_one_section_finds_which_function_it_is_and_says_what_comes_of_each() ->
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_each_log_that_a_section_reads_is_of_a_function(name: str) -> None:
-    groups = {
-        resource["Properties"]["LogGroupName"]["Sub"].rpartition("/")[2]
-        for resource in templates.load()["Resources"].values()
-        if resource["Type"] == "AWS::Logs::LogGroup"
-    }
+    logs = templates.of_type("AWS::Logs::LogGroup").values()
+    groups = {each["LogGroupName"]["Sub"].rpartition("/")[2] for each in logs}
     read = re.findall(r"^lines (\S+) '", SECTIONS[name], re.MULTILINE)
     assert set(read) <= groups
 
@@ -159,15 +158,10 @@ def test_each_aws_command_and_option_is_one_that_there_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_each_saved_query_that_a_section_names_is_there(name: str) -> None:
-    saved = {
-        resource["Properties"]["Name"]["Sub"].removeprefix("${AWS::StackName}/")
-        for resource in templates.load()["Resources"].values()
-        if resource["Type"] == "AWS::Logs::QueryDefinition"
-    }
     text = " ".join(TEXTS[name].split())
-    assert set(re.findall(r"saved query `([^`]+)`", text)) <= saved
+    assert set(re.findall(r"saved query `([^`]+)`", text)) <= SAVED
     for pair in re.findall(r"saved queries `([^`]+)` and `([^`]+)`", text):
-        assert set(pair) <= saved
+        assert set(pair) <= SAVED
 
 
 def test_each_graph_of_the_dashboard_that_a_section_names_is_there() -> None:
@@ -184,7 +178,4 @@ def test_what_an_instance_shows_is_read_by_its_stored_name() -> None:
 
 def test_operations_lists_the_saved_queries() -> None:
     text = RUNBOOK.with_name("operations.md").read_text()
-    for resource in templates.load()["Resources"].values():
-        if resource["Type"] == "AWS::Logs::QueryDefinition":
-            name = resource["Properties"]["Name"]["Sub"].removeprefix("${AWS::StackName}/")
-            assert f"| `{name}` |" in text
+    assert [name for name in SAVED if f"| `{name}` |" not in text] == []

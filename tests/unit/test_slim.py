@@ -70,7 +70,7 @@ def calls(module: Path) -> Iterator[tuple[str, str]]:
         for name in node.names
     }
     for each in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
-        typed = next((ast.unparse(node) for node in each.body if _named(node, "client")), "")
+        typed = next((ast.unparse(node) for node in each.body if _named(node, "client", "_client")), "")
         services = [service for name, service in stubs.items() if name in typed]
         for method in _methods(each):
             assert len(services) == 1, f"{module.name}: what service is the client of {each.name}?"
@@ -78,14 +78,14 @@ def calls(module: Path) -> Iterator[tuple[str, str]]:
                 yield services[0], method
 
 
-def _named(node: ast.stmt, name: str) -> bool:
-    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name
+def _named(node: ast.stmt, *names: str) -> bool:
+    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id in names
 
 
 def _methods(tree: ast.ClassDef) -> Iterator[str]:
     above = {below: node for node in ast.walk(tree) for below in ast.iter_child_nodes(node)}
     for node in ast.walk(tree):
-        if not (isinstance(node, ast.Attribute) and node.attr == "client"):
+        if not (isinstance(node, ast.Attribute) and node.attr in {"client", "_client"}):
             continue
         user = above[node]
         if isinstance(user, ast.Call) and user.func is node:

@@ -6,7 +6,9 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from tools import picture, release
+import yaml
+from samtranslator.yaml_helper import yaml_parse
+from tools import artifacts, picture, release
 
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -89,6 +91,19 @@ def test_nothing_is_written_where_something_else_would_be_released(
     assert release.main(["0.2.0"], tree) == 1
     assert why in capsys.readouterr().err
     assert {name: (tree / name).read_text() for name in FILES} == FILES
+
+
+# ---- what the wheel carries ----
+
+
+def test_the_template_goes_up_without_anchors_and_otherwise_as_it_is() -> None:
+    text = (ROOT / artifacts.TEMPLATE).read_text()
+    written = artifacts.without_anchors(text)
+    assert not [each for each in yaml.scan(written) if isinstance(each, (yaml.AnchorToken, yaml.AliasToken))]
+    assert "<<" not in written
+    assert yaml_parse(written) == yaml_parse(text)
+    # `rolekeeper deploy` finds these by their lines (deploying/artifacts.py).
+    assert {"CodeUri: functions/", "ContentUri: layers/rolekeeper"} <= {each.strip() for each in written.splitlines()}
 
 
 # ---- the picture ----

@@ -1,9 +1,8 @@
 """What roles may do: what of it is broad, and what a change from one role's policies to another's gains and loses.
 
-Permissions are broad if an instance could use them to get more than its role; trust is broad if it admits others than
-EC2. Conditions aren't evaluated for this: what is allowed under a condition is allowed, and only a Deny that applies
-whenever the Allow does takes it away. Resources count separately: several patterns that only together reach all don't
-count as all.
+Permissions are broad if an instance could use them to get more than its role. Conditions aren't evaluated for this:
+what is allowed under a condition is allowed, and only a Deny that applies whenever the Allow does takes it away.
+Resources count separately: several patterns that only together reach all don't count as all.
 
 A change gains everything that becomes allowed, and loses everything that no longer is. It may show more than that, if
 only several rules together cover one.
@@ -17,7 +16,7 @@ from itertools import chain
 
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.aws.iam import Document, Policies
+from rolekeeper.aws.iam import Policies
 from rolekeeper.permissions import policies
 from rolekeeper.permissions.policies import Permissions, Rule, Scope, TooManyRulesError, patterns_meet, permissions
 
@@ -142,31 +141,6 @@ def _reaches(resources: Scope, services: Iterable[str], *, on_all: bool) -> bool
         if not any(patterns_meet(service, each) for each in services) or (on_all and not all_names):
             return False
     return True
-
-
-# The partitions' DNS suffixes (botocore's partitions.json): each names EC2's service principal by its own (IAM user
-# guide, "AWS service principals"). The first is understood everywhere.
-_AWS = ("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu")
-_ISOLATED = ("c2s.ic.gov", "cloud.adc-e.uk", "csp.hci.ic.gov", "sc2s.sgov.gov")
-EC2_PRINCIPALS = frozenset(("Service", f"ec2.{suffix}") for suffix in (*_AWS, *_ISOLATED))
-
-
-def principals(statement: Document) -> list[tuple[str, str]]:
-    """Whom a statement of a trust policy names, as `("Service", "ec2.amazonaws.com")`; everybody as `("AWS", "*")`."""
-    principal = statement.get("Principal")
-    kinds = principal if isinstance(principal, Mapping) else {"AWS": principal}
-    return [(kind, str(who)) for kind, several in kinds.items() for who in policies.listed(several)]
-
-
-def trusted_besides_ec2(trust_policy: Document) -> tuple[str, ...]:
-    """Who else may assume a role, each as `AWS *` or `Service lambda.amazonaws.com`; Denies take nobody away."""
-    named: list[tuple[str, str]] = []
-    for each in policies.statements(trust_policy):
-        actions = [str(action).lower() for action in policies.listed(each.get("Action", "*"))]
-        if each.get("Effect") == "Allow" and any(patterns_meet(action, "sts:assumerole*") for action in actions):
-            named += principals(each)
-            named += [("everyone", "but those of a NotPrincipal")] if "NotPrincipal" in each else []
-    return tuple(dict.fromkeys(" ".join(each) for each in named if each not in EC2_PRINCIPALS))
 
 
 CONDITION = 120  # characters of the longest condition that is shown whole

@@ -1,6 +1,6 @@
 """Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
@@ -9,8 +9,8 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentE
 from rolekeeper.aws.iam import Document, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
-from rolekeeper.permissions.compare import EC2_PRINCIPALS, PolicyReader, as_many, principals, trusted_besides_ec2
-from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, statements
+from rolekeeper.permissions.compare import PolicyReader, as_many
+from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, patterns_meet, statements
 from rolekeeper.settings import Settings
 
 # The most characters of a reason about a broad role's permissions, and about those who may assume it.
@@ -193,7 +193,12 @@ class Roles:
         return RoleCheck(None, note, profile.arn, missing="", profile_id=profile.id)
 
 
-ASSUME = "sts:assumerole"
+# The partitions' DNS suffixes (botocore's partitions.json): each names EC2's service principal by its own (IAM user
+# guide, "AWS service principals"). The first is understood everywhere.
+_AWS = ("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu")
+_ISOLATED = ("c2s.ic.gov", "cloud.adc-e.uk", "csp.hci.ic.gov", "sc2s.sgov.gov")
+EC2 = {("Service", f"ec2.{suffix}") for suffix in (*_AWS, *_ISOLATED)}
+EVERYBODY = {("AWS", "*")}
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
 
 
@@ -202,7 +207,7 @@ def trust_problem(trust_policy: Document) -> Problem | None:
 
     Conditions aren't evaluated: an Allow with one allows (`trust_note` says so), a Deny with one doesn't deny.
     """
-    if any(not each.get("Condition") for each in _for_ec2("Deny", trust_policy)):
+    if any(not each.get("Condition") for each in _for_ec2("Deny", trust_policy, EC2 | EVERYBODY)):
         return Problem("its trust policy denies EC2 sts:AssumeRole", "remove that statement")
     if _for_ec2("Allow", trust_policy):
         return None
@@ -217,12 +222,40 @@ def trust_note(trust_policy: Document) -> str:
     return ""
 
 
-def _for_ec2(effect: Literal["Allow", "Deny"], trust_policy: Document) -> list[Document]:
-    """The statements that allow EC2 `sts:AssumeRole`, by its name, or deny it that, by its name or as everybody."""
-    ec2 = EC2_PRINCIPALS | ({("AWS", "*")} if effect == "Deny" else set())
-    found = [each for each in statements(trust_policy) if each.get("Effect") == effect and ec2 & {*principals(each)}]
-    actions = ((each, str(action).lower()) for each in found for action in listed(each.get("Action")))
-    return [each for each, action in actions if pattern_covers(action, ASSUME)]
+def trusted_besides_ec2(trust_policy: Document) -> tuple[str, ...]:
+    """Who else may assume a role, each as `AWS *` or `Service lambda.amazonaws.com`; Denies take nobody away."""
+    named: list[tuple[str, str]] = []
+    for each in statements(trust_policy):
+        if each.get("Effect") == "Allow" and any(patterns_meet(action, "sts:assumerole*") for action in _actions(each)):
+            named += _principals(each)
+            named += [("everyone", "but those of a NotPrincipal")] if "NotPrincipal" in each else []
+    return tuple(dict.fromkeys(" ".join(each) for each in named if each not in EC2))
+
+
+def _for_ec2(
+    effect: Literal["Allow", "Deny"], trust_policy: Document, ec2: Collection[tuple[str, str]] = EC2
+) -> list[Document]:
+    """The statements that allow EC2 `sts:AssumeRole`, or deny it that, by one of these names."""
+    return [
+        each
+        for each in statements(trust_policy)
+        if each.get("Effect") == effect
+        and "Action" in each
+        and any(pattern_covers(action, "sts:assumerole") for action in _actions(each))
+        and not {*_principals(each)}.isdisjoint(ec2)
+    ]
+
+
+def _actions(statement: Document) -> list[str]:
+    """In lower case; a NotAction is taken for any."""
+    return [str(action).lower() for action in listed(statement.get("Action", "*"))]
+
+
+def _principals(statement: Document) -> list[tuple[str, str]]:
+    """Whom a statement names, as `("Service", "ec2.amazonaws.com")`."""
+    principal = statement.get("Principal")
+    kinds = principal if isinstance(principal, Mapping) else {"AWS": principal}
+    return [(kind, str(who)) for kind, several in kinds.items() for who in listed(several)]
 
 
 def _grouped(problems: Mapping[str, str]) -> list[str]:
