@@ -127,7 +127,12 @@ def fill(world: FakeAccount, count: int) -> None:
     """Put published mappings straight into the state table."""
     for numbers in batched(range(count), 100):
         puts: list[Mapping[str, object]] = [
-            {"Put": {"TableName": STATE_TABLE, "Item": codec.to_attributes(codec.published_item(published(number)))}}
+            {
+                "Put": {
+                    "TableName": STATE_TABLE,
+                    "Item": codec.to_attributes(codec.published_item(published(number), ACCOUNT)),
+                }
+            }
             for number in numbers
         ]
         world.dynamodb.transact_write_items(TransactItems=puts)

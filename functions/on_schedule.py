@@ -40,12 +40,10 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     def in_time() -> bool:
         return seconds_left() >= RESERVE
 
-    if app.settings.only and (event.get("target") or event.get("left")):
-        # The deployment was a hub when this task began.
-        app.telemetry.dropped("other targets: the deployment is of no organization", correlation_id)
-        event = {**event, "left": []}
-        if event.get("target"):
-            return {"task": task.value, "id": correlation_id, "finished": True}
+    if app.settings.only and event.get("target"):
+        # The deployment was a hub when this sweep began.
+        app.telemetry.dropped("another target: the deployment is of no organization", correlation_id)
+        return {"task": task.value, "id": correlation_id, "finished": True}
     try:
         if task is Task.EXPIRIES:
             report_deployed_mode(

@@ -8,8 +8,9 @@ from rolekeeper_cli.errors import ConfigurationError
 _BESIDE = Path(__file__).parent / "artifacts"
 CLONE = Path(__file__).parents[2]
 # What the console's pages are made of, beside its modules in a clone and in the wheel.
-TEMPLATES = Path(__file__).parent / "console" / "templates"
-STATIC = Path(__file__).parent / "console" / "static"
+_CONSOLE = Path(__file__).parent / "console"
+TEMPLATES = (_CONSOLE / "pages", _CONSOLE / "templates")
+STATIC = _CONSOLE / "static"
 # The parameters of template.yaml, of which `rolekeeper deploy` makes its options.
 PARAMETERS = Path(__file__).parent / "deploying" / "parameters.json"
 

@@ -202,7 +202,12 @@ class EmulatedAccount:
     def condition(self, instance_id: str, code: str) -> Condition | None:
         """What the instance shows, once it is this code."""
         key = InstanceKey(self.account, self.region, instance_id)
-        found = State(Store(self.dynamodb, self.state_table), lambda pin: pin).read([key], []).record(key).condition
+        found = (
+            State(Store(self.dynamodb, self.state_table), self.account, lambda pin: pin)
+            .read([key])
+            .record(key)
+            .condition
+        )
         return found if found and found.code == code else None
 
     def function_name(self, logical_id: str) -> str:

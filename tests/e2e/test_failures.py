@@ -10,7 +10,7 @@ import pytest
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage.table import Store
 from rolekeeper_local.account import EmulatedAccount
-from rolekeeper_local.embedded import REGION, STACK
+from rolekeeper_local.embedded import ACCOUNT, REGION, STACK
 from support.changes import changes_of
 from support.waiting import eventually, stays
 
@@ -112,7 +112,7 @@ def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_sa
     deployed.put_mapping("ceiling", "x", role=role(deployed))
     eventually(lambda: deployed.mapping_status("ceiling", "x", "Published"))
     # Somebody with write access to our state table forges what is published.
-    key = {"pk": {"S": "mapping#7:ceiling#x"}, "sk": {"S": "published"}}
+    key = {"pk": {"S": "mapping#7:ceiling#x"}, "sk": {"S": f"published#{ACCOUNT}"}}
     deployed.dynamodb.update_item(
         TableName=deployed.state_table,
         Key=key,

@@ -7,9 +7,11 @@ import pytest
 
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import SweepResult
-from rolekeeper.mappings.scan import FanOut
+from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_local.account import EmulatedAccount
+from rolekeeper_local.embedded import ACCOUNT, REGION
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -44,6 +46,6 @@ def test_a_sweep_goes_on_in_the_machine_to_its_end(deployed: EmulatedAccount) ->
 
 
 def test_a_fan_out_goes_on_in_the_machine_to_its_end(deployed: EmulatedAccount) -> None:
-    rest = FanOut(MappingKey("workload", "nobody"), "mapping changed: workload=nobody")
+    rest = FanOut.to(MappingKey("workload", "nobody"), [Target(ACCOUNT, REGION)])
     sent = resumed(deployed, resumable(Task.FAN_OUT, "edit-1", rest))
     assert (sent["finished"], sent["sent"]) == (True, 0)

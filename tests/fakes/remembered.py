@@ -1,7 +1,61 @@
-"""A boto3 client of moto's IAM that answers the same read from memory until something is written: moto is slow."""
+"""Boto3 clients of moto that answer the same read from memory until something is written: moto is slow."""
 
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from typing import Any
+
+from fakes.calls import Calls
+
+
+class Remembered:
+    """A client that asks another one, each read only once: botocore's own part of a call takes longest.
+
+    `calls` counts what is answered from memory too. A refusal isn't remembered. Who asks changes no answer.
+    """
+
+    def __init__(self, client: Any, calls: Calls) -> None:
+        self._client, self._calls = client, calls
+        self._pages: dict[str, list[Any]] = {}
+        client.meta.events.register("before-call", self._forget)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "get_paginator":
+            return lambda operation: _Pages(partial(self._read, operation, self._all_pages(operation)))
+        if name.startswith(("get_", "list_")):
+            return partial(self._answer, name)
+        return getattr(self._client, name)
+
+    def _all_pages(self, operation: str) -> Callable[..., Any]:
+        return lambda **asked: self._client.get_paginator(operation).paginate(**asked)
+
+    def _forget(self, model: Any, **_: object) -> None:
+        if not model.name.startswith(("Get", "List")):
+            self._pages.clear()
+
+    def _answer(self, name: str, **asked: Any) -> Any:
+        (found,) = self._read(name, lambda **these: [getattr(self._client, name)(**these)], **asked)
+        return found
+
+    def _read(self, name: str, read: Callable[..., Any], **asked: Any) -> Iterator[Any]:
+        key = f"{name} {asked}"
+        if key not in self._pages:
+            pages = []
+            for page in read(**asked):
+                pages.append(page)
+                yield page
+            self._pages[key] = pages
+            return
+        operation = self._client.meta.method_to_api_mapping[name]
+        for page in self._pages[key]:
+            self._calls.starts(operation)
+            self._calls.ends(operation)
+            yield page
+
+
+class _Pages:
+    def __init__(self, paginate: Callable[..., Iterator[Any]]) -> None:
+        self.paginate = paginate
 
 
 def remember_reads(client: Any) -> None:

@@ -12,7 +12,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.uses.pins import pin_item
 from rolekeeper_local.ec2_model import Ec2Error, State
-from simulation.account import PATH, Account, Maker, instance_key
+from simulation.account import ACCOUNT, PATH, Account, Maker, instance_key
 from simulation.deployment import Deployment
 from simulation.engine import Engine
 from simulation.faults import Fault, Kind, Weather
@@ -418,7 +418,7 @@ class People:
         self._say(f"the published record of {tag} is lost")
         self._weather.count(Fault.PUBLISHED_LOST)
         self._deployment.miss()
-        pk, sk = layout.published_key(MappingKey(*tag.split("=", 1)))
+        pk, sk = layout.published_key(MappingKey(*tag.split("=", 1)), ACCOUNT)
         self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
         if self._rng.random() < 0.5:
             # It comes back while somebody looks.

@@ -145,7 +145,7 @@ class Settled:
         return f"carries {there.name} as it was before it was made anew"
 
     def _last(self, key: MappingKey) -> PublishedMapping | None:
-        item = self.item(layout.published_key(key, self._promises.copies_for))
+        item = self.item(layout.published_key(key, self._promises.published_for))
         return codec.published_from(item) if item else None
 
     def _row(self, key: MappingKey) -> bool:

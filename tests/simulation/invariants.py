@@ -195,9 +195,9 @@ class Promises:
     _used: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
 
     @property
-    def copies_for(self) -> str:
-        """The account for which copies of what is published are made; empty for the hub's own."""
-        return self.account.target.account if self.hub else ""
+    def published_for(self) -> str:
+        """The account for which mappings are published."""
+        return self.account.target.account
 
     def broken(self, promise: int, text: str) -> None:
         self.engine.say(f"!!!! promise {promise} is broken: {text}")
@@ -412,7 +412,7 @@ class Promises:
             self._wrote_of_mapping(pk, sk, old, new)
 
     def _wrote_of_mapping(self, pk: str, sk: str, old: Attributes, new: Attributes) -> None:
-        if sk == (f"published#{self.copies_for}" if self.hub else "published"):
+        if sk == f"published#{self.published_for}":
             self._wrote_published(layout.mapping_of(pk), new)
         elif self.hub:
             return  # what is told once for all accounts

@@ -110,7 +110,7 @@ def present(at: datetime) -> dict[str, Any]:
 def check_copies(hub: Settled, promises: Promises) -> None:
     """After the sweeps, what is published for the spoke is what is published, under its own account's profile."""
     for key in promises.published:
-        item, copy = (hub.item(layout.published_key(key, account)) for account in ("", SPOKE.account))
+        item, copy = (hub.item(layout.published_key(key, account)) for account in (HUB.account, SPOKE.account))
         published, copied = (codec.published_from(each) if each else None for each in (item, copy))
         if published is None:
             continue

@@ -6,8 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import Observation, asked_for
-from rolekeeper.mappings.rows.cells import YEARS
-from rolekeeper.mappings.rows.columns import ACCOUNT, NAME, PRIORITIES, REGION, UNIT, mistakable
+from rolekeeper.mappings.rows.columns import ACCOUNT, NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
 from rolekeeper.model.instance import (
     Association,
     AssociationState,

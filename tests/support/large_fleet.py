@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fakes.ec2 import EC2_META
-from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key, new_account
+from fixtures.account import HOME, MAPPING_TABLE, FakeAccount, mapping_key, new_account
 from fixtures.state_table import table_keys
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import RESERVE, SweepResult
 from rolekeeper.mappings import Status
-from rolekeeper.mappings.scan import FanOut
+from rolekeeper.mappings.fan_out import FanOut
 from rolekeeper.storage import codec
 
 # What a page takes in virtual time (seconds): two calls to EC2, five to the state table.
@@ -125,7 +125,7 @@ def fanned_out(size: int, *, tagged: int = 1) -> Ran:
         world.large_pages()
         ec2, queue, clients = _made(world, size, tagged)
         began = time.monotonic()
-        done, runs = FanOut(mapping_key(TAG), f"mapping changed: {TAG}"), 0
+        done, runs = FanOut.to(mapping_key(TAG), [HOME]), 0
         while not done.finished:
             ends, runs = world.clock.seconds + RUN_SECONDS, runs + 1
             event = json.loads(json.dumps(resumable(Task.FAN_OUT, "edit-1", done)))

@@ -29,7 +29,7 @@ from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Settings
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import codec
 from support.large_fleet import RUN_SECONDS, TAG, GeneratedEc2
 
 REGIONS = ("eu-west-1", "us-west-2")
@@ -171,9 +171,8 @@ class Scale:
             registry.add(ServedTarget(each, VERSION, at, last_sweep=at - timedelta(hours=1), instances=self.instances))
         for account in sorted({each.account for each in self.targets}):
             arn = f"arn:aws:iam::{account}:instance-profile/rolekeeper/web"
-            copy = codec.published_item(replace(made, profile_arn=arn, profile_id=f"AIPA{account}"))
-            there = layout.key_attributes(layout.published_key(made.key, account))
-            self.hub.store.write(self.hub.store.put(copy | there))
+            there = replace(made, profile_arn=arn, profile_id=f"AIPA{account}")
+            self.hub.store.write(self.hub.store.put(codec.published_item(there, account)))
 
     @property
     def app(self) -> App:

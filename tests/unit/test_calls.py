@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount
+from fixtures.account import ACCOUNT, FakeAccount
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.storage import codec
 from strategies.values import published
@@ -21,7 +21,7 @@ def large_pages(world: FakeAccount) -> None:
 def _fill(world: FakeAccount, mappings: int) -> None:
     """Put so many more published mappings into the state table."""
     for number in range(mappings):
-        item = codec.published_item(published(f"workload=other-{number}", "web"))
+        item = codec.published_item(published(f"workload=other-{number}", "web"), ACCOUNT)
         world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
 
 

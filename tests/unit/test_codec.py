@@ -11,8 +11,9 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.account import ACCOUNT
 from fixtures.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
-from rolekeeper.mappings.rows.cells import HomeAccount
+from rolekeeper.mappings.rows.columns import HomeAccount
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import shown
 from rolekeeper.model.instance import (
@@ -182,11 +183,11 @@ def _types(value: Any) -> Any:
 
 @given(published_mappings)
 def test_a_published_mapping_comes_back_as_it_was(mapping: PublishedMapping) -> None:
-    item = _stored(codec.published_item(mapping))
+    item = _stored(codec.published_item(mapping, ACCOUNT))
     found = codec.published_from(item)
     assert found == mapping
     assert (found.profile_id, found.former_profile_ids) == (mapping.profile_id, mapping.former_profile_ids)
-    assert (item["pk"], item["sk"]) == layout.published_key(mapping.key)
+    assert (item["pk"], item["sk"]) == layout.published_key(mapping.key, ACCOUNT)
     assert item["version"] == 2
 
 
@@ -298,7 +299,7 @@ SPEC = codec.encode(published("a=1", "web").spec)
     ],
 )
 def test_a_published_mapping_with_a_garbled_column_is_no_mapping(column: str, value: Any) -> None:
-    item = {**codec.published_item(published("a=1", "web")), "spec": {**SPEC, column: value}}
+    item = {**codec.published_item(published("a=1", "web"), ACCOUNT), "spec": {**SPEC, column: value}}
     with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
         codec.published_from(item)
 
@@ -366,7 +367,7 @@ def test_a_time_is_written_in_utc() -> None:
 
 def test_an_expiry_comes_back_in_utc() -> None:
     local = published("a=1", "web", expires_at=NOW.astimezone(timezone(timedelta(hours=5))))
-    back = codec.published_from(_stored(codec.published_item(local)))
+    back = codec.published_from(_stored(codec.published_item(local, ACCOUNT)))
     assert back.spec.expires_at == NOW
     assert back.spec.expires_at.tzinfo is UTC
 

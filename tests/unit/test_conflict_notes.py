@@ -53,7 +53,7 @@ def test_mending_the_rival_serves_the_row_that_was_refused(
     assert instance in desk.sent_ids()
     assert beside(desk, STAR) == set()
     entry = desk.history(EXACT)[-1]
-    assert entry["cause"] == "workload=* changed, which it was in conflict with"
+    assert entry["cause"] == "re-checked because workload=*, which it conflicted with, changed"
     assert (entry["claimed_by"], entry["correlation_id"]) == ("", "edit-1")
 
 

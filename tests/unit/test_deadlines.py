@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import on_schedule
-from fixtures.account import FakeAccount, mapping_key, waiting
+from fixtures.account import FakeAccount, published_at, waiting
 from rolekeeper.app import FANS_OUT
 from rolekeeper.aws import CONFIG, ELSEWHERE
 from rolekeeper.aws.ec2 import FILTER_VALUES
@@ -272,7 +272,7 @@ def test_a_batch_with_any_number_of_damaged_items_pauses_no_more_than_a_sound_on
             continue
         if damage == "former mapping":
             world.untag(instance, "workload")
-        world.garble(layout.published_key(mapping_key(f"workload=role-{number}")))
+        world.garble(published_at(f"workload=role-{number}"))
     world.quiet()
     began = world.clock.seconds
     outcomes = world.reconcile_all(*batch)

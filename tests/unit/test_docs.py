@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, HomeAccount
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, mapping_key, refusing
+from fixtures.account import FakeAccount, published_at, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.queue import WorkQueue
@@ -291,7 +291,7 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
 
 
 def garble(desk: MappingsFixture, tag: str) -> None:
-    desk.world.garble(layout.published_key(mapping_key(tag)))
+    desk.world.garble(published_at(tag))
 
 
 def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung_and_stay(

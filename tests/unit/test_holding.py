@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import MUTATIONS, FakeAccount, mapping_key, refusing
+from fixtures.account import MUTATIONS, FakeAccount, mapping_key, published_at, refusing
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.verdict import Status
@@ -1040,7 +1040,7 @@ def test_a_discard_that_an_approval_overtook_changes_nothing(desk: MappingsFixtu
 def test_a_published_record_that_is_lost_is_published_anew_though_its_number_was_held(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.approve(TAG, 2)
-    desk.world.store.write(desk.world.store.delete(layout.published_key(mapping_key(TAG))))
+    desk.world.store.write(desk.world.store.delete(published_at(TAG)))
     desk.limits = Limits(25, 0)
     desk.recheck(TAG)
     assert serves(desk) == ("api", 3)

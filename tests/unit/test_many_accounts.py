@@ -12,7 +12,7 @@ from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
-from rolekeeper.mappings.revisions import CopyCheck
+from rolekeeper.mappings.accounts import RecordCheck
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
@@ -34,8 +34,8 @@ def test_a_row_is_published_for_each_account_with_its_own_profile(desk: Organiza
     assert published is not None
     assert published.profile_arn == profile(ACCOUNT)
     for account in (SPOKE.account, OTHER.account):
-        copy = desk.copy(account)
-        assert (copy.profile_arn, copy.revision, copy.spec) == (profile(account), 1, published.spec)
+        record = desk.published_for(account)
+        assert (record.profile_arn, record.revision, record.spec) == (profile(account), 1, published.spec)
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
 
 
@@ -64,7 +64,7 @@ def test_an_account_without_the_role_is_named_and_its_instances_stay_as_they_are
     instance = desk.launched(1, OTHER)[0]
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
-    assert desk.copy(OTHER.account).suspended_because == "role 'web' doesn't exist in account 222222222222"
+    assert desk.published_for(OTHER.account).suspended_because == "role 'web' doesn't exist in account 222222222222"
     outcome = desk.organization.reconcile(desk.spoke(OTHER).key(instance))[desk.spoke(OTHER).key(instance)]
     assert outcome.decision is not None
     assert (outcome.decision.code, desk.spoke(OTHER).carries(instance)) == ("suspended", "")
@@ -76,7 +76,7 @@ def test_a_row_that_is_to_be_checked_again_has_every_account_asked(desk: Organiz
     desk.unset(TAG, "status")
     desk.publish(TAG)
     assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
-    assert desk.copy(OTHER.account).suspended_because
+    assert desk.published_for(OTHER.account).suspended_because
 
 
 def test_accounts_that_lack_it_for_one_reason_are_named_together(desk: OrganizationDesk) -> None:
@@ -111,7 +111,7 @@ def test_a_role_that_no_account_has_is_rejected_once_for_all(desk: OrganizationD
         "or correct the name"
     )
     assert desk.shows(TAG) == ("Rejected", reason, 0)
-    assert (desk.served(TAG), desk.copy_item(SPOKE.account)) == (None, None)
+    assert (desk.served(TAG), desk.record(SPOKE.account)) == (None, None)
 
 
 def test_the_hubs_own_account_may_be_the_one_that_lacks_it(desk: OrganizationDesk) -> None:
@@ -187,7 +187,7 @@ def test_an_account_that_cant_use_the_role_counts_no_instance_that_would_gain_it
 def test_an_account_out_of_the_scope_has_no_copy_and_is_not_asked(desk: OrganizationDesk) -> None:
     desk.spoke(OTHER).calls.clear()
     desk.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account})
-    assert desk.copy_item(OTHER.account) is None
+    assert desk.record(OTHER.account) is None
     assert desk.shows(TAG)[1] == "in effect in 2 accounts"
     assert desk.spoke(OTHER).calls.made == []
 
@@ -198,15 +198,15 @@ def test_the_hubs_own_account_out_of_the_scope_is_not_asked(desk: OrganizationDe
     assert desk.edit(TAG, role="web", accounts={SPOKE.account}).status is Status.PUBLISHED
     assert desk.shows(TAG)[1] == "in effect"
     assert desk.world.calls["GetRole"] == 0
-    assert desk.copy(SPOKE.account).profile_arn == profile(SPOKE.account)
+    assert desk.published_for(SPOKE.account).profile_arn == profile(SPOKE.account)
     assert desk.recheck(TAG).status is Status.PUBLISHED, "nor by the sweep"
     assert desk.world.calls["GetRole"] == 0
 
 
 def test_a_scope_by_region_has_the_accounts_of_those_regions(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web", regions={SAME_ACCOUNT.region})
-    assert desk.copy(SPOKE.account).revision == 1
-    assert (desk.copy_item(OTHER.account), desk.shows(TAG)[1]) == (None, "in effect")
+    assert desk.published_for(SPOKE.account).revision == 1
+    assert (desk.record(OTHER.account), desk.shows(TAG)[1]) == (None, "in effect")
 
 
 def test_a_row_for_accounts_without_a_spoke_waits_for_them(desk: OrganizationDesk) -> None:
@@ -214,8 +214,8 @@ def test_a_row_for_accounts_without_a_spoke_waits_for_them(desk: OrganizationDes
     assert desk.edit(TAG, role="web", accounts={new.account}).status is Status.PUBLISHED
     assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
     desk.join(new, "web")
-    assert desk.sweep(new) == CopyCheck(changed=True, in_effect=True)
-    assert desk.copy(new.account).profile_arn == profile(new.account)
+    assert desk.sweep(new) == RecordCheck(changed=True, in_effect=True)
+    assert desk.published_for(new.account).profile_arn == profile(new.account)
     desk.recheck(TAG)
     assert desk.shows(TAG)[1] == "in effect"
 
@@ -230,7 +230,7 @@ def test_an_account_that_leaves_the_scope_gives_the_role_back(desk: Organization
     verdict = desk.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account})
     assert verdict.impact is not None
     assert verdict.impact.detach == 1
-    assert desk.copy(OTHER.account).revision == 2
+    assert desk.published_for(OTHER.account).revision == 2
     assert (OTHER.account, OTHER.region) in desk.sent_to()
     desk.organization.reconcile(key)
     desk.organization.wait(seconds=5)
@@ -240,7 +240,7 @@ def test_an_account_that_leaves_the_scope_gives_the_role_back(desk: Organization
 # ---- targets that give no answer ----
 
 
-def test_an_account_that_refuses_holds_nothing_up_and_its_copy_stays_as_it_was(desk: OrganizationDesk) -> None:
+def test_an_account_that_refuses_holds_nothing_up_and_its_record_stays_as_it_was(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.organization.refuse(OTHER)
     assert desk.edit(TAG, role="web", priority=7).status is Status.PUBLISHED
@@ -249,7 +249,7 @@ def test_an_account_that_refuses_holds_nothing_up_and_its_copy_stays_as_it_was(d
         "publishes it there"
     )
     assert desk.shows(TAG) == ("Published", reason, 2)
-    assert (desk.copy(SPOKE.account).revision, desk.copy(OTHER.account).revision) == (2, 1)
+    assert (desk.published_for(SPOKE.account).revision, desk.published_for(OTHER.account).revision) == (2, 1)
 
 
 def test_its_own_sweep_brings_it_up_to_date_and_sends_its_instances(desk: OrganizationDesk) -> None:
@@ -260,12 +260,12 @@ def test_its_own_sweep_brings_it_up_to_date_and_sends_its_instances(desk: Organi
     desk.quiet()
     with pytest.raises(AccessDeniedError):
         desk.sweep(OTHER)
-    assert (desk.copy(OTHER.account).revision, desk.sent_to()) == (1, [])
+    assert (desk.published_for(OTHER.account).revision, desk.sent_to()) == (1, [])
     desk.organization.admit(OTHER)
-    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=True)
-    assert desk.copy(OTHER.account).revision == 2
+    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=True)
+    assert desk.published_for(OTHER.account).revision == 2
     assert desk.sent_to() == [(OTHER.account, OTHER.region)] * 2
-    assert desk.sweep(OTHER) == CopyCheck(changed=False, in_effect=True)
+    assert desk.sweep(OTHER) == RecordCheck(changed=False, in_effect=True)
     assert desk.sent_to() == []
     desk.recheck(TAG)
     assert desk.shows(TAG)[1] == "in effect in 3 accounts"
@@ -281,7 +281,7 @@ def test_the_hubs_sweep_too_brings_an_account_up_to_date_that_answers_again(desk
     desk.organization.admit(OTHER)
     desk.quiet()
     desk.recheck(TAG)
-    assert (desk.copy(OTHER.account).profile_arn, desk.copy(OTHER.account).revision) == (
+    assert (desk.published_for(OTHER.account).profile_arn, desk.published_for(OTHER.account).revision) == (
         profile(OTHER.account, "api"),
         2,
     )
@@ -304,7 +304,7 @@ def test_a_target_that_throttles_is_left_to_its_sweep(desk: OrganizationDesk, ca
     )
     assert desk.edit(TAG, role="web", priority=7).status is Status.PUBLISHED
     assert "; 111111111111 gave no answer (RequestLimitExceeded to " in desk.shows(TAG)[1]
-    assert (desk.copy(SPOKE.account).revision, desk.copy(OTHER.account).revision) == (1, 2)
+    assert (desk.published_for(SPOKE.account).revision, desk.published_for(OTHER.account).revision) == (1, 2)
 
 
 def test_where_nobody_answers_the_row_waits(desk: OrganizationDesk) -> None:
@@ -343,7 +343,7 @@ def test_a_deletion_leaves_a_tombstone_for_each_account(desk: OrganizationDesk) 
     desk.delete(TAG)
     assert desk.publish(TAG).status is Status.REMOVED
     for account in (SPOKE.account, OTHER.account):
-        assert (desk.copy(account).deleted, desk.copy(account).revision) == (True, 2)
+        assert (desk.published_for(account).deleted, desk.published_for(account).revision) == (True, 2)
 
 
 def test_a_tombstone_is_written_whatever_its_account_answers(desk: OrganizationDesk) -> None:
@@ -354,7 +354,7 @@ def test_a_tombstone_is_written_whatever_its_account_answers(desk: OrganizationD
     desk.publish(TAG)
     why = "222222222222 gave no answer (AccessDenied to sts:AssumeRole), its sweep removes it there"
     assert desk.history(TAG)[-1]["reason"] == f"its row was deleted; {why}"
-    assert desk.copy(OTHER.account).deleted
+    assert desk.published_for(OTHER.account).deleted
     desk.organization.admit(OTHER)
     instance = desk.launched(1, OTHER)[0]
     desk.organization.reconcile(desk.spoke(OTHER).key(instance))
@@ -374,7 +374,7 @@ def test_what_a_deletion_takes_where_nobody_answers_is_what_was_counted_last(
     if status is Status.HELD:
         assert "attach 0, replace 0 and detach 3 instances" in desk.shows(TAG)[1]
         assert desk.row(TAG)["matched"] == 3, "what is published governs them still"
-        assert not desk.copy(OTHER.account).deleted
+        assert not desk.published_for(OTHER.account).deleted
 
 
 def test_an_account_that_is_served_no_longer_has_the_tombstone_too(desk: OrganizationDesk) -> None:
@@ -384,7 +384,7 @@ def test_an_account_that_is_served_no_longer_has_the_tombstone_too(desk: Organiz
         desk.app().registry.remove(target)
     desk.delete(TAG)
     desk.publish(TAG)
-    assert [desk.copy(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
+    assert [desk.published_for(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -405,22 +405,22 @@ def test_what_is_deleted_while_the_deployment_is_no_hub_is_gone_when_it_is_one_a
             assert verdict.status is Status.HELD
             verdict = desk.approve(TAG, 2)
         assert verdict.status is Status.REMOVED
-    assert [desk.copy(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
+    assert [desk.published_for(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
     desk.organization.reconcile(desk.spoke(OTHER).key(instance))
     assert desk.spoke(OTHER).carries(instance) == ""
 
 
 def test_a_tombstone_that_an_account_missed_is_brought_by_its_sweep(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
-    old = desk.copy_item(OTHER.account)
+    old = desk.record(OTHER.account)
     assert old is not None
     desk.delete(TAG)
     desk.publish(TAG)
     desk.world.store.write(desk.world.store.delete(layout.published_key(mapping_key(TAG), OTHER.account)))
-    desk.world.revisions.write_copy(OTHER.account, old)
-    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=False)
-    assert desk.copy(OTHER.account).deleted
-    assert desk.sweep(OTHER) == CopyCheck()
+    desk.world.revisions.write(OTHER.account, old)
+    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=False)
+    assert desk.published_for(OTHER.account).deleted
+    assert desk.sweep(OTHER) == RecordCheck()
 
 
 def test_a_row_that_is_back_is_published_for_all_accounts_again(desk: OrganizationDesk) -> None:
@@ -428,8 +428,8 @@ def test_a_row_that_is_back_is_published_for_all_accounts_again(desk: Organizati
     desk.delete(TAG)
     desk.publish(TAG)
     desk.edit(TAG, role="web")
-    assert [desk.copy(each).deleted for each in (SPOKE.account, OTHER.account)] == [False, False]
-    assert desk.copy(SPOKE.account).revision == 3
+    assert [desk.published_for(each).deleted for each in (SPOKE.account, OTHER.account)] == [False, False]
+    assert desk.published_for(SPOKE.account).revision == 3
 
 
 # ---- limits ----
@@ -443,9 +443,9 @@ def test_what_would_change_is_counted_over_all_targets(desk: OrganizationDesk) -
     assert desk.edit(TAG, role="web").status is Status.HELD
     counts = "attach 4, replace 0 and detach 0 instances (4 of 4; 3 may change without approval)"
     assert counts in desk.shows(TAG)[1]
-    assert desk.copy_item(SPOKE.account) is None
+    assert desk.record(SPOKE.account) is None
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
-    assert desk.copy(SPOKE.account).revision == 1
+    assert desk.published_for(SPOKE.account).revision == 1
 
 
 def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
@@ -634,7 +634,7 @@ def test_the_rows_counts_are_those_of_all_targets_as_their_sweeps_left_them(desk
     desk.launched(1, SAME_ACCOUNT)
     desk.spoke(OTHER).running(profile="theirs", workload="web")
     for target in (SPOKE, SAME_ACCOUNT, OTHER):
-        assert desk.sweep(target) == CopyCheck(changed=False, in_effect=True)
+        assert desk.sweep(target) == RecordCheck(changed=False, in_effect=True)
     desk.world.running(workload="web")
     desk.recheck(TAG)
     assert (desk.row(TAG)["matched"], desk.row(TAG)["occupied"]) == (5, 1)
@@ -663,13 +663,12 @@ def test_another_region_of_the_hubs_own_account_shares_what_is_published(desk: O
     place = desk.join(beside, "web")
     instance = place.running(workload="web")
     assert desk.edit(TAG, role="web").matched == 1
-    assert desk.copy_item(ACCOUNT) is None
     assert desk.shows(TAG)[1] == "in effect in 3 accounts"
     assert desk.sent_to() == [(ACCOUNT, beside.region)]
     desk.recheck(TAG)
     assert desk.row(TAG)["matched"] == 1, "as it was counted then"
     place.running(workload="web")
-    assert desk.sweep(beside) == CopyCheck(changed=False, in_effect=True)
+    assert desk.sweep(beside) == RecordCheck(changed=False, in_effect=True)
     desk.recheck(TAG)
     assert desk.row(TAG)["matched"] == 2
     desk.organization.reconcile(place.key(instance))
@@ -686,12 +685,12 @@ def test_another_region_of_the_hubs_own_account_that_is_silent_is_named(desk: Or
 # ---- the sweep of a target ----
 
 
-def test_a_target_that_joins_gets_its_copies_from_its_sweep(desk: OrganizationDesk) -> None:
+def test_a_target_that_joins_gets_its_records_from_its_sweep(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     new = Target("333333333333", "eu-west-1")
     desk.join(new, "web").running(workload="web")
     desk.quiet()
-    assert desk.sweep(new) == CopyCheck(changed=True, in_effect=True)
+    assert desk.sweep(new) == RecordCheck(changed=True, in_effect=True)
     assert desk.sent_to() == [(new.account, new.region)]
 
 
@@ -700,14 +699,14 @@ def test_a_role_that_goes_suspends_its_accounts_copy_and_one_that_is_back_resume
     desk.launched(1, OTHER)
     desk.quiet()
     lose(desk.spoke(OTHER))
-    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=False)
-    assert desk.copy(OTHER.account).suspended_because
+    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=False)
+    assert desk.published_for(OTHER.account).suspended_because
     desk.recheck(TAG)
     assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
     assert desk.sent_to() == [(OTHER.account, OTHER.region)], "the sweep's, and none for a mere reason"
     desk.spoke(OTHER).profile("web")
-    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=True)
-    assert desk.copy(OTHER.account).suspended_because == ""
+    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=True)
+    assert desk.published_for(OTHER.account).suspended_because == ""
 
 
 def test_a_profile_that_an_account_made_anew_replaces_the_former_there(desk: OrganizationDesk) -> None:
@@ -718,8 +717,8 @@ def test_a_profile_that_an_account_made_anew_replaces_the_former_there(desk: Org
     place.profile_ids["web"] = "AIPAANEW"
     place.profile("web")
     desk.quiet()
-    assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=True)
-    assert desk.copy(OTHER.account).former_profile_ids == {"AIPAWEB"}
+    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=True)
+    assert desk.published_for(OTHER.account).former_profile_ids == {"AIPAWEB"}
     assert desk.sent_to() == [(OTHER.account, OTHER.region)]
     desk.organization.reconcile(place.key(instance))
     desk.organization.wait(seconds=5)
@@ -727,7 +726,9 @@ def test_a_profile_that_an_account_made_anew_replaces_the_former_there(desk: Org
     assert row is not None
     assert row.profile_id == "AIPAANEW"
     desk.edit(TAG, role="web", priority=7)
-    assert desk.copy(OTHER.account).former_profile_ids == {"AIPAWEB"}, "of instances that nobody looked at since"
+    assert desk.published_for(OTHER.account).former_profile_ids == {"AIPAWEB"}, (
+        "of instances that nobody looked at since"
+    )
 
 
 def test_instances_tell_of_a_former_profile_that_no_copy_knew(desk: OrganizationDesk) -> None:
@@ -736,33 +737,33 @@ def test_instances_tell_of_a_former_profile_that_no_copy_knew(desk: Organization
     place.profile_ids["web"] = "AIPAANEW"
     place.profile("web")
     desk.edit(TAG, role="web")
-    assert desk.copy(OTHER.account).former_profile_ids == {"AIPAWEB"}
+    assert desk.published_for(OTHER.account).former_profile_ids == {"AIPAWEB"}
 
 
 def test_a_mapping_that_is_not_published_is_left_alone(desk: OrganizationDesk) -> None:
-    assert desk.sweep(SPOKE) == CopyCheck()
+    assert desk.sweep(SPOKE) == RecordCheck()
     desk.edit(TAG, role="web")
     desk.world.damage(TAG)
-    assert desk.sweep(SPOKE) == CopyCheck(), "a record that is missing detaches nothing"
-    assert not desk.copy(SPOKE.account).deleted
+    assert desk.sweep(SPOKE) == RecordCheck(), "a record that is missing detaches nothing"
+    assert not desk.published_for(SPOKE.account).deleted
 
 
-def test_a_copy_never_goes_back(desk: OrganizationDesk) -> None:
+def test_a_record_never_goes_back(desk: OrganizationDesk) -> None:
     """A judge that was slow writes after one that published a newer revision."""
     desk.edit(TAG, role="web")
-    old = desk.copy_item(SPOKE.account)
+    old = desk.record(SPOKE.account)
     assert old is not None
     desk.edit(TAG, role="web", priority=7)
     with pytest.raises(ConflictError):
-        desk.world.revisions.write_copy(SPOKE.account, old)
-    assert desk.copy(SPOKE.account).revision == 2
+        desk.world.revisions.write(SPOKE.account, old)
+    assert desk.published_for(SPOKE.account).revision == 2
 
 
-def test_a_copy_that_cant_be_read_is_written_anew(desk: OrganizationDesk) -> None:
+def test_a_record_that_cant_be_read_is_written_anew(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.world.garble(layout.published_key(mapping_key(TAG), OTHER.account))
     desk.recheck(TAG)
-    assert desk.copy(OTHER.account).revision == 1
+    assert desk.published_for(OTHER.account).revision == 1
 
 
 # ---- profiles ----
@@ -780,8 +781,8 @@ def test_a_profile_that_is_missing_is_made_in_its_account(desk: OrganizationDesk
     place = unprofiled(desk)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     assert place.profiles["web"].roles == (role_of(OTHER)["Arn"],)
-    copy = desk.copy(OTHER.account)
-    assert (copy.profile_id, copy.suspended_because) == ("AIPAWEB", "")
+    record = desk.published_for(OTHER.account)
+    assert (record.profile_id, record.suspended_because) == ("AIPAWEB", "")
 
 
 def test_a_profile_that_is_missing_is_made_by_its_sweep(desk: OrganizationDesk) -> None:
@@ -802,42 +803,42 @@ def test_while_only_observing_no_profile_is_made(desk: OrganizationDesk) -> None
 def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(desk: OrganizationDesk) -> None:
     unprofiled(desk).calls.before("CreateInstanceProfile", refusing("AccessDenied"))
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
-    assert desk.copy_item(OTHER.account) is None
+    assert desk.record(OTHER.account) is None
     assert desk.world.metrics.counts["WillRetry"] == 1
     desk.sweep(OTHER)
-    assert desk.copy(OTHER.account).revision == 1
+    assert desk.published_for(OTHER.account).revision == 1
 
 
-# ---- where what is published was lost, and copies weren't ----
+# ---- where what is published was lost, and records of other accounts weren't ----
 
 
-def test_what_is_published_anew_after_a_loss_has_a_higher_number_than_its_copies(desk: OrganizationDesk) -> None:
+def test_what_is_published_anew_after_a_loss_has_a_higher_number_than_its_records(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.edit(TAG, role="web", owner="ops")
     desk.world.damage(TAG)
     desk.publish(TAG)
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 3)
-    assert {desk.copy(account).revision for account in (SPOKE.account, OTHER.account)} == {3}
+    assert {desk.published_for(account).revision for account in (SPOKE.account, OTHER.account)} == {3}
 
 
-def test_numbers_that_began_anew_before_copies_were_seen_are_left_behind_at_the_next_check(
+def test_numbers_that_began_anew_before_records_were_seen_are_left_behind_at_the_next_check(
     desk: OrganizationDesk,
 ) -> None:
     desk.edit(TAG, role="web")
-    copy = desk.copy_item(OTHER.account)
-    assert copy
-    ahead = replace(copy, mapping=replace(copy.mapping, revision=5))
-    desk.world.revisions.write_copy(OTHER.account, ahead)
+    record = desk.record(OTHER.account)
+    assert record
+    ahead = replace(record, mapping=replace(record.mapping, revision=5))
+    desk.world.revisions.write(OTHER.account, ahead)
     assert not desk.sweep(OTHER).changed, "the target's own sweep leaves it to the hub"
     desk.recheck(TAG)
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 6)
-    assert {desk.copy(account).revision for account in (SPOKE.account, OTHER.account)} == {6}
+    assert {desk.published_for(account).revision for account in (SPOKE.account, OTHER.account)} == {6}
 
 
-def test_a_rejected_row_leaves_copies_that_are_ahead_as_they_are(desk: OrganizationDesk) -> None:
+def test_a_rejected_row_leaves_records_that_are_ahead_as_they_are(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
-    copy = desk.copy_item(OTHER.account)
-    assert copy
-    desk.world.revisions.write_copy(OTHER.account, replace(copy, mapping=replace(copy.mapping, revision=5)))
+    record = desk.record(OTHER.account)
+    assert record
+    desk.world.revisions.write(OTHER.account, replace(record, mapping=replace(record.mapping, revision=5)))
     assert desk.edit(TAG, role="nowhere").status is Status.REJECTED
-    assert desk.copy(OTHER.account).revision == 5
+    assert desk.published_for(OTHER.account).revision == 5

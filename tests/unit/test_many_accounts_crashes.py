@@ -17,7 +17,7 @@ from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.mappings.scan import FanOut
+from rolekeeper.mappings.fan_out import FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import table
@@ -73,9 +73,9 @@ def test_a_crash_anywhere_is_made_good(
         published = desk.served(TAG)
         assert published is not None
         for account in ACCOUNTS:
-            copy = desk.copy(account)
-            assert (copy.revision, copy.deleted) == (published.revision, published.deleted), (step, account)
-            assert published.deleted or copy.profile_arn == profile(account, published.spec.role)
+            record = desk.published_for(account)
+            assert (record.revision, record.deleted) == (published.revision, published.deleted), (step, account)
+            assert published.deleted or record.profile_arn == profile(account, published.spec.role)
         stored = desk.world.revisions.read(mapping_key(TAG))
         assert not stored.unsent
         # What an edit was published for is sent everywhere by one of the two.
@@ -85,19 +85,19 @@ def test_a_crash_anywhere_is_made_good(
     assert killed > 10
 
 
-def test_a_crash_between_what_is_published_and_its_copies_is_made_good_by_the_sweep(desk: OrganizationDesk) -> None:
+def test_a_crash_between_what_is_published_and_its_records_is_made_good_by_the_sweep(desk: OrganizationDesk) -> None:
     desk.launched(1)
     desk.world.calls.after("TransactWriteItems", kill)
     with pytest.raises(KilledError):
         desk.edit(TAG, role="web")
-    assert [desk.copy_item(account) for account in ACCOUNTS] == [None, None]
+    assert [desk.record(account) for account in ACCOUNTS] == [None, None]
     desk.recheck(TAG)
-    assert [desk.copy(account).revision for account in ACCOUNTS] == [1, 1]
+    assert [desk.published_for(account).revision for account in ACCOUNTS] == [1, 1]
     assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
 
 
-def test_a_copy_that_a_crash_kept_is_written_whatever_the_row_says_by_then(desk: OrganizationDesk) -> None:
+def test_a_record_that_a_crash_kept_is_written_whatever_the_row_says_by_then(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.put(TAG, role="web", priority=7)
     desk.world.calls.after("TransactWriteItems", kill)
@@ -105,7 +105,9 @@ def test_a_copy_that_a_crash_kept_is_written_whatever_the_row_says_by_then(desk:
         desk.publish(TAG)
     desk.edit(TAG, role="wbe")
     assert desk.shows(TAG)[0] == "Rejected"
-    assert [(desk.copy(account).revision, desk.copy(account).spec.priority) for account in ACCOUNTS] == [(2, 7)] * 2
+    assert [
+        (desk.published_for(account).revision, desk.published_for(account).spec.priority) for account in ACCOUNTS
+    ] == [(2, 7)] * 2
 
 
 def test_a_tombstone_that_a_crash_kept_from_the_accounts_is_brought_by_judging_again(desk: OrganizationDesk) -> None:
@@ -116,9 +118,9 @@ def test_a_tombstone_that_a_crash_kept_from_the_accounts_is_brought_by_judging_a
     desk.world.calls.after("TransactWriteItems", kill)
     with pytest.raises(KilledError):
         desk.publish(TAG)
-    assert not desk.copy(SPOKE.account).deleted
+    assert not desk.published_for(SPOKE.account).deleted
     desk.publish(TAG)
-    assert [desk.copy(account).deleted for account in ACCOUNTS] == [True, True]
+    assert [desk.published_for(account).deleted for account in ACCOUNTS] == [True, True]
     assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
 
 
@@ -131,13 +133,15 @@ def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_cr
     with pytest.raises(KilledError):
         desk.publish(TAG)
     desk.publish(TAG)
-    assert [desk.copy(account).deleted for account in ACCOUNTS] == [True, True]
+    assert [desk.published_for(account).deleted for account in ACCOUNTS] == [True, True]
 
 
-def test_copies_are_read_in_as_many_reads_as_they_take(desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_are_read_in_as_many_reads_as_they_take(
+    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(table, "PAGE", 1)
     desk.edit(TAG, role="web")
-    assert set(desk.world.revisions.all_copies(mapping_key(TAG))) == set(ACCOUNTS)
+    assert set(desk.world.revisions.records(mapping_key(TAG))) == {HOME.account, *ACCOUNTS}
 
 
 # ---- fan-outs ----
@@ -158,7 +162,7 @@ def many(desk: OrganizationDesk, count: int) -> list[Target]:
 
 def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(desk: OrganizationDesk) -> None:
     targets = many(desk, 2 * AT_ONCE + 3)
-    begun = FanOut.to(mapping_key(TAG), targets)
+    begun = FanOut.to(mapping_key(TAG), [HOME, *targets])
     event, runs = resumable(Task.FAN_OUT, "edit-1", begun), 0
     while not event["finished"]:
         event, runs = resumable(Task.FAN_OUT, "edit-1", resumed(desk, event)), runs + 1
@@ -172,7 +176,7 @@ def test_a_large_target_is_sent_page_by_page_beside_the_others(desk: Organizatio
     for _ in range(450):
         desk.spoke(SPOKE).launch(workload="web")
     desk.launched(1, OTHER)
-    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER], hub=False))
+    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER]))
     runs = 0
     while not event["finished"]:
         event, runs = resumable(Task.FAN_OUT, "edit-1", resumed(desk, event)), runs + 1
@@ -189,15 +193,6 @@ def test_a_fan_out_leaves_what_a_target_refuses_to_its_sweep(desk: OrganizationD
     assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
     (line,) = [each for each in desk.world.logged() if each["message"] == "a target's instances are left to its sweep"]
     assert (line["target"], line["mapping"]) == (str(OTHER), TAG)
-
-
-def test_a_fan_out_that_an_older_version_began_is_of_the_hubs_own_target(desk: OrganizationDesk) -> None:
-    desk.world.running(workload="web")
-    desk.launched(1)
-    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), []))
-    older = {name: value for name, value in event.items() if name not in ("done", "left")}
-    assert resumed(desk, older, in_time=True).finished
-    assert desk.sent_to() == [(HOME.account, HOME.region)]
 
 
 def test_the_queue_refusing_is_no_fault_of_a_target(desk: OrganizationDesk) -> None:

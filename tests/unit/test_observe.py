@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import client_error
-from fixtures.account import ACCOUNT, REGION, FakeAccount, KilledError, kill, mapping_key
+from fixtures.account import ACCOUNT, REGION, FakeAccount, KilledError, kill, published_at
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError, PermanentError
@@ -197,7 +197,7 @@ def test_a_damaged_mapping_makes_unreadable_whichever_carries_its_tag(world: Fak
     world.publish("workload=web", "web")
     world.publish("team=a", "a", priority=1)
     world.publish("workload=db", "db")
-    world.garble(layout.published_key(mapping_key("workload=web")))
+    world.garble(published_at("workload=web"))
     first, second, other = world.running(workload="web"), world.running(workload="web", team="a"), world.running()
     world.tag(other, workload="db")
     *unreadable, seen = _observe(world, first, second, other)
@@ -216,7 +216,7 @@ def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_i
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.tag(instance, workload="db")
-    world.garble(layout.published_key(mapping_key("workload=web")))
+    world.garble(published_at("workload=web"))
     (unreadable,) = _observe(world, instance)
     assert isinstance(unreadable, Unreadable)
     assert isinstance(unreadable.error, CorruptItemError)

@@ -55,5 +55,5 @@ def test_an_edit_is_judged_in_four_hundred_targets_within_a_minute_though_one_in
         assert edited.row["status"] == "Published"
         assert edited.row["status_reason"].startswith(f"in effect in {len(good) // 2 + 1} of 201 accounts; ")
         assert edited.sent == dict.fromkeys(scale.tagged(good), 1), "each once, and none of an account that is silent"
-        copies = scale.hub.revisions.copies(mapping_key(TAG), sorted({each.account for each in scale.targets}))
-        assert {account for account, copy in copies.items() if copy.mapping.spec.role == "web"} == bad
+        records = scale.hub.revisions.records(mapping_key(TAG))
+        assert {account for account, record in records.items() if record.mapping.spec.role == "web"} == bad

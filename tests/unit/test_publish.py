@@ -19,6 +19,7 @@ from fixtures.account import (
     KilledError,
     kill,
     mapping_key,
+    published_at,
     refusing,
 )
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
@@ -27,11 +28,11 @@ from rolekeeper.aws import ec2
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.decide import mapping_keys, resolve
-from rolekeeper.mappings.scan import FanOut, Scan
+from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode, WhenOccupied
 from rolekeeper.settings import Limits
-from rolekeeper.storage import layout
 
 PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
@@ -1027,7 +1028,7 @@ def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: MappingsFixture) -> 
 
 def test_a_row_whose_published_record_is_damaged_says_what_to_do(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
-    desk.world.garble(layout.published_key(mapping_key("workload=web")))
+    desk.world.garble(published_at("workload=web"))
 
     with pytest.raises(CorruptItemError):
         desk.edit("workload=web", role="web", owner="somebody")
@@ -1040,7 +1041,7 @@ def test_a_row_whose_published_record_is_damaged_says_what_to_do(desk: MappingsF
 
 def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
-    desk.world.garble(layout.published_key(mapping_key("workload=web")))
+    desk.world.garble(published_at("workload=web"))
     for _ in range(2):
         with pytest.raises(CorruptItemError):
             desk.recheck("workload=web")
@@ -1052,7 +1053,7 @@ def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Mappings
 
 def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
-    desk.world.garble(layout.published_key(mapping_key("workload=web")))
+    desk.world.garble(published_at("workload=web"))
     desk.delete("workload=web")
     with pytest.raises(CorruptItemError):
         desk.publish("workload=web")

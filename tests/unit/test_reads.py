@@ -14,14 +14,12 @@ import pytest
 from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key
 from fixtures.state_table import table_keys
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper_cli.uses.rows import MappingRows
 from support.templates import ROOT
 
 # Which operations read a table, where: nothing else does, and none of them may be eventually consistent.
 READS = {
     "layers/rolekeeper/rolekeeper/storage/table.py": {"batch_get_item", "query"},
-    "layers/rolekeeper/rolekeeper/mappings/table.py": {"get_item", "query", "scan"},
-    "cli/rolekeeper_cli/uses/rows.py": {"batch_get_item", "scan"},
+    "layers/rolekeeper/rolekeeper/mappings/table.py": {"batch_get_item", "get_item", "query", "scan"},
 }
 OPERATIONS = {"get_item", "batch_get_item", "query", "scan", "transact_get_items", "execute_statement"}
 
@@ -55,8 +53,7 @@ def tables(world: FakeAccount) -> FakeAccount:
 
 def words(world: FakeAccount) -> dict[str, Callable[[], list[Any]]]:
     """By the method that reads: what it finds in five items, as far as it shows anything of them."""
-    rows = MappingRows(world.dynamodb, MAPPING_TABLE, lambda: "me")
-    table = MappingTable(world.dynamodb, MAPPING_TABLE)  # type: ignore[arg-type]  # shaped like a client
+    table = MappingTable(world.dynamodb, MAPPING_TABLE, world.clock.sleep)  # type: ignore[arg-type]  # shaped like a client
     keys = [("p", f"history#{number}") for number in range(5)]
     tags = [mapping_key(f"app={number}") for number in range(5)]
     return {
@@ -64,13 +61,21 @@ def words(world: FakeAccount) -> dict[str, Callable[[], list[Any]]]:
         "Store.items": lambda: [each["word"] for each in world.store.items("p", "~")],
         "Store.last": lambda: [each["word"] for each in world.store.last("p", "history#", 5)],
         "MappingTable.get_row": lambda: [(table.get_row(each) or {})["word"]["S"] for each in tags],
-        "MappingRows.all": lambda: [each["word"]["S"] for each in rows.all().values()],
-        "MappingRows.some": lambda: [each["word"]["S"] for each in rows.some(tags).values()],
+        "MappingTable.all_rows": lambda: [each["word"]["S"] for each in table.all_rows().values()],
+        "MappingTable.get_rows": lambda: [each["word"]["S"] for each in table.get_rows(tags).values()],
     }
 
 
 @pytest.mark.parametrize(
-    "method", ["Store.get", "Store.items", "Store.last", "MappingTable.get_row", "MappingRows.all", "MappingRows.some"]
+    "method",
+    [
+        "Store.get",
+        "Store.items",
+        "Store.last",
+        "MappingTable.get_row",
+        "MappingTable.all_rows",
+        "MappingTable.get_rows",
+    ],
 )
 def test_a_read_finds_all_that_was_just_written(tables: FakeAccount, method: str) -> None:
     assert words(tables)[method]() == ["now"] * 5

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key
+from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key, published_at
 from fixtures.state_table import table_keys
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.impact import Conflicts, Impact
@@ -84,7 +84,7 @@ def test_an_instance_of_which_a_mapping_is_damaged_isnt_counted_and_hides_no_oth
     world.publish("team=a", "api")
     world.running(workload="web", team="a")
     world.running(workload="web")
-    world.garble(layout.published_key(mapping_key("team=a")))
+    world.garble(published_at("team=a"))
     found = scan(world, WEB)
     assert (found.matched, found.impact.attach) == (1, 1)
 
@@ -111,9 +111,9 @@ def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damag
         world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=key)
         world.publish(f"workload={value}", "web")
     conflicts = Conflicts()
-    scanner.add_possible_conflicts(conflicts, star, StoredMapping(), world.clock.now())
+    scanner.add_possible_conflicts(conflicts, star, StoredMapping(ACCOUNT), world.clock.now())
     assert {str(each) for each in conflicts} == {"workload=web", "workload=db"}
     assert conflicts.new
-    world.garble(layout.published_key(mapping_key("workload=db")))
+    world.garble(published_at("workload=db"))
     with pytest.raises(CorruptItemError):
-        scanner.add_possible_conflicts(Conflicts(), star, StoredMapping(), world.clock.now())
+        scanner.add_possible_conflicts(Conflicts(), star, StoredMapping(ACCOUNT), world.clock.now())

@@ -12,9 +12,10 @@ import pytest
 
 from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
+from fixtures.account import ACCOUNT
 from fixtures.state_table import STATE_TABLE, table_keys
 from rolekeeper.aws.errors import ConflictError, CorruptItemError, NotFoundError, PermanentError, RetryableError
-from rolekeeper.mappings.revisions import Revisions, StoredMapping
+from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
 from rolekeeper.model.instance import (
     InstanceKey,
     InstanceRecord,
@@ -37,8 +38,8 @@ class Table:
         self.slept: list[float] = []
         client: Any = self.client
         self.store = Store(client, STATE_TABLE, history_days=30, sleep=self.slept.append)
-        self.state = State(self.store, lambda pin: pin)
-        self.revisions = Revisions(self.store)
+        self.state = State(self.store, ACCOUNT, lambda pin: pin)
+        self.revisions = Revisions(self.store, ACCOUNT)
 
     def put(self, key: layout.Key, **attributes: Any) -> None:
         """Put an item as it is."""
@@ -105,13 +106,13 @@ def test_what_is_damaged_is_reported_beside_what_is_sound(table: Table) -> None:
     table.revisions.publish(web, {}, NOW)
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
     bad = MappingKey("workload", "db")
-    table.put(layout.published_key(bad), spec="garbled")
+    table.put(layout.published_key(bad, ACCOUNT), spec="garbled")
     table.put(layout.record_key(other), condition={"action": "Dance"})
     snapshot = table.state.read([KEY, other], [web.key, bad])
     assert list(snapshot.records) == [KEY]
     assert snapshot.published == {web.key: web}
     assert snapshot.damaged.keys() == {other, bad}
-    for key, item in ((other, "record"), (bad, "published")):
+    for key, item in ((other, "record"), (bad, f"published#{ACCOUNT}")):
         assert isinstance(snapshot.damaged[key], CorruptItemError)
         assert snapshot.damaged[key].code == "Damaged"
         assert f" {item}: " in snapshot.damaged[key].message
@@ -148,7 +149,7 @@ def test_keys_that_stay_unprocessed_fail_the_read(table: Table) -> None:
 
 def test_a_table_that_isnt_there_is_an_error(table: Table) -> None:
     with pytest.raises(NotFoundError):
-        State(replace(table.store, table="no-such-table"), lambda pin: pin).read([KEY], [])
+        State(replace(table.store, table="no-such-table"), ACCOUNT, lambda pin: pin).read([KEY], [])
 
 
 def test_what_goes_with_a_change_is_written_with_it_or_not_at_all(table: Table) -> None:
@@ -209,19 +210,21 @@ def test_all_that_is_kept_of_a_mapping_comes_in_one_read(table: Table) -> None:
     table.revisions.note_sent(star)
     table.revisions.hold(held, {}, NOW)
     table.calls.clear()
-    assert table.revisions.read(web.key) == StoredMapping(web, held, star, unsent=True)
+    assert table.revisions.read(web.key) == StoredMapping(
+        ACCOUNT, {ACCOUNT: AccountRecord(web)}, held, star, unsent=True
+    )
     assert table.calls.counted() == {"BatchGetItem": 1}
-    assert table.revisions.read(star.key) == StoredMapping(star, None, star)
+    assert table.revisions.read(star.key) == StoredMapping(ACCOUNT, {ACCOUNT: AccountRecord(star)}, None, star)
 
 
 def test_a_key_too_long_for_a_partition_has_nothing_kept(table: Table) -> None:
-    assert table.revisions.read(MappingKey("k" * 2_000, "v" * 100)) == StoredMapping()
+    assert table.revisions.read(MappingKey("k" * 2_000, "v" * 100)) == StoredMapping(ACCOUNT)
 
 
 def test_what_names_the_rows_in_conflict_must_be_ours(table: Table) -> None:
     web = published("workload=web", "web")
     table.revisions.publish(web, {}, NOW)
-    table.store.write(table.store.update(layout.published_key(web.key), Update().set({"blocks": "garbled"})))
+    table.store.write(table.store.update(layout.published_key(web.key, ACCOUNT), Update().set({"blocks": "garbled"})))
     with pytest.raises(CorruptItemError):
         table.revisions.read(web.key)
 

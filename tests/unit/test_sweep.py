@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, refusing
+from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import ec2
@@ -302,7 +302,7 @@ def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: MappingsFixtu
     assert desk.edit("app=db", role="db").status == "Published"
     touched = converged(desk, app="web")
     lost = [desk.world.running(app="db") for _ in range(2)]
-    of_instance, of_mapping = layout.record_key(desk.world.key(touched)), layout.published_key(mapping_key("app=web"))
+    of_instance, of_mapping = layout.record_key(desk.world.key(touched)), published_at("app=web")
     bad = of_instance if damaged == "an instance's record" else of_mapping
     desk.world.garble(bad)
     desk.quiet()
@@ -378,7 +378,7 @@ def test_a_published_mapping_is_read_once_in_a_pass_over_the_fleet(desk: Mapping
         patch.setattr(Store, "get", noted)
         assert sweep(desk).sent == 0
     # For the first of three pages; then as its row is checked.
-    assert asked.count(layout.published_key(mapping_key("app=web"))) == 2
+    assert asked.count(published_at("app=web")) == 2
 
 
 def fleet(desk: MappingsFixture) -> Any:
@@ -448,7 +448,7 @@ def no_permission(desk: MappingsFixture) -> None:
 
 
 def damaged_mapping(desk: MappingsFixture) -> None:
-    desk.world.garble(layout.published_key(mapping_key("app=web")))
+    desk.world.garble(published_at("app=web"))
 
 
 def no_answer_about_a_deleted_row(desk: MappingsFixture) -> None:

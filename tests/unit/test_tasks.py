@@ -11,7 +11,7 @@ from fakes.ec2 import client_error
 from fakes.others import FakeStepFunctions
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.queue import ResumeMachine, Task, Tasks, resumable
-from rolekeeper.mappings.scan import FanOut
+from rolekeeper.mappings.fan_out import FanOut, Unsent
 from rolekeeper.model.mapping import MappingKey
 
 
@@ -52,7 +52,9 @@ def test_a_refusal_says_what_to_do(code: str, kind: type[Exception]) -> None:
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:rolekeeper-resume"
 KEY = MappingKey("team \N{SNOWMAN}", "a/b" * 85)
-REST = resumable(Task.FAN_OUT, "edit-1", FanOut(KEY, "edited", token="page 2", sent=200))  # no secret
+REST = resumable(
+    Task.FAN_OUT, "edit-1", FanOut(KEY, "edited", (Unsent("123456789012", "us-east-1", "page 2"),), sent=200)
+)  # no secret
 
 
 def test_the_machine_takes_over_what_the_last_run_answered() -> None:
@@ -65,12 +67,10 @@ def test_the_machine_takes_over_what_the_last_run_answered() -> None:
         "id": "edit-1",
         "mapping": {"tag_key": KEY.tag_key, "tag_value": KEY.tag_value},
         "cause": "edited",
-        "token": "page 2",
+        "left": [{"account": "123456789012", "region": "us-east-1", "token": "page 2"}],
         "sent": 200,
         "restarts": 0,
         "finished": False,
-        "done": False,
-        "left": [],
     }
     # What Step Functions takes for a name, whatever it is made of (API reference, `StartExecution`).
     assert re.fullmatch("fan-out-[0-9a-f]{32}", started["name"])

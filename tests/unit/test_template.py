@@ -500,7 +500,7 @@ def test_of_the_state_table_only_what_steers_reaches_its_function() -> None:
         ("REMOVE", layout.TIMERS, "2026-03-02T09:16:00.000000Z#x"),
         ("MODIFY", *layout.record_key(KEY)),
         ("INSERT", instance, "history#2026-03-02T09:16:00.000000Z#x"),
-        ("MODIFY", *layout.published_key(mapping)),
+        ("MODIFY", *layout.published_key(mapping, "123456789012")),
         ("MODIFY", *layout.budget_key(mapping)),
         ("MODIFY", *layout.FLEET),
     }

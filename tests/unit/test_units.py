@@ -10,7 +10,7 @@ from fixtures.account import ACCOUNT
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization, wired_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
-from rolekeeper.mappings.revisions import CopyCheck
+from rolekeeper.mappings.accounts import RecordCheck
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey, Target
@@ -55,20 +55,20 @@ def test_a_row_is_published_for_the_accounts_of_its_units_alone(desk: Organizati
     desk.world.calls.clear()
     assert desk.edit(TAG, role="web", units={WEB, "ou-a1b2-nobodyis"}).status is Status.PUBLISHED
     assert desk.shows(TAG)[1] == "in effect"
-    assert desk.copy_item(OTHER.account) is None
+    assert desk.record(OTHER.account) is None
     assert (desk.spoke(OTHER).calls.made, desk.world.calls["GetRole"]) == ([], 0)
-    assert desk.copy(SPOKE.account).profile_arn == profile(SPOKE.account)
+    assert desk.published_for(SPOKE.account).profile_arn == profile(SPOKE.account)
     instances = {target: desk.launched(1, target)[0] for target in (SPOKE, SAME_ACCOUNT, OTHER)}
     carried = {target: reconciled(desk, instance, target) for target, instance in instances.items()}
     assert carried == {SPOKE: "web", SAME_ACCOUNT: "web", OTHER: ""}
 
 
-def test_a_copy_names_no_units_as_its_account_is_in_one_of_them(desk: OrganizationDesk) -> None:
+def test_a_record_names_no_units_as_its_account_is_in_one_of_them(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web", priority=7, units={WEB})
     published = desk.served(TAG)
     assert published is not None
     assert published.spec.units == {WEB}
-    assert desk.copy(SPOKE.account).spec == replace(published.spec, units=frozenset())
+    assert desk.published_for(SPOKE.account).spec == replace(published.spec, units=frozenset())
 
 
 def test_several_units_are_counted_together(desk: OrganizationDesk) -> None:
@@ -84,7 +84,7 @@ def test_a_unit_bounds_accounts_and_regions_further(desk: OrganizationDesk) -> N
     desk.edit(TAG, role="web", units={WEB}, accounts={OTHER.account})
     assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
     desk.edit(TAG, role="web", units={WEB, DATA}, regions={SAME_ACCOUNT.region})
-    assert (desk.shows(TAG)[1], desk.copy_item(OTHER.account)) == ("in effect", None)
+    assert (desk.shows(TAG)[1], desk.record(OTHER.account)) == ("in effect", None)
     there, elsewhere = desk.launched(1, SAME_ACCOUNT)[0], desk.launched(1, SPOKE)[0]
     assert reconciled(desk, there, SAME_ACCOUNT) == "web"
     assert reconciled(desk, elsewhere, SPOKE) == ""
@@ -96,13 +96,13 @@ def test_a_nested_unit_is_one_of_its_own(desk: OrganizationDesk) -> None:
     assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
     move(desk, OTHER, ROOT)
     desk.sweep(OTHER)
-    assert (desk.copy_item(SPOKE.account), desk.copy(OTHER.account).revision) == (None, 1)
+    assert (desk.record(SPOKE.account), desk.published_for(OTHER.account).revision) == (None, 1)
 
 
 def test_an_account_that_says_no_unit_is_in_none(desk: OrganizationDesk) -> None:
     move(desk, OTHER, "")
     desk.edit(TAG, role="web", units={WEB, DATA})
-    assert (desk.shows(TAG)[1], desk.copy_item(OTHER.account)) == ("in effect", None)
+    assert (desk.shows(TAG)[1], desk.record(OTHER.account)) == ("in effect", None)
 
 
 def test_the_hubs_own_account_is_in_no_unit(desk: OrganizationDesk) -> None:
@@ -125,7 +125,7 @@ def test_nor_is_another_region_of_it(desk: OrganizationDesk) -> None:
     place = desk.join(there)
     instance = place.running(workload="web")
     assert desk.edit(TAG, role="web", units={WEB}).matched == 0
-    assert desk.sweep(there) == CopyCheck(changed=False, in_effect=False)
+    assert desk.sweep(there) == RecordCheck(changed=False, in_effect=False)
     assert reconciled(desk, instance, there) == ""
 
 
@@ -152,7 +152,7 @@ def test_an_account_that_leaves_gives_the_role_back(desk: OrganizationDesk, swee
     instance = given(desk)
     move(desk, SPOKE, DATA)
     if sweeps == "its own":
-        assert desk.sweep(SPOKE) == CopyCheck(changed=True, in_effect=False)
+        assert desk.sweep(SPOKE) == RecordCheck(changed=True, in_effect=False)
     else:
         desk.recheck(TAG)
         assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
@@ -163,7 +163,7 @@ def test_an_account_that_leaves_gives_the_role_back(desk: OrganizationDesk, swee
     assert [each.why for each in decision.overridden] == [NOT_IN_ONE]
     desk.organization.wait(seconds=5)
     assert desk.spoke(SPOKE).carries(instance) == ""
-    assert desk.sweep(SPOKE) == CopyCheck(changed=False, in_effect=False)
+    assert desk.sweep(SPOKE) == RecordCheck(changed=False, in_effect=False)
 
 
 def test_it_keeps_the_role_where_the_row_says_so(desk: OrganizationDesk) -> None:
@@ -180,7 +180,7 @@ def test_an_account_that_joins_gets_the_role(desk: OrganizationDesk, sweeps: str
     desk.quiet()
     move(desk, OTHER, WEB)
     if sweeps == "its own":
-        assert desk.sweep(OTHER) == CopyCheck(changed=True, in_effect=True)
+        assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=True)
     else:
         desk.recheck(TAG)
         assert desk.shows(TAG)[1] == "in effect in 2 accounts"
@@ -196,20 +196,20 @@ def test_one_that_comes_back_is_asked_about_its_role_again(desk: OrganizationDes
     del desk.spoke(SPOKE).profiles["web"]
     move(desk, SPOKE, WEB)
     if sweeps == "its own":
-        assert desk.sweep(SPOKE) == CopyCheck(changed=True, in_effect=False)
+        assert desk.sweep(SPOKE) == RecordCheck(changed=True, in_effect=False)
     else:
         desk.recheck(TAG)
-    assert desk.copy(SPOKE.account).suspended_because == "role 'web' doesn't exist in account 111111111111"
+    assert desk.published_for(SPOKE.account).suspended_because == "role 'web' doesn't exist in account 111111111111"
 
 
 def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: OrganizationDesk) -> None:
     """One that doesn't ask IAM about what governs nothing."""
     desk.edit(TAG, role="web", units={WEB})
 
-    def brief() -> CopyCheck:
-        return desk.app().publisher.copies.recheck(mapping_of(desk).key, SPOKE, "sweep-1", Scan(), thorough=False)
+    def brief() -> RecordCheck:
+        return desk.app().publisher.records.recheck(mapping_of(desk).key, SPOKE, "sweep-1", Scan(), thorough=False)
 
-    for unit, check in ((DATA, CopyCheck(changed=True)), (WEB, CopyCheck(changed=True, in_effect=True))):
+    for unit, check in ((DATA, RecordCheck(changed=True)), (WEB, RecordCheck(changed=True, in_effect=True))):
         brief()
         move(desk, SPOKE, unit)
         assert brief() == check
@@ -243,7 +243,7 @@ def test_a_deletion_leaves_a_tombstone_in_each_accounts_that_had_it(desk: Organi
     instance = given(desk)
     desk.delete(TAG)
     assert desk.publish(TAG).status is Status.REMOVED
-    assert desk.copy(SPOKE.account).deleted
+    assert desk.published_for(SPOKE.account).deleted
     assert reconciled(desk, instance, SPOKE) == ""
     assert not desk.sweep(SPOKE).changed
 

@@ -5,21 +5,21 @@ import logging
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.console import errors
 from rolekeeper_cli.console.guard import STATIC
-from rolekeeper_cli.console.page import bare_page, page
+from rolekeeper_cli.console.page import page
 from rolekeeper_cli.console.pages import (
-    approvals,
     doctor,
     fleet,
     instance,
     instance_edits,
     mapping_edits,
+    mapping_plans,
     mappings,
     roles,
     settings,
@@ -27,7 +27,7 @@ from rolekeeper_cli.console.pages import (
 )
 from rolekeeper_cli.console.site import Site
 
-PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, approvals, roles, doctor, targets, settings)
+PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, mapping_plans, roles, doctor, targets, settings)
 
 
 def application(site: Site) -> Starlette:
@@ -62,17 +62,10 @@ def _bug(request: Request, _error: Exception) -> Response:
     except Exception:
         # It is what every page has that fails.
         logging.getLogger(__name__).exception("the page that says so failed too")
-        return _bare(mishap)
+        return mishap.answer()
 
 
 def _show(request: Request, mishap: errors.Mishap) -> Response:
     if request.url.path.startswith(STATIC):
-        return _bare(mishap)  # for browsers that weren't let in, too
+        return mishap.answer()  # for browsers that weren't let in, too
     return page(request, "mishap.html", mishap.status, title=mishap.title, mishap=mishap)
-
-
-def _bare(mishap: errors.Mishap) -> Response:
-    """Without anything of the deployment."""
-    return HTMLResponse(
-        bare_page("refused.html", title=mishap.title, what=mishap.what, remedy=mishap.remedy), mishap.status
-    )

@@ -8,9 +8,11 @@ from http import HTTPStatus
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classify
 from rolekeeper.model.problem import Advice
+from rolekeeper_cli.console.page import bare_page
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError, UsageError, WaitTimeoutError
 from rolekeeper_cli.explained import BAD_CREDENTIALS, explained
 
@@ -25,33 +27,34 @@ _STATUS: tuple[tuple[type[CommandError], HTTPStatus, str], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Mishap:
-    """As the page `mishap.html` says it.
-
-    Attributes:
-        status: the HTTP status.
-        title: in a few words.
-        what: what happened, a sentence without its end.
-        remedy: what to do, the same.
-        statement: the policy statement that would allow it, as JSON; empty where no permission is missing.
-        again: whether the same may succeed a moment later.
-    """
+class Refusal:
+    """Why nothing else is shown, and what to do: a sentence each, without its end."""
 
     status: HTTPStatus
     title: str
     what: str
     remedy: str | Advice
+
+    def answer(self) -> Response:
+        """As a page that shows nothing of the deployment."""
+        text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy)
+        return HTMLResponse(text, self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap(Refusal):
+    """As the page `mishap.html` says it.
+
+    `statement` is the policy statement, as JSON, that would allow it, where a permission is missing; with `again`, the
+    same may succeed a moment later.
+    """
+
     statement: str = ""
     again: bool = False
 
 
 def explain(error: Exception, *, writing: bool) -> Mishap:
-    """The mishap of one of `EXPLAINED`.
-
-    Args:
-        error: what a page raised.
-        writing: whether it was a write.
-    """
+    """The mishap of one of `EXPLAINED`, which a page raised, maybe one that is `writing`."""
     refusal = classify(error, error.operation_name, "*") if isinstance(error, ClientError) else error
     if isinstance(refusal, AccessDeniedError) and refusal.code not in BAD_CREDENTIALS:
         return _denied(refusal)
@@ -65,12 +68,10 @@ def explain(error: Exception, *, writing: bool) -> Mishap:
         return why_not
     for kind, status, title in _STATUS:
         if isinstance(told, kind):
-            return Mishap(
-                status, title, told.what, remedy=told.remedy, again=status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            )
-    if writing:
-        return Mishap(HTTPStatus.CONFLICT, "Not done", told.what, remedy=told.remedy)
-    return Mishap(HTTPStatus.NOT_FOUND, "Nothing to show", told.what, remedy=told.remedy)
+            again = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            return Mishap(status, title, told.what, remedy=told.remedy, again=again)
+    status, title = (HTTPStatus.CONFLICT, "Not done") if writing else (HTTPStatus.NOT_FOUND, "Nothing to show")
+    return Mishap(status, title, told.what, remedy=told.remedy)
 
 
 def _unasked(error: Exception, told: CommandError) -> Mishap | None:
@@ -103,16 +104,9 @@ def bug() -> Mishap:
 
 def _denied(error: AccessDeniedError) -> Mishap:
     what = f"you aren't allowed {error.action} on {error.resource}"
-    statement = {"Effect": "Allow", "Action": error.action, "Resource": error.resource}
+    statement = json.dumps({"Effect": "Allow", "Action": error.action, "Resource": error.resource}, indent=2)
     remedy = "have it allowed, or start the console with another --profile"
-    return Mishap(
-        HTTPStatus.BAD_GATEWAY,
-        "AWS refused",
-        what,
-        remedy=remedy,
-        statement=json.dumps(statement, indent=2),
-        again=True,
-    )
+    return Mishap(HTTPStatus.BAD_GATEWAY, "AWS refused", what, remedy=remedy, statement=statement, again=True)
 
 
 # ---- what hinders the console while it reads, as a note on a page ----

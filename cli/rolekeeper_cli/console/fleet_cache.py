@@ -2,20 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice
 from threading import Condition, Event, Lock, Thread
+from typing import Any
 
 from rolekeeper.model.instance import Target
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.errors import Note, note_of
-from rolekeeper_cli.console.fleet_reader import Calls, FleetReader
-from rolekeeper_cli.console.fleet_rows import FleetRow
+from rolekeeper_cli.console.fleet_reader import Calls, FleetReader, FleetRow
 from rolekeeper_cli.deployment import Deployment
-
-# ---- what the console knows of the fleet ----
-
 
 # Rows of a page.
 PAGE = 200
@@ -38,13 +36,13 @@ class Fleet:
         targets: the accounts and Regions that the deployment looks after.
     """
 
-    version: int
-    rows: tuple[FleetRow, ...]
-    read: int
-    read_at: datetime | None
-    cut: bool
-    notes: Mapping[str, Note]
-    withheld: str
+    version: int = 1
+    rows: tuple[FleetRow, ...] = ()
+    read: int = 0
+    read_at: datetime | None = None
+    cut: bool = False
+    notes: Mapping[str, Note] = field(default_factory=dict)
+    withheld: str = ""
     targets: tuple[Target, ...] = ()
 
     @property
@@ -54,7 +52,7 @@ class Fleet:
 
 
 class KnownFleet:
-    """See the module. All of it may be used by several threads."""
+    """What the console knows of the fleet. All of it may be used by several threads."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -62,12 +60,8 @@ class KnownFleet:
         self._rows: dict[str, FleetRow] = {}
         self._stamps: dict[str, int] = {}
         self._stamp_of_all = 0
-        self._read_at: datetime | None = None
-        self._read, self._version = 0, 1
-        self._cut = False
-        self._withheld = ""
-        self._targets: tuple[Target, ...] = ()
-        self._notes: dict[str, Note] = {}
+        # All but the rows, which are sorted once a page asks for the picture.
+        self._facts = Fleet()
         self._picture: Fleet | None = None
 
     # ---- what pages ask ----
@@ -75,18 +69,12 @@ class KnownFleet:
     def picture(self, patience: float = 0.0) -> Fleet:
         """What is known. Of the first read, a page's rows are waited for, or all where there are fewer, that long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._read_at or "whole" in self._notes or len(self._rows) >= PAGE, patience)
+            self._changed.wait_for(
+                lambda: self._facts.read_at or "whole" in self._facts.notes or len(self._rows) >= PAGE, patience
+            )
             if self._picture is None:
-                self._picture = Fleet(
-                    version=self._version,
-                    rows=tuple(sorted(self._rows.values(), key=lambda each: each.order)),
-                    read=self._read,
-                    read_at=self._read_at,
-                    cut=self._cut,
-                    notes=dict(self._notes),
-                    withheld=self._withheld,
-                    targets=self._targets,
-                )
+                rows = sorted(self._rows.values(), key=lambda each: each.order)
+                self._picture = replace(self._facts, rows=tuple(rows))
             return self._picture
 
     def row(self, instance: str) -> FleetRow | None:
@@ -119,11 +107,11 @@ class KnownFleet:
                     changed |= self._rows.pop(id_, None) is not None
                     self._stamps.pop(id_, None)
                 elif former is None and len(self._rows) >= self._most:
-                    changed |= not self._cut
-                    self._cut = True
+                    changed |= not self._facts.cut
+                    self._facts = replace(self._facts, cut=True)
                 elif row != former:
                     self._rows[id_] = row
-                    self._stamps[id_] = self._version + 1
+                    self._stamps[id_] = self._facts.version + 1
                     changed = True
             if changed:
                 self._change()
@@ -134,69 +122,68 @@ class KnownFleet:
             known = [each for each in instances if each in self._rows]
             if known:
                 # No change of a page of the fleet, but no stamp is given twice.
-                self._version += 1
-                self._picture = None
-            for each in known:
-                self._stamps[each] = self._version
+                self._change(seen=False)
+            self._stamps |= dict.fromkeys(known, self._facts.version)
 
     def reads(self, number: int) -> None:
         """So many have been read of all."""
-        with self._changed:
-            if self._read_at is None and self._read != number:
-                self._read = number
-                self._change()
+        if self._facts.read_at is None:
+            self._learn(read=number)
 
     def whole(self, seen: Iterable[str], at: datetime) -> None:
         """All instances were read: those that weren't seen are gone."""
         with self._changed:
             self.take(dict.fromkeys(self._rows.keys() - set(seen)))
-            self._cut = self._cut and len(self._rows) >= self._most
+            cut = self._facts.cut and len(self._rows) >= self._most
             # How old it is, a page asks for by itself: only the first end of a read is news.
-            first, self._read_at = self._read_at is None, at
-            self._picture = None
+            first = self._facts.read_at is None
+            self._facts, self._picture = replace(self._facts, cut=cut, read_at=at), None
             if first:
                 self._change()
 
     def note(self, name: str, note: Note | None) -> None:
         """What hinders a thing, or that nothing does any longer."""
         with self._changed:
-            if self._notes.get(name) != note:
-                if note:
-                    self._notes[name] = note
-                else:
-                    del self._notes[name]
-                self._change()
+            others = {other: each for other, each in self._facts.notes.items() if other != name}
+            self._learn(notes={**others, name: note} if note else others)
 
     def looks_after(self, targets: Iterable[Target]) -> None:
         """The accounts and Regions whose instances are read."""
-        with self._changed:
-            if self._targets != (told := tuple(targets)):
-                self._targets = told
-                self._change()
+        self._learn(targets=tuple(targets))
 
     def withhold(self, why: str) -> None:
         """Why nothing is changed now; empty where it is."""
         with self._changed:
-            if self._withheld != why:
-                self._withheld = why
-                self._change()
+            if self._learn(withheld=why):
                 # Each instance's page says so.
-                self._stamp_of_all = self._version
+                self._stamp_of_all = self._facts.version
 
     def hindered(self, *names: str) -> bool:
         """Whether something hinders one of these."""
         with self._changed:
-            return any(each in self._notes for each in names)
+            return any(each in self._facts.notes for each in names)
 
     def moving(self) -> list[str]:
         """The instances that EC2 is about to change by itself."""
         with self._changed:
             return [each.id for each in self._rows.values() if each.moves]
 
-    def _change(self) -> None:
-        self._version += 1
+    def _learn(self, **facts: Any) -> bool:
+        """Take these facts; whether any is news."""
+        with self._changed:
+            told = replace(self._facts, **facts)
+            news = told != self._facts
+            if news:
+                self._facts = told
+                self._change()
+            return news
+
+    def _change(self, *, seen: bool = True) -> None:
+        """Begin another version; one that no page of the fleet shows differently wakes none."""
+        self._facts = replace(self._facts, version=self._facts.version + 1)
         self._picture = None
-        self._changed.notify_all()
+        if seen:
+            self._changed.notify_all()
 
 
 # ---- what the console's thread does while a page asks ----
@@ -218,13 +205,9 @@ STALE_SECONDS = 60.0
 
 
 class FleetWorker:
-    """See the module. All but `again` is for one thread.
+    """Writes down what it finds, step by step. All but `again` is for one thread.
 
-    Args:
-        known: where it writes what it finds.
-        read: begins to read the deployment, as one that has asked nothing yet.
-        opened: gives the instances whose pages are open.
-        clock: seconds, that only go on.
+    `read` begins to read the deployment anew; `opened` gives the instances whose pages are open.
     """
 
     def __init__(
@@ -259,22 +242,25 @@ class FleetWorker:
         if began - self._stepped > STALE_SECONDS:
             self._pages, self._due["whole"] = None, 0.0
         self._guarded("whole", self._begin)
-        if self._pages:
-            self._guarded("whole", self._read_page)
-        if self._reader:
-            self._guarded("log", self._read_log)
-            self._guarded("look", self._look)
-            self._guarded("control", self._read_control)
+        if reader := self._reader:
+            self._guarded("whole", partial(self._read_page, reader))
+            self._guarded("log", partial(self._read_log, reader), every=TURN_SECONDS)
+            self._guarded("look", partial(self._look, reader), every=TURN_SECONDS)
+            self._guarded("control", partial(self._read_control, reader), every=CONTROL_SECONDS)
         self._stepped = self._clock()
         turn = PAGE_SECONDS if self._pages else TURN_SECONDS
         return max(0.0, turn - (self._stepped - began))
 
-    def _guarded(self, name: str, do: Callable[[], object]) -> None:
+    def _guarded(self, name: str, do: Callable[[], object], every: float = 0.0) -> None:
         """Do it, unless it failed a moment ago. An error is a note on the page, and what it hinders not goes on."""
         if self._clock() < self._due.get(name, 0.0):
             return
         try:
+            if every:
+                self._due[name] = self._clock() + every
             do()
+            if every:
+                self._known.note(name, None)
         except Exception as error:  # noqa: BLE001  # whatever it is, people see it, and the thread has to go on
             if name == "whole":
                 self._pages = None
@@ -287,31 +273,30 @@ class FleetWorker:
         if self._pages:
             return
         self._begun, self._seen, self._count = self._clock(), set(), 0
-        self._reader = self._read()
-        missing = self._reader.log_missing()
-        self._known.note(
-            "level", Note("warn", f"Changes show late, with the next full read: {missing}.") if missing else None
-        )
-        self._known.looks_after([each.settings.target for each in self._reader.places.all])
-        self._pages = self._reader.pages()
+        self._reader = reader = self._read()
+        missing = reader.log_missing()
+        late = Note("warn", f"Changes show late, with the next full read: {missing}.")
+        self._known.note("level", late if missing else None)
+        self._known.looks_after([each.settings.target for each in reader.places.all])
+        self._pages = reader.pages()
 
-    def _read_page(self) -> None:
-        assert self._pages
+    def _read_page(self, reader: FleetReader) -> None:
+        if self._pages is None:
+            return
         page = next(self._pages, None)
         if page is None:
-            self._end()
+            self._end(reader)
             return
         self._count += 1
         self._seen.update(each.id for each in page)
         self._known.take({each.id: each for each in page})
         self._known.reads(len(self._seen))
 
-    def _end(self) -> None:
-        assert self._reader
+    def _end(self, reader: FleetReader) -> None:
         self._pages = None
-        self._known.whole(self._seen, self._reader.now())
+        self._known.whole(self._seen, reader.now())
         self._known.note("whole", None)
-        unseen = "; ".join(self._reader.places.unseen_in_words())
+        unseen = "; ".join(reader.places.unseen_in_words())
         remedy = advice("what the last sweep saw there: ", Remedy(Kind.TARGETS))
         self._known.note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
         self._due["whole"] = self._begun + self._interval()
@@ -324,24 +309,18 @@ class FleetWorker:
 
     # ---- some of it ----
 
-    def _read_log(self) -> None:
-        assert self._reader
-        self._due["log"] = self._clock() + TURN_SECONDS
-        self._decided.update(dict.fromkeys(self._reader.decided()))
-        self._known.note("log", None)
+    def _read_log(self, reader: FleetReader) -> None:
+        self._decided.update(dict.fromkeys(reader.decided()))
 
-    def _look(self) -> None:
-        assert self._reader
-        self._due["look"] = self._clock() + TURN_SECONDS
+    def _look(self, reader: FleetReader) -> None:
         if ids := self._wanted():
-            found = self._reader.look(ids)
+            found = reader.look(ids)
             decided = [each for each in ids if each in self._decided]
             for each in decided:
                 del self._decided[each]
             self._seen.update(each for each, row in found.items() if row)
             self._known.take(found)
             self._known.decided(decided)
-        self._known.note("look", None)
 
     def _wanted(self) -> list[str]:
         """Whose page is open, who was decided about, who moves by itself, longest not looked at: the first 200."""
@@ -352,14 +331,11 @@ class FleetWorker:
         self._looked.update(dict.fromkeys(moves.intersection(wanted), now))
         return wanted
 
-    def _read_control(self) -> None:
-        assert self._reader
-        self._due["control"] = self._clock() + CONTROL_SECONDS
-        self._known.withhold(self._reader.withheld())
-        self._known.note("control", None)
+    def _read_control(self, reader: FleetReader) -> None:
+        self._known.withhold(reader.withheld())
 
 
-# ---- the fleet for all pages ----
+# ---- the thread, while a page asks ----
 
 
 # A page asks every second. A browser lets a tab in the background ask once a minute: that tab costs 15 s of it.
@@ -369,12 +345,7 @@ OPEN = 50
 
 
 class FleetCache:
-    """See the module; `fleet_worker` has what the thread does, and its bounds.
-
-    Args:
-        look: gives a deployment that has asked nothing yet.
-        clock: seconds, that only go on.
-    """
+    """The fleet for all pages; `look` gives a deployment that has asked nothing yet."""
 
     def __init__(self, look: Callable[[], Deployment], clock: Callable[[], float] = time.monotonic) -> None:
         self.calls = Calls(clock)

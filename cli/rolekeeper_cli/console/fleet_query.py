@@ -1,9 +1,9 @@
 """Which instances a person wants to see: filters in an address. A bad one says what is wrong, and the rest holds."""
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -12,13 +12,15 @@ from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.arguments import mapping_key, tag_filter
 from rolekeeper_cli.console.fleet_cache import PAGE, Fleet
-from rolekeeper_cli.console.fleet_rows import KINDS, FleetRow
+from rolekeeper_cli.console.fleet_reader import KINDS, FleetRow
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses.fleet import Standing
 
 STATES = tuple(each.value for each in InstanceState if each is not InstanceState.TERMINATED)
 CONDITIONS = tuple(each.value for each in Standing)
+# The filters that a column has to equal.
+_COLUMNS = {name: name for name in ("state", "mapping", "account", "region")}
 _TEXTS = ("text", "state", "condition", "role", "account", "region")
 # More narrow nothing down, and an address has its length.
 _TAGS = 20
@@ -26,17 +28,14 @@ _TAGS = 20
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The filters, as they were written; those that are wrong filter nothing.
+    """The filters, as they were written; those that are `wrong`, by name, filter nothing.
 
     Attributes:
         text: a part of its name, or of its id.
         state: an instance's state in EC2, `condition` how it stands.
         tags: tags that it carries, each `KEY` or `KEY=VALUE`.
         role: a profile that it carries or should carry, or `NONE`.
-        mapping: the mapping that governs it, as `tag_key=tag_value`.
-        account: where it is, with `region`.
         page: from 1 on.
-        wrong: what is wrong, by the filter's name.
     """
 
     text: str = ""
@@ -73,56 +72,40 @@ class Query:
     @property
     def filters(self) -> bool:
         """Whether anything is filtered at all."""
-        texts = (self.text, self.state, self.condition, self.role, self.mapping, self.account, self.region)
-        return any((*texts, self.tags))
+        return bool(self.address(page=1))
 
     def passes(self, *, condition: bool = True) -> Callable[[FleetRow], bool]:
         """Says of an instance whether it passes; without the condition's filter, if so asked."""
-        tags = [each for each in self.tags if "tag" not in self.wrong or _is_tag(each)]
-        tests: list[Callable[[FleetRow], bool]] = [_has(each) for each in tags]
+        tests = [_has(each) for each in self.tags if "tag" not in self.wrong or _is_tag(each)]
         if self.text:
             text = self.text.casefold()
             tests.append(lambda row: text in row.name.casefold() or text in row.id)
-        if self.state and "state" not in self.wrong:
-            tests.append(lambda row: row.state == self.state)
         if self.role:
             tests.append(lambda row: self.role in row.roles)
-        if self.mapping and "mapping" not in self.wrong:
-            tests.append(lambda row: row.mapping == self.mapping)
-        if self.account:
-            tests.append(lambda row: row.account == self.account)
-        if self.region:
-            tests.append(lambda row: row.region == self.region)
-        if condition and self.condition and "condition" not in self.wrong:
-            tests.append(lambda row: row.standing == self.condition)
+        columns = _COLUMNS | ({"condition": "standing"} if condition else {})
+        for name, column in columns.items():
+            if (wanted := getattr(self, name)) and name not in self.wrong:
+                tests.append(_equals(column, wanted))
         return lambda row: all(test(row) for test in tests)
 
     def address(self, **changes: str | int) -> str:
         """The part of an address behind its `?`, with some of it changed; empty where nothing is asked for."""
-        values: dict[str, object] = {
-            "text": self.text,
-            "state": self.state,
-            "condition": self.condition,
-            "tag": self.tags,
-            "role": self.role,
-            "mapping": self.mapping,
-            "account": self.account,
-            "region": self.region,
-            "page": self.page if self.page > 1 else "",
-        }
-        values |= changes
-        if values["page"] == 1:
-            values["page"] = ""
-        return urlencode({name: value for name, value in values.items() if value not in ("", ())}, doseq=True)
+        names = {each.name: each.name for each in fields(self) if each.name != "wrong"} | {"tags": "tag"}
+        values = {name: getattr(self, field) for field, name in names.items()} | changes
+        asked = {name: value for name, value in values.items() if value not in ("", ())}
+        if asked["page"] == 1:
+            del asked["page"]
+        return urlencode(asked, doseq=True)
 
 
-def _meant(text: str) -> set[str]:
-    """What a person may have typed: blanks at its ends may be the tag's, or an accident."""
-    return {text, text.strip()}
+def _equals(column: str, wanted: str) -> Callable[[FleetRow], bool]:
+    of = attrgetter(column)
+    return lambda row: bool(of(row) == wanted)
 
 
 def _has(text: str) -> Callable[[FleetRow], bool]:
-    tests = [_carries(tag_filter(each)) for each in _meant(text)]
+    """Blanks at the ends of what a person typed may be the tag's, or an accident."""
+    tests = [_carries(tag_filter(each)) for each in {text, text.strip()}]
     return lambda row: any(test(row) for test in tests)
 
 
@@ -157,7 +140,6 @@ def _is_tag(text: str) -> bool:
 WIDTH, THINNEST = 1_000.0, 4.0
 # The most suggestions of a field.
 _SUGGESTED = 200
-_REMEMBERED = 16
 # What each standing is called behind a number.
 WORDS = {
     Standing.OK: "as they should be",
@@ -193,7 +175,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class FleetView:
-    """See the module. `first` and `last` are the numbers of the rows, from 1; both 0 where there is none.
+    """A page of the fleet. `first` and `last` are the numbers of the rows, from 1; both 0 where there is none.
 
     `hint` says of a filter that nothing passes what may have been meant.
     """
@@ -216,48 +198,20 @@ class FleetView:
         return [(name, number) for name, number in near if 1 <= number <= self.pages and number != self.page]
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
+def choices(fleet: Fleet) -> Mapping[str, Sequence[str]]:
     """What a field of the filters suggests: what there is among the instances."""
-
-    roles: tuple[str, ...]
-    mappings: tuple[str, ...]
-    accounts: tuple[str, ...]
-    regions: tuple[str, ...]
-
-
-class FleetViews:
-    """Makes views, and remembers the last few: ten tabs that look at the same page have it made once."""
-
-    def __init__(self) -> None:
-        self._made: OrderedDict[tuple[int, Query], FleetView] = OrderedDict()
-        self._lock = Lock()
-
-    def view(self, fleet: Fleet, query: Query) -> FleetView:
-        """The page that a query asks for; the last one there is, where it asks for one behind it."""
-        key = fleet.version, query
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = _view(fleet, query)
-                if len(self._made) > _REMEMBERED:
-                    self._made.popitem(last=False)
-            return self._made[key]
-
-
-def choices(fleet: Fleet) -> Choices:
-    """What there is to filter by."""
-    roles = {role for row in fleet.rows for role in row.roles}
-    mappings = {row.mapping for row in fleet.rows if row.mapping and "=" in row.mapping}
     there = {*fleet.targets, *(row.target for row in fleet.rows)}
-    accounts, regions = {each.account for each in there}, {each.region for each in there}
-    return Choices(_some(roles), _some(mappings), _some(accounts), regions=_some(regions))
+    found = {
+        "roles": {role for row in fleet.rows for role in row.roles},
+        "mappings": {row.mapping for row in fleet.rows if "=" in row.mapping},
+        "accounts": {each.account for each in there},
+        "regions": {each.region for each in there},
+    }
+    return {name: sorted(names)[:_SUGGESTED] for name, names in found.items()}
 
 
-def _some(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(names)[:_SUGGESTED])
-
-
-def _view(fleet: Fleet, query: Query) -> FleetView:
+def view_of(fleet: Fleet, query: Query) -> FleetView:
+    """The page that a query asks for; the last one there is, where it asks for one behind it."""
     passes = query.passes(condition=False)
     others = [row for row in fleet.rows if passes(row)] if query.filters else fleet.rows
     counted = Counter(row.standing for row in others)
@@ -284,19 +238,14 @@ def _view(fleet: Fleet, query: Query) -> FleetView:
 def _shares(counted: Counter[Standing], query: Query) -> tuple[Share, ...]:
     """The bar, as they should be first. What is there is seen, however few of many they are."""
     total = counted.total()
-    there = [each for each in (Standing.OK, *Standing) if counted[each]]
-    there = list(dict.fromkeys(there))
+    there = list(dict.fromkeys(each for each in (Standing.OK, *Standing) if counted[each]))
     wide = {each: max(THINNEST, WIDTH * counted[each] / total) for each in there}
     scale = WIDTH / sum(wide.values()) if wide else 0
     shares, x = [], 0.0
     for each in there:
-        width = wide[each] * scale
+        width, chosen = wide[each] * scale, query.condition == each
         address = query.address(condition=each.value, page=1)
-        shares.append(
-            Share(
-                each, counted[each], round(x, 2), width=round(width, 2), address=address, chosen=query.condition == each
-            )
-        )
+        shares.append(Share(each, counted[each], round(x, 2), width=round(width, 2), address=address, chosen=chosen))
         x += width
     return tuple(shares)
 

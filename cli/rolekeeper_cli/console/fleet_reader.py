@@ -1,27 +1,129 @@
-"""Reading the fleet for the console: all of it page by page, or some instances; and who was decided about."""
+"""The fleet for the console: an instance as it is kept, and reading all of them page by page, or some.
+
+An instance is as small as its page of 200 needs, so that 10,000 of them take little memory.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from sys import intern
 from threading import Lock
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.observe import observe, observe_page
-from rolekeeper.model.instance import InstanceKey, InstanceState, Target
-from rolekeeper_cli.console.fleet_rows import FleetRow, row_of
+from rolekeeper.instances.decide import Observation
+from rolekeeper.instances.observe import Unreadable, observe, observe_page
+from rolekeeper.model.instance import AssociationState, InstanceKey, InstanceState, Target
+from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.fleet import Enforced, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, Standing, document, standing, withheld
 from rolekeeper_cli.uses.history import DecisionLog, level_missing
+from rolekeeper_cli.uses.instances import name_of
 from rolekeeper_cli.uses.targets import Places, why_unseen
 
-# ---- EC2's client for the console, with each call counted: a page says how many it made ----
-
-
+# FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas). We make at most 2.
+_LOG_PAUSE = 0.5
+_LATE = timedelta(seconds=20)
 _MINUTE = 60.0
+# What goes on in EC2 by itself, so that no decision is logged when it ends.
+_MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING, InstanceState.SHUTTING_DOWN})
+_MOVING_ASSOCIATIONS = frozenset({AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING})
+_RANKS = {each: rank for rank, each in enumerate(Standing)}
+# The stylesheet's classes of those that have another one than their name.
+KINDS = {Standing.BLOCKED: "bad", Standing.WAITING: "wait"}
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRow:
+    """One instance; texts are empty for none.
+
+    `tags` are in order. `carries` and `should_carry` are profiles, by name; `managed` says whether Rolekeeper manages
+    the one that it carries. It `moves` where EC2 changes it without a decision that would be logged. `trace` stands for
+    what else its own page shows, so that a change of that is seen too.
+    """
+
+    id: str
+    account: str
+    region: str
+    name: str
+    state: str
+    tags: tuple[tuple[str, str], ...]
+    carries: str
+    should_carry: str
+    mapping: str
+    standing: Standing
+    reason: str
+    managed: bool
+    moves: bool
+    trace: int
+
+    @property
+    def target(self) -> Target:
+        """Where it is."""
+        return Target(self.account, self.region)
+
+    @property
+    def kind(self) -> str:
+        """The stylesheet's class of its status."""
+        return KINDS.get(self.standing, self.standing.value)
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """Where it is listed: what needs a person first, and then by its name, or its id."""
+        return _RANKS[self.standing], self.name or self.id, self.id
+
+    @property
+    def roles(self) -> tuple[str, str]:
+        """What it carries and should carry, as a filter names them."""
+        return self.carries or NO_ROLE, self.should_carry or NO_ROLE
+
+
+def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetRow | None:
+    """What is kept of an instance; None of one that EC2 doesn't know, or that is terminated."""
+    instance = observed.instance
+    if instance is None or instance.state is InstanceState.TERMINATED:
+        return None
+    seen = observed if isinstance(observed, Unreadable) else Seen.of(observed, deployment)
+    shown = document(seen)
+    if isinstance(seen, Unreadable):
+        reason = f"Rolekeeper can't decide about it: {shown['reason']}"
+        status, trace, moves = Standing.UNKNOWN, 0, False
+    else:
+        reason = shown["reason"]
+        status, trace, moves = standing(seen), _trace(seen), _moves(seen)
+    return FleetRow(
+        id=instance.key.id,
+        account=intern(instance.key.account),
+        region=intern(instance.key.region),
+        name=name_of(instance),
+        state=instance.state.value,
+        # Each text once in memory: most instances share them.
+        tags=tuple((intern(key), intern(value)) for key, value in sorted(instance.tags.items())),
+        carries=intern(shown["carries"] or ""),
+        should_carry=intern(shown["should_carry"] or ""),
+        mapping=intern(shown["mapping"] or ""),
+        standing=status,
+        reason=intern(reason),
+        managed=bool(shown["managed"]),
+        moves=moves,
+        trace=trace,
+    )
+
+
+def _moves(seen: Seen) -> bool:
+    association = seen.observed.association
+    return seen.instance.state in _MOVING_STATES or bool(association and association.state in _MOVING_ASSOCIATIONS)
+
+
+def _trace(seen: Seen) -> int:
+    observed = seen.observed
+    return hash((seen.decision, observed.association, observed.record.condition, observed.pin, observed.grant))
+
+
+# ---- EC2's client with each call counted: a page says how many it made ----
 
 
 @dataclass
@@ -86,21 +188,13 @@ class _CountedPages:
             yield page
 
 
-# ---- reading the fleet for the console ----
-
-
-# FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas). We make at most 2.
-_LOG_PAUSE = 0.5
-_LATE = timedelta(seconds=20)
+# ---- reading them ----
 
 
 class FleetReader:
     """One look at the deployment: its stack, its settings and what policies say are asked for once.
 
-    Args:
-        deployment: one that has asked nothing yet.
-        calls: counts those to EC2.
-        target_of: gives where an instance is, as far as that is known.
+    `target_of` gives where an instance is, as far as that is known.
     """
 
     def __init__(
@@ -108,6 +202,7 @@ class FleetReader:
     ) -> None:
         self._deployment, self._calls, self._target_of = deployment, calls, target_of
         self._began = deployment.now()
+        self._ec2s: dict[Target, Ec2] = {}
         self._log: DecisionLog | None = None
         self._decided: dict[str, Target] = {}
 
@@ -115,10 +210,6 @@ class FleetReader:
     def places(self) -> Places:
         """The deployment's targets; after a whole read, also those that couldn't be looked into."""
         return Places.chosen(self._deployment)
-
-    @cached_property
-    def _ec2s(self) -> dict[Target, Ec2]:
-        return {}
 
     def _ec2(self, place: Deployment) -> Ec2:
         """A target's EC2, with its calls counted."""

@@ -9,8 +9,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from rolekeeper_cli.errors import UsageError
+
 # Of a revision's number, and more than enough.
 _DIGITS = 18
+_LONGEST_REASON = 500
 
 type Form = Mapping[str, str]
 """A posted form: the fields' texts by name; of a field given twice, the last.
@@ -25,6 +28,18 @@ def trimmed(form: Form, name: str) -> str:
     For fields that a person fills in, not for those that say what the page was about.
     """
     return form.get(name, "").strip()
+
+
+def reason_of(form: Form) -> str:
+    """Why a person does it.
+
+    Raises:
+        UsageError: it is longer than a reason may be.
+    """
+    reason = trimmed(form, "reason")
+    if len(reason) > _LONGEST_REASON:
+        raise UsageError(f"the reason has more than {_LONGEST_REASON} characters", "say it shorter")
+    return reason
 
 
 def number(form: Form, name: str) -> int | None:

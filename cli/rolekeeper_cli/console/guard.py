@@ -9,7 +9,6 @@ What changes anything is refused here too, unless the console was started for th
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from threading import Lock
 
@@ -18,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rolekeeper_cli.console.errors import Refusal
 from rolekeeper_cli.console.page import bare_page
 
 COOKIE = "rolekeeper-console"
@@ -43,22 +43,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is refused, and what to do: a sentence each, without its end."""
-
-    status: HTTPStatus
-    title: str
-    what: str
-    remedy: str
-
-    def answer(self) -> Response:
-        """As a page that shows nothing of the deployment."""
-        return HTMLResponse(
-            bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy), self.status
-        )
 
 
 _OTHER_HOST = Refusal(
@@ -103,17 +87,9 @@ _READ_ONLY = Refusal(
 
 
 class Guard:
-    """Stands before the pages; its address is known once the server's port is.
+    """Stands before the pages, at `origin`, once the server's port is known.
 
-    Args:
-        app: the pages.
-        port: where the server listens.
-        writes: whether anything may be changed.
-
-    Attributes:
-        origin: of the console's pages.
-        link: lets one browser in, once.
-        on_entered: called when that happened.
+    `link` lets one browser in, once; `on_entered` is called when that happened.
     """
 
     def __init__(self, app: ASGIApp, port: int, *, writes: bool) -> None:

@@ -5,7 +5,6 @@ once.
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,14 +27,8 @@ PATIENCE_SECONDS = 1.0
 class Job:
     """One look. What it found grows while it runs.
 
-    Attributes:
-        began: when it began.
-        found: what it found until now.
-        step: how far it is, as people say it; empty where that isn't known.
-        error: why it found no more.
-        version: another one each time anything changed.
-        outdated: whether what it finds may have changed since it looked.
-        end: set once it has come to its end.
+    `step` says how far it is, where that is known; `error` why it found no more; `version` is another one each time
+    anything changed. It is `outdated` where what it finds may have changed since it looked.
     """
 
     began: datetime
@@ -61,18 +54,22 @@ class Job:
             raise self.error
         return list(self.found)
 
+    def values(self) -> dict[str, Any]:
+        """All of it, for a page.
+
+        Raises:
+            Exception: as `result`.
+        """
+        # Before what it found, which may grow meanwhile: the page asks for that then.
+        version, ended = self.version, self.ended
+        return {"job": self, "version": version, "ended": ended, "found": self.result()}
+
 
 type Work = Callable[[DoctorDeployment], Iterator[Any]]
 
 
 class Jobs:
-    """The looks of one console, by name.
-
-    Args:
-        look: makes a deployment that has asked nothing yet.
-        now: the time.
-        beside: runs something beside the page.
-    """
+    """The looks of one console, by name. `look` makes a deployment that has asked nothing; `beside` runs something."""
 
     def __init__(
         self,
@@ -150,47 +147,3 @@ class _Step(Silent):
 
 def _in_a_thread(run: Callable[[], None]) -> None:
     Thread(target=run, daemon=True).start()
-
-
-# ---- what all tabs look at together: read once, and for some seconds shown to whoever asks ----
-
-
-_PACE = 5
-
-
-class Recent[T]:
-    """A value that is never older than some seconds when it is given out. Of several that ask at once, one reads."""
-
-    def __init__(self, read: Callable[[], T], seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._read = read
-        self._seconds = seconds
-        self._clock = clock
-        self._lock = Lock()
-        self._held: tuple[float, T] | None = None
-        self._failed: tuple[float, Exception] | None = None
-
-    def get(self) -> T:
-        """The value. An error of the reading is that of who waited for it too; the next one reads again."""
-        asked = time.monotonic()
-        with self._lock:
-            if self._failed and self._failed[0] >= asked:
-                raise self._failed[1]
-            now = self._clock()
-            if self._held is None or now >= self._held[0]:
-                self._held = self._freshly()
-            return self._held[1]
-
-    def _freshly(self) -> tuple[float, T]:
-        """Until when it may be shown, and the value."""
-        began = self._clock()
-        try:
-            value = self._read()
-        except Exception as error:
-            self._failed = (time.monotonic(), error)
-            raise
-        return began + max(self._seconds, _PACE * (self._clock() - began)), value
-
-    def forget(self) -> None:
-        """Have the next one read: something was just changed."""
-        with self._lock:
-            self._held = None

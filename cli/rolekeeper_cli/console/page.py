@@ -7,11 +7,14 @@ a full stop (messages of commands have neither), and `{{ remedy|linked }}` leads
 imported "with context": it needs the page's `now`.
 """
 
+import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,7 +22,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from rolekeeper.mappings.scan import COUNTED, EXPLAINED
 from rolekeeper.mappings.verdict import approval_steps
@@ -30,11 +34,6 @@ from rolekeeper_cli import installed
 # ---- addresses of pages ----
 
 
-def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
-    """The page of one mapping, or another one about it."""
-    return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
-
-
 def mapping_key(mapping: MappingKey | Mapping[str, Any]) -> MappingKey:
     """The key of a mapping in a template, which may have its document."""
     if isinstance(mapping, MappingKey):
@@ -42,9 +41,10 @@ def mapping_key(mapping: MappingKey | Mapping[str, Any]) -> MappingKey:
     return MappingKey(mapping["columns"]["tag_key"], mapping["columns"]["tag_value"])
 
 
-def mapping_filter(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
-    """The same as `mapping_url` for a template."""
-    return mapping_url(mapping_key(mapping), path, **more)
+def mapping_url(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
+    """The page of one mapping, or another one about it."""
+    key = mapping_key(mapping)
+    return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
 
 
 def mapping_named(text: str, tags: Iterable[tuple[str, str]] = ()) -> str:
@@ -179,24 +179,48 @@ _UNITS = (
 )
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+def page(request: Request, template: str, status: int = HTTPStatus.OK, **values: Any) -> HTMLResponse:
     """Fill in a template. All of them know `site`, `request`, `here`, `notice`, `sections` and `now` too."""
     site = request.app.state.site
     here = site.here()
-    text = (
-        templates()
-        .get_template(template)
-        .render(
-            site=site,
-            request=request,
-            here=here,
-            notice=site.said(request.query_params.get("said", "")),
-            sections=_sections(request.url.path, hub=bool(here.organization)),
-            now=site.now(),
-            **values,
-        )
-    )
-    return HTMLResponse(text, status)
+    values |= {
+        "site": site,
+        "request": request,
+        "here": here,
+        "notice": site.said(request.query_params.get("said", "")),
+        "sections": _sections(request.url.path, hub=bool(here.organization)),
+        "now": site.now(),
+    }
+    return HTMLResponse(bare_page(template, **values), status)
+
+
+def live(path: str, whole: str, part: str, values: Callable[[Request], dict[str, Any]]) -> list[Route]:
+    """A page, and below it what of that changes, which an open page asks for: two templates with the same values."""
+
+    def show(request: Request) -> Response:
+        return page(request, whole, **values(request))
+
+    def show_news(request: Request) -> Response:
+        found = values(request)
+        return unless_seen(request, found["version"]) or page(request, part, **found)
+
+    return [Route(path, show), Route(f"{path}/part", show_news)]
+
+
+def polls(request: Request) -> bool:
+    """Whether an open page asks, and not a person."""
+    return "version" in request.query_params
+
+
+def unless_seen(request: Request, version: object) -> Response | None:
+    """What has htmx leave a part as it is, where the browser says that it shows this version already."""
+    seen = request.query_params.get("version") == str(version)
+    return Response(status_code=HTTPStatus.NO_CONTENT) if seen else None
+
+
+def version_of(shown: object) -> str:
+    """Another text where other documents are shown."""
+    return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def bare_page(template: str, **values: Any) -> str:
@@ -224,7 +248,7 @@ def templates() -> Environment:
         "held_reason": held_reason,
         "without_steps": without_steps,
         "of_pages": of_pages,
-        "mapping_url": mapping_filter,
+        "mapping_url": mapping_url,
         "mapping_key": mapping_key,
         "mapping_named": mapping_named,
         "query": query,
@@ -275,11 +299,7 @@ def _ago(context: Context, at: datetime | str) -> _Time:
 
 @pass_context
 def _when(context: Context, at: datetime | str) -> _Time:
-    """The same with the exact one beside it: there is no hover on a phone, on paper and by keyboard.
-
-    Raises:
-        ValueError: as `ago`.
-    """
+    """The same with the exact one beside it: there is no hover on a phone, on paper and by keyboard."""
     return replace(_ago(context, at), beside=True)
 
 

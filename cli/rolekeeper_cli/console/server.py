@@ -27,69 +27,13 @@ from rolekeeper_cli.console.page import bare_page
 from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.errors import CommandError
 
-# ---- open the link in the person's browser ----
-
-
-@contextmanager
-def link_file(link: str) -> Iterator[Path]:
-    """A page that goes on to the link, in a folder that only the person can open; gone at the end, if not before."""
-    with TemporaryDirectory(prefix="rolekeeper-console-", ignore_cleanup_errors=True) as folder:  # of mode 0700
-        file = Path(folder) / "console.html"
-        file.touch(mode=0o600)
-        file.write_text(bare_page("open.html", link=link), encoding="utf-8")
-        yield file
-
-
-def open_file(file: Path, opens: Callable[[str], bool] = webbrowser.open) -> bool:
-    """Open it in a browser; whether there is one."""
-    return _has_windows() and opens(file.as_uri())
-
-
-def _has_windows() -> bool:
-    """Whether a browser has a window of its own: one in this terminal would be in the way of the console's messages."""
-    if sys.platform in {"darwin", "win32", "cygwin"}:
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
-
-
-# ---- when the console was last used by a person: a console that was forgotten ends ----
-
-
-class UseClock:
-    """Sits between the guard and the pages, so that only who was let in counts.
-
-    Args:
-        app: the pages.
-        idle_after: seconds without use after which the console is idle.
-        time: seconds on a clock that only goes forward.
-    """
-
-    def __init__(self, app: ASGIApp, idle_after: float, time: Callable[[], float]) -> None:
-        self._app, self._idle_after, self._time = app, idle_after, time
-        self._used = time()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, and remember when."""
-        # htmx, which only refreshes parts of open pages, says that it asks (htmx reference, "Request Headers").
-        if "hx-request" not in Headers(scope=scope):
-            self._used = self._time()
-        await self._app(scope, receive, send)
-
-    def left(self) -> float:
-        """Seconds until the console is idle, if nobody uses it until then; 0 or less: it is."""
-        return self._used + self._idle_after - self._time()
-
-
-# ---- the server of the console, on loopback: it listens, hands out the link, and ends ----
-
-
 IDLE_SECONDS = 30 * 60.0
 _LOOPBACK = "127.0.0.1"
 _LAST_ANSWERS_SECONDS = 3
 
 
 def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: bool, idle: float = IDLE_SECONDS) -> None:
-    """Run until nobody has used it for a while.
+    """Run until nobody has used it for `idle` seconds.
 
     Args:
         deployment: what the pages show.
@@ -164,6 +108,31 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+# ---- the link ----
+
+
+@contextmanager
+def link_file(link: str) -> Iterator[Path]:
+    """A page that goes on to the link, in a folder that only the person can open; gone at the end, if not before."""
+    with TemporaryDirectory(prefix="rolekeeper-console-", ignore_cleanup_errors=True) as folder:  # of mode 0700
+        file = Path(folder) / "console.html"
+        file.touch(mode=0o600)
+        file.write_text(bare_page("open.html", link=link), encoding="utf-8")
+        yield file
+
+
+def open_file(file: Path, opens: Callable[[str], bool] = webbrowser.open) -> bool:
+    """Open it in a browser; whether there is one."""
+    return _has_windows() and opens(file.as_uri())
+
+
+def _has_windows() -> bool:
+    """Whether a browser has a window of its own: one in this terminal would be in the way of the console's messages."""
+    if sys.platform in {"darwin", "win32", "cygwin"}:
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
 def open_in_browser(file: Path, link: str) -> None:
     """Open the file, which goes on to the link; print the link where no browser can be opened."""
     if open_file(file):
@@ -176,6 +145,28 @@ def open_in_browser(file: Path, link: str) -> None:
 def _print(link: str) -> None:
     """The one line on stdout, for people and for programs that wait for it."""
     click.echo(f"console: {link}")
+
+
+# ---- a console that was forgotten ends ----
+
+
+class UseClock:
+    """When a person last used the pages, of whom the guard let in; after `idle_after` seconds the console is idle."""
+
+    def __init__(self, app: ASGIApp, idle_after: float, time: Callable[[], float]) -> None:
+        self._app, self._idle_after, self._time = app, idle_after, time
+        self._used = time()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, and remember when."""
+        # htmx, which only refreshes parts of open pages, says that it asks (htmx reference, "Request Headers").
+        if "hx-request" not in Headers(scope=scope):
+            self._used = self._time()
+        await self._app(scope, receive, send)
+
+    def left(self) -> float:
+        """Seconds until the console is idle, if nobody uses it until then; 0 or less: it is."""
+        return self._used + self._idle_after - self._time()
 
 
 def end_when_idle(pages: UseClock, server: uvicorn.Server, sleep: Callable[[float], object] = time.sleep) -> None:

@@ -1,53 +1,39 @@
 """What all pages share: one deployment, what was read of it, and what is being done."""
 
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.problem import Advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.edit_plans import EditPlans
+from rolekeeper_cli.console.cache import Cache
 from rolekeeper_cli.console.fleet_cache import FleetCache
-from rolekeeper_cli.console.fleet_query import FleetViews
-from rolekeeper_cli.console.jobs import Jobs, Recent
-from rolekeeper_cli.console.pages.instance import Stories, Story
+from rolekeeper_cli.console.fleet_query import FleetView
+from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import explained
-from rolekeeper_cli.uses import mappings as mapping_views
-from rolekeeper_cli.uses import names
-from rolekeeper_cli.uses import targets as target_views
+from rolekeeper_cli.uses import mappings, names, targets
 
-# ---- whom the console acts as, and where: what the head of every page says ----
-
-
-# Seconds after which it is asked anew.
-_KNOWN_FOR = 60.0
-# The same where some of it isn't known.
-_UNKNOWN_FOR = 5.0
+_HERE_SECONDS = 5.0
+# Tabs that show the mappings ask every two seconds.
+_MAPPINGS_SECONDS = 1.5
+# The functions write them down after a sweep, and an event at most once in some minutes.
+_TARGETS_SECONDS = 4.0
+# A role that was made a minute ago is typed.
+_ROLES_SECONDS = 60.0
+_NOTICES = 200
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """What is unknown is empty: a page shows what it can.
-
-    Attributes:
-        caller: the ARN of who started the console.
-        account: AWS account id.
-        region: AWS Region.
-        stack: the stack's name.
-        endpoint: where AWS is, if not at AWS's own addresses.
-        mode: what Rolekeeper does: enforce or observe.
-        paused: whether it is paused.
-        organization: the id of the organization whose accounts it looks after.
-    """
+    """Whom the console acts as, and where: the head of every page. What is unknown is empty."""
 
     stack: str
     region: str = ""
@@ -64,47 +50,91 @@ class Here:
         return urlsplit(self.endpoint).hostname in _LOOPBACK
 
 
-class HereCache:
-    """Asks at most once a minute, and beside the page: only the first one waits for an answer.
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a write says on the page that follows it.
 
-    Args:
-        look: makes a deployment that has asked nothing yet.
-        time: seconds on a clock that only goes forward.
+    `kind` is a box's: info, good, warn or bad; `text` is a sentence, and `lines` are details.
     """
 
-    def __init__(self, look: Callable[[], Deployment], time: Callable[[], float]) -> None:
-        self._look, self._time = look, time
-        self._lock = Lock()
-        self._known: Here | None = None
-        self._until = 0.0
-
-    def __call__(self) -> Here:
-        """What is known."""
-        with self._lock:
-            known, stale = self._known, self._time() >= self._until
-            if stale:
-                self._until = self._time() + _KNOWN_FOR
-        if known is None:
-            return self._ask()
-        if stale:
-            Thread(target=self._ask, daemon=True).start()
-        return known
-
-    def forget(self) -> None:
-        """Ask anew for the next page: a write may have changed it."""
-        with self._lock:
-            self._known = None
-
-    def _ask(self) -> Here:
-        found = here(self._look())
-        with self._lock:
-            self._known = found
-            if not (found.caller and found.mode):
-                self._until = self._time() + _UNKNOWN_FOR
-        return found
+    kind: str
+    text: str
+    lines: tuple[str | Advice, ...] = ()
 
 
-def here(deployment: Deployment) -> Here:
+@dataclass
+class Site:
+    """What all pages share, as `request.app.state.site`.
+
+    `deployment` has the session and the clients; what a page asks, it asks of `look()`. With `writes`, pages may change
+    things. `time` gives seconds, that only go on. `plans` of edits are kept until they are written.
+    """
+
+    deployment: DoctorDeployment
+    writes: bool = False
+    time: Callable[[], float] = time.monotonic
+    jobs: Jobs = field(init=False)
+    fleet: FleetCache = field(init=False)
+    views: Cache[FleetView] = field(init=False, default_factory=lambda: Cache(most=16))
+    stories: Cache[Any] = field(init=False, default_factory=Cache)
+    answers: Cache[Mapping[str, Any]] = field(init=False, default_factory=Cache)
+    asking_who: Lock = field(init=False, default_factory=Lock)
+    plans: Cache[Any] = field(init=False, default_factory=Cache)
+    _notices: Cache[Notice] = field(init=False, default_factory=lambda: Cache(most=_NOTICES))
+
+    def __post_init__(self) -> None:
+        # A check that something is repaired asks for all of it.
+        self.jobs = Jobs(self.deployment.anew, self.now)
+        self.fleet = FleetCache(self.look, self.time)
+        self._here = Cache[Here](_HERE_SECONDS, clock=self.time, stale=True)
+        self._mappings = Cache[list[dict[str, Any]]](_MAPPINGS_SECONDS, clock=self.time)
+        self._targets = Cache[list[dict[str, Any]]](_TARGETS_SECONDS, clock=self.time)
+        self._roles = Cache[list[str]](_ROLES_SECONDS, clock=self.time)
+
+    def look(self) -> DoctorDeployment:
+        """The deployment as it is now; its caller and its stack as they were some seconds ago."""
+        return self.deployment.anew(lately=True)
+
+    def look_at(self, instance: str) -> DoctorDeployment:
+        """The same for an instance, by id or name: where it is, as far as the fleet was read; else at home."""
+        there, target = self.look(), self.fleet.target(instance)
+        return there.at(target) if target else there
+
+    def now(self) -> datetime:
+        """The time."""
+        return self.deployment.now()
+
+    def here(self) -> Here:
+        """Whom the console acts as, and where."""
+        return self._here.get("", lambda: _here(self.look()))
+
+    def mappings(self) -> list[dict[str, Any]]:
+        """The documents of all rows."""
+        return self._mappings.get("", lambda: mappings.rows(self.look()))
+
+    def targets(self) -> list[dict[str, Any]]:
+        """The documents of all accounts and Regions."""
+        return self._targets.get("", lambda: targets.documents(self.look()))
+
+    def role_names(self) -> list[str]:
+        """The names of the roles under the role path, for suggestions: where IAM gives no answer, there are none."""
+        try:
+            return self._roles.get("", lambda: names.path_roles(self.look()))
+        except (AwsRefusalError, CommandError):
+            return []
+
+    def say(self, kind: str, text: str, lines: Sequence[str | Advice] = ()) -> str:
+        """Keep what a write did for the page that follows it: that page's address ends in `?said=` and this id."""
+        for stale in (self._here, self._mappings, self.jobs):
+            stale.forget()
+        return self._notices.keep(Notice(kind, text, tuple(lines)))
+
+    def said(self, id_: str) -> Notice | None:
+        """The notice of this id; None where there is none."""
+        return self._notices.known(id_)
+
+
+def _here(deployment: Deployment) -> Here:
     """Ask for all of it. What AWS refuses stays unknown: the page itself says why, where that matters to it."""
     caller = _or_none(lambda: deployment.caller)
     switches = _or_none(lambda: (deployment.app.state.read([], []).control, deployment.settings.mode))
@@ -127,128 +157,3 @@ def _or_none[T](ask: Callable[[], T]) -> T | None:
         if not isinstance(error, CommandError) and explained(error) is None:
             raise
         return None
-
-
-# ---- what a write says on the page that follows it ----
-
-
-_KEPT = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """What happened: `kind` as a box has it (info, good, warn, bad), a sentence, and details, one a line."""
-
-    kind: str
-    text: str
-    lines: tuple[str | Advice, ...] = ()
-
-
-class Notices:
-    """The last notices, each by its id. Threads may share it."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Notice] = {}
-        self._lock = Lock()
-
-    def keep(self, kind: str, text: str, lines: Sequence[str | Advice] = ()) -> str:
-        """Keep a notice; the id by which a page shows it. The oldest goes where there are too many."""
-        made = secrets.token_urlsafe(9)
-        with self._lock:
-            self._kept[made] = Notice(kind, text, tuple(lines))
-            while len(self._kept) > _KEPT:
-                del self._kept[next(iter(self._kept))]
-        return made
-
-    def get(self, id_: str) -> Notice | None:
-        """The notice of this id; None where there is none, or it went."""
-        with self._lock:
-            return self._kept.get(id_)
-
-
-# ---- what all pages share: one deployment, what was read of it, and what is being done ----
-
-
-# Tabs that show the mappings ask every two seconds.
-_MAPPINGS_SECONDS = 1.5
-# The functions write them down after a sweep, and an event at most once in some minutes.
-_TARGETS_SECONDS = 4.0
-# A role that was made a minute ago is typed.
-_ROLES_SECONDS = 60.0
-
-
-@dataclass
-class Site:
-    """What all pages share, as `request.app.state.site`.
-
-    Attributes:
-        deployment: the session and the clients; what a page asks, it asks of `look()`.
-        writes: whether pages may change anything (`--write`).
-        time: seconds on a clock that only goes forward.
-        jobs: longer looks at AWS, which all tabs share.
-        here: whom the console acts as, and where.
-        mappings: the documents of all rows, read once for all tabs.
-        targets: the documents of all accounts and Regions, read once for all tabs.
-        plans: plans of edits that were shown, until they are written.
-    """
-
-    deployment: DoctorDeployment
-    writes: bool = False
-    time: Callable[[], float] = time.monotonic
-    here: HereCache = field(init=False)
-    jobs: Jobs = field(init=False)
-    fleet: FleetCache = field(init=False)
-    views: FleetViews = field(init=False, default_factory=FleetViews)
-    stories: Stories[Story] = field(init=False, default_factory=Stories)
-    answers: Stories[Mapping[str, Any]] = field(init=False, default_factory=Stories)
-    asking_who: Lock = field(init=False, default_factory=Lock)
-    mappings: Recent[list[dict[str, Any]]] = field(init=False)
-    targets: Recent[list[dict[str, Any]]] = field(init=False)
-    _roles: Recent[list[str]] = field(init=False)
-    plans: EditPlans = field(init=False, default_factory=EditPlans)
-    _notices: Notices = field(init=False, default_factory=Notices)
-
-    def __post_init__(self) -> None:
-        self.here = HereCache(self.look, self.time)
-        # A check that something is repaired asks for all of it.
-        self.jobs = Jobs(self.deployment.anew, self.now)
-        self.fleet = FleetCache(self.look, self.time)
-        self.mappings = Recent(lambda: mapping_views.rows(self.look()), _MAPPINGS_SECONDS, self.time)
-        self.targets = Recent(lambda: target_views.documents(self.look()), _TARGETS_SECONDS, self.time)
-        self._roles = Recent(lambda: names.path_roles(self.look()), _ROLES_SECONDS, self.time)
-
-    def look(self) -> DoctorDeployment:
-        """The deployment as it is now; its caller and its stack as they were some seconds ago."""
-        return self.deployment.anew(lately=True)
-
-    def look_at(self, instance: str) -> DoctorDeployment:
-        """The same for an instance, by id or name: where it is, as far as the fleet was read; else at home."""
-        there, target = self.look(), self.fleet.target(instance)
-        return there.at(target) if target else there
-
-    def now(self) -> datetime:
-        """The time."""
-        return self.deployment.now()
-
-    def role_names(self) -> list[str]:
-        """The names of the roles under the role path, for suggestions: where IAM gives no answer, there are none."""
-        try:
-            return self._roles.get()
-        except (AwsRefusalError, CommandError):
-            return []
-
-    def say(self, kind: str, text: str, lines: Sequence[str | Advice] = ()) -> str:
-        """Keep what a write did for the page that follows it; that page's address ends in `?said=` and this id.
-
-        Args:
-            kind: info, good, warn or bad.
-            text: a sentence.
-            lines: details, one a line.
-        """
-        self.here.forget()
-        self.jobs.forget()
-        return self._notices.keep(kind, text, lines)
-
-    def said(self, id_: str) -> Notice | None:
-        """The notice of this id; None where there is none."""
-        return self._notices.get(id_)

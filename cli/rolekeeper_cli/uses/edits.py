@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rolekeeper.mappings.revisions import StoredMapping
-from rolekeeper.mappings.rows.cells import CellError, HomeAccount
-from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
+from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, CellError, HomeAccount
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status

@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from rolekeeper.mappings.rows.cells import CellError, HomeAccount, quote
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Column
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, CellError, Column, HomeAccount, quote
 from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model import escaped
 from rolekeeper.model.mapping import MappingKey, MappingSpec

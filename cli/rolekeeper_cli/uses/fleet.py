@@ -43,7 +43,7 @@ class Enforced(State):
     ) -> "Enforced":
         """The state table of a deployment; what it `remembers` isn't read, and what is read is remembered there."""
         state = deployment.app.state
-        return cls(state.store, state.check_pin, remembers, state.account, released=released)
+        return cls(state.store, state.account, state.check_pin, remembers, released=released)
 
     def read(
         self,

@@ -7,8 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from rolekeeper.mappings.assess import IN_EFFECT
-from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Attributes
+from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Attributes, HomeAccount
 from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, row_of, size_of
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping

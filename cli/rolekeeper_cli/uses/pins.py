@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.instances.observe import Unreadable, observe
-from rolekeeper.mappings.rows.cells import Cell, CellError
-from rolekeeper.mappings.rows.columns import COLUMNS
+from rolekeeper.mappings.rows.columns import COLUMNS, Cell, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
 from rolekeeper.model.problem import Kind, Remedy, advice, typed

@@ -10,11 +10,12 @@ from typing import Any
 
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings import Assessor
+from rolekeeper.mappings.accounts import MappedTarget
 from rolekeeper.mappings.impact import Impact
-from rolekeeper.mappings.revisions import Copy, StoredMapping
+from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.mappings.scan import Scan, Spoke
+from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper_cli.deployment import Deployment
@@ -86,23 +87,20 @@ class Proposal:
     Attributes:
         rows: what would change in the mapping table.
         edits: what would become of it, by key.
-        served: the mappings and tombstones that would be served in the place of what is.
-        copies: the same for each other account.
+        served: the mappings and tombstones that would be served in the place of what is, by account.
         unseen: sentences about targets that the caller can't look into: they aren't counted.
         waiting: the table's other rows that say something else than what is in effect (`mappings.waiting`).
     """
 
     rows: RowPlan = field(default_factory=RowPlan)
     edits: Sequence[Edit] = ()
-    served: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
-    copies: Mapping[str, Mapping[MappingKey, PublishedMapping]] = field(default_factory=dict)
+    served: Mapping[str, Mapping[MappingKey, PublishedMapping]] = field(default_factory=dict)
     unseen: Sequence[str] = ()
     waiting: Sequence[Mapping[str, Any]] = ()
 
     def served_at(self, place: Deployment) -> dict[MappingKey, PublishedMapping]:
         """What would be served in a target in the place of what is."""
-        account = place.settings.account
-        return dict(self.served if account == place.home.account else self.copies.get(account, {}))
+        return dict(self.served.get(place.settings.account, {}))
 
 
 def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool) -> Proposal:
@@ -182,7 +180,7 @@ class _Judge:
         self._places = Places.chosen(deployment)
         # By account: it is the same in all its Regions.
         self._served: dict[str, dict[MappingKey, PublishedMapping]] = {}
-        self._copies: dict[MappingKey, Mapping[str, Copy]] = {}
+        self._records: dict[MappingKey, Mapping[str, AccountRecord]] = {}
         self._assessor = self._made()
         self._took = 0
 
@@ -190,25 +188,19 @@ class _Judge:
         app, home = self.deployment.app, self.deployment.home
         roles = {home.account: app.roles}
 
-        def spoke(place: Deployment) -> Spoke:
+        def mapped(place: Deployment) -> MappedTarget:
             target = place.settings.target
             known = roles.setdefault(target.account, place.app.roles)
             served = registered.get(target) or ServedTarget(target)
-            return Spoke(
-                target,
-                known,
-                place.app.scanner(known, self._state(place)),
-                instances=served.instances,
-                unit=served.unit,
-            )
+            scanner = place.app.scanner(known, self._state(place))
+            return MappedTarget(target, known, scanner, instances=served.instances, unit=served.unit)
 
         places = self._places.reachable()
         # Asked for once there are others.
         registered = {each.target: each for each in app.registry.all()} if len(places) > 1 else {}
-        listed = [spoke(each) for each in places if each.elsewhere]
-        spokes = replace(app.spokes, listed=lambda: listed)
-        scanner = app.scanner(app.roles, self._state(self.deployment))
-        return Assessor(app.roles, scanner, app.settings.mode, spokes=spokes, revisions=app.revisions)
+        listed = [mapped(each) for each in places if each.elsewhere]
+        targets = replace(app.mapped, own=mapped(self.deployment), listed=lambda: listed)
+        return Assessor(targets, app.revisions, app.settings.mode)
 
     def _state(self, place: Deployment) -> Enforced:
         return replace(Enforced.of(place), served=self._served.setdefault(place.settings.account, {}))
@@ -219,10 +211,7 @@ class _Judge:
 
     def proposal(self, rows: RowPlan, edits: Sequence[Edit]) -> Proposal:
         """What was judged."""
-        copies = {
-            account: served for account, served in self._served.items() if account != self.deployment.home.account
-        }
-        return Proposal(rows, edits, self.served, copies=copies, unseen=self._places.unseen_in_words())
+        return Proposal(rows, edits, self._served, unseen=self._places.unseen_in_words())
 
     @cached_property
     def _roles(self) -> Sequence[str]:
@@ -239,10 +228,10 @@ class _Judge:
         # A deletion that is held isn't what a file asks for that has the row.
         takes_effect = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
         if takes_effect and mapping and verdict.ending is not Ending.KEEP:
-            self.served[key] = mapping
-            self._copies[key] = verdict.copies or {}
-            for account, copy in self._copies[key].items():
-                self._served[account][key] = copy.mapping
+            own = {stored.home: AccountRecord(mapping)}
+            self._records[key] = {**(verdict.records or {}), **own}
+            for account, record in self._records[key].items():
+                self._served.setdefault(account, {})[key] = record.mapping
             if verdict.impact and verdict.ending is not Ending.HOLD and not seen.approves(mapping):
                 self._took += verdict.impact.changes
         says_more = bool(verdict.reason) and not all_is_well(verdict.reason)
@@ -273,19 +262,18 @@ class _Judge:
         """The row as it would be, with what would be stored and counted by then."""
         row = _as_written(change) if change else self._rows[key]
         any_value = MappingKey(key.tag_key, ANY_VALUE)
-        accounts = self._assessor.spokes.accounts
-        copies = self.deployment.app.revisions.copies(key, accounts) if accounts else {}
+        several, revisions = self._assessor.targets.several, self.deployment.app.revisions
+        records = {**(revisions.records(key) if several else {}), **stored.records}
         stored = replace(
             stored,
-            copies={**copies, **self._copies.get(key, {})},
-            published=self.served.get(key, stored.published),
+            records={**records, **self._records.get(key, {})},
             any_value=self.served.get(any_value, stored.any_value),
             edits={**stored.edits, "total": stored.edits.get("total", 0) + self._took},
         )
         parsed = read_row(row, self.deployment.app.home)
         # Of a row that is served as it says, nothing is asked: so its instances aren't looked at.
         trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=Scan())
-        signed_as = self.deployment.app.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
+        signed_as = revisions.signed_as(stored, parsed.approve, parsed.approved_by)
         return RowSnapshot(
             key, row, parsed, stored=stored, at=self.deployment.now(), trigger=trigger, signed_as=signed_as
         )

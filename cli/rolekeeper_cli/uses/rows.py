@@ -1,19 +1,16 @@
 """The mapping table as people edit it: whole rows read, and each written only while it is as it was seen."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import batched
 from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, ConflictError, classified
-from rolekeeper.mappings.rows.cells import TYPES, HomeAccount
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes, Column
+from rolekeeper.aws.errors import AccessDeniedError, ConflictError
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, TYPES, Attributes, Column, HomeAccount
 from rolekeeper.mappings.rows.reader import read_row, row_of
-from rolekeeper.mappings.table import number_in
+from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper.storage import codec
-from rolekeeper.storage.table import BATCH_KEYS, Update
+from rolekeeper.storage import Update
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses.files import to_text
@@ -149,37 +146,24 @@ def _shown(column: Column, row: Attributes) -> str:
 
 type Rows = dict[MappingKey, Attributes]
 
-_ATTEMPTS = 8
 # What of a row isn't the mapping: ours, and what people ask beside it.
 _BESIDE = frozenset(OURS) | {column.name for column in ASKS}
 
 
+@dataclass(frozen=True)
 class MappingRows:
-    """The rows of one deployment's mapping table. `by` is who edits, as it goes into the mapping's history."""
+    """The mapping table as this person edits it: `by` is who, as it goes into the mapping's history."""
 
-    def __init__(self, client: Any, table: str, by: Callable[[], str]) -> None:
-        self._client = client
-        self._table = table
-        self._by = by
+    table: MappingTable
+    by: Callable[[], str]
 
     def all(self) -> Rows:
         """Every row, by key, sorted."""
-        rows = {_key_of(row): row for page in self._pages() for row in page}
-        return dict(sorted(rows.items(), key=lambda each: each[0]))
+        return self.table.all_rows()
 
     def some(self, keys: Iterable[MappingKey]) -> Rows:
-        """The rows under these keys; absent ones are absent, and so is what DynamoDB didn't come to in time."""
-        found: Rows = {}
-        for chunk in batched(keys, BATCH_KEYS):
-            wanted: Any = [_key(key) for key in chunk]
-            for _ in range(_ATTEMPTS):
-                request = {self._table: {"Keys": wanted, "ConsistentRead": True}}
-                answer = self._call("BatchGetItem", self._client.batch_get_item, RequestItems=request)
-                found |= {_key_of(row): row for row in answer.get("Responses", {}).get(self._table, ())}
-                wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
-                if not wanted:
-                    break
-        return found
+        """The rows under these keys; absent ones are absent."""
+        return self.table.get_rows(keys)
 
     def write(self, change: Change) -> bool:
         """Make a change, if the row is still as it was seen.
@@ -189,7 +173,7 @@ class MappingRows:
         """
         try:
             if change.kind == "new":
-                self._put(change.after, {"ConditionExpression": "attribute_not_exists(tag_key)"})
+                self.table.put(self._signed(change.after))
             elif change.kind == "changed":
                 self._edit(change)
             else:
@@ -212,8 +196,8 @@ class MappingRows:
         try:
             if number_in(self.some([key]).get(key, {}), "approve") == revision:
                 # An update that changes nothing isn't in the stream, so nobody would look at the row.
-                self._update(key, Update().remove("approve").only_if_present("tag_key"))
-            self._update(key, Update().set(said).only_if_present("tag_key"))
+                self.table.update(key, Update().remove("approve").only_if_present("tag_key"))
+            self.table.update(key, Update().set(said).only_if_present("tag_key"))
         except ConflictError:
             return False
         return True
@@ -223,9 +207,9 @@ class MappingRows:
 
         As with an approval, the judge compares the number: one that is overtaken meanwhile discards nothing.
         """
-        for said in ({"discard": revision, "edited_by": self._by()}, {"discard": revision}):
+        for said in ({"discard": revision, "edited_by": self.by()}, {"discard": revision}):
             try:
-                self._update(key, Update().set(said).only_if_present("tag_key"))
+                self.table.update(key, Update().set(said).only_if_present("tag_key"))
             except ConflictError:
                 return False
             except AccessDeniedError:
@@ -238,9 +222,8 @@ class MappingRows:
 
     # ---- how ----
 
-    def _put(self, columns: Attributes, condition: Mapping[str, Any]) -> None:
-        item = {**columns, "edited_by": {"S": self._by()}}
-        self._call("PutItem", self._client.put_item, TableName=self._table, Item=item, **condition)
+    def _signed(self, columns: Attributes) -> dict[str, Any]:
+        return {**columns, "edited_by": {"S": self.by()}}
 
     def _edit(self, change: Change) -> None:
         """Put the row again, without our columns: so a verdict is seen to be new, and all but what changes stays.
@@ -251,36 +234,17 @@ class MappingRows:
         changed = [each.column for each in change.differences()]
         after = {name: change.after[name] for name in changed if name in change.after}
         unchanged = {name: value for name, value in kept.items() if name not in changed}
-        self._put({**unchanged, **after}, _as_seen(change.row, *kept).condition())
+        self.table.put(self._signed({**unchanged, **after}), _as_seen(change.row, *kept))
 
     def _delete(self, change: Change) -> None:
         # The stream's record of a deletion shows the row as it was: that tells who deleted it.
-        self._update(change.key, _as_seen(change.row).set({"edited_by": self._by()}))
-        condition = _as_seen(change.row).condition()
-        self._call("DeleteItem", self._client.delete_item, TableName=self._table, Key=_key(change.key), **condition)
-
-    def _update(self, key: MappingKey, update: Update) -> None:
-        self._call("UpdateItem", self._client.update_item, TableName=self._table, Key=_key(key), **update.expression())
-
-    def _pages(self) -> Iterator[Sequence[Attributes]]:
-        start: dict[str, Any] = {}
-        while True:
-            answer = self._call("Scan", self._client.scan, TableName=self._table, ConsistentRead=True, **start)
-            yield answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-
-    def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
-        with classified(f"dynamodb:{operation}", self._table):
-            return call(**arguments)
+        self.table.update(change.key, _as_seen(change.row).set({"edited_by": self.by()}))
+        self.table.delete(change.key, _as_seen(change.row))
 
 
 def mapping_rows(deployment: Deployment) -> MappingRows:
     """The mapping table as this caller edits it."""
-    return MappingRows(
-        deployment.app.client("dynamodb"), deployment.settings.mapping_table, lambda: deployment.caller.arn
-    )
+    return MappingRows(deployment.app.table, lambda: deployment.caller.arn)
 
 
 def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
@@ -303,13 +267,4 @@ def said(row: Attributes, column: str) -> str:
 
 def _as_seen(row: Attributes, *others: str) -> Update:
     """Conditions that hold while people's columns of a row, and others of it, say what they said."""
-    names = dict.fromkeys([*(column.name for column in COLUMNS), *others])
-    return Update().only_if_present("tag_key").only_as(codec.from_attributes(row), *names)
-
-
-def _key(key: MappingKey) -> dict[str, Any]:
-    return codec.to_attributes(codec.encode(key))
-
-
-def _key_of(row: Attributes) -> MappingKey:
-    return MappingKey(row["tag_key"]["S"], row["tag_value"]["S"])
+    return if_as_read(row, dict.fromkeys([*(column.name for column in COLUMNS), *others]))

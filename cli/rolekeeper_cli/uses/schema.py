@@ -9,9 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rolekeeper.mappings.rows import cells, columns
-from rolekeeper.mappings.rows.cells import TYPES
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Column
+from rolekeeper.mappings.rows import columns
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, TYPES, Column
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
@@ -82,7 +81,7 @@ _ACCEPTS = {
     "accounts": _set(columns.ACCOUNT, columns.ACCOUNTS),
     "regions": _set(columns.REGION, columns.REGIONS),
     "units": _set(columns.UNIT, columns.UNITS),
-    "expires_at": {"pattern": f"^{cells.DATE}{cells.TIME}{cells.ZONE}$"},
+    "expires_at": {"pattern": f"^{columns.DATE}{columns.TIME}{columns.ZONE}$"},
     "owner": {"maxLength": columns.OWNER},
     "description": {"maxLength": columns.DESCRIPTION},
 }

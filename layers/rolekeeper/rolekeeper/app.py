@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws import Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
-from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.apply import Pace, Worker
 from rolekeeper.instances.observe import checked_pin
@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 
     from rolekeeper.fleet.expiry import Expiries
     from rolekeeper.fleet.overrides import OperatorOverrides
-    from rolekeeper.fleet.sweep import Sweep
-    from rolekeeper.fleet.target_sweep import SweepStarter
-    from rolekeeper.fleet.targets import Probed, Registry, Targets
+    from rolekeeper.fleet.sweep import OtherTarget, OwnTarget, Sweep
+    from rolekeeper.fleet.sweep_starter import SweepStarter
+    from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
     from rolekeeper.mappings import MappingTable, Publisher
-    from rolekeeper.mappings.copies import Spokes
+    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
+    from rolekeeper.mappings.fan_out import Sender
     from rolekeeper.mappings.revisions import Revisions
-    from rolekeeper.mappings.rows.cells import HomeAccount
-    from rolekeeper.mappings.scan import ImpactScanner, Sender
+    from rolekeeper.mappings.rows.columns import HomeAccount
+    from rolekeeper.mappings.scan import ImpactScanner
     from rolekeeper.permissions import Roles
 
 
@@ -78,7 +79,9 @@ class App:
         if self.hub is None:
             return self.client(service)
         if self.client_of is None:
-            raise TypeError("these parts are of one account: they have no clients in others")
+            raise PermanentError(
+                "NoOrganization", f"the deployment is of none, and has no clients in {self.settings.target}"
+            )
         return self.client_of(self.settings, service)
 
     @cached_property
@@ -101,7 +104,7 @@ class App:
     def table(self) -> MappingTable:
         from rolekeeper.mappings import MappingTable
 
-        return MappingTable(self.client("dynamodb"), self.settings.mapping_table)
+        return MappingTable(self.client("dynamodb"), self.settings.mapping_table, self.sleep)
 
     @cached_property
     def store(self) -> Store:
@@ -109,10 +112,13 @@ class App:
 
     @cached_property
     def state(self) -> State:
-        elsewhere = self.hub is not None and self.settings.account != self.hub.settings.account
-        account = self.settings.account if elsewhere else ""
-        target = self.settings.target if self.hub else None
-        return State(self.store, lambda pin: checked_pin(pin, self.roles, self.now()), account=account, target=target)
+        return State(
+            self.store,
+            self.settings.account,
+            lambda pin: checked_pin(pin, self.roles, self.now()),
+            target=self.settings.target if self.hub else None,
+            waits_for_sweep=self.hub is not None and self.settings.account != self.hub.settings.account,
+        )
 
     @cached_property
     def roles(self) -> Roles:
@@ -124,7 +130,7 @@ class App:
     def revisions(self) -> Revisions:
         from rolekeeper.mappings.revisions import Revisions
 
-        return Revisions(self.store)
+        return Revisions(self.store, (self.hub or self).settings.account)
 
     @cached_property
     def registry(self) -> Registry:
@@ -221,7 +227,7 @@ class App:
 
     @property
     def home(self) -> HomeAccount:
-        from rolekeeper.mappings.rows.cells import HomeAccount
+        from rolekeeper.mappings.rows.columns import HomeAccount
 
         return HomeAccount(self.settings.account, self.settings.partition)
 
@@ -239,34 +245,36 @@ class App:
         )
 
     @cached_property
-    def spokes(self) -> Spokes:
-        """The other targets; without an organization there are none."""
-        from rolekeeper.mappings.copies import Spokes
-        from rolekeeper.mappings.scan import Spoke
+    def mapped(self) -> MappedTargets:
+        """The targets that mappings govern, the deployment's own among them."""
+        from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
 
-        is_hub = bool(self.settings.organization)
         # IAM is the account's, whatever the Region.
         roles = {self.settings.account: self.roles}
 
-        def spoke(target: Target, instances: int = 0, unit: str = "") -> Spoke:
+        def mapped(target: Target, instances: int = 0, unit: str = "") -> MappedTarget:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
-            return Spoke(target, known, there.scanner(known), instances=instances, unit=unit)
+            return MappedTarget(target, known, there.scanner(known), instances=instances, unit=unit)
 
-        def listed() -> list[Spoke]:
-            return [spoke(each.target, each.instances, each.unit) for each in self.registry.all()] if is_hub else []
+        def listed() -> list[MappedTarget]:
+            return [mapped(each.target, each.instances, each.unit) for each in self.registered()]
 
-        return Spokes(self.settings.target, listed, spoke, each=self.each, is_hub=is_hub)
+        return MappedTargets(mapped(self.settings.target), listed, mapped, each=self.each)
+
+    def registered(self) -> list[ServedTarget]:
+        """The other targets; without an organization there are none."""
+        return self.registry.all() if self.settings.organization else []
 
     @cached_property
     def sender(self) -> Sender:
-        from rolekeeper.mappings.scan import Sender
+        from rolekeeper.mappings.fan_out import Sender
 
         return Sender(
-            ec2=self.ec2,
+            home=self.settings.target,
+            ec2_in=lambda target: self.at(target).ec2,
             queue=self.queue,
             telemetry=self.telemetry,
-            elsewhere=lambda target: self.at(target).ec2,
             each=self.each,
         )
 
@@ -274,19 +282,13 @@ class App:
     def publisher(self) -> Publisher:
         """The hub's own, also in another target: it caches what it read of the accounts."""
         from rolekeeper.mappings import Assessor, Publisher
-        from rolekeeper.mappings.copies import CopyKeeper
+        from rolekeeper.mappings.accounts import RecordKeeper
 
         if self.hub:
             return self.hub.publisher
-        assessor = Assessor(
-            roles=self.roles,
-            scanner=self.scanner(self.roles),
-            mode=self.settings.mode,
-            spokes=self.spokes,
-            revisions=self.revisions,
-        )
-        copies = CopyKeeper(
-            spokes=self.spokes,
+        assessor = Assessor(self.mapped, self.revisions, self.settings.mode)
+        records = RecordKeeper(
+            targets=self.mapped,
             revisions=self.revisions,
             sender=self.sender,
             telemetry=self.telemetry,
@@ -298,7 +300,7 @@ class App:
             table=self.table,
             revisions=self.revisions,
             assessor=assessor,
-            copies=copies,
+            records=records,
             sender=self.sender,
             machine=self.machine,
             telemetry=self.telemetry,
@@ -329,12 +331,11 @@ class App:
         """A run of a sweep. `event` is the last run's answer, or a schedule's: such a sweep gives way to another."""
         from rolekeeper.fleet.sweep import Sweep, SweepResult
 
-        begun = Sweep if self.hub is None else self._target_sweep(self.hub)
-        return begun(
+        return Sweep(
+            target=self._swept_target(),
             ec2=self.ec2,
             state=self.state,
             table=self.table,
-            publisher=self.publisher,
             queue=self.queue,
             machine=self.machine,
             telemetry=self.telemetry,
@@ -348,22 +349,27 @@ class App:
             result=codec.decode(SweepResult, event),
         )
 
-    def _target_sweep(self, hub: App) -> Callable[..., Sweep]:
-        """A sweep of another target than the hub's own, but for what all sweeps need."""
-        from rolekeeper.fleet.target_sweep import TargetSweep
+    def _swept_target(self) -> OwnTarget | OtherTarget:
+        from rolekeeper.fleet.sweep import OtherTarget, OwnTarget
 
-        spokes = hub.spokes
-        own = [replace(spokes.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)]
-        return partial(
-            TargetSweep,
+        if self.hub is None:
+            return OwnTarget(self.state, self.publisher, self.telemetry, now=self.now)
+        mapped = self.hub.mapped
+        of_account = [
+            replace(mapped.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)
+        ]
+        return OtherTarget(
             elsewhere=self.settings.target,
-            is_news=partial(self._is_news, noting=True),
             registry=self.registry,
-            copies=replace(self.publisher.copies, spokes=replace(spokes, listed=lambda: own)),
+            records=replace(self.publisher.records, targets=replace(mapped, listed=lambda: of_account)),
+            telemetry=self.telemetry,
+            now=self.now,
+            is_news=partial(self._is_news, noting=True),
+            waits_for_sweep=self.state.waits_for_sweep,
         )
 
     def sweep_starter(self, in_time: Callable[[], bool]) -> SweepStarter:
-        from rolekeeper.fleet.target_sweep import SweepStarter
+        from rolekeeper.fleet.sweep_starter import SweepStarter
 
         return SweepStarter(self.registry, self.tasks, self.telemetry, now=self.now, in_time=in_time)
 
@@ -371,8 +377,7 @@ class App:
         from rolekeeper.fleet.expiry import Expiries
 
         def elsewhere() -> list[Ec2]:
-            served = self.registry.all() if self.settings.organization else []
-            return [self.at(each.target).ec2 for each in served if not each.problem]
+            return [self.at(each.target).ec2 for each in self.registered() if not each.problem]
 
         return Expiries(
             ec2=self.ec2,

@@ -6,8 +6,7 @@ import pytest
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS
+from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, HomeAccount
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.uses.edits import edited
 from rolekeeper_cli.uses.schema import EXAMPLES, column_names

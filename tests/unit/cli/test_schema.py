@@ -11,8 +11,7 @@ import yaml
 from hypothesis import given
 from jsonschema import Draft7Validator, ValidationError, validators
 
-from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.rows.columns import COLUMNS, KEYS
+from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, HomeAccount
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.model.mapping import MappingSpec
 from rolekeeper_cli.uses import schema

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 
-from rolekeeper.mappings.rows.cells import CellError
+from rolekeeper.mappings.rows.columns import CellError
 from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model.mapping import MappingSpec
 from rolekeeper_cli.uses.files import FILE_COLUMNS, Attribute, from_text, to_text

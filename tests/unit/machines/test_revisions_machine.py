@@ -22,9 +22,9 @@ from hypothesis.stateful import (
 
 from fakes.clock import START
 from fixtures.state_table import STATE_TABLE
-from fixtures.workers import Worker, state_table, texts, tricky_keys, tricky_specs, worker
+from fixtures.workers import TARGET, Worker, state_table, texts, tricky_keys, tricky_specs, worker
 from rolekeeper.aws.errors import ConflictError
-from rolekeeper.mappings.revisions import StoredMapping
+from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model import escaped
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import ANY_VALUE, Held, MappingKey, PublishedMapping
@@ -194,8 +194,10 @@ class Mappings(RuleBasedStateMachine):
     def what_is_read_is_what_was_written(self) -> None:
         fresh = worker(self.client)
         for key in self.keys:
+            published = self.published.get(key)
             expected = StoredMapping(
-                self.published.get(key),
+                TARGET.account,
+                {TARGET.account: AccountRecord(published)} if published else {},
                 self.held.get(key),
                 self.published.get(MappingKey(key.tag_key, ANY_VALUE)),
                 in_conflict=self.in_conflict.get(key, frozenset()),
@@ -248,7 +250,7 @@ class Mappings(RuleBasedStateMachine):
         key = self.keys[reads.at]
         if reads.now:
             self.kept[reads.who, key] = self.workers[reads.who].revisions.read(key)
-        return reads.who, key, self.kept.get((reads.who, key), StoredMapping())
+        return reads.who, key, self.kept.get((reads.who, key), StoredMapping(TARGET.account))
 
 
 def test_of_workers_that_publish_at_once_one_is_told_to_look_again_and_nothing_is_lost() -> None:

@@ -11,7 +11,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Level
 from rolekeeper_cli.checks.run import alarms, findings
 from rolekeeper_cli.console.jobs import Job
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import live, polls
 
 # What there is to do first; as a status has it: its shape, and its words.
 LEVELS = {
@@ -20,19 +20,6 @@ LEVELS = {
     Level.UNKNOWN: ("unknown", "unknown"),
     Level.OK: ("ok", "well"),
 }
-
-
-def doctor(request: Request) -> Response:
-    """What the checks found a short time ago, or find now."""
-    return _show(request, "doctor.html", request.app.state.site.jobs.get("doctor", _examine))
-
-
-def part(request: Request) -> Response:
-    """What they found since, for a page that waits for it; 204 where that is nothing."""
-    job: Job = request.app.state.site.jobs.get("doctor", _examine, polls=True)
-    if request.query_params.get("seen") == str(job.version):
-        return Response(status_code=204)
-    return _show(request, "doctor_findings.html", job)
 
 
 def again(request: Request) -> Response:
@@ -51,21 +38,14 @@ def _examine(deployment: DoctorDeployment) -> Iterator[Finding | list[dict[str, 
         yield []
 
 
-def _show(request: Request, template: str, job: Job) -> Response:
-    version, found = job.version, job.result()
-    listed = [each for each in found if isinstance(each, Finding)]
+def _found(request: Request) -> dict[str, Any]:
+    """What the checks found a short time ago, or find now."""
+    job: Job = request.app.state.site.jobs.get("doctor", _examine, polls=polls(request))
+    values = job.values()
+    listed = [each for each in values["found"] if isinstance(each, Finding)]
     levels = {level: [each for each in listed if each.level is level] for level in LEVELS}
-    return page(
-        request,
-        template,
-        title="Doctor",
-        job=job,
-        version=version,
-        ended=job.ended,
-        levels=levels,
-        words=LEVELS,
-        alarms=next((each for each in found if not isinstance(each, Finding)), []),
-    )
+    ringing: list[Any] = next((each for each in values["found"] if not isinstance(each, Finding)), [])
+    return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": ringing}
 
 
-ROUTES = [Route("/doctor", doctor), Route("/doctor/part", part), Route("/doctor/again", again)]
+ROUTES = [*live("/doctor", "doctor.html", "doctor_findings.html", _found), Route("/doctor/again", again)]

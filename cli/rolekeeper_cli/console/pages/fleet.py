@@ -7,12 +7,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rolekeeper_cli.console.fleet_cache import Fleet
-from rolekeeper_cli.console.fleet_query import CONDITIONS, STATES, Query, choices
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.fleet_query import CONDITIONS, STATES, Query, choices, view_of
+from rolekeeper_cli.console.page import page, unless_seen
 
 # A small fleet is read in that time; of a larger one the first page is.
 _PATIENCE_SECONDS = 1.5
-_NOTHING_NEW = 204
 
 
 def fleet(request: Request) -> Response:
@@ -34,9 +33,7 @@ def rows(request: Request) -> Response:
     """What of the page has changed since its version, for htmx; 204 where nothing has."""
     site, query = request.app.state.site, Query.read(request.query_params)
     known = site.fleet.ask()
-    if request.query_params.get("version") == str(known.version):
-        return Response(status_code=_NOTHING_NEW)
-    return page(request, "fleet_rows.html", **_values(request, known, query))
+    return unless_seen(request, known.version) or page(request, "fleet_rows.html", **_values(request, known, query))
 
 
 def reads(request: Request) -> Response:
@@ -54,7 +51,8 @@ def again(request: Request) -> Response:
 
 def _values(request: Request, known: Fleet, query: Query) -> dict[str, Any]:
     site = request.app.state.site
-    return {"view": site.views.view(known, query), "query": query, "fleet": known, "cache": site.fleet}
+    view = site.views.get((known.version, query), lambda: view_of(known, query))
+    return {"view": view, "query": query, "fleet": known, "cache": site.fleet}
 
 
 ROUTES = [

@@ -18,26 +18,30 @@ from rolekeeper.model.instance import InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.model.problem import Advice, advice
 from rolekeeper_cli.arguments import Duration
-from rolekeeper_cli.console.forms import Form, posted, trimmed
+from rolekeeper_cli.console.forms import Form, posted, reason_of, trimmed
 from rolekeeper_cli.console.page import page
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.uses import instances, pins, preview
-from rolekeeper_cli.uses import instances as tags
 from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name
 from rolekeeper_cli.uses.instances import title
 from rolekeeper_cli.uses.pins import Pinned, Released, Wish
 from rolekeeper_cli.uses.preview import Preview
 
-# ---- changing one instance ----
-
-
 DETACH = "Detach"
 _VERBS = ("attach", "replace", "detach")
 _UNTOUCHED = "nothing was changed"
-_LONGEST_REASON = 500
 # What is done as the caller, who is of the deployment's own account; all else is done by the functions.
 _BY_CALLER = frozenset({"tag", "start"})
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an edit did: the kind of its notice, a sentence, and details."""
+
+    text: str
+    lines: tuple[str | Advice, ...] = ()
+    kind: str = "good"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,44 +50,39 @@ class Plan:
 
     Attributes:
         what: the edit, as a sentence's beginning: `Attach s3-read to web-1`.
+        seen: the instance, as it was looked at.
+        do: does it.
         preview: what it would do to the instance; None where it changes no role.
         notes: what else is to be known, each a sentence.
-        rests_on: stands for the instance as it was looked at.
         word: what has to be typed to do it; empty for nothing.
     """
 
     what: str
-    preview: Preview | None
-    notes: tuple[str, ...]
-    rests_on: str
+    seen: Seen
+    do: Callable[[], Done]
+    preview: Preview | None = None
+    notes: tuple[str, ...] = ()
     word: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What an edit did: the kind of its notice, a sentence, and details."""
-
-    kind: str
-    text: str
-    lines: tuple[str | Advice, ...] = ()
+    @property
+    def rests_on(self) -> str:
+        """A short text that is another one if the instance's state, tags, role or pin are."""
+        association, pin = self.seen.observed.association, self.seen.observed.pin
+        facts = (
+            self.seen.instance.state.value,
+            sorted(self.seen.instance.tags.items()),
+            association.id if association else "",
+            (pin.role, pin.at) if pin else "",
+        )
+        return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 class MovedError(CommandError):
     """The instance isn't as it was when the edit was planned: nothing was written."""
 
 
-type Planner = Callable[[Deployment, Seen, Form], Plan]
-type Doer = Callable[[Deployment, str, Form], Done]
-
-
 def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Plan:
-    """What an edit would do.
-
-    Args:
-        deployment: where; one that has asked nothing yet.
-        id_: the instance's id.
-        kind: pin, release, tag or start.
-        form: what the person wrote.
+    """What an edit (pin, release, tag or start) would do.
 
     Raises:
         CommandError: it can't be done.
@@ -95,7 +94,7 @@ def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Pla
 
 
 def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Done:
-    """Do it; arguments as for `plan`.
+    """Do it, if it is still what was shown.
 
     Raises:
         MovedError: the instance isn't as it was planned on.
@@ -106,31 +105,17 @@ def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Done:
         raise MovedError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
     if planned.word and trimmed(form, "confirm") != planned.word:
         raise UsageError(f"{_UNTOUCHED}: the word to type is {planned.word}", f"type {planned.word}, or leave it")
-    return _DOERS[kind](deployment, id_, form)
+    return planned.do()
 
 
 def _seen(deployment: Deployment, id_: str) -> Seen:
-    settings = deployment.settings
-    key = InstanceKey(settings.account, settings.region, id_)
-    state = Enforced.of(deployment)
-    found = observe([key], deployment.app.ec2, state, now=deployment.now())[key]
+    key = InstanceKey(deployment.settings.account, deployment.settings.region, id_)
+    found = observe([key], deployment.app.ec2, Enforced.of(deployment), now=deployment.now())[key]
     if found.instance is None:
         raise CommandError(f"there is no instance {id_}", "it is gone, or in another Region")
     if isinstance(found, Unreadable):
         raise found.error
     return Seen.of(found, deployment)
-
-
-def _rests_on(seen: Seen) -> str:
-    """A short text that is another one if the instance's state, tags, role or pin are."""
-    association, pin = seen.observed.association, seen.observed.pin
-    facts = (
-        seen.instance.state.value,
-        sorted(seen.instance.tags.items()),
-        association.id if association else "",
-        (pin.role, pin.at) if pin else "",
-    )
-    return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 # ---- pins ----
@@ -143,53 +128,49 @@ def _wish(form: Form) -> Wish:
     role = NO_ROLE if verb == "detach" else trimmed(form, "role")
     if not role:
         raise UsageError("no role is named", "name the role, under the role path")
-    reason = trimmed(form, "reason")
-    if len(reason) > _LONGEST_REASON:
-        raise UsageError(f"the reason has more than {_LONGEST_REASON} characters", "say it shorter")
     profile = "" if verb == "detach" else trimmed(form, "instance_profile")
-    return Wish(verb, role, profile, length=_length(trimmed(form, "length")), reason=reason)
+    return Wish(verb, role, profile, length=_length(trimmed(form, "length")), reason=reason_of(form))
 
 
 def _length(text: str) -> timedelta | None:
-    if not text:
-        return None
     try:
-        return Duration().convert(text, None, None)
+        return Duration().convert(text, None, None) if text else None
     except click.UsageError as error:
         raise UsageError(error.message, _UNTOUCHED) from error
 
 
-def _planned_pin(deployment: Deployment, id_: str, form: Form) -> pins.PlannedPin:
-    wish = _wish(form)
-    return pins.planned(deployment, id_, wish, profile=pins.usable_profile(deployment, wish))
-
-
 def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
-    planned = _planned_pin(deployment, seen.instance.key.id, form)
-    until = f" until {planned.pin.expires_at:%Y-%m-%d %H:%M} UTC" if planned.pin.expires_at else " until it is released"
-    name, role = title(seen.instance), planned.pin.role
-    whats = {"attach": f"Attach {role} to", "replace": f"Replace {planned.carries} by {role} on"}
-    what = f"{whats.get(planned.wish.verb, f'Detach {planned.carries or "no role"} from')} {name}{until}"
+    wish = _wish(form)
+    profile = pins.usable_profile(deployment, wish)
+    planned = pins.planned(deployment, seen.instance.key.id, wish, profile=profile)
+    whats = {
+        "attach": f"Attach {planned.pin.role} to",
+        "replace": f"Replace {planned.carries} by {planned.pin.role} on",
+        "detach": f"Detach {planned.carries or 'no role'} from",
+    }
     former = seen.observed.pin
     replaced = f"It is pinned to {_role(former)} now; that pin ends." if former else ""
-    notes = tuple(filter(None, (replaced, pins.outlives(planned))))
-    expected = preview.of_pin(deployment, seen, planned.pin)
-    word = DETACH if planned.wish.verb == "detach" else ""
-    return Plan(what, expected, (*map(_sentence, planned.warnings), *notes), rests_on=_rests_on(seen), word=word)
-
-
-def _pin(deployment: Deployment, id_: str, form: Form) -> Done:
-    return _pinned(pins.write(deployment, _planned_pin(deployment, id_, form)))
+    warnings = (each if each.endswith(".") else f"{each}." for each in planned.warnings)
+    return Plan(
+        f"{whats[wish.verb]} {title(seen.instance)}{_until(planned.pin) or ' until it is released'}",
+        seen,
+        lambda: _pinned(pins.write(deployment, planned)),
+        preview=preview.of_pin(deployment, seen, planned.pin),
+        notes=tuple(filter(None, (*warnings, replaced, pins.outlives(planned)))),
+        word=DETACH if wish.verb == "detach" else "",
+    )
 
 
 def _pinned(pinned: Pinned) -> Done:
-    role = _role(pinned.pin)
-    until = f" until {pinned.pin.expires_at:%Y-%m-%d %H:%M} UTC" if pinned.pin.expires_at else ""
-    text = f"{title(pinned.instance)} is pinned to {role}{until}."
+    text = f"{title(pinned.instance)} is pinned to {_role(pinned.pin)}{_until(pinned.pin)}."
     if not pinned.delay:
-        return Done("good", text, ("EC2 shows it within seconds; this page follows.",))
+        return Done(text, ("EC2 shows it within seconds; this page follows.",))
     remedy = (advice("What ends that: ", pinned.remedy),) if pinned.remedy else ()
-    return Done("warn", text, (pinned.delay, *remedy))
+    return Done(text, (pinned.delay, *remedy), "warn")
+
+
+def _until(pin: Pin) -> str:
+    return f" until {pin.expires_at:%Y-%m-%d %H:%M} UTC" if pin.expires_at else ""
 
 
 def _role(pin: Pin) -> str:
@@ -197,113 +178,88 @@ def _role(pin: Pin) -> str:
 
 
 def _plan_release(deployment: Deployment, seen: Seen, _: Form) -> Plan:
-    pin = seen.observed.pin
+    pin, name = seen.observed.pin, title(seen.instance)
     if pin is None and seen.decision.code != "contested":
-        raise CommandError(f"{title(seen.instance)} has no pin", "its tags rule already")
-    expected = preview.of_tags(deployment, seen, seen.instance.tags, released=True)
-    what = f"Release {title(seen.instance)}" + (f" from its pin to {_role(pin)}" if pin else "")
-    return Plan(what, expected, (), rests_on=_rests_on(seen))
-
-
-def _release(deployment: Deployment, id_: str, _: Form) -> Done:
-    return _released(pins.release(deployment, id_))
+        raise CommandError(f"{name} has no pin", "its tags rule already")
+    return Plan(
+        f"Release {name}" + (f" from its pin to {_role(pin)}" if pin else ""),
+        seen,
+        lambda: _released(pins.release(deployment, seen.instance.key.id)),
+        preview=preview.of_tags(deployment, seen, seen.instance.tags, released=True),
+    )
 
 
 def _released(done: Released) -> Done:
     name = title(done.instance)
     text = f"{name} is released and goes back to its tags." if done.former else f"{name} has no pin; its tags rule."
-    again = (
-        ("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.",) if done.contested else ()
-    )
-    return Done("good", text, again)
+    again = "Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again."
+    return Done(text, (again,) if done.contested else ())
 
 
 # ---- tags ----
 
 
-def _removes(form: Form) -> bool:
-    return form.get("do") == "remove"
-
-
-def _tag_of(form: Form) -> tuple[str, str]:
-    """The tag: as it is where it goes, as a person typed it where it is set."""
-    return (form.get("key", ""), "") if _removes(form) else (trimmed(form, "key"), trimmed(form, "value"))
-
-
-def _tags_then(seen: Seen, form: Form) -> Mapping[str, str]:
-    """Its tags after the edit; raises UsageError where that says nothing."""
-    key, value = _tag_of(form)
+def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
+    """A tag that goes is named as it is, one that is set as a person typed it."""
+    removes = form.get("do") == "remove"
+    key = form.get("key", "") if removes else trimmed(form, "key")
+    value = "" if removes else trimmed(form, "value")
     if not key:
         raise UsageError("a tag's key can't be empty", _UNTOUCHED)
-    if _removes(form):
-        return {name: text for name, text in seen.instance.tags.items() if name != key}
-    return {**seen.instance.tags, key: value}
-
-
-def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
-    then, (key, _), name = _tags_then(seen, form), _tag_of(form), title(seen.instance)
-    if then == seen.instance.tags:
-        had = f"{name} has the tag {key} with this value already" if key in then else f"{name} has no tag {key}"
+    now, name, id_ = seen.instance.tags, title(seen.instance), seen.instance.key.id
+    then = {each: text for each, text in now.items() if each != key} | ({} if removes else {key: value})
+    if then == now:
+        had = f"{name} has no tag {key}" if removes else f"{name} has the tag {key} with this value already"
         raise CommandError(had, _UNTOUCHED)
-    before = seen.instance.tags.get(key)
-    if key not in then:
-        what = f"Remove tag {key}={before} from {name}"
-    elif before is None:
-        what = f"Set tag {key}={then[key]} on {name}"
+    if removes:
+        what = f"Remove tag {key}={now[key]} from {name}"
+    elif key in now:
+        what = f"Change tag {key} from {now[key]} to {value} on {name}"
     else:
-        what = f"Change tag {key} from {before} to {then[key]} on {name}"
-    return Plan(what, preview.of_tags(deployment, seen, then), (), rests_on=_rests_on(seen))
+        what = f"Set tag {key}={value} on {name}"
 
+    def do() -> Done:
+        heard = ("Rolekeeper hears of it within seconds.",)
+        if removes:
+            instances.remove_tag(deployment, id_, key)
+            return Done(f"Tag {key} is removed from {id_}.", heard)
+        instances.set_tag(deployment, id_, key, value=value)
+        return Done(f"Tag {key}={value} is set on {id_}.", heard)
 
-def _tag(deployment: Deployment, id_: str, form: Form) -> Done:
-    key, value = _tag_of(form)
-    if _removes(form):
-        tags.remove_tag(deployment, id_, key)
-        return Done("good", f"Tag {key} is removed from {id_}.", ("Rolekeeper hears of it within seconds.",))
-    tags.set_tag(deployment, id_, key, value=value)
-    return Done("good", f"Tag {key}={value} is set on {id_}.", ("Rolekeeper hears of it within seconds.",))
+    return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then))
 
 
 # ---- its start ----
 
 
 def _plan_start(deployment: Deployment, seen: Seen, _: Form) -> Plan:
-    del deployment
+    name, id_ = title(seen.instance), seen.instance.key.id
     if seen.instance.state is not InstanceState.STOPPED:
-        raise CommandError(f"{title(seen.instance)} is {seen.instance.state}", "only a stopped instance can be started")
-    due = profile_name(seen.should_carry) or "no role"
-    note = (
-        f"It should carry {due}, which Rolekeeper gives it once it runs." if seen.should_carry != seen.carries else ""
-    )
-    costs = "What it runs, and what it costs, begin with its start."
-    return Plan(f"Start {title(seen.instance)}", None, tuple(filter(None, (note, costs))), rests_on=_rests_on(seen))
+        raise CommandError(f"{name} is {seen.instance.state}", "only a stopped instance can be started")
+    notes = ["What it runs, and what it costs, begin with its start."]
+    if seen.should_carry != seen.carries:
+        due = profile_name(seen.should_carry) or "no role"
+        notes.insert(0, f"It should carry {due}, which Rolekeeper gives it once it runs.")
+
+    def do() -> Done:
+        return Done(f"{id_} is started: EC2 says {instances.start(deployment, id_)}.", ("This page follows.",))
+
+    return Plan(f"Start {name}", seen, do, notes=tuple(notes))
 
 
-def _start(deployment: Deployment, id_: str, _: Form) -> Done:
-    state = instances.start(deployment, id_)
-    return Done("good", f"{id_} is started: EC2 says {state}.", ("This page follows.",))
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
-
-
-_PLANS: Mapping[str, Planner] = {
+_PLANS: Mapping[str, Callable[[Deployment, Seen, Form], Plan]] = {
     "pin": _plan_pin,
     "release": _plan_release,
     "tag": _plan_tag,
     "start": _plan_start,
 }
-_DOERS: Mapping[str, Doer] = {"pin": _pin, "release": _release, "tag": _tag, "start": _start}
-KINDS = tuple(_PLANS)
 
 
-# ---- changing one instance ----
+# ---- the pages ----
 
 
 # What a form keeps where it is sent back, and what its plan carries on.
 _FIELDS = ("verb", "role", "instance_profile", "length", "reason", "do", "key", "value")
-
 # Of what was typed into a field; an address has its length.
 _KEPT = 512
 
@@ -337,7 +293,7 @@ def write(request: Request, form: Form) -> Response:
 def _kind(request: Request) -> str:
     """Which edit it is, by the address; raises HTTPException where there is none such."""
     kind = str(request.path_params["kind"])
-    if kind not in KINDS:
+    if kind not in _PLANS:
         raise HTTPException(HTTPStatus.NOT_FOUND)
     return kind
 

@@ -13,18 +13,15 @@ from starlette.routing import Route
 
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, Column
 from rolekeeper.mappings.rows.reader import content
-from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.edit_plans import EditPlan, plan
 from rolekeeper_cli.console.forms import Form, number, posted, trimmed
 from rolekeeper_cli.console.page import mapping_url, page
+from rolekeeper_cli.console.pages.mapping_plans import EditPlan, plan
 from rolekeeper_cli.console.pages.mappings import key_of
-from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.uses import edits as writes
-from rolekeeper_cli.uses.approvals import RowVerdict, Written
+from rolekeeper_cli.uses import edits
 from rolekeeper_cli.uses.edits import UnreadableRowError
 from rolekeeper_cli.uses.files import to_text
 from rolekeeper_cli.uses.rows import RowPlan
@@ -119,59 +116,9 @@ def _text(column: Column, row: Attributes) -> str:
     return to_text(attribute) if attribute else ""
 
 
-# ---- what a write has to say on the page that it leads to ----
-
-
-_KINDS = {Status.HELD: "warn", Status.WAITING: "warn"}
-
-
-def said(site: Site, target: str, done: Written, well: str = "") -> str:
-    """The address of a page that says what a write did; `well` is said where it is in effect as written."""
-    kind, text, lines = _told(done, well)
-    return f"{target}{'&' if '?' in target else '?'}said={site.say(kind, text, lines)}"
-
-
-def _told(done: Written, well: str) -> tuple[str, str, list[str]]:
-    if done.moved:
-        names = ", ".join(map(str, done.moved))
-        return (
-            "bad",
-            f"Nothing was written: another actor changed {names} since the plan",
-            ["look at it, and plan anew"],
-        )
-    if done.unjudged:
-        return "info", "Written. Rolekeeper has not judged it yet; this page follows", []
-    [verdict] = done.rows
-    if verdict.good:
-        return "good", well or _well(verdict), []
-    return (
-        _KINDS.get(Status(verdict.status), "bad"),
-        _badly(verdict),
-        _hints(verdict),
-    )
-
-
-def _well(verdict: RowVerdict) -> str:
-    if verdict.gone:
-        return f"{verdict.key} is deleted"
-    return f"{verdict.status} as written: revision {verdict.revision} is in effect; its instances follow"
-
-
-def _badly(verdict: RowVerdict) -> str:
-    if verdict.status == Status.HELD:
-        return f"Written. It changes much, so revision {verdict.held} waits until another person approves it"
-    return f"{verdict.key} is {verdict.status}: {verdict.reason}"
-
-
-def _hints(verdict: RowVerdict) -> list[str]:
-    return [f"did you mean the role {verdict.meant}?"] if verdict.meant else []
-
-
 # ---- editing a mapping: a form, then what it would do, then the writing of that very plan ----
 
 
-# Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
-PATIENCE_SECONDS = 20
 _MOVED = (
     "Another actor edited this mapping since this form was opened. The form below shows what you typed; "
     "the row says now what is shown beside it."
@@ -204,32 +151,41 @@ def edit(request: Request) -> Response:
 @posted
 def planned(request: Request, form: Form) -> Response:
     """What the form would do. A form that can't be meant, or whose row moved, comes back as it was typed."""
-    there = request.app.state.site.look()
+    there, is_new = request.app.state.site.look(), bool(form.get("new"))
     try:
         key = _key(form)
     except UsageError:
-        if not form.get("new"):
+        if not is_new:
             raise
         unnamed = UsageError("no tag is named", "fill in its key and its value; * stands for any value")
         return _form(request, None, {}, typed=form, problem=unnamed)
     row = there.app.table.get_row(key) or {}
-    known_key = None if form.get("new") else key
-    if form.get("new") and row:
-        taken = UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")
-        return _form(request, None, {}, typed=form, problem=taken)
-    if known_key and version(row) != form.get("version"):
-        return _form(request, key, row, typed=form, problem=_MovedRowError(_MOVED, "look, and plan again"))
-    changed = assignments(row, form)
     try:
-        rows = writes.set_columns(there, key, changed) if changed else RowPlan()
+        rows = _typed(there, key, row, form=form)
     except CommandError as error:
-        return _form(request, known_key, row, typed=form, problem=error)
+        return _form(request, None if is_new else key, {} if is_new else row, typed=form, problem=error)
+    shown = _fields(None if is_new else key, row, form) | {"slip": ""}
+    return _show(request, replace(plan(there, key, rows), form=shown))
+
+
+def _typed(there: Deployment, key: MappingKey, row: Attributes, form: Form) -> RowPlan:
+    """What writing it would change.
+
+    Raises:
+        CommandError: nothing, or nothing that can be meant.
+    """
+    is_new = bool(form.get("new"))
+    if is_new and row:
+        raise UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")
+    if not is_new and version(row) != form.get("version"):
+        raise _MovedRowError(_MOVED, "look, and plan again")
+    changed = assignments(row, form)
+    rows = edits.set_columns(there, key, changed) if changed else RowPlan()
+    if not rows.changes and is_new:
+        raise UsageError("no role is named", "name the role that these instances carry, or NONE")
     if not rows.changes:
-        unchanged = CommandError("nothing was changed", "edit a field")
-        if form.get("new"):
-            unchanged = UsageError("no role is named", "name the role that these instances carry, or NONE")
-        return _form(request, known_key, row, typed=form, problem=unchanged)
-    return _show(request, replace(plan(there, key, rows), typed=(form, row)))
+        raise CommandError("nothing was changed", "edit a field")
+    return rows
 
 
 @posted
@@ -244,39 +200,9 @@ def changed(request: Request, form: Form) -> Response:
     return _show(request, plan(there, key, rows))
 
 
-def plan_made(request: Request) -> Response:
-    """A plan, with the button that writes it; beside it the form that it came from, if it did."""
-    id_ = request.query_params.get("plan", "")
-    found = _known(request.app.state.site.plans.get(id_))
-    again: dict[str, Any] = {"fields": None}
-    if found.typed:
-        form, row = found.typed
-        again = _fields(found.key, row, form) | {"slip": ""}
-    return page(request, "mapping_plan.html", id=id_, plan=found, key=found.key, title=f"Plan: {found.key}", **again)
-
-
-@posted
-def written(request: Request, form: Form) -> Response:
-    """Write a plan, and say what Rolekeeper made of it."""
-    site = request.app.state.site
-    chosen = _known(site.plans.take(form.get("plan", "")))
-    done = writes.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
-    site.mappings.forget()
-    # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
-    there = not chosen.deletes or done.moved or done.bad
-    target = mapping_url(chosen.key) if there else "/mappings"
-    return RedirectResponse(said(site, target, done), 303)
-
-
 def _show(request: Request, found: EditPlan) -> Response:
     # A page of its own, or the browser's way back to it would ask to send the form once more.
     return RedirectResponse(f"/mapping/planned?plan={request.app.state.site.plans.keep(found)}", 303)
-
-
-def _known(found: EditPlan | None) -> EditPlan:
-    if found is None:
-        raise CommandError("this plan was written already, or is no longer known", "look at the mapping, and plan anew")
-    return found
 
 
 def _form(
@@ -308,21 +234,21 @@ def _rows(there: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
     """What it would write; None where it undoes an edit that is held, which has a page of its own."""
     match form.get("what"):
         case "delete":
-            return writes.remove(there, key)
+            return edits.remove(there, key)
         case "roll-back":
             to = number(form, "to")
             if to is None and form.get("to"):
                 raise UsageError("the form names no revision", "choose one on the mapping's page")
-            back = writes.roll_back(there, key, to)
+            back = edits.roll_back(there, key, to)
             return None if back.edit and back.edit.held else back.plan
         case "disable" | "enable" as what:
-            return writes.set_columns(there, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
+            return edits.set_columns(there, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
         case "expire":
             hours = number(form, "hours")
             if hours is None or hours not in HOURS:
                 raise UsageError("no time is chosen", "choose when the mapping ends")
             at = there.now() + timedelta(hours=hours)
-            return writes.set_columns(there, key, [f"expires_at={at:%Y-%m-%dT%H:%M:%SZ}"])
+            return edits.set_columns(there, key, [f"expires_at={at:%Y-%m-%dT%H:%M:%SZ}"])
     raise UsageError("the form doesn't say what to do", "use the buttons of the mapping's page")
 
 
@@ -359,6 +285,4 @@ ROUTES = [
     Route("/mapping/edit", edit),
     Route("/mapping/plan", planned, methods=["POST"]),
     Route("/mapping/change", changed, methods=["POST"]),
-    Route("/mapping/planned", plan_made),
-    Route("/mapping/write", written, methods=["POST"]),
 ]

@@ -1,7 +1,5 @@
 """The mappings: what is in effect of each row, what waits, and what Rolekeeper says of it; and each by itself."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +11,7 @@ from starlette.routing import Route
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import live, page, unless_seen, version_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import mappings
@@ -49,19 +47,6 @@ def status_of(document: Document) -> str:
     return document["status"] or UNJUDGED
 
 
-def listed(request: Request) -> Response:
-    """All mappings, those of one status, or those with a text in them."""
-    return page(request, "mappings.html", title="Mappings", **_shown(request))
-
-
-def part(request: Request) -> Response:
-    """The list alone, for who has it already: 204 while it is the same."""
-    values = _shown(request)
-    if request.query_params.get("version") == values["version"]:
-        return Response(status_code=204)
-    return page(request, "mappings_list.html", **values)
-
-
 def one(request: Request) -> Response:
     """One mapping: what it says, what is in effect, what waits, and its revisions."""
     try:
@@ -76,9 +61,7 @@ def one(request: Request) -> Response:
 def one_part(request: Request) -> Response:
     """The same without the frame, for who has it already: 204 while it is the same."""
     values = _about(request)
-    if request.query_params.get("version") == values["version"]:
-        return Response(status_code=204)
-    return page(request, "mapping_facts.html", **values)
+    return unless_seen(request, values["version"]) or page(request, "mapping_facts.html", **values)
 
 
 def _left(there: Deployment, key: MappingKey) -> PublishedMapping | None:
@@ -92,17 +75,18 @@ def _about(request: Request) -> dict[str, Any]:
     there = request.app.state.site.look()
     document = mappings.row(there, key)
     revisions = mappings.history(there, key, _REVISIONS)
-    values = {"mapping": document, "revisions": revisions}
-    shown = {**values, "governed": _governed(request)}
-    return {**shown, "key": key, "title": str(key), "status_of": status_of, "version": _version(shown)}
+    shown = {"mapping": document, "revisions": revisions, "governed": _governed(request)}
+    return {**shown, "key": key, "title": str(key), "status_of": status_of, "version": version_of(shown)}
 
 
 def _shown(request: Request) -> dict[str, Any]:
-    everything: Sequence[Document] = request.app.state.site.mappings.get()
+    """All mappings, those of one status, or those with a text in them."""
+    everything: Sequence[Document] = request.app.state.site.mappings()
     status, text = (request.query_params.get(name, "").strip() for name in ("status", "text"))
     found = [each for each in everything if status in ("", status_of(each)) and _holds(each, text)]
     governed = _governed(request)
     return {
+        "title": "Mappings",
         "mappings": sorted(found, key=_place),
         "governed": governed,
         "chosen": status,
@@ -111,7 +95,7 @@ def _shown(request: Request) -> dict[str, Any]:
         "total": len(everything),
         "status_of": status_of,
         "order": _ORDER,
-        "version": _version([status, text, found, governed]),
+        "version": version_of([status, text, found, governed]),
     }
 
 
@@ -131,13 +115,8 @@ def _place(document: Document) -> tuple[int, str]:
     return _ORDER.index(status) if status in _ORDER else 0, document["mapping"]
 
 
-def _version(shown: object) -> str:
-    return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
-
-
 ROUTES = [
-    Route("/mappings", listed),
-    Route("/mappings/part", part),
+    *live("/mappings", "mappings.html", "mappings_list.html", _shown),
     Route("/mapping", one),
     Route("/mapping/part", one_part),
 ]

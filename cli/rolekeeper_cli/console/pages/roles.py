@@ -17,7 +17,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.jobs import Job, Jobs
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import live, polls
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import roles as views
 from rolekeeper_cli.uses.roles import DAYS, Asked
@@ -27,17 +27,6 @@ from rolekeeper_cli.uses.targets import Places
 FILTERS = {"broad": "broad", "unused": "nothing uses it", "mapped": "given by a mapping", "carried": "carried"}
 
 
-def roles(request: Request) -> Response:
-    """All of them; with `?ask=last-accessed`, with IAM's reports of last use."""
-    return _list(request, "roles.html", _all(request))
-
-
-def roles_part(request: Request) -> Response:
-    """The same for a page that waits for it; 204 while nothing is new."""
-    job = _all(request, polls=True)
-    return _unless_seen(request, job) or _list(request, "roles_list.html", job)
-
-
 def again(request: Request) -> Response:
     """Read them once more. It only reads, so a link may do it."""
     request.app.state.site.jobs.get("roles", partial(_look, ask_last_accessed=False), anew=True)
@@ -45,36 +34,13 @@ def again(request: Request) -> Response:
     return RedirectResponse(f"/roles?{query}" if query else "/roles", 303)
 
 
-def role(request: Request) -> Response:
-    """One role."""
-    return _one(request, "role.html", *_role(request))
-
-
-def role_part(request: Request) -> Response:
-    """The same for a page that waits for it; 204 while nothing is new."""
-    job, uses = _role(request, polls=True)
-    return _unless_seen(request, uses or job) or _one(request, "role_facts.html", job, uses=uses)
-
-
 # ---- what is asked of AWS ----
 
 
-def _all(request: Request, *, polls: bool = False) -> Job:
-    """The list; where it is asked for, or was found a short time ago, with the reports."""
+def _all(request: Request) -> Job:
+    """The list, without reports of last use."""
     jobs: Jobs = request.app.state.site.jobs
-    if _asks(request):
-        return jobs.get("roles last-accessed", partial(_look, ask_last_accessed=True), polls=polls)
-    return jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls)
-
-
-def _role(request: Request, *, polls: bool = False) -> tuple[Job, Job | None]:
-    """The list, in which the role is, and the role's own report, if it is asked for."""
-    jobs: Jobs = request.app.state.site.jobs
-    name = request.path_params["name"]
-    job = jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls)
-    # Of another account's role IAM isn't asked.
-    asks = _asks(request) and not request.query_params.get("account")
-    return job, jobs.get(f"role {name}", partial(_uses, name), polls=polls) if asks else None
+    return jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls(request))
 
 
 def _asks(request: Request) -> bool:
@@ -110,58 +76,56 @@ def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
 # ---- what is shown ----
 
 
-def _list(request: Request, template: str, job: Job) -> Response:
-    version, ended = job.version, job.ended
-    found = next(iter(job.result()), None)
-    only, text = request.query_params.get("only", ""), request.query_params.get("text", "").strip()
-    account = request.query_params.get("account", "")
+def _list(request: Request) -> dict[str, Any]:
+    """All of them; with `?ask=last-accessed`, with IAM's reports of last use."""
+    if _asks(request):
+        jobs: Jobs = request.app.state.site.jobs
+        job = jobs.get("roles last-accessed", partial(_look, ask_last_accessed=True), polls=polls(request))
+    else:
+        job = _all(request)
+    values = job.values()
+    found = next(iter(values["found"]), None)
+    only, text, account = (request.query_params.get(each, "").strip() for each in ("only", "text", "account"))
     there = [each for each in found["roles"] if account in ("", each["account"])] if found else []
-    listed = [each for each in there if _is_shown(each, only, text)]
-    return page(
-        request,
-        template,
-        title="Roles",
-        job=job,
-        version=version,
-        ended=ended,
-        found=found,
-        listed=listed,
-        asks=_asks(request),
-        only=only,
-        text=text,
-        account=account,
-        filters=FILTERS,
-        days=DAYS,
-        query=partial(_query, request),
-    )
+    return values | {
+        "title": "Roles",
+        "asks": _asks(request),
+        "filters": FILTERS,
+        "days": DAYS,
+        "found": found,
+        "listed": [each for each in there if _is_shown(each, only, text)],
+        "only": only,
+        "text": text,
+        "account": account,
+        "query": partial(_query, request),
+    }
 
 
-def _one(request: Request, template: str, job: Job, uses: Job | None) -> Response:
-    name = request.path_params["name"]
-    version, ended = (uses or job).version, job.ended and (uses is None or uses.ended)
-    found = next(iter(job.result()), None)
-    account = request.query_params.get("account", "")
+def _one(request: Request) -> dict[str, Any]:
+    """One role, and what it doesn't use, if that is asked for; of another account's role IAM isn't asked."""
+    name, account = request.path_params["name"], request.query_params.get("account", "")
+    job, uses = _all(request), None
+    if _asks(request) and not account:
+        uses = request.app.state.site.jobs.get(f"role {name}", partial(_uses, name), polls=polls(request))
+    values = (uses or job).values()
+    of_all = job.values()
+    found = next(iter(of_all["found"]), None)
     shown = _of_account(name, account, found) if found else None
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
-    return page(
-        request,
-        template,
-        title=name,
-        role_name=name,
-        job=uses or job,
-        version=version,
-        ended=ended,
-        found=found,
-        role=shown,
-        asks=uses is not None,
-        uses=next(iter(uses.result()), None) if uses else None,
-        days=DAYS,
-        query=partial(_query, request),
-        mapping_url=_mapping_url,
-        names=_names(request, shown["instances"] or ()) if shown else {},
-    )
+    return values | {
+        "title": name,
+        "role_name": name,
+        "asks": uses is not None,
+        "days": DAYS,
+        "ended": of_all["ended"] and values["ended"],
+        "uses": next(iter(values["found"]), None) if uses else None,
+        "found": found,
+        "role": shown,
+        "names": _names(request, shown["instances"] or ()) if shown else {},
+        "query": partial(_query, request),
+    }
 
 
 def _of_account(name: str, account: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -176,18 +140,10 @@ def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
     return {row.id: row.name for row in request.app.state.site.fleet.ask().rows if row.name and row.id in wanted}
 
 
-def _unless_seen(request: Request, job: Job) -> Response | None:
-    """An answer that changes nothing, where the page shows all of it."""
-    return Response(status_code=204) if request.query_params.get("seen") == str(job.version) else None
-
-
 def _query(request: Request, **changes: object) -> str:
     """The address's own query with these changes."""
-    return urlencode({**request.query_params, **changes})
-
-
-def _mapping_url(key: MappingKey) -> str:
-    return f"/mapping?{urlencode({'key': key.tag_key, 'value': key.tag_value})}"
+    asked = {name: value for name, value in request.query_params.items() if name != "version"}
+    return urlencode({**asked, **changes})
 
 
 def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
@@ -205,9 +161,7 @@ def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
 
 
 ROUTES = [
-    Route("/roles", roles),
-    Route("/roles/part", roles_part),
+    *live("/roles", "roles.html", "roles_list.html", _list),
+    *live("/role/{name}", "role.html", "role_facts.html", _one),
     Route("/roles/again", again),
-    Route("/role/{name}", role),
-    Route("/role/{name}/part", role_part),
 ]

@@ -11,27 +11,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.forms import Form, posted, trimmed
+from rolekeeper_cli.console.forms import Form, posted, reason_of
 from rolekeeper_cli.console.jobs import Job
-from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.page import page, unless_seen
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import control
 from rolekeeper_cli.uses.control import settings as document
 from rolekeeper_cli.uses.preview import Preview
 
-_LONGEST_REASON = 500
-
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One change of the switches.
-
-    Attributes:
-        title: what a person is asked.
-        button: what does it.
-        done: what is said once it is done.
-        change: the attributes of the control item, None to remove one.
-    """
+    """A change of the control item's attributes, None to remove one; `done` is said once it is done."""
 
     title: str
     button: str
@@ -92,20 +83,16 @@ def expected(request: Request) -> Response:
     """What it would do, for a page that waits for it; 204 while nothing is new."""
     name, switch = _switch(request.query_params.get("what", ""))
     values = _expected(request, name, switch, polls=True)
-    if request.query_params.get("seen") == str(values["version"]):
-        return Response(status_code=204)
-    return page(request, "switch_expected.html", **values)
+    return unless_seen(request, values["version"]) or page(request, "switch_expected.html", **values)
 
 
 @posted
 def switched(request: Request, form: Form) -> Response:
     """Switch, if it still stands as it did when that was decided."""
     site, (name, switch) = request.app.state.site, _switch(form.get("what", ""))
-    reason = trimmed(form, "reason")
+    reason = reason_of(form)
     if name == "pause" and not reason:
         raise UsageError("a pause needs a reason", "say why, for those who wonder: go back, and fill it in")
-    if len(reason) > _LONGEST_REASON:
-        raise UsageError(f"the reason has more than {_LONGEST_REASON} characters", "say it shorter")
     control.switch(site.look(), switch.change, reason, planned_on=form.get("standing", ""))
     return RedirectResponse(f"/settings?said={site.say('good', f'{switch.done}.')}", 303)
 
@@ -119,16 +106,12 @@ def _switch(name: str) -> tuple[str, Switch]:
 def _expected(request: Request, name: str, switch: Switch, *, polls: bool = False) -> dict[str, Any]:
     """What a switch would do. It is counted beside the page: a person who has to stop everything need not wait."""
     job: Job = request.app.state.site.jobs.get(f"switch {name}", partial(_count, switch.change), polls=polls)
-    version, ended = job.version, job.ended
-    found = next(iter(job.result()), None)
-    preview = found if isinstance(found, Preview) else None
-    return {
-        "job": job,
-        "version": version,
-        "ended": ended,
-        "preview": preview,
+    values = job.values()
+    found = next(iter(values["found"]), None)
+    return values | {
+        "preview": found if isinstance(found, Preview) else None,
         "sentence": found if isinstance(found, str) else None,
-        "query": urlencode({"what": name, "seen": version}),
+        "query": urlencode({"what": name, "version": values["version"]}),
     }
 
 

@@ -72,12 +72,14 @@ class Expiries:
         with self._attempt("the timers can't be read"):
             follow_ups = self.state.timers_due(began - MARGIN, layout.FOLLOW_UPS)
             for page in batched(chain(self.state.timers_due(began + AHEAD), follow_ups), MOST_WRITES):
-                if self._out_of_time(began):
+                if self._is_late(began):
+                    self.result.finished = False
                     break
                 expired |= self._ring(page, began + WORK if self.waits else began)
         for timer, key in expired.items():
             self.sleep(_seconds_left(timer, self.now()))
-            if self._out_of_time(began):
+            if self._is_late(began):
+                self.result.finished = False
                 break
             with self._attempt(f"the row of {key} can't be checked"):
                 # The sweep comes back to a row that can't be judged for long.
@@ -97,7 +99,7 @@ class Expiries:
         mappings = {each: key for each, key in timers.items() if isinstance(key, MappingKey)}
         self.result.timers += len(timers)
         with self._attempt("instances can't be sent"):
-            # A pin that was changed or released since costs a look that finds nothing to do.
+            # A pin that was changed or released since causes one reconcile that does nothing.
             self._send(
                 ((math.ceil(_seconds_left(each, at)), key) for each, key in instances.items() if not each.follows)
             )
@@ -147,9 +149,8 @@ class Expiries:
             keys = [key for _, key in group]
             self.result.sent += self.queue.send(keys, cause, self.correlation_id, delay_seconds=delay)
 
-    def _out_of_time(self, began: datetime) -> bool:
-        self.result.finished = self.now() - began < WORK
-        return not self.result.finished
+    def _is_late(self, began: datetime) -> bool:
+        return self.now() - began >= WORK
 
     @contextmanager
     def _attempt(self, problem: str) -> Iterator[None]:

@@ -21,7 +21,7 @@ from rolekeeper.telemetry import Telemetry
 
 
 class UnknownKeyError(Exception):
-    """Nothing is steered by an item with this key; `args[0]` says why, for people."""
+    """This key is no operator override; `args[0]` says why, for people."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class OperatorOverrides:
     started: set[Task] = field(default_factory=set)
 
     def written(self, key: Key, correlation_id: str, at: datetime) -> None:
-        """An item was put, changed or deleted `at` a time; UnknownKeyError where it steers nothing.
+        """An item was put, changed or deleted `at` a time; UnknownKeyError if its key is none of theirs.
 
         Doing it again is harmless: a write is known by its time and `correlation_id`, its record's id in the stream.
         """
@@ -85,7 +85,8 @@ class OperatorOverrides:
             "correlation-id": correlation_id,
         }
         # The mail is sent separately: a retry because the event failed doesn't mail twice.
-        for send in (self.telemetry.event, self.telemetry.mail)[: 1 + (was != str(control))]:
+        mails = [self.telemetry.mail] if was != str(control) else []
+        for send in (self.telemetry.event, *mails):
             send(CONTROL_CHANGED, detail)
             if not self.telemetry.flush():
                 raise RetryableError("NotSent", "a write of the control item was not reported")

@@ -8,20 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 
 from rolekeeper.aws import Ec2, ResumeMachine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
+from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
 from rolekeeper.instances.decide import Observation, decide, resolve
 from rolekeeper.instances.observe import Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings import MappingTable, Publisher, Status
+from rolekeeper.mappings.accounts import RecordCheck, RecordKeeper
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
-from rolekeeper.storage import State
+from rolekeeper.storage import State, layout
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
@@ -83,18 +86,118 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
+class OwnTarget:
+    """The deployment's own target: its sweep judges the rows, and counts for the limits."""
+
+    state: State
+    publisher: Publisher
+    telemetry: Telemetry
+    now: Callable[[], datetime]
+    elsewhere: Target | None = None
+    is_news: Callable[[AccessDeniedError], bool] = lambda _: True
+
+    def begins(self, rest: Position, *, gives_way: bool) -> str:
+        """Note what a new sweep starts from; returns why it doesn't start, because it `gives_way` to another."""
+        last = self.state.last_sweep()
+        rest.first = not last.ended
+        if not (gives_way and last.goes_on(self.now())):
+            return ""
+        if last.ended:
+            self.telemetry.count("SweepUnfinished")
+        return f"another sweep goes on, until {last.until} at most: this one is left out"
+
+    def goes_on(self, until: datetime | None) -> None:
+        """Note until when the schedule starts no other sweep, as one takes several runs; None once that ended."""
+        self.state.sweep_goes_on(until)
+
+    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:
+        verdict = self.publisher.recheck(key, correlation_id, scan, seen=seen)
+        in_effect = verdict.revision > 0 and verdict.status is not Status.REMOVED
+        return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)
+
+    def judged(self, swept: SweepResult) -> None:
+        """Note that every row was judged, so what is published is all that governs."""
+        elsewhere = self.publisher.assessor.targets.instances_elsewhere
+        self.state.note_sweep(swept.rest.live, swept.published, self.now(), elsewhere=elsewhere)
+
+    def ended(self, swept: SweepResult) -> None:
+        # Once per sweep: the alarm for overdue sweeps counts it.
+        self.telemetry.count("InstancesSwept", swept.instances)
+
+    def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:  # noqa: ARG002  # none does
+        """Whether a refusal ends the sweep, and is noted; otherwise the run is tried again."""
+        return False
+
+
+@dataclass(frozen=True)
+class OtherTarget:
+    """Another target: its sweep checks what is published for its account. The registry has the results."""
+
+    elsewhere: Target
+    registry: Registry
+    records: RecordKeeper
+    telemetry: Telemetry
+    now: Callable[[], datetime]
+    is_news: Callable[[AccessDeniedError], bool]
+    waits_for_sweep: bool
+
+    @cached_property
+    def _known(self) -> ServedTarget | None:
+        return self.registry.get(self.elsewhere)
+
+    @cached_property
+    def _thorough(self) -> bool:
+        """Whether to ask IAM also about mappings that govern nothing here: once an hour, and after a problem."""
+        known = self._known
+        last = known.last_sweep if known and not known.problem else None
+        return last is None or last.replace(minute=0, second=0) < self.now().replace(minute=0, second=0)
+
+    def begins(self, rest: Position, *, gives_way: bool) -> str:  # noqa: ARG002  # the starter asks that
+        if known := self._known:
+            rest.since = layout.timestamp(known.since) if known.since else ""
+            rest.first = self.waits_for_sweep and known.last_sweep is None
+        return ""
+
+    def goes_on(self, until: datetime | None) -> None:
+        self.registry.sweep_goes_on(self.elsewhere, until)
+
+    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:  # noqa: ARG002  # about a row alone
+        return self.records.recheck(key, self.elsewhere, correlation_id, scan=scan, thorough=self._thorough)
+
+    def judged(self, swept: SweepResult) -> None:
+        """Note a first sweep, so that changes may begin. The deployment's own sweep notes the fleet's size."""
+        if swept.rest.first:
+            self._note(swept)
+
+    def ended(self, swept: SweepResult) -> None:
+        if not swept.rest.first:
+            self._note(swept)
+
+    def _note(self, swept: SweepResult) -> None:
+        rest = swept.rest
+        self.registry.note_sweep(self.elsewhere, rest.since, instances=rest.live, drift=swept.sent, at=self.now())
+
+    def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
+        if not error.action.startswith(THERE) or (resumed and isinstance(error, RetryableError)):
+            return False
+        if not isinstance(error, AccessDeniedError):
+            self.telemetry.will_retry("a target can't be swept", target=str(self.elsewhere), error=str(error))
+            self.registry.note_problem(self.elsewhere, problem_of(error), self.now())
+        return True
+
+
+@dataclass(frozen=True)
 class Sweep:
     """One run of a sweep, and the parts it works with. `seconds_left` returns the rest of the function's time.
 
     A `resumed` run was started by the machine. Any other that `gives_way` does nothing while another sweep goes on; the
-    name of its execution comes from `run_id`, which stays the same when Lambda tries the run again. `elsewhere` is the
-    target that is swept, if not the hub's own; `is_news` says whether to report what AWS refuses.
+    name of its execution comes from `run_id`, which stays the same when Lambda tries the run again.
     """
 
+    target: OwnTarget | OtherTarget
     ec2: Ec2
     state: State
     table: MappingTable
-    publisher: Publisher
     queue: WorkQueue
     machine: ResumeMachine
     telemetry: Telemetry
@@ -106,49 +209,44 @@ class Sweep:
     resumed: bool = False
     gives_way: bool = False
     result: SweepResult = field(default_factory=SweepResult)
-    elsewhere: Target | None = None
-    is_news: Callable[[AccessDeniedError], bool] = lambda _: True
 
     def run(self) -> SweepResult:
-        """Go on from where the result says; AwsRefusalError has the run tried again from there."""
+        """Go on from where the result says.
+
+        Raises:
+            AwsRefusalError: the deployment's own table or queue failed, or the run should be tried again from there.
+        """
         swept = self.result
         try:
             if self._begins():
                 self._work()
                 if swept.finished and self.resumed:
-                    self._goes_on(None)
+                    self.target.goes_on(None)
                 elif not swept.finished and not self.resumed:
-                    rest = resumable(Task.SWEEP, self.correlation_id, swept, target=self.elsewhere)
+                    rest = resumable(Task.SWEEP, self.correlation_id, swept, target=self.target.elsewhere)
                     self.machine.take_over(self.run_id, rest)
-        except AccessDeniedError as error:
-            self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.is_news(error))
-            raise
+        except AwsRefusalError as error:
+            if isinstance(error, AccessDeniedError):
+                self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.target.is_news(error))
+            if not self.target.ends_by(error, resumed=self.resumed):
+                raise
+            self.target.goes_on(None)
+            self._note(str(error))
+            swept.finished = True
+            return swept
         if swept.finished:
-            self._ended()
+            self.target.ended(swept)
         return swept
-
-    def _goes_on(self, until: datetime | None) -> None:
-        self.state.sweep_goes_on(until)
-
-    def _ended(self) -> None:
-        # Once per sweep: the alarm for overdue sweeps counts it.
-        self.telemetry.count("InstancesSwept", self.result.instances)
 
     def _begins(self) -> bool:
         """Whether this run should work. A resumed one notes that the schedule should start no other."""
         self.result.finished = True
         if self.resumed:
-            self._goes_on(self.now() + GOES_ON)
-            return True
-        last = self.state.last_sweep()
-        self.result.rest.first = not last.ended
-        if not (self.gives_way and last.goes_on(self.now())):
-            return True
-        self.result.finished = False
-        self._note(f"another sweep goes on, until {last.until} at most: this one is left out")
-        if last.ended:
-            self.telemetry.count("SweepUnfinished")
-        return False
+            self.target.goes_on(self.now() + GOES_ON)
+        elif why_not := self.target.begins(self.result.rest, gives_way=self.gives_way):
+            self.result.finished = False
+            self._note(why_not)
+        return self.result.finished
 
     def _work(self) -> None:
         swept, rest, scans = self.result, self.result.rest, None
@@ -169,7 +267,8 @@ class Sweep:
             for page, token in self.ec2.pages(token=rest.token):
                 self._page(page, state, scans)
                 rest.token = token
-                if token and self._time_is_up():
+                if token and self._is_late():
+                    swept.finished = False
                     break
         except StaleTokenError as error:
             if rest.restarts == RESTARTS:
@@ -235,13 +334,12 @@ class Sweep:
             for key in keys:
                 self._recheck(key, scans, seen=True)
                 rest.row = key
-                if self._time_is_up():
-                    rest.rowless = sorted(unseen)
-                    self._find_rowless()
+                if self._is_late():
+                    self._hand_over(unseen)
                     return
         rest.rowless = sorted(unseen)
         if unseen and empty:
-            # An empty read never means that every row was deleted (DESIGN, rule 5): hold everything.
+            # An empty read never means that every row was deleted (docs/concepts.md, rule 5): hold everything.
             self._note(f"the mapping table reads empty, and {len(unseen)} mappings are published: kept")
             self.telemetry.count("MappingTableEmpty")
             rest.judged = False
@@ -250,19 +348,19 @@ class Sweep:
             self._recheck(key, scans, seen=False)
             unseen.remove(key)
             rest.rowless = sorted(unseen)
-            if unseen and self._time_is_up():
-                self._find_rowless()
+            if unseen and self._is_late():
+                self._hand_over(unseen)
                 return
         # Only then what is published is all that governs.
         if rest.judged:
-            self._note_fleet()
+            self.target.judged(self.result)
             # Until now every change was held: now they are due.
             rest.phase = Phase.HELD if rest.first else Phase.ROWS
 
-    def _note_fleet(self) -> None:
-        self.state.note_sweep(
-            self.result.rest.live, self.result.published, self.now(), elsewhere=self.publisher.assessor.spokes.instances
-        )
+    def _hand_over(self, unseen: set[MappingKey]) -> None:
+        self.result.finished = False
+        self.result.rest.rowless = sorted(unseen)
+        self._find_rowless()
 
     def _find_rowless(self) -> None:
         """Keep in `rowless` what has no row indeed, as much as can be handed on; the next sweep finds the others."""
@@ -275,23 +373,21 @@ class Sweep:
         self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
-            self._check(key, scan, seen=seen)
+            checked = self.target.check(key, self.correlation_id, scan, seen=seen)
         except AwsRefusalError as error:
             # The other rows are checked all the same.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"
             self.telemetry.will_retry(problem, mapping=str(key), error=str(error))
             self._note(f"{key}: {error}")
             self.result.rest.judged = False
+            return
+        self.result.mappings_changed += 1 if checked.changed else 0
+        self.result.published += 1 if checked.in_effect else 0
+        if not checked.judged:
+            self.result.rest.judged = False
 
-    def _check(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> None:
-        swept, verdict = self.result, self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
-        swept.mappings_changed += verdict.changed
-        swept.published += verdict.revision > 0 and verdict.status is not Status.REMOVED
-        swept.rest.judged &= verdict.status is not Status.WAITING
-
-    def _time_is_up(self) -> bool:
-        self.result.finished = self.seconds_left() >= RESERVE
-        return not self.result.finished
+    def _is_late(self) -> bool:
+        return self.seconds_left() < RESERVE
 
     def _note(self, problem: str) -> bool:
         """Keep a problem, as far as all can be handed on; returns whether it is a new one."""

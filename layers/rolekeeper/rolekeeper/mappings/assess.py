@@ -11,12 +11,11 @@ from functools import partial
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted
-from rolekeeper.mappings.copies import Spokes, Spread
+from rolekeeper.mappings.accounts import MappedTargets, Spread
 from rolekeeper.mappings.impact import Comparison, Impact, Side, gives_up
-from rolekeeper.mappings.revisions import Copy, Revisions
+from rolekeeper.mappings.revisions import AccountRecord, Revisions
 from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Verdict, approval_steps
-from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Mode, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.model.problem import Problem
 from rolekeeper.permissions import Roles
@@ -31,19 +30,22 @@ SOON = timedelta(days=1)
 # What a row says when all is well.
 IN_EFFECT = "in effect"
 
-type Shares = Mapping[Target, int]
-"""How many instances an edit would change in each target, where there are several."""
-
 
 @dataclass(frozen=True)
 class Assessor:
     """Judges rows. It caches IAM's answers and the fleet's size, so make a new one for each invocation."""
 
-    roles: Roles
-    scanner: ImpactScanner
-    mode: Mode
-    spokes: Spokes
+    targets: MappedTargets
     revisions: Revisions
+    mode: Mode
+
+    @property
+    def roles(self) -> Roles:
+        return self.targets.own.roles
+
+    @property
+    def scanner(self) -> ImpactScanner:
+        return self.targets.own.scanner
 
     def assess(self, seen: RowSnapshot) -> Verdict:
         """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one."""
@@ -59,8 +61,8 @@ class Assessor:
             verdict = Verdict(Status.DISCARDED, what, seen.revision, ending=Ending.DISCARD, mapping=held)
         else:
             verdict = self._row(seen) if seen.row and not seen.holds_deletion else self._deletion(seen)
-        copies = self._unfinished(seen) if verdict.copies is None else verdict.copies
-        return replace(verdict, refresh=refresh, copies=copies)
+        records = self._unfinished(seen) if verdict.records is None else verdict.records
+        return replace(verdict, refresh=refresh, records=records)
 
     def refuse(
         self, seen: RowSnapshot, status: Status, why: Iterable[Problem | str], scan: Scan | None = None
@@ -76,7 +78,9 @@ class Assessor:
             return self.refuse(seen, Status.REJECTED, (*seen.parsed.problems, *warnings))
         now = seen.published
         known = seen.trigger.recheck and now is not None and now.spec == spec
-        reach = self.spokes.reach(spec, seen.stored, self.roles, known=known)
+        home = self.targets.home.account
+        others = self.targets.accounts.keys() - {home} if known else ()
+        reach = self.targets.reach(spec, seen.stored, others)
         if reach.nowhere:
             status = Status.REJECTED if reach.checks else Status.WAITING
             return self.refuse(seen, status, (*reach.why_not, *warnings))
@@ -86,18 +90,13 @@ class Assessor:
         same = now is not None and (now.spec, now.profile_arn) == (spec, profile_arn) and not seen.stored.overtaken
         candidate = candidate.suspended_for(role.problem)
         if same:
-            candidate = replace(candidate, revision=seen.revision)
-        given = self._given(seen, candidate)
-        scan = self._scan(seen, candidate, given, same=same)
-        candidate = candidate.with_profile_id(role.profile_id, scan.profile_ids)
-        spread = (
-            Spread(reach, self.spokes.copies(candidate, seen.stored, reach))
-            if same
-            else self.spokes.spread(candidate, seen.stored, reach, at=seen.at, given=given)
-        )
+            spread = self._unchanged(seen, replace(candidate, revision=seen.revision), reach)
+        else:
+            given = self._given(seen, candidate)
+            spread = self.targets.spread(candidate, seen.stored, reach, at=seen.at, given=given)
+        candidate, scan = spread.records[home].mapping, spread.scan
         if spread.reach.nowhere:
             return self.refuse(seen, Status.WAITING, (*spread.reach.why_not, *warnings))
-        scan, shares = self._total(seen, scan, spread, same=same)
         self.scanner.add_possible_conflicts(scan.conflicts, candidate, seen.stored, now=seen.at)
         if scan.conflicts.new and not same:
             return self.refuse(seen, Status.CONFLICT, (str(scan.conflicts),), scan=scan)
@@ -108,12 +107,10 @@ class Assessor:
             notes.append(Problem(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}"))
         ending = Ending.KEEP if same else Ending.PUBLISH
         verdict = self._in_effect(seen, candidate, scan, reach=spread.reach, notes=notes)
-        verdict = replace(
-            verdict, ending=ending, scan=scan, missing=missing, copies=spread.copies, counts=spread.counts
-        )
+        verdict = replace(verdict, ending=ending, scan=scan, missing=missing, records=spread.records)
         if same:
             return replace(verdict, ends_soon=self._ends_soon(seen, candidate, verdict))
-        impact = self._compared(seen, candidate, scan.impact, spread=spread, shares=shares)
+        impact = self._compared(seen, scan.impact, spread)
         return self._unless_held(seen, candidate, replace(verdict, impact=impact), spread=spread, notes=notes)
 
     def _ends_soon(self, seen: RowSnapshot, mapping: PublishedMapping, verdict: Verdict) -> str:
@@ -124,7 +121,7 @@ class Assessor:
         carrying = (verdict.matched or 0) - (verdict.occupied or 0)
         if known or not takes or ends_at is None or ends_at - seen.at > SOON or carrying <= limits.per_edit:
             return ""
-        fleet = sum(self._fleets({}).values())
+        fleet = sum(self.targets.counted_now(()).values())
         if carrying <= (allowed := limits.allowed(fleet)):
             return ""
         return (
@@ -158,7 +155,7 @@ class Assessor:
 
     def _refreshed(self, seen: RowSnapshot, published: PublishedMapping) -> Refresh | None:
         """Suspend what is published if its role can't be used, resume it if it can, and update its profile's id."""
-        if not self.spokes.covers_hub(published.spec):
+        if self.targets.home.account not in self.targets.in_scope(published.spec):
             return None
         role = self.roles.check(published.spec)
         # If the row says the same, its verdict has what is missing made, unless that is of its deletion.
@@ -180,60 +177,41 @@ class Assessor:
         takes = before is not None and gives_up(before.spec, candidate.spec)
         return self.revisions.profiles(seen.key) if takes else frozenset()
 
-    def _scan(self, seen: RowSnapshot, candidate: PublishedMapping, given: frozenset[str], *, same: bool) -> Scan:
-        """Scan the instances, unless the sweep just did, or nothing changes and none can be governed."""
-        if same and (seen.trigger.scan or candidate.is_idle(seen.at)):
-            return seen.trigger.scan or Scan()
-        return self.scanner.scan(candidate, seen.stored.published, seen.at, given=given)
+    def _unchanged(self, seen: RowSnapshot, candidate: PublishedMapping, reach: Reach) -> Spread:
+        """What is published already: other targets' own sweeps counted there, and this target's may have just now."""
+        scan = seen.trigger.scan or Scan()
+        if not (seen.trigger.scan or candidate.is_idle(seen.at)):
+            scan = self.scanner.scan(candidate, seen.stored.published, seen.at)
+        carried = candidate.with_profile_id(candidate.profile_id, scan.profile_ids)
+        records = self.targets.records(carried, seen.stored, reach)
+        return Spread(reach, records, scan.including(*self.targets.counted(seen.stored)))
 
-    def _total(self, seen: RowSnapshot, own: Scan, spread: Spread, *, same: bool) -> tuple[Scan, Shares]:
-        """What was found in all targets; and, if there are several, how much would change in each.
-
-        If nothing changes, the other targets count as their own sweeps last counted them.
-        """
-        if same or not self.spokes.all:
-            return own.including(*self.spokes.counted(seen.stored)), {}
-        scans = {self.spokes.hub: own, **spread.scans}
-        shares = {target: scan.impact.changes for target, scan in scans.items()}
-        for each in spread.scans.values():
-            own.include(each)
-        return own, shares
-
-    def _compared(
-        self,
-        seen: RowSnapshot,
-        candidate: PublishedMapping,
-        impact: Impact,
-        spread: Spread,
-        shares: Mapping[Target, int],
-    ) -> Impact:
+    def _compared(self, seen: RowSnapshot, impact: Impact, spread: Spread) -> Impact:
         """What a candidate, or a tombstone, would do in all accounts, with permissions."""
-        own, usable = self.scanner, spread.reach.usable
-        hub = self.spokes.hub
-        sides = {hub.account: Side(own.policies, candidate, seen.published, gives=hub.account in usable)}
-        for account, copy in spread.copies.items():
-            before = seen.stored.copies.get(account)
+        sides: dict[str, Side] = {}
+        for account, record in spread.records.items():
+            before = seen.stored.records.get(account)
             published = before.mapping if before and not before.mapping.deleted else None
-            if roles := self.spokes.accounts.get(account):
-                sides[account] = Side(roles.policies, copy.mapping, published, gives=account in usable)
-        took = counted(seen.stored.edits, own.limits.minutes, seen.at)
-        comparison = Comparison(own.limits, partial(self._fleets, shares), self.spokes.each)
-        return comparison.compared(impact, sides, took, shares=shares)
+            if roles := self.targets.accounts.get(account):
+                usable = account in spread.reach.usable
+                sides[account] = Side(roles.policies, record.mapping, published, gives=usable)
+        limits = self.scanner.limits
+        took = counted(seen.stored.edits, limits.minutes, seen.at)
+        changed = [target for target, changes in spread.shares.items() if changes]
+        comparison = Comparison(limits, partial(self.targets.counted_now, changed), self.targets.each)
+        return comparison.compared(impact, sides, took, shares=spread.shares)
 
-    def _fleets(self, shares: Shares) -> Mapping[Target, int]:
-        """How many instances each target has; counted now where an edit would change some."""
-        changed = [target for target, changes in shares.items() if changes]
-        return {self.spokes.hub: self.scanner.fleet, **self.spokes.counted_now(changed)}
-
-    def _unfinished(self, seen: RowSnapshot) -> Mapping[str, Copy]:
-        """The copies of what stays published: after a crash some may not be written yet."""
+    def _unfinished(self, seen: RowSnapshot) -> Mapping[str, AccountRecord]:
+        """The records of what stays published: after a crash some may not be written yet."""
         published = seen.stored.published
-        if published is None or seen.stored.overtaken or not self.spokes.is_hub:
+        if published is None or seen.stored.overtaken:
             return {}
-        reach = Reach(self.spokes.hub.account, {})
+        reach = Reach(seen.stored.home, {})
         if not published.deleted:
-            reach = self.spokes.reach(published.spec, seen.stored, None, known=True)
-        return self.spokes.copies(published, seen.stored, reach)
+            if not self.targets.several:
+                return {}
+            reach = self.targets.reach(published.spec, seen.stored, self.targets.accounts)
+        return self.targets.records(published, seen.stored, reach)
 
     def _in_effect(
         self, seen: RowSnapshot, mapping: PublishedMapping, scan: Scan, reach: Reach, notes: Iterable[Problem]
@@ -265,13 +243,11 @@ class Assessor:
         tombstone = seen.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if seen.approves(tombstone) else "")
-        scan = self.scanner.scan(tombstone, seen.published, seen.at)
-        spread = self.spokes.spread(tombstone, seen.stored, Reach(self.spokes.hub.account, {}), at=seen.at)
-        scan, shares = self._total(seen, scan, spread, same=False)
-        impact = self._compared(seen, tombstone, scan.impact, spread=spread, shares=shares)
+        spread = self.targets.spread(tombstone, seen.stored, Reach(seen.stored.home, {}), at=seen.at, given=())
+        impact = self._compared(seen, spread.scan.impact, spread)
         why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
-        removed = replace(removed, scan=scan, copies=spread.copies, impact=impact)
+        removed = replace(removed, scan=spread.scan, records=spread.records, impact=impact)
         return self._unless_held(seen, tombstone, removed, spread=spread)
 
     def _unless_held(
@@ -304,7 +280,7 @@ class Assessor:
         if seen.published is None:
             return 0
         if seen.trigger.scan:
-            return seen.trigger.scan.matched + self.spokes.counted(seen.stored)[0]
+            return seen.trigger.scan.matched + self.targets.counted(seen.stored)[0]
         if scan:
             return scan.published_matched
         if "matched" in seen.row:
@@ -312,7 +288,7 @@ class Assessor:
         # Without the count the row still says what is wrong with it; the sweep counts again.
         with suppress(AwsRefusalError):
             found = self.scanner.scan(seen.published, seen.published, seen.at).published_matched
-            return found + self.spokes.counted(seen.stored)[0]
+            return found + self.targets.counted(seen.stored)[0]
         return None
 
 

@@ -333,8 +333,11 @@ class Comparison:
         """In which single targets an edit would change too many, though perhaps not over all; empty if in none."""
         beyond: list[str] = []
         for target, changes in shares.items():
-            if changes > self.limits.per_edit and changes > (allowed := self.limits.allowed(all_ := fleets[target])):
-                text = f"of the {all_:,} in {target} it would change {changes:,}"
+            if changes <= self.limits.per_edit:
+                continue
+            fleet, allowed = fleets[target], self.limits.allowed(fleets[target])
+            if changes > allowed:
+                text = f"of the {fleet:,} in {target} it would change {changes:,}"
                 beyond.append(f"{text} ({allowed:,} may change without approval)")
         more = len(beyond) - 1
         others = f", and too many in {more:,} more target{'s' if more > 1 else ''}" if more > 0 else ""
@@ -352,7 +355,7 @@ def _words(difference: Difference) -> str:
 class Conflict:
     """Another mapping of equal priority wants another role for `count` instances; a `new` one isn't there yet.
 
-    `elsewhere`: only in other targets, so `other` may be the copy of another account.
+    `elsewhere`: only in other targets, so `other` may be published for another account.
     """
 
     other: PublishedMapping

@@ -1,13 +1,12 @@
 """Publishing mapping rows: load, assess, commit. Level-triggered: duplicates, reordering and a sweep do no harm.
 
 A row in conflict with a published mapping is noted in that mapping's item. Publishing reads and writes that item, so an
-edit of either row clears both without waiting for the sweep, and of two rows published at the same moment one is judged
-again.
+edit of either row clears both without waiting for the sweep; and if two are published at once, one is judged again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,15 +14,15 @@ from rolekeeper.aws import ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.window import counting
+from rolekeeper.mappings.accounts import RecordKeeper
 from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
-from rolekeeper.mappings.copies import CopyKeeper
+from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Conflicts, Impact
 from rolekeeper.mappings.revisions import Entry, Revisions
-from rolekeeper.mappings.rows.cells import HomeAccount
-from rolekeeper.mappings.rows.columns import COLUMNS
+from rolekeeper.mappings.rows.columns import COLUMNS, HomeAccount
 from rolekeeper.mappings.rows.reader import FULL, read_row, row_of, size_of
-from rolekeeper.mappings.scan import FanOut, Scan, Sender
-from rolekeeper.mappings.table import MappingTable, number_in
+from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
 from rolekeeper.storage import layout
@@ -52,7 +51,7 @@ class Publisher:
     table: MappingTable
     revisions: Revisions
     assessor: Assessor
-    copies: CopyKeeper
+    records: RecordKeeper
     sender: Sender
     machine: ResumeMachine
     telemetry: Telemetry
@@ -83,11 +82,13 @@ class Publisher:
         return verdict
 
     def _judge(self, key: MappingKey, trigger: Trigger) -> Verdict:
+        """Load, assess, commit; again if another actor wrote meanwhile."""
         try:
             for _ in range(ATTEMPTS):
-                # It was deleted, edited or judged by another meanwhile: judge it again.
                 with suppress(ConflictError):
-                    return self._once(self._load(key, trigger))
+                    seen = self._load(key, trigger)
+                    with self._waiting_is_shown(seen):
+                        return self._commit(seen, self.assessor.assess(seen))
         except AccessDeniedError as error:
             # A retry won't help, and would block the shard: an alarm rings, and the next sweep tries again.
             self.telemetry.denied(error, correlation_id=trigger.correlation_id)
@@ -111,17 +112,19 @@ class Publisher:
             raise ConflictError("RowGone", f"{key} went while it was looked at")
         row = row or {}
         parsed = read_row(row, self.home)
-        # A deletion also ends the copies of a deployment that was a hub: it may become one again.
-        if self.assessor.spokes.is_hub or not row or "held_revision" in row:
-            stored = replace(stored, copies=self.revisions.all_copies(key))
-            if stored.overtaken and self.revisions.read(key) != stored:
+        # A deletion also ends the records of a deployment that was a hub: it may become one again.
+        if self.assessor.targets.several or not row or "held_revision" in row:
+            read, stored = stored, replace(stored, records={**self.revisions.records(key), **stored.records})
+            if stored.overtaken and self.revisions.read(key) != read:
                 raise ConflictError("PublishedAnew", f"{key} was published while it was looked at")
         signed_as = self.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
         return RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=trigger, signed_as=signed_as)
 
-    def _once(self, seen: RowSnapshot) -> Verdict:
+    @contextmanager
+    def _waiting_is_shown(self, seen: RowSnapshot) -> Iterator[None]:
+        """Say in the row that AWS gave no answer, or refused one."""
         try:
-            return self._commit(seen, self.assessor.assess(seen))
+            yield
         except (RetryableError, AccessDeniedError) as error:
             try:
                 self._write_row(seen, waiting(seen, error))
@@ -150,29 +153,16 @@ class Publisher:
         if verdict.refresh:
             self._refresh(seen, verdict.refresh)
             seen = seen.refreshed(verdict.refresh)
-        if verdict.missing and (mapping := verdict.mapping):
-            made = self.assessor.roles.make(mapping.spec, verdict.missing)
-            verdict = replace(verdict, mapping=mapping.with_profile_id(made.profile_id))
-            if made.problem:
-                verdict = self.assessor.refuse(seen, Status.REJECTED, (made.problem,))
-                changed = self._is_news(seen, verdict)
+        made = self._with_profile(seen, verdict)
+        if made.ending is not verdict.ending:
+            changed = self._is_news(seen, made)
+        verdict = made
         entry = seen.entry_for(verdict) if changed else None
         if entry and verdict.scan:
             self._note_conflicts(seen.key, verdict.scan.conflicts)
         self._store(seen, verdict, entry)
-        copies = verdict.copies or {}
-        renewed = self.copies.write(seen.stored, copies)
-        # After a crash the instances of what was published before may still be unsent, whatever the verdict is now.
-        unsent = verdict.mapping if verdict.ending in _PUBLISHES else None
-        unsent = unsent or (seen.stored.published if seen.stored.unsent else None)
-        spokes = self.assessor.spokes
-        # A reason that only counts the accounts in which it is in effect changes nothing for instances.
-        if unsent or (changed and verdict.ending is Ending.KEEP and not (spokes.all and verdict.only_reason(seen.row))):
-            self._fan_out(seen, unsent or seen.stored.published, {spokes.hub.account, *copies})
-        elif renewed:
-            self._fan_out(seen, seen.stored.published, renewed)
-        if unsent:
-            self.revisions.note_sent(unsent)
+        renewed = self.records.write(seen.stored, verdict.records or {})
+        self._send(seen, verdict, changed=changed, renewed=renewed)
         if entry:
             self._publish_event(seen, entry)
         if verdict.ends_soon and verdict.mapping:
@@ -207,6 +197,16 @@ class Publisher:
         if entry and entry["event"] != PROFILE_RECREATED:
             self._publish_event(seen, entry)
 
+    def _with_profile(self, seen: RowSnapshot, verdict: Verdict) -> Verdict:
+        """Make what is missing of the profile; returns the verdict with its id, or why it can't be made."""
+        mapping = verdict.mapping
+        if not (verdict.missing and mapping):
+            return verdict
+        made = self.assessor.roles.make(mapping.spec, verdict.missing)
+        if made.problem:
+            return self.assessor.refuse(seen, Status.REJECTED, (made.problem,))
+        return replace(verdict, mapping=mapping.with_profile_id(made.profile_id))
+
     def _store(self, seen: RowSnapshot, verdict: Verdict, entry: Entry | None) -> None:
         mapping = verdict.mapping
         if verdict.ending is Ending.HOLD and mapping and not seen.holds(mapping):
@@ -220,24 +220,44 @@ class Publisher:
                 counts = counting(
                     seen.stored.edits, impact.changes, impact.allowed, minutes=impact.minutes, now=self.now()
                 )
-            held = seen.holds(mapping)
+            held, own = seen.holds(mapping), (verdict.records or {}).get(seen.stored.home)
             self.revisions.publish(
-                mapping, entry, seen.at, budget=budget, blocks=blocks, counts=counts, held=held, regions=verdict.counts
+                mapping,
+                entry,
+                seen.at,
+                budget=budget,
+                blocks=blocks,
+                counts=counts,
+                held=held,
+                regions=own.counts if own else {},
             )
         elif entry and mapping and verdict.ending is Ending.DISCARD:
             self.revisions.discard(mapping, entry, seen.at)
         elif entry:
             self.revisions.note(seen.key, entry, seen.at)
 
+    def _send(self, seen: RowSnapshot, verdict: Verdict, *, changed: bool, renewed: AbstractSet[str]) -> None:
+        """Send the instances that need a reconcile; `renewed` are the accounts whose records changed."""
+        # After a crash the instances of what was published before may still be unsent, whatever the verdict is now.
+        unsent = verdict.mapping if verdict.ending in _PUBLISHES else None
+        unsent = unsent or (seen.stored.published if seen.stored.unsent else None)
+        # A reason that only counts the accounts in which it is in effect changes nothing for instances.
+        only_counts = self.assessor.targets.several and verdict.only_reason(seen.row)
+        if unsent or (changed and verdict.ending is Ending.KEEP and not only_counts):
+            self._fan_out(seen, unsent or seen.stored.published, {seen.stored.home, *(verdict.records or {})})
+        elif renewed:
+            self._fan_out(seen, seen.stored.published, renewed)
+        if unsent:
+            self.revisions.note_sent(unsent)
+
     def _fan_out(self, seen: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
         """Send a mapping's instances in these accounts; the machine sends the rest, once per change, by its name."""
-        correlation_id, spokes = seen.trigger.correlation_id, self.assessor.spokes
-        targets = [each.target for each in spokes.all if each.target.account in accounts]
-        begun = FanOut.to(seen.key, targets, hub=spokes.hub.account in accounts)
+        correlation_id, targets = seen.trigger.correlation_id, self.assessor.targets
+        begun = FanOut.to(seen.key, [each.target for each in targets.all if each.target.account in accounts])
         done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
         if not done.finished:
             which = (published.revision, published.suspended_because) if published else ()
-            whom = f" {sorted(accounts)}" if begun.done else ""
+            whom = "" if seen.stored.home in accounts else f" {sorted(accounts)}"
             rest = resumable(Task.FAN_OUT, correlation_id, done)
             self.machine.take_over(f"{correlation_id} {seen.key} {which}{whom}", rest)
 
@@ -251,12 +271,12 @@ class Publisher:
             return
         if verdict.ending is Ending.REMOVE:
             if row:
-                self.table.delete(key, row, _APPROVED)
+                self.table.delete(key, if_as_read(row, _APPROVED))
         elif verdict.ending is Ending.DISCARD:
             if seen.published:
                 self.table.restore(row, row_of(seen.published.spec))
             else:
-                self.table.delete(key, row, (*_APPROVED, "discard"))
+                self.table.delete(key, if_as_read(row, (*_APPROVED, "discard")))
         elif verdict.mapping and not row:
             self.table.put_back(row_of(verdict.mapping.spec), verdict.columns)
         elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, gone=verdict.gone(row)):
@@ -267,7 +287,7 @@ class Publisher:
         for conflict in conflicts.largest_first[:OTHERS]:
             stored = self.revisions.read(conflict.other.key)
             if conflict.elsewhere:
-                # The copy of another account may be older than what is published.
+                # The record of another account may be older than what is published.
                 if stored.published is None:
                     continue
             elif stored.published is None or stored.published.revision != conflict.other.revision:
@@ -281,7 +301,7 @@ class Publisher:
 
         A refusal for one of them is logged and left to the sweep; that AWS gave no answer is raised at the end.
         """
-        trigger = Trigger(f"{key} changed, which it was in conflict with", correlation_id, recheck=True)
+        trigger = Trigger(f"re-checked because {key}, which it conflicted with, changed", correlation_id, recheck=True)
         over: list[MappingKey] = []
         unanswered: RetryableError | None = None
         for row in sorted(verdict.in_conflict)[:ROWS]:

@@ -17,10 +17,10 @@ from rolekeeper.storage.table import Write
 # What the history says of a mapping at one time; the event carries the same.
 type Entry = dict[str, Any]
 
-# Attributes of a published mapping: the rows in conflict with it, by partition; whether instances are still unsent, and
+# Attributes of what is in effect: the rows in conflict with it, by partition; whether instances are still unsent, and
 # whether it was reported that the mapping will soon expire.
 BLOCKS, UNSENT, END_REPORTED = "blocks", "untold", "end_reported"
-# Attributes of a published mapping, one for each other Region of its account: what that target's last sweep counted.
+# Attributes of a record, one for each Region of its account but the deployment's own: what its last sweep counted.
 COUNTS = "counts:"
 
 type Counts = Mapping[str, tuple[int, int]]
@@ -28,30 +28,30 @@ type Counts = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """What is published of a mapping for another account; `missing` says what of its profile has to be made first."""
+class AccountRecord:
+    """What is published of a mapping for one account; `missing` says what of its profile has to be made first."""
 
     mapping: PublishedMapping
-    counts: Counts = field(default_factory=dict)
+    counts: Counts = field(default_factory=dict, compare=False)
     missing: str = ""
 
     @property
     def content(self) -> codec.Item:
         """All that is stored of it."""
-        return codec.published_item(self.mapping) | _counts_item(self.counts)
+        return codec.mapping_attributes(self.mapping) | _counts_item(self.counts)
 
-    def seen(self, region: str, profile_ids: AbstractSet[str], counts: tuple[int, int]) -> "Copy":
-        """The same with what was found in a Region."""
+    def seen(self, region: str, profile_ids: AbstractSet[str], counts: tuple[int, int] | None) -> "AccountRecord":
+        """The same with what was found in a Region; its counts stay if they are None."""
         mapping = self.mapping.with_profile_id(self.mapping.profile_id, profile_ids)
-        return replace(self, mapping=mapping, counts={**self.counts, region: counts})
+        return replace(self, mapping=mapping, counts={**self.counts, region: counts} if counts else self.counts)
 
-    def tombstone(self, of: PublishedMapping) -> "Copy":
+    def tombstone(self, of: PublishedMapping) -> "AccountRecord":
         """The same as the row's tombstone."""
         mapping = replace(self.mapping, spec=of.spec, revision=of.revision, deleted=True)
         return replace(self, mapping=mapping.suspended_for(None), missing="")
 
-    def matters(self, before: "Copy | None") -> bool:
-        """Whether it may change a decision on an instance, compared with the copy before."""
+    def matters(self, before: "AccountRecord | None") -> bool:
+        """Whether it may change a decision on an instance, compared with the record before."""
         mapping, former = self.mapping, before.mapping if before else None
         if former is None:
             return not mapping.deleted
@@ -65,25 +65,18 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class CopyCheck:
-    """The result of checking a mapping in another account: whether its copy `changed`, and is `in_effect`."""
-
-    changed: bool = False
-    in_effect: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class StoredMapping:
     """All that is stored of a mapping, from one consistent read.
 
-    `published` is the last revision or its tombstone. `held` is the last one held, and may be approved or overtaken
-    since. `any_value` is what is published for the same tag key and any value; `in_conflict` are rows. `unsent`: not
-    all instances of what is published have been sent. `end_reported`: that it expires soon. `edits` counts
-    what all edits change (`layout.EDITS`). `copies`
-    are by account, and read separately where there are other accounts; `counts` are of the hub's other Regions.
+    `records` are what is published, by account: that of the deployment's own, `home`, is what is in effect; those of
+    others are read separately. `held` is the last revision held, and may be approved or overtaken since. `any_value` is
+    what is published for the same tag key and any value; `in_conflict` are rows. `unsent`: not all instances of what is
+    published have been sent. `end_reported`: that it expires soon. `edits` counts what all edits change
+    (`layout.EDITS`).
     """
 
-    published: PublishedMapping | None = None
+    home: str
+    records: Mapping[str, AccountRecord] = field(default_factory=dict)
     held: Held | None = None
     any_value: PublishedMapping | None = None
     control: Control = field(default_factory=Control)
@@ -91,49 +84,59 @@ class StoredMapping:
     unsent: bool = False
     end_reported: bool = False
     edits: Mapping[str, int] = field(default_factory=dict, compare=False)
-    counts: Counts = field(default_factory=dict, compare=False)
-    copies: Mapping[str, Copy] = field(default_factory=dict, compare=False)
 
-    def is_stale(self, copy: Copy) -> bool:
-        """Whether a copy is older than what is published, or was written while its account was in no unit of it."""
+    @property
+    def published(self) -> PublishedMapping | None:
+        """The last revision that was published, or its tombstone."""
+        return self.records[self.home].mapping if self.home in self.records else None
+
+    def with_published(self, mapping: PublishedMapping) -> "StoredMapping":
+        before = self.records.get(self.home)
+        record = replace(before, mapping=mapping) if before else AccountRecord(mapping)
+        return replace(self, records={**self.records, self.home: record})
+
+    def is_stale(self, record: AccountRecord) -> bool:
+        """Whether one is older than what is published, or was written while its account was in no unit of it."""
         if self.published is None:
             return False
-        return copy.mapping.revision < self.published.revision or bool(copy.mapping.spec.units)
+        return record.mapping.revision < self.published.revision or bool(record.mapping.spec.units)
 
-    def counts_in(self, target: Target, hub: str) -> tuple[int, int]:
-        """How many instances it governs in another target than the hub's own, and how many of them are occupied."""
-        copy = self.copies.get(target.account)
-        counts = self.counts if target.account == hub else copy.counts if copy else {}
-        return counts.get(target.region, (0, 0))
+    def counts_in(self, target: Target) -> tuple[int, int]:
+        """How many instances it governed in a target when that was last counted, and how many of them are occupied."""
+        record = self.records.get(target.account)
+        return record.counts.get(target.region, (0, 0)) if record else (0, 0)
 
     @property
     def last(self) -> int:
         """The highest revision number so far: of what was published for any account, or held."""
-        given = (self.published, self.held and self.held.mapping, *(each.mapping for each in self.copies.values()))
-        return max((each.revision for each in given if each), default=0)
+        given = [each.mapping.revision for each in self.records.values()]
+        return max([*given, *([self.held.mapping.revision] if self.held else [])], default=0)
 
     @property
     def overtaken(self) -> bool:
-        """Whether a copy has a higher number than what is published, which was lost once and began again."""
+        """Whether a record has a higher number than what is published, which was lost once and began again."""
         number = self.published.revision if self.published else 0
-        return any(each.mapping.revision > number for each in self.copies.values())
+        return any(each.mapping.revision > number for each in self.records.values())
 
 
 @dataclass(frozen=True)
 class Revisions:
     """The mappings' part of the state table. An item that isn't as we wrote it raises CorruptItemError.
 
-    Each write is atomic. It raises ConflictError if another actor wrote meanwhile.
+    Each write is atomic. It raises ConflictError if another actor wrote meanwhile. `home` is the deployment's account.
     """
 
     store: Store
+    home: str
 
     def read(self, key: MappingKey) -> StoredMapping:
-        any_value = MappingKey(key.tag_key, ANY_VALUE)
-        published_at, held_at, any_at = layout.published_key(key), layout.held_key(key), layout.published_key(any_value)
+        held_at, published_at = layout.held_key(key), self._at(key)
+        any_at = self._at(MappingKey(key.tag_key, ANY_VALUE))
         items = self.store.get(sorted({layout.CONTROL, layout.EDITS, published_at, held_at, any_at}))
+        record = self._decoded(_record_from, items.get(published_at))
         return StoredMapping(
-            published=self._decoded(codec.published_from, items.get(published_at)),
+            self.home,
+            {self.home: record} if record else {},
             held=self._decoded(codec.held_from, items.get(held_at)),
             any_value=self._decoded(codec.published_from, items.get(any_at)),
             control=Control.read(items.get(layout.CONTROL, {})),
@@ -141,43 +144,45 @@ class Revisions:
             unsent=UNSENT in items.get(published_at, {}),
             end_reported=END_REPORTED in items.get(published_at, {}),
             edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
-            counts=self._decoded(_counts, items.get(published_at)) or {},
         )
 
-    def copies(self, key: MappingKey, accounts: Iterable[str]) -> dict[str, Copy]:
-        """The copies of these other accounts. One that can't be read is left out, and so is written again."""
-        wanted = {layout.published_key(key, account): account for account in accounts}
-        found: dict[str, Copy] = {}
-        for at, item in self.store.get(list(wanted)).items():
-            with suppress(CorruptItemError):
-                found[wanted[at]] = self.store.decode(_copy_from, item)
-        return found
+    def _at(self, key: MappingKey) -> layout.Key:
+        """Where what is in effect is: all that there is once of a mapping is noted there."""
+        return layout.published_key(key, self.home)
 
-    def all_copies(self, key: MappingKey) -> dict[str, Copy]:
-        """The copies of all other accounts, also of those that have left the registry."""
-        found: dict[str, Copy] = {}
-        prefix = layout.published_key(key, "#")[1].removesuffix("#")
+    def records(self, key: MappingKey) -> dict[str, AccountRecord]:
+        """What is published for each account, also for those that have left the registry.
+
+        One that can't be read is left out, and so is written again.
+        """
+        found: dict[str, AccountRecord] = {}
+        prefix = layout.PUBLISHED_FOR
         for item in self.store.items(layout.mapping_pk(key), f"{prefix}~", prefix):
             with suppress(CorruptItemError):
-                found[item["sk"].removeprefix(prefix)] = self.store.decode(_copy_from, item)
+                found[item["sk"].removeprefix(prefix)] = self.store.decode(_record_from, item)
         return found
+
+    def record(self, key: MappingKey, account: str) -> AccountRecord | None:
+        """What is published for one account; None also if that can't be read."""
+        at = layout.published_key(key, account)
+        with suppress(CorruptItemError):
+            return self._decoded(_record_from, self.store.get([at]).get(at))
+        return None
 
     def profiles(self, key: MappingKey) -> frozenset[str]:
         """The profiles of all revisions so far, by the ARN in the hub's account: what the mapping may have given."""
         revisions = self.store.items(layout.mapping_pk(key), "revision$", "revision#")
         return frozenset(str(each.get("profile_arn", "")) for each in revisions) - {""}
 
-    def write_copy(self, account: str, copy: Copy) -> None:
+    def write(self, account: str, record: AccountRecord) -> None:
         """Publish for another account; ConflictError if a newer revision is published there."""
-        at = layout.published_key(copy.mapping.key, account)
-        content = {name: value for name, value in copy.content.items() if name not in layout.key_attributes(at)}
-        update = Update().set(content).only_if("revision", "<=", copy.mapping.revision, or_absent=True)
-        self.store.write(self.store.update(at, update))
+        update = Update().set(record.content).only_if("revision", "<=", record.mapping.revision, or_absent=True)
+        self.store.write(self.store.update(layout.published_key(record.mapping.key, account), update))
 
     def count(self, mapping: PublishedMapping, region: str, counts: tuple[int, int]) -> None:
-        """Note how many instances a published mapping governs in another Region of the hub's own account."""
+        """Note how many instances a published mapping governs in another Region of the deployment's account."""
         update = Update().set({f"{COUNTS}{region}": list(counts)}).only_if("revision", "=", mapping.revision)
-        self.store.write(self.store.update(layout.published_key(mapping.key), update))
+        self.store.write(self.store.update(self._at(mapping.key), update))
 
     def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:
         return self.store.decode(decode, item) if item else None
@@ -205,9 +210,9 @@ class Revisions:
         """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
         `budget`: changes that a person approved; `blocks`: rows in conflict, as read; `counts`: at `layout.EDITS`;
-        `held`: it was held under this number, and mustn't have been discarded; `regions`: as `StoredMapping.counts`.
+        `held`: it was held under this number, and mustn't have been discarded; `regions`: the record's counts.
         """
-        item = codec.published_item(mapping)
+        item = codec.published_item(mapping, self.home)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
         blocked = {layout.mapping_pk(each) for each in blocks}
         item |= {UNSENT: True, **({BLOCKS: blocked} if blocked else {}), **_counts_item(regions or {})}
@@ -245,32 +250,32 @@ class Revisions:
 
     def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
         """Write what IAM now says of a published revision: whether it can be used, and its profile's ids."""
-        item = codec.published_item(mapping)
+        item = codec.mapping_attributes(mapping)
         seen = {name: item[name] for name in ("suspended_because", "remedy", "profile_id", "former_profile_ids")}
         update = Update().set(seen | ({UNSENT: True} if entry else {})).only_if("revision", "=", mapping.revision)
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
-        self.store.write(self.store.update(layout.published_key(mapping.key), update), *history)
+        self.store.write(self.store.update(self._at(mapping.key), update), *history)
 
     def note_sent(self, mapping: PublishedMapping) -> None:
         """Note that all instances of what is published were sent."""
         update = Update().remove(UNSENT).only_if("revision", "=", mapping.revision)
-        self.store.write(self.store.update(layout.published_key(mapping.key), update))
+        self.store.write(self.store.update(self._at(mapping.key), update))
 
     def report_end(self, mapping: PublishedMapping, entry: Entry, at: datetime) -> None:
         """Note, once for each revision, that it was reported to expire soon, with its history entry."""
         update = Update().set({END_REPORTED: True}).only_if("revision", "=", mapping.revision)
         update.only_as({}, END_REPORTED)
-        at_key, history = layout.published_key(mapping.key), self.store.entry(layout.mapping_pk(mapping.key), entry, at)
+        at_key, history = self._at(mapping.key), self.store.entry(layout.mapping_pk(mapping.key), entry, at)
         self.store.write(self.store.update(at_key, update), history)
 
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
         update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)
-        self.store.write(self.store.update(layout.published_key(other.key), update))
+        self.store.write(self.store.update(self._at(other.key), update))
 
     def remove_conflicts(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
         # Only where it is published: an update would make an item that means nothing.
         update = Update().discard(BLOCKS, frozenset(map(layout.mapping_pk, rows))).only_if("revision", ">", 0)
-        self.store.write(self.store.update(layout.published_key(key), update))
+        self.store.write(self.store.update(self._at(key), update))
 
     def note(self, key: MappingKey, entry: Entry, at: datetime) -> None:
         """Keep a history entry; none of a row whose key can have no partition, as its mapping can't be published."""
@@ -290,8 +295,8 @@ def _counts(item: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     return {region: (int(matched), int(occupied)) for region, (matched, occupied) in counted.items()}
 
 
-def _copy_from(item: Mapping[str, Any]) -> Copy:
-    return Copy(codec.published_from(item), _counts(item))
+def _record_from(item: Mapping[str, Any]) -> AccountRecord:
+    return AccountRecord(codec.published_from(item), _counts(item))
 
 
 def _numbers(item: Mapping[str, Any]) -> dict[str, int]:

@@ -1,29 +1,25 @@
-"""Scanning the instances that a mapping concerns, and sending those with its tag to be reconciled.
+"""Scanning the instances that a mapping concerns.
 
 A scan finds how many instances a mapping governs, its conflicts, foreign roles, and its impact.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Self
 
-from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
-from rolekeeper.aws.ec2 import RESTARTS
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, StaleTokenError
+from rolekeeper.aws import Ec2
 from rolekeeper.instances.decide import Observation
 from rolekeeper.instances.observe import observe_page
 from rolekeeper.mappings.impact import Conflicts, Edit, Impact, Ranked, could_conflict
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, Target, in_account
-from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.permissions import PolicyReader, Roles
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState, in_account
+from rolekeeper.model.mapping import ANY_VALUE, PublishedMapping
+from rolekeeper.permissions import PolicyReader
 from rolekeeper.settings import Limits, Ownership
-from rolekeeper.storage import State, codec
-from rolekeeper.telemetry import Telemetry
+from rolekeeper.storage import State
 
 # How to recognize nodes: by the tags that the services and their tools set, and by the profiles that they make.
 # EKS user guide, "Tagging your resources" and "Amazon EKS node IAM role"; Karpenter, "NodeClasses"; eksctl's stacks;
@@ -197,123 +193,3 @@ class ImpactScanner:
             for damaged in snapshot.damaged.values():
                 raise damaged
             yield from snapshot.published.values()
-
-
-@dataclass(frozen=True)
-class Spoke:
-    """Another target: its account's roles, and the scanner of its instances.
-
-    Its last sweep counted `instances`, 0 before the first; `unit` is its organizational unit, if it says one.
-    """
-
-    target: Target
-    roles: Roles
-    scanner: ImpactScanner
-    instances: int = 0
-    unit: str = ""
-
-    def is_in(self, spec: MappingSpec) -> bool:
-        """Whether it is in a mapping's scope."""
-        return spec.covers(self.target.account, self.target.region, self.unit)
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Another target whose instances have yet to be sent, from EC2's `token` on."""
-
-    account: str
-    region: str
-    token: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FanOut:
-    """How far the sending of a mapping's instances is: how many were sent, and EC2's `token` of the next page.
-
-    The hub's own come first, until they are `done`; then those of the targets that are `left`.
-    """
-
-    mapping: MappingKey
-    cause: str
-    token: str = ""
-    sent: int = 0
-    restarts: int = 0
-    finished: bool = False
-    done: bool = False
-    left: tuple[Left, ...] = ()
-
-    @classmethod
-    def to(cls, mapping: MappingKey, targets: Iterable[Target], *, hub: bool = True) -> Self:
-        """A new one, to these other targets, and to the hub's own instances."""
-        left = tuple(Left(each.account, each.region) for each in targets)
-        return cls(mapping, f"mapping changed: {mapping}", done=not hub, finished=not hub and not left, left=left)
-
-
-@dataclass(frozen=True)
-class Sender:
-    """Sends the instances with a mapping's tag to be reconciled, page by page; `elsewhere` is EC2 in another target."""
-
-    ec2: Ec2
-    queue: WorkQueue
-    telemetry: Telemetry
-    elsewhere: Callable[[Target], Ec2]
-    each: Each
-
-    def send(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
-        """Go on from the token, for at least one page and while it is in time; returns how far it came."""
-        if not fan_out.done:
-            fan_out = self._own(fan_out, correlation_id, in_time)
-            if not fan_out.done or (fan_out.left and not in_time()):
-                return fan_out
-        while fan_out.left:
-            fan_out = self._others(fan_out, correlation_id)
-            if not in_time():
-                break
-        return replace(fan_out, finished=not fan_out.left)
-
-    def _own(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
-        try:
-            for page, token in self.ec2.tagged_pages(fan_out.mapping, fan_out.token):
-                sent = fan_out.sent + self.queue.send((each.key for each in page), fan_out.cause, correlation_id)
-                finished = not token and not fan_out.left
-                fan_out = replace(fan_out, sent=sent, token=token, done=not token, finished=finished)
-                if not in_time():
-                    break
-        except StaleTokenError as error:
-            if fan_out.restarts == RESTARTS:
-                raise
-            text = "the instances of a mapping are read anew: EC2 takes the token no longer"
-            self.telemetry.will_retry(text, mapping=str(fan_out.mapping), error=str(error))
-            return replace(fan_out, token="", restarts=fan_out.restarts + 1)
-        return fan_out
-
-    def _others(self, fan_out: FanOut, correlation_id: str) -> FanOut:
-        """Send a page of each of the next few targets. One that gives no answer is left to its sweep."""
-
-        def page_of(left: Left) -> tuple[int, str] | AwsRefusalError:
-            try:
-                pages = self.elsewhere(Target(left.account, left.region)).tagged_pages(fan_out.mapping, left.token)
-                page, token = next(pages)
-            except AwsRefusalError as error:
-                return error
-            return self.queue.send((each.key for each in page), fan_out.cause, correlation_id), token
-
-        some, left, sent = fan_out.left[:AT_ONCE], list(fan_out.left[AT_ONCE:]), fan_out.sent
-        for target, answer in zip(some, self.each(page_of, some), strict=True):
-            if isinstance(answer, AwsRefusalError):
-                where = f"{target.account}/{target.region}"
-                text = {"mapping": str(fan_out.mapping), "target": where, "error": str(answer)}
-                self.telemetry.will_retry("a target's instances are left to its sweep", **text)
-                continue
-            number, token = answer
-            sent += number
-            left += [replace(target, token=token)] if token else []
-        return replace(fan_out, left=tuple(left), sent=sent)
-
-    def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
-        """Go on from the last run's answer; an AwsRefusalError has this run tried again."""
-        try:
-            return self.send(codec.decode(FanOut, event), correlation_id, in_time)
-        except AccessDeniedError as error:
-            self.telemetry.denied(error, correlation_id=correlation_id)
-            raise

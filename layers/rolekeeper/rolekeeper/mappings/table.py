@@ -1,20 +1,24 @@
-"""The mapping table, which ops teams edit: reading rows as they are, and writing our verdict into them."""
+"""The mapping table, which ops teams edit: reading rows as they are, and each written only if it still reads so."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import Update, codec
+from rolekeeper.storage.table import BATCH_KEYS, batch_get
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
 
 # Said in a row that has no room for more (an item holds 400 KB, DynamoDB "Service quotas").
 NO_ROOM = "The row is too large for the reason; see the mapping's history."
+_KEYS_ONLY = {"ProjectionExpression": "tag_key, tag_value"}
 VERDICT = ("status", "status_reason", "status_revision")  # if one of these changed meanwhile, a later verdict did that
 
 
@@ -24,27 +28,43 @@ class MappingTable:
 
     client: "DynamoDBClient"
     name: str
+    sleep: Callable[[float], None] = time.sleep
 
     def get_row(self, key: MappingKey) -> Attributes | None:
         """A row as it is now, in DynamoDB's low-level form."""
         found: dict[str, Any] = self._call("GetItem", self.client.get_item, Key=_key(key), ConsistentRead=True)
         return found.get("Item")
 
+    def get_rows(self, keys: Iterable[MappingKey]) -> dict[MappingKey, Attributes]:
+        """The rows under these keys; absent ones are absent."""
+        found: list[dict[str, Any]] = []
+        for some in batched(keys, BATCH_KEYS):
+            found += batch_get(self.client.batch_get_item, self.name, list(map(_key, some)), sleep=self.sleep)
+        return {_key_of(row): row for row in found}
+
+    def all_rows(self) -> dict[MappingKey, Attributes]:
+        """Every row, by key, sorted."""
+        rows = {_key_of(row): row for page in self._pages("Scan", self.client.scan) for row in page}
+        return dict(sorted(rows.items(), key=lambda each: each[0]))
+
     def keys(self, after: MappingKey | None = None) -> Iterator[list[MappingKey]]:
         """Pages of the keys of every row; of those behind one, in the table's own order, whether it is there or not."""
-        return self._pages("Scan", self.client.scan, **({"ExclusiveStartKey": _key(after)} if after else {}))
+        start = {"ExclusiveStartKey": _key(after)} if after else {}
+        for page in self._pages("Scan", self.client.scan, **_KEYS_ONLY, **start):
+            yield list(map(_key_of, page))
 
     def keys_of(self, tag_key: str) -> Iterator[list[MappingKey]]:
         asked = {"KeyConditionExpression": "tag_key = :key", "ExpressionAttributeValues": {":key": {"S": tag_key}}}
-        return self._pages("Query", self.client.query, **asked)
+        for page in self._pages("Query", self.client.query, **_KEYS_ONLY, **asked):
+            yield list(map(_key_of, page))
 
     def write(self, key: MappingKey, row: Attributes, columns: Mapping[str, Any], gone: Sequence[str]) -> bool:
         """Write our columns, take away what is `gone`; False for a row so near to 400 KB that no short reason fits."""
         for reason in (columns["status_reason"], NO_ROOM, ""):
-            update = _if_as_read(row, (*VERDICT, *gone)).remove(*gone)
+            update = if_as_read(row, (*VERDICT, *gone)).remove(*gone)
             update.set({**columns, "status_reason": reason})
             try:
-                self._call("UpdateItem", self.client.update_item, Key=_key(key), **update.expression())
+                self.update(key, update)
             except PermanentError as error:
                 # What DynamoDB answers to an item that would outgrow 400 KB; nothing else here can be invalid.
                 if error.code != "ValidationException":
@@ -55,8 +75,7 @@ class MappingTable:
 
     def put_back(self, row: Attributes, columns: Mapping[str, Any]) -> None:
         """Put a row with our columns where there is none."""
-        item = {**row, **codec.to_attributes(columns)}
-        self._call("PutItem", self.client.put_item, Item=item, ConditionExpression="attribute_not_exists(tag_key)")
+        self.put({**row, **codec.to_attributes(columns)})
 
     def restore(self, row: Attributes, columns: Attributes) -> None:
         """Replace a row's columns by these, if it still reads as it did; what people asked in it goes.
@@ -65,18 +84,23 @@ class MappingTable:
         """
         known = {*OURS, *(column.name for column in (*COLUMNS, *ASKS))}
         kept = {name: value for name, value in row.items() if name not in known}
-        condition = _if_as_read(row, sorted(known | row.keys())).condition()
-        self._call("PutItem", self.client.put_item, Item={**kept, **columns}, **condition)
+        self.put({**kept, **columns}, if_as_read(row, sorted(known | row.keys())))
 
-    def delete(self, key: MappingKey, row: Attributes, names: Sequence[str]) -> None:
-        """Delete a row whose deletion was approved, if these columns still read as they did."""
-        self._call("DeleteItem", self.client.delete_item, Key=_key(key), **_if_as_read(row, names).condition())
+    def put(self, row: Attributes, condition: Update | None = None) -> None:
+        """Put a row on a condition, by default where there is none."""
+        only_if = condition.condition() if condition else {"ConditionExpression": "attribute_not_exists(tag_key)"}
+        self._call("PutItem", self.client.put_item, Item=row, **only_if)
 
-    def _pages(self, operation: str, call: Any, **arguments: Any) -> Iterator[list[MappingKey]]:
-        arguments |= {"ConsistentRead": True, "ProjectionExpression": "tag_key, tag_value"}
+    def update(self, key: MappingKey, update: Update) -> None:
+        self._call("UpdateItem", self.client.update_item, Key=_key(key), **update.expression())
+
+    def delete(self, key: MappingKey, condition: Update) -> None:
+        self._call("DeleteItem", self.client.delete_item, Key=_key(key), **condition.condition())
+
+    def _pages(self, operation: str, call: Any, **arguments: Any) -> Iterator[list[Attributes]]:
         while True:
-            answer = self._call(operation, call, **arguments)
-            yield [MappingKey(each["tag_key"]["S"], each["tag_value"]["S"]) for each in answer["Items"]]
+            answer = self._call(operation, call, ConsistentRead=True, **arguments)
+            yield answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
             arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -94,11 +118,15 @@ def number_in(row: Attributes, name: str) -> int:
         return 0
 
 
-def _key(key: MappingKey) -> Attributes:
+def _key(key: MappingKey) -> dict[str, Any]:
     return codec.to_attributes(codec.encode(key))
 
 
-def _if_as_read(row: Attributes, names: Sequence[str]) -> Update:
+def _key_of(row: Attributes) -> MappingKey:
+    return MappingKey(row["tag_key"]["S"], row["tag_value"]["S"])
+
+
+def if_as_read(row: Attributes, names: Iterable[str]) -> Update:
     """An update on the condition that these columns read as they did, and the row exists: none is to be revived."""
     seen = {name: codec.plain(row[name]) for name in names if name in row}
     return Update().only_if_present("tag_key").only_as(seen, *names)

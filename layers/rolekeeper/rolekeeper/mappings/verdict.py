@@ -1,19 +1,18 @@
 """What was read of a row (`RowSnapshot`), and what follows from it (`Verdict`): values, without I/O.
 
-A held revision is known by its number: signing the number approves exactly the content that was held. So no number
-stands for two contents, and a new one is never a number that the row's `approve` already says.
+A held revision is known by its number: signing the number approves exactly the content that was held. So a number never
+identifies two different edits, and a new one is never a number that the row's `approve` already says.
 """
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from rolekeeper.mappings.impact import Impact
-from rolekeeper.mappings.revisions import Copy, Counts, Entry, StoredMapping
-from rolekeeper.mappings.rows.cells import quote
-from rolekeeper.mappings.rows.columns import Attributes
+from rolekeeper.mappings.revisions import AccountRecord, Entry, StoredMapping
+from rolekeeper.mappings.rows.columns import Attributes, quote
 from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerprint, row_of
 from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import VERDICT, number_in
@@ -63,14 +62,14 @@ class RowSnapshot:
     def still_in_effect(self) -> str:
         if self.published is None:
             return ""
-        mappings = [self.published, *(each.mapping for each in self.stored.copies.values())]
+        mappings = [each.mapping for each in self.stored.records.values()]
         everywhere = all(each.suspended_because or each.deleted for each in mappings)
         suspended = "is suspended: its instances stay as they are" if everywhere else ""
         return f"(revision {self.revision} {suspended or 'stays in effect'})"
 
     def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
         unsent = self.stored.unsent or refresh.entry is not None
-        return replace(self, stored=replace(self.stored, published=refresh.mapping, unsent=unsent))
+        return replace(self, stored=replace(self.stored.with_published(refresh.mapping), unsent=unsent))
 
     def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
         before = self.stored.published
@@ -238,8 +237,7 @@ class Verdict:
         done: columns in which people asked for something that is done: they go, if they still say what was read.
         mapping: the revision that this is about; `impact` is what it would change, if it isn't in effect yet.
         missing: what of the profile has to be made first (`RoleCheck.missing`), as `refresh` has to be written first.
-        copies: what has to be published for other accounts; None: what the published mapping needs.
-        counts: what was found in other Regions of the hub's own account.
+        records: what has to be published for each account; None: what the published mapping needs.
         ends_soon: what to report once, as the mapping will soon expire.
         changed: whether this was news, and `in_conflict` the rows to judge again; set once it is committed.
     """
@@ -258,8 +256,7 @@ class Verdict:
     scan: Scan | None = None
     missing: str = ""
     refresh: Refresh | None = None
-    copies: Mapping[str, Copy] | None = None
-    counts: Counts = field(default_factory=dict)
+    records: Mapping[str, AccountRecord] | None = None
     ends_soon: str = ""
     besides: str = ""
     changed: bool = False

@@ -115,7 +115,7 @@ class MappingSpec:
         )
 
     def in_account(self, *, in_scope: bool) -> "MappingSpec":
-        """As it is published for another account: the hub checks the units, so in scope the copy names none."""
+        """As it is published for another account: the hub checks the units, so in scope it names none."""
         return replace(self, units=frozenset()) if in_scope else self
 
 

@@ -149,8 +149,13 @@ def _under(item: Mapping[str, Any], prefix: str) -> list[Any]:
     return [value for name, value in item.items() if name.startswith(prefix)]
 
 
-def published_item(mapping: PublishedMapping) -> Item:
-    return {**layout.key_attributes(layout.published_key(mapping.key)), "version": VERSION, **encode(mapping)}
+def published_item(mapping: PublishedMapping, account: str) -> Item:
+    return {**layout.key_attributes(layout.published_key(mapping.key, account)), **mapping_attributes(mapping)}
+
+
+def mapping_attributes(mapping: PublishedMapping) -> Item:
+    """A mapping as its items hold it, whatever their keys."""
+    return {"version": VERSION, **encode(mapping)}
 
 
 def published_from(item: Mapping[str, Any]) -> PublishedMapping:
@@ -160,7 +165,7 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
 def held_item(held: Held) -> Item:
     """As its mapping would be published, under its own key and with who wrote it."""
     key = layout.key_attributes(layout.held_key(held.mapping.key))
-    return {**published_item(held.mapping), **key, "at": layout.timestamp(held.at), "by": escaped(held.by)}
+    return {**key, **mapping_attributes(held.mapping), "at": layout.timestamp(held.at), "by": escaped(held.by)}
 
 
 def held_from(item: Mapping[str, Any]) -> Held:

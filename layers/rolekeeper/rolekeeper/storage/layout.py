@@ -29,6 +29,7 @@ TARGETS = "targets"  # the other accounts and Regions of a hub
 LAST_SWEEP = "last_sweep"  # there, of a target: once a sweep of it ended since it was registered
 # The outcome of a change in its history entry: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
+PUBLISHED_FOR = "published#"
 # How a held revision ended: only one of the two can be written.
 OUTCOME, PUBLISHED, DISCARDED = "outcome", "published", "discarded"
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes, a timer's time too; the longest tags don't fit.
@@ -80,9 +81,9 @@ def is_partition(pk: str) -> bool:
     return unplain_at(pk) is None and len(pk.encode()) <= PARTITION_KEY_BYTES
 
 
-def published_key(key: MappingKey, account: str = "") -> Key:
-    """What is published: for the hub's own account, or its copy for another `account`, whose profiles are others."""
-    return mapping_pk(key), f"published#{account}" if account else "published"
+def published_key(key: MappingKey, account: str) -> Key:
+    """What is published for an account: each has profiles of its own."""
+    return mapping_pk(key), f"{PUBLISHED_FOR}{account}"
 
 
 def target_key(target: Target) -> Key:

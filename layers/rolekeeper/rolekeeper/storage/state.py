@@ -79,16 +79,17 @@ class State:
     """The state table's instances and timers, and the read that a reconcile needs. Errors come classified.
 
     `check_pin` asks IAM, and returns a pin that can't be used as `unclear`. With `remembers` each published mapping is
-    read only once: decisions by it are hints. `target` is the instances' account and Region, if not the deployment's
-    own: the same read brings its item of the registry. `account` says whose copies of mappings are read, by default the
-    hub's.
+    read only once: decisions by it are hints. `account` is the instances', for which mappings are published. `target`
+    is their account and Region, if not the deployment's own: the same read brings its item of the registry; and if it
+    `waits_for_sweep`, nothing counts as swept before the target is.
     """
 
     store: Store
+    account: str
     check_pin: Callable[[Pin], Pin]
     remembers: dict[MappingKey, PublishedMapping] | None = None
-    account: str = ""
     target: Target | None = None
+    waits_for_sweep: bool = False
 
     def read(
         self,
@@ -128,8 +129,8 @@ class State:
 
     def _control(self, items: Mapping[layout.Key, codec.Item], registry: Sequence[layout.Key]) -> Control:
         swept = "mappings" in items.get(layout.FLEET, {})
-        if self.account:
-            # A copy may be older than the registry's item, as nobody writes those of an account that isn't registered.
+        if self.waits_for_sweep:
+            # What is published for an account may be outdated, as nobody writes it while that isn't registered.
             swept = swept and all(layout.LAST_SWEEP in items.get(key, {}) for key in registry)
         control = Control.read(items.get(layout.CONTROL, {}))
         return replace(control, swept=swept, registered=all(key in items for key in registry))

@@ -62,20 +62,8 @@ class Store:
         return found
 
     def _batch(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        found: dict[Key, Item] = {}
-        wanted: Any = [_key(key) for key in keys]
-        for wait in (0, *UNPROCESSED_WAITS):
-            if wait:
-                self.sleep(wait)
-            asked: Any = {self.table: {"Keys": wanted, "ConsistentRead": True}}
-            answer = self._call("BatchGetItem", self.client.batch_get_item, RequestItems=asked)
-            items = map(codec.from_attributes, answer.get("Responses", {}).get(self.table, ()))
-            found |= {(item["pk"], item["sk"]): item for item in items}
-            wanted = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
-            if not wanted:
-                return found
-        unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
-        raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", resource=self.table)
+        found = batch_get(self.client.batch_get_item, self.table, list(map(_key, keys)), sleep=self.sleep)
+        return {(item["pk"], item["sk"]): item for item in map(codec.from_attributes, found)}
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
         """Decode an item; CorruptItemError if it isn't what we wrote."""
@@ -147,6 +135,30 @@ class Store:
     def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
         with classified(f"dynamodb:{operation}", self.table):
             return call(**arguments)
+
+
+def batch_get(
+    call: Callable[..., Any], table: str, keys: Sequence[dict[str, Any]], sleep: Callable[[float], None]
+) -> list[dict[str, Any]]:
+    """The items under at most `BATCH_KEYS` keys, as far as they exist, in low-level form; `call` is a BatchGetItem.
+
+    Raises:
+        RetryableError: some stayed unread.
+    """
+    found: list[dict[str, Any]] = []
+    wanted = list(keys)
+    for wait in (0, *UNPROCESSED_WAITS):
+        if wait:
+            sleep(wait)
+        asked = {table: {"Keys": wanted, "ConsistentRead": True}}
+        with classified("dynamodb:BatchGetItem", table):
+            answer = call(RequestItems=asked)
+        found += answer.get("Responses", {}).get(table, ())
+        wanted = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        if not wanted:
+            return found
+    unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
+    raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", resource=table)
 
 
 def _can_exist(key: Key) -> bool:

@@ -4,8 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 import pytest_socket
+from starlette.testclient import TestClient
 
+from fixtures import console
+from fixtures.terminal import Terminal
 from rolekeeper_cli.console.fleet_cache import FleetCache
+from rolekeeper_cli.console.site import Site
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +30,21 @@ def fleet_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
             cache._worker.step()  # noqa: SLF001  # the same
 
     monkeypatch.setattr(FleetCache, "_start", read)
+
+
+@pytest.fixture
+def site(terminal: Terminal) -> Site:
+    """What pages share; its seconds are the world's."""
+    return console.site(writes=True, clock=lambda: terminal.desk.world.clock.seconds)
+
+
+@pytest.fixture
+def browser(site: Site) -> TestClient:
+    """Who may change things too."""
+    return console.browser(site)
+
+
+@pytest.fixture
+def onlooker(terminal: Terminal) -> TestClient:
+    """Who may only look."""
+    return console.browser(console.site(clock=lambda: terminal.desk.world.clock.seconds))

@@ -3,7 +3,6 @@
 import pytest
 from starlette.testclient import TestClient
 
-from fixtures import console
 from fixtures.console import words
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
@@ -12,19 +11,9 @@ from rolekeeper_cli.checks.run import CHECKS
 from rolekeeper_cli.console.site import Site
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
     return DoctorFixture(terminal, desk, monkeypatch)
-
-
-@pytest.fixture
-def site(ward: DoctorFixture) -> Site:  # noqa: ARG001  # AWS is its
-    return console.site()
-
-
-@pytest.fixture
-def browser(site: Site) -> TestClient:
-    return console.browser(site)
 
 
 def test_all_is_well(browser: TestClient) -> None:
@@ -47,11 +36,7 @@ def test_what_there_is_to_fix_comes_first_with_a_command_to_copy(browser: TestCl
     assert 'class="state drift">subscribers<' in page.text
 
 
-def test_where_a_page_does_it_that_is_the_remedy(
-    browser: TestClient,
-    ward: DoctorFixture,  # noqa: ARG001  # AWS is its
-    desk: MappingsFixture,
-) -> None:
+def test_where_a_page_does_it_that_is_the_remedy(browser: TestClient, desk: MappingsFixture) -> None:
     desk.edit("workload=bad", role="no-such")
     said = words(browser.get("/doctor"))
     assert "The page of workload=bad" in said
@@ -92,12 +77,12 @@ def test_a_page_that_waits_shows_what_is_found_until_now(site: Site, browser: Te
     browser.get("/doctor")
     job = site.jobs.known("doctor")
     assert job
-    assert browser.get(f"/doctor/part?seen={job.version}").status_code == 204
+    assert browser.get(f"/doctor/part?version={job.version}").status_code == 204
     job.end.clear()
     job.found[:] = job.found[:2]
     job.step = "2 of 16 checks"
-    waits = browser.get("/doctor/part?seen=0")
+    waits = browser.get("/doctor/part?version=0")
     assert "Checking: 2 of 16 checks." in words(waits)
     assert "Well (2)" in words(waits)
-    assert f'hx-get="/doctor/part?seen={job.version}"' in waits.text
+    assert f'hx-get="/doctor/part?version={job.version}"' in waits.text
     assert "<noscript>" in browser.get("/doctor").text

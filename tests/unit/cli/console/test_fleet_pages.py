@@ -8,27 +8,16 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.account import refusing
+from fixtures.console import words
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import Terminal
-from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import fleet_query
-from rolekeeper_cli.console.application import application
-from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.options import Options
 
 
-@pytest.fixture
-def browser(terminal: Terminal, desk: MappingsFixture) -> TestClient:
+@pytest.fixture(autouse=True)
+def mapped(desk: MappingsFixture) -> None:
     desk.role("web")
     desk.world.profile("web")
     desk.edit("app=web", role="web")
-    site = Site(DoctorDeployment(Options(region="us-east-1")), time=lambda: terminal.desk.world.clock.seconds)
-    return TestClient(application(site))
-
-
-def words(answer: Response) -> str:
-    """What a page says, in one line."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<body>")[2] or answer.text)).split())
 
 
 def listed(answer: Response) -> list[str]:

@@ -9,14 +9,11 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.account import refusing
+from fixtures.console import hidden, words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.application import application
-from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError
-from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses import instances
 from rolekeeper_cli.uses import instances as tags
 
@@ -28,33 +25,6 @@ def mapped(desk: MappingsFixture) -> None:
         desk.world.profile(role)
     desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
     desk.edit("app=web", role="web")
-
-
-def pages(terminal: Terminal, *, writes: bool) -> TestClient:
-    clock = terminal.desk.world.clock
-    return TestClient(application(Site(DoctorDeployment(Options(region="us-east-1")), writes, lambda: clock.seconds)))
-
-
-@pytest.fixture
-def browser(terminal: Terminal) -> TestClient:
-    return pages(terminal, writes=True)
-
-
-@pytest.fixture
-def onlooker(terminal: Terminal) -> TestClient:
-    return pages(terminal, writes=False)
-
-
-def words(answer: Response) -> str:
-    """What a page says, in one line."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<body>")[2] or answer.text)).split())
-
-
-def hidden(answer: Response, name: str) -> str:
-    """What a hidden field of a page holds."""
-    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
-    assert found, words(answer)
-    return unescape(found[1])
 
 
 def does(browser: TestClient, one: str, kind: str, **form: str) -> tuple[Response, Response]:
@@ -85,31 +55,12 @@ def test_a_name_leads_to_the_page_of_its_id(browser: TestClient, desk: MappingsF
     assert (answer.status_code, answer.headers["location"]) == (303, f"/instance/{one}")
 
 
-def test_a_role_whose_policies_cant_be_read_is_said_so(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    desk.world.calls.before("GetRole", refusing("AccessDenied", "not you"))
-    desk.world.calls.before("ListRolePolicies", refusing("AccessDenied", "not you"))
-    text = words(browser.get(f"/instance/{one}"))
-    assert "What role web may do isn't known: you aren't allowed iam:" in text
-
-
-def test_of_a_change_that_is_to_come_nothing_was_before(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.world.running(app="web")
-    text = words(browser.get(f"/instance/{one}"))
+def test_drift_is_explained_and_a_foreign_role_named_as_one(browser: TestClient, desk: MappingsFixture) -> None:
+    text = words(browser.get(f"/instance/{desk.world.running(app='web')}"))
+    assert "drift app=web gives it role web. What it carries isn't what it should" in text
     assert "It still carries no role : the change is to come." in text
     assert "Before" not in text
-
-
-def test_what_drift_means_is_said(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.world.running(app="web")
-    assert "drift app=web gives it role web. What it carries isn't what it should" in words(
-        browser.get(f"/instance/{one}")
-    )
-
-
-def test_a_foreign_role_is_named_as_one(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.world.running(profile="theirs", app="web")
-    text = words(browser.get(f"/instance/{one}"))
+    text = words(browser.get(f"/instance/{desk.world.running(profile='theirs', app='web')}"))
     assert "foreign from outside the role path" in text
     assert "so app=web leaves it" in text
 
@@ -124,6 +75,7 @@ def test_one_that_is_gone_shows_its_history(browser: TestClient, desk: MappingsF
     assert "This is its history" in text
     assert "Attach no role → web" in text
     assert "Change it" not in text
+    assert "/facts" not in page.text, "there will be no news"
 
 
 def test_one_that_never_was_is_a_designed_page_with_near_ones(browser: TestClient, desk: MappingsFixture) -> None:
@@ -226,13 +178,6 @@ def test_without_a_stack_it_isnt_said_to_be_no_instance(
     page = browser.get(f"/instance/{one}")
     assert page.status_code == 503
     assert "There is no stack 'rolekeeper'" in words(page)
-
-
-def test_the_page_of_one_that_is_gone_asks_for_no_news(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    desk.world.truth.terminate(one)
-    desk.world.wait(60)
-    assert "/facts" not in browser.get(f"/instance/{one}").text
 
 
 # ---- changing ----
@@ -414,18 +359,13 @@ def test_a_pause_is_said_on_an_open_page(browser: TestClient, desk: MappingsFixt
 
 def test_what_its_role_may_do_is_read_again(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
+    desk.world.calls.before("ListRolePolicies", refusing("AccessDenied", "not you"))
+    assert "What role web may do isn't known: you aren't allowed iam:" in words(browser.get(f"/instance/{one}"))
+    desk.world.wait(60)
     assert "sqs:SendMessage" not in words(browser.get(f"/instance/{one}"))
     desk.grant("web", "sqs:SendMessage")
     desk.world.wait(60)
     assert "sqs:SendMessage" in words(browser.get(f"/instance/{one}"))
-
-
-def test_what_aws_refused_once_is_asked_again(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    desk.world.calls.before("ListRolePolicies", refusing("Throttling", "Rate exceeded"))
-    assert "What role web may do isn't known" in words(browser.get(f"/instance/{one}"))
-    desk.world.wait(60)
-    assert "s3:GetObject on arn:aws:s3:::reports/*" in words(browser.get(f"/instance/{one}"))
 
 
 def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: MappingsFixture) -> None:

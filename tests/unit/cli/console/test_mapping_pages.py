@@ -8,42 +8,17 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.account import mapping_key
+from fixtures.console import hidden
+from fixtures.console import main as text
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
-from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.page import mapping_url
-from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.options import Options
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 WEB = {"key": "workload", "value": "web"}
-
-
-@pytest.fixture
-def browser(terminal: Terminal) -> TestClient:  # noqa: ARG001  # AWS is the terminal's
-    return TestClient(application(Site(DoctorDeployment(Options()), writes=True)))
-
-
-@pytest.fixture
-def onlooker(terminal: Terminal) -> TestClient:  # noqa: ARG001  # the same
-    return TestClient(application(Site(DoctorDeployment(Options()))))
-
-
-def text(answer: Response) -> str:
-    """What a page says below its head, in one line."""
-    main = answer.text.partition("<main")[2] or answer.text
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", f"<main{main}")).split())
-
-
-def hidden(answer: Response, name: str) -> str:
-    """What a hidden field of a page holds."""
-    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
-    assert found, answer.text
-    return unescape(found[1])
 
 
 def planned(browser: TestClient, tag: str, **columns: str) -> Response:
@@ -109,12 +84,13 @@ def test_a_list_that_is_the_same_isnt_sent_again(browser: TestClient, desk: Mapp
 
 
 def test_one_mapping_shows_what_is_in_effect_and_what_waits(browser: TestClient, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web", owner="team-web")
-    desk.edit("workload=web", role="no-such", owner="team-web")
+    for role in ("web", "no-such"):
+        desk.edit("workload=web", role=role, owner="team-web", enabled=True)
     said = text(browser.get("/mapping", params=WEB))
     assert "Rejected: role 'no-such'" in said
     assert "web ( no-such is rejected) , revision 1" in said
     assert "owner team-web" in said
+    assert "enabled true" in said
 
 
 def test_the_instances_that_a_mapping_governs_are_counted_now(browser: TestClient, desk: MappingsFixture) -> None:
@@ -278,16 +254,13 @@ def test_a_form_that_cant_be_meant_comes_back(
     assert "What the row says now" not in text(answer), "it is as it was"
 
 
-def test_a_new_mapping_doesnt_overwrite_one_that_is_there(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_new_mapping_overwrites_none_and_needs_a_role(browser: TestClient, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     answer = browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": "db"})
     assert answer.status_code == 409
     assert "There is a mapping workload=web already" in text(answer)
-
-
-def test_a_plan_says_what_would_be_refused(browser: TestClient, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web")
-    assert "did you mean 'db'?" in text(planned(browser, "workload=web", role="dbb"))
+    roleless = browser.post("/mapping/plan", data={"key": "app", "value": "new", "new": "yes", "role": " "})
+    assert "No role is named" in text(roleless)
 
 
 def test_a_copy_begins_with_the_columns_of_another(browser: TestClient, desk: MappingsFixture) -> None:
@@ -320,27 +293,18 @@ def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad
     desk.edit("workload=web", role="web")
     good, bad = planned(browser, "workload=web", role="db"), planned(browser, "workload=web", role="no-such")
     assert "Its status then: Published" in text(good)
+    assert "What happens to instances No instance changes." in text(good)
     assert '<button class="button primary">Write it' in good.text
     assert "Its status then: Rejected Role 'no-such' doesn't exist" in text(bad)
     assert '<button class="button">Write it' in bad.text
     assert re.search(r"<details open>\s*<summary>Change the edit", bad.text)
 
 
-def test_columns_are_shown_as_they_are_typed(browser: TestClient, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web", enabled=False)
-    assert "enabled false" in text(browser.get("/mapping", params=WEB))
-
-
-def test_of_a_row_that_is_deleted_nothing_is_left(browser: TestClient, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web", priority=50)
-    plan = browser.post("/mapping/change", data={**WEB, "what": "delete"})
-    assert "role web nothing priority 50 nothing" in text(plan)
-
-
 def test_deleting_names_who_loses_a_role(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
-    desk.edit("workload=web", role="web")
+    desk.edit("workload=web", role="web", priority=50)
     instance = desk.converged("web", workload="web")
     plan = browser.post("/mapping/change", data={**WEB, "what": "delete"})
+    assert "role web nothing priority 50 nothing" in text(plan)
     assert "Lose their role 1" in text(plan)
     assert f"{instance} web no role" in text(plan)
     terminal.judges("workload=web")
@@ -427,12 +391,6 @@ def test_who_only_looks_has_no_button(onlooker: TestClient, held: MappingsFixtur
     assert "start it with --write" in text(onlooker.get("/mapping/held", params=WEB))
 
 
-def test_a_plan_that_changes_no_instance_says_so_in_a_line(browser: TestClient, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web")
-    said = text(planned(browser, "workload=web", role="db"))
-    assert "What happens to instances No instance changes." in said
-
-
 # ---- deletions ----
 
 
@@ -468,10 +426,6 @@ def test_a_deletion_that_is_held_leads_to_the_mapping(
     assert "See what it would do" in said
 
 
-def test_a_new_mapping_without_a_role_is_sent_back_for_one(browser: TestClient) -> None:
-    assert "No role is named" in text(browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": " "}))
-
-
 @pytest.mark.parametrize("path", ["/mapping/new", "/mapping/edit"])
 def test_a_console_that_only_shows_has_no_form_to_fill_in_for_nothing(
     onlooker: TestClient, desk: MappingsFixture, path: str
@@ -481,3 +435,8 @@ def test_a_console_that_only_shows_has_no_form_to_fill_in_for_nothing(
     assert page.status_code == 404
     assert "rolekeeper console --write" in text(page)
     assert "<form" not in page.text
+
+
+def test_a_plan_says_what_would_be_refused(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    assert "did you mean 'db'?" in text(planned(browser, "workload=web", role="dbb"))

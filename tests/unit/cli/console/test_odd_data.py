@@ -5,35 +5,21 @@ from html import unescape
 from typing import Any
 
 import pytest
-from httpx2 import Response
 from markupsafe import escape
 from starlette.testclient import TestClient
 
 from fixtures.account import MAPPING_TABLE
+from fixtures.console import hidden
+from fixtures.console import main as words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.application import application
-from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses import instances
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 WEB = {"key": "workload", "value": "web"}
 MAPPING_PAGES = ("/mappings", "/mappings/part", "/mapping", "/mapping/part", "/mapping/edit", "/mapping/new")
-
-
-@pytest.fixture
-def browser(terminal: Terminal) -> TestClient:
-    clock = terminal.desk.world.clock
-    return TestClient(application(Site(DoctorDeployment(Options(region="us-east-1")), True, lambda: clock.seconds)))  # noqa: FBT003  # it writes
-
-
-def words(answer: Response) -> str:
-    """What a page says below its head, in one line."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<main")[2] or answer.text)).split())
 
 
 # ---- rows that nobody can read ----
@@ -97,13 +83,6 @@ ODD = [
     *("a=b", "a&b", "50%", "#1", "a+b", " x", "x ", 'it\'s "x"', "<b>", "😀"),
     *("a/b", "a;b", "\\", "?", "..", "a\nb", "k" * 128),
 ]
-
-
-def hidden(answer: Response, name: str) -> str:
-    """What a hidden field of a page holds."""
-    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
-    assert found, words(answer)
-    return unescape(found[1])
 
 
 @pytest.mark.parametrize("odd", ODD)

@@ -4,21 +4,18 @@ import pytest
 from starlette.testclient import TestClient
 
 from fixtures.account import ACCOUNT, REGION
-from fixtures.console import browser, words
+from fixtures.console import words
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
-from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.options import Options
 from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def spoke(terminal: Terminal, desk: MappingsFixture) -> SpokeFixture:
     return SpokeFixture.with_web(terminal, desk, TARGET)
 
@@ -36,18 +33,6 @@ def here(desk: MappingsFixture) -> str:
     return desk.converged("web", app="web", Name="web-here")
 
 
-@pytest.fixture
-def made(spoke: SpokeFixture, desk: MappingsFixture) -> Site:
-    del spoke
-    deployment = DoctorDeployment(Options(region=REGION))
-    return Site(deployment, writes=True, time=lambda: desk.world.clock.seconds)
-
-
-@pytest.fixture
-def pages(made: Site) -> TestClient:
-    return browser(made)
-
-
 def options(text: str, name: str) -> list[str]:
     """What a select offers."""
     _, _, after = text.partition(f'<select id="filter-{name}"')
@@ -56,32 +41,32 @@ def options(text: str, name: str) -> list[str]:
 
 
 def test_all_targets_are_one_list_that_is_narrowed_by_account_and_region(
-    pages: TestClient, there: str, here: str
+    browser: TestClient, there: str, here: str
 ) -> None:
-    page = pages.get("/")
+    page = browser.get("/")
     assert {f'href="/instance/{each}"' in page.text for each in (there, here)} == {True}
     assert words(page).count(str(TARGET)) == 1, "where it isn't the console's own, it says where"
     assert options(page.text, "account") == [TARGET.account, ACCOUNT]
     assert options(page.text, "region") == [TARGET.region, REGION]
-    narrowed = pages.get("/", params={"account": TARGET.account}).text
+    narrowed = browser.get("/", params={"account": TARGET.account}).text
     assert (there in narrowed, here in narrowed) == (True, False)
 
 
 def test_the_selects_have_targets_without_an_instance_too(
-    pages: TestClient, terminal: Terminal, desk: MappingsFixture, here: str
+    browser: TestClient, terminal: Terminal, desk: MappingsFixture, here: str
 ) -> None:
     SpokeFixture(terminal, desk, Target("222222222222", "us-west-2")).registered()
-    page = pages.get("/")
+    page = browser.get("/")
     assert here in page.text
     assert options(page.text, "account") == [TARGET.account, ACCOUNT, "222222222222"]
     assert "us-west-2" in options(page.text, "region")
 
 
 def test_a_target_that_cant_be_seen_is_said_and_hinders_no_other(
-    pages: TestClient, spoke: SpokeFixture, here: str
+    browser: TestClient, spoke: SpokeFixture, here: str
 ) -> None:
     spoke.refuse()
-    page = pages.get("/")
+    page = browser.get("/")
     assert here in page.text
     said = words(page)
     assert f"{TARGET} is left out: you may not look there." in said
@@ -90,104 +75,100 @@ def test_a_target_that_cant_be_seen_is_said_and_hinders_no_other(
     assert options(page.text, "account") == [TARGET.account, ACCOUNT]
 
 
-def test_the_list_of_mappings_says_which_accounts_lack_a_role(
-    pages: TestClient, desk: MappingsFixture, spoke: SpokeFixture
-) -> None:
+def test_the_list_of_mappings_says_which_accounts_lack_a_role(browser: TestClient, desk: MappingsFixture) -> None:
     desk.edit("app=alone", role="web")
     reason = "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
     desk.put("app=web", role="web", status="Published", status_revision=1, status_reason=reason)
-    said = words(pages.get("/mappings"))
+    said = words(browser.get("/mappings"))
     assert f"I{reason[1:]}" in said
     assert said.count("In effect in") == 1, "where there is nothing to say of accounts, nothing is said"
-    del spoke
 
 
-def test_an_instances_page_is_of_its_own_account(pages: TestClient, there: str) -> None:
-    pages.get("/")
-    page = pages.get(f"/instance/{there}")
+def test_an_instances_page_is_of_its_own_account(browser: TestClient, there: str) -> None:
+    browser.get("/")
+    page = browser.get(f"/instance/{there}")
     said = words(page)
     assert page.status_code == 200
     assert f"In account {TARGET.account}, {TARGET.region}" in said
     assert "attached by Rolekeeper for app=web" in said
     assert f'action="/instance/{there}/pin"' in page.text, "the undo is a button here too"
     assert f"aws ec2 delete-tags --resources {there} --tags Key=app --region {TARGET.region}" in page.text
-    assert pages.get("/instance/web-there", follow_redirects=False).headers["location"] == f"/instance/{there}"
-    who = words(pages.get(f"/instance/{there}/who"))
+    assert browser.get("/instance/web-there", follow_redirects=False).headers["location"] == f"/instance/{there}"
+    who = words(browser.get(f"/instance/{there}/who"))
     assert f"the CloudTrail of account {TARGET.account} can't be asked from here" in who
 
 
 def test_a_decision_there_has_it_looked_at_again(
-    made: Site, pages: TestClient, spoke: SpokeFixture, there: str
+    site: Site, browser: TestClient, spoke: SpokeFixture, there: str
 ) -> None:
-    pages.get("/")
-    before = made.fleet.row(there)
+    browser.get("/")
+    before = site.fleet.row(there)
     spoke.world.untag(there, "app")
     spoke.reconcile(there)
-    pages.get(f"/instance/{there}")
-    after = made.fleet.row(there)
+    browser.get(f"/instance/{there}")
+    after = site.fleet.row(there)
     assert before
     assert after
     assert (before.carries, after.carries, after.target) == ("web", "", TARGET)
 
 
 def test_one_that_cant_be_seen_any_longer_stays_as_it_was(
-    made: Site, pages: TestClient, spoke: SpokeFixture, there: str
+    site: Site, browser: TestClient, spoke: SpokeFixture, there: str
 ) -> None:
-    pages.get("/")
+    browser.get("/")
     spoke.refuse()
-    reader = made.fleet._reader()  # noqa: SLF001  # what the thread looks with
+    reader = site.fleet._reader()  # noqa: SLF001  # what the thread looks with
     assert reader.look([there]) == {}
-    assert made.fleet.row(there)
+    assert site.fleet.row(there)
 
 
 @pytest.mark.parametrize(("kind", "form"), [("tag", {"do": "set", "key": "app", "value": "db"}), ("start", {})])
 def test_what_only_its_account_can_do_is_refused(
-    pages: TestClient, there: str, spoke: SpokeFixture, kind: str, form: dict[str, str]
+    browser: TestClient, there: str, spoke: SpokeFixture, kind: str, form: dict[str, str]
 ) -> None:
-    pages.get("/")
-    answer = pages.post(f"/instance/{there}/{kind}", data=form)
+    browser.get("/")
+    answer = browser.post(f"/instance/{there}/{kind}", data=form)
     assert f"Only the credentials of account {TARGET.account} can do that to {there}" in words(answer)
     assert spoke.carries(there) == "web"
 
 
-def test_a_pin_is_planned_and_written_for_it(pages: TestClient, there: str, spoke: SpokeFixture) -> None:
+def test_a_pin_is_planned_and_written_for_it(browser: TestClient, there: str, spoke: SpokeFixture) -> None:
     spoke.role("db")
-    pages.get("/")
+    browser.get("/")
     form = {"verb": "replace", "role": "db"}
-    plan = pages.post(f"/instance/{there}/pin", data=form)
+    plan = browser.post(f"/instance/{there}/pin", data=form)
     assert "Replace web by db on" in words(plan)
     _, _, after = plan.text.partition('name="rests_on" value="')
-    done = pages.post(f"/instance/{there}/pin/write", data={**form, "rests_on": after.partition('"')[0]})
+    done = browser.post(f"/instance/{there}/pin/write", data={**form, "rests_on": after.partition('"')[0]})
     assert "is pinned to db" in words(done)
     spoke.reconcile(there)
     assert spoke.carries(there) == "db"
 
 
 def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
-    made: Site, pages: TestClient, spoke: SpokeFixture, desk: MappingsFixture, there: str, here: str
+    browser: TestClient, spoke: SpokeFixture, desk: MappingsFixture, there: str, here: str
 ) -> None:
-    made.jobs = Jobs(made.look, made.now, beside=lambda run: run())
     desk.role("old")
     spoke.world.clients["iam"].inline["web"] = policy(allow(["s3:GetObject"]))
-    page = pages.get("/roles")
+    page = browser.get("/roles")
     said = words(page)
     assert f"web {ACCOUNT} 1 app=web never not broad nothing" in said
     assert f"web {TARGET.account} 1 app=web never not broad s3" in said
     assert f"a spoke's reader may list none (account {TARGET.account})" in said
     assert f"Account {ACCOUNT} has " in said
-    narrowed = pages.get("/roles", params={"account": TARGET.account})
+    narrowed = browser.get("/roles", params={"account": TARGET.account})
     assert (f'href="/role/web?account={TARGET.account}"' in narrowed.text, "/role/old" in narrowed.text) == (
         True,
         False,
     )
-    theirs = pages.get("/role/web", params={"account": TARGET.account, "ask": "last-accessed"})
+    theirs = browser.get("/role/web", params={"account": TARGET.account, "ask": "last-accessed"})
     assert f'<a href="/instance/{there}">' in theirs.text
     assert "What it may do s3:GetObject on *" in words(theirs)
     assert "a spoke's reader may not ask IAM for its report" in words(theirs)
-    own = pages.get("/role/web").text
+    own = browser.get("/role/web").text
     assert (f'<a href="/instance/{here}">' in own, there in own, "Ask IAM" in own) == (True, False, True)
-    assert f"/role/web?account={TARGET.account}" in pages.get(f"/instance/{there}").text
-    gone = pages.get("/role/old", params={"account": TARGET.account})
+    assert f"/role/web?account={TARGET.account}" in browser.get(f"/instance/{there}").text
+    gone = browser.get("/role/old", params={"account": TARGET.account})
     said = words(gone)
     assert (gone.status_code, f"There is no role old under /rolekeeper/ in account {TARGET.account}." in said) == (
         404,
@@ -196,11 +177,10 @@ def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
 
 
 def test_an_account_whose_roles_cant_be_seen_is_said_and_hides_no_other(
-    made: Site, pages: TestClient, spoke: SpokeFixture, here: str
+    browser: TestClient, spoke: SpokeFixture, here: str
 ) -> None:
-    made.jobs = Jobs(made.look, made.now, beside=lambda run: run())
     spoke.refuse()
-    said = words(pages.get("/roles"))
+    said = words(browser.get("/roles"))
     assert here
     assert f"Not everything is shown: {TARGET} is left out: you may not look there." in said
     assert "web 1 app=web" in said

@@ -1,9 +1,7 @@
 """What every page has: whom it acts as, the navigation, what a write said, times, and pages for what goes wrong."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from typing import Any
 
 import pytest
@@ -14,7 +12,9 @@ from jinja2 import UndefinedError
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from fixtures import console
 from fixtures.account import MAPPING_TABLE
+from fixtures.console import words
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.aws.errors import classify
 from rolekeeper.storage import layout
@@ -27,15 +27,9 @@ from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.preview import Preview
-from support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EXPIRED = ClientError({"Error": {"Code": "ExpiredToken", "Message": "The token is expired"}}, "DescribeInstances")
-
-
-@pytest.fixture
-def site(terminal: Terminal) -> Site:  # noqa: ARG001  # AWS is the terminal's
-    return Site(DoctorDeployment(Options(region="us-east-1")), writes=True)
 
 
 @pytest.fixture
@@ -53,11 +47,6 @@ def asks(site: Site, raises: Exception | None = None) -> TestClient:
 
     pages.router.routes.insert(0, Route("/raises", failing, methods=["GET", "POST"]))
     return TestClient(pages, raise_server_exceptions=False)
-
-
-def words(answer: Response) -> str:
-    """What a page says, in one line."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<body>")[2])).split())
 
 
 def denied(action: str, words: str) -> ClientError:
@@ -107,7 +96,7 @@ def test_a_head_that_cannot_be_asked_for_keeps_no_page_from_showing(terminal: Te
             raise denied("GetCallerIdentity", "no")
 
     terminal.clients["sts"] = Refuses()
-    answer = asks(Site(DoctorDeployment(Options(region="us-east-1")))).get("/nowhere")
+    answer = asks(console.site()).get("/nowhere")
     assert answer.status_code == 404
     assert "Acts as unknown Account unknown Region us-east-1 Stack rolekeeper Mode unknown" in words(answer)
 
@@ -182,12 +171,6 @@ def test_what_a_write_said_is_shown_by_its_id(site: Site, browser: TestClient) -
 
 def test_a_link_makes_no_page_say_anything(browser: TestClient) -> None:
     assert 'role="status"' not in browser.get("/?said=Call+this+number").text
-
-
-def test_only_the_last_ones_are_kept(site: Site) -> None:
-    first, *others = [site.say("good", f"{number}") for number in range(201)]
-    assert site.said(first) is None
-    assert [site.said(each).text for each in others] == [f"{number}" for number in range(1, 201)]  # type: ignore[union-attr]
 
 
 # ---- times and numbers ----
@@ -353,52 +336,26 @@ def test_what_there_is_not_has_a_page_of_its_own(browser: TestClient, method: st
     assert (answer.status_code, "Go to the fleet" in words(answer)) == (status, True)
 
 
-# ---- once a minute ----
-
-
-def test_the_head_is_asked_for_once_a_minute_beside_the_page(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seconds = [0.0]
-    site = Site(DoctorDeployment(Options(region="us-east-1")), time=lambda: seconds[0])
-    begun: list[Callable[[], object]] = []
-
-    class Beside:
-        def __init__(self, *, target: Callable[[], object], daemon: bool) -> None:
-            assert daemon
-            self.start = lambda: begun.append(target)
-
-    monkeypatch.setattr("rolekeeper_cli.console.site.Thread", Beside)
-    first = site.here()
-    terminal.parameters["Mode"] = "observe"
-    seconds[0] = 59.9
-    assert (site.here(), begun) == (first, [])
-    seconds[0] = 60
-    assert [site.here(), site.here()] == [first, first], "no page waits for it"
-    [ask] = begun
-    ask()
-    assert (first.mode, site.here().mode) == ("enforce", "observe")
-
-
-def test_what_was_unknown_in_the_head_is_asked_again_soon(terminal: Terminal) -> None:
+def test_the_head_is_asked_for_again_after_some_seconds(terminal: Terminal) -> None:
     class Fails:
         def get_caller_identity(self) -> Any:
             raise EXPIRED
 
     seconds = [0.0]
-    terminal.clients["sts"] = Fails()
     site = Site(DoctorDeployment(Options(region="us-east-1")), time=lambda: seconds[0])
+    terminal.clients["sts"] = Fails()
     assert site.here().caller == ""
     del terminal.clients["sts"]
+    seconds[0] = 4.9
+    assert site.here().caller == ""
     seconds[0] = 5
-    site.here()
-    eventually(lambda: site.here().caller == CALLER)
+    assert site.here().caller == CALLER
 
 
 @pytest.mark.parametrize("parameter", ["Mode", "MaxChangesPerEdit", "Workers"])
 def test_a_stack_of_another_version_is_said_to_be_one(terminal: Terminal, parameter: str) -> None:
     terminal.parameters[parameter] = "from tomorrow"
-    answer = asks(Site(DoctorDeployment(Options(region="us-east-1")))).get("/mappings")
+    answer = asks(console.site()).get("/mappings")
     assert answer.status_code == 503
     assert "from tomorrow" in words(answer)
     assert "deploy this version, or use the command of that one" in words(answer)

@@ -1,13 +1,10 @@
 """Requests that no page of ours makes: none changes anything, none fails, and none shows more than it may."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Iterator
-from html import unescape
 from itertools import product
 
 import pytest
-from httpx2 import Response
 from starlette.requests import Request
 from starlette.responses import Response as Answer
 from starlette.routing import Route
@@ -15,13 +12,14 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from fixtures.account import MAPPING_TABLE
+from fixtures.console import main as words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.application import PAGES, application
 from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.guard import Guard
-from rolekeeper_cli.console.site import HereCache, Site
+from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.options import Options
 
 WEB = {"key": "workload", "value": "web"}
@@ -61,10 +59,6 @@ def browser(guard: Guard, *, let_in: bool = True) -> TestClient:
     if let_in:
         made.get(guard.link)
     return made
-
-
-def words(answer: Response) -> str:
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text.partition("<main")[2] or answer.text)).split())
 
 
 def writing_routes() -> Iterator[str]:
@@ -209,7 +203,7 @@ async def _awaited(answer: Awaitable[Answer]) -> Answer:
 def test_where_the_head_of_every_page_fails_there_is_a_page_nonetheless(
     console: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(HereCache, "__call__", lambda _: 1 / 0)
+    monkeypatch.setattr(Site, "here", lambda _: 1 / 0)
     answer = browser(console).get("/mappings")
     assert answer.status_code == 500
     assert "An error in the console" in words(answer)

@@ -7,11 +7,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from fakes.last_accessed import BEGUN, FakeReports
-from fixtures import console
 from fixtures.console import words
 from fixtures.mappings import MappingsFixture
 from fixtures.roles import make_used_role
-from fixtures.terminal import Terminal
 from rolekeeper_cli.console.site import Site
 
 type Make = Callable[..., None]
@@ -20,16 +18,6 @@ type Make = Callable[..., None]
 @pytest.fixture
 def make(desk: MappingsFixture, reports: FakeReports) -> Make:
     return partial(make_used_role, desk, reports)
-
-
-@pytest.fixture
-def site(terminal: Terminal) -> Site:  # noqa: ARG001  # AWS is the terminal's
-    return console.site()
-
-
-@pytest.fixture
-def browser(site: Site) -> TestClient:
-    return console.browser(site)
 
 
 @pytest.fixture
@@ -153,11 +141,11 @@ def test_a_page_that_waits_asks_for_what_is_new(site: Site, browser: TestClient,
     browser.get("/roles")
     job = site.jobs.known("roles")
     assert job
-    assert browser.get(f"/roles/part?seen={job.version}").status_code == 204
+    assert browser.get(f"/roles/part?version={job.version}").status_code == 204
     job.end.clear()
     job.found.clear()
     job.step = "2 of 3 roles read"
-    waits = browser.get("/roles/part?seen=-1&only=broad")
+    waits = browser.get("/roles/part?version=-1&only=broad")
     assert "Reading the roles: 2 of 3 roles read." in words(waits)
-    assert f'hx-get="/roles/part?seen={job.version}&amp;only=broad"' in waits.text
+    assert f'hx-get="/roles/part?only=broad&amp;version={job.version}"' in waits.text
     assert "<noscript>" in browser.get("/roles").text

@@ -7,25 +7,13 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from fixtures import console
 from fixtures.console import words
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import CALLER, Terminal
+from fixtures.terminal import CALLER
 from rolekeeper.aws.queue import Task, Tasks
 from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
 from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.uses import control as writes
-
-
-@pytest.fixture
-def site(terminal: Terminal) -> Site:  # noqa: ARG001  # AWS is the terminal's
-    return console.site(writes=True)
-
-
-@pytest.fixture
-def browser(site: Site) -> TestClient:
-    return console.browser(site)
 
 
 def control(desk: MappingsFixture) -> dict[str, object]:
@@ -141,31 +129,13 @@ def test_a_switch_is_refused_where_another_person_switched_since(browser: TestCl
     assert "mode" not in control(desk)
 
 
-def test_and_where_that_happens_between_reading_and_writing(
-    site: Site, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    there = site.look()
-    real = there.app.store.update
-
-    def update(*arguments: object) -> object:
-        desk.world.control(paused=True)
-        return real(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(there.app.store), "update", lambda _, *arguments: update(*arguments))
-    with pytest.raises(Exception, match="another actor switched meanwhile"):
-        writes.switch(there, {"mode": "observe"}, "", planned_on="not paused, mode as deployed")
-    assert "mode" not in control(desk)
-
-
 @pytest.mark.parametrize("what", ["", "off"])
 def test_another_switch_is_none(browser: TestClient, what: str) -> None:
     assert browser.get(f"/settings/switch?what={what}").status_code == 400
     assert browser.post("/settings/switch", data={"what": what}).status_code == 400
 
 
-def test_read_only_offers_no_button(terminal: Terminal) -> None:
-    del terminal
-    onlooker = console.browser(console.site())
+def test_read_only_offers_no_button(onlooker: TestClient) -> None:
     assert "<form" not in onlooker.get("/settings").text
     page = onlooker.get("/settings/switch?what=pause&reason=x")
     assert "<form" not in page.text
@@ -176,10 +146,10 @@ def test_a_page_that_waits_for_the_count_can_switch_already(site: Site, browser:
     browser.get("/settings/switch?what=pause&reason=x")
     job = site.jobs.known("switch pause")
     assert job
-    assert browser.get(f"/settings/expected?what=pause&seen={job.version}").status_code == 204
+    assert browser.get(f"/settings/expected?what=pause&version={job.version}").status_code == 204
     job.end.clear()
     job.found.clear()
     page = browser.get("/settings/switch?what=pause&reason=x")
     assert "You need not wait for that." in words(page)
     assert '<button class="button danger">Pause</button>' in page.text
-    assert f'hx-get="/settings/expected?what=pause&amp;seen={job.version}"' in page.text
+    assert f'hx-get="/settings/expected?what=pause&amp;version={job.version}"' in page.text

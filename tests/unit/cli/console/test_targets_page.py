@@ -7,31 +7,22 @@ import pytest
 from starlette.testclient import TestClient
 
 from fixtures.account import ACCOUNT, REGION
-from fixtures.console import browser, words
+from fixtures.console import words
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
 from rolekeeper_cli import installed
-from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.site import Site
-from rolekeeper_cli.options import Options
 
 WEB, DATA = Target("111111111111", "eu-west-1"), Target("222222222222", "us-east-1")
 PROBLEM = "sts:AssumeRole on arn:aws:iam::222222222222:role/rolekeeper-reader is refused (AccessDenied)"
 VERSION = installed.version()
 
 
-@pytest.fixture
-def made(terminal: Terminal, desk: MappingsFixture) -> Site:
+@pytest.fixture(autouse=True)
+def deployed(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal.outputs["Version"] = VERSION
     desk.world.swept(3, 0)
-    return Site(DoctorDeployment(Options(region=REGION)), time=lambda: desk.world.clock.seconds)
-
-
-@pytest.fixture
-def pages(made: Site) -> TestClient:
-    return browser(made)
 
 
 def knows(terminal: Terminal, desk: MappingsFixture, target: Target, **attributes: Any) -> SpokeFixture:
@@ -56,8 +47,8 @@ def words_of(markup: str) -> str:
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_is_wrong_is_first_then_the_hubs_own_and_the_others(pages: TestClient) -> None:
-    page = pages.get("/targets")
+def test_what_is_wrong_is_first_then_the_hubs_own_and_the_others(browser: TestClient) -> None:
+    page = browser.get("/targets")
     assert "3 targets in 3 accounts: 1 problem , 2 well" in words(page)
     wrong, own, other = rows(page.text)
     said = f"{PROBLEM}. Since 10 min ago ."
@@ -68,8 +59,8 @@ def test_what_is_wrong_is_first_then_the_hubs_own_and_the_others(pages: TestClie
 
 
 @pytest.mark.usefixtures("hub")
-def test_its_instances_are_a_link_to_those_of_now(pages: TestClient) -> None:
-    assert f'href="/?account={WEB.account}&amp;region={WEB.region}"' in pages.get("/targets").text
+def test_its_instances_are_a_link_to_those_of_now(browser: TestClient) -> None:
+    assert f'href="/?account={WEB.account}&amp;region={WEB.region}"' in browser.get("/targets").text
 
 
 @pytest.mark.usefixtures("hub")
@@ -84,8 +75,8 @@ def test_its_instances_are_a_link_to_those_of_now(pages: TestClient) -> None:
         ({"state": "well", "text": DATA.account}, []),
     ],
 )
-def test_they_are_narrowed_by_state_and_text(pages: TestClient, params: dict[str, str], shown: list[Target]) -> None:
-    page = pages.get("/targets", params=params)
+def test_they_are_narrowed_by_state_and_text(browser: TestClient, params: dict[str, str], shown: list[Target]) -> None:
+    page = browser.get("/targets", params=params)
     found = rows(page.text)
     assert len(found) == len(shown)
     assert all(str(target.account) in row for target, row in zip(shown, found, strict=True))
@@ -93,43 +84,43 @@ def test_they_are_narrowed_by_state_and_text(pages: TestClient, params: dict[str
 
 
 def test_an_open_page_is_answered_only_when_something_is_new(
-    pages: TestClient, desk: MappingsFixture, terminal: Terminal
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal
 ) -> None:
     spoke = knows(terminal, desk, WEB)
-    version = re.search(r"/targets/part\?version=(\w+)", pages.get("/targets").text)
+    version = re.search(r"/targets/part\?version=(\w+)", browser.get("/targets").text)
     assert version
     again = {"version": version[1]}
-    assert pages.get("/targets/part", params=again).status_code == 204
+    assert browser.get("/targets/part", params=again).status_code == 204
     spoke.registered(version=VERSION, problem=PROBLEM, problem_since=spoke.ago(0))
-    assert pages.get("/targets/part", params=again).status_code == 204, "all tabs share what was read a moment ago"
+    assert browser.get("/targets/part", params=again).status_code == 204, "all tabs share what was read a moment ago"
     desk.world.clock.sleep(5)
-    part = pages.get("/targets/part", params=again)
+    part = browser.get("/targets/part", params=again)
     assert "AccessDenied" in part.text
     assert "<html" not in part.text
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_its_account_says_is_shown_as_text(pages: TestClient, terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_its_account_says_is_shown_as_text(browser: TestClient, terminal: Terminal, desk: MappingsFixture) -> None:
     spoke = knows(terminal, desk, Target("333333333333", "us-west-2"), unit="<b>unit")
     spoke.registered(version="<script>", unit="<b>unit", problem="<i>problem", problem_since=spoke.ago(1))
-    page = pages.get("/targets").text
+    page = browser.get("/targets").text
     assert "<script>" not in page
     assert {"<b>" in page, "<i>" in page} == {False}
 
 
-def test_a_hub_without_a_spoke_says_how_to_get_one(pages: TestClient, terminal: Terminal) -> None:
+def test_a_hub_without_a_spoke_says_how_to_get_one(browser: TestClient, terminal: Terminal) -> None:
     terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "rolekeeper"}
-    said = words(pages.get("/targets"))
+    said = words(browser.get("/targets"))
     assert "1 target in 1 account: 1 well" in said
     assert "No spoke has reported yet" in said
 
 
-def test_a_deployment_that_looks_after_its_own_account_has_no_such_section(pages: TestClient) -> None:
-    assert 'href="/targets"' not in pages.get("/").text
-    assert "looks after its own account and Region only" in words(pages.get("/targets"))
+def test_a_deployment_that_looks_after_its_own_account_has_no_such_section(browser: TestClient) -> None:
+    assert 'href="/targets"' not in browser.get("/").text
+    assert "looks after its own account and Region only" in words(browser.get("/targets"))
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_hub_has_the_section(pages: TestClient) -> None:
-    assert '<a href="/targets">Targets</a>' in pages.get("/").text
-    assert '<a href="/targets" aria-current="page">Targets</a>' in pages.get("/targets").text
+def test_a_hub_has_the_section(browser: TestClient) -> None:
+    assert '<a href="/targets">Targets</a>' in browser.get("/").text
+    assert '<a href="/targets" aria-current="page">Targets</a>' in browser.get("/targets").text

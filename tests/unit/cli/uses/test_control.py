@@ -1,5 +1,7 @@
 """The switches of the deployment, by functions."""
 
+from typing import Any
+
 import pytest
 
 from fixtures.mappings import MappingsFixture
@@ -44,3 +46,18 @@ def test_an_item_that_cant_be_read_is_said(deployment: Deployment, desk: Mapping
     desk.world.store.write(desk.world.store.put({**item(desk), "mode": "sideways"}))
     with pytest.raises(CommandError, match="nothing is changed, as"):
         control.status(deployment)
+
+
+def test_a_switch_is_refused_where_another_person_switches_while_it_is_written(
+    deployment: Deployment, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = type(deployment.app.store).update
+
+    def meanwhile(*arguments: Any) -> Any:
+        desk.world.control(paused=True)
+        return update(*arguments)
+
+    monkeypatch.setattr(type(deployment.app.store), "update", meanwhile)
+    with pytest.raises(CommandError, match="another actor switched meanwhile"):
+        control.switch(deployment, {"mode": "observe"}, "", planned_on="not paused, mode as deployed")
+    assert "mode" not in item(desk)

@@ -8,8 +8,18 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
-from rolekeeper.mappings.rows.cells import CellError, HomeAccount, cell_of, quote
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, Attributes, Column
+from rolekeeper.mappings.rows.columns import (
+    ASKS,
+    COLUMNS,
+    KEYS,
+    OURS,
+    Attributes,
+    CellError,
+    Column,
+    HomeAccount,
+    cell_of,
+    quote,
+)
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
 

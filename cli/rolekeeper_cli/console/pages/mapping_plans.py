@@ -1,0 +1,224 @@
+"""A plan of an edit of one mapping: the page that shows it, the button that writes that very plan, and what that did.
+
+An edit that is held has its plan too, with the buttons that approve and discard it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.mapping import MappingKey, same_person
+from rolekeeper_cli.console.forms import Form, number, posted
+from rolekeeper_cli.console.page import mapping_url, page
+from rolekeeper_cli.console.pages.mappings import key_of
+from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.uses import approvals, edits, mappings, preview
+from rolekeeper_cli.uses.approvals import RowVerdict, Written
+from rolekeeper_cli.uses.fleet import Enforced, Seen, pages, withheld
+from rolekeeper_cli.uses.plan import Tally, changes
+from rolekeeper_cli.uses.preview import Preview
+from rolekeeper_cli.uses.proposal import Proposal, foresee, foresee_held
+from rolekeeper_cli.uses.rows import RowPlan
+from rolekeeper_cli.uses.targets import Places
+
+# Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
+PATIENCE_SECONDS = 20
+# As many instances as one reads; the counts are of all.
+NAMED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class EditPlan:
+    """What an edit of one mapping would do. The rows are those that it was planned on: `write` refuses others.
+
+    Attributes:
+        edit: what Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
+        why: what else there is to know of the verdict; empty where it says only what follows.
+        preview: what would happen to instances, in sum.
+        instances: those that would change, wait or be blocked, as `plan` shows them, the first `NAMED`.
+        more: how many more of them there are.
+        form: what the form shows that it came from; None where it came from a button.
+    """
+
+    key: MappingKey
+    rows: RowPlan
+    edit: Mapping[str, Any] | None
+    preview: Preview
+    why: str = ""
+    instances: Sequence[Mapping[str, Any]] = ()
+    more: int = 0
+    form: Mapping[str, Any] | None = None
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the row would go."""
+        return any(each.kind == "deleted" for each in self.rows.changes)
+
+
+def plan(deployment: Deployment, key: MappingKey, rows: RowPlan) -> EditPlan:
+    """What writing these rows would do; where the caller may not look at what that takes, the preview says so."""
+    try:
+        return planned(deployment, key, rows, proposal=foresee(deployment, rows))
+    except AccessDeniedError as error:
+        unknown = f"you aren't allowed {error.action} on {error.resource}"
+        return EditPlan(key, rows, None, preview=Preview(unknown=unknown))
+
+
+def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Proposal) -> EditPlan:
+    """A plan of rows that were judged, with what it would do to instances once it is in effect."""
+    edit = next(iter(proposal.edits), None)
+    # What the verdict says stands beside it, so it is no note.
+    expected = preview.of_proposal(proposal, withheld(deployment), approved=True)
+    tally = Tally()
+    found = changes(_instances(deployment, key, proposal), tally)
+    named, others = list(islice(found, NAMED)), sum(1 for _ in found)
+    expected = replace(expected, foreign=tally.foreign)
+    said = edit.besides if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
+    return EditPlan(
+        key, rows, edit.document() if edit else None, preview=expected, why=said, instances=named, more=others
+    )
+
+
+def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
+    """The instances with the mapping's tag, as they would be decided then."""
+    places = Places.chosen(deployment)
+    for each in places.look(partial(pages, tags=[key]), lambda place: Enforced.of(place, proposal.served_at(place))):
+        if isinstance(each, Seen):
+            yield each
+
+
+# ---- the plan of an edit ----
+
+
+def plan_made(request: Request) -> Response:
+    """A plan, with the button that writes it; beside it the form that it came from, if it did."""
+    id_ = request.query_params.get("plan", "")
+    found = _known(request.app.state.site.plans.known(id_))
+    again = found.form or {"fields": None}
+    return page(request, "mapping_plan.html", id=id_, plan=found, key=found.key, title=f"Plan: {found.key}", **again)
+
+
+@posted
+def written(request: Request, form: Form) -> Response:
+    """Write a plan, and say what Rolekeeper made of it."""
+    site = request.app.state.site
+    chosen = _known(site.plans.take(form.get("plan", "")))
+    done = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
+    # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
+    there = not chosen.deletes or done.moved or done.bad
+    target = mapping_url(chosen.key) if there else "/mappings"
+    return RedirectResponse(said(site, target, done), 303)
+
+
+def _known(found: EditPlan | None) -> EditPlan:
+    if found is None:
+        raise CommandError("this plan was written already, or is no longer known", "look at the mapping, and plan anew")
+    return found
+
+
+# ---- the plan of an edit that is held ----
+
+
+def held(request: Request) -> Response:
+    """What approving would do."""
+    there, key = request.app.state.site.look(), key_of(request.query_params)
+    edit = approvals.held_edit(there, key)
+    stored = there.app.revisions.read(key).held
+    by = stored.by if stored else ""
+    return page(
+        request,
+        "mapping_held.html",
+        title=f"Held: {key}",
+        key=key,
+        mapping=mappings.row(there, key),
+        edit=edit,
+        by=by,
+        own=same_person(by, there.caller.arn),
+        plan=_plan(there, edit),
+    )
+
+
+@posted
+def approve(request: Request, form: Form) -> Response:
+    """Approve the revision that was shown, and no other."""
+    site, key, revision = request.app.state.site, key_of(form), _revision(form)
+    done = approvals.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
+    return RedirectResponse(said(site, mapping_url(key), done), 303)
+
+
+@posted
+def discard(request: Request, form: Form) -> Response:
+    """Drop the revision that was shown, and no other."""
+    site, key, revision = request.app.state.site, key_of(form), _revision(form)
+    done = approvals.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
+    well = f"Revision {revision} of {key} is discarded; no instance changes"
+    gone = site.look().app.table.get_row(key) is None
+    return RedirectResponse(said(site, "/mappings" if gone else mapping_url(key), done, well=well), 303)
+
+
+def _plan(there: Deployment, edit: approvals.HeldEdit) -> EditPlan:
+    try:
+        return planned(there, edit.key, RowPlan(), proposal=foresee_held(there, edit.key, edit.row))
+    except AccessDeniedError:
+        # Who may not look sees what the function counted.
+        counted = preview.of_held(there, edit.key, edit.row, number=edit.revision)
+        return EditPlan(edit.key, RowPlan(), None, preview=counted)
+
+
+def _revision(form: Form) -> int:
+    found = number(form, "revision")
+    if found is None:
+        raise UsageError("the form names no revision", "look at the mapping again")
+    return found
+
+
+# ---- what a write did ----
+
+
+def said(site: Site, target: str, done: Written, well: str = "") -> str:
+    """The address of a page that says what a write did; `well` is said where it is in effect as written."""
+    kind, text, lines = _told(done, well)
+    return f"{target}{'&' if '?' in target else '?'}said={site.say(kind, text, lines)}"
+
+
+def _told(done: Written, well: str) -> tuple[str, str, list[str]]:
+    if done.moved:
+        names = ", ".join(map(str, done.moved))
+        what = f"Nothing was written: another actor changed {names} since the plan"
+        return "bad", what, ["look at it, and plan anew"]
+    if done.unjudged:
+        return "info", "Written. Rolekeeper has not judged it yet; this page follows", []
+    [verdict] = done.rows
+    if verdict.good:
+        return "good", well or _well(verdict), []
+    hints = [f"did you mean the role {verdict.meant}?"] if verdict.meant else []
+    if verdict.status == Status.HELD:
+        what = f"Written. It changes much, so revision {verdict.held} waits until another person approves it"
+        return "warn", what, hints
+    kind = "warn" if verdict.status == Status.WAITING else "bad"
+    return kind, f"{verdict.key} is {verdict.status}: {verdict.reason}", hints
+
+
+def _well(verdict: RowVerdict) -> str:
+    if verdict.gone:
+        return f"{verdict.key} is deleted"
+    return f"{verdict.status} as written: revision {verdict.revision} is in effect; its instances follow"
+
+
+ROUTES = [
+    Route("/mapping/planned", plan_made),
+    Route("/mapping/write", written, methods=["POST"]),
+    Route("/mapping/held", held),
+    Route("/mapping/approve", approve, methods=["POST"]),
+    Route("/mapping/discard", discard, methods=["POST"]),
+]
