@@ -8,11 +8,11 @@ from itertools import batched
 from bench.rows import Row, Target, median
 from fixtures.account import ACCOUNT, REGION, FakeAccount, new_account
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.decide import Case, decide, mapping_keys, resolve
+from rolekeeper.instances.decide import mapping_keys, resolve
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.storage import codec
-from strategies.values import OWNERSHIP
+from strategies.values import OWNERSHIP, decided
 
 ROUNDS, BATCH = 31, 100
 TAGS = 5
@@ -32,9 +32,9 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
     flat = times[MANY], times[FEW]
     yield Row(f"tags to mapping, {MANY:,} mappings to {FEW}", flat[0], "µs", flat[1], f"{FEW} mapping", Target(1.2))
     say("decide and resolve")
-    resolved, decided = a_second()
+    resolved, judged = a_second()
     yield Row("instances resolved a second", resolved, "a second")
-    yield Row("instances decided a second", decided, "a second")
+    yield Row("instances decided a second", judged, "a second")
     for mappings in (FEW, MANY):
         say(f"warm reconcile, {counted(mappings)}")
         yield Row(f"warm reconcile, nothing to do, {counted(mappings)}", warm(mappings), "ms an instance")
@@ -96,11 +96,11 @@ def interleaved_us(*actions: Callable[[], None]) -> tuple[float, ...]:
 def a_second() -> tuple[float, float]:
     """How many instances are resolved in a second, and how many resolved and decided."""
     one, mappings, now = instance(), [published(0)], datetime.now(UTC)
-    resolved, decided = interleaved_us(
+    resolved, judged = interleaved_us(
         lambda: _drop(resolve(one, mappings, now)),
-        lambda: _drop(decide(Case(one, None, None, resolve(one, mappings, now), None, OWNERSHIP))),
+        lambda: _drop(decided(one, None, None, resolve(one, mappings, now), None, OWNERSHIP)),
     )
-    return 1_000_000 / resolved, 1_000_000 / decided
+    return 1_000_000 / resolved, 1_000_000 / judged
 
 
 def _drop(_answer: object) -> None:

@@ -32,7 +32,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         if outcome.error:
             raise outcome.error
         assert decision  # where nothing failed something was decided
-        reconciler.park(tick.request, decision)
+        reconciler.recorder.park(tick.request, decision)
         return tick.document("parked", 0)
     except DroppedError as dropped:
         app.telemetry.dropped(str(dropped), tick.correlation_id)

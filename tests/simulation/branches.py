@@ -44,6 +44,8 @@ def _returns(node: ast.AST) -> Iterator[ast.Return]:
 
 def _answer(branch: ast.Return) -> str:
     call = branch.value
+    if isinstance(call, ast.Name):
+        return call.id
     assert isinstance(call, ast.Call)
     if isinstance(call.func, ast.Name) and call.func.id.lower() != "decision":
         return f"{call.func.id}()"

@@ -153,7 +153,7 @@ class Settled:
 
     def _pin(self, instance: str) -> Pin | None:
         item = self.item(layout.pin_key(instance_key(instance)))
-        pin = codec.pin_from(item) if item else None
+        pin = Pin.read(item) if item else None
         if pin is None or not pin.profile_arn:
             return pin
         profile = self.account.find_profile(pin.profile_arn)

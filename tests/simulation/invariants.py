@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from itertools import starmap
 from typing import Any
 
-from rolekeeper.aws.pace import BURST
+from rolekeeper.instances.apply import BURST
 from rolekeeper.model.mapping import PIN_TAG, Held, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
@@ -404,7 +404,7 @@ class Promises:
             self._wrote_entry(pk, new)
         elif sk == "pin":
             if owner:
-                pin = codec.pin_from(codec.from_attributes(new)) if new else None
+                pin = Pin.read(codec.from_attributes(new)) if new else None
                 self.pins[owner.id].append((self.engine.seconds, pin))
         elif pk.startswith("approval#") or sk == "held":
             self.approvals.wrote(key, new)

@@ -15,7 +15,7 @@ from fakes.calls import Calls
 from fakes.ec2 import client_error
 from fakes.others import CountedMetrics, FakeEvents, FakeTopic
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.decide import Observation
 from rolekeeper.instances.records import history_entry
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import (
@@ -29,8 +29,8 @@ from rolekeeper.model.instance import (
     partition_of,
 )
 from rolekeeper.model.mapping import Control
-from rolekeeper.telemetry import CHANGED, Telemetry, described
-from strategies.values import KEY, NOW, arn, association, foreign, foreign_arn, instance, key, published
+from rolekeeper.telemetry import CHANGED, Telemetry
+from strategies.values import KEY, NOW, arn, association, instance, key, published
 
 WAKE = ReconcileRequest(KEY, "tags changed", "correlation-1", NOW, changed_tags=frozenset({"workload", "Name"}))
 ATTACH = Decision(
@@ -94,14 +94,6 @@ def test_a_decision_is_one_log_line_with_everything(desk: MappingsFixture) -> No
     assert desk.metrics.counts == {}, "no alarm watches changes"
 
 
-def test_a_no_op_sends_no_event(desk: MappingsFixture) -> None:
-    desk.telemetry.decision(
-        WAKE, entry(WAKE, instance(), None, Decision(Action.NOTHING, "converged", "as it should be"), {})
-    )
-    desk.telemetry.flush()
-    assert desk.calls["PutEvents"] == 0
-
-
 def test_a_change_is_an_event_that_names_the_instance(desk: MappingsFixture) -> None:
     carried = association("db", id="iip-assoc-7")
     tagged = instance(workload="web", Name="no mapping reads this")
@@ -123,43 +115,6 @@ def test_a_change_is_an_event_that_names_the_instance(desk: MappingsFixture) -> 
     assert (detail["decision"]["mapping"], detail["decision"]["revision"]) == ("workload=web", 3)
 
 
-@pytest.mark.parametrize("takes_over", [False, True])
-def test_a_take_over_of_a_foreign_role_says_so_in_log_event_and_history(
-    desk: MappingsFixture, *, takes_over: bool
-) -> None:
-    decision, carried = replace(ATTACH, action=Action.REPLACE, takes_over=takes_over), foreign()
-    said = entry(WAKE, instance(workload="web"), carried, decision, {})
-    desk.telemetry.decision(WAKE, said, event=CHANGED[Action.REPLACE])
-    desk.telemetry.flush()
-    (event,) = desk.events.named("Role Replaced")
-    for each in (desk.lines()[0], event, said):
-        assert each["decision"]["takes-over"] is takes_over
-        # Which is all that is left of the former role: nobody but a person can put it back.
-        assert each["seen"]["profile-arn"] == foreign_arn()
-
-
-def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aws_answered() -> None:
-    answer = {"association-id": "iip-assoc-1", "state": "associating"}
-    said = entry(WAKE, instance(workload="web", Name="no mapping reads this"), None, ATTACH, answer)
-    assert said == {
-        "cause": "tags changed: workload",
-        "correlation_id": "correlation-1",
-        "seen": {
-            "state": "running",
-            "tags": {"workload": "web"},
-            "association-id": "",
-            "association-state": "",
-            "profile-arn": "",
-        },
-        "decision": described(ATTACH),
-        "answer": answer,
-    }
-    assert (said["decision"]["code"], said["decision"]["losers"]) == (
-        "unoccupied",
-        [{"mapping": "env=prod", "why": "it is disabled"}],
-    )
-
-
 @pytest.mark.parametrize(
     ("code", "metric"),
     [("contested", "Contested"), ("window", "ChangesWithheld"), ("refused", "Refused")],
@@ -167,13 +122,6 @@ def test_a_history_entry_says_what_woke_us_what_was_seen_and_decided_and_what_aw
 def test_decisions_that_ring_an_alarm_are_counted_by_their_code(desk: MappingsFixture, code: str, metric: str) -> None:
     desk.telemetry.decision(WAKE, entry(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"), {}))
     assert desk.metrics.counts == {metric: 1}
-
-
-def test_an_instance_that_ec2_doesnt_know_can_be_told_of(desk: MappingsFixture) -> None:
-    desk.telemetry.decision(
-        WAKE, entry(WAKE, None, None, Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance"), {})
-    )
-    assert desk.lines()[0]["seen"]["state"] == "unknown"
 
 
 def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(desk: MappingsFixture) -> None:

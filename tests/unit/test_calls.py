@@ -95,7 +95,7 @@ def test_a_change_costs_seven_calls_and_no_time_however_long_ec2_takes(  # two t
     began = world.clock.seconds
     reconciler = world.reconciler()
     reconciler.run([world.wake(instance)])
-    reconciler.telemetry.flush()
+    reconciler.recorder.telemetry.flush()
     looks = {**ONE_LOOK, "BatchGetItem": reads}
     assert world.calls.counted() == {**looks, "TransactWriteItems": 2, mutation: 1, "PutEvents": 1}
     assert sum(world.calls.counted().values()) == 6 + reads

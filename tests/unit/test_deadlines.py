@@ -6,7 +6,6 @@ function, the alarm that notices when they don't, and the store that keeps what 
 
 import json
 import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ from rolekeeper.app import FANS_OUT
 from rolekeeper.aws import CONFIG, ELSEWHERE
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.aws.pace import BURST
 from rolekeeper.aws.queue import ENTRIES, LONGEST_DELAY
 from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import GOES_ON, RESERVE
 from rolekeeper.fleet.targets import SILENT
+from rolekeeper.instances.apply import BURST, CROWDED
 from rolekeeper.instances.reconcile import LOOKS, PATIENCE, VISIBLE_WITHIN, WORK
 from rolekeeper.instances.retry import LONGEST_WAIT, PROPAGATION
-from rolekeeper.instances.worker import CROWDED
 from rolekeeper.storage import layout
 from rolekeeper.storage.table import UNPROCESSED_WAITS
 from support import templates
@@ -91,63 +89,169 @@ WORST_CALL_ELSEWHERE = _ATTEMPTS * (SDK_ELSEWHERE["connect_timeout"] + SDK_ELSEW
 WORST_CALL_ELSEWHERE += sum(min(2**attempt, 20) for attempt in range(_ATTEMPTS - 1))
 
 
-# ---- the SDK within a function ----
+def pauses_of(retry: Any) -> float:
+    """The seconds that a state machine's tries wait, all together."""
+    pauses = (retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt for attempt in range(retry["MaxAttempts"]))
+    return float(sum(min(each, retry["MaxDelaySeconds"]) for each in pauses))
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_call_that_nobody_answers_is_given_up_while_there_is_time_to_say_so(function: str) -> None:
-    assert WORST_CALL + sum(LOOKS) < timeout(function)
+WORKS, LOOKED, AHEAD = WORK.total_seconds(), sum(LOOKS), (expiry.AHEAD + expiry.MARGIN).total_seconds()
+GOING_ON, MINUTES_WORK = GOES_ON.total_seconds(), expiry.WORK.total_seconds()
+LAST_LOOKS = LOOKED + (len(LOOKS) + 1) * CALLS_OF_A_LOOK * CALL
+LAST_CHANGES = BURST * (CHANGE + CALLS_OF_A_CHANGE * CALL) + BATCH * CALL
+CROWDED_OUT = BURST * (sum(CROWDED) + (len(CROWDED) + 1) * CALL + CHANGE + CALL)
+# Two reads of the state table for each look: what is there, and the mappings that instances lost.
+STARVED = 2 * (sum(UNPROCESSED_WAITS) + (len(UNPROCESSED_WAITS) + 1) * CALL) * (len(LOOKS) + 1)
+DEFAULT = {name: each.get("Default") for name, each in PARAMETERS.items()}
+SHARE = DEFAULT["ChangesPerSecond"] / DEFAULT["Workers"]
+SMALLER_BUCKET = 50  # changes that EC2 takes at once (AWS_FACTS.md, "Throttles")
+RECONCILE, RUN = MACHINE["States"]["Reconcile"], RESUME["States"]["Run"]
+LAST_STEP = LONGEST_WAIT + (1 + RECONCILE["Retry"][0]["MaxAttempts"]) * RECONCILE["TimeoutSeconds"]
+LAST_STEP += pauses_of(RECONCILE["Retry"][0])
+LAST_PAGE = 2 * WORST_CALL + FILTER_VALUES / ENTRIES * CALL
+QUEUE, DEAD, ASYNC = (
+    properties("WorkQueue"),
+    properties("DeadLetterQueue"),
+    properties("OnSchedule")["EventInvokeConfig"],
+)
+OVERDUE, LATE = DEFAULT["SweepOverdueHours"] * HOUR, alarm("OldestMessage")["Threshold"]
+HANDED_ON = {
+    each: source("OnSchedule", each)["RetryPolicy"]["MaximumEventAgeInSeconds"] for each in ("Sweep", "Expiries")
+}
+STREAMS = {"OnMappingChange": "MappingStream", "OnStateChange": "StateStream"}
+RETRIED = alarm("RetriesHigh")
+ERRORS = alarm("FunctionErrors")
+[ERRORS_PERIOD] = {each["MetricStat"]["Period"] for each in ERRORS["Metrics"] if "MetricStat" in each}
+RUNS_FOR, INSTANCE_EVENT = timeout("OnSchedule"), timeout("OnInstanceEvent")
+
+# Each is less than what waits for it.
+LESS: dict[str, tuple[float, float]] = {
+    # A batch within its function's time. After its last wait it makes as many changes as go at once, and puts off the
+    # rest, a write each; in a target that gives no answer it ends at its first read, or at a change. After a throttled
+    # change the pace is halved, so none of the batch begins after WORK.
+    "the last changes after the last wait": (WORKS + LAST_CHANGES + LAST_LOOKS, INSTANCE_EVENT),
+    "a last target that gives no answer": (
+        WORKS + WORST_CALL_ELSEWHERE + LAST_LOOKS + BATCH * CALL,
+        INSTANCE_EVENT,
+    ),
+    "changes that are all crowded out of their window": (WORKS + CROWDED_OUT + LOOKED, INSTANCE_EVENT),
+    "reads that are all starved": (LOOKED + STARVED, INSTANCE_EVENT),
+    "a change that is throttled to the last attempt": (
+        WORKS + sum(BACKOFF) + ATTEMPTS * CALL + BATCH * CALL,
+        INSTANCE_EVENT,
+    ),
+    "a batch of quarantines at half the default pace": (BATCH / SHARE, WORKS / 2),
+    "the patience of a batch": (PATIENCE.total_seconds(), WORKS),
+    "a target that is left alone, its messages hidden": (SILENT.total_seconds(), VISIBILITY / 2),
+    "a batch of pins: read, with a timer, sent": (
+        source("OnStateChange", "StateStream")["BatchSize"] * 3 * CALL,
+        timeout("OnStateChange"),
+    ),
+    "a new instance that isn't visible, its message a dead letter": (
+        VISIBLE_WITHIN.total_seconds(),
+        TRIES * VISIBILITY,
+    ),
+    # The retry loop.
+    "Lambda, the retry machine's step": (timeout("OnRetry"), RECONCILE["TimeoutSeconds"]),
+    "the longest loop, its last step and the dead letter": (LONGEST_LOOP + 2 * LAST_STEP, MACHINE["TimeoutSeconds"]),
+    # Each minute, each sweep.
+    "a minute's work, the next minute": (MINUTES_WORK, EXPIRIES_EVERY),
+    "a minute's work whose last call nobody answers": (MINUTES_WORK + WORST_CALL, RUNS_FOR),
+    "a sweep's run, the next sweep": (RUNS_FOR, SWEEPS_EVERY),
+    # EC2 twice, the state table, the queue; then what has no row, and the machine.
+    "a sweep's last page that nobody answers": (6 * WORST_CALL, RESERVE),
+    "a publication's last page that nobody answers": (
+        FANS_OUT.total_seconds() + LAST_PAGE + WORST_CALL,
+        timeout("OnMappingChange"),
+    ),
+    "a sweep's run that AWS refuses but for the last try": (pauses_of(RUN["Retry"][0]) + RUNS_FOR, GOING_ON),
+    "some runs that die at their end": (3 * RUNS_FOR, GOING_ON),
+    "a sweep whose machine died, overdue": (GOING_ON + 2 * SWEEPS_EVERY + RUNS_FOR, OVERDUE),
+    "a sweep that failed and was tried again, overdue": (
+        2 * SWEEPS_EVERY + (1 + ASYNC["MaximumRetryAttempts"]) * RUNS_FOR,
+        OVERDUE,
+    ),
+    # Who notices, and how long what was lost is kept.
+    "the alarm for retried work, the first dead letter": (
+        RETRIED["Period"] * RETRIED["EvaluationPeriods"],
+        TRIES * VISIBILITY / 2,
+    ),
+    "what fails again by itself, another alarm": (
+        max(VISIBILITY, SWEEPS_EVERY),
+        ERRORS_PERIOD * ERRORS["EvaluationPeriods"],
+    ),
+    "a message tried to the end, forgotten": (
+        10 * (LONGEST_DELAY + TRIES * VISIBILITY),
+        QUEUE["MessageRetentionPeriod"],
+    ),
+}
+# Each is at most that.
+AT_MOST: dict[str, tuple[float, float]] = {
+    "two targets that give no answer": (2 * WORST_CALL_ELSEWHERE, WORKS),
+    "a worker's burst, as five are never slowed": (5, BURST),
+    "all workers' bursts, what EC2 takes at once": (BURST * DEFAULT["Workers"], SMALLER_BUCKET),
+    # Lambda developer guide, "Using Lambda with Amazon SQS".
+    "six times the function, a message hidden": (6 * INSTANCE_EVENT, VISIBILITY),
+    "some tries of a new profile": (3 * LONGEST_WAIT, PROPAGATION.total_seconds()),
+    # IAM takes up to about two minutes (AWS_FACTS.md, "Errors").
+    "twice what IAM takes": (4 * MINUTE, PROPAGATION.total_seconds()),
+    "a new profile given up, the shortest loop": (
+        PROPAGATION.total_seconds(),
+        PARAMETERS["RetryTimeoutMinutes"]["MinValue"] * MINUTE,
+    ),
+    "the longest delay, SQS's": (LONGEST_DELAY, SQS_DELAY_AT_MOST),
+    "what is sent ahead, the longest delay": (AHEAD, LONGEST_DELAY),
+    "what was kept back, late": (AHEAD + INSTANCE_EVENT, LATE),
+    "what failed twice and was then done, late": (3 * VISIBILITY, LATE),
+    "two minutes that meet a timer": (2 * EXPIRIES_EVERY, expiry.AHEAD.total_seconds()),
+    "a minute that can't be handed over, the next": (HANDED_ON["Expiries"], EXPIRIES_EVERY),
+    "a sweep that can't be handed over, the next": (HANDED_ON["Sweep"], SWEEPS_EVERY),
+    "minutes of a sweep's run": (3 * MINUTE, RUNS_FOR - RESERVE),
+    "what is done again where a run dies": (RUNS_FOR - RESERVE, 6 * MINUTE),
+    "a thousand targets started, a note and an invocation each": (1_000 * 2 * CALL, RUNS_FOR - RESERVE),
+    # It keeps the age that it had (SQS developer guide, "Configuring a dead-letter queue").
+    "ten days of a dead letter that waited for long": (
+        10 * DAY,
+        DEAD["MessageRetentionPeriod"] - QUEUE["MessageRetentionPeriod"],
+    ),
+    "a sweep that nobody could start, a dozen of them": (ASYNC["MaximumEventAgeInSeconds"], 4 * SWEEPS_EVERY),
+    "what is tried again, known as the schedule's": (
+        HANDED_ON["Sweep"] + ASYNC["MaximumEventAgeInSeconds"],
+        on_schedule.TRIED_FOR.total_seconds(),
+    ),
+}
+for function in FUNCTIONS:
+    # A call that nobody answers is given up while there is time to say so.
+    LESS[f"a call that nobody answers: {function}"] = WORST_CALL + LOOKED, timeout(function)
+    AT_MOST[f"Lambda allows it: {function}"] = timeout(function), LAMBDA_AT_MOST
+for function, stream in STREAMS.items():
+    settings, waits = source(function, stream), alarm(f"{function}Waits")
+    oldest, rings_at = settings["MaximumRecordAgeInSeconds"], waits["Threshold"] / 1000
+    LESS[f"each try of a record has the whole time: {function}"] = (
+        (1 + settings["MaximumRetryAttempts"]) * timeout(function),
+        oldest,
+    )
+    LESS[f"a record too old, gone from its stream: {function}"] = oldest, STREAM_KEEPS
+    AT_MOST[f"a long run isn't a wait: {function}"] = 2 * timeout(function), rings_at
+    LESS[f"the alarm for a stream that waits: {function}"] = (
+        rings_at + waits["Period"] * waits["EvaluationPeriods"],
+        oldest / 2,
+    )
+for name in ("PermissionDenied", "ChangeRefused", "SweepUnfinished", "MappingTableEmpty"):
+    window = alarm(name)["Period"] * alarm(name)["EvaluationPeriods"]
+    AT_MOST[f"what each sweep counts again stays one alarm: {name}"] = SWEEPS_EVERY + RUNS_FOR, window
 
 
-LAST_LOOKS = sum(LOOKS) + (len(LOOKS) + 1) * CALLS_OF_A_LOOK * CALL
+@pytest.mark.parametrize("what", LESS)
+def test_what_has_a_time_limit_ends_before_what_waits_for_it(what: str) -> None:
+    shorter, longer = LESS[what]
+    assert shorter < longer
 
 
-def test_a_batch_that_waits_for_its_pace_as_long_as_it_may_ends_within_the_functions_time() -> None:
-    """After the last wait it makes as many changes as go at once; what is left is put off, a write each."""
-    last = BURST * (CHANGE + CALLS_OF_A_CHANGE * CALL) + BATCH * CALL
-    assert WORK.total_seconds() + last + LAST_LOOKS < timeout("OnInstanceEvent")
-
-
-def test_a_batch_ends_in_time_though_its_last_target_began_at_the_last_moment_and_gives_no_answer() -> None:
-    """To its first read, or to a change: then those behind it are put off, a write each."""
-    assert WORK.total_seconds() + WORST_CALL_ELSEWHERE + LAST_LOOKS + BATCH * CALL < timeout("OnInstanceEvent")
-
-
-def test_a_target_that_gives_no_answer_leaves_time_for_another_one_and_for_the_hubs_own() -> None:
-    assert WORK.total_seconds() >= 2 * WORST_CALL_ELSEWHERE
-
-
-def test_a_target_is_left_alone_for_less_time_than_its_messages_stay_hidden() -> None:
-    assert SILENT.total_seconds() < VISIBILITY / 2
-
-
-def test_at_the_default_pace_a_batch_of_quarantines_needs_no_putting_back() -> None:
-    share = PARAMETERS["ChangesPerSecond"]["Default"] / PARAMETERS["Workers"]["Default"]
-    assert BATCH / share < WORK.total_seconds() / 2, "nor at half of it, after EC2 throttled"
-    assert PATIENCE < WORK
-
-
-def test_five_changes_at_once_are_never_slowed_and_ec2_takes_those_of_all_workers() -> None:
-    capacity = 50  # of the smaller bucket (AWS_FACTS.md, "Throttles")
-    assert BURST >= 5
-    assert BURST * PARAMETERS["Workers"]["Default"] <= capacity
-
-
-def test_a_batch_whose_every_change_is_crowded_out_of_its_window_ends_within_the_functions_time() -> None:
-    crowded = BURST * (sum(CROWDED) + (len(CROWDED) + 1) * CALL + CHANGE + CALL)
-    assert WORK.total_seconds() + crowded + sum(LOOKS) < timeout("OnInstanceEvent")
-
-
-def test_a_batch_whose_every_read_is_starved_ends_within_the_functions_time() -> None:
-    """Two reads of the state table for each look: what is there, and the mappings that instances lost."""
-    starved = 2 * (sum(UNPROCESSED_WAITS) + (len(UNPROCESSED_WAITS) + 1) * CALL)
-    looks = len(LOOKS) + 1
-    assert sum(LOOKS) + looks * starved < timeout("OnInstanceEvent")
-
-
-def test_a_change_that_is_throttled_to_the_last_attempt_ends_within_the_functions_time() -> None:
-    """The one after it waits for the pace, which is halved: so none of the batch begins after WORK."""
-    assert WORK.total_seconds() + sum(BACKOFF) + ATTEMPTS * CALL + BATCH * CALL < timeout("OnInstanceEvent")
+@pytest.mark.parametrize("what", AT_MOST)
+def test_what_has_a_time_limit_takes_no_longer_than_it_may(what: str) -> None:
+    shorter, longer = AT_MOST[what]
+    assert shorter <= longer
 
 
 # What can't be decoded: an instance's record, its mapping, or the mapping that gave its role and no longer matches.
@@ -192,180 +296,3 @@ def _never_settling(world: FakeAccount, role: str) -> str:
     assert row
     row.changes_at = None
     return instance
-
-
-def test_a_batch_of_pins_ends_within_the_functions_time() -> None:
-    """Each is read, gets its timer, and is sent to the queue."""
-    assert source("OnStateChange", "StateStream")["BatchSize"] * 3 * CALL < timeout("OnStateChange")
-
-
-# ---- a function within what waits for it ----
-
-
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_lambda_allows_a_functions_time(function: str) -> None:
-    assert timeout(function) <= LAMBDA_AT_MOST
-
-
-def test_a_message_stays_hidden_for_six_times_the_time_of_the_function_that_has_it() -> None:
-    """As AWS asks (Lambda developer guide, "Using Lambda with Amazon SQS")."""
-    assert 6 * timeout("OnInstanceEvent") <= VISIBILITY
-
-
-def test_a_new_instance_is_looked_for_as_long_as_it_may_be_invisible_before_its_message_is_a_dead_letter() -> None:
-    assert VISIBLE_WITHIN.total_seconds() < TRIES * VISIBILITY
-
-
-@pytest.mark.parametrize(
-    ("function", "stream"), [("OnMappingChange", "MappingStream"), ("OnStateChange", "StateStream")]
-)
-def test_every_try_of_a_stream_record_has_the_functions_whole_time_before_the_record_is_too_old(
-    function: str, stream: str
-) -> None:
-    settings = source(function, stream)
-    tries = 1 + settings["MaximumRetryAttempts"]
-    assert tries * timeout(function) < settings["MaximumRecordAgeInSeconds"] < STREAM_KEEPS
-
-
-# ---- the retry loop ----
-
-
-def test_lambda_is_heard_before_the_machines_step_times_out() -> None:
-    assert timeout("OnRetry") < MACHINE["States"]["Reconcile"]["TimeoutSeconds"]
-
-
-def test_the_machine_outlives_the_longest_loop_with_its_last_step_tried_to_the_end() -> None:
-    step = MACHINE["States"]["Reconcile"]
-    [retry] = step["Retry"]
-    pauses = [
-        min(retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt, retry["MaxDelaySeconds"])
-        for attempt in range(retry["MaxAttempts"])
-    ]
-    last = LONGEST_WAIT + (1 + retry["MaxAttempts"]) * step["TimeoutSeconds"] + sum(pauses)
-    assert LONGEST_LOOP + 2 * last < MACHINE["TimeoutSeconds"], "the step, and the dead letter after it"
-
-
-def test_a_new_profile_is_tried_often_enough_and_given_up_within_the_shortest_loop() -> None:
-    shortest = timedelta(minutes=PARAMETERS["RetryTimeoutMinutes"]["MinValue"])
-    assert timedelta(seconds=3 * LONGEST_WAIT) <= PROPAGATION <= shortest
-    assert timedelta(minutes=4) <= PROPAGATION, "twice as long: IAM takes up to about two (AWS_FACTS.md, Errors)"
-
-
-# ---- what is kept back in the queue ----
-
-
-def test_the_queue_can_keep_back_what_is_sent_ahead() -> None:
-    assert LONGEST_DELAY == SQS_DELAY_AT_MOST
-    assert (expiry.AHEAD + expiry.MARGIN).total_seconds() <= LONGEST_DELAY
-
-
-def test_what_was_kept_back_does_not_count_as_late() -> None:
-    late = alarm("OldestMessage")["Threshold"]
-    assert late >= (expiry.AHEAD + expiry.MARGIN).total_seconds() + timeout("OnInstanceEvent")
-    assert late >= 3 * VISIBILITY, "nor does what failed twice and was then done"
-
-
-# ---- each minute, each sweep ----
-
-
-def test_a_minutes_work_ends_before_the_next_begins() -> None:
-    assert expiry.WORK.total_seconds() < EXPIRIES_EVERY
-    assert expiry.WORK.total_seconds() + WORST_CALL < timeout("OnSchedule")
-
-
-def test_a_timer_is_met_in_two_minutes_before_it_rings() -> None:
-    assert expiry.AHEAD.total_seconds() >= 2 * EXPIRIES_EVERY
-
-
-def test_a_minute_that_cant_be_handed_over_is_overtaken_by_the_next() -> None:
-    assert source("OnSchedule", "Expiries")["RetryPolicy"]["MaximumEventAgeInSeconds"] <= EXPIRIES_EVERY
-
-
-def test_two_sweeps_never_run_at_the_same_time() -> None:
-    assert timeout("OnSchedule") < SWEEPS_EVERY
-    assert source("OnSchedule", "Sweep")["RetryPolicy"]["MaximumEventAgeInSeconds"] <= SWEEPS_EVERY
-
-
-def test_a_run_of_a_sweep_has_minutes_and_time_to_hand_over_when_its_last_page_is_answered_by_nobody() -> None:
-    """EC2 twice, the state table, the queue; then what has no row, and the machine."""
-    assert 3 * MINUTE <= timeout("OnSchedule") - RESERVE <= 6 * MINUTE, "little is done again where it dies"
-    assert 6 * WORST_CALL < RESERVE
-
-
-def test_a_thousand_targets_sweeps_are_started_in_the_time_that_a_run_has_for_that() -> None:
-    """A note in the registry and an invocation for each."""
-    assert timeout("OnSchedule") - RESERVE >= 1_000 * 2 * CALL
-
-
-def test_a_run_that_publishes_has_time_to_hand_over_when_its_last_page_is_answered_by_nobody() -> None:
-    page = 2 * WORST_CALL + FILTER_VALUES / ENTRIES * CALL
-    assert FANS_OUT.total_seconds() + page + WORST_CALL < timeout("OnMappingChange")
-
-
-def test_a_sweep_that_goes_on_is_left_alone_for_a_run_and_a_few_tries_of_it_and_overdue_only_later() -> None:
-    overdue = PARAMETERS["SweepOverdueHours"]["Default"] * HOUR
-    [retry] = RESUME["States"]["Run"]["Retry"]
-    pauses = [
-        min(retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt, retry["MaxDelaySeconds"])
-        for attempt in range(retry["MaxAttempts"])
-    ]
-    assert sum(pauses) + timeout("OnSchedule") < GOES_ON.total_seconds(), "AWS refused each try, and the last one works"
-    assert 3 * timeout("OnSchedule") < GOES_ON.total_seconds(), "or some died at their end"
-    assert GOES_ON.total_seconds() + 2 * SWEEPS_EVERY + timeout("OnSchedule") < overdue, "where its machine died"
-
-
-# ---- who notices, and how long what was lost is kept ----
-
-
-def test_a_sweep_that_failed_and_was_tried_again_is_not_yet_overdue() -> None:
-    overdue = PARAMETERS["SweepOverdueHours"]
-    tries = 1 + properties("OnSchedule")["EventInvokeConfig"]["MaximumRetryAttempts"]
-    assert SWEEPS_EVERY + tries * timeout("OnSchedule") + SWEEPS_EVERY < overdue["Default"] * HOUR
-
-
-def test_an_alarm_rings_for_work_that_is_retried_before_the_first_of_it_is_a_dead_letter() -> None:
-    retries = alarm("RetriesHigh")
-    assert retries["Period"] * retries["EvaluationPeriods"] < TRIES * VISIBILITY / 2
-
-
-@pytest.mark.parametrize(
-    ("function", "stream"), [("OnMappingChange", "MappingStream"), ("OnStateChange", "StateStream")]
-)
-def test_an_alarm_rings_for_a_stream_that_waits_before_its_records_are_too_old(function: str, stream: str) -> None:
-    waits = alarm(f"{function}Waits")
-    rings_after = waits["Threshold"] / 1000 + waits["Period"] * waits["EvaluationPeriods"]
-    assert timeout(function) * 2 <= waits["Threshold"] / 1000, "a long run isn't a wait"
-    assert rings_after < source(function, stream)["MaximumRecordAgeInSeconds"] / 2
-
-
-def test_what_fails_again_by_itself_stays_one_alarm() -> None:
-    errors = alarm("FunctionErrors")
-    [period] = {each["MetricStat"]["Period"] for each in errors["Metrics"] if "MetricStat" in each}
-    assert period * errors["EvaluationPeriods"] > max(VISIBILITY, SWEEPS_EVERY)
-
-
-@pytest.mark.parametrize("name", ["PermissionDenied", "ChangeRefused", "SweepUnfinished", "MappingTableEmpty"])
-def test_what_each_sweep_counts_again_stays_one_alarm_until_it_is_over(name: str) -> None:
-    window = alarm(name)["Period"] * alarm(name)["EvaluationPeriods"]
-    assert window >= SWEEPS_EVERY + timeout("OnSchedule")
-
-
-def test_a_message_is_tried_to_the_end_long_before_the_queue_forgets_it() -> None:
-    over = LONGEST_DELAY + TRIES * VISIBILITY
-    assert 10 * over < properties("WorkQueue")["MessageRetentionPeriod"]
-
-
-def test_a_dead_letter_is_kept_for_ten_days_after_the_longest_that_it_may_have_waited() -> None:
-    """It keeps the age that it had (SQS developer guide, "Configuring a dead-letter queue")."""
-    waited = properties("WorkQueue")["MessageRetentionPeriod"]
-    assert properties("DeadLetterQueue")["MessageRetentionPeriod"] - waited >= 10 * DAY
-
-
-def test_a_sweep_that_nobody_could_start_is_given_up_before_lambda_would_have_a_dozen_of_them() -> None:
-    assert properties("OnSchedule")["EventInvokeConfig"]["MaximumEventAgeInSeconds"] <= 4 * SWEEPS_EVERY
-
-
-def test_what_is_tried_again_is_known_as_the_schedules() -> None:
-    by_lambda = properties("OnSchedule")["EventInvokeConfig"]["MaximumEventAgeInSeconds"]
-    by_rule = source("OnSchedule", "Sweep")["RetryPolicy"]["MaximumEventAgeInSeconds"]
-    assert timedelta(seconds=by_rule + by_lambda) <= on_schedule.TRIED_FOR

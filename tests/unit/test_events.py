@@ -1,5 +1,6 @@
 """Reading messages: each names an instance, or is dropped with its reason."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -119,96 +120,66 @@ def test_a_time_without_zone_is_utc() -> None:
 
 # ---- dropped ----
 
+NO_DETAIL: tuple[Any, ...] = (None, [], "text", 7)
+NOT_ONE: tuple[Any, ...] = (None, [], [ARN, ARN], ARN, {})
+UNTAGGED = (STATE_CHANGE, REQUESTED)
+TEXTLESS = (None, 123456789012, ["us-east-1"])
+NO_IDS = ("", "i-", "i-12345", "i-0123456789ABCDEF0", "vol-0123456789abcdef0", "i-0123456789abcdef0\n", "*")
+ELSEWHERE = {"account": "999999999999", "region": "eu-west-1"}
 
-@pytest.mark.parametrize("message", [None, [], "text", 7, [STATE_CHANGE]])
-def test_what_is_no_object_is_dropped(message: object) -> None:
-    assert _why_dropped(message) == "not a JSON object"
+
+def _with(message: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    return {**message, "detail": {**message["detail"], name: value}}
 
 
-@pytest.mark.parametrize(
-    ("source", "detail_type"),
-    [
-        (None, None),
-        ("aws.s3", "Object Created"),
-        ("aws.ec2", "EC2 Spot Instance Interruption Warning"),
-        ("aws.ec2", "Tag Change on Resource"),
-        ("rolekeeper", "Role Attached"),
-        ([], {}),
-        ({"a": 1}, ["b"]),
+def _of(source: Any, kind: Any) -> dict[str, Any]:
+    return {**STATE_CHANGE, "source": source, "detail-type": kind}
+
+
+DROPPED: dict[str, Sequence[Any]] = {
+    "not a JSON object": [None, [], "text", 7, [STATE_CHANGE]],
+    "unknown kind of event: ": [
+        *(_of(None, None), _of("aws.s3", "Object Created"), _of("aws.ec2", "EC2 Spot Instance Interruption Warning")),
+        *(_of("aws.ec2", "Tag Change on Resource"), _of("rolekeeper", "Role Attached"), _of([], {}), _of({"a": 1}, [])),
     ],
-)
-def test_an_unknown_kind_of_event_is_dropped(source: object, detail_type: object) -> None:
-    why = _why_dropped({**STATE_CHANGE, "source": source, "detail-type": detail_type})
-    assert why.startswith("unknown kind of event: ")
+    "it has no detail": [{**message, "detail": each} for message in EVERY_KIND.values() for each in NO_DETAIL],
+    "account is missing or not text": [{**each, "account": no} for each in UNTAGGED for no in TEXTLESS],
+    "region is missing or not text": [{**each, "region": no} for each in UNTAGGED for no in TEXTLESS],
+    "cause is missing or not text": [{**REQUESTED, "detail": {"instance-id": KEY.id}}],
+    "not an instance id: ": [_with(each, "instance-id", no) for each in UNTAGGED for no in NO_IDS],
+    "from another account: 999999999999": [
+        *({**each, "account": ELSEWHERE["account"]} for each in UNTAGGED),
+        {**TAG_CHANGE, "account": "999999999999", "resources": [ARN.replace(KEY.account, "999999999999")]},
+    ],
+    "from another region: eu-west-1": [
+        *({**each, "region": ELSEWHERE["region"]} for each in UNTAGGED),
+        {**TAG_CHANGE, "region": "eu-west-1", "resources": [ARN.replace(KEY.region, "eu-west-1")]},
+    ],
+    "tags of something that is no instance": [
+        *(
+            _with(TAG_CHANGE, "resource-type", "volume"),
+            _with(TAG_CHANGE, "service", "s3"),
+            _with(TAG_CHANGE, "service", None),
+        ),
+        _with(TAG_CHANGE, "resource-type", ["instance"]),
+    ],
+    "it doesn't name exactly one resource": [{**TAG_CHANGE, "resources": each} for each in NOT_ONE],
+    "not an instance's ARN: ": [
+        {**TAG_CHANGE, "resources": [each]}
+        for each in ("", 7, None, ARN.replace("instance/", "volume/"), f"{ARN}/more", "arn:aws:s3:::bucket")
+    ],
+}
+
+
+@pytest.mark.parametrize("why", DROPPED)
+def test_what_names_no_instance_of_ours_is_dropped_with_its_reason(why: str) -> None:
+    for message in DROPPED[why]:
+        said = _why_dropped(message)
+        assert said.startswith(why) if why.endswith(": ") else said == why
 
 
 def test_an_endless_kind_is_cut_in_the_reason() -> None:
-    assert len(_why_dropped({**STATE_CHANGE, "source": "x" * 10_000})) < 200
-
-
-@pytest.mark.parametrize("message", EVERY_KIND.values(), ids=EVERY_KIND)
-@pytest.mark.parametrize("detail", [None, [], "text", 7])
-def test_an_event_without_detail_is_dropped(message: dict[str, Any], detail: object) -> None:
-    assert _why_dropped({**message, "detail": detail}) == "it has no detail"
-
-
-@pytest.mark.parametrize("message", [STATE_CHANGE, REQUESTED], ids=["state change", "requested"])
-@pytest.mark.parametrize("name", ["account", "region"])
-@pytest.mark.parametrize("value", [None, 123456789012, ["us-east-1"]])
-def test_an_event_without_account_or_region_is_dropped(message: dict[str, Any], name: str, value: object) -> None:
-    assert _why_dropped({**message, name: value}) == f"{name} is missing or not text"
-
-
-@pytest.mark.parametrize("message", [STATE_CHANGE, REQUESTED], ids=["state change", "requested"])
-@pytest.mark.parametrize(
-    "identity", ["", "i-", "i-12345", "i-0123456789ABCDEF0", "vol-0123456789abcdef0", "i-0123456789abcdef0\n", "*"]
-)
-def test_what_is_no_instance_id_is_dropped(message: dict[str, Any], identity: str) -> None:
-    why = _why_dropped({**message, "detail": {**message["detail"], "instance-id": identity}})
-    assert why.startswith("not an instance id: ")
-
-
-@pytest.mark.parametrize("message", [STATE_CHANGE, REQUESTED], ids=["state change", "requested"])
-def test_another_account_or_region_is_dropped(message: dict[str, Any]) -> None:
-    assert _why_dropped({**message, "account": "999999999999"}) == "from another account: 999999999999"
-    assert _why_dropped({**message, "region": "eu-west-1"}) == "from another region: eu-west-1"
-
-
-def test_a_tag_change_in_another_account_or_region_is_dropped() -> None:
-    other = {"account": "999999999999", "resources": [ARN.replace(KEY.account, "999999999999")]}
-    assert _why_dropped({**TAG_CHANGE, **other}) == "from another account: 999999999999"
-    other = {"region": "eu-west-1", "resources": [ARN.replace(KEY.region, "eu-west-1")]}
-    assert _why_dropped({**TAG_CHANGE, **other}) == "from another region: eu-west-1"
-
-
-@pytest.mark.parametrize(
-    "about",
-    [
-        {"resource-type": "volume"},
-        {"service": "s3"},
-        {"service": None},
-        {"resource-type": ["instance"]},
-    ],
-)
-def test_tags_of_something_else_are_dropped(about: dict[str, object]) -> None:
-    message = {**TAG_CHANGE, "detail": {**TAG_CHANGE["detail"], **about}}
-    assert _why_dropped(message) == "tags of something that is no instance"
-
-
-@pytest.mark.parametrize("resources", [None, [], [ARN, ARN], ARN, {}])
-def test_a_tag_change_names_exactly_one_resource(resources: object) -> None:
-    assert _why_dropped({**TAG_CHANGE, "resources": resources}) == "it doesn't name exactly one resource"
-
-
-@pytest.mark.parametrize(
-    "resource", ["", 7, None, ARN.replace("instance/", "volume/"), f"{ARN}/more", "arn:aws:s3:::bucket"]
-)
-def test_a_tag_changes_resource_is_an_instances_arn(resource: object) -> None:
-    assert _why_dropped({**TAG_CHANGE, "resources": [resource]}).startswith("not an instance's ARN: ")
-
-
-def test_a_request_without_a_cause_is_dropped() -> None:
-    assert _why_dropped({**REQUESTED, "detail": {"instance-id": KEY.id}}) == "cause is missing or not text"
+    assert len(_why_dropped(_of("x" * 10_000, "x"))) < 200
 
 
 json_values = st.recursive(
@@ -218,35 +189,25 @@ json_values = st.recursive(
 )
 
 
+PARTS = ("source", "detail-type", "account", "region", "resources", "detail", "time", "id")
+NAMES = ("instance-id", "state", "service", "resource-type", "changed-tag-keys", "cause", "correlation-id")
+
+
 @given(
     st.sampled_from(list(EVERY_KIND.values())),
-    st.sampled_from(["source", "detail-type", "account", "region", "resources", "detail", "time", "id"]),
-    json_values,
+    st.dictionaries(st.sampled_from(NAMES), json_values, max_size=4),
+    st.dictionaries(st.sampled_from(PARTS), json_values, max_size=1),
 )
 def test_whatever_is_sent_becomes_an_instance_of_ours_or_is_dropped(
-    message: dict[str, Any], spoilt: str, value: object
+    message: dict[str, Any], detail: dict[str, Any], spoilt: dict[str, Any]
 ) -> None:
     try:
-        found = _parse({**message, spoilt: value})
+        found = _parse({**message, "detail": {**message["detail"], **detail}, **spoilt})
     except DroppedError as dropped:
         assert str(dropped)  # noqa: PT017  # either outcome is right; both are looked at
     else:
         assert found.instance == InstanceKey(KEY.account, KEY.region, KEY.id)
         assert timestamp(found.at)
-
-
-@given(st.sampled_from([STATE_CHANGE, TAG_CHANGE, REQUESTED]), st.dictionaries(st.text(), json_values, max_size=4))
-def test_whatever_a_detail_holds_becomes_an_instance_of_ours_or_is_dropped(
-    message: dict[str, Any], more: dict[str, Any]
-) -> None:
-    names = ("instance-id", "state", "service", "resource-type", "changed-tag-keys", "cause", "correlation-id")
-    spoilt = dict(zip(names, more.values(), strict=False))
-    try:
-        found = _parse({**message, "detail": {**message["detail"], **spoilt}})
-    except DroppedError as dropped:
-        assert str(dropped)  # noqa: PT017  # either outcome is right; both are looked at
-    else:
-        assert found.instance.account == KEY.account
 
 
 @pytest.mark.parametrize(("said", "heard"), [(True, True), (False, False), ("true", False)])

@@ -19,7 +19,7 @@ import on_state_change
 import runtime
 from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
-from rolekeeper.model.instance import Action, InstanceRecord, Timer
+from rolekeeper.model.instance import Action, Timer
 from rolekeeper.storage.layout import timestamp
 
 SAMPLES = Path(__file__).parents[2] / "events"
@@ -92,15 +92,6 @@ def test_each_event_that_names_an_instance_gets_it_the_role_of_its_tags(desk: Ma
     assert desk.world.events.kinds == ["Role Attached"]
 
 
-def test_a_removed_tag_detaches(desk: MappingsFixture) -> None:
-    instance = launched(desk, workload="s3-reader")
-    on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
-    desk.world.untag(instance, "workload")
-    on_instance_event.handler(queued(sample("tag-removed")), CONTEXT)
-    desk.world.wait(1)
-    assert desk.world.carries(instance) == ""
-
-
 def test_a_pending_instance_starts_the_retry_loop_whose_tick_hands_it_over_once_it_runs(desk: MappingsFixture) -> None:
     instance = launched(desk, runs=False, workload="s3-reader")
     on_instance_event.handler(queued(sample("instance-pending")), CONTEXT)
@@ -132,47 +123,6 @@ def test_what_a_loop_handed_over_gets_another_loop_where_ec2_refuses_it_after_al
     on_instance_event.handler(queued(message), CONTEXT)
     assert desk.world.shows(instance) == "changing"
     assert len(desk.world.machine.started) == 2, "the first one ended, though the record says that it watches"
-
-
-def test_a_terminated_instance_leaves_nothing_behind(desk: MappingsFixture) -> None:
-    instance = launched(desk, workload="s3-reader")
-    on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
-    desk.world.truth.terminate(instance)
-    on_instance_event.handler(queued(sample("instance-terminated")), CONTEXT)
-    assert desk.world.record(instance) == InstanceRecord()
-    assert desk.world.key(instance) not in desk.world.state.read([desk.world.key(instance)], []).records
-
-
-def test_an_instance_that_ec2_doesnt_know_costs_nothing_but_reads(desk: MappingsFixture) -> None:
-    answer = on_instance_event.handler(queued(sample("instance-running")), CONTEXT)
-    assert answer == {"batchItemFailures": []}
-    assert desk.world.mutations == []
-    assert desk.world.writes == []
-
-
-@pytest.mark.parametrize("hidden", [False, True])
-def test_an_instance_that_an_aws_service_manages_is_left_alone_visibly(desk: MappingsFixture, *, hidden: bool) -> None:
-    tags = {"workload": "s3-reader"}
-    desk.world.truth.launch(instance_id=INSTANCE, tags=tags, operator="eks.amazonaws.com", hidden=hidden)
-    desk.world.wait(2)
-    assert on_instance_event.handler(queued(sample("instance-running")), CONTEXT) == {"batchItemFailures": []}
-    assert desk.world.mutations == []
-    assert desk.world.writes == []
-    (line,) = (each for each in desk.world.logged() if each["message"] == "decided")
-    assert (line["decision"]["action"], line["decision"]["code"]) == ("Nothing", "service-managed")
-    assert "eks.amazonaws.com" in line["decision"]["reason"]
-
-
-@pytest.mark.parametrize("take_over", [False, True])
-def test_a_foreign_role_is_replaced_only_where_the_stack_lets_it(desk: MappingsFixture, *, take_over: bool) -> None:
-    desk.edit("workload=s3-reader", role="s3-read", when_occupied="replace")
-    desk.world.take_over = take_over
-    instance = launched(desk, workload="s3-reader")
-    desk.world.attach_by_hand(instance, "theirs")
-    on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)
-    assert desk.world.carries(instance) == ("s3-read" if take_over else "theirs")
-    assert desk.world.shows(instance) == ("" if take_over else "occupied")
-    assert len(desk.world.mutations) == take_over
 
 
 def test_two_messages_for_one_instance_are_one_reconcile(desk: MappingsFixture) -> None:

@@ -24,42 +24,36 @@ def timers(store: Store) -> list[codec.Item]:
     return list(store.items(layout.TIMERS, "9999"))
 
 
-@pytest.mark.parametrize("text", ["true", "True", " TRUE "])
-def test_an_excluded_instance_is_left_alone_and_costs_no_write(world: FakeAccount, text: str) -> None:
-    instance = world.running(workload="web", **{IGNORE_TAG: text})
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        *((text, "ignored") for text in ("true", "True", " TRUE ", "2026-03-01T09:00:01Z", "2099-01-01T00:00+05:00")),
+        *((text, None) for text in ("false", "FALSE", "2020-01-01T00:00:00Z", "2026-03-01T09:00:00Z")),
+        *((text, "ignore-unclear") for text in ("", "yes", "2026-12-31", "2026-12-31T18:00:00", "soon")),
+    ],
+)
+def test_what_the_tag_says(text: str, code: str | None) -> None:
+    found = exclusion({IGNORE_TAG: text}, NOW)
+    assert (found.code if found else None) == code
+    if found and code == "ignore-unclear":
+        assert found.reason.endswith("; write true, or a time with its zone, as 2026-12-31T18:00:00Z")
+
+
+def test_an_excluded_instance_is_left_alone_and_costs_no_write(world: FakeAccount) -> None:
+    instance = world.running(workload="web", **{IGNORE_TAG: "true"})
     world.quiet()
     outcome = world.reconcile(instance)
     assert outcome.decision
     assert (outcome.decision.action, outcome.decision.code) == ("Nothing", "ignored")
     assert [str(each.mapping) for each in outcome.decision.overridden] == ["workload=web"]
-    assert not world.mutations
-    assert not world.writes
-    assert world.events.sent == []
-
-
-@pytest.mark.parametrize("text", ["false", "FALSE", "2020-01-01T00:00:00Z"])
-def test_false_or_a_moment_that_has_passed_excludes_nothing(world: FakeAccount, text: str) -> None:
-    instance = world.running(workload="web", **{IGNORE_TAG: text})
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "code"),
-    [(-1, "nothing"), (0, "nothing"), (1, "ignored")],
-    ids=["passed", "this very moment", "to come"],
-)
-def test_an_exclusion_ends_at_its_moment(seconds: int, code: str) -> None:
-    found = exclusion({IGNORE_TAG: (NOW + timedelta(seconds=seconds)).isoformat()}, NOW)
-    assert (found.code if found else "nothing") == code
+    assert (world.mutations, world.writes, world.events.sent) == ([], [], [])
 
 
 def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: FakeAccount) -> None:
     until = world.clock.now() + timedelta(hours=1)
     instance = world.running(workload="web", **{IGNORE_TAG: until.isoformat()})
     world.reconcile(instance)
-    condition = world.record(instance).condition
-    assert condition
+    condition = world.condition(instance)
     assert (condition.action, condition.code) == ("Wait", "ignored")
     (timer,) = timers(world.store)
     assert timer["due"] == layout.timestamp(until)
@@ -72,19 +66,6 @@ def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: FakeAcc
     world.reconcile(instance)
     assert world.carries(instance) == "web"
     assert world.record(instance).condition is None
-
-
-@pytest.mark.parametrize("text", ["", "yes", "2026-12-31", "2026-12-31T18:00:00", "soon"])
-def test_a_value_that_can_not_be_read_leaves_the_instance_alone_and_says_what_to_write(
-    world: FakeAccount, text: str
-) -> None:
-    instance = world.running(workload="web", **{IGNORE_TAG: text})
-    world.reconcile(instance)
-    condition = world.record(instance).condition
-    assert condition
-    assert condition.code == "ignore-unclear"
-    assert condition.reason.endswith("; write true, or a time with its zone, as 2026-12-31T18:00:00Z")
-    assert not world.mutations
 
 
 def test_an_excluded_instance_keeps_its_role_until_the_exclusion_goes_whatever_happens_to_its_tags(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fixtures.account import ACCOUNT, MUTATIONS, PATH, REGION, FakeAccount, new_account
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.decide import Observation
 from rolekeeper.mappings.impact import Edit, Impact
 from rolekeeper.mappings.rows.columns import COLUMNS
 from rolekeeper.mappings.verdict import Status

@@ -12,14 +12,12 @@ import pytest
 
 from fixtures.account import MUTATIONS, WRITES, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
-from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.instances.observe import Observation, observe
+from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.observe import observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.mapping import IGNORE_TAG, Pin, WhenUnmatched
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec
-from rolekeeper_cli.uses.pins import pin_item
 from spec.decision_laws import DOCUMENTED
 
 ATTACH, REPLACE, DETACH = MUTATIONS
@@ -120,8 +118,7 @@ def _tagged_ignore(world: FakeAccount, says: str) -> str:
 
 def _pinned(world: FakeAccount) -> str:
     instance = _web(world)
-    item = pin_item(world.key(instance), Pin("nobody"))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    world.pin(instance, Pin("nobody"))
     return instance
 
 
@@ -249,7 +246,7 @@ def _look(world: FakeAccount, instance: str, ending: str) -> tuple[str, str]:
     found = [f"{cost[each]}{each}" for each in sorted(cost, key="rwclepma".find) if cost[each]]
     (seen,) = observe([world.key(instance)], world.app().ec2, world.state, world.clock.now()).values()
     assert isinstance(seen, Observation)
-    sent = needs_reconcile(seen, seen.decision(world.settings), world.clock.now())
+    sent = needs_reconcile(seen, decide(seen, world.settings), world.clock.now())
     return decided.code, " ".join([*found, "s"] if sent else found)
 
 

@@ -7,17 +7,16 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import client_error
-from fixtures.account import ACCOUNT, REGION, FakeAccount, KilledError, kill, published_at, refusing
+from fixtures.account import ACCOUNT, REGION, FakeAccount, KilledError, kill, published_at
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError, PermanentError, RetryableError
-from rolekeeper.instances.deferral import waits_for_room
-from rolekeeper.instances.observe import Observation, Observed, Unreadable, observe, observe_page
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError, PermanentError
+from rolekeeper.instances.decide import Observation, decide, waits_for_room
+from rolekeeper.instances.observe import Observed, Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import NO_PROFILE, Action, Decision
-from rolekeeper.model.mapping import Pin, WhenOccupied, WhenUnmatched
+from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper_cli.uses.pins import pin_item
 
 
 def _observe(world: FakeAccount, *instances: str) -> list[Observed]:
@@ -33,13 +32,13 @@ def _one(world: FakeAccount, instance: str) -> Observation:
 
 
 def _decision(world: FakeAccount, instance: str) -> Decision:
-    return _one(world, instance).decision(world.settings)
+    return decide(_one(world, instance), world.settings)
 
 
 def _needs_reconcile(world: FakeAccount, instance: str) -> bool:
     """Whether the sweep would send the instance."""
     seen = _one(world, instance)
-    return needs_reconcile(seen, seen.decision(world.settings), world.clock.now())
+    return needs_reconcile(seen, decide(seen, world.settings), world.clock.now())
 
 
 # ---- what is read, and in which order ----
@@ -107,7 +106,7 @@ def test_an_unknown_instance_among_known_ones_is_no_error(world: FakeAccount) ->
     gone, seen = _observe(world, "i-00000000000000bad", known)
     assert isinstance(gone, Observation)
     assert gone.instance is None
-    assert gone.decision(world.settings).code == "gone"
+    assert decide(gone, world.settings).code == "gone"
     assert seen.instance
 
 
@@ -144,24 +143,15 @@ def test_a_mapping_that_gave_a_role_isnt_read_where_another_governs_by_now(world
 
 def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: FakeAccount) -> None:
     instance = world.running()
-    pin = pin_item(world.key(instance), Pin("web", world.profile("web"), by="me"))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(pin))
+    world.pin(instance, Pin("web", world.profile("web"), by="me"))
     world.reconcile(instance)
-    pk, sk = layout.pin_key(world.key(instance))
-    world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+    world.delete(layout.pin_key(world.key(instance)))
     world.quiet()
     owner = _one(world, instance).owner
     assert owner
     assert owner.key.pins
     assert world.calls["BatchGetItem"] == 1
     assert _decision(world, instance).action is Action.DETACH
-
-
-def test_an_unreadable_table_is_an_error_never_an_empty_answer(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    world.calls.before("BatchGetItem", refusing("InternalServerError", status=500))
-    with pytest.raises(RetryableError):
-        _observe(world, instance)
 
 
 def test_a_function_that_read_older_tags_holds_an_older_association(world: FakeAccount) -> None:
@@ -199,7 +189,7 @@ def test_a_damaged_record_is_reported_beside_the_sound_ones_with_the_mappings_of
     assert unreadable.instance
     assert damaged in str(unreadable.error)
     assert isinstance(seen, Observation)
-    assert seen.decision(world.settings).action is Action.ATTACH
+    assert decide(seen, world.settings).action is Action.ATTACH
     assert world.calls["BatchGetItem"] == 1, "the damage costs no further read"
 
 
@@ -322,20 +312,6 @@ def _reverted(world: FakeAccount) -> str:
     return instance
 
 
-def test_a_change_that_was_reverted_too_often_is_withheld_and_says_what_it_would_be(world: FakeAccount) -> None:
-    decision = _decision(world, _reverted(world))
-    assert (decision.action, decision.code) == (Action.HOLD, "contested")
-    assert decision.reason.startswith("another actor reverted this change 3 times")
-    assert decision.reason.endswith("It would attach: workload=web gives it role web")
-
-
-def test_a_contested_instance_with_nothing_to_change_says_nothing_of_it(world: FakeAccount) -> None:
-    instance = _reverted(world)
-    world.attach_by_hand(instance, "web")
-    world.wait(1)
-    assert _decision(world, instance).code == "converged"
-
-
 @pytest.mark.parametrize(
     ("control", "swept", "code"),
     [
@@ -404,14 +380,6 @@ def test_the_tag_of_the_mapping_that_gave_the_role_is_named_when_it_says_another
     assert _one(world, instance).tags_read == {"workload", "rolekeeper:ignore"}
 
 
-@pytest.mark.parametrize("ended", [True, False])
-def test_an_instance_that_is_shutting_down_has_ended(world: FakeAccount, *, ended: bool) -> None:
-    instance = world.running()
-    if ended:
-        world.truth.terminate(instance)
-    assert (_decision(world, instance).code == "ended") is ended
-
-
 def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(world: FakeAccount) -> None:
     instance = world.launch(workload="web")
     world.publish("workload=web", "web")
@@ -457,36 +425,10 @@ def converged(world: FakeAccount) -> str:
     return instance
 
 
-def untouched(world: FakeAccount) -> str:
-    return world.running(profile="theirs")
-
-
 def occupied(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     instance = world.running(profile="theirs", workload="web")
     world.wait(1)
-    world.reconcile(instance)
-    return instance
-
-
-def unexplained(world: FakeAccount) -> str:
-    world.profile("web")
-    instance = world.running()
-    world.attach_by_hand(instance, "web")
-    world.wait(1)
-    world.reconcile(instance)
-    return instance
-
-
-def kept(world: FakeAccount) -> str:
-    instance = untagged_and_kept(world)
-    world.reconcile(instance)
-    return instance
-
-
-def watched(world: FakeAccount) -> str:
-    world.publish("workload=web", "web")
-    instance = world.launch(workload="web")
     world.reconcile(instance)
     return instance
 
@@ -522,53 +464,9 @@ def crashed_after_its_call(world: FakeAccount) -> str:
     return instance
 
 
-def quarantined(world: FakeAccount) -> str:
-    instance = converged(world)
-    world.publish("quarantine=*", "NONE", priority=1)
-    world.tag(instance, quarantine="")
-    world.reconcile(instance)
-    return instance
-
-
-def terminated_and_forgotten(world: FakeAccount) -> str:
-    instance = converged(world)
-    world.truth.terminate(instance)
-    world.reconcile(instance)
-    return instance
-
-
 def missed(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     return world.running(workload="web")
-
-
-def missed_untagging(world: FakeAccount) -> str:
-    instance = converged(world)
-    world.untag(instance, "workload")
-    return instance
-
-
-def missed_refusal(world: FakeAccount) -> str:
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
-    instance = world.running(profile="theirs", workload="web")
-    world.wait(1)
-    return instance
-
-
-def relieved(world: FakeAccount) -> str:
-    """Held once, and as it should be by now."""
-    instance = occupied(world)
-    world.untag(instance, "workload")
-    return instance
-
-
-def untagged_and_kept(world: FakeAccount) -> str:
-    """Nothing asks any longer for the change that was made: it must not count if the tag comes back."""
-    world.publish("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.untag(instance, "workload")
-    return instance
 
 
 def unwatched(world: FakeAccount) -> str:
@@ -576,87 +474,23 @@ def unwatched(world: FakeAccount) -> str:
     return world.launch(workload="web")
 
 
-def governed_by_another_mapping(world: FakeAccount) -> str:
-    """The same role, and other words on what happens when the tag goes."""
-    instance = converged(world)
-    world.publish("app=*", "web", when_unmatched=WhenUnmatched.KEEP)
-    world.tag(instance, app="")
-    world.untag(instance, "workload")
-    return instance
-
-
-def released_from_quarantine(world: FakeAccount) -> str:
-    """Nothing governs it now, and its record still says that a mapping took its role."""
-    instance = quarantined(world)
-    world.untag(instance, "quarantine", "workload")
-    return instance
-
-
-def terminated(world: FakeAccount) -> str:
-    instance = converged(world)
-    world.truth.terminate(instance)
-    return instance
-
-
-@pytest.mark.parametrize(
-    "begin",
-    [
-        converged,
-        untouched,
-        occupied,
-        unexplained,
-        kept,
-        watched,
-        waiting_for_its_start,
-        interrupted_and_stopped_again,
-        crashed_after_its_call,
-        quarantined,
-        terminated_and_forgotten,
-    ],
-)
-def test_an_instance_that_the_sweep_leaves_out_really_needs_nothing(
+@pytest.mark.parametrize("begin", [interrupted_and_stopped_again, crashed_after_its_call])
+def test_an_interrupted_change_leaves_nothing_for_the_sweep_to_send(
     world: FakeAccount, begin: Callable[[FakeAccount], str]
 ) -> None:
+    """What any other instance has the sweep send is in `test_noise`, and in `test_records` for whatever was seen."""
     instance = begin(world)
     assert not _needs_reconcile(world, instance)
     world.quiet()
     world.reconcile(instance)
-    assert not world.mutations
-    assert not world.writes
-    assert not world.events.sent
-    assert not world.machine.started
-
-
-@pytest.mark.parametrize(
-    "begin",
-    [
-        missed,
-        missed_untagging,
-        missed_refusal,
-        relieved,
-        untagged_and_kept,
-        unwatched,
-        governed_by_another_mapping,
-        released_from_quarantine,
-        terminated,
-    ],
-)
-def test_an_instance_that_the_sweep_sends_needs_it_and_then_no_more(
-    world: FakeAccount, begin: Callable[[FakeAccount], str]
-) -> None:
-    instance = begin(world)
-    assert _needs_reconcile(world, instance)
-    world.quiet()
-    world.reconcile(instance)
-    assert world.writes
-    assert not _needs_reconcile(world, instance)
+    assert (world.mutations, world.writes, world.events.sent, world.machine.started) == ([], [], [], [])
 
 
 def test_a_parked_instance_is_sent_again(world: FakeAccount) -> None:
     instance = unwatched(world)
     outcome = world.reconcile(instance, in_loop=True)
     assert outcome.decision
-    world.reconciler(in_loop=True).park(world.wake(instance), outcome.decision)
+    world.reconciler(in_loop=True).recorder.park(world.wake(instance), outcome.decision)
     assert _needs_reconcile(world, instance)
 
 

@@ -1,7 +1,6 @@
 """The state stream's function: what it makes of a record, and what it hands back to the stream."""
 
 import json
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,36 +89,25 @@ def test_a_record_that_aws_gave_no_answer_for_is_reported_alone(steering: Record
     assert [key[0] for key, _ in steering.told] == ["a", "b", "c"]
 
 
-def without_keys(change: dict[str, Any]) -> None:
-    del change["dynamodb"]["Keys"]
-
-
-def without_stream(change: dict[str, Any]) -> None:
-    del change["dynamodb"]
-
-
-def with_numbers(change: dict[str, Any]) -> None:
-    change["dynamodb"]["Keys"]["sk"] = {"N": "1"}
-
-
-def with_text(change: dict[str, Any]) -> None:
-    change["dynamodb"]["Keys"] = "control"
-
-
-def without_time(change: dict[str, Any]) -> None:
-    del change["dynamodb"]["ApproximateCreationDateTime"]
-
-
-@pytest.mark.parametrize("harm", [without_keys, without_stream, with_numbers, with_text, without_time])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"Keys": None},
+        {"Keys": {"pk": {"S": "bad"}, "sk": {"N": "1"}}},
+        {"Keys": "control"},
+        {"ApproximateCreationDateTime": None},
+        None,
+    ],
+    ids=repr,
+)
 def test_a_malformed_record_is_dropped_with_a_metric_and_a_log_line(
-    steering: RecordedSteering, world: FakeAccount, harm: Callable[[dict[str, Any]], None]
+    steering: RecordedSteering, world: FakeAccount, harm: dict[str, Any] | None
 ) -> None:
     bad = record("bad", 1)
-    harm(bad)
+    bad["dynamodb"] = harm and {**bad["dynamodb"], **harm}
     assert handle(bad, record("good", 2)) == {"batchItemFailures": []}
     assert [key[0] for key, _ in steering.told] == ["good"]
     assert [line["message"] for line in world.logged()] == ["dropped"]
-    assert any(line["message"] == "dropped" for line in world.logged())
 
 
 def test_what_steers_nothing_is_dropped_and_not_tried_again(steering: RecordedSteering, world: FakeAccount) -> None:

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, new_account, refusing
-from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.observe import Observation, checked_pin, observe
+from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.observe import checked_pin, observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Pin
 from rolekeeper.permissions.roles import RoleCheck
-from rolekeeper.storage import codec, layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper.storage import layout
 
 
 @pytest.fixture
@@ -30,21 +29,18 @@ def pin(world: FakeAccount, instance: str, role: str, *, minutes: float | None =
     """Pin an instance, and let Rolekeeper look."""
     expires_at = None if minutes is None else world.clock.now() + timedelta(minutes=minutes)
     arn = "" if role == NO_ROLE else world.profiles[role].arn
-    item = pin_item(world.key(instance), Pin(role, arn, expires_at, by="someone", **more))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    world.pin(instance, Pin(role, arn, expires_at, by="someone", **more))
     world.reconcile(instance)
 
 
 def put_pin(world: FakeAccount, instance: str, **attributes: Any) -> None:
     """Write a pin as a person without the command line would."""
-    pk, sk = layout.pin_key(world.key(instance))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
+    world.put(layout.pin_key(world.key(instance)), **attributes)
 
 
 def release(world: FakeAccount, instance: str) -> None:
     """Delete the pin, and let Rolekeeper look."""
-    pk, sk = layout.pin_key(world.key(instance))
-    world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+    world.delete(layout.pin_key(world.key(instance)))
     world.reconcile(instance)
 
 
@@ -78,80 +74,10 @@ def test_an_instance_without_a_mapping_is_attached_by_hand_and_detached_when_the
     assert world.record(instance).condition is None
 
 
-def test_what_a_pin_gave_is_explained_by_it(world: FakeAccount) -> None:
-    instance = world.running()
-    pin(world, instance, "debug")
-    (grant,) = world.record(instance).grants.values()
-    assert (grant.role, str(grant.mapping), grant.mapping.tag_value) == ("debug", "the pin", instance)
-
-
-@pytest.mark.parametrize("role", ["debug", NO_ROLE])
-def test_a_pin_takes_over_a_foreign_role_where_the_stack_lets_it(world: FakeAccount, role: str) -> None:
-    world.take_over = True
-    instance = world.running(profile="theirs")
-    pin(world, instance, role)
-    assert world.carries(instance) == ("" if role == NO_ROLE else role)
-    assert world.history(instance)[-1]["decision"]["takes-over"]
-    world.quiet()
-    world.reconcile(instance)
-    assert world.writes == []
-    release(world, instance)
-    assert world.carries(instance) == ""
-
-
-@pytest.mark.parametrize("role", ["debug", NO_ROLE])
-def test_a_pin_leaves_a_foreign_role_where_the_stack_forbids_to_take_over_and_says_so(
-    world: FakeAccount, role: str
-) -> None:
-    instance = world.running(profile="theirs")
-    pin(world, instance, role)
-    condition = world.record(instance).condition
-    assert world.carries(instance) == "theirs"
-    assert condition
-    assert condition.code == "occupied"
-    # A pin is a person's own word: no column of a row is asked for.
-    assert condition.reason.endswith(", or deploy with TakeOver=true")
-    release(world, instance)
-    assert world.record(instance).condition is None
-
-
-def test_a_pin_to_the_role_that_is_there_changes_nothing_and_nor_does_its_release(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.quiet()
-    pin(world, instance, "web")
-    release(world, instance)
-    assert world.mutations == []
-    assert world.carries(instance) == "web"
-
-
 def test_a_pin_comes_before_a_tie_and_before_the_tag_that_excludes(world: FakeAccount) -> None:
     world.publish("team=db", "db")
     instance = world.running(workload="web", team="db", **{"rolekeeper:ignore": "true"})
     pin(world, instance, "debug")
-    assert world.carries(instance) == "debug"
-
-
-def test_a_pin_on_a_running_instance_is_one_replace_and_takes_no_room_in_a_window(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.quiet()
-    pin(world, instance, "debug")
-    assert world.mutations == ["ReplaceIamInstanceProfileAssociation"]
-    # The pin; that it is told, the grant, the outcome.
-    assert world.writes == ["PutItem", *["TransactWriteItems"] * 3]
-
-
-def test_on_a_stopped_instance_the_pinned_role_waits_for_the_start(world: FakeAccount) -> None:
-    instance = world.stopped(workload="web")
-    world.reconcile(instance)
-    pin(world, instance, "debug")
-    condition = world.record(instance).condition
-    assert world.carries(instance) == "web"
-    assert condition
-    assert condition.code == "stopped"
-    world.start(instance)
-    world.reconcile(instance)
     assert world.carries(instance) == "debug"
 
 
@@ -174,18 +100,10 @@ def test_a_pin_that_can_not_be_read_leaves_the_instance_as_it_is_and_says_why(
     put_pin(world, instance, **attributes)
     other = world.running(workload="web")
     world.reconcile(instance, other)
-    condition = world.record(instance).condition
+    condition = world.condition(instance)
     assert world.carries(instance) == "theirs"
-    assert condition
     assert (condition.code, why in condition.reason) == ("pin-unclear", True)
     assert world.carries(other) == "web"
-
-
-def test_a_hand_written_pin_needs_only_its_role_and_profile(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    put_pin(world, instance, role="debug", profile_arn=world.profiles["debug"].arn)
-    world.reconcile(instance)
-    assert world.carries(instance) == "debug"
 
 
 def test_the_pin_of_a_terminated_instance_goes_with_its_record(world: FakeAccount) -> None:
@@ -197,16 +115,6 @@ def test_the_pin_of_a_terminated_instance_goes_with_its_record(world: FakeAccoun
     snapshot = world.state.read([world.key(instance)], [])
     assert not snapshot.pins
     assert not snapshot.records
-
-
-def test_a_pin_waits_while_rolekeeper_is_paused(world: FakeAccount) -> None:
-    world.control(paused=True)
-    instance = world.running(workload="web")
-    pin(world, instance, "debug")
-    assert world.carries(instance) == ""
-    world.control()
-    world.reconcile(instance)
-    assert world.carries(instance) == "debug"
 
 
 # ---- told ----
@@ -253,7 +161,7 @@ def needs_sweep(world: FakeAccount, instance: str) -> bool:
     now = world.clock.now()
     observed = observe([world.key(instance)], world.app().ec2, world.state, now)[world.key(instance)]
     assert isinstance(observed, Observation)
-    return needs_reconcile(observed, observed.decision(world.settings), now)
+    return needs_reconcile(observed, decide(observed, world.settings), now)
 
 
 def test_a_pin_is_told_while_rolekeeper_is_paused_and_where_it_cant_be_read(world: FakeAccount) -> None:
@@ -309,8 +217,7 @@ def test_a_pin_whose_role_and_profile_dont_belong_together_holds_its_instance_an
     instance, other = world.running(workload="web"), world.running(workload="web")
     put_pin(world, instance, role=role, profile_arn=arn)
     world.reconcile(instance, other)
-    condition = world.record(instance).condition
-    assert condition
+    condition = world.condition(instance)
     assert (condition.code, world.carries(instance)) == ("pin-unclear", "")
     assert why in condition.reason
     assert world.carries(other) == "web"
@@ -366,7 +273,7 @@ def test_a_pin_that_iam_doesnt_answer_for_has_its_instance_retried_and_no_other(
 
 @pytest.mark.parametrize(("says", "gives"), [(None, False), (True, True), ("true", False)])
 def test_a_pin_to_a_broad_role_says_so_as_a_row_does(world: FakeAccount, says: Any, gives: bool) -> None:  # noqa: FBT001  # a case
-    pin = codec.pin_from({"role": "web", "profile_arn": world.profiles["web"].arn, "allow_broad": says})
+    pin = Pin.read({"role": "web", "profile_arn": world.profiles["web"].arn, "allow_broad": says})
     assert pin.allow_broad is gives
     asked: list[MappingSpec] = []
 

@@ -9,13 +9,11 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.account import ACCOUNT, REGION, FakeAccount, published_at, refusing, waiting
-from fixtures.state_table import STATE_TABLE
+from fixtures.account import FakeAccount, refusing, waiting
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
-from rolekeeper.model.instance import Action, Condition, InstanceKey, InstanceState
-from rolekeeper.model.mapping import Mode, Pin, WhenOccupied, WhenStopped, WhenUnmatched
-from rolekeeper.storage import codec, layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper.model.instance import Action
+from rolekeeper.model.mapping import Mode, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.storage import layout
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",
@@ -33,13 +31,6 @@ def _converged(world: FakeAccount, **tags: str) -> str:
     assert world.granted(instance)
     world.quiet()
     return instance
-
-
-def _condition(world: FakeAccount, instance: str) -> Condition:
-    """What an instance shows."""
-    condition = world.record(instance).condition
-    assert condition
-    return condition
 
 
 def _is_left_alone(world: FakeAccount, instance: str) -> bool:
@@ -69,24 +60,6 @@ def test_a_running_instance_gets_the_role_of_its_tag(world: FakeAccount) -> None
     assert _is_left_alone(world, instance)
 
 
-def test_a_stopped_instance_gets_its_role_at_once(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.stopped(workload="web")
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-    assert not world.machine.started
-
-
-def test_an_association_is_followed_until_it_is_associated(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    row = world.truth.association_of(instance)
-    assert row
-    assert row.state == "associated"
-
-
 def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
@@ -96,7 +69,7 @@ def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(wor
     world.reconcile(instance)
     world.reconcile(instance)
     assert len(world.machine.started) == 1
-    condition = _condition(world, instance)
+    condition = world.condition(instance)
     assert (condition.action, condition.code, condition.parked) == (Action.WAIT, "changing", False)
     assert condition.watched_until == world.clock.now() + timedelta(minutes=60)
     world.wait(2)
@@ -130,7 +103,7 @@ def test_a_loop_whose_time_has_passed_is_started_anew(world: FakeAccount) -> Non
     assert waiting(outcome)
     assert len(world.machine.started) == 2
     # It has waited for the same thing since the first time.
-    assert _condition(world, instance).since == began
+    assert world.condition(instance).since == began
 
 
 def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
@@ -147,9 +120,9 @@ def test_an_instance_that_gave_up_waiting_resumes_on_its_next_event(world: FakeA
     assert outcome.decision
     world.wait(1)
     reconciler = world.reconciler(in_loop=True)
-    reconciler.park(world.wake(instance), outcome.decision)
-    reconciler.telemetry.flush()
-    condition = _condition(world, instance)
+    reconciler.recorder.park(world.wake(instance), outcome.decision)
+    reconciler.recorder.telemetry.flush()
+    condition = world.condition(instance)
     assert condition.parked
     assert "gave up waiting" in condition.reason
     assert "gave up waiting" in world.history(instance)[-1]["decision"]["reason"]
@@ -193,45 +166,6 @@ def test_a_retagged_instance_changes_its_role_in_one_call(world: FakeAccount) ->
     assert before.id != after.id
     assert world.events.kinds == ["Role Replaced"]
     assert _is_left_alone(world, instance)
-
-
-def test_an_edited_mapping_is_followed(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.publish("workload=web", "web-2")
-    world.reconcile(instance)
-    assert world.carries(instance) == "web-2"
-    assert world.granted(instance)
-
-
-def test_a_managed_role_that_another_actor_attached_is_replaced_whatever_the_row_says_of_foreign_ones(
-    world: FakeAccount,
-) -> None:
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.KEEP)
-    world.profile("db")
-    instance = world.running(workload="web")
-    world.attach_by_hand(instance, "db")
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.mutations == [REPLACE]
-    assert world.carries(instance) == "web"
-
-
-def test_a_replace_on_a_stopped_instance_waits_for_its_start_without_a_loop(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.publish("workload=db", "db")
-    world.stop(instance)
-    world.tag(instance, workload="db")
-    outcome = world.reconcile(instance)
-    assert not waiting(outcome)
-    assert not world.machine.started
-    assert not world.mutations
-    assert world.carries(instance) == "web"
-    assert world.shows(instance) == "stopped"
-    world.start(instance)
-    world.reconcile(instance)
-    assert world.carries(instance) == "db"
-    assert world.granted(instance)
-    assert world.shows(instance) == ""
 
 
 def test_a_mapping_that_says_swap_replaces_on_a_stopped_instance_by_two_calls(world: FakeAccount) -> None:
@@ -282,103 +216,7 @@ def test_a_removed_tag_takes_the_role_away_in_one_call(world: FakeAccount) -> No
     assert _is_left_alone(world, instance)
 
 
-def test_a_deleted_row_takes_its_roles_away(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.unpublish("workload=web")
-    world.reconcile(instance)
-    assert world.association(instance) is None
-
-
-def test_a_mapping_that_expires_takes_its_roles_away(world: FakeAccount) -> None:
-    world.publish("workload=web", "web", expires_at=world.clock.now() + timedelta(hours=1))
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    world.later(hours=2)
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-
-
-def test_a_mapping_that_says_keep_lets_the_role_stay(world: FakeAccount) -> None:
-    world.publish("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.untag(instance, "workload")
-    world.quiet()
-    world.reconcile(instance)
-    assert not world.mutations
-    assert world.carries(instance) == "web"
-    assert not world.record(instance).changes, "what nothing asks for counts no longer for contention"
-    assert _is_left_alone(world, instance)
-
-
-def test_a_managed_role_that_was_asked_for_once_is_taken_away_again_when_another_actor_attaches_it(
-    world: FakeAccount,
-) -> None:
-    instance = _converged(world)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    world.wait(1)
-    world.attach_by_hand(instance, "web")
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-
-
-def test_a_managed_role_that_nobody_was_granted_stays_visibly_until_a_person_acts(world: FakeAccount) -> None:
-    world.profile("web")
-    instance = world.running(owner="me")
-    by_hand = world.attach_by_hand(instance, "web")
-    world.wait(1)
-    world.reconcile(instance)
-    assert not world.mutations
-    condition = _condition(world, instance)
-    assert (condition.action, condition.code) == (Action.HOLD, "unexplained")
-    assert f"aws ec2 disassociate-iam-instance-profile --association-id {by_hand}" in condition.reason
-    assert world.events.kinds == ["Role Change Refused"]
-    assert _is_left_alone(world, instance)
-    world.truth.disassociate(by_hand)
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.shows(instance) == ""
-
-
 # ---- foreign roles ----
-
-
-def _enter(world: FakeAccount, instance: str, state: InstanceState) -> None:
-    """Bring a launched instance into a state."""
-    if state is not InstanceState.PENDING:
-        world.wait(2)
-    if state in {InstanceState.STOPPING, InstanceState.STOPPED}:
-        world.truth.stop(instance)
-    if state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}:
-        world.truth.terminate(instance)
-    if state in {InstanceState.STOPPED, InstanceState.TERMINATED}:
-        world.wait(2)
-    assert world.truth.instance(instance).state.value == state.value
-
-
-@pytest.mark.parametrize("state", InstanceState)
-@pytest.mark.parametrize("role", ["web", "NONE", ""], ids=["mapped", "mapped to NONE", "unmapped"])
-@pytest.mark.parametrize(
-    ("take_over", "when_occupied"),
-    [(False, WhenOccupied.KEEP), (False, WhenOccupied.REPLACE), (True, WhenOccupied.KEEP)],
-)
-def test_a_foreign_role_is_left_alone_in_every_state(
-    world: FakeAccount, state: InstanceState, role: str, when_occupied: WhenOccupied, *, take_over: bool
-) -> None:
-    world.take_over = take_over
-    if role:
-        world.publish("workload=web", role, when_occupied=when_occupied, when_stopped=WhenStopped.SWAP)
-    instance = world.launch(profile="theirs", workload="web")
-    _enter(world, instance, state)
-    before = world.truth.association_of(instance)
-    world.reconcile(instance)
-    assert not world.mutations
-    assert world.truth.association_of(instance) == before
-    ended = state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
-    assert world.shows(instance) == ("occupied" if role and not ended else "")
 
 
 def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(world: FakeAccount) -> None:
@@ -400,156 +238,7 @@ def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(wo
     assert _is_left_alone(world, instance)
 
 
-@pytest.mark.parametrize(
-    ("take_over", "when_occupied", "missing", "given"),
-    [
-        (True, WhenOccupied.KEEP, ["set when_occupied=replace"], ["TakeOver"]),
-        (False, WhenOccupied.REPLACE, ["deploy with TakeOver=true"], ["when_occupied"]),
-        (False, WhenOccupied.KEEP, ["deploy with TakeOver=true", "set when_occupied=replace"], []),
-    ],
-    ids=["the stack alone", "the row alone", "neither"],
-)
-def test_the_stacks_word_or_the_rows_alone_takes_nothing_over_and_the_instance_shows_what_is_missing(
-    world: FakeAccount, when_occupied: WhenOccupied, missing: list[str], given: list[str], *, take_over: bool
-) -> None:
-    world.take_over = take_over
-    world.publish("workload=web", "web", when_occupied=when_occupied)
-    instance = world.running(profile="theirs", workload="web")
-    world.wait(1)
-    world.reconcile(instance)
-    assert not world.mutations
-    assert world.carries(instance) == "theirs"
-    assert not world.record(instance).grants
-    condition = _condition(world, instance)
-    assert (condition.action, condition.code) == (Action.HOLD, "occupied")
-    assert all(each in condition.reason for each in missing)
-    assert not any(each in condition.reason for each in given)
-    row = world.truth.association_of(instance)
-    assert row
-    assert f"aws ec2 disassociate-iam-instance-profile --association-id {row.id}" in condition.reason
-    assert world.events.kinds == ["Role Change Refused"]
-    assert len(world.history(instance)) == 1
-    assert _is_left_alone(world, instance)
-
-
-def test_an_occupied_instance_gets_its_role_once_a_person_detached_the_foreign_one(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(profile="theirs", workload="web")
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.shows(instance) == "occupied"
-    world.truth.disassociate(world.truth.association_of(instance).id)  # type: ignore[union-attr]  # carried
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.granted(instance)
-    assert world.shows(instance) == ""
-
-
-@pytest.mark.parametrize("take_over", [True, False])
-def test_a_pin_is_a_persons_own_word_and_needs_the_stacks_alone(world: FakeAccount, *, take_over: bool) -> None:
-    world.take_over = take_over
-    debug = world.profile("debug")
-    instance = world.running(profile="theirs")
-    world.wait(1)
-    pin = codec.to_attributes(pin_item(world.key(instance), Pin("debug", debug, by="me")))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=pin)
-    world.reconcile(instance)
-    assert world.carries(instance) == ("debug" if take_over else "theirs")
-    assert world.shows(instance) == ("" if take_over else "occupied")
-
-
-def test_what_was_taken_over_isnt_put_back_when_the_tag_goes(world: FakeAccount) -> None:
-    world.take_over = True
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
-    instance = world.running(profile="theirs", workload="web")
-    world.reconcile(instance)
-    world.untag(instance, "workload")
-    world.quiet()
-    world.reconcile(instance)
-    assert world.mutations == [DETACH]
-    assert world.carries(instance) == ""
-
-
-def test_a_foreign_role_that_replaced_ours_stays_whether_the_instance_is_tagged_or_not(world: FakeAccount) -> None:
-    instance = _converged(world)
-    theirs = world.attach_by_hand(instance, "theirs")
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.shows(instance) == "occupied"
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    row = world.association(instance)
-    assert row
-    assert row.id == theirs
-    assert not world.mutations
-    assert world.shows(instance) == ""
-
-
-def test_an_instance_that_an_aws_service_manages_is_left_alone(world: FakeAccount) -> None:
-    world.take_over = True
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
-    world.profile("theirs", path="/")
-    bare, occupied = (
-        world.truth.launch(tags={"workload": "web"}, profile=profile, operator="eks.amazonaws.com", hidden=hidden).id
-        for profile, hidden in ((None, False), ("theirs", True))
-    )
-    world.wait(2)
-    world.quiet()
-    outcomes = world.reconcile_all(bare, occupied)
-    for each in (bare, occupied):
-        decision = outcomes[world.key(each)].decision
-        assert decision
-        assert (decision.action, decision.code) == (Action.NOTHING, "service-managed")
-        assert "eks.amazonaws.com" in decision.reason
-    assert not world.mutations
-    assert not world.writes
-
-
 # ---- holds ----
-
-
-def test_a_tie_holds_and_says_so_once(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.publish("env=prod", "prod")
-    world.tag(instance, env="prod")
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.events.kinds == ["Role Change Refused"]
-    assert "share priority 100" in world.events.sent[0]["Detail"]["decision"]["reason"]
-    assert _is_left_alone(world, instance)
-    # Another reason is news.
-    world.publish("team=a", "team")
-    world.tag(instance, team="a")
-    world.quiet()
-    world.reconcile(instance)
-    assert world.events.kinds == ["Role Change Refused"]
-
-
-@pytest.mark.parametrize("untagged", [True, False], ids=["tag removed too", "still tagged"])
-def test_a_mapping_whose_record_is_missing_holds(world: FakeAccount, *, untagged: bool) -> None:
-    instance = _converged(world)
-    world.damage("workload=web")
-    if untagged:
-        world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert not world.mutations
-    assert world.shows(instance) == "mapping-missing"
-    assert _is_left_alone(world, instance)
-
-
-def test_a_missing_record_doesnt_let_the_next_mapping_take_over(world: FakeAccount) -> None:
-    world.publish("workload=*", "base", priority=900)
-    instance = _converged(world)
-    world.damage("workload=web")
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert not world.mutations
-    # A deliberate act does.
-    world.publish("workload=web", "web")
-    world.unpublish("workload=web")
-    world.reconcile(instance)
-    assert world.carries(instance) == "base"
 
 
 def test_observing_only_reports(world: FakeAccount) -> None:
@@ -566,27 +255,6 @@ def test_observing_only_reports(world: FakeAccount) -> None:
     world.control(mode="enforce")
     world.reconcile(instance)
     assert world.granted(instance)
-
-
-def test_the_control_item_can_take_an_enforcing_deployment_back_to_observing(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    world.control(mode="observe")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-
-
-def test_paused_means_hands_off_until_resumed(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.control(paused=True)
-    world.reconcile(instance)
-    assert not world.mutations
-    assert world.shows(instance) == "paused"
-    world.control(paused=False)
-    world.reconcile(instance)
-    assert world.granted(instance)
-    assert world.shows(instance) == ""
 
 
 # ---- an empty or restored state table ----
@@ -623,7 +291,7 @@ def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
     world.reconcile(instance)
     assert not world.mutations
     assert world.carries(instance) == carried
-    condition = _condition(world, instance)
+    condition = world.condition(instance)
     assert (condition.action, condition.code) == (Action.HOLD, "unswept")
     assert f"it would {would}" in condition.reason
     assert _is_left_alone(world, instance)
@@ -635,30 +303,9 @@ def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
 
 def test_a_first_sweep_that_goes_on_is_no_marker(world: FakeAccount) -> None:
     instance = _to_detach(world)
-    pk, sk = layout.FLEET
-    first = codec.to_attributes({"pk": pk, "sk": sk, layout.GOES_ON_UNTIL: "2026-03-01T10:00:00Z"})
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=first)
+    world.put(layout.FLEET, **{layout.GOES_ON_UNTIL: "2026-03-01T10:00:00Z"})
     world.reconcile(instance)
     assert world.shows(instance) == "unswept"
-
-
-def test_an_instance_that_carries_what_it_should_shows_nothing_on_an_unswept_table(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.never_swept()
-    assert _is_left_alone(world, instance)
-    assert world.shows(instance) == ""
-
-
-def test_a_state_table_that_was_lost_changes_nothing_whatever_instances_carry(world: FakeAccount) -> None:
-    world.profile("web")
-    bare, managed, foreign = (world.running(workload="web", **more) for more in ({}, {}, {"profile": "theirs"}))
-    world.attach_by_hand(managed, "web")
-    world.wait(1)
-    world.never_swept()
-    world.reconcile(bare, managed, foreign)
-    assert not world.mutations
-    assert [world.carries(each) for each in (bare, managed, foreign)] == ["", "web", "theirs"]
-    assert [world.shows(each) for each in (bare, managed, foreign)] == ["", "unexplained", ""]
 
 
 # ---- what can't be read ----
@@ -681,36 +328,6 @@ def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_change
     assert (world.carries(instance), world.carries(other)) == ("", "web")
 
 
-def test_a_read_that_isnt_allowed_is_reported_once_and_holds(world: FakeAccount) -> None:
-    instance, other = _converged(world), world.running(workload="web")
-    words = "User: fn is not authorized to perform: dynamodb:BatchGetItem on resource: arn:aws:dynamodb:table/state"
-    for _ in range(20):
-        world.calls.before("BatchGetItem", refusing("AccessDeniedException", words))
-    outcomes = world.reconcile_all(instance, other)
-    assert all(isinstance(outcome.error, AccessDeniedError) for outcome in outcomes.values())
-    (event,) = world.events.named("Permission Missing")
-    assert (event["action"], event["resource"]) == ("dynamodb:BatchGetItem", "arn:aws:dynamodb:table/state")
-    assert not world.mutations
-
-
-def test_keys_left_unprocessed_are_asked_for_again(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.dynamodb.unprocessed = 3
-    world.reconcile(instance)
-    assert not world.mutations
-    assert world.carries(instance) == "web"
-    assert world.calls["BatchGetItem"] == 4
-
-
-def test_keys_that_stay_unprocessed_are_never_taken_for_absent(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.dynamodb.unprocessed = 100
-    outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, RetryableError)
-    assert not world.mutations
-    assert world.carries(instance) == "web"
-
-
 def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: FakeAccount) -> None:
     world.publish("app=web", "web")
     damaged, sound = world.running(app="web"), world.running(app="web")
@@ -724,31 +341,6 @@ def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: FakeA
     assert outcomes[world.key(sound)].error is None
     (line,) = [each for each in world.logged() if each["message"] == "could not observe"]
     assert line["instances"] == [damaged]
-
-
-def test_a_damaged_mapping_holds_its_own_instances_and_no_others(world: FakeAccount) -> None:
-    _converged(world)
-    world.publish("workload=db", "db")
-    tagged, other = world.running(workload="web"), world.running(workload="db")
-    world.garble(published_at("workload=web"))
-    outcomes = world.reconcile_all(tagged, other)
-    assert isinstance(outcomes[world.key(tagged)].error, CorruptItemError)
-    assert world.carries(tagged) == ""
-    assert world.carries(other) == "db"
-
-
-def test_an_instance_whose_tag_went_keeps_its_role_while_its_mapping_is_damaged(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.untag(instance, "workload")
-    world.garble(published_at("workload=web"))
-    outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, CorruptItemError)
-    assert not world.mutations
-    # Published anew, it says again what to do.
-    world.damage("workload=web")
-    world.publish("workload=web", "web")
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
 
 
 # ---- races ----
@@ -766,16 +358,6 @@ def test_a_lost_race_observes_again(world: FakeAccount) -> None:
     first, second = world.history(instance)
     assert (first["outcome"], first["answer"]["code"]) == ("refused", "IncorrectState")
     assert second["outcome"] == "done"
-
-
-def test_a_race_lost_against_a_foreign_role_holds(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "theirs"))
-    world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
-    assert world.shows(instance) == "occupied"
-    assert world.mutations == [ATTACH]
 
 
 def test_a_race_lost_for_the_very_same_role_is_won(world: FakeAccount) -> None:
@@ -829,30 +411,6 @@ def test_a_detach_of_what_is_gone_already_is_done(world: FakeAccount) -> None:
     assert world.history(instance)[-1]["outcome"] == "refused", "it was gone before we asked"
 
 
-def test_an_instance_that_stops_before_the_call_waits(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, lambda: world.truth.stop(instance))
-    outcome = world.reconcile(instance)
-    assert waiting(outcome)
-    assert len(world.machine.started) == 1
-    assert world.shows(instance) == "changing"
-    world.wait(2)
-    world.reconcile(instance, in_loop=True)
-    assert world.granted(instance)
-
-
-def test_an_instance_that_stops_before_a_replace_ends_waiting_for_its_start(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.publish("workload=db", "db")
-    world.tag(instance, workload="db")
-    world.calls.before(REPLACE, lambda: world.stop(instance))
-    world.reconcile(instance)
-    assert world.shows(instance) == "stopped"
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-
-
 def test_one_instances_trouble_is_its_own(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     first, second, third = (world.running(workload="web") for _ in range(3))
@@ -886,7 +444,7 @@ def test_an_association_that_never_settles_is_shown_and_followed_minute_by_minut
         world.quiet()
         world.follow()
         assert world.shows(instance) == "associating"
-        assert _condition(world, instance).watched_until
+        assert world.condition(instance).watched_until
         assert len(world.writes) == 2, "the follow-up goes, the next one comes with what is shown"
     assert not world.machine.started
     assert [each["decision"]["code"] for each in world.history(instance)] == ["unoccupied", "associating"]
@@ -1041,35 +599,6 @@ def test_a_tag_that_changes_during_the_mutation_is_followed(world: FakeAccount) 
     assert world.mutations == [ATTACH, REPLACE]
 
 
-def test_a_tag_removed_during_the_mutation_takes_the_role_away(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.after(ATTACH, lambda: world.untag(instance, "workload"))
-    world.reconcile(instance)
-    world.follow()
-    assert world.association(instance) is None
-    assert world.mutations == [ATTACH, DETACH]
-
-
-def test_several_messages_for_one_instance_are_one_reconcile(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    outcomes = world.reconcile_all(instance, instance, instance)
-    assert list(outcomes) == [InstanceKey(ACCOUNT, REGION, instance)]
-    assert world.mutations == [ATTACH]
-
-
-def test_every_decision_is_logged_with_its_correlation_id(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.reconcile(instance)
-    decisions = [line for line in world.logged() if line["message"] == "decided"]
-    assert [line["decision"]["action"] for line in decisions] == ["Attach", "Nothing"]
-    assert {line["correlation_id"] for line in decisions} == {"correlation-1"}
-    assert world.metrics.counts == {}
-
-
 # ---- secrets ----
 
 
@@ -1079,7 +608,7 @@ def test_a_secret_in_a_tag_that_no_mapping_reads_appears_nowhere(world: FakeAcco
     instance = world.launch(workload="web", **secret)
     waits = world.reconcile(instance)
     assert waits.decision
-    world.reconciler().park(world.wake(instance), waits.decision)
+    world.reconciler().recorder.park(world.wake(instance), waits.decision)
     occupied = world.running(profile="theirs", workload="web", **secret)
     world.reconcile(instance, occupied)
     world.tag(instance, workload="nothing")

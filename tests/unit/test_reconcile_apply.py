@@ -4,12 +4,10 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing, waiting
-from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.model.instance import NO_PROFILE, Action, Condition, DesiredChange, Grant
-from rolekeeper.model.mapping import Pin, WhenOccupied, WhenStopped
-from rolekeeper.storage import codec, layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper.model.instance import Action, Grant
+from rolekeeper.model.mapping import Pin
+from rolekeeper.storage import layout
 
 ATTACH, REPLACE, DETACH = (
     "AssociateIamInstanceProfile",
@@ -48,12 +46,6 @@ def _unmatched(world: FakeAccount) -> str:
     return instance
 
 
-def _condition(world: FakeAccount, instance: str) -> Condition:
-    condition = world.record(instance).condition
-    assert condition
-    return condition
-
-
 def _room_taken(world: FakeAccount) -> int:
     """How many changes count in the window."""
     window = layout.changes_key(world.target)
@@ -82,37 +74,6 @@ def test_the_grant_and_the_start_of_the_entry_are_written_before_ec2_is_asked(wo
     assert seen == [([granted], ["started"])]
 
 
-def test_a_change_is_one_write_one_call_and_one_write(world: FakeAccount) -> None:
-    for instance, call in ((_unoccupied(world), ATTACH), (_differing(world), REPLACE), (_unmatched(world), DETACH)):
-        world.calls.clear()
-        world.reconcile(instance)
-        changing = [
-            each for each in world.calls.made if not each.startswith(("Describe", "BatchGet", "Query", "PutEvents"))
-        ]
-        assert changing == ["TransactWriteItems", call, "TransactWriteItems"]
-
-
-def test_a_role_given_up_is_no_grant_of_no_role(world: FakeAccount) -> None:
-    instance = _unmatched(world)
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-    assert world.record(instance).grants.keys() == {world.profiles["web"].arn}
-
-
-def test_a_mapping_to_none_grants_no_role_and_the_next_role_ends_that(world: FakeAccount) -> None:
-    instance = _unmatched(world)
-    quarantine = world.publish("quarantine=*", "NONE", priority=1)
-    world.tag(instance, quarantine="")
-    world.reconcile(instance)
-    assert world.record(instance).grants[NO_PROFILE].mapping == quarantine.key
-    world.untag(instance, "quarantine")
-    world.tag(instance, workload="web")
-    before: list[set[str]] = []
-    world.calls.before(ATTACH, lambda: before.append(set(world.record(instance).grants)))
-    world.reconcile(instance)
-    assert before == [{world.profiles["web"].arn}]
-
-
 def test_a_replace_and_a_detach_take_room_and_an_attach_takes_none(world: FakeAccount) -> None:
     world.reconcile(_unoccupied(world))
     assert _room_taken(world) == 0
@@ -124,8 +85,7 @@ def test_a_replace_and_a_detach_take_room_and_an_attach_takes_none(world: FakeAc
 
 def test_what_a_pin_changes_takes_no_room(world: FakeAccount) -> None:
     instance = _differing(world)
-    pin = codec.to_attributes(pin_item(world.key(instance), Pin("debug", world.profile("debug"), by="me")))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=pin)
+    world.pin(instance, Pin("debug", world.profile("debug"), by="me"))
     world.reconcile(instance)
     assert world.carries(instance) == "debug"
     assert _room_taken(world) == 0
@@ -159,52 +119,6 @@ def test_an_attach_waits_for_nobody_who_counts(world: FakeAccount) -> None:
     outcome = world.reconcile(instance)
     assert isinstance(outcome.error, RetryableError)
     assert world.calls["TransactWriteItems"] == 1
-
-
-# ---- EC2 takes it ----
-
-
-def test_the_entry_of_a_change_that_ec2_took_is_done_and_has_its_answer(world: FakeAccount) -> None:
-    instance = _differing(world)
-    world.reconcile(instance)
-    entry, made = world.history(instance)[-1], world.truth.association_of(instance)
-    assert made
-    assert entry["outcome"] == "done"
-    assert entry["answer"] == {"association-id": made.id, "state": "associating"}
-    assert entry["seen"]["profile-arn"] == world.profiles["web"].arn
-    assert world.events.kinds == ["Role Replaced"]
-
-
-def test_a_change_that_ec2_took_is_kept_for_contention_and_half_a_swap_is_none(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.reconcile(instance)
-    web = DesiredChange(mapping_key("workload=web"), 1, world.profiles["web"].arn)
-    assert [each.change for each in world.record(instance).changes] == [web]
-    world.publish("workload=db", "db", when_stopped=WhenStopped.SWAP)
-    world.tag(instance, workload="db")
-    world.stop(instance)
-    at: list[list[DesiredChange]] = []
-    world.calls.before(ATTACH, lambda: at.append([each.change for each in world.record(instance).changes]))
-    world.reconcile(instance)
-    assert at == [[web]]
-    db = DesiredChange(mapping_key("workload=db"), 1, world.profiles["db"].arn)
-    assert [each.change for each in world.record(instance).changes] == [db]
-
-
-def test_what_the_instance_showed_is_cleared_with_the_change_that_ends_it(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.control(paused=True)
-    world.reconcile(instance)
-    assert world.shows(instance) == "paused"
-    world.control()
-    shown: list[str] = []
-    world.calls.after("TransactWriteItems", lambda: world.calls.after("TransactWriteItems", note))
-
-    def note() -> None:
-        shown.append(world.shows(instance))
-
-    world.reconcile(instance)
-    assert shown == [""]
 
 
 # ---- nobody knows ----
@@ -243,7 +157,7 @@ def test_a_throttled_change_is_made_a_minute_later_and_no_message_fails(world: F
     outcome = world.reconcile(instance)
     assert outcome.error is None, "it doesn't count towards a dead letter"
     assert world.carries(instance) == "web"
-    condition = _condition(world, instance)
+    condition = world.condition(instance)
     assert (condition.action, condition.code, condition.parked) == (Action.WAIT, "throttled", False)
     assert _room_taken(world) == 0, "nothing was changed"
     world.follow()
@@ -271,7 +185,7 @@ def test_a_new_profile_that_ec2_never_learns_of_is_parked_after_some_minutes_of_
     began = world.clock.seconds
     world.reconcile(instance)
     for _ in range(100):
-        if _condition(world, instance).parked:
+        if world.condition(instance).parked:
             break
         wait = world.machine.started[-1]["input"]["wait_seconds"]
         world.wait(wait)
@@ -356,10 +270,12 @@ def test_a_new_profile_is_waited_for_and_then_attached(world: FakeAccount) -> No
     assert waiting(outcome)
     assert outcome.decision
     assert outcome.decision.code == "propagating"
-    assert outcome.since == (began := world.clock.now())
+    began = world.clock.now()
+    assert world.condition(instance).since == began
     assert len(world.machine.started) == 1
     world.wait(0.5)
-    assert world.reconcile(instance).since == began
+    world.reconcile(instance)
+    assert world.condition(instance).since == began
     assert len(world.machine.started) == 1
     world.wait(4)
     world.reconcile(instance, in_loop=True)
@@ -372,11 +288,11 @@ def test_a_profile_that_never_propagates_starts_no_second_loop_once_parked(world
     instance = _unoccupied(world)
     outcome = world.reconcile(instance)
     assert outcome.decision
-    world.reconciler(in_loop=True).park(world.wake(instance), outcome.decision)
+    world.reconciler(in_loop=True).recorder.park(world.wake(instance), outcome.decision)
     world.quiet()
     world.reconcile(instance)
     assert not world.machine.started
-    assert _condition(world, instance).parked
+    assert world.condition(instance).parked
     # Put right, the next look attaches.
     world.profile("web")
     world.reconcile(instance)
@@ -388,7 +304,7 @@ def test_an_instance_that_changes_its_state_before_the_call_waits_for_it(world: 
     world.calls.before(ATTACH, lambda: world.truth.stop(instance))
     outcome = world.reconcile(instance)
     assert waiting(outcome)
-    assert _condition(world, instance).action is Action.WAIT
+    assert world.condition(instance).action is Action.WAIT
     assert world.shows(instance) == "changing"
     assert world.history(instance)[-1]["answer"]["code"] == "IncorrectInstanceState"
 
@@ -413,7 +329,7 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     assert len(world.events.named("Role Change Refused")) == 1
     assert world.metrics.counts["PermissionDenied"] == 1
     reason = f"permission iam:PassRole on {role} is missing (UnauthorizedOperation)"
-    assert _condition(world, instance).reason == reason
+    assert world.condition(instance).reason == reason
     # Denied again, in other words of the encoded message: that is no news about the instance.
     world.quiet()
     world.calls.before(ATTACH, refusing("UnauthorizedOperation", f"{PASS_ROLE}-other", status=403))
@@ -423,49 +339,6 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     world.reconcile(instance)
     assert world.granted(instance)
     assert world.shows(instance) == ""
-
-
-def test_a_missing_permission_is_reported_once_and_counted_each_time(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    for _ in range(3):
-        world.calls.before(ATTACH, refusing("UnauthorizedOperation", "You are not authorized"))
-        world.reconcile(instance)
-    assert len(world.events.named("Permission Missing")) == 1
-    assert world.metrics.counts["PermissionDenied"] == 3
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-
-
-def test_an_encoded_denial_names_what_we_attempted(world: FakeAccount) -> None:
-    instance = _differing(world)
-    words = "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k"
-    world.calls.before(REPLACE, refusing("UnauthorizedOperation", words, status=403))
-    world.reconcile(instance)
-    (missing,) = world.events.named("Permission Missing")
-    assert missing["action"] == "ec2:ReplaceIamInstanceProfileAssociation"
-    assert missing["resource"] == f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"
-    assert world.carries(instance) == "web"
-
-
-@pytest.mark.parametrize(("role", "call"), [("web", REPLACE), ("NONE", DETACH)])
-def test_a_take_over_that_iam_refuses_leaves_the_foreign_role_and_shows_which_permission_is_missing(
-    world: FakeAccount, role: str, call: str
-) -> None:
-    """IAM draws the same line as the code: without its statement no word of ours moves a foreign role."""
-    world.take_over = True
-    world.publish("workload=web", role, when_occupied=WhenOccupied.REPLACE)
-    instance = world.running(profile="theirs", workload="web")
-    world.wait(1)
-    for _ in range(2):
-        world.calls.before(call, refusing("UnauthorizedOperation", "You are not authorized", status=403))
-        outcome = world.reconcile(instance)
-        assert outcome.error is None
-    assert world.carries(instance) == "theirs"
-    condition = _condition(world, instance)
-    assert (condition.action, condition.code) == (Action.HOLD, "denied")
-    assert f"ec2:{call}" in condition.reason
-    assert len(world.events.named("Permission Missing")) == 1
-    assert {each["outcome"] for each in world.history(instance)} == {"refused"}
 
 
 def test_any_other_refusal_holds_with_awss_words(world: FakeAccount) -> None:

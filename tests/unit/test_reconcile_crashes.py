@@ -335,44 +335,12 @@ def test_what_was_shown_before_a_crash_is_cleared_when_the_replay_finds_the_role
     assert world.shows(instance) == ""
 
 
-def test_the_former_role_of_a_take_over_is_in_the_history_though_it_was_interrupted(world: FakeAccount) -> None:
-    instance = take_over(world)
-    world.wait(1)
-    world.calls.after(REPLACE, kill)
-    _killed(world, instance)
-    world.reconcile(instance)
-    (entry,) = world.history(instance)
-    assert entry["seen"]["profile-arn"] == world.profiles["theirs"].arn
-    assert entry["decision"]["takes-over"] is True
-    assert entry["outcome"] == "started"
-
-
 def test_what_a_crash_left_is_explained_when_the_next_change_crashes_before_its_call(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.after(ATTACH, kill)
     _killed(world, instance)
     world.tag(instance, workload="db")
     world.calls.before(REPLACE, kill)
-    _killed(world, instance)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert world.association(instance) is None
-
-
-def test_what_a_crash_left_is_explained_while_the_next_change_waits(world: FakeAccount) -> None:
-    instance = attach(world)
-    world.calls.after(ATTACH, kill)
-    _killed(world, instance)
-    world.stop(instance)
-    world.tag(instance, workload="db")
-    world.reconcile(instance)
-    assert world.shows(instance) == "stopped"
-    assert world.granted(instance)
-
-
-def test_a_tag_removed_after_a_crash_takes_away_what_the_crash_left(world: FakeAccount) -> None:
-    instance = attach(world)
-    world.calls.after(ATTACH, kill)
     _killed(world, instance)
     world.untag(instance, "workload")
     world.reconcile(instance)
@@ -473,15 +441,6 @@ def test_an_attach_that_the_sdk_sent_twice_is_explained(
     world.untag(instance, "workload")
     world.reconcile(instance)
     assert world.association(instance) is None
-
-
-def test_an_attach_that_the_sdk_sent_twice_is_followed(world: FakeAccount) -> None:
-    instance = attach(world)
-    world.ec2.lose_the_answer(ATTACH)
-    world.reconcile(instance)
-    world.detach_by_hand(instance)  # as if EC2 had dropped it
-    world.follow()
-    assert world.carries(instance) == "web"
 
 
 def test_a_replace_that_the_sdk_sent_twice_is_explained(world: FakeAccount) -> None:

@@ -65,8 +65,7 @@ def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_before_it_could_write(wo
 
     world.calls.after("BatchGetItem", meanwhile)
     world.reconcile(instance)
-    condition = world.record(instance).condition
-    assert condition
+    condition = world.condition(instance)
     assert "third" in condition.reason
 
 
@@ -82,8 +81,7 @@ def test_a_slow_look_that_would_show_something_doesnt_replace_what_a_newer_one_s
 
     world.calls.after("BatchGetItem", meanwhile)
     world.reconcile(instance)
-    condition = world.record(instance).condition
-    assert condition
+    condition = world.condition(instance)
     assert "third" in condition.reason
 
 

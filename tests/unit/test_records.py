@@ -9,9 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fixtures.workers import applied_changes, conditions, state_table, worker
-from rolekeeper.instances.decide import resolve
-from rolekeeper.instances.deferral import waits_for_room
-from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.decide import Observation, decide, resolve, waits_for_room
 from rolekeeper.instances.records import (
     completed,
     is_hopeless,
@@ -121,7 +119,7 @@ def observed(
 
 
 def decided(look: Observation) -> Decision:
-    return look.decision(SETTINGS)
+    return decide(look, SETTINGS)
 
 
 def shown(look: Observation, **more: Any) -> Condition:
@@ -133,56 +131,54 @@ def shown(look: Observation, **more: Any) -> Condition:
 
 # ---- before the call ----
 
-
-def test_before_an_attach_a_grant_says_what_is_asked_for_and_why() -> None:
-    look = observed()
-    change = starting(look, decided(look), NOW)
-    assert change == RecordChange(grants=(Grant(arn("web"), "web", key("workload=web"), 1, NOW),))
-
-
-@pytest.mark.parametrize("state", ["running", "stopped"], ids=["a replace", "a swap"])
-def test_before_a_replace_the_former_grant_stays_for_as_long_as_the_former_role_may(state: str) -> None:
-    swaps = replace(WEB, spec=replace(WEB.spec, when_stopped=WhenStopped.SWAP))
-    former = grant("db", "workload=db")
-    look = observed(association("db"), swaps, record(former), seen=instance(state, workload="web"))
-    decision = decided(look)
-    assert (decision.action, decision.swap) == (Action.REPLACE, state == "stopped")
-    change = starting(look, decision, NOW)
-    assert [each.profile_arn for each in change.grants] == [arn("web")]
-    assert change.revoked == frozenset()
-
-
-def test_before_a_quarantine_a_grant_says_that_no_role_is_asked_for() -> None:
-    look = observed(association("web"), QUARANTINE, record(GAVE_WEB))
-    change = starting(look, decided(look), NOW)
-    assert change == RecordChange(grants=(Grant(NO_PROFILE, "NONE", key("workload=web"), 1, NOW),))
-
-
-def test_before_a_quarantine_takes_a_role_away_again_its_grant_is_renewed() -> None:
+SWAPS = replace(WEB, spec=replace(WEB.spec, when_stopped=WhenStopped.SWAP))
+GAVE_DB, DEBUG = grant("db", "workload=db"), Pin("debug", arn("debug"))
+UNTAGGED = instance(Name="x")
+ASKS_WEB = Grant(arn("web"), "web", key("workload=web"), 1, NOW)
+ASKS_NONE = replace(TOOK, at=NOW)
+BEFORE: dict[str, tuple[Observation, Action, RecordChange]] = {
+    "an attach": (observed(), Action.ATTACH, RecordChange((ASKS_WEB,))),
+    # The former grant stays for as long as the former role may.
+    "a replace": (observed(association("db"), SWAPS, record(GAVE_DB)), Action.REPLACE, RecordChange((ASKS_WEB,))),
+    "a swap": (
+        observed(association("db"), SWAPS, record(GAVE_DB), seen=instance("stopped", workload="web")),
+        Action.REPLACE,
+        RecordChange((ASKS_WEB,)),
+    ),
+    "a quarantine": (
+        observed(association("web"), QUARANTINE, record(GAVE_WEB)),
+        Action.DETACH,
+        RecordChange((ASKS_NONE,)),
+    ),
     # DynamoDB refuses an update that sets an attribute and removes it.
-    look = observed(association("web"), QUARANTINE, record(GAVE_WEB, TOOK))
-    assert starting(look, decided(look), NOW) == RecordChange(grants=(replace(TOOK, at=NOW),))
+    "a quarantine that takes a role away again": (
+        observed(association("web"), QUARANTINE, record(GAVE_WEB, TOOK)),
+        Action.DETACH,
+        RecordChange((ASKS_NONE,)),
+    ),
+    "a role given up": (
+        observed(association("web"), None, record(GAVE_WEB), owner=WEB, seen=UNTAGGED),
+        Action.DETACH,
+        RecordChange(),
+    ),
+    "an attach after a quarantine": (
+        observed(None, WEB, record(TOOK)),
+        Action.ATTACH,
+        RecordChange((ASKS_WEB,), frozenset({NO_PROFILE})),
+    ),
+    "a pin": (
+        observed(pin=DEBUG),
+        Action.ATTACH,
+        RecordChange((Grant(arn("debug"), "debug", MappingKey(PIN_TAG, KEY.id), 0, NOW),)),
+    ),
+}
 
 
-def test_before_a_role_is_given_up_nothing_new_is_explained() -> None:
-    look = observed(association("web"), None, record(GAVE_WEB), owner=WEB, seen=instance(Name="x"))
+@pytest.mark.parametrize("what", BEFORE)
+def test_before_a_call_a_grant_says_what_is_asked_for_and_why(what: str) -> None:
+    look, action, change = BEFORE[what]
     decision = decided(look)
-    assert (decision.action, decision.code) == (Action.DETACH, "unmatched")
-    assert not starting(look, decision, NOW)
-
-
-def test_before_a_role_is_attached_the_grant_of_no_role_goes() -> None:
-    look = observed(None, WEB, record(TOOK))
-    change = starting(look, decided(look), NOW)
-    assert change.revoked == {NO_PROFILE}
-    assert [each.profile_arn for each in change.grants] == [arn("web")]
-
-
-def test_before_a_pinned_role_is_attached_its_grant_names_the_pin() -> None:
-    pin = Pin("debug", arn("debug"))
-    look = observed(pin=pin)
-    (given_,) = starting(look, decided(look), NOW).grants
-    assert (given_.profile_arn, given_.mapping) == (arn("debug"), MappingKey(PIN_TAG, KEY.id))
+    assert (decision.action, starting(look, decision, NOW)) == (action, change)
 
 
 # ---- after EC2 took a change ----
@@ -243,55 +239,54 @@ def test_what_the_instance_showed_is_over_once_ec2_took_a_change(state: str) -> 
 
 # ---- nothing has to change at EC2 ----
 
+OCCUPIED_BEFORE = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
+KEEPS = published("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
+NOT_EXPLAINED = RecordChange(revoked=frozenset({NO_PROFILE}), timers=FOLLOWED_UP)
+AT_REST: dict[str, tuple[Observation, str, RecordChange]] = {
+    "it converged": (observed(association("web"), WEB, record(GAVE_WEB, GAVE_DB)), "converged", RecordChange()),
+    "another actor attached its role": (observed(association("web")), "converged", RecordChange()),
+    "another mapping stands for the same role": (
+        observed(association("web"), WEB, record(grant("web", "team=old"))),
+        "converged",
+        RecordChange((ASKS_WEB,), timers=FOLLOWED_UP),
+    ),
+    "its mapping keeps the role": (
+        observed(association("web"), None, record(GAVE_WEB), owner=KEEPS, seen=UNTAGGED),
+        "kept",
+        RecordChange(),
+    ),
+    "what it showed is over": (
+        observed(association("web"), WEB, record(GAVE_WEB, condition=OCCUPIED_BEFORE)),
+        "converged",
+        RecordChange(clears=True, timers=FOLLOWED_UP),
+    ),
+    "the quarantine lasts": (observed(None, QUARANTINE, record(TOOK)), "converged", RecordChange()),
+    "it carries a role after a quarantine": (
+        observed(association("web"), WEB, record(GAVE_WEB, TOOK), owner=QUARANTINE),
+        "converged",
+        NOT_EXPLAINED,
+    ),
+    "nothing governs it after a quarantine": (
+        observed(None, None, record(GAVE_WEB, TOOK), owner=QUARANTINE, seen=UNTAGGED),
+        "unmatched",
+        NOT_EXPLAINED,
+    ),
+    "its mapping gave it the role": (
+        observed(association("web"), WEB, record(GAVE_WEB, changes=(change_at(-1, GIVES_WEB),))),
+        "converged",
+        RecordChange(),
+    ),
+}
 
-def test_a_converged_instance_costs_no_write() -> None:
-    look = observed(association("web"), WEB, record(GAVE_WEB, grant("db", "workload=db")))
-    assert decided(look).code == "converged"
-    assert not next_record(look, decided(look), NOW)
-    assert not needs_reconcile(look, decided(look), NOW)
 
-
-def test_a_role_that_another_actor_attached_is_no_grant_of_ours() -> None:
-    look = observed(association("web"))
-    assert decided(look).code == "converged"
-    assert not next_record(look, decided(look), NOW)
-
-
-def test_a_mapping_that_stands_for_the_same_role_takes_over_the_grant() -> None:
-    look = observed(association("web"), WEB, record(grant("web", "team=old")))
-    change = next_record(look, decided(look), NOW)
-    assert change == RecordChange(grants=(replace(GAVE_WEB, at=NOW),), timers=FOLLOWED_UP)
+@pytest.mark.parametrize("what", AT_REST)
+def test_what_is_written_where_nothing_has_to_change(what: str) -> None:
+    look, code, wanted = AT_REST[what]
+    decision = decided(look)
+    change = next_record(look, decision, NOW)
+    assert (decision.code, change) == (code, wanted)
     assert change.expected == look.record
-    assert needs_reconcile(look, decided(look), NOW)
-
-
-def test_a_grant_stays_with_the_mapping_that_it_had_while_that_mapping_keeps_the_role() -> None:
-    keeps = published("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
-    look = observed(association("web"), None, record(GAVE_WEB), owner=keeps, seen=instance(Name="x"))
-    assert decided(look).code == "kept"
-    assert not next_record(look, decided(look), NOW)
-
-
-def test_what_the_instance_showed_goes_when_it_is_as_it_should_be() -> None:
-    showed = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
-    look = observed(association("web"), WEB, record(GAVE_WEB, condition=showed))
-    change = next_record(look, decided(look), NOW)
-    assert change == RecordChange(clears=True, timers=FOLLOWED_UP)
-    assert change.expected == look.record
-    assert needs_reconcile(look, decided(look), NOW)
-
-
-def test_the_grant_of_no_role_stays_for_as_long_as_the_quarantine_does() -> None:
-    look = observed(None, QUARANTINE, record(TOOK))
-    assert decided(look).code == "converged"
-    assert not next_record(look, decided(look), NOW)
-
-
-@pytest.mark.parametrize("carries", [association("web"), None], ids=["it carries a role", "nothing governs it"])
-def test_the_grant_of_no_role_goes_when_it_explains_nothing_any_longer(carries: Association | None) -> None:
-    seen = instance(workload="web") if carries else instance(Name="x")
-    look = observed(carries, WEB if carries else None, record(GAVE_WEB, TOOK), owner=QUARANTINE, seen=seen)
-    assert next_record(look, decided(look), NOW) == RecordChange(revoked=frozenset({NO_PROFILE}), timers=FOLLOWED_UP)
+    assert needs_reconcile(look, decision, NOW) == bool(wanted)
 
 
 @pytest.mark.parametrize(
@@ -311,11 +306,6 @@ def test_where_no_mapping_governs_only_what_took_a_role_away_still_counts(
     look = observed(carries, None, record(GAVE_WEB, changes=former), owner=WEB, seen=seen)
     assert decided(look).code == code
     assert next_record(look, decided(look), NOW) == RecordChange(lapsed=former[:2], timers=FOLLOWED_UP)
-
-
-def test_what_a_mapping_changed_counts_for_as_long_as_it_governs() -> None:
-    look = observed(association("web"), WEB, record(GAVE_WEB, changes=(change_at(-1, GIVES_WEB),)))
-    assert not next_record(look, decided(look), NOW)
 
 
 # ---- the instance has ended ----
@@ -567,7 +557,7 @@ def test_what_was_written_is_written_once(
             candidates=resolve(seen, read, NOW, pin),
             published=tuple(read),
         )
-        return seen_now, seen_now.decision(settings)
+        return seen_now, decide(seen_now, settings)
 
     first, decision = look()
     if news := pin_report(first, NOW):

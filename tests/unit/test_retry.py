@@ -53,11 +53,6 @@ def test_a_start_hands_over_all_that_the_loop_needs() -> None:
     assert codec.decode(RetryState, given).request == WAKE
 
 
-def test_a_loop_that_an_older_release_started_goes_on() -> None:
-    given = state(NOW, 2).document("waiting", 4) | {"writes_at_start": 3}
-    assert codec.decode(RetryState, given).request == WAKE
-
-
 def test_every_start_has_a_name_of_its_own_that_step_functions_takes() -> None:
     machine = FakeStepFunctions(Calls())
     loop = RetryLoop(machine, MACHINE, 30)  # type: ignore[arg-type]  # shaped like a client

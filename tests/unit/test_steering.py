@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, refusing
-from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, Tasks, WorkQueue
 from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
 from rolekeeper.model.instance import InstanceKey, Target, Timer
 from rolekeeper.model.mapping import MappingKey, Pin
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import State
 from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW
@@ -79,9 +78,7 @@ def steering(world: FakeAccount, state: State, queue: SentInstances, tasks: Star
 
 
 def put_pin(world: FakeAccount, **attributes: Any) -> None:
-    pk, sk = PIN
-    item = {"pk": pk, "sk": sk, "role": "NONE", **attributes}
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    world.put(PIN, **{"role": "NONE"} | attributes)
 
 
 def armed(state: State) -> list[Any]:
@@ -122,8 +119,7 @@ def test_a_pause_is_an_event_an_entry_and_a_mail(world: FakeAccount, steering: O
 
 def test_a_deleted_control_item_is_told_by_what_it_was(world: FakeAccount, steering: OperatorOverrides) -> None:
     write_control(world, steering, mode="enforce", paused=True)
-    pk, sk = layout.CONTROL
-    world.dynamodb.delete_item(TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+    world.delete(layout.CONTROL)
     steering.started.clear()
     steering.written(layout.CONTROL, "event-1", NOW + timedelta(seconds=1))
     change = world.events.named("Control Changed")[-1]

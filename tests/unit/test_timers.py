@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount
-from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model.instance import Timer
-from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import codec, layout, table
+from rolekeeper.storage import layout, table
 from rolekeeper.storage.state import MOST_WRITES, State
 from strategies.values import KEY, NOW, key
 
@@ -74,20 +72,9 @@ def test_a_full_last_page_ends(state: State, monkeypatch: pytest.MonkeyPatch) ->
     "garbled", [{}, {"due": "soon"}, {"due": 7}, {"due": "2026-03-01T09:00:05Z", "mapping": "web"}]
 )
 def test_a_timer_that_cant_be_read_hides_no_other(world: FakeAccount, state: State, garbled: dict[str, Any]) -> None:
-    item = {"pk": layout.TIMERS, "sk": f"{layout.timestamp(NOW)}#garbled", **garbled}
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    world.put((layout.TIMERS, f"{layout.timestamp(NOW)}#garbled"), **garbled)
     state.arm(in_(10))
     damaged, other = state.timers_due(NOW + timedelta(minutes=1))
     assert isinstance(damaged, CorruptItemError)
     assert "garbled" in str(damaged)
     assert other == in_(10)
-
-
-def test_the_longest_tags_have_timers_of_their_own(state: State) -> None:
-    """A sort key holds 1,024 bytes; the longest tag has more in UTF-8."""
-    longest = [MappingKey("\U0001f511" * 128, "\U0001f511" * 255 + last) for last in "ab"]
-    for each in longest:
-        state.arm(in_(10, each))
-        assert len(codec.timer_item(in_(10, each))["sk"].encode()) <= 1024
-    found = [timer.subject for timer in state.timers_due(NOW + timedelta(minutes=1)) if isinstance(timer, Timer)]
-    assert sorted(found, key=str) == longest

@@ -11,10 +11,10 @@ from botocore.exceptions import ReadTimeoutError
 from fixtures.account import ACCOUNT, HOME, REGION, FakeAccount, mapping_key, new_account, refusing
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.instances.observe import Observation, observe
+from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.observe import observe
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.instance import InstanceKey, Timer
-from rolekeeper.model.mapping import WhenOccupied
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Update, codec, layout
 
@@ -77,11 +77,6 @@ def credit(world: FakeAccount, tag: str) -> int:
     """What is left of an approved edit."""
     key = layout.budget_key(mapping_key(tag))
     return int(world.store.get([key])[key]["credit"])
-
-
-def test_launches_by_the_hundred_are_never_held(world: FakeAccount) -> None:
-    assert carrying(world, fleet(world, 40), "web") == 40
-    assert window(world) == {}
 
 
 def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world: FakeAccount) -> None:
@@ -214,20 +209,6 @@ def test_those_that_wait_go_in_turn_and_never_more_than_the_limit_in_any_window(
         assert sum(at <= other < at + 600 for other in changed_at) <= 3
 
 
-def test_one_that_waits_is_not_written_or_sent_again_until_its_turn(world: FakeAccount) -> None:
-    instances = fleet(world, 4)
-    retag(world, instances, "db")
-    world.reconcile(*instances)
-    (waiting,) = [each for each in instances if world.carries(each) == "web"]
-    entries = len(world.history(waiting))
-    world.later(minutes=5)
-    world.quiet()
-    world.reconcile(*instances)
-    assert len(world.history(waiting)) == entries
-    assert world.queue.sent == []
-    assert carrying(world, instances, "db") == 3
-
-
 def test_one_that_waits_is_left_to_its_turn_by_the_sweep_unless_it_is_to_change_otherwise(world: FakeAccount) -> None:
     instances = fleet(world, 4)
     retag(world, instances, "db")
@@ -286,7 +267,7 @@ def is_sent(world: FakeAccount, instance: str) -> bool:
     now = world.clock.now()
     observed = observe([world.key(instance)], Ec2(world.ec2, ACCOUNT, REGION), world.state, now)[world.key(instance)]  # type: ignore[arg-type]  # shaped like a client
     assert isinstance(observed, Observation)
-    return needs_reconcile(observed, observed.decision(world.settings), now)
+    return needs_reconcile(observed, decide(observed, world.settings), now)
 
 
 @pytest.mark.parametrize("minutes", [10, 720])
@@ -336,25 +317,6 @@ def test_an_approval_lets_so_many_more_through_for_its_revision_only(world: Fake
     assert carrying(world, instances, "db") == 5
 
 
-def test_a_limit_of_nothing_holds_every_replace(world: FakeAccount) -> None:
-    world.limits = Limits(0, 0)
-    instances = fleet(world, 2)
-    retag(world, instances, "db")
-    world.reconcile(*instances)
-    assert carrying(world, instances, "db") == 0
-
-
-def test_what_ec2_refuses_takes_no_room(world: FakeAccount) -> None:
-    instances = fleet(world, 3)
-    retag(world, instances, "db")
-    for _ in range(5):
-        world.calls.before(REPLACE, refusing("InvalidParameterValue", "Invalid IAM Instance Profile name db"))
-        world.reconcile(instances[0])
-    assert window(world)["total"] == 0
-    world.reconcile(*instances)
-    assert carrying(world, instances, "db") == 3
-
-
 def test_the_room_of_a_refused_change_comes_back_once_though_that_is_written_twice(world: FakeAccount) -> None:
     """An SDK that had no answer sends a write again; the second is refused, as the first took effect."""
     (instance,) = fleet(world, 1)
@@ -401,57 +363,6 @@ def test_an_approved_change_that_ec2_refuses_stays_approved_for_its_revision_onl
     world.publish("workload=db", "db", description="another revision, which nobody approved")
     world.reconcile(instance)
     assert world.carries(instance) == "web"
-
-
-@pytest.mark.parametrize("happened", [True, False], ids=["the change happened", "the change didn't happen"])
-def test_a_change_whose_outcome_nobody_knows_keeps_its_room(world: FakeAccount, *, happened: bool) -> None:
-    world.limits = Limits(1, 0)
-    first, second = fleet(world, 2)
-    retag(world, [first, second], "db")
-    (world.calls.after if happened else world.calls.before)(REPLACE, refusing("InternalError", status=500))
-    world.reconcile(first)
-    assert world.carries(first) == ("db" if happened else "web")
-    world.wait(1)
-    world.reconcile(second)
-    assert world.shows(second) == "window"
-    # The one whose call didn't happen waits for the room that its first attempt holds.
-    world.reconcile(first)
-    assert world.shows(first) == ("" if happened else "window")
-    assert window(world)["total"] == 1
-
-
-def test_a_change_that_waits_makes_its_change_when_its_turn_comes_and_shows_nothing_any_longer(
-    world: FakeAccount,
-) -> None:
-    world.limits = Limits(1, 0)
-    instances = fleet(world, 2)
-    retag(world, instances, "db")
-    world.reconcile(*instances)
-    (waiting,) = [each for each in instances if world.shows(each) == "window"]
-    assert ring(world) == [waiting]
-    world.reconcile(waiting)
-    assert world.carries(waiting) == "db"
-    assert world.shows(waiting) == ""
-
-
-def test_a_take_over_takes_room_as_every_change_that_takes_a_role_away(world: FakeAccount) -> None:
-    world.take_over = True
-    world.limits = Limits(1, 0)
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
-    instances = [world.running(profile="theirs", workload="web") for _ in range(2)]
-    world.wait(1)
-    world.reconcile(*instances)
-    assert sorted(map(world.carries, instances)) == ["theirs", "web"]
-
-
-def test_workers_in_each_others_way_try_again(world: FakeAccount) -> None:
-    (instance,) = fleet(world, 1)
-    retag(world, [instance], "db")
-    for _ in range(3):
-        world.calls.before("TransactWriteItems", refusing("TransactionCanceledException", "TransactionConflict"))
-    world.reconcile(instance)
-    assert world.carries(instance) == "db"
-    assert window(world)["total"] == 1
 
 
 def test_the_item_expires_when_it_is_of_no_use_any_more(world: FakeAccount) -> None:

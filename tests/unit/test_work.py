@@ -67,15 +67,6 @@ def test_a_message_reads_back_as_the_same_instance() -> None:
     assert body["id"] != request(KEY, "", "", NOW)["id"]
 
 
-@pytest.mark.parametrize(
-    ("region", "partition"),
-    [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-iso-east-1", "aws-iso")],
-)
-def test_a_message_names_its_resource_in_every_partition(region: str, partition: str) -> None:
-    message = request(InstanceKey(KEY.account, region, KEY.id), "sweep", "c", NOW)
-    assert message["resources"] == [f"arn:{partition}:ec2:{region}:{KEY.account}:instance/{KEY.id}"]
-
-
 def test_a_queue_that_takes_only_some_has_failed() -> None:
     with pytest.raises(RetryableError) as refused:
         _queue(FakeSqs(refuses=1)).send(_fleet(3), "sweep", "c")

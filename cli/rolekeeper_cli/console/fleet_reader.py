@@ -14,7 +14,8 @@ from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.observe import Observation, Unreadable, observe, observe_page
+from rolekeeper.instances.decide import Observation
+from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import AssociationState, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.deployment import Deployment

@@ -13,7 +13,7 @@ from rolekeeper.aws.errors import ConflictError, classified
 from rolekeeper.aws.queue import Task
 from rolekeeper.model.mapping import Control
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.table import Update
 from rolekeeper_cli.deploying.parameters import parameters
 from rolekeeper_cli.deployment import Deployment
@@ -66,7 +66,7 @@ def switch(
     store = deployment.app.store
     if planned_on is not None:
         item = store.get([layout.CONTROL]).get(layout.CONTROL, {})
-        now = str(codec.control_from(item))
+        now = str(Control.read(item))
         if now != planned_on:
             raise CommandError(f"another actor switched meanwhile, from {planned_on} to {now}", _LOOK_AGAIN)
         update.only_as(item, "mode", "paused")
@@ -91,7 +91,7 @@ def _controls(deployment: Deployment, change: Mapping[str, Any]) -> tuple[Contro
     """The control item as it is read now, and as it would be."""
     before = deployment.app.state.read([], []).control
     item = {**deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {}), **change}
-    return before, replace(codec.control_from(item), swept=before.swept)
+    return before, replace(Control.read(item), swept=before.swept)
 
 
 # ---- how the deployment is set: its switches, who set them and why, and the stack's parameters ----
@@ -118,7 +118,7 @@ def settings(deployment: Deployment) -> dict[str, Any]:
         "withheld": withheld.reason if withheld else None,
         "claimed_by": str(item.get("by", "")) or None,
         "claimed_reason": str(item.get("reason", "")) or None,
-        "standing": str(codec.control_from(item)),
+        "standing": str(Control.read(item)),
         "stack": deployment.stack.name,
         "version": deployment.stack.outputs.get("Version"),
         "parameters": _parameters(deployment),

@@ -11,7 +11,8 @@ from itertools import batched
 from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
-from rolekeeper.instances.observe import Observation, Unreadable, observe_page
+from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.observe import Unreadable, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState, in_account
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.storage.layout import Key
@@ -77,7 +78,7 @@ class Seen:
         assert observed.instance is not None  # EC2 knows it
         settings = replace(deployment.settings, mode=Mode.ENFORCE)
         carried = observed.association.profile_arn if observed.association else ""
-        return cls(observed.instance, observed, observed.decision(settings), settings.ownership.manages(carried))
+        return cls(observed.instance, observed, decide(observed, settings), settings.ownership.manages(carried))
 
     @property
     def carries(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.config import Config
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
-from rolekeeper.instances.observe import Observation
+from rolekeeper.instances.decide import Observation
 from rolekeeper.model import escaped
 from rolekeeper.model.instance import AssociationState
 from rolekeeper.model.mapping import IGNORE_TAG

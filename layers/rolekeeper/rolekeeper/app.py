@@ -10,14 +10,15 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper import fleet, mappings, permissions
-from rolekeeper.aws import Each, Ec2, Iam, Pace, ResumeMachine, Tasks, WorkQueue, in_threads
+from rolekeeper.aws import Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
-from rolekeeper.instances import Reconciler, RetryLoop
+from rolekeeper.instances.apply import Pace, Worker
 from rolekeeper.instances.observe import checked_pin
-from rolekeeper.instances.reconcile import WORK, Batch, Outcome
+from rolekeeper.instances.reconcile import WORK, Batch, Reconciler
+from rolekeeper.instances.records import Outcome, Recorder
+from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.instances.window import ChangeLimiter
-from rolekeeper.instances.worker import Worker
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Settings
@@ -174,15 +175,26 @@ class App:
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; inside a retry loop it starts no other loop, and changes nothing itself."""
+        settings = self.settings
+        machine = settings.retry_state_machine_arn
+        loops = None if in_loop else RetryLoop(self.client("stepfunctions"), machine, settings.retry_timeout_minutes)
+        recorder = Recorder(
+            state=self.state,
+            telemetry=self.telemetry,
+            contention=settings.contention,
+            retries=loops,
+            now=self.now,
+            is_news=partial(self._is_news, noting=not in_loop),
+        )
         return Reconciler(
             ec2=self.ec2,
             state=self.state,
-            telemetry=self.telemetry,
-            settings=self.settings,
-            changer=self.queue if in_loop else self._worker(),
+            settings=settings,
+            queue=self.queue,
+            worker=None if in_loop else self._worker(),
+            recorder=recorder,
             now=self.now,
             sleep=self.sleep,
-            is_news=partial(self._is_news, noting=not in_loop),
         )
 
     def _is_news(self, error: AccessDeniedError, *, noting: bool) -> bool:
@@ -197,16 +209,15 @@ class App:
         pace = f"pace {settings.target}"  # EC2's rate is for each account and Region
         if pace not in self.kept:
             self.kept[pace] = Pace(settings.changes_per_second / settings.workers, self.now())
-        machine = settings.retry_state_machine_arn
-        retries = RetryLoop(self.client("stepfunctions"), machine, settings.retry_timeout_minutes)
         size = layout.target_key(settings.target) if self.hub else layout.FLEET
+        keys = layout.window_keys(settings.target, size)
         return Worker(
+            ec2=self.ec2,
             state=self.state,
-            window=ChangeLimiter(self.store, settings.limits, settings.target, size=size),
+            window=ChangeLimiter(self.store, settings.limits, settings.target, keys=keys),
             pace=self.kept[pace],
             per_second=settings.changes_per_second,
             queue=self.queue,
-            retries=retries,
             now=self.now,
             sleep=self.sleep,
         )

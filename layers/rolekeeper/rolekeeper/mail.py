@@ -87,10 +87,8 @@ class Mailer:
     where: str
     now: Callable[[], datetime]
 
-    def mail(self, event: str, detail: Mapping[str, Any]) -> dict[str, str] | None:
-        """The mail for an event with this detail-type, as SNS takes it; None if nobody has to act on it."""
-        if event not in TEXTS:
-            return None
+    def mail(self, event: str, detail: Mapping[str, Any]) -> dict[str, str]:
+        """The mail for an event with this detail-type, which is one of TEXTS, as SNS takes it."""
         mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
         effect, by = detail.get("effect", {}), detail.get("claimed-by") or "unknown"
         permissions = {name: "; ".join(effect.get(name, ())) or "none" for name in ("gained", "lost")}

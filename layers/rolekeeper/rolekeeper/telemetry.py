@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, RetryableError, classified
 from rolekeeper.aws.queue import SOURCE
-from rolekeeper.mail import Mailer
+from rolekeeper.mail import TEXTS, Mailer
 from rolekeeper.model import escaped, escaped_json, shown
 from rolekeeper.model.instance import Action, Decision, ReconcileRequest
 from rolekeeper.model.mapping import MappingKey
@@ -98,8 +98,8 @@ class Telemetry:
         self.mail(event, detail)
 
     def mail(self, event: str, detail: Mapping[str, Any]) -> None:
-        if mail := self.mailer.mail(event, detail):
-            self._mails.append(mail)
+        if event in TEXTS:
+            self._mails.append(self.mailer.mail(event, detail))
 
     def event(self, event: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> None:
         """Queue an event without its mail; one that is too large for EventBridge is cut, and says so."""

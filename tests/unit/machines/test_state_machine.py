@@ -156,9 +156,9 @@ class Records(RuleBasedStateMachine):
         """As it was never written, or has expired: then nothing at all is written."""
         before = self._table()
         gone = layout.instance_pk(IT), "history#2026-03-01T09:00:00.000000Z#0"
-        change = RecordChange(clears=True)
+        state = self.workers[who].state
         with pytest.raises(ConflictError):
-            self.workers[who].state.save(IT, change, START, completes=(gone, {"outcome": "done"}))
+            state.save(IT, RecordChange(clears=True), START, also=[state.completion(gone, {"outcome": "done"})])
         assert self._table() == before
 
     @rule(who=workers)
@@ -257,11 +257,11 @@ class Records(RuleBasedStateMachine):
     def _makes(self, write: Write, who: int, key: InstanceKey) -> None:
         before, state = self._table(), self.workers[who].state
         entry = None if write.entry is None else {"number": write.entry, "outcome": STARTED}
-        completes = None
+        completes = []
         if write.completes is not None:
-            completes = self.entries[write.completes, key], {"outcome": f"by {write.entry}"}
+            completes = [state.completion(self.entries[write.completes, key], {"outcome": f"by {write.entry}"})]
         with nullcontext() if self._fits(write) else pytest.raises(ConflictError):
-            made = state.save(key, write.change, START, entry=entry, completes=completes)
+            made = state.save(key, write.change, START, entry=entry, also=completes)
             if write.entry is not None:
                 self.entries[write.entry, key] = made
         if not self._fits(write):

@@ -138,7 +138,7 @@ class Windows(RuleBasedStateMachine):
     def all_look_at_once(self, order: list[int], mapping: int) -> None:
         """What each reads of the counters is as old as before the first of them changes."""
         for who in order:
-            self.workers[who].window.observed({})
+            self.workers[who].window.known = {}
             self.asking.setdefault(who, Asking(mapping))
             self.reserve_or_wait(who)
         for who in order:
@@ -188,8 +188,9 @@ class Windows(RuleBasedStateMachine):
     @precondition(lambda self: self._recent())
     def ec2_refuses(self, data: st.DataObject, who: int) -> None:
         change = data.draw(st.sampled_from(self._recent()))
-        refused = change.entry, {"outcome": "refused"}
-        self.workers[who].state.save(KEY, RecordChange(), self.now, completes=refused, also=(change.room.back,))
+        state = self.workers[who].state
+        refused = state.completion(change.entry, {"outcome": "refused"})
+        state.save(KEY, RecordChange(), self.now, also=(refused, change.room.back))
         change.given_back = True
         self.credit[change.mapping] += change.approved
 
@@ -221,7 +222,7 @@ class Windows(RuleBasedStateMachine):
             entry = state.save(KEY, starting, self.now, entry={"outcome": "started"}, also=(asking.room.take,))
         except ConflictError:
             assert self._table() == before, "without room there is no grant"
-            self.workers[who].window.observed({})
+            self.workers[who].window.known = {}
             self.asking[who] = Asking(asking.mapping)
             return
         where = WORK_IN[who]

@@ -7,7 +7,6 @@ from botocore.config import Config
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.iam import Iam
-from rolekeeper.aws.pace import Pace
 from rolekeeper.aws.queue import ResumeMachine, Tasks, WorkQueue
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "Each",
     "Ec2",
     "Iam",
-    "Pace",
     "ResumeMachine",
     "Tasks",
     "WorkQueue",

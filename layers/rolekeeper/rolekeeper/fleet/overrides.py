@@ -15,7 +15,7 @@ from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.model import shown
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import Control, Mode
-from rolekeeper.storage import State, Store, Update, codec, layout
+from rolekeeper.storage import State, Store, Update, layout
 from rolekeeper.storage.layout import Key
 from rolekeeper.telemetry import Telemetry
 
@@ -74,7 +74,7 @@ class OperatorOverrides:
         if entry in items:
             return
         item, was = items.get(layout.CONTROL, {}), items.get(layout.CONTROL_REPORTED, {}).get("control", str(Control()))
-        control = codec.control_from(item)
+        control = Control.read(item)
         withheld = control.withholds(self.mode)
         detail = {
             "from": was,
@@ -132,6 +132,6 @@ def report_deployed_mode(store: Store, telemetry: Telemetry, mode: Mode, correla
         telemetry.will_retry("the deployed mode can't be compared", error=str(error))
         return
     if was:
-        effective = codec.control_from(items.get(layout.CONTROL, {})).mode or mode
+        effective = Control.read(items.get(layout.CONTROL, {})).mode or mode
         detail = {"from": str(was), "to": mode.value, "in-effect": effective.value, "means": MEANS[effective]}
         telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])

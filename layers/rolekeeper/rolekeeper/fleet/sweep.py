@@ -15,8 +15,8 @@ from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
-from rolekeeper.instances.decide import resolve
-from rolekeeper.instances.observe import Observation, Unreadable, observe_page
+from rolekeeper.instances.decide import Observation, decide, resolve
+from rolekeeper.instances.observe import Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings.accounts import RecordCheck, RecordKeeper
 from rolekeeper.mappings.publish import Publisher
@@ -297,7 +297,7 @@ class Sweep:
                     self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=str(each.error))
                 continue
             self._count(each, scans, at)
-            if needs_reconcile(each, each.decision(self.settings), at):
+            if needs_reconcile(each, decide(each, self.settings), at):
                 differing.append(each.key)
         if differing and rest.crowded is None:
             rest.crowded = self.queue.waiting() > BACKLOG * self.settings.changes_per_second

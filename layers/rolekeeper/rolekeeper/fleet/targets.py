@@ -22,7 +22,8 @@ from rolekeeper.aws.errors import (
     NotRegisteredError,
     RetryableError,
 )
-from rolekeeper.instances.reconcile import Batch, Outcome
+from rolekeeper.instances.reconcile import Batch
+from rolekeeper.instances.records import Outcome
 from rolekeeper.model import shown
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Access, Settings

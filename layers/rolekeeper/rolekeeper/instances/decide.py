@@ -1,7 +1,7 @@
 """What governs one instance (`resolve`), what to do for it, and why (`decide`): pure, and the same for all who ask."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -12,9 +12,12 @@ from rolekeeper.model.instance import (
     Association,
     AssociationState,
     Candidates,
+    Condition,
     Decision,
     Grant,
     Instance,
+    InstanceKey,
+    InstanceRecord,
     InstanceState,
     Overridden,
 )
@@ -24,6 +27,7 @@ from rolekeeper.model.mapping import (
     IGNORED,
     NO_ROLE,
     PIN_TAG,
+    Control,
     MappingKey,
     MappingSpec,
     Pin,
@@ -32,7 +36,7 @@ from rolekeeper.model.mapping import (
     WhenStopped,
     WhenUnmatched,
 )
-from rolekeeper.settings import Ownership
+from rolekeeper.settings import Ownership, Settings
 
 ENDED = {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
 _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
@@ -40,31 +44,103 @@ _DETACH = "aws ec2 disassociate-iam-instance-profile --association-id"
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """All that one decision depends on, as EC2 and the state table show it now.
+class Observation:
+    """All that one decision depends on, as EC2 and the state table show it now. EC2 may not know the instance.
 
-    `grant` explains what the instance carries: the association's profile, or no role. `owner` is its published mapping
-    or tombstone, and says what happens when the tag goes. It is None if there is no grant, if the record is missing, or
-    if the tag is gone and another mapping governs, as it isn't read then.
+    `asked_at` is when EC2 was asked for the association, before everything else. `published` are the mappings for its
+    tags. `grant` explains what the instance carries: the association's profile, or no role. `owner` is the grant's
+    published mapping or tombstone, and says what happens when the tag goes. It is None if there is no grant, if the
+    mapping's record is missing, or if the tag is gone and another mapping governs, as it isn't read then.
     """
 
-    instance: Instance
+    key: InstanceKey
+    asked_at: datetime
+    instance: Instance | None
     association: Association | None
-    grant: Grant | None
-    candidates: Candidates
-    owner: PublishedMapping | None
-    ownership: Ownership
+    recorded: bool
+    record: InstanceRecord
+    control: Control
+    grant: Grant | None = None
+    candidates: Candidates = field(default_factory=Candidates)
+    owner: PublishedMapping | None = None
+    published: tuple[PublishedMapping, ...] = ()
+    pin: Pin | None = None
 
     @property
-    def lost(self) -> Grant | None:
-        """The grant, if its mapping's record is missing though the tag is there: that is damage, not an act."""
-        grant = self.grant
-        return grant if grant and not self.owner and grant.mapping.matches(self.instance.tags) else None
+    def tags_read(self) -> frozenset[str]:
+        """The keys of the tags that a mapping for it reads, or Rolekeeper itself; any other may hold a secret."""
+        mappings = [*self.published, *([self.owner] if self.owner else [])]
+        read = (name for each in mappings for name in (each.key.tag_key, *each.spec.require_tags))
+        return frozenset({IGNORE_TAG, *read})
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a later observation already wrote what the instance shows: the record is read last."""
+        condition = self.record.condition
+        return condition is not None and condition.since > self.asked_at
+
+    def shown(self, decision: Decision) -> Condition | None:
+        """What the instance shows, if that is exactly this decision."""
+        condition = self.record.condition
+        return condition if condition and condition.fingerprint == decision.fingerprint else None
+
+    def watched_until(self, now: datetime) -> datetime | None:
+        """Until when a retry loop or a timer watches it; None where none does."""
+        until = self.record.condition.watched_until if self.record.condition else None
+        return until if until and until > now else None
+
+    def turn(self, decision: Decision, now: datetime) -> datetime | None:
+        """When exactly this change has its turn, if it waits for room in the window."""
+        until = self.watched_until(now)
+        return until if until and self.shown(waits_for_room(decision, until)) else None
+
+    def left_turn(self, ended: Decision, now: datetime) -> datetime | None:
+        """The turn for which it waited and doesn't any longer, as a look ended with another decision."""
+        condition = self.record.condition
+        waited = condition is not None and condition.code == "window" and not self.shown(ended)
+        return self.watched_until(now) if waited else None
 
 
-def decide(case: Case) -> Decision:
-    instance, association, candidates = case.instance, case.association, case.candidates
+def decide(seen: Observation, settings: Settings) -> Decision:
+    """What to do for one instance, and why: held if it is contested, or while paused, observing or not yet swept."""
+    decided = asked_for(seen, settings.ownership)
+    would = f"would {decided.action.value.lower()}: {decided.reason}"
+    same = seen.record.repeated(decided.desired)
+    if decided.action.mutates and settings.contention.contended(same):
+        reason = (
+            f"another actor reverted this change {len(same)} times; it is left alone until its mapping, its tags "
+            f"or a pin changes, or rolekeeper release. It {would}"
+        )
+        decided = replace(decided, action=Action.HOLD, code="contested", reason=reason)
+    withheld = seen.control.withholds(settings.mode)
+    if withheld and decided.action.mutates:
+        reason, arguments = f"{withheld.reason}; it {would}", (*decided.arguments, seen.control.unclear)
+        return replace(decided, action=Action.HOLD, code=withheld.code, reason=reason, arguments=arguments)
+    if withheld and seen.control.paused:
+        # The reason says that Rolekeeper is paused, even if there is nothing to do.
+        return replace(decided, reason=f"{withheld.reason}; {decided.reason}")
+    return decided
+
+
+def waits_for_room(decision: Decision, until: datetime) -> Decision:
+    """The same, waiting until more instances may change."""
+    waits = "as many instances were changed in a while as may be without approval; this one waits until there is room"
+    reason = f"{waits}, and then: {decision.reason}"
+    return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
+
+
+def put_off(decision: Decision, until: datetime) -> Decision:
+    """The same, a while later: there are more changes than EC2, or ChangesPerSecond, lets through."""
+    reason = f"more changes are asked for than go at once; this one is tried again soon, and then: {decision.reason}"
+    return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)
+
+
+def asked_for(seen: Observation, ownership: Ownership) -> Decision:
+    """What tags, mappings and a pin ask for, whatever other actors revert and operators withhold."""
+    instance, association, candidates = seen.instance, seen.association, seen.candidates
     decision = partial(Decision, overridden=candidates.overridden)
+    if instance is None:
+        return decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
     if instance.state in ENDED:
         return decision(Action.NOTHING, "ended", f"the instance is {instance.state}")
     if instance.managed_by:
@@ -79,14 +155,18 @@ def decide(case: Case) -> Decision:
         named = " and ".join(f"{each.key} (role {each.spec.role})" for each in tied)
         reason = f"{named} share priority {tied[0].spec.priority} but want different roles; give one a lower number"
         return decision(Action.HOLD, "tie", reason, arguments=tuple(f"{each.key} {each.revision}" for each in tied))
+    # A mapping whose record is missing though its tag is there: that is damage, not an act.
+    lost = seen.grant if seen.grant and not seen.owner and seen.grant.mapping.matches(instance.tags) else None
     if candidates.winner:
-        return _govern(case, candidates.winner)
-    return _ungoverned(case)
+        return _govern(seen, instance, candidates.winner, ownership=ownership, lost=lost)
+    return _ungoverned(seen, instance, ownership, lost=lost)
 
 
-def _govern(case: Case, winner: PublishedMapping) -> Decision:  # one ladder, one rung per rule of the design
+def _govern(
+    seen: Observation, instance: Instance, winner: PublishedMapping, *, ownership: Ownership, lost: Grant | None
+) -> Decision:  # one ladder, one rung per rule of the design
     """The instance has a governing mapping: attach, replace or (for `NONE`) detach."""
-    instance, association, spec = case.instance, case.association, winner.spec
+    association, spec = seen.association, winner.spec
     decision = partial(
         Decision,
         mapping=winner.key,
@@ -94,7 +174,7 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # one ladder, on
         role=spec.role,
         profile_arn=winner.profile_arn,
         association_id=association.id if association else "",
-        overridden=case.candidates.overridden,
+        overridden=seen.candidates.overridden,
     )
     if winner.suspended_because:
         reason = f"mapping {winner.key} can't be used: {winner.problem}"
@@ -106,15 +186,15 @@ def _govern(case: Case, winner: PublishedMapping) -> Decision:  # one ladder, on
         if association.state is AssociationState.ASSOCIATING:
             return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
         return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
-    foreign = association if association and not case.ownership.manages(association.profile_arn) else None
-    if foreign and (wanted := _wanted_for_take_over(winner, case.ownership)):
+    foreign = association if association and not ownership.manages(association.profile_arn) else None
+    if foreign and (wanted := _wanted_for_take_over(winner, ownership)):
         reason = (
             f"it carries the foreign {foreign.profile_arn}, which is outside the role path, so {winner.key} leaves it; "
             f"to hand the instance over, detach it ({_DETACH} {foreign.id}), or {' and '.join(wanted)}"
         )
-        return decision(Action.HOLD, "occupied", reason, arguments=(str(case.ownership.take_over),))
+        return decision(Action.HOLD, "occupied", reason, arguments=(str(ownership.take_over),))
     # A pin is a deliberate act, so it takes over all the same.
-    if (lost := case.lost) and lost.mapping != winner.key and not winner.key.pins:
+    if lost and lost.mapping != winner.key and not winner.key.pins:
         return decision(Action.HOLD, "mapping-missing", _missing(lost), arguments=(str(lost.mapping),))
     if instance.state in _CHANGING:
         return _until_settled(decision, instance, f"role {spec.role}")
@@ -144,14 +224,14 @@ def _exchanged(
     return decision(Action.WAIT, "stopped", reason, takes_over=False)
 
 
-def _ungoverned(case: Case) -> Decision:
+def _ungoverned(seen: Observation, instance: Instance, ownership: Ownership, *, lost: Grant | None) -> Decision:
     """No mapping governs the instance: what a mapping gave goes or stays as that mapping says."""
-    instance, association, grant, owner = case.instance, case.association, case.grant, case.owner
+    association, grant, owner = seen.association, seen.grant, seen.owner
     association_id, carried = (association.id, association.profile_arn) if association else ("", NO_PROFILE)
-    decision = partial(Decision, association_id=association_id, overridden=case.candidates.overridden)
-    if not association and not case.lost:
+    decision = partial(Decision, association_id=association_id, overridden=seen.candidates.overridden)
+    if not association and not lost:
         return decision(Action.NOTHING, "unmatched", "no mapping for its tags")
-    if association and not case.ownership.manages(carried):
+    if association and not ownership.manages(carried):
         return decision(Action.NOTHING, "not-ours", f"no mapping for its tags; {carried} is foreign")
     if grant is None:
         reason = (

@@ -6,123 +6,21 @@ refuses.
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.decide import Case, decide, mapping_keys, resolve
-from rolekeeper.instances.deferral import waits_for_room
+from rolekeeper.instances.decide import Observation, mapping_keys, resolve
 from rolekeeper.instances.window import ChangeLimiter
-from rolekeeper.model.instance import (
-    NO_PROFILE,
-    Action,
-    Association,
-    Candidates,
-    Condition,
-    Decision,
-    Grant,
-    Instance,
-    InstanceKey,
-    InstanceRecord,
-)
-from rolekeeper.model.mapping import IGNORE_TAG, PIN_TAG, Control, MappingKey, MappingSpec, Pin, PublishedMapping
-from rolekeeper.settings import Settings
+from rolekeeper.model.instance import NO_PROFILE, Association, Candidates, Instance, InstanceKey
+from rolekeeper.model.mapping import PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.storage import State
 from rolekeeper.storage.state import Snapshot
 
 if TYPE_CHECKING:
     from rolekeeper.permissions.roles import Roles  # to check a pin, which few instances have
-
-# How long after a change its follow-up is due: EC2 associates within seconds, and then shows it everywhere.
-FOLLOW_UP = timedelta(seconds=15)
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """All that one decision depends on. `instance` is None if EC2 doesn't know it, yet or no longer.
-
-    `asked_at` is when EC2 was asked for the association, before everything else. `published` are the mappings for its
-    tags. `grant` explains what it carries, `owner` is the grant's mapping.
-    """
-
-    key: InstanceKey
-    asked_at: datetime
-    instance: Instance | None
-    association: Association | None
-    recorded: bool
-    record: InstanceRecord
-    control: Control
-    grant: Grant | None = None
-    candidates: Candidates = field(default_factory=Candidates)
-    owner: PublishedMapping | None = None
-    published: tuple[PublishedMapping, ...] = ()
-    pin: Pin | None = None
-
-    def decision(self, settings: Settings) -> Decision:
-        """What to do: the pure decision; on hold if it is contested, or while paused, observing or not yet swept."""
-        if self.instance is None:
-            return Decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
-        case = Case(
-            self.instance,
-            self.association,
-            self.grant,
-            candidates=self.candidates,
-            owner=self.owner,
-            ownership=settings.ownership,
-        )
-        decided = decide(case)
-        would = f"would {decided.action.value.lower()}: {decided.reason}"
-        same = self.record.repeated(decided.desired)
-        if decided.action.mutates and settings.contention.contended(same):
-            reason = (
-                f"another actor reverted this change {len(same)} times; it is left alone until its mapping, its tags "
-                f"or a pin changes, or rolekeeper release. It {would}"
-            )
-            decided = replace(decided, action=Action.HOLD, code="contested", reason=reason)
-        withheld = self.control.withholds(settings.mode)
-        if withheld and decided.action.mutates:
-            reason, arguments = f"{withheld.reason}; it {would}", (*decided.arguments, self.control.unclear)
-            return replace(decided, action=Action.HOLD, code=withheld.code, reason=reason, arguments=arguments)
-        if withheld and self.control.paused:
-            # The reason says that Rolekeeper is paused, even if there is nothing to do.
-            return replace(decided, reason=f"{withheld.reason}; {decided.reason}")
-        return decided
-
-    @property
-    def tags_read(self) -> frozenset[str]:
-        """The keys of the tags that a mapping for it reads, or Rolekeeper itself; any other may hold a secret."""
-        mappings = [*self.published, *([self.owner] if self.owner else [])]
-        read = (name for each in mappings for name in (each.key.tag_key, *each.spec.require_tags))
-        return frozenset({IGNORE_TAG, *read})
-
-    @property
-    def outdated(self) -> bool:
-        """Whether a later observation already wrote what the instance shows: the record is read last."""
-        condition = self.record.condition
-        return condition is not None and condition.since > self.asked_at
-
-    def shown(self, decision: Decision) -> Condition | None:
-        """What the instance shows, if that is exactly this decision."""
-        condition = self.record.condition
-        return condition if condition and condition.fingerprint == decision.fingerprint else None
-
-    def watched_until(self, now: datetime) -> datetime | None:
-        """Until when a retry loop or a timer watches it; None where none does."""
-        until = self.record.condition.watched_until if self.record.condition else None
-        return until if until and until > now else None
-
-    def turn(self, decision: Decision, now: datetime) -> datetime | None:
-        """When exactly this change has its turn, if it waits for room in the window."""
-        until = self.watched_until(now)
-        return until if until and self.shown(waits_for_room(decision, until)) else None
-
-    def left_turn(self, ended: Decision, now: datetime) -> datetime | None:
-        """The turn for which it waited and doesn't any longer, as a look ended with another decision."""
-        condition = self.record.condition
-        waited = condition is not None and condition.code == "window" and not self.shown(ended)
-        return self.watched_until(now) if waited else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +55,7 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     wanted = {mapping: None for each in instances.values() for mapping in mapping_keys(each.tags)}
     snapshot = state.read(keys, wanted, checked=True, counters=counters.keys if counters else ())
     if counters:
-        counters.observed(snapshot.counters)
+        counters.known = dict(snapshot.counters)
     observed = {
         key: _joined(snapshot, key, instances.get(key.id), association=associations.get(key.id), now=now)
         for key in keys

@@ -1,17 +1,30 @@
-"""What a reconcile writes into an instance's record and history, if anything: pure, so the sweep asks it too."""
+"""What a reconcile writes into an instance's record and history, if anything, and reports.
 
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime
+What is written is found by pure functions, so the sweep asks them too; the recorder writes it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.instances.decide import ENDED
-from rolekeeper.instances.observe import FOLLOW_UP, Observation
+from rolekeeper.aws.errors import (
+    AccessDeniedError,
+    AwsRefusalError,
+    ConflictError,
+    NotFoundError,
+    NotReadyError,
+    RetryableError,
+)
+from rolekeeper.instances.decide import ENDED, Observation, put_off
+from rolekeeper.instances.retry import PROPAGATION, RetryLoop
+from rolekeeper.instances.window import Reservation
 from rolekeeper.model import SENTENCE, shown
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
     AppliedChange,
+    Association,
     Condition,
     Decision,
     Grant,
@@ -22,9 +35,14 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import NO_PIN, PIN_TAG, MappingKey, Pin
 from rolekeeper.settings import ContentionRule
-from rolekeeper.storage import layout
-from rolekeeper.telemetry import described
+from rolekeeper.storage import State, layout
+from rolekeeper.storage.layout import DONE, REFUSED, Key
+from rolekeeper.storage.table import Write
+from rolekeeper.telemetry import CHANGED, PARKED, PINNED, Telemetry, described
+from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
+# How long after a change its follow-up is due: EC2 associates within seconds, and then shows it everywhere.
+FOLLOW_UP = timedelta(seconds=15)
 # The former grants that a record keeps, by which a call that lands late is explained. The largest record is then three
 # quarters of an item, whatever tags and profiles are called: what follows a change can always be written.
 GRANTS = 20
@@ -97,7 +115,7 @@ def next_record(
 
 
 def history_entry(
-    request: ReconcileRequest, observed: Observation | None, decision: Decision, answer: Mapping[str, Any]
+    request: ReconcileRequest, observed: Observation | None, decision: Decision, answer: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The cause, what was seen and decided, and what AWS answered: for the log, the event and the history."""
     instance, association = (observed.instance, observed.association) if observed else (None, None)
@@ -114,7 +132,7 @@ def history_entry(
             "profile-arn": association.profile_arn if association else "",
         },
         "decision": described(decision),
-        "answer": dict(answer),
+        "answer": dict(answer or {}),
     }
 
 
@@ -192,3 +210,171 @@ def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, .
     if decision.desired is None:  # as a detach left it, too
         return tuple(each for each in changes if each.change.profile_arn)
     return tuple(each for each in changes if each.change != decision.desired)
+
+
+def refusal(decision: Decision, error: AwsRefusalError) -> Decision:
+    """What the instance shows after a refusal that a new observation doesn't change."""
+    if isinstance(error, NotReadyError):
+        code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
+        reason = f"EC2 isn't ready for role {decision.role}: {error}"
+        return replace(decision, action=Action.WAIT, code=code, reason=reason, polls=True, arguments=(error.code,))
+    if isinstance(error, AccessDeniedError):
+        reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
+        named = (error.action, error.resource)
+        return replace(decision, action=Action.HOLD, code="denied", reason=reason, arguments=named)
+    reason = f"EC2 refused role {decision.role}: {error}"
+    return replace(decision, action=Action.HOLD, code="refused", reason=reason, arguments=(error.code,))
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A change that is about to be made: its history entry's key, the room that it took, and the updated record."""
+
+    entry: Key
+    room: Reservation | None
+    observed: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one instance's reconcile ended: it shows the decision, or an error has its message retried.
+
+    It `comes_back` if it is to wait for its turn in the queue.
+    """
+
+    decision: Decision | None = None
+    error: AwsRefusalError | None = None
+    comes_back: bool = False
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes what reconciles end with, and reports it; has an instance watched by a retry loop or a timer.
+
+    `retries` is None inside a retry loop, which starts no other. `is_news` says whether to report a refusal.
+    """
+
+    state: State
+    telemetry: Telemetry
+    contention: ContentionRule
+    retries: RetryLoop | None
+    now: Callable[[], datetime]
+    is_news: Callable[[AccessDeniedError], bool] = lambda _: True
+    _loops: dict[InstanceKey, datetime] = field(default_factory=dict, init=False)
+
+    def pin(self, request: ReconcileRequest, observed: Observation) -> Observation:
+        """Record what is new of the instance's pin; returns the observation with that."""
+        news = pin_report(observed, self.now())
+        if not news:
+            return observed
+        pin, said = news
+        entry = history_entry(request, observed, said)
+        self.state.save(request.instance, RecordChange(pin=pin, expected=observed.record), self.now(), entry=entry)
+        self.telemetry.decision(request, entry, event=PINNED[said.code])
+        return replace(observed, record=replace(observed.record, pin=pin, writes=observed.record.writes + 1))
+
+    def report(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome:
+        """Log a decision that needs no write."""
+        self.telemetry.decision(request, history_entry(request, observed, decision))
+        return Outcome(decision)
+
+    def changed(self, request: ReconcileRequest, decision: Decision, started: Started, made: Association) -> Outcome:
+        """EC2 took a change."""
+        now, answer = self.now(), {"association-id": made.id, "state": made.state.value}
+        change = completed(started.observed, decision, self.contention, now=now)
+        done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer})
+        self.state.save(request.instance, change, now, also=[done])
+        event = CHANGED[Action.DETACH if decision.swap else decision.action]
+        self.telemetry.decision(request, history_entry(request, started.observed, decision, answer=answer), event=event)
+        return Outcome(decision)
+
+    def refused(
+        self, request: ReconcileRequest, decision: Decision, started: Started, error: AwsRefusalError
+    ) -> Outcome:
+        """EC2 refused: complete the entry; then wait, show why not, or observe again (it raises ConflictError)."""
+        if isinstance(error, RetryableError) and not error.throttled:
+            # The call may have happened. Its grant explains what the instance carries then.
+            return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
+        said = shown(error.message, 2 * SENTENCE)
+        answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
+        # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
+        outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
+        back = [started.room.back] if started.room and not error.possibly_applied else []
+        also, now = [self.state.completion(started.entry, outcome), *back], self.now()
+        if isinstance(error, ConflictError | NotFoundError):
+            # Our own first sending may have succeeded: then only this follow-up finds it.
+            self.state.save(request.instance, RecordChange(timers=(follow_up(request.instance, now),)), now, also=also)
+            raise ConflictError(error.code, error.message, error.action, resource=error.resource) from error
+        instead = put_off(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
+        before = started.observed.shown(instead)
+        if instead.polls and before and not before.parked and now - before.since > PROPAGATION:
+            return self.park(request, instead, also)
+        if isinstance(error, AccessDeniedError):
+            news = self.is_news(error) and not before
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
+        return self.show(request, started.observed, instead, answer=answer, also=also)
+
+    def show(
+        self,
+        request: ReconcileRequest,
+        observed: Observation,
+        decision: Decision,
+        *,
+        answer: Mapping[str, Any] | None = None,
+        also: Sequence[Write] = (),
+    ) -> Outcome:
+        """Record a decision that changed nothing, if it is new; have the instance watched if needed.
+
+        After a refusal there is an `answer` of EC2, and `also` completes the entry of the change.
+        """
+        now = self.now()
+        before = observed.shown(decision)
+        watched_until = None
+        if needs_watch(observed, decision, now, loop_over=request.loop_over):
+            # By a timer or a retry loop: it may last for hours, and a message is delayed by 15 minutes at most.
+            if self.retries and not decision.until and request.instance not in self._loops:
+                # One for each run: the write of the last look may have met a conflict after its loop was started.
+                self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
+            watched_until = decision.until or self._loops.get(request.instance)
+        change = next_record(observed, decision, now, watched_until=watched_until)
+        # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
+        handed_over = any(each.at == now for each in change.grants)
+        news = handed_over if decision.action is Action.NOTHING else change and not before
+        entry = history_entry(request, observed, decision, answer=answer)
+        try:
+            self.state.save(request.instance, change, now, entry=entry if news and not also else None, also=also)
+        except ConflictError:
+            if also:
+                # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
+                self.state.save(request.instance, RecordChange(), now, also=also)
+            raise
+        event = REFUSAL_EVENT if decision.action is Action.HOLD and not before else ""
+        self.telemetry.decision(request, entry, event=event)
+        return Outcome(decision)
+
+    def park(self, request: ReconcileRequest, decision: Decision, also: Sequence[Write] = ()) -> Outcome:
+        """Give up waiting, visibly: the next `running` event or sweep takes it up again."""
+        parked = replace(decision, reason=f"{decision.reason}; gave up waiting, resumes on its next event or the sweep")
+        now = self.now()
+        condition = Condition(
+            parked.action, parked.code, parked.reason, since=now, fingerprint=decision.fingerprint, parked=True
+        )
+        entry = history_entry(request, None, parked)
+        change = RecordChange(condition=condition, timers=(follow_up(request.instance, now),))
+        self.state.save(request.instance, change, now, entry=entry, also=also)
+        self.telemetry.decision(request, entry, event=PARKED)
+        self.telemetry.count("Parked")
+        return Outcome(decision)
+
+    def failed(self, text: str, error: AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
+        """Have a request's message retried."""
+        if isinstance(error, AccessDeniedError):
+            self.telemetry.denied(error, correlation_id=request.correlation_id, news=self.is_news(error))
+        self.telemetry.will_retry(text, error=str(error), **named)
+        return Outcome(error=error)
+
+    def all_failed(
+        self, text: str, error: AwsRefusalError, requests: Mapping[InstanceKey, ReconcileRequest]
+    ) -> dict[InstanceKey, Outcome]:
+        first = next(iter(requests.values()))
+        return dict.fromkeys(requests, self.failed(text, error, first, instances=[key.id for key in requests]))

@@ -97,93 +97,80 @@ class Reservation:
 class ChangeLimiter:
     """Lets a limited number of a target's changes through within the window; beyond that, what a person approved.
 
-    It relies on the counters that the last read of instances brought, until a write fails because they changed. The
-    changes that wait are counted in one write. `size` is the item that says how many instances the target has.
+    It relies on the counters that the last read of instances brought, `known` by the `keys` (`layout.window_keys`),
+    until a write fails because they changed: then none is known. The changes that wait are counted in one write, until
+    then in `turns`. `size` is the item that says how many instances the target has.
     """
 
     store: Store
     limits: Limits
     target: Target
-    size: Key
-    _known: dict[Key, Mapping[str, Any]] = field(default_factory=dict, init=False)
-    _turns: Counter[tuple[Key, str]] = field(default_factory=Counter, init=False)
-
-    @property
-    def keys(self) -> Sequence[Key]:
-        """The items that say whether there is room, apart from approvals."""
-        windows = [layout.changes_key(self.target, quarantines=quarantines) for quarantines in (False, True)]
-        return *windows, self.line, self.size
-
-    @property
-    def line(self) -> Key:
-        """The item that says when the target's line of changes that wait for the pace ends."""
-        return layout.line_key(self.target)
-
-    def observed(self, counters: Mapping[Key, Mapping[str, Any]]) -> None:
-        """Take over what a read brought of these items; empty: they are not known."""
-        self._known = dict(counters)
+    keys: Sequence[Key]
+    known: dict[Key, Mapping[str, Any]] = field(default_factory=dict)
+    turns: Counter[tuple[Key, str]] = field(default_factory=Counter)
 
     def took(self, room: Reservation, now: datetime) -> None:
         """A change took this room."""
         if room.counted is None:
-            self._known = {}
-        elif item := self._known.get(room.counted):
+            self.known = {}
+        elif item := self.known.get(room.counted):
             taken = {name: int(item.get(name, 0)) + 1 for name in ("total", f"m{_minute(now)}")}
-            self._known[room.counted] = {**item, **taken}
+            self.known[room.counted] = {**item, **taken}
 
     def count_turns(self, left: Iterable[datetime]) -> None:
         """Count the changes that wait, all in one write, without those that have `left` these turns."""
         for turn in left:
             self._give_back(f"w{_minute(turn)}")
         updates: dict[Key, Update] = {}
-        for (key, name), number in self._turns.items():
+        for (key, name), number in self.turns.items():
             updates.setdefault(key, Update()).add(name, number)
         if updates:
             # A turn is a hint: two may wait for the same.
             with suppress(errors.AwsRefusalError):
                 self.store.write(*(self.store.update(key, update) for key, update in updates.items()))
-            self._turns.clear()
+            self.turns.clear()
 
     def lengthen_line(self, by: timedelta, now: datetime) -> datetime:
         """Lengthen the target's line of changes that wait for the pace; returns when it ends then.
 
         It only says when to look again: of two that read it at the same time both get the same turns.
         """
+        line = layout.line_key(self.target)
         for _ in range(LINED_UP):
-            ends = int(self._known.get(self.line, {}).get("ends", 0))
+            ends = int(self.known.get(line, {}).get("ends", 0))
             since = max(ends, int(now.timestamp() * 1000))
             longer = since + int(by / timedelta(milliseconds=1))
             update = Update().add("ends", longer - ends)
             if ends < since:
                 update.only_if("ends", "=", ends, or_absent=True)  # of those who begin it anew only one adds the gap
             try:
-                self.store.write(self.store.update(self.line, update))
+                self.store.write(self.store.update(line, update))
             except errors.ConflictError:
-                self._known[self.line] = self.store.get([self.line]).get(self.line, {})
+                self.known[line] = self.store.get([line]).get(line, {})
             else:
-                self._known[self.line] = {"ends": longer}
+                self.known[line] = {"ends": longer}
                 return datetime.fromtimestamp(longer / 1000, UTC)
         raise RetryableError("LineBusy", "the change got no turn", "dynamodb:UpdateItem")
 
     def _give_back(self, name: str) -> None:
         """Let others have a turn. Which of the windows was full when it was given isn't known: all that count some."""
-        for key in self._known:
-            if name in self._known[key] and int(self._known[key][name]) + self._turns[key, name] > 0:
-                self._turns[key, name] -= 1
+        for key in self.known:
+            if name in self.known[key] and int(self.known[key][name]) + self.turns[key, name] > 0:
+                self.turns[key, name] -= 1
 
     def _allowed(self) -> int:
         """What each window may count at most: a share of the target's instances as far as their number is known."""
-        return self.limits.allowed(int(self._known.get(self.size, {}).get("instances", 0)))
+        return self.limits.allowed(int(self.known.get(self.keys[-1], {}).get("instances", 0)))
 
     def _by_number(self, key: Key, now: datetime) -> Reservation | None:
-        if not self._known or counted(self._known[key], self.limits.minutes, now) >= self._allowed():
+        if not self.known or counted(self.known[key], self.limits.minutes, now) >= self._allowed():
             return None
         return self.room(now, key)
 
     def room(self, now: datetime, key: Key) -> Reservation:
         """Room in this window by the counters that are known."""
         minutes = self.limits.minutes
-        take = counting(self._known.get(key, {}), 1, self._allowed(), minutes=minutes, now=now)
+        take = counting(self.known.get(key, {}), 1, self._allowed(), minutes=minutes, now=now)
         return Reservation(self.store.update(key, take), self.store.update(key, _adding(-1, minutes, now)), key)
 
     def reserve_or_wait(
@@ -192,24 +179,24 @@ class ChangeLimiter:
         """Room by the counters, if need be read again, or by this revision's approval; or else a turn."""
         key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)
         room = self._by_number(key, now)
-        if not room and budget not in self._known:
+        if not room and budget not in self.known:
             keys = *self.keys, budget
             found = self.store.get(keys)
-            self._known |= {each: found.get(each, {}) for each in keys}
+            self.known |= {each: found.get(each, {}) for each in keys}
             room = self._by_number(key, now)
         if room:
             return room
-        if approved_budget(self._known[budget], revision) > 0:
+        if approved_budget(self.known[budget], revision) > 0:
             used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
             return Reservation(self.store.update(budget, used), self.store.update(budget, Update().add("credit", 1)))
         return self._turn(key, now)
 
     def _turn(self, key: Key, now: datetime) -> datetime:
         """The first minute with room that no other change waits for, a little spread; counts one more that waits."""
-        this, item = _minute(now), self._known[key]
+        this, item = _minute(now), self.known[key]
 
         def waiting(minute: int) -> int:
-            return int(item.get(f"w{minute}", 0)) + self._turns[key, f"w{minute}"]
+            return int(item.get(f"w{minute}", 0)) + self.turns[key, f"w{minute}"]
 
         def has_room(turn: int) -> bool:
             left = turn - 1 - self.limits.minutes  # the minute whose share leaves then
@@ -218,7 +205,7 @@ class ChangeLimiter:
 
         turn = next(filter(has_room, range(this + 1, this + 1 + HORIZON)), None)
         if turn:
-            self._turns[key, f"w{turn}"] += 1
+            self.turns[key, f"w{turn}"] += 1
         spread = random.Random().uniform(0, SPREAD)  # noqa: S311  # spreads load, guards nothing
         return datetime.fromtimestamp((turn or this + 1 + self.limits.minutes) * MINUTE + spread, UTC)
 

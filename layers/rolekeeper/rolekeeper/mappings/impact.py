@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from rolekeeper.aws import Each
-from rolekeeper.instances.decide import ENDED, Case, decide, resolve
-from rolekeeper.instances.observe import Observation, Observed
+from rolekeeper.instances.decide import ENDED, Observation, asked_for, resolve
+from rolekeeper.instances.observe import Observed
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -101,9 +101,15 @@ class _Course:
         known = {each.key: each for each in (*self.observed.published, self.observed.owner, self.mapping) if each}
         owner = known.get(self.grant.mapping) if self.grant else None
         candidates = self.edit.ranked(self.observed, self.mapping, at)
-        decision = decide(
-            Case(self.instance, self.association, self.grant, candidates=candidates, owner=owner, ownership=ownership)
+        seen = replace(
+            self.observed,
+            instance=self.instance,
+            association=self.association,
+            grant=self.grant,
+            candidates=candidates,
+            owner=owner,
         )
+        decision = asked_for(seen, ownership)
         if decision.action.mutates and decision.mapping:
             arn, key = decision.profile_arn, decision.mapping
             settled = Association("", self.instance.key.id, arn, state=AssociationState.ASSOCIATED)

@@ -139,7 +139,7 @@ class Revisions:
             {self.home: record} if record else {},
             held=self._decoded(codec.held_from, items.get(held_at)),
             any_value=self._decoded(codec.published_from, items.get(any_at)),
-            control=codec.control_from(items.get(layout.CONTROL, {})),
+            control=Control.read(items.get(layout.CONTROL, {})),
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
             unsent=UNSENT in items.get(published_at, {}),
             end_reported=END_REPORTED in items.get(published_at, {}),

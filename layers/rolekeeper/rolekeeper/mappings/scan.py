@@ -10,7 +10,8 @@ from datetime import datetime
 from functools import cached_property
 
 from rolekeeper.aws import Ec2
-from rolekeeper.instances.observe import Observation, observe_page
+from rolekeeper.instances.decide import Observation
+from rolekeeper.instances.observe import observe_page
 from rolekeeper.mappings.impact import Conflicts, Edit, Impact, Ranked, could_conflict
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable

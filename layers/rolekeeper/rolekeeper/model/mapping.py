@@ -1,17 +1,25 @@
 """Mappings, and operators' overrides: pins, the mode, a pause."""
 
+import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+from rolekeeper.model import shown
 from rolekeeper.model.problem import Kind, Problem, Remedy
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
 RESERVED = "rolekeeper:"  # tags that begin so are instructions to Rolekeeper: no mapping can use them
 IGNORE_TAG, PIN_TAG = "rolekeeper:ignore", "rolekeeper:pin"
+# What a pin may name: IAM API reference, `GetRole` and `GetInstanceProfile`.
+_NAMED = {
+    "role": re.compile("[A-Za-z0-9_+=,.@-]{0,64}"),
+    "profile_arn": re.compile("|arn:[!-~]{0,999}[A-Za-z0-9_+=,.@-]"),
+}
 
 
 class WhenOccupied(StrEnum):
@@ -196,6 +204,29 @@ class Pin:
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
 
+    @classmethod
+    def read(cls, item: Mapping[str, Any]) -> "Pin":
+        """A pin's item, which people write too; what can't be read of it is `unclear`."""
+        texts = {name: item.get(name, "") for name in ("role", "profile_arn", "expires_at", "at", "by", "reason")}
+        if wrong := next((name for name, text in texts.items() if not isinstance(text, str)), ""):
+            return cls("", unclear=f"the pin's {wrong} isn't a String")
+        texts |= {name: shown(texts[name]) for name in ("at", "by", "reason")}
+        until = texts.pop("expires_at")
+        try:
+            expires_at = datetime.fromisoformat(until) if until else None
+        except ValueError:
+            expires_at = None
+        if until and (expires_at is None or expires_at.tzinfo is None):
+            return cls("", unclear=f"the pin's expires_at is {until!r:.60}; write date, time and zone in ISO 8601")
+        if not texts["role"]:
+            return cls("", unclear=f"the pin names no role; write one, or {NO_ROLE}")
+        if (texts["role"] == NO_ROLE) == bool(texts["profile_arn"]):
+            return cls("", unclear=f"the pin's profile_arn must be the profile of its role, and absent for {NO_ROLE}")
+        if wrong := next((name for name, form in _NAMED.items() if not form.fullmatch(texts[name])), ""):
+            return cls("", unclear=f"the pin's {wrong} is {texts[wrong]!r:.60}, which names none")
+        # A row's consent is a Boolean too; anything else is none.
+        return cls(expires_at=expires_at, allow_broad=item.get("allow_broad") is True, **texts)
+
 
 NO_PIN = Pin("")
 
@@ -224,6 +255,16 @@ class Control:
 
     def __str__(self) -> str:
         return self.unclear or f"{'paused' if self.paused else 'not paused'}, mode {self.mode or 'as deployed'}"
+
+    @classmethod
+    def read(cls, item: Mapping[str, Any]) -> "Control":
+        """The control item, which people write. Absent attributes mean: as deployed, not paused."""
+        mode, paused = item.get("mode") or None, item.get("paused", False)
+        if mode not in (None, *Mode):
+            return cls(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(Mode)}")
+        if not isinstance(paused, bool):
+            return cls(unclear=f"the control item's paused is {paused!r:.40}; write a Boolean")
+        return cls(Mode(mode) if mode else None, paused)
 
     def withholds(self, deployed: Mode) -> Withheld | None:
         """Why nothing may be changed now; None when it may."""

@@ -4,7 +4,6 @@ A value is stored field by field, by its type hints. Items have the version of t
 """
 
 import dataclasses
-import re
 import types
 import typing
 from collections.abc import Mapping
@@ -14,20 +13,14 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import Any
 
-from rolekeeper.model import escaped, shown
+from rolekeeper.model import escaped
 from rolekeeper.model.instance import AppliedChange, Condition, Grant, InstanceKey, InstanceRecord, Timer
-from rolekeeper.model.mapping import NO_ROLE, Control, Held, MappingKey, Mode, Pin, PublishedMapping
+from rolekeeper.model.mapping import Held, MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import layout
 
 type Item = dict[str, Any]
 
 VERSION = 2  # of the format, in each record and each mapping that is published or held
-# What a pin may name: IAM API reference, `GetRole` and `GetInstanceProfile`.
-_NAMED = {
-    "role": re.compile("[A-Za-z0-9_+=,.@-]{0,64}"),
-    "profile_arn": re.compile("|arn:[!-~]{0,999}[A-Za-z0-9_+=,.@-]"),
-}
-
 # Up to 38 significant digits, and nothing that is rounded (DynamoDB developer guide, "Data types").
 _number = Context(prec=38, traps=[Inexact, InvalidOperation]).create_decimal
 
@@ -156,29 +149,6 @@ def _under(item: Mapping[str, Any], prefix: str) -> list[Any]:
     return [value for name, value in item.items() if name.startswith(prefix)]
 
 
-def pin_from(item: Mapping[str, Any]) -> Pin:
-    """A pin, which people write too; what can't be read of it is `unclear`."""
-    texts = {name: item.get(name, "") for name in ("role", "profile_arn", "expires_at", "at", "by", "reason")}
-    if wrong := next((name for name, text in texts.items() if not isinstance(text, str)), ""):
-        return Pin("", unclear=f"the pin's {wrong} isn't a String")
-    texts |= {name: shown(texts[name]) for name in ("at", "by", "reason")}
-    until = texts.pop("expires_at")
-    try:
-        expires_at = datetime.fromisoformat(until) if until else None
-    except ValueError:
-        expires_at = None
-    if until and (expires_at is None or expires_at.tzinfo is None):
-        return Pin("", unclear=f"the pin's expires_at is {until!r:.60}; write date, time and zone in ISO 8601")
-    if not texts["role"]:
-        return Pin("", unclear=f"the pin names no role; write one, or {NO_ROLE}")
-    if (texts["role"] == NO_ROLE) == bool(texts["profile_arn"]):
-        return Pin("", unclear=f"the pin's profile_arn must be the profile of its role, and absent for {NO_ROLE}")
-    if wrong := next((name for name, form in _NAMED.items() if not form.fullmatch(texts[name])), ""):
-        return Pin("", unclear=f"the pin's {wrong} is {texts[wrong]!r:.60}, which names none")
-    # A row's consent is a Boolean too; anything else is none.
-    return Pin(expires_at=expires_at, allow_broad=item.get("allow_broad") is True, **texts)
-
-
 def published_item(mapping: PublishedMapping, account: str) -> Item:
     return {**layout.key_attributes(layout.published_key(mapping.key, account)), **mapping_attributes(mapping)}
 
@@ -202,16 +172,6 @@ def held_from(item: Mapping[str, Any]) -> Held:
     return Held(
         published_from(item), datetime.fromisoformat(item["at"]), item["by"], outcome=item.get(layout.OUTCOME, "")
     )
-
-
-def control_from(item: Mapping[str, Any]) -> Control:
-    """The control item, which people write. Absent attributes mean: as deployed, not paused."""
-    mode, paused = item.get("mode") or None, item.get("paused", False)
-    if mode not in (None, *Mode):
-        return Control(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(Mode)}")
-    if not isinstance(paused, bool):
-        return Control(unclear=f"the control item's paused is {paused!r:.40}; write a Boolean")
-    return Control(Mode(mode) if mode else None, paused)
 
 
 def timer_item(timer: Timer) -> Item:

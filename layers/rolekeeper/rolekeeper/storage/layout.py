@@ -105,6 +105,11 @@ def line_key(target: Target) -> Key:
     return CHANGES, f"line#{target.account}#{target.region}"
 
 
+def window_keys(target: Target, size: Key) -> tuple[Key, ...]:
+    """What says whether there is room for a target's changes, apart from approvals; `size` counts its instances."""
+    return changes_key(target), changes_key(target, quarantines=True), line_key(target), size
+
+
 def held_key(key: MappingKey) -> Key:
     return mapping_pk(key), "held"
 

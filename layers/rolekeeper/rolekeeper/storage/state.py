@@ -40,6 +40,30 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class _Found:
+    """The items of one read, some of which were refused; `damaged` gets those, and what can't be decoded."""
+
+    store: Store
+    items: Mapping[layout.Key, codec.Item]
+    refused: Mapping[layout.Key, PermanentError]
+    damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = field(default_factory=dict)
+
+    def decoded[Subject: (InstanceKey, MappingKey), Value](
+        self, decode: Callable[[codec.Item], Value], wanted: Mapping[layout.Key, Subject]
+    ) -> dict[Subject, Value]:
+        found: dict[Subject, Value] = {}
+        for at, subject in wanted.items():
+            if at in self.refused:
+                self.damaged[subject] = self.refused[at]
+            elif at in self.items:
+                try:
+                    found[subject] = self.store.decode(decode, self.items[at])
+                except AwsRefusalError as error:
+                    self.damaged[subject] = error
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class SweepNote:
     """Whether a sweep ever `ended` on this state table, and `until` when the schedule waits for one that goes on."""
 
@@ -87,37 +111,29 @@ class State:
         items = self.store.get([*single, *records, *pins, *published], refused)
         for needed in single.keys() & refused.keys():
             raise refused[needed]
-        damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = {}
+        found = _Found(self.store, items, refused)
+        known |= found.decoded(codec.published_from, published)
 
-        def decoded[Subject: (InstanceKey, MappingKey), Value](
-            decode: Callable[[codec.Item], Value], wanted: Mapping[layout.Key, Subject]
-        ) -> dict[Subject, Value]:
-            found: dict[Subject, Value] = {}
-            for at, subject in wanted.items():
-                if at in refused:
-                    damaged[subject] = refused[at]
-                elif at in items:
-                    try:
-                        found[subject] = self.store.decode(decode, items[at])
-                    except AwsRefusalError as error:
-                        damaged[subject] = error
-            return found
+        def pin(item: codec.Item) -> Pin:
+            # People write pins: what can't be read of one holds its instance alone, and says why.
+            return self.check_pin(Pin.read(item)) if checked else Pin.read(item)
 
-        registered = all(key in items for key in registry)
+        return Snapshot(
+            control=self._control(items, registry),
+            records=found.decoded(codec.record_from, records),
+            pins=found.decoded(pin, pins),
+            published={key: known[key] for key in wanted if key in known},
+            damaged=found.damaged,
+            counters={key: items.get(key, {}) for key in counters},
+        )
+
+    def _control(self, items: Mapping[layout.Key, codec.Item], registry: Sequence[layout.Key]) -> Control:
         swept = "mappings" in items.get(layout.FLEET, {})
         if self.waits_for_sweep:
             # What is published for an account may be outdated, as nobody writes it while that isn't registered.
             swept = swept and all(layout.LAST_SWEEP in items.get(key, {}) for key in registry)
-        known |= decoded(codec.published_from, published)
-        return Snapshot(
-            control=replace(codec.control_from(items.get(layout.CONTROL, {})), swept=swept, registered=registered),
-            records=decoded(codec.record_from, records),
-            # People write pins: what can't be read of one holds its instance alone, and says why.
-            pins=decoded(lambda item: self.check_pin(codec.pin_from(item)) if checked else codec.pin_from(item), pins),
-            published={key: known[key] for key in wanted if key in known},
-            damaged=damaged,
-            counters={key: items.get(key, {}) for key in counters},
-        )
+        control = Control.read(items.get(layout.CONTROL, {}))
+        return replace(control, swept=swept, registered=all(key in items for key in registry))
 
     def last_sweep(self) -> SweepNote:
         item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
@@ -142,20 +158,19 @@ class State:
             fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
             self.store.write(self.store.put(fleet))
 
-    def save(  # noqa: PLR0913  # one write says all that changes
+    def save(
         self,
         key: InstanceKey,
         change: RecordChange,
         at: datetime,
         *,
         entry: Mapping[str, Any] | None = None,
-        completes: tuple[layout.Key, Mapping[str, Any]] | None = None,
         also: Iterable[Write] = (),
     ) -> layout.Key:
         """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
-        `entry` is a new history entry; this returns its key, to complete it later. `completes` has the key of an entry
-        that was started, and what to add to it; `also` is the room that a change takes in the window.
+        `entry` is a new history entry; this returns its key, to complete it later (`completion`). `also` is that, and
+        the room that a change takes in the window.
 
         Raises:
             ConflictError: the record, or another item with a condition, changed meanwhile; nothing was written.
@@ -166,10 +181,6 @@ class State:
             put = self.store.entry(layout.instance_pk(key), entry, at)
             at_key = layout.instance_pk(key), put["Put"]["Item"]["sk"]["S"]
             writes.append(put)
-        if completes:
-            started, known = completes
-            # Only once: if the SDK sends this write again, it must not give the room back twice.
-            writes.append(self.store.update(started, Update().set(known).only_if("outcome", "=", layout.STARTED)))
         if change.ends:
             writes.append(self.store.delete(layout.record_key(key)))
         elif update := _update(change):
@@ -180,6 +191,11 @@ class State:
         if writes := [*writes, *also]:
             self.store.write(*writes)
         return at_key
+
+    def completion(self, started: layout.Key, known: Mapping[str, Any]) -> Write:
+        """Add what is known now to a history entry that was started."""
+        # Only once: if the SDK sends this write again, it must not give the room back twice.
+        return self.store.update(started, Update().set(known).only_if("outcome", "=", layout.STARTED))
 
     def arm(self, timer: Timer) -> None:
         """Have its subject reconciled when it is due. Arming it again changes nothing."""
