@@ -105,7 +105,6 @@ class RoleClient:
         return partial(self.ask, lambda client, **arguments: getattr(client, name)(**arguments))
 
     def ask(self, call: Callable[..., Any], **arguments: Any) -> Any:
-        """Call this with the client."""
         try:
             return call(self.of(), **arguments)
         except ClientError as error:

@@ -83,7 +83,6 @@ class Duration(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read it."""
         if isinstance(value, timedelta):
             return value
         found = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value), re.ASCII)
@@ -108,7 +107,6 @@ class OneOf(click.Choice[str]):
         return [CompletionItem(each) for each in self.choices if each.casefold().startswith(incomplete.casefold())]
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's own
-        """Say what is wrong."""
         meant = did_you_mean(str(value), self.choices)
         return f"{value!r} is none of {', '.join(self.choices)}" + (f"; {meant}" if meant else "")
 

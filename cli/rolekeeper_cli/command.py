@@ -53,7 +53,6 @@ class _WithExamples(click.Command):
             formatter.write_dl(common)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
         super().format_epilog(ctx, formatter)
         if self.examples:
             with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
@@ -119,7 +118,6 @@ class Root(Group):
         prog_name: str | None = None,
         **extra: Any,
     ) -> Never:
-        """Run a command line, and exit."""
         # https://no-color.org; off a terminal click leaves colours out by itself.
         colour = False if os.environ.get("NO_COLOR") else None
         extra.pop("standalone_mode", None)
@@ -245,7 +243,6 @@ def deployment(options: Options | None = None) -> Deployment:
 
 
 def doctor_deployment() -> checks.deployment.DoctorDeployment:
-    """As the doctor takes it."""
     return checks.deployment.DoctorDeployment(terminal.options(), Progress, _report)
 
 

@@ -56,7 +56,6 @@ def one_target(context: click.Context, _parameter: click.Parameter, incomplete: 
 
 
 def key(context: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
-    """One mapping, the first word."""
     return (
         [] if context.params.get("words") or context.params.get("tag_key") else mappings(context, parameter, incomplete)
     )

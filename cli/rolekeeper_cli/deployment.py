@@ -188,7 +188,6 @@ class Deployment:
 
     @cached_property
     def session(self) -> boto3.Session:
-        """The AWS SDK's session."""
         region = self._options.region or os.environ.get("AWS_REGION")
         session = boto3.Session(profile_name=self._options.profile, region_name=region)
         if self._options.debug and self._debug:
@@ -217,11 +216,9 @@ class Deployment:
         return self._others.client_in(there, service)
 
     def now(self) -> datetime:
-        """The time."""
         return datetime.now(UTC)
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
         time.sleep(seconds)
 
     @property
@@ -291,7 +288,6 @@ class Deployment:
 
     @cached_property
     def caller(self) -> Caller:
-        """Who runs the command."""
         return self._known("caller", self._ask_caller)
 
     def _ask_caller(self) -> Caller:

@@ -22,7 +22,6 @@ class Column:
     wide: bool = False
 
     def of(self, document: Any) -> object:
-        """The cell of one row."""
         return self.cell(document) if self.cell else document[self.name.replace(" ", "_").replace("-", "_")]
 
 
@@ -31,12 +30,9 @@ class Layout:
     """How a list is drawn.
 
     Attributes:
-        columns: its columns.
         note: what there is to say of a row, if anything; empty of one that is fine.
         note_name: as it stands at the top of the notes.
         brief: whether only a note's first clause goes below a row: what follows it, to do, is the same for many rows.
-        colour: a row's.
-        head: whether the columns' names are drawn.
     """
 
     columns: Sequence[Column]

@@ -21,8 +21,6 @@ def carry_out(deployment: Deployment, plan: uses.rows.RowPlan, *, wait: bool | N
     """Write a plan, wait for the verdicts, and say which rows aren't published as written.
 
     Args:
-        deployment: where.
-        plan: the plan.
         wait: True follows the instances too, False waits for nothing.
 
     Raises:
@@ -51,7 +49,6 @@ def tell_written(deployment: Deployment, written: uses.approvals.Written, *, wai
 
 
 def tell(result: uses.approvals.Written | uses.follow.Standing) -> ExitCode:
-    """Say a result of either kind."""
     return tell_standing(result) if isinstance(result, uses.follow.Standing) else tell_verdicts(result)
 
 
@@ -89,7 +86,6 @@ def tell_discarded(written: uses.approvals.Written) -> None:
 
 
 def tell_standing(found: uses.follow.Standing) -> ExitCode:
-    """Say how instances stand."""
     terminal.say(in_words(found))
     return tell_rest(found)
 
@@ -127,7 +123,6 @@ def show_plan(plan: uses.rows.RowPlan) -> None:
 
 
 def show_change(change: uses.rows.Change) -> None:
-    """One row of it."""
     sign, colour = _SIGNS[change.kind]
     terminal.line(f"{sign} {escaped(str(change.key))}{_summary(change)}", colour)
     if change.kind == "changed":

@@ -44,7 +44,6 @@ def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _role(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command names a role."""
     for option in (
         click.option(
             "--allow-broad",
@@ -136,10 +135,7 @@ def _pin(
     """Pin an instance; a person at a terminal is shown first what that would do, and asked.
 
     Args:
-        text: the instance's id or name.
-        wish: what is asked for.
         wait: whether to wait until EC2 shows it; None: if it can come now, and else a person is asked.
-        yes: whether it was agreed to beforehand.
         confirm: the word that a detach asks for, if it was given.
     """
     there, text = uses.instances.located(deployment(), text)

@@ -159,9 +159,6 @@ def show(
     """Show a plan while it comes.
 
     Args:
-        deployment: where.
-        proposed: a file's mappings, judged.
-        looked: the instances.
         keep: takes each instance that has a line.
 
     Returns:

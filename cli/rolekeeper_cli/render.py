@@ -60,7 +60,6 @@ def show_list(
     """Show a list while it comes.
 
     Args:
-        layout: how people see it.
         documents: the rows, all with the same fields.
         empty: says to people, of a list without rows, that it has none and what they can do.
         total: says to people, below the rows, what they come to.
@@ -82,7 +81,6 @@ def show_with_rows(
 
     Args:
         name: the list's field; of the document, CSV has the list alone.
-        documents: the list.
         rest: gives the other fields.
         draw: shows the list to people; what is to follow it is the caller's.
     """

@@ -33,7 +33,6 @@ def schema(column: str | None) -> ExitCode:
 
 
 def explain(name: str) -> ExitCode:
-    """Explain one column."""
     document = uses.schema.column_document(name)
     render.show(document, lambda: _draw(document))
     return ExitCode.DONE

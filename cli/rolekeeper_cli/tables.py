@@ -33,7 +33,6 @@ class Listing:
     """Draws a list by pages; its columns are as wide as the pages so far need.
 
     Args:
-        layout: how.
         widest: a document that the columns are made wide enough for beforehand, where rows come one by one.
     """
 
@@ -104,7 +103,6 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]], whole: int
 
     Args:
         head: the names of the columns; none are written where all are empty.
-        rows: the rows.
         whole: the number of the columns that stay whole.
     """
     columns = [Column(name, itemgetter(at), folds=at >= whole) for at, name in enumerate(head)]

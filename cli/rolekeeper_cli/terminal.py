@@ -39,7 +39,6 @@ def bad(texts: Iterable[str]) -> None:
 
 
 def line(text: str, colour: str | None = None) -> None:
-    """A line of data."""
     click.echo(click.style(printable(text), fg=colour) if colour else printable(text))
 
 

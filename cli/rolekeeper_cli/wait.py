@@ -127,7 +127,6 @@ class _Watched:
     role: str
 
     def shown(self) -> Association | None:
-        """What EC2 shows on it now."""
         id_ = self.instance.key.id
         return self.deployment.app.ec2.associations([id_]).get(id_)
 

@@ -88,9 +88,6 @@ def show_decisions(deployment: Deployment, wanted: Wanted, since: timedelta, *, 
     """Show decisions until the time is over, or Ctrl-C.
 
     Args:
-        deployment: where.
-        wanted: which decisions.
-        since: how far back it begins.
         length: how long it goes on; None for ever.
     """
     only = _key(deployment, wanted.instance) if wanted.instance else None

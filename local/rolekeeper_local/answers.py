@@ -19,7 +19,6 @@ from rolekeeper_local.ec2_wire import Response
 
 
 def install() -> None:
-    """Correct this process."""
     correct(_with_owner, "handle_request", s3)
     correct(_with_ids, "_filter_log_events", cloudwatch_logs)
 

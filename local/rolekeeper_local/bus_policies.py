@@ -42,7 +42,6 @@ _FIELDS = ("EventBusName", "Name")
 
 
 def install() -> None:
-    """Correct this process."""
     eventbridge._put_permission, eventbridge._remove_permission = _put_permission, _remove_permission
     correct(_delete_event_bus, "_delete_event_bus", eventbridge)
     correct(_by_name, "handle_request", eventbridge)

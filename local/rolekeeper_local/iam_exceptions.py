@@ -58,7 +58,6 @@ _ITEMS = "rolekeeper-local/items"
 
 
 def install(ec2_api: Ec2Api) -> None:
-    """Correct this process."""
     pin_origin = app.pin_request_origin
     app.pin_request_origin = lambda address, _secure: pin_origin(address, True)  # noqa: FBT003 - its signature
     requests, passed = _Requests(ec2_api), _PassRoleCheck()

@@ -29,7 +29,6 @@ _ROLE_ID = "AROA"
 
 
 def install() -> None:
-    """Correct this process."""
     correct(_principal_matches, "_principal_matches", iam_evaluator)
     correct(_evaluate_trust_policy, "evaluate_trust_policy", iam_evaluator)
     correct(_principal_error, "_trust_policy_not_principal_error", iam)

@@ -32,7 +32,6 @@ _ANYBODYS = "DescribeOrganization"
 
 
 def install() -> None:
-    """Correct this process."""
     correct(_ensure_org, "_ensure_org", organizations)
     correct(_handle_request, "handle_request", organizations)
     iam_evaluator._principal_org_id = organization_of

@@ -29,7 +29,6 @@ def folder_for(port: int, environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def interpreter() -> Path:
-    """The Python that has ministack."""
     if installed.is_clone():
         python = REPOSITORY / ".envs/emulator/bin/python"
         if not python.exists():

@@ -48,7 +48,6 @@ _TAKES: dict[str, tuple[str, Callable[..., Queue]]] = {
 
 
 def install() -> "Queues":
-    """Correct this process."""
     queues = Queues()
     sqs._queues_lock = queues.lock  # its own, which few of them take, would be a second one to wait for
     for module, names in _CHANGES:

@@ -34,7 +34,6 @@ type Resource = tuple[str, dict[str, Any]]
 
 
 def install() -> None:
-    """Correct this process."""
     correct(_evaluate_conditions, "_evaluate_conditions", engine, changesets, handlers, stacks)
     correct(_resolve_props_for_diff, "_resolve_props_for_diff", changesets)
     correct(_execute_change_set, "ExecuteChangeSet", handlers._ACTION_HANDLERS)

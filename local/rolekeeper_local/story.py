@@ -43,7 +43,6 @@ class Story(ABC):
         """What is told, with a title each."""
 
     def play(self) -> None:
-        """Play every step, in order."""
         for number, (title, step) in enumerate(self.steps(), 1):
             with self._step(f"{number}. {title}"):
                 step()
@@ -65,7 +64,6 @@ class Story(ABC):
         self._line(text, "cyan", mark="→")
 
     def says(self, text: str) -> None:
-        """A remark, or progress."""
         self._line(text, "dim", mark="·")
 
     def came_true(self, text: str) -> None:

@@ -60,7 +60,6 @@ class Cache[T]:
             entry.reading.release()
 
     def keep(self, value: T) -> str:
-        """Keep a value; returns its id."""
         id_ = secrets.token_urlsafe(16)
         self._entry(id_, _Entry(value=value, until=inf))
         return id_

@@ -96,7 +96,6 @@ def refused(error: HTTPException) -> Mishap:
 
 
 def bug() -> Mishap:
-    """An error of the console's own."""
     what = "the console made an error of its own, and has written where to its terminal"
     remedy = "look there; report it with these lines (CONTRIBUTING.md); the other pages go on working"
     return Mishap(HTTPStatus.INTERNAL_SERVER_ERROR, "An error in the console", what, remedy=remedy)

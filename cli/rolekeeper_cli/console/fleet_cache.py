@@ -126,7 +126,6 @@ class KnownFleet:
             self._stamps |= dict.fromkeys(known, self._facts.version)
 
     def reads(self, number: int) -> None:
-        """So many have been read of all."""
         if self._facts.read_at is None:
             self._learn(read=number)
 
@@ -394,7 +393,6 @@ class FleetCache:
 
     @property
     def working(self) -> bool:
-        """Whether the thread is there."""
         return self._thread is not None
 
     def close(self) -> None:

@@ -51,7 +51,6 @@ class Query:
 
     @classmethod
     def read(cls, params: QueryParams) -> "Query":
-        """Read an address."""
         wrong: dict[str, str] = {}
         texts = {name: params.get(name, "").strip() for name in _TEXTS}
         # Their blanks stay: a link names a tag with those that it has.

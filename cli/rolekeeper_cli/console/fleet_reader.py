@@ -62,7 +62,6 @@ class FleetRow:
 
     @property
     def target(self) -> Target:
-        """Where it is."""
         return Target(self.account, self.region)
 
     @property
@@ -135,7 +134,6 @@ class Calls:
     _lock: Lock = field(default_factory=Lock)
 
     def note(self) -> None:
-        """One was made."""
         with self._lock:
             self._at.append(self.clock())
             self._forget()
@@ -161,11 +159,9 @@ class CountedEc2:
 
     @property
     def meta(self) -> Any:
-        """What the SDK knows of EC2."""
         return self.client.meta
 
     def describe_instances(self, **asked: Any) -> Any:
-        """DescribeInstances."""
         self.calls.note()
         return self.client.describe_instances(**asked)
 
@@ -220,7 +216,6 @@ class FleetReader:
         return self._ec2s[target]
 
     def now(self) -> datetime:
-        """The time."""
         return self._deployment.now()
 
     def pages(self) -> Iterator[list[FleetRow]]:

@@ -230,7 +230,6 @@ def bare_page(template: str, **values: Any) -> str:
 
 @cache
 def templates() -> Environment:
-    """The templates, each read once."""
     made = Environment(
         loader=FileSystemLoader(installed.TEMPLATES),
         autoescape=True,

@@ -36,7 +36,6 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: boo
     """Run until nobody has used it for `idle` seconds.
 
     Args:
-        deployment: what the pages show.
         writes: whether they may change anything.
         port: where to listen; 0 for any free port.
         browser: whether to open a browser; else, or where there is none, the link is the one line on stdout.

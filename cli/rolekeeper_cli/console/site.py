@@ -101,7 +101,6 @@ class Site:
         return there.at(target) if target else there
 
     def now(self) -> datetime:
-        """The time."""
         return self.deployment.now()
 
     def here(self) -> Here:
@@ -109,7 +108,6 @@ class Site:
         return self._here.get("", lambda: _here(self.look()))
 
     def mappings(self) -> list[dict[str, Any]]:
-        """The documents of all rows."""
         return self._mappings.get("", lambda: mappings.rows(self.look()))
 
     def targets(self) -> list[dict[str, Any]]:

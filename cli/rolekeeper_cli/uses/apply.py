@@ -78,7 +78,6 @@ class PlannedEdit:
 
     @property
     def key(self) -> MappingKey:
-        """The mapping's."""
         return MappingKey(self.tag_key, self.tag_value)
 
 
@@ -88,8 +87,6 @@ class PlannedChange:
 
     Attributes:
         instance: its id, in an `account` and a `region`.
-        name: its name.
-        tags: its tags.
         association: the id of the association that it had; empty for none.
         before: the profile that it carried, by ARN, and `after`: the one that it is to carry; empty for none.
         action: the decision's, and so are `mapping` and `revision`.
@@ -109,7 +106,6 @@ class PlannedChange:
 
     @property
     def key(self) -> InstanceKey:
-        """The instance's."""
         return InstanceKey(self.account, self.region, self.instance)
 
 
@@ -202,7 +198,6 @@ class PlanFile:
             raise self._no_plan("is cut off")
 
     def changes(self) -> Iterator[PlannedChange]:
-        """The instances that change."""
         for each in self._documents():
             if "change" in each:
                 try:
@@ -358,7 +353,6 @@ class Applied:
         return not (self.instances or self.mappings)
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
         return {"instances": len(self.instances), "mappings": [str(each) for each in self.mappings]}
 
 
@@ -372,8 +366,6 @@ def apply(
     """Apply a plan.
 
     Args:
-        deployment: where.
-        plan: the plan.
         approve: whether edits that are held for the number of instances that they change are approved too.
         report: is called on the way with the verdicts on rows, and with how their instances stand.
 

@@ -32,7 +32,6 @@ class RowVerdict:
     """What Rolekeeper says of a row that was written.
 
     Attributes:
-        key: the mapping.
         deletes: whether the row was deleted, not written.
         judged: whether Rolekeeper has said anything yet; if not, all that follows is empty.
         gone: whether the row is gone, and nothing of it is in effect.
@@ -106,11 +105,8 @@ def wait_for_verdicts(
     """Look until each of these rows is judged, as long as more are.
 
     Args:
-        deployment: where.
-        keys: the rows.
         look: gives those that are judged, as they are now; one that is gone for good is empty.
         patience: how long none more may be judged until the wait ends, in seconds; 0 doesn't look at all.
-        deletes: the rows that were deleted.
     """
     judged = _wait(deployment, keys, look, patience=patience) if patience > 0 else {}
     rejected = [row for row in judged.values() if said(row, "status") == Status.REJECTED]
@@ -201,8 +197,6 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
     """Approve revisions that are held, by their numbers, and wait for the verdicts.
 
     Args:
-        deployment: where.
-        held: the number of each mapping.
         patience: how long Rolekeeper may judge none more of the rows until the wait ends, in seconds; 0: no wait.
 
     Raises:

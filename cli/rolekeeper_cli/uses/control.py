@@ -53,7 +53,6 @@ def switch(
     Who does it, and why, is written beside it: a claim, as anybody may write there what they like.
 
     Args:
-        deployment: where.
         change: `mode` ("observe", "enforce", or None: as deployed) or `paused`.
         reason: why, for the mail and the history.
         planned_on: how the control item stood (`str(Control)`) when this was decided; None: whatever it says.

@@ -37,7 +37,6 @@ class DeadLetters:
         self._arn = self._attribute(self._url, "QueueArn")
 
     def count(self) -> int:
-        """About how many there are."""
         return int(self._attribute(self._url, "ApproximateNumberOfMessages"))
 
     @contextmanager

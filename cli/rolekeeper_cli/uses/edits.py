@@ -126,7 +126,6 @@ class Unpublished:
     """What a row says and that isn't in effect.
 
     Attributes:
-        key: the mapping.
         row: the row; empty where it was deleted, and that isn't in effect yet.
         in_effect: what is published; None for nothing.
         held: the number under which it is held; 0: it isn't.
@@ -141,7 +140,6 @@ class Unpublished:
 
     @property
     def named(self) -> str:
-        """It in words."""
         what = "deletion" if self.deletion or not self.row else "edit"
         number = f"revision {self.held}, " if self.held else ""
         status = said(self.row, "status") or "not judged yet"
@@ -229,8 +227,6 @@ def roll_back(deployment: Deployment, key: MappingKey, to: int | None = None) ->
     """A step back: the undoing of what the row says and isn't in effect, or else the revision before.
 
     Args:
-        deployment: where.
-        key: the mapping.
         to: the revision to restore, whatever the row says.
 
     Raises:
@@ -261,8 +257,6 @@ def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_S
     """Write a plan row by row, each only while it is as it was planned on, and wait for the verdicts.
 
     Args:
-        deployment: where.
-        plan: the plan.
         patience: how long Rolekeeper may judge none more of the rows until the wait ends, in seconds; 0: no wait.
     """
     rows = mapping_rows(deployment)

@@ -44,11 +44,9 @@ class Former:
 
     @property
     def name(self) -> str:
-        """The profile in words."""
         return profile_name(self.profile_arn) or "no role"
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
         name = profile_name(self.profile_arn)
         return {"instance_profile": name, "profile_arn": self.profile_arn or None, "until": self.until or None}
 
@@ -61,7 +59,6 @@ class Step:
     does: str
 
     def document(self) -> dict[str, str]:
-        """For programs: as a command."""
         return {"command": str(self.remedy), "does": self.does}
 
 
@@ -69,7 +66,6 @@ def former(seen: Seen, entries: Sequence[Entry]) -> Former | None:
     """What was there before the change that made the instance carry what it carries; None: that was none of ours.
 
     Args:
-        seen: the instance.
         entries: its history, newest first.
     """
     if seen.should_carry != seen.carries and seen.decision.action is not Action.HOLD:
@@ -229,7 +225,6 @@ class Explanation:
 
 
 def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, Any]:
-    """The document of `explanation`."""
     return explanation(deployment, text, ask_who=ask_who).document
 
 

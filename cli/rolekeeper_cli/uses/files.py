@@ -137,7 +137,6 @@ _KINDS: dict[type[yaml.Node], str] = {yaml.SequenceNode: "a list", yaml.MappingN
 
 
 def read(text: str, name: str) -> Iterator[Entry]:
-    """The rows of a file."""
     for node in _rows(_composed(text, name), name):
         entry = Entry(_line(node))
         if isinstance(node, yaml.MappingNode):

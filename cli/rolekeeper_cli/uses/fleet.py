@@ -191,10 +191,7 @@ class Filters:
     """Which instances are listed: those that pass all of them.
 
     Attributes:
-        tags: they carry these tags.
         role: they carry this profile, or are to; `NONE` for none.
-        state: they are in this state.
-        mapping: this mapping governs them.
         drift: they aren't as they should be.
     """
 
@@ -219,7 +216,6 @@ class Count:
     """What is counted while the instances go by: all of them, and how those stand that are listed.
 
     Attributes:
-        instances: all of them.
         stands: how many of the listed ones have each status.
         roles: the profiles that any of them carries, or is to.
     """

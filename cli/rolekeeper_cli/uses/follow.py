@@ -42,7 +42,6 @@ class Standing:
 
     @property
     def total(self) -> int:
-        """All instances."""
         return self.done + len(self.coming) + len(self.stuck)
 
     @property
@@ -56,7 +55,6 @@ class Standing:
         return [*texts[:_NAMED], f"{more:,} more {'target' if more == 1 else 'targets'}"] if more > 0 else texts
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
         stuck = [{"instance": each, "reason": why} for each, why in self.stuck]
         return {
             "instances": self.total,
@@ -86,7 +84,6 @@ def standing(places: Places, keys: Sequence[MappingKey] | None) -> Standing:
 
 
 def _looked_at(keys: Sequence[MappingKey] | None, place: Deployment) -> Iterator[Seen | Unreadable]:
-    """The instances of one target."""
     for each in observed(place, Enforced.of(place), _instances(place, keys)):
         yield each if isinstance(each, Unreadable) else Seen.of(each, place)
 
@@ -137,7 +134,6 @@ def follow(
     """Look until no instance is still to come: so many times, or else as long as any comes on.
 
     Args:
-        deployment: where.
         keys: the mappings whose tags the instances carry; None for the fleet.
         every: the pause between two looks, in seconds; longer where a look takes longer.
         attempts: how many looks.

@@ -86,7 +86,6 @@ class Arns:
         return [*own, self.served_iam("role", f"/{self.spokes}-{Access.CHANGER}")] if self.spokes else own
 
     def sessions(self, functions: Iterable[str]) -> list[str]:
-        """The sessions of the same."""
         roles = (each.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") for each in self.acting(functions))
         return [f"{each}/*" for each in roles]
 

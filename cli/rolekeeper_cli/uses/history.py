@@ -135,8 +135,6 @@ class DecisionLog:
         """Nothing is asked yet.
 
         Args:
-            deployment: whose functions.
-            since: from when on.
             late: how much later than its own time a line may come and is still found.
             pause: seconds between two calls, for who goes on for long and shares the quota.
         """
@@ -149,7 +147,6 @@ class DecisionLog:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def news(self) -> Iterator[dict[str, Any]]:
-        """What came since the last time."""
         begin = self._deployment.now()
         found = [event for group in self._groups for event in self._events(group)]
         for event in sorted(found, key=lambda each: (each["timestamp"], each["eventId"])):

@@ -88,7 +88,6 @@ def titled(id_: str, name: str) -> str:
 
 
 def starts(deployment: Deployment, instance: Instance) -> str:
-    """The command that starts it."""
     return in_its_account(deployment, f"aws ec2 start-instances --instance-ids {instance.key.id}")
 
 

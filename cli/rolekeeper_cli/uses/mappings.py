@@ -82,7 +82,6 @@ _FIELDS = (
 
 
 def rows(deployment: Deployment) -> list[dict[str, Any]]:
-    """Every row, by key."""
     return documents(deployment, mapping_rows(deployment).all())
 
 
@@ -160,7 +159,6 @@ def role_in_words(document: Mapping[str, Any]) -> str:
 
 
 def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry for programs."""
     return {name: None if entry.get(name) == "" else entry.get(name) for name in _FIELDS}
 
 

@@ -139,10 +139,7 @@ class PlannedPin:
     """A pin that may be written.
 
     Attributes:
-        wish: what is asked for.
-        instance: the instance.
         shown: what EC2 shows that it carries.
-        pin: the pin.
         warnings: what is to be known beforehand, each a sentence.
     """
 
@@ -163,8 +160,6 @@ class Pinned:
     """A pin that is written.
 
     Attributes:
-        instance: the instance.
-        pin: the pin.
         former: the pin that it had before.
         delay: why EC2 won't show it soon, in words; empty when it will.
         remedy: what ends the delay; None where that comes without a step.
@@ -184,7 +179,6 @@ class Pinned:
         return _LONG_PATIENCE_SECONDS if self.delay else _PATIENCE_SECONDS
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
         return {
             **where(self.instance.key),
             "role": self.pin.role,
@@ -204,7 +198,6 @@ class Released:
     contested: bool
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
         released = self.former.role if self.former else None
         return {**where(self.instance.key), "released": released, "contested": self.contested}
 
@@ -263,7 +256,6 @@ def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
 
 
 def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
-    """Write a pin."""
     instance, made = plan.instance, plan.pin
     snapshot = deployment.app.state.read([instance.key], [])
     deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))

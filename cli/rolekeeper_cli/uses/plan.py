@@ -45,8 +45,6 @@ class Looked:
     """What a plan is over.
 
     Attributes:
-        seen: the instances, as they are looked at.
-        places: where they are.
         narrowed: whether these are only some: then nothing is said of what a window lets through.
     """
 
@@ -91,7 +89,6 @@ class Tally:
         return ""
 
     def count(self, seen: Seen) -> None:
-        """Add one instance."""
         decision = seen.decision
         account, target = seen.instance.key.account, seen.instance.key.target
         self.targets.setdefault(account, target)
@@ -109,7 +106,6 @@ class Tally:
                 self.taken_in[target, decision.quarantines] += 1
 
     def summary(self) -> dict[str, Any]:
-        """The sum, for programs."""
         counts = {action.value.lower(): self.actions[action.value] for action in Action}
         percent = round(100 * self.changes / self.instances, 1) if self.instances else 0.0
         accounts = [{"account": account, **found} for account, found in sorted(self.accounts.items())]
@@ -150,7 +146,6 @@ def changes(
 
     Args:
         seen: the instances.
-        tally: where they are counted.
         keep: takes each instance that has a document.
     """
     for each in seen:
@@ -203,7 +198,6 @@ class Paced:
     """A mapping that takes roles away, where together they take more than goes at once.
 
     Attributes:
-        mapping: which.
         changes: the roles that it takes away.
         approved: as many of them go beyond the number, as a person approved that revision, or is to.
         at_once: the changes of all mappings that have room now, without those.

@@ -54,18 +54,15 @@ class Preview:
 
     @property
     def changes(self) -> int:
-        """All instances that change."""
         return self.attach + self.replace + self.detach + self.only_later
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
         counts = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
         counts |= {"only_later": self.only_later, "foreign": self.foreign}
         permissions = {"gained": list(self.difference.gained), "lost": list(self.difference.lost)}
         return counts | permissions | {"notes": [*self.notes], "unknown": self.unknown, "withheld": self.withheld}
 
     def lines(self) -> Iterator[str]:
-        """For people."""
         if self.unknown:
             yield f"What it would do to instances isn't known: {self.unknown}."
         else:

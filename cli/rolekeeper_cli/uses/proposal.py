@@ -34,7 +34,6 @@ class Edit:
     """One mapping that would be served otherwise than now.
 
     Attributes:
-        key: the mapping.
         status: what Rolekeeper would write into its row (`Removed` where none is left), and `reason` why.
         takes_effect: whether it would be served as the file asks, if need be once somebody approved it.
         revision: what is published now, 0 for nothing.
@@ -63,7 +62,6 @@ class Edit:
         return self.warns or self.status not in {Status.PUBLISHED, Status.REMOVED}
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
         kind, columns = "unchanged", {}
         if self.change:
             kind = self.change.kind
@@ -210,7 +208,6 @@ class _Judge:
         return self._served[self.deployment.home.account]
 
     def proposal(self, rows: RowPlan, edits: Sequence[Edit]) -> Proposal:
-        """What was judged."""
         return Proposal(rows, edits, self._served, unseen=self._places.unseen_in_words())
 
     @cached_property

@@ -59,7 +59,6 @@ class RoleView:
         return self.role.created is None or now - self.role.created < _LONG
 
     def was_used(self, now: datetime) -> bool:
-        """Whether it was used lately."""
         return self.role.last_used is not None and now - self.role.last_used < _LONG
 
     def is_unused(self, now: datetime) -> bool | None:
@@ -253,7 +252,6 @@ def _used(
     instances: Mapping[str, Sequence[str]] | None,
     mappings: Mapping[str, Sequence[str]] | None,
 ) -> RoleView:
-    """A role with who uses it."""
     carry = None if instances is None else tuple(sorted(instances.get(role.name, ())))
     given = None if mappings is None else tuple(mappings.get(role.name, ()))
     held = None if profiles is None else tuple(profiles)

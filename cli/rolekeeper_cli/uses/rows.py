@@ -45,7 +45,6 @@ class Change:
 
     @property
     def kind(self) -> str:
-        """`new`, `changed` or `deleted`."""
         if self.spec is None:
             return "deleted"
         return "changed" if self.row else "new"
@@ -84,13 +83,11 @@ class RowPlan:
     kept: int = 0
 
     def counts(self) -> str:
-        """In one line."""
         kinds = [each.kind for each in self.changes]
         said = [f"{kinds.count(kind):,} {kind}" for kind in _KINDS]
         return f"{', '.join(said)}, {self.unchanged:,} unchanged"
 
     def document(self) -> dict[str, Any]:
-        """For JSON."""
         return {
             "changes": [
                 {
@@ -111,9 +108,6 @@ def planned(
     """Compare mappings with the rows that are there: by what they say, so a default is as good as nothing.
 
     Args:
-        specs: the mappings wanted.
-        rows: the rows, by key.
-        home: our account.
         prune: whether rows that aren't wanted are deleted.
     """
     changes = []
@@ -158,7 +152,6 @@ class MappingRows:
     by: Callable[[], str]
 
     def all(self) -> Rows:
-        """Every row, by key, sorted."""
         return self.table.all_rows()
 
     def some(self, keys: Iterable[MappingKey]) -> Rows:

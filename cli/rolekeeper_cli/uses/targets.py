@@ -62,7 +62,6 @@ class Places:
 
     @classmethod
     def of(cls, deployment: Deployment, found: Iterable[Target]) -> "Places":
-        """These targets."""
         return cls([deployment.at(each) for each in found])
 
     def look(self, pages: Pages, states: States) -> Iterator[Seen | Unreadable]:
@@ -139,7 +138,6 @@ class Places:
         return [f"{some(found, 'target')} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()]
 
     def unseen_documents(self) -> list[dict[str, str]]:
-        """The same for programs."""
         return [
             {"account": target.account, "region": target.region, "reason": error.what}
             for target, error in self.unseen.items()
@@ -273,7 +271,6 @@ class _Hub:
     silence: timedelta
 
     def document(self, served: ServedTarget) -> dict[str, Any]:
-        """A target for programs."""
         own = served.target == self.target
         state, reason = self._state(served, own=own)
         version, swept = served.version or None, served.last_sweep is not None

@@ -15,7 +15,6 @@ _PATIENCE_SECONDS = 1.5
 
 
 def fleet(request: Request) -> Response:
-    """The first page."""
     site, query = request.app.state.site, Query.read(request.query_params)
     known = site.fleet.ask(_PATIENCE_SECONDS)
     return page(

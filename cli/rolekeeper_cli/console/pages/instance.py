@@ -77,7 +77,6 @@ class Story:
 
     @property
     def title(self) -> str:
-        """Its name, or its id."""
         return (self.shown["name"] if self.shown else "") or self.id
 
 

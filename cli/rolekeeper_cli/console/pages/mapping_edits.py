@@ -40,7 +40,6 @@ class Field:
     """One column as a form has it.
 
     Attributes:
-        name: the column's.
         text: what is filled in, as `mapping set` takes it.
         means: what it is for, a sentence; `takes`: which values.
         default: what stands where nothing is filled in; empty for a required one.
@@ -58,7 +57,6 @@ class Field:
 
     @property
     def label(self) -> str:
-        """The column in words."""
         return self.name.replace("_", " ").capitalize()
 
 
@@ -141,7 +139,6 @@ def new(request: Request) -> Response:
 
 
 def edit(request: Request) -> Response:
-    """The form of one mapping."""
     _require_writes(request)
     key = key_of(request.query_params)
     row = _row(request.app.state.site.look(), key)

@@ -61,7 +61,6 @@ class EditPlan:
 
     @property
     def deletes(self) -> bool:
-        """Whether the row would go."""
         return any(each.kind == "deleted" for each in self.rows.changes)
 
 
@@ -130,7 +129,6 @@ def _known(found: EditPlan | None) -> EditPlan:
 
 
 def held(request: Request) -> Response:
-    """What approving would do."""
     there, key = request.app.state.site.look(), key_of(request.query_params)
     edit = approvals.held_edit(there, key)
     stored = there.app.revisions.read(key).held

@@ -59,7 +59,6 @@ SWITCHES = {
 
 
 def settings(request: Request) -> Response:
-    """How it is set."""
     return page(request, "settings.html", title="Settings", set=document(request.app.state.site.look()))
 
 

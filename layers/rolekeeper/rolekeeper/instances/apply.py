@@ -59,7 +59,6 @@ class Pace:
         return self.wait(min(number, some), now)
 
     def take(self) -> None:
-        """Make one change."""
         self._tokens -= 1
 
     def throttled(self, now: datetime) -> None:

@@ -279,7 +279,6 @@ class Recorder:
         return Outcome(decision)
 
     def changed(self, request: ReconcileRequest, decision: Decision, started: Started, made: Association) -> Outcome:
-        """EC2 took a change."""
         now, answer = self.now(), {"association-id": made.id, "state": made.state.value}
         change = completed(started.observed, decision, self.contention, now=now)
         done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer})

@@ -110,7 +110,6 @@ class ChangeLimiter:
     turns: Counter[tuple[Key, str]] = field(default_factory=Counter)
 
     def took(self, room: Reservation, now: datetime) -> None:
-        """A change took this room."""
         if room.counted is None:
             self.known = {}
         elif item := self.known.get(room.counted):

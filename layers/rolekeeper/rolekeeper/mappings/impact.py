@@ -240,7 +240,6 @@ class Impact:
         return counts
 
     def document(self) -> dict[str, Any]:
-        """For the history and the event."""
         counts: dict[str, Any] = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
         if self.later_at:
             then = {action.value.lower(): count for action, count in self.later.items()}
@@ -399,7 +398,6 @@ class Conflicts(dict[MappingKey, Conflict]):
         return self.setdefault(other.key, Conflict(other))
 
     def include(self, others: "Conflicts") -> None:
-        """Add those in another target."""
         for each in others.values():
             known = self.setdefault(each.other.key, Conflict(each.other, elsewhere=True))
             known.add(*each.instances, new=each.new, count=each.count)

@@ -37,7 +37,6 @@ class AccountRecord:
 
     @property
     def content(self) -> codec.Item:
-        """All that is stored of it."""
         return codec.mapping_attributes(self.mapping) | _counts_item(self.counts)
 
     def seen(self, region: str, profile_ids: AbstractSet[str], counts: tuple[int, int] | None) -> "AccountRecord":

@@ -43,7 +43,6 @@ class MappingTable:
         return {_key_of(row): row for row in found}
 
     def all_rows(self) -> dict[MappingKey, Attributes]:
-        """Every row, by key, sorted."""
         rows = {_key_of(row): row for page in self._pages("Scan", self.client.scan) for row in page}
         return dict(sorted(rows.items(), key=lambda each: each[0]))
 

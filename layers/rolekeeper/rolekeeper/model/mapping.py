@@ -68,7 +68,6 @@ class MappingKey:
         return self.tag_key == PIN_TAG
 
     def remedy(self, kind: Kind, *more: str) -> Remedy:
-        """A step about this mapping."""
         return Remedy(kind, (self.tag_key, self.tag_value, *more))
 
     def matches(self, tags: Mapping[str, str]) -> bool:

@@ -216,7 +216,6 @@ class Update:
         return self
 
     def expression(self) -> dict[str, Any]:
-        """The arguments of `UpdateItem`."""
         clauses = " ".join(f"{verb} {', '.join(each)}" for verb, each in self._clauses.items() if each)
         return {"UpdateExpression": clauses, **self.condition()}
 
