@@ -161,7 +161,7 @@ site: .envs/site/done .venv/done ## the docs as a site in .build/site/html; a li
 	@rm -rf .build/site && mkdir -p .build/site/pages
 	@git ls-files -z -- '*.md' docs examples template.yaml spoke.yaml bench/prices.yaml LICENSE | xargs -0 cp --parents -t .build/site/pages
 	@rm -rf .build/site/pages/.github .build/site/pages/.gitlab
-	@.venv/bin/python -m rolekeeper_cli.reference >>.build/site/pages/docs/cli.md
+	@.venv/bin/python -m tools.reference >>.build/site/pages/docs/cli.md
 	@# Not --quiet: that would hide the warnings, and not count them.
 	@.envs/site/bin/mkdocs build >.build/site/log 2>&1 || { cat .build/site/log >&2; exit 1; }
 	@echo "the site is in .build/site/html"

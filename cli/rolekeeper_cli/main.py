@@ -5,7 +5,7 @@ from typing import Never
 import click
 
 from rolekeeper_cli.command import Root
-from rolekeeper_cli.completion_bash import use_bash_words
+from rolekeeper_cli.completion import use_bash_words
 
 # By name: where the command is, and its short help, which the help of all shows without an import.
 COMMANDS = {
@@ -36,7 +36,7 @@ COMMANDS = {
     "destroy": ("deploy:destroy", "Delete the deployment."),
     "guard": ("guard:group", "Print what to put around the deployment."),
     "doctor": ("doctor:doctor", "Check the deployment, and say what to fix."),
-    "schema": ("schema:schema", "Write the JSON Schema of mapping files, or explain a column."),
+    "schema": ("mapping_files:schema", "Write the JSON Schema of mapping files, or explain a column."),
     "roles": ("roles:group", "Show the roles under the role path."),
     "console": ("local:console", "Show the fleet, instances, mappings and roles as web pages, on this machine."),
     "local": ("local:local", "Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C."),

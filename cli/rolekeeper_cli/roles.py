@@ -243,9 +243,9 @@ _WORDS, _MAPPINGS = 200, 2
 
 def show_lacking(deployment: checks.deployment.DoctorDeployment, policy: str) -> ExitCode:
     """Show which mapped roles include a policy; the answer is no if one lacks something, or it isn't known."""
-    wanted = uses.baseline.wanted(deployment, policy)
+    wanted = uses.roles.wanted(deployment, policy)
     with deployment.progress(None, "roles read") as progress:
-        found = list(progress.over(uses.baseline.answers(deployment, wanted)))
+        found = list(progress.over(uses.roles.answers(deployment, wanted)))
     lacking_ = sum(bool(each.lacks) for each in found)
     unknown = sum(bool(each.because) for each in found)
     told = (
@@ -266,7 +266,7 @@ def _includes(row: Mapping[str, Any]) -> str:
 
 
 def _lacks(row: Mapping[str, Any]) -> str:
-    return uses.baseline.lacks_in_words(row, _WORDS)
+    return uses.roles.lacks_in_words(row, _WORDS)
 
 
 LAYOUT = Layout(

@@ -11,11 +11,11 @@ from typing import Any
 import click
 import pytest
 import yaml
+from tools.reference import commands
 
 from fixtures.command import COMMAND, Command
 from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
-from rolekeeper_cli.reference import commands
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 

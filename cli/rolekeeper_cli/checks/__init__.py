@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rolekeeper.lazy import modules_of
 
 if TYPE_CHECKING:
-    from rolekeeper_cli.checks import caller, deployment, guards, roles, run, stack, targets, work
+    from rolekeeper_cli.checks import caller, deployment, guards, roles, run, stack, work
 
-__all__ = ["caller", "deployment", "guards", "roles", "run", "stack", "targets", "work"]
+__all__ = ["caller", "deployment", "guards", "roles", "run", "stack", "work"]
 __getattr__ = modules_of(__name__, __all__)

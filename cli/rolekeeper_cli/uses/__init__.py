@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from rolekeeper_cli.uses import (
         apply,
         approvals,
-        baseline,
         control,
         dead_letters,
         edits,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = [
     "apply",
     "approvals",
-    "baseline",
     "control",
     "dead_letters",
     "edits",

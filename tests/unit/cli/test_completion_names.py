@@ -20,7 +20,7 @@ from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
 from rolekeeper_cli import completion_cache, completion_refresh
-from rolekeeper_cli.completion_bash import use_bash_words
+from rolekeeper_cli.completion import use_bash_words
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options

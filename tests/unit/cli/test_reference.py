@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from tools import reference
+
 from fixtures.terminal import Terminal
-from rolekeeper_cli import reference
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.uses.schema import text
 

@@ -12,7 +12,7 @@ from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding
 from rolekeeper_cli.checks.run import run
-from rolekeeper_cli.checks.targets import targets
+from rolekeeper_cli.checks.work import targets
 from rolekeeper_cli.options import Options
 
 OTHER = "111111111111"
