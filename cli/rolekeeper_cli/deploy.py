@@ -118,7 +118,7 @@ def _deploy(
 )
 @click.option("--export", metavar="FILE", type=click.Path(), help="Write the mappings to a new file first.")
 @click.option(
-    "--detach/--no-detach", default=None, help="Whether to detach the managed roles first. They stay unless told."
+    "--detach/--no-detach", default=None, help="Whether to detach the managed roles first. Default: keep them."
 )
 @click.option("--confirm", metavar="NAME", help="The stack's name; needed where there is no terminal.")
 def destroy(export: str | None, *, detach: bool | None, confirm: str | None) -> ExitCode:

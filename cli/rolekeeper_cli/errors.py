@@ -37,7 +37,7 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """The command line can't be meant."""
+    """The command line is invalid, or a confirmation is needed without a terminal."""
 
     exit_code = ExitCode.USAGE
 

@@ -80,6 +80,11 @@ def show(deployment: Deployment) -> None:
     render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(deployment, documents))
 
 
+def _state(row: Mapping[str, Any]) -> str:
+    state = "ok" if row["state"] == uses.targets.WELL else row["state"]
+    return f"{state} (this deployment)" if row["hub"] else str(state)
+
+
 def _colour(row: Mapping[str, Any]) -> str:
     if row["state"] in {uses.targets.PROBLEM, uses.targets.OVERDUE}:
         return "red"
@@ -117,7 +122,7 @@ LAYOUT = Layout(
     (
         Column("account"),
         Column("region"),
-        Column("state", lambda each: f"{each['state']}{', the hub' if each['hub'] else ''}"),
+        Column("state", _state),
         Column("version", _version),
         _at("last_event"),
         _at("last_sweep"),

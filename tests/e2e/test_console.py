@@ -119,7 +119,7 @@ def test_without_javascript_the_fleet_is_filtered_and_an_edit_written(
         person.page.get_by_label("Role", exact=True).fill(WRITE)
         person.presses("Plan it")
         person.sees("Get another role1")
-        person.presses("Write it")
+        person.presses("Apply")
         person.sees("revision 2 is in effect")
         eventually(lambda: deployed.carries(instance, WRITE))
         for page in ("/roles", "/doctor", "/settings", f"/instance/{instance}"):

@@ -57,7 +57,7 @@ class Lab:
         person.fills("Role", role)
         person.presses("Plan it")
         person.sees("Published")
-        person.presses("Write it")
+        person.presses("Apply")
         # Not the first one where the page of the lab was typed before, on the same AWS.
         person.sees(re.compile(r"revision \d+ is in effect"))
 

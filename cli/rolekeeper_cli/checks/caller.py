@@ -89,7 +89,8 @@ NEEDS = (
 def caller(deployment: DoctorDeployment) -> Findings:
     arn = deployment.caller.arn
     if arn.endswith(":root"):
-        return "you are the account's root user, whom no policy of IAM limits; better be a role"
+        yield warn("you are using the account's root user, which no IAM policy limits", "use an IAM role")
+        return ""
     if (principal := _principal(deployment)) is None:
         yield unknown(f"IAM can't tell what {arn} may do: it is no user and no role", _PAGE)
         return ""

@@ -52,7 +52,7 @@ def profiles(deployment: DoctorDeployment) -> Findings:
 def _make_anew(name: str, path: str) -> str:
     """What to do with a role that isn't for EC2: it must not be made one that a tag could give."""
     return (
-        f"it isn't for instances: make it anew outside {path} (aws iam create-role --path / --role-name NEW_NAME …), "
+        f"it isn't for instances: recreate it outside {path} (aws iam create-role --path / --role-name NEW_NAME …), "
         f"give its users the new ARN, and delete it here (aws iam delete-role --role-name {name}); a role can't be "
         f"moved. If instances are to carry it after all, write its mapping, then look again"
     )

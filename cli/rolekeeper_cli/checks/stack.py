@@ -125,7 +125,7 @@ def subscribers(deployment: DoctorDeployment) -> Findings:
     if not confirmed:
         waits = f"; {pending} waits to be confirmed, in a mail that AWS sent" if pending else ""
         remedy = typed(f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint ADDRESS")
-        yield warn(f"nobody hears the alarms: their topic has no subscriber{waits}", remedy)
+        yield warn(f"the alarm topic has no subscribers{waits}", remedy)
     return f"alarms have a subscriber: {confirmed}"
 
 

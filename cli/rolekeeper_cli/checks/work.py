@@ -45,7 +45,7 @@ def sweep(deployment: DoctorDeployment) -> Findings:
     if deployment.now() - at > FLEET_NEWS + deployment.sweep_overdue:
         yield fail(f"no sweep saw the whole fleet since {at:{_TIME}}", _SWEEP)
     instances = int(item["instances"]) + int(item.get(layout.ELSEWHERE, 0))
-    return f"sweeps come: one wrote down {instances:,} instance{'' if instances == 1 else 's'} at {at:{_TIME}}"
+    return f"last sweep {at:{_TIME}}, {instances:,} instance{'' if instances == 1 else 's'}"
 
 
 def rows(deployment: DoctorDeployment) -> Findings:

@@ -55,7 +55,7 @@ _OTHER_ORIGIN = Refusal(
     remedy="open the console itself, and ask there",
 )
 _UNKNOWN_BROWSER = Refusal(
-    HTTPStatus.FORBIDDEN, "Not let in", "the console is for the browser that opened its link", remedy=_START_AGAIN
+    HTTPStatus.FORBIDDEN, "Access denied", "the console is for the browser that opened its link", remedy=_START_AGAIN
 )
 _LINK_USED = Refusal(
     HTTPStatus.FORBIDDEN,
@@ -64,7 +64,7 @@ _LINK_USED = Refusal(
     remedy=_START_AGAIN,
 )
 _LINK_GET = Refusal(
-    HTTPStatus.METHOD_NOT_ALLOWED, "Not let in", "the link is opened, nothing else", remedy=_START_AGAIN
+    HTTPStatus.METHOD_NOT_ALLOWED, "Access denied", "the link is opened, nothing else", remedy=_START_AGAIN
 )
 _OTHER_METHOD = Refusal(
     HTTPStatus.METHOD_NOT_ALLOWED,

@@ -67,7 +67,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
     desk.edit("workload=web", role="web")
     desk.quiet()
     ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (0, "0 to fix, 0 to look at, 0 unknown, 17 well.\n")
+    assert (ran.exit_code, ran.stderr) == (0, "17 ok, 0 warnings, 0 failed, 0 unknown.\n")
     assert lines(ran.stdout) == [
         "LEVEL CHECK WHAT",
         "ok stack stack rolekeeper is CREATE_COMPLETE, with all its outputs and parameters",
@@ -75,7 +75,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
         "ok functions all functions are active: 2",
         "ok sources all event source mappings are enabled: 1",
         "ok mode changes are made",
-        "ok sweep sweeps come: one wrote down 3 instances at 2026-03-01 09:00 UTC",
+        "ok sweep last sweep 2026-03-01 09:00 UTC, 3 instances",
         "ok targets the deployment looks after its own account and Region only",
         "ok alarms no alarm rings, of 2",
         "ok subscribers alarms have a subscriber: 1",
@@ -94,7 +94,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
 def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward: DoctorFixture) -> None:
     ward.rules["InstanceTagRule"] = "DISABLED"
     ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (1, "1 to fix, 0 to look at, 0 unknown, 16 well.\n")
+    assert (ran.exit_code, ran.stderr) == (1, "16 ok, 0 warnings, 1 failed, 0 unknown.\n")
     at = lines(ran.stdout).index("fail rules rule InstanceTagRule is disabled, so nothing comes of it")
     assert lines(ran.stdout)[at + 1] == "aws events enable-rule --name rolekeeper-InstanceTagRule-1A2B"
 
@@ -295,7 +295,7 @@ def test_alarms_that_nobody_hears(finds: Finds, ward: DoctorFixture) -> None:
     level, what, remedy = only(finds("subscribers"))
     assert (level, what) == (
         "warn",
-        "nobody hears the alarms: their topic has no subscriber; 1 waits to be confirmed, in a mail that AWS sent",
+        "the alarm topic has no subscribers; 1 waits to be confirmed, in a mail that AWS sent",
     )
     assert remedy.startswith(f"aws sns subscribe --topic-arn {TOPIC} ")
 
@@ -332,9 +332,9 @@ def test_sweeps_that_don_t_come(finds: Finds, desk: MappingsFixture) -> None:
 def test_a_hubs_fleet_is_that_of_all_its_targets(finds: Finds, desk: MappingsFixture) -> None:
     store = desk.world.store
     store.write(store.update(layout.FLEET, Update().set({"instances": 1})))
-    assert only(finds("sweep"))[1] == "sweeps come: one wrote down 1 instance at 2026-03-01 09:00 UTC"
+    assert only(finds("sweep"))[1] == "last sweep 2026-03-01 09:00 UTC, 1 instance"
     store.write(store.update(layout.FLEET, Update().set({layout.ELSEWHERE: 62})))
-    assert only(finds("sweep"))[1] == "sweeps come: one wrote down 63 instances at 2026-03-01 09:00 UTC"
+    assert only(finds("sweep"))[1] == "last sweep 2026-03-01 09:00 UTC, 63 instances"
 
 
 def test_a_stack_that_never_swept(finds: Finds, desk: MappingsFixture) -> None:
@@ -447,7 +447,7 @@ def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: MappingsFixture)
     desk.role("elsewhere", path="/", trust=TRUSTS_LAMBDA)
     level, what, remedy = only(finds("roles"))
     assert (level, what) == ("warn", "EC2 can't assume role web; no mapping gives it")
-    assert "make it anew outside /rolekeeper/ (aws iam create-role --path / --role-name NEW_NAME …)" in remedy
+    assert "recreate it outside /rolekeeper/ (aws iam create-role --path / --role-name NEW_NAME …)" in remedy
     assert "update-assume-role-policy" not in remedy
     desk.iam.create_role(RoleName="web-2", Path="/", AssumeRolePolicyDocument=json.dumps(TRUSTS_LAMBDA))
     assert "aws iam delete-role --role-name web)" in remedy
@@ -578,7 +578,7 @@ def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: DoctorFixture, monkeyp
 
 def test_root_isn_t_asked_for(finds: Finds, ward: DoctorFixture, desk: MappingsFixture) -> None:
     ward.is_called_by(f"arn:aws:iam::{ACCOUNT}:root")
-    assert only(finds("caller"))[0] == "ok"
+    assert only(finds("caller"))[0] == "warn"
     assert desk.world.calls["SimulatePrincipalPolicy"] == 0
 
 

@@ -41,7 +41,7 @@ def test_a_deployment_that_looks_after_its_own_account_says_so(terminal: Termina
     ran = terminal("targets")
     head, *rows = lines(ran.stdout)
     assert head == "ACCOUNT REGION STATE VERSION LAST EVENT LAST SWEEP INSTANCES DRIFT REASON"
-    assert rows == [f"{ACCOUNT} {REGION} well, the hub {VERSION} 2026-03-01T09:00:00Z 3"]
+    assert rows == [f"{ACCOUNT} {REGION} ok (this deployment) {VERSION} 2026-03-01T09:00:00Z 3"]
     assert "looks after its own account and Region only" in ran.stderr
     assert "--organization-id" in ran.stderr
 

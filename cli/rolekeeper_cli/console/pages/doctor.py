@@ -15,10 +15,10 @@ from rolekeeper_cli.console.page import live, polls
 
 # What there is to do first; as a status has it: its shape, and its words.
 LEVELS = {
-    Level.FAIL: ("bad", "to fix"),
-    Level.WARN: ("drift", "to look at"),
+    Level.FAIL: ("bad", "failed"),
+    Level.WARN: ("drift", "warnings"),
     Level.UNKNOWN: ("unknown", "unknown"),
-    Level.OK: ("ok", "well"),
+    Level.OK: ("ok", "ok"),
 }
 
 

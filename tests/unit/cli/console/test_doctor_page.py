@@ -18,9 +18,9 @@ def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPa
 
 def test_all_is_well(browser: TestClient) -> None:
     said = words(browser.get("/doctor"))
-    assert f"Well ({len(CHECKS)})" in said
+    assert f"OK ({len(CHECKS)})" in said
     assert "alarms No alarm rings, of 2." in said
-    assert "To fix" not in said
+    assert "Failed" not in said
     assert "Alarms (0 of 2 ring)" in said
 
 
@@ -29,7 +29,7 @@ def test_what_there_is_to_fix_comes_first_with_a_command_to_copy(browser: TestCl
     ward.subscriptions["SubscriptionsConfirmed"] = "0"
     page = browser.get("/doctor")
     said = words(page)
-    assert said.index("To fix (1)") < said.index("To look at (1)") < said.index("Well (")
+    assert said.index("Failed (1)") < said.index("Warnings (1)") < said.index("OK (")
     assert "rules Rule InstanceTagRule is disabled, so nothing comes of it." in said
     assert f"<code>aws events enable-rule --name {ward.ids['InstanceTagRule']}</code>" in page.text
     assert 'class="state bad">rules<' in page.text
@@ -67,10 +67,10 @@ def test_what_may_not_be_seen_is_unknown_and_keeps_nothing_else_from_showing(
 
 
 def test_it_is_checked_again_where_that_is_asked(browser: TestClient, ward: DoctorFixture) -> None:
-    assert "To fix" not in words(browser.get("/doctor"))
+    assert "Failed" not in words(browser.get("/doctor"))
     ward.rules["InstanceTagRule"] = "DISABLED"
-    assert "To fix" not in words(browser.get("/doctor")), "it was checked a short time ago"
-    assert "To fix (1)" in words(browser.get("/doctor/again"))
+    assert "Failed" not in words(browser.get("/doctor")), "it was checked a short time ago"
+    assert "Failed (1)" in words(browser.get("/doctor/again"))
 
 
 def test_a_page_that_waits_shows_what_is_found_until_now(site: Site, browser: TestClient) -> None:
@@ -83,6 +83,6 @@ def test_a_page_that_waits_shows_what_is_found_until_now(site: Site, browser: Te
     job.step = "2 of 16 checks"
     waits = browser.get("/doctor/part?version=0")
     assert "Checking: 2 of 16 checks." in words(waits)
-    assert "Well (2)" in words(waits)
+    assert "OK (2)" in words(waits)
     assert f'hx-get="/doctor/part?version={job.version}"' in waits.text
     assert "<noscript>" in browser.get("/doctor").text

@@ -294,9 +294,9 @@ def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad
     good, bad = planned(browser, "workload=web", role="db"), planned(browser, "workload=web", role="no-such")
     assert "Its status then: Published" in text(good)
     assert "What happens to instances No instance changes." in text(good)
-    assert '<button class="button primary">Write it' in good.text
+    assert '<button class="button primary">Apply' in good.text
     assert "Its status then: Rejected Role 'no-such' doesn't exist" in text(bad)
-    assert '<button class="button">Write it' in bad.text
+    assert '<button class="button">Apply' in bad.text
     assert re.search(r"<details open>\s*<summary>Change the edit", bad.text)
 
 
