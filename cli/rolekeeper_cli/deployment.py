@@ -145,7 +145,7 @@ class Deployment:
     def anew(self, *, lately: bool = False) -> Self:
         """One that has asked nothing yet, over the same session and clients.
 
-        For who serves longer than stack, roles and policies stay as they are: all of them are asked for once.
+        For long-running processes: the cached stack, roles and policies are forgotten.
 
         Args:
             lately: whether the caller and the stack may be those of some seconds ago: every page is about them, and
@@ -247,7 +247,7 @@ class Deployment:
         """The stack.
 
         Raises:
-            ConfigurationError: there is none of that name, or it is none of Rolekeeper's.
+            ConfigurationError: there is none of that name, or it isn't a Rolekeeper stack.
         """
         return self._known("stack", self._ask_stack)
 

@@ -1,5 +1,5 @@
 """The promises of docs/guarantees.md, watched while a schedule plays: at each change that EC2 makes for us, and at each
-write to our tables. What holds only once all is quiet is in `settled`.
+write to our tables. What holds only once all is quiet is in `convergence.py`.
 
 Nothing here asks the code what it meant: it goes by EC2's truth, by what is written in the tables, and by when each run
 read what.

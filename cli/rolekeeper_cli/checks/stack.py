@@ -57,7 +57,7 @@ def rules(deployment: DoctorDeployment) -> Findings:
         if state == "DISABLED":
             on_bus = f" --event-bus-name {bus}" if bus else ""
             remedy = typed(f"aws events enable-rule --name {name}{on_bus}")
-            yield fail(f"rule {each.name} is disabled, so nothing comes of it", remedy)
+            yield fail(f"rule {each.name} is disabled, so its events are lost", remedy)
     return f"all rules are enabled: {len(found)}"
 
 
@@ -132,4 +132,4 @@ def subscribers(deployment: DoctorDeployment) -> Findings:
 def _gone(kind: str, resource: Resource) -> Finding:
     """A resource that somebody deleted by hand. CloudFormation doesn't see that, and makes only what is new to it."""
     remedy = f"take {resource.name} out of template.yaml, make deploy, put it back, make deploy"
-    return fail(f"{kind} {resource.name} ({resource.id}) was deleted beside CloudFormation", remedy)
+    return fail(f"{kind} {resource.name} ({resource.id}) was deleted outside CloudFormation", remedy)

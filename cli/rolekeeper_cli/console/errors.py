@@ -96,7 +96,7 @@ def refused(error: HTTPException) -> Mishap:
 
 
 def bug() -> Mishap:
-    what = "the console made an error of its own, and has written where to its terminal"
+    what = "internal error; details are in the console's terminal"
     remedy = "look there; report it with these lines (CONTRIBUTING.md); the other pages go on working"
     return Mishap(HTTPStatus.INTERNAL_SERVER_ERROR, "An error in the console", what, remedy=remedy)
 

@@ -337,7 +337,7 @@ class FleetWorker:
 # ---- the thread, while a page asks ----
 
 
-# A page asks every second. A browser lets a tab in the background ask once a minute: that tab costs 15 s of it.
+# A page asks every second. A tab in the background asks once a minute: it keeps reads going for 15 s of that.
 ASKED_SECONDS = 15.0
 # The most pages of single instances that are kept fresh; each is looked at every second, all by the same two calls.
 OPEN = 50

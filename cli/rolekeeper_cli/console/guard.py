@@ -51,7 +51,7 @@ _OTHER_HOST = Refusal(
 _OTHER_ORIGIN = Refusal(
     HTTPStatus.FORBIDDEN,
     "Asked from elsewhere",
-    "another page asked this of the console, and only its own may",
+    "a request from another site was refused",
     remedy="open the console itself, and ask there",
 )
 _UNKNOWN_BROWSER = Refusal(

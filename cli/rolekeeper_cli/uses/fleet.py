@@ -87,7 +87,7 @@ class Seen:
 
     @property
     def should_carry(self) -> str:
-        """The profile that it is to carry in the end, by ARN; empty for none. Where nobody knows, what it has."""
+        """The profile that it is to carry in the end, by ARN; empty for none. If unknown, the current profile."""
         decision = self.decision
         if decision.action is Action.DETACH or decision.role == NO_ROLE or decision.code == "disassociating":
             return decision.profile_arn

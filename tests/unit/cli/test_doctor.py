@@ -95,7 +95,7 @@ def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward:
     ward.rules["InstanceTagRule"] = "DISABLED"
     ran = terminal("doctor")
     assert (ran.exit_code, ran.stderr) == (1, "16 ok, 0 warnings, 1 failed, 0 unknown.\n")
-    at = lines(ran.stdout).index("fail rules rule InstanceTagRule is disabled, so nothing comes of it")
+    at = lines(ran.stdout).index("fail rules rule InstanceTagRule is disabled, so its events are lost")
     assert lines(ran.stdout)[at + 1] == "aws events enable-rule --name rolekeeper-InstanceTagRule-1A2B"
 
 
@@ -232,7 +232,7 @@ def test_a_stack_of_another_version(finds: Finds, terminal: Terminal) -> None:
 def test_what_was_deleted_by_hand(finds: Finds, ward: DoctorFixture) -> None:
     del ward.rules["InstanceTagRule"], ward.functions["OnRetry"], ward.alarms["DeadLettersAlarm"]
     ward.sources.clear()
-    deleted = "was deleted beside CloudFormation"
+    deleted = "was deleted outside CloudFormation"
     assert only(finds("rules")) == (
         "fail",
         f"rule InstanceTagRule (rolekeeper-InstanceTagRule-1A2B) {deleted}",

@@ -218,7 +218,7 @@ def test_no_mappings_says_how_to_write_one(terminal: Terminal, desk: MappingsFix
     )
 
 
-# ---- filters that can't be meant ----
+# ---- invalid filters ----
 
 
 def test_an_unknown_value_of_a_filter_is_an_error_with_what_was_meant(

@@ -1,6 +1,6 @@
 """Mappings, tags, pins and the clock change in any order; `resolve` always says what trying everything says.
 
-What is right is in `spec.mapping_rules`, which shares nothing with `rolekeeper.resolve`.
+What is right is in `spec.mapping_rules`, which shares nothing with `instances.decide`.
 """
 
 from dataclasses import replace

@@ -266,7 +266,7 @@ _KEPT = 512
 
 @posted
 def plan(request: Request, form: Form) -> Response:
-    """What the edit would do; a form that can't be meant goes back with what is wrong."""
+    """What the edit would do; an invalid form goes back with what is wrong."""
     site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
     try:
         planned = planned_edit(site.look_at(id_), id_, kind, form=form)

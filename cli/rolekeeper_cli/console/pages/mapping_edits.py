@@ -147,7 +147,7 @@ def edit(request: Request) -> Response:
 
 @posted
 def planned(request: Request, form: Form) -> Response:
-    """What the form would do. A form that can't be meant, or whose row moved, comes back as it was typed."""
+    """What the form would do. An invalid form, or one whose row moved, comes back as it was typed."""
     there, is_new = request.app.state.site.look(), bool(form.get("new"))
     try:
         key = _key(form)

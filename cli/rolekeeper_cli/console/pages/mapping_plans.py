@@ -33,7 +33,7 @@ from rolekeeper_cli.uses.targets import Places
 
 # Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
 PATIENCE_SECONDS = 20
-# As many instances as one reads; the counts are of all.
+# At most this many instances are shown; the counts are of all.
 NAMED = 200
 
 

@@ -265,7 +265,7 @@ class Targets:
         return None
 
     def is_news(self, target: Target, error: AccessDeniedError) -> bool:
-        """Note what a target refuses; returns whether to report it. A refusal that concerns one instance always is."""
+        """Note what a target refuses; returns whether to report it. One about a single instance is always reported."""
         if not error.action.startswith(_OF_A_TARGET):
             return True
         try:

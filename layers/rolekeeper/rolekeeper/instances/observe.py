@@ -99,7 +99,8 @@ def _with_owners(
 ) -> dict[InstanceKey, Observed]:
     """Add the mapping of each grant, with a second read if no mapping governs the instance now.
 
-    No mapping is read twice: one published between the reads would own an instance that it doesn't seem to govern.
+    No mapping is read twice: one published between the reads would look like the owner of an instance that it doesn't
+    govern.
     """
     owned = [(each, each.grant.mapping) for each in observed.values() if isinstance(each, Observation) and each.grant]
     orphans = {owner for each, owner in owned if not each.candidates.winner and not each.candidates.in_conflict}

@@ -163,7 +163,7 @@ def is_hopeless(observed: Observation, decision: Decision) -> bool:
 def _at_rest(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
     """Nothing has to change at EC2: remove what is outdated, and write the mapping that gives the role now.
 
-    A grant later than this observation doesn't count, as its writer observed later; the record is read last.
+    A grant later than this observation doesn't count, because its writer saw newer data than we did.
     """
     record, asked_at = observed.record, observed.asked_at
     grants: tuple[Grant, ...] = ()

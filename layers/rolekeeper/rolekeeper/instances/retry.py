@@ -27,7 +27,7 @@ def wait_seconds(attempt: int, rng: random.Random | None = None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
-    """What the machine hands to `on_retry`, and gets back with the next wait. Its fields are the JSON's."""
+    """What the machine hands to `on_retry`, and gets back with the next wait. Serialized as it is."""
 
     instance: InstanceKey
     cause: str

@@ -6,13 +6,13 @@ one target changes takes no other's room, and no replace that of a detach to `NO
 Items count by the minute: two of a target's the roles that are replaced and detached, and those that a mapping to
 `NONE` takes away (`changes_key`), and `layout.EDITS` what edits without approval change. An item holds a `total`, and
 `m<minute>` for each minute's share of it, which leaves once the whole window has passed since that minute. The write of
-the grant, or of the revision, counts too, and fails without room; the read of the instances reads the counters. Neither
-is a further call.
+the grant, or of the revision, counts too, and fails without room; the read of the instances reads the counters. Both
+are calls that are made anyway.
 
 A change without room gets a turn: the first minute in which room becomes free that no other change waits for.
-`w<minute>` counts those that wait for a minute. Their own room becomes free a window later. So each waits about once,
-however many there are. A change that no longer waits, as its tag is taken back or changes are paused, gives its turn
-back.
+`w<minute>` counts those that wait for a minute. Each waiting change is given a minute of its own, so it waits about
+once, however many there are. A change that no longer waits, because its tag is taken back or changes are paused, gives
+its turn back.
 """
 
 import random

@@ -79,7 +79,7 @@ class MappingTable:
     def restore(self, row: Attributes, columns: Attributes) -> None:
         """Replace a row's columns by these, if it still reads as it did; what people asked in it goes.
 
-        It has no `status` then, as after a person's edit: so the stream has it judged.
+        It has no `status` then, as after a person's edit: so the stream triggers an assessment.
         """
         known = {*OURS, *(column.name for column in (*COLUMNS, *ASKS))}
         kept = {name: value for name, value in row.items() if name not in known}

@@ -125,7 +125,7 @@ class Action(StrEnum):
 class Timer:
     """When an instance or a mapping has to be looked at again: at the end of a pin, of `expires_at`, say.
 
-    One that `follows` a change, or an attempt, rings within a minute after it is due: no invocation starts for it.
+    One that `follows` a change, or an attempt, is handled by the next minute's run: no invocation starts for it.
     """
 
     due: datetime

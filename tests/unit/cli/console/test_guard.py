@@ -203,7 +203,7 @@ def test_two_hosts_are_one_too_many(guard: Guard, guest: TestClient) -> None:
 def test_another_origin_is_refused(guest: TestClient, pages: Pages, method: str, origin: str) -> None:
     answer = guest.request(method, "/mappings", headers={"Origin": origin})
     assert (answer.status_code, pages.asked) == (403, [])
-    assert "another page asked this" in words(answer).lower()
+    assert "a request from another site" in words(answer).lower()
 
 
 def test_our_origin_under_https_is_another(guard: Guard, guest: TestClient) -> None:
