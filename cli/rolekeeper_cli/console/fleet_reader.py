@@ -122,7 +122,7 @@ def _trace(seen: Seen) -> int:
     return hash((seen.decision, observed.association, observed.record.condition, observed.pin, observed.grant))
 
 
-# ---- EC2's client with each call counted: a page says how many it made ----
+# ---- EC2's client, with each call counted ----
 
 
 @dataclass

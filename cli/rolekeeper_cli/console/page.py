@@ -158,7 +158,7 @@ def page_of(remedy: Remedy) -> tuple[str, str]:
     return _PAGES.get(remedy.kind, ("", ""))
 
 
-# ---- a page: a template filled in. Every value is escaped, and an undefined one is a fault ----
+# ---- pages ----
 
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.

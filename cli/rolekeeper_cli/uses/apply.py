@@ -38,7 +38,7 @@ from rolekeeper_cli.uses.rows import mapping_rows
 from rolekeeper_cli.uses.targets import Places
 from rolekeeper_cli.uses.until import looks
 
-# ---- a plan in a file, to be applied as it is: lines of JSON, written while the instances go by ----
+# ---- a plan in a file: lines of JSON, written while the instances go by ----
 
 
 FORM = 2
@@ -316,7 +316,7 @@ def _title(change: PlannedChange) -> str:
     return f"{change.instance} ({change.name})" if change.name else change.instance
 
 
-# ---- applying a plan: exactly that one, or nothing when something that it rested on moved ----
+# ---- applying a plan ----
 
 
 _POLL_SECONDS = 0.5

@@ -17,7 +17,7 @@ from rolekeeper_cli.uses import names
 from rolekeeper_cli.uses.rows import Rows, mapping_rows, require_row, said
 from rolekeeper_cli.uses.until import looks
 
-# ---- what Rolekeeper says of rows that were written, and waiting until it does ----
+# ---- the verdicts on rows that were written ----
 
 
 # In effect as it was written; all else wants a person's attention.
@@ -150,7 +150,7 @@ def _verdict(
     )
 
 
-# ---- edits and deletions that are held: approving them, and discarding them, each by its number ----
+# ---- held edits and deletions ----
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def _controls(deployment: Deployment, change: Mapping[str, Any]) -> tuple[Contro
     return before, replace(Control.read(item), swept=before.swept)
 
 
-# ---- how the deployment is set: its switches, who set them and why, and the stack's parameters ----
+# ---- the settings as a document ----
 
 
 # The newest writes of the switches.

@@ -176,7 +176,7 @@ def _held(stored: StoredMapping, row: Attributes) -> PublishedMapping | None:
     return held if held and held.revision == shown else None
 
 
-# ---- editing mappings: what an edit would change in their rows, as a plan, and writing that ----
+# ---- edits as plans, and writing them ----
 
 
 class MovedError(CommandError):

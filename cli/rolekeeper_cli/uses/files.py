@@ -1,4 +1,4 @@
-"""A row of a file before it is judged: where it is, and what it says in DynamoDB's form."""
+"""Mappings as a YAML file: a row read with its lines, judged by the reader of the table's rows, and written."""
 
 import json
 import re

@@ -116,7 +116,7 @@ def _with_who(
         yield {**entry_document(key, entry), "who": [next(answers).document() for _ in some]}
 
 
-# ---- the decisions in the functions' logs, where every decision is a line, no-ops too ----
+# ---- the decisions in the functions' logs ----
 
 
 # The functions that decide about instances, by their log groups in the stack.

@@ -152,7 +152,7 @@ def _handles(page: Iterable[Instance]) -> set[str]:
     return {handle for each in page for handle in (each.key.id, name_of(each)) if handle}
 
 
-# ---- starting an instance as the caller, so that EC2 takes the role that waits for it ----
+# ---- starting an instance ----
 
 
 def start(deployment: Deployment, instance_id: str) -> InstanceState:
@@ -171,7 +171,7 @@ def start(deployment: Deployment, instance_id: str) -> InstanceState:
     return InstanceState(answer["StartingInstances"][0]["CurrentState"]["Name"])
 
 
-# ---- tags of an instance, set and removed as the caller ----
+# ---- tags of an instance ----
 
 
 # EC2 user guide, "Tag restrictions": in Unicode characters.

@@ -17,7 +17,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses.rows import mapping_rows, require_row, said
 
-# ---- a row of the mapping table as a document: plain values, as in a YAML file and in JSON ----
+# ---- a row as a document ----
 
 
 def plain(attribute: Any) -> Any:

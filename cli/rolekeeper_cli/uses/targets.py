@@ -210,7 +210,7 @@ def _is_or_are(found: Sequence[Target]) -> str:
     return "is" if len(found) == 1 else "are"
 
 
-# ---- the accounts and Regions that the deployment looks after, as its registry has them ----
+# ---- the targets as documents ----
 
 
 # Whether a target is looked after: yes, not swept yet, not swept lately, or the hub can't do it; or it sends events and

@@ -27,7 +27,7 @@ from rolekeeper_cli.uses.files import to_text
 from rolekeeper_cli.uses.rows import RowPlan
 from rolekeeper_cli.uses.schema import MEANING
 
-# ---- the form of a mapping: a field for each column of its row, and what of it a person changed ----
+# ---- the form: a field for each column ----
 
 
 _CHOICES = {"when_occupied": WhenOccupied, "when_unmatched": WhenUnmatched, "when_stopped": WhenStopped}
@@ -114,7 +114,7 @@ def _text(column: Column, row: Attributes) -> str:
     return to_text(attribute) if attribute else ""
 
 
-# ---- editing a mapping: a form, then what it would do, then the writing of that very plan ----
+# ---- the pages ----
 
 
 _MOVED = (
