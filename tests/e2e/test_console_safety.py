@@ -97,7 +97,7 @@ def test_a_page_of_another_origin_can_neither_post_nor_frame_nor_fetch(
         assert fetched == "refused", "what isn't ours to read isn't even answered to be read"
         assert deployed.account not in "".join(frame.content() for frame in person.page.frames[1:])
         person.page.get_by_role("button", name="Go").click()
-        person.sees("Another page asked this of the console")
+        person.sees("A request from another site was refused")
     assert "'paused': {'BOOL': True}" not in str(
         deployed.dynamodb.scan(
             TableName=deployed.state_table,
@@ -111,7 +111,7 @@ def test_a_page_of_another_origin_can_neither_post_nor_frame_nor_fetch(
 def test_a_link_from_another_page_needs_one_more_click(person: Visitor, elsewhere: int) -> None:
     person.page.goto(f"http://evil.localhost:{elsewhere}/")
     person.page.get_by_role("link", name="link").click()
-    person.sees("Another page asked this of the console")
+    person.sees("A request from another site was refused")
     person.expects("frame-ancestors 'none'", "403")
 
 
