@@ -8,4 +8,5 @@ if TYPE_CHECKING:
     from rolekeeper_cli.checks import caller, deployment, guards, roles, run, stack, work
 
 __all__ = ["caller", "deployment", "guards", "roles", "run", "stack", "work"]
-__getattr__ = modules_of(__name__, __all__)
+if not TYPE_CHECKING:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__, __all__)

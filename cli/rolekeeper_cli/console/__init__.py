@@ -8,4 +8,5 @@ if TYPE_CHECKING:
     from rolekeeper_cli.console import server
 
 __all__ = ["server"]
-__getattr__ = modules_of(__name__, __all__)
+if not TYPE_CHECKING:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__, __all__)

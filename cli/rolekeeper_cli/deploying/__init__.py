@@ -8,4 +8,5 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deploying import artifacts, deploy, destroy, hub, parameters, rollout, spoke, stack
 
 __all__ = ["artifacts", "deploy", "destroy", "hub", "parameters", "rollout", "spoke", "stack"]
-__getattr__ = modules_of(__name__, __all__)
+if not TYPE_CHECKING:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__, __all__)

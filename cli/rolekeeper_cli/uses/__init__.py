@@ -60,4 +60,5 @@ __all__ = [
     "usage",
     "who",
 ]
-__getattr__ = modules_of(__name__, __all__)
+if not TYPE_CHECKING:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__, __all__)

@@ -8,4 +8,5 @@ if TYPE_CHECKING:
     from rolekeeper.fleet import expiry, overrides, sweep, sweep_starter, targets
 
 __all__ = ["expiry", "overrides", "sweep", "sweep_starter", "targets"]
-__getattr__ = modules_of(__name__, __all__)
+if not TYPE_CHECKING:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__, __all__)

@@ -8,4 +8,5 @@ if TYPE_CHECKING:
     from rolekeeper.mappings import accounts, assess, fan_out, impact, publish, revisions, rows, scan, table, verdict
 
 __all__ = ["accounts", "assess", "fan_out", "impact", "publish", "revisions", "rows", "scan", "table", "verdict"]
-__getattr__ = modules_of(__name__, __all__)
+if not TYPE_CHECKING:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__, __all__)
