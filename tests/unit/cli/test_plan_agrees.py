@@ -1,6 +1,6 @@
 """What plan says, the functions do: random fleets, random rows, random changes to both, and EC2's own answer.
 
-`tests/e2e/test_plan_agrees.py` plays 500 of them on the embedded AWS.
+`tests/e2e/test_plan_agrees.py` plays some of them on the embedded AWS, and 500 in `make soak`.
 """
 
 import random
