@@ -201,19 +201,17 @@ class Ec2Client:
             return f"{instance[-4:]} {association[-4:]} {arn.rsplit('/', 1)[-1]}"
 
         call = Call("ec2", operation, Kind.EFFECT, act, text)
-        for retries in range(SDK_ATTEMPTS - 1):
+        retries = 0
+        while True:
             try:
                 return {**self._outside.call(call), "ResponseMetadata": {"RetryAttempts": retries}}
             except ClientError as error:
-                if error.response["Error"]["Message"] != DRY:
+                if error.response["Error"]["Message"] != DRY or retries == SDK_ATTEMPTS - 1:
                     before = error.response["ResponseMetadata"].get("RetryAttempts", 0)
                     raise possibly_applied(error, before + retries) from None
                 self._engine.pause(self._weather.rng.uniform(0, 2**retries))
                 self._promises.sent(run)
-        try:
-            return self._outside.call(call)
-        except ClientError as error:
-            raise possibly_applied(error, SDK_ATTEMPTS - 1) from None
+                retries += 1
 
 
 @dataclass
