@@ -14,7 +14,7 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import ec2
 from rolekeeper.aws.ec2 import FILTER_VALUES, RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError, StaleTokenError
-from rolekeeper.aws.queue import ENTRIES, Task, resumable
+from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet import sweep as sweep_module
 from rolekeeper.fleet.sweep import PROBLEMS, ROWLESS, Phase, Position, SweepResult
 from rolekeeper.model.instance import InstanceRecord
@@ -89,14 +89,16 @@ def test_an_instance_whose_tag_event_was_lost_is_sent(desk: MappingsFixture) -> 
     assert message["detail"] == {"instance-id": lost, "cause": "sweep", "correlation-id": "sweep-1"}
 
 
-def test_a_sweep_sends_nothing_more_into_a_full_queue_and_the_next_one_does(desk: MappingsFixture) -> None:
+def test_a_sweep_sends_nothing_more_into_a_full_queue_and_the_next_one_does(
+    desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lost = desk.world.running(app="web")
     desk.quiet()
-    quarter = 15 * 60 * desk.world.settings.changes_per_second  # of an hour's changes (docs/guarantees.md, 4)
-    full = int(quarter)
-    for first in range(0, full, ENTRIES):
-        entries: Any = [{"Id": str(at), "MessageBody": "{}"} for at in range(first, min(first + ENTRIES, full))]
-        desk.sqs.send_message_batch(QueueUrl=desk.queue_url, Entries=entries)
+    assert sweep_module.BACKLOG == 15 * 60, "a quarter of an hour's changes (docs/guarantees.md, 4)"
+    monkeypatch.setattr(sweep_module, "BACKLOG", 5)
+    full = int(5 * desk.world.settings.changes_per_second)
+    for number in range(full):
+        desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody=str(number))
     swept = sweep(desk)
     assert (swept.instances, swept.sent, swept.withheld) == (1, 1, 0), "which is one too many for the next"
     swept = sweep(desk)
