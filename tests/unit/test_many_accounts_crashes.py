@@ -70,8 +70,7 @@ def test_a_crash_anywhere_is_made_good(
             desk.publish(TAG)
         else:
             desk.recheck(TAG)
-        published = desk.served(TAG)
-        assert published is not None
+        published = desk.in_effect(TAG)
         for account in ACCOUNTS:
             record = desk.published_for(account)
             assert (record.revision, record.deleted) == (published.revision, published.deleted), (step, account)
