@@ -316,7 +316,7 @@ def test_a_spoke_whose_roles_are_not_known_at_once_is_registered_by_the_schedule
     served.admit(SPOKE)
     served.wait(minutes=1)
     served.scheduled({"task": "expiries"})
-    assert known(served)
+    assert known(served).version == VERSION
     served.wait(minutes=1)
     served.scheduled({"task": "expiries"})
     assert [each["target"]["account"] for each in served.hub.lambda_.invoked] == [SPOKE.account]
