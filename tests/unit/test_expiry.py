@@ -208,6 +208,7 @@ def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_
         desk.edit("app=web", role="web", **later)
     desk.quiet()
     minute(expiries)
+    assert len(waiting(state)) == 1 + len(later or {}), "the same date may be written again until then"
     desk.world.later(minutes=1)
     assert minute(expiries).mappings == 0
     assert queue.sent == []
