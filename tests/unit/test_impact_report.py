@@ -10,8 +10,7 @@ import pytest
 
 from fixtures.account import HOME
 from rolekeeper.aws import Ec2, one_by_one
-from rolekeeper.mappings.impact import Comparison, Impact, Side
-from rolekeeper.mappings.scan import ImpactScanner
+from rolekeeper.mappings.impact import Comparison, Impact, ImpactScanner, Side
 from rolekeeper.model.instance import Action, Instance
 from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.permissions.compare import Difference, PolicyReader

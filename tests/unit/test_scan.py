@@ -7,9 +7,8 @@ import pytest
 from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key, published_at
 from fixtures.state_table import table_keys
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.impact import Conflicts, Impact
+from rolekeeper.mappings.impact import Conflicts, Impact, ImpactScanner, Scan
 from rolekeeper.mappings.revisions import StoredMapping
-from rolekeeper.mappings.scan import ImpactScanner, Scan
 from rolekeeper.model.mapping import PublishedMapping, WhenOccupied
 from rolekeeper.storage import codec, layout
 from strategies.values import published

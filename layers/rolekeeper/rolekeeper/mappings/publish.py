@@ -14,16 +14,24 @@ from rolekeeper.aws import ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.window import counting
-from rolekeeper.mappings.accounts import RecordKeeper
-from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
-from rolekeeper.mappings.fan_out import FanOut, Sender
-from rolekeeper.mappings.impact import Conflicts, Impact
+from rolekeeper.mappings.accounts import FanOut, RecordKeeper, Sender
+from rolekeeper.mappings.impact import Conflicts, Impact, Scan
 from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.columns import COLUMNS, HomeAccount
 from rolekeeper.mappings.rows.reader import FULL, read_row, row_of, size_of
-from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
-from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
+from rolekeeper.mappings.verdict import (
+    PROFILE_RECREATED,
+    Assessor,
+    Ending,
+    Refresh,
+    RowSnapshot,
+    Status,
+    Trigger,
+    Verdict,
+    sentence,
+    waiting,
+)
 from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
