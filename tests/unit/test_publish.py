@@ -185,7 +185,7 @@ BAD_ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "priority 0": ({"role": {"S": "web"}, "priority": {"N": "0"}}, "from 1 to 50000"),
     "restore": (
         {"role": {"S": "web"}, "when_unmatched": {"S": "restore"}},
-        "when_unmatched: is 'restore', which is gone: a foreign role can't be put back; write detach or keep",
+        "when_unmatched: is 'restore'; write detach or keep, in small letters",
     ),
     "time without zone": ({"role": {"S": "web"}, "expires_at": {"S": "2027-01-01T00:00:00"}}, "add Z for UTC"),
     "large text": ({"role": {"S": "x" * 300_000}}, "is 300,000 characters long; IAM takes at most 64"),
