@@ -192,7 +192,7 @@ class MappedTargets:
             if record := records.get(target.account):
                 # At home the row says what it governs.
                 counts = None if target == self.home else scan.counts
-                records[target.account] = record.seen(target.region, scan.profile_ids, counts)
+                records[target.account] = record.with_scan(target.region, scan.profile_ids, counts)
         silent = {*reach.unanswered, *refused}
         for each in self.all:
             target = each.target
@@ -476,7 +476,7 @@ class RecordKeeper:
         else:
             record = _record_for(one.roles, published, check, before=before)
         found = self._scan(record.mapping, one, scan)
-        record = self._made(one.roles, record.seen(region, found.profile_ids, found.counts), stored.control)
+        record = self._made(one.roles, record.with_scan(region, found.profile_ids, found.counts), stored.control)
         if changed := self._write(account, record, before):
             self.sender.send(FanOut.to(key, sorted(there)), correlation_id, lambda: True)
         return RecordCheck(changed, in_scope and not record.mapping.suspended_because)

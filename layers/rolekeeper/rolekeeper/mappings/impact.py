@@ -64,13 +64,13 @@ class Edit:
         """When the candidate will expire: what happens then is the edit's doing too."""
         return None if self.candidate.is_idle(self.at) else self.candidate.spec.expires_at
 
-    def ranked(self, seen: Observed, mapping: PublishedMapping | None, at: datetime) -> Candidates:
+    def ranked(self, observed: Observed, mapping: PublishedMapping | None, at: datetime) -> Candidates:
         """The mappings for an instance at a time, with one of the two in the other's place."""
-        assert seen.instance is not None  # EC2 knows it
-        assert seen.published is not None  # they can be read
-        rest = [each for each in seen.published if each.key != self.candidate.key]
-        pin = seen.pin if isinstance(seen, Observation) else None
-        return resolve(seen.instance, [*rest, mapping] if mapping else rest, at, pin=pin)
+        assert observed.instance is not None  # EC2 knows it
+        assert observed.published is not None  # they can be read
+        rest = [each for each in observed.published if each.key != self.candidate.key]
+        pin = observed.pin if isinstance(observed, Observation) else None
+        return resolve(observed.instance, [*rest, mapping] if mapping else rest, at, pin=pin)
 
 
 def gives_up(before: MappingSpec, then: MappingSpec) -> bool:
@@ -107,7 +107,7 @@ class _Course:
         known = {each.key: each for each in (*self.observed.published, self.observed.owner, self.mapping) if each}
         owner = known.get(self.grant.mapping) if self.grant else None
         candidates = self.edit.ranked(self.observed, self.mapping, at)
-        seen = replace(
+        observed = replace(
             self.observed,
             instance=self.instance,
             association=self.association,
@@ -115,7 +115,7 @@ class _Course:
             candidates=candidates,
             owner=owner,
         )
-        decision = asked_for(seen, ownership)
+        decision = asked_for(observed, ownership)
         if decision.action.mutates and decision.mapping:
             arn, key = decision.profile_arn, decision.mapping
             settled = Association("", self.instance.key.id, arn, state=AssociationState.ASSOCIATED)
@@ -555,24 +555,24 @@ class ImpactScanner:
         """
         found, edit = Scan(), Edit(published, candidate, now)
         for page in self._concerned(edit, given):
-            for seen in observe_page(page, self.ec2, self.state, now=now):
+            for observed in observe_page(page, self.ec2, self.state, now=now):
                 # One with a damaged record can't be reconciled, so it has no impact. It counts as governed all the
                 # same, if its mappings can be read.
-                if seen.published is None:
+                if observed.published is None:
                     continue
-                assert seen.instance is not None  # it is one of the page
-                association = seen.association if isinstance(seen, Observation) else None
-                before, after = edit.ranked(seen, published, now), edit.ranked(seen, candidate, now)
+                assert observed.instance is not None  # it is one of the page
+                association = observed.association if isinstance(observed, Observation) else None
+                before, after = edit.ranked(observed, published, now), edit.ranked(observed, candidate, now)
                 found.add(
-                    seen.instance,
+                    observed.instance,
                     association,
                     (published, before),
                     candidate=(candidate, after),
                     ownership=self.ownership,
                 )
                 found.published_matched += published is not None and before.winner is published
-                if isinstance(seen, Observation):
-                    found.impact.add(seen, edit, self.ownership)
+                if isinstance(observed, Observation):
+                    found.impact.add(observed, edit, self.ownership)
         return found
 
     def _concerned(self, edit: Edit, given: Collection[str]) -> Iterator[list[Instance]]:
