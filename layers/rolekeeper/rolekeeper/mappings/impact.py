@@ -85,9 +85,6 @@ class _Course:
     edit: Edit
     mapping: PublishedMapping | None
     observed: Observation
-    instance: Instance
-    association: Association | None
-    grant: Grant | None
 
     @classmethod
     def of(cls, edit: Edit, mapping: PublishedMapping | None, observed: Observation, instance: Instance) -> "_Course":
@@ -96,35 +93,24 @@ class _Course:
             # As it will be once EC2 is done.
             association, grant = None, observed.record.grants.get(NO_PROFILE)
         running = replace(instance, state=InstanceState.RUNNING)
-        return cls(edit, mapping, observed, running, association, grant)
+        return cls(edit, mapping, replace(observed, instance=running, association=association, grant=grant))
 
     @property
     def carries(self) -> str:
-        return self.association.profile_arn if self.association else ""
+        return self.observed.association.profile_arn if self.observed.association else ""
 
     def decided(self, at: datetime, ownership: Ownership) -> Decision:
         """What is decided at a time; the instance carries what follows from it."""
-        known = {each.key: each for each in (*self.observed.published, self.observed.owner, self.mapping) if each}
-        owner = known.get(self.grant.mapping) if self.grant else None
-        candidates = self.edit.ranked(self.observed, self.mapping, at)
-        observed = replace(
-            self.observed,
-            instance=self.instance,
-            association=self.association,
-            grant=self.grant,
-            candidates=candidates,
-            owner=owner,
-        )
-        decision = asked_for(observed, ownership)
+        observed = self.observed
+        known = {each.key: each for each in (*observed.published, observed.owner, self.mapping) if each}
+        owner = known.get(observed.grant.mapping) if observed.grant else None
+        candidates = self.edit.ranked(observed, self.mapping, at)
+        decision = asked_for(replace(observed, candidates=candidates, owner=owner), ownership)
         if decision.action.mutates and decision.mapping:
-            arn, key = decision.profile_arn, decision.mapping
-            settled = Association("", self.instance.key.id, arn, state=AssociationState.ASSOCIATED)
-            self.association = settled if arn else None
-            self.grant = (
-                Grant(arn, decision.role, key, revision=decision.revision, at=at)
-                if decision.code != "unmatched"
-                else None
-            )
+            arn, gave = decision.profile_arn, decision.code != "unmatched"
+            settled = Association("", observed.key.id, arn, state=AssociationState.ASSOCIATED)
+            grant = Grant(arn, decision.role, decision.mapping, revision=decision.revision, at=at)
+            self.observed = replace(observed, association=settled if arn else None, grant=grant if gave else None)
         return decision
 
 
