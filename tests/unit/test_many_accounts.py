@@ -13,7 +13,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
 from rolekeeper.mappings.accounts import RecordCheck
-from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode

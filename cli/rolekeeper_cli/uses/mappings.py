@@ -6,10 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Attributes, HomeAccount
 from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, row_of, size_of
-from rolekeeper.mappings.verdict import Status
+from rolekeeper.mappings.verdict import IN_EFFECT, Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
 from rolekeeper.storage import codec, layout

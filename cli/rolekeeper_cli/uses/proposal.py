@@ -10,13 +10,11 @@ from typing import Any
 
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings.accounts import MappedTarget
-from rolekeeper.mappings.assess import Assessor
-from rolekeeper.mappings.impact import Impact
+from rolekeeper.mappings.impact import Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.mappings.scan import Scan
-from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
+from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import names as known
