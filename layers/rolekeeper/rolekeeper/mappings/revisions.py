@@ -246,7 +246,8 @@ class Revisions:
         """Write what IAM now says of a published revision: whether it can be used, and its profile's ids."""
         item = codec.mapping_attributes(mapping)
         found = {name: item[name] for name in ("suspended_because", "remedy", "profile_id", "former_profile_ids")}
-        self._write(mapping, Update().set(found | ({UNSENT: True} if entry else {})), entry, at)
+        history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
+        self._write(mapping, Update().set(found | ({UNSENT: True} if entry else {})), *history)
 
     def note_sent(self, mapping: PublishedMapping) -> None:
         """Note that all instances of what is published were sent."""
@@ -254,7 +255,8 @@ class Revisions:
 
     def report_end(self, mapping: PublishedMapping, entry: Entry, at: datetime) -> None:
         """Note, once for each revision, that it was reported to expire soon, with its history entry."""
-        self._write(mapping, Update().set({END_REPORTED: True}).only_as({}, END_REPORTED), entry, at)
+        history = self.store.entry(layout.mapping_pk(mapping.key), entry, at)
+        self._write(mapping, Update().set({END_REPORTED: True}).only_as({}, END_REPORTED), history)
 
     def count(self, mapping: PublishedMapping, region: str, counts: tuple[int, int]) -> None:
         """Note how many instances a published mapping governs in another Region of the deployment's account."""
@@ -263,12 +265,9 @@ class Revisions:
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
         self._write(other, Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})))
 
-    def _write(
-        self, mapping: PublishedMapping, update: Update, entry: Entry | None = None, at: datetime | None = None
-    ) -> None:
-        """Update what is in effect if it is still this revision, with a history entry, if any."""
+    def _write(self, mapping: PublishedMapping, update: Update, *history: Write) -> None:
+        """Update what is in effect if it is still this revision, in one transaction with its history entry, if any."""
         update.only_if("revision", "=", mapping.revision)
-        history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry and at else []
         self.store.write(self.store.update(self._at(mapping.key), update), *history)
 
     def remove_conflicts(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
