@@ -37,7 +37,7 @@ from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Access, ContentionRule, Limits, Settings
 from rolekeeper.storage import layout
-from rolekeeper.storage import table as store
+from rolekeeper.storage import state as store
 from rolekeeper_local.ec2_model import Event
 from simulation.account import ACCOUNT, HUB, PATH, REGION, Account
 from simulation.engine import Engine

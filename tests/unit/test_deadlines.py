@@ -25,7 +25,7 @@ from rolekeeper.instances.apply import BURST, CROWDED
 from rolekeeper.instances.reconcile import LOOKS, PATIENCE, VISIBLE_WITHIN, WORK
 from rolekeeper.instances.retry import LONGEST_WAIT, PROPAGATION
 from rolekeeper.storage import layout
-from rolekeeper.storage.table import UNPROCESSED_WAITS
+from rolekeeper.storage.state import UNPROCESSED_WAITS
 from support import templates
 
 ROOT = Path(__file__).parents[2]

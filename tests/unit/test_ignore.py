@@ -9,7 +9,7 @@ from fixtures.account import FakeAccount, new_account
 from rolekeeper.instances.decide import exclusion
 from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.table import Store
+from rolekeeper.storage.state import Store
 from strategies.values import NOW
 
 

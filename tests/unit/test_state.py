@@ -23,8 +23,7 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.state import FLEET_NEWS, State
-from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
+from rolekeeper.storage.state import BATCH_KEYS, FLEET_NEWS, UNPROCESSED_WAITS, State, Store, Update
 from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, published
 

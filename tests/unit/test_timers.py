@@ -8,7 +8,8 @@ import pytest
 from fixtures.account import FakeAccount
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model.instance import Timer
-from rolekeeper.storage import layout, table
+from rolekeeper.storage import layout
+from rolekeeper.storage import state as state_table
 from rolekeeper.storage.state import MOST_WRITES, State
 from strategies.values import KEY, NOW, key
 
@@ -49,7 +50,7 @@ def test_many_timers_are_read_in_pages_and_cleared_in_transactions(
     world: FakeAccount, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.large_pages()
-    monkeypatch.setattr(table, "PAGE", 100)
+    monkeypatch.setattr(state_table, "PAGE", 100)
     many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * MOST_WRITES + 1)]
     for timer in many:
         state.arm(timer)
@@ -61,7 +62,7 @@ def test_many_timers_are_read_in_pages_and_cleared_in_transactions(
 
 
 def test_a_full_last_page_ends(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "PAGE", 5)
+    monkeypatch.setattr(state_table, "PAGE", 5)
     many = [in_(number, key(f"workload=w{number}")) for number in range(5)]
     for timer in many:
         state.arm(timer)

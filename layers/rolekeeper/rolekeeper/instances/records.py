@@ -37,7 +37,7 @@ from rolekeeper.model.mapping import NO_PIN, PIN_TAG, MappingKey, Pin
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import State, layout
 from rolekeeper.storage.layout import DONE, REFUSED, Key
-from rolekeeper.storage.table import Write
+from rolekeeper.storage.state import Write
 from rolekeeper.telemetry import CHANGED, PARKED, PINNED, Telemetry, described
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
