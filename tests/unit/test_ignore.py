@@ -39,16 +39,6 @@ def test_what_the_tag_says(text: str, code: str | None) -> None:
         assert found.reason.endswith("; write true, or a time with its zone, as 2026-12-31T18:00:00Z")
 
 
-def test_an_excluded_instance_is_left_alone_and_costs_no_write(world: FakeAccount) -> None:
-    instance = world.running(workload="web", **{IGNORE_TAG: "true"})
-    world.quiet()
-    outcome = world.reconcile(instance)
-    assert outcome.decision
-    assert (outcome.decision.action, outcome.decision.code) == ("Nothing", "ignored")
-    assert [str(each.mapping) for each in outcome.decision.overridden] == ["workload=web"]
-    assert (world.mutations, world.writes, world.events.sent) == ([], [], [])
-
-
 def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: FakeAccount) -> None:
     until = world.clock.now() + timedelta(hours=1)
     instance = world.running(workload="web", **{IGNORE_TAG: until.isoformat()})
