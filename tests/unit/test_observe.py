@@ -48,7 +48,7 @@ def test_everything_that_a_decision_rests_on_is_there(world: FakeAccount) -> Non
     assert seen.published == (web, base)
     assert [each.mapping for each in seen.candidates.overridden] == [base.key]
     assert seen.owner == web
-    assert seen.recorded
+    assert seen.record.writes
     assert seen.control.swept
 
 

@@ -68,7 +68,7 @@ def record(
     changes: tuple[AppliedChange, ...] = (),
 ) -> InstanceRecord:
     """What is remembered of an instance."""
-    return InstanceRecord({each.profile_arn: each for each in grants}, condition, changes)
+    return InstanceRecord({each.profile_arn: each for each in grants}, condition, changes, writes=1)
 
 
 def observed(
@@ -88,7 +88,6 @@ def observed(
         asked_at=NOW,
         instance=seen,
         association=carries,
-        recorded=remembered != EMPTY,
         record=remembered,
         control=Control(),
         grant=remembered.grants.get(carries.profile_arn if carries else NO_PROFILE),
@@ -525,7 +524,7 @@ def test_what_was_written_is_written_once(
     kept |= {layout.CONDITION: codec.encode(condition)} if condition else {}
     if kept:
         pk, sk = layout.record_key(KEY)
-        at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, **kept}))
+        at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, layout.WRITES: 1, **kept}))
     if pin:
         at_work.store.write(at_work.store.put(pin_item(KEY, pin)))
     settings = replace(SETTINGS, take_over=take_over)
@@ -534,7 +533,6 @@ def test_what_was_written_is_written_once(
         snapshot = at_work.state.read([KEY], [])
         seen_now = replace(
             observed(carries, None, snapshot.record(KEY), owner=owner, seen=seen, pin=snapshot.pins.get(KEY)),
-            recorded=KEY in snapshot.records,
             candidates=resolve(seen, read, NOW, pin),
             published=tuple(read),
         )
