@@ -87,27 +87,6 @@ def test_more_instances_than_a_filter_takes_are_read_in_several_calls(world: Fak
     assert world.calls["DescribeIamInstanceProfileAssociations"] == 2
 
 
-def test_a_mapping_that_lost_its_tag_is_read_by_itself(world: FakeAccount) -> None:
-    web = world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.untag(instance, "workload")
-    world.quiet()
-    assert world.observed(instance).owner == web
-    assert world.calls["BatchGetItem"] == 2
-
-
-def test_a_mapping_that_gave_a_role_isnt_read_where_another_governs_by_now(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    world.publish("workload=db", "db")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.tag(instance, workload="db")
-    world.quiet()
-    assert world.observed(instance).owner is None
-    assert world.calls["BatchGetItem"] == 1
-
-
 def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: FakeAccount) -> None:
     instance = world.running()
     world.pin(instance, Pin("web", world.profile("web"), by="me"))
