@@ -349,14 +349,6 @@ def converged(world: FakeAccount) -> str:
     return instance
 
 
-def occupied(world: FakeAccount) -> str:
-    world.publish("workload=web", "web")
-    instance = world.running(profile="theirs", workload="web")
-    world.wait(1)
-    world.reconcile(instance)
-    return instance
-
-
 def waiting_for_its_start(world: FakeAccount) -> str:
     instance = converged(world)
     world.publish("workload=db", "db")
