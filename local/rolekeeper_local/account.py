@@ -10,8 +10,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from rolekeeper.model.instance import Condition, InstanceKey, Target
 from rolekeeper.storage import layout
-from rolekeeper.storage.state import State
-from rolekeeper.storage.table import Store
+from rolekeeper.storage.state import State, Store
 from rolekeeper_cli import installed
 from rolekeeper_local.embedded import ACCOUNT, REGION, STACK, EmbeddedAws
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
-from rolekeeper.storage.table import Store
+from rolekeeper.storage.state import Store
 from rolekeeper_local.account import EmulatedAccount, Shown
 
 type Step = tuple[str, Callable[[], None]]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from rolekeeper.model.instance import InstanceKey
-from rolekeeper.storage.table import Store
+from rolekeeper.storage.state import Store
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import REGION
 from support.changes import changes_of

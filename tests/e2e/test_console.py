@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, StorageState, expect
 
 from fixtures.browser import ConsoleProcess, Visitor, needs_chromium, visitor
 from rolekeeper.storage import layout
-from rolekeeper.storage.table import Store
+from rolekeeper.storage.state import Store
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 

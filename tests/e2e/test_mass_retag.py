@@ -16,7 +16,7 @@ import pytest
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import DONE, REFUSED
-from rolekeeper.storage.table import Store
+from rolekeeper.storage.state import Store
 from rolekeeper_local.account import EmulatedAccount, Shown
 from rolekeeper_local.embedded import REGION
 from support.changes import changes_of

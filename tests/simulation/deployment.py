@@ -32,12 +32,12 @@ from rolekeeper.aws import one_by_one
 from rolekeeper.aws import queue as work
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.sweep import RESERVE
-from rolekeeper.instances import apply, retry, window
+from rolekeeper.instances import reconcile, retry, window
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Access, ContentionRule, Limits, Settings
 from rolekeeper.storage import layout
-from rolekeeper.storage import table as store
+from rolekeeper.storage import state as store
 from rolekeeper_local.ec2_model import Event
 from simulation.account import ACCOUNT, HUB, PATH, REGION, Account
 from simulation.engine import Engine
@@ -476,7 +476,7 @@ class Deployment:
             (runtime, "logger", Silent()),
             (runtime, "metrics", Silent()),
             (runtime, "kept", {}),
-            *((module, "random", seeded) for module in (apply, retry, window)),
+            *((module, "random", seeded) for module in (reconcile, retry, window)),
             *((module, "uuid", ids) for module in (retry, store, work)),
         ]
         with ExitStack() as stack:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from itertools import starmap
 from typing import Any
 
-from rolekeeper.instances.apply import BURST
+from rolekeeper.instances.reconcile import BURST
 from rolekeeper.model.mapping import PIN_TAG, Held, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout

@@ -83,7 +83,7 @@ def decided(
 ) -> Decision:
     """What is decided of these, while nothing is withheld."""
     record, control = InstanceRecord(), Control()
-    seen = Observation(KEY, NOW, instance, association, True, record, control, grant, candidates, owner)  # noqa: FBT003  # it has a record
+    seen = Observation(KEY, NOW, instance, association, record, control, grant, candidates, owner)
     return asked_for(seen, ownership)
 
 

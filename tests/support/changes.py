@@ -4,7 +4,7 @@ from typing import Any
 
 from rolekeeper.model.instance import Action, InstanceKey
 from rolekeeper.storage import layout
-from rolekeeper.storage.table import Store
+from rolekeeper.storage.state import Store
 
 
 def changes_of(store: Store, instance: InstanceKey) -> list[dict[str, Any]]:

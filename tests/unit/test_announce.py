@@ -55,7 +55,7 @@ def entry(
 ) -> dict[str, Any]:
     """The history entry of an instance, of whose tags some mappings read these."""
     mappings = tuple(published(f"{tag}=*", "web") for tag in reads)
-    observed = Observation(KEY, NOW, seen, carries, True, InstanceRecord(), Control(), published=mappings)  # noqa: FBT003  # it has a record
+    observed = Observation(KEY, NOW, seen, carries, InstanceRecord(), Control(), published=mappings)
     return history_entry(request, observed, decision, answer)
 
 

@@ -21,11 +21,10 @@ from rolekeeper.aws.queue import ENTRIES, LONGEST_DELAY
 from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import GOES_ON, RESERVE
 from rolekeeper.fleet.targets import SILENT
-from rolekeeper.instances.apply import BURST, CROWDED
-from rolekeeper.instances.reconcile import LOOKS, PATIENCE, VISIBLE_WITHIN, WORK
+from rolekeeper.instances.reconcile import BURST, CROWDED, LOOKS, PATIENCE, VISIBLE_WITHIN, WORK
 from rolekeeper.instances.retry import LONGEST_WAIT, PROPAGATION
 from rolekeeper.storage import layout
-from rolekeeper.storage.table import UNPROCESSED_WAITS
+from rolekeeper.storage.state import UNPROCESSED_WAITS
 from support import templates
 
 ROOT = Path(__file__).parents[2]

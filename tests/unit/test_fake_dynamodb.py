@@ -17,7 +17,7 @@ from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.storage import codec
-from rolekeeper.storage.table import Store, Update
+from rolekeeper.storage.state import Store, Update
 
 STATE = "state"
 TABLES = {STATE: ("pk", "sk")}

@@ -153,14 +153,6 @@ def test_only_the_messages_of_an_instance_that_failed_come_again(desk: MappingsF
     assert desk.world.carries(other) == "s3-read"
 
 
-def test_a_table_that_cant_be_read_gives_every_message_back(desk: MappingsFixture) -> None:
-    launched(desk, workload="s3-reader")
-    desk.world.calls.before("BatchGetItem", refusing("InternalServerError", "sorry", status=500))
-    answer = on_instance_event.handler(sample("work-queue-batch"), CONTEXT)
-    assert len(answer["batchItemFailures"]) == 2
-    assert desk.world.mutations == []
-
-
 def test_a_tick_while_the_instance_still_waits_asks_for_the_next_one(desk: MappingsFixture) -> None:
     launched(desk, runs=False, workload="s3-reader")
     now = desk.world.clock.now()

@@ -9,7 +9,7 @@ from fixtures.account import FakeAccount, new_account
 from rolekeeper.instances.decide import exclusion
 from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.table import Store
+from rolekeeper.storage.state import Store
 from strategies.values import NOW
 
 
@@ -37,16 +37,6 @@ def test_what_the_tag_says(text: str, code: str | None) -> None:
     assert (found.code if found else None) == code
     if found and code == "ignore-unclear":
         assert found.reason.endswith("; write true, or a time with its zone, as 2026-12-31T18:00:00Z")
-
-
-def test_an_excluded_instance_is_left_alone_and_costs_no_write(world: FakeAccount) -> None:
-    instance = world.running(workload="web", **{IGNORE_TAG: "true"})
-    world.quiet()
-    outcome = world.reconcile(instance)
-    assert outcome.decision
-    assert (outcome.decision.action, outcome.decision.code) == ("Nothing", "ignored")
-    assert [str(each.mapping) for each in outcome.decision.overridden] == ["workload=web"]
-    assert (world.mutations, world.writes, world.events.sent) == ([], [], [])
 
 
 def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: FakeAccount) -> None:

@@ -59,7 +59,6 @@ class Story:
             asked_at=NOW,
             instance=self.instance,
             association=self.association,
-            recorded=True,
             record=record,
             control=Control(),
             grant=record.grants.get(self.association.profile_arn if self.association else NO_PROFILE),

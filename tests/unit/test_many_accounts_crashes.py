@@ -20,7 +20,7 @@ from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
-from rolekeeper.storage import table
+from rolekeeper.storage import state
 
 ACCOUNTS = (SPOKE.account, OTHER.account)
 
@@ -138,7 +138,7 @@ def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_cr
 def test_records_are_read_in_as_many_reads_as_they_take(
     desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "PAGE", 1)
+    monkeypatch.setattr(state, "PAGE", 1)
     desk.edit(TAG, role="web")
     assert set(desk.world.revisions.records(mapping_key(TAG))) == {HOME.account, *ACCOUNTS}
 

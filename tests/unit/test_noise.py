@@ -13,9 +13,6 @@ import pytest
 from fixtures.account import MUTATIONS, WRITES, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.instances.decide import Observation, decide
-from rolekeeper.instances.observe import observe
-from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.model.mapping import IGNORE_TAG, Pin, WhenUnmatched
 from rolekeeper.settings import Limits
 from spec.decision_laws import DOCUMENTED
@@ -244,10 +241,7 @@ def _look(world: FakeAccount, instance: str, ending: str) -> tuple[str, str]:
     cost = Counter(KINDS.get(each, each) for each in world.calls.made)
     cost |= Counter(e=len(world.events.sent), a=world.metrics.counts.total())
     found = [f"{cost[each]}{each}" for each in sorted(cost, key="rwclepma".find) if cost[each]]
-    (seen,) = observe([world.key(instance)], world.app().ec2, world.state, world.clock.now()).values()
-    assert isinstance(seen, Observation)
-    sent = needs_reconcile(seen, decide(seen, world.settings), world.clock.now())
-    return decided.code, " ".join([*found, "s"] if sent else found)
+    return decided.code, " ".join([*found, "s"] if world.needs_reconcile(instance) else found)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

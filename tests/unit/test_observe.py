@@ -7,38 +7,19 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import client_error
-from fixtures.account import ACCOUNT, REGION, FakeAccount, KilledError, kill, published_at
+from fixtures.account import FakeAccount, KilledError, kill, published_at
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError, PermanentError
-from rolekeeper.instances.decide import Observation, decide, waits_for_room
+from rolekeeper.instances.decide import Observation, decide
 from rolekeeper.instances.observe import Observed, Unreadable, observe, observe_page
-from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.model.instance import NO_PROFILE, Action, Decision
+from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import Pin
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 
 
 def _observe(world: FakeAccount, *instances: str) -> list[Observed]:
-    ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
-    found = observe([world.key(each) for each in instances], ec2, world.state, world.clock.now())
+    found = observe([world.key(each) for each in instances], world.app().ec2, world.state, world.clock.now())
     return list(found.values())
-
-
-def _one(world: FakeAccount, instance: str) -> Observation:
-    (found,) = _observe(world, instance)
-    assert isinstance(found, Observation)
-    return found
-
-
-def _decision(world: FakeAccount, instance: str) -> Decision:
-    return decide(_one(world, instance), world.settings)
-
-
-def _needs_reconcile(world: FakeAccount, instance: str) -> bool:
-    """Whether the sweep would send the instance."""
-    seen = _one(world, instance)
-    return needs_reconcile(seen, decide(seen, world.settings), world.clock.now())
 
 
 # ---- what is read, and in which order ----
@@ -56,7 +37,7 @@ def test_everything_that_a_decision_rests_on_is_there(world: FakeAccount) -> Non
     world.publish("workload=other", "other")
     instance = world.running(workload="web", Name="x")
     world.reconcile(instance)
-    seen = _one(world, instance)
+    seen = world.observed(instance)
     assert seen.instance
     assert seen.instance.tags == {"workload": "web", "Name": "x"}
     assert seen.association
@@ -67,7 +48,7 @@ def test_everything_that_a_decision_rests_on_is_there(world: FakeAccount) -> Non
     assert seen.published == (web, base)
     assert [each.mapping for each in seen.candidates.overridden] == [base.key]
     assert seen.owner == web
-    assert seen.recorded
+    assert seen.record.writes
     assert seen.control.swept
 
 
@@ -76,24 +57,10 @@ def test_a_grant_explains_the_very_profile_that_is_carried(world: FakeAccount) -
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.attach_by_hand(instance, "theirs")
-    assert _one(world, instance).grant is None
+    assert world.observed(instance).grant is None
     world.profile("other")
     world.attach_by_hand(instance, "other")
-    assert _one(world, instance).grant is None
-
-
-def test_an_instance_that_carries_nothing_has_the_grant_of_no_role_if_it_was_quarantined(world: FakeAccount) -> None:
-    quarantine = world.publish("quarantine=*", "NONE", priority=1)
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.tag(instance, quarantine="")
-    world.reconcile(instance)
-    world.wait(1)
-    seen = _one(world, instance)
-    assert seen.association is None
-    assert seen.grant
-    assert (seen.grant.profile_arn, seen.grant.mapping) == (NO_PROFILE, quarantine.key)
+    assert world.observed(instance).grant is None
 
 
 def test_no_instances_cost_no_call_to_ec2(world: FakeAccount) -> None:
@@ -120,38 +87,17 @@ def test_more_instances_than_a_filter_takes_are_read_in_several_calls(world: Fak
     assert world.calls["DescribeIamInstanceProfileAssociations"] == 2
 
 
-def test_a_mapping_that_lost_its_tag_is_read_by_itself(world: FakeAccount) -> None:
-    web = world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.untag(instance, "workload")
-    world.quiet()
-    assert _one(world, instance).owner == web
-    assert world.calls["BatchGetItem"] == 2
-
-
-def test_a_mapping_that_gave_a_role_isnt_read_where_another_governs_by_now(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    world.publish("workload=db", "db")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.tag(instance, workload="db")
-    world.quiet()
-    assert _one(world, instance).owner is None
-    assert world.calls["BatchGetItem"] == 1
-
-
 def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: FakeAccount) -> None:
     instance = world.running()
     world.pin(instance, Pin("web", world.profile("web"), by="me"))
     world.reconcile(instance)
     world.delete(layout.pin_key(world.key(instance)))
     world.quiet()
-    owner = _one(world, instance).owner
+    owner = world.observed(instance).owner
     assert owner
     assert owner.key.pins
     assert world.calls["BatchGetItem"] == 1
-    assert _decision(world, instance).action is Action.DETACH
+    assert world.decided(instance).action is Action.DETACH
 
 
 def test_a_function_that_read_older_tags_holds_an_older_association(world: FakeAccount) -> None:
@@ -168,7 +114,7 @@ def test_a_function_that_read_older_tags_holds_an_older_association(world: FakeA
         world.reconcile(instance)
 
     world.calls.before("DescribeInstances", newer)
-    seen = _one(world, instance)
+    seen = world.observed(instance)
     assert seen.association
     assert seen.association.id == before.id
     assert seen.candidates.winner
@@ -242,7 +188,7 @@ def test_no_key_is_asked_for_that_no_row_may_have(
     instance = world.running(workload="web", **odd)
     _refuse(world, monkeypatch, lambda partition: character in partition)
     world.quiet()
-    assert _one(world, instance).published == (web, any_value)
+    assert world.observed(instance).published == (web, any_value)
     assert world.calls["BatchGetItem"] == 1
 
 
@@ -331,7 +277,7 @@ def test_a_change_is_withheld_with_the_first_reason_that_holds(
     world.control(**control)
     if not swept:
         world.never_swept()
-    decision = _decision(world, instance)
+    decision = world.decided(instance)
     assert (decision.action, decision.code) == (Action.HOLD, code)
     assert decision.reason.endswith("; it would attach: workload=web gives it role web")
 
@@ -341,7 +287,7 @@ def test_a_change_that_another_actor_reverts_is_contested_whether_or_not_it_migh
 ) -> None:
     instance = _reverted(world)
     world.never_swept()
-    assert _decision(world, instance).code == "contested"
+    assert world.decided(instance).code == "contested"
 
 
 @pytest.mark.parametrize(
@@ -354,13 +300,13 @@ def test_where_nothing_would_be_changed_a_pause_is_named_and_nothing_else_is(
     world.publish("workload=web", "web")
     instance = world.running(profile=profile, **tags)
     world.reconcile(instance)
-    plain = _decision(world, instance)
+    plain = world.decided(instance)
     assert plain.code == code
     world.control(mode="observe")
     world.never_swept()
-    assert _decision(world, instance) == plain
+    assert world.decided(instance) == plain
     world.control(paused=True)
-    assert _decision(world, instance) == replace(plain, reason=f"Rolekeeper is paused; {plain.reason}")
+    assert world.decided(instance) == replace(plain, reason=f"Rolekeeper is paused; {plain.reason}")
 
 
 # ---- what an observation says of itself ----
@@ -369,7 +315,7 @@ def test_where_nothing_would_be_changed_a_pause_is_named_and_nothing_else_is(
 def test_an_event_names_the_tags_that_a_mapping_reads_and_no_others(world: FakeAccount) -> None:
     world.publish("workload=web", "web", require_tags={"env": "prod"})
     instance = world.running(workload="web", Name="secret", env="test")
-    assert _one(world, instance).tags_read == {"workload", "env", "rolekeeper:ignore"}
+    assert world.observed(instance).tags_read == {"workload", "env", "rolekeeper:ignore"}
 
 
 def test_the_tag_of_the_mapping_that_gave_the_role_is_named_when_it_says_another_thing(world: FakeAccount) -> None:
@@ -377,7 +323,7 @@ def test_the_tag_of_the_mapping_that_gave_the_role_is_named_when_it_says_another
     instance = world.running(workload="web")
     world.reconcile(instance)
     world.tag(instance, workload="unknown", Name="secret")
-    assert _one(world, instance).tags_read == {"workload", "rolekeeper:ignore"}
+    assert world.observed(instance).tags_read == {"workload", "rolekeeper:ignore"}
 
 
 def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(world: FakeAccount) -> None:
@@ -389,30 +335,8 @@ def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(w
         world.reconcile(instance)
 
     world.calls.before("BatchGetItem", meanwhile)
-    assert _one(world, instance).outdated
-    assert not _one(world, instance).outdated
-
-
-def test_a_change_that_waits_for_room_has_its_turn_until_that_moment(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.untag(instance, "workload")
-    decision = _decision(world, instance)
-    until = world.clock.now().replace(minute=30)
-    waits = waits_for_room(decision, until)
-    assert (waits.action, waits.code, waits.until) == (Action.WAIT, "window", until)
-    assert _one(world, instance).turn(decision, world.clock.now()) is None
-    # As the reconciler shows it.
-    record = layout.record_key(world.key(instance))
-    item = world.store.get([record])[record]
-    shown = {"action": "Wait", "code": "window", "reason": "", "since": layout.timestamp(world.clock.now())}
-    item["condition"] = {**shown, "fingerprint": waits.fingerprint, "watched_until": layout.timestamp(until)}
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
-    seen = _one(world, instance)
-    assert seen.turn(decision, world.clock.now()) == until
-    assert seen.turn(decision, until) is None
-    assert seen.turn(replace(decision, revision=2), world.clock.now()) is None
+    assert world.observed(instance).outdated
+    assert not world.observed(instance).outdated
 
 
 # ---- what the sweep sends: what a reconcile would do or write something for ----
@@ -421,14 +345,6 @@ def test_a_change_that_waits_for_room_has_its_turn_until_that_moment(world: Fake
 def converged(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     instance = world.running(workload="web")
-    world.reconcile(instance)
-    return instance
-
-
-def occupied(world: FakeAccount) -> str:
-    world.publish("workload=web", "web")
-    instance = world.running(profile="theirs", workload="web")
-    world.wait(1)
     world.reconcile(instance)
     return instance
 
@@ -480,7 +396,7 @@ def test_an_interrupted_change_leaves_nothing_for_the_sweep_to_send(
 ) -> None:
     """What any other instance has the sweep send is in `test_noise`, and in `test_records` for whatever was seen."""
     instance = begin(world)
-    assert not _needs_reconcile(world, instance)
+    assert not world.needs_reconcile(instance)
     world.quiet()
     world.reconcile(instance)
     assert (world.mutations, world.writes, world.events.sent, world.machine.started) == ([], [], [], [])
@@ -491,38 +407,25 @@ def test_a_parked_instance_is_sent_again(world: FakeAccount) -> None:
     outcome = world.reconcile(instance, in_loop=True)
     assert outcome.decision
     world.reconciler(in_loop=True).recorder.park(world.wake(instance), outcome.decision)
-    assert _needs_reconcile(world, instance)
-
-
-@pytest.mark.parametrize("withheld", ["observing", "paused", "unswept"])
-def test_what_is_withheld_is_shown_once_and_not_sent_by_every_sweep(world: FakeAccount, withheld: str) -> None:
-    instance = missed(world)
-    if withheld == "unswept":
-        world.never_swept()
-    else:
-        world.control(**({"paused": True} if withheld == "paused" else {"mode": "observe"}))
-    assert _decision(world, instance).action is Action.HOLD
-    assert _needs_reconcile(world, instance)
-    world.reconcile(instance)
-    assert not _needs_reconcile(world, instance)
+    assert world.needs_reconcile(instance)
 
 
 def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: FakeAccount) -> None:
     instance, damaged = missed(world), world.running(workload="web")
     world.garble(layout.record_key(world.key(damaged)))
-    ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
+    ec2 = world.app().ec2
     (page,) = ec2.fleet()
     world.quiet()
     found = list(observe_page(page, ec2, world.state, world.clock.now()))
     assert world.calls.made == ["DescribeIamInstanceProfileAssociations", "BatchGetItem"]
     # An error equals no other, so the damaged one is compared by what it is about.
     assert [each.key for each in found] == [each.key for each in _observe(world, instance, damaged)]
-    assert found[0] == _one(world, instance)
+    assert found[0] == world.observed(instance)
     assert isinstance(found[1], Unreadable)
 
 
 def test_a_page_without_instances_costs_nothing(world: FakeAccount) -> None:
-    ec2 = Ec2(world.ec2, ACCOUNT, REGION)  # type: ignore[arg-type]  # shaped like a client
+    ec2 = world.app().ec2
     world.quiet()
     assert list(observe_page([], ec2, world.state, world.clock.now())) == []
     assert world.calls.made == []

@@ -14,7 +14,7 @@ from fixtures.account import HOME, FakeAccount, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
 from rolekeeper.aws.errors import NoResponseError
 from rolekeeper.fleet.targets import Registry, ServedTarget
-from rolekeeper.instances.apply import Pace
+from rolekeeper.instances.reconcile import Pace
 from rolekeeper.instances.requests import DroppedError, present, require_ours
 from rolekeeper.model.instance import InstanceKey, Target, Timer
 from rolekeeper.settings import Access, Limits

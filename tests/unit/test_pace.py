@@ -9,8 +9,7 @@ from itertools import batched
 import pytest
 
 from fixtures.account import HOME, FakeAccount, refusing
-from rolekeeper.instances.apply import Pace
-from rolekeeper.instances.reconcile import WORK, Batch
+from rolekeeper.instances.reconcile import WORK, Batch, Pace
 from rolekeeper.instances.records import Outcome
 from rolekeeper.instances.requests import parse
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest

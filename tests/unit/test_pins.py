@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, new_account, refusing
-from rolekeeper.instances.decide import Observation, decide
-from rolekeeper.instances.observe import checked_pin, observe
-from rolekeeper.instances.records import needs_reconcile
+from rolekeeper.instances.observe import checked_pin
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Pin
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.storage import layout
@@ -106,17 +104,6 @@ def test_a_pin_that_can_not_be_read_leaves_the_instance_as_it_is_and_says_why(
     assert world.carries(other) == "web"
 
 
-def test_the_pin_of_a_terminated_instance_goes_with_its_record(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    pin(world, instance, "debug")
-    world.truth.terminate(instance)
-    world.wait(2)
-    world.reconcile(instance)
-    snapshot = world.state.read([world.key(instance)], [])
-    assert not snapshot.pins
-    assert not snapshot.records
-
-
 # ---- told ----
 
 
@@ -145,23 +132,16 @@ def test_a_pin_that_is_over_is_told_once_and_so_is_one_that_nobody_woke_us_for(w
     instance = world.running()
     pin(world, instance, "debug", minutes=30)
     world.later(minutes=31)
-    assert needs_sweep(world, instance)
+    assert world.needs_reconcile(instance)
     for _ in range(3):
         world.reconcile(instance)
     assert len(world.pins_reported(instance)) == 2
     assert " is over; " in world.pins_reported(instance)[-1]
     put_pin(world, instance, role=NO_ROLE)
-    assert needs_sweep(world, instance)
+    assert world.needs_reconcile(instance)
     world.reconcile(instance)
-    assert not needs_sweep(world, instance)
+    assert not world.needs_reconcile(instance)
     assert len(world.pins_reported(instance)) == 3
-
-
-def needs_sweep(world: FakeAccount, instance: str) -> bool:
-    now = world.clock.now()
-    observed = observe([world.key(instance)], world.app().ec2, world.state, now)[world.key(instance)]
-    assert isinstance(observed, Observation)
-    return needs_reconcile(observed, decide(observed, world.settings), now)
 
 
 def test_a_pin_is_told_while_rolekeeper_is_paused_and_where_it_cant_be_read(world: FakeAccount) -> None:
@@ -236,7 +216,7 @@ def test_what_is_repaired_in_iam_lets_the_pin_in(world: FakeAccount) -> None:
     world.reconcile(instance)
     assert world.shows(instance) == "pin-unclear"
     world.profile("later")
-    assert needs_sweep(world, instance)
+    assert world.needs_reconcile(instance)
     world.reconcile(instance)
     assert world.carries(instance) == "later"
 

@@ -61,16 +61,6 @@ def test_a_foreign_role_that_was_taken_away_isnt_given_back(world: FakeAccount) 
     assert world.writes == []
 
 
-def test_the_role_of_another_mapping_comes_back_when_the_tag_goes(world: FakeAccount) -> None:
-    instance = quarantined(world)
-    world.untag(instance, "quarantine")
-    world.reconcile(instance)
-    assert world.mutations == [ATTACH]
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-    assert NO_PROFILE not in world.record(instance).grants
-
-
 def test_while_the_mappings_record_is_missing_no_other_mapping_gives_a_role(world: FakeAccount) -> None:
     instance = quarantined(world)
     world.damage("quarantine=yes")

@@ -18,7 +18,7 @@ from support.templates import ROOT
 
 # Which operations read a table, where: nothing else does, and none of them may be eventually consistent.
 READS = {
-    "layers/rolekeeper/rolekeeper/storage/table.py": {"batch_get_item", "query"},
+    "layers/rolekeeper/rolekeeper/storage/state.py": {"batch_get_item", "query"},
     "layers/rolekeeper/rolekeeper/mappings/table.py": {"batch_get_item", "get_item", "query", "scan"},
 }
 OPERATIONS = {"get_item", "batch_get_item", "query", "scan", "transact_get_items", "execute_statement"}

@@ -9,17 +9,13 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.account import FakeAccount, refusing, waiting
-from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError
+from fixtures.account import MUTATIONS, FakeAccount, refusing, waiting
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model.instance import Action
-from rolekeeper.model.mapping import Mode, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model.mapping import WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.storage import layout
 
-ATTACH, REPLACE, DETACH = (
-    "AssociateIamInstanceProfile",
-    "ReplaceIamInstanceProfileAssociation",
-    "DisassociateIamInstanceProfile",
-)
+ATTACH, REPLACE, DETACH = MUTATIONS
 
 
 def _converged(world: FakeAccount, **tags: str) -> str:
@@ -79,33 +75,6 @@ def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(wor
     assert len(world.machine.started) == 1
 
 
-def test_two_loops_never_share_a_name(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    first, second = world.launch(workload="web"), world.launch(workload="web")
-    world.reconcile(first, second)
-    world.later(minutes=61)
-    world.truth.stop(first)
-    world.reconcile(first)
-    names = [each["name"] for each in world.machine.started]
-    assert [name.startswith(first) for name in names] == [True, False, True]
-    assert len(set(names)) == 3
-
-
-def test_a_loop_whose_time_has_passed_is_started_anew(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.launch(workload="web")
-    began = world.clock.now()
-    world.reconcile(instance)
-    world.later(minutes=61)
-    world.stop(instance)
-    world.truth.start(instance)
-    outcome = world.reconcile(instance)
-    assert waiting(outcome)
-    assert len(world.machine.started) == 2
-    # It has waited for the same thing since the first time.
-    assert world.condition(instance).since == began
-
-
 def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
@@ -150,24 +119,6 @@ def test_a_message_that_a_failed_loop_left_starts_another_loop(world: FakeAccoun
 # ---- replace ----
 
 
-def test_a_retagged_instance_changes_its_role_in_one_call(world: FakeAccount) -> None:
-    instance = _converged(world)
-    before = world.association(instance)
-    world.publish("workload=db", "db")
-    world.tag(instance, workload="db")
-    world.quiet()
-    world.reconcile(instance)
-    assert world.mutations == [REPLACE]
-    assert world.carries(instance) == "db"
-    assert world.granted(instance)
-    after = world.association(instance)
-    assert before
-    assert after
-    assert before.id != after.id
-    assert world.events.kinds == ["Role Replaced"]
-    assert _is_left_alone(world, instance)
-
-
 def test_a_mapping_that_says_swap_replaces_on_a_stopped_instance_by_two_calls(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("workload=db", "db", when_stopped=WhenStopped.SWAP)
@@ -206,16 +157,6 @@ def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_s
 # ---- detach ----
 
 
-def test_a_removed_tag_takes_the_role_away_in_one_call(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert world.mutations == [DETACH]
-    assert world.association(instance) is None
-    assert world.events.kinds == ["Role Detached"]
-    assert _is_left_alone(world, instance)
-
-
 # ---- foreign roles ----
 
 
@@ -239,22 +180,6 @@ def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(wo
 
 
 # ---- holds ----
-
-
-def test_observing_only_reports(world: FakeAccount) -> None:
-    world.mode = Mode.OBSERVE
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    assert not world.mutations
-    assert world.carries(instance) == ""
-    (event,) = world.events.named("Role Change Refused")
-    assert event["decision"]["code"] == "observed"
-    assert event["decision"]["reason"] == "the mode is observe; it would attach: workload=web gives it role web"
-    assert _is_left_alone(world, instance)
-    world.control(mode="enforce")
-    world.reconcile(instance)
-    assert world.granted(instance)
 
 
 # ---- an empty or restored state table ----
@@ -328,21 +253,6 @@ def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_change
     assert (world.carries(instance), world.carries(other)) == ("", "web")
 
 
-def test_one_damaged_record_doesnt_keep_the_others_from_their_roles(world: FakeAccount) -> None:
-    world.publish("app=web", "web")
-    damaged, sound = world.running(app="web"), world.running(app="web")
-    world.garble(layout.record_key(world.key(damaged)))
-    outcomes = world.reconcile_all(damaged, sound)
-    assert world.carries(sound) == "web"
-    assert world.carries(damaged) == ""
-    error = outcomes[world.key(damaged)].error
-    assert isinstance(error, CorruptItemError)
-    assert damaged in str(error)
-    assert outcomes[world.key(sound)].error is None
-    (line,) = [each for each in world.logged() if each["message"] == "could not observe"]
-    assert line["instances"] == [damaged]
-
-
 # ---- races ----
 
 
@@ -360,31 +270,6 @@ def test_a_lost_race_observes_again(world: FakeAccount) -> None:
     assert second["outcome"] == "done"
 
 
-def test_a_race_lost_for_the_very_same_role_is_won(world: FakeAccount) -> None:
-    """A managed role exists for Rolekeeper alone, and its grant was written before the call."""
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "web"))
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-
-
-def test_a_stale_id_observes_again(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.publish("workload=db", "db")
-    world.publish("workload=other", "other")
-    world.tag(instance, workload="db")
-    world.calls.before(REPLACE, lambda: world.attach_by_hand(instance, "other"))
-    world.reconcile(instance)
-    assert world.carries(instance) == "db"
-    assert world.granted(instance)
-    assert world.mutations == [REPLACE, REPLACE]
-
-
 def test_a_foreign_role_that_comes_between_the_look_and_the_call_is_not_replaced(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("workload=db", "db")
@@ -393,32 +278,6 @@ def test_a_foreign_role_that_comes_between_the_look_and_the_call_is_not_replaced
     world.reconcile(instance)
     assert world.carries(instance) == "theirs"
     assert world.shows(instance) == "occupied"
-
-
-def test_a_detach_of_what_is_gone_already_is_done(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.untag(instance, "workload")
-
-    def by_hand() -> None:
-        row = world.truth.association_of(instance)
-        assert row
-        world.truth.disassociate(row.id)
-
-    world.calls.before(DETACH, by_hand)
-    outcome = world.reconcile(instance)
-    assert outcome.error is None
-    assert world.association(instance) is None
-    assert world.history(instance)[-1]["outcome"] == "refused", "it was gone before we asked"
-
-
-def test_one_instances_trouble_is_its_own(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    first, second, third = (world.running(workload="web") for _ in range(3))
-    world.calls.before(ATTACH, refusing("InternalError", status=500))
-    outcomes = world.reconcile_all(first, second, third)
-    assert [bool(outcomes[world.key(each)].error) for each in (first, second, third)] == [True, False, False]
-    assert world.granted(second)
-    assert world.granted(third)
 
 
 def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_looks(world: FakeAccount) -> None:
@@ -565,38 +424,7 @@ def test_an_instance_that_ec2_doesnt_show_for_a_moment_keeps_what_explains_its_r
     assert world.granted(instance)
 
 
-@pytest.mark.parametrize(
-    ("hours", "code"),
-    [((), "ended"), ((1,), "ended"), ((1, 2), "gone")],
-    ids=["ending", "terminated", "no longer shown"],
-)
-def test_a_terminated_instances_record_is_forgotten(world: FakeAccount, hours: tuple[int, ...], code: str) -> None:
-    instance = _converged(world)
-    world.truth.terminate(instance)
-    for each in hours:
-        world.later(hours=each)
-    outcome = world.reconcile(instance)
-    assert outcome.decision
-    assert outcome.decision.code == code
-    assert not world.mutations
-    assert world.key(instance) not in world.state.read([world.key(instance)], []).records
-    assert world.history(instance)
-    assert _is_left_alone(world, instance)
-
-
 # ---- looking again ----
-
-
-def test_a_tag_that_changes_during_the_mutation_is_followed(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    world.publish("workload=db", "db")
-    instance = world.running(workload="web")
-    world.calls.after(ATTACH, lambda: world.tag(instance, workload="db"))
-    world.reconcile(instance)
-    world.follow()
-    assert world.carries(instance) == "db"
-    assert world.granted(instance)
-    assert world.mutations == [ATTACH, REPLACE]
 
 
 # ---- secrets ----

@@ -3,17 +3,13 @@
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing, waiting
+from fixtures.account import ACCOUNT, MUTATIONS, REGION, FakeAccount, mapping_key, refusing, waiting
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model.instance import Action, Grant
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import layout
 
-ATTACH, REPLACE, DETACH = (
-    "AssociateIamInstanceProfile",
-    "ReplaceIamInstanceProfileAssociation",
-    "DisassociateIamInstanceProfile",
-)
+ATTACH, REPLACE, _ = MUTATIONS
 CONFLICT = ("TransactionCanceledException", "TransactionConflict")
 
 
@@ -139,16 +135,6 @@ def test_a_lost_answer_leaves_its_entry_started_and_its_room_taken_and_the_messa
     assert world.shows(instance) == ""
     assert not world.events.sent
     assert [each["instance"] for each in world.logged() if each["message"] == "the outcome of a change is unknown"]
-
-
-def test_what_a_lost_answer_did_is_explained_by_its_grant_and_the_entry_stays_started(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.after(ATTACH, _time_out)
-    world.reconcile(instance)
-    assert world.reconcile(instance).error is None
-    assert world.granted(instance)
-    assert world.mutations == [ATTACH]
-    assert [each["outcome"] for each in world.history(instance)] == ["started"]
 
 
 def test_a_throttled_change_is_made_a_minute_later_and_no_message_fails(world: FakeAccount) -> None:
@@ -283,22 +269,6 @@ def test_a_new_profile_is_waited_for_and_then_attached(world: FakeAccount) -> No
     assert world.shows(instance) == ""
 
 
-def test_a_profile_that_never_propagates_starts_no_second_loop_once_parked(world: FakeAccount) -> None:
-    world.profile("web", empty=True)
-    instance = _unoccupied(world)
-    outcome = world.reconcile(instance)
-    assert outcome.decision
-    world.reconciler(in_loop=True).recorder.park(world.wake(instance), outcome.decision)
-    world.quiet()
-    world.reconcile(instance)
-    assert not world.machine.started
-    assert world.condition(instance).parked
-    # Put right, the next look attaches.
-    world.profile("web")
-    world.reconcile(instance)
-    assert world.granted(instance)
-
-
 def test_an_instance_that_changes_its_state_before_the_call_waits_for_it(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     world.calls.before(ATTACH, lambda: world.truth.stop(instance))
@@ -339,17 +309,6 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     world.reconcile(instance)
     assert world.granted(instance)
     assert world.shows(instance) == ""
-
-
-def test_any_other_refusal_holds_with_awss_words(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before(ATTACH, refusing("UnsupportedOperation", "not on this kind of instance"))
-    outcome = world.reconcile(instance)
-    assert outcome.decision
-    assert (outcome.decision.action, outcome.decision.code) == (Action.HOLD, "refused")
-    assert "not on this kind of instance" in outcome.decision.reason
-    assert world.events.kinds == ["Role Change Refused"]
-    assert world.metrics.counts["Refused"] == 1, "an alarm rings"
 
 
 def test_an_instance_that_is_gone_when_it_is_asked_for_is_looked_at_again(world: FakeAccount) -> None:

@@ -11,17 +11,13 @@ from itertools import product
 
 import pytest
 
-from fixtures.account import FakeAccount, KilledError, kill, refusing
+from fixtures.account import MUTATIONS, FakeAccount, KilledError, kill, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model.instance import NO_PROFILE
 from rolekeeper.model.mapping import WhenOccupied, WhenStopped
 from rolekeeper.settings import Limits
 
-ATTACH, REPLACE, DETACH = (
-    "AssociateIamInstanceProfile",
-    "ReplaceIamInstanceProfileAssociation",
-    "DisassociateIamInstanceProfile",
-)
+ATTACH, REPLACE, DETACH = MUTATIONS
 # Each call has two steps. Three reads come first; then the grant, the mutation and the outcome.
 AROUND_THE_MUTATION = (8, 10, 11)
 LAST_STEP = 200
@@ -229,52 +225,12 @@ def test_a_tag_that_changes_anywhere_and_is_followed_by_another_function_is_foll
 # ---- the single stories behind it ----
 
 
-@pytest.mark.parametrize("begin", [attach, replace, take_over])
-def test_killed_between_the_call_and_its_record_it_ends_with_one_association_that_its_grant_explains(
-    world: FakeAccount, begin: Callable[[FakeAccount], str]
-) -> None:
-    instance = begin(world)
-    call = ATTACH if begin is attach else REPLACE
-    world.quiet()
-    world.calls.after(call, kill)
-    _killed(world, instance)
-    made = world.truth.association_of(instance)
-    assert made
-    assert world.granted(instance)
-    world.reconcile(instance)
-    assert world.association(instance) == made
-    assert world.mutations == [call]
-    assert _outcomes(world, instance)[-1] == "started", "nobody was there to complete it"
-
-
-def test_killed_between_the_grant_and_the_call_it_asks_again_and_says_so_in_a_second_entry(world: FakeAccount) -> None:
-    instance = attach(world)
-    world.calls.before(ATTACH, kill)
-    _killed(world, instance)
-    assert world.carries(instance) == ""
-    assert world.profiles["web"].arn in world.record(instance).grants
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.granted(instance)
-    assert _outcomes(world, instance) == ["started", "done"]
-
-
 def test_killed_before_the_grant_it_leaves_nothing(world: FakeAccount) -> None:
     instance = attach(world)
     world.calls.before("TransactWriteItems", kill)
     _killed(world, instance)
     assert not world.record(instance).grants
     assert not world.history(instance)
-    assert world.carries(instance) == ""
-
-
-def test_what_nobody_looked_at_for_days_is_explained_all_the_same(world: FakeAccount) -> None:
-    instance = attach(world)
-    world.calls.after(ATTACH, kill)
-    _killed(world, instance)
-    world.later(days=4)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
     assert world.carries(instance) == ""
 
 
@@ -429,31 +385,20 @@ def test_a_look_that_was_overtaken_by_a_call_that_is_on_its_way_leaves_its_grant
 # "Attach, replace, detach"), so EC2 refuses the second sending: that refusal says nothing about the first.
 
 
-@pytest.mark.parametrize("begin", [attach, attach_while_stopped])
-def test_an_attach_that_the_sdk_sent_twice_is_explained(
-    world: FakeAccount, begin: Callable[[FakeAccount], str]
+@pytest.mark.parametrize(
+    ("begin", "call", "carries"),
+    [
+        (attach, ATTACH, "web"),
+        (attach_while_stopped, ATTACH, "web"),
+        (replace, REPLACE, "db-2"),
+        (detach, DETACH, ""),
+    ],
+)
+def test_a_change_that_the_sdk_sent_twice_is_explained(
+    world: FakeAccount, begin: Callable[[FakeAccount], str], call: str, carries: str
 ) -> None:
     instance = begin(world)
-    world.ec2.lose_the_answer(ATTACH)
-    world.reconcile(instance)
-    assert world.granted(instance)
-    assert _outcomes(world, instance) == ["started"]
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert world.association(instance) is None
-
-
-def test_a_replace_that_the_sdk_sent_twice_is_explained(world: FakeAccount) -> None:
-    instance = replace(world)
-    world.ec2.lose_the_answer(REPLACE)
-    world.reconcile(instance)
-    assert world.carries(instance) == "db-2"
-    assert world.granted(instance)
-
-
-def test_a_detach_that_the_sdk_sent_twice_is_done(world: FakeAccount) -> None:
-    instance = detach(world)
-    world.ec2.lose_the_answer(DETACH)
-    outcome = world.reconcile(instance)
-    assert outcome.error is None
-    assert world.association(instance) is None
+    world.ec2.lose_the_answer(call)
+    assert world.reconcile(instance).error is None
+    assert (world.carries(instance), world.granted(instance)) == (carries, bool(carries))
+    assert _outcomes(world, instance)[-1] == "started"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from fixtures.account import settings_of
 from fixtures.workers import applied_changes, conditions, state_table, worker
 from rolekeeper.instances.decide import Observation, decide, resolve, waits_for_room
 from rolekeeper.instances.records import (
@@ -38,13 +39,12 @@ from rolekeeper.model.mapping import (
     PIN_TAG,
     Control,
     MappingKey,
-    Mode,
     Pin,
     PublishedMapping,
     WhenStopped,
     WhenUnmatched,
 )
-from rolekeeper.settings import ContentionRule, Limits, Settings
+from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.uses.pins import pin_item
 from strategies import values
@@ -53,26 +53,7 @@ from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, gr
 # Whatever is written of an instance is looked at once more, after 15 seconds (docs/concepts.md).
 FOLLOWED_UP = (Timer(NOW + timedelta(seconds=15), KEY, follows=True),)
 RULE = ContentionRule()
-SETTINGS = Settings(
-    changes_per_second=4.8,
-    workers=5,
-    account=KEY.account,
-    region=KEY.region,
-    partition="aws",
-    mapping_table="mappings",
-    state_table="state",
-    work_queue_url="",
-    role_path="/rolekeeper/",
-    take_over=False,
-    create_missing_profiles=False,
-    allow_broad_roles=False,
-    require_permissions_boundary="",
-    mode=Mode.ENFORCE,
-    limits=Limits(25, 20),
-    contention=RULE,
-    retry_timeout_minutes=60,
-    history_days=90,
-)
+SETTINGS = settings_of(KEY.target)
 assert SETTINGS.ownership == OWNERSHIP
 EMPTY = InstanceRecord()
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -87,7 +68,7 @@ def record(
     changes: tuple[AppliedChange, ...] = (),
 ) -> InstanceRecord:
     """What is remembered of an instance."""
-    return InstanceRecord({each.profile_arn: each for each in grants}, condition, changes)
+    return InstanceRecord({each.profile_arn: each for each in grants}, condition, changes, writes=1)
 
 
 def observed(
@@ -107,7 +88,6 @@ def observed(
         asked_at=NOW,
         instance=seen,
         association=carries,
-        recorded=remembered != EMPTY,
         record=remembered,
         control=Control(),
         grant=remembered.grants.get(carries.profile_arn if carries else NO_PROFILE),
@@ -544,7 +524,7 @@ def test_what_was_written_is_written_once(
     kept |= {layout.CONDITION: codec.encode(condition)} if condition else {}
     if kept:
         pk, sk = layout.record_key(KEY)
-        at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, **kept}))
+        at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, layout.WRITES: 1, **kept}))
     if pin:
         at_work.store.write(at_work.store.put(pin_item(KEY, pin)))
     settings = replace(SETTINGS, take_over=take_over)
@@ -553,7 +533,6 @@ def test_what_was_written_is_written_once(
         snapshot = at_work.state.read([KEY], [])
         seen_now = replace(
             observed(carries, None, snapshot.record(KEY), owner=owner, seen=seen, pin=snapshot.pins.get(KEY)),
-            recorded=KEY in snapshot.records,
             candidates=resolve(seen, read, NOW, pin),
             published=tuple(read),
         )

@@ -27,13 +27,6 @@ def test_the_lowest_priority_number_wins_and_the_loser_is_told_why() -> None:
     assert loser.why == "priority 20 comes after 10 of env=prod"
 
 
-def test_two_with_one_priority_and_different_roles_tie() -> None:
-    prod, web = published("env=prod", "prod"), published("workload=web", "web")
-    found = resolve(instance(env="prod", workload="web"), [web, prod], NOW)
-    assert found.winner is None
-    assert found.in_conflict == (prod, web)
-
-
 def test_two_that_want_the_same_role_agree() -> None:
     prod, web = published("env=prod", "web"), published("workload=web", "web")
     found = resolve(instance(env="prod", workload="web"), [web, prod], NOW)
@@ -64,6 +57,12 @@ def test_a_mapping_that_doesnt_apply_loses_and_says_why(columns: dict[str, objec
     found = resolve(instance(workload="web"), [excluded, fallback], NOW)
     assert found.winner == fallback
     assert [(each.mapping, each.why) for each in found.overridden] == [(excluded.key, why)]
+
+
+def test_a_suspended_mapping_still_wins_it_holds_its_instances() -> None:
+    suspended = published("workload=web", "web", suspended_because="its role is gone", priority=1)
+    found = resolve(instance(workload="web"), [suspended, published("workload=*", "base")], NOW)
+    assert found.winner == suspended
 
 
 def test_the_keys_to_read_are_each_tags_exact_value_and_any_value() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,7 @@ print(json.dumps([collects, gc.get_freeze_count() > 0, ours, sorted(sys.modules)
 """
 
 
+@cache
 def start(function: str) -> Any:
     """Start a function, and have its parts made; what it says of garbage collection, our packages, and all modules."""
     variables = templates.load()["Globals"]["Function"]["Environment"]["Variables"]

@@ -3,7 +3,6 @@
 That nothing is lost where several write at once is shown in `machines/`, over the same fake.
 """
 
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +13,7 @@ from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
 from fixtures.account import ACCOUNT
 from fixtures.state_table import STATE_TABLE, table_keys
-from rolekeeper.aws.errors import ConflictError, CorruptItemError, NotFoundError, PermanentError, RetryableError
+from rolekeeper.aws.errors import CorruptItemError, NotFoundError, PermanentError, RetryableError
 from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
 from rolekeeper.model.instance import (
     InstanceKey,
@@ -23,8 +22,7 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, Pin
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.state import FLEET_NEWS, State
-from rolekeeper.storage.table import BATCH_KEYS, UNPROCESSED_WAITS, Store, Update
+from rolekeeper.storage.state import BATCH_KEYS, FLEET_NEWS, UNPROCESSED_WAITS, State, Store, Update
 from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, published
 
@@ -71,7 +69,7 @@ def table() -> Table:
     return Table()
 
 
-WEB, DB = grant("web", "workload=web"), grant("db", "workload=db")
+WEB = grant("web", "workload=web")
 
 
 def test_an_empty_table_reads_as_nothing_known(table: Table) -> None:
@@ -150,18 +148,6 @@ def test_keys_that_stay_unprocessed_fail_the_read(table: Table) -> None:
 def test_a_table_that_isnt_there_is_an_error(table: Table) -> None:
     with pytest.raises(NotFoundError):
         State(replace(table.store, table="no-such-table"), ACCOUNT, lambda pin: pin).read([KEY], [])
-
-
-def test_what_goes_with_a_change_is_written_with_it_or_not_at_all(table: Table) -> None:
-    web = published("workload=web", "web")
-    counted = Update().add("total", 1).only_if("total", "<", 1, or_absent=True)
-    room = table.store.update(layout.budget_key(web.key), counted)
-    for fits in (True, False):
-        with nullcontext() if fits else pytest.raises(ConflictError):
-            table.state.save(KEY, RecordChange(grants=(WEB if fits else DB,)), NOW, entry={}, also=[room])
-    assert table.item(layout.budget_key(web.key)) == {"total": 1}
-    assert table.record.grants == {WEB.profile_arn: WEB}
-    assert len(table.history) == 1
 
 
 def test_a_record_says_in_which_format_it_is(table: Table) -> None:

@@ -11,7 +11,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organizat
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, probe, problem_of
 from rolekeeper.model.instance import Target
-from rolekeeper.storage import codec, layout, table
+from rolekeeper.storage import codec, layout, state
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_what_was_registered_is_read_as_it_was_written(registry: Registry, world
 
 
 def test_all_of_several_pages_are_read(registry: Registry, world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "PAGE", 2)
+    monkeypatch.setattr(state, "PAGE", 2)
     three = [added(registry, world, each) for each in (OTHER, SAME_ACCOUNT, SPOKE)]
     assert registry.all() == three[::-1]
     assert world.calls["Query"] == 2

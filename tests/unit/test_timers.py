@@ -8,11 +8,10 @@ import pytest
 from fixtures.account import FakeAccount
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.model.instance import Timer
-from rolekeeper.storage import layout, table
+from rolekeeper.storage import layout
+from rolekeeper.storage import state as state_table
 from rolekeeper.storage.state import MOST_WRITES, State
 from strategies.values import KEY, NOW, key
-
-WEB = key("workload=web")
 
 
 @pytest.fixture
@@ -24,32 +23,11 @@ def in_(seconds: float, subject: Any = KEY) -> Timer:
     return Timer(NOW + timedelta(seconds=seconds), subject)
 
 
-def test_what_is_due_comes_in_order_and_what_is_not_yet_doesnt(state: State) -> None:
-    for timer in (in_(30), in_(10, WEB), in_(20), in_(61, WEB)):
-        state.arm(timer)
-    assert list(state.timers_due(NOW + timedelta(seconds=60))) == [in_(10, WEB), in_(20), in_(30)]
-
-
-def test_arming_twice_is_one_timer(state: State) -> None:
-    state.arm(in_(10))
-    state.arm(in_(10))
-    assert list(state.timers_due(NOW + timedelta(minutes=1))) == [in_(10)]
-
-
-def test_a_cleared_timer_is_gone_and_clearing_it_again_is_no_error(state: State) -> None:
-    state.arm(in_(10))
-    state.arm(in_(10, WEB))
-    state.clear_timers(in_(10))
-    state.clear_timers(in_(10), in_(99))
-    state.clear_timers()
-    assert list(state.timers_due(NOW + timedelta(minutes=1))) == [in_(10, WEB)]
-
-
 def test_many_timers_are_read_in_pages_and_cleared_in_transactions(
     world: FakeAccount, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.large_pages()
-    monkeypatch.setattr(table, "PAGE", 100)
+    monkeypatch.setattr(state_table, "PAGE", 100)
     many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * MOST_WRITES + 1)]
     for timer in many:
         state.arm(timer)
@@ -61,7 +39,7 @@ def test_many_timers_are_read_in_pages_and_cleared_in_transactions(
 
 
 def test_a_full_last_page_ends(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "PAGE", 5)
+    monkeypatch.setattr(state_table, "PAGE", 5)
     many = [in_(number, key(f"workload=w{number}")) for number in range(5)]
     for timer in many:
         state.arm(timer)

@@ -16,7 +16,7 @@ from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import layout
-from rolekeeper.storage.table import Update
+from rolekeeper.storage.state import Update
 from rolekeeper_cli import render, terminal
 from rolekeeper_cli.deploying.deploy import PATIENT
 from rolekeeper_cli.deploying.rollout import delete

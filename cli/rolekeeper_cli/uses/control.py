@@ -14,7 +14,7 @@ from rolekeeper.aws.queue import Task
 from rolekeeper.model.mapping import Control
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
-from rolekeeper.storage.table import Update
+from rolekeeper.storage.state import Update
 from rolekeeper_cli.deploying.parameters import parameters
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError

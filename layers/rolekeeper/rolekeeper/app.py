@@ -13,9 +13,8 @@ from rolekeeper import fleet, mappings, permissions
 from rolekeeper.aws import Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
-from rolekeeper.instances.apply import Pace, Worker
 from rolekeeper.instances.observe import checked_pin
-from rolekeeper.instances.reconcile import WORK, Batch, Reconciler
+from rolekeeper.instances.reconcile import WORK, Batch, Pace, Reconciler, Worker
 from rolekeeper.instances.records import Outcome, Recorder
 from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.instances.window import ChangeLimiter
@@ -103,7 +102,6 @@ class App:
 
     @cached_property
     def table(self) -> MappingTable:
-
         return mappings.table.MappingTable(self.client("dynamodb"), self.settings.mapping_table, self.sleep)
 
     @cached_property
@@ -122,17 +120,14 @@ class App:
 
     @cached_property
     def roles(self) -> Roles:
-
         return permissions.roles.Roles(permissions.compare.PolicyReader(self.iam), self.settings)
 
     @cached_property
     def revisions(self) -> Revisions:
-
         return mappings.revisions.Revisions(self.store, (self.hub or self).settings.account)
 
     @cached_property
     def registry(self) -> Registry:
-
         return fleet.targets.Registry(self.store, self.kept.setdefault("targets", {}))
 
     @cached_property
@@ -210,20 +205,10 @@ class App:
             self.kept[pace] = Pace(settings.changes_per_second / settings.workers, self.now())
         size = layout.target_key(settings.target) if self.hub else layout.FLEET
         keys = layout.window_keys(settings.target, size)
-        return Worker(
-            ec2=self.ec2,
-            state=self.state,
-            window=ChangeLimiter(self.store, settings.limits, settings.target, keys=keys),
-            pace=self.kept[pace],
-            per_second=settings.changes_per_second,
-            queue=self.queue,
-            now=self.now,
-            sleep=self.sleep,
-        )
+        return Worker(ChangeLimiter(self.store, settings.limits, settings.target, keys=keys), self.kept[pace])
 
     @property
     def home(self) -> HomeAccount:
-
         return mappings.rows.columns.HomeAccount(self.settings.account, self.settings.partition)
 
     def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
@@ -259,7 +244,6 @@ class App:
 
     @cached_property
     def sender(self) -> Sender:
-
         return mappings.accounts.Sender(
             home=self.settings.target,
             ec2_in=lambda target: self.at(target).ec2,
@@ -297,7 +281,6 @@ class App:
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
-
         return fleet.overrides.OperatorOverrides(
             state=self.state,
             queue=self.queue,
@@ -352,7 +335,6 @@ class App:
         )
 
     def sweep_starter(self, in_time: Callable[[], bool]) -> SweepStarter:
-
         return fleet.sweep_starter.SweepStarter(
             self.registry, self.tasks, self.telemetry, now=self.now, in_time=in_time
         )

@@ -30,7 +30,7 @@ from rolekeeper.instances.window import Reservation
 from rolekeeper.model.instance import RecordChange, Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.table import Update
+from rolekeeper.storage.state import Update
 from strategies.happenings import at_most
 from strategies.values import KEY, grant, key
 

@@ -57,7 +57,6 @@ class Observation:
     asked_at: datetime
     instance: Instance | None
     association: Association | None
-    recorded: bool
     record: InstanceRecord
     control: Control
     grant: Grant | None = None

@@ -84,7 +84,6 @@ def _joined(
         asked_at=now,
         instance=instance,
         association=association,
-        recorded=key in snapshot.records,
         record=record,
         control=snapshot.control,
         grant=record.grants.get(association.profile_arn if association else NO_PROFILE),

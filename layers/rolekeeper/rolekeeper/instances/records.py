@@ -37,7 +37,7 @@ from rolekeeper.model.mapping import NO_PIN, PIN_TAG, MappingKey, Pin
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import State, layout
 from rolekeeper.storage.layout import DONE, REFUSED, Key
-from rolekeeper.storage.table import Write
+from rolekeeper.storage.state import Write
 from rolekeeper.telemetry import CHANGED, PARKED, PINNED, Telemetry, described
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
@@ -103,7 +103,8 @@ def next_record(
 ) -> RecordChange:
     """What to write for a decision that changes nothing at EC2; `watched_until`: when a watch that begins now ends."""
     if decision.code in ("gone", "ended"):
-        return RecordChange(ends=observed.recorded, unpins=decision.code == "ended" and observed.pin is not None)
+        pinned = decision.code == "ended" and observed.pin is not None
+        return RecordChange(ends=observed.record.writes > 0, unpins=pinned)
     if decision.action is Action.NOTHING:
         change = _at_rest(observed, decision, now)
     else:

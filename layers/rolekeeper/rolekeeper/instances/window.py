@@ -30,7 +30,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Store, Update, layout
 from rolekeeper.storage.layout import Key
-from rolekeeper.storage.table import Write
+from rolekeeper.storage.state import Write
 
 MINUTE = 60
 # How far ahead turns are given, in minutes: a week. A change that would wait for longer asks again.

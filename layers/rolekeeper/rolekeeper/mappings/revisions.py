@@ -12,7 +12,7 @@ from rolekeeper.mappings.rows.columns import EDITOR
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, codec, layout
-from rolekeeper.storage.table import Write
+from rolekeeper.storage.state import Write
 
 # What the history says of a mapping at one time; the event carries the same.
 type Entry = dict[str, Any]

@@ -11,7 +11,7 @@ from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import Update, codec
-from rolekeeper.storage.table import BATCH_KEYS, batch_get
+from rolekeeper.storage.state import BATCH_KEYS, batch_get
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient

@@ -178,7 +178,8 @@ class Condition:
 class InstanceRecord:
     """All that we remember of one instance: grants by profile ARN, and the last changes, oldest first.
 
-    `pin` is the one that was reported last. By `writes` a slow reconcile notices that a newer one wrote.
+    `pin` is the one that was reported last. By `writes` a slow reconcile notices that a newer one wrote; without
+    any there is no record.
     """
 
     grants: Mapping[str, Grant] = field(default_factory=dict)

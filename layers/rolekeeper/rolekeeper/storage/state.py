@@ -1,24 +1,250 @@
-"""What we remember of instances, and their timers. One strongly consistent batch read gets all that a reconcile needs.
+"""The state table: its reads and writes, what is remembered of instances there, and their timers.
 
-Writes to an instance's record commute, as every grant and every change is an attribute of its own. So two racing
-reconciles don't overwrite each other, and need no lock beyond the association id. A corrupt item is returned as an
-error beside the sound ones, so the other instances are still read.
+One strongly consistent batch read gets all that a reconcile needs. Writes to an instance's record commute, as every
+grant and every change is an attribute of its own. So two racing reconciles don't overwrite each other, and need no lock
+beyond the association id. A corrupt item is returned as an error beside the sound ones, so the other instances are
+still read.
 """
 
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import batched
-from typing import Any
+from itertools import batched, islice
+from typing import TYPE_CHECKING, Any, Self
 
-from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentError
+from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentError, RetryableError, classified
+from rolekeeper.model import escaped
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Target, Timer
 from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.storage import codec, layout
-from rolekeeper.storage.table import Store, Update, Write
+from rolekeeper.storage.codec import Item
+from rolekeeper.storage.layout import Key
 
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
+
+BATCH_KEYS = 100  # of one BatchGetItem (DynamoDB API reference)
+PAGE = 400  # items of one Query: a reader that stops early has paid for no more
+# Of one read: with more that are refused the reason isn't in them. Each costs a few calls to be found.
+MOST_REFUSED = 5
+# UnprocessedKeys aren't absent: they are asked for again after these waits (seconds), and then the read fails.
+UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 MOST_WRITES = 100  # of a transaction (DynamoDB API reference)
 FLEET_NEWS = timedelta(days=1)  # after which the same size of the fleet is written again: the sweeps still count
+
+type Write = dict[str, Any]  # one write, as `Store` makes it
+
+
+@dataclass(frozen=True)
+class Store:
+    """The state table of one deployment, read with strong consistency. History entries expire after `history_days`."""
+
+    client: "DynamoDBClient"
+    table: str
+    history_days: int = 90
+    sleep: Callable[[float], None] = time.sleep
+
+    def get(self, keys: Iterable[Key], refused: dict[Key, PermanentError] | None = None) -> dict[Key, Item]:
+        """The items under these keys, as far as they exist; none is asked for that can't exist.
+
+        A key for which AWS refuses a batch is found and put into `refused`, if that is given, and the others are read.
+
+        Raises:
+            RetryableError: some stayed unread.
+            PermanentError: AWS refused the read, or more keys of it than are looked for.
+        """
+        found: dict[Key, Item] = {}
+        batches = [list(each) for each in batched(filter(_can_exist, keys), BATCH_KEYS)][::-1]
+        while batches:
+            batch = batches.pop()
+            try:
+                found |= self._batch(batch)
+            except PermanentError as error:
+                if refused is None or len(refused) == MOST_REFUSED:
+                    raise
+                if len(batch) == 1:
+                    refused[batch[0]] = error
+                else:
+                    half = len(batch) // 2
+                    batches += [batch[half:], batch[:half]]
+        return found
+
+    def _batch(self, keys: Sequence[Key]) -> dict[Key, Item]:
+        found = batch_get(self.client.batch_get_item, self.table, list(map(_key, keys)), sleep=self.sleep)
+        return {(item["pk"], item["sk"]): item for item in map(codec.from_attributes, found)}
+
+    def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
+        """Decode an item; CorruptItemError if it isn't what we wrote."""
+        try:
+            return decode(item)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            which = f"{item['pk']} {item['sk']}: {error!r}"
+            raise CorruptItemError("Damaged", which, "dynamodb:BatchGetItem", resource=self.table) from error
+
+    def items(self, pk: str, until: str, after: str = "") -> Iterator[Item]:
+        """The items of a partition, in order, up to and including the sort key `until`; those after `after`."""
+        start = {"ExclusiveStartKey": _key((pk, after))} if after else {}
+        return self._query("sk <= :sk", pk, until, ScanIndexForward=True, Limit=PAGE, **start)
+
+    def last(self, pk: str, prefix: str, limit: int) -> list[Item]:
+        """The last items of a partition whose sort key begins so, newest first."""
+        found = self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
+        return list(islice(found, limit))
+
+    def history(self, pk: str, limit: int = 50) -> list[Item]:
+        """The newest history entries of an instance or a mapping, newest first."""
+        return self.last(pk, "history#", limit)
+
+    def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> Iterator[Item]:
+        """All that a query finds. A page ends at 1 MB, however many items were asked for."""
+        if not layout.is_partition(pk):
+            return
+        arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
+        arguments["ExpressionAttributeValues"] = codec.to_attributes({":pk": pk, ":sk": sk})
+        while True:
+            answer = self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
+            yield from map(codec.from_attributes, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: Sequence[str] = ()) -> Write:
+        """Put an item; with `if_higher` it replaces one only if that number is lower there, and `if_same` are equal."""
+        put: dict[str, Any] = {"TableName": self.table, "Item": codec.to_attributes(item)}
+        if if_higher:
+            older = Update().only_if(if_higher, "<", item[if_higher])
+            put |= older.only_as(item, *if_same).condition()
+            put["ConditionExpression"] = f"attribute_not_exists(pk) OR ({put['ConditionExpression']})"
+        return {"Put": put}
+
+    def update(self, key: Key, update: "Update") -> Write:
+        """Change attributes of an item; make it if there is none."""
+        return {"Update": {"TableName": self.table, "Key": _key(key), **update.expression()}}
+
+    def delete(self, key: Key) -> Write:
+        return {"Delete": {"TableName": self.table, "Key": _key(key)}}
+
+    def entry(self, pk: str, entry: Mapping[str, Any], at: datetime, id_: str = "") -> Write:
+        """Put a history entry, under its own id or a new one; it expires."""
+        written, expires = layout.timestamp(at), int((at + timedelta(days=self.history_days)).timestamp())
+        _, sk = layout.history_key(pk, at, id_ or uuid.uuid4().hex[:8])
+        words = {name: escaped(each) if isinstance(each, str) else each for name, each in entry.items()}
+        return self.put({**words, "pk": pk, "sk": sk, "at": written, "expires": expires})
+
+    def write(self, *writes: Write) -> None:
+        """Make all these writes, or none: ConflictError if a condition of one doesn't hold."""
+        if len(writes) > 1:
+            self._call("TransactWriteItems", self.client.transact_write_items, TransactItems=list(writes))
+            return
+        ((kind, arguments),) = writes[0].items()
+        calls: Any = {"Put": self.client.put_item, "Update": self.client.update_item, "Delete": self.client.delete_item}
+        self._call(f"{kind}Item", calls[kind], **arguments)
+
+    def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
+        with classified(f"dynamodb:{operation}", self.table):
+            return call(**arguments)
+
+
+def batch_get(
+    call: Callable[..., Any], table: str, keys: Sequence[dict[str, Any]], sleep: Callable[[float], None]
+) -> list[dict[str, Any]]:
+    """The items under at most `BATCH_KEYS` keys, as far as they exist, in low-level form; `call` is a BatchGetItem.
+
+    Raises:
+        RetryableError: some stayed unread.
+    """
+    found: list[dict[str, Any]] = []
+    wanted = list(keys)
+    for wait in (0, *UNPROCESSED_WAITS):
+        if wait:
+            sleep(wait)
+        asked = {table: {"Keys": wanted, "ConsistentRead": True}}
+        with classified("dynamodb:BatchGetItem", table):
+            answer = call(RequestItems=asked)
+        found += answer.get("Responses", {}).get(table, ())
+        wanted = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        if not wanted:
+            return found
+    unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
+    raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", resource=table)
+
+
+def _can_exist(key: Key) -> bool:
+    return layout.is_partition(key[0])
+
+
+def _key(key: Key) -> dict[str, Any]:
+    # Both are texts. The general serializer would take a fifth of a sweep to find that out.
+    return {name: {"S": text} for name, text in layout.key_attributes(key).items()}
+
+
+class Update:
+    """A DynamoDB update expression over top-level attributes, with the conditions, if any, that must all hold."""
+
+    def __init__(self) -> None:
+        self._slots: dict[str, str] = {}
+        self._values: dict[str, Any] = {}
+        self._clauses: dict[str, list[str]] = {"SET": [], "REMOVE": [], "ADD": [], "DELETE": []}
+        self._conditions: list[str] = []
+
+    def set(self, values: Mapping[str, Any]) -> Self:
+        self._clauses["SET"] += [f"{self._name(name)} = {self._value(value)}" for name, value in values.items()]
+        return self
+
+    def add(self, name: str, more: int | frozenset[str]) -> Self:
+        """Add to a number or to a set; an absent one counts as 0, or as empty."""
+        self._clauses["ADD"].append(f"{self._name(name)} {self._value(more)}")
+        return self
+
+    def discard(self, name: str, fewer: frozenset[str]) -> Self:
+        """Take away from a set; an empty one is gone."""
+        self._clauses["DELETE"].append(f"{self._name(name)} {self._value(fewer)}")
+        return self
+
+    def remove(self, *names: str) -> Self:
+        self._clauses["REMOVE"] += map(self._name, names)
+        return self
+
+    def only_if(self, name: str, comparison: str, value: Any, *, or_absent: bool = False) -> Self:
+        holds = f"{self._name(name)} {comparison} {self._value(value)}"
+        self._conditions.append(f"(attribute_not_exists({self._name(name)}) OR {holds})" if or_absent else holds)
+        return self
+
+    def only_as(self, item: Mapping[str, Any], *names: str) -> Self:
+        """Only if these attributes are as in an item: equal, or absent from both."""
+        for name in names:
+            if name in item:
+                self.only_if(name, "=", item[name])
+            else:
+                self._conditions.append(f"attribute_not_exists({self._name(name)})")
+        return self
+
+    def only_if_present(self, name: str) -> Self:
+        self._conditions.append(f"attribute_exists({self._name(name)})")
+        return self
+
+    def expression(self) -> dict[str, Any]:
+        clauses = " ".join(f"{verb} {', '.join(each)}" for verb, each in self._clauses.items() if each)
+        return {"UpdateExpression": clauses, **self.condition()}
+
+    def condition(self) -> dict[str, Any]:
+        """The arguments of `DeleteItem`: the conditions alone."""
+        parts: dict[str, Any] = {"ExpressionAttributeNames": {slot: name for name, slot in self._slots.items()}}
+        if self._values:
+            parts["ExpressionAttributeValues"] = codec.to_attributes(self._values)
+        if self._conditions:
+            parts["ConditionExpression"] = " AND ".join(self._conditions)
+        return parts
+
+    def _name(self, name: str) -> str:
+        return self._slots.setdefault(name, f"#n{len(self._slots)}")
+
+    def _value(self, value: Any) -> str:
+        slot = f":v{len(self._values)}"
+        self._values[slot] = value
+        return slot
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from fixtures.console import words
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.aws.errors import classify
 from rolekeeper.storage import layout
-from rolekeeper.storage.table import Update
+from rolekeeper.storage.state import Update
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import page
 from rolekeeper_cli.console.application import application
