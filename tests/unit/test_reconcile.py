@@ -270,6 +270,31 @@ def test_a_lost_race_observes_again(world: FakeAccount) -> None:
     assert second["outcome"] == "done"
 
 
+def test_a_race_lost_for_the_very_same_role_is_won(world: FakeAccount) -> None:
+    """A managed role exists for Rolekeeper alone, and its grant was written before the call."""
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "web"))
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert world.granted(instance)
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    assert world.carries(instance) == ""
+
+
+def test_a_stale_id_observes_again(world: FakeAccount) -> None:
+    instance = _converged(world)
+    world.publish("workload=db", "db")
+    world.publish("workload=other", "other")
+    world.tag(instance, workload="db")
+    world.calls.before(REPLACE, lambda: world.attach_by_hand(instance, "other"))
+    world.reconcile(instance)
+    assert world.carries(instance) == "db"
+    assert world.granted(instance)
+    assert world.mutations == [REPLACE, REPLACE]
+
+
 def test_a_foreign_role_that_comes_between_the_look_and_the_call_is_not_replaced(world: FakeAccount) -> None:
     instance = _converged(world)
     world.publish("workload=db", "db")
@@ -451,3 +476,19 @@ def test_a_secret_in_a_tag_that_no_mapping_reads_appears_nowhere(world: FakeAcco
     for name, value in secret.items():
         assert name not in str([*kept, *told])
         assert value not in str([*kept, *told])
+
+
+def test_a_detach_of_what_is_gone_already_is_done(world: FakeAccount) -> None:
+    instance = _converged(world)
+    world.untag(instance, "workload")
+
+    def by_hand() -> None:
+        row = world.truth.association_of(instance)
+        assert row
+        world.truth.disassociate(row.id)
+
+    world.calls.before(DETACH, by_hand)
+    outcome = world.reconcile(instance)
+    assert outcome.error is None
+    assert world.association(instance) is None
+    assert world.history(instance)[-1]["outcome"] == "refused", "it was gone before we asked"
