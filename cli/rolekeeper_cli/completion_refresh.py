@@ -18,10 +18,10 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.instance import InstanceState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.uses.edits import mapping_rows
 from rolekeeper_cli.uses.instances import name_of
 from rolekeeper_cli.uses.mappings import plain
 from rolekeeper_cli.uses.names import path_roles
-from rolekeeper_cli.uses.rows import mapping_rows
 
 _SECONDS = 30
 # Pages of EC2's, 2,000 instances: nobody finds one of more by Tab.

@@ -112,7 +112,7 @@ def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
     return show_and(intended, delete)
 
 
-def show_and(intended: uses.rows.RowPlan, act: Callable[[], ExitCode]) -> ExitCode:
+def show_and(intended: uses.edits.RowPlan, act: Callable[[], ExitCode]) -> ExitCode:
     """Show a plan, and do it if there is anything to do."""
     render.show(intended.document(), lambda: outcomes.show_plan(intended) if intended.changes else None)
     if not intended.changes:
@@ -122,7 +122,7 @@ def show_and(intended: uses.rows.RowPlan, act: Callable[[], ExitCode]) -> ExitCo
 
 
 def ask_and_write(
-    there: Deployment, intended: uses.rows.RowPlan, question: str, *, yes: bool, wait: bool | None
+    there: Deployment, intended: uses.edits.RowPlan, question: str, *, yes: bool, wait: bool | None
 ) -> ExitCode:
     """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
     if terminal.asks(yes=yes):
@@ -285,7 +285,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    held = uses.approvals.held_edit(there, key, revision)
+    held = uses.edits.held_edit(there, key, revision)
     number = held.revision
     what = (
         f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
@@ -298,7 +298,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
         expected = uses.preview.of_held(there, key, held.row, number=number)
         show_expected(expected)
         terminal.confirm(uses.preview.question(key, expected, deletes=held.deletes, revision=number), yes=False)
-    return tell_written(there, uses.approvals.approve(there, {key: number}, patience=patience(wait)), wait=wait)
+    return tell_written(there, uses.edits.approve(there, {key: number}, patience=patience(wait)), wait=wait)
 
 
 def _undo(

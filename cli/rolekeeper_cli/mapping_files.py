@@ -69,7 +69,7 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
     reading = read_mappings(file, there)
-    intended = uses.rows.planned(reading.specs, uses.rows.mapping_rows(there).all(), there.app.home, prune=prune)
+    intended = uses.edits.planned(reading.specs, uses.edits.mapping_rows(there).all(), there.app.home, prune=prune)
 
     def write() -> ExitCode:
         terminal.say(f"{intended.counts()}.")
@@ -94,7 +94,7 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
     """
     there = deployment()
     reading = read_mappings(file, there)
-    intended = uses.rows.planned(reading.specs, uses.rows.mapping_rows(there).all(), there.app.home, prune=prune)
+    intended = uses.edits.planned(reading.specs, uses.edits.mapping_rows(there).all(), there.app.home, prune=prune)
     render.show(intended.document(), lambda: outcomes.show_plan(intended))
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
@@ -158,7 +158,7 @@ def exported(deployment: Deployment) -> tuple[str, int]:
     A row that can't be read is reported, and is in the file as it is.
     """
     rows = []
-    for key, row in uses.rows.mapping_rows(deployment).all().items():
+    for key, row in uses.edits.mapping_rows(deployment).all().items():
         written, problems = uses.mappings.file_row(row, deployment.app.home)
         rows.append(written)
         if problems:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NAMED = 10
 
 
-def carry_out(deployment: Deployment, plan: uses.rows.RowPlan, *, wait: bool | None) -> ExitCode:
+def carry_out(deployment: Deployment, plan: uses.edits.RowPlan, *, wait: bool | None) -> ExitCode:
     """Write a plan, wait for the verdicts, and say which rows aren't published as written.
 
     Args:
@@ -32,10 +32,10 @@ def carry_out(deployment: Deployment, plan: uses.rows.RowPlan, *, wait: bool | N
 
 def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own three values
     """How long a command waits for verdicts, in seconds."""
-    return 0 if wait is False else uses.approvals.PATIENCE_SECONDS
+    return 0 if wait is False else uses.edits.PATIENCE_SECONDS
 
 
-def tell_written(deployment: Deployment, written: uses.approvals.Written, *, wait: bool | None) -> ExitCode:
+def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: bool | None) -> ExitCode:
     """Say how rows were judged, and follow their instances if that is asked for; as `carry_out`."""
     code = ExitCode.DONE
     if wait is not False:
@@ -48,11 +48,11 @@ def tell_written(deployment: Deployment, written: uses.approvals.Written, *, wai
     return code
 
 
-def tell(result: uses.approvals.Written | uses.follow.Standing) -> ExitCode:
+def tell(result: uses.edits.Written | uses.follow.Standing) -> ExitCode:
     return tell_standing(result) if isinstance(result, uses.follow.Standing) else tell_verdicts(result)
 
 
-def tell_verdicts(written: uses.approvals.Written) -> ExitCode:
+def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     """Say the verdicts on rows; of those that are published as written, that they are, and what to look at."""
     for each in sorted(written.bad, key=lambda each: each.key):
         terminal.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
@@ -78,7 +78,7 @@ def tell_verdicts(written: uses.approvals.Written) -> ExitCode:
     return ExitCode.DONE
 
 
-def tell_discarded(written: uses.approvals.Written) -> None:
+def tell_discarded(written: uses.edits.Written) -> None:
     """Say how the row is once what was held of it is discarded; nothing where nobody waited for that."""
     for each in written.rows:
         if each.judged:
@@ -113,7 +113,7 @@ def in_words(found: uses.follow.Standing) -> str:
 _SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
 
 
-def show_plan(plan: uses.rows.RowPlan) -> None:
+def show_plan(plan: uses.edits.RowPlan) -> None:
     """The plan for people: a line for each row, and under a changed one a line for each column."""
     for change in plan.changes:
         show_change(change)
@@ -122,7 +122,7 @@ def show_plan(plan: uses.rows.RowPlan) -> None:
         terminal.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
 
 
-def show_change(change: uses.rows.Change) -> None:
+def show_change(change: uses.edits.Change) -> None:
     sign, colour = _SIGNS[change.kind]
     terminal.line(f"{sign} {escaped(str(change.key))}{_summary(change)}", colour)
     if change.kind == "changed":
@@ -130,6 +130,6 @@ def show_change(change: uses.rows.Change) -> None:
             terminal.line(f"    {each.column}: {escaped(each.old)} → {escaped(each.new)}")
 
 
-def _summary(change: uses.rows.Change) -> str:
+def _summary(change: uses.edits.Change) -> str:
     said = "" if change.kind == "changed" else " ".join(change.cells())
     return f"  {escaped(said)}" if said else ""

@@ -78,7 +78,7 @@ def plan(
     specs = read_mappings(file, there).specs if file else ()
     instances = _instances(there, texts)  # before the mappings are judged: a slip in a name is told at once
     places = uses.targets.Places.of(there, instances) if texts else uses.targets.Places.chosen(there, targets)
-    proposed = uses.proposal.propose(there, specs, prune=prune) if file else uses.proposal.Proposal()
+    proposed = uses.preview.propose(there, specs, prune=prune) if file else uses.preview.Proposal()
     proposed = replace(proposed, waiting=_waiting(there, proposed))
     seen = without_damaged(
         places.look(
@@ -90,7 +90,7 @@ def plan(
     where = uses.apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
     basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
     with uses.apply.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
-        looked = uses.plan.Looked(seen, places, narrowed=bool(texts))
+        looked = uses.preview.Looked(seen, places, narrowed=bool(texts))
         tally = show(there, proposed, looked, keep=keep)
         warn_of_unseen(places)
         if out and places.unseen:
@@ -102,9 +102,9 @@ def plan(
     return ExitCode.DONE
 
 
-def _waiting(there: Deployment, proposed: uses.proposal.Proposal) -> Sequence[Mapping[str, Any]]:
+def _waiting(there: Deployment, proposed: uses.preview.Proposal) -> Sequence[Mapping[str, Any]]:
     """The rows that say something else than what is in effect, and that the plan doesn't count; of a file's, none."""
-    waiting, unknown = uses.plan.waiting_rows(there, [each.key for each in proposed.edits])
+    waiting, unknown = uses.preview.waiting_rows(there, [each.key for each in proposed.edits])
     if unknown:
         terminal.warn(unknown)
     return waiting
@@ -146,16 +146,14 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
-# The most that is said of the permissions of a change of role, in characters.
-_WORDS = 500
 
 
 def show(
     deployment: Deployment,
-    proposed: uses.proposal.Proposal,
-    looked: uses.plan.Looked,
+    proposed: uses.preview.Proposal,
+    looked: uses.preview.Looked,
     keep: Callable[[uses.fleet.Seen], object] = lambda _: None,
-) -> uses.plan.Tally:
+) -> uses.preview.Tally:
     """Show a plan while it comes.
 
     Args:
@@ -164,40 +162,40 @@ def show(
     Returns:
         What was counted.
     """
-    tally = uses.plan.Tally()
+    tally = uses.preview.Tally()
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         _draw_edits(proposed)
         render.tables().stream_list(_layout(deployment.home), rows)
         _draw_rest(deployment, proposed, tally, looked=looked)
 
-    rest = partial(uses.plan.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
-    render.show_with_rows("changes", uses.plan.changes(looked.seen, tally, keep), rest, draw=draw)
+    rest = partial(uses.preview.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
+    render.show_with_rows("changes", uses.preview.changes(looked.seen, tally, keep), rest, draw=draw)
     if why := uses.fleet.withheld(deployment):
         terminal.say(f"No changes will be made now: {why}.")
     return tally
 
 
 def _draw_rest(
-    deployment: Deployment, proposed: uses.proposal.Proposal, tally: uses.plan.Tally, looked: uses.plan.Looked
+    deployment: Deployment, proposed: uses.preview.Proposal, tally: uses.preview.Tally, looked: uses.preview.Looked
 ) -> None:
     """What a plan says below its instances: permissions, pace, rows that wait, and the sum."""
-    for move, count, found in uses.plan.permissions(deployment, tally):
+    for move, count, found in uses.preview.permissions(deployment, tally):
         arrow = _arrow(uses.fleet.profile_name(move.before), uses.fleet.profile_name(move.after))
         if move.account != deployment.home.account:
             arrow = f"{arrow} in {move.account}"
-        terminal.line(f"{arrow} on {count:,}: {uses.plan.in_words(found, _WORDS)}")
-    if not looked.narrowed and (pace := uses.plan.paced(deployment, tally, proposed)):
-        terminal.say(uses.plan.pace_in_words(pace))
+        terminal.line(f"{arrow} on {count:,}: {uses.preview.in_words(found)}")
+    if not looked.narrowed and (pace := uses.preview.paced(deployment, tally, proposed)):
+        terminal.say(uses.preview.pace_in_words(pace))
     if proposed.waiting:
-        terminal.say(uses.plan.waiting_in_words(proposed.waiting))
+        terminal.say(uses.preview.waiting_in_words(proposed.waiting))
     terminal.line(f"{tally}.")
     _draw_accounts(tally)
     if nothing := tally.nothing(unseen=bool(looked.places.unseen)):
         terminal.say(nothing)
 
 
-def _draw_accounts(tally: uses.plan.Tally) -> None:
+def _draw_accounts(tally: uses.preview.Tally) -> None:
     """Where instances change, if they are of several accounts."""
     found = [(account, f"{each['changes']:,} of {each['instances']:,}") for account, each in tally.accounts.items()]
     if len(found) > 1:
@@ -219,7 +217,7 @@ def _layout(home: Target) -> Layout:
     )
 
 
-def _draw_edits(proposal: uses.proposal.Proposal) -> None:
+def _draw_edits(proposal: uses.preview.Proposal) -> None:
     """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
     for edit in proposal.edits:
         if edit.change:

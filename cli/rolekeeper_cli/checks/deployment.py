@@ -15,7 +15,7 @@ from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
 from rolekeeper.model.problem import Advice, Remedy
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.rows import Rows, mapping_rows
+from rolekeeper_cli.uses.edits import Rows, mapping_rows
 
 
 @dataclass(frozen=True, slots=True)

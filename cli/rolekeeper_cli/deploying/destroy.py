@@ -26,8 +26,8 @@ from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.mapping_files import exported
 from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.terminal import Progress
+from rolekeeper_cli.uses.edits import mapping_rows
 from rolekeeper_cli.uses.files import refuse_csv
-from rolekeeper_cli.uses.rows import mapping_rows
 
 # ---- the instances that carry a managed role, as EC2 shows them ----
 

@@ -7,7 +7,6 @@ from rolekeeper.lazy import modules_of
 if TYPE_CHECKING:
     from rolekeeper_cli.uses import (
         apply,
-        approvals,
         control,
         dead_letters,
         edits,
@@ -21,11 +20,8 @@ if TYPE_CHECKING:
         mappings,
         names,
         pins,
-        plan,
         preview,
-        proposal,
         roles,
-        rows,
         schema,
         targets,
         until,
@@ -35,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "apply",
-    "approvals",
     "control",
     "dead_letters",
     "edits",
@@ -49,11 +44,8 @@ __all__ = [
     "mappings",
     "names",
     "pins",
-    "plan",
     "preview",
-    "proposal",
     "roles",
-    "rows",
     "schema",
     "targets",
     "until",

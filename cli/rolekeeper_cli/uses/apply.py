@@ -27,14 +27,12 @@ from rolekeeper.model.instance import Association, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec, same_person
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
-from rolekeeper_cli.uses import approvals
-from rolekeeper_cli.uses.approvals import Written
-from rolekeeper_cli.uses.edits import MovedError, write
+from rolekeeper_cli.uses import edits
+from rolekeeper_cli.uses.edits import MovedError, Written, mapping_rows, write
 from rolekeeper_cli.uses.fleet import Enforced, Seen, look, named, pages, profile_name, withheld
 from rolekeeper_cli.uses.follow import Standing, follow
 from rolekeeper_cli.uses.instances import addressed, shows, where
-from rolekeeper_cli.uses.proposal import Proposal, propose
-from rolekeeper_cli.uses.rows import mapping_rows
+from rolekeeper_cli.uses.preview import Proposal, propose
 from rolekeeper_cli.uses.targets import Places
 from rolekeeper_cli.uses.until import looks
 
@@ -455,7 +453,7 @@ def _approve(
     deployment: Deployment, held: Mapping[MappingKey, int], report: Callable[[Written | Standing], object]
 ) -> bool:
     """Approve what is held, and wait for its instances; returns whether all of it is as planned."""
-    approved = approvals.approve(deployment, held)
+    approved = edits.approve(deployment, held)
     approved.require_judged()
     report(approved)
     if approved.bad:

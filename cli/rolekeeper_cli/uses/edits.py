@@ -1,26 +1,624 @@
-"""Editing mappings: what an edit would change in their rows, as a plan, and writing that.
+"""Editing mappings: what an edit would change, writing that, and what Rolekeeper makes of it.
 
 A plan carries the rows that it was made over. A row that another actor changed since is left as it is.
 """
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
+from rolekeeper.aws.errors import AccessDeniedError, ConflictError
 from rolekeeper.mappings.revisions import StoredMapping
-from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, CellError, HomeAccount
-from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.mappings.table import number_in
+from rolekeeper.mappings.rows.columns import (
+    ASKS,
+    COLUMNS,
+    OURS,
+    TYPES,
+    Attributes,
+    CellError,
+    Column,
+    HomeAccount,
+    quote,
+)
+from rolekeeper.mappings.rows.reader import read_row, row_of
+from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import escaped
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.model.problem import Kind, Problem, advice
-from rolekeeper.storage import codec, layout
+from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
+from rolekeeper.model.problem import Kind, Problem, Remedy, advice
+from rolekeeper.storage import Update, codec, layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.suggest import did_you_mean
-from rolekeeper_cli.uses.approvals import PATIENCE_SECONDS, RowVerdict, Written, discard, held_number, wait_for_verdicts
-from rolekeeper_cli.uses.files import from_text
-from rolekeeper_cli.uses.rows import Change, RowPlan, Rows, mapping_rows, planned, require_row, said
+from rolekeeper_cli.uses import names
+from rolekeeper_cli.uses.until import looks
+
+# ---- a column's value as text ----
+
+
+type Attribute = Mapping[str, Any]
+"""A low-level DynamoDB value, as `{"S": "web"}`."""
+
+_BETWEEN = re.compile(r"[;,\s]+")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+# A run of characters and backslash pairs up to a semicolon that stands for itself.
+_TAG = re.compile(r"(?:[^;\\]|\\.)+", re.DOTALL)
+_KEY = re.compile(r"(?:[^=\\]|\\.)*", re.DOTALL)
+
+
+def from_text(column: Column, text: str) -> Attribute:
+    """What a text says in a column; whether the column takes it is for `read_row`.
+
+    Raises:
+        CellError: it has no meaning there.
+    """
+    match column.kind.type:
+        case "BOOL":
+            if text.casefold() not in {"true", "false"}:
+                raise CellError(f"is {quote(text)}; write true or false")
+            return {"BOOL": text.casefold() == "true"}
+        case "SS":
+            return {"SS": [each for each in _BETWEEN.split(text) if each]}
+        case "M":
+            return {"M": dict(_tags_of_text(text))}
+    return {column.kind.type: text}
+
+
+def to_text(attribute: Attribute) -> str:
+    """The text of a value: what `from_text` reads back, for the types that columns have."""
+    ((kind, value),) = attribute.items()
+    match kind:
+        case "BOOL":
+            return "true" if value else "false"
+        case "SS" | "NS":
+            return ";".join(sorted(value))
+        case "M" if all(set(each) == {"S"} for each in value.values()):
+            tags = sorted((key, each["S"]) for key, each in value.items())
+            return ";".join(f"{_escape(key, ';=')}={_escape(each, ';')}" for key, each in tags)
+        case "S" | "N":
+            return str(value)
+    return json.dumps(value, default=repr, ensure_ascii=False)
+
+
+def _tags_of_text(text: str) -> Iterator[tuple[str, Attribute]]:
+    if (len(text) - len(text.rstrip("\\"))) % 2:
+        raise CellError("ends with a backslash that stands before nothing; write two for one")
+    seen = set()
+    for each in _TAG.findall(text):
+        if not each.strip():
+            continue
+        key = _KEY.match(each)
+        assert key  # it matches nothing, too
+        if len(key[0]) == len(each):
+            raise CellError(f"holds {quote(each)}; write key=value, with ; between them")
+        # No tag of an instance begins or ends with a blank, so those beside a separator are the writer's.
+        name, value = (_ESCAPED.sub(r"\1", part.strip()) for part in (key[0], each[len(key[0]) + 1 :]))
+        if name in seen:
+            raise CellError(f"names {quote(name)} twice")
+        seen.add(name)
+        yield name, {"S": value}
+
+
+def _escape(text: str, special: str) -> str:
+    return "".join(f"\\{each}" if each in f"\\{special}" else each for each in text)
+
+
+# ---- what an edit would change in the mapping table, before anything is written. Pure ----
+
+
+_KINDS = ("new", "changed", "deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A column that changes, from and to in words."""
+
+    column: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row that changes.
+
+    `row` is the row as it was seen, empty for a new one, and `was` the mapping in it, if it could be read.
+    `spec` is the mapping wanted; None deletes the row.
+    """
+
+    key: MappingKey
+    row: Attributes
+    was: MappingSpec | None
+    spec: MappingSpec | None
+
+    @property
+    def kind(self) -> str:
+        if self.spec is None:
+            return "deleted"
+        return "changed" if self.row else "new"
+
+    @property
+    def before(self) -> Attributes:
+        """The columns that the row has, in the form of `after` where they can be read."""
+        return row_of(self.was) if self.was else self.row
+
+    @property
+    def after(self) -> Attributes:
+        """The columns that the row has afterwards, defaults left out."""
+        return row_of(self.spec) if self.spec else {}
+
+    def cells(self) -> list[str]:
+        """The columns of the row that is new, or is deleted, as `name=value`."""
+        row = self.after or self.before
+        return [f"{column.name}={to_text(row[column.name])}" for column in COLUMNS if column.name in row]
+
+    def differences(self) -> list[Difference]:
+        """What of the columns changes, in their order; a default is told as what it stands for."""
+        found = []
+        for column in COLUMNS:
+            old, new = _shown(column, self.before), _shown(column, self.after)
+            if old != new:
+                found.append(Difference(column.name, old, new))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """All that would change, by key."""
+
+    changes: tuple[Change, ...] = ()
+    unchanged: int = 0
+    kept: int = 0
+
+    def counts(self) -> str:
+        kinds = [each.kind for each in self.changes]
+        said = [f"{kinds.count(kind):,} {kind}" for kind in _KINDS]
+        return f"{', '.join(said)}, {self.unchanged:,} unchanged"
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "changes": [
+                {
+                    "mapping": str(each.key),
+                    "kind": each.kind,
+                    "columns": {one.column: {"from": one.old, "to": one.new} for one in each.differences()},
+                }
+                for each in self.changes
+            ],
+            "unchanged": self.unchanged,
+            "not_in_file": self.kept,
+        }
+
+
+def planned(
+    specs: Iterable[MappingSpec], rows: Mapping[MappingKey, Attributes], home: HomeAccount, *, prune: bool = False
+) -> RowPlan:
+    """Compare mappings with the rows that are there: by what they say, so a default is as good as nothing.
+
+    Args:
+        prune: whether rows that aren't wanted are deleted.
+    """
+    changes = []
+    unchanged = 0
+    wanted = {spec.key: spec for spec in specs}
+    present = {key: read_row(row, home).spec for key, row in rows.items()}
+    for key, spec in wanted.items():
+        if present.get(key) == spec:
+            unchanged += 1
+        else:
+            changes.append(Change(key, rows.get(key, {}), present.get(key), spec=spec))
+    others = [Change(key, row, present[key], spec=None) for key, row in rows.items() if key not in wanted]
+    if prune:
+        changes += others
+    return RowPlan(tuple(sorted(changes, key=lambda each: each.key)), unchanged, 0 if prune else len(others))
+
+
+def _shown(column: Column, row: Attributes) -> str:
+    """A column's value in words; what stands for it when there is none."""
+    attribute = row.get(column.name)
+    if not attribute:
+        return "" if column.default == "required" else column.default
+    text = to_text(attribute)
+    kind = next(iter(attribute))
+    return text if kind == column.kind.type else f"{text} ({TYPES.get(kind, kind)})"
+
+
+# ---- the mapping table as people edit it ----
+
+
+type Rows = dict[MappingKey, Attributes]
+
+# What of a row isn't the mapping: ours, and what people ask beside it.
+_BESIDE = frozenset(OURS) | {column.name for column in ASKS}
+
+
+@dataclass(frozen=True)
+class MappingRows:
+    """The mapping table as this person edits it: `by` is who, as it goes into the mapping's history."""
+
+    table: MappingTable
+    by: Callable[[], str]
+
+    def all(self) -> Rows:
+        return self.table.all_rows()
+
+    def some(self, keys: Iterable[MappingKey]) -> Rows:
+        """The rows under these keys; absent ones are absent."""
+        return self.table.get_rows(keys)
+
+    def write(self, change: Change) -> bool:
+        """Make a change, if the row is still as it was seen.
+
+        Returns:
+            False when another actor changed it meanwhile; then nothing was written.
+        """
+        try:
+            if change.kind == "new":
+                self.table.put(self._signed(change.after))
+            elif change.kind == "changed":
+                self._edit(change)
+            else:
+                self._delete(change)
+        except ConflictError:
+            return False
+        return True
+
+    def holds(self, key: MappingKey, revision: int) -> bool:
+        """Whether a row shows a revision as held.
+
+        It isn't a condition of approving: an approver's policy names no column of Rolekeeper's, not even in a
+        condition. A number that is overtaken meanwhile approves nothing.
+        """
+        return number_in(self.some([key]).get(key, {}), "held_revision") == revision
+
+    def approve(self, key: MappingKey, revision: int, by: str) -> bool:
+        """Write into a row that this person signed a held revision; False when the row is gone."""
+        said = {"approve": revision, "approved_by": by}
+        try:
+            if number_in(self.some([key]).get(key, {}), "approve") == revision:
+                # An update that changes nothing isn't in the stream, so nobody would look at the row.
+                self.table.update(key, Update().remove("approve").only_if_present("tag_key"))
+            self.table.update(key, Update().set(said).only_if_present("tag_key"))
+        except ConflictError:
+            return False
+        return True
+
+    def discard(self, key: MappingKey, revision: int) -> bool:
+        """Write into a row that a revision which is held is to be dropped; False when the row is gone.
+
+        As with an approval, the judge compares the number: one that is overtaken meanwhile discards nothing.
+        """
+        for said in ({"discard": revision, "edited_by": self.by()}, {"discard": revision}):
+            try:
+                self.table.update(key, Update().set(said).only_if_present("tag_key"))
+            except ConflictError:
+                return False
+            except AccessDeniedError:
+                # An approver may discard, but not say who edits.
+                if "edited_by" not in said:
+                    raise
+            else:
+                return True
+        raise AssertionError("the second attempt ends it")
+
+    # ---- how ----
+
+    def _signed(self, columns: Attributes) -> dict[str, Any]:
+        return {**columns, "edited_by": {"S": self.by()}}
+
+    def _edit(self, change: Change) -> None:
+        """Put the row again, without our columns: so a verdict is seen to be new, and all but what changes stays.
+
+        An update that took `status` away would do too, but only for those who may write that column.
+        """
+        kept = {name: value for name, value in change.row.items() if name not in _BESIDE}
+        changed = [each.column for each in change.differences()]
+        after = {name: change.after[name] for name in changed if name in change.after}
+        unchanged = {name: value for name, value in kept.items() if name not in changed}
+        self.table.put(self._signed({**unchanged, **after}), _as_seen(change.row, *kept))
+
+    def _delete(self, change: Change) -> None:
+        # The stream's record of a deletion shows the row as it was: that tells who deleted it.
+        self.table.update(change.key, _as_seen(change.row).set({"edited_by": self.by()}))
+        self.table.delete(change.key, _as_seen(change.row))
+
+
+def mapping_rows(deployment: Deployment) -> MappingRows:
+    """The mapping table as this caller edits it."""
+    return MappingRows(deployment.app.table, lambda: deployment.caller.arn)
+
+
+def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
+    """One row.
+
+    Raises:
+        CommandError: there is none.
+    """
+    row = deployment.app.table.get_row(key)
+    if row is None:
+        raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
+    return row
+
+
+def said(row: Attributes, column: str) -> str:
+    """One of our columns of a row, as text."""
+    attribute: Any = row.get(column) or {}
+    return str(next(iter(attribute.values()), ""))
+
+
+def _as_seen(row: Attributes, *others: str) -> Update:
+    """Conditions that hold while people's columns of a row, and others of it, say what they said."""
+    return if_as_read(row, dict.fromkeys([*(column.name for column in COLUMNS), *others]))
+
+
+# ---- the verdicts on rows that were written ----
+
+
+# In effect as it was written; all else wants a person's attention.
+GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
+_POLL_SECONDS = 0.5
+# Rolekeeper judges a row in about a second; where none comes for this long, it isn't just late.
+PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RowVerdict:
+    """What Rolekeeper says of a row that was written.
+
+    Attributes:
+        deletes: whether the row was deleted, not written.
+        judged: whether Rolekeeper has said anything yet; if not, all that follows is empty.
+        gone: whether the row is gone, and nothing of it is in effect.
+        status: what its column `status` says (`Status`), and `reason` why.
+        revision: the one in effect; 0 for none.
+        held: the one that is held; 0 for none.
+        meant: the role that a rejected row may mean; empty where none is near.
+    """
+
+    key: MappingKey
+    deletes: bool = False
+    judged: bool = False
+    gone: bool = False
+    status: str = ""
+    reason: str = ""
+    revision: int = 0
+    held: int = 0
+    meant: str = ""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether what was written waits for a second person."""
+        return self.status == Status.HELD
+
+    @property
+    def good(self) -> bool:
+        """Whether what was written is in effect."""
+        return self.gone or self.status in GOOD
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The result of writing: the rows written; and those left alone, as another actor changed them (`moved`)."""
+
+    rows: tuple[RowVerdict, ...] = ()
+    moved: tuple[MappingKey, ...] = ()
+
+    @property
+    def unjudged(self) -> tuple[MappingKey, ...]:
+        """The rows of which Rolekeeper had said nothing when the wait ended."""
+        return tuple(each.key for each in self.rows if not each.judged)
+
+    @property
+    def bad(self) -> tuple[RowVerdict, ...]:
+        """The rows that are judged and aren't in effect as written."""
+        return tuple(each for each in self.rows if each.judged and not each.good)
+
+    def require_judged(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Refuse to go on without a verdict on each row.
+
+        Raises:
+            WaitTimeoutError: rows have none after this patience, in seconds.
+        """
+        if missing := self.unjudged:
+            first = escaped(str(missing[0]))
+            others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+            raise WaitTimeoutError(
+                f"written, but Rolekeeper said nothing of {first}{others} for {patience:g} s",
+                f"see its row later: rolekeeper mapping get {first}; its function is on_mapping_change",
+            )
+
+
+def wait_for_verdicts(
+    deployment: Deployment,
+    keys: Sequence[MappingKey],
+    look: Callable[[], Rows],
+    *,
+    patience: float,
+    deletes: Collection[MappingKey] = (),
+) -> tuple[RowVerdict, ...]:
+    """Look until each of these rows is judged, as long as more are.
+
+    Args:
+        look: gives those that are judged, as they are now; one that is gone for good is empty.
+        patience: how long none more may be judged until the wait ends, in seconds; 0 doesn't look at all.
+    """
+    judged = _wait(deployment, keys, look, patience=patience) if patience > 0 else {}
+    rejected = [row for row in judged.values() if said(row, "status") == Status.REJECTED]
+    roles = names.path_roles(deployment) if rejected else []
+    return tuple(_verdict(key, judged, roles, deletes=key in deletes) for key in keys)
+
+
+def _wait(deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[], Rows], patience: float) -> Rows:
+    judged: Rows = {}
+    if not keys:
+        return judged
+    with deployment.progress(len(keys), "rows judged") as progress:
+        for left in looks(deployment, _POLL_SECONDS, patience):
+            seen = look()
+            if len(seen) > len(judged):
+                left.renew()
+            judged = seen
+            progress.at(len(judged))
+            if len(judged) >= len(keys) or left.is_over:
+                break
+    return judged
+
+
+def _verdict(
+    key: MappingKey, judged: Mapping[MappingKey, Attributes], roles: Sequence[str], *, deletes: bool
+) -> RowVerdict:
+    if key not in judged:
+        return RowVerdict(key, deletes)
+    row = judged[key]
+    status = said(row, "status")
+    return RowVerdict(
+        key,
+        deletes,
+        judged=True,
+        gone=not row,
+        status=status,
+        reason=said(row, "status_reason"),
+        revision=number_in(row, "status_revision"),
+        held=number_in(row, "held_revision"),
+        meant=names.nearest_role(said(row, "role"), roles) if status == Status.REJECTED else "",
+    )
+
+
+# ---- held edits and deletions ----
+
+
+@dataclass(frozen=True, slots=True)
+class HeldEdit:
+    """What is held of a mapping: its number, whether it is a deletion, why it is held, and the row that shows it."""
+
+    key: MappingKey
+    revision: int
+    deletes: bool
+    reason: str
+    row: Attributes
+
+
+def held_edit(deployment: Deployment, key: MappingKey, revision: int | None = None) -> HeldEdit:
+    """What is held of a mapping, for a person to look at; with a revision, only if that is the one.
+
+    Raises:
+        CommandError: there is no such mapping, or it isn't held, or another revision of it is.
+    """
+    row = require_row(deployment, key)
+    held = held_number(key, row, revision)
+    stored = deployment.app.revisions.read(key).held
+    return HeldEdit(
+        key, held, stored is not None and stored.mapping.deleted, reason=said(row, "status_reason"), row=row
+    )
+
+
+def held_number(key: MappingKey, row: Attributes, revision: int | None) -> int:
+    """The number that a row shows as held.
+
+    Raises:
+        CommandError: it shows none, or another one than is meant.
+    """
+    held = number_in(row, "held_revision")
+    if not held:
+        what = f"no edit of {key} is held: it is {said(row, 'status') or 'not judged yet'}"
+        raise CommandError(what, "nothing to do")
+    if revision not in {None, held}:
+        raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one first")
+    return held
+
+
+def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience: float = PATIENCE_SECONDS) -> Written:
+    """Approve revisions that are held, by their numbers, and wait for the verdicts.
+
+    Args:
+        patience: how long Rolekeeper may judge none more of the rows until the wait ends, in seconds; 0: no wait.
+
+    Raises:
+        CommandError: one isn't held any more, is the caller's own edit, or was discarded or edited meanwhile. Those
+            before it are approved.
+    """
+    rows = mapping_rows(deployment)
+    for key, revision in held.items():
+        _approve(deployment, key, revision)
+
+    def look() -> Rows:
+        # An approved deletion takes the row away for good.
+        found = rows.some(held)
+        seen = {key: found.get(key, {}) for key in held}
+        # Where another edit is held by now, the number stays in the row and approves nothing.
+        return {
+            key: row
+            for key, row in seen.items()
+            if "approve" not in row or number_in(row, "held_revision") not in {0, held[key]}
+        }
+
+    verdicts = wait_for_verdicts(deployment, list(held), look, patience=patience)
+    for each in verdicts:
+        if each.judged and each.status != Status.HELD:
+            _refuse_discarded(deployment, each.key, held[each.key])
+    return Written(verdicts)
+
+
+def discard(deployment: Deployment, key: MappingKey, revision: int, *, patience: float = PATIENCE_SECONDS) -> Written:
+    """Have a revision dropped that is held, by its number, and wait until the row says again what is in effect.
+
+    Raises:
+        CommandError: it is no longer held: it was approved, or another edit came.
+    """
+    rows = mapping_rows(deployment)
+    if not (rows.holds(key, revision) and rows.discard(key, revision)):
+        raise CommandError(f"revision {revision} of {key} is no longer held; nothing was discarded", "look again")
+
+    def look() -> Rows:
+        row = rows.some([key]).get(key, {})
+        return {key: row} if not row or ("discard" not in row and "status" in row) else {}
+
+    written = Written(wait_for_verdicts(deployment, [key], look, patience=patience))
+    if not written.unjudged:
+        _refuse_kept(deployment, key, revision, status=written.rows[0].status)
+    return written
+
+
+def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
+    """Sign one approval, and write its number into the row."""
+    rows, caller, now = mapping_rows(deployment), deployment.caller, deployment.now()
+    expires = int((now + timedelta(days=deployment.settings.history_days)).timestamp())
+    signed = {"arn": caller.arn, "at": layout.timestamp(now), "expires": expires}
+    stored = deployment.app.revisions.read(key).held
+    if stored and same_person(stored.by, caller.arn):
+        hint = "edited_by names you; another person runs: rolekeeper mapping approve"
+        raise CommandError(f"revision {revision} of {key} is your own edit; it wasn't approved", hint)
+    if stays := stored is not None and stored.mapping.revision == revision and rows.holds(key, revision):
+        # Signed first: a row whose approval nobody signed yet is judged again by the next sweep only.
+        item = layout.key_attributes(layout.approval_key(caller.id, key, revision)) | signed
+        deployment.app.store.write(deployment.app.store.put(item))
+        stays = rows.approve(key, revision, caller.id)
+    if not stays:
+        raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
+
+
+def _refuse_discarded(deployment: Deployment, key: MappingKey, revision: int) -> None:
+    """Refuse to call published what was discarded while it was being approved."""
+    stored = deployment.app.revisions.read(key)
+    if stored.held and stored.held.outcome == layout.DISCARDED:
+        what = f"revision {revision} of {key} was discarded meanwhile; it isn't in effect"
+        raise CommandError(what, advice("see who: ", key.remedy(Kind.MAPPING_HISTORY)))
+
+
+def _refuse_kept(deployment: Deployment, key: MappingKey, revision: int, status: str) -> None:
+    """Refuse to call discarded what was approved, or edited again, meanwhile."""
+    stored = deployment.app.revisions.read(key)
+    if stored.held and stored.held.mapping.revision == revision and stored.held.outcome == layout.DISCARDED:
+        return
+    if stored.published and stored.published.revision == revision:
+        what = f"revision {revision} of {key} was approved meanwhile, and is in effect; nothing was discarded"
+        raise CommandError(what, advice("to go back: ", key.remedy(Kind.ROLL_BACK)))
+    what = f"another actor edited {key} meanwhile; nothing was discarded, and the row is {status or 'gone'}"
+    raise CommandError(what, advice("see: ", key.remedy(Kind.MAPPING)))
+
 
 # ---- `mapping set`: a row with some columns changed, read as every row is ----
 

@@ -15,7 +15,7 @@ from rolekeeper.model.problem import Kind, Problem, Remedy, advice
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.rows import mapping_rows, require_row, said
+from rolekeeper_cli.uses.edits import mapping_rows, require_row, said
 
 # ---- a row as a document ----
 

@@ -20,10 +20,9 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.checks import run
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.uses import explanation, fleet, history, mappings, plan, roles
+from rolekeeper_cli.uses import explanation, fleet, history, mappings, preview, roles
 from rolekeeper_cli.uses.fleet import Enforced, Seen, look, pages
-from rolekeeper_cli.uses.plan import Tally
-from rolekeeper_cli.uses.proposal import Proposal
+from rolekeeper_cli.uses.preview import Proposal, Tally
 from rolekeeper_cli.uses.targets import Places
 
 KEY = mapping_key("app=web")
@@ -70,8 +69,8 @@ def fleet_document(deployment: DoctorDeployment) -> object:
 
 def plan_document(deployment: DoctorDeployment) -> object:
     proposed, tally = Proposal(waiting=mappings.waiting(mappings.rows(deployment))), Tally()
-    changes = list(plan.changes(seen(deployment), tally))
-    return {"changes": changes, **plan.rest(deployment, proposed, tally, narrowed=False)}
+    changes = list(preview.changes(seen(deployment), tally))
+    return {"changes": changes, **preview.rest(deployment, proposed, tally, narrowed=False)}
 
 
 def doctor_document(deployment: DoctorDeployment) -> object:

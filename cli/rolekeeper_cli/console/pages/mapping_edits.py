@@ -22,9 +22,7 @@ from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits
-from rolekeeper_cli.uses.edits import UnreadableRowError
-from rolekeeper_cli.uses.files import to_text
-from rolekeeper_cli.uses.rows import RowPlan
+from rolekeeper_cli.uses.edits import RowPlan, UnreadableRowError, to_text
 from rolekeeper_cli.uses.schema import MEANING
 
 # ---- the form: a field for each column ----

@@ -11,7 +11,7 @@ from rolekeeper.settings import Limits
 from rolekeeper_cli.deployment import Caller, Deployment
 from rolekeeper_cli.errors import WaitTimeoutError
 from rolekeeper_cli.uses.apply import NotPublishedError, PlanFile, StalePlanError, apply
-from rolekeeper_cli.uses.approvals import Written
+from rolekeeper_cli.uses.edits import Written
 from rolekeeper_cli.uses.follow import Standing
 
 

@@ -8,8 +8,7 @@ from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.approvals import approve, discard, held_edit
-from rolekeeper_cli.uses.edits import to_discard
+from rolekeeper_cli.uses.edits import approve, discard, held_edit, to_discard
 
 KEY = mapping_key("app=web")
 

@@ -8,8 +8,7 @@ from fixtures.terminal import Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
-from rolekeeper_cli.uses.approvals import RowVerdict, Written
-from rolekeeper_cli.uses.edits import remove, roll_back, set_columns, write, write_back
+from rolekeeper_cli.uses.edits import RowVerdict, Written, remove, roll_back, set_columns, write, write_back
 
 KEY = mapping_key("app=web")
 
