@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import yes_to_all
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.wait import tell_standing
 
 _AS_DEPLOYED = "deployed"
 
@@ -84,7 +85,7 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
     if not wait:
         return ExitCode.DONE
     if not uses.fleet.withheld(there):
-        return outcomes.tell_standing(uses.follow.follow(there, None))
+        return tell_standing(uses.follow.follow(there, None))
     uses.follow.until_still(there)
     terminal.say("No change is under way.")
     return ExitCode.DONE

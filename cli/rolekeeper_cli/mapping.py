@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rolekeeper.model import escaped
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
-from rolekeeper_cli.outcomes import carry_out, patience, tell_discarded, tell_written
+from rolekeeper_cli.wait import tell_standing
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -114,7 +115,7 @@ def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
 
 def show_and(intended: uses.edits.RowPlan, act: Callable[[], ExitCode]) -> ExitCode:
     """Show a plan, and do it if there is anything to do."""
-    render.show(intended.document(), lambda: outcomes.show_plan(intended) if intended.changes else None)
+    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None)
     if not intended.changes:
         terminal.say("Nothing to do: the table says so already.")
         return ExitCode.DONE
@@ -135,6 +136,108 @@ def show_expected(expected: uses.preview.Preview) -> None:
     """Show what would happen, as a part of the question."""
     for line in expected.lines():
         terminal.say(line)
+
+
+# ---- writing, and what Rolekeeper makes of it ----
+
+
+_NAMED = 10
+
+
+def carry_out(deployment: Deployment, plan: uses.edits.RowPlan, *, wait: bool | None) -> ExitCode:
+    """Write a plan, wait for the verdicts, and say which rows aren't published as written.
+
+    Args:
+        wait: True follows the instances too, False waits for nothing.
+
+    Raises:
+        MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
+        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
+    """
+    return tell_written(deployment, uses.edits.write(deployment, plan, patience=patience(wait)), wait=wait)
+
+
+def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own three values
+    """How long a command waits for verdicts, in seconds."""
+    return 0 if wait is False else uses.edits.PATIENCE_SECONDS
+
+
+def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: bool | None) -> ExitCode:
+    """Say how rows were judged, and follow their instances if that is asked for; as `carry_out`."""
+    code = ExitCode.DONE
+    if wait is not False:
+        written.require_judged()
+        code = tell_verdicts(written)
+    if written.moved:
+        raise uses.edits.MovedError(written.moved, len(written.rows))
+    if wait and code is ExitCode.DONE:
+        return tell_standing(uses.follow.follow(deployment, [each.key for each in written.rows]))
+    return code
+
+
+def tell(result: uses.edits.Written | uses.follow.Standing) -> ExitCode:
+    return tell_standing(result) if isinstance(result, uses.follow.Standing) else tell_verdicts(result)
+
+
+def tell_verdicts(written: uses.edits.Written) -> ExitCode:
+    """Say the verdicts on rows; of those that are published as written, that they are, and what to look at."""
+    for each in sorted(written.bad, key=lambda each: each.key):
+        terminal.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
+        if each.is_held:
+            terminal.say(f"  rolekeeper mapping approve {each.key} {'deletes' if each.deletes else 'publishes'} it")
+            terminal.say(f"  rolekeeper mapping discard {each.key} drops that, and changes nothing")
+        if each.meant:
+            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key} role={each.meant}")
+    if written.bad:
+        return ExitCode.NO
+    gone = sum(each.gone for each in written.rows)
+    if published := len(written.rows) - gone:
+        terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
+    noted = [
+        each for each in written.rows if each.judged and not each.gone and not uses.mappings.all_is_well(each.reason)
+    ]
+    for each in noted[:_NAMED]:
+        terminal.say(f"  {escaped(str(each.key))}: {each.reason}")
+    if (more := len(noted) - _NAMED) > 0:
+        terminal.say(f"  and {more:,} more: rolekeeper mapping ls")
+    if gone:
+        terminal.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
+    return ExitCode.DONE
+
+
+def tell_discarded(written: uses.edits.Written) -> None:
+    """Say how the row is once what was held of it is discarded; nothing where nobody waited for that."""
+    for each in written.rows:
+        if each.judged:
+            terminal.say(f"Discarded. {'The row is gone' if each.gone else f'The row is {each.status}'}.")
+
+
+# ---- what an edit changes, a line for each row ----
+
+
+_SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
+
+
+def show_plan(plan: uses.edits.RowPlan) -> None:
+    """The plan for people: a line for each row, and under a changed one a line for each column."""
+    for change in plan.changes:
+        show_change(change)
+    click.echo(f"= {plan.unchanged:,} unchanged")
+    if plan.kept:
+        terminal.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
+
+
+def show_change(change: uses.edits.Change) -> None:
+    sign, colour = _SIGNS[change.kind]
+    terminal.line(f"{sign} {escaped(str(change.key))}{_summary(change)}", colour)
+    if change.kind == "changed":
+        for each in change.differences():
+            terminal.line(f"    {each.column}: {escaped(each.old)} → {escaped(each.new)}")
+
+
+def _summary(change: uses.edits.Change) -> str:
+    said = "" if change.kind == "changed" else " ".join(change.cells())
+    return f"  {escaped(said)}" if said else ""
 
 
 # ---- the list ----
@@ -305,7 +408,7 @@ def _undo(
     there: Deployment, back: uses.edits.RollBack, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None
 ) -> ExitCode:
     """Undo what isn't in effect, once it is shown and a person has agreed."""
-    render.show(back.plan.document(), lambda: outcomes.show_plan(back.plan) if back.plan.changes else None)
+    render.show(back.plan.document(), lambda: show_plan(back.plan) if back.plan.changes else None)
     terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
     written = uses.edits.write_back(there, back, patience=patience(wait))
     if not edit.held:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, waits, yaml_format, yes
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.completion import columns
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.mapping import ask_and_write, show_and
+from rolekeeper_cli.mapping import ask_and_write, show_and, show_plan
 from rolekeeper_cli.options import OUTPUTS
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
     there = deployment()
     reading = read_mappings(file, there)
     intended = uses.edits.planned(reading.specs, uses.edits.mapping_rows(there).all(), there.app.home, prune=prune)
-    render.show(intended.document(), lambda: outcomes.show_plan(intended))
+    render.show(intended.document(), lambda: show_plan(intended))
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
 

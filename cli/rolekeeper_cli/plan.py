@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rolekeeper.model.instance import Instance, Target
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, takes_targets, yaml_format
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
 from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.mapping import show_change, tell
 from rolekeeper_cli.mapping_files import read_mappings
 
 if TYPE_CHECKING:
@@ -130,9 +131,7 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     It ends when EC2 shows every instance as planned.
     """
     there = deployment()
-    done = uses.apply.apply(
-        there, uses.apply.PlanFile(Path(plan), there.app.home), approve=approve, report=outcomes.tell
-    )
+    done = uses.apply.apply(there, uses.apply.PlanFile(Path(plan), there.app.home), approve=approve, report=tell)
     if done.nothing:
         terminal.say("Nothing to do: the plan changes nothing.")
         return ExitCode.DONE
@@ -221,7 +220,7 @@ def _draw_edits(proposal: uses.preview.Proposal) -> None:
     """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
     for edit in proposal.edits:
         if edit.change:
-            outcomes.show_change(edit.change)
+            show_change(edit.change)
         else:
             terminal.line(f"= {terminal.one_line(str(edit.key))}")
         if edit.says_more:

@@ -10,7 +10,7 @@ import click
 
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
 from rolekeeper.model.mapping import NO_ROLE
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, mapping_key, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.completion import instances, mappings, roles_or_none
@@ -65,8 +65,8 @@ def wait(
     if mapping and not (instance or role):
         key = mapping_key(mapping)
         found = uses.follow.wait_for_mapping(deployment(), key, every, attempts=attempts, targets=targets)
-        render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(outcomes.in_words(found)))
-        return outcomes.tell_rest(found)
+        render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(in_words(found)))
+        return tell_rest(found)
     if targets:
         raise UsageError(
             "--target is for a mapping's instances", "name an instance of another target as ACCOUNT/REGION/ID"
@@ -76,6 +76,34 @@ def wait(
             "wait is for an instance, or for a mapping", "name the instance with --role, or --mapping alone"
         )
     return wait_for_role(deployment(), instance, role, every=every, attempts=attempts)
+
+
+# ---- how instances stand ----
+
+
+_NAMED = 10
+
+
+def tell_standing(found: uses.follow.Standing) -> ExitCode:
+    terminal.say(in_words(found))
+    return tell_rest(found)
+
+
+def tell_rest(found: uses.follow.Standing) -> ExitCode:
+    """Say which targets couldn't be looked into, and why instances stay as they are, if any do."""
+    for each in found.unseen:
+        terminal.warn(each)
+    terminal.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
+    return ExitCode.NO if found.stuck else ExitCode.DONE
+
+
+def in_words(found: uses.follow.Standing) -> str:
+    """How instances stand, in one line."""
+    if not found.total:
+        return "No instance carries the tag."
+    stay = "1 stays as it is" if len(found.stuck) == 1 else f"{len(found.stuck):,} stay as they are"
+    stuck = f"; {stay}" if found.stuck else ""
+    return f"{found.done:,} of {found.total:,} instances carry what they should{stuck}."
 
 
 # ---- an instance ----

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         roles,
         schema,
         targets,
-        until,
         usage,
         who,
     )
@@ -48,7 +47,6 @@ __all__ = [
     "roles",
     "schema",
     "targets",
-    "until",
     "usage",
     "who",
 ]

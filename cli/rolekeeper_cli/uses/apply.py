@@ -34,7 +34,6 @@ from rolekeeper_cli.uses.follow import Standing, follow
 from rolekeeper_cli.uses.instances import addressed, shows, where
 from rolekeeper_cli.uses.preview import Proposal, propose
 from rolekeeper_cli.uses.targets import Places
-from rolekeeper_cli.uses.until import looks
 
 # ---- a plan in a file: lines of JSON, written while the instances go by ----
 
@@ -473,7 +472,7 @@ def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
     if not waiting:
         return
     with deployment.progress(len(wanted), "instances changed") as progress:
-        for left in looks(deployment, _POLL_SECONDS, _PATIENCE_SECONDS):
+        for left in deployment.looks(_POLL_SECONDS, _PATIENCE_SECONDS):
             shown = _shown(deployment, waiting)
             still = {key: arn for key, arn in waiting.items() if not shows(shown.get(key), arn)}
             progress.at(len(wanted) - len(still))

@@ -34,7 +34,6 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import names
-from rolekeeper_cli.uses.until import looks
 
 # ---- a column's value as text ----
 
@@ -456,7 +455,7 @@ def _wait(deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[],
     if not keys:
         return judged
     with deployment.progress(len(keys), "rows judged") as progress:
-        for left in looks(deployment, _POLL_SECONDS, patience):
+        for left in deployment.looks(_POLL_SECONDS, patience):
             seen = look()
             if len(seen) > len(judged):
                 left.renew()

@@ -18,7 +18,6 @@ from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 from rolekeeper_cli.uses.fleet import Enforced, Seen, observed, pages, withheld
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.uses.targets import Places, some
-from rolekeeper_cli.uses.until import looks
 
 _POLL_SECONDS = 2.0
 # Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
@@ -110,7 +109,7 @@ def until_still(deployment: Deployment) -> None:
     """
     before, places = -1, Places.chosen(deployment)
     with deployment.progress(None, "instances whose role EC2 still changes") as progress:
-        for left in looks(deployment, _POLL_SECONDS, _PATIENCE_SECONDS):
+        for left in deployment.looks(_POLL_SECONDS, _PATIENCE_SECONDS):
             moving = list(places.ask(_moving))
             if not moving:
                 return
@@ -145,7 +144,7 @@ def follow(
     """
     before, places = -1, Places.chosen(deployment, targets)
     with deployment.progress(None, "instances carry what they should") as progress:
-        for number, left in enumerate(looks(deployment, every, _PATIENCE_SECONDS), start=1):
+        for number, left in enumerate(deployment.looks(every, _PATIENCE_SECONDS), start=1):
             found = standing(places, keys)
             if len(places.unseen) == len(places.all):
                 raise CommandError(f"no instance could be looked at: {found.unseen[0]}", "see: rolekeeper targets")

@@ -20,7 +20,6 @@ from rolekeeper_cli.uses import names, preview
 from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name
 from rolekeeper_cli.uses.instances import addressed, find_instance, in_its_account, shows, starts, title, where
 from rolekeeper_cli.uses.preview import Preview
-from rolekeeper_cli.uses.until import looks
 
 # ---- what may be pinned ----
 
@@ -280,7 +279,7 @@ def wait(deployment: Deployment, pinned: Pinned) -> None:
     instance, patience = pinned.instance, pinned.patience
     began, associations = deployment.now(), deployment.app.ec2.associations
     with deployment.progress(patience, "seconds waited for EC2") as progress:
-        for left in looks(deployment, _POLL_SECONDS, patience):
+        for left in deployment.looks(_POLL_SECONDS, patience):
             if shows(associations([instance.key.id]).get(instance.key.id), pinned.pin.profile_arn):
                 return
             progress.at(int((deployment.now() - began).total_seconds()))
