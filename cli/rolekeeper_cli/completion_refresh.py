@@ -18,7 +18,6 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.instance import InstanceState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.uses.edits import mapping_rows
 from rolekeeper_cli.uses.instances import name_of
 from rolekeeper_cli.uses.mappings import plain
 from rolekeeper_cli.uses.names import path_roles
@@ -59,7 +58,7 @@ def _roles(deployment: Deployment) -> dict[str, str]:
 def _mappings(deployment: Deployment) -> dict[str, str]:
     return {
         str(key): str(plain(row["role"])) if "role" in row else ""
-        for key, row in mapping_rows(deployment).all().items()
+        for key, row in deployment.app.table.all_rows().items()
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, wa
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
-from rolekeeper_cli.wait import tell_standing
+from rolekeeper_cli.wait import tell_followed
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -86,7 +87,9 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     """
     there = deployment()
     intended = uses.edits.set_columns(there, key, assignments)
-    return show_and(intended, lambda: ask_and_write(there, intended, f"Write this into {key}?", yes=yes, wait=wait))
+    if not shown(intended):
+        return ExitCode.DONE
+    return ask_and_write(there, intended, lambda _: f"Write this into {key}?", yes=yes, wait=wait)
 
 
 @command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
@@ -102,50 +105,21 @@ def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
     terminal.require_answer(yes=yes)
     there = deployment()
     intended = uses.edits.remove(there, key)
-
-    def delete() -> ExitCode:
-        if terminal.asks(yes=yes):
-            expected = uses.preview.of_rows(there, intended)
-            show_expected(expected)
-            terminal.confirm(uses.preview.question(key, expected, deletes=True), yes=False)
-        return carry_out(there, intended, wait=wait)
-
-    return show_and(intended, delete)
-
-
-def show_and(intended: uses.edits.RowPlan, act: Callable[[], ExitCode]) -> ExitCode:
-    """Show a plan, and do it if there is anything to do."""
-    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None)
-    if not intended.changes:
-        terminal.say("Nothing to do: the table says so already.")
+    if not shown(intended):
         return ExitCode.DONE
-    return act()
+    question = partial(uses.preview.question, key, deletes=True)
+    return ask_and_write(there, intended, question, yes=yes, wait=wait)
 
 
 def ask_and_write(
-    there: Deployment, intended: uses.edits.RowPlan, question: str, *, yes: bool, wait: bool | None
+    there: Deployment,
+    intended: uses.edits.RowPlan,
+    question: Callable[[uses.preview.Preview], str],
+    *,
+    yes: bool,
+    wait: bool | None,
 ) -> ExitCode:
-    """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
-    if terminal.asks(yes=yes):
-        show_expected(uses.preview.of_rows(there, intended))
-        terminal.confirm(question, yes=False)
-    return carry_out(there, intended, wait=wait)
-
-
-def show_expected(expected: uses.preview.Preview) -> None:
-    """Show what would happen, as a part of the question."""
-    for line in expected.lines():
-        terminal.say(line)
-
-
-# ---- writing, and what Rolekeeper makes of it ----
-
-
-_NAMED = 10
-
-
-def carry_out(deployment: Deployment, plan: uses.edits.RowPlan, *, wait: bool | None) -> ExitCode:
-    """Write a plan, wait for the verdicts, and say which rows aren't published as written.
+    """Write a plan; a person at a terminal is shown first what that would do to instances, and asked.
 
     Args:
         wait: True follows the instances too, False waits for nothing.
@@ -154,7 +128,32 @@ def carry_out(deployment: Deployment, plan: uses.edits.RowPlan, *, wait: bool | 
         MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
         WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
     """
-    return tell_written(deployment, uses.edits.write(deployment, plan, patience=patience(wait)), wait=wait)
+    _agree(lambda: uses.preview.of_rows(there, intended), question, yes=yes)
+    return tell_written(there, uses.edits.write(there, intended, patience=patience(wait)), wait=wait)
+
+
+def shown(intended: uses.edits.RowPlan) -> bool:
+    """Show a plan; returns whether there is anything to do."""
+    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None)
+    if not intended.changes:
+        terminal.say("Nothing to do: the table says so already.")
+    return bool(intended.changes)
+
+
+def _agree(
+    preview: Callable[[], uses.preview.Preview], question: Callable[[uses.preview.Preview], str], *, yes: bool
+) -> None:
+    def expected() -> tuple[Iterable[str], str]:
+        found = preview()
+        return found.lines(), question(found)
+
+    terminal.agree(expected, yes=yes)
+
+
+# ---- writing, and what Rolekeeper makes of it ----
+
+
+_NAMED = 10
 
 
 def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own three values
@@ -163,7 +162,7 @@ def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own th
 
 
 def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: bool | None) -> ExitCode:
-    """Say how rows were judged, and follow their instances if that is asked for; as `carry_out`."""
+    """Say how rows were judged, and follow their instances if that is asked for; as `ask_and_write`."""
     code = ExitCode.DONE
     if wait is not False:
         written.require_judged()
@@ -171,12 +170,12 @@ def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: b
     if written.moved:
         raise uses.edits.MovedError(written.moved, len(written.rows))
     if wait and code is ExitCode.DONE:
-        return tell_standing(uses.follow.follow(deployment, [each.key for each in written.rows]))
+        return tell_followed(uses.follow.follow(deployment, [each.key for each in written.rows]))
     return code
 
 
-def tell(result: uses.edits.Written | uses.follow.Standing) -> ExitCode:
-    return tell_standing(result) if isinstance(result, uses.follow.Standing) else tell_verdicts(result)
+def tell(result: uses.edits.Written | uses.follow.Followed) -> ExitCode:
+    return tell_followed(result) if isinstance(result, uses.follow.Followed) else tell_verdicts(result)
 
 
 def tell_verdicts(written: uses.edits.Written) -> ExitCode:
@@ -193,9 +192,7 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     gone = sum(each.gone for each in written.rows)
     if published := len(written.rows) - gone:
         terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
-    noted = [
-        each for each in written.rows if each.judged and not each.gone and not uses.mappings.all_is_well(each.reason)
-    ]
+    noted = [each for each in written.rows if each.judged and not each.gone and not uses.edits.all_is_well(each.reason)]
     for each in noted[:_NAMED]:
         terminal.say(f"  {escaped(str(each.key))}: {each.reason}")
     if (more := len(noted) - _NAMED) > 0:
@@ -270,7 +267,7 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
 
 def _reason(document: Mapping[str, Any]) -> str:
     reason = document["status_reason"] or ""
-    return "" if uses.mappings.all_is_well(reason) else reason
+    return "" if uses.edits.all_is_well(reason) else reason
 
 
 def _column(name: str) -> Column:
@@ -352,7 +349,9 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -
         return _undo(there, back, back.edit, yes=yes, wait=wait)
     terminal.say(f"Revision {back.revision}:")
     question = f"Write revision {back.revision} into the row of {key}?"
-    return show_and(back.plan, lambda: ask_and_write(there, back.plan, question, yes=yes, wait=wait))
+    if not shown(back.plan):
+        return ExitCode.DONE
+    return ask_and_write(there, back.plan, lambda _: question, yes=yes, wait=wait)
 
 
 @command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
@@ -397,10 +396,11 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
         {"mapping": str(key), "revision": number, "deletes": held.deletes, "reason": held.reason},
         lambda: terminal.line(f"{what}: {held.reason}"),
     )
-    if terminal.asks(yes=yes):
-        expected = uses.preview.of_held(there, key, held.row, number=number)
-        show_expected(expected)
-        terminal.confirm(uses.preview.question(key, expected, deletes=held.deletes, revision=number), yes=False)
+    _agree(
+        lambda: uses.preview.of_held(there, key, held.row, number=number),
+        partial(uses.preview.question, key, deletes=held.deletes, revision=number),
+        yes=yes,
+    )
     return tell_written(there, uses.edits.approve(there, {key: number}, patience=patience(wait)), wait=wait)
 
 
@@ -411,7 +411,7 @@ def _undo(
     render.show(back.plan.document(), lambda: show_plan(back.plan) if back.plan.changes else None)
     terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
     written = uses.edits.write_back(there, back, patience=patience(wait))
-    if not edit.held:
+    if not edit.revision:
         return tell_written(there, written, wait=wait)
     if wait is not False:
         written.require_judged()

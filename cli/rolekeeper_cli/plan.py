@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +90,12 @@ def plan(
     where = uses.apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
     basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
     with uses.apply.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
-        looked = uses.preview.Looked(seen, places, narrowed=bool(texts))
-        tally = show(there, proposed, looked, keep=keep)
+        fleet = uses.preview.FleetPlan(there, proposed, places, narrowed=bool(texts))
+        show(fleet, seen, keep=keep)
         warn_of_unseen(places)
         if out and places.unseen:
             raise CommandError(f"{out} wasn't written: the plan leaves targets out", _NARROW)
-    if detailed_exitcode and (tally.changes or proposed.edits):
+    if detailed_exitcode and (fleet.changes or proposed.edits):
         return ExitCode.CHANGES
     if detailed_exitcode and places.unseen:
         raise CommandError("whether anything would change isn't known: the plan leaves targets out", _NARROW)
@@ -148,57 +147,37 @@ ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
 
 
 def show(
-    deployment: Deployment,
-    proposed: uses.preview.Proposal,
-    looked: uses.preview.Looked,
-    keep: Callable[[uses.fleet.Seen], object] = lambda _: None,
-) -> uses.preview.Tally:
-    """Show a plan while it comes.
-
-    Args:
-        keep: takes each instance that has a line.
-
-    Returns:
-        What was counted.
-    """
-    tally = uses.preview.Tally()
+    plan: uses.preview.FleetPlan, seen: Iterable[uses.fleet.Seen], keep: Callable[[uses.fleet.Seen], object]
+) -> None:
+    """Show a plan while it comes; `keep` takes each instance that has a line."""
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
-        _draw_edits(proposed)
-        render.tables().stream_list(_layout(deployment.home), rows)
-        _draw_rest(deployment, proposed, tally, looked=looked)
+        _draw_edits(plan.proposal)
+        render.tables().stream_list(_layout(plan.deployment.home), rows)
+        _draw_rest(plan)
 
-    rest = partial(uses.preview.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
-    render.show_with_rows("changes", uses.preview.changes(looked.seen, tally, keep), rest, draw=draw)
-    if why := uses.fleet.withheld(deployment):
+    render.show_with_rows("changes", plan.documents(seen, keep), plan.rest, draw=draw)
+    if why := uses.fleet.withheld(plan.deployment):
         terminal.say(f"No changes will be made now: {why}.")
-    return tally
 
 
-def _draw_rest(
-    deployment: Deployment, proposed: uses.preview.Proposal, tally: uses.preview.Tally, looked: uses.preview.Looked
-) -> None:
+def _draw_rest(plan: uses.preview.FleetPlan) -> None:
     """What a plan says below its instances: permissions, pace, rows that wait, and the sum."""
-    for move, count, found in uses.preview.permissions(deployment, tally):
+    for move, count, found in plan.permissions():
         arrow = _arrow(uses.fleet.profile_name(move.before), uses.fleet.profile_name(move.after))
-        if move.account != deployment.home.account:
+        if move.account != plan.deployment.home.account:
             arrow = f"{arrow} in {move.account}"
         terminal.line(f"{arrow} on {count:,}: {uses.preview.in_words(found)}")
-    if not looked.narrowed and (pace := uses.preview.paced(deployment, tally, proposed)):
+    if pace := plan.paced():
         terminal.say(uses.preview.pace_in_words(pace))
-    if proposed.waiting:
-        terminal.say(uses.preview.waiting_in_words(proposed.waiting))
-    terminal.line(f"{tally}.")
-    _draw_accounts(tally)
-    if nothing := tally.nothing(unseen=bool(looked.places.unseen)):
-        terminal.say(nothing)
-
-
-def _draw_accounts(tally: uses.preview.Tally) -> None:
-    """Where instances change, if they are of several accounts."""
-    found = [(account, f"{each['changes']:,} of {each['instances']:,}") for account, each in tally.accounts.items()]
-    if len(found) > 1:
-        render.tables().show_table(("account", "instances that change"), sorted(found))
+    if plan.proposal.waiting:
+        terminal.say(uses.preview.waiting_in_words(plan.proposal.waiting))
+    terminal.line(f"{plan}.")
+    accounts = [(each["account"], f"{each['changes']:,} of {each['instances']:,}") for each in plan.accounts()]
+    if len(accounts) > 1:
+        render.tables().show_table(("account", "instances that change"), accounts)
+    if plan.nothing:
+        terminal.say(plan.nothing)
 
 
 def _layout(home: Target) -> Layout:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import click
@@ -84,12 +82,12 @@ def wait(
 _NAMED = 10
 
 
-def tell_standing(found: uses.follow.Standing) -> ExitCode:
+def tell_followed(found: uses.follow.Followed) -> ExitCode:
     terminal.say(in_words(found))
     return tell_rest(found)
 
 
-def tell_rest(found: uses.follow.Standing) -> ExitCode:
+def tell_rest(found: uses.follow.Followed) -> ExitCode:
     """Say which targets couldn't be looked into, and why instances stay as they are, if any do."""
     for each in found.unseen:
         terminal.warn(each)
@@ -97,7 +95,7 @@ def tell_rest(found: uses.follow.Standing) -> ExitCode:
     return ExitCode.NO if found.stuck else ExitCode.DONE
 
 
-def in_words(found: uses.follow.Standing) -> str:
+def in_words(found: uses.follow.Followed) -> str:
     """How instances stand, in one line."""
     if not found.total:
         return "No instance carries the tag."
@@ -120,9 +118,8 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
     instance = uses.instances.find_instance(deployment, text)
     if not uses.names.is_known_role(deployment, role):
         raise uses.names.no_such_role(deployment, role)
-    watched = _Watched(deployment, instance, role)
-    shown = watched.shown()
-    if shown and instance.state is InstanceState.STOPPED and role != NO_ROLE and not watched.came(shown):
+    came, shown = _watch(deployment, instance, role)
+    if shown and instance.state is InstanceState.STOPPED and role != NO_ROLE and not came:
         terminal.say(
             "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
             "when_stopped=swap. To have it done, type in another terminal: "
@@ -130,13 +127,13 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
         )
     with deployment.progress(attempts, "looks at EC2") as progress:
         for number in range(1, attempts + 1):
-            if watched.came(shown):
+            if came:
                 return _show(instance, role, shown)
             if number == attempts:
                 break
             progress.at(number)
             deployment.sleep(every)
-            shown = watched.shown()
+            came, shown = _watch(deployment, instance, role)
     has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
     wanted = "no role" if role == NO_ROLE else role
     raise WaitTimeoutError(
@@ -146,28 +143,15 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Watched:
-    """An instance that is to show a role."""
-
-    deployment: Deployment
-    instance: Instance
-    role: str
-
-    def shown(self) -> Association | None:
-        id_ = self.instance.key.id
-        return self.deployment.app.ec2.associations([id_]).get(id_)
-
-    def came(self, shown: Association | None) -> bool:
-        """Whether that is the role, and EC2 has finished."""
-        if shown is None:
-            return self.role == NO_ROLE
-        return shown.state is AssociationState.ASSOCIATED and self._role_in(shown.profile_arn) == self.role
-
-    @cache  # noqa: B019  # it lives as long as the command
-    def _role_in(self, profile_arn: str) -> str:
-        profile = self.deployment.app.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
-        return profile.role_name if profile else ""
+def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool, Association | None]:
+    """Whether EC2 shows the role on an instance, and has finished; and what it shows."""
+    shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
+    if shown is None:
+        return role == NO_ROLE, None
+    if shown.state is not AssociationState.ASSOCIATED:
+        return False, shown
+    profile = deployment.app.iam.get_instance_profile(shown.profile_arn.rsplit("/", 1)[-1])
+    return (profile.role_name if profile else "") == role, shown
 
 
 def _show(instance: Instance, role: str, shown: Association | None) -> ExitCode:

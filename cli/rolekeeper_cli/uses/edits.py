@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError
+from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.rows.columns import (
     ASKS,
@@ -24,7 +25,7 @@ from rolekeeper.mappings.rows.columns import (
     quote,
 )
 from rolekeeper.mappings.rows.reader import read_row, row_of
-from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
+from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model import escaped
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
@@ -32,6 +33,7 @@ from rolekeeper.model.problem import Kind, Problem, Remedy, advice
 from rolekeeper.storage import Update, codec, layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import names
 
@@ -163,6 +165,10 @@ class Change:
                 found.append(Difference(column.name, old, new))
         return found
 
+    def document(self) -> dict[str, Any]:
+        columns = {each.column: {"from": each.old, "to": each.new} for each in self.differences()}
+        return {"kind": self.kind, "columns": columns}
+
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
@@ -178,18 +184,8 @@ class RowPlan:
         return f"{', '.join(said)}, {self.unchanged:,} unchanged"
 
     def document(self) -> dict[str, Any]:
-        return {
-            "changes": [
-                {
-                    "mapping": str(each.key),
-                    "kind": each.kind,
-                    "columns": {one.column: {"from": one.old, "to": one.new} for one in each.differences()},
-                }
-                for each in self.changes
-            ],
-            "unchanged": self.unchanged,
-            "not_in_file": self.kept,
-        }
+        changes = [{"mapping": str(each.key), **each.document()} for each in self.changes]
+        return {"changes": changes, "unchanged": self.unchanged, "not_in_file": self.kept}
 
 
 def planned(
@@ -225,7 +221,7 @@ def _shown(column: Column, row: Attributes) -> str:
     return text if kind == column.kind.type else f"{text} ({TYPES.get(kind, kind)})"
 
 
-# ---- the mapping table as people edit it ----
+# ---- the mapping table's rows as people edit them ----
 
 
 type Rows = dict[MappingKey, Attributes]
@@ -234,100 +230,47 @@ type Rows = dict[MappingKey, Attributes]
 _BESIDE = frozenset(OURS) | {column.name for column in ASKS}
 
 
-@dataclass(frozen=True)
-class MappingRows:
-    """The mapping table as this person edits it: `by` is who, as it goes into the mapping's history."""
-
-    table: MappingTable
-    by: Callable[[], str]
-
-    def all(self) -> Rows:
-        return self.table.all_rows()
-
-    def some(self, keys: Iterable[MappingKey]) -> Rows:
-        """The rows under these keys; absent ones are absent."""
-        return self.table.get_rows(keys)
-
-    def write(self, change: Change) -> bool:
-        """Make a change, if the row is still as it was seen.
-
-        Returns:
-            False when another actor changed it meanwhile; then nothing was written.
-        """
-        try:
-            if change.kind == "new":
-                self.table.put(self._signed(change.after))
-            elif change.kind == "changed":
-                self._edit(change)
-            else:
-                self._delete(change)
-        except ConflictError:
-            return False
-        return True
-
-    def holds(self, key: MappingKey, revision: int) -> bool:
-        """Whether a row shows a revision as held.
-
-        It isn't a condition of approving: an approver's policy names no column of Rolekeeper's, not even in a
-        condition. A number that is overtaken meanwhile approves nothing.
-        """
-        return number_in(self.some([key]).get(key, {}), "held_revision") == revision
-
-    def approve(self, key: MappingKey, revision: int, by: str) -> bool:
-        """Write into a row that this person signed a held revision; False when the row is gone."""
-        said = {"approve": revision, "approved_by": by}
-        try:
-            if number_in(self.some([key]).get(key, {}), "approve") == revision:
-                # An update that changes nothing isn't in the stream, so nobody would look at the row.
-                self.table.update(key, Update().remove("approve").only_if_present("tag_key"))
-            self.table.update(key, Update().set(said).only_if_present("tag_key"))
-        except ConflictError:
-            return False
-        return True
-
-    def discard(self, key: MappingKey, revision: int) -> bool:
-        """Write into a row that a revision which is held is to be dropped; False when the row is gone.
-
-        As with an approval, the judge compares the number: one that is overtaken meanwhile discards nothing.
-        """
-        for said in ({"discard": revision, "edited_by": self.by()}, {"discard": revision}):
-            try:
-                self.table.update(key, Update().set(said).only_if_present("tag_key"))
-            except ConflictError:
-                return False
-            except AccessDeniedError:
-                # An approver may discard, but not say who edits.
-                if "edited_by" not in said:
-                    raise
-            else:
-                return True
-        raise AssertionError("the second attempt ends it")
-
-    # ---- how ----
-
-    def _signed(self, columns: Attributes) -> dict[str, Any]:
-        return {**columns, "edited_by": {"S": self.by()}}
-
-    def _edit(self, change: Change) -> None:
-        """Put the row again, without our columns: so a verdict is seen to be new, and all but what changes stays.
-
-        An update that took `status` away would do too, but only for those who may write that column.
-        """
-        kept = {name: value for name, value in change.row.items() if name not in _BESIDE}
-        changed = [each.column for each in change.differences()]
-        after = {name: change.after[name] for name in changed if name in change.after}
-        unchanged = {name: value for name, value in kept.items() if name not in changed}
-        self.table.put(self._signed({**unchanged, **after}), _as_seen(change.row, *kept))
-
-    def _delete(self, change: Change) -> None:
-        # The stream's record of a deletion shows the row as it was: that tells who deleted it.
-        self.table.update(change.key, _as_seen(change.row).set({"edited_by": self.by()}))
-        self.table.delete(change.key, _as_seen(change.row))
+def write_change(deployment: Deployment, change: Change) -> bool:
+    """Make a change, if the row is still as it was seen; False when another actor changed it: nothing was written."""
+    table, by = deployment.app.table, {"edited_by": deployment.caller.arn}
+    try:
+        if change.kind == "new":
+            table.put({**change.after, **codec.to_attributes(by)})
+        elif change.kind == "changed":
+            table.put(*_put_again(change, by))
+        else:
+            # The stream's record of a deletion shows the row as it was: that tells who deleted it.
+            table.update(change.key, _as_seen(change.row).set(by))
+            table.delete(change.key, _as_seen(change.row))
+    except ConflictError:
+        return False
+    return True
 
 
-def mapping_rows(deployment: Deployment) -> MappingRows:
-    """The mapping table as this caller edits it."""
-    return MappingRows(deployment.app.table, lambda: deployment.caller.arn)
+def _put_again(change: Change, by: Mapping[str, str]) -> tuple[Attributes, Update]:
+    """The row without our columns: so a verdict is seen to be new, and all but what changes stays; and its condition.
+
+    An update that took `status` away would do too, but only for those who may write that column.
+    """
+    kept = {name: value for name, value in change.row.items() if name not in _BESIDE}
+    changed = [each.column for each in change.differences()]
+    after = {name: change.after[name] for name in changed if name in change.after}
+    unchanged = {name: value for name, value in kept.items() if name not in changed}
+    return {**unchanged, **after, **codec.to_attributes(by)}, _as_seen(change.row, *kept)
+
+
+def _ask(deployment: Deployment, key: MappingKey, update: Update) -> bool:
+    """Ask something of Rolekeeper in a row; False when the row is gone."""
+    try:
+        deployment.app.table.update(key, update.only_if_present("tag_key"))
+    except ConflictError:
+        return False
+    return True
+
+
+def _now(deployment: Deployment, key: MappingKey) -> Attributes:
+    """A row as it is now; empty where there is none."""
+    return deployment.app.table.get_rows([key]).get(key, {})
 
 
 def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
@@ -351,6 +294,11 @@ def said(row: Attributes, column: str) -> str:
 def _as_seen(row: Attributes, *others: str) -> Update:
     """Conditions that hold while people's columns of a row, and others of it, say what they said."""
     return if_as_read(row, dict.fromkeys([*(column.name for column in COLUMNS), *others]))
+
+
+def all_is_well(reason: str) -> bool:
+    """Whether a row's reason says that it is in effect wherever it is to be, and no more."""
+    return re.fullmatch(rf"{IN_EFFECT}( in [0-9,]+ accounts)?", reason) is not None
 
 
 # ---- the verdicts on rows that were written ----
@@ -422,10 +370,9 @@ class Written:
             WaitTimeoutError: rows have none after this patience, in seconds.
         """
         if missing := self.unjudged:
-            first = escaped(str(missing[0]))
-            others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+            first, *_ = names = [escaped(str(each)) for each in missing]
             raise WaitTimeoutError(
-                f"written, but Rolekeeper said nothing of {first}{others} for {patience:g} s",
+                f"written, but Rolekeeper said nothing of {several(names, 1)} for {patience:g} s",
                 f"see its row later: rolekeeper mapping get {first}; its function is on_mapping_change",
             )
 
@@ -486,32 +433,83 @@ def _verdict(
     )
 
 
-# ---- held edits and deletions ----
+# ---- undoing what a row says and that isn't in effect ----
 
 
 @dataclass(frozen=True, slots=True)
-class HeldEdit:
-    """What is held of a mapping: its number, whether it is a deletion, why it is held, and the row that shows it."""
+class Unpublished:
+    """What a row says and that isn't in effect.
+
+    Attributes:
+        row: the row; empty where it was deleted, and that isn't in effect yet.
+        in_effect: what is published; None for nothing.
+        revision: the number under which it is held; 0: it isn't.
+        deletes: whether it is a deletion that is held.
+    """
 
     key: MappingKey
-    revision: int
-    deletes: bool
-    reason: str
     row: Attributes
+    in_effect: PublishedMapping | None
+    revision: int = 0
+    deletes: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why it isn't in effect, as the row says."""
+        return said(self.row, "status_reason")
+
+    @property
+    def named(self) -> str:
+        what = "deletion" if self.deletes or not self.row else "edit"
+        number = f"revision {self.revision}, " if self.revision else ""
+        status = said(self.row, "status") or "not judged yet"
+        return f"the {what} of {self.key} ({number}{status})"
+
+    @property
+    def left(self) -> str:
+        """What is left once it is undone, in words."""
+        if self.in_effect:
+            return f"This restores revision {self.in_effect.revision}, which is in effect; no instance changes."
+        return "This deletes the row, which was never in effect; no instance changes."
 
 
-def held_edit(deployment: Deployment, key: MappingKey, revision: int | None = None) -> HeldEdit:
+def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
+    """What a mapping's row says and that isn't in effect; None where the two agree."""
+    stored, row = deployment.app.revisions.read(key), deployment.app.table.get_row(key) or {}
+    in_effect = stored.published if stored.published and not stored.published.deleted else None
+    if held := _held(stored, row):
+        return Unpublished(key, row, in_effect, held.revision, deletes=held.deleted)
+    spec = read_row(row, deployment.app.home).spec if row else None
+    same = in_effect.spec == spec if in_effect else not row
+    return None if same else Unpublished(key, row, in_effect)
+
+
+def back_to_published(deployment: Deployment, edit: Unpublished) -> RowPlan:
+    """What undoing it writes into the table, as a plan: what is held is discarded, so that this is only shown."""
+    specs = [edit.in_effect.spec] if edit.in_effect else []
+    return planned(specs, {edit.key: edit.row} if edit.row else {}, deployment.app.home, prune=True)
+
+
+def _held(stored: StoredMapping, row: Attributes) -> PublishedMapping | None:
+    held = stored.held.mapping if stored.held and not stored.held.outcome else None
+    shown = said(row, "status") == Status.HELD and number_in(row, "held_revision")
+    return held if held and held.revision == shown else None
+
+
+# ---- held edits and deletions ----
+
+
+def held_edit(deployment: Deployment, key: MappingKey, revision: int | None = None) -> Unpublished:
     """What is held of a mapping, for a person to look at; with a revision, only if that is the one.
 
     Raises:
         CommandError: there is no such mapping, or it isn't held, or another revision of it is.
     """
-    row = require_row(deployment, key)
-    held = held_number(key, row, revision)
-    stored = deployment.app.revisions.read(key).held
-    return HeldEdit(
-        key, held, stored is not None and stored.mapping.deleted, reason=said(row, "status_reason"), row=row
-    )
+    held = held_number(key, require_row(deployment, key), revision)
+    edit = unpublished(deployment, key)
+    if edit is None or edit.revision != held:
+        raise CommandError(f"revision {held} of {key} is no longer held; nothing was changed", "look again")
+    return edit
 
 
 def held_number(key: MappingKey, row: Attributes, revision: int | None) -> int:
@@ -539,13 +537,12 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
         CommandError: one isn't held any more, is the caller's own edit, or was discarded or edited meanwhile. Those
             before it are approved.
     """
-    rows = mapping_rows(deployment)
     for key, revision in held.items():
         _approve(deployment, key, revision)
 
     def look() -> Rows:
         # An approved deletion takes the row away for good.
-        found = rows.some(held)
+        found = deployment.app.table.get_rows(held)
         seen = {key: found.get(key, {}) for key in held}
         # Where another edit is held by now, the number stays in the row and approves nothing.
         return {
@@ -567,12 +564,11 @@ def discard(deployment: Deployment, key: MappingKey, revision: int, *, patience:
     Raises:
         CommandError: it is no longer held: it was approved, or another edit came.
     """
-    rows = mapping_rows(deployment)
-    if not (rows.holds(key, revision) and rows.discard(key, revision)):
+    if not (_holds(deployment, key, revision) and _ask_to_discard(deployment, key, revision)):
         raise CommandError(f"revision {revision} of {key} is no longer held; nothing was discarded", "look again")
 
     def look() -> Rows:
-        row = rows.some([key]).get(key, {})
+        row = _now(deployment, key)
         return {key: row} if not row or ("discard" not in row and "status" in row) else {}
 
     written = Written(wait_for_verdicts(deployment, [key], look, patience=patience))
@@ -583,20 +579,44 @@ def discard(deployment: Deployment, key: MappingKey, revision: int, *, patience:
 
 def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
     """Sign one approval, and write its number into the row."""
-    rows, caller, now = mapping_rows(deployment), deployment.caller, deployment.now()
+    caller, now = deployment.caller, deployment.now()
     expires = int((now + timedelta(days=deployment.settings.history_days)).timestamp())
     signed = {"arn": caller.arn, "at": layout.timestamp(now), "expires": expires}
     stored = deployment.app.revisions.read(key).held
     if stored and same_person(stored.by, caller.arn):
         hint = "edited_by names you; another person runs: rolekeeper mapping approve"
         raise CommandError(f"revision {revision} of {key} is your own edit; it wasn't approved", hint)
-    if stays := stored is not None and stored.mapping.revision == revision and rows.holds(key, revision):
+    if stays := stored is not None and stored.mapping.revision == revision and _holds(deployment, key, revision):
         # Signed first: a row whose approval nobody signed yet is judged again by the next sweep only.
         item = layout.key_attributes(layout.approval_key(caller.id, key, revision)) | signed
         deployment.app.store.write(deployment.app.store.put(item))
-        stays = rows.approve(key, revision, caller.id)
+        stays = _ask_to_publish(deployment, key, revision)
     if not stays:
         raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
+
+
+def _holds(deployment: Deployment, key: MappingKey, revision: int) -> bool:
+    """Whether a row shows a revision as held.
+
+    It isn't a condition of approving: an approver's policy names no column of Rolekeeper's, not even in a
+    condition. A number that is overtaken meanwhile approves nothing, and discards nothing.
+    """
+    return number_in(_now(deployment, key), "held_revision") == revision
+
+
+def _ask_to_publish(deployment: Deployment, key: MappingKey, revision: int) -> bool:
+    if number_in(_now(deployment, key), "approve") == revision:
+        # An update that changes nothing isn't in the stream, so nobody would look at the row.
+        _ask(deployment, key, Update().remove("approve"))
+    return _ask(deployment, key, Update().set({"approve": revision, "approved_by": deployment.caller.id}))
+
+
+def _ask_to_discard(deployment: Deployment, key: MappingKey, revision: int) -> bool:
+    try:
+        return _ask(deployment, key, Update().set({"discard": revision, "edited_by": deployment.caller.arn}))
+    except AccessDeniedError:
+        # An approver may discard, but not say who edits.
+        return _ask(deployment, key, Update().set({"discard": revision}))
 
 
 def _refuse_discarded(deployment: Deployment, key: MappingKey, revision: int) -> None:
@@ -715,64 +735,6 @@ def revision_before(deployment: Deployment, key: MappingKey, number: int) -> Pub
     )
 
 
-# ---- undoing what a row says and that isn't in effect ----
-
-
-@dataclass(frozen=True, slots=True)
-class Unpublished:
-    """What a row says and that isn't in effect.
-
-    Attributes:
-        row: the row; empty where it was deleted, and that isn't in effect yet.
-        in_effect: what is published; None for nothing.
-        held: the number under which it is held; 0: it isn't.
-        deletion: whether it is a deletion that is held.
-    """
-
-    key: MappingKey
-    row: Attributes
-    in_effect: PublishedMapping | None
-    held: int = 0
-    deletion: bool = False
-
-    @property
-    def named(self) -> str:
-        what = "deletion" if self.deletion or not self.row else "edit"
-        number = f"revision {self.held}, " if self.held else ""
-        status = said(self.row, "status") or "not judged yet"
-        return f"the {what} of {self.key} ({number}{status})"
-
-    @property
-    def left(self) -> str:
-        """What is left once it is undone, in words."""
-        if self.in_effect:
-            return f"This restores revision {self.in_effect.revision}, which is in effect; no instance changes."
-        return "This deletes the row, which was never in effect; no instance changes."
-
-
-def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
-    """What a mapping's row says and that isn't in effect; None where the two agree."""
-    stored, row = deployment.app.revisions.read(key), deployment.app.table.get_row(key) or {}
-    in_effect = stored.published if stored.published and not stored.published.deleted else None
-    if held := _held(stored, row):
-        return Unpublished(key, row, in_effect, held=held.revision, deletion=held.deleted)
-    spec = read_row(row, deployment.app.home).spec if row else None
-    same = in_effect.spec == spec if in_effect else not row
-    return None if same else Unpublished(key, row, in_effect)
-
-
-def back_to_published(deployment: Deployment, edit: Unpublished) -> RowPlan:
-    """What undoing it writes into the table, as a plan: what is held is discarded, so that this is only shown."""
-    specs = [edit.in_effect.spec] if edit.in_effect else []
-    return planned(specs, {edit.key: edit.row} if edit.row else {}, deployment.app.home, prune=True)
-
-
-def _held(stored: StoredMapping, row: Attributes) -> PublishedMapping | None:
-    held = stored.held.mapping if stored.held and not stored.held.outcome else None
-    shown = said(row, "status") == Status.HELD and number_in(row, "held_revision")
-    return held if held and held.revision == shown else None
-
-
 # ---- edits as plans, and writing them ----
 
 
@@ -843,11 +805,7 @@ def to_discard(deployment: Deployment, key: MappingKey, revision: int | None = N
     Raises:
         CommandError: there is no such mapping, or it isn't held, or another revision of it is.
     """
-    held = held_number(key, require_row(deployment, key), revision)
-    edit = unpublished(deployment, key)
-    if edit is None or edit.held != held:
-        raise CommandError(f"revision {held} of {key} is no longer held; nothing was discarded", "look again")
-    return _undoing(deployment, edit)
+    return _undoing(deployment, held_edit(deployment, key, revision))
 
 
 def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_SECONDS) -> Written:
@@ -856,12 +814,11 @@ def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_S
     Args:
         patience: how long Rolekeeper may judge none more of the rows until the wait ends, in seconds; 0: no wait.
     """
-    rows = mapping_rows(deployment)
     written: list[Change] = []
     moved: list[MappingKey] = []
     with deployment.progress(len(plan.changes), "rows written") as progress:
         for change in progress.over(plan.changes):
-            if rows.write(change):
+            if write_change(deployment, change):
                 written.append(change)
             else:
                 moved.append(change.key)
@@ -874,8 +831,8 @@ def write_back(deployment: Deployment, back: RollBack, *, patience: float = PATI
     Raises:
         CommandError: it is no longer held: it was approved, or another edit came.
     """
-    if back.edit and back.edit.held:
-        return discard(deployment, back.edit.key, back.edit.held, patience=patience)
+    if back.edit and back.edit.revision:
+        return discard(deployment, back.edit.key, back.edit.revision, patience=patience)
     return write(deployment, back.plan, patience=patience)
 
 
@@ -885,12 +842,11 @@ def judge(deployment: Deployment, written: Sequence[Change], patience: float) ->
     A row is written without `status`, so one with it is judged. A deletion is done once no mapping serves any more; one
     that would change too much comes back as a row that is held.
     """
-    rows = mapping_rows(deployment)
     put = [each.key for each in written if each.kind != "deleted"]
     deleted = [each.key for each in written if each.kind == "deleted"]
 
     def look() -> Rows:
-        seen = rows.some([*put, *deleted])
+        seen = deployment.app.table.get_rows([*put, *deleted])
         judged = {key: row for key, row in seen.items() if "status" in row}
         gone = [key for key in deleted if key not in seen]
         served = deployment.app.state.read([], gone).published if gone else {}

@@ -13,11 +13,11 @@ from typing import Any
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.decide import resolve
-from rolekeeper.instances.observe import Unreadable, observe
+from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.window import approved_budget, counted
 from rolekeeper.mappings.accounts import MappedTarget
 from rolekeeper.mappings.assess import Assessor
-from rolekeeper.mappings.impact import PHRASES, WORDS, Impact
+from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
@@ -29,12 +29,12 @@ from rolekeeper.permissions import compare
 from rolekeeper.permissions.compare import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses import mappings
 from rolekeeper_cli.uses import names as known
-from rolekeeper_cli.uses.edits import Change, RowPlan, mapping_rows, planned, said
-from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, withheld
+from rolekeeper_cli.uses.edits import Change, RowPlan, all_is_well, planned, said
+from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
 from rolekeeper_cli.uses.instances import name_of, where
-from rolekeeper_cli.uses.mappings import all_is_well
 from rolekeeper_cli.uses.targets import Places
 
 # ---- mappings as if they were published ----
@@ -54,7 +54,6 @@ class Edit:
         warns: whether `reason` says more than what the change itself does; `besides` is that, without `impact`.
         impact: what it would do to instances, once it takes effect; None where nothing of it would.
         foreign: how many instances it would govern that carry a foreign role.
-        deletes: whether the mapping would be gone.
     """
 
     key: MappingKey
@@ -67,7 +66,6 @@ class Edit:
     besides: str = ""
     impact: Impact | None = None
     foreign: int = 0
-    deletes: bool = False
 
     @property
     def says_more(self) -> bool:
@@ -75,14 +73,9 @@ class Edit:
         return self.warns or self.status not in {Status.PUBLISHED, Status.REMOVED}
 
     def document(self) -> dict[str, Any]:
-        kind, columns = "unchanged", {}
-        if self.change:
-            kind = self.change.kind
-            columns = {one.column: {"from": one.old, "to": one.new} for one in self.change.differences()}
         return {
             "mapping": str(self.key),
-            "kind": kind,
-            "columns": columns,
+            **(self.change.document() if self.change else {"kind": "unchanged", "columns": {}}),
             "status": self.status.value,
             "takes_effect": self.takes_effect,
             "reason": self.reason,
@@ -116,7 +109,7 @@ class Proposal:
 
 def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool) -> Proposal:
     """Judge mappings as if they were written into the table; with `prune`, all other rows were deleted."""
-    table = mapping_rows(deployment).all()
+    table = deployment.app.table.all_rows()
     rows = planned(specs, table, deployment.app.home, prune=prune)
     changes = {each.key: each for each in rows.changes}
     wanted: dict[MappingKey, MappingSpec | None] = {each.key: each for each in specs}
@@ -265,7 +258,6 @@ class _Judge:
             besides=besides or ("" if told else _NOTHING),
             impact=verdict.impact,
             foreign=verdict.scan.foreign if verdict.scan else 0,
-            deletes=mapping.deleted if mapping else spec is None,
         )
 
     def _seen(self, key: MappingKey, stored: StoredMapping, change: Change | None) -> RowSnapshot:
@@ -300,8 +292,6 @@ def _as_written(change: Change) -> Attributes:
 
 # ---- the fleet, counted while its instances go by ----
 
-# The most changes of role that are told apart.
-_MOVES = 50
 # The most mappings, rows, and kinds of changes that are named one by one.
 _NAMED = 5
 
@@ -317,159 +307,6 @@ class Move:
     after: str
     role: str
     account: str
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What a plan is over.
-
-    Attributes:
-        narrowed: whether these are only some: then nothing is said of what a window lets through.
-    """
-
-    seen: Iterable[Seen]
-    places: Places
-    narrowed: bool = False
-
-
-@dataclass(slots=True)
-class Tally:
-    """What is counted while the instances go by.
-
-    `accounts` has for each how many there are and how many change, `targets` one of its targets. `taken` are the roles
-    that each revision takes away, `taken_in` those of each target, by whether a mapping to `NONE` takes them away; a
-    target has so many instances as `there`.
-    """
-
-    instances: int = 0
-    accounts: dict[str, Counter[str]] = field(default_factory=dict)
-    targets: dict[str, Target] = field(default_factory=dict)
-    actions: Counter[str] = field(default_factory=Counter)
-    moves: Counter[Move] = field(default_factory=Counter)
-    taken: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
-    taken_in: Counter[tuple[Target, bool]] = field(default_factory=Counter)
-    there: Counter[Target] = field(default_factory=Counter)
-    foreign: int = 0
-
-    @property
-    def changes(self) -> int:
-        """The instances that would change."""
-        return sum(count for action, count in self.actions.items() if Action(action).mutates)
-
-    def nothing(self, *, unseen: bool) -> str:
-        """Why there is no line, in words; empty where there is one. With targets `unseen`, it speaks of the others."""
-        if unseen and not self.instances:
-            return "No instance was looked at."
-        if not self.instances:
-            return "There are no instances to look at: see --region and --profile, or launch one."
-        if self.actions[Action.NOTHING.value] == self.instances:
-            seen = " that was looked at" if unseen else ""
-            return f"Every instance{seen} is as it should be: see them with rolekeeper fleet."
-        return ""
-
-    def count(self, seen: Seen) -> None:
-        decision = seen.decision
-        account, target = seen.instance.key.account, seen.instance.key.target
-        self.targets.setdefault(account, target)
-        self.instances += 1
-        self.there[target] += 1
-        self.accounts.setdefault(account, Counter()).update(instances=1, changes=int(decision.action.mutates))
-        self.actions[decision.action.value] += 1
-        self.foreign += decision.takes_over or decision.code == "occupied"
-        if decision.action.mutates:
-            move = Move(seen.carries, seen.should_carry, decision.role if decision.profile_arn else "", account=account)
-            if move in self.moves or len(self.moves) < _MOVES:
-                self.moves[move] += 1
-            if counted_for := decision.counted_for:
-                self.taken[counted_for, decision.revision] += 1
-                self.taken_in[target, decision.quarantines] += 1
-
-    def summary(self) -> dict[str, Any]:
-        counts = {action.value.lower(): self.actions[action.value] for action in Action}
-        percent = round(100 * self.changes / self.instances, 1) if self.instances else 0.0
-        accounts = [{"account": account, **found} for account, found in sorted(self.accounts.items())]
-        whole = {"changes": self.changes, "instances": self.instances, "percent": percent}
-        return {**counts, **whole, "accounts": accounts}
-
-    def __str__(self) -> str:
-        said = self.summary()
-        return (
-            f"{said['attach']:,} to attach, {said['replace']:,} to replace, {said['detach']:,} to detach; "
-            f"{said['wait']:,} waiting, {said['hold']:,} blocked: "
-            f"{said['changes']:,} of {said['instances']:,} instances change ({said['percent']} %)"
-        )
-
-
-def document(seen: Seen) -> dict[str, Any]:
-    """One instance of the plan, for programs."""
-    decision = seen.decision
-    return {
-        **where(seen.instance.key),
-        "name": name_of(seen.instance),
-        "state": seen.instance.state.value,
-        "action": decision.action.value,
-        "code": decision.code,
-        "from": profile_name(seen.carries),
-        "to": profile_name(seen.should_carry),
-        "role": decision.role or None,
-        "mapping": str(decision.mapping) if decision.mapping else None,
-        "revision": decision.revision,
-        "reason": decision.reason,
-    }
-
-
-def changes(
-    seen: Iterable[Seen], tally: Tally, keep: Callable[[Seen], object] = lambda _: None
-) -> Iterator[dict[str, Any]]:
-    """The instances that don't stay as they are, as documents, while all of them are counted.
-
-    Args:
-        seen: the instances.
-        keep: takes each instance that has a document.
-    """
-    for each in seen:
-        tally.count(each)
-        if each.decision.action is not Action.NOTHING:
-            keep(each)
-            yield document(each)
-
-
-def rest(
-    deployment: Deployment, proposed: Proposal, tally: Tally, places: Places | None = None, *, narrowed: bool
-) -> dict[str, Any]:
-    """What a plan says beside its changes, once all instances are counted; `narrowed` to some, nothing of the pace."""
-    return {
-        "mappings": [each.document() for each in proposed.edits],
-        "permissions": [
-            {
-                "account": move.account,
-                "from": profile_name(move.before),
-                "to": profile_name(move.after),
-                "instances": instances,
-                **asdict(found),
-            }
-            for move, instances, found in permissions(deployment, tally)
-        ],
-        "paced": [] if narrowed else [asdict(each) for each in paced(deployment, tally, proposed)],
-        "waiting": list(proposed.waiting),
-        "withheld": withheld(deployment),
-        "unseen": places.unseen_documents() if places else [],
-        "summary": tally.summary(),
-    }
-
-
-def permissions(deployment: Deployment, tally: Tally) -> Iterator[tuple[Move, int, Difference]]:
-    """What each change of role gains and loses, those of the most instances first."""
-    readers: dict[str, PolicyReader] = {}
-    for move, instances in tally.moves.most_common():
-        if move.account not in readers:
-            readers[move.account] = PolicyReader(deployment.at(tally.targets[move.account]).app.iam)
-        yield move, instances, readers[move.account].difference(move.before, move.role or move.after)
-
-
-def in_words(found: Difference) -> str:
-    """What a change of role gains and loses."""
-    return compare.in_words(found, WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,40 +327,189 @@ class Paced:
     minutes: int
 
 
-def paced(deployment: Deployment, tally: Tally, proposed: Proposal) -> list[Paced]:
-    """The mappings whose changes don't all go at once: the window's number and approvals let some through."""
-    settings = deployment.settings
-    budgets = {(key, revision): layout.budget_key(key) for key, revision in tally.taken}
-    windows = {each: layout.changes_key(each[0], quarantines=each[1]) for each in tally.taken_in}
-    items = deployment.app.store.get([*windows.values(), *dict.fromkeys(budgets.values())]) if budgets else {}
+@dataclass(slots=True)
+class FleetPlan:
+    """What would change in the fleet, counted while the instances go by.
 
-    def room_in(key: layout.Key, instances: int) -> int:
-        taken = counted(items.get(key, {}), settings.limits.minutes, deployment.now())
-        return max(0, settings.limits.allowed(instances) - taken)
+    Attributes:
+        proposal: the mappings as if they were published; none by default.
+        places: the targets that are looked into; None where nothing is said of them.
+        narrowed: whether these are only some instances: then nothing is said of what a window lets through.
+        there: how many instances each target has, and `changed`, how many of them change.
+        taken: the roles that each revision takes away; `taken_in`, those of each target, by whether a mapping to
+            `NONE` takes them away.
+        foreign: how many carry a foreign role that matters.
+    """
 
-    room = sum(min(tally.taken_in[each], room_in(key, tally.there[each[0]])) for each, key in windows.items())
-    # What a file's edit is held for, its approval lets through.
-    held = {each.key: each.impact.takes for each in proposed.edits if each.status is Status.HELD and each.impact}
-    approved = {}
-    for (key, revision), changes in tally.taken.items():
-        credit = approved_budget(items.get(budgets[key, revision], {}), revision)
-        approved[key, revision] = min(changes, held.get(key, credit))
-    if tally.taken.total() <= room + sum(approved.values()):
-        return []
-    return [
-        Paced(str(key), changes, approved[key, revision], at_once=room, minutes=settings.limits.minutes)
-        for (key, revision), changes in tally.taken.most_common()
-    ]
+    deployment: Deployment
+    proposal: Proposal = field(default_factory=Proposal)
+    places: Places | None = None
+    narrowed: bool = False
+    there: Counter[Target] = field(default_factory=Counter)
+    changed: Counter[Target] = field(default_factory=Counter)
+    actions: Counter[str] = field(default_factory=Counter)
+    moves: Counter[Move] = field(default_factory=Counter)
+    taken: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
+    taken_in: Counter[tuple[Target, bool]] = field(default_factory=Counter)
+    foreign: int = 0
+
+    @property
+    def instances(self) -> int:
+        return self.there.total()
+
+    @property
+    def changes(self) -> int:
+        """The instances that would change."""
+        return self.changed.total()
+
+    @property
+    def nothing(self) -> str:
+        """Why there is no line, in words; empty where there is one. With targets left out, it speaks of the others."""
+        unseen = bool(self.places and self.places.unseen)
+        if unseen and not self.instances:
+            return "No instance was looked at."
+        if not self.instances:
+            return "There are no instances to look at: see --region and --profile, or launch one."
+        if self.actions[Action.NOTHING.value] == self.instances:
+            seen = " that was looked at" if unseen else ""
+            return f"Every instance{seen} is as it should be: see them with rolekeeper fleet."
+        return ""
+
+    def count(self, seen: Seen) -> None:
+        decision, target = seen.decision, seen.instance.key.target
+        self.there[target] += 1
+        self.actions[decision.action.value] += 1
+        self.foreign += decision.takes_over or decision.code == "occupied"
+        if decision.action.mutates:
+            self.changed[target] += 1
+            role = decision.role if decision.profile_arn else ""
+            move = Move(seen.carries, seen.should_carry, role, account=target.account)
+            if move in self.moves or len(self.moves) < MOVES:
+                self.moves[move] += 1
+            if counted_for := decision.counted_for:
+                self.taken[counted_for, decision.revision] += 1
+                self.taken_in[target, decision.quarantines] += 1
+
+    def documents(
+        self, seen: Iterable[Seen], keep: Callable[[Seen], object] = lambda _: None
+    ) -> Iterator[dict[str, Any]]:
+        """The instances that don't stay as they are, while all of them are counted; `keep` takes each of those."""
+        for each in seen:
+            self.count(each)
+            if each.decision.action is not Action.NOTHING:
+                keep(each)
+                yield document(each)
+
+    def rest(self) -> dict[str, Any]:
+        """What a plan says beside its changes, once all instances are counted."""
+        return {
+            "mappings": [each.document() for each in self.proposal.edits],
+            "permissions": [
+                {
+                    "account": move.account,
+                    "from": profile_name(move.before),
+                    "to": profile_name(move.after),
+                    "instances": instances,
+                    **asdict(found),
+                }
+                for move, instances, found in self.permissions()
+            ],
+            "paced": [asdict(each) for each in self.paced()],
+            "waiting": list(self.proposal.waiting),
+            "withheld": withheld(self.deployment),
+            "unseen": self.places.unseen_documents() if self.places else [],
+            "summary": self.summary(),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        counts = {action.value.lower(): self.actions[action.value] for action in Action}
+        percent = round(100 * self.changes / self.instances, 1) if self.instances else 0.0
+        whole = {"changes": self.changes, "instances": self.instances, "percent": percent}
+        return {**counts, **whole, "accounts": self.accounts()}
+
+    def accounts(self) -> list[dict[str, Any]]:
+        """How many instances each account has, and how many of them change."""
+        found: dict[str, Counter[str]] = {}
+        for target, instances in self.there.items():
+            found.setdefault(target.account, Counter()).update(instances=instances, changes=self.changed[target])
+        return [{"account": account, **counts} for account, counts in sorted(found.items())]
+
+    def __str__(self) -> str:
+        said = self.summary()
+        return (
+            f"{said['attach']:,} to attach, {said['replace']:,} to replace, {said['detach']:,} to detach; "
+            f"{said['wait']:,} waiting, {said['hold']:,} blocked: "
+            f"{said['changes']:,} of {said['instances']:,} instances change ({said['percent']} %)"
+        )
+
+    def permissions(self) -> Iterator[tuple[Move, int, Difference]]:
+        """What each change of role gains and loses, those of the most instances first."""
+        of_account = {target.account: target for target in reversed(self.there)}
+        readers: dict[str, PolicyReader] = {}
+        for move, instances in self.moves.most_common():
+            if move.account not in readers:
+                readers[move.account] = PolicyReader(self.deployment.at(of_account[move.account]).app.iam)
+            yield move, instances, readers[move.account].difference(move.before, move.role or move.after)
+
+    def paced(self) -> list[Paced]:
+        """The mappings whose changes don't all go at once: the window's number and approvals let some through."""
+        if self.narrowed or not self.taken:
+            return []
+        deployment, limits = self.deployment, self.deployment.settings.limits
+        budgets = {(key, revision): layout.budget_key(key) for key, revision in self.taken}
+        windows = {each: layout.changes_key(each[0], quarantines=each[1]) for each in self.taken_in}
+        items = deployment.app.store.get([*windows.values(), *dict.fromkeys(budgets.values())])
+
+        def room_in(key: layout.Key, instances: int) -> int:
+            taken = counted(items.get(key, {}), limits.minutes, deployment.now())
+            return max(0, limits.allowed(instances) - taken)
+
+        room = sum(min(self.taken_in[each], room_in(key, self.there[each[0]])) for each, key in windows.items())
+        # What a file's edit is held for, its approval lets through.
+        edits = self.proposal.edits
+        held = {each.key: each.impact.takes for each in edits if each.status is Status.HELD and each.impact}
+        approved = {}
+        for (key, revision), changes in self.taken.items():
+            credit = approved_budget(items.get(budgets[key, revision], {}), revision)
+            approved[key, revision] = min(changes, held.get(key, credit))
+        if self.taken.total() <= room + sum(approved.values()):
+            return []
+        return [
+            Paced(str(key), changes, approved[key, revision], at_once=room, minutes=limits.minutes)
+            for (key, revision), changes in self.taken.most_common()
+        ]
+
+
+def document(seen: Seen) -> dict[str, Any]:
+    """One instance of the plan, for programs."""
+    decision = seen.decision
+    return {
+        **where(seen.instance.key),
+        "name": name_of(seen.instance),
+        "state": seen.instance.state.value,
+        "action": decision.action.value,
+        "code": decision.code,
+        "from": profile_name(seen.carries),
+        "to": profile_name(seen.should_carry),
+        "role": decision.role or None,
+        "mapping": str(decision.mapping) if decision.mapping else None,
+        "revision": decision.revision,
+        "reason": decision.reason,
+    }
+
+
+def in_words(found: Difference) -> str:
+    """What a change of role gains and loses."""
+    return compare.in_words(found, WORDS)
 
 
 def pace_in_words(pace: Sequence[Paced]) -> str:
     """The pace in a sentence, for people."""
-    by = ", ".join(f"{each.mapping} {each.changes:,}" for each in pace[:_NAMED])
-    more = f" and {len(pace) - _NAMED} more mappings" if len(pace) > _NAMED else ""
+    by = several([f"{each.mapping} {each.changes:,}" for each in pace])
     approved = sum(each.approved for each in pace)
     too = f", and {approved:,} that are approved" if approved else ""
     return (
-        f"{sum(each.changes for each in pace):,} roles are taken away ({by}{more}), {pace[0].at_once:,} of them in "
+        f"{sum(each.changes for each in pace):,} roles are taken away ({by}), {pace[0].at_once:,} of them in "
         f"{pace[0].minutes} minutes{too}; the others wait their turn"
     )
 
@@ -531,7 +517,7 @@ def pace_in_words(pace: Sequence[Paced]) -> str:
 def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[list[dict[str, Any]], str]:
     """The rows that say something else than what is in effect, but for some; or why that isn't known."""
     try:
-        rows = mapping_rows(deployment).all()
+        rows = deployment.app.table.all_rows()
     except AccessDeniedError as error:
         return [], f"whether rows wait isn't known: you aren't allowed {error.action} on {error.resource}"
     others = {key: row for key, row in rows.items() if key not in leave}
@@ -540,10 +526,9 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
 
 def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
     """The rows that wait in a sentence, for people."""
-    named = ", ".join(f"{each['mapping']}: {mappings.role_in_words(each)}" for each in waiting[:_NAMED])
-    more = f" and {len(waiting) - _NAMED:,} more" if len(waiting) > _NAMED else ""
+    named = several([f"{each['mapping']}: {mappings.role_in_words(each)}" for each in waiting])
     rows = "1 row waits and isn't" if len(waiting) == 1 else f"{len(waiting):,} rows wait and aren't"
-    return f"{rows} counted here: {named}{more}"
+    return f"{rows} counted here: {named}"
 
 
 # ---- in sum, for a person who is asked whether to do it ----
@@ -576,12 +561,6 @@ class Preview:
     @property
     def changes(self) -> int:
         return self.attach + self.replace + self.detach + self.only_later
-
-    def document(self) -> dict[str, Any]:
-        counts = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
-        counts |= {"only_later": self.only_later, "foreign": self.foreign}
-        permissions = {"gained": list(self.difference.gained), "lost": list(self.difference.lost)}
-        return counts | permissions | {"notes": [*self.notes], "unknown": self.unknown, "withheld": self.withheld}
 
     def lines(self) -> Iterator[str]:
         if self.unknown:
@@ -637,13 +616,8 @@ def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, rele
     Raises:
         CorruptItemError: its record, or a mapping for such tags, is damaged.
     """
-    key, app = seen.instance.key, deployment.app
-    state = Enforced.of(deployment, released=released)
-    described = {key.id: replace(seen.instance, tags=tags)}
-    found = observe([key], app.ec2, state, now=deployment.now(), described=described)[key]
-    if isinstance(found, Unreadable):
-        raise found.error
-    then = Seen.of(found, deployment)
+    described = replace(seen.instance, tags=tags)
+    then = seen_now(deployment, seen.instance.key, described=described, released=released)
     return _of_one(deployment, seen, then, note=f"It should carry {_named(then.should_carry)} then.")
 
 
@@ -654,29 +628,28 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
     """
     will = after.withholds(deployment.settings.mode)
     until = deployment.now().timestamp() + seconds
-    tally, damaged = Tally(), list[str]()
-    places = Places.chosen(deployment)
+    plan, damaged, places = FleetPlan(deployment), list[str](), Places.chosen(deployment)
     try:
         found = places.look(pages, Enforced.of)
         for seen in takewhile(lambda _: deployment.now().timestamp() < until, found):
             if isinstance(seen, Unreadable):
                 damaged.append(f"{left_out(seen)}.")
             else:
-                tally.count(seen)
+                plan.count(seen)
         whole = deployment.now().timestamp() < until
     except AccessDeniedError as error:
         return Preview(unknown=_denied(error))
-    number = f"{'' if whole else 'the first '}{tally.instances:,} instances"
-    actions = tally.actions
-    moves = [] if will else [found for _, _, found in islice(permissions(deployment, tally), _NAMED)]
-    until_now = "They were withheld until now" if any(actions[each] for each in Action if each.mutates) else ""
+    number = f"{'' if whole else 'the first '}{plan.instances:,} instances"
+    actions = plan.actions
+    moves = [] if will else [found for _, _, found in islice(plan.permissions(), _NAMED)]
+    until_now = "They were withheld until now" if plan.changes else ""
     note = f"Nothing changes from then on: {will.reason}" if will else until_now or "Nothing was withheld until now"
     return Preview(
         actions[Action.ATTACH],
         actions[Action.REPLACE],
         actions[Action.DETACH],
         difference=_together(moves),
-        foreign=tally.foreign,
+        foreign=plan.foreign,
         notes=(
             f"{note}. {number[0].upper()}{number[1:]} were counted.",
             *(f"{each}." for each in places.unseen_in_words()),

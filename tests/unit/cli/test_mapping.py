@@ -138,7 +138,7 @@ def test_the_list_shows_what_is_in_effect_beside_what_waits(terminal: Terminal, 
 
 def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal.judges("workload=web")
-    assert terminal("mapping", "set", "workload=web", "role=db", "owner=me").exit_code == 0
+    assert terminal.types("y\n", "mapping", "set", "workload=web", "role=db", "owner=me").exit_code == 0
     terminal.judges("workload=web")
     ran = terminal(
         "mapping", "set", "workload=web", "role=web", "owner=", "enabled=false", "require_tags=env=prod", "priority=7"
@@ -333,6 +333,8 @@ def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(
     ran = terminal("mapping", "rm", "workload=web", "--yes")
     assert ran.exit_code == 1
     assert "! workload=web is Held: " in ran.stderr
+    assert "rolekeeper mapping approve workload=web deletes it" in ran.stderr
+    assert "rolekeeper mapping discard workload=web drops that" in ran.stderr
     assert held.row("workload=web")["role"] == "web"
     terminal.judges("workload=web")
     assert terminal("mapping", "approve", "workload=web", "--yes").exit_code == 0
@@ -382,6 +384,14 @@ def test_an_edit_names_no_column_of_rolekeepers(
         {"S": "al"},
         True,
     )
+
+
+@pytest.mark.parametrize("verb", ["approve", "discard"])
+def test_who_doesnt_wait_for_a_held_edit_leaves_it_to_rolekeeper(
+    terminal: Terminal, held: MappingsFixture, verb: str
+) -> None:
+    ran = terminal("mapping", verb, "workload=web", "--yes", "--no-wait")
+    assert (ran.exit_code, ran.stderr, held.row("workload=web")[verb]) == (0, "", 2)
 
 
 def test_what_isnt_held_cant_be_approved(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -20,9 +20,9 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.checks import run
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.uses import explanation, fleet, history, mappings, preview, roles
+from rolekeeper_cli.uses import explanation, fleet, history, mappings, roles
 from rolekeeper_cli.uses.fleet import Enforced, Seen, look, pages
-from rolekeeper_cli.uses.preview import Proposal, Tally
+from rolekeeper_cli.uses.preview import FleetPlan, Proposal
 from rolekeeper_cli.uses.targets import Places
 
 KEY = mapping_key("app=web")
@@ -68,9 +68,8 @@ def fleet_document(deployment: DoctorDeployment) -> object:
 
 
 def plan_document(deployment: DoctorDeployment) -> object:
-    proposed, tally = Proposal(waiting=mappings.waiting(mappings.rows(deployment))), Tally()
-    changes = list(preview.changes(seen(deployment), tally))
-    return {"changes": changes, **preview.rest(deployment, proposed, tally, narrowed=False)}
+    plan = FleetPlan(deployment, Proposal(waiting=mappings.waiting(mappings.rows(deployment))))
+    return {"changes": list(plan.documents(seen(deployment))), **plan.rest()}
 
 
 def doctor_document(deployment: DoctorDeployment) -> object:

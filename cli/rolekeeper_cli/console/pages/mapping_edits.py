@@ -235,7 +235,7 @@ def _rows(there: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
             if to is None and form.get("to"):
                 raise UsageError("the form names no revision", "choose one on the mapping's page")
             back = edits.roll_back(there, key, to)
-            return None if back.edit and back.edit.held else back.plan
+            return None if back.edit and back.edit.revision else back.plan
         case "disable" | "enable" as what:
             return edits.set_columns(there, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
         case "expire":

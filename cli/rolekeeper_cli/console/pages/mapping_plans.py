@@ -25,7 +25,7 @@ from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits, mappings, preview
 from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Written
 from rolekeeper_cli.uses.fleet import Enforced, Seen, pages, withheld
-from rolekeeper_cli.uses.preview import Preview, Proposal, Tally, changes, foresee, foresee_held
+from rolekeeper_cli.uses.preview import FleetPlan, Preview, Proposal, foresee, foresee_held
 from rolekeeper_cli.uses.targets import Places
 
 # Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
@@ -75,10 +75,10 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
     edit = next(iter(proposal.edits), None)
     # What the verdict says stands beside it, so it is no note.
     expected = preview.of_proposal(proposal, withheld(deployment), approved=True)
-    tally = Tally()
-    found = changes(_instances(deployment, key, proposal), tally)
+    fleet = FleetPlan(deployment)
+    found = fleet.documents(_instances(deployment, key, proposal))
     named, others = list(islice(found, NAMED)), sum(1 for _ in found)
-    expected = replace(expected, foreign=tally.foreign)
+    expected = replace(expected, foreign=fleet.foreign)
     said = edit.besides if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
     return EditPlan(
         key, rows, edit.document() if edit else None, preview=expected, why=said, instances=named, more=others
@@ -161,7 +161,7 @@ def discard(request: Request, form: Form) -> Response:
     return RedirectResponse(said(site, "/mappings" if gone else mapping_url(key), done, well=well), 303)
 
 
-def _plan(there: Deployment, edit: edits.HeldEdit) -> EditPlan:
+def _plan(there: Deployment, edit: edits.Unpublished) -> EditPlan:
     try:
         return planned(there, edit.key, RowPlan(), proposal=foresee_held(there, edit.key, edit.row))
     except AccessDeniedError:
