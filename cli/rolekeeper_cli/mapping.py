@@ -344,14 +344,15 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    back = uses.edits.roll_back(there, key, to)
-    if back.edit:
-        return _undo(there, back, back.edit, yes=yes, wait=wait)
-    terminal.say(f"Revision {back.revision}:")
-    question = f"Write revision {back.revision} into the row of {key}?"
-    if not shown(back.plan):
+    if to is None and (edit := uses.edits.unpublished(there, key)):
+        return _undo(there, edit, yes=yes, wait=wait)
+    old = uses.edits.revision_to_restore(there, key, to)
+    intended = uses.edits.restoring(there, old)
+    terminal.say(f"Revision {old.revision}:")
+    if not shown(intended):
         return ExitCode.DONE
-    return ask_and_write(there, back.plan, lambda _: question, yes=yes, wait=wait)
+    question = f"Write revision {old.revision} into the row of {key}?"
+    return ask_and_write(there, intended, lambda _: question, yes=yes, wait=wait)
 
 
 @command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
@@ -366,9 +367,7 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    back = uses.edits.to_discard(there, key, revision)
-    assert back.edit is not None  # the one that is held
-    return _undo(there, back, back.edit, yes=yes, wait=wait)
+    return _undo(there, uses.edits.held_edit(there, key, revision), yes=yes, wait=wait)
 
 
 @command(
@@ -404,13 +403,12 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     return tell_written(there, uses.edits.approve(there, {key: number}, patience=patience(wait)), wait=wait)
 
 
-def _undo(
-    there: Deployment, back: uses.edits.RollBack, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None
-) -> ExitCode:
+def _undo(there: Deployment, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None) -> ExitCode:
     """Undo what isn't in effect, once it is shown and a person has agreed."""
-    render.show(back.plan.document(), lambda: show_plan(back.plan) if back.plan.changes else None)
+    plan = uses.edits.back_to_published(there, edit)
+    render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None)
     terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
-    written = uses.edits.write_back(there, back, patience=patience(wait))
+    written = uses.edits.undo(there, edit, patience=patience(wait))
     if not edit.revision:
         return tell_written(there, written, wait=wait)
     if wait is not False:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import click
@@ -118,25 +119,29 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
     instance = uses.instances.find_instance(deployment, text)
     if not uses.names.is_known_role(deployment, role):
         raise uses.names.no_such_role(deployment, role)
-    came, shown = _watch(deployment, instance, role)
-    if shown and instance.state is InstanceState.STOPPED and role != NO_ROLE and not came:
-        terminal.say(
-            "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
-            "when_stopped=swap. To have it done, type in another terminal: "
-            f"{uses.instances.starts(deployment, instance)}"
-        )
     with deployment.progress(attempts, "looks at EC2") as progress:
-        for number in range(1, attempts + 1):
+        for number, _ in enumerate(deployment.looks(every, inf), start=1):
+            came, shown = _watch(deployment, instance, role)
             if came:
                 return _show(instance, role, shown)
+            if number == 1 and shown and instance.state is InstanceState.STOPPED and role != NO_ROLE:
+                terminal.say(
+                    "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
+                    "when_stopped=swap. To have it done, type in another terminal: "
+                    f"{uses.instances.starts(deployment, instance)}"
+                )
             if number == attempts:
-                break
+                raise _not_shown(deployment, instance, role, shown=shown, attempts=attempts)
             progress.at(number)
-            deployment.sleep(every)
-            came, shown = _watch(deployment, instance, role)
+    raise AssertionError("a look ends it")
+
+
+def _not_shown(
+    deployment: Deployment, instance: Instance, role: str, *, shown: Association | None, attempts: int
+) -> WaitTimeoutError:
     has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
     wanted = "no role" if role == NO_ROLE else role
-    raise WaitTimeoutError(
+    return WaitTimeoutError(
         f"{uses.instances.title(instance)} carries {has} and not {wanted}, "
         f"after {attempts:,} look{'' if attempts == 1 else 's'}",
         f"to see what blocks it: rolekeeper explain {uses.instances.addressed(deployment, instance.key.id)}",

@@ -32,7 +32,7 @@ from rolekeeper_cli.uses import edits
 from rolekeeper_cli.uses.edits import MovedError, Written, write
 from rolekeeper_cli.uses.fleet import Enforced, Seen, look, named, pages, profile_name, withheld
 from rolekeeper_cli.uses.follow import Followed, follow, still_waiting
-from rolekeeper_cli.uses.instances import address, shows, where
+from rolekeeper_cli.uses.instances import address, shows, titled, where
 from rolekeeper_cli.uses.preview import Proposal, propose
 from rolekeeper_cli.uses.targets import Places
 
@@ -264,7 +264,7 @@ def moved_instances(deployment: Deployment, plan: PlanFile, proposed: Proposal) 
             seen = {each.key.id if isinstance(each, Unreadable) else each.instance.key.id: each for each in found}
             for id_, change in planned.items():
                 if moved := _moved(change, seen.get(id_)):
-                    yield f"{_title(change)} {moved}"
+                    yield f"{titled(change.instance, change.name)} {moved}"
     if not plan.basis.instances:
         places = Places.chosen(deployment, plan.basis.targets)
         for each in places.look(pages, lambda place: state(place.settings.target)):
@@ -308,10 +308,6 @@ def _moved_tags(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 def _carried(change: PlannedChange) -> str:
     return f"{profile_name(change.before)} ({change.association})" if change.association else "no role"
-
-
-def _title(change: PlannedChange) -> str:
-    return f"{change.instance} ({change.name})" if change.name else change.instance
 
 
 # ---- applying a plan ----

@@ -747,21 +747,6 @@ class MovedError(CommandError):
         super().__init__(what, "run the command again: it plans anew")
 
 
-@dataclass(frozen=True, slots=True)
-class RollBack:
-    """A step back.
-
-    Attributes:
-        plan: what it writes into the row. What is held is discarded instead, so that this is only to be shown.
-        revision: the old revision that it restores; 0 where it undoes an edit.
-        edit: the edit that it undoes, which isn't in effect; None where it restores a revision.
-    """
-
-    plan: RowPlan
-    revision: int = 0
-    edit: Unpublished | None = None
-
-
 def set_columns(deployment: Deployment, key: MappingKey, assignments: Sequence[str]) -> RowPlan:
     """What `column=value` each would change in a row, new or there; an empty value removes a column.
 
@@ -782,30 +767,10 @@ def remove(deployment: Deployment, key: MappingKey) -> RowPlan:
     return planned([], {key: require_row(deployment, key)}, deployment.app.home, prune=True)
 
 
-def roll_back(deployment: Deployment, key: MappingKey, to: int | None = None) -> RollBack:
-    """A step back: the undoing of what the row says and isn't in effect, or else the revision before.
-
-    Args:
-        to: the revision to restore, whatever the row says.
-
-    Raises:
-        CommandError: there is no such revision.
-    """
-    edit = unpublished(deployment, key) if to is None else None
-    if edit and (edit.row or edit.in_effect):
-        return _undoing(deployment, edit)
-    old = revision_to_restore(deployment, key, to)
-    row = deployment.app.table.get_row(key)
-    return RollBack(planned([old.spec], {key: row} if row else {}, deployment.app.home), revision=old.revision)
-
-
-def to_discard(deployment: Deployment, key: MappingKey, revision: int | None = None) -> RollBack:
-    """The undoing of what is held of a mapping; with a revision, only if that is the one.
-
-    Raises:
-        CommandError: there is no such mapping, or it isn't held, or another revision of it is.
-    """
-    return _undoing(deployment, held_edit(deployment, key, revision))
+def restoring(deployment: Deployment, old: PublishedMapping) -> RowPlan:
+    """What restoring a revision writes into its row, whatever that says."""
+    row = deployment.app.table.get_row(old.key)
+    return planned([old.spec], {old.key: row} if row else {}, deployment.app.home)
 
 
 def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_SECONDS) -> Written:
@@ -825,15 +790,15 @@ def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_S
     return Written(judge(deployment, written, patience), tuple(moved))
 
 
-def write_back(deployment: Deployment, back: RollBack, *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Take a step back: what is held is discarded, all else is written.
+def undo(deployment: Deployment, edit: Unpublished, *, patience: float = PATIENCE_SECONDS) -> Written:
+    """Undo what isn't in effect: what is held is discarded, all else is written.
 
     Raises:
         CommandError: it is no longer held: it was approved, or another edit came.
     """
-    if back.edit and back.edit.revision:
-        return discard(deployment, back.edit.key, back.edit.revision, patience=patience)
-    return write(deployment, back.plan, patience=patience)
+    if edit.revision:
+        return discard(deployment, edit.key, edit.revision, patience=patience)
+    return write(deployment, back_to_published(deployment, edit), patience=patience)
 
 
 def judge(deployment: Deployment, written: Sequence[Change], patience: float) -> tuple[RowVerdict, ...]:
@@ -853,7 +818,3 @@ def judge(deployment: Deployment, written: Sequence[Change], patience: float) ->
         return judged | {key: {} for key in gone if key not in served or served[key].deleted}
 
     return wait_for_verdicts(deployment, [*put, *deleted], look, patience=patience, deletes=deleted)
-
-
-def _undoing(deployment: Deployment, edit: Unpublished) -> RollBack:
-    return RollBack(back_to_published(deployment, edit), edit=edit)

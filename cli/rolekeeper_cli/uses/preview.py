@@ -282,7 +282,7 @@ class _Judge:
 
 
 def _as_written(change: Change) -> Attributes:
-    """A row after its change (`MappingRows.write`): empty when it is deleted."""
+    """A row after its change (`edits.write_change`): empty when it is deleted."""
     if change.spec is None:
         return {}
     content = {column.name for column in COLUMNS}
@@ -519,7 +519,7 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
     try:
         rows = deployment.app.table.all_rows()
     except AccessDeniedError as error:
-        return [], f"whether rows wait isn't known: you aren't allowed {error.action} on {error.resource}"
+        return [], f"whether rows wait isn't known: {_denied(error)}"
     others = {key: row for key, row in rows.items() if key not in leave}
     return mappings.waiting(mappings.documents(deployment, others)), ""
 
