@@ -4,8 +4,6 @@ import pytest
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
-from rolekeeper.aws.queue import Task, Tasks
-from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -74,14 +72,10 @@ def test_a_switch_is_refused_where_another_person_switches_while_it_is_written(
 
 
 def test_every_write_is_shown(terminal: Terminal, desk: MappingsFixture) -> None:
-    world = desk.world
     assert "the control item was never written" in terminal("history", "--control").stderr
     for number, arguments in enumerate((["pause", "--reason", "a\nlook"], ["mode", "observe"])):
         terminal(*arguments)
-        steering = OperatorOverrides(world.state, None, Tasks(None, ""), world.telemetry(), world.mode, world.clock.now)  # type: ignore[arg-type]  # no queue
-        steering.started.add(Task.SWEEP)
-        steering.written(layout.CONTROL, f"event-{number}", world.clock.now())
-        world.clock.sleep(1)
+        desk.hears_of_control(f"event-{number}")
     latest, first = terminal.document("history", "--control")
     assert (latest["from"], latest["to"]) == ("paused, mode as deployed", "paused, mode observe")
     assert (first["claimed_reason"], first["in_effect"]) == (r"a\nlook", "Rolekeeper is paused")

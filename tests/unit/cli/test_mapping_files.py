@@ -25,10 +25,7 @@ mappings:
 """
 
 
-@pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
-    desk.role("web")
-    desk.role("db")
+pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 @pytest.fixture

@@ -14,9 +14,6 @@ from fixtures.account import mapping_key
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper.aws.queue import Task, Tasks
-from rolekeeper.fleet.overrides import OperatorOverrides
-from rolekeeper.storage import layout
 from rolekeeper_cli.checks import run
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
@@ -41,13 +38,7 @@ def story(terminal: Terminal, desk: MappingsFixture) -> None:
     world.attach_by_hand(world.running(Name="theirs"), "theirs")
     for number, switch in enumerate(("pause", "resume")):
         terminal(switch, "--yes")
-        queue: Any = None  # nothing is sent
-        overrides = OperatorOverrides(
-            world.state, queue, Tasks(queue, ""), world.telemetry(), world.mode, world.clock.now
-        )
-        overrides.started.add(Task.SWEEP)
-        overrides.written(layout.CONTROL, f"event-{number}", world.clock.now())
-        world.clock.sleep(1)
+        desk.hears_of_control(f"event-{number}")
 
 
 @pytest.fixture

@@ -52,11 +52,12 @@ def test_a_held_edit_is_discarded_once_it_is_said(terminal: Terminal, desk: Mapp
     assert desk.history(TAG)[-2]["claimed_by"] == CALLER
 
 
-def test_a_held_deletion_is_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
+@pytest.mark.parametrize("verb", ["discard", "rollback"])
+def test_a_held_deletion_is_undone(terminal: Terminal, desk: MappingsFixture, verb: str) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     judges_twice(terminal, desk)
-    ran = terminal.types("y\n", "mapping", "discard", TAG)
+    ran = terminal.types("y\n", "mapping", verb, TAG)
     assert "Discard the deletion of app=web (revision 2, Held)?" in ran.stderr
     assert ran.exit_code == 0, ran.output
     assert_undone(desk)
@@ -73,13 +74,14 @@ def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: Mapp
     assert desk.row("app=new") == {}
 
 
-def test_what_isnt_held_cant_be_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
-    ran = terminal("mapping", "discard", TAG, "--yes")
+@pytest.mark.parametrize("verb", ["approve", "discard"])
+def test_what_isnt_held_is_neither_approved_nor_discarded(terminal: Terminal, desk: MappingsFixture, verb: str) -> None:
+    ran = terminal("mapping", verb, TAG, "--yes")
     assert (ran.exit_code, "no edit of app=web is held: it is Published" in ran.stderr) == (1, True)
     desk.edit(TAG, role="db")
-    ran = terminal("mapping", "discard", TAG, "--revision", "7", "--yes")
+    ran = terminal("mapping", verb, TAG, "--revision", "7", "--yes")
     assert (ran.exit_code, "revision 2 of app=web is held, not 7" in ran.stderr) == (1, True)
-    assert "there is no mapping a=b" in terminal("mapping", "discard", "a=b", "--yes").stderr
+    assert "there is no mapping a=b" in terminal("mapping", verb, "a=b", "--yes").stderr
 
 
 def test_a_discard_that_an_approval_overtook_says_that_it_is_in_effect(
@@ -168,14 +170,6 @@ def test_a_rollback_undoes_a_rejected_edit(terminal: Terminal, desk: MappingsFix
     ran = terminal.types("y\n", "mapping", "rollback", TAG)
     assert "Discard the edit of app=web (Rejected)?" in ran.stderr
     assert ran.exit_code == 0, ran.output
-    assert_undone(desk)
-
-
-def test_a_rollback_undoes_a_held_deletion(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.delete(TAG)
-    desk.publish(TAG)
-    judges_twice(terminal, desk)
-    assert terminal("mapping", "rollback", TAG, "--yes").exit_code == 0
     assert_undone(desk)
 
 
