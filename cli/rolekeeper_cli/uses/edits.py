@@ -544,11 +544,13 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
         # An approved deletion takes the row away for good.
         found = deployment.app.table.get_rows(held)
         seen = {key: found.get(key, {}) for key in held}
-        # Where another edit is held by now, the number stays in the row and approves nothing.
+        # Where another edit is held by now, or the row is rejected, the number stays in it and approves nothing.
         return {
             key: row
             for key, row in seen.items()
-            if "approve" not in row or number_in(row, "held_revision") not in {0, held[key]}
+            if "approve" not in row
+            or number_in(row, "held_revision") not in {0, held[key]}
+            or said(row, "status") not in {"", Status.HELD}
         }
 
     verdicts = wait_for_verdicts(deployment, list(held), look, patience=patience)

@@ -31,6 +31,12 @@ def untouched(desk: MappingsFixture, ran: Result, *words: str) -> None:
     assert desk.world.writes == []
 
 
+def the_root_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account's root is no person, so nothing is its own edit."""
+    root = Caller(f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, ACCOUNT, "aws")
+    monkeypatch.setattr(Deployment, "caller", root)
+
+
 # ---- the plan comes true ----
 
 
@@ -94,9 +100,7 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     own = terminal("apply", plan, "--approve")
     untouched(desk, own, "app=web would be your own edit, and another person has to approve it", "mapping import")
 
-    # The account's root is no person.
-    root = Caller(f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, ACCOUNT, "aws")
-    monkeypatch.setattr(Deployment, "caller", root)
+    the_root_types(monkeypatch)
 
     def rolekeeper_works() -> None:
         desk.publish("app=web")
@@ -129,6 +133,41 @@ def test_a_row_that_isnt_published_as_planned_ends_it(
     assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (1, True)
     assert "! app=web is Rejected: role 'web' doesn't exist" in ran.stderr
     assert desk.sent() == []
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "told"),
+    [
+        (lambda desk: desk.edit("app=web", role="db", priority=7, edited_by="al"), "! app=web is Held: "),
+        (
+            lambda desk: [desk.delete_role("db"), desk.publish("app=web")],
+            "! app=web is Rejected: role 'db' doesn't exist",
+        ),
+    ],
+    ids=["another edit", "its role goes"],
+)
+def test_what_overtakes_the_approval_ends_it(
+    terminal: Terminal,
+    desk: MappingsFixture,
+    plan: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Callable[[MappingsFixture], Any],
+    told: str,
+) -> None:
+    desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    the_root_types(monkeypatch)
+
+    def rolekeeper_holds() -> None:
+        desk.publish("app=web")
+        terminal.meanwhile = lambda: meanwhile(desk)
+
+    terminal.meanwhile = rolekeeper_holds
+    ran = terminal("apply", plan, "--approve")
+    assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (1, True), ran.output
+    assert told in ran.stderr
 
 
 def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
