@@ -478,7 +478,7 @@ def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
     stored, row = deployment.app.revisions.read(key), deployment.app.table.get_row(key) or {}
     in_effect = stored.published if stored.published and not stored.published.deleted else None
     if held := _held(stored, row):
-        return Unpublished(key, row, in_effect, held.revision, deletes=held.deleted)
+        return Unpublished(key, row, in_effect, revision=held.revision, deletes=held.deleted)
     spec = read_row(row, deployment.app.home).spec if row else None
     same = in_effect.spec == spec if in_effect else not row
     return None if same else Unpublished(key, row, in_effect)

@@ -190,7 +190,7 @@ def _waits_for_room(deployment: Deployment, found: Followed) -> bool:
 def _too_late(deployment: Deployment, found: Followed) -> WaitTimeoutError:
     missing = [f"missing in {each}" for each in found.missing] if deployment.settings.organization else []
     what = f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet"
-    return still_waiting(deployment, what, found.coming, missing)
+    return still_waiting(deployment, what, found.coming, details=missing)
 
 
 def still_waiting(
