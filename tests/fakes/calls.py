@@ -22,11 +22,9 @@ class Calls:
         return self.made.count(operation)
 
     def clear(self) -> None:
-        """Count from here on."""
         self.made.clear()
 
     def counted(self) -> dict[str, int]:
-        """How often each operation was called."""
         return dict(Counter(self.made))
 
     def before(self, operation: str, action: Callable[[], object]) -> None:
@@ -54,18 +52,15 @@ class Calls:
         return reached
 
     def watch(self, client: Any) -> None:
-        """Count a real client's calls."""
         client.meta.events.register("before-call", lambda model, **_: self.starts(model.name))
         client.meta.events.register("after-call", lambda model, **_: self.ends(model.name))
 
     def starts(self, operation: str) -> None:
-        """A call is about to be made."""
         self.made.append(operation)
         _step_in(self._before, operation)
         self._count_step()
 
     def ends(self, operation: str) -> None:
-        """A call was made."""
         _step_in(self._after, operation)
         self._count_step()
 

@@ -14,7 +14,6 @@ class Clock:
         self._at: list[tuple[float, Callable[[], object]]] = []
 
     def now(self) -> datetime:
-        """The time in UTC."""
         return START + timedelta(seconds=self.seconds)
 
     def sleep(self, seconds: float) -> None:

@@ -13,7 +13,6 @@ PAGE = 2
 
 
 def change(action: str, resource: str, kind: str, replacement: str = "", *properties: str) -> dict[str, Any]:
-    """A change as DescribeChangeSet has it."""
     details = [{"Target": {"Attribute": "Properties", "Name": name}} for name in properties]
     told = {"Action": action, "LogicalResourceId": resource, "ResourceType": kind, "Details": details}
     return {"ResourceChange": told | ({"Replacement": replacement} if replacement else {})}
@@ -45,7 +44,6 @@ class FakeCloudFormation:
         self._numbers = count(1)
 
     def deployed(self, version: str = "0.1.0", **parameters: str) -> None:
-        """There is a stack that works."""
         self.status = "UPDATE_COMPLETE"
         self.parameters = parameters
         tables = {"MappingTable": "m", "StateTable": "s", "WorkQueue": "q"}
@@ -54,17 +52,14 @@ class FakeCloudFormation:
 
     @property
     def calls(self) -> list[str]:
-        """The names of the calls that change something."""
         return [name for name, _ in self.made]
 
     def asked(self, name: str) -> dict[str, Any]:
-        """What the last call of that name said."""
         return next(given for called, given in reversed(self.made) if called == name)
 
     # ---- what the command calls ----
 
     def describe_stacks(self, StackName: str) -> Any:  # noqa: N803  # boto3's own names, here and below
-        """Describe the stack, by its name or its id."""
         if self.status is None or StackName not in (self.name, ID.format(self.name)):
             raise client_error("ValidationError", f"Stack with id {StackName} does not exist")
         found = {
@@ -83,7 +78,6 @@ class FakeCloudFormation:
         return {"Id": "change-set", "StackId": ID.format(self.name)}
 
     def delete_change_set(self, **given: Any) -> None:
-        """Forget it."""
         self.made.append(("delete_change_set", given))
 
     def execute_change_set(self, **given: Any) -> None:
@@ -106,7 +100,6 @@ class FakeCloudFormation:
             self._begin("DELETE", self.ends or "DELETE_COMPLETE")
 
     def get_template(self, **_: Any) -> Any:
-        """The template as it is deployed."""
         return {"TemplateBody": json.dumps(self.template)}
 
     def get_paginator(self, operation: str) -> "_Pages":

@@ -12,12 +12,10 @@ ACCOUNT = "123456789012"
 
 
 def user(name: str) -> dict[str, Any]:
-    """A user as CloudTrail names them."""
     return {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/{name}", "userName": name}
 
 
 def role(name: str, session: str, account: str = ACCOUNT) -> dict[str, Any]:
-    """A role's session as CloudTrail names it."""
     issuer = {"type": "Role", "arn": f"arn:aws:iam::{account}:role/{name}"}
     return {
         "type": "AssumedRole",
@@ -53,7 +51,6 @@ class FakeCloudTrail:
         resources: tuple[str, ...] = (),
         **rest: Any,
     ) -> None:
-        """Somebody did this now."""
         record = {"userIdentity": by, "requestParameters": request, "responseElements": response, **rest}
         self.events.append(
             {
@@ -66,7 +63,6 @@ class FakeCloudTrail:
         )
 
     def tagged(self, by: Any, instance: str, *, removed: bool = False, **tags: str) -> None:
-        """Somebody set or removed tags."""
         items = [{"key": key} if removed else {"key": key, "value": value} for key, value in tags.items()]
         asked = {"resourcesSet": {"items": [{"resourceId": instance}]}, "tagSet": {"items": items} if items else {}}
         self.happened("DeleteTags" if removed else "CreateTags", by, asked, {"_return": True}, resources=(instance,))

@@ -9,11 +9,12 @@ values aren't).
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from botocore.exceptions import ParamValidationError
 
 from fakes import dynamodb_expressions as expressions
+from fakes.calls import Calls
 from fakes.dynamodb_expressions import Change, Condition, Names, Values
 from fakes.dynamodb_tables import MATCHES, Items, Key, Row, Table
 from fakes.dynamodb_values import ITEM_BYTES, Item, RefusedError, item_size, stored_item
@@ -29,16 +30,6 @@ _READING = {"TableName", "ConsistentRead", "ProjectionExpression", "ExpressionAt
 _PAGING = {*_READING, "Limit", "ExclusiveStartKey"}
 # AWS_FACTS.md "IAM": what `*` in a condition on dynamodb:LeadingKeys doesn't match.
 _UNMATCHED = re.compile("[\n\r\u2028\u2029]")
-
-
-class Watcher(Protocol):
-    """Who is told of each call, as `Calls` is."""
-
-    def starts(self, operation: str) -> None:
-        """A call is about to be made."""
-
-    def ends(self, operation: str) -> None:
-        """A call was made, and maybe refused."""
 
 
 class FakeDynamoDB:
@@ -60,7 +51,7 @@ class FakeDynamoDB:
     def __init__(
         self,
         tables: Mapping[str, tuple[str, ...]],
-        calls: Watcher | None = None,
+        calls: Calls | None = None,
         *,
         page_items: int | None = 2,
         guarded: Collection[str] = (),
@@ -73,7 +64,6 @@ class FakeDynamoDB:
         self.unprocessed = 0
 
     def add_table(self, name: str, keys: tuple[str, ...]) -> None:
-        """Have one more table, empty."""
         self._tables[name] = Table(name, keys)
 
     def items(self, name: str) -> list[Item]:
@@ -83,15 +73,12 @@ class FakeDynamoDB:
     # ---- reading ----
 
     def get_item(self, **request: Any) -> Item:
-        """GetItem."""
         return self._call("GetItem", self._get_item, request)
 
     def batch_get_item(self, **request: Any) -> Item:
-        """BatchGetItem."""
         return self._call("BatchGetItem", self._batch_get_item, request)
 
     def query(self, **request: Any) -> Item:
-        """Query."""
         return self._call("Query", self._query, request)
 
     def scan(self, **request: Any) -> Item:
@@ -101,19 +88,15 @@ class FakeDynamoDB:
     # ---- writing ----
 
     def put_item(self, **request: Any) -> Item:
-        """PutItem."""
         return self._call("PutItem", self._write_one, {"Put": request})
 
     def update_item(self, **request: Any) -> Item:
-        """UpdateItem."""
         return self._call("UpdateItem", self._write_one, {"Update": request})
 
     def delete_item(self, **request: Any) -> Item:
-        """DeleteItem."""
         return self._call("DeleteItem", self._write_one, {"Delete": request})
 
     def transact_write_items(self, **request: Any) -> Item:
-        """TransactWriteItems."""
         return self._call("TransactWriteItems", self._transact_write_items, request)
 
     # ---- how ----
@@ -314,13 +297,11 @@ class _Write:
     values: Values
 
     def place(self) -> tuple[str, Key]:
-        """Where the item lies."""
         if self.kind != "Put" and self.item.keys() != set(self.table.keys):
             raise RefusedError("The provided key element does not match the schema")
         return self.table.name, self.table.key_in(self.item)
 
     def result(self) -> _Result:
-        """What comes of it, as the tables are now."""
         _, key = self.place()
         before = self.table.present.find(key)
         if self.condition and not self.condition.holds(before.item if before else {}, self.names, self.values):
@@ -384,7 +365,6 @@ def _projected(request: Request) -> list[tuple[str, expressions.Expression]]:
 
 
 def _shown(request: Request) -> Callable[[Item], Item]:
-    """What a read shows of an item."""
     if "ProjectionExpression" not in request:
         return dict
     projection = expressions.projection(request["ProjectionExpression"])

@@ -118,7 +118,6 @@ _ALLOWED = {"ADD": {"N", "SS", "NS", "BS"}, "DELETE": {"SS", "NS", "BS"}}
 
 @cache
 def condition(text: str) -> Condition:
-    """Read a condition expression."""
     reader = _Reader("Condition", text)
     holds = reader.either()
     reader.end()
@@ -127,7 +126,6 @@ def condition(text: str) -> Condition:
 
 @cache
 def change(text: str) -> Change:
-    """Read an update expression."""
     reader = _Reader("Update", text)
     clauses: dict[str, tuple[tuple[str, str], ...]] = {}
     while reader.next:
@@ -143,7 +141,6 @@ def change(text: str) -> Change:
 
 @cache
 def key_condition(text: str) -> KeyCondition:
-    """Read a query's key condition."""
     reader = _Reader("KeyCondition", text)
     conditions = [reader.key_test()]
     while reader.next.upper() == "AND":
@@ -155,7 +152,6 @@ def key_condition(text: str) -> KeyCondition:
 
 @cache
 def projection(text: str) -> Projection:
-    """Read a projection expression."""
     reader = _Reader("Projection", text)
     paths = tuple(reader.listed(reader.path))
     reader.end()
@@ -184,7 +180,6 @@ class _Reader:
 
     @property
     def next(self) -> str:
-        """The next word; empty at the end."""
         return str(self._words[self._at])
 
     def take(self, wanted: str = "") -> str:
@@ -196,16 +191,13 @@ class _Reader:
         return word
 
     def end(self) -> None:
-        """Nothing may follow."""
         if self.next:
             self.unknown()
 
     def unknown(self) -> NoReturn:
-        """This is no expression of ours."""
         raise NotImplementedError(f"{self._kind}Expression {self._text!r}")
 
     def path(self) -> str:
-        """An attribute's name, or a placeholder for it."""
         word = self.take()
         if word[0] == "#":
             self.names.add(word)
@@ -216,7 +208,6 @@ class _Reader:
         return word
 
     def value(self) -> str:
-        """A placeholder for a value."""
         word = self.take()
         if word[0] != ":":
             self.unknown()
@@ -224,7 +215,6 @@ class _Reader:
         return word
 
     def listed[One](self, read: Callable[[], One]) -> list[One]:
-        """One or more of these, with commas between."""
         found = [read()]
         while self.next == ",":
             self.take()
@@ -241,7 +231,6 @@ class _Reader:
         return path, self.value()
 
     def key_test(self) -> tuple[str, str, str]:
-        """A condition on a key attribute."""
         if self.next == "begins_with":
             self.take()
             self.take("(")
@@ -258,7 +247,6 @@ class _Reader:
     # ---- conditions ----
 
     def either(self) -> Test:
-        """Conditions with OR between."""
         return self._joined("OR", lambda: self._joined("AND", self._single, all), any)
 
     def _joined(self, word: str, read: Callable[[], Test], how: Callable[[list[bool]], bool]) -> Test:
@@ -301,7 +289,6 @@ class _Reader:
         return test
 
     def _closes(self, start: int) -> int:
-        """Where the parenthesis that opens here is closed."""
         depth = 0
         for at in range(start, len(self._words)):
             depth += {"(": 1, ")": -1}.get(self._words[at], 0)

@@ -63,7 +63,6 @@ class Partition:
         return ranges[comparison]
 
     def rows(self, low: int = 0, high: int | None = None) -> Iterator[Row]:
-        """The items from one place in the order to another."""
         return (self.items[sort] for sort in self.order[low:high])
 
 
@@ -78,12 +77,10 @@ class Items:
         return self._partitions.get(pk) or Partition(pk)
 
     def find(self, key: Key) -> Row | None:
-        """The item under a key."""
         partition = self._partitions.get(key[0])
         return partition.items.get(key[-1]) if partition else None
 
     def keep(self, key: Key, row: Row | None) -> None:
-        """Put an item under a key, or take it away."""
         pk, sort = key[0], key[-1]
         partition = self._partitions.setdefault(pk, Partition(pk))
         if row:
@@ -96,7 +93,6 @@ class Items:
             del self._partitions[pk]
 
     def rows(self, after: Key | None) -> Iterator[Row]:
-        """Every item behind the one under this key."""
         for pk in sorted(self._partitions, key=_scattered):
             partition = self._partitions[pk]
             if after is None or _scattered(pk) > _scattered(after[0]):
@@ -127,12 +123,10 @@ class Table:
         return self.present if consistent else self.past
 
     def keep(self, key: Key, row: Row | None) -> None:
-        """Put an item under a key, or take it away."""
         self.past.keep(key, self.present.find(key))
         self.present.keep(key, row)
 
     def key(self, given: Mapping[str, Any]) -> Key:
-        """A key as it was given, checked."""
         item = stored_item(given)
         self.refuse_empty(item)
         if item.keys() != set(self.keys):
@@ -140,7 +134,6 @@ class Table:
         return self.key_in(item)
 
     def key_in(self, item: Mapping[str, Value]) -> Key:
-        """The key of an item, checked."""
         for name in self.keys:
             if name not in item:
                 raise RefusedError(f"One or more parameter values were invalid: Missing the key {name} in the item")

@@ -31,7 +31,6 @@ class RefusedError(Exception):
         self.more = more
 
     def for_client(self, operation: str) -> ClientError:
-        """What botocore raises for it."""
         answer: Any = {
             "Error": {"Code": self.code, "Message": str(self)},
             "ResponseMetadata": {"HTTPStatusCode": 400, "RetryAttempts": 0},
@@ -65,7 +64,6 @@ def stored(value: Any, level: int = 1) -> Value:
 
 
 def stored_item(attributes: Mapping[str, Any]) -> Item:
-    """Every value of an item as DynamoDB keeps it."""
     return {name: stored(value) for name, value in attributes.items()}
 
 
@@ -214,12 +212,10 @@ def without(old: Value | None, fewer: Value) -> Value | None:
 
 
 def item_size(item: Mapping[str, Value]) -> int:
-    """How many bytes an item takes of its 400 KB."""
     return sum(text_size(name) + _size(value) for name, value in item.items())
 
 
 def text_size(text: str) -> int:
-    """How many bytes a text takes."""
     return len(text) if text.isascii() else len(text.encode())
 
 

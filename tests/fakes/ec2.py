@@ -13,7 +13,6 @@ from rolekeeper_local.ec2_truth import Ec2Truth
 
 
 def client_error(code: str, message: str = "", operation: str = "Operation", *, status: int = 400) -> ClientError:
-    """What botocore raises for a refusal."""
     return ClientError(
         {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]  # the parts that matter
         operation,
@@ -47,11 +46,9 @@ class FakeEc2:
     # ---- reading ----
 
     def get_paginator(self, name: str) -> "_Paginator":
-        """A paginator of one of the two describe calls."""
         return _Paginator({"describe_instances": self.describe_instances}.get(name, self._associations))
 
     def describe_instances(self, **arguments: Any) -> dict[str, Any]:
-        """DescribeInstances."""
         rows, token = self._call(
             "DescribeInstances",
             lambda: self._truth.describe_instances(
@@ -78,17 +75,14 @@ class FakeEc2:
     # ---- changing ----
 
     def associate_iam_instance_profile(self, **arguments: Any) -> dict[str, Any]:
-        """AssociateIamInstanceProfile."""
         instance, profile = arguments["InstanceId"], arguments["IamInstanceProfile"]["Arn"]
         return self._mutation("AssociateIamInstanceProfile", lambda: self._truth.associate(instance, profile))
 
     def replace_iam_instance_profile_association(self, **arguments: Any) -> dict[str, Any]:
-        """ReplaceIamInstanceProfileAssociation."""
         association, profile = arguments["AssociationId"], arguments["IamInstanceProfile"]["Arn"]
         return self._mutation("ReplaceIamInstanceProfileAssociation", lambda: self._truth.replace(association, profile))
 
     def disassociate_iam_instance_profile(self, **arguments: Any) -> dict[str, Any]:
-        """DisassociateIamInstanceProfile."""
         association = arguments["AssociationId"]
         return self._mutation("DisassociateIamInstanceProfile", lambda: self._truth.disassociate(association))
 

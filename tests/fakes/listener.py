@@ -83,7 +83,6 @@ class Listener:
         return str(made["UUID"])
 
     def heard(self) -> list[tuple[float, Any]]:
-        """What it was given, in order: when (epoch seconds), what."""
         items = self._dynamodb.query(
             TableName="heard",
             KeyConditionExpression="pk = :pk",

@@ -28,7 +28,6 @@ class FakeLogs:
         self.group = GROUPS[0]
 
     def events(self) -> list[dict[str, Any]]:
-        """The world's log as events."""
         lines = self._logged()
         self._came += [self._at(number) for number in range(len(self._came), len(lines))]
         return [

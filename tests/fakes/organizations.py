@@ -13,7 +13,6 @@ class Organizations:
         self.refuses = ""
 
     def describe_organization(self) -> dict[str, Any]:
-        """Its id."""
         if refused := self.refuses or ("" if self.id else "AWSOrganizationsNotInUseException"):
             raise client_error(refused, "no")
         return {"Organization": {"Id": self.id}}

@@ -37,12 +37,10 @@ class FakeEvents:
         return {"FailedEntryCount": self.refuses, "Entries": [{"EventId": "e"} for _ in Entries]}
 
     def named(self, detail_type: str) -> list[dict[str, Any]]:
-        """The details of the events of one kind."""
         return [each["Detail"] for each in self.sent if each["DetailType"] == detail_type]
 
     @property
     def kinds(self) -> list[str]:
-        """The detail-type of each event, in order."""
         return [each["DetailType"] for each in self.sent]
 
 
@@ -106,6 +104,10 @@ class FakeQueue:
         self.bodies: list[dict[str, Any]] = []
         self.groups: list[str] = []
 
+    def clear(self) -> None:
+        for each in (self.sent, self.instances, self.bodies, self.groups):
+            each.clear()
+
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
         self._calls.starts("GetQueueAttributes")
         waiting = {"ApproximateNumberOfMessages": self.waiting, "ApproximateNumberOfMessagesDelayed": self.delayed}
@@ -167,7 +169,6 @@ class FakeIam:
         return {"InstanceProfile": {**named, "Roles": roles}}
 
     def get_paginator(self, name: str) -> "FakeIam":
-        """The role's policies."""
         self._calls.starts(name)
         return self
 
@@ -194,5 +195,4 @@ class FakeIam:
 
 
 def _path(arn: str) -> str:
-    """The path in the ARN of a role or a profile."""
     return f"/{arn.partition('/')[2].rpartition('/')[0]}/".replace("//", "/")

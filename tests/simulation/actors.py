@@ -184,7 +184,6 @@ class People:
         self._account.changed()
 
     def nudge(self, instance: str = "") -> None:
-        """A message that nobody expected."""
         key = instance_key(instance or self._one())
         body = {
             "source": "rolekeeper",
@@ -484,7 +483,6 @@ class People:
         self.put(self._rng.choice(MAPPINGS), **nonsense)
 
     def poison_message(self) -> None:
-        """A message that names nothing."""
         self._say("a poisoned message")
         self._weather.count(Fault.POISON_MESSAGE)
         self._deployment.send(self._rng.choice((["garbage"], {"source": "aws.ec2"}, {"detail": {"instance-id": "x"}})))
@@ -508,7 +506,6 @@ class People:
         self._engine.after(self._rng.choice((5, 60, 600, 4000)), self.admit)
 
     def admit(self) -> None:
-        """It does again."""
         self._deployment.refusing.discard(self._account.target)
 
     def recover(self) -> None:

@@ -62,7 +62,6 @@ class Burst:
 
     @property
     def rate(self) -> float:
-        """Changes in a second."""
         return self.changed / self.seconds
 
     @property
@@ -152,7 +151,6 @@ def calm(  # the knobs of one experiment
     others: float = 0,
     outside: Callable[[Engine, Weather, Counter[str]], Outside] = Counting,
     deployed: type[Deployment] = Deployment,
-    ec2: type[Ec2Client] = Ec2Client,
 ) -> Calm:
     """Make one, with a role and a profile for each of two mappings. Its rules forward nothing yet."""
     calls = Counter[str]()
@@ -182,7 +180,7 @@ def calm(  # the knobs of one experiment
     table = _Table(weather, border, tables, promises, calls=calls, engine=engine, rng=weather.rng)
     deployment.clients.update(
         {
-            "ec2": ec2(engine, weather, border, account, promises, budget),
+            "ec2": Ec2Client(engine, weather, border, account, promises, budget),
             "dynamodb": table,
             "iam": IamClient(weather, border, account),
             **Senders.of(deployment),
@@ -250,7 +248,6 @@ def converge(
 
 
 def carries(account: Account, instance: str, role: str) -> bool:
-    """Whether EC2 shows that an instance carries a role."""
     row = account.truth.association_of(instance)
     return row is not None and row.profile_arn.endswith(f"/{role}")
 

@@ -92,21 +92,24 @@ class Ec2Client:
         Filters: Any = (),  # noqa: N803  # boto3's own names
         IncludeManagedResources: bool = False,  # noqa: FBT001, FBT002, N803  # the same
         NextToken: str = "",  # noqa: N803  # the same
-        **_: Any,
+        MaxResults: int | None = None,  # noqa: N803  # the same
     ) -> dict[str, Any]:
         filters, run, hurry = _filters(Filters), self._engine.running, self._weather.hurry
+        # Who is hurried gets pages of few, and their tokens are no others'.
+        page = (None, None) if hurry else (MaxResults, NextToken or None)
 
         def act() -> dict[str, Any]:
             lag = self._weather.lags(Fault.STALE_EC2)
             view = self._account.view(lag)
-            rows = (
-                self._past(view.instances, filters)
+            rows, token = (
+                (self._past(view.instances, filters), None)
                 if view
-                else self._account.truth.describe_instances(filters=filters, managed_too=True)[0]
+                else self._account.truth.describe_instances(
+                    filters=filters, max_results=page[0], next_token=page[1], managed_too=True
+                )
             )
             rows = [row for row in rows if IncludeManagedResources or not row.hidden]
             self._promises.saw_instances(run, view.at if view else self._engine.seconds)
-            token = None
             if hurry and not any(name == "instance-id" for name, _ in filters):
                 rows, token = self._page(rows, NextToken, run, hurry)
             return {"Reservations": [{"Instances": [instance_row(row)]} for row in rows], "NextToken": token}

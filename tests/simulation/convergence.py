@@ -17,7 +17,7 @@ from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker, instance_key
 from simulation.engine import Engine
 from simulation.invariants import ROWS, STATE, Asked, Promises
-from spec.carries import Situation, excluded, governing, wanted
+from spec.carries import Situation, ignored, pinned, wanted
 
 ENDED = frozenset({State.SHUTTING_DOWN, State.TERMINATED})
 # A timer rings at its minute, and what it wakes takes its time.
@@ -133,9 +133,8 @@ class Settled:
             return f"should show {found.shows} with {carries or 'no role'}"
         if carries != found.carries:
             return f"carries {carries or 'nothing'} and should carry {found.carries or 'nothing'}"
-        asks = governing(situation) and not (situation.service or excluded(instance.tags, situation.now))
-        pinned = situation.pin is not None and not situation.pin.expired(situation.now)
-        return self._outlived(row) if asks and not pinned else ""
+        asks = situation.ranked.best and not (situation.service or ignored(instance.tags, situation.now))
+        return self._outlived(row) if asks and not pinned(situation.pin, situation.now) else ""
 
     def _outlived(self, row: Association | None) -> str:
         """Whether the profile that is carried was deleted, though another has its name by now."""

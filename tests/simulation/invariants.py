@@ -21,8 +21,7 @@ from rolekeeper.storage.layout import GRANT, STARTED
 from rolekeeper_local.ec2_model import Association, State
 from simulation.account import Account, Maker
 from simulation.engine import START, Engine, Run
-from spec.carries import excluded
-from spec.mapping_rules import applies, carries
+from spec.carries import applies, carries, ignored
 
 STATE, ROWS = "state", "rows"
 # How many changes a process may seem ahead of its pace: its bucket fills while it writes what comes before a call, and
@@ -328,7 +327,7 @@ class Promises:
         pin = _steady(self.pins[asked.instance], since, until)
         self.check(10, pin is None or pin.expired(now), lambda: f"{asked}, though it is pinned: {pin}")
         quarantines = started.role == "NONE" and not started.gives_up
-        left_alone = not quarantines and all(excluded(one, now) for one in tags)
+        left_alone = not quarantines and all(ignored(one, now) for one in tags)
         self.check(10, not left_alone, lambda: f"{asked}, though a tag excludes the instance all the while")
         own = [each for each in _held(self.published[started.mapping], since, until) if each]
         lowest = min((each.spec.priority for each in own), default=0)

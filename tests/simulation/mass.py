@@ -14,17 +14,14 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from fakes.ec2 import instance_row
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Store, codec, layout
 from rolekeeper.storage.layout import DONE, REFUSED
 from simulation.account import ACCOUNT, REGION, Maker
 from simulation.burst import Calm, Counting, calm, carries
-from simulation.clients import Ec2Client
 from simulation.deployment import Deployment
 from simulation.engine import Engine, Run
-from simulation.faults import Kind
 from simulation.faulty_clients import Call
 from simulation.invariants import ROWS, STATE
 from support.large_fleet import peak_mb
@@ -81,12 +78,10 @@ class Retagged:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing was lost."""
         return not (self.missing or self.unexplained or self.left or self.dead_letters or self.broken)
 
     @property
     def rate(self) -> float:
-        """Changes in a second."""
         return (self.instances - len(self.missing)) / self.virtual_seconds
 
 
@@ -102,13 +97,11 @@ class _Memory:
         self._counts = False
 
     def opens(self) -> None:
-        """From here on it counts."""
         self._counts = True
         self._base, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
 
     def closes(self, run: Run) -> None:
-        """Up to here it counted, for this run."""
         if not self._counts:
             return
         self._counts = False
@@ -165,31 +158,6 @@ class _Outside(Counting):
         return super().call(Call(call.service, call.operation, call.kind, act, call.text, call.part))
 
 
-class _PagedEc2(Ec2Client):
-    """EC2 that shows a fleet page by page, as it does."""
-
-    def describe_instances(
-        self,
-        Filters: Any = (),  # noqa: N803  # boto3's own names
-        IncludeManagedResources: bool = False,  # noqa: FBT001, FBT002, N803  # the same
-        NextToken: str = "",  # noqa: N803  # the same
-        **more: Any,
-    ) -> dict[str, Any]:
-        filters = [(each["Name"], each["Values"]) for each in Filters]
-
-        def act() -> Any:
-            rows, token = self._account.truth.describe_instances(
-                filters=filters,
-                max_results=more.get("MaxResults"),
-                next_token=NextToken or None,
-                managed_too=IncludeManagedResources,
-            )
-            self._promises.saw_instances(self._engine.running, self._engine.seconds)
-            return {"Reservations": [{"Instances": [instance_row(row)]} for row in rows], "NextToken": token}
-
-        return self._outside.call(Call("ec2", "DescribeInstances", Kind.READ, act))
-
-
 class _Deployment(Deployment):
     """Counts runs and messages, and loses some of these."""
 
@@ -243,7 +211,6 @@ class _Story:
             self.fleet += group
 
     def write_row(self, value: str, role: str) -> None:
-        """As people do."""
         item = codec.to_attributes({"tag_key": TAG, "tag_value": value, "role": role})
         self.tables.put_item(TableName=ROWS, Item=item)
 
@@ -322,7 +289,6 @@ def retagged(
             changes_per_second=PER_SECOND,
             deployed=_Deployment,
             outside=_Outside,
-            ec2=_PagedEc2,
         )
         story = _Story(world, instances, cause)
         deployment = story.deployment

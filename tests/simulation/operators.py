@@ -7,12 +7,12 @@ A fault is one operator or constant of a module changed for its opposite. Each t
 
 import argparse
 import ast
-import os
 import random
-import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import product
 
+from simulation.fresh import each_in_a_fresh_process, failing_tests
 from simulation.mutants import ROOT, Edit, Mutant
 
 _OPPOSITES: dict[type[ast.AST], type[ast.AST]] = {
@@ -77,14 +77,10 @@ def _source(module: str) -> str:
     )
 
 
-def kills(place: str, test_file: str) -> bool:
-    """Whether the tests of this file fail with the fault at this place."""
-    command = [sys.executable, "-m", "pytest", "-p", "simulation.mutant_plugin", "-x", "-q", test_file]
-    environ = {**os.environ, "ROLEKEEPER_OPERATOR": place}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=ROOT, env=environ)
-    if done.returncode not in (0, 1):  # pytest: all passed, some failed; anything else is no answer
-        raise RuntimeError(f"{test_file} can't be run with {place}:\n{done.stdout}{done.stderr}")
-    return done.returncode == 1
+def killed_by(fault: tuple[str, str]) -> bool:
+    """Whether the tests of a file fail with the fault at a place."""
+    place, test_file = fault
+    return bool(failing_tests(operator_mutant(place), [test_file]))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -98,8 +94,9 @@ def main(arguments: Sequence[str]) -> int:
     sample = random.Random(options.seed).sample(found, min(options.sample, len(found)))
     killed = dict.fromkeys(options.tests, 0)
     alone = dict.fromkeys(options.tests, 0)
+    found_by = each_in_a_fresh_process(killed_by, list(product(sample, options.tests)), jobs=1)
     for place in sample:
-        by = [each for each in options.tests if kills(place, each)]
+        by = [each for each in options.tests if next(found_by)]
         for each in by:
             killed[each] += 1
             alone[each] += len(by) == 1

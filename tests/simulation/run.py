@@ -65,7 +65,6 @@ class Total:
         return [*faults, *looked, *(unreached if self.schedules >= ALL else ())]
 
     def summary(self) -> str:
-        """What was tried, in words."""
         common = sum(count >= SHARE * self.schedules for count in self.faults.values())
         reached = sum(count > 0 for count in self.branches.values())
         kept = len(self.promises) - len({each.promise for played in self.broken for each in played.violations})

@@ -415,7 +415,6 @@ class Schedule:
 
     @property
     def violations(self) -> list[Violation]:
-        """The broken promises of each account."""
         return [*self.promises.violations, *(self.spoke.promises.violations if self.spoke else ())]
 
 

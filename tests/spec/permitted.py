@@ -4,8 +4,8 @@ It is written from docs/security.md, not from the policies. `tests/unit/test_pol
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
+from itertools import chain, product
 
 from support.policy_simulation import ACCOUNT, REGION
 
@@ -173,82 +173,107 @@ def may_not(who: str | Sequence[str], actions: str, on: str | Sequence[str], **g
     return _cases(False, who, actions, on, **given)  # noqa: FBT003  # the same
 
 
-def taking_over(cases: Iterator[Case]) -> Iterator[Case]:
-    for each in cases:
-        yield Case(each.who, each.action, each.on, each.given, each.allowed, takes_over=True)
-
-
 ATTACH, REPLACE, DETACH = (
     "ec2:AssociateIamInstanceProfile",
     "ec2:ReplaceIamInstanceProfileAssociation",
     "ec2:DisassociateIamInstanceProfile",
 )
+READING = "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations"
 POLICIES_OF_A_ROLE = "iam:ListAttachedRolePolicies iam:ListRolePolicies iam:GetRolePolicy"
 OUTSIDE: list[Value] = ["profile outside", "profile beside", "profile of others"]
 ELSEWHERE = ("instance elsewhere", "instance of others")
 
+
+def changes(who: str, here: str | Sequence[str], elsewhere: str | Sequence[str]) -> Iterator[Case]:
+    """Who changes what instances carry does so under the path, in its own place, and does nothing else to them."""
+    yield from may(who, ATTACH, here, new="profile")
+    yield from may(who, REPLACE, here, now="profile", new="other profile")
+    yield from may(who, DETACH, here, now="profile")
+    yield from may_not(who, ATTACH, "instance", new=OUTSIDE)
+    yield from may_not(who, ATTACH, "instance")
+    yield from may_not(who, REPLACE, "instance", now="profile", new=OUTSIDE)
+    yield from may_not(who, REPLACE, "instance", now=OUTSIDE, new="profile")
+    yield from may_not(who, REPLACE, "instance", new="profile")
+    yield from may_not(who, DETACH, "instance", now=OUTSIDE)
+    yield from may_not(who, DETACH, "instance")
+    yield from may_not(who, ATTACH, elsewhere, new="profile")
+    yield from may_not(who, REPLACE, elsewhere, now="profile", new="other profile")
+    yield from may_not(who, DETACH, elsewhere, now="profile")
+    yield from may_not(who, "ec2:TerminateInstances ec2:StopInstances", "instance", now="profile")
+    yield from may_not(who, "ec2:ModifyInstanceAttribute ec2:CreateTags ec2:DeleteTags", "instance")
+
+
+def takes_over(
+    who: str, others: Sequence[str], here: str | Sequence[str], elsewhere: str | Sequence[str]
+) -> Iterator[Case]:
+    """With TakeOver a foreign role may go; what an instance gets stays under the path all the same."""
+    cases = [
+        may(who, REPLACE, here, now="profile outside", new="profile"),
+        may(who, DETACH, here, now="profile outside"),
+        may_not(who, REPLACE, "instance", now="profile outside", new=OUTSIDE),
+        may_not(who, REPLACE, "instance", now="profile outside"),
+        may_not(who, ATTACH, "instance", new="profile outside"),
+        may_not(who, REPLACE, elsewhere, now="profile outside", new="profile"),
+        may_not(who, DETACH, elsewhere, now="profile outside"),
+        may_not(others, DETACH, "instance", now="profile outside"),
+        may_not(who, "ec2:TerminateInstances", "instance", now="profile outside"),
+    ]
+    for each in chain.from_iterable(cases):
+        yield replace(each, takes_over=True)
+
+
+MAKING = "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile"
+
+
+def passes(who: str | Sequence[str]) -> Iterator[Case]:
+    """Who passes roles passes those under the path alone, and to EC2 alone."""
+    yield from may(who, "iam:PassRole", ("role", "role deeper"), to=EC2)
+    yield from may_not(who, "iam:PassRole", ("role outside", "role beside", "role under a longer path"), to=EC2)
+    yield from may_not(who, "iam:PassRole", "role of others", to=EC2)
+    yield from may_not(who, "iam:PassRole", "role", to=["lambda.amazonaws.com", "ec2.evil.example"])
+    yield from may_not(who, "iam:PassRole", "role")
+
+
+def makes_profiles(who: str | Sequence[str]) -> Iterator[Case]:
+    yield from may(who, MAKING, "profile")
+    yield from may_not(who, MAKING, ("profile outside", "profile beside", "profile of others"))
+    yield from may_not(who, "iam:RemoveRoleFromInstanceProfile iam:DeleteInstanceProfile", "profile")
+
+
+def reads_roles(who: str | Sequence[str]) -> Iterator[Case]:
+    """What a role may do is read of those only that could be given."""
+    yield from may(who, READING, "everything")
+    yield from may_not(who, "ec2:DescribeVolumes", "everything")
+    yield from may(who, "iam:GetRole", ("role", "role outside"))
+    yield from may(who, POLICIES_OF_A_ROLE, ("role", "role deeper"))
+    yield from may_not(who, POLICIES_OF_A_ROLE, ("role outside", "role beside", "role under a longer path"))
+    yield from may(who, "iam:GetInstanceProfile", ("profile", "profile outside"))
+    yield from may(who, "iam:GetPolicy iam:GetPolicyVersion", ("policy", "policy of AWS"))
+
+
 INSTANCES = [
-    *may(LOOKING, "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations", "everything"),
-    *may_not((STATE, LOOP), "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations", "everything"),
-    *may_not(LOOKING, "ec2:DescribeVolumes", "everything"),
-    *may(EVENT, ATTACH, "instance", new="profile"),
+    *may_not((STATE, LOOP), READING, "everything"),
+    *changes(EVENT, "instance", ELSEWHERE),
     *may_not(NOT_CHANGING, ATTACH, "instance", new="profile"),
-    *may_not(EVENT, ATTACH, "instance", new=OUTSIDE),
-    *may_not(EVENT, ATTACH, ELSEWHERE, new="profile"),
-    *may_not(EVENT, ATTACH, "instance"),
-    *may(EVENT, REPLACE, "instance", now="profile", new="other profile"),
     *may_not(NOT_CHANGING, REPLACE, "instance", now="profile", new="other profile"),
-    *may_not(EVENT, REPLACE, "instance", now="profile", new=OUTSIDE),
-    *may_not(EVENT, REPLACE, "instance", now=["profile outside", "profile beside"], new="profile"),
-    *may_not(EVENT, REPLACE, "instance", new="profile"),
-    *may_not(EVENT, REPLACE, ELSEWHERE, now="profile", new="other profile"),
-    *may(EVENT, DETACH, "instance", now="profile"),
     *may_not(NOT_CHANGING, DETACH, "instance", now="profile"),
-    *may_not(EVENT, DETACH, "instance", now=["profile outside", "profile beside"]),
-    *may_not(EVENT, DETACH, "instance"),
-    *may_not(EVENT, DETACH, ELSEWHERE, now="profile"),
-    *may_not(EVENT, "ec2:TerminateInstances ec2:StopInstances", "instance", now="profile"),
-    *may_not(EVENT, "ec2:CreateTags ec2:DeleteTags", "instance"),
     *may_not(ALL, "ec2:DeleteVolume", "volume"),
 ]
 
-TAKE_OVER = [
-    *taking_over(may(EVENT, REPLACE, "instance", now="profile outside", new="profile")),
-    *taking_over(may(EVENT, DETACH, "instance", now="profile outside")),
-    # What an instance gets stays under the path, whatever is taken away for it.
-    *taking_over(may_not(EVENT, REPLACE, "instance", now="profile outside", new=OUTSIDE)),
-    *taking_over(may_not(EVENT, REPLACE, "instance", now="profile outside")),
-    *taking_over(may_not(EVENT, ATTACH, "instance", new="profile outside")),
-    *taking_over(may_not(EVENT, REPLACE, ELSEWHERE, now="profile outside", new="profile")),
-    *taking_over(may_not(EVENT, DETACH, ELSEWHERE, now="profile outside")),
-    *taking_over(may_not(NOT_CHANGING, DETACH, "instance", now="profile outside")),
-    *taking_over(may_not(EVENT, "ec2:TerminateInstances", "instance", now="profile outside")),
-]
+TAKE_OVER = [*takes_over(EVENT, NOT_CHANGING, "instance", ELSEWHERE)]
 
 ROLES = [
-    *may(PASSING, "iam:PassRole", ("role", "role deeper"), to=EC2),
-    *may_not((RETRY, STATE, LOOP), "iam:PassRole", "role", to=EC2),
-    *may_not(LOOKING, "iam:PassRole", ("role outside", "role beside", "role under a longer path"), to=EC2),
-    *may_not(LOOKING, "iam:PassRole", "role of others", to=EC2),
-    *may_not(LOOKING, "iam:PassRole", "role", to=["lambda.amazonaws.com", "ec2.evil.example"]),
-    *may_not(LOOKING, "iam:PassRole", "role"),
+    *passes(PASSING),
+    *may_not((RETRY, STATE, LOOP), "iam:PassRole", ("role", "role outside"), to=EC2),
+    *may_not(RETRY, "iam:PassRole", "role"),
     *may_not(ALL, "sts:AssumeRole", ("role", "role outside")),
     # Those that reconcile check pins.
-    *may(LOOKING, "iam:GetRole", ("role", "role outside")),
-    # What a role may do is read of those only that could be given.
-    *may(LOOKING, POLICIES_OF_A_ROLE, ("role", "role deeper")),
-    *may_not(LOOKING, POLICIES_OF_A_ROLE, ("role outside", "role beside", "role under a longer path")),
-    *may(LOOKING, "iam:GetInstanceProfile", ("profile", "profile outside")),
+    *reads_roles(LOOKING),
     *may_not((STATE, LOOP), "iam:GetInstanceProfile", "profile"),
-    *may(LOOKING, "iam:GetPolicy iam:GetPolicyVersion", ("policy", "policy of AWS")),
     *may_not((STATE, LOOP), "iam:GetRole", "role"),
     *may_not((STATE, LOOP), "iam:GetPolicy", "policy"),
-    *may(PUBLISHING, "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile", "profile"),
-    *may_not(
-        PUBLISHING, "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile", ("profile outside", "profile beside")
-    ),
-    *may_not((*RECONCILING, STATE, LOOP), "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile", "profile"),
-    *may_not(PUBLISHING, "iam:RemoveRoleFromInstanceProfile iam:DeleteInstanceProfile", "profile"),
+    *makes_profiles(PUBLISHING),
+    *may_not((*RECONCILING, STATE, LOOP), MAKING, "profile"),
     *may_not(LOOKING, "iam:PutRolePolicy iam:AttachRolePolicy iam:UpdateAssumeRolePolicy iam:CreateRole", "role"),
     *may_not(PUBLISHING, "iam:CreatePolicyVersion iam:DeletePolicy", "policy"),
     *may_not(ALL, "iam:CreateAccessKey", "user"),

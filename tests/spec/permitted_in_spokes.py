@@ -10,16 +10,20 @@ from spec.permitted import (
     EC2,
     EVENTBRIDGE,
     LAMBDA,
+    MAKING,
     ORG,
     OTHER_ACCOUNT,
     OTHER_ORG,
-    OUTSIDE,
     PLACES,
     POLICIES_OF_A_ROLE,
-    REPLACE,
+    READING,
+    changes,
+    makes_profiles,
     may,
     may_not,
-    taking_over,
+    passes,
+    reads_roles,
+    takes_over,
 )
 from support.policy_simulation import ACCOUNT
 
@@ -89,22 +93,18 @@ TRUST = [
     *may_not((EC2, LAMBDA), SESSIONS, ROLES, of=ACCOUNT),
 ]
 
-READING = "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations"
 READS = [
-    *may(READER, READING, "everything"),
+    *reads_roles(READER),
+    *may(READER, "iam:GetRole", "reader"),
+    *may_not(READER, POLICIES_OF_A_ROLE, "reader"),
     *may_not((CHANGER, FORWARDER), READING, "everything"),
-    *may_not(READER, "ec2:DescribeVolumes ec2:DescribeInstanceAttribute", "everything"),
-    *may(READER, "iam:GetRole", ("role", "role outside", "reader")),
-    *may(READER, POLICIES_OF_A_ROLE, ("role", "role deeper")),
-    *may_not(READER, POLICIES_OF_A_ROLE, ("role outside", "role beside", "role under a longer path", "reader")),
-    *may(READER, "iam:GetInstanceProfile", ("profile", "profile outside")),
-    *may(READER, "iam:GetPolicy iam:GetPolicyVersion", ("policy", "policy of AWS")),
+    *may_not(READER, "ec2:DescribeInstanceAttribute", "everything"),
     *may_not(READER, "iam:ListRoles iam:ListUsers", "everything"),
     *may_not((CHANGER, FORWARDER), "iam:GetRole", ("role", "role outside")),
     *may_not((CHANGER, FORWARDER), "iam:GetPolicy", "policy"),
     *may_not(READER, ATTACH, "instance", new="profile"),
     *may_not(READER, DETACH, "instance", now="profile"),
-    *may_not(READER, "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile", "profile"),
+    *may_not(READER, MAKING, "profile"),
     *may_not(READER, "iam:PassRole", "role", to=EC2),
     *may_not(READER, "iam:TagRole iam:UpdateAssumeRolePolicy iam:PutRolePolicy", ("role", "reader", "changer")),
     *may_not(READER, "iam:CreatePolicyVersion", "policy"),
@@ -113,48 +113,18 @@ READS = [
 # The spoke's roles are there once for all Regions of its account.
 INSTANCES = ("instance", "instance in another Region")
 CHANGES = [
-    *may(CHANGER, ATTACH, INSTANCES, new="profile"),
-    *may_not(CHANGER, ATTACH, "instance", new=OUTSIDE),
-    *may_not(CHANGER, ATTACH, "instance of others", new="profile"),
-    *may_not(CHANGER, ATTACH, "instance"),
-    *may(CHANGER, REPLACE, INSTANCES, now="profile", new="other profile"),
-    *may_not(CHANGER, REPLACE, "instance", now="profile", new=OUTSIDE),
-    *may_not(CHANGER, REPLACE, "instance", now=OUTSIDE, new="profile"),
-    *may_not(CHANGER, REPLACE, "instance", new="profile"),
-    *may_not(CHANGER, REPLACE, "instance of others", now="profile", new="other profile"),
-    *may(CHANGER, DETACH, INSTANCES, now="profile"),
-    *may_not(CHANGER, DETACH, "instance", now=OUTSIDE),
-    *may_not(CHANGER, DETACH, "instance"),
-    *may_not(CHANGER, DETACH, "instance of others", now="profile"),
-    *may_not(CHANGER, "ec2:TerminateInstances ec2:StopInstances ec2:ModifyInstanceAttribute", "instance"),
-    *may_not(CHANGER, "ec2:CreateTags ec2:DeleteTags", "instance"),
+    *changes(CHANGER, INSTANCES, "instance of others"),
     *may_not(ROLES, "ec2:DeleteVolume", "volume"),
 ]
 
-TAKE_OVER = [
-    *taking_over(may(CHANGER, REPLACE, INSTANCES, now="profile outside", new="profile")),
-    *taking_over(may(CHANGER, DETACH, INSTANCES, now="profile outside")),
-    *taking_over(may_not(CHANGER, REPLACE, "instance", now="profile outside", new=OUTSIDE)),
-    *taking_over(may_not(CHANGER, REPLACE, "instance", now="profile outside")),
-    *taking_over(may_not(CHANGER, ATTACH, "instance", new="profile outside")),
-    *taking_over(may_not(CHANGER, REPLACE, "instance of others", now="profile outside", new="profile")),
-    *taking_over(may_not(CHANGER, DETACH, "instance of others", now="profile outside")),
-    *taking_over(may_not((READER, FORWARDER), DETACH, "instance", now="profile outside")),
-    *taking_over(may_not(CHANGER, "ec2:TerminateInstances", "instance", now="profile outside")),
-]
+TAKE_OVER = [*takes_over(CHANGER, (READER, FORWARDER), INSTANCES, "instance of others")]
 
-MAKING = "iam:CreateInstanceProfile iam:AddRoleToInstanceProfile"
 PASSES = [
-    *may(CHANGER, "iam:PassRole", ("role", "role deeper"), to=EC2),
-    *may_not(CHANGER, "iam:PassRole", ("role outside", "role beside", "role under a longer path"), to=EC2),
-    *may_not(CHANGER, "iam:PassRole", ("role of others", "reader", "changer"), to=EC2),
-    *may_not(CHANGER, "iam:PassRole", "role", to=["lambda.amazonaws.com", "ec2.evil.example"]),
-    *may_not(CHANGER, "iam:PassRole", "role"),
+    *passes(CHANGER),
+    *may_not(CHANGER, "iam:PassRole", ("reader", "changer"), to=EC2),
     *may_not(FORWARDER, "iam:PassRole", "role", to=EC2),
-    *may(CHANGER, MAKING, "profile"),
-    *may_not(CHANGER, MAKING, ("profile outside", "profile beside", "profile of others")),
+    *makes_profiles(CHANGER),
     *may_not(FORWARDER, MAKING, "profile"),
-    *may_not(CHANGER, "iam:RemoveRoleFromInstanceProfile iam:DeleteInstanceProfile", "profile"),
     *may_not(CHANGER, "iam:CreateRole iam:PutRolePolicy iam:AttachRolePolicy", ("role", "reader", "changer")),
     *may_not(ROLES, SESSIONS, ("role", "role outside", "administrator of others")),
     *may_not(ROLES, "iam:CreateAccessKey", "user"),

@@ -87,26 +87,14 @@ def pins(now: datetime) -> st.SearchStrategy[Pin]:
 
 @dataclass(frozen=True)
 class Ignore:
-    """What somebody wrote into `rolekeeper:ignore`, and what it means (docs/concepts.md, `ignored`).
-
-    `until` is set where it names a moment.
-    """
+    """What somebody wrote into `rolekeeper:ignore`; `until` is set where it names a moment."""
 
     text: str
-    meaning: str
     until: datetime | None = None
 
 
 def ignores(now: datetime) -> st.SearchStrategy[Ignore]:
     """Values of `rolekeeper:ignore`: for good, not at all, until a moment, or what nobody can read."""
-    until = ages.map(lambda age: Ignore(layout.timestamp(now + age), "until", now + age))
-    spoken = [
-        Ignore("true", "always"),
-        Ignore(" True ", "always"),
-        Ignore("false", "never"),
-        Ignore("", "unclear"),
-        Ignore("yes", "unclear"),
-        Ignore("2026-12-31", "unclear"),
-        Ignore("2026-12-31T18:00:00", "unclear"),
-    ]
-    return until | st.sampled_from(spoken)
+    until = ages.map(lambda age: Ignore(layout.timestamp(now + age), now + age))
+    spoken = ["true", " True ", "false", "", "yes", "2026-12-31", "2026-12-31T18:00:00"]
+    return until | st.sampled_from(spoken).map(Ignore)

@@ -43,34 +43,28 @@ def arn(role: str) -> str:
 
 
 def key(tag: str) -> MappingKey:
-    """`workload=web` as a key."""
     return MappingKey(*tag.split("=", 1))
 
 
 def instance(state: str = "running", /, **tags: str) -> Instance:
-    """An instance with these tags."""
     return Instance(KEY, InstanceState(state), tags)
 
 
 def published(
     tag: str, role: str, *, suspended_because: str = "", deleted: bool = False, **columns: Any
 ) -> PublishedMapping:
-    """A published mapping, at revision 1."""
     return PublishedMapping(MappingSpec(key(tag), role, **columns), 1, arn(role), suspended_because, deleted)
 
 
 def association(role: str, *, id: str = "iip-assoc-1", state: str = "associated") -> Association:  # noqa: A002  # the field's own name
-    """An association that EC2 shows."""
     return Association(id, KEY.id, arn(role), AssociationState(state))
 
 
 def foreign(name: str = "theirs") -> Association:
-    """An association of a profile outside the role path."""
     return Association("iip-assoc-1", KEY.id, foreign_arn(name), AssociationState.ASSOCIATED)
 
 
 def foreign_arn(name: str = "theirs") -> str:
-    """The ARN of a profile outside the role path."""
     return f"arn:aws:iam::{KEY.account}:instance-profile/{name}"
 
 

@@ -36,7 +36,6 @@ class Queue:
         return list(found.get("Messages", []))
 
     def taken(self) -> list[str]:
-        """The bodies of all that came so far."""
         for message in self.receive():
             self._taken.append(message["Body"])
             self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
@@ -73,5 +72,4 @@ class Bus:
         return self
 
     def heard(self) -> list[Any]:
-        """All that came so far."""
         return [json.loads(each) for each in self._queue.taken()]

@@ -108,7 +108,6 @@ class Story:
     # ---- one thing after the other ----
 
     def act(self) -> None:
-        """Do one thing."""
         acts: dict[Callable[[], str], int] = {
             self._retag: 40,
             self._untag: 18,
@@ -269,7 +268,6 @@ class Story:
             self._put(key)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The mapping table as it is now."""
         keys = [(key, value) for key, value in ROWS if self.world.mapping(key, value)]
         return [self.world.mapping(*key) for key in keys]
 

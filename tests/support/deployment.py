@@ -82,7 +82,6 @@ class Place:
         return self._filled(REFS.get(resource["Type"], "{0}"), _name(name, resource))
 
     def arn(self, name: str, resource: Any) -> str:
-        """Its ARN."""
         return self._filled((REFS | ARNS)[resource["Type"]], _name(name, resource))
 
     def _filled(self, pattern: str, name: str) -> str:

@@ -8,7 +8,6 @@ from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 
 
 def launch_many(world: EmulatedAccount, count: int, *, profile: str = "", **tags: str) -> list[str]:
-    """Launch instances in one call; their ids."""
     given: Any = {"IamInstanceProfile": {"Name": profile}} if profile else {}
     if tags:
         pairs = [{"Key": key, "Value": value} for key, value in tags.items()]

@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from botocore.exceptions import ReadTimeoutError
 
+from fakes.calls import Calls
 from fakes.clock import Clock
 from fakes.ec2 import EC2_META, client_error
+from fakes.others import FakeIam
 from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key
 from fixtures.organization import ORGANIZATION, VERSION
 from fixtures.state_table import table_keys
@@ -30,6 +32,7 @@ from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Settings
 from rolekeeper.storage import codec
+from rolekeeper_local.ec2_model import Profile
 from support.large_fleet import RUN_SECONDS, TAG, GeneratedEc2
 
 REGIONS = ("eu-west-1", "us-west-2")
@@ -58,42 +61,31 @@ def _silent(sleep: Callable[[float], None]) -> None:
 TROUBLES = {0: _refused, 1: _refused, 12: _throttled, 23: _silent}
 
 
-class GeneratedIam:
-    """IAM of any account: it has every role and its profile, and they do nothing."""
+class _SlowCalls(Calls):
+    """Calls that take time; `counts` has those since it was cleared."""
 
-    def __init__(self, account: str, counts: Counter[str], sleep: Callable[[float], None]) -> None:
-        self._account, self._counts, self._sleep = account, counts, sleep
+    def __init__(self, counts: Counter[str], sleep: Callable[[float], None]) -> None:
+        super().__init__()
+        self._counts, self._sleep = counts, sleep
 
-    def _asked(self, operation: str) -> None:
+    def starts(self, operation: str) -> None:
         self._counts[operation] += 1
         self._sleep(CALL)
 
-    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
-        self._asked("GetRole")
-        statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        arn = f"arn:aws:iam::{self._account}:role/rolekeeper/{RoleName}"
-        named = {
-            "RoleName": RoleName,
-            "Arn": arn,
-            "Path": "/rolekeeper/",
-            "CreateDate": datetime(2026, 1, 1, tzinfo=UTC),
-        }
-        return {"Role": {**named, "AssumeRolePolicyDocument": {"Statement": [statement]}}}
 
-    def get_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
-        self._asked("GetInstanceProfile")
-        arn = f"arn:aws:iam::{self._account}:instance-profile/rolekeeper/{InstanceProfileName}"
-        role = {"Arn": arn.replace("instance-profile", "role"), "RoleName": InstanceProfileName}
-        named = {"Arn": arn, "Path": "/rolekeeper/", "InstanceProfileId": f"AIPA{self._account}"}
-        return {"InstanceProfile": {**named, "Roles": [role]}}
-
-    def get_paginator(self, name: str) -> "GeneratedIam":
-        """Of the role's policies: none."""
-        self._asked(name)
-        return self
-
-    def paginate(self, **_: Any) -> list[dict[str, Any]]:
-        return [{"PolicyNames": [], "AttachedPolicies": []}]
+def _iam(account: str, calls: Calls) -> FakeIam:
+    """IAM of any account: it has the roles that rows name, and their profiles, and they do nothing."""
+    profiles = {
+        role: Profile(
+            name=role,
+            arn=f"arn:aws:iam::{account}:instance-profile/rolekeeper/{role}",
+            id=f"AIPA{account}",
+            roles=(f"arn:aws:iam::{account}:role/rolekeeper/{role}",),
+            created_at=0,
+        )
+        for role in ("web", "db")
+    }
+    return FakeIam(profiles, calls, account)
 
 
 class SentInstances:
@@ -158,7 +150,7 @@ class Scale:
         self._clients = {
             **self.hub.clients,
             "sqs": self._queue,
-            "iam": GeneratedIam(ACCOUNT, Counter(), self.hub.clock.sleep),
+            "iam": _iam(ACCOUNT, _SlowCalls(Counter(), self.hub.clock.sleep)),
         }
         self._prepare()
 
@@ -186,7 +178,7 @@ class Scale:
             return _Trouble(lambda: trouble(self.hub.clock.sleep))
         if (target, service) not in self._there:
             made = GeneratedEc2(self.instances, TAGGED, self.hub.clock.sleep)
-            iam = GeneratedIam(target.account, self._asked, self.hub.clock.sleep)
+            iam = _iam(target.account, _SlowCalls(self._asked, self.hub.clock.sleep))
             self._there[target, service] = made if service == "ec2" else iam
         return self._there[target, service]
 

@@ -4,22 +4,18 @@ What reading can't tell, and of each group one row, is judged: as a first edit, 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aws_lambda_powertools import Metrics
 from botocore.exceptions import ClientError, ParamValidationError
 
-import on_mapping_change
-import runtime
-from fixtures.account import ACCOUNT, MAPPING_TABLE, new_account, refusing
+from fixtures.account import ACCOUNT, MAPPING_TABLE, new_account
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.mappings.assess import sentence
 from rolekeeper.mappings.rows.columns import HomeAccount
 from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.verdict import sentence
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from strategies.bad_rows import REFUSED, BadRow, corpus
 
@@ -27,12 +23,6 @@ ROWS = list(corpus())
 PUT = [row for row in ROWS if row.status != REFUSED]
 REJECTED = [row for row in PUT if row.status == "Rejected"]
 READ = [row for row in PUT if row.status != "Rejected"]
-CONTEXT: Any = SimpleNamespace(
-    function_name="on_mapping_change",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:on_mapping_change",
-    aws_request_id="request-1",
-)
 GOOD: dict[str, Any] = {"tag_key": {"S": "workload"}, "tag_value": {"S": "web"}, "role": {"S": "web"}}
 HOME = HomeAccount(ACCOUNT, "aws")
 DENIES_EC2 = {
@@ -168,50 +158,3 @@ def test_what_dynamodb_refuses_never_becomes_a_row(desk: MappingsFixture, row: B
         desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item(row))
     if isinstance(refused.value, ClientError):
         assert refused.value.response["Error"]["Code"] == "ValidationException"
-
-
-# ---- a batch of the stream ----
-
-
-@pytest.fixture
-def handle(
-    shared: MappingsFixture, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[list[dict[str, Any]]], Any]:
-    """The stream's function, over the desk: puts the items, and hands over a record for each."""
-    monkeypatch.setattr(runtime, "app", lambda _arn: shared.app())
-    monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
-    monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
-    monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
-    monkeypatch.setattr(runtime.metrics.provider, "flush_metrics", lambda *_, **__: None)
-
-    def put_and_handle(items: list[dict[str, Any]]) -> Any:
-        for item in items:
-            desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
-        return on_mapping_change.handler({"Records": [record(at, item) for at, item in enumerate(items)]}, CONTEXT)
-
-    return put_and_handle
-
-
-def record(number: int, item: dict[str, Any]) -> dict[str, Any]:
-    """The stream's record of an item that was put."""
-    keys = {name: item[name] for name in ("tag_key", "tag_value")}
-    images = {"Keys": keys, "NewImage": item, "SequenceNumber": str(number)}
-    return {"eventID": f"event-{number}", "eventName": "INSERT", "dynamodb": images}
-
-
-def test_of_a_hundred_rows_the_bad_one_is_rejected_alone_and_the_unanswered_one_comes_again_alone(
-    desk: MappingsFixture, handle: Callable[[list[dict[str, Any]]], Any]
-) -> None:
-    items = [{**GOOD, "tag_value": {"S": f"web-{number}"}} for number in range(100)]
-    items[50]["role"] = {"S": "../x"}
-    items[70]["role"] = {"S": "api"}
-    # IAM is asked once in a batch for each role: for that of the first row, then for that of this one.
-    desk.world.calls.before("GetRole", lambda: desk.world.calls.before("GetRole", refusing("Throttling")))
-
-    assert handle(items) == {"batchItemFailures": [{"itemIdentifier": "70"}]}
-
-    statuses = [desk.shows(f"workload=web-{number}")[0] for number in range(100)]
-    assert Counter(statuses) == {"Published": 98, "Rejected": 1, "Waiting": 1}
-    assert (statuses[50], statuses[70]) == ("Rejected", "Waiting")
-    assert handle([items[70]]) == {"batchItemFailures": []}
-    assert desk.shows("workload=web-70")[0] == "Published"

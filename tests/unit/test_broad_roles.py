@@ -134,9 +134,7 @@ def test_the_stacks_word_can_be_taken_back(desk: MappingsFixture) -> None:
     desk.approve(TAG, 1)
     desk.world.allow_broad_roles = False
     desk.recheck(TAG)
-    published = desk.served(TAG)
-    assert published
-    assert "deploy with AllowBroadRoles=true" in published.remedy
+    assert "deploy with AllowBroadRoles=true" in desk.in_effect(TAG).remedy
 
 
 def test_policies_are_read_at_every_sweep_once_for_each_role(desk: MappingsFixture) -> None:
@@ -199,9 +197,7 @@ def test_a_boundary_that_is_taken_off_suspends(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="web")
     desk.iam.delete_role_permissions_boundary(RoleName="web")
     desk.recheck(TAG)
-    published = desk.served(TAG)
-    assert published
-    assert "has none as its permissions boundary" in published.suspended_because
+    assert "has none as its permissions boundary" in desk.in_effect(TAG).suspended_because
 
 
 def bound(desk: MappingsFixture, arn: str) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.instances.decide import resolve
-from rolekeeper.mappings.impact import Conflicts, could_conflict
-from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.impact import Conflicts, Scan, could_conflict
 from rolekeeper.model.instance import Association, Instance
 from rolekeeper.model.mapping import Pin, PublishedMapping
 from strategies.values import KEY, NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, instance, published

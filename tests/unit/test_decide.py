@@ -99,10 +99,9 @@ class Row:
         tags |= {"env": "prod"} if self.rival else {}
         tags |= {IGNORE_TAG: self.ignore} if self.ignore else {}
         seen = replace(instance(state, **tags), managed_by=self.managed_by)
-        candidates = resolve(seen, [each for each in (self.governs, self.rival) if each], NOW, self.pin)
-        managed = frozenset({arn("web"), arn("db"), arn("debug")})
-        lost = self.gave is not None and self.owner is None and self.governs is None
-        return View(seen, self.carries, self.gave, candidates, self.owner, self.ownership, managed, lost)
+        read = [each for each in (self.governs, self.rival) if each]
+        candidates = resolve(seen, read, NOW, self.pin)
+        return View(seen, self.carries, self.gave, candidates, self.owner, self.ownership, read, self.pin, NOW)
 
     def in_state(self, state: str) -> str:
         if state in STATES[4:]:
@@ -343,13 +342,13 @@ def _view(
     pin: Pin | None,
     managed_by: str,
 ) -> View:
-    """A grant explains what the instance carries, and its owner is the grant's own mapping."""
+    """A grant explains what the instance carries; its owner is the grant's own mapping, whose record may be lost."""
     gave = replace(gave, profile_arn=carries.profile_arn if carries else NO_PROFILE) if gave else None
-    owner = replace(owner, spec=replace(owner.spec, key=gave.mapping)) if gave and owner else None
+    if gave:
+        owner = replace(owner, spec=replace(owner.spec, key=gave.mapping)) if owner else None
+        read = [*(each for each in read if each.key != gave.mapping), *([owner] if owner else ())]
     seen, candidates = replace(seen, managed_by=managed_by), resolve(seen, read, NOW, pin)
-    profiles = {arn("web"), arn("db"), carries.profile_arn if carries else ""}
-    managed = frozenset(filter(ownership.manages, profiles))
-    return View(seen, carries, gave, candidates, owner, ownership, managed, lost=gave is not None and owner is None)
+    return View(seen, carries, gave, candidates, owner if gave else None, ownership, read, pin, NOW)
 
 
 @given(

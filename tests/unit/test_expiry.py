@@ -1,15 +1,15 @@
 """Each minute's work: what expires is seen at its moment, by those whom it concerns, whatever else goes wrong."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from fakes.others import FakeQueue
 from fixtures.account import FakeAccount, published_at, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.aws.queue import WorkQueue
 from rolekeeper.fleet.expiry import Expiries, ExpiryResult
 from rolekeeper.mappings.publish import Publisher
 from rolekeeper.model.instance import InstanceKey, Timer
@@ -20,29 +20,10 @@ from rolekeeper.storage.state import State
 PAST = 2  # seconds after a moment at which it is past on every clock
 
 
-@dataclass(frozen=True)
-class Delays(WorkQueue):
-    """The work queue, which notes each instance with its delay."""
-
-    client: Any = None
-    url: str = ""
-    now: Any = None
-    sent: list[tuple[str, int]] = field(default_factory=list)
-
-    def send(
-        self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0, loop_over: bool = False
-    ) -> int:
-        assert not loop_over
-        assert cause in ("expiry", "follow-up")
-        assert correlation_id == "minute-1"
-        keys = list(instances)
-        self.sent.extend((key.id, delay_seconds) for key in keys)
-        return len(keys)
-
-
 @pytest.fixture
 def desk(world: FakeAccount) -> MappingsFixture:
     made = MappingsFixture(world)
+    made.clients["sqs"] = world.queue
     made.role("web")
     world.profile("web")
     return made
@@ -53,14 +34,32 @@ def state(desk: MappingsFixture) -> State:
     return desk.world.state
 
 
-@pytest.fixture
-def queue() -> Delays:
-    return Delays()
+@dataclass(frozen=True)
+class Rung:
+    """What the minutes sent, each instance with its delay; rows send theirs too."""
+
+    queue: FakeQueue
+
+    @property
+    def sent(self) -> list[tuple[str, int]]:
+        details = [each["detail"] for each in self.queue.bodies]
+        rung = [
+            (sent, detail["correlation-id"])
+            for sent, detail in zip(self.queue.sent, details, strict=True)
+            if detail["cause"] in ("expiry", "follow-up")
+        ]
+        assert {by for _, by in rung} <= {"minute-1"}
+        return [sent for sent, _ in rung]
 
 
 @pytest.fixture
-def expiries(desk: MappingsFixture, queue: Delays) -> Expiries:
-    return replace(desk.app().expiries("minute-1", waits=True), queue=queue)
+def queue(desk: MappingsFixture) -> Rung:
+    return Rung(desk.world.queue)
+
+
+@pytest.fixture
+def expiries(desk: MappingsFixture) -> Expiries:
+    return desk.app().expiries("minute-1", waits=True)
 
 
 def minute(expiries: Expiries) -> ExpiryResult:
@@ -96,7 +95,7 @@ def waiting(state: State) -> list[Any]:
 
 
 def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_expires(
-    desk: MappingsFixture, expiries: Expiries, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, queue: Rung
 ) -> None:
     instances = sorted(desk.world.running(app="web") for _ in range(3))
     desk.world.running(app="other")
@@ -109,7 +108,7 @@ def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_e
 
 
 def test_a_timer_is_met_in_two_minutes_before_it_rings_so_one_may_be_missed(
-    desk: MappingsFixture, expiries: Expiries, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", 119)
@@ -120,7 +119,7 @@ def test_a_timer_is_met_in_two_minutes_before_it_rings_so_one_may_be_missed(
     assert queue.sent[0][1] - queue.sent[1][1] == 60
 
 
-def test_what_expires_later_is_left_alone(desk: MappingsFixture, expiries: Expiries, queue: Delays) -> None:
+def test_what_expires_later_is_left_alone(desk: MappingsFixture, expiries: Expiries, queue: Rung) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", 125)
     assert minute(expiries) == ExpiryResult()
@@ -128,7 +127,7 @@ def test_what_expires_later_is_left_alone(desk: MappingsFixture, expiries: Expir
 
 
 def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     expiring(desk, "app=web", 30)
     desk.world.later(minutes=1)
@@ -144,7 +143,7 @@ def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
 
 
 def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_gives_the_role_up(
-    desk: MappingsFixture, expiries: Expiries, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, queue: Rung
 ) -> None:
     expiring(desk, "app=web", 55)
     minute(expiries)
@@ -160,7 +159,7 @@ def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_give
 
 
 def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_clock(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     until = expiring(desk, "app=web", 30)
@@ -172,7 +171,7 @@ def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_cloc
 
 
 def test_one_that_is_started_between_the_minutes_waits_for_nothing(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -196,37 +195,29 @@ def test_a_minute_that_runs_twice_does_no_harm(desk: MappingsFixture, expiries: 
     assert waiting(state) == []
 
 
-@pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}])
+@pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}, None], ids=["never", "later", "deleted"])
 def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_goes(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays, later: dict[str, str]
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung, later: dict[str, str] | None
 ) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", 30)
-    desk.edit("app=web", role="web", **later)
+    if later is None:
+        desk.delete("app=web")
+        desk.publish("app=web")
+    else:
+        desk.edit("app=web", role="web", **later)
     desk.quiet()
     minute(expiries)
-    desk.world.later(minutes=1)
-    minute(expiries)
-    assert queue.sent == []
-    assert desk.shows("app=web")[0] == "Published"
-    assert len(waiting(state)) == len(later)
-
-
-def test_the_timer_of_a_deleted_mapping_rings_nothing_and_goes(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
-) -> None:
-    desk.world.running(app="web")
-    expiring(desk, "app=web", 30)
-    desk.delete("app=web")
-    desk.publish("app=web")
+    assert len(waiting(state)) == 1 + len(later or {}), "the same date may be written again until then"
     desk.world.later(minutes=1)
     assert minute(expiries).mappings == 0
     assert queue.sent == []
-    assert waiting(state) == []
+    assert not desk.row("app=web") or desk.shows("app=web")[0] == "Published"
+    assert len(waiting(state)) == len(later or {})
 
 
 def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
-    desk: MappingsFixture, expiries: Expiries, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     until = expiring(desk, "app=web", 100)
@@ -239,7 +230,7 @@ def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
 
 
 def test_what_serves_expires_although_its_row_is_rejected_by_now(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     desk.world.reconcile(instance)
@@ -256,7 +247,7 @@ def test_what_serves_expires_although_its_row_is_rejected_by_now(
 
 
 def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running()
     pinned(desk, state, instance, 20.25)
@@ -268,7 +259,7 @@ def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(
 
 
 def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays, monkeypatch: pytest.MonkeyPatch
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(110):
         pinned(desk, state, f"i-{number:017x}", 20)
@@ -295,7 +286,7 @@ def garble(desk: MappingsFixture, tag: str) -> None:
 
 
 def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung_and_stay(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     fine, pinned_one = desk.world.running(app="fine"), desk.world.running()
     for tag in ("app=bad", "app=fine"):
@@ -315,7 +306,7 @@ def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung
 
 
 def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_all_the_same(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     for tag in ("app=web", "app=other"):
@@ -332,7 +323,7 @@ def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_a
 
 
 def test_ec2_that_doesnt_answer_keeps_no_pin_from_being_rung(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -373,7 +364,7 @@ def test_a_minute_leaves_the_rest_to_the_next_one(
 
 
 def test_an_instance_of_another_region_is_sent_as_it_is_named(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Delays
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     """Whom the queue's function drops, counted and logged."""
     state.arm(Timer(after(desk, -10), InstanceKey("123456789012", "eu-west-1", "i-1")))

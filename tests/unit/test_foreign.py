@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import resolve
-from rolekeeper.mappings.scan import Scan, node_of
+from rolekeeper.mappings.impact import Scan, node_of
 from rolekeeper.model.instance import Instance
 from strategies.values import NOW, OWNERSHIP, foreign, foreign_arn, instance, published
 

@@ -10,14 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aws_lambda_powertools import Metrics
 
 import on_instance_event
 import on_retry
 import on_schedule
 import on_state_change
-import runtime
 from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
+from fixtures.functions import lambda_context, wire
 from fixtures.mappings import MappingsFixture
 from rolekeeper.model.instance import Action, Timer
 from rolekeeper.storage.layout import timestamp
@@ -25,13 +24,7 @@ from rolekeeper.storage.layout import timestamp
 SAMPLES = Path(__file__).parents[2] / "events"
 # The instance of the samples.
 INSTANCE = "i-0abcd1234ef567890"
-CONTEXT: Any = SimpleNamespace(
-    function_name="on_instance_event",
-    memory_limit_in_mb=512,
-    invoked_function_arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:on_instance_event",
-    aws_request_id="request-1",
-    get_remaining_time_in_millis=lambda: 840_000,
-)
+CONTEXT = lambda_context("on_instance_event", seconds=840)
 
 
 def sample(name: str) -> Any:
@@ -52,11 +45,7 @@ def desk(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> MappingsFixture
     world.profile("s3-read")
     assert made.edit("workload=s3-reader", role="s3-read").status == "Published"
     made.clients["lambda"] = SimpleNamespace(invoke=lambda **_: {"StatusCode": 202})
-    monkeypatch.setattr(runtime, "app", lambda _arn: made.app())
-    monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
-    monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
-    monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
-    monkeypatch.setattr(runtime.metrics.provider, "flush_metrics", lambda *_, **__: None)
+    wire(monkeypatch, made.app)
     made.quiet()
     return made
 
@@ -259,7 +248,7 @@ def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_
 def test_a_minute_sweeps_again_until_a_sweep_came_to_its_end(desk: MappingsFixture) -> None:
     desk.world.never_swept()
     launched(desk, workload="s3-reader")
-    hurried: Any = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 1_000})
+    hurried = lambda_context("on_schedule", seconds=1)
     assert on_schedule.handler(sample("expiries"), hurried)["finished"] is False
     assert on_schedule.handler(sample("expiries"), CONTEXT)["finished"] is True
     assert "timers" in on_schedule.handler(sample("expiries"), CONTEXT)
@@ -267,7 +256,7 @@ def test_a_minute_sweeps_again_until_a_sweep_came_to_its_end(desk: MappingsFixtu
 
 def test_the_machine_has_the_rest_of_a_sweep_and_of_a_fan_out_done(desk: MappingsFixture) -> None:
     launched(desk, workload="s3-reader")
-    hurried: Any = SimpleNamespace(**vars(CONTEXT) | {"get_remaining_time_in_millis": lambda: 1_000})
+    hurried = lambda_context("on_schedule", seconds=1)
     first = on_schedule.handler(sample("sweep"), hurried)
     (started,) = desk.world.machine.started
     assert started["input"].keys() == sample("sweep-resumed").keys()

@@ -104,16 +104,6 @@ def test_a_new_row_can_be_held_too(desk: MappingsFixture) -> None:
     assert len(desk.sent()) == 2
 
 
-def test_what_is_held_is_told_once_and_a_repeated_check_writes_nothing(desk: MappingsFixture) -> None:
-    desk.edit(TAG, role="api")
-    desk.quiet()
-    for look in (desk.publish, desk.recheck):
-        verdict = look(TAG)
-        assert (verdict.status, verdict.changed) == (Status.HELD, False)
-    assert desk.world.writes == []
-    assert desk.world.events.kinds == []
-
-
 def test_its_counts_are_kept_up_without_a_word(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.converged("web", workload="web")
@@ -688,16 +678,6 @@ def test_of_a_row_that_expired_history_names_who_deleted_it(desk: MappingsFixtur
     assert (entry["cause"], entry["claimed_by"]) == ("the row was changed by dynamodb.amazonaws.com", "")
 
 
-def test_the_row_that_was_put_back_rests(desk: MappingsFixture) -> None:
-    desk.delete(TAG)
-    desk.publish(TAG)
-    desk.quiet()
-    for look in (desk.publish, desk.recheck):
-        assert not look(TAG).changed
-    assert desk.world.writes == []
-    assert desk.world.events.kinds == []
-
-
 def test_approving_a_deletion_deletes_the_row_for_good(desk: MappingsFixture) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
@@ -720,27 +700,6 @@ def test_a_wrong_number_deletes_nothing(desk: MappingsFixture) -> None:
     assert "approve is 9, but 2 is held" in desk.approve(TAG, 9).reason
     assert serves(desk) == ("web", 1)
     assert desk.row(TAG)["role"] == "web"
-
-
-def unsay(desk: MappingsFixture) -> None:
-    desk.unset(TAG, "status")
-
-
-def put_again(desk: MappingsFixture) -> None:
-    desk.put(TAG, role="web")
-
-
-@pytest.mark.parametrize("cancel", [unsay, put_again])
-def test_a_deletion_can_be_taken_back(desk: MappingsFixture, cancel: Any) -> None:
-    desk.delete(TAG)
-    desk.publish(TAG)
-    cancel(desk)
-    assert desk.publish(TAG).status is Status.PUBLISHED
-    row = desk.row(TAG)
-    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 1)
-    assert "held_revision" not in row
-    desk.approve(TAG, 2)
-    assert serves(desk) == ("web", 1)
 
 
 def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: MappingsFixture) -> None:
@@ -810,14 +769,6 @@ def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(d
     assert desk.recheck(tag).status is Status.HELD
     assert desk.approve(tag, 2).status is Status.REMOVED
     assert desk.row(tag) == {}
-
-
-def test_a_deletion_within_the_limit_goes_on(desk: MappingsFixture) -> None:
-    desk.limits = Limits(3, 0)
-    desk.delete(TAG)
-    assert desk.publish(TAG).status is Status.REMOVED
-    assert serves(desk) == ("", 2)
-    assert desk.row(TAG) == {}
 
 
 def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: MappingsFixture) -> None:
@@ -908,16 +859,6 @@ def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_
     assert (discarded["event"], discarded["revision"]) == ("Mapping Discarded", 2)
 
 
-def test_a_held_deletion_that_is_discarded_leaves_the_row(desk: MappingsFixture) -> None:
-    desk.delete(TAG)
-    assert desk.publish(TAG).status is Status.HELD
-    desk.set(TAG, discard=2)
-    assert desk.publish(TAG).status is Status.DISCARDED
-    assert desk.publish(TAG).status is Status.PUBLISHED
-    assert (desk.row(TAG)["role"], serves(desk)) == ("web", ("web", 1))
-    assert_no_role_changes(desk)
-
-
 def test_a_held_row_that_was_never_in_effect_goes_when_it_is_discarded(desk: MappingsFixture) -> None:
     for _ in range(2):
         desk.world.running(workload="new")
@@ -967,38 +908,6 @@ def test_a_published_revision_is_not_discarded(desk: MappingsFixture) -> None:
     desk.set(TAG, discard=2)
     assert desk.publish(TAG).status is Status.PUBLISHED
     assert (serves(desk), "discard" in desk.row(TAG)) == (("api", 2), False)
-
-
-@pytest.mark.parametrize("first", ["approved", "discarded"])
-@pytest.mark.parametrize("deletion", [False, True], ids=["an edit", "a deletion"])
-def test_of_an_approval_and_a_discard_that_two_judges_carry_out_at_once_one_wins(
-    desk: MappingsFixture, first: str, *, deletion: bool
-) -> None:
-    """One judge has read the approval, another the number to discard; what each writes meets the other's."""
-    if deletion:
-        desk.delete(TAG)
-        desk.publish(TAG)
-    else:
-        desk.edit(TAG, role="api")
-    asks = [partial(desk.sign, TAG, 2), partial(desk.set, TAG, discard=2)]
-    if first == "discarded":
-        asks.reverse()
-    asks[0]()
-
-    def meanwhile() -> None:
-        asks[1]()
-        desk.publish(TAG)
-
-    desk.world.calls.before("TransactWriteItems", meanwhile)
-    desk.publish(TAG)
-    for _ in range(2):
-        desk.publish(TAG)
-
-    # Both numbers are in the row when the second judge reads it: so it discards, and the first one finds that.
-    assert serves(desk) == ("web", 1)
-    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", 1))
-    assert_no_role_changes(desk)
-    assert [each["event"] for each in desk.history(TAG)].count("Mapping Discarded") == 1
 
 
 @pytest.mark.parametrize("asked", ["approved", "discarded"])

@@ -292,27 +292,8 @@ EDITS: dict[str, dict[str, Any] | None] = {
 def test_what_is_foretold_of_an_edit_is_what_happens(world: FakeAccount, name: str, *, take_over: bool) -> None:
     desk = MappingsFixture(world)
     world.take_over = take_over
-    for role in ("web", "api", "other"):
-        desk.role(role)
-        world.profile(role)
-    desk.edit("app=x", role="web", when_stopped="swap")
-    desk.edit("tier=*", role="other", priority=200)
-    fleet = [
-        world.running(app="x"),
-        world.running(app="x", env="prod"),
-        world.stopped(app="x"),
-        world.running(app="x", tier="1"),
-        world.running(profile="theirs", app="x"),
-        world.running(app="x", **{"rolekeeper:ignore": "true"}),
-        world.truth.launch(tags={"app": "x"}, operator="eks.amazonaws.com").id,
-        pinned := world.running(app="x"),
-        world.running(tier="1"),
-    ]
-    pin = pin_item(world.key(pinned), Pin("other", world.profiles["other"].arn))
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=to_attributes(pin))
-    for each in fleet:
-        world.reconcile(each)
-    fleet += [late := world.running(app="x"), by_hand := world.running(app="x"), unexplained := world.running(app="x")]
+    fleet = some_fleet(desk, when_stopped="swap")
+    fleet += [world.running(app="x"), by_hand := world.running(app="x"), unexplained := world.running(app="x")]
     world.attach_by_hand(by_hand, "theirs")
     world.attach_by_hand(unexplained, "other")
     desk.limits = Limits(0, 0)
@@ -328,16 +309,7 @@ def test_what_is_foretold_of_an_edit_is_what_happens(world: FakeAccount, name: s
     assert held, carried
 
     desk.approve("app=x", held)
-    world.quiet()
-    for each in fleet:
-        if str(world.truth.instance(each).state) == InstanceState.STOPPED:
-            world.start(each)
-        world.reconcile(each)
-
-    done = Counter(each for each in world.calls.made if each in MUTATIONS)
-    assert tuple(done[each] for each in MUTATIONS) == tuple(
-        int(foretold[each]) for each in ("attach", "replace", "detach")
-    ), (carried, {each: world.carries(each) for each in fleet}, late)
+    assert changed(world, fleet) == counted(foretold), (carried, {each: world.carries(each) for each in fleet})
 
 
 # ---- what is counted of any column's edit is what happens, now and when the row ends ----

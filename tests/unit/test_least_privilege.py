@@ -11,19 +11,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aws_lambda_powertools import Metrics
 
 import on_instance_event
 import on_mapping_change
 import on_retry
 import on_schedule
-import runtime
 import slim
-from fixtures.account import ACCOUNT, MAPPING_TABLE, REGION, FakeAccount, mapping_key, new_account, refusing
+from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key, new_account, refusing
+from fixtures.functions import lambda_context, wire
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import SPOKE, Organization, new_organization
 from fixtures.state_table import STATE_TABLE
@@ -109,11 +107,7 @@ class Stories:
         self.desk.clients = {
             service: Recorded(service, client, self._hear) for service, client in self.desk.clients.items()
         }
-        patch.setattr(runtime, "app", lambda _arn: self.desk.app())
-        for emitter in (Metrics, runtime.metrics.provider):
-            patch.setattr(emitter, "flush_metrics", lambda *_, **__: None)
-        patch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
-        patch.setattr(runtime.metrics.provider, "service", "rolekeeper")
+        wire(patch, self.desk.app)
 
     def _hear(self, asked: list[IamRequest]) -> None:
         self._heard[self._running].append(asked)
@@ -122,20 +116,13 @@ class Stories:
         """Run a function once; what it calls is heard."""
         self._running = function
         self.world.clock.sleep(1)
-        context: Any = SimpleNamespace(
-            function_name=function,
-            memory_limit_in_mb=512,
-            invoked_function_arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}",
-            aws_request_id="request-1",
-            get_remaining_time_in_millis=lambda: self.seconds_left * 1000,
-        )
         handlers: dict[str, Callable[[Any, Any], Any]] = {
             "OnMappingChange": on_mapping_change.handler,
             "OnSchedule": on_schedule.handler,
             "OnRetry": on_retry.handler,
             "OnInstanceEvent": on_instance_event.handler,
         }
-        return handlers[function](event, context)
+        return handlers[function](event, lambda_context(function, self.seconds_left))
 
     def judge(self, function: str, tag: str) -> str:
         """A row changed: the stream says so, or the sweep comes by. What the row shows then."""
@@ -317,7 +304,7 @@ class HubStories(Stories):
         sts: Any = Recorded("sts", organization, self._hear)
         organization._sessions = Sessions(sts, organization._client, organization.hub.clock.now)  # noqa: SLF001
         self.organization, self.spoke = organization, organization.spoke(SPOKE)
-        patch.setattr(runtime, "app", lambda _arn: self.app())
+        wire(patch, self.app)
 
     def registered(self) -> None:
         now = self.world.clock.now()

@@ -13,7 +13,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
 from rolekeeper.mappings.accounts import RecordCheck
-from rolekeeper.mappings.scan import Scan
+from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
@@ -30,8 +30,7 @@ def desk() -> Iterator[OrganizationDesk]:
 
 def test_a_row_is_published_for_each_account_with_its_own_profile(desk: OrganizationDesk) -> None:
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
-    published = desk.served(TAG)
-    assert published is not None
+    published = desk.in_effect(TAG)
     assert published.profile_arn == profile(ACCOUNT)
     for account in (SPOKE.account, OTHER.account):
         record = desk.published_for(account)
@@ -120,15 +119,12 @@ def test_the_hubs_own_account_may_be_the_one_that_lacks_it(desk: OrganizationDes
     theirs = desk.launched(1)[0]
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 123456789012"
-    published = desk.served(TAG)
-    assert published is not None
-    assert published.suspended_because
+    assert desk.in_effect(TAG).suspended_because
     desk.organization.reconcile(desk.world.key(ours), desk.spoke(SPOKE).key(theirs))
     assert (desk.world.carries(ours), desk.spoke(SPOKE).carries(theirs)) == ("", "web")
     desk.role("web")
     assert desk.recheck(TAG).status is Status.PUBLISHED
-    resumed = desk.served(TAG)
-    assert resumed is not None
+    resumed = desk.in_effect(TAG)
     assert (resumed.suspended_because, resumed.revision) == ("", 1)
     assert desk.shows(TAG)[1] == "in effect in 3 accounts"
 
@@ -150,9 +146,7 @@ def test_an_edit_that_the_hubs_own_account_cant_use_is_held_and_approved_all_the
     desk.role("web", path="/elsewhere/")
     assert desk.recheck(TAG).held == 1, "another reason makes it no other edit"
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
-    published = desk.served(TAG)
-    assert published is not None
-    assert "/elsewhere/" in published.suspended_because
+    assert "/elsewhere/" in desk.in_effect(TAG).suspended_because
 
 
 def test_an_edit_is_held_for_what_it_takes_once_an_account_that_cant_use_its_role_yet_can(
@@ -213,8 +207,10 @@ def test_a_row_for_accounts_without_a_spoke_waits_for_them(desk: OrganizationDes
     new = Target("333333333333", "eu-west-1")
     assert desk.edit(TAG, role="web", accounts={new.account}).status is Status.PUBLISHED
     assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
-    desk.join(new, "web")
+    desk.join(new, "web").running(workload="web")
+    desk.quiet()
     assert desk.sweep(new) == RecordCheck(changed=True, in_effect=True)
+    assert desk.sent_to() == [(new.account, new.region)]
     assert desk.published_for(new.account).profile_arn == profile(new.account)
     desk.recheck(TAG)
     assert desk.shows(TAG)[1] == "in effect"
@@ -683,15 +679,6 @@ def test_another_region_of_the_hubs_own_account_that_is_silent_is_named(desk: Or
 
 
 # ---- the sweep of a target ----
-
-
-def test_a_target_that_joins_gets_its_records_from_its_sweep(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    new = Target("333333333333", "eu-west-1")
-    desk.join(new, "web").running(workload="web")
-    desk.quiet()
-    assert desk.sweep(new) == RecordCheck(changed=True, in_effect=True)
-    assert desk.sent_to() == [(new.account, new.region)]
 
 
 def test_a_role_that_goes_suspends_its_accounts_copy_and_one_that_is_back_resumes_it(desk: OrganizationDesk) -> None:

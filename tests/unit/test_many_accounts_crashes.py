@@ -17,7 +17,7 @@ from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import table
@@ -70,8 +70,7 @@ def test_a_crash_anywhere_is_made_good(
             desk.publish(TAG)
         else:
             desk.recheck(TAG)
-        published = desk.served(TAG)
-        assert published is not None
+        published = desk.in_effect(TAG)
         for account in ACCOUNTS:
             record = desk.published_for(account)
             assert (record.revision, record.deleted) == (published.revision, published.deleted), (step, account)

@@ -7,23 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aws_lambda_powertools import Metrics
 
 import on_state_change
-import runtime
 from fixtures.account import FakeAccount
+from fixtures.functions import lambda_context, wire
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.fleet.overrides import UnknownKeyError
 from rolekeeper.storage import layout
 
 SAMPLES = Path(__file__).parents[2] / "events"
 INSTANCE = "instance#123456789012#us-east-1#i-0abcd1234ef567890"
-CONTEXT = SimpleNamespace(
-    function_name="on_state_change",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:on_state_change",
-    aws_request_id="request-1",
-)
+CONTEXT = lambda_context("on_state_change")
 
 
 class RecordedSteering:
@@ -43,12 +37,7 @@ class RecordedSteering:
 @pytest.fixture
 def steering(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> RecordedSteering:
     made = RecordedSteering()
-    monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(telemetry=world.telemetry(), overrides=made))
-    monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
-    monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
-    # The world counts its metrics itself, so none is left for the handler's own to print.
-    monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
-    monkeypatch.setattr(runtime.metrics.provider, "flush_metrics", lambda *_, **__: None)
+    wire(monkeypatch, lambda: SimpleNamespace(telemetry=world.telemetry(), overrides=made))
     return made
 
 

@@ -33,13 +33,15 @@ MOMENTS = (
 )
 FREELY = Limits(1_000, 0)
 
+type Act = Callable[[MappingsFixture, str], object]
+
 
 @dataclass(frozen=True)
 class Scenario:
     """What people did before, what they do now, and how it ends: what the row shows, and what is served."""
 
-    before: Callable[[MappingsFixture, str], object]
-    act: Callable[[MappingsFixture, str], object]
+    before: Act
+    act: Act
     row: dict[str, Any] | None
     served: tuple[str, int]
     sends: bool = True
@@ -59,10 +61,6 @@ def nothing(_desk: MappingsFixture, _tag: str) -> None:
     """Only what `begin` does."""
 
 
-def hold(desk: MappingsFixture, tag: str) -> None:
-    desk.edit(tag, role="api")
-
-
 def hold_deletion(desk: MappingsFixture, tag: str) -> None:
     desk.delete(tag)
     desk.publish(tag)
@@ -72,40 +70,16 @@ def lift_the_limit(desk: MappingsFixture, _tag: str) -> None:
     desk.limits = FREELY
 
 
-def to_api(desk: MappingsFixture, tag: str) -> None:
-    desk.put(tag, role="api", edited_by="ada")
-
-
-def to_none(desk: MappingsFixture, tag: str) -> None:
-    desk.put(tag, role="NONE")
-
-
-def approve(desk: MappingsFixture, tag: str) -> None:
-    desk.sign(tag, 2)
-
-
-def approve_wrongly(desk: MappingsFixture, tag: str) -> None:
-    desk.set(tag, approve=7)
-
-
-def approve_beforehand(desk: MappingsFixture, tag: str) -> None:
-    desk.put(tag, role="api", approve=2)
-
-
-def take_back(desk: MappingsFixture, tag: str) -> None:
-    desk.put(tag, role="web")
-
-
-def unsay(desk: MappingsFixture, tag: str) -> None:
-    desk.unset(tag, "status")
-
-
-def delete(desk: MappingsFixture, tag: str) -> None:
-    desk.delete(tag)
-
-
-def spoil(desk: MappingsFixture, tag: str) -> None:
-    desk.put(tag, role="wbe")
+hold: Act = partial(MappingsFixture.edit, role="api")
+to_api: Act = partial(MappingsFixture.put, role="api", edited_by="ada")
+to_none: Act = partial(MappingsFixture.put, role="NONE")
+take_back: Act = partial(MappingsFixture.put, role="web")
+spoil: Act = partial(MappingsFixture.put, role="wbe")
+approve: Act = partial(MappingsFixture.sign, revision=2)
+approve_wrongly: Act = partial(MappingsFixture.set, approve=7)
+approve_beforehand: Act = partial(MappingsFixture.put, role="api", approve=2)
+unsay: Act = partial(MappingsFixture.unset, name="status")
+delete: Act = MappingsFixture.delete
 
 
 def row(status: str, revision: int, held: int | None = None, approve: int | None = None) -> dict[str, Any]:
@@ -218,9 +192,9 @@ def test_a_sweep_at_the_same_moment_changes_nothing_of_how_it_ends(desk: Mapping
 
 
 @pytest.mark.parametrize("name", ["serve", "hold", "approve", "hold a deletion", "approve a deletion"])
-@pytest.mark.parametrize("edit", [to_none, approve, take_back, delete], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("edit", [to_none, approve, take_back, delete], ids=["NONE", "approve", "take back", "delete"])
 def test_an_edit_at_any_moment_is_what_is_served_or_held_in_the_end(
-    desk: MappingsFixture, name: str, edit: Callable[[MappingsFixture, str], object]
+    desk: MappingsFixture, name: str, edit: Act
 ) -> None:
     for number, operation in enumerate(MOMENTS):
         tag, _ = begin(desk, SCENARIOS[name], number)
@@ -256,9 +230,7 @@ def discard(desk: MappingsFixture, tag: str) -> None:
 
 
 @pytest.mark.parametrize("held", [hold, hold_deletion], ids=["an edit", "a deletion"])
-def test_a_discard_that_is_killed_anywhere_ends_the_same(
-    desk: MappingsFixture, held: Callable[[MappingsFixture, str], object]
-) -> None:
+def test_a_discard_that_is_killed_anywhere_ends_the_same(desk: MappingsFixture, held: Act) -> None:
     for step in STEPS:
         tag, _ = begin(desk, Scenario(held, discard, {}, ("web", 1)), step)
         desk.world.calls.at_step(step, kill)
@@ -279,8 +251,8 @@ def test_a_discard_that_is_killed_anywhere_ends_the_same(
 @pytest.mark.parametrize("acts", [(approve, discard), (discard, approve)], ids=["approve first", "discard first"])
 def test_an_approval_and_a_discard_at_any_moment_end_in_one_of_the_two_and_in_nothing_else(
     desk: MappingsFixture,
-    held: Callable[[MappingsFixture, str], object],
-    acts: tuple[Callable[[MappingsFixture, str], object], Callable[[MappingsFixture, str], object]],
+    held: Act,
+    acts: tuple[Act, Act],
 ) -> None:
     """The second comes at any moment of the judge of the first, and a judge of its own with it."""
     first, second = acts

@@ -7,10 +7,9 @@ import pytest
 from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key, published_at
 from fixtures.state_table import table_keys
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.impact import Conflicts, Impact
+from rolekeeper.mappings.impact import Conflicts, Impact, ImpactScanner, Scan
 from rolekeeper.mappings.revisions import StoredMapping
-from rolekeeper.mappings.scan import ImpactScanner, Scan
-from rolekeeper.model.mapping import PublishedMapping, WhenOccupied
+from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.storage import codec, layout
 from strategies.values import published
 
@@ -55,17 +54,6 @@ def test_it_finds_what_a_candidate_governs_changes_and_meets(world: FakeAccount)
     assert (found.matched, found.published_matched) == (3, 3)
     assert (found.foreign, found.nodes) == (1, {"EKS"})
     assert (found.impact.attach, found.impact.replace, found.impact.detach) == (1, 1, 0)
-
-
-@pytest.mark.parametrize("take_over", [False, True])
-def test_a_foreign_role_is_met_either_way_and_changed_only_where_the_stack_lets_it(
-    world: FakeAccount, scanner: ImpactScanner, *, take_over: bool
-) -> None:
-    del scanner
-    world.take_over = take_over
-    world.running(profile="theirs", workload="web")
-    found = scan(world, published("workload=web", "web", when_occupied=WhenOccupied.REPLACE))
-    assert (found.foreign, found.impact.replace) == (1, take_over)
 
 
 @pytest.mark.usefixtures("scanner")

@@ -1,6 +1,5 @@
 """What people write into the state table takes effect at once."""
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -8,86 +7,41 @@ import pytest
 
 from fixtures.account import FakeAccount, refusing
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.aws.queue import Task, Tasks, WorkQueue
+from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
-from rolekeeper.model.instance import InstanceKey, Target, Timer
-from rolekeeper.model.mapping import MappingKey, Pin
+from rolekeeper.model.instance import Timer
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
-from rolekeeper.storage.state import State
-from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW
 
 PIN = layout.pin_key(KEY)
 
 
-@dataclass(frozen=True)
-class StartedTasks(Tasks):
-    """Notes what was started; raises the `refusals` first."""
-
-    client: Any = None
-    function: str = ""
-    started: list[Task] = field(default_factory=list)
-    refusals: list[Exception] = field(default_factory=list)
-
-    def start(self, task: Task, correlation_id: str, target: Target | None = None) -> None:
-        assert (correlation_id, target) == ("event-1", None)
-        if self.refusals:
-            raise self.refusals.pop()
-        self.started.append(task)
-
-
-@dataclass(frozen=True)
-class SentInstances(WorkQueue):
-    """Notes what was sent."""
-
-    client: Any = None
-    url: str = ""
-    now: Any = None
-    sent: list[InstanceKey] = field(default_factory=list)
-    causes: list[str] = field(default_factory=list)
-
-    def send(
-        self, instances: Any, cause: str, correlation_id: str, *, delay_seconds: int = 0, loop_over: bool = False
-    ) -> int:
-        assert not loop_over
-        assert correlation_id == "event-1"
-        assert delay_seconds == 0
-        self.causes.append(cause)
-        self.sent.extend(instances)
-        return len(self.sent)
-
-
 @pytest.fixture
-def tasks() -> StartedTasks:
-    return StartedTasks()
-
-
-@pytest.fixture
-def queue() -> SentInstances:
-    return SentInstances()
-
-
-@pytest.fixture
-def state(world: FakeAccount) -> State:
-    return world.state
-
-
-@pytest.fixture
-def steering(world: FakeAccount, state: State, queue: SentInstances, tasks: StartedTasks) -> OperatorOverrides:
-    return OperatorOverrides(state, queue, tasks, world.telemetry(), world.mode, world.clock.now)
+def steering(world: FakeAccount) -> OperatorOverrides:
+    return world.app().overrides
 
 
 def put_pin(world: FakeAccount, **attributes: Any) -> None:
     world.put(PIN, **{"role": "NONE"} | attributes)
 
 
-def armed(state: State) -> list[Any]:
-    return list(state.timers_due(NOW + timedelta(days=9999)))
+def armed(world: FakeAccount) -> list[Any]:
+    return list(world.state.timers_due(NOW + timedelta(days=9999)))
 
 
-def test_the_control_item_starts_a_sweep(steering: OperatorOverrides, tasks: StartedTasks) -> None:
-    steering.written(layout.CONTROL, "event-1", NOW)
-    assert tasks.started == [Task.SWEEP]
+def started(world: FakeAccount) -> list[str]:
+    """The tasks that were started."""
+    assert all("target" not in each and each["id"] == "event-1" for each in world.lambda_.invoked)
+    return [each["task"] for each in world.lambda_.invoked]
+
+
+def causes(world: FakeAccount) -> list[str]:
+    """Why instances were sent, of which there is one, at once."""
+    assert {*world.queue.instances} <= {KEY}
+    assert {delay for _, delay in world.queue.sent} <= {0}
+    assert {each["detail"]["correlation-id"] for each in world.queue.bodies} <= {"event-1"}
+    return [each["detail"]["cause"] for each in world.queue.bodies]
 
 
 # ---- a write of the control item is told ----
@@ -103,8 +57,11 @@ def entries(world: FakeAccount) -> list[dict[str, Any]]:
     return world.store.history(layout.CONTROL_REPORTED[0])
 
 
-def test_a_pause_is_an_event_an_entry_and_a_mail(world: FakeAccount, steering: OperatorOverrides) -> None:
+def test_a_pause_starts_a_sweep_and_is_an_event_an_entry_and_a_mail(
+    world: FakeAccount, steering: OperatorOverrides
+) -> None:
     write_control(world, steering, paused=True, by="mallory\u202e", reason="x" * 9_000)
+    assert started(world) == [Task.SWEEP]
     (detail,) = world.events.named("Control Changed")
     told = ("not paused, mode as deployed", "paused, mode as deployed", "Rolekeeper is paused", r"mallory\u202e")
     assert (detail["from"], detail["to"], detail["in-effect"], detail["claimed-by"]) == told
@@ -120,7 +77,6 @@ def test_a_pause_is_an_event_an_entry_and_a_mail(world: FakeAccount, steering: O
 def test_a_deleted_control_item_is_told_by_what_it_was(world: FakeAccount, steering: OperatorOverrides) -> None:
     write_control(world, steering, mode="enforce", paused=True)
     world.delete(layout.CONTROL)
-    steering.started.clear()
     steering.written(layout.CONTROL, "event-1", NOW + timedelta(seconds=1))
     change = world.events.named("Control Changed")[-1]
     assert (change["from"], change["to"]) == ("paused, mode enforce", "not paused, mode as deployed")
@@ -151,12 +107,12 @@ def test_a_record_that_comes_twice_is_told_once(world: FakeAccount, steering: Op
 
 @pytest.mark.parametrize("call", ["PutEvents", "Publish"])
 def test_what_couldnt_be_sent_is_sent_when_the_record_comes_again(
-    world: FakeAccount, steering: OperatorOverrides, tasks: StartedTasks, call: str
+    world: FakeAccount, steering: OperatorOverrides, call: str
 ) -> None:
     world.calls.before(call, refusing("ThrottlingException"))
     with pytest.raises(RetryableError):
         write_control(world, steering, paused=True)
-    assert tasks.started == [Task.SWEEP], "what was written takes effect all the same"
+    assert started(world) == [Task.SWEEP], "what was written takes effect all the same"
     assert entries(world) == []
     steering.written(layout.CONTROL, "event-1", NOW)
     assert len(world.topic.mails) == 1
@@ -173,104 +129,81 @@ def test_what_may_not_be_sent_is_noted_and_not_tried_for_an_hour(
     assert len(entries(world)) == 1
 
 
-def test_a_batch_starts_each_task_once(world: FakeAccount, steering: OperatorOverrides, tasks: StartedTasks) -> None:
+# ---- tasks ----
+
+
+def test_a_batch_starts_each_task_once(world: FakeAccount, steering: OperatorOverrides) -> None:
     soon = layout.timer_key(Timer(world.clock.now() + timedelta(seconds=30), KEY))
     for key in (layout.CONTROL, soon, layout.CONTROL, soon):
         steering.written(key, "event-1", NOW)
-    assert tasks.started == [Task.SWEEP, Task.EXPIRIES]
+    assert started(world) == [Task.SWEEP, Task.EXPIRIES]
 
 
-def test_a_task_that_wasnt_taken_is_started_by_the_next_record(
-    steering: OperatorOverrides, tasks: StartedTasks
-) -> None:
-    tasks.refusals.append(RetryableError("TooManyRequestsException", "slow down"))
+def test_a_task_that_wasnt_taken_is_started_by_the_next_record(world: FakeAccount, steering: OperatorOverrides) -> None:
+    world.calls.before("Invoke", refusing("TooManyRequestsException"))
     with pytest.raises(RetryableError):
         steering.written(layout.CONTROL, "event-1", NOW)
     steering.written(layout.CONTROL, "event-1", NOW)
-    assert tasks.started == [Task.SWEEP]
+    assert started(world) == [Task.SWEEP]
 
 
-@pytest.mark.parametrize("expires_at", ["", "2026-03-01T10:30:00Z", "2026-03-01T09:00:00+00:00", "tomorrow"])
-def test_a_pin_has_its_instance_looked_at_whatever_it_says(
-    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances, expires_at: str
+@pytest.mark.parametrize("subject", [KEY, MappingKey("workload", "web")])
+@pytest.mark.parametrize(("seconds", "tasks"), [(-60, []), (1, [Task.EXPIRIES]), (120, [Task.EXPIRIES]), (121, [])])
+def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
+    world: FakeAccount, steering: OperatorOverrides, subject: Any, seconds: float, tasks: list[Task]
+) -> None:
+    timer = Timer(world.clock.now() + timedelta(seconds=seconds), subject)
+    steering.written(layout.timer_key(timer), "event-1", NOW)
+    assert started(world) == tasks
+
+
+# ---- pins ----
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "timers"),
+    [
+        ("", []),
+        ("2026-03-01T10:30:00Z", ["2026-03-01T10:30:00Z"]),
+        ("2026-03-01T08:59:59Z", []),
+        ("tomorrow", []),
+        (7, []),
+    ],
+)
+def test_a_pin_has_its_instance_looked_at_whatever_it_says_and_one_timer_if_it_expires(
+    world: FakeAccount, steering: OperatorOverrides, expires_at: Any, timers: list[str]
 ) -> None:
     put_pin(world, expires_at=expires_at)
+    for _ in range(2):
+        steering.written(PIN, "event-1", NOW)
+    assert causes(world) == ["its pin was written"] * 2
+    assert [f"{each.due:%Y-%m-%dT%H:%M:%SZ}" for each in armed(world)] == timers
+    assert {each.subject for each in armed(world)} <= {KEY}
+
+
+def test_a_released_pin_has_its_instance_looked_at(world: FakeAccount, steering: OperatorOverrides) -> None:
     steering.written(PIN, "event-1", NOW)
-    assert queue.sent == [KEY]
-
-
-def test_the_history_tells_whether_a_pin_was_written_or_removed(
-    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances
-) -> None:
-    put_pin(world, expires_at="")
-    steering.written(PIN, "event-1", NOW)
-    world.store.write(world.store.delete(PIN))
-    steering.written(PIN, "event-1", NOW)
-    assert queue.causes == ["its pin was written", "its pin was removed"]
-
-
-def test_a_pin_that_expires_has_a_timer_for_it(world: FakeAccount, steering: OperatorOverrides, state: State) -> None:
-    until = world.clock.now() + timedelta(hours=1)
-    put_pin(world, expires_at=until.isoformat())
-    steering.written(PIN, "event-1", NOW)
-    steering.written(PIN, "event-1", NOW)
-    assert armed(state) == [Timer(until, KEY)]
-
-
-@pytest.mark.parametrize("expires_at", ["", "2026-03-01T08:59:59Z", "tomorrow", 7])
-def test_one_that_doesnt_has_none(
-    world: FakeAccount, steering: OperatorOverrides, state: State, expires_at: Any
-) -> None:
-    put_pin(world, expires_at=expires_at)
-    steering.written(PIN, "event-1", NOW)
-    assert armed(state) == []
-
-
-def test_a_released_pin_has_its_instance_looked_at(
-    steering: OperatorOverrides, queue: SentInstances, state: State
-) -> None:
-    steering.written(PIN, "event-1", NOW)
-    assert queue.sent == [KEY]
-    assert armed(state) == []
+    assert causes(world) == ["its pin was removed"]
+    assert armed(world) == []
 
 
 def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
-    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances
+    world: FakeAccount, steering: OperatorOverrides
 ) -> None:
     """What is wrong there is told where it is reconciled; other pins must not wait behind it."""
     world.garble(layout.record_key(KEY))
     put_pin(world)
     steering.written(PIN, "event-1", NOW)
-    assert queue.sent == [KEY]
+    assert causes(world) == ["its pin was written"]
 
 
-def test_a_pin_whose_timer_cant_be_armed_comes_again(
-    world: FakeAccount, steering: OperatorOverrides, queue: SentInstances, state: State
-) -> None:
+def test_a_pin_whose_timer_cant_be_armed_comes_again(world: FakeAccount, steering: OperatorOverrides) -> None:
     put_pin(world, expires_at="2026-03-01T10:00:00Z")
     world.calls.before("PutItem", refusing("InternalServerError", status=500))
     with pytest.raises(RetryableError):
         steering.written(PIN, "event-1", NOW)
     steering.written(PIN, "event-1", NOW)
-    assert (queue.sent, len(armed(state))) == ([KEY], 1)
-
-
-@pytest.mark.parametrize("subject", [KEY, MappingKey("workload", "web")])
-@pytest.mark.parametrize(
-    ("seconds", "started"),
-    [(-60, []), (1, [Task.EXPIRIES]), (120, [Task.EXPIRIES]), (121, [])],
-)
-def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
-    world: FakeAccount,
-    steering: OperatorOverrides,
-    tasks: StartedTasks,
-    subject: Any,
-    seconds: float,
-    started: list[Task],
-) -> None:
-    timer = Timer(world.clock.now() + timedelta(seconds=seconds), subject)
-    steering.written(layout.timer_key(timer), "event-1", NOW)
-    assert tasks.started == started
+    assert (len(causes(world)), len(armed(world))) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -287,12 +220,3 @@ def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
 def test_what_steers_nothing_says_so(steering: OperatorOverrides, key: layout.Key) -> None:
     with pytest.raises(UnknownKeyError):
         steering.written(key, "event-1", NOW)
-
-
-def test_a_pin_that_the_command_line_wrote_is_read_the_same(
-    world: FakeAccount, steering: OperatorOverrides, state: State
-) -> None:
-    until = world.clock.now() + timedelta(minutes=30)
-    world.store.write(world.store.put(pin_item(KEY, Pin("NONE", expires_at=until, by="somebody"))))
-    steering.written(PIN, "event-1", NOW)
-    assert armed(state) == [Timer(until, KEY)]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
-from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
+from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import ec2
 from rolekeeper.aws.ec2 import FILTER_VALUES, RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError, StaleTokenError
-from rolekeeper.aws.queue import ENTRIES, Task, resumable
+from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet import sweep as sweep_module
 from rolekeeper.fleet.sweep import PROBLEMS, ROWLESS, Phase, Position, SweepResult
 from rolekeeper.model.instance import InstanceRecord
@@ -84,19 +84,22 @@ def test_an_instance_whose_tag_event_was_lost_is_sent(desk: MappingsFixture) -> 
     lost = desk.world.running(app="web")
     desk.quiet()
     swept = sweep(desk)
-    assert (swept.instances, swept.sent) == (1, 1)
+    assert (swept.instances, swept.sent, swept.finished) == (1, 1, True)
+    assert "StartExecution" not in desk.world.calls.counted()
     (message,) = desk.sent()
     assert message["detail"] == {"instance-id": lost, "cause": "sweep", "correlation-id": "sweep-1"}
 
 
-def test_a_sweep_sends_nothing_more_into_a_full_queue_and_the_next_one_does(desk: MappingsFixture) -> None:
+def test_a_sweep_sends_nothing_more_into_a_full_queue_and_the_next_one_does(
+    desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lost = desk.world.running(app="web")
     desk.quiet()
-    quarter = 15 * 60 * desk.world.settings.changes_per_second  # of an hour's changes (docs/guarantees.md, 4)
-    full = int(quarter)
-    for first in range(0, full, ENTRIES):
-        entries: Any = [{"Id": str(at), "MessageBody": "{}"} for at in range(first, min(first + ENTRIES, full))]
-        desk.sqs.send_message_batch(QueueUrl=desk.queue_url, Entries=entries)
+    assert sweep_module.BACKLOG == 15 * 60, "a quarter of an hour's changes (docs/guarantees.md, 4)"
+    monkeypatch.setattr(sweep_module, "BACKLOG", 5)
+    full = int(5 * desk.world.settings.changes_per_second)
+    for number in range(full):
+        desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody=str(number))
     swept = sweep(desk)
     assert (swept.instances, swept.sent, swept.withheld) == (1, 1, 0), "which is one too many for the next"
     swept = sweep(desk)
@@ -133,26 +136,6 @@ def test_a_converged_fleet_sends_and_writes_nothing(desk: MappingsFixture) -> No
     assert desk.world.events.sent == []
 
 
-def test_an_instance_whose_tag_went_unnoticed_is_sent_to_be_detached(desk: MappingsFixture) -> None:
-    instance = converged(desk, app="web")
-    desk.world.untag(instance, "app")
-    desk.quiet()
-    sweep(desk)
-    assert desk.sent_ids() == [instance]
-
-
-def test_a_stopped_instance_that_waits_is_not_sent_again_until_it_runs(desk: MappingsFixture) -> None:
-    desk.edit("app=db", role="db")
-    instance = converged(desk, app="web")
-    desk.world.stop(instance)
-    desk.world.tag(instance, app="db")
-    assert desk.world.reconcile(instance).decision.code == "stopped"  # type: ignore[union-attr]  # it was decided
-    desk.quiet()
-    assert sweep(desk).sent == 0
-    desk.world.start(instance)
-    assert sweep(desk).sent == 1
-
-
 def test_a_refusal_that_is_already_shown_is_not_sent_again(desk: MappingsFixture) -> None:
     instance = desk.world.running(profile="theirs", app="web")
     desk.quiet()
@@ -163,20 +146,6 @@ def test_a_refusal_that_is_already_shown_is_not_sent_again(desk: MappingsFixture
     assert sweep(desk).sent == 0
 
 
-def test_a_managed_role_that_nothing_explains_is_sent_once_and_then_shown(desk: MappingsFixture) -> None:
-    instance = desk.world.running()
-    desk.world.attach_by_hand(instance, "web")
-    assert sweep(desk).sent == 1
-    desk.world.reconcile(instance)
-    assert (desk.world.carries(instance), desk.world.shows(instance)) == ("web", "unexplained")
-    assert sweep(desk).sent == 0
-
-
-def test_a_foreign_role_that_nothing_governs_is_nobodys_concern(desk: MappingsFixture) -> None:
-    desk.world.running(profile="theirs")
-    assert sweep(desk).sent == 0
-
-
 @pytest.mark.parametrize("hidden", [False, True])
 def test_an_instance_that_an_aws_service_manages_is_seen_and_never_sent(desk: MappingsFixture, *, hidden: bool) -> None:
     desk.world.truth.launch(tags={"app": "web"}, operator="eks.amazonaws.com", hidden=hidden)
@@ -184,13 +153,6 @@ def test_an_instance_that_an_aws_service_manages_is_seen_and_never_sent(desk: Ma
     swept = sweep(desk)
     assert (swept.instances, swept.sent) == (1, 0)
     assert fleet(desk)["instances"] == 1
-
-
-def test_the_row_shows_how_many_instances_it_governs(desk: MappingsFixture) -> None:
-    for _ in range(3):
-        desk.world.running(app="web")
-    sweep(desk)
-    assert desk.row("app=web")["matched"] == 3
 
 
 def test_the_row_shows_how_many_instances_keep_a_foreign_role_and_which_are_nodes(desk: MappingsFixture) -> None:
@@ -218,20 +180,9 @@ def test_a_mapping_whose_role_is_gone_is_suspended_and_its_instances_hold(desk: 
     status, reason, revision = desk.shows("app=web")
     assert (status, revision) == ("Rejected", 1)
     assert "doesn't exist" in reason
-    served = desk.served("app=web")
-    assert served is not None
-    assert served.suspended_because
+    assert desk.in_effect("app=web").suspended_because
     desk.world.reconcile(instance)
     assert desk.world.carries(instance) == "web"
-
-
-def test_a_mapping_whose_role_ec2_may_no_longer_assume_is_suspended_until_it_may(desk: MappingsFixture) -> None:
-    desk.retrust("web", TRUSTS_LAMBDA)
-    sweep(desk)
-    assert desk.shows("app=web")[0] == "Rejected"
-    desk.retrust("web", {"Version": "2012-10-17", "Statement": [_ec2_statement()]})
-    sweep(desk)
-    assert desk.shows("app=web")[0] == "Published"
 
 
 def test_an_expired_mapping_is_shown_as_such_and_its_instances_give_the_role_up(desk: MappingsFixture) -> None:
@@ -250,9 +201,7 @@ def test_an_expired_mapping_is_shown_as_such_and_its_instances_give_the_role_up(
 def test_an_edit_whose_stream_record_was_lost_is_published(desk: MappingsFixture) -> None:
     desk.put("app=web", role="db")
     sweep(desk)
-    served = desk.served("app=web")
-    assert served is not None
-    assert served.spec.role == "db"
+    assert desk.in_effect("app=web").spec.role == "db"
 
 
 def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_other_rows(
@@ -262,31 +211,27 @@ def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_
     converged(desk, app="web")
     desk.delete("app=web")
     sweep(desk)
-    served = desk.served("app=web")
-    assert served is not None
-    assert served.deleted
+    assert desk.in_effect("app=web").deleted
 
 
 def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: MappingsFixture) -> None:
     instance = converged(desk, app="web")
     desk.world.calls.after("Scan", lambda: desk.delete("app=web"))
     sweep(desk)
-    served = desk.served("app=web")
-    assert served
-    assert not served.deleted
+    assert not desk.in_effect("app=web").deleted
     assert desk.world.carries(instance) == "web"
 
 
-def test_a_mapping_table_that_reads_empty_changes_nothing(desk: MappingsFixture) -> None:
-    instance = converged(desk, app="web")
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("seconds", [840, 0], ids=["in one run", "in several"])
+def test_a_mapping_table_that_reads_empty_changes_nothing(desk: MappingsFixture, seconds: float) -> None:
+    instances = [converged(desk, app="web") for _ in range(5)]
     desk.delete("app=web")
-    swept = sweep(desk)
-    assert "reads empty" in swept.problems[0]
-    served = desk.served("app=web")
-    assert served is not None
-    assert not served.deleted
-    desk.world.reconcile(instance)
-    assert desk.world.carries(instance) == "web"
+    assert "reads empty" in sweep_to_the_end(desk, seconds).problems[0]
+    assert desk.world.metrics.counts["MappingTableEmpty"] == 1
+    assert not desk.in_effect("app=web").deleted
+    desk.world.reconcile(*instances)
+    assert {desk.world.carries(each) for each in instances} == {"web"}
 
 
 def test_one_mapping_that_cant_be_checked_doesnt_keep_the_others_from_being_checked(desk: MappingsFixture) -> None:
@@ -515,10 +460,6 @@ def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(
     assert desk.world.state.read().control.swept
 
 
-def _ec2_statement() -> dict[str, Any]:
-    return {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-
-
 def test_a_fleet_that_was_seen_only_in_part_is_counted_by_asking_ec2(desk: MappingsFixture) -> None:
     for _ in range(3):
         converged(desk, app="web")
@@ -528,13 +469,6 @@ def test_a_fleet_that_was_seen_only_in_part_is_counted_by_asking_ec2(desk: Mappi
 
 
 # ---- more than one run has time for ----
-
-
-def test_a_small_fleet_is_swept_in_one_run_and_starts_no_execution(desk: MappingsFixture) -> None:
-    desk.world.running(app="web")
-    desk.quiet()
-    assert sweep(desk).finished
-    assert "StartExecution" not in desk.world.calls.counted()
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -615,23 +549,8 @@ def test_a_deletion_that_nobody_told_of_is_found_though_several_runs_see_the_fle
         desk.delete(f"lost={role}")
     swept = sweep_to_the_end(desk, 0)
     for role in ("db", "web"):
-        served = desk.served(f"lost={role}")
-        assert served
-        assert served.deleted
+        assert desk.in_effect(f"lost={role}").deleted
     assert (swept.mappings, swept.published) == (3, 1)
-
-
-@pytest.mark.usefixtures("small_pages")
-def test_a_table_that_reads_empty_to_a_sweep_of_several_runs_changes_nothing(desk: MappingsFixture) -> None:
-    instances = [converged(desk, app="web") for _ in range(5)]
-    desk.delete("app=web")
-    assert "reads empty" in sweep_to_the_end(desk, 0).problems[0]
-    assert desk.world.metrics.counts["MappingTableEmpty"] == 1
-    served = desk.served("app=web")
-    assert served
-    assert not served.deleted
-    desk.world.reconcile(*instances)
-    assert {desk.world.carries(each) for each in instances} == {"web"}
 
 
 @pytest.mark.usefixtures("small_pages")

@@ -26,6 +26,12 @@ def added(registry: Registry, world: FakeAccount, target: Target = SPOKE) -> Ser
     return served
 
 
+def known(registry: Registry) -> ServedTarget:
+    found = registry.get(SPOKE)
+    assert found
+    return found
+
+
 def test_what_was_registered_is_read_as_it_was_written(registry: Registry, world: FakeAccount) -> None:
     here, there = added(registry, world), added(registry, world, OTHER)
     assert registry.all() == [here, there]
@@ -56,8 +62,7 @@ def test_an_event_is_noted_at_most_once_an_hour_by_a_process(registry: Registry,
     world.later(minutes=1)
     assert registry.note_event(SPOKE, world.clock.now())
     assert world.writes == ["UpdateItem"]
-    found = registry.get(SPOKE)
-    assert found
+    found = known(registry)
     assert (found.since, found.last_event) == (began, world.clock.now())
 
 
@@ -71,8 +76,7 @@ def test_another_process_notes_an_event_without_registering_anew(registry: Regis
 def test_what_a_probe_found_is_always_noted(registry: Registry, world: FakeAccount) -> None:
     added(registry, world)
     assert registry.note_event(SPOKE, world.clock.now(), Probed("1.3.0", "ou-a1b2-c3d4e5f6"))
-    found = registry.get(SPOKE)
-    assert found
+    found = known(registry)
     assert (found.version, found.unit) == ("1.3.0", "ou-a1b2-c3d4e5f6")
 
 
@@ -81,8 +85,7 @@ def test_a_unit_that_a_spoke_says_no_longer_is_forgotten(registry: Registry, wor
     for probed, unit in ((Probed("1.3.0", "r-a1b2"), "r-a1b2"), (None, "r-a1b2"), (Probed("1.3.0"), "")):
         world.later(hours=2)
         registry.note_event(SPOKE, world.clock.now(), probed)
-        found = registry.get(SPOKE)
-        assert found
+        found = known(registry)
         assert (found.unit, found.last_event) == (unit, world.clock.now())
 
 
@@ -111,13 +114,10 @@ def test_a_problem_is_news_once_to_one_of_those_who_find_it(registry: Registry, 
     assert registry.note_problem(SPOKE, "refused", since)
     world.later(minutes=1)
     assert not Registry(world.store).note_problem(SPOKE, "refused", world.clock.now())
-    found = registry.get(SPOKE)
-    assert found
+    found = known(registry)
     assert (found.problem, found.problem_since) == ("refused", since)
     assert registry.note_problem(SPOKE, "another one " * 1_000, world.clock.now())
-    found = registry.get(SPOKE)
-    assert found
-    assert len(found.problem) <= 500
+    assert len(known(registry).problem) <= 500
 
 
 def test_a_problem_is_over_once_and_then_news_again(registry: Registry, world: FakeAccount) -> None:
@@ -134,8 +134,7 @@ def test_a_sweep_that_came_to_its_end_ends_a_problem(registry: Registry, world: 
     added(registry, world)
     registry.note_problem(SPOKE, "refused", world.clock.now())
     registry.note_sweep(SPOKE, layout.timestamp(world.clock.now()), instances=250, drift=3, at=world.clock.now())
-    found = registry.get(SPOKE)
-    assert found
+    found = known(registry)
     assert (found.instances, found.drift, found.last_sweep, found.problem) == (250, 3, world.clock.now(), "")
     assert found.problem_since is None
 

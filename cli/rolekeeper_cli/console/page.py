@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from rolekeeper.mappings.scan import COUNTED, EXPLAINED
+from rolekeeper.mappings.impact import COUNTED, EXPLAINED
 from rolekeeper.mappings.verdict import approval_steps
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError
-from rolekeeper.mappings.assess import IN_EFFECT
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.rows.columns import (
     ASKS,
@@ -26,7 +25,7 @@ from rolekeeper.mappings.rows.columns import (
 )
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.mappings.table import if_as_read, number_in
-from rolekeeper.mappings.verdict import Status
+from rolekeeper.mappings.verdict import IN_EFFECT, Status
 from rolekeeper.model import escaped
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice

@@ -16,13 +16,11 @@ from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.window import approved_budget, counted
 from rolekeeper.mappings.accounts import MappedTarget
-from rolekeeper.mappings.assess import Assessor
-from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact
+from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.mappings.scan import Scan
-from rolekeeper.mappings.verdict import Ending, RowSnapshot, Status, Trigger
+from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.permissions import compare

@@ -34,12 +34,11 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.sweep import OtherTarget, OwnTarget, Sweep
     from rolekeeper.fleet.sweep_starter import SweepStarter
     from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
-    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
-    from rolekeeper.mappings.fan_out import Sender
+    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Sender
+    from rolekeeper.mappings.impact import ImpactScanner
     from rolekeeper.mappings.publish import Publisher
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows.columns import HomeAccount
-    from rolekeeper.mappings.scan import ImpactScanner
     from rolekeeper.mappings.table import MappingTable
     from rolekeeper.permissions.roles import Roles
 
@@ -229,7 +228,7 @@ class App:
 
     def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
         """What scans this target's instances; `roles` are its account's, `state` what a `plan` would leave."""
-        return mappings.scan.ImpactScanner(
+        return mappings.impact.ImpactScanner(
             ec2=self.ec2,
             state=state or self.state,
             table=self.table,
@@ -261,7 +260,7 @@ class App:
     @cached_property
     def sender(self) -> Sender:
 
-        return mappings.fan_out.Sender(
+        return mappings.accounts.Sender(
             home=self.settings.target,
             ec2_in=lambda target: self.at(target).ec2,
             queue=self.queue,
@@ -274,7 +273,7 @@ class App:
         """The hub's own, also in another target: it caches what it read of the accounts."""
         if self.hub:
             return self.hub.publisher
-        assessor = mappings.assess.Assessor(self.mapped, self.revisions, self.settings.mode)
+        assessor = mappings.verdict.Assessor(self.mapped, self.revisions, self.settings.mode)
         records = mappings.accounts.RecordKeeper(
             targets=self.mapped,
             revisions=self.revisions,

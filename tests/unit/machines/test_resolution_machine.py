@@ -1,6 +1,6 @@
 """Mappings, tags, pins and the clock change in any order; `resolve` always says what trying everything says.
 
-What is right is in `spec.mapping_rules`, which shares nothing with `instances.decide`.
+What is right is in `spec.carries`, which shares nothing with `instances.decide`.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ from rolekeeper.instances.decide import mapping_keys as keys_for
 from rolekeeper.instances.decide import resolve
 from rolekeeper.model.instance import Candidates, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingKey, MappingSpec, Pin, PublishedMapping
-from spec.mapping_rules import excluded, pinned, rank
+from spec.carries import ignored, left_alone, pinned, rank_for
 from strategies.happenings import (
     Ignore,
     accounts,
@@ -145,21 +145,21 @@ class Resolution(RuleBasedStateMachine):
         self.until_the_next_moment_nothing_changes()
 
     def it_is_what_trying_everything_finds(self) -> None:
-        ranked, found = rank(self.instance, self.rows.values(), self.now), self._found()
-        quarantined = not ranked.tie and {self.rows[key].spec.role for key in ranked.best} == {NO_ROLE}
-        left_alone = excluded(self.pin, self.ignored, self.now, quarantined=quarantined)
+        ranked, found = rank_for(self.instance, self.rows.values(), self.now), self._found()
+        best = {each.key for each in ranked.best}
+        excluded = left_alone(self.pin, self.instance.tags, self.now, quarantined=ranked.quarantines)
         shown = found.exclusion and (found.exclusion.action, found.exclusion.code, found.exclusion.until)
-        assert shown == left_alone
-        overruled = left_alone is not None or pinned(self.pin, self.now)
+        assert shown == excluded
+        overruled = excluded is not None or pinned(self.pin, self.now)
         if overruled:
             self._pin_or_nothing_governs(found)
         elif ranked.tie:
-            assert {each.key for each in found.in_conflict} == ranked.best
+            assert {each.key for each in found.in_conflict} == best
             assert found.winner is None
             self.met.add("tie")
         else:
             assert not found.in_conflict
-            assert (found.winner.key if found.winner else None) == min(ranked.best, default=None)
+            assert (found.winner.key if found.winner else None) == min(best, default=None)
             self.met.add("winner" if found.winner else "nothing")
         self._losers_are_told_why(found, overruled=overruled)
 
@@ -173,7 +173,8 @@ class Resolution(RuleBasedStateMachine):
         assert self._found([self.rows[key] for key in wanted if key in self.rows]) == self._found()
 
     def who_loses_could_as_well_not_be_there(self) -> None:
-        found, best = self._found(), rank(self.instance, self.rows.values(), self.now).best
+        found = self._found()
+        best = {each.key for each in rank_for(self.instance, self.rows.values(), self.now).best}
         for loser in found.overridden:
             if found.exclusion and loser.mapping in best:
                 continue  # without what the ignore tag overrides a quarantine may win, and come before that tag
@@ -192,7 +193,7 @@ class Resolution(RuleBasedStateMachine):
 
     @rule(key=mapping_keys, role=roles, way=st.sampled_from([*WAYS_TO_LOSE, "deleted"]), rest=columns)
     def one_that_loses_changes_nothing(self, key: MappingKey, role: str, way: str, rest: dict[str, Any]) -> None:
-        ranked, before = rank(self.instance, self.rows.values(), self.now), self._found()
+        ranked, before = rank_for(self.instance, self.rows.values(), self.now), self._found()
         if key in self.rows or not (ranked.best or way != "priority"):
             return
         losing = rest | WAYS_TO_LOSE.get(way, {})
@@ -220,29 +221,30 @@ class Resolution(RuleBasedStateMachine):
 
     def _losers_are_told_why(self, found: Candidates, *, overruled: bool) -> None:
         """Every row of its tags is named once: it governs, or it lost, for a reason that is true of it."""
-        ranked = rank(self.instance, self.rows.values(), self.now)
+        ranked = rank_for(self.instance, self.rows.values(), self.now)
+        best = {each.key for each in ranked.best}
         told = {each.mapping: each.why for each in found.overridden}
         assert len(told) == len(found.overridden)
-        ignored = excluded(None, self.ignored, self.now, quarantined=False) is not None
+        says_ignore = ignored(self.instance.tags, self.now) is not None
         if told.pop(MappingKey(IGNORE_TAG, ""), ""):
             self.met.add("not ignored")
-            assert ignored
-        elif ignored:
+            assert says_ignore
+        elif says_ignore:
             assert found.exclusion
         governing = {
             each.key for each in (*found.in_conflict, *([found.winner] if found.winner else ())) if not each.key.pins
         }
-        assert told.keys() | governing == ranked.overridden.keys() | ranked.best
+        assert told.keys() | governing == ranked.overridden.keys() | best
         assert not told.keys() & governing
         for key, why in told.items():
             if key in ranked.overridden:
                 true = [words for words in ranked.overridden[key] if all(word in why for word in words)]
                 assert true, f"{key} is told {why!r}, where {ranked.overridden[key]} are true"
                 self.met.add(true[0][0])
-            elif overruled and (ranked.tie or key == min(ranked.best)):
+            elif overruled and (ranked.tie or key == min(best)):
                 assert ("pin" if pinned(self.pin, self.now) else IGNORE_TAG) in why
             else:
-                assert f"agrees with {min(ranked.best)}" in why
+                assert f"agrees with {min(best)}" in why
                 self.met.add("agree")
 
     def _any_row(self, data: st.DataObject) -> PublishedMapping:

@@ -25,22 +25,22 @@ class SweepStarter:
     now: Callable[[], datetime]
     in_time: Callable[[], bool]
 
-    def start(self, correlation_id: str, scheduled: datetime | None) -> int:
-        """Start them, those that were swept longest ago first; returns how many.
+    def start(self, correlation_id: str, scheduled: datetime | None) -> None:
+        """Start them, those that were swept longest ago first.
 
         `scheduled` is when the schedule started this run, None where a person did. A scheduled run leaves out targets
         that were swept since then, as Lambda may have tried it before, and those whose last sweep still goes on.
         """
         known = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER)
         self._report([each for each in known if each.unswept >= OVERDUE])
-        return self._start(known, correlation_id, scheduled)
+        self._start(known, correlation_id, scheduled)
 
-    def start_new(self, correlation_id: str) -> int:
+    def start_new(self, correlation_id: str) -> None:
         """Start those of new targets: before its first sweep nothing is published for a new account."""
         new = [each for each in self.registry.all() if each.last_sweep is None and not each.unswept]
-        return self._start(new, correlation_id, None)
+        self._start(new, correlation_id, None)
 
-    def _start(self, known: Sequence[ServedTarget], correlation_id: str, scheduled: datetime | None) -> int:
+    def _start(self, known: Sequence[ServedTarget], correlation_id: str, scheduled: datetime | None) -> None:
         started = 0
         try:
             for served in known:
@@ -58,7 +58,6 @@ class SweepStarter:
                 self.telemetry.denied(error, correlation_id=correlation_id)
             self.telemetry.will_retry("sweeps of targets were not started", error=str(error), left=len(known) - started)
             self.telemetry.count("SweepUnfinished")
-        return started
 
     def _report(self, overdue: list[ServedTarget]) -> None:
         if overdue:

@@ -14,16 +14,24 @@ from rolekeeper.aws import ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.window import counting
-from rolekeeper.mappings.accounts import RecordKeeper
-from rolekeeper.mappings.assess import PROFILE_RECREATED, Assessor, sentence, waiting
-from rolekeeper.mappings.fan_out import FanOut, Sender
-from rolekeeper.mappings.impact import Conflicts, Impact
+from rolekeeper.mappings.accounts import FanOut, RecordKeeper, Sender
+from rolekeeper.mappings.impact import Conflicts, Impact, Scan
 from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.columns import COLUMNS, HomeAccount
 from rolekeeper.mappings.rows.reader import FULL, read_row, row_of, size_of
-from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
-from rolekeeper.mappings.verdict import Ending, Refresh, RowSnapshot, Status, Trigger, Verdict
+from rolekeeper.mappings.verdict import (
+    PROFILE_RECREATED,
+    Assessor,
+    Ending,
+    Refresh,
+    RowSnapshot,
+    Status,
+    Trigger,
+    Verdict,
+    sentence,
+    waiting,
+)
 from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
@@ -76,7 +84,7 @@ class Publisher:
         `scan` is what the sweep counted for the published mapping; without one this counts. A row that the sweep has
         `seen` and that is gone by now is left to the next sweep: the table may be about to be lost.
         """
-        verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, seen=seen))
+        verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, row_listed=seen))
         if verdict.changed:
             self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
@@ -86,9 +94,9 @@ class Publisher:
         try:
             for _ in range(ATTEMPTS):
                 with suppress(ConflictError):
-                    seen = self._load(key, trigger)
-                    with self._waiting_is_shown(seen):
-                        return self._commit(seen, self.assessor.assess(seen))
+                    snapshot = self._load(key, trigger)
+                    with self._waiting_is_shown(snapshot):
+                        return self._commit(snapshot, self.assessor.assess(snapshot))
         except AccessDeniedError as error:
             # A retry won't help, and would block the shard: an alarm rings, and the next sweep tries again.
             self.telemetry.denied(error, correlation_id=trigger.correlation_id)
@@ -121,15 +129,17 @@ class Publisher:
         return RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=trigger, signed_as=signed_as)
 
     @contextmanager
-    def _waiting_is_shown(self, seen: RowSnapshot) -> Iterator[None]:
+    def _waiting_is_shown(self, snapshot: RowSnapshot) -> Iterator[None]:
         """Say in the row that AWS gave no answer, or refused one."""
         try:
             yield
         except (RetryableError, AccessDeniedError) as error:
             try:
-                self._write_row(seen, waiting(seen, error))
+                self._write_row(snapshot, waiting(snapshot, error))
             except AwsRefusalError as other:
-                self.telemetry.will_retry("the row's status was not written", mapping=str(seen.key), error=str(other))
+                self.telemetry.will_retry(
+                    "the row's status was not written", mapping=str(snapshot.key), error=str(other)
+                )
             raise
 
     def _show_damage(self, key: MappingKey, error: CorruptItemError) -> None:
@@ -143,88 +153,90 @@ class Publisher:
         if row and not verdict.is_in(row):
             self.table.write(key, row, verdict.columns, gone=verdict.gone(row))
 
-    def _commit(self, seen: RowSnapshot, verdict: Verdict) -> Verdict:
+    def _commit(self, snapshot: RowSnapshot, verdict: Verdict) -> Verdict:
         """Carry out a verdict, in an order in which judging the row again repairs a crash anywhere.
 
         The row is written or deleted last: until it says what is in effect, the stream or the sweep judges it again. A
         ConflictError says that the row, or what is stored of it, changed meanwhile: judge it again at once.
         """
-        changed = self._is_news(seen, verdict)
+        changed = self._is_news(snapshot, verdict)
         if verdict.refresh:
-            self._refresh(seen, verdict.refresh)
-            seen = seen.refreshed(verdict.refresh)
-        made = self._with_profile(seen, verdict)
+            self._refresh(snapshot, verdict.refresh)
+            snapshot = snapshot.refreshed(verdict.refresh)
+        made = self._with_profile(snapshot, verdict)
         if made.ending is not verdict.ending:
-            changed = self._is_news(seen, made)
+            changed = self._is_news(snapshot, made)
         verdict = made
-        entry = seen.entry_for(verdict) if changed else None
+        entry = snapshot.entry_for(verdict) if changed else None
         if entry and verdict.scan:
-            self._note_conflicts(seen.key, verdict.scan.conflicts)
-        self._store(seen, verdict, entry)
-        renewed = self.records.write(seen.stored, verdict.records or {})
-        self._send(seen, verdict, changed=changed, renewed=renewed)
+            self._note_conflicts(snapshot.key, verdict.scan.conflicts)
+        self._store(snapshot, verdict, entry)
+        renewed = self.records.write(snapshot.stored, verdict.records or {})
+        self._send(snapshot, verdict, changed=changed, renewed=renewed)
         if entry:
-            self._publish_event(seen, entry)
+            self._publish_event(snapshot, entry)
         if verdict.ends_soon and verdict.mapping:
-            ends = seen.entry("Mapping Expiring", verdict.ends_soon, verdict.mapping)
-            self.revisions.report_end(verdict.mapping, ends, seen.at)
-            self._publish_event(seen, ends)
-        self._write_row(seen, verdict)
-        return replace(verdict, changed=changed, in_conflict=seen.stored.in_conflict)
+            ends = snapshot.entry("Mapping Expiring", verdict.ends_soon, verdict.mapping)
+            self.revisions.report_end(verdict.mapping, ends, snapshot.at)
+            self._publish_event(snapshot, ends)
+        self._write_row(snapshot, verdict)
+        return replace(verdict, changed=changed, in_conflict=snapshot.stored.in_conflict)
 
-    def _is_news(self, seen: RowSnapshot, verdict: Verdict) -> bool:
+    def _is_news(self, snapshot: RowSnapshot, verdict: Verdict) -> bool:
         """Whether the row still says something else; and the history too, if the row may have no room."""
         if verdict.ending in _PUBLISHES:
             # The tombstone of a deletion that was left unfinished is published already.
             return verdict.mapping is not None
         if verdict.ending is Ending.DISCARD:
-            return seen.stored.held is not None and not seen.stored.held.outcome
-        if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING or not verdict.is_news(seen.row):
+            return snapshot.stored.held is not None and not snapshot.stored.held.outcome
+        if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING or not verdict.is_news(snapshot.row):
             return False
-        if size_of(seen.row) <= FULL:
+        if size_of(snapshot.row) <= FULL:
             return True
-        if not layout.is_partition(layout.mapping_pk(seen.key)):
+        if not layout.is_partition(layout.mapping_pk(snapshot.key)):
             # It has no history either.
-            return not seen.trigger.recheck
-        last = self.revisions.history(seen.key, limit=1)
-        return not (last and verdict.is_shown(last[0], seen.row))
+            return not snapshot.trigger.recheck
+        last = self.revisions.history(snapshot.key, limit=1)
+        return not (last and verdict.is_shown(last[0], snapshot.row))
 
-    def _refresh(self, seen: RowSnapshot, refresh: Refresh) -> None:
+    def _refresh(self, snapshot: RowSnapshot, refresh: Refresh) -> None:
         mapping, entry = refresh.mapping, refresh.entry
         if refresh.missing and (problem := self.assessor.roles.make(mapping.spec, refresh.missing).problem):
-            self.telemetry.will_retry("an instance profile can't be made", mapping=str(seen.key), error=str(problem))
-        self.revisions.refresh(mapping, entry, seen.at)
+            self.telemetry.will_retry(
+                "an instance profile can't be made", mapping=str(snapshot.key), error=str(problem)
+            )
+        self.revisions.refresh(mapping, entry, snapshot.at)
         if entry and entry["event"] != PROFILE_RECREATED:
-            self._publish_event(seen, entry)
+            self._publish_event(snapshot, entry)
 
-    def _with_profile(self, seen: RowSnapshot, verdict: Verdict) -> Verdict:
+    def _with_profile(self, snapshot: RowSnapshot, verdict: Verdict) -> Verdict:
         """Make what is missing of the profile; returns the verdict with its id, or why it can't be made."""
         mapping = verdict.mapping
         if not (verdict.missing and mapping):
             return verdict
         made = self.assessor.roles.make(mapping.spec, verdict.missing)
         if made.problem:
-            return self.assessor.refuse(seen, Status.REJECTED, (made.problem,))
+            return self.assessor.refuse(snapshot, Status.REJECTED, (made.problem,))
         return replace(verdict, mapping=mapping.with_profile_id(made.profile_id))
 
-    def _store(self, seen: RowSnapshot, verdict: Verdict, entry: Entry | None) -> None:
+    def _store(self, snapshot: RowSnapshot, verdict: Verdict, entry: Entry | None) -> None:
         mapping = verdict.mapping
-        if verdict.ending is Ending.HOLD and mapping and not seen.holds(mapping):
-            entry = entry or seen.entry_for(verdict)
-            self.revisions.hold(Held(mapping, seen.at, entry["claimed_by"]), entry, seen.at)
+        if verdict.ending is Ending.HOLD and mapping and not snapshot.holds(mapping):
+            entry = entry or snapshot.entry_for(verdict)
+            self.revisions.hold(Held(mapping, snapshot.at, entry["claimed_by"]), entry, snapshot.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:
-            impact, approved = verdict.impact or Impact(), seen.approves(mapping)
-            budget, counts, blocks = impact.takes if approved else 0, None, seen.stored.in_conflict
+            impact, approved = verdict.impact or Impact(), snapshot.approves(mapping)
+            budget, counts, blocks = impact.takes if approved else 0, None, snapshot.stored.in_conflict
             if impact.changes and not approved:
                 # Another edit may have been counted since: then this one is judged again.
                 counts = counting(
-                    seen.stored.edits, impact.changes, impact.allowed, minutes=impact.minutes, now=self.now()
+                    snapshot.stored.edits, impact.changes, impact.allowed, minutes=impact.minutes, now=self.now()
                 )
-            held, own = seen.holds(mapping), (verdict.records or {}).get(seen.stored.home)
+            held, own = snapshot.holds(mapping), (verdict.records or {}).get(snapshot.stored.home)
             self.revisions.publish(
                 mapping,
                 entry,
-                seen.at,
+                snapshot.at,
                 budget=budget,
                 blocks=blocks,
                 counts=counts,
@@ -232,49 +244,51 @@ class Publisher:
                 regions=own.counts if own else {},
             )
         elif entry and mapping and verdict.ending is Ending.DISCARD:
-            self.revisions.discard(mapping, entry, seen.at)
+            self.revisions.discard(mapping, entry, snapshot.at)
         elif entry:
-            self.revisions.note(seen.key, entry, seen.at)
+            self.revisions.note(snapshot.key, entry, snapshot.at)
 
-    def _send(self, seen: RowSnapshot, verdict: Verdict, *, changed: bool, renewed: AbstractSet[str]) -> None:
+    def _send(self, snapshot: RowSnapshot, verdict: Verdict, *, changed: bool, renewed: AbstractSet[str]) -> None:
         """Send the instances that need a reconcile; `renewed` are the accounts whose records changed."""
         # After a crash the instances of what was published before may still be unsent, whatever the verdict is now.
         unsent = verdict.mapping if verdict.ending in _PUBLISHES else None
-        unsent = unsent or (seen.stored.published if seen.stored.unsent else None)
+        unsent = unsent or (snapshot.stored.published if snapshot.stored.unsent else None)
         # A reason that only counts the accounts in which it is in effect changes nothing for instances.
-        only_counts = self.assessor.targets.several and verdict.only_reason(seen.row)
+        only_counts = self.assessor.targets.several and verdict.only_reason(snapshot.row)
         if unsent or (changed and verdict.ending is Ending.KEEP and not only_counts):
-            self._fan_out(seen, unsent or seen.stored.published, {seen.stored.home, *(verdict.records or {})})
+            self._fan_out(
+                snapshot, unsent or snapshot.stored.published, {snapshot.stored.home, *(verdict.records or {})}
+            )
         elif renewed:
-            self._fan_out(seen, seen.stored.published, renewed)
+            self._fan_out(snapshot, snapshot.stored.published, renewed)
         if unsent:
             self.revisions.note_sent(unsent)
 
-    def _fan_out(self, seen: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
+    def _fan_out(self, snapshot: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
         """Send a mapping's instances in these accounts; the machine sends the rest, once per change, by its name."""
-        correlation_id, targets = seen.trigger.correlation_id, self.assessor.targets
-        begun = FanOut.to(seen.key, [each.target for each in targets.all if each.target.account in accounts])
+        correlation_id, targets = snapshot.trigger.correlation_id, self.assessor.targets
+        begun = FanOut.to(snapshot.key, [each.target for each in targets.all if each.target.account in accounts])
         done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
         if not done.finished:
             which = (published.revision, published.suspended_because) if published else ()
-            whom = "" if seen.stored.home in accounts else f" {sorted(accounts)}"
+            whom = "" if snapshot.stored.home in accounts else f" {sorted(accounts)}"
             rest = resumable(Task.FAN_OUT, correlation_id, done)
-            self.machine.take_over(f"{correlation_id} {seen.key} {which}{whom}", rest)
+            self.machine.take_over(f"{correlation_id} {snapshot.key} {which}{whom}", rest)
 
-    def _publish_event(self, seen: RowSnapshot, entry: Entry) -> None:
+    def _publish_event(self, snapshot: RowSnapshot, entry: Entry) -> None:
         detail = {name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "effect") if name in entry}
-        self.telemetry.mapping(seen.key, entry["event"], detail, correlation_id=seen.trigger.correlation_id)
+        self.telemetry.mapping(snapshot.key, entry["event"], detail, correlation_id=snapshot.trigger.correlation_id)
 
-    def _write_row(self, seen: RowSnapshot, verdict: Verdict) -> None:
-        key, row = seen.key, seen.row
+    def _write_row(self, snapshot: RowSnapshot, verdict: Verdict) -> None:
+        key, row = snapshot.key, snapshot.row
         if verdict.ending is Ending.NOTHING:
             return
         if verdict.ending is Ending.REMOVE:
             if row:
                 self.table.delete(key, if_as_read(row, _APPROVED))
         elif verdict.ending is Ending.DISCARD:
-            if seen.published:
-                self.table.restore(row, row_of(seen.published.spec))
+            if snapshot.published:
+                self.table.restore(row, row_of(snapshot.published.spec))
             else:
                 self.table.delete(key, if_as_read(row, (*_APPROVED, "discard")))
         elif verdict.mapping and not row:

@@ -19,7 +19,7 @@ type Entry = dict[str, Any]
 
 # Attributes of what is in effect: the rows in conflict with it, by partition; whether instances are still unsent, and
 # whether it was reported that the mapping will soon expire.
-BLOCKS, UNSENT, END_REPORTED = "blocks", "untold", "end_reported"
+BLOCKS, UNSENT, END_REPORTED = "blocks", "unsent", "end_reported"
 # Attributes of a record, one for each Region of its account but the deployment's own: what its last sweep counted.
 COUNTS = "counts:"
 
@@ -39,7 +39,7 @@ class AccountRecord:
     def content(self) -> codec.Item:
         return codec.mapping_attributes(self.mapping) | _counts_item(self.counts)
 
-    def seen(self, region: str, profile_ids: AbstractSet[str], counts: tuple[int, int] | None) -> "AccountRecord":
+    def with_scan(self, region: str, profile_ids: AbstractSet[str], counts: tuple[int, int] | None) -> "AccountRecord":
         """The same with what was found in a Region; its counts stay if they are None."""
         mapping = self.mapping.with_profile_id(self.mapping.profile_id, profile_ids)
         return replace(self, mapping=mapping, counts={**self.counts, region: counts} if counts else self.counts)
@@ -178,11 +178,6 @@ class Revisions:
         update = Update().set(record.content).only_if("revision", "<=", record.mapping.revision, or_absent=True)
         self.store.write(self.store.update(layout.published_key(record.mapping.key, account), update))
 
-    def count(self, mapping: PublishedMapping, region: str, counts: tuple[int, int]) -> None:
-        """Note how many instances a published mapping governs in another Region of the deployment's account."""
-        update = Update().set({f"{COUNTS}{region}": list(counts)}).only_if("revision", "=", mapping.revision)
-        self.store.write(self.store.update(self._at(mapping.key), update))
-
     def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:
         return self.store.decode(decode, item) if item else None
 
@@ -250,26 +245,31 @@ class Revisions:
     def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
         """Write what IAM now says of a published revision: whether it can be used, and its profile's ids."""
         item = codec.mapping_attributes(mapping)
-        seen = {name: item[name] for name in ("suspended_because", "remedy", "profile_id", "former_profile_ids")}
-        update = Update().set(seen | ({UNSENT: True} if entry else {})).only_if("revision", "=", mapping.revision)
-        history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
-        self.store.write(self.store.update(self._at(mapping.key), update), *history)
+        found = {name: item[name] for name in ("suspended_because", "remedy", "profile_id", "former_profile_ids")}
+        self._write(mapping, Update().set(found | ({UNSENT: True} if entry else {})), entry, at)
 
     def note_sent(self, mapping: PublishedMapping) -> None:
         """Note that all instances of what is published were sent."""
-        update = Update().remove(UNSENT).only_if("revision", "=", mapping.revision)
-        self.store.write(self.store.update(self._at(mapping.key), update))
+        self._write(mapping, Update().remove(UNSENT))
 
     def report_end(self, mapping: PublishedMapping, entry: Entry, at: datetime) -> None:
         """Note, once for each revision, that it was reported to expire soon, with its history entry."""
-        update = Update().set({END_REPORTED: True}).only_if("revision", "=", mapping.revision)
-        update.only_as({}, END_REPORTED)
-        at_key, history = self._at(mapping.key), self.store.entry(layout.mapping_pk(mapping.key), entry, at)
-        self.store.write(self.store.update(at_key, update), history)
+        self._write(mapping, Update().set({END_REPORTED: True}).only_as({}, END_REPORTED), entry, at)
+
+    def count(self, mapping: PublishedMapping, region: str, counts: tuple[int, int]) -> None:
+        """Note how many instances a published mapping governs in another Region of the deployment's account."""
+        self._write(mapping, Update().set({f"{COUNTS}{region}": list(counts)}))
 
     def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
-        update = Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})).only_if("revision", "=", other.revision)
-        self.store.write(self.store.update(self._at(other.key), update))
+        self._write(other, Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})))
+
+    def _write(
+        self, mapping: PublishedMapping, update: Update, entry: Entry | None = None, at: datetime | None = None
+    ) -> None:
+        """Update what is in effect if it is still this revision, with a history entry, if any."""
+        update.only_if("revision", "=", mapping.revision)
+        history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry and at else []
+        self.store.write(self.store.update(self._at(mapping.key), update), *history)
 
     def remove_conflicts(self, key: MappingKey, rows: Iterable[MappingKey]) -> None:
         # Only where it is published: an update would make an item that means nothing.

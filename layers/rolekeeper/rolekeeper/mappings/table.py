@@ -127,5 +127,5 @@ def _key_of(row: Attributes) -> MappingKey:
 
 def if_as_read(row: Attributes, names: Iterable[str]) -> Update:
     """An update on the condition that these columns read as they did, and the row exists: none is to be revived."""
-    seen = {name: codec.plain(row[name]) for name in names if name in row}
-    return Update().only_if_present("tag_key").only_as(seen, *names)
+    read = {name: codec.plain(row[name]) for name in names if name in row}
+    return Update().only_if_present("tag_key").only_as(read, *names)

@@ -1,31 +1,57 @@
-"""What was read of a row (`RowSnapshot`), and what follows from it (`Verdict`): values, without I/O.
+"""Assessing a row: what was read of it (`RowSnapshot`), and what follows (`Verdict`), without writing anything.
+
+The functions commit the verdict, `plan` only shows it. A row that fails its checks, or isn't approved yet, changes
+nothing: the last good revision stays in effect.
 
 A held revision is known by its number: signing the number approves exactly the content that was held. So a number never
 identifies two different edits, and a new one is never a number that the row's `approve` already says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
-from rolekeeper.mappings.impact import Impact
-from rolekeeper.mappings.revisions import AccountRecord, Entry, StoredMapping
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper.instances.window import counted
+from rolekeeper.mappings.accounts import MappedTargets, Spread
+from rolekeeper.mappings.impact import Comparison, Impact, ImpactScanner, Scan, Side, gives_up
+from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows.columns import Attributes, quote
 from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerprint, row_of
-from rolekeeper.mappings.scan import Scan
 from rolekeeper.mappings.table import VERDICT, number_in
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import Advice, Kind, advice
+from rolekeeper.model.mapping import (
+    NO_ROLE,
+    MappingKey,
+    MappingSpec,
+    Mode,
+    PublishedMapping,
+    WhenOccupied,
+    WhenUnmatched,
+    same_person,
+)
+from rolekeeper.model.problem import Advice, Kind, Problem, advice
+from rolekeeper.permissions.roles import Reach, RoleCheck, Roles
 from rolekeeper.storage import codec, layout
+
+# In the mapping's history alone: each instance's replace is an event of its own.
+PROFILE_RECREATED = "Profile Recreated"
+# The longest reason that goes into a row.
+REASON = 1_000
+# How long before a mapping expires it is reported that many instances will lose its role.
+SOON = timedelta(days=1)
+# What a row says when all is well.
+IN_EFFECT = "in effect"
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """Why a row is judged: `cause` in words, for the history; `claimed_by` is the editor that a deleted row named.
 
-    With `recheck` there may be no edit. `scan` and `seen` are what the sweep found (`Publisher.recheck`).
+    With `recheck` there may be no edit. `scan` and `row_listed` are what the sweep found (`Publisher.recheck`).
     """
 
     cause: str
@@ -33,7 +59,7 @@ class Trigger:
     claimed_by: str = ""
     recheck: bool = False
     scan: Scan | None = None
-    seen: bool = False
+    row_listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,21 +301,22 @@ class Verdict:
 
     def is_in(self, row: Attributes) -> bool:
         """Whether a row already says exactly this."""
-        return not self.gone(row) and all(_said(row, name) == value for name, value in self.columns.items())
+        return not self.gone(row) and not self._differs(row, *self.columns)
 
     def is_news(self, row: Attributes) -> bool:
         """Whether a row says another status, reason or revision, or another held revision; a new count isn't news.
 
         The reason of a held revision says counts, so it isn't compared.
         """
-        names = ("status", "held_revision") if self.held else VERDICT
-        return any(_said(row, name) != self.columns[name] for name in names)
+        return self._differs(row, *(("status", "held_revision") if self.held else VERDICT))
 
     def only_reason(self, row: Attributes) -> bool:
         """Whether nothing but the reason differs from what a row says."""
-        return all(
-            _said(row, name) == self.columns.get(name) for name in ("status", "status_revision", "held_revision")
-        )
+        return not self._differs(row, "status", "status_revision", "held_revision")
+
+    def _differs(self, row: Attributes, *names: str) -> bool:
+        columns = self.columns
+        return any((codec.plain(row[name]) if row.get(name) else None) != columns.get(name) for name in names)
 
     def is_shown(self, entry: Mapping[str, Any], row: Attributes) -> bool:
         """Whether a history entry says the same of a row. A held revision has one entry: its counts change daily."""
@@ -298,5 +325,281 @@ class Verdict:
         return all(entry.get(name) == value for name, value in shown.items())
 
 
-def _said(row: Attributes, name: str) -> Any:
-    return codec.plain(row[name]) if row.get(name) else None
+@dataclass(frozen=True)
+class Assessor:
+    """Judges rows. It caches IAM's answers and the fleet's size, so make a new one for each invocation."""
+
+    targets: MappedTargets
+    revisions: Revisions
+    mode: Mode
+
+    @property
+    def roles(self) -> Roles:
+        return self.targets.own.roles
+
+    @property
+    def scanner(self) -> ImpactScanner:
+        return self.targets.own.scanner
+
+    def assess(self, snapshot: RowSnapshot) -> Verdict:
+        """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one."""
+        refresh, published = None, snapshot.published
+        if snapshot.row and published and (snapshot.trigger.recheck or snapshot.parsed.spec == published.spec):
+            snapshot = self._counted(snapshot, published)
+            if refresh := self._refreshed(snapshot, published):
+                snapshot = snapshot.refreshed(refresh)
+        if held := snapshot.to_discard:
+            what = f"its {'deletion' if held.deleted else 'edit'} was discarded, and changed no instance"
+            verdict = Verdict(Status.DISCARDED, what, snapshot.revision, ending=Ending.DISCARD, mapping=held)
+        else:
+            verdict = self._row(snapshot) if snapshot.row and not snapshot.holds_deletion else self._deletion(snapshot)
+        records = self._unfinished(snapshot) if verdict.records is None else verdict.records
+        return replace(verdict, refresh=refresh, records=records)
+
+    def refuse(
+        self, snapshot: RowSnapshot, status: Status, why: Iterable[Problem | str], scan: Scan | None = None
+    ) -> Verdict:
+        """The verdict that nothing changes, and that the row says why."""
+        reason, matched = sentence(why, snapshot.still_in_effect), self._matched(snapshot, scan)
+        said = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
+        return replace(said, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
+
+    def _row(self, snapshot: RowSnapshot) -> Verdict:
+        spec, warnings = snapshot.parsed.spec, snapshot.parsed.warnings
+        if spec is None:
+            return self.refuse(snapshot, Status.REJECTED, (*snapshot.parsed.problems, *warnings))
+        now = snapshot.published
+        known = snapshot.trigger.recheck and now is not None and now.spec == spec
+        home = self.targets.home.account
+        others = self.targets.accounts.keys() - {home} if known else ()
+        reach = self.targets.reach(spec, snapshot.stored, others)
+        if reach.nowhere:
+            status = Status.REJECTED if reach.checks else Status.WAITING
+            return self.refuse(snapshot, status, (*reach.why_not, *warnings))
+        role = reach.own or RoleCheck()
+        profile_arn = role.profile_arn or self.roles.nominal_profile(spec, now)
+        candidate = snapshot.candidate(spec, profile_arn, role.profile_id)
+        same = now is not None and (now.spec, now.profile_arn) == (spec, profile_arn) and not snapshot.stored.overtaken
+        candidate = candidate.suspended_for(role.problem)
+        if same:
+            spread = self._unchanged(snapshot, replace(candidate, revision=snapshot.revision), reach)
+        else:
+            given = self._given(snapshot, candidate)
+            spread = self.targets.spread(candidate, snapshot.stored, reach, at=snapshot.at, given=given)
+        candidate, scan = spread.records[home].mapping, spread.scan
+        if spread.reach.nowhere:
+            return self.refuse(snapshot, Status.WAITING, (*spread.reach.why_not, *warnings))
+        self.scanner.add_possible_conflicts(scan.conflicts, candidate, snapshot.stored, now=snapshot.at)
+        if scan.conflicts.new and not same:
+            return self.refuse(snapshot, Status.CONFLICT, (str(scan.conflicts),), scan=scan)
+        notes = [*warnings, *self._notes(spec, role, scan)]
+        missing = role.missing
+        if missing and (withheld := snapshot.stored.control.withholds(self.mode)):
+            missing = ""
+            notes.append(Problem(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}"))
+        ending = Ending.KEEP if same else Ending.PUBLISH
+        verdict = self._in_effect(snapshot, candidate, scan, reach=spread.reach, notes=notes)
+        verdict = replace(verdict, ending=ending, scan=scan, missing=missing, records=spread.records)
+        if same:
+            return replace(verdict, ends_soon=self._ends_soon(snapshot, candidate, verdict))
+        impact = self._compared(snapshot, scan.impact, spread)
+        return self._unless_held(snapshot, replace(verdict, impact=impact), spread.reach, notes=notes)
+
+    def _ends_soon(self, snapshot: RowSnapshot, mapping: PublishedMapping, verdict: Verdict) -> str:
+        """What to report of a mapping that will soon take more roles away than an edit may; empty if it won't."""
+        spec, limits, ends_at = mapping.spec, self.scanner.limits, mapping.spec.expires_at
+        carrying = (verdict.matched or 0) - (verdict.occupied or 0)
+        if snapshot.stored.end_reported or not snapshot.trigger.recheck or mapping.is_idle(snapshot.at):
+            return ""
+        if spec.role == NO_ROLE or spec.when_unmatched is not WhenUnmatched.DETACH:
+            return ""
+        if ends_at is None or ends_at - snapshot.at > SOON or carrying <= limits.per_edit:
+            return ""
+        fleet = sum(self.targets.counted_now(()).values())
+        if carrying <= (allowed := limits.allowed(fleet)):
+            return ""
+        return (
+            f"it expires at {ends_at:%Y-%m-%dT%H:%M:%SZ}, and then up to {carrying:,} of {fleet:,} instances give its "
+            f"role up ({allowed:,} may change without approval)"
+        )
+
+    def _notes(self, spec: MappingSpec, role: RoleCheck, scan: Scan) -> Iterator[Problem]:
+        """What people should know of a row that passed its checks."""
+        takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.scanner.ownership.take_over
+        if role.note and not role.problem:
+            yield Problem(role.note)
+        if foreign := scan.about_foreign(taken=takes and may):
+            yield Problem(foreign)
+        if takes and not may:
+            what = "replace has no effect, as the stack is deployed with TakeOver=false"
+            yield Problem(what, column="when_occupied")
+        if spec.units and not self.roles.settings.organization:
+            what = "it governs no instance, as the stack is deployed without OrganizationId"
+            yield Problem(what, column="units")
+
+    def _counted(self, snapshot: RowSnapshot, published: PublishedMapping) -> RowSnapshot:
+        """The same with what the mapping governs, where no sweep counted it.
+
+        Only the instances show that they carry a deleted profile of the same name.
+        """
+        if not snapshot.trigger.recheck or snapshot.trigger.scan or published.is_idle(snapshot.at):
+            return snapshot
+        scan = self.scanner.scan(published, published, snapshot.at)
+        return replace(snapshot, trigger=replace(snapshot.trigger, scan=scan))
+
+    def _refreshed(self, snapshot: RowSnapshot, published: PublishedMapping) -> Refresh | None:
+        """Suspend what is published if its role can't be used, resume it if it can, and update its profile's id."""
+        if self.targets.home.account not in self.targets.in_scope(published.spec):
+            return None
+        role = self.roles.check(published.spec)
+        # If the row says the same, its verdict has what is missing made, unless that is of its deletion.
+        other = snapshot.parsed.spec != published.spec or snapshot.holds_deletion
+        missing = role.missing if other and not snapshot.stored.control.withholds(self.mode) else ""
+        carried = snapshot.trigger.scan.profile_ids if snapshot.trigger.scan else frozenset[str]()
+        now = published.suspended_for(role.problem).with_profile_id(role.profile_id, carried)
+        if now.problem != published.problem:
+            event = "Mapping Suspended" if role.problem else "Mapping Resumed"
+            return Refresh(now, snapshot.entry(event, str(role.problem or ""), now), missing)
+        if now.former_profile_ids != published.former_profile_ids:
+            what = f"instance profile '{published.spec.profile_name}' was deleted and made anew"
+            return Refresh(now, snapshot.entry(PROFILE_RECREATED, what, now))
+        return Refresh(now, missing=missing) if missing or now.profile_id != published.profile_id else None
+
+    def _given(self, snapshot: RowSnapshot, candidate: PublishedMapping) -> frozenset[str]:
+        """The profiles that the mapping gave so far, if the edit takes those that it left with other instances."""
+        before = snapshot.stored.published
+        takes = before is not None and gives_up(before.spec, candidate.spec)
+        return self.revisions.profiles(snapshot.key) if takes else frozenset()
+
+    def _unchanged(self, snapshot: RowSnapshot, candidate: PublishedMapping, reach: Reach) -> Spread:
+        """What is published already: other targets' own sweeps counted there, and this target's may have just now."""
+        scan = snapshot.trigger.scan or Scan()
+        if not (snapshot.trigger.scan or candidate.is_idle(snapshot.at)):
+            scan = self.scanner.scan(candidate, snapshot.stored.published, snapshot.at)
+        carried = candidate.with_profile_id(candidate.profile_id, scan.profile_ids)
+        records = self.targets.records(carried, snapshot.stored, reach)
+        return Spread(reach, records, scan.including(*self.targets.counted(snapshot.stored)))
+
+    def _compared(self, snapshot: RowSnapshot, impact: Impact, spread: Spread) -> Impact:
+        """What a candidate, or a tombstone, would do in all accounts, with permissions."""
+        sides: dict[str, Side] = {}
+        for account, record in spread.records.items():
+            before = snapshot.stored.records.get(account)
+            published = before.mapping if before and not before.mapping.deleted else None
+            if roles := self.targets.accounts.get(account):
+                usable = account in spread.reach.usable
+                sides[account] = Side(roles.policies, record.mapping, published, gives=usable)
+        limits = self.scanner.limits
+        took = counted(snapshot.stored.edits, limits.minutes, snapshot.at)
+        changed = [target for target, changes in spread.shares.items() if changes]
+        comparison = Comparison(limits, partial(self.targets.counted_now, changed), self.targets.each)
+        return comparison.compared(impact, sides, took, shares=spread.shares)
+
+    def _unfinished(self, snapshot: RowSnapshot) -> Mapping[str, AccountRecord]:
+        """The records of what stays published: after a crash some may not be written yet."""
+        published = snapshot.stored.published
+        if published is None or snapshot.stored.overtaken:
+            return {}
+        reach = Reach(snapshot.stored.home, {})
+        if not published.deleted:
+            if not self.targets.several:
+                return {}
+            reach = self.targets.reach(published.spec, snapshot.stored, self.targets.accounts)
+        return self.targets.records(published, snapshot.stored, reach)
+
+    def _in_effect(
+        self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, reach: Reach, notes: Iterable[Problem]
+    ) -> Verdict:
+        spec = mapping.spec
+        done = snapshot.acted_on(mapping.revision)
+        # A column that is taken out of the row needs no warning.
+        told = [each for each in notes if each.column not in done]
+        status = Status.PUBLISHED
+        if scan.conflicts:
+            status, what = Status.CONFLICT, f"{scan.conflicts}; until then such instances stay as they are"
+        elif spec.expired(snapshot.at):
+            status, what = Status.EXPIRED, f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+        else:
+            what = "" if spec.enabled else "it is disabled and governs no instance"
+        approval = "" if "approve" in done else snapshot.about_approval(0)
+        reason = sentence([what, *reach.words("" if what else IN_EFFECT), *told, approval]) or IN_EFFECT
+        return Verdict(
+            status, reason, mapping.revision, matched=scan.matched, occupied=scan.foreign, done=done, mapping=mapping
+        )
+
+    def _deletion(self, snapshot: RowSnapshot) -> Verdict:
+        """The row is gone, or was put back as its deletion is held: a tombstone should replace the mapping."""
+        if snapshot.trigger.row_listed and not snapshot.row:
+            return Verdict(Status.REMOVED)
+        if snapshot.published is None:
+            # It is deleted already; after a crash the row may be left.
+            return Verdict(Status.REMOVED, ending=Ending.REMOVE if snapshot.row else Ending.NOTHING)
+        tombstone = snapshot.tombstone
+        assert tombstone is not None  # something is published
+        why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
+        spread = self.targets.spread(
+            tombstone, snapshot.stored, Reach(snapshot.stored.home, {}), at=snapshot.at, given=()
+        )
+        impact = self._compared(snapshot, spread.scan.impact, spread)
+        why = "; ".join([why, *spread.reach.words("", "removes")])
+        removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
+        removed = replace(removed, scan=spread.scan, records=spread.records, impact=impact)
+        return self._unless_held(snapshot, removed, spread.reach)
+
+    def _unless_held(
+        self, snapshot: RowSnapshot, verdict: Verdict, reach: Reach, notes: Iterable[Problem] = ()
+    ) -> Verdict:
+        """This verdict on a candidate; or, if a person has to approve what it would do, that it is held."""
+        candidate, impact, scan = verdict.mapping, verdict.impact, verdict.scan
+        assert candidate is not None
+        assert impact is not None  # it was compared
+        assert scan is not None  # with what was found
+        number = candidate.revision
+        if snapshot.approves(candidate) or not (impact.needs_approval or snapshot.shows_held(candidate)):
+            return verdict
+        it = "deleting it" if candidate.deleted else "it"
+        steps = map(str, approval_steps(snapshot.key, number, deletes=candidate.deleted))
+        more: list[Problem | str] = [*reach.words("", ""), *notes]
+        last = "; ".join(each for each in (snapshot.still_in_effect, snapshot.about_approval(number)) if each)
+        reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
+        besides = sentence([f"{it} would {impact.extent}", *more], last)
+        said = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.acted_on())
+        # The approval checks again whether the hub's own account can use the role.
+        held = candidate.suspended_for(None)
+        return replace(said, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides)
+
+    def _matched(self, snapshot: RowSnapshot, scan: Scan | None) -> int | None:
+        """How many instances the published mapping governs; None if that isn't known, or the row says it."""
+        if snapshot.published is None:
+            return 0
+        if snapshot.trigger.scan:
+            return snapshot.trigger.scan.matched + self.targets.counted(snapshot.stored)[0]
+        if scan:
+            return scan.published_matched
+        if "matched" in snapshot.row:
+            return None
+        # Without the count the row still says what is wrong with it; the sweep counts again.
+        with suppress(AwsRefusalError):
+            found = self.scanner.scan(snapshot.published, snapshot.published, snapshot.at).published_matched
+            return found + self.targets.counted(snapshot.stored)[0]
+        return None
+
+
+def waiting(snapshot: RowSnapshot, error: AwsRefusalError) -> Verdict:
+    """The verdict on a row for which AWS gave no answer, or a refusal. A row in effect, or held, stays as it is."""
+    why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
+    if isinstance(error, AccessDeniedError):
+        why = f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
+    reason, matched = sentence([why], snapshot.still_in_effect), None if snapshot.published else 0
+    held = snapshot.trigger.recheck and "held_revision" in snapshot.row
+    stays = held or not snapshot.row or bool(snapshot.published and snapshot.parsed.spec == snapshot.published.spec)
+    ending = Ending.NOTHING if stays else Ending.SAY
+    return Verdict(Status.WAITING, reason, snapshot.revision, matched=matched, held=None, ending=ending)
+
+
+def sentence(parts: Iterable[Problem | str], ending: str = "") -> str:
+    """One reason from its parts, cut to what a row shows; the ending stays whole."""
+    text = "; ".join(str(part) for part in parts if part)
+    room = REASON - len(ending) - 1
+    text = f"{text[: room - 1]}…" if len(text) > room else text
+    return f"{text} {ending}".strip()

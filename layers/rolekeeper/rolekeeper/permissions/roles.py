@@ -37,14 +37,14 @@ class RoleCheck:
 class Reach:
     """Where a mapping can be used: the check of its role in each account in its scope, or why IAM didn't answer."""
 
-    hub: str
+    home: str
     checks: Mapping[str, RoleCheck]
     unanswered: Mapping[str, AwsRefusalError] = field(default_factory=dict)
 
     @property
     def own(self) -> RoleCheck | None:
-        """The check in the hub's own account; None if that isn't in the scope."""
-        return self.checks.get(self.hub)
+        """The check in the account of the deployment, `home`; None if that isn't in the scope."""
+        return self.checks.get(self.home)
 
     @property
     def usable(self) -> list[str]:
@@ -86,7 +86,7 @@ class Reach:
     def without(self, unanswered: Mapping[str, AwsRefusalError]) -> "Reach":
         """The same after these accounts gave no answer later on."""
         left = {account: check for account, check in self.checks.items() if account not in unanswered}
-        return Reach(self.hub, left, {**self.unanswered, **unanswered})
+        return Reach(self.home, left, {**self.unanswered, **unanswered})
 
 
 @dataclass(frozen=True)

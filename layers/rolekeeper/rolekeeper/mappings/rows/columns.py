@@ -125,13 +125,10 @@ def whole(lowest: int, highest: int, what: str, ask: str) -> Kind:
     return Kind("N", what, read)
 
 
-def choice(choices: type[StrEnum], gone: Mapping[str, str] | None = None) -> Kind:
-    """One of a few words; `gone` are words of former versions, each with the reason."""
-    words, former = " or ".join(choices), gone or {}
+def choice(choices: type[StrEnum]) -> Kind:
+    words = " or ".join(choices)
 
     def read(cell: Cell) -> StrEnum:
-        if cell.value in former:
-            raise CellError(f"is {quote(cell.value)}, which is gone: {former[cell.value]}; write {words}")
         if cell.value not in choices:
             raise CellError(f"is {quote_plain(cell.value)}; write {words}, in small letters")
         return choices(cell.value)
@@ -379,8 +376,6 @@ REGION, REGION_CODES = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "Region codes, as us-e
 # AWS Organizations API reference, "OrganizationalUnit" and "Root".
 UNIT = "(ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}|r-[a-z0-9]{4,32})"
 UNIT_IDS = "ids of organizational units, as ou-a1b2-c3d4e5f6, or of the root, as r-a1b2"
-# Words of former versions, each with the reason.
-GONE = {"restore": "a foreign role can't be put back"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +395,7 @@ COLUMNS = (
     Column("priority", "100", whole(*PRIORITIES, "a whole number from {} to {}".format(*PRIORITIES), ask="use")),
     Column("enabled", "true", FLAG),
     Column("when_occupied", WhenOccupied.KEEP.value, choice(WhenOccupied)),
-    Column("when_unmatched", WhenUnmatched.DETACH.value, choice(WhenUnmatched, gone=GONE)),
+    Column("when_unmatched", WhenUnmatched.DETACH.value, choice(WhenUnmatched)),
     Column("when_stopped", WhenStopped.WAIT.value, choice(WhenStopped)),
     Column("allow_broad", "false", FLAG),
     Column("require_tags", "none", TAGS),

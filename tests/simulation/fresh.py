@@ -1,0 +1,60 @@
+"""Runs code against deliberate faults: each in a process that has imported the libraries, and nothing of Rolekeeper."""
+
+import contextlib
+import io
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+
+import hypothesis
+import pytest
+from hypothesis import Phase
+
+from simulation.mutants import ROOT, Mutant, become
+
+# Forked from a process that has these, a mutant needs no second of its own to import them.
+LIBRARIES = ["boto3", "click", "hypothesis", "jinja2", "moto.dynamodb", "pytest", "rich.table", "starlette.testclient"]
+# Seconds: a mutant that hangs is one that nobody killed.
+TIMEOUT = 600
+
+
+def each_in_a_fresh_process[T, R](function: Callable[[T], R], values: Sequence[T], jobs: int) -> Iterator[R]:
+    """Call a function for each value; yields the results in the values' order.
+
+    Raises:
+        TimeoutError: no result came for `TIMEOUT` seconds.
+    """
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(LIBRARIES)
+    with processes.Pool(jobs, maxtasksperchild=1) as pool:
+        results = pool.imap(function, values)
+        for _ in values:
+            yield results.next(TIMEOUT)
+
+
+class _Failures:
+    def __init__(self) -> None:
+        self.tests: list[str] = []
+
+    def pytest_sessionstart(self) -> None:
+        """Look for no smaller example than the first that fails: that takes a minute, and nobody reads it."""
+        hypothesis.settings.register_profile("first", hypothesis.settings(), phases=[Phase.explicit, Phase.generate])
+        hypothesis.settings.load_profile("first")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and report.when == "call":
+            self.tests.append(report.nodeid)
+
+
+def failing_tests(mutant: Mutant, tests: Sequence[str]) -> list[str]:
+    """The first of these tests that fails with a mutant, in this process; empty if all pass.
+
+    Raises:
+        RuntimeError: the tests can't be run.
+    """
+    become(mutant)
+    failures, output = _Failures(), io.StringIO()
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(output):
+        code = pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *tests], plugins=[failures])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"{mutant.name!r}: {' '.join(tests)} can't be run:\n{output.getvalue()}")
+    return failures.tests
