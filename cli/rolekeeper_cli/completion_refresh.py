@@ -21,7 +21,6 @@ from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.instances import name_of
 from rolekeeper_cli.uses.mappings import plain
 from rolekeeper_cli.uses.names import path_roles
-from rolekeeper_cli.uses.rows import mapping_rows
 
 _SECONDS = 30
 # Pages of EC2's, 2,000 instances: nobody finds one of more by Tab.
@@ -59,7 +58,7 @@ def _roles(deployment: Deployment) -> dict[str, str]:
 def _mappings(deployment: Deployment) -> dict[str, str]:
     return {
         str(key): str(plain(row["role"])) if "role" in row else ""
-        for key, row in mapping_rows(deployment).all().items()
+        for key, row in deployment.app.table.all_rows().items()
     }
 
 

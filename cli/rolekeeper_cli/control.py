@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
 
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import yes_to_all
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.wait import tell_followed
 
 _AS_DEPLOYED = "deployed"
 
@@ -75,16 +76,17 @@ def mode(mode: str | None, reason: str, *, yes: bool, wait: bool) -> ExitCode:
 def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool, wait: bool) -> ExitCode:
     """Change one attribute of the control item, and show how things stand then."""
     there = deployment()
-    if terminal.asks(yes=yes):
-        expected = uses.control.expected(there, change)
-        for line in [expected] if isinstance(expected, str) else expected.lines():
-            terminal.say(line)
-        terminal.confirm(question, yes=False)
+
+    def expected() -> tuple[Iterable[str], str]:
+        found = uses.control.expected(there, change)
+        return [found] if isinstance(found, str) else found.lines(), question
+
+    terminal.agree(expected, yes=yes)
     _show(uses.control.switch(there, change, reason))
     if not wait:
         return ExitCode.DONE
     if not uses.fleet.withheld(there):
-        return outcomes.tell_standing(uses.follow.follow(there, None))
+        return tell_followed(uses.follow.follow(there, None))
     uses.follow.until_still(there)
     terminal.say("No change is under way.")
     return ExitCode.DONE

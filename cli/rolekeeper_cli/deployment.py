@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -93,6 +93,22 @@ class _Session:
             if (service, region) not in self._clients:
                 self._clients[service, region] = make(service, region, self.credentials)
             return self._clients[service, region]
+
+
+class Patience:
+    """How long a wait goes on without anything that comes, in seconds."""
+
+    def __init__(self, now: Callable[[], datetime], seconds: float) -> None:
+        self._now, self._seconds = now, seconds
+        self.renew()
+
+    def renew(self) -> None:
+        """Something came: the time begins again."""
+        self._deadline = self._now().timestamp() + self._seconds
+
+    @property
+    def is_over(self) -> bool:
+        return self._now().timestamp() >= self._deadline
 
 
 # ---- the deployment that a command talks to ----
@@ -220,6 +236,14 @@ class Deployment:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def looks(self, every: float, patience: float) -> Iterator[Patience]:
+        """One turn a look, `every` so many seconds, longer where a look takes longer. Who looks leaves the loop."""
+        left = Patience(self.now, patience)
+        while True:
+            began = self.now().timestamp()
+            yield left
+            self.sleep(max(every, self.now().timestamp() - began))
 
     @property
     def endpoint_url(self) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rolekeeper.model import escaped
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
-from rolekeeper_cli.outcomes import carry_out, patience, tell_discarded, tell_written
+from rolekeeper_cli.wait import tell_followed
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -85,7 +87,9 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     """
     there = deployment()
     intended = uses.edits.set_columns(there, key, assignments)
-    return show_and(intended, lambda: ask_and_write(there, intended, f"Write this into {key}?", yes=yes, wait=wait))
+    if not shown(intended):
+        return ExitCode.DONE
+    return ask_and_write(there, intended, lambda _: f"Write this into {key}?", yes=yes, wait=wait)
 
 
 @command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
@@ -101,40 +105,136 @@ def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
     terminal.require_answer(yes=yes)
     there = deployment()
     intended = uses.edits.remove(there, key)
-
-    def delete() -> ExitCode:
-        if terminal.asks(yes=yes):
-            expected = uses.preview.of_rows(there, intended)
-            show_expected(expected)
-            terminal.confirm(uses.preview.question(key, expected, deletes=True), yes=False)
-        return carry_out(there, intended, wait=wait)
-
-    return show_and(intended, delete)
-
-
-def show_and(intended: uses.rows.RowPlan, act: Callable[[], ExitCode]) -> ExitCode:
-    """Show a plan, and do it if there is anything to do."""
-    render.show(intended.document(), lambda: outcomes.show_plan(intended) if intended.changes else None)
-    if not intended.changes:
-        terminal.say("Nothing to do: the table says so already.")
+    if not shown(intended):
         return ExitCode.DONE
-    return act()
+    question = partial(uses.preview.question, key, deletes=True)
+    return ask_and_write(there, intended, question, yes=yes, wait=wait)
 
 
 def ask_and_write(
-    there: Deployment, intended: uses.rows.RowPlan, question: str, *, yes: bool, wait: bool | None
+    there: Deployment,
+    intended: uses.edits.RowPlan,
+    question: Callable[[uses.preview.Preview], str],
+    *,
+    yes: bool,
+    wait: bool | None,
 ) -> ExitCode:
-    """Write a plan; a person at a terminal is shown first what that would do to instances, and asked."""
-    if terminal.asks(yes=yes):
-        show_expected(uses.preview.of_rows(there, intended))
-        terminal.confirm(question, yes=False)
-    return carry_out(there, intended, wait=wait)
+    """Write a plan; a person at a terminal is shown first what that would do to instances, and asked.
+
+    Args:
+        wait: True follows the instances too, False waits for nothing.
+
+    Raises:
+        MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
+        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
+    """
+    _agree(lambda: uses.preview.of_rows(there, intended), question, yes=yes)
+    return tell_written(there, uses.edits.write(there, intended, patience=patience(wait)), wait=wait)
 
 
-def show_expected(expected: uses.preview.Preview) -> None:
-    """Show what would happen, as a part of the question."""
-    for line in expected.lines():
-        terminal.say(line)
+def shown(intended: uses.edits.RowPlan) -> bool:
+    """Show a plan; returns whether there is anything to do."""
+    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None)
+    if not intended.changes:
+        terminal.say("Nothing to do: the table says so already.")
+    return bool(intended.changes)
+
+
+def _agree(
+    preview: Callable[[], uses.preview.Preview], question: Callable[[uses.preview.Preview], str], *, yes: bool
+) -> None:
+    def expected() -> tuple[Iterable[str], str]:
+        found = preview()
+        return found.lines(), question(found)
+
+    terminal.agree(expected, yes=yes)
+
+
+# ---- writing, and what Rolekeeper makes of it ----
+
+
+_NAMED = 10
+
+
+def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own three values
+    """How long a command waits for verdicts, in seconds."""
+    return 0 if wait is False else uses.edits.PATIENCE_SECONDS
+
+
+def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: bool | None) -> ExitCode:
+    """Say how rows were judged, and follow their instances if that is asked for; as `ask_and_write`."""
+    code = ExitCode.DONE
+    if wait is not False:
+        written.require_judged()
+        code = tell_verdicts(written)
+    if written.moved:
+        raise uses.edits.MovedError(written.moved, len(written.rows))
+    if wait and code is ExitCode.DONE:
+        return tell_followed(uses.follow.follow(deployment, [each.key for each in written.rows]))
+    return code
+
+
+def tell(result: uses.edits.Written | uses.follow.Followed) -> ExitCode:
+    return tell_followed(result) if isinstance(result, uses.follow.Followed) else tell_verdicts(result)
+
+
+def tell_verdicts(written: uses.edits.Written) -> ExitCode:
+    """Say the verdicts on rows; of those that are published as written, that they are, and what to look at."""
+    for each in sorted(written.bad, key=lambda each: each.key):
+        terminal.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
+        if each.is_held:
+            terminal.say(f"  rolekeeper mapping approve {each.key} {'deletes' if each.deletes else 'publishes'} it")
+            terminal.say(f"  rolekeeper mapping discard {each.key} drops that, and changes nothing")
+        if each.meant:
+            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key} role={each.meant}")
+    if written.bad:
+        return ExitCode.NO
+    gone = sum(each.gone for each in written.rows)
+    if published := len(written.rows) - gone:
+        terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
+    noted = [each for each in written.rows if each.judged and not each.gone and not uses.edits.all_is_well(each.reason)]
+    for each in noted[:_NAMED]:
+        terminal.say(f"  {escaped(str(each.key))}: {each.reason}")
+    if (more := len(noted) - _NAMED) > 0:
+        terminal.say(f"  and {more:,} more: rolekeeper mapping ls")
+    if gone:
+        terminal.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
+    return ExitCode.DONE
+
+
+def tell_discarded(written: uses.edits.Written) -> None:
+    """Say how the row is once what was held of it is discarded; nothing where nobody waited for that."""
+    for each in written.rows:
+        if each.judged:
+            terminal.say(f"Discarded. {'The row is gone' if each.gone else f'The row is {each.status}'}.")
+
+
+# ---- what an edit changes, a line for each row ----
+
+
+_SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
+
+
+def show_plan(plan: uses.edits.RowPlan) -> None:
+    """The plan for people: a line for each row, and under a changed one a line for each column."""
+    for change in plan.changes:
+        show_change(change)
+    click.echo(f"= {plan.unchanged:,} unchanged")
+    if plan.kept:
+        terminal.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
+
+
+def show_change(change: uses.edits.Change) -> None:
+    sign, colour = _SIGNS[change.kind]
+    terminal.line(f"{sign} {escaped(str(change.key))}{_summary(change)}", colour)
+    if change.kind == "changed":
+        for each in change.differences():
+            terminal.line(f"    {each.column}: {escaped(each.old)} → {escaped(each.new)}")
+
+
+def _summary(change: uses.edits.Change) -> str:
+    said = "" if change.kind == "changed" else " ".join(change.cells())
+    return f"  {escaped(said)}" if said else ""
 
 
 # ---- the list ----
@@ -167,7 +267,7 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
 
 def _reason(document: Mapping[str, Any]) -> str:
     reason = document["status_reason"] or ""
-    return "" if uses.mappings.all_is_well(reason) else reason
+    return "" if uses.edits.all_is_well(reason) else reason
 
 
 def _column(name: str) -> Column:
@@ -244,12 +344,15 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    back = uses.edits.roll_back(there, key, to)
-    if back.edit:
-        return _undo(there, back, back.edit, yes=yes, wait=wait)
-    terminal.say(f"Revision {back.revision}:")
-    question = f"Write revision {back.revision} into the row of {key}?"
-    return show_and(back.plan, lambda: ask_and_write(there, back.plan, question, yes=yes, wait=wait))
+    if to is None and (edit := uses.edits.unpublished(there, key)):
+        return _undo(there, edit, yes=yes, wait=wait)
+    old = uses.edits.revision_to_restore(there, key, to)
+    intended = uses.edits.restoring(there, old)
+    terminal.say(f"Revision {old.revision}:")
+    if not shown(intended):
+        return ExitCode.DONE
+    question = f"Write revision {old.revision} into the row of {key}?"
+    return ask_and_write(there, intended, lambda _: question, yes=yes, wait=wait)
 
 
 @command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
@@ -264,9 +367,7 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    back = uses.edits.to_discard(there, key, revision)
-    assert back.edit is not None  # the one that is held
-    return _undo(there, back, back.edit, yes=yes, wait=wait)
+    return _undo(there, uses.edits.held_edit(there, key, revision), yes=yes, wait=wait)
 
 
 @command(
@@ -285,7 +386,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    held = uses.approvals.held_edit(there, key, revision)
+    held = uses.edits.held_edit(there, key, revision)
     number = held.revision
     what = (
         f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
@@ -294,21 +395,21 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
         {"mapping": str(key), "revision": number, "deletes": held.deletes, "reason": held.reason},
         lambda: terminal.line(f"{what}: {held.reason}"),
     )
-    if terminal.asks(yes=yes):
-        expected = uses.preview.of_held(there, key, held.row, number=number)
-        show_expected(expected)
-        terminal.confirm(uses.preview.question(key, expected, deletes=held.deletes, revision=number), yes=False)
-    return tell_written(there, uses.approvals.approve(there, {key: number}, patience=patience(wait)), wait=wait)
+    _agree(
+        lambda: uses.preview.of_held(there, key, held.row, number=number),
+        partial(uses.preview.question, key, deletes=held.deletes, revision=number),
+        yes=yes,
+    )
+    return tell_written(there, uses.edits.approve(there, {key: number}, patience=patience(wait)), wait=wait)
 
 
-def _undo(
-    there: Deployment, back: uses.edits.RollBack, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None
-) -> ExitCode:
+def _undo(there: Deployment, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None) -> ExitCode:
     """Undo what isn't in effect, once it is shown and a person has agreed."""
-    render.show(back.plan.document(), lambda: outcomes.show_plan(back.plan) if back.plan.changes else None)
+    plan = uses.edits.back_to_published(there, edit)
+    render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None)
     terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
-    written = uses.edits.write_back(there, back, patience=patience(wait))
-    if not edit.held:
+    written = uses.edits.undo(there, edit, patience=patience(wait))
+    if not edit.revision:
         return tell_written(there, written, wait=wait)
     if wait is not False:
         written.require_judged()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, waits, yaml_format, yes
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.completion import columns
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.mapping import ask_and_write, show_and
+from rolekeeper_cli.mapping import ask_and_write, show_plan, shown
 from rolekeeper_cli.options import OUTPUTS
 
 if TYPE_CHECKING:
@@ -69,15 +69,13 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
     reading = read_mappings(file, there)
-    intended = uses.rows.planned(reading.specs, uses.rows.mapping_rows(there).all(), there.app.home, prune=prune)
-
-    def write() -> ExitCode:
-        terminal.say(f"{intended.counts()}.")
-        if dry_run:
-            return ExitCode.DONE
-        return ask_and_write(there, intended, "Write these changes?", yes=yes, wait=wait)
-
-    return show_and(intended, write)
+    intended = uses.edits.planned(reading.specs, there.app.table.all_rows(), there.app.home, prune=prune)
+    if not shown(intended):
+        return ExitCode.DONE
+    terminal.say(f"{intended.counts()}.")
+    if dry_run:
+        return ExitCode.DONE
+    return ask_and_write(there, intended, lambda _: "Write these changes?", yes=yes, wait=wait)
 
 
 @command(
@@ -94,8 +92,8 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
     """
     there = deployment()
     reading = read_mappings(file, there)
-    intended = uses.rows.planned(reading.specs, uses.rows.mapping_rows(there).all(), there.app.home, prune=prune)
-    render.show(intended.document(), lambda: outcomes.show_plan(intended))
+    intended = uses.edits.planned(reading.specs, there.app.table.all_rows(), there.app.home, prune=prune)
+    render.show(intended.document(), lambda: show_plan(intended))
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
 
@@ -158,7 +156,7 @@ def exported(deployment: Deployment) -> tuple[str, int]:
     A row that can't be read is reported, and is in the file as it is.
     """
     rows = []
-    for key, row in uses.rows.mapping_rows(deployment).all().items():
+    for key, row in deployment.app.table.all_rows().items():
         written, problems = uses.mappings.file_row(row, deployment.app.home)
         rows.append(written)
         if problems:

@@ -162,20 +162,20 @@ def _pin(
 def _ask(there: Deployment, plan: uses.pins.PlannedPin, *, yes: bool, confirm: str | None) -> None:
     """Show what a pin would do, and ask; a detach asks for a word."""
     name, verb = uses.instances.title(plan.instance), plan.wish.verb
-    if terminal.asks(yes=yes or confirm is not None):
+    if verb != "detach":
+        question = f"{verb.capitalize()}: pin {name} to {plan.wish.role}?"
+        terminal.agree(lambda: (uses.pins.expected(there, plan).lines(), question), yes=yes)
+        return
+    if terminal.asks(yes=confirm is not None):
         for line in uses.pins.expected(there, plan).lines():
             terminal.say(line)
     if text := uses.pins.outlives(plan):
         terminal.say(text)
-    if verb == "detach":
-        carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
-        terminal.confirm_word("Detach", f"{name} {carries}.", confirm)
-    elif terminal.asks(yes=yes):
-        terminal.confirm(f"{verb.capitalize()}: pin {name} to {plan.wish.role}?", yes=False)
+    carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
+    terminal.confirm_word("Detach", f"{name} {carries}.", confirm)
 
 
 def _show(there: Deployment, pinned: uses.pins.Pinned) -> None:
-
     former, pin = pinned.former, pinned.pin
     if former:
         terminal.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")

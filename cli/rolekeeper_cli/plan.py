@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rolekeeper.model.instance import Instance, Target
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, takes_targets, yaml_format
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
 from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.mapping import show_change, tell
 from rolekeeper_cli.mapping_files import read_mappings
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def plan(
     specs = read_mappings(file, there).specs if file else ()
     instances = _instances(there, texts)  # before the mappings are judged: a slip in a name is told at once
     places = uses.targets.Places.of(there, instances) if texts else uses.targets.Places.chosen(there, targets)
-    proposed = uses.proposal.propose(there, specs, prune=prune) if file else uses.proposal.Proposal()
+    proposed = uses.preview.propose(there, specs, prune=prune) if file else uses.preview.Proposal()
     proposed = replace(proposed, waiting=_waiting(there, proposed))
     seen = without_damaged(
         places.look(
@@ -90,21 +90,21 @@ def plan(
     where = uses.apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
     basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
     with uses.apply.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
-        looked = uses.plan.Looked(seen, places, narrowed=bool(texts))
-        tally = show(there, proposed, looked, keep=keep)
+        fleet = uses.preview.FleetPlan(there, proposed, places, narrowed=bool(texts))
+        show(fleet, seen, keep=keep)
         warn_of_unseen(places)
         if out and places.unseen:
             raise CommandError(f"{out} wasn't written: the plan leaves targets out", _NARROW)
-    if detailed_exitcode and (tally.changes or proposed.edits):
+    if detailed_exitcode and (fleet.changes or proposed.edits):
         return ExitCode.CHANGES
     if detailed_exitcode and places.unseen:
         raise CommandError("whether anything would change isn't known: the plan leaves targets out", _NARROW)
     return ExitCode.DONE
 
 
-def _waiting(there: Deployment, proposed: uses.proposal.Proposal) -> Sequence[Mapping[str, Any]]:
+def _waiting(there: Deployment, proposed: uses.preview.Proposal) -> Sequence[Mapping[str, Any]]:
     """The rows that say something else than what is in effect, and that the plan doesn't count; of a file's, none."""
-    waiting, unknown = uses.plan.waiting_rows(there, [each.key for each in proposed.edits])
+    waiting, unknown = uses.preview.waiting_rows(there, [each.key for each in proposed.edits])
     if unknown:
         terminal.warn(unknown)
     return waiting
@@ -130,9 +130,7 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     It ends when EC2 shows every instance as planned.
     """
     there = deployment()
-    done = uses.apply.apply(
-        there, uses.apply.PlanFile(Path(plan), there.app.home), approve=approve, report=outcomes.tell
-    )
+    done = uses.apply.apply(there, uses.apply.PlanFile(Path(plan), there.app.home), approve=approve, report=tell)
     if done.nothing:
         terminal.say("Nothing to do: the plan changes nothing.")
         return ExitCode.DONE
@@ -146,62 +144,40 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
-# The most that is said of the permissions of a change of role, in characters.
-_WORDS = 500
 
 
 def show(
-    deployment: Deployment,
-    proposed: uses.proposal.Proposal,
-    looked: uses.plan.Looked,
-    keep: Callable[[uses.fleet.Seen], object] = lambda _: None,
-) -> uses.plan.Tally:
-    """Show a plan while it comes.
-
-    Args:
-        keep: takes each instance that has a line.
-
-    Returns:
-        What was counted.
-    """
-    tally = uses.plan.Tally()
+    plan: uses.preview.FleetPlan, seen: Iterable[uses.fleet.Seen], keep: Callable[[uses.fleet.Seen], object]
+) -> None:
+    """Show a plan while it comes; `keep` takes each instance that has a line."""
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
-        _draw_edits(proposed)
-        render.tables().stream_list(_layout(deployment.home), rows)
-        _draw_rest(deployment, proposed, tally, looked=looked)
+        _draw_edits(plan.proposal)
+        render.tables().stream_list(_layout(plan.deployment.home), rows)
+        _draw_rest(plan)
 
-    rest = partial(uses.plan.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
-    render.show_with_rows("changes", uses.plan.changes(looked.seen, tally, keep), rest, draw=draw)
-    if why := uses.fleet.withheld(deployment):
+    render.show_with_rows("changes", plan.documents(seen, keep), plan.rest, draw=draw)
+    if why := uses.fleet.withheld(plan.deployment):
         terminal.say(f"No changes will be made now: {why}.")
-    return tally
 
 
-def _draw_rest(
-    deployment: Deployment, proposed: uses.proposal.Proposal, tally: uses.plan.Tally, looked: uses.plan.Looked
-) -> None:
+def _draw_rest(plan: uses.preview.FleetPlan) -> None:
     """What a plan says below its instances: permissions, pace, rows that wait, and the sum."""
-    for move, count, found in uses.plan.permissions(deployment, tally):
+    for move, count, found in plan.permissions():
         arrow = _arrow(uses.fleet.profile_name(move.before), uses.fleet.profile_name(move.after))
-        if move.account != deployment.home.account:
+        if move.account != plan.deployment.home.account:
             arrow = f"{arrow} in {move.account}"
-        terminal.line(f"{arrow} on {count:,}: {uses.plan.in_words(found, _WORDS)}")
-    if not looked.narrowed and (pace := uses.plan.paced(deployment, tally, proposed)):
-        terminal.say(uses.plan.pace_in_words(pace))
-    if proposed.waiting:
-        terminal.say(uses.plan.waiting_in_words(proposed.waiting))
-    terminal.line(f"{tally}.")
-    _draw_accounts(tally)
-    if nothing := tally.nothing(unseen=bool(looked.places.unseen)):
-        terminal.say(nothing)
-
-
-def _draw_accounts(tally: uses.plan.Tally) -> None:
-    """Where instances change, if they are of several accounts."""
-    found = [(account, f"{each['changes']:,} of {each['instances']:,}") for account, each in tally.accounts.items()]
-    if len(found) > 1:
-        render.tables().show_table(("account", "instances that change"), sorted(found))
+        terminal.line(f"{arrow} on {count:,}: {uses.preview.in_words(found)}")
+    if pace := plan.paced():
+        terminal.say(uses.preview.pace_in_words(pace))
+    if plan.proposal.waiting:
+        terminal.say(uses.preview.waiting_in_words(plan.proposal.waiting))
+    terminal.line(f"{plan}.")
+    accounts = [(each["account"], f"{each['changes']:,} of {each['instances']:,}") for each in plan.accounts()]
+    if len(accounts) > 1:
+        render.tables().show_table(("account", "instances that change"), accounts)
+    if plan.nothing:
+        terminal.say(plan.nothing)
 
 
 def _layout(home: Target) -> Layout:
@@ -219,11 +195,11 @@ def _layout(home: Target) -> Layout:
     )
 
 
-def _draw_edits(proposal: uses.proposal.Proposal) -> None:
+def _draw_edits(proposal: uses.preview.Proposal) -> None:
     """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
     for edit in proposal.edits:
         if edit.change:
-            outcomes.show_change(edit.change)
+            show_change(edit.change)
         else:
             terminal.line(f"= {terminal.one_line(str(edit.key))}")
         if edit.says_more:

@@ -7,7 +7,7 @@ tag must not be able to move somebody's cursor.
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -98,6 +98,22 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if not yes and not click.confirm(printable(question), err=True):
         raise DeclinedError
+
+
+def agree(expected: Callable[[], tuple[Iterable[str], str]], *, yes: bool) -> None:
+    """Show a person what would happen, and ask whether to do it; --yes answers, and without a terminal nobody is asked.
+
+    Args:
+        expected: gives what is shown, and the question. It isn't called where nobody is asked.
+
+    Raises:
+        DeclinedError: the answer is no.
+    """
+    if asks(yes=yes):
+        lines, question = expected()
+        for each in lines:
+            say(each)
+        confirm(question, yes=False)
 
 
 def offer(question: str) -> bool:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from math import inf
 from typing import TYPE_CHECKING
 
 import click
 
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
 from rolekeeper.model.mapping import NO_ROLE
-from rolekeeper_cli import outcomes, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, mapping_key, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.completion import instances, mappings, roles_or_none
@@ -65,8 +64,8 @@ def wait(
     if mapping and not (instance or role):
         key = mapping_key(mapping)
         found = uses.follow.wait_for_mapping(deployment(), key, every, attempts=attempts, targets=targets)
-        render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(outcomes.in_words(found)))
-        return outcomes.tell_rest(found)
+        render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(in_words(found)))
+        return tell_rest(found)
     if targets:
         raise UsageError(
             "--target is for a mapping's instances", "name an instance of another target as ACCOUNT/REGION/ID"
@@ -76,6 +75,34 @@ def wait(
             "wait is for an instance, or for a mapping", "name the instance with --role, or --mapping alone"
         )
     return wait_for_role(deployment(), instance, role, every=every, attempts=attempts)
+
+
+# ---- how instances stand ----
+
+
+_NAMED = 10
+
+
+def tell_followed(found: uses.follow.Followed) -> ExitCode:
+    terminal.say(in_words(found))
+    return tell_rest(found)
+
+
+def tell_rest(found: uses.follow.Followed) -> ExitCode:
+    """Say which targets couldn't be looked into, and why instances stay as they are, if any do."""
+    for each in found.unseen:
+        terminal.warn(each)
+    terminal.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
+    return ExitCode.NO if found.stuck else ExitCode.DONE
+
+
+def in_words(found: uses.follow.Followed) -> str:
+    """How instances stand, in one line."""
+    if not found.total:
+        return "No instance carries the tag."
+    stay = "1 stays as it is" if len(found.stuck) == 1 else f"{len(found.stuck):,} stay as they are"
+    stuck = f"; {stay}" if found.stuck else ""
+    return f"{found.done:,} of {found.total:,} instances carry what they should{stuck}."
 
 
 # ---- an instance ----
@@ -92,54 +119,44 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
     instance = uses.instances.find_instance(deployment, text)
     if not uses.names.is_known_role(deployment, role):
         raise uses.names.no_such_role(deployment, role)
-    watched = _Watched(deployment, instance, role)
-    shown = watched.shown()
-    if shown and instance.state is InstanceState.STOPPED and role != NO_ROLE and not watched.came(shown):
-        terminal.say(
-            "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
-            "when_stopped=swap. To have it done, type in another terminal: "
-            f"{uses.instances.starts(deployment, instance)}"
-        )
     with deployment.progress(attempts, "looks at EC2") as progress:
-        for number in range(1, attempts + 1):
-            if watched.came(shown):
+        for number, _ in enumerate(deployment.looks(every, inf), start=1):
+            came, shown = _watch(deployment, instance, role)
+            if came:
                 return _show(instance, role, shown)
+            if number == 1 and shown and instance.state is InstanceState.STOPPED and role != NO_ROLE:
+                terminal.say(
+                    "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
+                    "when_stopped=swap. To have it done, type in another terminal: "
+                    f"{uses.instances.starts(deployment, instance)}"
+                )
             if number == attempts:
-                break
+                raise _not_shown(deployment, instance, role, shown=shown, attempts=attempts)
             progress.at(number)
-            deployment.sleep(every)
-            shown = watched.shown()
+    raise AssertionError("a look ends it")
+
+
+def _not_shown(
+    deployment: Deployment, instance: Instance, role: str, *, shown: Association | None, attempts: int
+) -> WaitTimeoutError:
     has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
     wanted = "no role" if role == NO_ROLE else role
-    raise WaitTimeoutError(
+    return WaitTimeoutError(
         f"{uses.instances.title(instance)} carries {has} and not {wanted}, "
         f"after {attempts:,} look{'' if attempts == 1 else 's'}",
         f"to see what blocks it: rolekeeper explain {uses.instances.addressed(deployment, instance.key.id)}",
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Watched:
-    """An instance that is to show a role."""
-
-    deployment: Deployment
-    instance: Instance
-    role: str
-
-    def shown(self) -> Association | None:
-        id_ = self.instance.key.id
-        return self.deployment.app.ec2.associations([id_]).get(id_)
-
-    def came(self, shown: Association | None) -> bool:
-        """Whether that is the role, and EC2 has finished."""
-        if shown is None:
-            return self.role == NO_ROLE
-        return shown.state is AssociationState.ASSOCIATED and self._role_in(shown.profile_arn) == self.role
-
-    @cache  # noqa: B019  # it lives as long as the command
-    def _role_in(self, profile_arn: str) -> str:
-        profile = self.deployment.app.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
-        return profile.role_name if profile else ""
+def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool, Association | None]:
+    """Whether EC2 shows the role on an instance, and has finished; and what it shows."""
+    shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
+    if shown is None:
+        return role == NO_ROLE, None
+    if shown.state is not AssociationState.ASSOCIATED:
+        return False, shown
+    profile = deployment.app.iam.get_instance_profile(shown.profile_arn.rsplit("/", 1)[-1])
+    return (profile.role_name if profile else "") == role, shown
 
 
 def _show(instance: Instance, role: str, shown: Association | None) -> ExitCode:

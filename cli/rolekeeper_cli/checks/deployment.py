@@ -15,7 +15,7 @@ from rolekeeper.mappings.rows.reader import read_row
 from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
 from rolekeeper.model.problem import Advice, Remedy
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.rows import Rows, mapping_rows
+from rolekeeper_cli.uses.edits import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class DoctorDeployment(Deployment):
 
     @cached_property
     def rows(self) -> Rows:
-        return mapping_rows(self).all()
+        return self.app.table.all_rows()
 
     @cached_property
     def specs(self) -> Sequence[MappingSpec]:

@@ -10,9 +10,8 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.uses import targets as views
-from rolekeeper_cli.uses.approvals import GOOD
+from rolekeeper_cli.uses.edits import GOOD, said
 from rolekeeper_cli.uses.mappings import with_status
-from rolekeeper_cli.uses.rows import mapping_rows, said
 from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, UNKNOWN
 
 # Rolekeeper judges a row in about a second, after a cold start in a few.
@@ -53,7 +52,7 @@ def rows(deployment: DoctorDeployment) -> Findings:
     unjudged = [key for key, row in found.items() if "status" not in row]
     if unjudged:
         deployment.sleep(_JUDGED_SECONDS)
-        unjudged = [key for key, row in mapping_rows(deployment).some(unjudged).items() if "status" not in row]
+        unjudged = [key for key, row in deployment.app.table.get_rows(unjudged).items() if "status" not in row]
     bad = [
         (key, f"{key} is {said(row, 'status')}: {said(row, 'status_reason')}")
         for key, row in found.items()

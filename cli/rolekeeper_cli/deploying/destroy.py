@@ -27,7 +27,6 @@ from rolekeeper_cli.mapping_files import exported
 from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.terminal import Progress
 from rolekeeper_cli.uses.files import refuse_csv
-from rolekeeper_cli.uses.rows import mapping_rows
 
 # ---- the instances that carry a managed role, as EC2 shows them ----
 
@@ -75,7 +74,7 @@ def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
     # A stack that never came to be has no tables, and nothing of it was ever attached.
     works = deployment.outputs.keys() >= TABLES
     carried = _carried(deployment) if works else []
-    mappings = len(mapping_rows(deployment).all()) if works else 0
+    mappings = len(deployment.app.table.all_rows()) if works else 0
     terminal.say(f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}.")
     _show(kept, len(carried), mappings)
     target = wanted.export

@@ -7,7 +7,6 @@ from rolekeeper.lazy import modules_of
 if TYPE_CHECKING:
     from rolekeeper_cli.uses import (
         apply,
-        approvals,
         control,
         dead_letters,
         edits,
@@ -21,21 +20,16 @@ if TYPE_CHECKING:
         mappings,
         names,
         pins,
-        plan,
         preview,
-        proposal,
         roles,
-        rows,
         schema,
         targets,
-        until,
         usage,
         who,
     )
 
 __all__ = [
     "apply",
-    "approvals",
     "control",
     "dead_letters",
     "edits",
@@ -49,14 +43,10 @@ __all__ = [
     "mappings",
     "names",
     "pins",
-    "plan",
     "preview",
-    "proposal",
     "roles",
-    "rows",
     "schema",
     "targets",
-    "until",
     "usage",
     "who",
 ]

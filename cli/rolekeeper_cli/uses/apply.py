@@ -27,16 +27,14 @@ from rolekeeper.model.instance import Association, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec, same_person
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
-from rolekeeper_cli.uses import approvals
-from rolekeeper_cli.uses.approvals import Written
-from rolekeeper_cli.uses.edits import MovedError, write
+from rolekeeper_cli.layout import several
+from rolekeeper_cli.uses import edits
+from rolekeeper_cli.uses.edits import MovedError, Written, write
 from rolekeeper_cli.uses.fleet import Enforced, Seen, look, named, pages, profile_name, withheld
-from rolekeeper_cli.uses.follow import Standing, follow
-from rolekeeper_cli.uses.instances import addressed, shows, where
-from rolekeeper_cli.uses.proposal import Proposal, propose
-from rolekeeper_cli.uses.rows import mapping_rows
+from rolekeeper_cli.uses.follow import Followed, follow, still_waiting
+from rolekeeper_cli.uses.instances import address, shows, titled, where
+from rolekeeper_cli.uses.preview import Proposal, propose
 from rolekeeper_cli.uses.targets import Places
-from rolekeeper_cli.uses.until import looks
 
 # ---- a plan in a file: lines of JSON, written while the instances go by ----
 
@@ -234,7 +232,7 @@ class PlanFile:
 
 def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
     """Rows and mappings that aren't as the plan saw them."""
-    rows = mapping_rows(deployment).some([each.key for each in plan.edits])
+    rows = deployment.app.table.get_rows([each.key for each in plan.edits])
     now = {each.key: each for each in proposed.edits}
     for edit in plan.edits:
         key, present = escaped(str(edit.key)), now.pop(edit.key, None)
@@ -266,7 +264,7 @@ def moved_instances(deployment: Deployment, plan: PlanFile, proposed: Proposal) 
             seen = {each.key.id if isinstance(each, Unreadable) else each.instance.key.id: each for each in found}
             for id_, change in planned.items():
                 if moved := _moved(change, seen.get(id_)):
-                    yield f"{_title(change)} {moved}"
+                    yield f"{titled(change.instance, change.name)} {moved}"
     if not plan.basis.instances:
         places = Places.chosen(deployment, plan.basis.targets)
         for each in places.look(pages, lambda place: state(place.settings.target)):
@@ -312,24 +310,19 @@ def _carried(change: PlannedChange) -> str:
     return f"{profile_name(change.before)} ({change.association})" if change.association else "no role"
 
 
-def _title(change: PlannedChange) -> str:
-    return f"{change.instance} ({change.name})" if change.name else change.instance
-
-
 # ---- applying a plan ----
 
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 60
-_TOLD = 10
+_NAMED = 10
 
 
 class StalePlanError(CommandError):
     """Something that the plan rested on is otherwise by now."""
 
     def __init__(self, moved: Sequence[str]) -> None:
-        more = f" and {len(moved) - 1:,} more" if len(moved) > 1 else ""
-        what = f"nothing was applied, as the plan is out of date: {moved[0]}{more}"
+        what = f"nothing was applied, as the plan is out of date: {several(moved, 1)}"
         super().__init__(what, "plan anew, look at it, and apply that", moved)
 
 
@@ -356,12 +349,12 @@ class Applied:
         return {"instances": len(self.instances), "mappings": [str(each) for each in self.mappings]}
 
 
-def _ignore(_: Written | Standing) -> None:
+def _ignore(_: Written | Followed) -> None:
     """Nobody wants to know on the way."""
 
 
 def apply(
-    deployment: Deployment, plan: PlanFile, *, approve: bool, report: Callable[[Written | Standing], object] = _ignore
+    deployment: Deployment, plan: PlanFile, *, approve: bool, report: Callable[[Written | Followed], object] = _ignore
 ) -> Applied:
     """Apply a plan.
 
@@ -430,7 +423,7 @@ def _refuse_to_approve_own(deployment: Deployment, proposed: Proposal) -> None:
 # ---- doing it ----
 
 
-def _write_rows(deployment: Deployment, proposed: Proposal, report: Callable[[Written | Standing], object]) -> None:
+def _write_rows(deployment: Deployment, proposed: Proposal, report: Callable[[Written | Followed], object]) -> None:
     """Write the plan's rows, and approve those that were to be held.
 
     Raises:
@@ -443,7 +436,7 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Callable[[Wr
     to_approve = {each.key for each in proposed.edits if each.status is Status.HELD}
     others = Written(tuple(each for each in written.rows if each.key not in to_approve))
     report(others)
-    numbers = {key: number_in(row, "held_revision") for key, row in mapping_rows(deployment).some(to_approve).items()}
+    numbers = {key: number_in(row, "held_revision") for key, row in deployment.app.table.get_rows(to_approve).items()}
     # One that isn't held after all, as the fleet grew, is served already.
     held = {key: number for key, number in numbers.items() if number}
     done = not held or _approve(deployment, held, report)
@@ -452,10 +445,10 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Callable[[Wr
 
 
 def _approve(
-    deployment: Deployment, held: Mapping[MappingKey, int], report: Callable[[Written | Standing], object]
+    deployment: Deployment, held: Mapping[MappingKey, int], report: Callable[[Written | Followed], object]
 ) -> bool:
     """Approve what is held, and wait for its instances; returns whether all of it is as planned."""
-    approved = approvals.approve(deployment, held)
+    approved = edits.approve(deployment, held)
     approved.require_judged()
     report(approved)
     if approved.bad:
@@ -475,7 +468,7 @@ def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
     if not waiting:
         return
     with deployment.progress(len(wanted), "instances changed") as progress:
-        for left in looks(deployment, _POLL_SECONDS, _PATIENCE_SECONDS):
+        for left in deployment.looks(_POLL_SECONDS, _PATIENCE_SECONDS):
             shown = _shown(deployment, waiting)
             still = {key: arn for key, arn in waiting.items() if not shows(shown.get(key), arn)}
             progress.at(len(wanted) - len(still))
@@ -489,13 +482,10 @@ def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
 
 
 def _too_late(deployment: Deployment, missing: Sequence[InstanceKey], wanted: int) -> WaitTimeoutError:
-    keys = sorted(missing, key=lambda each: each.id)[:_TOLD]
-    names = [addressed(deployment.at(each.target), each.id) for each in keys]
-    return WaitTimeoutError(
-        f"{len(missing):,} of {wanted:,} instances don't show it after {_PATIENCE_SECONDS} s: {', '.join(names)}",
-        f"the request stands; to see what blocks it: rolekeeper explain {names[0]}",
-        _hindrances(deployment, keys),
-    )
+    keys = sorted(missing, key=lambda each: each.id)
+    names = several([address(where(each), deployment.home) for each in keys], _NAMED)
+    what = f"{len(missing):,} of {wanted:,} instances don't show it after {_PATIENCE_SECONDS} s: {names}"
+    return still_waiting(deployment, what, keys)
 
 
 def _shown(deployment: Deployment, keys: Iterable[InstanceKey]) -> dict[InstanceKey, Association]:
@@ -508,11 +498,3 @@ def _shown(deployment: Deployment, keys: Iterable[InstanceKey]) -> dict[Instance
         for target, known in by_target.items()
         for id_, found in deployment.at(target).app.ec2.associations(list(known)).items()
     }
-
-
-def _hindrances(deployment: Deployment, keys: Sequence[InstanceKey]) -> Iterator[str]:
-    """What Rolekeeper says of instances that don't carry what they should."""
-    records = deployment.app.state.read(keys, []).records
-    for key in keys:
-        if key in records and (shown := records[key].condition):
-            yield f"{key.id}: {shown.reason}"

@@ -11,7 +11,6 @@ from rolekeeper.aws.errors import classified
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
-from rolekeeper_cli.uses.until import looks
 
 # The most that are looked at: they say what happened, and a redrive takes all of them anyway.
 _LOOKED_AT = 500
@@ -67,7 +66,7 @@ class DeadLetters:
             WaitTimeoutError: it takes too long.
         """
         with self._deployment.progress(there, "sent to the work queue") as progress:
-            for left in looks(self._deployment, _POLL_SECONDS, _PATIENCE_SECONDS):
+            for left in self._deployment.looks(_POLL_SECONDS, _PATIENCE_SECONDS):
                 with classified("sqs:ListMessageMoveTasks", self._arn):
                     answer = self._sqs.list_message_move_tasks(SourceArn=self._arn, MaxResults=10)
                 # A task that has ended is listed without its handle (SQS API reference): then it is the newest.

@@ -21,7 +21,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import fleet, who
 from rolekeeper_cli.uses.edits import revision_before
-from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name, seen_now, withheld
 from rolekeeper_cli.uses.history import entry_document
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
@@ -237,26 +237,23 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
     """
     deployment, text = located(deployment, text)
     key = find_instance(deployment, text).key
-    observed = observe([key], deployment.app.ec2, Enforced.of(deployment), now=deployment.now())[key]
-    if isinstance(observed, Unreadable):
-        raise observed.error
-    seen = Seen.of(observed, deployment)
+    seen = seen_now(deployment, key)
     entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
-    answers = who.ask(deployment, key.id, who.about_now(observed, entries)) if ask_who else []
+    answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
     before = former(seen, entries)
     steps = list(undo_steps(deployment, seen, before)) if before else []
     document = {
         **where(key),
         "name": name_of(seen.instance),
         "state": seen.instance.state.value,
-        "carries": _carried(seen, observed.association),
+        "carries": _carried(seen, seen.observed.association),
         "should_carry": profile_name(seen.should_carry),
         "decision": described(seen.decision),
         "withheld": withheld(deployment),
-        "mapping": _mapping(observed.candidates.winner),
+        "mapping": _mapping(seen.observed.candidates.winner),
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],
-        "pin": _pin(observed.pin),
-        "condition": _condition(observed.record.condition),
+        "pin": _pin(seen.observed.pin),
+        "condition": _condition(seen.observed.record.condition),
         "took_over_from": _former(entries, seen),
         "who": [each.document() for each in answers],
         "last": entry_document(key, entries[0]) if entries else None,

@@ -12,12 +12,13 @@ from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import Observation, decide
-from rolekeeper.instances.observe import Unreadable, observe_page
+from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState, in_account
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses.instances import name_of, where
 
 
@@ -114,8 +115,31 @@ def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]
 def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
     """Look at pages of instances. One whose record is damaged can't be decided on, and is given as that."""
     with deployment.progress(None, "instances looked at") as progress:
-        for each in observed(deployment, state, progress.pages(instances)):
-            yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
+        yield from decided(deployment, state, progress.pages(instances))
+
+
+def decided(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
+    """The same, without showing how far it is."""
+    for each in observed(deployment, state, instances):
+        yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
+
+
+def seen_now(
+    deployment: Deployment, key: InstanceKey, *, described: Instance | None = None, released: bool = False
+) -> Seen:
+    """One instance as it is; or as it would be if it were as `described`, or `released` from its pin.
+
+    Raises:
+        CommandError: there is none.
+        CorruptItemError: its record, or a mapping for its tags, is damaged.
+    """
+    state, instances = Enforced.of(deployment, released=released), {key.id: described} if described else None
+    found = observe([key], deployment.app.ec2, state, now=deployment.now(), described=instances)[key]
+    if found.instance is None:
+        raise CommandError(f"there is no instance {key.id}", "it is gone, or in another Region")
+    if isinstance(found, Unreadable):
+        raise found.error
+    return Seen.of(found, deployment)
 
 
 def published_there(deployment: Deployment, mapping: PublishedMapping) -> PublishedMapping:

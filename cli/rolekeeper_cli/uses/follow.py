@@ -15,10 +15,9 @@ from rolekeeper.model.instance import Action, AssociationState, Instance, Instan
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
-from rolekeeper_cli.uses.fleet import Enforced, Seen, observed, pages, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, pages, withheld
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.uses.targets import Places, some
-from rolekeeper_cli.uses.until import looks
 
 _POLL_SECONDS = 2.0
 # Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
@@ -28,7 +27,7 @@ _MOVING = {AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING}
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Followed:
     """How instances stand at one look: how many are `done`, which are still `coming`, and which won't come, and why.
 
     Those that won't are blocked, or wait for something that a person has to do, as for their start. `unseen` are
@@ -65,7 +64,7 @@ class Standing:
         }
 
 
-def standing(places: Places, keys: Sequence[MappingKey] | None) -> Standing:
+def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:
     """Look once at the instances with these tags; at all of them for None."""
     done, coming, stuck, home = 0, [], [], places.all[0].home
     for seen in places.ask(partial(_looked_at, keys)):
@@ -80,17 +79,16 @@ def standing(places: Places, keys: Sequence[MappingKey] | None) -> Standing:
         else:
             named = titled(address(where(seen.instance.key), home), name_of(seen.instance))
             stuck.append((named, decision.reason))
-    return Standing(done, tuple(coming), tuple(stuck), unseen=tuple(places.unseen_in_words()))
+    return Followed(done, tuple(coming), tuple(stuck), unseen=tuple(places.unseen_in_words()))
 
 
 def _looked_at(keys: Sequence[MappingKey] | None, place: Deployment) -> Iterator[Seen | Unreadable]:
-    for each in observed(place, Enforced.of(place), _instances(place, keys)):
-        yield each if isinstance(each, Unreadable) else Seen.of(each, place)
+    return decided(place, Enforced.of(place), _instances(place, keys))
 
 
 def wait_for_mapping(
     deployment: Deployment, key: MappingKey, every: float, attempts: int, targets: Sequence[str] = ()
-) -> Standing:
+) -> Followed:
     """Wait until the instances with a mapping's tag carry what they should; returns how they stand then.
 
     Raises:
@@ -110,7 +108,7 @@ def until_still(deployment: Deployment) -> None:
     """
     before, places = -1, Places.chosen(deployment)
     with deployment.progress(None, "instances whose role EC2 still changes") as progress:
-        for left in looks(deployment, _POLL_SECONDS, _PATIENCE_SECONDS):
+        for left in deployment.looks(_POLL_SECONDS, _PATIENCE_SECONDS):
             moving = list(places.ask(_moving))
             if not moving:
                 return
@@ -130,7 +128,7 @@ def follow(
     every: float = _POLL_SECONDS,
     attempts: int | None = None,
     targets: Sequence[str] = (),
-) -> Standing:
+) -> Followed:
     """Look until no instance is still to come: so many times, or else as long as any comes on.
 
     Args:
@@ -145,8 +143,8 @@ def follow(
     """
     before, places = -1, Places.chosen(deployment, targets)
     with deployment.progress(None, "instances carry what they should") as progress:
-        for number, left in enumerate(looks(deployment, every, _PATIENCE_SECONDS), start=1):
-            found = standing(places, keys)
+        for number, left in enumerate(deployment.looks(every, _PATIENCE_SECONDS), start=1):
+            found = followed(places, keys)
             if len(places.unseen) == len(places.all):
                 raise CommandError(f"no instance could be looked at: {found.unseen[0]}", "see: rolekeeper targets")
             rest = f"missing in {'; '.join(found.missing)}" if deployment.settings.organization else ""
@@ -183,22 +181,27 @@ def _instances(deployment: Deployment, keys: Sequence[MappingKey] | None) -> Ite
         yield new
 
 
-def _waits_for_room(deployment: Deployment, found: Standing) -> bool:
+def _waits_for_room(deployment: Deployment, found: Followed) -> bool:
     waiting = found.coming[:_NAMED]
     conditions = [each.condition for each in deployment.app.state.read(waiting, []).records.values()]
     return any(each is not None and each.code == "window" for each in conditions)
 
 
-def _too_late(deployment: Deployment, found: Standing) -> WaitTimeoutError:
-    waiting = found.coming[:_NAMED]
+def _too_late(deployment: Deployment, found: Followed) -> WaitTimeoutError:
+    missing = [f"missing in {each}" for each in found.missing] if deployment.settings.organization else []
+    what = f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet"
+    return still_waiting(deployment, what, found.coming, details=missing)
+
+
+def still_waiting(
+    deployment: Deployment, what: str, keys: Sequence[InstanceKey], details: Sequence[str] = ()
+) -> WaitTimeoutError:
+    """That instances didn't come in time, with what Rolekeeper says hinders the first of them."""
+    waiting = keys[:_NAMED]
     records = deployment.app.state.read(waiting, []).records
     names = {key: address(where(key), deployment.home) for key in waiting}
     hindrances = [
         f"{names[key]}: {shown.reason}" for key in waiting if key in records and (shown := records[key].condition)
     ]
-    missing = [f"missing in {each}" for each in found.missing] if deployment.settings.organization else []
-    return WaitTimeoutError(
-        f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet",
-        f"the request stands; to see what blocks it: rolekeeper explain {names[waiting[0]]}",
-        [*missing, *hindrances],
-    )
+    remedy = f"the request stands; to see what blocks it: rolekeeper explain {names[waiting[0]]}"
+    return WaitTimeoutError(what, remedy, [*details, *hindrances])

@@ -1,6 +1,5 @@
 """The mapping table's rows, each with what is in effect beside what it says and that waits; and their revisions."""
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -8,13 +7,13 @@ from typing import Any
 
 from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Attributes, HomeAccount
 from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, row_of, size_of
-from rolekeeper.mappings.verdict import IN_EFFECT, Status
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
 from rolekeeper.storage import codec, layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.rows import mapping_rows, require_row, said
+from rolekeeper_cli.uses.edits import require_row, said
 
 # ---- a row as a document ----
 
@@ -81,7 +80,7 @@ _FIELDS = (
 
 
 def rows(deployment: Deployment) -> list[dict[str, Any]]:
-    return documents(deployment, mapping_rows(deployment).all())
+    return documents(deployment, deployment.app.table.all_rows())
 
 
 def row(deployment: Deployment, key: MappingKey) -> dict[str, Any]:
@@ -137,11 +136,6 @@ def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Those that wait, as a plan mentions them."""
     names = ("mapping", "status", "in_effect", "idle_because", "waits")
     return [{name: each[name] for name in names} for each in documents if each["waits"]]
-
-
-def all_is_well(reason: str) -> bool:
-    """Whether a row's reason says that it is in effect wherever it is to be, and no more."""
-    return re.fullmatch(rf"{IN_EFFECT}( in [0-9,]+ accounts)?", reason) is not None
 
 
 def role_in_words(document: Mapping[str, Any]) -> str:

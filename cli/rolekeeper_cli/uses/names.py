@@ -11,7 +11,6 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean, near
-from rolekeeper_cli.uses.rows import mapping_rows
 
 
 def path_roles(deployment: Deployment) -> list[str]:
@@ -63,7 +62,7 @@ def require_mapping(deployment: Deployment, key: MappingKey) -> None:
     if published and not published.deleted:
         return
     try:
-        rows = mapping_rows(deployment).all()
+        rows = deployment.app.table.all_rows()
     except AccessDeniedError:
         rows = {}
     if key not in rows:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.mappings.rows.columns import COLUMNS, Cell, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
@@ -17,10 +16,9 @@ from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.uses import names, preview
-from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name
+from rolekeeper_cli.uses.fleet import profile_name, seen_now
 from rolekeeper_cli.uses.instances import addressed, find_instance, in_its_account, shows, starts, title, where
 from rolekeeper_cli.uses.preview import Preview
-from rolekeeper_cli.uses.until import looks
 
 # ---- what may be pinned ----
 
@@ -104,22 +102,6 @@ def refuse_foreign(deployment: Deployment, instance: Instance, shown: Associatio
 # ---- pinning an instance to a role, or to none ----
 
 
-__all__ = [
-    "Pinned",
-    "PlannedPin",
-    "Released",
-    "UsableProfile",
-    "Wish",
-    "expected",
-    "pin",
-    "pin_item",
-    "planned",
-    "release",
-    "usable_profile",
-    "wait",
-    "write",
-]
-
 _POLL_SECONDS = 0.5
 # What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.
 _PATIENCE_SECONDS, _LONG_PATIENCE_SECONDS = 60, 600
@@ -163,7 +145,6 @@ class Pinned:
         former: the pin that it had before.
         delay: why EC2 won't show it soon, in words; empty when it will.
         remedy: what ends the delay; None where that comes without a step.
-        warnings: what is to be known, each a sentence.
     """
 
     instance: Instance
@@ -171,7 +152,6 @@ class Pinned:
     former: Pin | None = None
     delay: str = ""
     remedy: Remedy | None = None
-    warnings: tuple[str, ...] = ()
 
     @property
     def patience(self) -> int:
@@ -200,15 +180,6 @@ class Released:
     def document(self) -> dict[str, Any]:
         released = self.former.role if self.former else None
         return {**where(self.instance.key), "released": released, "contested": self.contested}
-
-
-def pin(deployment: Deployment, text: str, wish: Wish) -> Pinned:
-    """Pin the instance that a text, its id or its name, names.
-
-    Raises:
-        CommandError: the role can't be used, or the instance isn't as the verb takes it. Nothing was written.
-    """
-    return write(deployment, planned(deployment, text, wish, profile=usable_profile(deployment, wish)))
 
 
 def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfile) -> PlannedPin:
@@ -247,27 +218,15 @@ def outlives(plan: PlannedPin) -> str:
 
 def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
     """What the pin would do to its instance."""
-    key = plan.instance.key
-    state = Enforced.of(deployment)
-    observed = observe([key], deployment.app.ec2, state, now=deployment.now())[key]
-    if isinstance(observed, Unreadable):
-        raise observed.error
-    return preview.of_pin(deployment, Seen.of(observed, deployment), plan.pin)
+    return preview.of_pin(deployment, seen_now(deployment, plan.instance.key), plan.pin)
 
 
 def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
     instance, made = plan.instance, plan.pin
     snapshot = deployment.app.state.read([instance.key], [])
     deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
-    delay = _what_delays(plan, snapshot, deployment)
-    return Pinned(
-        instance,
-        made,
-        snapshot.pins.get(instance.key),
-        delay=delay,
-        remedy=_remedy(instance, snapshot, deployment) if delay else None,
-        warnings=plan.warnings,
-    )
+    delay, remedy = _delay(deployment, plan, snapshot)
+    return Pinned(instance, made, snapshot.pins.get(instance.key), delay=delay, remedy=remedy)
 
 
 def wait(deployment: Deployment, pinned: Pinned) -> None:
@@ -280,7 +239,7 @@ def wait(deployment: Deployment, pinned: Pinned) -> None:
     instance, patience = pinned.instance, pinned.patience
     began, associations = deployment.now(), deployment.app.ec2.associations
     with deployment.progress(patience, "seconds waited for EC2") as progress:
-        for left in looks(deployment, _POLL_SECONDS, patience):
+        for left in deployment.looks(_POLL_SECONDS, patience):
             if shows(associations([instance.key.id]).get(instance.key.id), pinned.pin.profile_arn):
                 return
             progress.at(int((deployment.now() - began).total_seconds()))
@@ -322,27 +281,21 @@ def pin_item(key: InstanceKey, pin: Pin) -> codec.Item:
     return item
 
 
-def _what_delays(plan: PlannedPin, snapshot: Snapshot, deployment: Deployment) -> str:
-    """Why EC2 won't show the change soon; empty when it will."""
+def _delay(deployment: Deployment, plan: PlannedPin, snapshot: Snapshot) -> tuple[str, Remedy | None]:
+    """Why EC2 won't show the change soon, in words, and what ends that; empty when it will."""
     instance, shown, made = plan.instance, plan.shown, plan.pin
     if withheld := snapshot.control.withholds(deployment.settings.mode):
-        return f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
+        why = f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
+        return why, Remedy(_ENDS[withheld.code])
     if instance.state in {InstanceState.PENDING, InstanceState.STOPPING}:
-        return f"The instance is {instance.state}, when EC2 takes no change: it is done as soon as EC2 takes it."
+        why = f"The instance is {instance.state}, when EC2 takes no change: it is done as soon as EC2 takes it."
+        return why, None
     replaces = shown and made.role != NO_ROLE and shown.profile_arn != made.profile_arn
     if replaces and instance.state is InstanceState.STOPPED:
-        return (
-            f"The instance is stopped, and EC2 replaces the role of a running one only: it is done when it starts "
-            f"({starts(deployment, instance)})."
-        )
-    return ""
-
-
-def _remedy(instance: Instance, snapshot: Snapshot, deployment: Deployment) -> Remedy | None:
-    """What ends what delays the change; None for nothing."""
-    if withheld := snapshot.control.withholds(deployment.settings.mode):
-        return Remedy(_ENDS[withheld.code])
-    return typed(starts(deployment, instance)) if instance.state is InstanceState.STOPPED else None
+        how = starts(deployment, instance)
+        why = "The instance is stopped, and EC2 replaces the role of a running one only: it is done when it starts"
+        return f"{why} ({how}).", typed(how)
+    return "", None
 
 
 def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime) -> None:

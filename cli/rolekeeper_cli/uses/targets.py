@@ -25,7 +25,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.explained import explained
 from rolekeeper_cli.suggest import did_you_mean
-from rolekeeper_cli.uses.fleet import Enforced, Seen, observed
+from rolekeeper_cli.uses.fleet import Enforced, Seen, decided
 
 _AT_ONCE = 8
 _ACCOUNT, _BOTH = re.compile("[0-9]{12}", re.ASCII), "/"
@@ -77,11 +77,11 @@ class Places:
         for place in self.all:
             if not place.elsewhere:
                 with place.progress(None, "instances looked at") as progress:
-                    yield from _seen(place, states(place), progress.pages(pages(place)))
+                    yield from decided(place, states(place), progress.pages(pages(place)))
         others = [each for each in self.all if each.elsewhere]
         if others:
             with others[0].progress(len(others), "other targets looked at") as progress:
-                found = self._elsewhere(lambda place: _seen(place, states(place), pages(place)))
+                found = self._elsewhere(lambda place: decided(place, states(place), pages(place)))
                 for each in progress.over(found):
                     yield from each
 
@@ -161,11 +161,6 @@ def _reached(place: Deployment) -> list[Deployment]:
     """The target itself, once its clients are there."""
     _ = place.app.ec2, place.app.iam
     return [place]
-
-
-def _seen(place: Deployment, state: Enforced, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
-    for each in observed(place, state, instances):
-        yield each if isinstance(each, Unreadable) else Seen.of(each, place)
 
 
 def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment) -> Sequence[T] | CommandError:

@@ -9,9 +9,8 @@ import pytest
 from click.testing import Result
 
 from fixtures.account import ACCOUNT, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import MappingsFixture, mapping_file
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Caller, Deployment
 
@@ -23,12 +22,6 @@ def plan(tmp_path: Path) -> str:
     return str(tmp_path / "change.plan")
 
 
-def mappings(tmp_path: Path, *rows: str) -> str:
-    file = tmp_path / "mappings.yaml"
-    file.write_text("mappings:\n" + "".join(f"- {{{row}}}\n" for row in rows))
-    return str(file)
-
-
 def untouched(desk: MappingsFixture, ran: Result, *words: str) -> None:
     """Nothing was applied, for this reason."""
     assert ran.exit_code == 1, ran.output
@@ -38,17 +31,13 @@ def untouched(desk: MappingsFixture, ran: Result, *words: str) -> None:
     assert desk.world.writes == []
 
 
+def the_root_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account's root is no person, so nothing is its own edit."""
+    root = Caller(f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, ACCOUNT, "aws")
+    monkeypatch.setattr(Deployment, "caller", root)
+
+
 # ---- the plan comes true ----
-
-
-def three_where_one_may_change(terminal: Terminal, desk: MappingsFixture) -> list[str]:
-    """Instances that carry web; an edit that changes them all is held."""
-    terminal.parameters["MaxChangesPerEdit"] = "1"
-    desk.limits = Limits(1, 20)
-    desk.edit("app=web", role="web")
-    ids = [desk.world.running(app="web") for _ in range(3)]
-    desk.world.reconcile_all(*ids)
-    return ids
 
 
 def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
@@ -84,7 +73,7 @@ def test_a_files_rows_are_written_and_what_they_do_comes_true(
     desk.edit("old=yes", role="web")
     web = desk.converged("web", app="web")
     old = desk.converged("web", old="yes")
-    file = mappings(tmp_path, "tag_key: app, tag_value: web, role: db")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
     terminal("plan", "-f", file, "--prune", "--out", plan)
 
     def rolekeeper_works() -> None:
@@ -103,16 +92,15 @@ def test_a_files_rows_are_written_and_what_they_do_comes_true(
 def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = three_where_one_may_change(terminal, desk)
-    terminal("plan", "-f", mappings(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    ids = desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
     desk.quiet()
     untouched(desk, terminal("apply", plan), "app=web changes too many instances without approval", "give --approve")
     own = terminal("apply", plan, "--approve")
     untouched(desk, own, "app=web would be your own edit, and another person has to approve it", "mapping import")
 
-    # The account's root is no person.
-    root = Caller(f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, ACCOUNT, "aws")
-    monkeypatch.setattr(Deployment, "caller", root)
+    the_root_types(monkeypatch)
 
     def rolekeeper_works() -> None:
         desk.publish("app=web")
@@ -125,25 +113,61 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     terminal.meanwhile = rolekeeper_works
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 0, ran.output
+    assert ran.stderr == "Published as written.\n3 of 3 instances carry what they should.\n"
     assert {desk.world.carries(each) for each in ids} == {"db"}
     assert desk.revisions("app=web")[-1]["approved_by"] == ACCOUNT
 
 
-def test_what_another_person_edited_is_approved_as_planned(
+def test_a_row_that_isnt_published_as_planned_ends_it(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
-    ids = three_where_one_may_change(terminal, desk)
-    desk.edit("app=web", role="db", edited_by="al")
-    terminal("plan", "-f", mappings(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    desk.world.running(app="web")
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
 
-    def rolekeeper_publishes() -> None:
+    def role_goes() -> None:
+        desk.delete_role("web")
         desk.publish("app=web")
-        desk.world.reconcile_all(*ids)
 
-    terminal.meanwhile = rolekeeper_publishes
+    terminal.meanwhile = role_goes
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (1, True)
+    assert "! app=web is Rejected: role 'web' doesn't exist" in ran.stderr
+    assert desk.sent() == []
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "told"),
+    [
+        (lambda desk: desk.edit("app=web", role="db", priority=7, edited_by="al"), "! app=web is Held: "),
+        (
+            lambda desk: [desk.delete_role("db"), desk.publish("app=web")],
+            "! app=web is Rejected: role 'db' doesn't exist",
+        ),
+    ],
+    ids=["another edit", "its role goes"],
+)
+def test_what_overtakes_the_approval_ends_it(
+    terminal: Terminal,
+    desk: MappingsFixture,
+    plan: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Callable[[MappingsFixture], Any],
+    told: str,
+) -> None:
+    desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    the_root_types(monkeypatch)
+
+    def rolekeeper_holds() -> None:
+        desk.publish("app=web")
+        terminal.meanwhile = lambda: meanwhile(desk)
+
+    terminal.meanwhile = rolekeeper_holds
     ran = terminal("apply", plan, "--approve")
-    assert ran.exit_code == 0, ran.output
-    assert {desk.world.carries(each) for each in ids} == {"db"}
+    assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (1, True), ran.output
+    assert told in ran.stderr
 
 
 def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
@@ -154,6 +178,16 @@ def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: Mappin
 
 
 # ---- something moved ----
+
+
+def test_all_that_moved_is_named(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one, two = desk.world.running(app="web"), desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    for each in (one, two):
+        desk.world.attach_by_hand(each, "db")
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), f"! {one} had no role", f"! {two} had no role", ", and 1 more")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +241,7 @@ def test_a_row_or_a_mapping_that_was_edited_since_is_named(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
     desk.edit("app=web", role="web")
-    file = mappings(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: a, role: web")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: a, role: web")
     terminal("plan", "-f", file, "--out", plan)
     desk.set("app=web", owner="somebody")
     desk.quiet()
@@ -228,7 +262,7 @@ def test_a_row_or_a_mapping_that_was_edited_since_is_named(
 def test_a_file_that_would_be_rejected_isnt_applied(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
-    terminal("plan", "-f", mappings(tmp_path, "tag_key: a, tag_value: b, role: nobody"), "--out", plan)
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: a, tag_value: b, role: nobody"), "--out", plan)
     desk.quiet()
     untouched(desk, terminal("apply", plan), "a=b would be Rejected")
 
@@ -244,17 +278,9 @@ def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk:
     assert desk.sent() == []
 
 
-def test_what_ec2_doesnt_show_in_time_is_named(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
-    desk.edit("app=web", role="web")
-    one = desk.world.running(app="web")
-    terminal("plan", "--out", plan)
-    ran = terminal("apply", plan)
-    assert ran.exit_code == 255
-    assert f"1 of 1 instances don't show it after 60 s: {one}" in ran.stderr
-    assert f"rolekeeper explain {one}" in ran.stderr
-
-
-def test_and_what_hinders_it_as_far_as_rolekeeper_says(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+def test_what_ec2_doesnt_show_in_time_is_named_with_what_hinders_it(
+    terminal: Terminal, desk: MappingsFixture, plan: str
+) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     terminal("plan", "--out", plan)
@@ -265,7 +291,10 @@ def test_and_what_hinders_it_as_far_as_rolekeeper_says(terminal: Terminal, desk:
 
     terminal.meanwhile = rolekeeper_is_refused
     ran = terminal("apply", plan)
-    assert (ran.exit_code, f"! {one}: EC2 refused role web: InvalidParameterValue: odd" in ran.stderr) == (255, True)
+    assert ran.exit_code == 255
+    assert f"! {one}: EC2 refused role web: InvalidParameterValue: odd" in ran.stderr
+    assert f"1 of 1 instances don't show it after 60 s: {one}" in ran.stderr
+    assert f"rolekeeper explain {one}" in ran.stderr
 
 
 # ---- the file ----

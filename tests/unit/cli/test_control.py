@@ -4,9 +4,11 @@ import pytest
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
-from rolekeeper.aws.queue import Task, Tasks
-from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.uses.control import switch
 
 
 def control(desk: MappingsFixture) -> dict[str, object]:
@@ -58,15 +60,22 @@ def test_who_switches_and_why_is_written_beside_it(terminal: Terminal, desk: Map
     assert str(item["by"]).startswith("arn:aws:sts:")
 
 
+def test_a_switch_is_refused_where_another_person_switches_while_it_is_written(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    del terminal  # it is what AWS is asked through
+    desk.world.control(paused=False)
+    desk.world.calls.before("UpdateItem", lambda: desk.world.control(paused=True))
+    with pytest.raises(CommandError, match="another actor switched meanwhile"):
+        switch(Deployment(Options()), {"mode": "observe"}, "", planned_on="not paused, mode as deployed")
+    assert control(desk) == {"paused": True}
+
+
 def test_every_write_is_shown(terminal: Terminal, desk: MappingsFixture) -> None:
-    world = desk.world
     assert "the control item was never written" in terminal("history", "--control").stderr
     for number, arguments in enumerate((["pause", "--reason", "a\nlook"], ["mode", "observe"])):
         terminal(*arguments)
-        steering = OperatorOverrides(world.state, None, Tasks(None, ""), world.telemetry(), world.mode, world.clock.now)  # type: ignore[arg-type]  # no queue
-        steering.started.add(Task.SWEEP)
-        steering.written(layout.CONTROL, f"event-{number}", world.clock.now())
-        world.clock.sleep(1)
+        desk.hears_of_control(f"event-{number}")
     latest, first = terminal.document("history", "--control")
     assert (latest["from"], latest["to"]) == ("paused, mode as deployed", "paused, mode observe")
     assert (first["claimed_reason"], first["in_effect"]) == (r"a\nlook", "Rolekeeper is paused")

@@ -25,10 +25,7 @@ mappings:
 """
 
 
-@pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
-    desk.role("web")
-    desk.role("db")
+pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 @pytest.fixture
@@ -214,6 +211,7 @@ def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal,
     ran = terminal("mapping", "import", str(file), "--yes")
     assert ran.exit_code == 1
     assert "! workload=web is Rejected: role 'wbe' doesn't exist" in ran.stderr
+    assert "did you mean web? rolekeeper mapping set workload=web role=web" in ran.stderr
     assert "workload=db is" not in ran.stderr
 
 
@@ -221,7 +219,7 @@ def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: Ma
     file.write_text(TWO)
     ran = terminal("mapping", "import", str(file), "--yes")
     assert ran.exit_code == 255
-    assert "Rolekeeper said nothing of workload=db and 1 more for 60 s" in ran.stderr
+    assert "Rolekeeper said nothing of workload=db, and 1 more for 60 s" in ran.stderr
     assert len(keys(desk)) == 2
 
 

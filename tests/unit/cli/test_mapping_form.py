@@ -13,15 +13,14 @@ from rolekeeper.mappings.rows.reader import row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import files
+from rolekeeper_cli.uses.edits import from_text, to_text
 from rolekeeper_cli.uses.files import (
     FILE_COLUMNS,
     Attribute,
     FileError,
     Reading,
-    from_text,
     read_file,
     refuse_csv,
-    to_text,
 )
 from rolekeeper_cli.uses.mappings import file_row, plain
 from strategies.values import row_specs

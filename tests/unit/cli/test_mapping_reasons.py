@@ -2,7 +2,7 @@
 
 import pytest
 
-from rolekeeper_cli.uses.mappings import all_is_well
+from rolekeeper_cli.uses.edits import all_is_well
 
 
 @pytest.mark.parametrize("reason", ["in effect", "in effect in 2 accounts", "in effect in 1,200 accounts"])

@@ -15,11 +15,7 @@ from rolekeeper.storage import layout
 PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 
 
-@pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
+pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 def pin_of(desk: MappingsFixture, instance: str) -> Pin | None:
@@ -268,6 +264,21 @@ def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, des
     made = pin_of(desk, instance)
     assert made
     assert made.allow_broad
+
+
+def test_a_foreign_role_isnt_taken_away(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = desk.world.running(profile="theirs")
+    ran = terminal("replace", instance, "web")
+    assert (ran.exit_code, f"{instance} carries the foreign arn:" in ran.stderr) == (1, True)
+    assert "or deploy with TakeOver=true" in ran.stderr
+    assert pin_of(desk, instance) is None
+
+
+def test_what_is_to_be_known_of_a_role_is_a_warning(terminal: Terminal, desk: MappingsFixture) -> None:
+    trusted = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    condition = {"Bool": {"aws:SecureTransport": "true"}}
+    desk.retrust("web", {"Version": "2012-10-17", "Statement": [{**trusted, "Condition": condition}]})
+    assert "Warning: role 'web': " in terminal("attach", desk.world.running(), "web", "--no-wait").stderr
 
 
 def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -6,24 +6,14 @@ from typing import Any
 import pytest
 
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
+from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture, mapping_file
 from fixtures.terminal import Terminal, lines
 from rolekeeper.settings import Limits
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
 
-@pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
-
-
-def file_of(tmp_path: Path, *rows: str) -> str:
-    file = tmp_path / "mappings.yaml"
-    file.write_text("mappings:\n" + "".join(f"- {{{row}}}\n" for row in rows) if rows else "mappings: []\n")
-    return str(file)
+pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 # ---- now ----
@@ -191,7 +181,7 @@ def test_a_files_mappings_are_planned_as_if_they_were_served(
     web = desk.converged("web", app="web")
     gold = desk.converged("web", tier="gold")
     new = desk.world.running(new="yes")
-    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: db")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: db")
     desk.quiet()
 
     ran = terminal("plan", "-f", file)
@@ -218,7 +208,7 @@ def test_what_rolekeeper_would_not_serve_is_told_and_changes_nothing(
     desk.edit("app=web", role="web")
     desk.edit("tier=gold", role="web", priority=50)
     desk.converged("web", app="web", tier="gold")
-    file = file_of(
+    file = mapping_file(
         tmp_path,
         "tag_key: app, tag_value: web, role: lambdas",
         "tag_key: tier, tag_value: gold, role: db, priority: 100",
@@ -233,10 +223,8 @@ def test_what_rolekeeper_would_not_serve_is_told_and_changes_nothing(
 
 def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
-    desk.edit("app=web", role="web")
-    for _ in range(3):
-        desk.converged("web", app="web")
-    ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: db"))
+    desk.three_carry("web", "app=web")
+    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
     assert "    would be Held: it would attach 0, replace 3 and detach 0 instances (3 of 3; 1 may change" in ran.stdout
     assert "3 to replace" in ran.stdout
 
@@ -253,7 +241,7 @@ def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
             desk.converged("web", **dict([tag.split("=")]))
     asked = [f"tag_key: {tag.split('=')[0]}, tag_value: web, role: db" for tag in tags]
 
-    told = terminal.document("plan", "-f", file_of(tmp_path, *asked))["mappings"]
+    told = terminal.document("plan", "-f", mapping_file(tmp_path, *asked))["mappings"]
 
     assert [(each["mapping"], each["status"]) for each in told] == [
         ("app=web", "Published"), ("tier=web", "Held"), ("unit=web", "Published"),
@@ -262,19 +250,19 @@ def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
     for tag, each in zip(tags, told, strict=True):
         assert desk.edit(tag, role="db").status == each["status"], "as the functions do"
     # What was counted already counts in the next plan too.
-    more = terminal.document("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: NONE"))["mappings"]
+    more = terminal.document("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: NONE"))[
+        "mappings"
+    ]
     assert "and other edits changed 3 in the last 10 minutes" in more[0]["reason"]
 
 
 def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too_and_apply_waits_for_nothing(
     terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:
-    terminal.parameters["MaxChangesPerEdit"] = "1"
-    desk.limits = Limits(1, 20)
-    desk.edit("app=web", role="web")
-    ids = [desk.converged("web", app="web") for _ in range(3)]
+    ids = desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
     assert desk.edit("app=web", role="db").status == "Held"
-    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: db")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
     desk.quiet()
 
     ran = terminal("plan", "-f", file, "--out", str(tmp_path / "plan"))
@@ -292,14 +280,11 @@ def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too_and_apply_wait
 def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
     terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:
-    terminal.parameters["MaxChangesPerEdit"] = "1"
-    desk.limits = Limits(1, 20)
-    desk.edit("app=web", role="web")
-    for _ in range(3):
-        desk.converged("web", app="web")
+    desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
     desk.delete("app=web")
     assert desk.publish("app=web").status == "Held"
-    told = terminal.document("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: web"))
+    told = terminal.document("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"))
     (edit,) = told["mappings"]
     assert (edit["status"], edit["takes_effect"], told["changes"]) == ("Held", False, [])
     assert edit["reason"].startswith("deleting it would attach 0, replace 0 and detach 3 instances")
@@ -309,7 +294,7 @@ def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
     terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:
     desk.world.running(profile="theirs", app="web", **{"eks:cluster-name": "prod"})
-    ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: web"))
+    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"))
     assert "would be Published: instances that carry foreign roles keep them, EKS nodes among them" in ran.stdout
     assert "; foreign roles: 1;" in ran.stdout
 
@@ -320,7 +305,7 @@ def test_an_edit_is_judged_with_those_before_it_served(
     """Alone, the second would tie with what the first one changes."""
     desk.edit("app=web", role="web", priority=10)
     desk.converged("web", app="web", tier="gold")
-    file = file_of(
+    file = mapping_file(
         tmp_path,
         "tag_key: app, tag_value: web, role: web, priority: 20",
         "tag_key: tier, tag_value: gold, role: db, priority: 10",
@@ -342,11 +327,8 @@ def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Mappi
 
 
 def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: MappingsFixture) -> None:
-    terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "0"}
-    desk.limits = Limits(1, 0)
-    desk.edit("app=web", role="web")
-    for _ in range(3):
-        desk.converged("web", app="web")
+    desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
     desk.edit("app=web", role="db")
     desk.approve("app=web", 2)
     assert "roles are taken away" not in terminal("plan").stderr, "the approval lets all three through"
@@ -376,10 +358,8 @@ def test_what_a_files_edit_is_held_for_its_approval_lets_through(
     terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:
     terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "0"}
-    desk.edit("app=web", role="web")
-    for _ in range(3):
-        desk.converged("web", app="web")
-    ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: db"))
+    desk.three_carry("web", "app=web")
+    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
     assert "would be Held" in ran.stdout
     assert "roles are taken away" not in ran.stderr
 
@@ -399,7 +379,7 @@ def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: MappingsFixture,
     waiting = terminal.document("plan")["waiting"]
     assert [each["mapping"] for each in waiting] == ["app=bad", "app=web"]
     assert waiting[1]["in_effect"] == {"role": "web", "revision": 1}
-    ran = terminal("plan", "-f", file_of(tmp_path, "tag_key: app, tag_value: web, role: db"))
+    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
     assert "1 row waits and isn't counted here: app=bad" in ran.stderr, "the file's own row is in the plan"
 
 
@@ -423,14 +403,14 @@ def test_what_several_mappings_take_away_together_is_told(terminal: Terminal, de
 def test_a_profile_that_is_made_later_is_planned(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
     desk.role("bare", profile=False)
     desk.world.running(app="web")
-    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: bare")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: bare")
     assert [each["to"] for each in terminal.document("plan", "-f", file)["changes"]] == ["bare"]
     terminal.parameters["CreateMissingProfiles"] = "false"
     assert "instance profile 'bare' doesn't exist; run:" in terminal("plan", "-f", file).stdout
 
 
 def test_a_bad_file_and_a_prune_without_a_file_are_refused(terminal: Terminal, tmp_path: Path) -> None:
-    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: x/y")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: x/y")
     ran = terminal("plan", "-f", file)
     assert (ran.exit_code, "app=web: role: is 'x/y'" in ran.stderr) == (1, True)
     assert terminal("plan", "--prune").exit_code == 252
@@ -443,11 +423,11 @@ def test_a_bad_file_and_a_prune_without_a_file_are_refused(terminal: Terminal, t
 def test_diff_compares_a_file_with_the_table(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
     desk.edit("app=web", role="web")
     desk.edit("old=yes", role="web")
-    file = file_of(tmp_path, "tag_key: app, tag_value: web, role: db")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
     ran = terminal("mapping", "diff", file)
     assert (ran.exit_code, lines(ran.stdout)) == (0, ["~ app=web", "role: web → db", "= 0 unchanged"])
     assert terminal("mapping", "diff", file, "--detailed-exitcode").exit_code == 2
     pruned = terminal.document("mapping", "diff", file, "--prune")["changes"]
     assert [(each["mapping"], each["kind"]) for each in pruned] == [("app=web", "changed"), ("old=yes", "deleted")]
-    same = file_of(tmp_path, "tag_key: app, tag_value: web, role: web")
+    same = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web")
     assert terminal("mapping", "diff", same, "--detailed-exitcode").exit_code == 0

@@ -10,7 +10,6 @@ from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Instance
-from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import preview
@@ -20,16 +19,11 @@ THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
 
 @pytest.fixture(autouse=True)
-def fleet(desk: MappingsFixture) -> None:
+def fleet(desk: MappingsFixture, web_and_db: None) -> None:  # noqa: ARG001  # they are there
     """Two roles; `app=web` gives three instances the first, and a fourth one has a foreign role."""
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
     desk.grant("web", "s3:GetObject")
     desk.grant("db", "s3:PutObject")
-    desk.edit("app=web", role="web")
-    for _ in range(3):
-        desk.converged("web", app="web")
+    desk.three_carry("web", "app=web")
     desk.world.running(profile="theirs", app="web")
     desk.quiet()
 
@@ -55,12 +49,6 @@ def test_set_shows_what_changes_when_the_row_expires(terminal: Terminal) -> None
     assert "app=web: at 2026-12-01T00:00:00Z, when it expires, attach 0, replace 0 and detach 3." in ran.stderr
 
 
-def test_set_writes_what_was_agreed_to(terminal: Terminal, desk: MappingsFixture) -> None:
-    terminal.judges("app=web")
-    assert terminal.types("y\n", "mapping", "set", "app=web", "role=db").exit_code == 0
-    assert desk.shows("app=web")[::2] == ("Published", 2)
-
-
 @pytest.mark.parametrize("how", ["--yes", "no terminal"])
 def test_set_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: MappingsFixture, how: str) -> None:
     terminal.judges("app=web")
@@ -70,12 +58,8 @@ def test_set_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: Mappin
     assert desk.shows("app=web")[::2] == ("Published", 2)
 
 
-def test_an_edit_that_would_be_held_is_shown_as_held(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.limits, terminal.parameters["MaxChangesPerEdit"], terminal.parameters["MaxChangesPercent"] = (
-        Limits(1, 0),
-        "1",
-        "0",
-    )
+def test_an_edit_that_would_be_held_is_shown_as_held(terminal: Terminal) -> None:
+    terminal.one_change_passes()
     ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db")
     assert "3 to replace" in ran.stderr
     assert "app=web would be Held: it would attach 0, replace 3 and detach 0 instances" in ran.stderr
@@ -140,9 +124,8 @@ def test_while_paused_it_is_said_that_nothing_changes_now(terminal: Terminal, de
 
 
 @pytest.fixture
-def tight(desk: MappingsFixture, terminal: Terminal) -> None:
-    desk.limits = Limits(1, 0)
-    terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "0"}
+def tight(terminal: Terminal) -> None:
+    terminal.one_change_passes()
 
 
 @pytest.mark.usefixtures("tight")
@@ -169,15 +152,6 @@ def test_an_approver_who_may_not_look_is_shown_what_was_counted(terminal: Termin
     assert "Instances: 0 to attach, 3 to replace, 0 to detach" in ran.stderr
     assert "It was counted at 20" in ran.stderr
     assert "Publish revision 2 of app=web, which changes 3 instances?" in ran.stderr
-
-
-@pytest.mark.usefixtures("tight")
-def test_a_deletion_that_is_held_is_told_with_how_to_delete_and_how_to_drop_it(terminal: Terminal) -> None:
-    terminal.judges("app=web")
-    ran = terminal("mapping", "rm", "app=web", "--yes")
-    assert ran.exit_code == 1
-    assert "rolekeeper mapping approve app=web deletes it" in ran.stderr
-    assert "rolekeeper mapping discard app=web drops that" in ran.stderr
 
 
 @pytest.mark.usefixtures("tight")

@@ -14,16 +14,12 @@ from fixtures.account import mapping_key
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper.aws.queue import Task, Tasks
-from rolekeeper.fleet.overrides import OperatorOverrides
-from rolekeeper.storage import layout
 from rolekeeper_cli.checks import run
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.uses import explanation, fleet, history, mappings, plan, roles
+from rolekeeper_cli.uses import explanation, fleet, history, mappings, roles
 from rolekeeper_cli.uses.fleet import Enforced, Seen, look, pages
-from rolekeeper_cli.uses.plan import Tally
-from rolekeeper_cli.uses.proposal import Proposal
+from rolekeeper_cli.uses.preview import FleetPlan, Proposal
 from rolekeeper_cli.uses.targets import Places
 
 KEY = mapping_key("app=web")
@@ -42,13 +38,7 @@ def story(terminal: Terminal, desk: MappingsFixture) -> None:
     world.attach_by_hand(world.running(Name="theirs"), "theirs")
     for number, switch in enumerate(("pause", "resume")):
         terminal(switch, "--yes")
-        queue: Any = None  # nothing is sent
-        overrides = OperatorOverrides(
-            world.state, queue, Tasks(queue, ""), world.telemetry(), world.mode, world.clock.now
-        )
-        overrides.started.add(Task.SWEEP)
-        overrides.written(layout.CONTROL, f"event-{number}", world.clock.now())
-        world.clock.sleep(1)
+        desk.hears_of_control(f"event-{number}")
 
 
 @pytest.fixture
@@ -69,9 +59,8 @@ def fleet_document(deployment: DoctorDeployment) -> object:
 
 
 def plan_document(deployment: DoctorDeployment) -> object:
-    proposed, tally = Proposal(waiting=mappings.waiting(mappings.rows(deployment))), Tally()
-    changes = list(plan.changes(seen(deployment), tally))
-    return {"changes": changes, **plan.rest(deployment, proposed, tally, narrowed=False)}
+    plan = FleetPlan(deployment, Proposal(waiting=mappings.waiting(mappings.rows(deployment))))
+    return {"changes": list(plan.documents(seen(deployment))), **plan.rest()}
 
 
 def doctor_document(deployment: DoctorDeployment) -> object:

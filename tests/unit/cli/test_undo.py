@@ -13,11 +13,7 @@ from rolekeeper.settings import Limits
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
 
-@pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
+pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 def explained(terminal: Terminal, instance: str) -> dict[str, Any]:

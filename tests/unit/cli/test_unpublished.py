@@ -6,19 +6,18 @@ from fixtures.account import MUTATIONS, mapping_key, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.uses.edits import approve, discard
 
 TAG = "app=web"
 
 
 @pytest.fixture(autouse=True)
-def fleet(desk: MappingsFixture) -> None:
+def fleet(desk: MappingsFixture, web_and_db: None) -> None:  # noqa: ARG001  # they are there
     """`app=web` gives three instances their role; one change passes without approval."""
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
-    desk.edit(TAG, role="web")
-    for _ in range(3):
-        desk.converged("web", app="web")
+    desk.three_carry("web", TAG)
     desk.limits = Limits(1, 0)
     desk.quiet()
 
@@ -53,11 +52,12 @@ def test_a_held_edit_is_discarded_once_it_is_said(terminal: Terminal, desk: Mapp
     assert desk.history(TAG)[-2]["claimed_by"] == CALLER
 
 
-def test_a_held_deletion_is_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
+@pytest.mark.parametrize("verb", ["discard", "rollback"])
+def test_a_held_deletion_is_undone(terminal: Terminal, desk: MappingsFixture, verb: str) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     judges_twice(terminal, desk)
-    ran = terminal.types("y\n", "mapping", "discard", TAG)
+    ran = terminal.types("y\n", "mapping", verb, TAG)
     assert "Discard the deletion of app=web (revision 2, Held)?" in ran.stderr
     assert ran.exit_code == 0, ran.output
     assert_undone(desk)
@@ -74,13 +74,14 @@ def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: Mapp
     assert desk.row("app=new") == {}
 
 
-def test_what_isnt_held_cant_be_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
-    ran = terminal("mapping", "discard", TAG, "--yes")
+@pytest.mark.parametrize("verb", ["approve", "discard"])
+def test_what_isnt_held_is_neither_approved_nor_discarded(terminal: Terminal, desk: MappingsFixture, verb: str) -> None:
+    ran = terminal("mapping", verb, TAG, "--yes")
     assert (ran.exit_code, "no edit of app=web is held: it is Published" in ran.stderr) == (1, True)
     desk.edit(TAG, role="db")
-    ran = terminal("mapping", "discard", TAG, "--revision", "7", "--yes")
+    ran = terminal("mapping", verb, TAG, "--revision", "7", "--yes")
     assert (ran.exit_code, "revision 2 of app=web is held, not 7" in ran.stderr) == (1, True)
-    assert "there is no mapping a=b" in terminal("mapping", "discard", "a=b", "--yes").stderr
+    assert "there is no mapping a=b" in terminal("mapping", verb, "a=b", "--yes").stderr
 
 
 def test_a_discard_that_an_approval_overtook_says_that_it_is_in_effect(
@@ -116,8 +117,20 @@ def test_an_edit_that_came_before_is_seen(terminal: Terminal, desk: MappingsFixt
     desk.edit(TAG, role="db")
     desk.world.calls.after("BatchGetItem", lambda: desk.edit(TAG, role="db", priority=7))
     ran = terminal("mapping", "discard", TAG, "--yes")
-    assert (ran.exit_code, "nothing was discarded" in ran.stderr) == (1, True)
+    assert (ran.exit_code, "revision 2 of app=web is no longer held; nothing was changed" in ran.stderr) == (1, True)
     assert (desk.row(TAG)["priority"], desk.row(TAG)["held_revision"]) == (7, 3)
+
+
+def test_what_is_no_longer_held_is_neither_approved_nor_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
+    del terminal  # it is what AWS is asked through
+    desk.edit(TAG, role="db")
+    desk.edit(TAG, role="db", priority=7)
+    before, deployment, key = desk.row(TAG), Deployment(Options()), mapping_key(TAG)
+    with pytest.raises(CommandError, match="revision 2 of app=web is no longer held; it wasn't approved"):
+        approve(deployment, {key: 2})
+    with pytest.raises(CommandError, match="revision 2 of app=web is no longer held; nothing was discarded"):
+        discard(deployment, key, 2)
+    assert desk.row(TAG) == before
 
 
 def test_an_approver_may_discard_though_not_name_themselves(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -157,14 +170,6 @@ def test_a_rollback_undoes_a_rejected_edit(terminal: Terminal, desk: MappingsFix
     ran = terminal.types("y\n", "mapping", "rollback", TAG)
     assert "Discard the edit of app=web (Rejected)?" in ran.stderr
     assert ran.exit_code == 0, ran.output
-    assert_undone(desk)
-
-
-def test_a_rollback_undoes_a_held_deletion(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.delete(TAG)
-    desk.publish(TAG)
-    judges_twice(terminal, desk)
-    assert terminal("mapping", "rollback", TAG, "--yes").exit_code == 0
     assert_undone(desk)
 
 

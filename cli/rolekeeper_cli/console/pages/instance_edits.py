@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model.instance import InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.model.problem import Advice, advice
@@ -23,7 +22,7 @@ from rolekeeper_cli.console.page import page
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.uses import instances, pins, preview
-from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name
+from rolekeeper_cli.uses.fleet import Seen, profile_name, seen_now
 from rolekeeper_cli.uses.instances import title
 from rolekeeper_cli.uses.pins import Pinned, Released, Wish
 from rolekeeper_cli.uses.preview import Preview
@@ -109,13 +108,7 @@ def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Done:
 
 
 def _seen(deployment: Deployment, id_: str) -> Seen:
-    key = InstanceKey(deployment.settings.account, deployment.settings.region, id_)
-    found = observe([key], deployment.app.ec2, Enforced.of(deployment), now=deployment.now())[key]
-    if found.instance is None:
-        raise CommandError(f"there is no instance {id_}", "it is gone, or in another Region")
-    if isinstance(found, Unreadable):
-        raise found.error
-    return Seen.of(found, deployment)
+    return seen_now(deployment, InstanceKey(deployment.settings.account, deployment.settings.region, id_))
 
 
 # ---- pins ----

@@ -22,9 +22,7 @@ from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits
-from rolekeeper_cli.uses.edits import UnreadableRowError
-from rolekeeper_cli.uses.files import to_text
-from rolekeeper_cli.uses.rows import RowPlan
+from rolekeeper_cli.uses.edits import RowPlan, UnreadableRowError, to_text
 from rolekeeper_cli.uses.schema import MEANING
 
 # ---- the form: a field for each column ----
@@ -236,8 +234,9 @@ def _rows(there: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
             to = number(form, "to")
             if to is None and form.get("to"):
                 raise UsageError("the form names no revision", "choose one on the mapping's page")
-            back = edits.roll_back(there, key, to)
-            return None if back.edit and back.edit.held else back.plan
+            if to is None and (edit := edits.unpublished(there, key)):
+                return None if edit.revision else edits.back_to_published(there, edit)
+            return edits.restoring(there, edits.revision_to_restore(there, key, to))
         case "disable" | "enable" as what:
             return edits.set_columns(there, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
         case "expire":

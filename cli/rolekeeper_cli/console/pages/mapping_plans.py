@@ -22,13 +22,10 @@ from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.uses import approvals, edits, mappings, preview
-from rolekeeper_cli.uses.approvals import RowVerdict, Written
+from rolekeeper_cli.uses import edits, mappings, preview
+from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Written
 from rolekeeper_cli.uses.fleet import Enforced, Seen, pages, withheld
-from rolekeeper_cli.uses.plan import Tally, changes
-from rolekeeper_cli.uses.preview import Preview
-from rolekeeper_cli.uses.proposal import Proposal, foresee, foresee_held
-from rolekeeper_cli.uses.rows import RowPlan
+from rolekeeper_cli.uses.preview import FleetPlan, Preview, Proposal, foresee, foresee_held
 from rolekeeper_cli.uses.targets import Places
 
 # Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
@@ -78,10 +75,10 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
     edit = next(iter(proposal.edits), None)
     # What the verdict says stands beside it, so it is no note.
     expected = preview.of_proposal(proposal, withheld(deployment), approved=True)
-    tally = Tally()
-    found = changes(_instances(deployment, key, proposal), tally)
+    fleet = FleetPlan(deployment)
+    found = fleet.documents(_instances(deployment, key, proposal))
     named, others = list(islice(found, NAMED)), sum(1 for _ in found)
-    expected = replace(expected, foreign=tally.foreign)
+    expected = replace(expected, foreign=fleet.foreign)
     said = edit.besides if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
     return EditPlan(
         key, rows, edit.document() if edit else None, preview=expected, why=said, instances=named, more=others
@@ -130,7 +127,7 @@ def _known(found: EditPlan | None) -> EditPlan:
 
 def held(request: Request) -> Response:
     there, key = request.app.state.site.look(), key_of(request.query_params)
-    edit = approvals.held_edit(there, key)
+    edit = edits.held_edit(there, key)
     stored = there.app.revisions.read(key).held
     by = stored.by if stored else ""
     return page(
@@ -150,7 +147,7 @@ def held(request: Request) -> Response:
 def approve(request: Request, form: Form) -> Response:
     """Approve the revision that was shown, and no other."""
     site, key, revision = request.app.state.site, key_of(form), _revision(form)
-    done = approvals.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
+    done = edits.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
     return RedirectResponse(said(site, mapping_url(key), done), 303)
 
 
@@ -158,13 +155,13 @@ def approve(request: Request, form: Form) -> Response:
 def discard(request: Request, form: Form) -> Response:
     """Drop the revision that was shown, and no other."""
     site, key, revision = request.app.state.site, key_of(form), _revision(form)
-    done = approvals.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
+    done = edits.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
     well = f"Revision {revision} of {key} is discarded; no instance changes"
     gone = site.look().app.table.get_row(key) is None
     return RedirectResponse(said(site, "/mappings" if gone else mapping_url(key), done, well=well), 303)
 
 
-def _plan(there: Deployment, edit: approvals.HeldEdit) -> EditPlan:
+def _plan(there: Deployment, edit: edits.Unpublished) -> EditPlan:
     try:
         return planned(there, edit.key, RowPlan(), proposal=foresee_held(there, edit.key, edit.row))
     except AccessDeniedError:

@@ -10,8 +10,6 @@ from starlette.testclient import TestClient
 from fixtures.console import words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER
-from rolekeeper.aws.queue import Task, Tasks
-from rolekeeper.fleet.overrides import OperatorOverrides
 from rolekeeper.storage import layout
 from rolekeeper_cli.console.site import Site
 
@@ -60,9 +58,7 @@ def test_its_history_is_newest_first(browser: TestClient, desk: MappingsFixture)
     world = desk.world
     for number, (paused, reason) in enumerate([(True, "wrong roles"), (False, "repaired")]):
         world.control(paused=paused, by="me", reason=reason)
-        steering = OperatorOverrides(world.state, None, Tasks(None, ""), world.telemetry(), world.mode, world.clock.now)  # type: ignore[arg-type]  # no queue
-        steering.started.add(Task.SWEEP)
-        steering.written(layout.CONTROL, f"event-{number}", world.clock.now())
+        desk.hears_of_control(f"event-{number}")
         world.wait(60)
     said = words(browser.get("/settings"))
     assert said.index("repaired") < said.index("wrong roles")
