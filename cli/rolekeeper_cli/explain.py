@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import instance_argument
 from rolekeeper_cli.command import command, deployment
@@ -44,7 +45,7 @@ def show_explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Exi
     """
     document = uses.explanation.explained(deployment, text, ask_who=ask_who)
     lines = partial(_lines, document, uses.instances.address(document, deployment.home), deployment.caller.account)
-    render.show(document, lambda: render.tables().show_table(("", ""), lines()))
+    render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()))
     return ExitCode.DONE
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import INSTANCE
+from rolekeeper_cli.arguments import INSTANCE, completes
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.layout import Column, Layout
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     "rolekeeper history web-1 --limit 5 --who",
     "rolekeeper history --control",
 )
-@click.argument("instance", required=False, shell_complete=instances, help=f"{INSTANCE} Of one that is gone, its id.")
+@click.argument(
+    "instance", required=False, shell_complete=completes("instances"), help=f"{INSTANCE} Of one that is gone, its id."
+)
 @click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
 @click.option(
     "--limit",
@@ -65,7 +67,7 @@ def show_history(deployment: Deployment, text: str, limit: int, *, ask_who: bool
         return ExitCode.DONE
     account = deployment.caller.account
     render.show(
-        documents, lambda: render.tables().show_table(("at", "decided, and who"), _who_rows(documents, account))
+        documents, lambda: rolekeeper_cli.tables.show_table(("at", "decided, and who"), _who_rows(documents, account))
     )
     unknown = Counter(each["unknown_because"] for document in documents for each in document["who"])
     for because, count in unknown.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper.model.mapping import MappingKey
+import rolekeeper_cli
 from rolekeeper_cli import outcomes, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
@@ -17,6 +17,7 @@ from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.outcomes import carry_out, patience, tell_discarded, tell_written
 
 if TYPE_CHECKING:
+    from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.deployment import Deployment
 
 
@@ -66,7 +67,7 @@ def get(key: MappingKey) -> ExitCode:
     own = ("columns", "in_effect", "idle_because", "waits")
     beside = {name: value for name, value in document.items() if name not in own and value is not None}
     lines = [*document["columns"].items(), ("in effect", uses.mappings.role_in_words(document)), *beside.items()]
-    render.show(document, lambda: render.tables().show_table(("column", "value"), lines))
+    render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import outcomes, render, terminal, uses
-from rolekeeper_cli.arguments import detailed_exitcode, waits, yaml_format, yes
+from rolekeeper_cli.arguments import completes, detailed_exitcode, waits, yaml_format, yes
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import columns
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.mapping import ask_and_write, show_and
 from rolekeeper_cli.options import OUTPUTS
@@ -173,7 +173,10 @@ def exported(deployment: Deployment) -> tuple[str, int]:
 
 @command("schema", "rolekeeper schema > mappings.schema.json", "rolekeeper schema when_stopped")
 @click.argument(
-    "column", required=False, shell_complete=columns, help="A column of the mapping table, to have it explained."
+    "column",
+    required=False,
+    shell_complete=completes("columns"),
+    help="A column of the mapping table, to have it explained.",
 )
 def schema(column: str | None) -> ExitCode:
     """Write the JSON Schema of mapping files, or explain a column.
@@ -199,6 +202,6 @@ def explain(name: str) -> ExitCode:
 def _draw(document: Mapping[str, Any]) -> None:
     """Below what is to be read, what is to be copied, in one piece."""
     lines = [(key.replace("_", " "), value) for key, value in document.items() if value is not None]
-    render.tables().show_table(("", ""), [line for line in lines if line[0] != "example"])
+    rolekeeper_cli.tables.show_table(("", ""), [line for line in lines if line[0] != "example"])
     if document.get("example"):
         terminal.line(f"example:\n  {document['example']}")

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper.model.instance import Instance, Target
+import rolekeeper_cli
 from rolekeeper_cli import outcomes, render, terminal, uses
-from rolekeeper_cli.arguments import detailed_exitcode, takes_targets, yaml_format
+from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets, yaml_format
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.mapping_files import read_mappings
 
 if TYPE_CHECKING:
+    from rolekeeper.model.instance import Instance, Target
     from rolekeeper_cli.deployment import Deployment
 
 
@@ -50,7 +50,7 @@ _NARROW = "narrow it to those that you see: --target"
     metavar="ID",
     multiple=True,
     help="Only this one, by id or Name tag; may be given again.",
-    shell_complete=instances,
+    shell_complete=completes("instances"),
 )
 @takes_targets
 @click.option("--out", metavar="PLAN", type=click.Path(), help="Write the plan there, for apply.")
@@ -168,7 +168,7 @@ def show(
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         _draw_edits(proposed)
-        render.tables().stream_list(_layout(deployment.home), rows)
+        rolekeeper_cli.tables.stream_list(_layout(deployment.home), rows)
         _draw_rest(deployment, proposed, tally, looked=looked)
 
     rest = partial(uses.plan.rest, deployment, proposed, tally, looked.places, narrowed=looked.narrowed)
@@ -201,7 +201,7 @@ def _draw_accounts(tally: uses.plan.Tally) -> None:
     """Where instances change, if they are of several accounts."""
     found = [(account, f"{each['changes']:,} of {each['instances']:,}") for account, each in tally.accounts.items()]
     if len(found) > 1:
-        render.tables().show_table(("account", "instances that change"), sorted(found))
+        rolekeeper_cli.tables.show_table(("account", "instances that change"), sorted(found))
 
 
 def _layout(home: Target) -> Layout:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import checks, render, terminal, uses
 from rolekeeper_cli.arguments import takes_targets
 from rolekeeper_cli.command import Group, command, doctor_deployment
@@ -100,16 +101,16 @@ def show(
         listed = list(rows)
         if asked.names:
             for each in listed:
-                render.tables().show_table(("", ""), _details(each))
+                rolekeeper_cli.tables.show_table(("", ""), _details(each))
                 # Not in the table, which folds them: they are to be copied.
                 for smaller in each["smaller"]:
                     terminal.line(f"without {', '.join(smaller['drops'])}, of policy {smaller['policy']}:")
                     terminal.line(f"  {smaller['command']}")
         elif listed:
             if by_account:
-                render.tables().show_table(_OF_SEVERAL, map(_cells_of_several, listed), whole=2)
+                rolekeeper_cli.tables.show_table(_OF_SEVERAL, map(_cells_of_several, listed), whole=2)
             else:
-                render.tables().show_table(HEAD, map(_cells, listed))
+                rolekeeper_cli.tables.show_table(HEAD, map(_cells, listed))
             for line in _notes(listed, by_account=by_account):
                 terminal.line(line)
         for line in _totals(deployment, rest, shown=not asked.names, by_account=by_account):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper_cli import completion, render, terminal, uses
-from rolekeeper_cli.arguments import yes
+from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli.arguments import completes, yes
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
@@ -41,7 +41,7 @@ def group(context: click.Context) -> ExitCode:
 @click.argument(
     "target",
     metavar="ACCOUNT/REGION",
-    shell_complete=completion.one_target,
+    shell_complete=completes("one_target"),
     help="The target, as 111111111111/eu-west-1.",
 )
 @yes

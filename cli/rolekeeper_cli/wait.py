@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
-from rolekeeper.model.mapping import NO_ROLE
+from rolekeeper import model
 from rolekeeper_cli import outcomes, render, terminal, uses
-from rolekeeper_cli.arguments import INSTANCE, mapping_key, takes_targets
+from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import instances, mappings, roles_or_none
 from rolekeeper_cli.errors import ExitCode, UsageError, WaitTimeoutError
 
 if TYPE_CHECKING:
+    from rolekeeper.model.instance import Association, Instance
     from rolekeeper_cli.deployment import Deployment
 
 
@@ -27,13 +26,15 @@ if TYPE_CHECKING:
     "rolekeeper wait --mapping workload=web",
     "rolekeeper wait --mapping workload=web --target 111111111111",
 )
-@click.argument("instance", required=False, help=INSTANCE, shell_complete=instances)
-@click.option("--role", metavar="ROLE", help="The role to wait for; NONE for none.", shell_complete=roles_or_none)
+@click.argument("instance", required=False, help=INSTANCE, shell_complete=completes("instances"))
+@click.option(
+    "--role", metavar="ROLE", help="The role to wait for; NONE for none.", shell_complete=completes("roles_or_none")
+)
 @click.option(
     "--mapping",
     metavar="KEY",
     help="Wait for all instances with this mapping's tag, as tag_key=tag_value.",
-    shell_complete=mappings,
+    shell_complete=completes("mappings"),
 )
 @click.option(
     "--every",
@@ -63,7 +64,7 @@ def wait(
     if role == "":
         raise UsageError("--role is empty", "name a role, or NONE")
     if mapping and not (instance or role):
-        key = mapping_key(mapping)
+        key = uses.names.mapping_key(mapping)
         found = uses.follow.wait_for_mapping(deployment(), key, every, attempts=attempts, targets=targets)
         render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(outcomes.in_words(found)))
         return outcomes.tell_rest(found)
@@ -94,7 +95,12 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
         raise uses.names.no_such_role(deployment, role)
     watched = _Watched(deployment, instance, role)
     shown = watched.shown()
-    if shown and instance.state is InstanceState.STOPPED and role != NO_ROLE and not watched.came(shown):
+    if (
+        shown
+        and instance.state is model.instance.InstanceState.STOPPED
+        and role != model.mapping.NO_ROLE
+        and not watched.came(shown)
+    ):
         terminal.say(
             "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
             "when_stopped=swap. To have it done, type in another terminal: "
@@ -110,7 +116,7 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
             deployment.sleep(every)
             shown = watched.shown()
     has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
-    wanted = "no role" if role == NO_ROLE else role
+    wanted = "no role" if role == model.mapping.NO_ROLE else role
     raise WaitTimeoutError(
         f"{uses.instances.title(instance)} carries {has} and not {wanted}, "
         f"after {attempts:,} look{'' if attempts == 1 else 's'}",
@@ -133,8 +139,10 @@ class _Watched:
     def came(self, shown: Association | None) -> bool:
         """Whether that is the role, and EC2 has finished."""
         if shown is None:
-            return self.role == NO_ROLE
-        return shown.state is AssociationState.ASSOCIATED and self._role_in(shown.profile_arn) == self.role
+            return self.role == model.mapping.NO_ROLE
+        return (
+            shown.state is model.instance.AssociationState.ASSOCIATED and self._role_in(shown.profile_arn) == self.role
+        )
 
     @cache  # noqa: B019  # it lives as long as the command
     def _role_in(self, profile_arn: str) -> str:

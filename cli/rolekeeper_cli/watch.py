@@ -10,24 +10,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper.model.instance import InstanceKey, Target
+import rolekeeper_cli
+from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import Duration, takes_targets
+from rolekeeper_cli.arguments import Duration, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.history import at
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.plan import ACTION_COLOURS
 
 if TYPE_CHECKING:
+    from rolekeeper.model.instance import InstanceKey, Target
     from rolekeeper_cli.deployment import Deployment
 
 
 @command(
     "watch", "rolekeeper watch", "rolekeeper watch --instance web-1 --since 10m", "rolekeeper watch --for 5m --all"
 )
-@click.option("--instance", metavar="ID", help="Only this one, by id or Name tag.", shell_complete=instances)
+@click.option(
+    "--instance", metavar="ID", help="Only this one, by id or Name tag.", shell_complete=completes("instances")
+)
 @click.option("--since", type=Duration(), default="10s", metavar="DURATION", help="Begin this long ago (default: 10s).")
 @click.option("--for", "length", type=Duration(), metavar="DURATION", help="End after this time (default: at Ctrl-C).")
 @click.option("--all", "all_", is_flag=True, help="Also decisions that change nothing.")
@@ -99,13 +102,13 @@ def show_decisions(deployment: Deployment, wanted: Wanted, since: timedelta, *, 
         terminal.warn(missing)
     log = uses.history.DecisionLog(deployment, now - since)
     widest = {**_WIDEST, "account": deployment.home.account, "region": deployment.home.region}
-    listing, show_line = render.tables().Listing(layout(deployment.home), widest), render.line_shower()
+    listing, show_line = rolekeeper_cli.tables.Listing(layout(deployment.home), widest), render.line_shower()
     if not length:
         terminal.say("Watching; Ctrl-C ends it.")
     shown = 0
     while True:
         for each in log.news():
-            key = InstanceKey(each["account"], each["region"], each["instance"])
+            key = model.instance.InstanceKey(each["account"], each["region"], each["instance"])
             asked = only in (None, key) and (not chosen or key.target in chosen)
             if asked and (wanted.all or each["action"] != "Nothing"):
                 show_line(each, partial(listing.draw, [each]))
@@ -122,7 +125,7 @@ def _key(deployment: Deployment, text: str) -> InstanceKey:
     """The instance that a text names; by its id, one of another target needs no look there."""
     there, name = uses.instances.located(deployment, text)
     if there.elsewhere and uses.instances.ID.fullmatch(name):
-        return InstanceKey(there.settings.account, there.settings.region, name)
+        return model.instance.InstanceKey(there.settings.account, there.settings.region, name)
     return uses.instances.find_instance(there, name).key
 
 

@@ -19,8 +19,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
-from rolekeeper_cli import completion_cache, completion_refresh
-from rolekeeper_cli.completion import use_bash_words
+from rolekeeper_cli import completion, completion_refresh
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options
@@ -42,8 +41,8 @@ class Shell:
             "XDG_CACHE_HOME": str(home / "cache"),
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-        self.file = Path(completion_cache.cache_file(Options()))
-        self.asked = Path(f"{self.file}.asked")
+        self.file = completion.cache_file(Options())
+        self.asked = completion.asked_file(self.file)
 
     def has(self, names: Any, *, age: float = 0) -> None:
         """Fill the cache, some seconds ago."""
@@ -63,7 +62,7 @@ class Shell:
         # As `main` does, which reads the process's own environment.
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("_ROLEKEEPER_COMPLETE", f"{shell}_complete")
-            use_bash_words()
+            completion.use_bash_words()
         ran = CliRunner().invoke(cli, env=environment, prog_name="rolekeeper")
         assert (ran.exit_code, ran.stderr) == (0, "")
         return ran.stdout.splitlines()
@@ -81,7 +80,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     for name in [each for each in os.environ if each.startswith("AWS_")]:
         monkeypatch.delenv(name)
     process = SimpleNamespace(Popen=started, DEVNULL=subprocess.DEVNULL)
-    monkeypatch.setattr(completion_cache, "subprocess", process)
+    monkeypatch.setattr(completion, "subprocess", process)
     return Shell(tmp_path)
 
 
@@ -164,11 +163,11 @@ def test_names_are_kept_apart_by_profile_region_endpoint_and_stack(
 ) -> None:
     del shell
     files = {
-        completion_cache.cache_file(each)
+        completion.cache_file(each)
         for each in (Options(profile="x"), Options(region="x"), Options(endpoint_url="x"), Options(stack="x"))
     }
     monkeypatch.setenv("AWS_PROFILE", "other")
-    files.add(completion_cache.cache_file(Options()))
+    files.add(completion.cache_file(Options()))
     assert len(files) == 5
 
 
