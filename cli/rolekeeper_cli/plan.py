@@ -17,7 +17,7 @@ from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout
 from rolekeeper_cli.mapping_files import read_mappings
 
 if TYPE_CHECKING:
@@ -145,7 +145,6 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
 
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
-ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
 # The most that is said of the permissions of a change of role, in characters.
 _WORDS = 500
 

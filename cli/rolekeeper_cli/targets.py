@@ -10,7 +10,7 @@ import click
 
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, yes
-from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli.command import Group, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
 
@@ -37,7 +37,7 @@ def group(context: click.Context) -> ExitCode:
     return ExitCode.DONE
 
 
-@command("forget", "rolekeeper targets forget 111111111111/eu-west-1 --yes")
+@group.command("forget", examples=["rolekeeper targets forget 111111111111/eu-west-1 --yes"])
 @click.argument(
     "target",
     metavar="ACCOUNT/REGION",
@@ -135,7 +135,3 @@ LAYOUT = Layout(
     note=_note,
     colour=_colour,
 )
-
-
-for each in (forget,):
-    group.add_command(each)

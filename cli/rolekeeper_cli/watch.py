@@ -17,8 +17,7 @@ from rolekeeper_cli.arguments import Duration, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.history import at
-from rolekeeper_cli.layout import Column, Layout
-from rolekeeper_cli.plan import ACTION_COLOURS
+from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import InstanceKey, Target

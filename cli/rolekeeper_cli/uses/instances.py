@@ -13,19 +13,18 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import near
 
 _ELSEWHERE = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})/(.+)", re.ASCII | re.DOTALL)
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
-_NAMED_AT_MOST = 5
 
 
 class SeveralNamedError(CommandError):
     """Several instances have the name; `name` is the one that they have."""
 
     def __init__(self, name: str, ids: Sequence[str]) -> None:
-        listed = f"{', '.join(ids[:_NAMED_AT_MOST])}{', …' if len(ids) > _NAMED_AT_MOST else ''}"
-        super().__init__(f"{len(ids):,} instances are named {name}: {listed}", "give the id of one")
+        super().__init__(f"{len(ids):,} instances are named {name}: {several(ids)}", "give the id of one")
         self.name = name
 
 

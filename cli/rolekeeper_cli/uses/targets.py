@@ -24,8 +24,9 @@ from rolekeeper_cli.deploying.stack import ordered
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.explained import explained
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
-from rolekeeper_cli.uses.fleet import Enforced, Seen, observed
+from rolekeeper_cli.uses.fleet import Enforced, Seen, look, seen
 
 _AT_ONCE = 8
 _ACCOUNT, _BOTH = re.compile("[0-9]{12}", re.ASCII), "/"
@@ -76,12 +77,11 @@ class Places:
         """
         for place in self.all:
             if not place.elsewhere:
-                with place.progress(None, "instances looked at") as progress:
-                    yield from _seen(place, states(place), progress.pages(pages(place)))
+                yield from look(place, states(place), pages(place))
         others = [each for each in self.all if each.elsewhere]
         if others:
             with others[0].progress(len(others), "other targets looked at") as progress:
-                found = self._elsewhere(lambda place: _seen(place, states(place), pages(place)))
+                found = self._elsewhere(lambda place: seen(place, states(place), pages(place)))
                 for each in progress.over(found):
                     yield from each
 
@@ -135,7 +135,9 @@ class Places:
         reasons: dict[str, list[Target]] = {}
         for target, error in self.unseen.items():
             reasons.setdefault(error.what, []).append(target)
-        return [f"{some(found, 'target')} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()]
+        return [
+            f"{several(found, _NAMED, 'target')} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()
+        ]
 
     def unseen_documents(self) -> list[dict[str, str]]:
         return [
@@ -161,11 +163,6 @@ def _reached(place: Deployment) -> list[Deployment]:
     """The target itself, once its clients are there."""
     _ = place.app.ec2, place.app.iam
     return [place]
-
-
-def _seen(place: Deployment, state: Enforced, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
-    for each in observed(place, state, instances):
-        yield each if isinstance(each, Unreadable) else Seen.of(each, place)
 
 
 def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment) -> Sequence[T] | CommandError:
@@ -195,15 +192,6 @@ def _few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Resul
             item, future = waiting.popleft()
             yield item, future.result()
             waiting.extend((each, threads.submit(do, each)) for each in islice(coming, 1))
-
-
-def some(found: Sequence[object], kind: str) -> str:
-    """The first of some things of a kind in words, and how many more there are."""
-    names = list(map(str, found[:_NAMED]))
-    if more := len(found) - len(names):
-        names.append(f"{more:,} more {kind if more == 1 else f'{kind}s'}")
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _is_or_are(found: Sequence[Target]) -> str:
@@ -331,7 +319,7 @@ def _gap(version: str | None, hub: str | None) -> int | None:
 
 
 def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
-    """The target that a text names, as `views.targets` shows it.
+    """The target that a text names, as a document.
 
     Raises:
         UsageError: the text is no target.

@@ -6,7 +6,7 @@ things are read; then they are waited for, not for ever.
 
 import json
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -224,8 +224,3 @@ def _is_untracked(action: str) -> bool:
 
 def _get(statement: Any, element: str) -> Any:
     return statement.get(element) if isinstance(statement, Mapping) else None
-
-
-def dropped(found: Sequence[Smaller]) -> list[str]:
-    """The services that go, of all policies."""
-    return sorted({service for each in found for service in each.drops})

@@ -31,5 +31,5 @@ def test_each_account_is_asked_once_and_all_targets_of_one_that_refuses_are_unse
     assert list(places.ask_accounts(question)) == [Target(ACCOUNT, REGION), Target(OTHER, REGION)]
     assert [*places.unseen] == [Target(ONE, REGION), Target(ONE, "us-west-2")]
     assert places.unseen_in_words() == [
-        f"{ONE}/{REGION} and {ONE}/us-west-2 are left out: you aren't allowed iam:GetRole on *"
+        f"{ONE}/{REGION}, {ONE}/us-west-2 are left out: you aren't allowed iam:GetRole on *"
     ]
