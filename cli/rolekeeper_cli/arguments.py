@@ -119,10 +119,6 @@ takes_targets = click.option(
     help="Of a hub: only there, an account, a Region, or ACCOUNT/REGION; may be given again.",
 )
 detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
-# Files have one format; scripts may still name it.
-yaml_format = click.option(
-    "--format", type=click.Choice(["yaml"]), hidden=True, expose_value=False, help="The format of the file."
-)
 
 
 def takes_key(function: Function) -> Function:

@@ -10,7 +10,7 @@ import click
 
 import rolekeeper_cli
 from rolekeeper_cli import outcomes, render, terminal, uses
-from rolekeeper_cli.arguments import completes, detailed_exitcode, waits, yaml_format, yes
+from rolekeeper_cli.arguments import completes, detailed_exitcode, waits, yes
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.mapping import ask_and_write, show_and
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 @command("export", "rolekeeper mapping export -o mappings.yaml", "rolekeeper mapping export > mappings.yaml")
-@yaml_format
 @click.option(
     "-o", "--output-file", "target", metavar="FILE", type=click.Path(), help="Write there instead of to stdout."
 )
@@ -48,7 +47,6 @@ def export(target: str | None) -> ExitCode:
     "rolekeeper mapping import - < mappings.yaml",
 )
 @click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
-@yaml_format
 @click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @yes
@@ -84,7 +82,6 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
 )
 @click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
-@yaml_format
 @click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
 @detailed_exitcode
 def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
@@ -101,7 +98,6 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
 
 @command("validate", "rolekeeper mapping validate mappings.yaml")
 @click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
-@yaml_format
 def validate(file: str) -> ExitCode:
     """Check a file without AWS, as import does.
 

@@ -13,7 +13,7 @@ import click
 
 import rolekeeper_cli
 from rolekeeper_cli import outcomes, render, terminal, uses
-from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets, yaml_format
+from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
@@ -42,7 +42,6 @@ _NARROW = "narrow it to those that you see: --target"
     type=click.Path(),
     help="As if these mappings were published; a YAML file, - is stdin.",
 )
-@yaml_format
 @click.option("--prune", is_flag=True, help="With -f: and as if the rows that aren't in the file were deleted.")
 @click.option(
     "--instance",

@@ -23,7 +23,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.deploying.stack import ordered
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.explained import explained
+from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses.fleet import Enforced, Seen, look, seen
@@ -175,8 +175,7 @@ def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment)
 
 def why_unseen(error: AwsRefusalError) -> CommandError:
     """Why a target couldn't be looked into, and what to do."""
-    told = explained(error)
-    assert told is not None  # it is AWS's refusal
+    told = refusal(error)
     if isinstance(error, AccessDeniedError) and error.action == "sts:AssumeRole":
         # What AWS says besides names the account; here one reason stands for many.
         return CommandError("you may not look there", told.remedy)

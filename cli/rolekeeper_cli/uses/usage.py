@@ -16,7 +16,7 @@ from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.model import escaped
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.explained import explained
+from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.progress import Silent
 
 GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
@@ -121,9 +121,7 @@ class Reports:
 
 def why(error: AwsRefusalError) -> str:
     """What keeps something from being known, in words."""
-    told = explained(error)
-    assert told is not None  # it is AWS's refusal
-    return escaped(told.what)
+    return escaped(refusal(error).what)
 
 
 def _failed(answer: Any) -> Report:

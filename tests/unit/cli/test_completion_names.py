@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from fixtures.account import ACCOUNT, REGION
+from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
@@ -277,8 +277,6 @@ def test_the_file_is_for_this_user_only(refreshed: dict[str, dict[str, str]], sh
 
 
 def test_what_may_not_be_listed_stays_empty(terminal: Terminal, desk: MappingsFixture) -> None:
-    from fixtures.account import refusing  # noqa: PLC0415  # beside its one use
-
     del terminal
     desk.world.running(Name="web-1")
     desk.world.calls.before("Scan", refusing("AccessDeniedException", "no"))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli import terminal as output
@@ -261,8 +262,6 @@ def test_a_deleted_role_is_found_where_instances_still_carry_it(terminal: Termin
 
 
 def test_who_may_not_read_iam_gets_no_error_for_a_role(terminal: Terminal, desk: MappingsFixture) -> None:
-    from fixtures.account import refusing  # noqa: PLC0415  # beside its one use
-
     desk.world.running()
     desk.world.calls.before("GetInstanceProfile", refusing("AccessDenied", "no"))
     assert terminal("fleet", "--role", "web").exit_code == 0

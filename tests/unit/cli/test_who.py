@@ -27,18 +27,8 @@ def roles(desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
 
 
-def told(terminal: Terminal, *arguments: str) -> list[str]:
-    """What explain says of who did it."""
-    ran = terminal("explain", *arguments)
-    assert ran.exit_code == 0, ran.output
-    rows = [(line[:14].strip(), line[14:].strip()) for line in ran.stdout.splitlines()]
-    return [f"{name}: {text}" for name, text in rows if name.endswith(" by") or name.startswith("unknown")][:-1] + [
-        f"{name}: {text}" for name, text in rows[-1:] if name.startswith("unknown")
-    ]
-
-
 def who(terminal: Terminal, instance: str) -> list[Any]:
-    """The same for programs, without when."""
+    """What explain says to programs of who did it, without when."""
     answers = terminal.document("explain", instance)["who"]
     return [(each["what"], each["about"], each["by"] and each["by"]["arn"], each["event"]) for each in answers]
 
