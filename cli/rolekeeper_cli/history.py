@@ -107,10 +107,6 @@ def _more(limit: int) -> str:
     return f"The newest {limit:,}; more, if there are any, with --limit."
 
 
-def _why(entry: Mapping[str, Any]) -> str:
-    return uses.history.why(entry)
-
-
 LAYOUT = Layout(
     (
         Column("at", at),
@@ -123,7 +119,7 @@ LAYOUT = Layout(
         Column("answer", lambda each: uses.history.answered(each["answer"], each["outcome"]), wide=True),
         Column("correlation id", wide=True),
     ),
-    note=_why,
+    note=lambda each: uses.history.why(each),  # noqa: PLW0108  # a --help imports no use case
     note_name="why",
 )
 _CONTROL_LAYOUT = Layout(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 import rolekeeper_cli
-from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
@@ -20,7 +19,7 @@ from rolekeeper_cli.history import at
 from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout
 
 if TYPE_CHECKING:
-    from rolekeeper.model.instance import InstanceKey, Target
+    from rolekeeper.model.instance import Target
     from rolekeeper_cli.deployment import Deployment
 
 
@@ -92,9 +91,9 @@ def show_decisions(deployment: Deployment, wanted: Wanted, since: timedelta, *, 
     Args:
         length: how long it goes on; None for ever.
     """
-    only = _key(deployment, wanted.instance) if wanted.instance else None
+    only = _where(deployment, wanted.instance) if wanted.instance else {}
     places = uses.targets.Places.chosen(deployment, wanted.targets).all if wanted.targets else ()
-    chosen = {each.settings.target for each in places}
+    chosen = {(each.settings.account, each.settings.region) for each in places}
     now = deployment.now()
     end = now + length if length else None
     if missing := uses.history.level_missing(deployment):
@@ -107,8 +106,7 @@ def show_decisions(deployment: Deployment, wanted: Wanted, since: timedelta, *, 
     shown = 0
     while True:
         for each in log.news():
-            key = model.instance.InstanceKey(each["account"], each["region"], each["instance"])
-            asked = only in (None, key) and (not chosen or key.target in chosen)
+            asked = only.items() <= each.items() and (not chosen or (each["account"], each["region"]) in chosen)
             if asked and (wanted.all or each["action"] != "Nothing"):
                 show_line(each, partial(listing.draw, [each]))
                 shown += 1
@@ -116,16 +114,18 @@ def show_decisions(deployment: Deployment, wanted: Wanted, since: timedelta, *, 
             break
         deployment.sleep(_POLL_SECONDS)
     if not shown:
-        terminal.say(f"No decision came{f' about {only.id}' if only else ''}. {_NONE_ALL if wanted.all else _NONE}")
+        terminal.say(
+            f"No decision came{f' about {only["instance"]}' if only else ''}. {_NONE_ALL if wanted.all else _NONE}"
+        )
     return ExitCode.DONE
 
 
-def _key(deployment: Deployment, text: str) -> InstanceKey:
-    """The instance that a text names; by its id, one of another target needs no look there."""
-    there, name = uses.instances.located(deployment, text)
-    if there.elsewhere and uses.instances.ID.fullmatch(name):
-        return model.instance.InstanceKey(there.settings.account, there.settings.region, name)
-    return uses.instances.find_instance(there, name).key
+def _where(deployment: Deployment, text: str) -> dict[str, str]:
+    """Which instance a text names; by its id, one of another target needs no look there."""
+    place, name = uses.instances.located(deployment, text)
+    if place.elsewhere and uses.instances.ID.fullmatch(name):
+        return {"instance": name, "account": place.settings.account, "region": place.settings.region}
+    return uses.instances.where(uses.instances.find_instance(place, name).key)
 
 
 def layout(home: Target) -> Layout:
