@@ -40,7 +40,9 @@ def group(context: click.Context) -> ExitCode:
     lists them. Nothing is changed: attach the documents yourself.
     """
     if context.invoked_subcommand is None:
-        show_parts()
+        documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
+        layout = Layout([Column("part"), Column("is"), Column("for", folds=True)])
+        render.show_list(layout, documents, empty=str)
     return ExitCode.DONE
 
 
@@ -190,12 +192,6 @@ def _for(arns: uses.guard.Arns, where: str) -> list[str]:
     if arns.spokes:
         return ["It is for every target of the hub: attach it to their accounts, or to the units that have them."]
     return [f"It is for {where}: attach it to that account."]
-
-
-def show_parts() -> None:
-    documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
-    layout = Layout([Column("part"), Column("is"), Column("for", folds=True)])
-    render.show_list(layout, documents, empty=lambda: "There are no parts.")
 
 
 def show(document: Mapping[str, Any], about: Iterable[str], limit: int | None = None) -> None:

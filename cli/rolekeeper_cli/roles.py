@@ -74,7 +74,19 @@ def must_include(policy: str) -> ExitCode:
     Whatever the policy allows, each role that a mapping gives has to be allowed by its own policies, on the same
     resources, and not denied. Exits with 1 when a role lacks something, or that can't be known.
     """
-    return show_lacking(doctor_deployment(), policy)
+    there = doctor_deployment()
+    wanted = uses.roles.wanted(there, policy)
+    with there.progress(None, "roles read") as progress:
+        found = list(progress.over(uses.roles.answers(there, wanted)))
+    lacking_ = sum(bool(each.lacks) for each in found)
+    unknown = sum(bool(each.because) for each in found)
+    told = (
+        f"{len(found) - lacking_ - unknown:,} of {len(found):,} mapped roles include {policy}; "
+        f"{lacking_:,} lack some of it{f', {unknown:,} unknown' if unknown else ''}."
+    )
+    documents = [each.document() for each in found]
+    render.show_list(LAYOUT, documents, empty=lambda: "No mapping gives a role.", total=lambda: told)
+    return ExitCode.NO if lacking_ or unknown else ExitCode.DONE
 
 
 # ---- the table, and each role that is named ----
@@ -246,22 +258,6 @@ def _day(at: Any) -> str:
 
 # What a table says of what a role lacks, and of the mappings that give it, in characters and by number.
 _WORDS, _MAPPINGS = 200, 2
-
-
-def show_lacking(deployment: checks.deployment.DoctorDeployment, policy: str) -> ExitCode:
-    """Show which mapped roles include a policy; the answer is no if one lacks something, or it isn't known."""
-    wanted = uses.roles.wanted(deployment, policy)
-    with deployment.progress(None, "roles read") as progress:
-        found = list(progress.over(uses.roles.answers(deployment, wanted)))
-    lacking_ = sum(bool(each.lacks) for each in found)
-    unknown = sum(bool(each.because) for each in found)
-    told = (
-        f"{len(found) - lacking_ - unknown:,} of {len(found):,} mapped roles include {policy}; "
-        f"{lacking_:,} lack some of it{f', {unknown:,} unknown' if unknown else ''}."
-    )
-    documents = [each.document() for each in found]
-    render.show_list(LAYOUT, documents, empty=lambda: "No mapping gives a role.", total=lambda: told)
-    return ExitCode.NO if lacking_ or unknown else ExitCode.DONE
 
 
 LAYOUT = Layout(

@@ -33,7 +33,9 @@ def group(context: click.Context) -> ExitCode:
     account or Region without a spoke that sends events to the hub is "unknown": they are dropped.
     """
     if context.invoked_subcommand is None:
-        show(deployment())
+        there = deployment()
+        documents = uses.targets.documents(there)
+        render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(there, documents))
     return ExitCode.DONE
 
 
@@ -73,11 +75,6 @@ _ALONE = (
     "with --organization-id, then a spoke in each of them: rolekeeper spoke deploy --help"
 )
 _NONE_YET = "No spoke has reported yet; it does with its first event, or within a day: rolekeeper spoke deploy --help"
-
-
-def show(deployment: Deployment) -> None:
-    documents = uses.targets.documents(deployment)
-    render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(deployment, documents))
 
 
 def _state(row: Mapping[str, Any]) -> str:

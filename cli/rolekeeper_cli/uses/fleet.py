@@ -111,16 +111,16 @@ def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]
         yield list(deployment.app.ec2.instances(some).values())
 
 
-def seen(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
+def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
     """Look at pages of instances. One whose record is damaged can't be decided on, and is given as that."""
+    with deployment.progress(None, "instances looked at") as progress:
+        yield from decided(deployment, state, progress.pages(instances))
+
+
+def decided(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
+    """The same, without showing how far it is."""
     for each in observed(deployment, state, instances):
         yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
-
-
-def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
-    """The same, and show how far it is."""
-    with deployment.progress(None, "instances looked at") as progress:
-        yield from seen(deployment, state, progress.pages(instances))
 
 
 def published_there(deployment: Deployment, mapping: PublishedMapping) -> PublishedMapping:

@@ -26,7 +26,7 @@ from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
-from rolekeeper_cli.uses.fleet import Enforced, Seen, look, seen
+from rolekeeper_cli.uses.fleet import Enforced, Seen, decided
 
 _AT_ONCE = 8
 _ACCOUNT, _BOTH = re.compile("[0-9]{12}", re.ASCII), "/"
@@ -77,11 +77,12 @@ class Places:
         """
         for place in self.all:
             if not place.elsewhere:
-                yield from look(place, states(place), pages(place))
+                with place.progress(None, "instances looked at") as progress:
+                    yield from decided(place, states(place), progress.pages(pages(place)))
         others = [each for each in self.all if each.elsewhere]
         if others:
             with others[0].progress(len(others), "other targets looked at") as progress:
-                found = self._elsewhere(lambda place: seen(place, states(place), pages(place)))
+                found = self._elsewhere(lambda place: decided(place, states(place), pages(place)))
                 for each in progress.over(found):
                     yield from each
 
@@ -327,7 +328,8 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
     target = read(text)
     known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}
     if text not in known:
-        raise CommandError(f"{target} is no target", f"{did_you_mean(text, known)} see: rolekeeper targets".lstrip())
+        meant = f"{did_you_mean(text, known)} see: ".lstrip()
+        raise CommandError(f"{target} is no target", advice(meant, Remedy(Kind.TARGETS)))
     if known[text]["hub"]:
         raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
     return known[text]

@@ -442,6 +442,17 @@ def test_history_says_who_changed_what_each_entry_saw(terminal: Terminal, desk: 
     assert "0ther" not in text
 
 
+def test_history_says_who_changed_a_tag_that_the_mapping_requires(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="web", require_tags={"stage": "production"})
+    one = desk.converged("web", app="web", stage="production")
+    desk.world.wait(3600)
+    desk.world.tag(one, stage="test")
+    terminal.trail.tagged(BOB, one, stage="test")
+    desk.world.reconcile(one)
+    [newest, _] = terminal.document("history", one, "--who")
+    assert [(each["about"], each["by"]["arn"]) for each in newest["who"]] == [("stage=test", BOB["arn"])]
+
+
 def test_history_asks_only_when_it_is_told_to(terminal: Terminal, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     desk.quiet()
