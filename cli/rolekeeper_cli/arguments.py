@@ -1,48 +1,30 @@
 """What people type as arguments: a mapping's key, `column=value`, a duration."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
-from click.shell_completion import CompletionItem
 
-from rolekeeper.model.mapping import ANY_VALUE, MappingKey
-from rolekeeper_cli import completion
+import rolekeeper_cli
+from rolekeeper_cli import uses
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from rolekeeper.model.mapping import MappingKey
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(days=3650)
 
 
-def mapping_key(text: str) -> "MappingKey":
-    """A key as `tag_key=tag_value`; the first `=` splits.
-
-    Raises:
-        UsageError: it is none.
-    """
-    tag_key, equals, tag_value = text.partition("=")
-    if not (tag_key and equals):
-        raise UsageError(f"{text!r} is no mapping", "name one as tag_key=tag_value, like workload=web")
-    return _key(tag_key, tag_value)
-
-
-def tag_filter(text: str) -> "MappingKey":
-    """A tag to filter by: `KEY` with any value, or `KEY=VALUE`.
-
-    Raises:
-        UsageError: it is none.
-    """
-    tag_key, equals, tag_value = text.partition("=")
-    if not tag_key:
-        raise UsageError(f"{text!r} is no tag", "name one as KEY, or KEY=VALUE")
-    return MappingKey(tag_key, tag_value if equals else ANY_VALUE)
-
-
-def key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> "tuple[MappingKey, list[str]]":
+def key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> tuple[MappingKey, list[str]]:
     """The mapping that a command is about, and its other words.
 
     `--tag-key` and `--tag-value` name it when the tag key itself holds a `=`.
@@ -53,13 +35,13 @@ def key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | N
     if tag_key is None and tag_value is None:
         if not words:
             raise UsageError("no mapping is named", "name one as tag_key=tag_value, like workload=web")
-        return mapping_key(words[0]), list(words[1:])
+        return uses.names.mapping_key(words[0]), list(words[1:])
     if not tag_key or tag_value is None:
         raise UsageError("--tag-key and --tag-value belong together", "give both, and no tag_key=tag_value")
-    return _key(tag_key, tag_value), list(words)
+    return uses.names.key_of(tag_key, tag_value), list(words)
 
 
-def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> "MappingKey":
+def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> MappingKey:
     """The mapping that a command is about, where nothing else is said.
 
     Raises:
@@ -69,12 +51,6 @@ def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None)
     if rest:
         raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
     return key
-
-
-def _key(tag_key: str, tag_value: str) -> "MappingKey":
-    if not tag_value:
-        raise UsageError(f"the tag value of {tag_key!r} is empty", f"write {tag_key}={ANY_VALUE} for any value")
-    return MappingKey(tag_key, tag_value)
 
 
 class Duration(click.ParamType[timedelta]):
@@ -99,12 +75,9 @@ class OneOf(click.Choice[str]):
     def __init__(self, choices: Iterable[str]) -> None:
         super().__init__(tuple(choices), case_sensitive=False)
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> "list[CompletionItem[str]]":
-        """Offer the words as they are written, whatever the case of what is typed."""
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         del ctx, param
-        return [CompletionItem(each) for each in self.choices if each.casefold().startswith(incomplete.casefold())]
+        return rolekeeper_cli.completion.words(self.choices, incomplete)
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's own
         meant = did_you_mean(str(value), self.choices)
@@ -115,11 +88,20 @@ class OneOf(click.Choice[str]):
 
 
 type Function = Callable[..., ExitCode]
+type Completed = Literal[
+    "roles", "roles_or_none", "mappings", "instances", "targets", "one_target", "key", "key_and_columns", "columns"
+]
+
+
+def completes(kind: Completed) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
+    """What a shell is offered for an argument."""
+    return lambda context, _, incomplete: getattr(rolekeeper_cli.completion, kind)(context, incomplete)
+
 
 INSTANCE = "The instance's id, or its Name tag if no other has it; of another target, ACCOUNT/REGION/ID."
 _KEY = "The mapping, as tag_key=tag_value: workload=web. The first '=' splits."
 
-instance_argument = click.argument("instance", help=INSTANCE, shell_complete=completion.instances)
+instance_argument = click.argument("instance", help=INSTANCE, shell_complete=completes("instances"))
 waits = click.option(
     "--wait/--no-wait",
     default=None,
@@ -133,14 +115,10 @@ takes_targets = click.option(
     "targets",
     metavar="TARGET",
     multiple=True,
-    shell_complete=completion.targets,
+    shell_complete=completes("targets"),
     help="Of a hub: only there, an account, a Region, or ACCOUNT/REGION; may be given again.",
 )
 detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
-# Files have one format; scripts may still name it.
-yaml_format = click.option(
-    "--format", type=click.Choice(["yaml"]), hidden=True, expose_value=False, help="The format of the file."
-)
 
 
 def takes_key(function: Function) -> Function:
@@ -150,7 +128,7 @@ def takes_key(function: Function) -> Function:
     def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
         return function(only_key(words, tag_key, tag_value), **others)
 
-    return _named(run, "KEY", _KEY, offers=completion.key)
+    return _named(run, "KEY", _KEY, offers="key")
 
 
 def takes_key_and_columns(function: Function) -> Function:
@@ -161,14 +139,14 @@ def takes_key_and_columns(function: Function) -> Function:
         return function(*key_and_rest(words, tag_key, tag_value), **others)
 
     about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
-    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers=completion.key_and_columns)
+    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers="key_and_columns")
 
 
-def _named(function: Function, metavar: str, about: str, offers: completion.Offers) -> Function:
+def _named(function: Function, metavar: str, about: str, offers: Completed) -> Function:
     for parameter in (
         click.option("--tag-value", metavar="VALUE", help="The tag's value, beside --tag-key."),
         click.option("--tag-key", metavar="KEY", help="The tag's key, instead of KEY, when it holds a '='."),
-        click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=offers),
+        click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=completes(offers)),
     ):
         function = parameter(function)
     return function

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Never
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import checks, terminal
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.options import OUTPUTS, Options
-from rolekeeper_cli.render import query_language
 from rolekeeper_cli.suggest import near
 from rolekeeper_cli.terminal import Progress, printable
 
@@ -137,17 +136,11 @@ class Root(Group):
             click.echo("Stopped.", err=True)
             return ExitCode.INTERRUPTED
         except Exception as error:  # noqa: BLE001  # told in words, or shown whole
-            told = error if isinstance(error, CommandError) else _explained(error)
+            told = error if isinstance(error, CommandError) else rolekeeper_cli.explained.explained(error)
             if told is None or options.debug:
-                traceback.print_exc()
+                sys.excepthook(type(error), error, error.__traceback__)
             return _told(told, extra["color"]) if told else ExitCode.FAILED
         return code if isinstance(code, int) else ExitCode.DONE
-
-
-def _explained(error: Exception) -> CommandError | None:
-    from rolekeeper_cli.explained import explained  # noqa: PLC0415  # it imports the SDK
-
-    return explained(error)
 
 
 def _slip(error: click.ClickException) -> UsageError:
@@ -205,11 +198,8 @@ class _Query(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse what is none, before anything is asked."""
-        jmespath = query_language()
-        try:
-            jmespath.compile(value)
-        except jmespath.exceptions.JMESPathError as error:
-            self.fail(f"{value!r} is no JMESPath expression: {' '.join(str(error).split())}", param, ctx)
+        if wrong := rolekeeper_cli.documents.wrong_query(value):
+            self.fail(f"{value!r} is no JMESPath expression: {wrong}", param, ctx)
         return value
 
 
@@ -237,9 +227,7 @@ def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
 
 def deployment(options: Options | None = None) -> Deployment:
     """As most commands take it; with other options, another one."""
-    from rolekeeper_cli.deployment import Deployment  # noqa: PLC0415  # it imports the SDK
-
-    return Deployment(options or terminal.options(), Progress, _report)
+    return rolekeeper_cli.deployment.Deployment(options or terminal.options(), Progress, _report)
 
 
 def doctor_deployment() -> checks.deployment.DoctorDeployment:
@@ -252,6 +240,4 @@ def silent_deployment() -> checks.deployment.DoctorDeployment:
 
 
 def _report(session: boto3.Session, endpoint_url: str | None) -> None:
-    from rolekeeper_cli import debug  # noqa: PLC0415  # it imports the SDK
-
-    debug.report(session, endpoint_url)
+    rolekeeper_cli.debug.report(session, endpoint_url)

@@ -1,11 +1,20 @@
 """What completion offers for roles, mappings, instances, targets: names from a small cache, so no prompt ever waits.
 
-A completion asks AWS nothing. It offers what the cache has. Whatever fails, it stays silent.
+A completion asks AWS nothing. It offers what the cache has, one file for each deployment; where that is old or
+missing, a process of its own fills it (`completion_refresh`), and nobody waits for that. Whatever fails, it stays
+silent. This module is imported when a shell asks (`arguments.completes`).
 """
 
+import hashlib
+import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,82 +27,80 @@ from rolekeeper_cli.options import Options
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=,-]*")
 _NO_ROLE = "NONE"
 
-type Offers = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
+type Offered = list[CompletionItem[str]]
 
 
-def roles(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+def roles(context: click.Context, incomplete: str) -> Offered:
     return _offered(_cached(context, "roles"), incomplete)
 
 
-def roles_or_none(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
-    """The same, and the word for no role."""
+def roles_or_none(context: click.Context, incomplete: str) -> Offered:
     return _offered({**_cached(context, "roles"), _NO_ROLE: "no role"}, incomplete)
 
 
-def mappings(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+def mappings(context: click.Context, incomplete: str) -> Offered:
     return _offered(_cached(context, "mappings"), incomplete)
 
 
-def instances(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+def instances(context: click.Context, incomplete: str) -> Offered:
     """The instances by their Name tags, each said with its id; by id those that have none, or where one is typed."""
     found = _cached(context, "instances")
-    count: dict[str, int] = {}
-    for name in found.values():
-        count[name] = count.get(name, 0) + 1
+    count = Counter(found.values())
     by_name = {name: id_ for id_, name in found.items() if count[name] == 1 and _SAFE.fullmatch(name)}
     by_id = found if incomplete.startswith("i-") else {id_: name for id_, name in found.items() if name not in by_name}
     return _offered({**by_name, **by_id}, incomplete)
 
 
-def targets(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+def targets(context: click.Context, incomplete: str) -> Offered:
     """The accounts, the Regions, and once an account is typed its ACCOUNT/REGION."""
     found = _cached(context, "targets")
     parts = {part: "" for each in found for part in each.split("/")}
     return _offered(found if "/" in incomplete else {**parts, **found} if incomplete else parts, incomplete)
 
 
-def one_target(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+def one_target(context: click.Context, incomplete: str) -> Offered:
     return _offered(_cached(context, "targets"), incomplete)
 
 
-def key(context: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
-    return (
-        [] if context.params.get("words") or context.params.get("tag_key") else mappings(context, parameter, incomplete)
-    )
+def key(context: click.Context, incomplete: str) -> Offered:
+    return [] if _names_a_key(context) else mappings(context, incomplete)
 
 
-def key_and_columns(context: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+def key_and_columns(context: click.Context, incomplete: str) -> Offered:
     """One mapping, then columns, each with a `=`; after `role=` the roles."""
-    if not (context.params.get("words") or context.params.get("tag_key")):
-        return mappings(context, parameter, incomplete)
+    if not _names_a_key(context):
+        return mappings(context, incomplete)
     name, equals, text = incomplete.partition("=")
     if not equals:
-        return _offered(dict.fromkeys(f"{each}=" for each in _columns(keys=False)), incomplete)
-    found = roles_or_none(context, parameter, text) if name == "role" else []
+        return _offered({f"{each}=": "" for each in uses.schema.column_names(keys=False)}, incomplete)
+    found = roles_or_none(context, text) if name == "role" else []
     for each in found:
         each.value = f"role={each.value}"
     return found
 
 
-def columns(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
-    return _offered(dict.fromkeys(_columns(keys=True)), incomplete)
+def columns(_context: click.Context, incomplete: str) -> Offered:
+    return _offered(dict.fromkeys(uses.schema.column_names(keys=True)), incomplete)
+
+
+def words(choices: Sequence[str], incomplete: str) -> Offered:
+    """Some words as they are written, whatever the case of what is typed."""
+    return [CompletionItem(each) for each in choices if each.casefold().startswith(incomplete.casefold())]
+
+
+def _names_a_key(context: click.Context) -> bool:
+    return bool(context.params.get("words") or context.params.get("tag_key"))
 
 
 def _cached(context: click.Context, kind: str) -> dict[str, str]:
     """The names of one kind, each with what is said of it; none where there are none yet, or anything fails."""
     try:
-        from rolekeeper_cli.completion_cache import names  # noqa: PLC0415  # a --help needs none
-
         return names(context.find_root().ensure_object(Options), kind)
     except Exception:  # noqa: BLE001  # a prompt must not be disturbed
         return {}
 
 
-def _columns(*, keys: bool) -> Sequence[str]:
-    return list(uses.schema.column_names(keys=keys))
-
-
-def _offered(found: Mapping[str, Any], incomplete: str) -> "list[CompletionItem[str]]":
+def _offered(found: Mapping[str, Any], incomplete: str) -> Offered:
     names: Iterable[str] = (name for name in found if name.startswith(incomplete) and _SAFE.fullmatch(name))
     return [CompletionItem(name, help=_words(found[name])) for name in sorted(names)]
 
@@ -101,6 +108,60 @@ def _offered(found: Mapping[str, Any], incomplete: str) -> "list[CompletionItem[
 def _words(about: object) -> str | None:
     """What a shell shows beside an offer: plain characters, as a tag's value is anybody's."""
     return re.sub(r"[^ -~]", "?", str(about)) if about else None
+
+
+# ---- the cache ----
+
+
+# How old names may be before they are asked for again, and before they are no longer offered; and how soon after one
+# attempt the next is made, which may have failed. In seconds.
+_FRESH, _KEPT, _PAUSE = 60, 86_400, 20
+
+
+def cache_file(options: Options) -> Path:
+    """Where the names are that a deployment has: one file for each profile, Region, endpoint and stack."""
+    said = (options.profile, options.region, options.endpoint_url, options.stack)
+    named = ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "ROLEKEEPER_STACK")
+    # Of keys, only which: nobody learns them from a name of a file.
+    whose = [*said, *map(os.environ.get, named), os.environ.get("AWS_ACCESS_KEY_ID")]
+    name = hashlib.sha256(repr(whose).encode()).hexdigest()[:32]
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "rolekeeper" / f"{name}.json"
+
+
+def names(options: Options, kind: str) -> dict[str, str]:
+    """The names of one kind, each with what is said of it; none where there are none yet."""
+    file, now = cache_file(options), time.time()
+    age = now - _modified(file)
+    if age > _FRESH and now - _modified(asked_file(file)) > _PAUSE:
+        _refresh(options, file)
+    return {} if age > _KEPT else dict(json.loads(file.read_text(encoding="utf-8"))[kind])
+
+
+def asked_file(file: Path) -> Path:
+    """The file whose time says when the names were last asked for."""
+    return file.with_suffix(".json.asked")
+
+
+def _modified(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _refresh(options: Options, file: Path) -> None:
+    """Start what fills the cache, and note when; it ends by itself, and says nothing."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    asked_file(file).touch()
+    said = {name: getattr(options, name) for name in ("profile", "region", "endpoint_url", "stack")}
+    subprocess.Popen(  # noqa: S603  # ourselves, with options that the person typed
+        [sys.executable, "-m", "rolekeeper_cli.completion_refresh", str(file), json.dumps(said)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 # ---- completion in bash ----

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import yes
 from rolekeeper_cli.command import command, deployment
@@ -94,7 +95,7 @@ def send_again(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) 
     there = max(queue.count(), len(documents))
     render.show(
         {"letters": there, "shown": documents},
-        lambda: render.tables().stream_list(_LAYOUT, documents),
+        lambda: rolekeeper_cli.tables.stream_list(_LAYOUT, documents),
     )
     if not there:
         terminal.say("The dead-letter queue is empty: nothing to do.")

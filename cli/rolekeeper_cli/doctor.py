@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import rolekeeper_cli
 from rolekeeper_cli import checks, render, terminal
 from rolekeeper_cli.command import command, doctor_deployment
 from rolekeeper_cli.errors import ExitCode
@@ -48,7 +49,10 @@ def examine(deployment: checks.deployment.DoctorDeployment) -> ExitCode:
 def _draw(documents: Iterable[Document]) -> None:
     """A line for each finding as it comes, and below it what to do, in one piece to be copied."""
     widest = {"level": max(checks.deployment.Level, key=len), "check": max(checks.run.CHECKS, key=len), "what": ""}
-    listing, indent = render.tables().Listing(_LAYOUT, widest), " " * (len(widest["level"]) + len(widest["check"]) + 4)
+    listing, indent = (
+        rolekeeper_cli.tables.Listing(_LAYOUT, widest),
+        " " * (len(widest["level"]) + len(widest["check"]) + 4),
+    )
     for each in documents:
         listing.draw([each])
         if each["remedy"]:

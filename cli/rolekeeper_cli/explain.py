@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import instance_argument
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from rolekeeper_cli.deployment import Deployment
 
 
 @command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
@@ -29,23 +27,14 @@ def explain(instance: str, *, ask_who: bool) -> ExitCode:
     last, what AWS answered, and how to undo it. CloudTrail's event history says who set or removed the tag that
     decides, who attached a role that isn't Rolekeeper's, and who reverted one that is.
     """
-    return show_explanation(deployment(), instance, ask_who=ask_who)
+    there = deployment()
+    document = uses.explanation.explained(there, instance, ask_who=ask_who)
+    lines = partial(_lines, document, uses.instances.address(document, there.home), there.caller.account)
+    render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()))
+    return ExitCode.DONE
 
 
 # ---- how it is shown ----
-
-
-def show_explanation(deployment: Deployment, text: str, *, ask_who: bool) -> ExitCode:
-    """Explain the instance that a text names; who did what, only if that is asked for.
-
-    Raises:
-        CommandError: there is no such instance.
-        CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
-    """
-    document = uses.explanation.explained(deployment, text, ask_who=ask_who)
-    lines = partial(_lines, document, uses.instances.address(document, deployment.home), deployment.caller.account)
-    render.show(document, lambda: render.tables().show_table(("", ""), lines()))
-    return ExitCode.DONE
 
 
 def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tuple[str, str]]:

@@ -36,8 +36,13 @@ def explained(error: Exception) -> CommandError | None:
     return _about_refusal(error) if isinstance(error, AwsRefusalError) else None
 
 
-def _about_setup(error: Any) -> ConfigurationError | None:
+def refusal(error: AwsRefusalError) -> CommandError:
+    told = explained(error)
+    assert told is not None  # it is AWS's refusal
+    return told
 
+
+def _about_setup(error: Any) -> ConfigurationError | None:
     log_in = "give --profile, set AWS_PROFILE, or run: aws configure"
     kinds: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
         ((exceptions.NoCredentialsError,), "no AWS credentials were found", log_in),
@@ -62,7 +67,6 @@ def _about_setup(error: Any) -> ConfigurationError | None:
 
 
 def _about_refusal(error: Any) -> CommandError:
-
     if error.code in BAD_CREDENTIALS:
         return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")
     if isinstance(error, AccessDeniedError) and error.action == _ASSUME:

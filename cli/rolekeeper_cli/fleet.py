@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper.model.instance import InstanceState, Target
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import OneOf, mapping_key, tag_filter, takes_targets
+from rolekeeper_cli.arguments import OneOf, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import mappings, roles_or_none
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
 
 if TYPE_CHECKING:
     from rolekeeper.instances.observe import Unreadable
+    from rolekeeper.model.instance import Target
     from rolekeeper_cli.deployment import Deployment
 
 
@@ -39,14 +38,14 @@ _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
     default="",
     metavar="NAME",
     help="Only those that carry this profile, or should; or NONE.",
-    shell_complete=roles_or_none,
+    shell_complete=completes("roles_or_none"),
 )
 @click.option("--state", type=OneOf(_STATES), metavar="STATE", help="Only those in this state, as running or stopped.")
 @click.option(
     "--mapping",
     metavar="KEY",
     help="Only those that this mapping governs, as tag_key=tag_value.",
-    shell_complete=mappings,
+    shell_complete=completes("mappings"),
 )
 @takes_targets
 def fleet(
@@ -64,10 +63,10 @@ def fleet(
     path), with the reason. Use -o wide for all columns. A hub lists the instances of each target that you may read.
     """
     filters = uses.fleet.Filters(
-        tags=tuple(map(tag_filter, tags)),
+        tags=tuple(map(uses.names.tag_filter, tags)),
         role=role,
-        state=InstanceState(state) if state else None,
-        mapping=mapping_key(mapping) if mapping else None,
+        state=state,
+        mapping=uses.names.mapping_key(mapping) if mapping else None,
         drift=drift,
     )
     return show(deployment(), filters, targets)

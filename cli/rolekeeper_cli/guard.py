@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.command import Group, command, deployment, doctor_deployment
+from rolekeeper_cli.command import Group, deployment, doctor_deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.layout import Column, Layout
 
@@ -40,14 +40,18 @@ def group(context: click.Context) -> ExitCode:
     lists them. Nothing is changed: attach the documents yourself.
     """
     if context.invoked_subcommand is None:
-        show_parts()
+        documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
+        layout = Layout([Column("part"), Column("is"), Column("for", folds=True)])
+        render.show_list(layout, documents, empty=str)
     return ExitCode.DONE
 
 
-@command(
+@group.command(
     "scp-tags",
-    f"rolekeeper guard scp-tags {_ADMIN} > tags.json",
-    "rolekeeper guard scp-tags --except 'arn:aws:iam::*:role/may-tag-*' --part 2",
+    examples=[
+        f"rolekeeper guard scp-tags {_ADMIN} > tags.json",
+        "rolekeeper guard scp-tags --except 'arn:aws:iam::*:role/may-tag-*' --part 2",
+    ],
 )
 @_except
 @click.option(
@@ -72,7 +76,7 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
     return ExitCode.DONE
 
 
-@command("scp-path", f"rolekeeper guard scp-path {_ADMIN} > path.json")
+@group.command("scp-path", examples=[f"rolekeeper guard scp-path {_ADMIN} > path.json"])
 @_except
 def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     """Print the service control policy for the role path.
@@ -88,7 +92,9 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     return ExitCode.DONE
 
 
-@command("editors", "rolekeeper guard editors > editors.json", "rolekeeper guard editors --tag-key workload")
+@group.command(
+    "editors", examples=["rolekeeper guard editors > editors.json", "rolekeeper guard editors --tag-key workload"]
+)
 @_tag_key
 def editors(tag_keys: tuple[str, ...]) -> ExitCode:
     """Print the IAM policy of those who edit mappings.
@@ -100,7 +106,7 @@ def editors(tag_keys: tuple[str, ...]) -> ExitCode:
     return ExitCode.DONE
 
 
-@command("approvers", "rolekeeper guard approvers > approvers.json")
+@group.command("approvers", examples=["rolekeeper guard approvers > approvers.json"])
 @_tag_key
 def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
     """Print the IAM policy of those who approve held edits.
@@ -112,7 +118,10 @@ def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
     return ExitCode.DONE
 
 
-@command("detection", "rolekeeper guard detection", "rolekeeper guard detection --query event_pattern --output json")
+@group.command(
+    "detection",
+    examples=["rolekeeper guard detection", "rolekeeper guard detection --query event_pattern --output json"],
+)
 def detection() -> ExitCode:
     """Print what detection rules leave out.
 
@@ -185,12 +194,6 @@ def _for(arns: uses.guard.Arns, where: str) -> list[str]:
     return [f"It is for {where}: attach it to that account."]
 
 
-def show_parts() -> None:
-    documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
-    layout = Layout([Column("part"), Column("is"), Column("for", folds=True)])
-    render.show_list(layout, documents, empty=lambda: "There are no parts.")
-
-
 def show(document: Mapping[str, Any], about: Iterable[str], limit: int | None = None) -> None:
     """Print a document as it goes into a file, within AWS's limit, then what there is to know about it."""
     text = uses.guard.fitting(document, limit) if limit else uses.guard.readable(document)
@@ -201,7 +204,3 @@ def show(document: Mapping[str, Any], about: Iterable[str], limit: int | None = 
         click.echo(text)
     for each in about:
         terminal.say(textwrap.fill(each, _WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False))
-
-
-for each in (scp_tags, scp_path, editors, approvers, detection):
-    group.add_command(each)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import INSTANCE
+from rolekeeper_cli.arguments import INSTANCE, completes
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.layout import Column, Layout
-
-if TYPE_CHECKING:
-    from rolekeeper_cli.deployment import Deployment
 
 
 @command(
@@ -25,7 +22,9 @@ if TYPE_CHECKING:
     "rolekeeper history web-1 --limit 5 --who",
     "rolekeeper history --control",
 )
-@click.argument("instance", required=False, shell_complete=instances, help=f"{INSTANCE} Of one that is gone, its id.")
+@click.argument(
+    "instance", required=False, shell_complete=completes("instances"), help=f"{INSTANCE} Of one that is gone, its id."
+)
 @click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
 @click.option(
     "--limit",
@@ -42,46 +41,30 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
     """
     if control == bool(instance) or (control and ask_who):
         raise UsageError("history is of an instance, or of the control item", "name the instance, or say --control")
-    return (
-        control_history(deployment(), limit)
-        if control
-        else show_history(deployment(), str(instance), limit, ask_who=ask_who)
-    )
+    there = deployment()
+    if control:
+        render.show_list(_CONTROL_LAYOUT, uses.history.control_entries(there, limit), empty=str)
+    elif ask_who:
+        _show_who(uses.history.entries(there, str(instance), limit, ask_who=True), there.caller.account)
+    else:
+        documents = uses.history.entries(there, str(instance), limit)
+        more = f"The newest {limit:,}; more, if there are any, with --limit." if len(documents) == limit else ""
+        render.show_list(LAYOUT, documents, empty=str, total=lambda: more)
+    return ExitCode.DONE
 
 
 # ---- how it is shown ----
 
 
-def show_history(deployment: Deployment, text: str, limit: int, *, ask_who: bool) -> ExitCode:
-    """Show the newest entries of an instance; with `ask_who`, each with who changed before it what it saw.
+def _show_who(documents: Sequence[Mapping[str, Any]], account: str) -> None:
+    def draw() -> None:
+        rolekeeper_cli.tables.show_table(("at", "decided, and who"), _who_rows(documents, account))
 
-    Raises:
-        CommandError: there are none, or no such instance.
-    """
-    documents = uses.history.entries(deployment, text, limit, ask_who=ask_who)
-    if not ask_who:
-        more = len(documents) == limit
-        render.show_list(LAYOUT, documents, empty=str, total=lambda: _more(limit) if more else "")
-        return ExitCode.DONE
-    account = deployment.caller.account
-    render.show(
-        documents, lambda: render.tables().show_table(("at", "decided, and who"), _who_rows(documents, account))
-    )
+    render.show(documents, draw)
     unknown = Counter(each["unknown_because"] for document in documents for each in document["who"])
     for because, count in unknown.items():
         if because:
             terminal.warn(f"who did {count} of these things is unknown: {because}")
-    return ExitCode.DONE
-
-
-def control_history(deployment: Deployment, limit: int) -> ExitCode:
-    """Show the newest writes of the control item.
-
-    Raises:
-        CommandError: there are none.
-    """
-    render.show_list(_CONTROL_LAYOUT, uses.history.control_entries(deployment, limit), empty=str)
-    return ExitCode.DONE
 
 
 def _who_rows(documents: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[str, str]]:
@@ -101,14 +84,6 @@ def at(document: Mapping[str, Any]) -> str:
     return f"{document['at'][:19]}Z"
 
 
-def _more(limit: int) -> str:
-    return f"The newest {limit:,}; more, if there are any, with --limit."
-
-
-def _why(entry: Mapping[str, Any]) -> str:
-    return uses.history.why(entry)
-
-
 LAYOUT = Layout(
     (
         Column("at", at),
@@ -121,7 +96,7 @@ LAYOUT = Layout(
         Column("answer", lambda each: uses.history.answered(each["answer"], each["outcome"]), wide=True),
         Column("correlation id", wide=True),
     ),
-    note=_why,
+    note=lambda each: uses.history.why(each),  # noqa: PLW0108  # a --help imports no use case
     note_name="why",
 )
 _CONTROL_LAYOUT = Layout(

@@ -1,6 +1,5 @@
 """Where the files are that go with the command: beside its modules once the wheel is installed, else in the clone."""
 
-from importlib import metadata
 from pathlib import Path
 
 from rolekeeper_cli.errors import ConfigurationError
@@ -47,6 +46,8 @@ def artifacts() -> Path:
 
 def version() -> str:
     """The version of the command, and of what it deploys."""
+    from importlib import metadata  # noqa: PLC0415  # it takes 10 ms of the 80 that a --help has
+
     return metadata.version("rolekeeper")
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -47,7 +49,8 @@ class Layout:
 _NAMED = 5
 
 
-def several(names: Sequence[str], most: int = _NAMED) -> str:
-    """Names in a sentence, and how many more there are."""
-    more = [f"and {len(names) - most:,} more"] if len(names) > most else []
-    return ", ".join([*names[:most], *more])
+def several(names: Sequence[object], most: int = _NAMED, kind: str = "") -> str:
+    """Names in a sentence, and how many more there are; of a `kind`, where that isn't said otherwise."""
+    more = len(names) - most
+    of_what = f" {kind}{'' if more == 1 else 's'}" if kind else ""
+    return ", ".join([*map(str, names[:most]), *([f"and {more:,} more{of_what}"] if more > 0 else [])])

@@ -1,11 +1,12 @@
 """The command `rolekeeper`: the table of its commands. The module of a command is imported when it is called."""
 
+import os
 from typing import Never
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli.command import Root
-from rolekeeper_cli.completion import use_bash_words
 
 # By name: where the command is, and its short help, which the help of all shows without an import.
 COMMANDS = {
@@ -62,5 +63,6 @@ def cli() -> None:
 
 def main() -> Never:
     """Run the command line of this process."""
-    use_bash_words()
+    if "_ROLEKEEPER_COMPLETE" in os.environ:
+        rolekeeper_cli.completion.use_bash_words()
     cli.main(prog_name="rolekeeper")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper.model import escaped
-from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
@@ -19,6 +19,7 @@ from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.wait import tell_followed
 
 if TYPE_CHECKING:
+    from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.deployment import Deployment
 
 
@@ -68,7 +69,7 @@ def get(key: MappingKey) -> ExitCode:
     own = ("columns", "in_effect", "idle_because", "waits")
     beside = {name: value for name, value in document.items() if name not in own and value is not None}
     lines = [*document["columns"].items(), ("in effect", uses.mappings.role_in_words(document)), *beside.items()]
-    render.show(document, lambda: render.tables().show_table(("column", "value"), lines))
+    render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import detailed_exitcode, waits, yaml_format, yes
+from rolekeeper_cli.arguments import completes, detailed_exitcode, waits, yes
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import columns
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.mapping import ask_and_write, show_plan, shown
 from rolekeeper_cli.options import OUTPUTS
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 @command("export", "rolekeeper mapping export -o mappings.yaml", "rolekeeper mapping export > mappings.yaml")
-@yaml_format
 @click.option(
     "-o", "--output-file", "target", metavar="FILE", type=click.Path(), help="Write there instead of to stdout."
 )
@@ -48,7 +47,6 @@ def export(target: str | None) -> ExitCode:
     "rolekeeper mapping import - < mappings.yaml",
 )
 @click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
-@yaml_format
 @click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @yes
@@ -82,7 +80,6 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
 )
 @click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
-@yaml_format
 @click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
 @detailed_exitcode
 def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
@@ -99,7 +96,6 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
 
 @command("validate", "rolekeeper mapping validate mappings.yaml")
 @click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
-@yaml_format
 def validate(file: str) -> ExitCode:
     """Check a file without AWS, as import does.
 
@@ -171,7 +167,10 @@ def exported(deployment: Deployment) -> tuple[str, int]:
 
 @command("schema", "rolekeeper schema > mappings.schema.json", "rolekeeper schema when_stopped")
 @click.argument(
-    "column", required=False, shell_complete=columns, help="A column of the mapping table, to have it explained."
+    "column",
+    required=False,
+    shell_complete=completes("columns"),
+    help="A column of the mapping table, to have it explained.",
 )
 def schema(column: str | None) -> ExitCode:
     """Write the JSON Schema of mapping files, or explain a column.
@@ -197,6 +196,6 @@ def explain(name: str) -> ExitCode:
 def _draw(document: Mapping[str, Any]) -> None:
     """Below what is to be read, what is to be copied, in one piece."""
     lines = [(key.replace("_", " "), value) for key, value in document.items() if value is not None]
-    render.tables().show_table(("", ""), [line for line in lines if line[0] != "example"])
+    rolekeeper_cli.tables.show_table(("", ""), [line for line in lines if line[0] != "example"])
     if document.get("example"):
         terminal.line(f"example:\n  {document['example']}")

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper.model.mapping import NO_ROLE
+from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import Duration, instance_argument, yes_to_all
+from rolekeeper_cli.arguments import Duration, completes, instance_argument, yes_to_all
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import roles
 from rolekeeper_cli.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def _role(function: Callable[..., Any]) -> Callable[..., Any]:
     "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
 )
 @instance_argument
-@click.argument("role", help=_ROLE, shell_complete=roles)
+@click.argument("role", help=_ROLE, shell_complete=completes("roles"))
 @_role
 @_pins
 @yes_to_all
@@ -80,7 +79,7 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
 @instance_argument
-@click.argument("role", help=_ROLE, shell_complete=roles)
+@click.argument("role", help=_ROLE, shell_complete=completes("roles"))
 @_role
 @_pins
 @yes_to_all
@@ -105,7 +104,10 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
     """
     terminal.require_word("Detach", confirm)
     return _pin(
-        instance, uses.pins.Wish("detach", NO_ROLE, "", length=length, reason=reason), wait=wait, confirm=confirm
+        instance,
+        uses.pins.Wish("detach", model.mapping.NO_ROLE, "", length=length, reason=reason),
+        wait=wait,
+        confirm=confirm,
     )
 
 
@@ -155,7 +157,7 @@ def _pin(
         minutes = pinned.patience // 60
         terminal.say(f"Waiting, at most {minutes} minutes; Ctrl-C ends the wait, and the pin stays.{do}")
     uses.pins.wait(there, pinned)
-    terminal.say(f"EC2 shows {'no role' if wish.role == NO_ROLE else wish.role} on it.")
+    terminal.say(f"EC2 shows {'no role' if wish.role == model.mapping.NO_ROLE else wish.role} on it.")
     return ExitCode.DONE
 
 
@@ -179,7 +181,7 @@ def _show(there: Deployment, pinned: uses.pins.Pinned) -> None:
     former, pin = pinned.former, pinned.pin
     if former:
         terminal.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
-    to = "to no role" if pin.role == NO_ROLE else f"to {pin.role}"
+    to = "to no role" if pin.role == model.mapping.NO_ROLE else f"to {pin.role}"
     render.show(
         pinned.document(),
         lambda: terminal.line(f"{uses.instances.title(pinned.instance)} is pinned {to}{_until(pin.expires_at)}."),

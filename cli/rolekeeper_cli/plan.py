@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper.model.instance import Instance, Target
+import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import detailed_exitcode, takes_targets, yaml_format
+from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
 from rolekeeper_cli.layout import Column, Layout
@@ -22,6 +21,7 @@ from rolekeeper_cli.mapping import show_change, tell
 from rolekeeper_cli.mapping_files import read_mappings
 
 if TYPE_CHECKING:
+    from rolekeeper.model.instance import Instance, Target
     from rolekeeper_cli.deployment import Deployment
 
 
@@ -42,7 +42,6 @@ _NARROW = "narrow it to those that you see: --target"
     type=click.Path(),
     help="As if these mappings were published; a YAML file, - is stdin.",
 )
-@yaml_format
 @click.option("--prune", is_flag=True, help="With -f: and as if the rows that aren't in the file were deleted.")
 @click.option(
     "--instance",
@@ -50,7 +49,7 @@ _NARROW = "narrow it to those that you see: --target"
     metavar="ID",
     multiple=True,
     help="Only this one, by id or Name tag; may be given again.",
-    shell_complete=instances,
+    shell_complete=completes("instances"),
 )
 @takes_targets
 @click.option("--out", metavar="PLAN", type=click.Path(), help="Write the plan there, for apply.")
@@ -153,7 +152,7 @@ def show(
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         _draw_edits(plan.proposal)
-        render.tables().stream_list(_layout(plan.deployment.home), rows)
+        rolekeeper_cli.tables.stream_list(_layout(plan.deployment.home), rows)
         _draw_rest(plan)
 
     render.show_with_rows("changes", plan.documents(seen, keep), plan.rest, draw=draw)
@@ -175,7 +174,7 @@ def _draw_rest(plan: uses.preview.FleetPlan) -> None:
     terminal.line(f"{plan}.")
     accounts = [(each["account"], f"{each['changes']:,} of {each['instances']:,}") for each in plan.accounts()]
     if len(accounts) > 1:
-        render.tables().show_table(("account", "instances that change"), accounts)
+        rolekeeper_cli.tables.show_table(("account", "instances that change"), accounts)
     if plan.nothing:
         terminal.say(plan.nothing)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import checks, render, terminal, uses
 from rolekeeper_cli.arguments import takes_targets
-from rolekeeper_cli.command import Group, command, doctor_deployment
+from rolekeeper_cli.command import Group, doctor_deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen
 from rolekeeper_cli.layout import Column, Layout, several
@@ -59,10 +60,12 @@ def group(
     return show(doctor_deployment(), asked, targets)
 
 
-@command(
+@group.command(
     "must-include",
-    "rolekeeper roles must-include AmazonSSMManagedInstanceCore",
-    "rolekeeper roles must-include baseline.json --query '[?!includes].[role, lacks]'",
+    examples=[
+        "rolekeeper roles must-include AmazonSSMManagedInstanceCore",
+        "rolekeeper roles must-include baseline.json --query '[?!includes].[role, lacks]'",
+    ],
 )
 @click.argument("policy", help="A managed policy by name or ARN, or a file with a policy document; - is stdin.")
 def must_include(policy: str) -> ExitCode:
@@ -71,14 +74,24 @@ def must_include(policy: str) -> ExitCode:
     Whatever the policy allows, each role that a mapping gives has to be allowed by its own policies, on the same
     resources, and not denied. Exits with 1 when a role lacks something, or that can't be known.
     """
-    return show_lacking(doctor_deployment(), policy)
+    there = doctor_deployment()
+    wanted = uses.roles.wanted(there, policy)
+    with there.progress(None, "roles read") as progress:
+        found = list(progress.over(uses.roles.answers(there, wanted)))
+    lacking_ = sum(bool(each.lacks) for each in found)
+    unknown = sum(bool(each.because) for each in found)
+    told = (
+        f"{len(found) - lacking_ - unknown:,} of {len(found):,} mapped roles include {policy}; "
+        f"{lacking_:,} lack some of it{f', {unknown:,} unknown' if unknown else ''}."
+    )
+    documents = [each.document() for each in found]
+    render.show_list(LAYOUT, documents, empty=lambda: "No mapping gives a role.", total=lambda: told)
+    return ExitCode.NO if lacking_ or unknown else ExitCode.DONE
 
 
 # ---- the table, and each role that is named ----
 
 
-HEAD = ("role", "instances", "maps", "last used", "broad", "may use")
-_OF_SEVERAL = (HEAD[0], "account", *HEAD[1:])
 _WIDTH = 79
 # So that a line of the table has its place on a terminal of 80 columns, beside a role's name of 20 characters.
 _SERVICES, _BESIDE_ACCOUNT = 22, 10
@@ -96,21 +109,12 @@ def show(
     documents = rest.pop("roles")
     by_account = len({each["account"] for each in documents if "account" in each}) > 1
 
-    def draw(rows: Iterable[RoleDocument]) -> None:
-        listed = list(rows)
+    def draw(_: object) -> None:
         if asked.names:
-            for each in listed:
-                render.tables().show_table(("", ""), _details(each))
-                # Not in the table, which folds them: they are to be copied.
-                for smaller in each["smaller"]:
-                    terminal.line(f"without {', '.join(smaller['drops'])}, of policy {smaller['policy']}:")
-                    terminal.line(f"  {smaller['command']}")
-        elif listed:
-            if by_account:
-                render.tables().show_table(_OF_SEVERAL, map(_cells_of_several, listed), whole=2)
-            else:
-                render.tables().show_table(HEAD, map(_cells, listed))
-            for line in _notes(listed, by_account=by_account):
+            _draw_whole(documents)
+        elif documents:
+            rolekeeper_cli.tables.stream_list(_layout(by_account=by_account), documents)
+            for line in _notes(documents, by_account=by_account):
                 terminal.line(line)
         for line in _totals(deployment, rest, shown=not asked.names, by_account=by_account):
             terminal.line(line)
@@ -125,20 +129,28 @@ def show(
 # ---- for people ----
 
 
-def _cells(row: RoleDocument, room: int = _SERVICES) -> list[object]:
-    return [
-        row["role"],
-        _count(row["instances"]),
-        _count(row["mappings"]),
-        _day(row["last_used"]) or ("never" if row["created"] else _UNKNOWN),
-        _UNKNOWN if row["broad"] is None else "yes" if row["broad"] else "no",
-        _UNKNOWN if row["services"] is None else fitting(row["services"], room) or "nothing",
-    ]
+def _layout(*, by_account: bool) -> Layout:
+    room = _BESIDE_ACCOUNT if by_account else _SERVICES
+    return Layout(
+        (
+            Column("role"),
+            *([Column("account")] if by_account else []),
+            Column("instances", lambda row: _count(row["instances"]), folds=True),
+            Column("maps", lambda row: _count(row["mappings"]), folds=True),
+            Column("last used", lambda row: _last_used(row, "never"), folds=True),
+            Column("broad", lambda row: _yes_or_no(row["broad"], _UNKNOWN), folds=True),
+            Column("may use", lambda row: _may_use(row, room), folds=True),
+        )
+    )
 
 
-def _cells_of_several(row: RoleDocument) -> list[object]:
-    role, *others = _cells(row, _BESIDE_ACCOUNT)
-    return [role, row["account"], *others]
+def _draw_whole(rows: Iterable[RoleDocument]) -> None:
+    for each in rows:
+        rolekeeper_cli.tables.show_table(("", ""), _details(each))
+        # Not in the table, which folds them: they are to be copied.
+        for smaller in each["smaller"]:
+            terminal.line(f"without {', '.join(smaller['drops'])}, of policy {smaller['policy']}:")
+            terminal.line(f"  {smaller['command']}")
 
 
 def _notes(rows: Sequence[RoleDocument], *, by_account: bool) -> Iterator[str]:
@@ -187,7 +199,7 @@ def _totals(
 def _details(row: RoleDocument) -> Iterator[tuple[str, str]]:
     yield "role", row["arn"]
     yield "created", _day(row["created"]) or _UNKNOWN
-    yield "last used", _day(row["last_used"]) or ("never in 400 days" if row["created"] else _UNKNOWN)
+    yield "last used", _last_used(row, "never in 400 days")
     for name in ("instances", "mappings", "profiles"):
         yield name, _UNKNOWN if row[name] is None else ", ".join(row[name]) or "none"
     if row["unused"]:
@@ -212,14 +224,21 @@ def _unused(row: RoleDocument) -> str:
     return f"no mapping gives it, no instance here carries it, {last}"
 
 
-def fitting(names: Sequence[str], room: int) -> str:
-    """As many names as there is room for, at least one, and the number of the others."""
-    for count in range(len(names), 0, -1):
-        rest = f" and {len(names) - count} more" if count < len(names) else ""
-        text = ", ".join(names[:count]) + rest
-        if len(text) <= room or count == 1:
-            return text
-    return ""
+def _may_use(row: RoleDocument, room: int) -> str:
+    """As many services as there is room for, at least one, and the number of the others."""
+    services = row["services"]
+    if not services:
+        return _UNKNOWN if services is None else "nothing"
+    texts = (several(services, count) for count in range(len(services), 1, -1))
+    return next((each for each in texts if len(each) <= room), several(services, 1))
+
+
+def _last_used(row: RoleDocument, never: str) -> str:
+    return _day(row["last_used"]) or (never if row["created"] else _UNKNOWN)
+
+
+def _yes_or_no(value: bool | None, unknown: str) -> str:  # noqa: FBT001  # what a document says, or None
+    return unknown if value is None else "yes" if value else "no"
 
 
 def _wrapped(text: str) -> list[str]:
@@ -241,40 +260,12 @@ def _day(at: Any) -> str:
 _WORDS, _MAPPINGS = 200, 2
 
 
-def show_lacking(deployment: checks.deployment.DoctorDeployment, policy: str) -> ExitCode:
-    """Show which mapped roles include a policy; the answer is no if one lacks something, or it isn't known."""
-    wanted = uses.roles.wanted(deployment, policy)
-    with deployment.progress(None, "roles read") as progress:
-        found = list(progress.over(uses.roles.answers(deployment, wanted)))
-    lacking_ = sum(bool(each.lacks) for each in found)
-    unknown = sum(bool(each.because) for each in found)
-    told = (
-        f"{len(found) - lacking_ - unknown:,} of {len(found):,} mapped roles include {policy}; "
-        f"{lacking_:,} lack some of it{f', {unknown:,} unknown' if unknown else ''}."
-    )
-    documents = [each.document() for each in found]
-    render.show_list(LAYOUT, documents, empty=lambda: "No mapping gives a role.", total=lambda: told)
-    return ExitCode.NO if lacking_ or unknown else ExitCode.DONE
-
-
-def _mappings(row: Mapping[str, Any]) -> str:
-    return several(row["mappings"], _MAPPINGS)
-
-
-def _includes(row: Mapping[str, Any]) -> str:
-    return "unknown" if row["includes"] is None else "yes" if row["includes"] else "no"
-
-
-def _lacks(row: Mapping[str, Any]) -> str:
-    return uses.roles.lacks_in_words(row, _WORDS)
-
-
 LAYOUT = Layout(
-    (Column("role"), Column("mappings", _mappings, folds=True), Column("includes it", _includes)),
-    note=_lacks,
+    (
+        Column("role"),
+        Column("mappings", lambda row: several(row["mappings"], _MAPPINGS), folds=True),
+        Column("includes it", lambda row: _yes_or_no(row["includes"], "unknown")),
+    ),
+    note=lambda row: uses.roles.lacks_in_words(row, _WORDS),
     note_name="lacks",
 )
-
-
-for each in (must_include,):
-    group.add_command(each)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import deploying, render, terminal, uses
 from rolekeeper_cli.arguments import yes
 from rolekeeper_cli.command import Group, command, deployment
@@ -80,7 +81,7 @@ def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | No
     --parameters file://stack-set.json.
     """
     document = deploying.hub.written(deploying.hub.asked(deployment(), readers, home_region, unit=unit).parameters)
-    render.show(document, lambda: terminal.line(render.as_json(document)))
+    render.show(document, lambda: terminal.line(rolekeeper_cli.documents.as_json(document)))
     return ExitCode.DONE
 
 

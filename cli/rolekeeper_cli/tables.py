@@ -20,11 +20,7 @@ from rolekeeper_cli.terminal import one_line
 
 # The rows that are drawn at once.
 _PAGE = 200
-
-
 _MARGIN = 2
-
-
 # What a column that gives way keeps, and the terminal in which notes have a column of their own.
 _LEAST, _ROOM = 10, 120
 
@@ -98,14 +94,9 @@ def stream_list(layout: Layout, documents: Iterable[Any]) -> int:
     return count
 
 
-def show_table(head: Sequence[str], rows: Iterable[Sequence[object]], whole: int = 1) -> None:
-    """A short table; on a terminal, all but its first columns give way.
-
-    Args:
-        head: the names of the columns; none are written where all are empty.
-        whole: the number of the columns that stay whole.
-    """
-    columns = [Column(name, itemgetter(at), folds=at >= whole) for at, name in enumerate(head)]
+def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A short table; on a terminal, all but its first column give way. It has no head where all names are empty."""
+    columns = [Column(name, itemgetter(at), folds=at > 0) for at, name in enumerate(head)]
     Listing(Layout(columns, head=any(head))).draw(list(rows))
 
 

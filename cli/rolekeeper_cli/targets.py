@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper_cli import completion, render, terminal, uses
-from rolekeeper_cli.arguments import yes
-from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli.arguments import completes, yes
+from rolekeeper_cli.command import Group, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
 
@@ -33,15 +33,17 @@ def group(context: click.Context) -> ExitCode:
     account or Region without a spoke that sends events to the hub is "unknown": they are dropped.
     """
     if context.invoked_subcommand is None:
-        show(deployment())
+        there = deployment()
+        documents = uses.targets.documents(there)
+        render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(there, documents))
     return ExitCode.DONE
 
 
-@command("forget", "rolekeeper targets forget 111111111111/eu-west-1 --yes")
+@group.command("forget", examples=["rolekeeper targets forget 111111111111/eu-west-1 --yes"])
 @click.argument(
     "target",
     metavar="ACCOUNT/REGION",
-    shell_complete=completion.one_target,
+    shell_complete=completes("one_target"),
     help="The target, as 111111111111/eu-west-1.",
 )
 @yes
@@ -73,11 +75,6 @@ _ALONE = (
     "with --organization-id, then a spoke in each of them: rolekeeper spoke deploy --help"
 )
 _NONE_YET = "No spoke has reported yet; it does with its first event, or within a day: rolekeeper spoke deploy --help"
-
-
-def show(deployment: Deployment) -> None:
-    documents = uses.targets.documents(deployment)
-    render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(deployment, documents))
 
 
 def _state(row: Mapping[str, Any]) -> str:
@@ -135,7 +132,3 @@ LAYOUT = Layout(
     note=_note,
     colour=_colour,
 )
-
-
-for each in (forget,):
-    group.add_command(each)

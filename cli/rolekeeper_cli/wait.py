@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
-from rolekeeper.model.mapping import NO_ROLE
+from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import INSTANCE, mapping_key, takes_targets
+from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import instances, mappings, roles_or_none
 from rolekeeper_cli.errors import ExitCode, UsageError, WaitTimeoutError
 
 if TYPE_CHECKING:
+    from rolekeeper.model.instance import Association, Instance
     from rolekeeper_cli.deployment import Deployment
 
 
@@ -26,13 +25,15 @@ if TYPE_CHECKING:
     "rolekeeper wait --mapping workload=web",
     "rolekeeper wait --mapping workload=web --target 111111111111",
 )
-@click.argument("instance", required=False, help=INSTANCE, shell_complete=instances)
-@click.option("--role", metavar="ROLE", help="The role to wait for; NONE for none.", shell_complete=roles_or_none)
+@click.argument("instance", required=False, help=INSTANCE, shell_complete=completes("instances"))
+@click.option(
+    "--role", metavar="ROLE", help="The role to wait for; NONE for none.", shell_complete=completes("roles_or_none")
+)
 @click.option(
     "--mapping",
     metavar="KEY",
     help="Wait for all instances with this mapping's tag, as tag_key=tag_value.",
-    shell_complete=mappings,
+    shell_complete=completes("mappings"),
 )
 @click.option(
     "--every",
@@ -62,7 +63,7 @@ def wait(
     if role == "":
         raise UsageError("--role is empty", "name a role, or NONE")
     if mapping and not (instance or role):
-        key = mapping_key(mapping)
+        key = uses.names.mapping_key(mapping)
         found = uses.follow.wait_for_mapping(deployment(), key, every, attempts=attempts, targets=targets)
         render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(in_words(found)))
         return tell_rest(found)
@@ -124,7 +125,12 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
             came, shown = _watch(deployment, instance, role)
             if came:
                 return _show(instance, role, shown)
-            if number == 1 and shown and instance.state is InstanceState.STOPPED and role != NO_ROLE:
+            if (
+                number == 1
+                and shown
+                and instance.state is model.instance.InstanceState.STOPPED
+                and role != model.mapping.NO_ROLE
+            ):
                 terminal.say(
                     "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
                     "when_stopped=swap. To have it done, type in another terminal: "
@@ -140,7 +146,7 @@ def _not_shown(
     deployment: Deployment, instance: Instance, role: str, *, shown: Association | None, attempts: int
 ) -> WaitTimeoutError:
     has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
-    wanted = "no role" if role == NO_ROLE else role
+    wanted = "no role" if role == model.mapping.NO_ROLE else role
     return WaitTimeoutError(
         f"{uses.instances.title(instance)} carries {has} and not {wanted}, "
         f"after {attempts:,} look{'' if attempts == 1 else 's'}",
@@ -152,8 +158,8 @@ def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool,
     """Whether EC2 shows the role on an instance, and has finished; and what it shows."""
     shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
     if shown is None:
-        return role == NO_ROLE, None
-    if shown.state is not AssociationState.ASSOCIATED:
+        return role == model.mapping.NO_ROLE, None
+    if shown.state is not model.instance.AssociationState.ASSOCIATED:
         return False, shown
     profile = deployment.app.iam.get_instance_profile(shown.profile_arn.rsplit("/", 1)[-1])
     return (profile.role_name if profile else "") == role, shown

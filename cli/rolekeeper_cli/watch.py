@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper.model.instance import InstanceKey, Target
+import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import Duration, takes_targets
+from rolekeeper_cli.arguments import Duration, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.completion import instances
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.history import at
-from rolekeeper_cli.layout import Column, Layout
-from rolekeeper_cli.plan import ACTION_COLOURS
+from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout
 
 if TYPE_CHECKING:
+    from rolekeeper.model.instance import Target
     from rolekeeper_cli.deployment import Deployment
 
 
 @command(
     "watch", "rolekeeper watch", "rolekeeper watch --instance web-1 --since 10m", "rolekeeper watch --for 5m --all"
 )
-@click.option("--instance", metavar="ID", help="Only this one, by id or Name tag.", shell_complete=instances)
+@click.option(
+    "--instance", metavar="ID", help="Only this one, by id or Name tag.", shell_complete=completes("instances")
+)
 @click.option("--since", type=Duration(), default="10s", metavar="DURATION", help="Begin this long ago (default: 10s).")
 @click.option("--for", "length", type=Duration(), metavar="DURATION", help="End after this time (default: at Ctrl-C).")
 @click.option("--all", "all_", is_flag=True, help="Also decisions that change nothing.")
@@ -39,19 +39,56 @@ def watch(
 
     They come from the functions' logs, some seconds late. As JSON, each is one line.
     """
-    return show_decisions(deployment(), Wanted(instance, targets, all_), since, length=length)
+    there = deployment()
+    only = _where(there, instance) if instance else {}
+    places = uses.targets.Places.chosen(there, targets).all if targets else ()
+    chosen = {(each.settings.account, each.settings.region) for each in places}
+    if missing := uses.history.level_missing(there):
+        terminal.warn(missing)
+    widest = {**_WIDEST, "account": there.home.account, "region": there.home.region}
+    listing, show_line = rolekeeper_cli.tables.Listing(layout(there.home), widest), render.line_shower()
+    if not length:
+        terminal.say("Watching; Ctrl-C ends it.")
+    shown = 0
+    for each in _decisions(there, since, length):
+        asked = only.items() <= each.items() and (not chosen or (each["account"], each["region"]) in chosen)
+        if asked and (all_ or each["action"] != "Nothing"):
+            show_line(each, partial(listing.draw, [each]))
+            shown += 1
+    if not shown:
+        about = f" about {only['instance']}" if only else ""
+        others = "" if all_ else ", those that change nothing with --all"
+        where = f"See further back with --since 1h{others}, or how instances stand: rolekeeper fleet"
+        terminal.say(f"No decision came{about}. {where}")
+    return ExitCode.DONE
+
+
+# FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas); we make one for each group.
+_POLL_SECONDS = 2.0
+
+
+def _decisions(deployment: Deployment, since: timedelta, length: timedelta | None) -> Iterator[Mapping[str, Any]]:
+    """The decisions of the time before, and those that come until `length` is over, or for ever."""
+    now = deployment.now()
+    log = uses.history.DecisionLog(deployment, now - since)
+    while True:
+        yield from log.news()
+        if length and deployment.now() >= now + length:
+            return
+        deployment.sleep(_POLL_SECONDS)
+
+
+def _where(deployment: Deployment, text: str) -> dict[str, str]:
+    """Which instance a text names; by its id, one of another target needs no look there."""
+    place, name = uses.instances.located(deployment, text)
+    by_id = place.elsewhere and uses.instances.ID.fullmatch(name)
+    key = uses.instances.key_of(place, name) if by_id else uses.instances.find_instance(place, name).key
+    return uses.instances.where(key)
 
 
 # ---- how they are shown ----
 
 
-# FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas); we make one for each group.
-_POLL_SECONDS = 2.0
-# What there is to do when nothing came.
-_NONE = (
-    "See further back with --since 1h, those that change nothing with --all, or how instances stand: rolekeeper fleet"
-)
-_NONE_ALL = "See further back with --since 1h, or how instances stand: rolekeeper fleet"
 # What columns are at least as wide as: nobody knows what comes.
 _WIDEST = {
     "at": "2026-01-01T00:00:00",
@@ -67,63 +104,6 @@ _WIDEST = {
     "reason": "",
     "outcome": None,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which decisions are shown.
-
-    Attributes:
-        instance: of this one only, by id or name.
-        targets: of these targets only.
-        all: also those that change nothing.
-    """
-
-    instance: str | None = None
-    targets: Sequence[str] = ()
-    all: bool = False
-
-
-def show_decisions(deployment: Deployment, wanted: Wanted, since: timedelta, *, length: timedelta | None) -> ExitCode:
-    """Show decisions until the time is over, or Ctrl-C.
-
-    Args:
-        length: how long it goes on; None for ever.
-    """
-    only = _key(deployment, wanted.instance) if wanted.instance else None
-    places = uses.targets.Places.chosen(deployment, wanted.targets).all if wanted.targets else ()
-    chosen = {each.settings.target for each in places}
-    now = deployment.now()
-    end = now + length if length else None
-    if missing := uses.history.level_missing(deployment):
-        terminal.warn(missing)
-    log = uses.history.DecisionLog(deployment, now - since)
-    widest = {**_WIDEST, "account": deployment.home.account, "region": deployment.home.region}
-    listing, show_line = render.tables().Listing(layout(deployment.home), widest), render.line_shower()
-    if not length:
-        terminal.say("Watching; Ctrl-C ends it.")
-    shown = 0
-    while True:
-        for each in log.news():
-            key = InstanceKey(each["account"], each["region"], each["instance"])
-            asked = only in (None, key) and (not chosen or key.target in chosen)
-            if asked and (wanted.all or each["action"] != "Nothing"):
-                show_line(each, partial(listing.draw, [each]))
-                shown += 1
-        if end and deployment.now() >= end:
-            break
-        deployment.sleep(_POLL_SECONDS)
-    if not shown:
-        terminal.say(f"No decision came{f' about {only.id}' if only else ''}. {_NONE_ALL if wanted.all else _NONE}")
-    return ExitCode.DONE
-
-
-def _key(deployment: Deployment, text: str) -> InstanceKey:
-    """The instance that a text names; by its id, one of another target needs no look there."""
-    there, name = uses.instances.located(deployment, text)
-    if there.elsewhere and uses.instances.ID.fullmatch(name):
-        return InstanceKey(there.settings.account, there.settings.region, name)
-    return uses.instances.find_instance(there, name).key
 
 
 def layout(home: Target) -> Layout:

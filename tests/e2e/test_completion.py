@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fixtures.command import COMMAND
-from rolekeeper_cli import completion_cache
+from rolekeeper_cli import completion
 from rolekeeper_cli.options import Options
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
@@ -35,7 +35,7 @@ def bash(deployed: EmulatedAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    return Bash(env, Path(completion_cache.cache_file(Options())))
+    return Bash(env, completion.cache_file(Options()))
 
 
 class Bash:

@@ -39,17 +39,12 @@ class Story:
             return Policies(identity=[FULL_ACCESS], scps=[document])
         return Policies(identity=[document, *case.more])
 
-    def wrong(self) -> list[str]:
-        """The cases that the document answers otherwise than it should."""
-        answers = simulate([(case.request, self.policies(self.document, case)) for case in self.cases])
-        return [case.says for case, answer in zip(self.cases, answers, strict=True) if answer.allowed != case.allowed]
-
-    def notices(self, before: str, after: str, says: str) -> bool:
-        """Whether a case goes wrong when the document says something else."""
+    def changed(self, before: str, after: str, says: str) -> "Story":
+        """The document that says something else, with the case that is to go wrong."""
         written = json.dumps(self.document)
         assert before in written
         [case] = [each for each in self.cases if each.says == says]
-        return Story(json.loads(written.replace(before, after)), [case], self.scp).wrong() == [says]
+        return Story(json.loads(written.replace(before, after)), [case], self.scp)
 
     def unnoticed(self) -> list[str]:
         """What can be left out of the document without a case that goes wrong."""
@@ -74,6 +69,13 @@ class Story:
             for said, touched, document in mutants({**self.document, "Statement": statements}):
                 may_notice = [case for case in cases if case.request.action in touched]
                 yield said, {**document, "Statement": [*others, *document["Statement"]]}, may_notice
+
+
+def wrong(stories: Iterable[Story]) -> list[str]:
+    """The cases that the documents answer otherwise than they should."""
+    asked = [(story, case) for story in stories for case in story.cases]
+    answers = simulate([(case.request, story.policies(story.document, case)) for story, case in asked])
+    return [case.says for (_, case), answer in zip(asked, answers, strict=True) if answer.allowed != case.allowed]
 
 
 def may(says: str, request: Request) -> Case:

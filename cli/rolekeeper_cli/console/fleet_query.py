@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 
 from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli.arguments import mapping_key, tag_filter
+from rolekeeper_cli import uses
 from rolekeeper_cli.console.fleet_cache import PAGE, Fleet
 from rolekeeper_cli.console.fleet_reader import KINDS, FleetRow
 from rolekeeper_cli.errors import UsageError
@@ -59,9 +59,9 @@ class Query:
         _one_of("state", texts["state"], STATES, wrong=wrong)
         _one_of("condition", texts["condition"], CONDITIONS, wrong=wrong)
         for each in tags:
-            _reads("tag", tag_filter, each, wrong=wrong)
+            _reads("tag", uses.names.tag_filter, each, wrong=wrong)
         if mapping:
-            _reads("mapping", mapping_key, mapping, wrong=wrong)
+            _reads("mapping", uses.names.mapping_key, mapping, wrong=wrong)
         page = params.get("page", "1")
         if not (page.isascii() and page.isdigit() and int(page[:9]) > 0):
             wrong["page"] = f"{page!r} is no page; this is the first"
@@ -104,7 +104,7 @@ def _equals(column: str, wanted: str) -> Callable[[FleetRow], bool]:
 
 def _has(text: str) -> Callable[[FleetRow], bool]:
     """Blanks at the ends of what a person typed may be the tag's, or an accident."""
-    tests = [_carries(tag_filter(each)) for each in {text, text.strip()}]
+    tests = [_carries(uses.names.tag_filter(each)) for each in {text, text.strip()}]
     return lambda row: any(test(row) for test in tests)
 
 

@@ -78,13 +78,10 @@ def former(seen: Seen, entries: Sequence[Entry]) -> Former | None:
     return Former(same[-1]["seen"]["profile-arn"], same[-1]["at"]) if same else None
 
 
-def undo_steps(deployment: Deployment, seen: Seen, before: Former) -> Iterator[Step]:
-    """What brings that back, the mildest first."""
-    yield from _Undoing(deployment, seen, before).steps()
-
-
 @dataclass(frozen=True)
 class _Undoing:
+    """What brings back what was there, the mildest first."""
+
     deployment: Deployment
     seen: Seen
     before: Former
@@ -241,7 +238,7 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
     entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
     before = former(seen, entries)
-    steps = list(undo_steps(deployment, seen, before)) if before else []
+    steps = list(_Undoing(deployment, seen, before).steps()) if before else []
     document = {
         **where(key),
         "name": name_of(seen.instance),

@@ -221,7 +221,7 @@ class Filters:
 
     tags: tuple[MappingKey, ...] = ()
     role: str = ""
-    state: InstanceState | None = None
+    state: str | None = None
     mapping: MappingKey | None = None
     drift: bool = False
 

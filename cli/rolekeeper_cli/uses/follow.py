@@ -15,14 +15,15 @@ from rolekeeper.model.instance import Action, AssociationState, Instance, Instan
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, pages, withheld
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
-from rolekeeper_cli.uses.targets import Places, some
+from rolekeeper_cli.uses.targets import Places
 
 _POLL_SECONDS = 2.0
 # Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
 _PATIENCE_SECONDS = 60
-_NAMED = 10
+_NAMED, _FEW = 10, 3
 _MOVING = {AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING}
 
 
@@ -49,7 +50,7 @@ class Followed:
         by_target: dict[Target, list[str]] = {}
         for each in self.coming:
             by_target.setdefault(each.target, []).append(each.id)
-        texts = [f"{target}: {some(ids, 'instance')}" for target, ids in by_target.items()]
+        texts = [f"{target}: {several(ids, _FEW, 'instance')}" for target, ids in by_target.items()]
         more = len(texts) - _NAMED
         return [*texts[:_NAMED], f"{more:,} more {'target' if more == 1 else 'targets'}"] if more > 0 else texts
 

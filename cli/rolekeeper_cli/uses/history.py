@@ -16,7 +16,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import who
 from rolekeeper_cli.uses.fleet import profile_name
-from rolekeeper_cli.uses.instances import ID, addressed, find_instance, located, where
+from rolekeeper_cli.uses.instances import ID, addressed, find_instance, key_of, located, where
 from rolekeeper_cli.uses.targets import why_unseen
 
 _CONTROL = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
@@ -31,11 +31,7 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
         CommandError: there are none, or no such instance.
     """
     deployment, text = located(deployment, text)
-    if ID.fullmatch(text):
-        settings = deployment.settings
-        key = InstanceKey(settings.account, settings.region, text)
-    else:
-        key = find_instance(deployment, text).key
+    key = key_of(deployment, text) if ID.fullmatch(text) else find_instance(deployment, text).key
     found = deployment.app.store.history(layout.instance_pk(key), limit)
     if not found:
         # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.

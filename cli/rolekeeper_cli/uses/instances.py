@@ -13,19 +13,18 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import near
 
 _ELSEWHERE = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})/(.+)", re.ASCII | re.DOTALL)
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
-_NAMED_AT_MOST = 5
 
 
 class SeveralNamedError(CommandError):
     """Several instances have the name; `name` is the one that they have."""
 
     def __init__(self, name: str, ids: Sequence[str]) -> None:
-        listed = f"{', '.join(ids[:_NAMED_AT_MOST])}{', …' if len(ids) > _NAMED_AT_MOST else ''}"
-        super().__init__(f"{len(ids):,} instances are named {name}: {listed}", "give the id of one")
+        super().__init__(f"{len(ids):,} instances are named {name}: {several(ids)}", "give the id of one")
         self.name = name
 
 
@@ -54,6 +53,11 @@ def address(document: Mapping[str, Any], home: Target) -> str:
 def where(key: InstanceKey) -> dict[str, str]:
     """Which instance a document is about."""
     return {"instance": key.id, "account": key.account, "region": key.region}
+
+
+def key_of(deployment: Deployment, id_: str) -> InstanceKey:
+    """The key of an instance of a deployment's target."""
+    return InstanceKey(deployment.settings.account, deployment.settings.region, id_)
 
 
 def find_instance(deployment: Deployment, text: str) -> Instance:
@@ -155,6 +159,9 @@ def _handles(page: Iterable[Instance]) -> set[str]:
 # ---- starting an instance ----
 
 
+_UNTOUCHED = "nothing was changed"
+
+
 def start(deployment: Deployment, instance_id: str) -> InstanceState:
     """Start an instance; returns the state that EC2 answers. One that runs already goes on.
 
@@ -162,11 +169,8 @@ def start(deployment: Deployment, instance_id: str) -> InstanceState:
         UsageError: it is in another target.
         AwsRefusalError: AWS refused, as it isn't stopped or there is none.
     """
-    if deployment.elsewhere:
-        account = deployment.settings.account
-        raise UsageError(f"instances in account {account} are started with its own credentials", "nothing was changed")
-    key = InstanceKey(deployment.settings.account, deployment.settings.region, instance_id)
-    with classified("ec2:StartInstances", key.arn):
+    _require_here(deployment, "instances", done="started")
+    with classified("ec2:StartInstances", key_of(deployment, instance_id).arn):
         answer = deployment.app.client("ec2").start_instances(InstanceIds=[instance_id])
     return InstanceState(answer["StartingInstances"][0]["CurrentState"]["Name"])
 
@@ -177,7 +181,6 @@ def start(deployment: Deployment, instance_id: str) -> InstanceState:
 # EC2 user guide, "Tag restrictions": in Unicode characters.
 KEY_LENGTH, VALUE_LENGTH = 128, 256
 _RESERVED = "aws:"
-_UNTOUCHED = "nothing was changed"
 
 
 def set_tag(deployment: Deployment, instance_id: str, key: str, value: str) -> None:
@@ -187,11 +190,11 @@ def set_tag(deployment: Deployment, instance_id: str, key: str, value: str) -> N
         UsageError: EC2 takes no such tag. AWS wasn't asked.
         AwsRefusalError: AWS refused.
     """
-    _require_here(deployment)
+    _require_here(deployment, "tags", done="set")
     _require_key(key)
     if len(value) > VALUE_LENGTH:
         raise UsageError(f"a tag's value has at most {VALUE_LENGTH} characters, not {len(value):,}", _UNTOUCHED)
-    with classified("ec2:CreateTags", _arn(deployment, instance_id)):
+    with classified("ec2:CreateTags", key_of(deployment, instance_id).arn):
         deployment.app.client("ec2").create_tags(Resources=[instance_id], Tags=[{"Key": key, "Value": value}])
 
 
@@ -202,16 +205,16 @@ def remove_tag(deployment: Deployment, instance_id: str, key: str) -> None:
         UsageError: there can be no such tag, or it is AWS's. AWS wasn't asked.
         AwsRefusalError: AWS refused.
     """
-    _require_here(deployment)
+    _require_here(deployment, "tags", done="set")
     _require_key(key)
-    with classified("ec2:DeleteTags", _arn(deployment, instance_id)):
+    with classified("ec2:DeleteTags", key_of(deployment, instance_id).arn):
         deployment.app.client("ec2").delete_tags(Resources=[instance_id], Tags=[{"Key": key}])
 
 
-def _require_here(deployment: Deployment) -> None:
+def _require_here(deployment: Deployment, what: str, *, done: str) -> None:
     if deployment.elsewhere:
         account = deployment.settings.account
-        raise UsageError(f"tags in account {account} are set with its own credentials", _UNTOUCHED)
+        raise UsageError(f"{what} in account {account} are {done} with its own credentials", _UNTOUCHED)
 
 
 def _require_key(key: str) -> None:
@@ -221,7 +224,3 @@ def _require_key(key: str) -> None:
         raise UsageError(f"a tag's key has at most {KEY_LENGTH} characters, not {len(key):,}", _UNTOUCHED)
     if key.lower().startswith(_RESERVED):
         raise UsageError(f"tags whose key begins with {_RESERVED} are AWS's own", _UNTOUCHED)
-
-
-def _arn(deployment: Deployment, instance_id: str) -> str:
-    return InstanceKey(deployment.settings.account, deployment.settings.region, instance_id).arn

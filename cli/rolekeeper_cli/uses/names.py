@@ -1,4 +1,4 @@
-"""The names that there are, to tell a slip from a name: roles and mappings.
+"""Names of roles and mappings: how a person writes them, and which there are, to tell a slip from a name.
 
 Who may not list them gets no suggestion.
 """
@@ -6,11 +6,46 @@ Who may not list them gets no suggestion.
 from collections.abc import Iterable, Sequence
 
 from rolekeeper.aws.errors import AccessDeniedError, classified
-from rolekeeper.model.mapping import NO_ROLE, MappingKey
+from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean, near
+
+
+def mapping_key(text: str) -> MappingKey:
+    """A key as `tag_key=tag_value`; the first `=` splits.
+
+    Raises:
+        UsageError: it is none.
+    """
+    tag_key, equals, tag_value = text.partition("=")
+    if not (tag_key and equals):
+        raise UsageError(f"{text!r} is no mapping", "name one as tag_key=tag_value, like workload=web")
+    return key_of(tag_key, tag_value)
+
+
+def key_of(tag_key: str, tag_value: str) -> MappingKey:
+    """The key of two parts, whatever they hold.
+
+    Raises:
+        UsageError: the value is empty.
+    """
+    if not tag_value:
+        raise UsageError(f"the tag value of {tag_key!r} is empty", f"write {tag_key}={ANY_VALUE} for any value")
+    return MappingKey(tag_key, tag_value)
+
+
+def tag_filter(text: str) -> MappingKey:
+    """A tag to filter by: `KEY` with any value, or `KEY=VALUE`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    tag_key, equals, tag_value = text.partition("=")
+    if not tag_key:
+        raise UsageError(f"{text!r} is no tag", "name one as KEY, or KEY=VALUE")
+    return MappingKey(tag_key, tag_value if equals else ANY_VALUE)
 
 
 def path_roles(deployment: Deployment) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache, cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from rolekeeper.permissions.policies import Permissions, TooManyRulesError, perm
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import fleet
 from rolekeeper_cli.uses import names as known
 from rolekeeper_cli.uses.files import STDIN, content
 from rolekeeper_cli.uses.instances import addressed
-from rolekeeper_cli.uses.targets import Places, some
+from rolekeeper_cli.uses.targets import Places
 from rolekeeper_cli.uses.usage import Report, Reports, Smaller, smaller, why
 
 # ---- one role as a document ----
@@ -86,15 +88,15 @@ class RoleView:
             "created": self.role.created,
             "last_used": self.role.last_used,
             "unused": self.is_unused(now),
-            "profiles": _list(self.profiles),
-            "instances": _list(self.instances),
-            "mappings": _list(self.mappings),
-            "services": _list(self.services),
-            "may": _list(self.may),
+            "profiles": self.profiles,
+            "instances": self.instances,
+            "mappings": self.mappings,
+            "services": self.services,
+            "may": self.may,
             "broad": None if self.broad is None else bool(self.broad),
             "broad_because": self.broad or None,
             "services_last_used": dict(report.services) if report and not report.because else None,
-            "unused_services": _list(self.unused_services(now)),
+            "unused_services": self.unused_services(now),
             "unknown_because": self._unknown(now),
             "smaller": [each.as_document(self.role.name) for each in self.smaller],
         }
@@ -106,10 +108,6 @@ class RoleView:
         if not self.read:
             return "IAM doesn't tell when the role was made"
         return f"the role is less than {DAYS} days old" if self.is_young(now) else None
-
-
-def _list(values: Iterable[str] | None) -> list[str] | None:
-    return None if values is None else list(values)
 
 
 # ---- reading the roles of an account ----
@@ -144,6 +142,29 @@ class Inventory:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class AccountUsers:
+    """By a role's name, the mappings that give it in an account and the instances there that carry it.
+
+    None where they can't be read; `everywhere` as in `RoleView`.
+    """
+
+    mappings: Mapping[str, Sequence[str]] | None
+    instances: Mapping[str, Sequence[str]] | None
+    everywhere: bool
+
+    def view(self, role: Role, profiles: Iterable[str] | None = None) -> RoleView:
+        """What is known of a role without its policies."""
+        return RoleView(
+            role,
+            profiles=None if profiles is None else tuple(sorted(profiles)),
+            instances=None if self.instances is None else tuple(sorted(self.instances.get(role.name, ()))),
+            mappings=None if self.mappings is None else tuple(self.mappings.get(role.name, ())),
+            read=False,
+            everywhere=self.everywhere,
+        )
+
+
 class RoleUsers:
     """Who uses roles: the mappings that give them, the instances that carry them. Each is read once, when asked for.
 
@@ -158,30 +179,18 @@ class RoleUsers:
         """Read all of it now, before threads ask for it."""
         _ = self._mappings, self._carried
 
-    def mappings(self, account: str) -> Mapping[str, Sequence[str]] | None:
-        """By a role's name, the mappings that give it in an account; None where they can't be read."""
-        return None if self._mappings is None else self._mappings.get(account, {})
-
-    def instances(self, account: str, role_of: Callable[[str], str | None]) -> dict[str, list[str]] | None:
-        """By a role's name, the instances in an account that carry it; None where none could be looked at.
-
-        `role_of` gives the role that a profile holds, by its ARN.
-        """
-        seen = [self._carried[each] for each in self._targets(account) if each in self._carried]
-        if not seen:
-            return None
+    def of(self, account: str, role_of: Callable[[str], str | None] | None) -> "AccountUsers":
+        """Those in one account; `role_of` gives the role that a profile holds, by its ARN, if that could be read."""
+        mappings = None if self._mappings is None else self._mappings.get(account, {})
+        targets = [each.settings.target for each in self._places.all if each.settings.account == account]
+        seen = [self._carried[each] for each in targets if each in self._carried]
+        if role_of is None or not seen:
+            return AccountUsers(mappings, None, everywhere=False)
         found: dict[str, list[str]] = {}
-        for instance, profile in (pair for pairs in seen for pair in pairs):
+        for instance, profile in chain.from_iterable(seen):
             if role := role_of(profile):
                 found.setdefault(role, []).append(instance)
-        return found
-
-    def everywhere(self, account: str) -> bool:
-        """Whether the instances of all targets of an account that are meant were looked at."""
-        return all(each in self._carried for each in self._targets(account))
-
-    def _targets(self, account: str) -> list[Target]:
-        return [each.settings.target for each in self._places.all if each.settings.account == account]
+        return AccountUsers(mappings, found, everywhere=len(seen) == len(targets))
 
     @cached_property
     def _mappings(self) -> Mapping[str, Mapping[str, Sequence[str]]] | None:
@@ -210,19 +219,16 @@ def look(
 
     It makes its reports while their policies are read.
     """
-    found, account, reports = users.own, users.own.of, Reports(deployment)
+    found, reports = users.own, Reports(deployment)
     if ask_last_accessed:
         reports.begin(each.arn for each in roles)
-    mappings = users.mappings(account)
     profiles = found.attempt(lambda: _profiles(deployment))
-    instances = None if profiles is None else users.instances(account, profiles.get)
-    everywhere = instances is not None and users.everywhere(account)
+    used = users.of(found.of, None if profiles is None else profiles.get)
     found.account = found.attempt(lambda: _account(deployment))
     with deployment.progress(len(roles), "roles read") as progress:
         for role in progress.over(roles):
-            held = None if profiles is None else sorted(_name(arn) for arn in profiles if profiles[arn] == role.name)
-            view = replace(_used(role, held, instances, mappings=mappings), everywhere=everywhere)
-            found.views.append(_view(deployment, found, view))
+            held = None if profiles is None else [_name(arn) for arn in profiles if profiles[arn] == role.name]
+            found.views.append(_view(deployment, found, used.view(role, held)))
     if ask_last_accessed:
         told = reports.collect()
         asked = zip(found.views, roles, strict=True)
@@ -236,30 +242,15 @@ def look_elsewhere(there: Deployment, names: Sequence[str], users: RoleUsers, *,
     account, iam = there.settings.account, there.app.iam
     found = Inventory(account)
     profile_of = cache(lambda arn: found.attempt(lambda: iam.get_instance_profile(_name(arn))))
-    mappings = users.mappings(account)
-    instances = users.instances(account, lambda arn: profile.role_name if (profile := profile_of(arn)) else None)
-    everywhere = instances is not None and users.everywhere(account)
+    used = users.of(account, lambda arn: profile.role_name if (profile := profile_of(arn)) else None)
     report = Report(because=_NO_REPORT) if ask_last_accessed else None
-    for name in names or sorted({*(mappings or ()), *(instances or ())} - {NO_ROLE}):
+    for name in names or sorted({*(used.mappings or ()), *(used.instances or ())} - {NO_ROLE}):
         role = found.attempt(partial(there.app.roles.policies.role, name))
         if role and role.path.startswith(there.settings.role_path):
-            view = replace(_used(role, None, instances, mappings=mappings), everywhere=everywhere, report=report)
-            found.views.append(_view(there, found, view))
+            found.views.append(_view(there, found, replace(used.view(role), report=report)))
     if not names:
         found.unknown.append(_ONLY_NAMED)
     return found
-
-
-def _used(
-    role: Role,
-    profiles: Sequence[str] | None,
-    instances: Mapping[str, Sequence[str]] | None,
-    mappings: Mapping[str, Sequence[str]] | None,
-) -> RoleView:
-    carry = None if instances is None else tuple(sorted(instances.get(role.name, ())))
-    given = None if mappings is None else tuple(mappings.get(role.name, ()))
-    held = None if profiles is None else tuple(profiles)
-    return RoleView(role, held, carry, mappings=given, read=False)
 
 
 def _view(deployment: Deployment, found: Inventory, view: RoleView) -> RoleView:
@@ -393,7 +384,7 @@ def document(deployment: DoctorDeployment, places: Places, asked: Asked) -> dict
     there = {view.role.name for each in found for view in each.views}
     # Of what couldn't be looked into nothing is said.
     if found and (missing := next((each for each in asked.names if each not in there), "")):
-        where = f" in {some([each.of for each in found], 'account')}"
+        where = f" in {several([each.of for each in found], kind='account')}"
         raise _no_such_role(deployment, missing, known.path_roles(deployment), where=where)
     documents = list(_documents(found, deployment.now(), unused=asked.unused, is_hub=is_hub))
     return {
@@ -433,7 +424,7 @@ def _unknown(found: Iterable[Inventory], *, is_hub: bool) -> list[str]:
     if not is_hub:
         return list(reasons)
     return [
-        f"{why} ({'account' if len(accounts) == 1 else 'accounts'} {some(accounts, 'account')})"
+        f"{why} ({'account' if len(accounts) == 1 else 'accounts'} {several(accounts, kind='account')})"
         for why, accounts in reasons.items()
     ]
 
@@ -470,10 +461,10 @@ class Answer:
     def document(self) -> dict[str, Any]:
         return {
             "role": self.role,
-            "mappings": list(self.mappings),
+            "mappings": self.mappings,
             # Where it isn't known, it isn't said that it includes it.
             "includes": None if self.because else not self.lacks,
-            "lacks": list(self.lacks),
+            "lacks": self.lacks,
             "unknown_because": self.because or None,
         }
 

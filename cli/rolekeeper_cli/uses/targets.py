@@ -23,7 +23,8 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.deploying.stack import ordered
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.explained import explained
+from rolekeeper_cli.explained import refusal
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided
 
@@ -135,7 +136,9 @@ class Places:
         reasons: dict[str, list[Target]] = {}
         for target, error in self.unseen.items():
             reasons.setdefault(error.what, []).append(target)
-        return [f"{some(found, 'target')} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()]
+        return [
+            f"{several(found, _NAMED, 'target')} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()
+        ]
 
     def unseen_documents(self) -> list[dict[str, str]]:
         return [
@@ -173,8 +176,7 @@ def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment)
 
 def why_unseen(error: AwsRefusalError) -> CommandError:
     """Why a target couldn't be looked into, and what to do."""
-    told = explained(error)
-    assert told is not None  # it is AWS's refusal
+    told = refusal(error)
     if isinstance(error, AccessDeniedError) and error.action == "sts:AssumeRole":
         # What AWS says besides names the account; here one reason stands for many.
         return CommandError("you may not look there", told.remedy)
@@ -190,15 +192,6 @@ def _few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Resul
             item, future = waiting.popleft()
             yield item, future.result()
             waiting.extend((each, threads.submit(do, each)) for each in islice(coming, 1))
-
-
-def some(found: Sequence[object], kind: str) -> str:
-    """The first of some things of a kind in words, and how many more there are."""
-    names = list(map(str, found[:_NAMED]))
-    if more := len(found) - len(names):
-        names.append(f"{more:,} more {kind if more == 1 else f'{kind}s'}")
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _is_or_are(found: Sequence[Target]) -> str:
@@ -326,7 +319,7 @@ def _gap(version: str | None, hub: str | None) -> int | None:
 
 
 def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
-    """The target that a text names, as `views.targets` shows it.
+    """The target that a text names, as a document.
 
     Raises:
         UsageError: the text is no target.
@@ -335,7 +328,8 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
     target = read(text)
     known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}
     if text not in known:
-        raise CommandError(f"{target} is no target", f"{did_you_mean(text, known)} see: rolekeeper targets".lstrip())
+        meant = f"{did_you_mean(text, known)} see: ".lstrip()
+        raise CommandError(f"{target} is no target", advice(meant, Remedy(Kind.TARGETS)))
     if known[text]["hub"]:
         raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
     return known[text]

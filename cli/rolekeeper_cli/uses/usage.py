@@ -6,7 +6,7 @@ things are read; then they are waited for, not for ever.
 
 import json
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.model import escaped
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.explained import explained
+from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.progress import Silent
 
 GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
@@ -121,9 +121,7 @@ class Reports:
 
 def why(error: AwsRefusalError) -> str:
     """What keeps something from being known, in words."""
-    told = explained(error)
-    assert told is not None  # it is AWS's refusal
-    return escaped(told.what)
+    return escaped(refusal(error).what)
 
 
 def _failed(answer: Any) -> Report:
@@ -224,8 +222,3 @@ def _is_untracked(action: str) -> bool:
 
 def _get(statement: Any, element: str) -> Any:
     return statement.get(element) if isinstance(statement, Mapping) else None
-
-
-def dropped(found: Sequence[Smaller]) -> list[str]:
-    """The services that go, of all policies."""
-    return sorted({service for each in found for service in each.drops})

@@ -14,7 +14,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.instances.decide import Observation
 from rolekeeper.model import escaped
 from rolekeeper.model.instance import AssociationState
-from rolekeeper.model.mapping import IGNORE_TAG
+from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.fleet import profile_name
 
@@ -354,7 +354,7 @@ def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Questi
     asked = [
         # That an entry lacks a tag may mean that no mapping read it then.
         _about_tag(instance, key, tags.get(key), within=(since if key in former else None, until))
-        for key in sorted(_read_keys(entry, older))
+        for key in sorted({*tags, *former})
         if tags.get(key) != former.get(key)
     ]
     stood = _left_by(older) if older else ""
@@ -382,10 +382,16 @@ def _deciding(observed: Observation, tags: Mapping[str, str], entries: Sequence[
         return [] if key.matches(tags) else [key.tag_key]
     if not entries:
         return []
-    text = entries[0]["decision"]["mapping"]
-    known = {key for each in entries for key in each["seen"]["tags"]}
-    gone = [key for key in sorted(known) if text.startswith(f"{key}=")]
-    return [key for key in gone if text not in (f"{key}={tags.get(key)}", f"{key}=*" if key in tags else "")]
+    last = entries[0]["decision"]["mapping"]
+    read = {pair for each in entries for pair in each["seen"]["tags"].items()}
+    return sorted(
+        {key for key, value in read if last in _mappings(key, value) and last not in _mappings(key, tags.get(key))}
+    )
+
+
+def _mappings(key: str, value: str | None) -> set[str]:
+    """What the history calls the mappings that a tag can have; none where it isn't there."""
+    return set() if value is None else {str(MappingKey(key, each)) for each in (value, ANY_VALUE)}
 
 
 def _tag_window(entries: Sequence[Entry], key: str, value: str | None) -> tuple[datetime | None, datetime | None]:
@@ -393,19 +399,6 @@ def _tag_window(entries: Sequence[Entry], key: str, value: str | None) -> tuple[
     saw = list(takewhile(lambda each: each["seen"]["tags"].get(key) == value, entries))
     others = [each for each in entries[len(saw) :] if key in each["seen"]["tags"]]
     return _since(others[0]) if others else None, _until(saw[-1]) if saw and value is not None else None
-
-
-def _read_keys(*entries: Entry | None) -> set[str]:
-    """The keys of the tags that the mappings in these entries read: no other tag is shown."""
-    there = [each for each in entries if each]
-    texts = [text for each in there for text in _mappings(each)]
-    keys = {key for each in there for key in each["seen"]["tags"]}
-    return {key for key in keys if key == IGNORE_TAG or any(text.startswith(f"{key}=") for text in texts)}
-
-
-def _mappings(entry: Entry) -> Iterable[str]:
-    decision = entry["decision"]
-    return [decision["mapping"], *(each["mapping"] for each in decision["losers"])]
 
 
 def _about_tag(

@@ -69,7 +69,7 @@ def test_what_doesnt_come_in_time_ends_with_what_hinders_it(terminal: Terminal, 
 def test_of_many_targets_some_are_named_with_what_is_missing_there() -> None:
     keys = [InstanceKey(f"{number:012}", "eu-west-1", f"i-{number:017x}") for number in range(12)]
     missing = Followed(coming=(*keys, replace(keys[0], id="i-00000000000000fff"))).missing
-    assert missing[0] == "000000000000/eu-west-1: i-00000000000000000 and i-00000000000000fff"
+    assert missing[0] == "000000000000/eu-west-1: i-00000000000000000, i-00000000000000fff"
     assert missing[9:] == [f"{9:012}/eu-west-1: i-{9:017x}", "2 more targets"]
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.account import ACCOUNT, REGION
+from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal, lines
 
@@ -250,8 +250,6 @@ def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Mappin
 
 
 def test_what_aws_refused_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
-    from fixtures.account import refusing  # noqa: PLC0415  # beside its one use
-
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     desk.world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "not you"))

@@ -180,8 +180,8 @@ def test_a_person_is_asked(
 
 
 def test_a_file_from_stdin_leaves_nowhere_to_ask(terminal: Terminal, desk: MappingsFixture) -> None:
-    assert terminal.types(TWO, "mapping", "import", "-", "--format", "yaml").exit_code == 252
-    assert terminal("mapping", "import", "-", "--format", "yaml", "--yes", "--no-wait", stdin=TWO).exit_code == 0
+    assert terminal.types(TWO, "mapping", "import", "-").exit_code == 252
+    assert terminal("mapping", "import", "-", "--yes", "--no-wait", stdin=TWO).exit_code == 0
     assert len(keys(desk)) == 2
 
 

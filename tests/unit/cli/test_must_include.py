@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fakes.last_accessed import FakeReports
 from fixtures.account import ACCOUNT
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
@@ -71,18 +72,12 @@ def test_what_isnt_known_isnt_said_to_include_it(terminal: Terminal, desk: Mappi
 
 
 def test_a_role_that_may_not_be_read_is_unknown(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, desk: MappingsFixture, reports: FakeReports, tmp_path: Path
 ) -> None:
-    from fakes.ec2 import client_error  # noqa: PLC0415  # beside its only use
-
     mapped(desk, "web", allow("*"))
     file = tmp_path / "baseline.json"
     file.write_text(json.dumps(SSM))
-
-    def refuse(**_: Any) -> Any:
-        raise client_error("AccessDenied", "no")
-
-    monkeypatch.setattr(desk.iam, "get_role_policy", refuse)
+    reports.refused = {"GetRolePolicy": "AccessDenied"}
     ran = terminal("roles", "must-include", str(file), "--query", "[].[includes, unknown_because]", "--output", "json")
     assert ran.exit_code == 1
     arn = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/web"

@@ -264,7 +264,7 @@ def test_what_cant_be_looked_into_is_left_out_and_said(
     assert (ran.exit_code, lines(ran.stdout)[1:]) == (0, [f"{here} here-1 running web web ok"])
     named = ", ".join(f"{TARGET.account}/{each}" for each in ("eu-west-1", "us-east-2", "us-east-3"))
     assert (
-        f"Warning: {named} and 2 more targets are left out: you may not look there; "
+        f"Warning: {named}, and 2 more targets are left out: you may not look there; "
         "what the last sweep saw there: rolekeeper targets\n"
     ) in ran.stderr
     document = terminal.document("plan")
@@ -287,7 +287,7 @@ def test_where_none_can_be_looked_into_no_instance_is_said_to_be_missing_or_well
         ran = terminal(command, *narrowed)
         assert said in ran.stderr
         assert "There are no instances" not in ran.stderr
-        assert f"Warning: {TARGET} and {other.target} are left out: you may not look" in ran.stderr
+        assert f"Warning: {TARGET}, {other.target} are left out: you may not look" in ran.stderr
     assert "Every instance that was looked at is as it should be" in terminal("plan").stderr
     del web, here
 
@@ -545,7 +545,7 @@ def test_those_that_dont_come_are_named_by_target_and_by_their_whole_name(
     assert ran.exit_code == 255
     first, second, third, _ = there
     assert f"missing in {ACCOUNT}/{REGION}: {mine}\n" in ran.stderr
-    assert f"missing in {TARGET}: {first}, {second}, {third} and 1 more instance\n" in ran.stderr
+    assert f"missing in {TARGET}: {first}, {second}, {third}, and 1 more instance\n" in ran.stderr
     ran = terminal("wait", "--mapping", "app=web", "--target", TARGET.account, "--every", "1", "--attempts", "2")
     assert f"rolekeeper explain {spoke.address(first)}" in ran.stderr
 
@@ -718,7 +718,7 @@ def test_a_mapping_for_some_accounts_gives_its_role_there_alone(
 @pytest.mark.usefixtures("roles")
 def test_one_that_no_account_has_is_refused_with_what_is_near(terminal: Terminal, spoke: SpokeFixture) -> None:
     ran = terminal("roles", "--role", "wbe")
-    accounts = f"{ACCOUNT} and {TARGET.account}"
+    accounts = f"{ACCOUNT}, {TARGET.account}"
     assert (ran.exit_code, ran.stderr) == (
         252,
         f"Error: there is no role wbe under /rolekeeper/ in {accounts}\n  did you mean web?\n",

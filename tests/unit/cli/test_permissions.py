@@ -83,7 +83,7 @@ def test_every_action_of_the_command_is_listed_and_no_other(
     desk.sqs.send_message(QueueUrl=terminal.outputs["DeadLetterQueue"], MessageBody="x")
     assert terminal("redrive", "--yes").exit_code == 0
     # What nobody judges here is waited for in vain; how it looks is what counts.
-    terminal("mapping", "import", "-", "--format", "yaml", "--prune", "--yes", stdin=rows)
+    terminal("mapping", "import", "-", "--prune", "--yes", stdin=rows)
     called = {PERMISSION_OF.get(each, each) for each in desk.world.calls.made}
     section = PAGE.partition("## What the command needs\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"`[a-z0-9]+:(\w+)`", section)) == called | EVERYWHERE | FOR_SQS | ON_PAGES

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fakes.last_accessed import BEGUN, LOOKED, FakeReports
-from fixtures.account import ACCOUNT
+from fixtures.account import ACCOUNT, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.roles import make_used_role
 from fixtures.terminal import Terminal, lines
@@ -288,16 +288,10 @@ def test_without_the_accounts_numbers_the_line_is_left_out(
 
 
 def test_without_the_mappings_nothing_is_said_to_be_unused(
-    terminal: Terminal, make: Make, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, make: Make, desk: MappingsFixture
 ) -> None:
-    from fakes.ec2 import client_error  # noqa: PLC0415  # beside its only use
-
     make("old", used={"s3": 200})
-
-    def refuse(**_: Any) -> Any:
-        raise client_error("AccessDeniedException", "no")
-
-    monkeypatch.setattr(desk.world.dynamodb, "scan", refuse)
+    desk.world.calls.before("Scan", refusing("AccessDeniedException", "no"))
     found = shown(terminal, "old")
     assert (found["mappings"], found["unused"], found["instances"]) == (None, None, [])
 

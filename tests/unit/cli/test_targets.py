@@ -1,5 +1,6 @@
-"""targets: the accounts and Regions that a deployment looks after, and taking one out of the list."""
+"""targets: the accounts and Regions that a deployment looks after, which are asked, and taking one out of the list."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -7,13 +8,18 @@ import pytest
 
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import MappingsFixture
+from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.targets import Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli import installed
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.uses.targets import Places
 
-OTHER = "111111111111"
+OTHER, THIRD = "111111111111", "222222222222"
 VERSION = installed.version()
 
 
@@ -201,3 +207,29 @@ def test_what_is_no_other_target_is_refused(
     ran = terminal("targets", "forget", text, "--yes")
     assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
     assert len(terminal.document("targets")) == 2
+
+
+# ---- which are asked ----
+
+
+def test_each_account_is_asked_once_and_all_targets_of_one_that_refuses_are_unseen(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    found = [
+        Target(ACCOUNT, "us-east-2"),
+        *(Target(each, at) for each in (OTHER, THIRD) for at in (REGION, "us-west-2")),
+    ]
+    for each in found:
+        SpokeFixture(terminal, desk, each).registered()
+
+    def question(place: Deployment) -> Iterator[Target]:
+        if place.settings.account == OTHER:
+            raise AccessDeniedError("AccessDenied", "no", "iam:GetRole", "*")
+        yield place.settings.target
+
+    places = Places.chosen(Deployment(Options(region=REGION)))
+    assert list(places.ask_accounts(question)) == [Target(ACCOUNT, REGION), Target(THIRD, REGION)]
+    assert [*places.unseen] == [Target(OTHER, REGION), Target(OTHER, "us-west-2")]
+    assert places.unseen_in_words() == [
+        f"{OTHER}/{REGION}, {OTHER}/us-west-2 are left out: you aren't allowed iam:GetRole on *"
+    ]

@@ -27,18 +27,8 @@ def roles(desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
 
 
-def told(terminal: Terminal, *arguments: str) -> list[str]:
-    """What explain says of who did it."""
-    ran = terminal("explain", *arguments)
-    assert ran.exit_code == 0, ran.output
-    rows = [(line[:14].strip(), line[14:].strip()) for line in ran.stdout.splitlines()]
-    return [f"{name}: {text}" for name, text in rows if name.endswith(" by") or name.startswith("unknown")][:-1] + [
-        f"{name}: {text}" for name, text in rows[-1:] if name.startswith("unknown")
-    ]
-
-
 def who(terminal: Terminal, instance: str) -> list[Any]:
-    """The same for programs, without when."""
+    """What explain says to programs of who did it, without when."""
     answers = terminal.document("explain", instance)["who"]
     return [(each["what"], each["about"], each["by"] and each["by"]["arn"], each["event"]) for each in answers]
 
@@ -450,6 +440,17 @@ def test_history_says_who_changed_what_each_entry_saw(terminal: Terminal, desk: 
     assert lines(text)[3] == "2026-03-01T10:00:05Z Replace (differs) db app=db"
     assert "s3cr3t" not in text
     assert "0ther" not in text
+
+
+def test_history_says_who_changed_a_tag_that_the_mapping_requires(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="web", require_tags={"stage": "production"})
+    one = desk.converged("web", app="web", stage="production")
+    desk.world.wait(3600)
+    desk.world.tag(one, stage="test")
+    terminal.trail.tagged(BOB, one, stage="test")
+    desk.world.reconcile(one)
+    [newest, _] = terminal.document("history", one, "--who")
+    assert [(each["about"], each["by"]["arn"]) for each in newest["who"]] == [("stage=test", BOB["arn"])]
 
 
 def test_history_asks_only_when_it_is_told_to(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -7,6 +7,16 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rolekeeper.lazy import modules_of
+
+if TYPE_CHECKING:
+    from rolekeeper.model import instance as instance
+    from rolekeeper.model import mapping as mapping
+    from rolekeeper.model import problem as problem
+else:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__, ("instance", "mapping", "problem"))
 
 # Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")

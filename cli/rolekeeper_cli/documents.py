@@ -1,0 +1,125 @@
+"""Documents for programs, as JSON, YAML or CSV, and what a `--query` (JMESPath) finds in one."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import click
+import jmespath
+from jmespath.exceptions import JMESPathError
+
+import rolekeeper_cli
+from rolekeeper.model import escaped_json
+from rolekeeper_cli import uses
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.options import TABLE, WIDE
+from rolekeeper_cli.terminal import one_line, printable
+
+
+def write(document: Any, form: str) -> None:
+    if form == "csv":
+        write_csv(document if isinstance(document, list) else [document])
+    elif form == "yaml":
+        click.echo(_yaml(document), nl=False)
+    else:
+        click.echo(as_json(document))
+
+
+def write_one(document: Any, form: str) -> None:
+    """Write one of several that follow each other: a line of JSON, or a YAML document."""
+    if form == "yaml":
+        click.echo(f"---\n{_yaml(document)}", nl=False)
+    else:
+        click.echo(escaped_json(json.dumps(document, default=_plain, ensure_ascii=False)))
+
+
+def as_json(document: Any) -> str:
+    """A document as JSON, for a file."""
+    return escaped_json(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+
+
+def _yaml(document: Any) -> str:
+    # YAML ends a lone scalar with a line of its own.
+    return uses.files.dumped(_simple(document)).removesuffix("...\n")
+
+
+def write_csv(rows: Sequence[Any], *, header: bool = True) -> None:
+    """A line for each: an object's values, below their names; a list's members; or anything else by itself."""
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    if header and rows and isinstance(rows[0], Mapping):
+        lines.writerow(rows[0])
+    for row in rows:
+        cells = row.values() if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
+        lines.writerow(map(_cell, cells))
+    click.echo(text.getvalue(), nl=False)
+
+
+def _cell(value: Any) -> str:
+    """A value as a cell: a text as it is, nothing of None, JSON of anything that holds more."""
+    simple = _simple(value)
+    if simple is None:
+        return ""
+    return simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False)
+
+
+def _simple(document: Any) -> Any:
+    """A document of plain values only."""
+    return json.loads(json.dumps(document, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for, as DynamoDB's numbers and sets."""
+    match value:
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case set() | frozenset():
+            return sorted(value)
+        case datetime():
+            # As what is stored, so that every time reads the same.
+            return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        case Mapping():
+            return dict(value)
+    return str(value)
+
+
+# ---- what a query finds ----
+
+
+def wrong_query(query: str) -> str:
+    """Why a text is no JMESPath expression; empty where it is one."""
+    try:
+        jmespath.compile(query)
+    except JMESPathError as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def show_found(query: str, document: Any, form: str, *, follows: bool = False) -> None:
+    """Show what a query finds, in any form; `follows` as `write_one`."""
+    try:
+        found = jmespath.search(query, _simple(document))
+    except JMESPathError as error:
+        raise UsageError(f"--query can't be asked: {one_line(str(error))}", "see https://jmespath.org") from error
+    if form in {TABLE, WIDE}:
+        _draw_found(found)
+    elif follows and form == "json":
+        write_one(found, form)
+    else:
+        write(found, form)
+
+
+def _draw_found(found: Any) -> None:
+    rows = found if isinstance(found, list) else [found]
+    if rows and all(isinstance(each, Mapping) and each for each in rows):
+        names = list(dict.fromkeys(name for each in rows for name in each))
+        rolekeeper_cli.tables.show_table(names, [[_cell(each.get(name)) for name in names] for each in rows])
+    elif rows and all(isinstance(each, list) and len(each) == len(rows[0]) for each in rows):
+        rolekeeper_cli.tables.show_table([""] * len(rows[0]), [[_cell(cell) for cell in each] for each in rows])
+    else:
+        for each in rows:
+            click.echo(printable(_cell(each)))
