@@ -120,26 +120,25 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
     instance = uses.instances.find_instance(deployment, text)
     if not uses.names.is_known_role(deployment, role):
         raise uses.names.no_such_role(deployment, role)
+    shown = None
     with deployment.progress(attempts, "looks at EC2") as progress:
-        for number, _ in enumerate(deployment.looks(every, inf), start=1):
+        for number, _ in zip(range(1, attempts + 1), deployment.looks(every, inf), strict=False):
             came, shown = _watch(deployment, instance, role)
             if came:
                 return _show(instance, role, shown)
-            if (
-                number == 1
-                and shown
-                and instance.state is model.instance.InstanceState.STOPPED
-                and role != model.mapping.NO_ROLE
-            ):
-                terminal.say(
-                    "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
-                    "when_stopped=swap. To have it done, type in another terminal: "
-                    f"{uses.instances.starts(deployment, instance)}"
-                )
-            if number == attempts:
-                raise _not_shown(deployment, instance, role, shown=shown, attempts=attempts)
+            if number == 1 and shown and role != model.mapping.NO_ROLE:
+                _warn_if_stopped(deployment, instance)
             progress.at(number)
-    raise AssertionError("a look ends it")
+    raise _not_shown(deployment, instance, role, shown=shown, attempts=attempts)
+
+
+def _warn_if_stopped(deployment: Deployment, instance: Instance) -> None:
+    if instance.state is model.instance.InstanceState.STOPPED:
+        terminal.say(
+            "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
+            "when_stopped=swap. To have it done, type in another terminal: "
+            f"{uses.instances.starts(deployment, instance)}"
+        )
 
 
 def _not_shown(
