@@ -48,4 +48,4 @@ def _found(request: Request) -> dict[str, Any]:
     return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": ringing}
 
 
-ROUTES = [*live("/doctor", _found, whole="doctor.html", part="doctor_findings.html"), Route("/doctor/again", again)]
+ROUTES = [*live("/doctor", _found, "doctor.html"), Route("/doctor/again", again)]

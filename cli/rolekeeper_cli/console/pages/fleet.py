@@ -32,13 +32,15 @@ def rows(request: Request) -> Response:
     """What of the page has changed since its version, for htmx; 204 where nothing has."""
     site, query = request.app.state.site, Query.read(request.query_params)
     known = site.fleet.ask()
-    return unless_seen(request, known.version) or page(request, "fleet_rows.html", **_values(request, known, query))
+    return unless_seen(request, known.version) or page(
+        request, "fleet.html", part="rows", **_values(request, known, query)
+    )
 
 
 def reads(request: Request) -> Response:
     """How old the last full read is, and what it takes, for htmx."""
     known = request.app.state.site.fleet.ask()
-    return page(request, "fleet_reads.html", fleet=known, cache=request.app.state.site.fleet)
+    return page(request, "fleet.html", part="reads", fleet=known, cache=request.app.state.site.fleet)
 
 
 def again(request: Request) -> Response:

@@ -61,7 +61,7 @@ def one(request: Request) -> Response:
 def one_part(request: Request) -> Response:
     """The same without the frame, for who has it already: 204 while it is the same."""
     values = _about(request)
-    return unless_seen(request, values["version"]) or page(request, "mapping_facts.html", **values)
+    return unless_seen(request, values["version"]) or page(request, "mapping.html", part="part", **values)
 
 
 def _left(there: Deployment, key: MappingKey) -> PublishedMapping | None:
@@ -116,7 +116,7 @@ def _place(document: Document) -> tuple[int, str]:
 
 
 ROUTES = [
-    *live("/mappings", _shown, whole="mappings.html", part="mappings_list.html"),
+    *live("/mappings", _shown, "mappings.html"),
     Route("/mapping", one),
     Route("/mapping/part", one_part),
 ]

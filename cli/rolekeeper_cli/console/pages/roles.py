@@ -161,7 +161,7 @@ def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
 
 
 ROUTES = [
-    *live("/roles", _list, whole="roles.html", part="roles_list.html"),
-    *live("/role/{name}", _one, whole="role.html", part="role_facts.html"),
+    *live("/roles", _list, "roles.html"),
+    *live("/role/{name}", _one, "role.html"),
     Route("/roles/again", again),
 ]

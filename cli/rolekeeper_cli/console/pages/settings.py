@@ -64,7 +64,7 @@ def settings(request: Request) -> Response:
 
 def history(request: Request) -> Response:
     """The newest switches, for a page that was shown before the last one was reported."""
-    return page(request, "settings_history.html", set=document(request.app.state.site.look()))
+    return page(request, "settings.html", part="part", set=document(request.app.state.site.look()))
 
 
 def planned(request: Request) -> Response:
@@ -82,7 +82,7 @@ def expected(request: Request) -> Response:
     """What it would do, for a page that waits for it; 204 while nothing is new."""
     name, switch = _switch(request.query_params.get("what", ""))
     values = _expected(request, name, switch, polls=True)
-    return unless_seen(request, values["version"]) or page(request, "switch_expected.html", **values)
+    return unless_seen(request, values["version"]) or page(request, "switch.html", part="part", **values)
 
 
 @posted
