@@ -19,7 +19,7 @@ from rolekeeper.model.mapping import MappingKey, same_person
 from rolekeeper_cli.console.forms import Form, number, posted
 from rolekeeper_cli.console.page import mapping_url, page
 from rolekeeper_cli.console.pages.mappings import key_of
-from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.console.site import Notice, Site
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import approvals, edits, mappings, preview
@@ -185,26 +185,25 @@ def _revision(form: Form) -> int:
 
 def said(site: Site, target: str, done: Written, well: str = "") -> str:
     """The address of a page that says what a write did; `well` is said where it is in effect as written."""
-    kind, text, lines = _told(done, well)
-    return f"{target}{'&' if '?' in target else '?'}said={site.say(kind, text, lines)}"
+    return f"{target}{'&' if '?' in target else '?'}said={site.say(_notice(done, well))}"
 
 
-def _told(done: Written, well: str) -> tuple[str, str, list[str]]:
+def _notice(done: Written, well: str) -> Notice:
     if done.moved:
         names = ", ".join(map(str, done.moved))
         what = f"Nothing was written: another actor changed {names} since the plan"
-        return "bad", what, ["look at it, and plan anew"]
+        return Notice(what, ("look at it, and plan anew",), "bad")
     if done.unjudged:
-        return "info", "Written. Rolekeeper has not judged it yet; this page follows", []
+        return Notice("Written. Rolekeeper has not judged it yet; this page follows", kind="info")
     [verdict] = done.rows
     if verdict.good:
-        return "good", well or _well(verdict), []
-    hints = [f"did you mean the role {verdict.meant}?"] if verdict.meant else []
+        return Notice(well or _well(verdict))
+    hints = (f"did you mean the role {verdict.meant}?",) if verdict.meant else ()
     if verdict.status == Status.HELD:
         what = f"Written. It changes much, so revision {verdict.held} waits until another person approves it"
-        return "warn", what, hints
+        return Notice(what, hints, "warn")
     kind = "warn" if verdict.status == Status.WAITING else "bad"
-    return kind, f"{verdict.key} is {verdict.status}: {verdict.reason}", hints
+    return Notice(f"{verdict.key} is {verdict.status}: {verdict.reason}", hints, kind)
 
 
 def _well(verdict: RowVerdict) -> str:

@@ -14,6 +14,7 @@ from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.forms import Form, posted, reason_of
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import page, unless_seen
+from rolekeeper_cli.console.site import Notice
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import control
 from rolekeeper_cli.uses.control import settings as document
@@ -93,7 +94,7 @@ def switched(request: Request, form: Form) -> Response:
     if name == "pause" and not reason:
         raise UsageError("a pause needs a reason", "say why, for those who wonder: go back, and fill it in")
     control.switch(site.look(), switch.change, reason, planned_on=form.get("standing", ""))
-    return RedirectResponse(f"/settings?said={site.say('good', f'{switch.done}.')}", 303)
+    return RedirectResponse(f"/settings?said={site.say(Notice(f'{switch.done}.'))}", 303)
 
 
 def _switch(name: str) -> tuple[str, Switch]:

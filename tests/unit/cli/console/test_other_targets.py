@@ -117,7 +117,7 @@ def test_one_that_cant_be_seen_any_longer_stays_as_it_was(
 ) -> None:
     browser.get("/")
     spoke.refuse()
-    reader = site.fleet._reader()  # noqa: SLF001  # what the thread looks with
+    reader = site.fleet.worker.read()
     assert reader.look([there]) == {}
     assert site.fleet.row(there)
 
