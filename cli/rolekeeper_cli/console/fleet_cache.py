@@ -558,10 +558,9 @@ class FleetWorker:
     def __init__(self, known: FleetCache, read: Callable[[], FleetReader], clock: Callable[[], float]) -> None:
         self._known, self.read, self._clock = known, read, clock
         self._reader: FleetReader | None = None
-        self._pages: Iterator[list[FleetRow]] | None = None
+        self._pages: Iterator[int] | None = None
         self._begun, self._stepped = float("-inf"), clock()
         self._seen: set[str] = set()
-        self._count = 0
         self._decided: dict[str, None] = {}
         self._looked: dict[str, float] = {}
         self._due: dict[str, float] = {}
@@ -580,9 +579,8 @@ class FleetWorker:
         began = self._clock()
         if began - self._stepped > STALE_SECONDS:
             self._pages, self._due["whole"] = None, 0.0
-        self._guarded("whole", self._begin)
+        self._guarded("whole", self._read_on)
         if reader := self._reader:
-            self._guarded("whole", partial(self._read_page, reader))
             self._guarded("log", partial(self._read_log, reader), every=TURN_SECONDS)
             self._guarded("look", partial(self._look, reader), every=TURN_SECONDS)
             self._guarded("control", partial(self._read_control, reader), every=CONTROL_SECONDS)
@@ -608,42 +606,36 @@ class FleetWorker:
 
     # ---- the whole fleet ----
 
-    def _begin(self) -> None:
-        if self._pages:
-            return
-        self._begun, self._seen, self._count = self._clock(), set(), 0
+    def _read_on(self) -> None:
+        """Read one more page; after the last one, none until it is due again."""
+        self._pages = self._pages or self._whole()
+        if not next(self._pages, 0):
+            self._pages = None
+
+    def _whole(self) -> Iterator[int]:
+        """How many pages were read, after each."""
+        self._begun, self._seen, count = self._clock(), set(), 0
         self._reader = reader = self.read()
         missing = reader.log_missing()
         late = Note("warn", f"Changes show late, with the next full read: {missing}.")
         self._known.note("level", late if missing else None)
         self._known.learn(targets=tuple(each.settings.target for each in reader.places.all))
-        self._pages = reader.pages()
-
-    def _read_page(self, reader: FleetReader) -> None:
-        if self._pages is None:
-            return
-        page = next(self._pages, None)
-        if page is None:
-            self._end(reader)
-            return
-        self._count += 1
-        self._seen.update(each.id for each in page)
-        self._known.take({each.id: each for each in page})
-        self._known.reads(len(self._seen))
-
-    def _end(self, reader: FleetReader) -> None:
-        self._pages = None
+        for count, page in enumerate(reader.pages(), 1):
+            self._seen.update(each.id for each in page)
+            self._known.take({each.id: each for each in page})
+            self._known.reads(len(self._seen))
+            yield count
         self._known.whole(self._seen, reader.now())
         self._known.note("whole", None)
         unseen = "; ".join(reader.places.unseen_in_words())
         remedy = advice("what the last sweep saw there: ", Remedy(Kind.TARGETS))
         self._known.note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
-        self._due["whole"] = self._begun + self._interval()
+        self._due["whole"] = self._begun + self._interval(count)
 
-    def _interval(self) -> float:
+    def _interval(self, pages: int) -> float:
         """Seconds from the beginning of one read of the whole to the next."""
         if self._known.hindered("log", "level"):
-            return max(WITHOUT_LOG_SECONDS, self._count * SECONDS_FOR_A_PAGE)
+            return max(WITHOUT_LOG_SECONDS, pages * SECONDS_FOR_A_PAGE)
         return WHOLE_SECONDS
 
     # ---- some of it ----
