@@ -74,7 +74,6 @@ class FleetRow:
 
     @property
     def kind(self) -> str:
-        """The stylesheet's class of its status."""
         return KINDS.get(self.standing, self.standing.value)
 
     @property
@@ -84,7 +83,6 @@ class FleetRow:
 
     @property
     def roles(self) -> tuple[str, str]:
-        """What it carries and should carry, as a filter names them."""
         return self.carries or NO_ROLE, self.should_carry or NO_ROLE
 
 
@@ -151,7 +149,6 @@ class Calls:
 
     @property
     def last_minute(self) -> int:
-        """How many were made in the last minute."""
         with self._lock:
             self._forget()
             return len(self._at)
@@ -177,7 +174,6 @@ class CountedEc2:
         return self.client.describe_instances(**asked)
 
     def get_paginator(self, name: str) -> "_CountedPages":
-        """A paginator, each page of which is a call."""
         return _CountedPages(self.client.get_paginator(name), self.calls)
 
 
@@ -224,7 +220,6 @@ class FleetReader:
         return Places.chosen(self._deployment)
 
     def _ec2(self, place: Deployment) -> Ec2:
-        """A target's EC2, with its calls counted."""
         target = place.settings.target
         if target not in self._ec2s:
             counted: Any = CountedEc2(place.app.ec2.client, self._calls)  # the part of it that reads
@@ -403,7 +398,6 @@ class FleetCache:
         return self._thread is not None
 
     def close(self) -> None:
-        """End the thread, and wait until it has ended."""
         with self._changed:
             self._ended, thread = True, self._thread
         self._wake.set()
@@ -418,7 +412,6 @@ class FleetCache:
         self._start()
 
     def _start(self) -> None:
-        """Have the thread work, where it doesn't."""
         with self._changed:
             if self._thread is None and not self._ended:
                 self._thread = Thread(target=self._work, name="fleet", daemon=True)
@@ -504,7 +497,6 @@ class FleetCache:
                 self._stamp_of_all = self._facts.version
 
     def hindered(self, *names: str) -> bool:
-        """Whether something hinders one of these."""
         with self._changed:
             return any(each in self._facts.notes for each in names)
 
@@ -567,11 +559,9 @@ class FleetWorker:
 
     @property
     def reading(self) -> bool:
-        """Whether the whole fleet is being read."""
         return self._pages is not None
 
     def again(self) -> None:
-        """Have the whole fleet read soon."""
         self._due["whole"] = min(self._due.get("whole", 0.0), self._begun + AGAIN_SECONDS)
 
     def step(self) -> float:

@@ -35,14 +35,12 @@ from rolekeeper_cli import installed
 
 
 def mapping_key(mapping: MappingKey | Mapping[str, Any]) -> MappingKey:
-    """The key of a mapping in a template, which may have its document."""
     if isinstance(mapping, MappingKey):
         return mapping
     return MappingKey(mapping["columns"]["tag_key"], mapping["columns"]["tag_value"])
 
 
 def mapping_url(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
-    """The page of one mapping, or another one about it."""
     key = mapping_key(mapping)
     return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
 
@@ -212,11 +210,6 @@ def live(path: str, values: Callable[[Request], dict[str, Any]], template: str) 
         return unless_seen(request, found["version"]) or page(request, template, part="part", **found)
 
     return [Route(path, show), Route(f"{path}/part", show_news)]
-
-
-def polls(request: Request) -> bool:
-    """Whether an open page asks, and not a person."""
-    return "version" in request.query_params
 
 
 def unless_seen(request: Request, version: object) -> Response | None:

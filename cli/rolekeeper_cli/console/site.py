@@ -47,7 +47,6 @@ class Here:
 
     @property
     def embedded(self) -> bool:
-        """Whether AWS is the one on this machine."""
         return urlsplit(self.endpoint).hostname in _LOOPBACK
 
 
@@ -106,14 +105,12 @@ class Site:
         return self.deployment.now()
 
     def here(self) -> Here:
-        """Whom the console acts as, and where."""
         return self._here.get("", lambda: _here(self.look()))
 
     def mappings(self) -> list[dict[str, Any]]:
         return self._mappings.get("", lambda: mappings.rows(self.look()))
 
     def targets(self) -> list[dict[str, Any]]:
-        """The documents of all accounts and Regions."""
         return self._targets.get("", lambda: targets.documents(self.look()))
 
     def role_names(self) -> list[str]:
@@ -130,7 +127,6 @@ class Site:
         return self._notices.keep(notice)
 
     def said(self, id_: str) -> Notice | None:
-        """The notice of this id; None where there is none."""
         return self._notices.known(id_)
 
 

@@ -79,7 +79,6 @@ class Query:
 
     @property
     def filters(self) -> bool:
-        """Whether anything is filtered at all."""
         return bool(self.address(page=1))
 
     def passes(self, *, condition: bool = True) -> Callable[[FleetRow], bool]:
@@ -172,12 +171,10 @@ class Share:
 
     @property
     def kind(self) -> str:
-        """The stylesheet's class of its status."""
         return KINDS.get(self.standing, self.standing.value)
 
     @property
     def word(self) -> str:
-        """What it is called behind its number."""
         return WORDS[self.standing]
 
 
@@ -201,7 +198,6 @@ class FleetView:
 
     @property
     def others(self) -> Sequence[tuple[str, int]]:
-        """The other pages, by what their links are called."""
         near = (("first", 1), ("previous", self.page - 1), ("next", self.page + 1), ("last", self.pages))
         return [(name, number) for name, number in near if 1 <= number <= self.pages and number != self.page]
 
@@ -310,7 +306,6 @@ def reads(request: Request) -> Response:
 
 
 def again(request: Request) -> Response:
-    """Read the whole fleet again, and go back to the page."""
     request.app.state.site.fleet.read_again()
     address = Query.read(request.query_params).address()
     return RedirectResponse(f"/?{address}" if address else "/", 303)

@@ -167,7 +167,6 @@ def _minute(request: Request) -> int:
 
 
 def _names(request: Request) -> list[str]:
-    """The ids and names that there are, as far as the fleet was read."""
     rows = request.app.state.site.fleet.ask().rows
     return [name for row in rows for name in (row.id, row.name) if name]
 
@@ -199,19 +198,11 @@ def tell(deployment: Deployment, text: str, known: Callable[[], Sequence[str]]) 
         return _gone(deployment, text, error, known=known)
     shown = found.document
     id_ = shown["instance"]
-    instance = deployment.app.ec2.instances([id_]).get(id_)
-    return Story(
-        id_,
-        history.entries(deployment, id_, ENTRIES) if shown["last"] else (),
-        shown,
-        tags=instance.tags if instance else {},
-        may=_may(deployment, shown),
-        undo=[undo_link(id_, each) for each in found.undo],
-    )
+    undo = [undo_link(id_, each) for each in found.undo]
+    return Story(id_, found.entries[:ENTRIES], shown, tags=found.tags, may=_may(deployment, shown), undo=undo)
 
 
 def _gone(deployment: Deployment, text: str, error: CommandError, known: Callable[[], Sequence[str]]) -> Story:
-    """What is kept of one that is gone."""
     try:
         timeline = history.entries(deployment, text, ENTRIES) if ID.fullmatch(text) else ()
     except CommandError:

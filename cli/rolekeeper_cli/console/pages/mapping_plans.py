@@ -89,7 +89,6 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
 
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
-    """The instances with the mapping's tag, as they would be decided then."""
     places = Places.chosen(deployment)
     for each in places.look(partial(pages, tags=[key]), lambda place: Enforced.of(place, proposal.served_at(place))):
         if isinstance(each, Seen):
@@ -109,7 +108,6 @@ def plan_made(request: Request) -> Response:
 
 @posted
 def written(request: Request, form: Form) -> Response:
-    """Write a plan, and say what Rolekeeper made of it."""
     site = request.app.state.site
     chosen = _known(site.plans.take(form.get("plan", "")))
     done = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)

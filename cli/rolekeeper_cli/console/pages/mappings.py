@@ -48,7 +48,6 @@ def status_of(document: Document) -> str:
 
 
 def one(request: Request) -> Response:
-    """One mapping: what it says, what is in effect, what waits, and its revisions."""
     try:
         return page(request, "mapping.html", **_about(request))
     except CommandError:
@@ -65,7 +64,6 @@ def one_part(request: Request) -> Response:
 
 
 def _left(there: Deployment, key: MappingKey) -> PublishedMapping | None:
-    """What is in effect of a mapping without a row."""
     stored = there.app.revisions.read(key).published
     return stored if stored and not stored.deleted and there.app.table.get_row(key) is None else None
 

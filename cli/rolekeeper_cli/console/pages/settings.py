@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.forms import Form, posted, reason_of
-from rolekeeper_cli.console.jobs import Job
+from rolekeeper_cli.console.jobs import look
 from rolekeeper_cli.console.page import page, unless_seen
 from rolekeeper_cli.console.site import Notice
 from rolekeeper_cli.errors import UsageError
@@ -69,7 +69,6 @@ def history(request: Request) -> Response:
 
 
 def planned(request: Request) -> Response:
-    """What a switch would do, and the button that does it."""
     name, switch = _switch(request.query_params.get("what", ""))
     reason = request.query_params.get("reason", "").strip()
     found = document(request.app.state.site.look())
@@ -82,7 +81,7 @@ def planned(request: Request) -> Response:
 def expected(request: Request) -> Response:
     """What it would do, for a page that waits for it; 204 while nothing is new."""
     name, switch = _switch(request.query_params.get("what", ""))
-    values = _expected(request, name, switch, polls=True)
+    values = _expected(request, name, switch)
     return unless_seen(request, values["version"]) or page(request, "switch.html", part="part", **values)
 
 
@@ -103,10 +102,9 @@ def _switch(name: str) -> tuple[str, Switch]:
     return name, SWITCHES[name]
 
 
-def _expected(request: Request, name: str, switch: Switch, *, polls: bool = False) -> dict[str, Any]:
+def _expected(request: Request, name: str, switch: Switch) -> dict[str, Any]:
     """What a switch would do. It is counted beside the page: a person who has to stop everything need not wait."""
-    job: Job = request.app.state.site.jobs.get(f"switch {name}", partial(_count, switch.change), polls=polls)
-    values = job.values()
+    values = look(request, f"switch {name}", partial(_count, switch.change)).values()
     found = next(iter(values["found"]), None)
     return values | {
         "preview": found if isinstance(found, Preview) else None,
