@@ -98,20 +98,6 @@ def refuse_for_good(world: FakeAccount, operation: str, code: str) -> None:
     world.calls.before(operation, again)
 
 
-def test_the_whole_fleet_is_known_after_one_read(story: Story, desk: MappingsFixture) -> None:
-    one, two = desk.converged("web", app="web", Name="web-1"), desk.world.running(app="web", Name="web-2")
-    theirs = desk.world.running(profile="theirs", Name="db")
-    fleet = story.reads_all()
-    assert [(each.id, each.standing) for each in fleet.rows] == [
-        (two, Standing.DRIFT),
-        (theirs, Standing.FOREIGN),
-        (one, Standing.OK),
-    ], "what needs a person first"
-    assert (fleet.rows[0].carries, fleet.rows[0].should_carry, fleet.rows[0].mapping) == ("", "web", "app=web")
-    assert fleet.read_at
-    assert not fleet.notes
-
-
 def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: MappingsFixture) -> None:
     desk.converged("web", app="web")
     version = story.reads_all().version
@@ -314,13 +300,6 @@ def test_memory_is_bounded(terminal: Terminal, desk: MappingsFixture) -> None:
     fleet = story.reads_all()
     assert len(fleet.rows) == 2
     assert fleet.cut
-
-
-def test_why_nothing_is_changed_shows_within_seconds(story: Story, desk: MappingsFixture) -> None:
-    assert story.reads_all().withheld == ""
-    desk.world.control(paused=True, reason="incident 42")
-    story.turns(6)
-    assert story.cache.ask().withheld
 
 
 # ---- the thread ----

@@ -32,7 +32,7 @@ def test_what_needs_a_person_comes_first_and_says_why(browser: TestClient, desk:
     page = browser.get("/")
     assert page.status_code == 200
     assert listed(page) == [due, theirs, fine]
-    assert "app=web gives it role web" in words(page)
+    assert "running none web app= web app=web gives it role web." in words(page)
     assert "3 instances" in words(page)
 
 

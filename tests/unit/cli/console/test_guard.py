@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
+from fixtures.console import words
 from rolekeeper_cli.console.guard import Guard
 
 PORT = 4321
@@ -67,10 +68,6 @@ def let_in(guard: Guard) -> TestClient:
 def ours(guard: Guard) -> dict[str, str]:
     """As a form of our own pages is sent."""
     return {"Origin": guard.origin, "Sec-Fetch-Site": "same-origin"}
-
-
-def words(answer: Response) -> str:
-    return " ".join(re.sub(r"<[^>]*>", " ", answer.text).split())
 
 
 # ---- the link ----

@@ -156,13 +156,6 @@ def test_who_did_it_is_told_of_older_entries_too(browser: TestClient, desk: Mapp
     assert "unknown who tagged app=web: not in CloudTrail's event history" in attach
 
 
-def test_who_only_looks_has_no_form(onlooker: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    page = onlooker.get(f"/instance/{one}")
-    assert 'method="post"' not in page.text
-    assert f"rolekeeper detach {one}" in words(page), "but what to type"
-
-
 def test_without_a_stack_it_isnt_said_to_be_no_instance(
     browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

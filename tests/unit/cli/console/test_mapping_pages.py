@@ -370,12 +370,6 @@ def test_undoing_a_held_edit_leads_to_its_page(browser: TestClient, held: Mappin
     assert answer.url.path == "/mapping/held"
 
 
-def test_who_only_looks_has_no_button(onlooker: TestClient, held: MappingsFixture) -> None:  # noqa: ARG001
-    for path in ("/mapping", "/mapping/held", "/mappings"):
-        assert '<form method="post"' not in onlooker.get(path, params=WEB).text
-    assert "start it with --write" in text(onlooker.get("/mapping/held", params=WEB))
-
-
 # ---- deletions ----
 
 
@@ -411,12 +405,25 @@ def test_a_deletion_that_is_held_leads_to_the_mapping(
     assert "See what it would do" in said
 
 
-@pytest.mark.parametrize("path", ["/mapping/new", "/mapping/edit"])
-def test_a_console_that_only_shows_has_no_form_to_fill_in_for_nothing(
-    onlooker: TestClient, desk: MappingsFixture, path: str
+# ---- who only looks ----
+
+
+def test_a_console_that_only_shows_has_no_form_that_changes_anything(
+    onlooker: TestClient, held: MappingsFixture
 ) -> None:
-    desk.edit("workload=web", role="web")
-    page = onlooker.get(path, params=WEB)
-    assert page.status_code == 404
-    assert "rolekeeper console --write" in text(page)
-    assert "<form" not in page.text
+    one = held.converged("web", workload="web")
+    pages = {
+        path: onlooker.get(path, params=None if "?" in path else WEB)
+        for path in (
+            *("/mappings", "/mapping", "/mapping/held", "/settings", "/settings/switch?what=pause&reason=x"),
+            *("/mapping/new", "/mapping/edit", f"/instance/{one}"),
+        )
+    }
+    assert [path for path, page in pages.items() if 'method="post"' in page.text] == []
+    assert f"rolekeeper detach {one}" in text(pages[f"/instance/{one}"]), "but what to type"
+    assert "<form" not in pages["/settings"].text
+    assert "This console only shows." in text(pages["/settings/switch?what=pause&reason=x"])
+    assert "start it with --write" in text(pages["/mapping/held"])
+    for path in ("/mapping/new", "/mapping/edit"):
+        assert pages[path].status_code == 404
+        assert "rolekeeper console --write" in text(pages[path])

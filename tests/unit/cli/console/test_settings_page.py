@@ -132,10 +132,3 @@ def test_a_switch_is_refused_where_another_person_switched_since(browser: TestCl
 def test_another_switch_is_none(browser: TestClient, what: str) -> None:
     assert browser.get(f"/settings/switch?what={what}").status_code == 400
     assert browser.post("/settings/switch", data={"what": what}).status_code == 400
-
-
-def test_read_only_offers_no_button(onlooker: TestClient) -> None:
-    assert "<form" not in onlooker.get("/settings").text
-    page = onlooker.get("/settings/switch?what=pause&reason=x")
-    assert "<form" not in page.text
-    assert "This console only shows." in words(page)
