@@ -265,7 +265,8 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    return Explanation(document, steps, seen.instance.tags, [entry_document(key, each) for each in entries])
+    told = [entry_document(key, each) for each in entries]
+    return Explanation(document, steps, tags=seen.instance.tags, entries=told)
 
 
 def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:
