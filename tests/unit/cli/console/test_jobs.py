@@ -174,6 +174,7 @@ def test_writes_begin_no_second_look_beside_one_that_runs(story: Story) -> None:
 
 @pytest.fixture
 def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0)
     return DoctorFixture(terminal, desk, monkeypatch)
 
 
