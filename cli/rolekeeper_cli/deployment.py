@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from threading import Lock
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import boto3
 from botocore.config import Config
@@ -115,7 +115,6 @@ class Patience:
 
 
 STACK = "rolekeeper"
-_LATELY = timedelta(seconds=30)
 _OTHER_VERSION = "deploy this version, or use the command of that one"
 
 
@@ -140,6 +139,10 @@ class Stack:
     created: datetime
 
 
+type Remember = Callable[[str, Callable[[], Any]], Any]
+"""Gives what is known under a name, or asks for it."""
+
+
 class Deployment:
     """Everything is asked for once, and only when it is needed."""
 
@@ -156,22 +159,21 @@ class Deployment:
         self._making = Lock()
         self._shared = cache(self.client)
         self._others = OtherAccounts(self._shared, self._make, self.now)
-        self._lately: dict[str, tuple[datetime, Any]] = {}
+        self._remember: Remember = lambda _, ask: ask()
 
-    def anew(self, *, lately: bool = False) -> Self:
+    def anew(self, remember: Remember | None = None) -> Self:
         """One that has asked nothing yet, over the same session and clients.
 
         For long-running processes: the cached stack, roles and policies are forgotten.
 
-        Args:
-            lately: whether the caller and the stack may be those of some seconds ago: every page is about them, and
-                CloudFormation answers a few calls a second.
+        `remember` gives the caller and the stack of some seconds ago: every page is about them, and CloudFormation
+        answers a few calls a second.
         """
         other = type(self)(self._options, self.progress, self._debug)
         other.session, other._making, other._shared = self.session, self._making, self._shared  # noqa: SLF001  # its own
         other._others = self._others  # noqa: SLF001  # its own
-        if lately:
-            other._lately = self._lately  # noqa: SLF001  # its own
+        if remember:
+            other._remember = remember  # noqa: SLF001  # its own
         return other
 
     def at(self, target: Target) -> Self:
@@ -192,15 +194,6 @@ class Deployment:
     def elsewhere(self) -> bool:
         """Whether the instances and the roles are those of another target than the deployment's own."""
         return self.app.hub is not None
-
-    def _known[T](self, name: str, ask: Callable[[], T]) -> T:
-        """What was asked lately, or is asked now. An error isn't kept."""
-        at, known = self._lately.get(name, (None, None))
-        if at is not None and self.now() - at < _LATELY:
-            return cast("T", known)
-        found = ask()
-        self._lately[name] = self.now(), found
-        return found
 
     @cached_property
     def session(self) -> boto3.Session:
@@ -273,7 +266,8 @@ class Deployment:
         Raises:
             ConfigurationError: there is none of that name, or it isn't a Rolekeeper stack.
         """
-        return self._known("stack", self._ask_stack)
+        found: Stack = self._remember("stack", self._ask_stack)
+        return found
 
     def _ask_stack(self) -> Stack:
         name = self.stack_name
@@ -312,7 +306,8 @@ class Deployment:
 
     @cached_property
     def caller(self) -> Caller:
-        return self._known("caller", self._ask_caller)
+        found: Caller = self._remember("caller", self._ask_caller)
+        return found
 
     def _ask_caller(self) -> Caller:
         with classified("sts:GetCallerIdentity", "*"):

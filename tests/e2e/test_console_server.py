@@ -1,13 +1,9 @@
-"""`rolekeeper console` as a process: it says its link once it listens, lets one browser in, and ends cleanly."""
+"""`rolekeeper console` as a process: it says its link once it listens, on loopback alone, and ends cleanly."""
 
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from http.client import HTTPConnection
 from pathlib import Path
-from typing import Self
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,82 +14,27 @@ from rolekeeper_local.embedded import EmbeddedAws
 pytestmark = pytest.mark.emulator
 
 
-class Running:
-    """The process, and what a browser at its address is answered."""
-
-    def __init__(self, line: list[str], env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def link(self) -> str:
-        """Wait for the line that says it."""
-        assert self.process.stdout
-        found = re.fullmatch(r"console: (http://\w{16}\.localhost:\d+/enter/\S+)\n", self.process.stdout.readline())
-        assert found
-        return found[1]
-
-    def ends(self, by: signal.Signals | None = None) -> tuple[int, str, str]:
-        """Its exit code, and what more it said on stdout and stderr."""
-        if by:
-            self.process.send_signal(by)
-        stdout, stderr = self.process.communicate(timeout=20)
-        return self.process.returncode, stdout, stderr
-
-
-def ask(url: str, cookie: str = "", host: str | None = None) -> tuple[int, dict[str, str], str]:
-    """Ask as a browser does, which takes every `….localhost` for this machine."""
-    parts = urlsplit(url)
-    connection = HTTPConnection("127.0.0.1", parts.port, timeout=20)
-    connection.request("GET", parts.path, headers={"Host": host or parts.netloc, "Cookie": cookie})
-    answer = connection.getresponse()
-    said = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode()
-    connection.close()
-    return said
-
-
-@pytest.fixture
-def env(deployed: EmulatedAccount, aws: EmbeddedAws, tmp_path: Path) -> dict[str, str]:
+def test_it_listens_on_loopback_alone_until_a_signal_ends_it_as_ctrl_c_ends_every_command(
+    deployed: EmulatedAccount, aws: EmbeddedAws, tmp_path: Path
+) -> None:
     assert deployed.account
-    return {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), **aws.env}
-
-
-@pytest.fixture
-def console(env: dict[str, str]) -> Iterator[Running]:
-    with Running([COMMAND, "console", "--no-browser"], env) as running:
-        yield running
-
-
-def test_the_link_lets_one_browser_in_and_no_other_name_is_answered(console: Running) -> None:
-    link = console.link()
-    home = link.partition("/enter/")[0] + "/"
-    assert ask(home)[0] == 403
-    status, headers, _ = ask(link)
-    cookie = headers["set-cookie"].partition(";")[0]
-    assert (status, "server" in headers) == (200, False)
-    assert ask(link)[0] == 403, "it works once"
-    status, headers, page = ask(home, cookie)
-    assert (status, headers["cache-control"], "embedded AWS" in page) == (200, "no-store", True)
-    assert "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert ask(home, cookie, host="evil.example")[0] == 421
-    assert ask(home, cookie, host=f"localhost:{urlsplit(link).port}")[0] == 421
-
-
-def test_it_listens_on_loopback_alone(console: Running) -> None:
-    port = urlsplit(console.link()).port
-    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines() if line.split()[3] == "0A"]
-    assert [each for each in listening if each.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
-    assert f":{port:04X}" not in Path("/proc/net/tcp6").read_text()
-
-
-def test_a_signal_ends_it_as_ctrl_c_ends_every_command(console: Running) -> None:
-    console.link()
-    code, stdout, stderr = console.ends(signal.SIGINT)
-    assert (code, stdout) == (130, "")
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), **aws.env}
+    line = [COMMAND, "console", "--no-browser"]
+    with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            said = process.stdout.readline()
+            link = re.fullmatch(r"console: http://\w{16}\.localhost:(\d+)/enter/\S+\n", said)
+            assert link, said
+            port = f"{int(link[1]):04X}"
+            table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+            listening = [address for _, address, _, state, *_ in table if state == "0A"]
+            assert [each for each in listening if each.endswith(f":{port}")] == [f"0100007F:{port}"]
+            assert f":{port}" not in Path("/proc/net/tcp6").read_text()
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (process.returncode, stdout) == (130, "")
     assert stderr.endswith("Stopped.\n")
     assert "Traceback" not in stderr

@@ -36,7 +36,6 @@ class Refusal:
     remedy: str | Advice
 
     def answer(self) -> Response:
-        """As a page that shows nothing of the deployment."""
         text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy)
         return HTMLResponse(text, self.status)
 

@@ -105,7 +105,6 @@ class Guard:
         self.on_entered: Callable[[], object] = lambda: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let it through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -148,7 +147,6 @@ class Guard:
         return None
 
     def _not_allowed(self, request: Request) -> Refusal | None:
-        """Whether the browser isn't known, or may not do this."""
         if not _is_static(request) and not _same(request.cookies.get(COOKIE, ""), self._session):
             return _UNKNOWN_BROWSER
         if request.method in _READS:
@@ -158,7 +156,6 @@ class Guard:
         return _ill_sized(request) if request.method == "POST" else _OTHER_METHOD
 
     def _enter(self, request: Request) -> Response:
-        """Change the link for the cookie, once."""
         if request.method != "GET":
             return _LINK_GET.answer()
         if not self._use_up(request.scope["path"].removeprefix(ENTER)):

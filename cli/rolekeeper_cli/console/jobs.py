@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from threading import Event, Lock, Thread
 from typing import Any
 
+from starlette.requests import Request
+
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.errors import EXPLAINED
 from rolekeeper_cli.progress import Silent
@@ -41,7 +43,6 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to its end."""
         return self.end.is_set()
 
     def result(self) -> list[Any]:
@@ -104,7 +105,6 @@ class Jobs:
         return job.outdated or age > _KEPT or (bool(job.error) and (not polls or age > _RETRIED))
 
     def known(self, name: str) -> Job | None:
-        """The look of this name, if there is one."""
         with self._lock:
             return self._jobs.get(name)
 
@@ -131,9 +131,13 @@ class Jobs:
             job.end.set()
 
 
-class _Step(Silent):
-    """Writes down how far a look is."""
+def look(request: Request, name: str, work: Work) -> Job:
+    """The look of this name for a page, which may be an open one that asks for what is new."""
+    jobs: Jobs = request.app.state.site.jobs
+    return jobs.get(name, work, polls="version" in request.query_params)
 
+
+class _Step(Silent):
     def __init__(self, job: Job, total: int | None, what: str) -> None:
         super().__init__(total, what)
         self._job, self._total, self._what = job, total, what

@@ -4,7 +4,7 @@ The filters: `{{ at|ago }}` is a time as people say it with the exact one on hov
 beside it, for what is compared with logs, `{{ number|count }}` is 1,234, and `{{ what|sentence }}` has a capital and
 a full stop (messages of commands have neither), and `{{ remedy|linked }}` leads to the page that does what it says.
 `{{ at|written }}` is `ago` of what a person wrote, which may be no time. A macro that uses `ago` or `when` is
-imported "with context": it needs the page's `now`.
+imported "with context": it needs the page's `now`. The macros of `parts.html` are known everywhere.
 """
 
 import hashlib
@@ -35,14 +35,12 @@ from rolekeeper_cli import installed
 
 
 def mapping_key(mapping: MappingKey | Mapping[str, Any]) -> MappingKey:
-    """The key of a mapping in a template, which may have its document."""
     if isinstance(mapping, MappingKey):
         return mapping
     return MappingKey(mapping["columns"]["tag_key"], mapping["columns"]["tag_value"])
 
 
 def mapping_url(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
-    """The page of one mapping, or another one about it."""
     key = mapping_key(mapping)
     return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
 
@@ -179,11 +177,18 @@ _UNITS = (
 )
 
 
-def page(request: Request, template: str, status: int = HTTPStatus.OK, **values: Any) -> HTMLResponse:
-    """Fill in a template. All of them know `site`, `request`, `here`, `notice`, `sections` and `now` too."""
+def page(
+    request: Request, template: str, status: int = HTTPStatus.OK, *, part: str = "", **values: Any
+) -> HTMLResponse:
+    """Fill in a template, or the `part` of it that one of its blocks is.
+
+    All of them know `site`, `request`, `here`, `notice`, `sections` and `now` too.
+    """
     site = request.app.state.site
     here = site.here()
     values |= {
+        "layout": "part.html" if part else "base.html",
+        "part": part,
         "site": site,
         "request": request,
         "here": here,
@@ -194,22 +199,17 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
     return HTMLResponse(bare_page(template, **values), status)
 
 
-def live(path: str, values: Callable[[Request], dict[str, Any]], *, whole: str, part: str) -> list[Route]:
-    """A page, and below it what of that changes, which an open page asks for: two templates with the same values."""
+def live(path: str, values: Callable[[Request], dict[str, Any]], template: str) -> list[Route]:
+    """A page, and below it its block `part`, which an open page asks for."""
 
     def show(request: Request) -> Response:
-        return page(request, whole, **values(request))
+        return page(request, template, **values(request))
 
     def show_news(request: Request) -> Response:
         found = values(request)
-        return unless_seen(request, found["version"]) or page(request, part, **found)
+        return unless_seen(request, found["version"]) or page(request, template, part="part", **found)
 
     return [Route(path, show), Route(f"{path}/part", show_news)]
-
-
-def polls(request: Request) -> bool:
-    """Whether an open page asks, and not a person."""
-    return "version" in request.query_params
 
 
 def unless_seen(request: Request, version: object) -> Response | None:
@@ -252,6 +252,7 @@ def templates() -> Environment:
         "mapping_named": mapping_named,
         "query": query,
     }
+    made.globals["parts"] = made.get_template("parts.html").module
     return made
 
 

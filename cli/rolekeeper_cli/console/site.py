@@ -1,7 +1,7 @@
 """What all pages share: one deployment, what was read of it, and what is being done."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -13,13 +13,14 @@ from rolekeeper.model.problem import Advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.cache import Cache
 from rolekeeper_cli.console.fleet_cache import FleetCache
-from rolekeeper_cli.console.fleet_query import FleetView
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import explained
 from rolekeeper_cli.uses import mappings, names, targets
 
+# The caller and the stack.
+_LATELY_SECONDS = 30.0
 _HERE_SECONDS = 5.0
 # Tabs that show the mappings ask every two seconds.
 _MAPPINGS_SECONDS = 1.5
@@ -46,7 +47,6 @@ class Here:
 
     @property
     def embedded(self) -> bool:
-        """Whether AWS is the one on this machine."""
         return urlsplit(self.endpoint).hostname in _LOOPBACK
 
 
@@ -54,12 +54,12 @@ class Here:
 class Notice:
     """What a write says on the page that follows it.
 
-    `kind` is a box's: info, good, warn or bad; `text` is a sentence, and `lines` are details.
+    `text` is a sentence, `lines` are details; `kind` is a box's: info, good, warn or bad.
     """
 
-    kind: str
     text: str
     lines: tuple[str | Advice, ...] = ()
+    kind: str = "good"
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Site:
     time: Callable[[], float] = time.monotonic
     jobs: Jobs = field(init=False)
     fleet: FleetCache = field(init=False)
-    views: Cache[FleetView] = field(init=False, default_factory=lambda: Cache(most=16))
+    views: Cache[Any] = field(init=False, default_factory=lambda: Cache(most=16))
     stories: Cache[Any] = field(init=False, default_factory=Cache)
     answers: Cache[Mapping[str, Any]] = field(init=False, default_factory=Cache)
     asking_who: Lock = field(init=False, default_factory=Lock)
@@ -86,6 +86,7 @@ class Site:
         # A check that something is repaired asks for all of it.
         self.jobs = Jobs(self.deployment.anew, self.now)
         self.fleet = FleetCache(self.look, self.time)
+        self._lately = Cache[Any](_LATELY_SECONDS, clock=self.time)
         self._here = Cache[Here](_HERE_SECONDS, clock=self.time, stale=True)
         self._mappings = Cache[list[dict[str, Any]]](_MAPPINGS_SECONDS, clock=self.time)
         self._targets = Cache[list[dict[str, Any]]](_TARGETS_SECONDS, clock=self.time)
@@ -93,7 +94,7 @@ class Site:
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""
-        return self.deployment.anew(lately=True)
+        return self.deployment.anew(self._lately.get)
 
     def look_at(self, instance: str) -> DoctorDeployment:
         """The same for an instance, by id or name: where it is, as far as the fleet was read; else at home."""
@@ -104,14 +105,12 @@ class Site:
         return self.deployment.now()
 
     def here(self) -> Here:
-        """Whom the console acts as, and where."""
         return self._here.get("", lambda: _here(self.look()))
 
     def mappings(self) -> list[dict[str, Any]]:
         return self._mappings.get("", lambda: mappings.rows(self.look()))
 
     def targets(self) -> list[dict[str, Any]]:
-        """The documents of all accounts and Regions."""
         return self._targets.get("", lambda: targets.documents(self.look()))
 
     def role_names(self) -> list[str]:
@@ -121,14 +120,13 @@ class Site:
         except (AwsRefusalError, CommandError):
             return []
 
-    def say(self, kind: str, text: str, lines: Sequence[str | Advice] = ()) -> str:
+    def say(self, notice: Notice) -> str:
         """Keep what a write did for the page that follows it: that page's address ends in `?said=` and this id."""
         for stale in (self._here, self._mappings, self.jobs):
             stale.forget()
-        return self._notices.keep(Notice(kind, text, tuple(lines)))
+        return self._notices.keep(notice)
 
     def said(self, id_: str) -> Notice | None:
-        """The notice of this id; None where there is none."""
         return self._notices.known(id_)
 
 

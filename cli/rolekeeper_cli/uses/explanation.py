@@ -215,10 +215,12 @@ _LOOKED_THROUGH = 100
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An instance explained: the document, and how to undo the last change."""
+    """An instance explained: the document, how to undo the last change, its tags, and its history, newest first."""
 
     document: dict[str, Any]
     undo: Sequence[Step]
+    tags: Mapping[str, str]
+    entries: Sequence[dict[str, Any]]
 
 
 def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, Any]:
@@ -257,7 +259,8 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    return Explanation(document, steps)
+    told = [entry_document(key, each) for each in entries]
+    return Explanation(document, steps, tags=seen.instance.tags, entries=told)
 
 
 def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:

@@ -1,15 +1,13 @@
 """A deployment that is looked at for hours: what every page is about is asked once in a while, all else each time."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
-from rolekeeper.aws.errors import NoResponseError
+from rolekeeper_cli.console.cache import Cache
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.options import Options
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -20,14 +18,10 @@ class Aws:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.now, self.fails = START, False
-        self.outputs = ["MappingTable", "StateTable", "WorkQueue"]
 
     def describe_stacks(self, **_asked: Any) -> Any:
         self.calls.append("DescribeStacks")
-        if self.fails:
-            raise EndpointConnectionError(endpoint_url="http://127.0.0.1")
-        outputs = [{"OutputKey": each, "OutputValue": each} for each in self.outputs]
+        outputs = [{"OutputKey": each, "OutputValue": each} for each in ("MappingTable", "StateTable", "WorkQueue")]
         return {"Stacks": [{"Outputs": outputs, "StackStatus": "CREATE_COMPLETE", "CreationTime": START}]}
 
     def get_caller_identity(self) -> Any:
@@ -39,7 +33,6 @@ class Aws:
 def aws(monkeypatch: pytest.MonkeyPatch) -> Aws:
     made = Aws()
     monkeypatch.setattr(Deployment, "client", lambda *_: made)
-    monkeypatch.setattr(Deployment, "now", lambda _: made.now)
     return made
 
 
@@ -52,35 +45,15 @@ def deployment(aws: Aws) -> Deployment:  # noqa: ARG001  # what it asks
     return Deployment(Options(region="eu-west-1"))
 
 
-def test_ten_pages_ask_once_who_and_where_they_are(deployment: Deployment, aws: Aws) -> None:
+def test_ten_pages_ask_once_who_and_where_they_are_and_one_that_checks_asks_anew(
+    deployment: Deployment, aws: Aws
+) -> None:
+    known = Cache[Any](30)
     for _ in range(10):
-        look(deployment.anew(lately=True))
+        look(deployment.anew(known.get))
     assert aws.calls == ["DescribeStacks", "GetCallerIdentity"]
-    aws.now += timedelta(seconds=30)
-    look(deployment.anew(lately=True))
-    assert len(aws.calls) == 4
-
-
-def test_one_that_checks_asks_all_of_it(deployment: Deployment, aws: Aws) -> None:
-    look(deployment.anew(lately=True))
     look(deployment.anew())
     assert len(aws.calls) == 4
-
-
-def test_an_error_is_not_kept(deployment: Deployment, aws: Aws) -> None:
-    aws.fails = True
-    with pytest.raises(NoResponseError):
-        look(deployment.anew(lately=True))
-    aws.fails = False
-    look(deployment.anew(lately=True))
-
-
-def test_a_stack_that_is_none_of_ours_is_not_kept(deployment: Deployment, aws: Aws) -> None:
-    aws.outputs.remove("WorkQueue")
-    with pytest.raises(ConfigurationError):
-        look(deployment.anew(lately=True))
-    aws.outputs.append("WorkQueue")
-    look(deployment.anew(lately=True))
 
 
 def test_where_aws_is_may_be_said_by_the_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

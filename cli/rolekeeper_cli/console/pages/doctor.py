@@ -10,8 +10,8 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Level
 from rolekeeper_cli.checks.run import alarms, findings
-from rolekeeper_cli.console.jobs import Job
-from rolekeeper_cli.console.page import live, polls
+from rolekeeper_cli.console.jobs import look
+from rolekeeper_cli.console.page import live
 
 # What there is to do first; as a status has it: its shape, and its words.
 LEVELS = {
@@ -29,7 +29,6 @@ def again(request: Request) -> Response:
 
 
 def _examine(deployment: DoctorDeployment) -> Iterator[Finding | list[dict[str, Any]]]:
-    """What the checks find; and at last the alarms."""
     yield from findings(deployment)
     # After its check, which asked for them; it says why where they can't be seen.
     try:
@@ -39,13 +38,11 @@ def _examine(deployment: DoctorDeployment) -> Iterator[Finding | list[dict[str, 
 
 
 def _found(request: Request) -> dict[str, Any]:
-    """What the checks found a short time ago, or find now."""
-    job: Job = request.app.state.site.jobs.get("doctor", _examine, polls=polls(request))
-    values = job.values()
+    values = look(request, "doctor", _examine).values()
     listed = [each for each in values["found"] if isinstance(each, Finding)]
     levels = {level: [each for each in listed if each.level is level] for level in LEVELS}
     ringing: list[Any] = next((each for each in values["found"] if not isinstance(each, Finding)), [])
     return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": ringing}
 
 
-ROUTES = [*live("/doctor", _found, whole="doctor.html", part="doctor_findings.html"), Route("/doctor/again", again)]
+ROUTES = [*live("/doctor", _found, "doctor.html"), Route("/doctor/again", again)]

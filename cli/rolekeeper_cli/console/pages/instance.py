@@ -104,7 +104,7 @@ def instance(request: Request) -> Response:
     if found.id != text:
         return RedirectResponse(f"/instance/{quote(found.id)}", 303)
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    return page(request, "instance.html", title=found.title, form=form, part=False, **_values(request, found, stamp))
+    return page(request, "instance.html", title=found.title, form=form, **_values(request, found, stamp))
 
 
 def facts(request: Request) -> Response:
@@ -118,7 +118,7 @@ def facts(request: Request) -> Response:
         found = _story(request, id_, stamp)
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    return page(request, "instance_facts.html", part=True, **_values(request, found, stamp))
+    return page(request, "instance.html", part="part", **_values(request, found, stamp))
 
 
 def who(request: Request) -> Response:
@@ -141,9 +141,9 @@ def who(request: Request) -> Response:
         return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
     stamp = _stamp(request, id_)
     shown = site.answers.get((id_, stamp, _minute(request)), ask) if stamp else ask()
-    template = "instance_who_part.html" if "HX-Request" in request.headers else "instance_who.html"
+    part = "part" if "HX-Request" in request.headers else ""
     title = f"Who did it: {shown['name'] or id_}"
-    return page(request, template, title=title, id=id_, answers=shown["who"], entries=None)
+    return page(request, "instance_who.html", part=part, title=title, id=id_, answers=shown["who"], entries=None)
 
 
 def _story(request: Request, text: str, stamp: int) -> Story:
@@ -167,7 +167,6 @@ def _minute(request: Request) -> int:
 
 
 def _names(request: Request) -> list[str]:
-    """The ids and names that there are, as far as the fleet was read."""
     rows = request.app.state.site.fleet.ask().rows
     return [name for row in rows for name in (row.id, row.name) if name]
 
@@ -199,19 +198,11 @@ def tell(deployment: Deployment, text: str, known: Callable[[], Sequence[str]]) 
         return _gone(deployment, text, error, known=known)
     shown = found.document
     id_ = shown["instance"]
-    instance = deployment.app.ec2.instances([id_]).get(id_)
-    return Story(
-        id_,
-        history.entries(deployment, id_, ENTRIES) if shown["last"] else (),
-        shown,
-        tags=instance.tags if instance else {},
-        may=_may(deployment, shown),
-        undo=[undo_link(id_, each) for each in found.undo],
-    )
+    undo = [undo_link(id_, each) for each in found.undo]
+    return Story(id_, found.entries[:ENTRIES], shown, tags=found.tags, may=_may(deployment, shown), undo=undo)
 
 
 def _gone(deployment: Deployment, text: str, error: CommandError, known: Callable[[], Sequence[str]]) -> Story:
-    """What is kept of one that is gone."""
     try:
         timeline = history.entries(deployment, text, ENTRIES) if ID.fullmatch(text) else ()
     except CommandError:

@@ -1,7 +1,7 @@
 """Changing one instance: a form leads to what it would do, and that to doing it. Both are POSTs."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -15,10 +15,11 @@ from starlette.routing import Route
 
 from rolekeeper.model.instance import InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
-from rolekeeper.model.problem import Advice, advice
+from rolekeeper.model.problem import advice
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, posted, reason_of, trimmed
 from rolekeeper_cli.console.page import page
+from rolekeeper_cli.console.site import Notice
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.uses import instances, pins, preview
@@ -32,15 +33,6 @@ _VERBS = ("attach", "replace", "detach")
 _UNTOUCHED = "nothing was changed"
 # What is done as the caller, who is of the deployment's own account; all else is done by the functions.
 _BY_CALLER = frozenset({"tag", "start"})
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What an edit did: the kind of its notice, a sentence, and details."""
-
-    text: str
-    lines: tuple[str | Advice, ...] = ()
-    kind: str = "good"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +50,7 @@ class Plan:
 
     what: str
     seen: Seen
-    do: Callable[[], Done]
+    do: Callable[[], Notice]
     preview: Preview | None = None
     notes: tuple[str, ...] = ()
     word: str = ""
@@ -92,7 +84,7 @@ def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Pla
     return _PLANS[kind](deployment, _seen(deployment, id_), form)
 
 
-def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Done:
+def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Notice:
     """Do it, if it is still what was shown.
 
     Raises:
@@ -154,12 +146,12 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     )
 
 
-def _pinned(pinned: Pinned) -> Done:
+def _pinned(pinned: Pinned) -> Notice:
     text = f"{title(pinned.instance)} is pinned to {_role(pinned.pin)}{_until(pinned.pin)}."
     if not pinned.delay:
-        return Done(text, ("EC2 shows it within seconds; this page follows.",))
+        return Notice(text, ("EC2 shows it within seconds; this page follows.",))
     remedy = (advice("What ends that: ", pinned.remedy),) if pinned.remedy else ()
-    return Done(text, (pinned.delay, *remedy), "warn")
+    return Notice(text, (pinned.delay, *remedy), "warn")
 
 
 def _until(pin: Pin) -> str:
@@ -182,11 +174,11 @@ def _plan_release(deployment: Deployment, seen: Seen, _: Form) -> Plan:
     )
 
 
-def _released(done: Released) -> Done:
+def _released(done: Released) -> Notice:
     name = title(done.instance)
     text = f"{name} is released and goes back to its tags." if done.former else f"{name} has no pin; its tags rule."
     again = "Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again."
-    return Done(text, (again,) if done.contested else ())
+    return Notice(text, (again,) if done.contested else ())
 
 
 # ---- tags ----
@@ -211,13 +203,13 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     else:
         what = f"Set tag {key}={value} on {name}"
 
-    def do() -> Done:
+    def do() -> Notice:
         heard = ("Rolekeeper hears of it within seconds.",)
         if removes:
             instances.remove_tag(deployment, id_, key)
-            return Done(f"Tag {key} is removed from {id_}.", heard)
+            return Notice(f"Tag {key} is removed from {id_}.", heard)
         instances.set_tag(deployment, id_, key, value=value)
-        return Done(f"Tag {key}={value} is set on {id_}.", heard)
+        return Notice(f"Tag {key}={value} is set on {id_}.", heard)
 
     return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then))
 
@@ -234,8 +226,8 @@ def _plan_start(deployment: Deployment, seen: Seen, _: Form) -> Plan:
         due = profile_name(seen.should_carry) or "no role"
         notes.insert(0, f"It should carry {due}, which Rolekeeper gives it once it runs.")
 
-    def do() -> Done:
-        return Done(f"{id_} is started: EC2 says {instances.start(deployment, id_)}.", ("This page follows.",))
+    def do() -> Notice:
+        return Notice(f"{id_} is started: EC2 says {instances.start(deployment, id_)}.", ("This page follows.",))
 
     return Plan(f"Start {name}", seen, do, notes=tuple(notes))
 
@@ -266,7 +258,7 @@ def plan(request: Request, form: Form) -> Response:
     except ServiceError:
         raise
     except CommandError as error:
-        return _back(request, "bad", error.what, lines=[error.remedy], form=form)
+        return _back(request, Notice(error.what, (error.remedy,), "bad"), form)
     fields = {name: form[name] for name in _FIELDS if form.get(name)}
     return page(request, "instance_plan.html", title=planned.what, plan=planned, id=id_, kind=kind, fields=fields)
 
@@ -278,9 +270,9 @@ def write(request: Request, form: Form) -> Response:
     try:
         done = carry_out(site.look_at(id_), id_, kind, form=form)
     except (MovedError, UsageError) as error:
-        return _back(request, "bad", error.what, lines=[error.remedy], form=form)
+        return _back(request, Notice(error.what, (error.remedy,), "bad"), form)
     site.fleet.row(id_)
-    return _back(request, done.kind, done.text, lines=done.lines)
+    return _back(request, done)
 
 
 def _kind(request: Request) -> str:
@@ -291,9 +283,9 @@ def _kind(request: Request) -> str:
     return kind
 
 
-def _back(request: Request, kind: str, text: str, lines: Sequence[str | Advice], form: Form | None = None) -> Response:
+def _back(request: Request, notice: Notice, form: Form | None = None) -> Response:
     """To the instance's page with a notice, and with the form as it was where it goes back."""
-    said = request.app.state.site.say(kind, text, lines)
+    said = request.app.state.site.say(notice)
     kept = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT} if form else {}
     return RedirectResponse(f"/instance/{request.path_params['id']}?{urlencode({'said': said, **kept})}", 303)
 

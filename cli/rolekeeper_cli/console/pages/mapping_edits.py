@@ -128,7 +128,6 @@ class _MovedRowError(CommandError):
 
 
 def new(request: Request) -> Response:
-    """An empty form, or one filled from another mapping."""
     _require_writes(request)
     row: Attributes = {}
     if request.query_params.get("key"):

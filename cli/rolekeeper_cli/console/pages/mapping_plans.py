@@ -19,7 +19,7 @@ from rolekeeper.model.mapping import MappingKey, same_person
 from rolekeeper_cli.console.forms import Form, number, posted
 from rolekeeper_cli.console.page import mapping_url, page
 from rolekeeper_cli.console.pages.mappings import key_of
-from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.console.site import Notice, Site
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits, mappings, preview
@@ -86,7 +86,6 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
 
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
-    """The instances with the mapping's tag, as they would be decided then."""
     places = Places.chosen(deployment)
     for each in places.look(partial(pages, tags=[key]), lambda place: Enforced.of(place, proposal.served_at(place))):
         if isinstance(each, Seen):
@@ -106,7 +105,6 @@ def plan_made(request: Request) -> Response:
 
 @posted
 def written(request: Request, form: Form) -> Response:
-    """Write a plan, and say what Rolekeeper made of it."""
     site = request.app.state.site
     chosen = _known(site.plans.take(form.get("plan", "")))
     done = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
@@ -182,26 +180,25 @@ def _revision(form: Form) -> int:
 
 def said(site: Site, target: str, done: Written, well: str = "") -> str:
     """The address of a page that says what a write did; `well` is said where it is in effect as written."""
-    kind, text, lines = _told(done, well)
-    return f"{target}{'&' if '?' in target else '?'}said={site.say(kind, text, lines)}"
+    return f"{target}{'&' if '?' in target else '?'}said={site.say(_notice(done, well))}"
 
 
-def _told(done: Written, well: str) -> tuple[str, str, list[str]]:
+def _notice(done: Written, well: str) -> Notice:
     if done.moved:
         names = ", ".join(map(str, done.moved))
         what = f"Nothing was written: another actor changed {names} since the plan"
-        return "bad", what, ["look at it, and plan anew"]
+        return Notice(what, ("look at it, and plan anew",), "bad")
     if done.unjudged:
-        return "info", "Written. Rolekeeper has not judged it yet; this page follows", []
+        return Notice("Written. Rolekeeper has not judged it yet; this page follows", kind="info")
     [verdict] = done.rows
     if verdict.good:
-        return "good", well or _well(verdict), []
-    hints = [f"did you mean the role {verdict.meant}?"] if verdict.meant else []
+        return Notice(well or _well(verdict))
+    hints = (f"did you mean the role {verdict.meant}?",) if verdict.meant else ()
     if verdict.status == Status.HELD:
         what = f"Written. It changes much, so revision {verdict.held} waits until another person approves it"
-        return "warn", what, hints
+        return Notice(what, hints, "warn")
     kind = "warn" if verdict.status == Status.WAITING else "bad"
-    return kind, f"{verdict.key} is {verdict.status}: {verdict.reason}", hints
+    return Notice(f"{verdict.key} is {verdict.status}: {verdict.reason}", hints, kind)
 
 
 def _well(verdict: RowVerdict) -> str:

@@ -48,7 +48,6 @@ def status_of(document: Document) -> str:
 
 
 def one(request: Request) -> Response:
-    """One mapping: what it says, what is in effect, what waits, and its revisions."""
     try:
         return page(request, "mapping.html", **_about(request))
     except CommandError:
@@ -61,11 +60,10 @@ def one(request: Request) -> Response:
 def one_part(request: Request) -> Response:
     """The same without the frame, for who has it already: 204 while it is the same."""
     values = _about(request)
-    return unless_seen(request, values["version"]) or page(request, "mapping_facts.html", **values)
+    return unless_seen(request, values["version"]) or page(request, "mapping.html", part="part", **values)
 
 
 def _left(there: Deployment, key: MappingKey) -> PublishedMapping | None:
-    """What is in effect of a mapping without a row."""
     stored = there.app.revisions.read(key).published
     return stored if stored and not stored.deleted and there.app.table.get_row(key) is None else None
 
@@ -116,7 +114,7 @@ def _place(document: Document) -> tuple[int, str]:
 
 
 ROUTES = [
-    *live("/mappings", _shown, whole="mappings.html", part="mappings_list.html"),
+    *live("/mappings", _shown, "mappings.html"),
     Route("/mapping", one),
     Route("/mapping/part", one_part),
 ]

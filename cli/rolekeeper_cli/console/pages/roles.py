@@ -16,8 +16,8 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.jobs import Job, Jobs
-from rolekeeper_cli.console.page import live, polls
+from rolekeeper_cli.console.jobs import Job, look
+from rolekeeper_cli.console.page import live
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import roles as views
 from rolekeeper_cli.uses.roles import DAYS, Asked
@@ -39,8 +39,7 @@ def again(request: Request) -> Response:
 
 def _all(request: Request) -> Job:
     """The list, without reports of last use."""
-    jobs: Jobs = request.app.state.site.jobs
-    return jobs.get("roles", partial(_look, ask_last_accessed=False), polls=polls(request))
+    return look(request, "roles", partial(_look, ask_last_accessed=False))
 
 
 def _asks(request: Request) -> bool:
@@ -78,18 +77,15 @@ def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
 
 def _list(request: Request) -> dict[str, Any]:
     """All of them; with `?ask=last-accessed`, with IAM's reports of last use."""
-    if _asks(request):
-        jobs: Jobs = request.app.state.site.jobs
-        job = jobs.get("roles last-accessed", partial(_look, ask_last_accessed=True), polls=polls(request))
-    else:
-        job = _all(request)
+    asks = _asks(request)
+    job = look(request, "roles last-accessed", partial(_look, ask_last_accessed=True)) if asks else _all(request)
     values = job.values()
     found = next(iter(values["found"]), None)
     only, text, account = (request.query_params.get(each, "").strip() for each in ("only", "text", "account"))
     there = [each for each in found["roles"] if account in ("", each["account"])] if found else []
     return values | {
         "title": "Roles",
-        "asks": _asks(request),
+        "asks": asks,
         "filters": FILTERS,
         "days": DAYS,
         "found": found,
@@ -106,7 +102,7 @@ def _one(request: Request) -> dict[str, Any]:
     name, account = request.path_params["name"], request.query_params.get("account", "")
     job, uses = _all(request), None
     if _asks(request) and not account:
-        uses = request.app.state.site.jobs.get(f"role {name}", partial(_uses, name), polls=polls(request))
+        uses = look(request, f"role {name}", partial(_uses, name))
     values = (uses or job).values()
     of_all = job.values()
     found = next(iter(of_all["found"]), None)
@@ -141,7 +137,6 @@ def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
 
 
 def _query(request: Request, **changes: object) -> str:
-    """The address's own query with these changes."""
     asked = {name: value for name, value in request.query_params.items() if name != "version"}
     return urlencode({**asked, **changes})
 
@@ -161,7 +156,7 @@ def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
 
 
 ROUTES = [
-    *live("/roles", _list, whole="roles.html", part="roles_list.html"),
-    *live("/role/{name}", _one, whole="role.html", part="role_facts.html"),
+    *live("/roles", _list, "roles.html"),
+    *live("/role/{name}", _one, "role.html"),
     Route("/roles/again", again),
 ]

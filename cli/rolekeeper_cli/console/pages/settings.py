@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.forms import Form, posted, reason_of
-from rolekeeper_cli.console.jobs import Job
+from rolekeeper_cli.console.jobs import look
 from rolekeeper_cli.console.page import page, unless_seen
+from rolekeeper_cli.console.site import Notice
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import control
 from rolekeeper_cli.uses.control import settings as document
@@ -64,11 +65,10 @@ def settings(request: Request) -> Response:
 
 def history(request: Request) -> Response:
     """The newest switches, for a page that was shown before the last one was reported."""
-    return page(request, "settings_history.html", set=document(request.app.state.site.look()))
+    return page(request, "settings.html", part="part", set=document(request.app.state.site.look()))
 
 
 def planned(request: Request) -> Response:
-    """What a switch would do, and the button that does it."""
     name, switch = _switch(request.query_params.get("what", ""))
     reason = request.query_params.get("reason", "").strip()
     found = document(request.app.state.site.look())
@@ -81,8 +81,8 @@ def planned(request: Request) -> Response:
 def expected(request: Request) -> Response:
     """What it would do, for a page that waits for it; 204 while nothing is new."""
     name, switch = _switch(request.query_params.get("what", ""))
-    values = _expected(request, name, switch, polls=True)
-    return unless_seen(request, values["version"]) or page(request, "switch_expected.html", **values)
+    values = _expected(request, name, switch)
+    return unless_seen(request, values["version"]) or page(request, "switch.html", part="part", **values)
 
 
 @posted
@@ -93,7 +93,7 @@ def switched(request: Request, form: Form) -> Response:
     if name == "pause" and not reason:
         raise UsageError("a pause needs a reason", "say why, for those who wonder: go back, and fill it in")
     control.switch(site.look(), switch.change, reason, planned_on=form.get("standing", ""))
-    return RedirectResponse(f"/settings?said={site.say('good', f'{switch.done}.')}", 303)
+    return RedirectResponse(f"/settings?said={site.say(Notice(f'{switch.done}.'))}", 303)
 
 
 def _switch(name: str) -> tuple[str, Switch]:
@@ -102,10 +102,9 @@ def _switch(name: str) -> tuple[str, Switch]:
     return name, SWITCHES[name]
 
 
-def _expected(request: Request, name: str, switch: Switch, *, polls: bool = False) -> dict[str, Any]:
+def _expected(request: Request, name: str, switch: Switch) -> dict[str, Any]:
     """What a switch would do. It is counted beside the page: a person who has to stop everything need not wait."""
-    job: Job = request.app.state.site.jobs.get(f"switch {name}", partial(_count, switch.change), polls=polls)
-    values = job.values()
+    values = look(request, f"switch {name}", partial(_count, switch.change)).values()
     found = next(iter(values["found"]), None)
     return values | {
         "preview": found if isinstance(found, Preview) else None,

@@ -40,4 +40,4 @@ def _holds(document: Document, text: str) -> bool:
     return any(text.casefold() in each.casefold() for each in said)
 
 
-ROUTES = live("/targets", _shown, whole="targets.html", part="targets_list.html")
+ROUTES = live("/targets", _shown, "targets.html")

@@ -25,9 +25,9 @@ def fleet_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread reads the fleet: whoever asks for it has it read first. So a page shows what is there now."""
 
     def read(cache: FleetCache) -> None:
-        cache._worker.step()  # noqa: SLF001  # what the thread does
-        while cache.reading:
-            cache._worker.step()  # noqa: SLF001  # the same
+        cache.worker.step()
+        while cache.worker.reading:
+            cache.worker.step()
 
     monkeypatch.setattr(FleetCache, "_start", read)
 

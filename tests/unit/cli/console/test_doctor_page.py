@@ -8,7 +8,6 @@ from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli.checks.run import CHECKS
-from rolekeeper_cli.console.site import Site
 
 
 @pytest.fixture(autouse=True)
@@ -71,18 +70,3 @@ def test_it_is_checked_again_where_that_is_asked(browser: TestClient, ward: Doct
     ward.rules["InstanceTagRule"] = "DISABLED"
     assert "Failed" not in words(browser.get("/doctor")), "it was checked a short time ago"
     assert "Failed (1)" in words(browser.get("/doctor/again"))
-
-
-def test_a_page_that_waits_shows_what_is_found_until_now(site: Site, browser: TestClient) -> None:
-    browser.get("/doctor")
-    job = site.jobs.known("doctor")
-    assert job
-    assert browser.get(f"/doctor/part?version={job.version}").status_code == 204
-    job.end.clear()
-    job.found[:] = job.found[:2]
-    job.step = "2 of 16 checks"
-    waits = browser.get("/doctor/part?version=0")
-    assert "Checking: 2 of 16 checks." in words(waits)
-    assert "OK (2)" in words(waits)
-    assert f'hx-get="/doctor/part?version={job.version}"' in waits.text
-    assert "<noscript>" in browser.get("/doctor").text

@@ -18,12 +18,11 @@ from rolekeeper_cli.console.fleet_cache import (
     ASKED_SECONDS,
     RETRY_SECONDS,
     WHOLE_SECONDS,
+    Calls,
     Fleet,
     FleetCache,
-    FleetWorker,
-    KnownFleet,
+    FleetReader,
 )
-from rolekeeper_cli.console.fleet_reader import Calls, FleetReader
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.fleet import Standing
 
@@ -33,19 +32,14 @@ START = FleetCache._start  # noqa: SLF001  # the same
 
 
 class Story:
-    """The thread's work, step by step, over the account in the process; `opened` are instances whose page is open."""
+    """The thread's work, step by step, over the account in the process."""
 
     def __init__(self, terminal: Terminal, most: int = 50_000) -> None:
         self.world = terminal.desk.world
         self.logs = FakeLogs(self.world.logged, self.world.clock.now)
         terminal.clients["logs"] = self.logs
-        self.opened: list[str] = []
-        self.calls = Calls(self.clock)
-        self.known = KnownFleet(most)
-        deployment = DoctorDeployment(Options())
-        self.worker = FleetWorker(
-            self.known, lambda: FleetReader(deployment.anew(), self.calls), lambda: self.opened, self.clock
-        )
+        self.cache = FleetCache(DoctorDeployment(Options()).anew, self.clock, most)
+        self.worker = self.cache.worker
 
     def clock(self) -> float:
         """The world's seconds."""
@@ -55,7 +49,7 @@ class Story:
         """One turn of the thread, and what is known after it."""
         pause = self.worker.step()
         self.world.wait(pause)
-        return self.known.picture()
+        return self.cache.ask()
 
     def reads_all(self) -> Fleet:
         """The thread's turns until the whole fleet was read."""
@@ -64,7 +58,7 @@ class Story:
             self.step()
         self.world.calls.clear()
         self.logs.asked.clear()
-        return self.known.picture()
+        return self.cache.ask()
 
     def turns(self, seconds: float) -> Counter[str]:
         """The calls that were made in so many seconds."""
@@ -81,13 +75,13 @@ class Story:
 
     def carries(self, instance: str) -> str:
         """What the cache says that an instance carries."""
-        row = self.known.row(instance)
-        assert row
+        [row] = [each for each in self.cache.ask().rows if each.id == instance]
         return row.carries
 
 
 @pytest.fixture
-def story(terminal: Terminal, desk: MappingsFixture) -> Story:
+def story(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> Story:
+    monkeypatch.setattr(FleetCache, "_start", lambda _: None)
     desk.role("web")
     desk.edit("app=web", role="web")
     return Story(terminal)
@@ -104,27 +98,13 @@ def refuse_for_good(world: FakeAccount, operation: str, code: str) -> None:
     world.calls.before(operation, again)
 
 
-def test_the_whole_fleet_is_known_after_one_read(story: Story, desk: MappingsFixture) -> None:
-    one, two = desk.converged("web", app="web", Name="web-1"), desk.world.running(app="web", Name="web-2")
-    theirs = desk.world.running(profile="theirs", Name="db")
-    fleet = story.reads_all()
-    assert [(each.id, each.standing) for each in fleet.rows] == [
-        (two, Standing.DRIFT),
-        (theirs, Standing.FOREIGN),
-        (one, Standing.OK),
-    ], "what needs a person first"
-    assert (fleet.rows[0].carries, fleet.rows[0].should_carry, fleet.rows[0].mapping) == ("", "web", "app=web")
-    assert fleet.read_at
-    assert not fleet.notes
-
-
 def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: MappingsFixture) -> None:
     desk.converged("web", app="web")
     version = story.reads_all().version
     made = story.turns(60)
     assert not any(made[each] for each in READS)
     assert len(story.logs.asked) <= 2 * 61, "two calls to the logs a second"
-    assert story.known.picture().version == version, "so a poll is answered that nothing changed"
+    assert story.cache.ask().version == version, "so a poll is answered that nothing changed"
 
 
 def test_a_logged_decision_has_that_instance_alone_looked_at(story: Story, desk: MappingsFixture) -> None:
@@ -133,13 +113,13 @@ def test_a_logged_decision_has_that_instance_alone_looked_at(story: Story, desk:
     one = desk.world.running(app="web")
     story.reads_all()
     assert story.carries(one) == ""
-    version = story.known.picture().version
+    version = story.cache.ask().version
     desk.world.reconcile(one)
     desk.world.calls.clear()
     story.step()
     assert story.carries(one) == "web", "in the same second"
     assert {each: desk.world.calls[each] for each in READS} == dict.fromkeys(READS, 1)
-    assert story.known.picture().version > version
+    assert story.cache.ask().version > version
 
 
 def test_a_new_instance_comes_with_its_first_decision_and_goes_with_its_last(
@@ -161,7 +141,7 @@ def test_what_ec2_changes_by_itself_is_looked_at_until_it_has(story: Story, desk
     assert (row.state, row.moves) == ("pending", True)
     made = story.turns(5)
     assert made["DescribeInstances"] >= 1
-    row = story.known.picture().rows[0]
+    row = story.cache.ask().rows[0]
     assert (row.id, row.state, row.moves) == (one, "running", False)
     assert not story.turns(20)["DescribeInstances"], "and then no more"
 
@@ -169,10 +149,10 @@ def test_what_ec2_changes_by_itself_is_looked_at_until_it_has(story: Story, desk
 def test_an_instance_whose_page_is_open_is_looked_at_every_second(story: Story, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     story.reads_all()
-    story.opened = [one]
+    assert story.cache.row(one)
     desk.world.tag(one, Name="renamed")
     story.step()
-    row = story.known.row(one)
+    row = story.cache.row(one)
     assert row
     assert row.name == "renamed", "though nothing was decided"
     assert story.turns(10)["DescribeInstances"] <= 11
@@ -192,7 +172,8 @@ def test_one_look_takes_two_hundred_at_most(
         return look(reader, asked)
 
     monkeypatch.setattr(FleetReader, "look", counted)
-    story.opened = ids
+    for one in ids:
+        story.cache.row(one)
     story.step()
     assert looked == [set(ids[:2])]
 
@@ -228,7 +209,7 @@ def test_an_instance_that_is_gone_when_the_whole_was_read_is_gone(story: Story, 
     desk.world.wait(10)
     story.worker.again()
     story.turns(AGAIN_SECONDS + 2)
-    assert story.known.picture().rows == ()
+    assert story.cache.ask().rows == ()
 
 
 # ---- what hinders it ----
@@ -257,7 +238,7 @@ def test_a_log_that_can_be_read_again_ends_its_note(story: Story, monkeypatch: p
         patch.setattr(story.logs, "filter_log_events", lambda **_: refusing("ThrottlingException", "slower")())
         assert "log" in story.reads_all().notes
     story.turns(RETRY_SECONDS + 2)
-    assert not story.known.picture().notes
+    assert not story.cache.ask().notes
 
 
 def test_functions_that_log_no_decisions_are_named(story: Story, terminal: Terminal) -> None:
@@ -274,7 +255,7 @@ def test_who_may_not_read_the_fleet_learns_which_permission_is_missing(story: St
     assert story.turns(120)["DescribeInstances"] <= 2 * (120 / RETRY_SECONDS + 1), "reads of all, and looks"
     desk.world.calls.forget()
     story.turns(RETRY_SECONDS + 2)
-    fleet = story.known.picture()
+    fleet = story.cache.ask()
     assert not fleet.notes
     assert len(fleet.rows) == 1
 
@@ -285,7 +266,7 @@ def test_what_was_read_stays_when_a_later_read_fails(story: Story, desk: Mapping
     desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slower"))
     story.worker.again()
     story.turns(AGAIN_SECONDS + 1)
-    fleet = story.known.picture()
+    fleet = story.cache.ask()
     assert len(fleet.rows) == 1
     assert not fleet.unreadable
     assert "AWS gave no answer to ec2:DescribeInstances" in fleet.notes["whole"].text
@@ -321,18 +302,11 @@ def test_memory_is_bounded(terminal: Terminal, desk: MappingsFixture) -> None:
     assert fleet.cut
 
 
-def test_why_nothing_is_changed_shows_within_seconds(story: Story, desk: MappingsFixture) -> None:
-    assert story.reads_all().withheld == ""
-    desk.world.control(paused=True, reason="incident 42")
-    story.turns(6)
-    assert story.known.picture().withheld
-
-
 # ---- the thread ----
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001  # it is the last to say how it starts
     """The real thread, with turns of a hundredth of a second, as no test waits for seconds."""
     monkeypatch.setattr(FleetCache, "_start", START)
     monkeypatch.setattr(fleet_cache, "TURN_SECONDS", 0.01)

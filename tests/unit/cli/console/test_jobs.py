@@ -6,7 +6,13 @@ from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import pytest
+from markupsafe import escape
 
+from fixtures import console
+from fixtures.console import words
+from fixtures.doctor import DoctorFixture
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import jobs as module
 from rolekeeper_cli.console.jobs import Jobs
@@ -161,3 +167,47 @@ def test_writes_begin_no_second_look_beside_one_that_runs(story: Story) -> None:
     assert second is not first, "what it found may be old"
     story.runs()
     assert story.jobs.get("look", story.work) is second
+
+
+# ---- the pages that show them ----
+
+
+@pytest.fixture
+def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0)
+    return DoctorFixture(terminal, desk, monkeypatch)
+
+
+@pytest.mark.usefixtures("ward")
+@pytest.mark.parametrize(
+    ("page", "part", "name", "said", "stays"),
+    [
+        ("/doctor", "/doctor/part?", "doctor", "Checking: 2 of 3 things.", '<h2 id="level-ok">'),
+        ("/roles?only=broad", "/roles/part?only=broad&", "roles", "Reading the roles: 2 of 3 things.", "Filter"),
+        (
+            "/settings/switch?what=pause&reason=x",
+            "/settings/expected?what=pause&",
+            "switch pause",
+            "Counting what it does to instances: 2 of 3 things. You need not wait for that.",
+            '<button class="button danger">Pause</button>',
+        ),
+    ],
+)
+def test_a_page_that_waits_says_how_far_it_is_and_asks_for_what_is_new(
+    page: str, part: str, name: str, said: str, stays: str
+) -> None:
+    site = console.site(writes=True)
+    browser = console.browser(site)
+    browser.get(page)
+    job = site.jobs.known(name)
+    assert job
+    assert browser.get(f"{part}version={job.version}").status_code == 204
+    job.end.clear()
+    job.found[:] = job.found[:2] if name == "doctor" else []
+    job.step = "2 of 3 things"
+    new = browser.get(f"{part}version=0")
+    assert said in words(new)
+    assert escape(f"{part}version={job.version}") in new.text
+    whole = browser.get(page).text
+    assert stays in whole
+    assert "<noscript>" in whole

@@ -12,7 +12,6 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.console import hidden
 from fixtures.console import main as words
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import Terminal
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.uses import instances
 
@@ -176,16 +175,6 @@ def test_a_link_to_a_mapping_leads_to_it_though_its_key_holds_a_sign(browser: Te
         links = set(re.findall(r'href="(/mapping\?[^"]*)"', browser.get(path).text))
         assert links == {"/mapping?key=a%3Db&amp;value=v"}
     assert browser.get("/mapping?key=a%3Db&value=v").status_code == 200
-
-
-def test_what_undoes_it_names_that_mapping(browser: TestClient, terminal: Terminal, equals: str) -> None:
-    page = browser.get(f"/instance/{equals}").text
-    assert 'href="/mapping?key=a%3Db&value=v"' in unescape(page)
-    steps = terminal.document("explain", equals)["undo"]
-    [command] = [each["command"] for each in steps if "mapping rm" in each["command"]]
-    ran = terminal(*command.split()[1:], "--yes", "--no-wait")
-    assert ran.exit_code == 0, ran.output
-    assert not terminal.desk.world.dynamodb.items(MAPPING_TABLE)
 
 
 def test_a_name_that_several_have_leads_to_all_of_them(browser: TestClient, desk: MappingsFixture) -> None:

@@ -4,7 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fixtures.account import ACCOUNT, REGION
-from fixtures.console import words
+from fixtures.console import hidden, words
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
@@ -117,7 +117,7 @@ def test_one_that_cant_be_seen_any_longer_stays_as_it_was(
 ) -> None:
     browser.get("/")
     spoke.refuse()
-    reader = site.fleet._reader()  # noqa: SLF001  # what the thread looks with
+    reader = site.fleet.worker.read()
     assert reader.look([there]) == {}
     assert site.fleet.row(there)
 
@@ -138,8 +138,7 @@ def test_a_pin_is_planned_and_written_for_it(browser: TestClient, there: str, sp
     form = {"verb": "replace", "role": "db"}
     plan = browser.post(f"/instance/{there}/pin", data=form)
     assert "Replace web by db on" in words(plan)
-    _, _, after = plan.text.partition('name="rests_on" value="')
-    done = browser.post(f"/instance/{there}/pin/write", data={**form, "rests_on": after.partition('"')[0]})
+    done = browser.post(f"/instance/{there}/pin/write", data={**form, "rests_on": hidden(plan, "rests_on")})
     assert "is pinned to db" in words(done)
     spoke.reconcile(there)
     assert spoke.carries(there) == "db"

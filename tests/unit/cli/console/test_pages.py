@@ -17,19 +17,30 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.console import words
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.aws.errors import classify
+from rolekeeper.mappings.verdict import approval_steps
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import page
 from rolekeeper_cli.console.application import application
-from rolekeeper_cli.console.page import relative
-from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.console.page import held_reason, linked, relative, sentence, without_steps
+from rolekeeper_cli.console.site import Notice, Site
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.preview import Preview
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-EXPIRED = ClientError({"Error": {"Code": "ExpiredToken", "Message": "The token is expired"}}, "DescribeInstances")
+
+
+def refused(code: str, message: str, action: str = "DescribeInstances") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, action)
+
+
+EXPIRED = refused("ExpiredToken", "The token is expired")
+THROTTLED = refused("RequestLimitExceeded", "x")
+DENIED = classify(refused("AccessDeniedException", "no"), "ec2:DescribeInstances", "*")
 
 
 @pytest.fixture
@@ -49,8 +60,11 @@ def asks(site: Site, raises: Exception | None = None) -> TestClient:
     return TestClient(pages, raise_server_exceptions=False)
 
 
-def denied(action: str, words: str) -> ClientError:
-    return ClientError({"Error": {"Code": "AccessDeniedException", "Message": words}}, action)
+class Refuses:
+    """STS, which doesn't say who asks."""
+
+    def get_caller_identity(self) -> Any:
+        raise EXPIRED
 
 
 # ---- the head ----
@@ -73,28 +87,26 @@ def test_it_says_that_rolekeeper_is_paused_as_soon_as_a_write_did_it(site: Site,
     store = site.deployment.app.store
     store.write(store.update(layout.CONTROL, Update().set({"paused": True})))
     assert "Mode enforce" in words(browser.get("/")), "asked once a minute"
-    site.say("good", "Rolekeeper is paused.")
+    site.say(Notice("Rolekeeper is paused."))
     assert "Mode paused" in words(browser.get("/"))
 
 
 @pytest.mark.usefixtures("terminal")
-@pytest.mark.parametrize("url", ["http://127.0.0.1:4566", "http://localhost:4566", "http://[::1]:4566"])
-def test_an_aws_on_this_machine_is_called_embedded(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("http://127.0.0.1:4566", "embedded AWS"),
+        ("http://localhost:4566", "embedded AWS"),
+        ("http://[::1]:4566", "embedded AWS"),
+        ("https://vpce-1.example.com", "https://vpce-1.example.com"),
+    ],
+)
+def test_an_endpoint_is_named_and_one_on_this_machine_is_called_embedded(url: str, named: str) -> None:
     site = Site(DoctorDeployment(Options(region="us-east-1", endpoint_url=url)))
-    assert "AWS embedded AWS" in words(asks(site).get("/"))
-
-
-@pytest.mark.usefixtures("terminal")
-def test_another_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://vpce-1.example.com")
-    assert "AWS https://vpce-1.example.com" in words(asks(Site(DoctorDeployment(Options()))).get("/"))
+    assert f"AWS {named}" in words(asks(site).get("/"))
 
 
 def test_a_head_that_cannot_be_asked_for_keeps_no_page_from_showing(terminal: Terminal) -> None:
-    class Refuses:
-        def get_caller_identity(self) -> Any:
-            raise denied("GetCallerIdentity", "no")
-
     terminal.clients["sts"] = Refuses()
     answer = asks(console.site()).get("/nowhere")
     assert answer.status_code == 404
@@ -121,15 +133,12 @@ def test_a_bug_in_the_head_is_no_unknown(site: Site, monkeypatch: pytest.MonkeyP
         ("/roles", "Roles", "page"),
         ("/doctor", "Doctor", "page"),
         ("/settings/pause", "Settings", "true"),
+        ("/doctors", "", ""),
     ],
 )
 def test_the_navigation_says_where_one_is(browser: TestClient, path: str, name: str, current: str) -> None:
     found = re.findall(r'<a href="[^"]*" aria-current="(\w+)">(\w+)</a>', browser.get(path).text)
-    assert found == [(current, name)]
-
-
-def test_elsewhere_it_says_nothing(browser: TestClient) -> None:
-    assert 'aria-current="' not in browser.get("/doctors").text
+    assert found == ([(current, name)] if name else [])
 
 
 def test_a_page_has_landmarks_and_a_way_past_the_navigation(browser: TestClient) -> None:
@@ -161,16 +170,13 @@ def test_what_it_needs_is_there(browser: TestClient, name: str) -> None:
 
 
 def test_what_a_write_said_is_shown_by_its_id(site: Site, browser: TestClient) -> None:
-    said = site.say("warn", "workload=<web> is written.", ["i-1 follows", "i-2 waits"])
+    said = site.say(Notice("workload=<web> is written.", ("i-1 follows", "i-2 waits"), "warn"))
     text = browser.get(f"/?said={said}").text
     assert '<div class="note warn" role="status">' in text
     assert "workload=&lt;web&gt; is written." in text
     assert "i-1 follows" in text
     assert "is written" not in browser.get("/").text
-
-
-def test_a_link_makes_no_page_say_anything(browser: TestClient) -> None:
-    assert 'role="status"' not in browser.get("/?said=Call+this+number").text
+    assert 'role="status"' not in browser.get("/?said=Call+this+number").text, "a link makes no page say anything"
 
 
 # ---- times and numbers ----
@@ -220,7 +226,7 @@ def test_a_time_without_a_zone_is_a_bug() -> None:
 
 
 def test_a_foreign_role_alone_is_no_change() -> None:
-    counted = '{% import "parts.html" as parts %}{{ parts.counts(preview, "None would wait.") }}'
+    counted = '{{ parts.counts(preview, "None would wait.") }}'
     assert "None would wait." in drawn(counted, preview=Preview(foreign=1))
     assert "<dd>1</dd>" in drawn(counted, preview=Preview(foreign=1))
     assert "None would wait." not in drawn(counted, preview=Preview(attach=1, foreign=1))
@@ -229,41 +235,91 @@ def test_a_foreign_role_alone_is_no_change() -> None:
 def test_the_rest_of_a_long_list_is_below_a_fold() -> None:
     def folded(number: int) -> str:
         phrases = [f"s3:Get{each}" for each in range(number)]
-        return drawn('{% import "parts.html" as parts %}{{ parts.folded(phrases, "gain") }}', phrases=phrases)
+        return drawn('{{ parts.folded(phrases, "gain") }}', phrases=phrases)
 
     assert "<details>" not in folded(10)
     assert "<summary>and 2 more</summary>" in folded(12)
     assert folded(12).count("<code>") == 12
 
 
-def test_numbers_are_grouped_and_sentences_ended() -> None:
-    assert drawn("{{ 1234567|count }} {{ 'AWS refused'|sentence }} {{ 'really?'|sentence }}") == (
-        "1,234,567 AWS refused. Really?"
-    )
-
-
-@pytest.mark.parametrize("what", ["workload=web has no history", "i-0abc is terminated", "s3-read: no such role"])
-def test_a_name_at_the_beginning_of_a_sentence_is_no_word(what: str) -> None:
-    assert drawn("{{ what|sentence }}", what=what) == f"{what}."
-    assert drawn("{{ what|sentence }}", what=f"see: {what}") == f"See: {what}."
-
-
 def test_what_a_template_does_not_know_is_a_bug_and_what_it_knows_is_escaped() -> None:
-    assert drawn("{{ name }}", name="<b>") == "&lt;b&gt;"
+    assert drawn("{{ name }} {{ 1234567|count }}", name="<b>") == "&lt;b&gt; 1,234,567"
     with pytest.raises(UndefinedError):
         drawn("{{ name }}")
 
 
 def test_a_status_is_a_word_and_boxes_take_more() -> None:
-    import_parts = '{% import "parts.html" as parts %}'
-    assert drawn(import_parts + '{{ parts.state("drift", "in <drift>") }}') == (
-        '<span class="state drift">in &lt;drift&gt;</span>'
-    )
-    box = drawn(import_parts + '{% call parts.note("warn", "Careful.") %}<p>More.</p>{% endcall %}')
+    assert drawn('{{ parts.state("drift", "in <drift>") }}') == ('<span class="state drift">in &lt;drift&gt;</span>')
+    box = drawn('{% call parts.note("warn", "Careful.") %}<p>More.</p>{% endcall %}')
     assert "".join(each.strip() for each in box.splitlines()) == (
         '<div class="note warn"><p>Careful.</p><p>More.</p></div>'
     )
-    assert "<p>More.</p>" not in drawn(import_parts + '{{ parts.empty("None.", "Launch one.") }}')
+    assert "<p>More.</p>" not in drawn('{{ parts.empty("None.", "Launch one.") }}')
+
+
+# ---- texts of the command, as pages say them ----
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("it carries no role", "It carries no role."),
+        ("nothing changes: it is paused", "Nothing changes: it is paused."),
+        ("really?", "Really?"),
+        ("i-0abc is stopped", "i-0abc is stopped."),
+        ("workload=web asks for it", "workload=web asks for it."),
+        ("s3-read can't be given.", "s3-read can't be given."),
+        ("priority: is '0'", "priority: is '0'."),
+        ("ec2:RunInstances is refused", "ec2:RunInstances is refused."),
+    ],
+)
+def test_a_sentence_has_a_capital_unless_it_begins_with_a_name(text: str, said: str) -> None:
+    assert sentence(text) == said
+    assert str(sentence(advice(text))) == said
+
+
+SAYS_RESUME = '<a href="/settings">resume it in Settings</a>'
+
+
+@pytest.mark.parametrize(
+    ("text", "markup"),
+    [
+        (advice("what ends that: ", Remedy(Kind.RESUME)), f"what ends that: {SAYS_RESUME}"),
+        (sentence(advice("what ends that: ", Remedy(Kind.RESUME))), f"What ends that: {SAYS_RESUME}."),
+        (Remedy(Kind.ENFORCE), '<a href="/settings">Set the mode to enforce in Settings</a>'),
+        (Remedy(Kind.EXPLAIN, ("i-0abc",)), '<a href="/instance/i-0abc">The page of i-0abc</a>'),
+        (
+            advice("to approve it: ", Remedy(Kind.APPROVE, ("app", "web", "2")), "; others wait"),
+            'to approve it: <a href="/mapping/held?key=app&amp;value=web">the plan of app=web</a>; others wait',
+        ),
+        (
+            advice("see: ", Remedy(Kind.MAPPING, ("app", "a b"))),
+            'see: <a href="/mapping?key=app&amp;value=a+b">the page of app=a b</a>',
+        ),
+        (Remedy(Kind.MAPPING, ("a", "<b>")), '<a href="/mapping?key=a&amp;value=%3Cb%3E">The page of a=&lt;b&gt;</a>'),
+        # What no page does stays to be typed.
+        (Remedy(Kind.EXPLAIN, ("1/eu-west-1/i-0abc",)), "<code>rolekeeper explain 1/eu-west-1/i-0abc</code>"),
+        (
+            advice("see why: ", typed("aws logs tail '<x>'"), "; then: ", typed("make deploy")),
+            "see why: <code>aws logs tail &#39;&lt;x&gt;&#39;</code>; then: <code>make deploy</code>",
+        ),
+        # What a person wrote is no step, whatever it looks like.
+        ("a tag <b>says</b> rolekeeper mapping ls", "a tag &lt;b&gt;says&lt;/b&gt; rolekeeper mapping ls"),
+    ],
+)
+def test_a_step_that_a_page_takes_is_a_link_to_it(text: str | Remedy | Advice, markup: str) -> None:
+    assert linked(text) == markup
+
+
+@pytest.mark.parametrize(("deletes", "count"), [(False, 1), (True, 2)])
+def test_what_a_held_edit_was_stored_with_is_a_link_or_left_to_the_buttons(*, deletes: bool, count: int) -> None:
+    key = MappingKey("app", "a <b>")
+    steps = approval_steps(key, 2, deletes=deletes)
+    held = "; ".join(["it would detach 30", *map(str, steps), "the row is kept"])
+    assert without_steps(held, key, 2) == "it would detach 30; the row is kept"
+    drawn = held_reason(held, key, 2)
+    assert drawn.count('<a href="/mapping/held?key=app&amp;value=a+%3Cb%3E">') == count
+    assert "rolekeeper" not in drawn
 
 
 # ---- what goes wrong ----
@@ -271,7 +327,8 @@ def test_a_status_is_a_word_and_boxes_take_more() -> None:
 
 def test_a_missing_permission_is_named_with_the_statement_that_allows_it(site: Site) -> None:
     arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/{MAPPING_TABLE}"
-    error = denied("Scan", f"User: {CALLER} is not authorized to perform: dynamodb:Scan on resource: {arn}")
+    message = f"User: {CALLER} is not authorized to perform: dynamodb:Scan on resource: {arn}"
+    error = refused("AccessDeniedException", message, "Scan")
     answer = asks(site, error).get("/raises?state=running")
     assert answer.status_code == 502
     said = words(answer)
@@ -279,17 +336,6 @@ def test_a_missing_permission_is_named_with_the_statement_that_allows_it(site: S
     assert f'{{ "Effect": "Allow", "Action": "dynamodb:Scan", "Resource": "{arn}" }}' in said
     assert "another --profile" in said
     assert 'href="/raises?state=running">Try again</a>' in answer.text
-
-
-def test_a_classified_refusal_is_named_too(site: Site) -> None:
-    error = classify(denied("DescribeInstances", "no"), "ec2:DescribeInstances", "*")
-    assert "You aren't allowed ec2:DescribeInstances on *." in words(asks(site, error).get("/raises"))
-
-
-def test_throttling_says_to_wait(site: Site) -> None:
-    error = ClientError({"Error": {"Code": "RequestLimitExceeded", "Message": "x"}}, "DescribeInstances")
-    answer = asks(site, error).get("/raises")
-    assert (answer.status_code, "wait a few seconds, then try again" in words(answer)) == (503, True)
 
 
 @pytest.mark.parametrize(
@@ -300,6 +346,8 @@ def test_throttling_says_to_wait(site: Site) -> None:
             503,
             "There is no stack 'x' in us-east-1.",
         ),
+        (DENIED, 502, "You aren't allowed ec2:DescribeInstances on *."),
+        (THROTTLED, 503, "wait a few seconds, then try again"),
         (NoCredentialsError(), 503, "No AWS credentials were found."),
         (EXPIRED, 503, "if that doesn't help, start the console again"),
         (EndpointConnectionError(endpoint_url="http://x"), 503, "the console goes on once AWS answers"),
@@ -316,8 +364,7 @@ def test_an_error_of_the_commands_says_what_to_do(site: Site, error: Exception, 
 def test_a_write_that_is_refused_is_a_conflict_and_is_not_sent_again(site: Site) -> None:
     answer = asks(site, CommandError("the row has changed", "plan it again")).post("/raises")
     assert (answer.status_code, "Try again" in words(answer)) == (409, False)
-    throttled = ClientError({"Error": {"Code": "Throttling", "Message": "x"}}, "UpdateItem")
-    assert "Try again" not in words(asks(site, throttled).post("/raises"))
+    assert "Try again" not in words(asks(site, THROTTLED).post("/raises"))
 
 
 def test_a_bug_is_a_plain_page_and_its_trace_stays_with_the_server(site: Site) -> None:
@@ -337,13 +384,9 @@ def test_what_there_is_not_has_a_page_of_its_own(browser: TestClient, method: st
 
 
 def test_the_head_is_asked_for_again_after_some_seconds(terminal: Terminal) -> None:
-    class Fails:
-        def get_caller_identity(self) -> Any:
-            raise EXPIRED
-
     seconds = [0.0]
     site = Site(DoctorDeployment(Options(region="us-east-1")), time=lambda: seconds[0])
-    terminal.clients["sts"] = Fails()
+    terminal.clients["sts"] = Refuses()
     assert site.here().caller == ""
     del terminal.clients["sts"]
     seconds[0] = 4.9

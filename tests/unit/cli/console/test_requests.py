@@ -26,15 +26,6 @@ WEB = {"key": "workload", "value": "web"}
 ROUTES = [each for page in PAGES for each in page.ROUTES]
 PATHS = [each.path.format(id="i-0123456789abcdef0", name="web", kind="pin") for each in ROUTES]
 LONG = "9" * 5_000
-HEADERS = {
-    "content-security-policy",
-    "x-frame-options",
-    "x-content-type-options",
-    "referrer-policy",
-    "cache-control",
-    "cross-origin-opener-policy",
-    "cross-origin-resource-policy",
-}
 
 
 @pytest.fixture
@@ -71,22 +62,21 @@ def writing_routes() -> Iterator[str]:
 # ---- who may ask for what ----
 
 
-@pytest.mark.parametrize("path", list(writing_routes()))
 @pytest.mark.usefixtures("console")
-def test_every_post_is_refused_where_the_console_only_shows(desk: MappingsFixture, path: str) -> None:
+def test_every_post_is_refused_where_the_console_only_shows(desk: MappingsFixture) -> None:
     reader = browser(guarded(writes=False))
     desk.world.calls.clear()
-    answer = reader.post(path, data={**WEB, "what": "delete"})
-    assert (answer.status_code, "--write" in answer.text) == (403, True)
+    for path in writing_routes():
+        answer = reader.post(path, data={**WEB, "what": "delete"})
+        assert (answer.status_code, "--write" in answer.text) == (403, True), path
     assert not desk.world.calls.made, "AWS isn't even asked"
 
 
-@pytest.mark.parametrize("path", sorted(set(PATHS)))
-def test_nothing_is_changed_by_opening_a_page(console: Guard, desk: MappingsFixture, path: str) -> None:
+def test_nothing_is_changed_by_opening_a_page(console: Guard, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     asking = browser(console)
     desk.world.calls.clear()
-    for method in ("GET", "HEAD"):
+    for method, path in product(("GET", "HEAD"), PATHS):
         asking.request(method, path, params={**WEB, "what": "pause", "ask": "last-accessed", "plan": "x"})
     reads = ("Get", "List", "Describe", "Scan", "Query", "BatchGet", "Filter", "Lookup", "GenerateService")
     assert not [each for each in desk.world.calls.made if not each.startswith(reads)]
@@ -100,16 +90,6 @@ def test_who_isnt_let_in_learns_nothing_by_asking_for_a_file_that_isnt_there(con
         assert answer.status_code in {404, 405}, path
         assert CALLER not in answer.text
         assert "123456789012" not in answer.text
-
-
-@pytest.mark.parametrize("let_in", [True, False])
-def test_every_answer_has_the_headers(console: Guard, *, let_in: bool) -> None:
-    asking = browser(console, let_in=let_in)
-    paths = ("/", "/mapping", "/no-such", "/static/console.css", "/static/nope", "//evil.example")
-    for method, path in product(("GET", "POST", "PUT", "OPTIONS", "TRACE", "BREW"), paths):
-        answer = asking.request(method, path)
-        assert answer.status_code < 500, (method, path)
-        assert set(answer.headers) >= HEADERS, (method, path)
 
 
 def test_another_method_is_said_to_be_the_matter(console: Guard) -> None:
@@ -131,6 +111,8 @@ def test_another_method_is_said_to_be_the_matter(console: Guard) -> None:
         ("/mapping/discard", {**WEB, "revision": "²"}),
         ("/mapping/change", {**WEB, "what": "roll-back", "to": LONG}),
         ("/mapping/change", {**WEB, "what": "roll-back", "to": "-1"}),
+        # Without one, the last edit is undone: one that can't be read isn't taken for none.
+        ("/mapping/change", {**WEB, "what": "roll-back", "to": "1st"}),
         ("/mapping/change", {**WEB, "what": "expire", "hours": LONG}),
         ("/mapping/change", {"key": "k" * 3_000, "value": "web", "what": "delete"}),
         ("/mapping/change", {"key": "k", "value": "v" * 2_000, "what": "delete"}),
@@ -144,20 +126,13 @@ def test_a_form_that_no_page_has_is_refused_in_words(console: Guard, path: str, 
     assert "That can't be read" in words(answer)
 
 
-def test_an_old_revision_isnt_taken_for_another(console: Guard, desk: MappingsFixture) -> None:
-    """One that can't be read is refused; without one, the last edit is undone."""
-    desk.edit("workload=web", role="web")
-    answer = browser(console).post("/mapping/change", data={**WEB, "what": "roll-back", "to": "1st"})
-    assert answer.status_code == 400
-
-
-@pytest.mark.parametrize("path", list(writing_routes()))
-def test_a_body_that_is_no_form_is_answered_by_a_page(console: Guard, desk: MappingsFixture, path: str) -> None:
+def test_a_body_that_is_no_form_is_answered_by_a_page(console: Guard, desk: MappingsFixture) -> None:
     asking = browser(console)
-    for body in (b"", b'{"key": 1}', b"\xff\xfe=\x00&&=&a", b"key=a&key=b&value=c&version=&plan=&to=x"):
+    bodies = (b"", b'{"key": 1}', b"\xff\xfe=\x00&&=&a", b"key=a&key=b&value=c&version=&plan=&to=x")
+    for path, body in product(writing_routes(), bodies):
         answer = asking.post(path, content=body, headers={"Content-Type": "application/json"})
-        assert answer.status_code in {303, 400, 404, 409}, words(answer)
-        assert not desk.world.dynamodb.items(MAPPING_TABLE)
+        assert answer.status_code in {303, 400, 404, 409}, f"{path}: {words(answer)}"
+        assert not desk.world.dynamodb.items(MAPPING_TABLE), path
 
 
 @pytest.mark.parametrize("key", ["k" * 2_048, "k" * 1_025])

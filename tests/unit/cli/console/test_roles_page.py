@@ -10,7 +10,6 @@ from fakes.last_accessed import BEGUN, FakeReports
 from fixtures.console import words
 from fixtures.mappings import MappingsFixture
 from fixtures.roles import make_used_role
-from rolekeeper_cli.console.site import Site
 
 type Make = Callable[..., None]
 
@@ -134,18 +133,3 @@ def test_what_may_not_be_read_is_unknown_and_why(browser: TestClient, reports: F
     said = words(browser.get("/roles"))
     assert "Not everything is shown: you aren't allowed iam:ListInstanceProfiles on *." in said
     assert "web unknown app=web" in said
-
-
-def test_a_page_that_waits_asks_for_what_is_new(site: Site, browser: TestClient, instance: str) -> None:
-    del instance
-    browser.get("/roles")
-    job = site.jobs.known("roles")
-    assert job
-    assert browser.get(f"/roles/part?version={job.version}").status_code == 204
-    job.end.clear()
-    job.found.clear()
-    job.step = "2 of 3 roles read"
-    waits = browser.get("/roles/part?version=-1&only=broad")
-    assert "Reading the roles: 2 of 3 roles read." in words(waits)
-    assert f'hx-get="/roles/part?only=broad&amp;version={job.version}"' in waits.text
-    assert "<noscript>" in browser.get("/roles").text

@@ -11,7 +11,6 @@ from fixtures.console import words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER
 from rolekeeper.storage import layout
-from rolekeeper_cli.console.site import Site
 
 
 def control(desk: MappingsFixture) -> dict[str, object]:
@@ -129,23 +128,3 @@ def test_a_switch_is_refused_where_another_person_switched_since(browser: TestCl
 def test_another_switch_is_none(browser: TestClient, what: str) -> None:
     assert browser.get(f"/settings/switch?what={what}").status_code == 400
     assert browser.post("/settings/switch", data={"what": what}).status_code == 400
-
-
-def test_read_only_offers_no_button(onlooker: TestClient) -> None:
-    assert "<form" not in onlooker.get("/settings").text
-    page = onlooker.get("/settings/switch?what=pause&reason=x")
-    assert "<form" not in page.text
-    assert "This console only shows." in words(page)
-
-
-def test_a_page_that_waits_for_the_count_can_switch_already(site: Site, browser: TestClient) -> None:
-    browser.get("/settings/switch?what=pause&reason=x")
-    job = site.jobs.known("switch pause")
-    assert job
-    assert browser.get(f"/settings/expected?what=pause&version={job.version}").status_code == 204
-    job.end.clear()
-    job.found.clear()
-    page = browser.get("/settings/switch?what=pause&reason=x")
-    assert "You need not wait for that." in words(page)
-    assert '<button class="button danger">Pause</button>' in page.text
-    assert f'hx-get="/settings/expected?what=pause&amp;version={job.version}"' in page.text

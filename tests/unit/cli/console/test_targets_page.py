@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fixtures.account import ACCOUNT, REGION
-from fixtures.console import words
+from fixtures.console import news, words
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
@@ -50,17 +50,15 @@ def words_of(markup: str) -> str:
 def test_what_is_wrong_is_first_then_the_hubs_own_and_the_others(browser: TestClient) -> None:
     page = browser.get("/targets")
     assert "3 targets in 3 accounts: 1 problem , 2 well" in words(page)
+    assert '<a href="/targets" aria-current="page">Targets</a>' in page.text
+    assert '<a href="/targets">Targets</a>' in browser.get("/").text
     wrong, own, other = rows(page.text)
     said = f"{PROBLEM}. Since 10 min ago ."
     assert wrong == f"problem {DATA.account} {said} {DATA.region} {VERSION} 1 min ago 1 0 {said}", "once by the width"
     assert own.startswith(f"well {ACCOUNT} (hub) {REGION} {VERSION}")
     assert own.endswith("s ago 3")
+    assert f'href="/?account={WEB.account}&amp;region={WEB.region}"' in page.text, "its instances of now"
     assert other == f"well {WEB.account} {WEB.region} 0.0.9 older 1 min ago 1,200 7 ou-root-web"
-
-
-@pytest.mark.usefixtures("hub")
-def test_its_instances_are_a_link_to_those_of_now(browser: TestClient) -> None:
-    assert f'href="/?account={WEB.account}&amp;region={WEB.region}"' in browser.get("/targets").text
 
 
 @pytest.mark.usefixtures("hub")
@@ -87,14 +85,12 @@ def test_an_open_page_is_answered_only_when_something_is_new(
     browser: TestClient, desk: MappingsFixture, terminal: Terminal
 ) -> None:
     spoke = knows(terminal, desk, WEB)
-    version = re.search(r"/targets/part\?version=(\w+)", browser.get("/targets").text)
-    assert version
-    again = {"version": version[1]}
-    assert browser.get("/targets/part", params=again).status_code == 204
+    seen = news(browser.get("/targets"))
+    assert browser.get(seen).status_code == 204
     spoke.registered(version=VERSION, problem=PROBLEM, problem_since=spoke.ago(0))
-    assert browser.get("/targets/part", params=again).status_code == 204, "all tabs share what was read a moment ago"
+    assert browser.get(seen).status_code == 204, "all tabs share what was read a moment ago"
     desk.world.clock.sleep(5)
-    part = browser.get("/targets/part", params=again)
+    part = browser.get(seen)
     assert "AccessDenied" in part.text
     assert "<html" not in part.text
 
@@ -118,9 +114,3 @@ def test_a_hub_without_a_spoke_says_how_to_get_one(browser: TestClient, terminal
 def test_a_deployment_that_looks_after_its_own_account_has_no_such_section(browser: TestClient) -> None:
     assert 'href="/targets"' not in browser.get("/").text
     assert "looks after its own account and Region only" in words(browser.get("/targets"))
-
-
-@pytest.mark.usefixtures("hub")
-def test_a_hub_has_the_section(browser: TestClient) -> None:
-    assert '<a href="/targets">Targets</a>' in browser.get("/").text
-    assert '<a href="/targets" aria-current="page">Targets</a>' in browser.get("/targets").text
