@@ -87,12 +87,13 @@ class EmbeddedAws:
         timings: How long EC2 takes for things; by default from the environment (see ``settings``).
         directory: Takes the log, the build and temporary files; by default ``place.folder_for(port)``.
         built: What `build` made before; by default `deploy` builds.
+        plugin: A file that the emulator loads (see ``emulator``).
 
     Raises:
         EmbeddedAwsError: On entering, if the port is taken or the emulator does not come up.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each may be left out, and is given by name
         self,
         *,
         port: int | None = None,
@@ -100,6 +101,7 @@ class EmbeddedAws:
         timings: Timings | None = None,
         directory: Path | None = None,
         built: Path | None = None,
+        plugin: Path | None = None,
     ) -> None:
         self.port = settings.port_from(os.environ) if port is None else port
         self.endpoint = f"http://127.0.0.1:{self.port}"
@@ -109,6 +111,7 @@ class EmbeddedAws:
         self._progress = progress
         self._timings = timings or settings.timings_from(os.environ)
         self._built = built
+        self._plugin = [str(plugin)] if plugin else []
         self._process: subprocess.Popen[bytes] | None = None
 
     # ---- asking it ----
@@ -257,33 +260,25 @@ class EmbeddedAws:
 
     def drop_events(self, instance_id: str, count: int = 1) -> None:
         """Lose the next events of an instance, as AWS may."""
-        self._control("drop-events", {"instance-id": instance_id, "count": count})
+        self.control("drop-events", {"instance-id": instance_id, "count": count})
 
     def fire_rule(self, account: str, region: str, rule: str) -> None:
         """Let the time of a scheduled rule be now; it must have a rate and be on a default bus."""
-        self._control("fire-rule", {"account": account, "region": region, "rule": rule})
+        self.control("fire-rule", {"account": account, "region": region, "rule": rule})
 
     def put_role_into_past(self, role: str, **told: Any) -> None:
         """Say when a role was `created`, and when it last called which `services` (see ``iam_last_used``)."""
-        self._control("role-past", {"role": role, **told})
-
-    def steer_chaos(self, **asked: Any) -> None:
-        """From now on let so much go wrong (see ``chaos.Chaos.steer``); with nothing named, nothing."""
-        self._control("chaos", asked)
-
-    def chaos_counts(self) -> dict[str, int]:
-        """What went wrong on purpose so far, by kind and service."""
-        return dict(self._control("chaos"))
+        self.control("role-past", {"role": role, **told})
 
     def message_counts(self) -> dict[str, dict[str, int]]:
         """The outcome of each queue's messages, by its ARN (see ``queues.Queues.document``)."""
-        return dict(self._control("messages"))
+        return dict(self.control("messages"))
 
     def restart_functions(self) -> None:
         """Kill the processes of all functions, whatever they are at."""
-        self._control("restart-functions", {})
+        self.control("restart-functions", {})
 
-    def _control(self, name: str, document: Mapping[str, Any] | None = None) -> Any:
+    def control(self, name: str, document: Mapping[str, Any] | None = None) -> Any:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         body = None if document is None else json.dumps(document).encode()
         with direct.open(f"{self.endpoint}/_rolekeeper/{name}", data=body, timeout=5) as answer:
@@ -336,7 +331,7 @@ class EmbeddedAws:
         except place.NotInstalledError as error:
             raise EmbeddedAwsError(str(error)) from error
         return subprocess.Popen(  # noqa: S603 - our own module
-            [str(python), "-m", "rolekeeper_local.emulator", str(self.port), str(self._temporary)],
+            [str(python), "-m", "rolekeeper_local.emulator", str(self.port), str(self._temporary), *self._plugin],
             cwd=PACKAGES,
             env=self._environment(),
             stdin=subprocess.PIPE,
@@ -387,7 +382,7 @@ class EmbeddedAws:
             if self._process is None or self._process.poll() is not None:
                 raise EmbeddedAwsError(f"the emulator ended by itself:\n{self._last_words()}")
             with suppress(OSError):
-                self._control("ping")
+                self.control("ping")
                 return
             time.sleep(0.05)
         raise EmbeddedAwsError(f"the emulator did not answer within {_READY_SECONDS} s:\n{self._last_words()}")

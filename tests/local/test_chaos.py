@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rolekeeper_local.asgi import App
-from rolekeeper_local.chaos import Chaos, disturbed
+from support.chaos_faults import Chaos, disturbed
 
 OURS = "Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0"
 
