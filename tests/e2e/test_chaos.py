@@ -54,8 +54,8 @@ QUIET_WITHIN = 600
 
 
 @pytest.fixture(scope="module")
-def world(built: Path) -> Iterator[EmulatedAccount]:
-    with EmbeddedAws(port=free_port(), timings=TIMINGS, built=built, plugin=chaos_faults.FILE) as aws:
+def world(artifacts: Path) -> Iterator[EmulatedAccount]:
+    with EmbeddedAws(port=free_port(), timings=TIMINGS, artifacts=artifacts, plugin=chaos_faults.FILE) as aws:
         aws.deploy(**PARAMETERS)
         yield EmulatedAccount(aws)
 
