@@ -18,6 +18,7 @@ from fixtures.command import COMMAND, Command
 from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
 from rolekeeper_local.account import EmulatedAccount
+from support.fleets import launch_many
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -177,7 +178,7 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     assert "s3-read" in [each["role"] for each in said]
 
     # ---- a held edit ----
-    ids = [deployed.launch(f"every-{number}", held="a") for number in range(MANY)]
+    ids = launch_many(deployed, MANY, held="a")
     told("mapping", "set", "held=a", "role=s3-read", code=1)
     said = told("mapping", "discard", "held=a", "--yes")
     assert said["changes"][0]["kind"] == "deleted"
