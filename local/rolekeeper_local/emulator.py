@@ -38,6 +38,7 @@ from rolekeeper_local import (
     rules,
     stacks,
     streams,
+    unpacked,
 )
 from rolekeeper_local.asgi import App
 from rolekeeper_local.corrections import correct
@@ -62,6 +63,7 @@ async def serve(port: int, directory: Path, plugin: Path | None) -> None:
     control = _correct_everything(ec2_api, timings.minute)
     emulated = _plug(plugin, app.app, control) if plugin else app.app
     _run_functions_under(make_lambda_python(directory / "lambda-python"))
+    unpacked.install(directory / "unpacked")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
