@@ -31,7 +31,7 @@ _STARTED = ("browser", "aws", "fresh", "wheel")
 #: The stories of `aws` that a second process plays, on a deployment of its own: together they take longest of all.
 _SECOND = ("completion", "every_command", "lab", "operators", "readme", "resumed", "roles", "who")
 #: The groups that take longest, in the order in which they begin: so none of them is waited for at the end.
-_LONGEST = ("browser", "aws", "wheel", "organization", "fresh", "aws-2", "hub_upgrade")
+_LONGEST = ("aws-2", "aws", "browser", "wheel", "fresh", "organization", "hub_upgrade")
 
 
 @pytest.hookimpl(tryfirst=True)
