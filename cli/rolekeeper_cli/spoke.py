@@ -80,7 +80,8 @@ def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | No
     cloudformation deploy --parameter-overrides file://hub.json, and for aws cloudformation create-stack-set
     --parameters file://stack-set.json.
     """
-    document = deploying.hub.written(deploying.hub.asked(deployment(), readers, home_region, unit=unit).parameters)
+    hub = deploying.spoke.ask_hub(deployment(), readers, home_region, unit=unit)
+    document = deploying.spoke.written(hub.parameters)
     render.show(document, lambda: terminal.line(rolekeeper_cli.documents.as_json(document)))
     return ExitCode.DONE
 
@@ -117,7 +118,7 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
         "CreateMissingProfiles": given["create_missing_profiles"],
         "PermissionsBoundary": given["permissions_boundary"],
         "OrganizationalUnit": given["unit"],
-        "OtherReaders": deploying.hub.listed(given["readers"]) if given["readers"] else None,
+        "OtherReaders": deploying.spoke.listed(given["readers"]) if given["readers"] else None,
     }
     wanted = deploying.spoke.Wanted(
         hub=_hub(**{name: given[name] for name in ("hub", "hub_profile", "hub_region", "hub_stack")}),
@@ -170,13 +171,13 @@ def _hub_deployment(profile: str | None, region: str | None, stack: str | None) 
 
 def _hub(
     hub: str | None, hub_profile: str | None, hub_region: str | None, hub_stack: str | None
-) -> deploying.hub.Hub | None:
+) -> deploying.spoke.Hub | None:
     there = _hub_deployment(hub_profile, hub_region, hub_stack)
     if hub and there:
         raise UsageError("--hub is a file that says all of the hub", "leave the other options about the hub out")
     if hub:
-        return deploying.hub.read(hub)
-    return deploying.hub.asked(there) if there else None
+        return deploying.spoke.read_hub(hub)
+    return deploying.spoke.ask_hub(there) if there else None
 
 
 for each in (parameters, deploy, remove):

@@ -7,6 +7,7 @@ Standard output carries one line, ``ready: <endpoint>``; progress goes to standa
 import os
 import sys
 
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
 from rolekeeper_local.settings import accounts_from
 from rolekeeper_local.spokes import deploy_organization, how_to_act
@@ -29,7 +30,7 @@ def main(port: int | None = None, accounts: int | None = None) -> int:
             return code or 1
     except KeyboardInterrupt:
         return 0
-    except (EmbeddedAwsError, ValueError) as error:
+    except (EmbeddedAwsError, CommandError, ValueError) as error:
         _say(str(error))
         return 1
 

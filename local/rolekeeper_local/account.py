@@ -12,10 +12,10 @@ from rolekeeper.model.instance import Condition, InstanceKey, Target
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import State, Store
 from rolekeeper_cli import installed
-from rolekeeper_local.embedded import ACCOUNT, REGION, STACK, EmbeddedAws
+from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template
+from rolekeeper_local.embedded import ACCOUNT, REGION, STACK, EmbeddedAws, make_stack
 
 if TYPE_CHECKING:
-    from types_boto3_cloudformation.type_defs import ParameterTypeDef
     from types_boto3_ec2.type_defs import InstanceTypeDef, TagTypeDef
 
 IMAGE = "ami-0abcdef1234567890"
@@ -61,14 +61,9 @@ class EmulatedAccount:
             self.dynamodb.delete_item(TableName=self.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
     def deploy_starter_roles(self) -> None:
-        self.stacks.create_stack(
-            StackName=STARTER_STACK,
-            TemplateBody=installed.file("examples/roles.yaml").read_text(),
-            Capabilities=["CAPABILITY_NAMED_IAM"],
-            Parameters=stack_parameters({"BucketName": "example-reports", "TableName": "example-orders"}),
-        )
-        waiter = self.stacks.get_waiter("stack_create_complete")
-        waiter.wait(StackName=STARTER_STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        template = Template({"TemplateBody": installed.file("examples/roles.yaml").read_text()}, NAMED_ROLES)
+        names = {"BucketName": "example-reports", "TableName": "example-orders"}
+        make_stack(self.stacks, STARTER_STACK, template, parameters=names)
 
     def make_role(self, name: str, *, path: str = "/rolekeeper/") -> None:
         """Make a role for EC2, with its instance profile beside it as the console does."""
@@ -212,11 +207,6 @@ def starter_mappings() -> list[dict[str, Any]]:
     """The rows of examples/mappings.yaml."""
     rows: list[dict[str, Any]] = yaml.safe_load(installed.file("examples/mappings.yaml").read_text())["mappings"]
     return rows
-
-
-def stack_parameters(given: Mapping[str, str]) -> "list[ParameterTypeDef]":
-    """A stack's parameters, as CloudFormation takes them."""
-    return [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
 
 
 def _key(tag_key: str, tag_value: str) -> Any:

@@ -4,7 +4,6 @@
   "Verifying bucket ownership with bucket owner condition"). ministack reads it nowhere.
 - AWS gives each log event an id of its own (CloudWatch Logs API reference, `FilteredLogEvent`); ministack gives none.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import hashlib
 import json
@@ -12,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ministack.services import cloudwatch_logs, s3  # type: ignore[import-not-found]
+from ministack.services import cloudwatch_logs, s3
 
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_wire import Response

@@ -8,13 +8,14 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from rich.console import Console
 
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.demo_account import FOREIGN, AccountDemo
 from rolekeeper_local.demo_organization import OrganizationDemo
 from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, end, leave_by_interrupt
 from rolekeeper_local.settings import accounts_from
 from rolekeeper_local.spokes import as_operators, deploy_organization
-from rolekeeper_local.story import Story, fleet_table
+from rolekeeper_local.story import Story
 
 _SAYS = "console: "
 _STOP_SECONDS = 5
@@ -32,7 +33,7 @@ def main(port: int | None = None, accounts: int | None = None, *, with_console: 
     except KeyboardInterrupt:
         console.print("stopped; nothing is left running")
         return 130
-    except (EmbeddedAwsError, ValueError) as error:
+    except (EmbeddedAwsError, CommandError, ValueError) as error:
         console.print(str(error), style="red", markup=False)
         return 1
     if failed:
@@ -51,16 +52,15 @@ def _play(console: Console, port: int | None, accounts: int, *, with_console: bo
     with EmbeddedAws(port=port, progress=story.says) as aws, ExitStack() as beside:
         worlds = deploy_organization(aws, accounts) if several else [_deploy(aws, story)]
         story.begin(worlds)
+        env = _without_the_persons(as_operators(aws) if several else aws.env)
         link = ""
         if with_console:
-            link = beside.enter_context(_console(aws, as_operators(aws) if several else aws.env))
+            link = beside.enter_context(_console(aws, env))
             story.does(f"open the console in a browser, and watch there too: {link}")
         story.play()
-        console.print()
-        console.print(fleet_table(worlds))
-        if several:
-            console.print("\n$ rolekeeper targets")
-            console.print(_targets(aws), markup=False, soft_wrap=True)
+        for command in ("fleet", "targets") if several else ("fleet",):
+            console.print(f"\n$ rolekeeper {command}")
+            console.print(_said(command, env), markup=False, soft_wrap=True)
         if link:
             _stay_open(console, link)
     return story.failed
@@ -87,7 +87,7 @@ def _console(aws: EmbeddedAws, env: Mapping[str, str]) -> Iterator[str]:
     with log.open("wb") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "rolekeeper_cli", "console", "--no-browser", "--write"],
-            env=_without_the_persons(env),
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,
@@ -115,15 +115,10 @@ def _stay_open(console: Console, link: str) -> None:
         input()
 
 
-def _targets(aws: EmbeddedAws) -> str:
-    """What `rolekeeper targets` says."""
-    return subprocess.run(
-        [sys.executable, "-m", "rolekeeper_cli", "targets"],
-        env=_without_the_persons(aws.env),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def _said(command: str, env: Mapping[str, str]) -> str:
+    """What this command of `rolekeeper` says."""
+    line = [sys.executable, "-m", "rolekeeper_cli", command]
+    return subprocess.run(line, env=env, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
 
 
 def _without_the_persons(env: Mapping[str, str]) -> dict[str, str]:

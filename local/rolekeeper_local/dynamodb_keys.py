@@ -3,14 +3,13 @@
 ministack supplies neither for writes. Here they are read from the request, for each item of a transaction its own
 (docs/AWS_FACTS.md, "IAM"). A request that names no key, as a scan or PartiQL, has no leading keys.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from ministack.services import dynamodb  # type: ignore[import-not-found]
+from ministack.services import dynamodb
 
 type Keys = dict[str, Any]
 

@@ -3,7 +3,6 @@
 One ``Ec2Truth`` per account and Region; ministack keeps everything about an instance that the truth doesn't know
 (addresses, volumes) and is told state, tags and profile before it is asked.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import heapq
 import json
@@ -13,8 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
-from ministack.core.responses import get_account_id, get_region, request_scope  # type: ignore[import-not-found]
-from ministack.services import ec2, eventbridge, iam  # type: ignore[import-not-found]
+from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.services import ec2, eventbridge, iam
 
 from rolekeeper_local import ec2_tags, ec2_wire
 from rolekeeper_local.corrections import correct
@@ -36,20 +35,15 @@ class Ec2Api:
     """Every account's and Region's truth, behind the wire format that SDKs speak.
 
     Everything runs on the emulator's event loop, so nothing here is locked. `soon` runs a function after the request at
-    hand is answered; `arrivals` says after how many seconds an event arrives, each time that it does (see ``chaos``).
+    hand is answered; `arrivals` says after how many seconds an event arrives, each time that it does.
     """
 
-    def __init__(
-        self,
-        timings: Timings,
-        soon: Callable[[Callable[[], None]], object],
-        arrivals: Callable[[], Sequence[float]] = lambda: (0.0,),
-    ) -> None:
+    def __init__(self, timings: Timings, soon: Callable[[Callable[[], None]], object]) -> None:
         self._timings = timings
         self._soon = soon
         self._truths: dict[tuple[str, str], Ec2Truth] = {}
         self._profiles_seen: dict[str, float] = {}
-        self._arrivals = arrivals
+        self.arrivals: Callable[[], Sequence[float]] = lambda: (0.0,)
         #: When each event arrives, in the order in which they happened.
         self._events: list[tuple[float, int, tuple[str, str, Event]]] = []
         self._happened = 0
@@ -110,7 +104,7 @@ class Ec2Api:
             self._send(*heapq.heappop(self._events)[2])
 
     def _emit(self, account: str, region: str, event: Event) -> None:
-        for wait in self._arrivals():
+        for wait in self.arrivals():
             self._happened += 1
             at = now() + wait if wait else 0.0
             heapq.heappush(self._events, (at, self._happened, (account, region, event)))

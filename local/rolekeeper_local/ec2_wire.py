@@ -1,5 +1,4 @@
 """EC2's Query API on the wire: parameters by number on the way in, XML on the way out."""
-# ruff: noqa: SLF001 - see `corrections`
 
 import itertools
 import time
@@ -8,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
-from ministack.services import ec2  # type: ignore[import-not-found]
+from ministack.services import ec2
 
 from rolekeeper_local import ec2_tags
 from rolekeeper_local.ec2_model import Association, Ec2Error

@@ -6,7 +6,6 @@ with EmbeddedAws() as aws:
     aws.stack_outputs()["MappingTable"]
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Any, Self
@@ -26,13 +25,11 @@ import botocore.session
 from botocore.config import Config
 from botocore.loaders import create_loader
 
-from rolekeeper_cli import installed
-from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload
+from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.rollout import Template, make
-from rolekeeper_cli.errors import ServiceError
 from rolekeeper_local import place, settings
 from rolekeeper_local.ec2_model import Timings
-from rolekeeper_local.place import PACKAGES, REPOSITORY
+from rolekeeper_local.place import PACKAGES
 from rolekeeper_local.settings import PORT_VARIABLE
 
 STACK = "rolekeeper"
@@ -40,18 +37,13 @@ STACK = "rolekeeper"
 ACCOUNT, REGION = "000000000000", "us-east-1"
 #: Any credentials do; these are ours, so that no profile or file of the person's is read.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-#: As samconfig.toml says them to the SAM CLI: it acts from the start, and a dashboard costs nothing.
+#: It acts from the start, and a dashboard costs nothing.
 PARAMETERS = {"Mode": "enforce", "CreateDashboard": "true"}
 
-#: Named, because the SAM CLI looks for it beside the built template.
-_SAM_CONFIG = ("--config-file", str(REPOSITORY / "samconfig.toml"), "--config-env", "local")
-_SAM = REPOSITORY / ".envs/sam/bin"
 #: Shared by all sessions: each would read the descriptions of its services again, which take longer than a call.
 _LOADER = create_loader()
-_BUILDING = REPOSITORY / ".local" / "building"
 _READY_SECONDS = 30
 _STOP_SECONDS = 3
-_STEP_SECONDS = 300
 
 
 class EmbeddedAwsError(Exception):
@@ -86,20 +78,22 @@ class EmbeddedAws:
         progress: Takes one line for each step, when it begins and when it ends.
         timings: How long EC2 takes for things; by default from the environment (see ``settings``).
         directory: Takes the log, the build and temporary files; by default ``place.folder_for(port)``.
-        built: What `build` made before; by default `deploy` builds.
+        artifacts: What `tools/artifacts.py` wrote; by default a clone builds them, and a wheel has its own.
+        plugin: A file that the emulator loads (see ``emulator``).
 
     Raises:
         EmbeddedAwsError: On entering, if the port is taken or the emulator does not come up.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each may be left out, and is given by name
         self,
         *,
         port: int | None = None,
         progress: Callable[[str], None] = lambda _line: None,
         timings: Timings | None = None,
         directory: Path | None = None,
-        built: Path | None = None,
+        artifacts: Path | None = None,
+        plugin: Path | None = None,
     ) -> None:
         self.port = settings.port_from(os.environ) if port is None else port
         self.endpoint = f"http://127.0.0.1:{self.port}"
@@ -108,7 +102,8 @@ class EmbeddedAws:
         self._temporary = self.directory / "tmp"
         self._progress = progress
         self._timings = timings or settings.timings_from(os.environ)
-        self._built = built
+        self._artifacts = artifacts
+        self._plugin = [str(plugin)] if plugin else []
         self._process: subprocess.Popen[bytes] | None = None
 
     # ---- asking it ----
@@ -167,38 +162,20 @@ class EmbeddedAws:
     # ---- deploying ----
 
     def deploy(self, **parameters: str) -> None:
-        """Deploy the template, unmodified: in a clone with the real SAM CLI, from a wheel as `rolekeeper deploy` does.
+        """Deploy the template, unmodified, as `rolekeeper deploy` does: in a clone of its present sources.
 
-        `parameters` are the template's, in place of those that the embedded AWS has by default. What fails is an
-        EmbeddedAwsError with the whole output of that step, as everywhere here.
+        `parameters` are the template's, in place of those that the embedded AWS has by default.
+
+        Raises:
+            CommandError: It can't be built or deployed, with CloudFormation's reasons.
         """
-        if installed.is_clone():
-            build = self._built or self.build()
-            given = [f"{name}={value}" for name, value in parameters.items()]
-            overrides = ["--parameter-overrides", *given] if given else []
-            self.sam("sam deploy", "deploy", "--template-file", str(build / "template.yaml"), *overrides)
-        else:
-            self._deploy_package(parameters or PARAMETERS)
-        self._sweep()
-
-    def build(self) -> Path:
-        """Build with the real SAM CLI what a clone deploys; returns the folder."""
-        folder = self.directory / "build"
-        with _alone(_BUILDING):
-            self.sam("sam build", "build", "--build-dir", str(folder), "--cache-dir", str(_BUILDING / "cache"))
-        return folder
-
-    def _deploy_package(self, parameters: Mapping[str, str]) -> None:
-        session = self.session()
-        with self.step("deploying"):
+        source = nullcontext(self._artifacts) if self._artifacts else built()
+        with source as artifacts, self.step("deploying"):
+            session = self.session()
             where = Place(session.client("sts").get_caller_identity()["Account"], REGION, "aws")
-            artifacts = upload(installed.artifacts(), Bucket(session.client("s3"), where, None))
-            asked = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-            template = Template({"TemplateURL": artifacts})
-            try:
-                make(session.client("cloudformation"), STACK, template, parameters=asked, sleep=_look_again)
-            except ServiceError as error:
-                raise EmbeddedAwsError(error.what) from error
+            template = Template({"TemplateURL": upload(artifacts, Bucket(session.client("s3"), where, None))})
+            make_stack(session.client("cloudformation"), STACK, template, parameters=parameters or PARAMETERS)
+        self._sweep()
 
     def _sweep(self) -> None:
         """Do now what the first minute does on a new state table: nothing is changed before."""
@@ -212,39 +189,6 @@ class EmbeddedAws:
             if "FunctionError" in answer:
                 raise EmbeddedAwsError(f"the first sweep failed: {answer['Payload'].read().decode()}")
 
-    def sam(self, name: str, command: str, *arguments: str) -> None:
-        """Run one SAM CLI command from the repository; the samconfig's `local` environment gives the rest."""
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))},
-            **self.env,
-            # The SAM CLI leaves temporary folders behind; here they go with the rest.
-            "TMPDIR": str(self._temporary),
-            "SAM_CLI_TELEMETRY": "0",
-            "SAM_CLI_CHECK_FOR_UPDATES": "0",
-            # By default it looks every five seconds whether CloudFormation is done, which is on this machine.
-            "SAM_CLI_POLL_DELAY": "0.5",
-            # `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
-            "PATH": f"{_SAM}{os.pathsep}{os.environ.get('PATH', '')}",
-        }
-        with self.step(name):
-            try:
-                done = subprocess.run(  # noqa: S603 - our own SAM CLI
-                    [str(_SAM / "sam"), command, *_SAM_CONFIG, *arguments],
-                    cwd=REPOSITORY,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    timeout=_STEP_SECONDS,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired as error:
-                output = error.output.decode(errors="replace") if isinstance(error.output, bytes) else error.output
-                raise EmbeddedAwsError(f"{name} took over {_STEP_SECONDS} s:\n{output or ''}") from error
-            if done.returncode:
-                raise EmbeddedAwsError(f"{name} failed:\n{done.stdout}")
-
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """One step: a line of progress when it begins, and one when it is done."""
@@ -257,33 +201,25 @@ class EmbeddedAws:
 
     def drop_events(self, instance_id: str, count: int = 1) -> None:
         """Lose the next events of an instance, as AWS may."""
-        self._control("drop-events", {"instance-id": instance_id, "count": count})
+        self.control("drop-events", {"instance-id": instance_id, "count": count})
 
     def fire_rule(self, account: str, region: str, rule: str) -> None:
         """Let the time of a scheduled rule be now; it must have a rate and be on a default bus."""
-        self._control("fire-rule", {"account": account, "region": region, "rule": rule})
+        self.control("fire-rule", {"account": account, "region": region, "rule": rule})
 
     def put_role_into_past(self, role: str, **told: Any) -> None:
         """Say when a role was `created`, and when it last called which `services` (see ``iam_last_used``)."""
-        self._control("role-past", {"role": role, **told})
-
-    def steer_chaos(self, **asked: Any) -> None:
-        """From now on let so much go wrong (see ``chaos.Chaos.steer``); with nothing named, nothing."""
-        self._control("chaos", asked)
-
-    def chaos_counts(self) -> dict[str, int]:
-        """What went wrong on purpose so far, by kind and service."""
-        return dict(self._control("chaos"))
+        self.control("role-past", {"role": role, **told})
 
     def message_counts(self) -> dict[str, dict[str, int]]:
         """The outcome of each queue's messages, by its ARN (see ``queues.Queues.document``)."""
-        return dict(self._control("messages"))
+        return dict(self.control("messages"))
 
     def restart_functions(self) -> None:
         """Kill the processes of all functions, whatever they are at."""
-        self._control("restart-functions", {})
+        self.control("restart-functions", {})
 
-    def _control(self, name: str, document: Mapping[str, Any] | None = None) -> Any:
+    def control(self, name: str, document: Mapping[str, Any] | None = None) -> Any:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         body = None if document is None else json.dumps(document).encode()
         with direct.open(f"{self.endpoint}/_rolekeeper/{name}", data=body, timeout=5) as answer:
@@ -336,7 +272,7 @@ class EmbeddedAws:
         except place.NotInstalledError as error:
             raise EmbeddedAwsError(str(error)) from error
         return subprocess.Popen(  # noqa: S603 - our own module
-            [str(python), "-m", "rolekeeper_local.emulator", str(self.port), str(self._temporary)],
+            [str(python), "-m", "rolekeeper_local.emulator", str(self.port), str(self._temporary), *self._plugin],
             cwd=PACKAGES,
             env=self._environment(),
             stdin=subprocess.PIPE,
@@ -387,7 +323,7 @@ class EmbeddedAws:
             if self._process is None or self._process.poll() is not None:
                 raise EmbeddedAwsError(f"the emulator ended by itself:\n{self._last_words()}")
             with suppress(OSError):
-                self._control("ping")
+                self.control("ping")
                 return
             time.sleep(0.05)
         raise EmbeddedAwsError(f"the emulator did not answer within {_READY_SECONDS} s:\n{self._last_words()}")
@@ -406,13 +342,14 @@ class _LocalSession(boto3.Session):
         return super().client(*args, **kwargs)  # type: ignore[call-overload]
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process builds: the SAM CLI keeps what it builds in folders that all builds here share."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def make_stack(client: Any, name: str, template: Template, parameters: Mapping[str, str]) -> None:
+    """Make or change a stack.
+
+    Raises:
+        CommandError: It failed, with CloudFormation's reasons.
+    """
+    asked = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+    make(client, name, template, parameters=asked, sleep=_look_again)
 
 
 def _look_again(_seconds: float) -> None:

@@ -2,13 +2,15 @@
 
 Runs under the interpreter that has ministack, in the environment that ``embedded`` gives it::
 
-    python -m rolekeeper_local.emulator PORT DIRECTORY
+    python -m rolekeeper_local.emulator PORT DIRECTORY [PLUGIN]
 
 DIRECTORY takes everything that it writes; ``embedded`` removes that. It ends at SIGTERM, at SIGINT and when its
-standard input closes: nothing outlives whoever started it.
+standard input closes: nothing outlives whoever started it. PLUGIN is a file whose ``plug(app, control)`` wraps
+ministack's application; tests have one that makes things go wrong.
 """
 
 import asyncio
+import importlib.util
 import logging
 import os
 import signal
@@ -17,16 +19,14 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
-from hypercorn.asyncio import serve as hypercorn_serve  # type: ignore[import-not-found]
-from hypercorn.config import Config  # type: ignore[import-not-found]
-from ministack import app  # type: ignore[import-not-found]
-from ministack.core import hypercorn_compat, lambda_runtime  # type: ignore[import-not-found]
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+from ministack import app
+from ministack.core import hypercorn_compat, lambda_runtime
 
 from rolekeeper_local import (
     answers,
-    bus_forwarding,
-    bus_policies,
-    bus_senders,
+    buses,
     ec2_wire,
     event_history,
     iam_exceptions,
@@ -38,8 +38,9 @@ from rolekeeper_local import (
     rules,
     stacks,
     streams,
+    unpacked,
 )
-from rolekeeper_local.chaos import Chaos
+from rolekeeper_local.asgi import App
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.front import Control, front
@@ -53,14 +54,16 @@ _LAMBDA_RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "s
 logger = logging.getLogger(__name__)
 
 
-async def serve(port: int, directory: Path) -> None:
+async def serve(port: int, directory: Path, plugin: Path | None) -> None:
     """Serve until told to stop, then end every function's process."""
     hypercorn_compat.install()
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    timings, chaos = timings_from(os.environ), Chaos()
-    ec2_api = Ec2Api(timings, loop.call_soon, chaos.arrivals)
-    control = _correct_everything(ec2_api, chaos, timings.minute)
+    timings = timings_from(os.environ)
+    ec2_api = Ec2Api(timings, loop.call_soon)
+    control = _correct_everything(ec2_api, timings.minute)
+    emulated = _plug(plugin, app.app, control) if plugin else app.app
     _run_functions_under(make_lambda_python(directory / "lambda-python"))
+    unpacked.install(directory / "unpacked")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -69,25 +72,35 @@ async def serve(port: int, directory: Path) -> None:
     # An emulator whose time stands still would only mislead: it ends, and the launcher shows the log.
     ticking.add_done_callback(lambda _task: stop.set())
     try:
-        await hypercorn_serve(guarded(front(app.app, control), port), _config(port), shutdown_trigger=stop.wait)
+        await hypercorn_serve(guarded(front(emulated, control), port), _config(port), shutdown_trigger=stop.wait)
     finally:
         lambda_runtime.reset()
     if ticking.done():
         ticking.result()
 
 
-def _correct_everything(ec2_api: Ec2Api, chaos: Chaos, minute_seconds: float) -> Control:
+def _correct_everything(ec2_api: Ec2Api, minute_seconds: float) -> Control:
     """Correct ministack; the checks of buses wrap those of IAM, and PutEvents is limited before it is sent on."""
     ec2_api.install()
     event_history.install()
     iam_exceptions.install(ec2_api)
-    for module in (ec2_wire, iam_trust, bus_policies, bus_senders, bus_forwarding, organizations):
+    for module in (ec2_wire, iam_trust, buses, organizations):
         module.install()
     for module in (answers, stacks, streams):
         module.install()
     rules.install(minute_seconds)
     counted, last_used = queues.install(), iam_last_used.install()
-    return Control(ec2_api, chaos, invocations.install(), queues=counted, last_used=last_used)
+    return Control(ec2_api, invocations.install(), queues=counted, last_used=last_used)
+
+
+def _plug(plugin: Path, emulated: App, control: Control) -> App:
+    spec = importlib.util.spec_from_file_location("rolekeeper_local_plugin", plugin)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    wrapped: App = module.plug(emulated, control)
+    return wrapped
 
 
 def make_lambda_python(directory: Path) -> str:
@@ -131,12 +144,12 @@ async def _keep_ticking(tick: Callable[[], None]) -> None:
         tick()
 
 
-def main(port: int, directory: Path) -> None:
+def main(port: int, directory: Path, plugin: Path | None = None) -> None:
     """Run the emulator in this process until it is told to stop."""
     code = 1
     try:
         # Not asyncio.run, which would wait for ministack's threads: one may sleep through a Step Functions wait.
-        asyncio.new_event_loop().run_until_complete(serve(port, directory))
+        asyncio.new_event_loop().run_until_complete(serve(port, directory, plugin))
         code = 0
     except Exception:
         logger.exception("the emulator failed")
@@ -146,4 +159,4 @@ def main(port: int, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), *map(Path, sys.argv[2:]))

@@ -4,7 +4,6 @@ Shapes as in AWS_FACTS.md, "CloudTrail's event history". It is pessimistic where
 associations list no resource, so they are found by their name only. A call that IAM refuses doesn't come this far, and
 is not in it; nothing is late.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import time
@@ -14,9 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from ministack.core.iam_evaluator import caller_arn  # type: ignore[import-not-found]
-from ministack.core.responses import get_account_id, get_region  # type: ignore[import-not-found]
-from ministack.services import cloudtrail, ec2, iam  # type: ignore[import-not-found]
+from ministack.core.iam_evaluator import caller_arn
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import cloudtrail, ec2, iam
 
 from rolekeeper_local import ec2_wire
 from rolekeeper_local.corrections import correct

@@ -5,7 +5,6 @@ credentials, so it becomes ministack's root key, whose signature isn't checked. 
 itself, and is the root of that one; any other is account 000000000000's. Keys that were made here (the functions' role
 sessions, AssumeRole, CreateAccessKey) stay and are really enforced.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import re
@@ -13,12 +12,11 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
-from ministack.core.iam_evaluator import find_iam_access_key_account  # type: ignore[import-not-found]
-from ministack.services import sts  # type: ignore[import-not-found]
+from ministack.core.iam_evaluator import find_iam_access_key_account
+from ministack.services import sts
 
 from rolekeeper_local import rules
 from rolekeeper_local.asgi import App, Receive, Scope, Send, respond
-from rolekeeper_local.chaos import Chaos, disturbed
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.ec2_model import Ec2Error
 from rolekeeper_local.iam_last_used import LastUsed
@@ -37,22 +35,22 @@ _MAX_CONTROL_BODY = 65536
 class Control:
     """The control door, for tests.
 
-    GET ping, chaos, messages; POST drop-events, chaos, role-past, fire-rule, restart-functions.
+    GET ping, messages; POST drop-events, role-past, fire-rule, restart-functions; and what a plug-in adds.
+
+    Attributes:
+        asked: What GET answers, by name.
+        told: What POST does with its document, by name.
     """
 
-    def __init__(
-        self, ec2_api: Ec2Api, chaos: Chaos, invocations: Invocations, queues: Queues, last_used: LastUsed
-    ) -> None:
-        self.chaos = chaos
+    def __init__(self, ec2_api: Ec2Api, invocations: Invocations, queues: Queues, last_used: LastUsed) -> None:
+        self.ec2_api = ec2_api
         self.invocations = invocations
-        self._asked: dict[str, Callable[[], dict[str, Any]]] = {
+        self.asked: dict[str, Callable[[], dict[str, Any]]] = {
             "ping": lambda: {"ok": True},
-            "chaos": lambda: dict(chaos.counts),
             "messages": queues.document,
         }
-        self._told: dict[str, Callable[[dict[str, Any]], None]] = {
+        self.told: dict[str, Callable[[dict[str, Any]], None]] = {
             "drop-events": lambda told: ec2_api.drop_events(str(told["instance-id"]), int(told.get("count", 1))),
-            "chaos": chaos.steer,
             "role-past": last_used.put_into_past,
             "fire-rule": lambda told: rules.let_fire(str(told["account"]), str(told["region"]), str(told["rule"])),
             "restart-functions": lambda _told: invocations.restart(),
@@ -61,12 +59,12 @@ class Control:
     async def answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
         """Do what is asked; the HTTP status and the answer."""
         name = scope["path"].removeprefix(CONTROL_PATH)
-        if scope["method"] == "GET" and name in self._asked:
-            return 200, self._asked[name]()
-        if scope["method"] != "POST" or name not in self._told:
+        if scope["method"] == "GET" and name in self.asked:
+            return 200, self.asked[name]()
+        if scope["method"] != "POST" or name not in self.told:
             return 404, {"error": self.__doc__}
         try:
-            self._told[name](json.loads(await _body(receive) or b"{}"))
+            self.told[name](json.loads(await _body(receive) or b"{}"))
         except (ValueError, KeyError, TypeError, AttributeError, Ec2Error) as error:
             return 400, {"error": str(error)}
         return 200, {"ok": True}
@@ -74,7 +72,6 @@ class Control:
 
 def front(app: App, control: Control) -> App:
     """Wrap ministack's ASGI application."""
-    troubled = disturbed(app, control.chaos, control.invocations)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(CONTROL_PATH):
@@ -82,7 +79,7 @@ def front(app: App, control: Control) -> App:
             body, kind = json.dumps(document).encode(), (b"content-type", b"application/json")
             await respond(send, status, body, headers=[kind])
             return
-        await troubled(let_strangers_in(scope) if scope["type"] == "http" else scope, receive, send)
+        await app(let_strangers_in(scope) if scope["type"] == "http" else scope, receive, send)
 
     return answer
 

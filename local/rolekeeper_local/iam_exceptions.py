@@ -1,41 +1,16 @@
 """What ministack's IAM enforcement gets wrong about Rolekeeper's policies, and is told here instead.
 
 The template is never weakened for the emulator. Nothing is stripped from a policy either: each entry supplies what the
-evaluation lacks, so that the policy's own words are enforced.
-
-- `ec2:NewInstanceProfile`, `ec2:InstanceProfile` (attach only profiles under the path): not supplied, so a false deny.
-  Here from the request and from the truth.
-- `aws:ResourceTag/...`, `ec2:ResourceTag/...` of instances: not supplied. Here the instance's tags.
-- The resource of Replace and Disassociate, which name an association: taken for `*`, so a policy on instances denies.
-  Here the association's instance.
-- The resource of IAM's own calls: a role without its path, `*` for an instance profile, so a policy on a path denies.
-  Here the ARN with its path, from the thing itself or from the request that makes it; a last-accessed job's is in it.
-- SQS's batch calls: taken for actions of their own. Here the action that AWS asks for: `sqs:SendMessage` and the like
-  (service authorization reference, SQS: there are no batch actions).
-- `events:source`, `events:detail-type` (send only events of our own): not supplied. Here from the request's entries.
-- `dynamodb:LeadingKeys`, `dynamodb:Attributes` (the items that a function may use): not supplied, so a false deny.
-  Here from the request, for each item of a transaction its own (`dynamodb_keys.py`).
-- `iam:PassRole` (the ceiling: roles under the path, to EC2): never checked. Here checked too, on the profile's role.
-- `aws:PrincipalArn` (who may publish to the alarm topic): the session's ARN. Here the role's, as AWS has it.
-- The policy of an event bus: asked nowhere. Here asked, of other accounts' roots too, and of the role that a rule sends
-  with (`bus_senders.py`).
-- `aws:PrincipalOrgID` (who may send and assume from other accounts): each account's own. Here the organization's
-  (`organizations.py`).
-- `aws:ResourceOrgID` (whose roles the hub may assume): not supplied. Here likewise, by the resource's account.
-- Whom a role trusts: a role by its name, with wildcards, and every root for a service. Here by its whole ARN, and only
-  the root of the role's own account for a service (`iam_trust.py`).
-- `${aws:userid}` (in whose partition an approval is): taken for these very letters. Here the caller's, in conditions.
-- `aws:SecureTransport` (no plain HTTP to queues): false, truly. Here the embedded AWS answers as if by TLS.
+evaluation lacks, so that the policy's own words are enforced. docs/local.md, "IAM", lists all of them.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import json
 from collections.abc import Callable
 from typing import Any
 
-from ministack import app  # type: ignore[import-not-found]
-from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-not-found]
-from ministack.services import iam  # type: ignore[import-not-found]
+from ministack import app
+from ministack.core import iam_actions, iam_evaluator
+from ministack.services import iam
 
 from rolekeeper_local import dynamodb_keys
 from rolekeeper_local.corrections import correct

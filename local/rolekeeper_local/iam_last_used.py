@@ -3,7 +3,6 @@
 A use is a call that a role's session made here, allowed or denied (AWS_FACTS.md, "When a role was last used"); nothing
 is late. `iam:PassRole` is no call, so it is never one. What lies months back a test tells by the control door.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import time
 import uuid
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-not-found]
-from ministack.core.responses import get_account_id, request_scope  # type: ignore[import-not-found]
-from ministack.services import iam  # type: ignore[import-not-found]
+from ministack.core import iam_actions, iam_evaluator
+from ministack.core.responses import get_account_id, request_scope
+from ministack.services import iam
 
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_wire import Response
@@ -23,7 +22,6 @@ type Handler = Callable[[dict[str, Any]], Response]
 
 #: How long a job runs: a caller that doesn't wait for it gets nothing.
 _JOB_SECONDS = 0.5
-_PAGE, _LARGEST_PAGE = 100, 1_000
 #: IAM user guide, "IAM and AWS STS quotas": by default.
 _PROFILES = 1_000
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -97,7 +95,7 @@ class LastUsed:
         return _answer("GenerateServiceLastAccessedDetails", f"<JobId>{job}</JobId>")
 
     def get(self, original: Handler, params: dict[str, Any]) -> Response:
-        """Tell how a job is, and a page of its report once it is completed."""
+        """Tell how a job is, and its report, in one page, once it is completed."""
         if (job := self._jobs.get((get_account_id(), iam._p(params, "JobId")))) is None:
             return original(params)
         ends = job.asked_at + _JOB_SECONDS
@@ -105,15 +103,9 @@ class LastUsed:
         if time.time() < ends:
             shown += "<JobStatus>IN_PROGRESS</JobStatus><ServicesLastAccessed/><IsTruncated>false</IsTruncated>"
             return _answer("GetServiceLastAccessedDetails", shown)
-        size, first = int(iam._p(params, "MaxItems") or _PAGE), int(iam._p(params, "Marker") or 0)
-        if not 1 <= size <= _LARGEST_PAGE:
-            return _refusal(400, "ValidationError", f"maxItems must be from 1 to {_LARGEST_PAGE}.")
-        page, more = job.services[first : first + size], first + size < len(job.services)
-        members = "".join(_member(each, use, job.arn) for each, use in page)
+        members = "".join(_member(each, use, job.arn) for each, use in job.services)
         shown += f"<JobStatus>COMPLETED</JobStatus><JobCompletionDate>{_shown(ends)}</JobCompletionDate>"
-        shown += f"<ServicesLastAccessed>{members}</ServicesLastAccessed>"
-        shown += f"<IsTruncated>{str(more).lower()}</IsTruncated>"
-        shown += f"<Marker>{first + size}</Marker>" if more else ""
+        shown += f"<ServicesLastAccessed>{members}</ServicesLastAccessed><IsTruncated>false</IsTruncated>"
         return _answer("GetServiceLastAccessedDetails", shown)
 
 

@@ -11,15 +11,14 @@ But its sessions end with it: what is refused then is the token itself (seen on 
 aws/aws-sdk-java-v2 #5545), as IAM tells roles apart by their ids (IAM user guide, "IAM identifiers"). ministack goes by
 the name.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ministack.core import iam_evaluator  # type: ignore[import-not-found]
-from ministack.services import iam, sts  # type: ignore[import-not-found]
+from ministack.core import iam_evaluator
+from ministack.services import iam, sts
 
 from rolekeeper_local.corrections import correct
 

@@ -8,7 +8,6 @@ The id counts too how often a chain of messages has invoked each function (`Line
 invocations only; here a message whose chain has invoked the same function 16 times goes to the queue's dead-letter
 queue, or nowhere (AWS_FACTS.md, "Lambda, SQS, DynamoDB streams, Step Functions").
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import logging
 import re
@@ -21,8 +20,8 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import unquote
 
-from ministack.core import lambda_runtime  # type: ignore[import-not-found]
-from ministack.services import lambda_svc, sqs  # type: ignore[import-not-found]
+from ministack.core import lambda_runtime
+from ministack.services import lambda_svc, sqs
 
 from rolekeeper_local.corrections import correct
 

@@ -5,7 +5,6 @@ what one sends while another deletes may vanish. Here they take turns. `StartMes
 moves everything at once (SQS API reference: a moved message is a new one, with a new id and no receives). A standard
 queue hands out first what belongs to message groups with few messages in flight (SQS developer guide, "Fair queues").
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import functools
 import json
@@ -16,8 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ministack.core.responses import new_uuid  # type: ignore[import-not-found]
-from ministack.services import eventbridge, lambda_svc, sqs  # type: ignore[import-not-found]
+from ministack.core.responses import new_uuid
+from ministack.services import eventbridge, lambda_svc, sqs
 
 from rolekeeper_local.corrections import correct
 

@@ -13,7 +13,6 @@
   describe it (aws-cloudformation/cloudformation-coverage-roadmap #1131, #1949); AWS shows the default bus alone.
   ministack gives every rule its name, by which EventBridge doesn't find one of another bus.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import json
 import logging
@@ -21,8 +20,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ministack.services import eventbridge, lambda_svc  # type: ignore[import-not-found]
-from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
+from ministack.services import eventbridge, lambda_svc
+from ministack.services.cloudformation import provisioners
 
 from rolekeeper_local.corrections import correct
 

@@ -17,8 +17,17 @@ from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import Store
 from rolekeeper_cli import installed
-from rolekeeper_local.account import EmulatedAccount, stack_parameters, starter_mappings
-from rolekeeper_local.embedded import ACCOUNT, CREDENTIALS, PARAMETERS, REGION, EmbeddedAws, EmbeddedAwsError
+from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template
+from rolekeeper_local.account import EmulatedAccount, starter_mappings
+from rolekeeper_local.embedded import (
+    ACCOUNT,
+    CREDENTIALS,
+    PARAMETERS,
+    REGION,
+    EmbeddedAws,
+    EmbeddedAwsError,
+    make_stack,
+)
 from rolekeeper_local.settings import ACCOUNTS, ORGANIZATION
 
 REGIONS = (REGION, "eu-west-1")
@@ -91,10 +100,9 @@ def deploy_spokes(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount], readers: 
         homes.setdefault(world.account, world.region)
     parameters = {**spoke_parameters(aws), "OtherReaders": ",".join(readers)}
     for now in ([each for each in worlds if (homes[each.account] == each.region) is home] for home in (True, False)):
-        for world in now:
-            create_spoke(world, {**parameters, "HomeRegion": homes[world.account]})
-        for world in now:
-            await_spoke(world)
+        given = [{**parameters, "HomeRegion": homes[world.account]} for world in now]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(deploy_spoke, now, given))
 
 
 def spoke_parameters(aws: EmbeddedAws) -> dict[str, str]:
@@ -104,28 +112,10 @@ def spoke_parameters(aws: EmbeddedAws) -> dict[str, str]:
     return {"HubAccount": ACCOUNT, "HubRegion": REGION, "OrganizationId": ORGANIZATION, **named}
 
 
-def create_spoke(world: EmulatedAccount, parameters: dict[str, str], template: str = "") -> None:
-    """Begin to deploy a spoke, by default this version's."""
-    world.stacks.create_stack(
-        StackName=SPOKE_STACK,
-        TemplateBody=template or installed.file("spoke.yaml").read_text(),
-        Capabilities=["CAPABILITY_NAMED_IAM"],
-        Parameters=stack_parameters(parameters),
-    )
-
-
-def await_spoke(world: EmulatedAccount) -> None:
-    """Wait until a spoke is deployed; EmbeddedAwsError says why it isn't."""
-    where = f"the spoke in {world.account}, {world.region}"
-    deadline = time.monotonic() + _SECONDS
-    while (
-        status := world.stacks.describe_stacks(StackName=SPOKE_STACK)["Stacks"][0]["StackStatus"]
-    ) != "CREATE_COMPLETE":
-        if status != "CREATE_IN_PROGRESS" or time.monotonic() > deadline:
-            events = world.stacks.describe_stack_events(StackName=SPOKE_STACK)["StackEvents"]
-            reasons = [f"{each['LogicalResourceId']}: {each.get('ResourceStatusReason', '')}" for each in events]
-            raise EmbeddedAwsError("\n".join([f"{where} is {status}:", *reasons]))
-        time.sleep(_LOOK_SECONDS)
+def deploy_spoke(world: EmulatedAccount, parameters: dict[str, str], template: str = "") -> None:
+    """Deploy one, by default this version's."""
+    body = template or installed.file("spoke.yaml").read_text()
+    make_stack(world.stacks, SPOKE_STACK, Template({"TemplateBody": body}, NAMED_ROLES), parameters=parameters)
 
 
 @contextmanager

@@ -12,21 +12,14 @@
   looks at them here, so a query is taken and kept nowhere, and the alarm is kept as one over the metric that goes in.
 - CloudFormation makes a number of what a parameter says; ministack's poller that is given text polls nothing.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from ministack.core.responses import get_account_id, get_region  # type: ignore[import-not-found]
-from ministack.services import cloudformation  # type: ignore[import-not-found]
-from ministack.services.cloudformation import (  # type: ignore[import-not-found]
-    changesets,
-    engine,
-    handlers,
-    provisioners,
-    stacks,
-)
+from ministack.core.responses import get_account_id, get_region
+from ministack.services import cloudformation
+from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 
 from rolekeeper_local.corrections import correct
 

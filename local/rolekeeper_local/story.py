@@ -5,16 +5,12 @@ Colour and a moving spinner only on a terminal; elsewhere plain lines.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from rolekeeper.model.instance import InstanceKey
-from rolekeeper.storage import layout
-from rolekeeper.storage.state import Store
 from rolekeeper_local.account import EmulatedAccount, Shown
 
 type Step = tuple[str, Callable[[], None]]
@@ -117,45 +113,3 @@ class Story(ABC):
 
     def carries_none(self, world: EmulatedAccount, instance_id: str, seconds: float) -> None:
         self.stays(f"{instance_id} carries no role", lambda: world.shown(instance_id) is None, seconds)
-
-
-def fleet_table(worlds: Iterable[EmulatedAccount]) -> Table:
-    """The fleet as it is: the role from EC2, mapping and reason from the last history entry.
-
-    Of several accounts it has what fits into 80 columns.
-    """
-    worlds = list(worlds)
-    table = Table(title="The fleet", title_justify="left")
-    if len(worlds) == 1:
-        for column in ("instance", "name", "state", "tags", "role", "mapping", "reason"):
-            table.add_column(column, overflow="fold")
-        for cells in _cells(worlds[0]):
-            table.add_row(*cells)
-        return table
-    for column in ("account", "region", "instance"):
-        table.add_column(column, no_wrap=True)
-    for column in ("role", "mapping"):
-        table.add_column(column, overflow="fold")
-    for world in worlds:
-        for instance, _name, _state, _tags, role, mapping, _reason in _cells(world):
-            table.add_row(world.account, world.region, instance, role, mapping)
-    return table
-
-
-def _cells(world: EmulatedAccount) -> Iterable[tuple[str, ...]]:
-    store = Store(world.dynamodb, world.state_table)
-    for row in world.fleet():
-        tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags", ())}
-        key = InstanceKey(world.account, world.region, row["InstanceId"])
-        entries = store.history(layout.instance_pk(key), limit=1)
-        decision = entries[0]["decision"] if entries else {"mapping": "", "reason": "nothing was ever to do"}
-        shown = world.shown(row["InstanceId"])
-        yield (
-            row["InstanceId"],
-            tags.pop("Name", ""),
-            row["State"]["Name"],
-            ", ".join(f"{name}={value}" for name, value in sorted(tags.items())),
-            shown.profile if shown else "none",
-            decision["mapping"],
-            decision["reason"],
-        )

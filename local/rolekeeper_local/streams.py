@@ -4,15 +4,14 @@ ministack works through streams and queues in one thread, so a function that tak
 takes a batch with reported failures for done; and it never halves one, nor gives one up. `stream_batches` says what AWS
 does.
 """
-# ruff: noqa: SLF001 - see `corrections`
 
 import logging
 import time
 from typing import Any
 
-from ministack.core.arn import ArnParseError, parse_arn  # type: ignore[import-not-found]
-from ministack.core.responses import request_scope  # type: ignore[import-not-found]
-from ministack.services import dynamodb, lambda_svc  # type: ignore[import-not-found]
+from ministack.core.arn import ArnParseError, parse_arn
+from ministack.core.responses import request_scope
+from ministack.services import dynamodb, lambda_svc
 
 from rolekeeper_local.stream_batches import Tries, outcome
 

@@ -1,13 +1,18 @@
-"""The embedded AWS that end-to-end tests share, each with Rolekeeper deployed by the real SAM CLI."""
+"""The embedded AWS that end-to-end tests share, with Rolekeeper deployed as the wheel does it.
+
+The SAM CLI builds once for all, and deploys in `test_deploy.py`.
+"""
 
 import fcntl
 import os
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, StorageState
+from tools.artifacts import collect
 
 from fixtures.aws_cli import Aws, aws_command
 from fixtures.browser import ConsoleProcess, Visitor, chromium, console, enter, visitor
@@ -15,25 +20,45 @@ from fixtures.wheel import Running, build, running_local
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.place import REPOSITORY
+from support.clone import SAM, typed
 from support.pages import Shell
 from support.ports import free_port
 from support.waiting import eventually
 
 #: What many stories share. Those of one are played by one process, so that it starts once.
 _STARTED = ("browser", "aws", "fresh", "wheel")
+#: The stories of `aws` that a second process plays, on a deployment of its own: together they take longest of all.
+_SECOND = ("completion", "every_command", "lab", "operators", "readme", "resumed", "roles", "who")
+#: The groups that take longest, in the order in which they begin: so none of them is waited for at the end.
+_LONGEST = ("aws-2", "aws", "browser", "wheel", "fresh", "organization", "hub_upgrade")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for xdist by what they share, and the others by their module."""
+    """Group the tests for xdist by what they share, and the others by their module; long groups begin."""
+    ranks = {}
     for item in items:
-        names = getattr(item, "fixturenames", ()) if item.path.parent == Path(__file__).parent else ()
-        group = next((each for each in _STARTED if each in names), item.nodeid.partition("::")[0])
+        group = _group_of(item)
         item.add_marker(pytest.mark.xdist_group(group))
+        ranks[item] = _LONGEST.index(group) if group in _LONGEST else len(_LONGEST)
+    items.sort(key=ranks.__getitem__)
+
+
+def _group_of(item: pytest.Item) -> str:
+    if item.path.parent != Path(__file__).parent:
+        return item.nodeid.partition("::")[0]
+    module = item.path.stem.removeprefix("test_")
+    group = next((each for each in _STARTED if each in getattr(item, "fixturenames", ())), module)
+    return "aws-2" if group == "aws" and module in _SECOND else group
 
 
 #: The deployments that stories share, in this process.
 _SHARED = pytest.StashKey[list[EmulatedAccount]]()
+
+
+#: What the SAM CLI keeps from one run to the next; and whoever builds has it alone.
+_BUILDING = REPOSITORY / ".local/building"
 
 
 @pytest.fixture(scope="session")
@@ -42,17 +67,36 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    with (folder / "building").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / "build").exists():
-            return folder / "build"
-        return EmbeddedAws(port=0, directory=folder).build()
+    with _alone():
+        if not (folder / "build").exists():
+            typed([SAM, "build", "--build-dir", str(folder / "build"), "--cache-dir", str(_BUILDING / "cache")])
+    return folder / "build"
 
 
 @pytest.fixture(scope="session")
-def aws(request: pytest.FixtureRequest, built: Path) -> Iterator[EmbeddedAws]:
-    # Pending takes long enough for a function's cold start on a slow machine to see it.
-    with EmbeddedAws(port=free_port(), timings=Timings(pending=3), built=built) as embedded:
+def artifacts(built: Path) -> Path:
+    """The same as the wheel has it, which is deployed without the SAM CLI."""
+    folder = built.parent / "artifacts"
+    with _alone():
+        if not folder.exists():
+            collect(built / "RolekeeperLayer", folder)
+    return folder
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    _BUILDING.mkdir(parents=True, exist_ok=True)
+    with (_BUILDING / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def aws(
+    request: pytest.FixtureRequest, artifacts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmbeddedAws]:
+    directory = tmp_path_factory.mktemp("aws")
+    with EmbeddedAws(port=free_port(), timings=Timings(), directory=directory, artifacts=artifacts) as embedded:
         embedded.deploy()
         _share(request, embedded)
         yield embedded
@@ -76,11 +120,11 @@ def deployed(aws: EmbeddedAws) -> EmulatedAccount:
 
 
 @pytest.fixture(scope="session")
-def fresh(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Iterator[EmbeddedAws]:
+def fresh(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> Iterator[EmbeddedAws]:
     """An AWS to which nothing is deployed yet."""
     # Its minutes are whole: where they are short and the machine is slow, functions start faster than they end.
     timings, directory = Timings(pending=0.1, stopping=0.5, propagation=0), tmp_path_factory.mktemp("aws")
-    with EmbeddedAws(port=free_port(), timings=timings, directory=directory, built=built) as embedded:
+    with EmbeddedAws(port=free_port(), timings=timings, directory=directory, artifacts=artifacts) as embedded:
         yield embedded
 
 

@@ -11,6 +11,7 @@ from fixtures.aws_cli import aws_command, session
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
 from support.buses import Bus, Queue
+from support.fleets import launch_many
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
@@ -83,12 +84,6 @@ def test_a_forged_event_is_no_mail(deployed: EmulatedAccount, mails: Callable[[]
 # ---- rows ----
 
 
-def launch_many(world: EmulatedAccount, value: str) -> None:
-    """More instances than an edit may change without approval."""
-    for _ in range(26):
-        world.launch("attacked", wide=value)
-
-
 def held_because(world: EmulatedAccount, value: str, words: str) -> bool:
     row = world.mapping("wide", value)
     return row.get("status") == "Held" and words in row["status_reason"]
@@ -97,7 +92,7 @@ def held_because(world: EmulatedAccount, value: str, words: str) -> bool:
 def test_who_edits_cannot_approve_their_own_edit(deployed: EmulatedAccount, rolekeeper: Command) -> None:
     cli, env = aws_command(deployed.aws.env), deployed.aws.env
     deployed.make_role("wide")
-    launch_many(deployed, "x")
+    launch_many(deployed, 26, wide="x")  # more than an edit may change without approval
     people, names = {}, {}
     for part, person in (("editors", "mallory"), ("approvers", "grace"), ("approvers", "mallory")):
         policy = json.loads(rolekeeper("guard", part).stdout)
@@ -139,7 +134,7 @@ def test_a_wide_change_split_over_rows_waits_as_one_row_does(
     deployed: EmulatedAccount, mails: Callable[[], list[str]]
 ) -> None:
     deployed.make_role("split")
-    instances = {part: [deployed.launch("attacked", part=part) for _ in range(20)] for part in ("one", "two")}
+    instances = {part: launch_many(deployed, 20, part=part) for part in ("one", "two")}
     everybody = [each for some in instances.values() for each in some]
     eventually(lambda: all(deployed.state(each) == "running" for each in everybody))
 

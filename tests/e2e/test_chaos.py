@@ -20,7 +20,7 @@ from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from spec.carries import Wanted
-from support import chaos_weather
+from support import chaos_faults, chaos_weather
 from support.chaos_letters import explanation
 from support.chaos_oracle import Difference, difference, is_contested
 from support.chaos_queues import POISON, Queues
@@ -54,8 +54,8 @@ QUIET_WITHIN = 600
 
 
 @pytest.fixture(scope="module")
-def world(built: Path) -> Iterator[EmulatedAccount]:
-    with EmbeddedAws(port=free_port(), timings=TIMINGS, built=built) as aws:
+def world(artifacts: Path) -> Iterator[EmulatedAccount]:
+    with EmbeddedAws(port=free_port(), timings=TIMINGS, artifacts=artifacts, plugin=chaos_faults.FILE) as aws:
         aws.deploy(**PARAMETERS)
         yield EmulatedAccount(aws)
 
@@ -72,7 +72,7 @@ def break_loose(story: Story, queues: Queues) -> None:
             queues.set_patience(PATIENCE_IN_OUTAGE if in_outage else PATIENCE)
             changes_at = sweeps_at = now
         if now >= changes_at:
-            aws.steer_chaos(**(chaos_weather.outage() if in_outage else chaos_weather.storm(weather)))
+            chaos_faults.steer(aws, **(chaos_weather.outage() if in_outage else chaos_weather.storm(weather)))
             changes_at = now + WEATHER_SECONDS
             assert story.beyond_the_path(story.seen()) == []
         if now >= restarts_at:
@@ -85,7 +85,7 @@ def break_loose(story: Story, queues: Queues) -> None:
             sweeps_at = now + SWEEP_SECONDS
         story.act()
         time.sleep(BREAK)
-    aws.steer_chaos()
+    chaos_faults.steer(aws)
 
 
 def record(world: EmulatedAccount, instance: str) -> InstanceRecord:
@@ -157,7 +157,7 @@ def test_after_chaos_every_instance_is_as_its_tags_say(
     story.write_rows()
     eventually(lambda: all(row.get("status") == "Published" for row in story.rows()), 60)
     queues.set_patience(PATIENCE)
-    aws.steer_chaos(seed=SEED, **chaos_weather.mild())
+    chaos_faults.steer(aws, seed=SEED, **chaos_weather.mild())
     story.launch(INSTANCES)
     say("launched, and everything goes wrong")
     break_loose(story, queues)
@@ -179,7 +179,7 @@ def test_after_chaos_every_instance_is_as_its_tags_say(
     say(*told(unexplained, explained))
 
     messages = aws.message_counts()[queues.arn(queues.work)]
-    say(*report("faults", aws.chaos_counts()), *report("done", story.done))
+    say(*report("faults", chaos_faults.counts(aws)), *report("done", story.done))
     say(*report("dead letters", Counter(text or "NOT EXPLAINED" for text in why.values())))
     say(*report("messages on the work queue", messages))
 

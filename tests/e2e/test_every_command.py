@@ -1,22 +1,24 @@
-"""Every command of `rolekeeper`, as a process against the embedded AWS, with what it says in JSON."""
+"""Every command of `rolekeeper`, with the real SDK against the embedded AWS, and what it says in JSON."""
 
 import json
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 from tools.reference import commands
 
 from fixtures.command import COMMAND, Command
 from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
 from rolekeeper_local.account import EmulatedAccount
+from support.fleets import launch_many
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -32,10 +34,10 @@ MANY = 26  # one more than may change without approval
 
 
 class Told:
-    """Runs commands, and notes which ones ran."""
+    """Runs commands in this process, which has what each would import again, and notes which ones ran."""
 
-    def __init__(self, rolekeeper: Command) -> None:
-        self._rolekeeper = rolekeeper
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._runner = CliRunner(env=env)
         self.ran: set[str] = set()
 
     def __call__(self, *line: str, code: int = 0) -> Any:
@@ -48,8 +50,9 @@ class Told:
             node = node.all()[word]
             path.append(word)
         self.ran.add(" ".join(path))
-        said = self._rolekeeper(*line, "--output", "json", code=code).stdout
-        return json.loads(said) if said else said
+        done = self._runner.invoke(cli, [*line, "--output", "json"], prog_name="rolekeeper")
+        assert done.exit_code == code, f"{' '.join(line)}: {done.output}"
+        return json.loads(done.stdout) if done.stdout else done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,8 @@ def rolekeeper(deployed: EmulatedAccount) -> Command:
 
 
 @pytest.fixture
-def told(rolekeeper: Command) -> Told:
-    return Told(rolekeeper)
+def told(deployed: EmulatedAccount) -> Told:
+    return Told(deployed.aws.env)
 
 
 @pytest.fixture
@@ -175,7 +178,7 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     assert "s3-read" in [each["role"] for each in said]
 
     # ---- a held edit ----
-    ids = [deployed.launch(f"every-{number}", held="a") for number in range(MANY)]
+    ids = launch_many(deployed, MANY, held="a")
     told("mapping", "set", "held=a", "role=s3-read", code=1)
     said = told("mapping", "discard", "held=a", "--yes")
     assert said["changes"][0]["kind"] == "deleted"

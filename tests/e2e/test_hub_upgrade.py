@@ -17,7 +17,7 @@ from rolekeeper_cli import installed
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.spokes import await_spoke, create_spoke, register, spoke_parameters
+from rolekeeper_local.spokes import deploy_spoke, register, spoke_parameters
 from support.pages import Shell, bash_blocks
 from support.ports import free_port
 from support.waiting import eventually, stays
@@ -93,9 +93,9 @@ class Upgraded:
 
 
 @pytest.fixture(scope="module")
-def upgraded(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Iterator[Upgraded]:
+def upgraded(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> Iterator[Upgraded]:
     directory = tmp_path_factory.mktemp("aws")
-    with EmbeddedAws(port=free_port(), timings=Timings(pending=1), directory=directory, built=built) as aws:
+    with EmbeddedAws(port=free_port(), timings=Timings(pending=1), directory=directory, artifacts=artifacts) as aws:
         yield Upgraded(aws, tmp_path_factory.mktemp("home"))
 
 
@@ -121,8 +121,7 @@ def test_a_spoke_of_the_neighbouring_version_works_and_is_named(upgraded: Upgrad
     template = installed.file("spoke.yaml").read_text()
     former, numbers = re.subn(rf"'{re.escape(VERSION)}'", f"'{NEIGHBOUR}'", template)
     assert numbers == 2, "the reader's tag and the output"
-    create_spoke(spoke, {**spoke_parameters(upgraded.aws), "HomeRegion": spoke.region}, former)
-    await_spoke(spoke)
+    deploy_spoke(spoke, {**spoke_parameters(upgraded.aws), "HomeRegion": spoke.region}, former)
     register(upgraded.aws, [spoke])
     upgraded.world.sweep()
 

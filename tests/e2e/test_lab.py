@@ -25,8 +25,8 @@ class _Lab:
 
     def type_next(self) -> str:
         """What the next block says."""
-        # The AWS CLI looks every 15 seconds; what it waits for takes three here.
-        return self._shell(next(self._blocks).replace("aws ec2 wait", "sleep 4; aws ec2 wait"))
+        # The AWS CLI looks every 15 seconds; what it waits for takes two here.
+        return self._shell(next(self._blocks).replace("aws ec2 wait", "sleep 3; aws ec2 wait"))
 
     def instances(self) -> list[str]:
         """The ids that the blocks keep."""

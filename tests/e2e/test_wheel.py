@@ -49,29 +49,6 @@ def test_any_text_comes_back_from_a_file(running: Running, tmp_path: Path) -> No
     running.rolekeeper("mapping", "rm", "app=lines", "--yes")
 
 
-def test_at_a_terminal_a_person_sees_what_would_change_and_may_say_no(running: Running) -> None:
-    before = running.parameters
-    said = running.rolekeeper.types("n", "deploy", "--log-level", "DEBUG", code=1)
-    assert "changes?" in said
-    assert "nothing was changed" in said
-    assert running.parameters == before
-    client = running.aws.session().client("cloudformation")
-    found = client.list_change_sets(StackName=STACK)["Summaries"]
-    assert [each["ChangeSetName"] for each in found if each["ExecutionStatus"] == "AVAILABLE"] == []
-
-
-def test_a_parameter_is_changed_and_the_others_stay(running: Running) -> None:
-    before = running.parameters
-    assert before["Mode"] == "enforce"
-    document = running.rolekeeper.json("deploy", "--yes", "--max-changes-per-edit", "40")
-    assert document["outcome"] == "deployed"
-    assert document["parameters"] == [{"parameter": "MaxChangesPerEdit", "value": "40", "was": "25"}]
-    changed = {each["resource"]: each["replacement"] for each in document["changes"]}
-    assert changed["OnInstanceEvent"] == "no"
-    assert "MappingTable" not in changed
-    assert running.parameters == {**before, "MaxChangesPerEdit": "40"}
-
-
 def test_a_deployment_that_fails_says_why_and_leaves_what_there_was(running: Running) -> None:
     """It says both a day of the month and a day of the week, which EventBridge alone refuses."""
     before = running.parameters

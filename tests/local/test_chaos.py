@@ -1,4 +1,7 @@
-"""Faults on purpose: whom they meet, what becomes of the call, and that none happens unasked."""
+"""Faults on purpose: whom they meet, in which words, and that none happens unasked.
+
+What each fault does is test_faults.py's.
+"""
 
 import asyncio
 import json
@@ -8,7 +11,7 @@ from typing import Any
 import pytest
 
 from rolekeeper_local.asgi import App
-from rolekeeper_local.chaos import Chaos, disturbed
+from support.chaos_faults import Chaos, disturbed
 
 OURS = "Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0"
 
@@ -99,25 +102,6 @@ def test_a_throttled_call_is_refused_in_its_services_words(service: str, status:
         assert f"<Code>{code}</Code>" in called.body
     else:
         assert json.loads(called.body)["__type"] == code
-
-
-def test_a_fault_of_aws_changes_nothing() -> None:
-    called = Called(always("error"))
-    assert (called.done, called.status) == (False, 500)
-
-
-def test_a_lost_answer_is_of_a_call_that_happened() -> None:
-    called = Called(always("lose-answer"))
-    assert called.done
-    # A head that promises a body, and no body: the server closes the connection.
-    assert [each["type"] for each in called.sent] == ["http.response.start"]
-    assert called.sent[0]["headers"] == [(b"content-length", b"1")]
-
-
-@pytest.mark.parametrize(("fault", "done"), [("kill-before", False), ("kill-after", True)])
-def test_a_function_is_killed_before_or_after_its_call(fault: str, *, done: bool) -> None:
-    called = Called(always(fault))
-    assert (called.done, called.sent, called.functions.killed) == (done, [], [OURS])
 
 
 def test_a_service_that_is_named_goes_by_its_own_shares() -> None:

@@ -518,6 +518,7 @@ def handler(event, context):
         "tables": refused(boto3.client("dynamodb").list_tables),
         "pid": os.getpid(),
         "temporary": os.environ["TMPDIR"],
+        "code": os.path.realpath(os.environ["LAMBDA_TASK_ROOT"]),
     }
 """
 
@@ -536,6 +537,7 @@ def test_a_function_runs_with_its_own_role_and_finds_boto3_and_nothing_else(aws:
     assert first["describe"] is None
     assert first["tables"] == "AccessDeniedException"
     assert first["temporary"].startswith(str(aws.directory))
+    assert "/tmp/unpacked/" in first["code"], "once for all processes that have the same code"
     assert invoke()["pid"] == first["pid"], "a warm function's process serves again"
 
 

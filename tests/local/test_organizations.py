@@ -17,20 +17,12 @@ def organizations(aws: EmbeddedAws, account: str) -> Any:
     return aws.session(account=account).client("organizations")
 
 
-def test_the_three_accounts_are_in_one_organization(aws: EmbeddedAws) -> None:
+def test_the_embedded_accounts_are_in_one_organization_and_a_stranger_in_none(aws: EmbeddedAws) -> None:
     seen = [organizations(aws, each).describe_organization()["Organization"] for each in (MEMBER, MANAGEMENT)]
     assert seen[0] == seen[1]
     assert (seen[0]["Id"], seen[0]["MasterAccountId"]) == ("o-embeddedaws", MANAGEMENT)
-    listed = organizations(aws, MANAGEMENT).list_accounts()["Accounts"]
-    assert [each["Id"] for each in listed] == [MANAGEMENT, MEMBER, "222222222222"]
-    assert listed[1]["Arn"] == f"arn:aws:organizations::{MANAGEMENT}:account/o-embeddedaws/{MEMBER}"
-
-
-def test_a_stranger_is_in_none_and_a_member_cannot_list_the_others(aws: EmbeddedAws) -> None:
     with pytest.raises(ClientError, match="AWSOrganizationsNotInUseException"):
         organizations(aws, STRANGER).describe_organization()
-    with pytest.raises(ClientError, match="AccessDeniedException"):
-        organizations(aws, MEMBER).list_accounts()
 
 
 def may_assume(sts: Any, role: str) -> bool:

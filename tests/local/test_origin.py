@@ -124,15 +124,10 @@ def function(aws: EmbeddedAws, name: str) -> bytes:
 
 
 FUNCTIONS = "/2015-03-31/functions"
-CREATE_USER = "/?Action=CreateUser&Version=2010-05-08&UserName="
 
 
 def functions(aws: EmbeddedAws) -> list[str]:
     return [each["FunctionName"] for each in aws.session().client("lambda").list_functions()["Functions"]]
-
-
-def users(aws: EmbeddedAws) -> list[str]:
-    return [each["UserName"] for each in aws.session().client("iam").list_users()["Users"]]
 
 
 def rebound(aws: EmbeddedAws) -> Page:
@@ -166,30 +161,6 @@ def test_a_preflight_allows_a_web_page_nothing(aws: EmbeddedAws) -> None:
     # Whoever remembers a preflight of another day, or asks none, is refused all the same.
     assert ask(aws, "POST", FUNCTIONS, {"Origin": EVIL, **headers}, code).refused
     assert "preflighted" not in functions(aws)
-
-
-@pytest.mark.emulator
-def test_a_picture_whose_address_is_a_call_does_nothing(aws: EmbeddedAws) -> None:
-    for site in ("cross-site", "same-site"):
-        assert Page(aws, site=site).picture(f"{CREATE_USER}pictured&{signed('iam')}").refused
-    assert users(aws) == []
-
-
-@pytest.mark.emulator
-def test_a_page_whose_own_name_means_127_0_0_1_is_not_answered(aws: EmbeddedAws) -> None:
-    page = rebound(aws)
-    assert page.picture(f"{CREATE_USER}rebound&{signed('iam')}").refused
-    assert page.form(f"{CREATE_USER}rebound&{signed('iam')}", b"").refused
-    assert page.picture("/_rolekeeper/ping").refused
-    assert users(aws) == []
-
-
-@pytest.mark.emulator
-def test_a_page_from_a_sandbox_or_another_port_of_this_machine_is_foreign_too(aws: EmbeddedAws) -> None:
-    for origin in ("null", "http://127.0.0.1:3000", "http://localhost", "http://evil.localhost:3000"):
-        assert Page(aws, origin, site="same-site").post(f"{CREATE_USER}local&{signed('iam')}", b"").refused
-        assert ask(aws, "POST", f"{CREATE_USER}local&{signed('iam')}", {"Origin": origin}).refused
-    assert users(aws) == []
 
 
 @pytest.mark.emulator
@@ -341,6 +312,17 @@ def test_a_second_origin_is_not_overlooked() -> None:
     assert refusal(own, 4566) is None
     assert "Origin" in str(refusal([*own, *headers_of(origin=EVIL)], 4566))
     assert "Origin" in str(refusal(headers_of(host="127.0.0.1:4566", origin="http://localhost:4566"), 4566))
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_what_a_page_of_another_site_asks_for_is_refused_without_an_origin_too(site: str) -> None:
+    assert "Sec-Fetch-Site" in str(refusal(headers_of(host="localhost:4566", sec_fetch_site=site), 4566))
+    assert refusal(headers_of(host="localhost:4566", sec_fetch_site="none"), 4566) is None
+
+
+@pytest.mark.parametrize("origin", ["null", "http://127.0.0.1:3000", "http://localhost", "http://evil.localhost:3000"])
+def test_a_page_from_a_sandbox_or_another_port_of_this_machine_is_foreign_too(origin: str) -> None:
+    assert "Origin" in str(refusal(headers_of(host="localhost:4566", origin=origin), 4566))
 
 
 def test_at_port_80_clients_name_no_port() -> None:

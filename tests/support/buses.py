@@ -61,6 +61,13 @@ class Bus:
         self.events.put_targets(Rule=name, EventBusName=self.name, Targets=targets)
         return name
 
+    def lets_in(self, principal: object, **condition: Any) -> None:
+        """Have its policy let this principal send to it, under a condition if one is given."""
+        statement = {"Sid": "it", "Effect": "Allow", "Principal": principal, "Action": "events:PutEvents"}
+        statement |= {"Resource": self.arn, **({"Condition": condition} if condition else {})}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self.events.put_permission(EventBusName=self.name, Policy=policy)
+
     def forget(self, rule: str) -> None:
         self.events.remove_targets(Rule=rule, EventBusName=self.name, Ids=["1"])
         self.events.delete_rule(Name=rule, EventBusName=self.name)

@@ -7,12 +7,10 @@ from rolekeeper.storage import codec
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 
 
-def launch_many(world: EmulatedAccount, count: int, *, profile: str = "", **tags: str) -> list[str]:
-    given: Any = {"IamInstanceProfile": {"Name": profile}} if profile else {}
-    if tags:
-        pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
-        given["TagSpecifications"] = [{"ResourceType": "instance", "Tags": pairs}]
-    answer = world.ec2.run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count, **given)
+def launch_many(world: EmulatedAccount, count: int, **tags: str) -> list[str]:
+    """Launch instances in one call; their ids."""
+    specification: Any = {"ResourceType": "instance", "Tags": [{"Key": key, "Value": tags[key]} for key in tags]}
+    answer = world.ec2.run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count, TagSpecifications=[specification])
     return [each["InstanceId"] for each in answer["Instances"]]
 
 

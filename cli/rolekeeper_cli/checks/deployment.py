@@ -78,6 +78,10 @@ class DoctorDeployment(Deployment):
         found = self.pages("cloudwatch:DescribeAlarms", self.stack.name, AlarmNames=list(names))
         return {names[each["AlarmName"]]: each for page in found for each in page["MetricAlarms"]}
 
+    def runbook(self, alarm: str) -> str:
+        """The page and section about an alarm, by its name at AWS."""
+        return f"docs/runbook.md#{alarm.removeprefix(f'{self.stack.name}-')}"
+
     @cached_property
     def rows(self) -> Rows:
         return self.app.table.all_rows()

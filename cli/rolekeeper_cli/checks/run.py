@@ -1,6 +1,5 @@
 """What is found of a deployment from outside, check by check, and what there is to fix."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -69,25 +68,23 @@ def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
 # ---- the stack's alarms, those that ring first ----
 
 
-_RUNBOOK = re.compile(r"\s*Runbook: (\S+)$")
 # As CloudWatch says it, in the order of what to look at.
 _ORDER = ("ALARM", "INSUFFICIENT_DATA", "OK")
 
 
 def alarms(deployment: DoctorDeployment) -> list[dict[str, Any]]:
     """Each alarm that is there: its state, since when and why, what it means, and the runbook's section."""
-    found = [_document(each) for each in deployment.alarms.values()]
+    found = [_document(each, deployment.runbook(each["AlarmName"])) for each in deployment.alarms.values()]
     return sorted(found, key=lambda each: (_ORDER.index(each["state"]), each["alarm"]))
 
 
-def _document(alarm: Any) -> dict[str, Any]:
-    text = str(alarm.get("AlarmDescription", ""))
-    page = _RUNBOOK.search(text)
+def _document(alarm: Any, runbook: str) -> dict[str, Any]:
     return {
         "alarm": alarm["AlarmName"],
         "state": alarm["StateValue"],
         "since": alarm.get("StateUpdatedTimestamp"),
         "reason": alarm.get("StateReason", ""),
-        "means": _RUNBOOK.sub("", text),
-        "runbook": page[1] if page else None,
+        # The template's words for a mail end with the page (a test of the template compares them).
+        "means": str(alarm.get("AlarmDescription", "")).removesuffix(f" Runbook: {runbook}"),
+        "runbook": runbook,
     }

@@ -112,8 +112,7 @@ def alarms(deployment: DoctorDeployment) -> Findings:
         if alarm is None:
             yield _gone("alarm", each)
         elif alarm["StateValue"] == "ALARM":
-            section = each.id.removeprefix(f"{deployment.stack.name}-")
-            yield fail(f"alarm {each.id} rings: {alarm['StateReason']}", f"see docs/runbook.md#{section}")
+            yield fail(f"alarm {each.id} rings: {alarm['StateReason']}", f"see {deployment.runbook(each.id)}")
     return f"no alarm rings, of {len(found)}"
 
 

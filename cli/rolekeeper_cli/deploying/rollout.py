@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rolekeeper_cli import installed, terminal
-from rolekeeper_cli.deploying.stack import REVIEWED, TABLES, Parameters, Present
+from rolekeeper_cli.deploying.stack import REVIEWED, TABLES, Parameters, Present, describe
 from rolekeeper_cli.errors import ConfigurationError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.tables import show_table
@@ -32,6 +32,10 @@ def _until[T](
 
 
 # ---- what would change ----
+
+
+# Of a template whose roles have names of their own.
+NAMED_ROLES = ("CAPABILITY_NAMED_IAM",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +239,14 @@ class Operation:
 def make(
     client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
 ) -> None:
-    """Make a new stack, ask nobody, and show nothing: the embedded AWS does.
+    """Make or change a stack, ask nobody, and show nothing: the embedded AWS does.
 
     Raises:
         ServiceError: it failed.
     """
-    change_set = _change_set(client, stack, template, parameters=parameters, status=None)
+    there = describe(client, stack)
+    status = there["StackStatus"] if there else None
+    change_set = _change_set(client, stack, template, parameters=parameters, status=status)
     _changes(client, change_set["Id"], sleep)
     operation = Operation(client, change_set["StackId"], sleep, say=lambda _text: None)
     client.execute_change_set(ChangeSetName=change_set["Id"])

@@ -1,10 +1,11 @@
-"""`rolekeeper spoke deploy`: the stack by which a hub looks after this account, in each of its Regions.
+"""`rolekeeper spoke`: the stack by which a hub looks after this account, in each of its Regions.
 
 What is the account's, the hub's reader and changer, is made in one Region, the home. It is deployed first, so that the
 hub can look into the others as soon as they are there.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,8 @@ from rolekeeper.settings import Access, Ownership
 from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.deploy import PATIENT, organization_of
 from rolekeeper_cli.deploying.destroy import Carried, carrying
-from rolekeeper_cli.deploying.hub import ALLOWED, Hub
 from rolekeeper_cli.deploying.parameters import option_of
-from rolekeeper_cli.deploying.rollout import Rollout, Template, delete, document
+from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Rollout, Template, delete, document
 from rolekeeper_cli.deploying.stack import (
     SPOKE,
     Parameters,
@@ -33,12 +33,89 @@ from rolekeeper_cli.deploying.stack import (
     versions,
 )
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ConfigurationError, ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode, UsageError
 from rolekeeper_cli.tables import show_table
+from rolekeeper_cli.uses.files import content
+
+# ---- what a spoke has to know of its hub: parameters of spoke.yaml ----
+
+
+# What an account allows the hub to do; a new spoke begins with what the hub has.
+ALLOWED = ("TakeOver", "CreateMissingProfiles")
+# What the hub's own parameters of these names say holds in its spokes too.
+_ALIKE = ("OrganizationId", "Namespace", "RolePath", *ALLOWED)
+_OUTPUTS = ("HubReaders", "HubChangers")
+# What isn't said by the hub, but by those who ask it, if they do.
+_ASKED = ("HomeRegion", "OrganizationalUnit", "OtherReaders")
+NAMES = frozenset({"HubAccount", "HubRegion", *_ALIKE, *_OUTPUTS, *_ASKED})
+# The separator of a list of CloudFormation's, and of one that people read.
+_COMMA, _AND = ",", ", "
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The parameters, and the hub's version where it was asked."""
+
+    parameters: Parameters
+    version: str | None = None
+
+
+def ask_hub(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = None, unit: str | None = None) -> Hub:
+    """Ask the hub. `readers`, `home` and `unit` are what it doesn't know."""
+    said = {name: value for name, value in zip(_ASKED, (home, unit, listed(readers)), strict=True) if value}
+    if wrong := refused(declared(installed.file("spoke.yaml")), said):
+        raise UsageError("; ".join(wrong), "see: rolekeeper spoke parameters --help")
+    stack = hub.stack
+    if not stack.parameters.get("OrganizationId"):
+        raise ConfigurationError(
+            f"stack '{stack.name}' looks after its own account and Region only",
+            "deploy it with --organization-id first: rolekeeper deploy --organization-id o-…",
+        )
+    if missing := [each for each in _OUTPUTS if each not in stack.outputs]:
+        raise ConfigurationError(f"stack '{stack.name}' has no output {missing[0]}", "rolekeeper upgrade")
+    parameters = {
+        "HubAccount": hub.caller.account,
+        "HubRegion": str(hub.session.region_name),
+        **{name: stack.parameters[name] for name in _ALIKE},
+        **{name: stack.outputs[name] for name in _OUTPUTS},
+    }
+    return Hub(parameters | said, stack.outputs.get("Version"))
+
+
+def listed(readers: Iterable[str]) -> str:
+    """ARNs as OtherReaders takes them; an empty one is none."""
+    return _COMMA.join(each for each in readers if each)
+
+
+def written(parameters: Parameters) -> list[dict[str, str]]:
+    """The parameters as CloudFormation's own commands take them from a file."""
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+
+
+def read_hub(name: str) -> Hub:
+    """Read them from a file of that form; `-` is stdin."""
+    remedy = "write it with the hub's credentials: rolekeeper spoke parameters > hub.json"
+    try:
+        found = json.loads(content(name, remedy))
+        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found}
+    except (ValueError, TypeError, KeyError) as error:
+        raise CommandError(f"{name} holds no parameters of a hub", remedy) from error
+    return Hub(_checked(name, parameters, remedy))
+
+
+def _checked(name: str, parameters: Mapping[str, object], remedy: str) -> Parameters:
+    texts = {key: value for key, value in parameters.items() if isinstance(value, str)}
+    if others := sorted(parameters.keys() - NAMES | (parameters.keys() - texts.keys())):
+        raise CommandError(f"{name} says what no hub does: {_AND.join(others)}", remedy)
+    if missing := sorted(NAMES - {*_ASKED} - texts.keys()):
+        raise CommandError(f"{name} lacks {_AND.join(missing)}", remedy)
+    return texts
+
+
+# ---- `rolekeeper spoke deploy` ----
+
 
 STACK = "rolekeeper-spoke"
-# Its roles have names of their own, by which the hub finds them.
-_CAPABILITIES = ("CAPABILITY_NAMED_IAM",)
 # Parameters that only the account's roles have to do with, and their options.
 _OF_ROLES = {
     **{name: option_of(name) for name in ALLOWED},
@@ -144,7 +221,7 @@ def _deploy(planned: Planned, wanted: Wanted) -> dict[str, Any]:
         terminal.say("It is the hub's own account and Region, which has no rules of a spoke.")
     client = place.client("cloudformation", PATIENT)
     rollout = Rollout(client, stack, place.sleep, yes=wanted.yes, dry_run=wanted.dry_run)
-    template = Template({"TemplateBody": _template().read_text()}, _CAPABILITIES)
+    template = Template({"TemplateBody": _template().read_text()}, NAMED_ROLES)
     there = rollout.without_what_failed(present)
     changed = rollout.change(template, there, planned.parameters, given=planned.given)
     return {"region": planned.region, **document(present, changed)}

@@ -1,8 +1,9 @@
 """What plan says, the functions do: random fleets, random rows, random changes to both, and EC2's own answer.
 
-`tests/e2e/test_plan_agrees.py` plays some of them on the embedded AWS, and 500 in `make soak`.
+ROLEKEEPER_PLAN_FLEETS plays more of them, as `make soak` does.
 """
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from strategies.random_fleets import ROLES, THEIRS, Fleet, Member, random_fleet
 
-FLEETS = 30
+FLEETS = int(os.environ.get("ROLEKEEPER_PLAN_FLEETS") or 30)
 
 
 class Play:

@@ -1,6 +1,7 @@
-"""The embedded AWS's events between accounts and Regions: what arrives on another bus, and what doesn't."""
+"""The embedded AWS's event buses: their policies, and what arrives on one of another account or Region."""
 
 import json
+import uuid
 from typing import Any
 from urllib.error import HTTPError
 
@@ -32,10 +33,7 @@ def entry(source: str, bus: str = "default") -> Any:
 def hub(aws: EmbeddedAws) -> Bus:
     """A bus that the organization may send to, and that keeps all from `told.…`."""
     bus = Bus(aws, HUB, name="hub").listen({"source": [{"prefix": "told."}]})
-    organization: Any = {"Type": "StringEquals", "Key": "aws:PrincipalOrgID", "Value": "o-embeddedaws"}
-    bus.events.put_permission(
-        EventBusName="hub", Action="events:PutEvents", Principal="*", StatementId="it", Condition=organization
-    )
+    bus.lets_in("*", StringEquals={"aws:PrincipalOrgID": "o-embeddedaws"})
     return bus
 
 
@@ -66,7 +64,7 @@ def test_the_default_bus_of_another_account_lets_nobody_in_until_it_says_so(aws:
     theirs, sender = Bus(aws, OTHER, "eu-west-2").listen({"source": ["told.default"]}), Bus(aws, SPOKE, "eu-west-2")
     with pytest.raises(ClientError, match="AccessDeniedException"):
         sender.events.put_events(Entries=[entry("told.default", theirs.arn)])
-    theirs.events.put_permission(Action="events:PutEvents", Principal=SPOKE, StatementId="it")
+    theirs.lets_in({"AWS": SPOKE})
     sender.events.put_events(Entries=[entry("told.default", theirs.arn)])
     assert eventually(theirs.heard)[0]["account"] == SPOKE
 
@@ -86,9 +84,7 @@ def test_a_role_needs_its_own_permission_beside_the_buss(aws: EmbeddedAws, hub: 
 def test_a_policy_can_ask_for_the_event_and_for_the_role(aws: EmbeddedAws) -> None:
     role = make_role(aws, SPOKE, ANYBODY, may_send("*"))
     picky = Bus(aws, HUB, name="picky").listen({"account": [SPOKE]})
-    conditions = {"events:source": "told.right", "aws:PrincipalArn": role}
-    statement = {**may_send(picky.arn), "Sid": "it", "Principal": "*", "Condition": {"StringEquals": conditions}}
-    picky.events.put_permission(EventBusName="picky", Policy=json.dumps({"Statement": [statement]}))
+    picky.lets_in("*", StringEquals={"events:source": "told.right", "aws:PrincipalArn": role})
     events = assumed(aws, role, by=aws.session()).client("events")
     for sender, source in ((events, "told.wrong"), (Bus(aws, SPOKE).events, "told.right")):
         with pytest.raises(ClientError, match="no resource-based policy allows"):
@@ -134,7 +130,7 @@ def test_a_rule_sends_on_to_the_hub_what_it_matches_as_the_senders(
 
 def test_an_instances_events_reach_the_hub_with_its_account_and_region(aws: EmbeddedAws) -> None:
     hub = Bus(aws, HUB, name="instances").listen({"source": ["aws.ec2", "aws.tag"]})
-    hub.events.put_permission(EventBusName=hub.name, Action="events:PutEvents", Principal=SPOKE, StatementId="it")
+    hub.lets_in({"AWS": SPOKE})
     spoke = Bus(aws, SPOKE, "eu-west-1")
     spoke.rule({"source": ["aws.ec2", "aws.tag"]}, Arn=hub.arn, RoleArn=forwarder(aws, SPOKE, hub))
     made = spoke.session.client("ec2").run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)
@@ -151,7 +147,7 @@ def test_an_instances_events_reach_the_hub_with_its_account_and_region(aws: Embe
 
 def test_a_schedules_event_reaches_the_hub_of_another_region_too(aws: EmbeddedAws) -> None:
     hub = Bus(aws, HUB, name="schedules").listen({"source": ["aws.events"]})
-    hub.events.put_permission(EventBusName=hub.name, Action="events:PutEvents", Principal=SPOKE, StatementId="it")
+    hub.lets_in({"AWS": SPOKE})
     spoke = Bus(aws, SPOKE, "eu-west-1")
     rule = spoke.events.put_rule(Name="daily", ScheduleExpression="rate(1 day)")["RuleArn"]
     targets: Any = [{"Id": "1", "Arn": hub.arn, "RoleArn": forwarder(aws, SPOKE, hub)}]
@@ -204,9 +200,7 @@ def test_what_a_role_or_the_bus_does_not_allow_never_arrives(aws: EmbeddedAws, h
 def test_a_policy_can_ask_for_the_rule_that_sends(aws: EmbeddedAws) -> None:
     hub = Bus(aws, HUB, name="by-rule").listen({"account": [SPOKE]})
     rule = f"arn:aws:events:us-west-2:{SPOKE}:rule/admitted"
-    statement = {**may_send(hub.arn), "Sid": "it", "Principal": {"AWS": SPOKE}}
-    policy = {"Statement": [{**statement, "Condition": {"ArnEquals": {"aws:SourceArn": rule}}}]}
-    hub.events.put_permission(EventBusName=hub.name, Policy=json.dumps(policy))
+    hub.lets_in({"AWS": SPOKE}, ArnEquals={"aws:SourceArn": rule})
     sender, role = Bus(aws, SPOKE, "us-west-2"), forwarder(aws, SPOKE, hub)
     sender.rule({"source": ["told.rule"], "detail-type": ["Told"]}, Arn=hub.arn, RoleArn=role)
     sender.events.put_events(Entries=[entry("told.rule")])
@@ -221,7 +215,7 @@ def test_what_came_from_another_bus_is_matched_there_but_not_sent_on(aws: Embedd
     pattern = {"source": ["told.round"]}
     one, two, three = (Bus(aws, account, "ap-south-1").listen(pattern) for account in (HUB, SPOKE, OTHER))
     for bus in (one, two, three):
-        bus.events.put_permission(Action="events:PutEvents", Principal="*", StatementId="it")
+        bus.lets_in("*")
     for sender, account, to in ((one, HUB, two), (two, SPOKE, one), (two, SPOKE, three)):
         sender.rule(pattern, Arn=to.arn, RoleArn=forwarder(aws, account, to))
     one.events.put_events(Entries=[entry("told.round")])
@@ -240,3 +234,100 @@ def test_of_three_buses_in_an_account_the_third_gets_nothing_of_the_first(aws: E
     one.events.put_events(Entries=[entry("told.chain", one.name)])
     eventually(two.heard)
     stays(lambda: not three.heard(), QUIET)
+
+
+# ---- a bus's policy ----
+
+
+@pytest.fixture
+def bus(aws: EmbeddedAws) -> Bus:
+    return Bus(aws, HUB, name=f"hub-{uuid.uuid4().hex[:8]}")
+
+
+def test_a_policy_is_shown_as_it_was_given_and_goes_with_its_bus(bus: Bus) -> None:
+    assert "Policy" not in bus.events.describe_event_bus(Name=bus.name)
+    bus.lets_in("*")
+    [statement] = json.loads(bus.events.describe_event_bus(Name=bus.name)["Policy"])["Statement"]
+    assert (statement["Principal"], statement["Resource"]) == ("*", bus.arn)
+    bus.events.delete_event_bus(Name=bus.name)
+    bus.events.create_event_bus(Name=bus.name)
+    assert "Policy" not in bus.events.describe_event_bus(Name=bus.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "code"),
+    [
+        ("none", {"Policy": "{}"}, "ResourceNotFoundException"),
+        ("default", {"Policy": json.dumps({"Statement": [{"Sid": "x" * 10_300}]})}, "PolicyLengthExceededException"),
+        ("default", {"Policy": "no JSON"}, "ValidationException"),
+        ("default", {"Principal": SPOKE, "StatementId": "one", "Action": "events:PutEvents"}, "ValidationException"),
+    ],
+)
+def test_what_is_no_policy_of_a_bus_is_refused(aws: EmbeddedAws, name: str, asked: Any, code: str) -> None:
+    with pytest.raises(ClientError, match=code):
+        Bus(aws, HUB).events.put_permission(EventBusName=name, **asked)
+
+
+def test_a_stack_gives_its_bus_a_statement_changes_it_and_takes_it_back(aws: EmbeddedAws) -> None:
+    cloudformation: Any = aws.session(account=HUB).client("cloudformation")
+    events = aws.session(account=HUB).client("events")
+
+    def template(condition: str) -> str:
+        statement = {**may_send(), "Principal": "*", "Resource": {"Fn::GetAtt": ["Bus", "Arn"]}}
+        statement["Condition"] = {"StringEquals": {"aws:PrincipalOrgID": condition}}
+        own = {"EventBusName": {"Ref": "Bus"}, "StatementId": "organization", "Statement": statement}
+        default = {"StatementId": "of-a-stack", "Statement": statement}
+        kinds = {"Bus": ("", {"Name": "of-a-stack"}), "Own": ("Policy", own), "Default": ("Policy", default)}
+        resources = {
+            name: {"Type": f"AWS::Events::EventBus{kind}", "Properties": properties}
+            for name, (kind, properties) in kinds.items()
+        }
+        return json.dumps({"Resources": resources})
+
+    def policy(name: str) -> str:
+        return str(events.describe_event_bus(Name=name).get("Policy"))
+
+    for condition, done in (("o-one", "create"), ("o-two", "update")):
+        getattr(cloudformation, f"{done}_stack")(StackName="buses", TemplateBody=template(condition))
+        cloudformation.get_waiter(f"stack_{done}_complete").wait(StackName="buses", WaiterConfig={"Delay": 1})
+        for name in ("of-a-stack", "default"):
+            [statement] = json.loads(policy(name))["Statement"]
+            assert statement["Condition"] == {"StringEquals": {"aws:PrincipalOrgID": condition}}
+            assert statement["Resource"] == f"arn:aws:events:us-east-1:{HUB}:event-bus/of-a-stack"
+    cloudformation.delete_stack(StackName="buses")
+    eventually(lambda: policy("default") == "None", 20)
+
+
+def test_a_rule_of_a_stack_has_its_bus_in_its_id_unless_that_is_the_default_one(aws: EmbeddedAws) -> None:
+    session = aws.session(account=SPOKE, region="eu-west-3")
+    cloudformation: Any = session.client("cloudformation")
+    events = session.client("events")
+
+    def template(*sources: str) -> str:
+        rule = {"EventPattern": {"source": list(sources)}}
+        own = {**rule, "EventBusName": {"Ref": "Bus"}}
+        kinds = {"Bus": ("EventBus", {"Name": "of-rules"}), "Own": ("Rule", own), "Default": ("Rule", rule)}
+        resources = {
+            name: {"Type": f"AWS::Events::{kind}", "Properties": properties}
+            for name, (kind, properties) in kinds.items()
+        }
+        return json.dumps({"Resources": resources})
+
+    def ids() -> dict[str, str]:
+        found = cloudformation.describe_stack_resources(StackName="rules")["StackResources"]
+        return {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in found}
+
+    def sources(rule: str, **bus: Any) -> Any:
+        return json.loads(events.describe_rule(Name=rule, **bus)["EventPattern"])["source"]
+
+    name = ""
+    for given, done in ((["one"], "create"), (["one", "two"], "update")):
+        getattr(cloudformation, f"{done}_stack")(StackName="rules", TemplateBody=template(*given))
+        cloudformation.get_waiter(f"stack_{done}_complete").wait(StackName="rules", WaiterConfig={"Delay": 1})
+        bus, _, name = ids()["Own"].partition("|")
+        assert (bus, sources(name, EventBusName="of-rules")) == ("of-rules", given)
+        assert sources(ids()["Default"]) == given
+    cloudformation.delete_stack(StackName="rules")
+    eventually(lambda: not events.list_rules()["Rules"], 20)
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        events.describe_rule(Name=name, EventBusName="of-rules")

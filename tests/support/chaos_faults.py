@@ -1,8 +1,9 @@
 """Faults on purpose: what can go wrong between AWS and the functions, for a share of their calls and of EC2's events.
 
-Off until the control door (`front`) says how much. It knows a function's call by the invocation that it belongs to
-(`invocations`); nobody else's calls are touched. The throws of one seed are always the same; which call meets which
-throw depends on the machine.
+A plug-in of the embedded AWS (`FILE`), which loads it in its own process and environment. Nothing goes wrong until
+`steer` says how much. It knows a function's call by the invocation that it belongs to (`rolekeeper_local.invocations`);
+nobody else's calls are touched. The throws of one seed are always the same; which call meets which throw depends on the
+machine.
 """
 
 import json
@@ -11,12 +12,18 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from rolekeeper_local.asgi import App, Message, Receive, Scope, Send, respond
 
+if TYPE_CHECKING:  # neither is in every process that reads this
+    from rolekeeper_local.embedded import EmbeddedAws
+    from rolekeeper_local.front import Control
+
+FILE = Path(__file__)
 ANY_SERVICE = "*"
 # Seconds by which an event may be late, or come a second time.
 LATE = (0.2, 8.0)
@@ -34,6 +41,24 @@ _XML = {
     "ec2": "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors></Response>",
     "iam": "<ErrorResponse><Error><Code>{}</Code><Message>{}</Message></Error></ErrorResponse>",
 }
+
+
+def plug(app: App, control: "Control") -> App:
+    """Let the control door steer chaos, and have calls and events meet it."""
+    chaos = Chaos()
+    control.asked["chaos"], control.told["chaos"] = lambda: dict(chaos.counts), chaos.steer
+    control.ec2_api.arrivals = chaos.arrivals
+    return disturbed(app, chaos, control.invocations)
+
+
+def steer(aws: "EmbeddedAws", **asked: Any) -> None:
+    """From now on let so much go wrong (see ``Chaos.steer``); with nothing named, nothing."""
+    aws.control("chaos", asked)
+
+
+def counts(aws: "EmbeddedAws") -> dict[str, int]:
+    """What went wrong on purpose so far, by kind and service."""
+    return dict(aws.control("chaos"))
 
 
 class CallFault(StrEnum):
@@ -69,7 +94,7 @@ class Chaos:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._rng = random.Random(0)  # noqa: S311 - breaks things, guards nothing
+        self._rng = random.Random(0)
         self._calls: dict[str, dict[CallFault, float]] = {}
         self._events: dict[EventFault, float] = {}
 
@@ -90,7 +115,7 @@ class Chaos:
         events = _shares(EventFault, asked.get("events", {}))
         self._calls, self._events = calls, events
         if "seed" in asked:
-            self._rng = random.Random(int(asked["seed"]))  # noqa: S311 - as above
+            self._rng = random.Random(int(asked["seed"]))
 
     def of_call(self, service: str) -> CallFault | None:
         """Throw for one call of a function."""
