@@ -11,7 +11,7 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.decide import mapping_keys, resolve
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from strategies.values import OWNERSHIP, decided
 
 ROUNDS, BATCH = 31, 100
@@ -130,7 +130,7 @@ def fill(world: FakeAccount, count: int) -> None:
             {
                 "Put": {
                     "TableName": STATE_TABLE,
-                    "Item": codec.to_attributes(codec.published_item(published(number), ACCOUNT)),
+                    "Item": layout.to_attributes(layout.published_item(published(number), ACCOUNT)),
                 }
             }
             for number in numbers

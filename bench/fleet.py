@@ -19,7 +19,7 @@ from bench.instance_fields import FIELDS
 from fakes.clock import START
 from fixtures.account import ACCOUNT, MAPPING_TABLE, PATH, QUEUE_URL, FakeAccount, mapping_key
 from fixtures.state_table import STATE_TABLE, table_keys
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from support import templates
 
 TAG = "app"
@@ -128,7 +128,7 @@ class _Base:
         self._one = self._reconciled() if rows else ("", "")
 
     def _put(self, row: int, role: str) -> None:
-        key = codec.to_attributes(codec.encode(mapping_key(f"{TAG}=app-{row}")))
+        key = layout.to_attributes(layout.encode(mapping_key(f"{TAG}=app-{row}")))
         self.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item={**key, "role": {"S": role}})
 
     def edit(self) -> None:

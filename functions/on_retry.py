@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import runtime
 from rolekeeper.instances.requests import DroppedError, require_ours
 from rolekeeper.instances.retry import RetryState
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Reconcile one instance; answer with the machine's next state. After the deadline raise what AWS refused last."""
     app = runtime.app(context.invoked_function_arn)
-    tick = codec.decode(RetryState, event)
+    tick = layout.decode(RetryState, event)
     try:
         require_ours(tick.instance, app.settings.only)
         reconciler = app.at(tick.instance.target).reconciler(in_loop=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rolekeeper.model.instance import InstanceKey, InstanceRecord
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
@@ -92,7 +92,7 @@ def record(world: EmulatedAccount, instance: str) -> InstanceRecord:
     """What Rolekeeper itself remembers of an instance."""
     pk, sk = layout.record_key(InstanceKey(world.account, REGION, instance))
     answer = world.dynamodb.get_item(TableName=world.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
-    return codec.record_from(codec.from_attributes(answer.get("Item", {})))
+    return layout.record_from(layout.from_attributes(answer.get("Item", {})))
 
 
 def compared(story: Story) -> tuple[list[Difference], list[str]]:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
 from support.pages import ROOT, Shell, bash_blocks
@@ -55,7 +55,7 @@ def test_the_operators_page_can_be_typed(deployed: EmulatedAccount, shell: Shell
     assert '"paused"' in shell(control)
     pk, sk = layout.CONTROL
     left = deployed.dynamodb.get_item(
-        TableName=deployed.state_table, Key=codec.to_attributes({"pk": pk, "sk": sk}), ConsistentRead=True
+        TableName=deployed.state_table, Key=layout.to_attributes({"pk": pk, "sk": sk}), ConsistentRead=True
     )
     assert "Item" not in left
     assert '"StatusCode": 202' in shell(sweep)

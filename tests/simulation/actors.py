@@ -9,7 +9,7 @@ from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
 from rolekeeper_local.ec2_model import Ec2Error, State
 from simulation.account import ACCOUNT, PATH, Account, Maker, instance_key
@@ -277,7 +277,7 @@ class People:
             # A chance of its own, so that other schedules stay as they are.
             wide = self._promises.limits.per_edit <= FEW and self._split.random() < 1 / 2
             for each in rows if wide else [chosen]:
-                row = codec.from_attributes(each)
+                row = layout.from_attributes(each)
                 self.put(f"{row.pop('tag_key')}={row.pop('tag_value')}", **{**row, "role": role})
 
     def row(self) -> dict[str, Any]:
@@ -307,7 +307,7 @@ class People:
             self._weather.count(Fault.EDIT_MIDWAY)
         key = MappingKey(*tag.split("=", 1))
         self._tables.put_item(
-            TableName=ROWS, Item=codec.to_attributes({**columns, "tag_key": key.tag_key, "tag_value": key.tag_value})
+            TableName=ROWS, Item=layout.to_attributes({**columns, "tag_key": key.tag_key, "tag_value": key.tag_value})
         )
 
     def delete_row(self) -> None:
@@ -345,7 +345,7 @@ class People:
             Key=_row_key(tag),
             UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in columns),
             ExpressionAttributeNames={f"#{name}": name for name in columns},
-            ExpressionAttributeValues=codec.to_attributes({f":{name}": value for name, value in columns.items()}),
+            ExpressionAttributeValues=layout.to_attributes({f":{name}": value for name, value in columns.items()}),
         )
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -374,13 +374,13 @@ class People:
         until = self._engine.now() + timedelta(seconds=self._rng.uniform(5, 300)) if self._rng.random() < 0.5 else None
         self._say(f"pin {instance[-4:]} to {role} until {until or 'released'}")
         item = pin_item(instance_key(instance), Pin(role, profile, until, by="somebody"))
-        self._tables.put_item(TableName=STATE, Item=codec.to_attributes(item))
+        self._tables.put_item(TableName=STATE, Item=layout.to_attributes(item))
 
     def release(self) -> None:
         instance = self._one()
         self._say(f"release {instance[-4:]}")
         pk, sk = layout.pin_key(instance_key(instance))
-        self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+        self._tables.delete_item(TableName=STATE, Key=layout.to_attributes({"pk": pk, "sk": sk}))
 
     # ---- what breaks ----
 
@@ -404,7 +404,7 @@ class People:
             update = {"UpdateExpression": "SET #g = :g", "ExpressionAttributeValues": {":g": garbage}}
         self._tables.update_item(
             TableName=STATE,
-            Key=codec.to_attributes({"pk": pk, "sk": sk}),
+            Key=layout.to_attributes({"pk": pk, "sk": sk}),
             ExpressionAttributeNames={"#g": f"{layout.GRANT}garbage"},
             **update,
         )
@@ -418,7 +418,7 @@ class People:
         self._weather.count(Fault.PUBLISHED_LOST)
         self._deployment.miss()
         pk, sk = layout.published_key(MappingKey(*tag.split("=", 1)), ACCOUNT)
-        self._tables.delete_item(TableName=STATE, Key=codec.to_attributes({"pk": pk, "sk": sk}))
+        self._tables.delete_item(TableName=STATE, Key=layout.to_attributes({"pk": pk, "sk": sk}))
         if self._rng.random() < 0.5:
             # It comes back while somebody looks.
             self._deployment.sweep()
@@ -530,7 +530,7 @@ class People:
 
     def _put_state(self, key: layout.Key, **attributes: Any) -> None:
         pk, sk = key
-        self._tables.put_item(TableName=STATE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
+        self._tables.put_item(TableName=STATE, Item=layout.to_attributes({"pk": pk, "sk": sk, **attributes}))
 
 
 class Approvers(People):
@@ -543,7 +543,7 @@ class Approvers(People):
 
     def act(self) -> None:
         """Edit; or if the edit is held, have it published or dropped, or try to."""
-        rows = map(codec.from_attributes, self._rows())
+        rows = map(layout.from_attributes, self._rows())
         row = next((each for each in rows if f"{each['tag_key']}={each['tag_value']}" == WIDE), {})
         if number := int(row.get("held_revision", 0)):
             ways = (*[self.approve_it] * 6, self.approve_own, self.approve_for_another, self.change_signed, self.drop)
@@ -601,4 +601,4 @@ class Approvers(People):
 
 def _row_key(tag: str) -> dict[str, Any]:
     key = MappingKey(*tag.split("=", 1))
-    return codec.to_attributes({"tag_key": key.tag_key, "tag_value": key.tag_value})
+    return layout.to_attributes({"tag_key": key.tag_key, "tag_value": key.tag_value})

@@ -14,7 +14,7 @@ from typing import Any
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import ACCOUNT, PATH, Account, Maker
 from simulation.clients import Budget, DynamoDbClient, Ec2Client, IamClient, Senders
@@ -257,5 +257,5 @@ def _publish(tables: FakeDynamoDB, account: Account, engine: Engine, instances: 
     mapping = PublishedMapping(MappingSpec(FIRST, "first"), 1, account.profiles["first"].arn)
     pk, sk = layout.FLEET
     marker = {"pk": pk, "sk": sk, "instances": instances, "mappings": 1, "at": layout.timestamp(engine.now())}
-    for item in (codec.published_item(mapping, ACCOUNT), marker):
-        tables.put_item(TableName=STATE, Item=codec.to_attributes(item))
+    for item in (layout.published_item(mapping, ACCOUNT), marker):
+        tables.put_item(TableName=STATE, Item=layout.to_attributes(item))

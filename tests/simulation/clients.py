@@ -13,7 +13,7 @@ from fakes.dynamodb import FakeDynamoDB
 from fakes.ec2 import EC2_META, association_row, client_error, instance_row
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.ec2 import RESTARTS
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
 from simulation.account import MADE, TRUSTS_EC2, Account, Maker
@@ -456,14 +456,14 @@ def told(write: Mapping[str, Any]) -> str:
     }
     at = "/".join(str(value["S"]).rsplit("#", 1)[-1][-20:] for value in key.values())
     if kind == "Put":
-        item = codec.from_attributes(arguments["Item"])
+        item = layout.from_attributes(arguments["Item"])
         said = item.get("decision") or {}
         brief = f"{said.get('action')}/{said.get('code')} {item.get('answer')}" if said else str(item.get("status", ""))
         return f"Put {at} {brief}".rstrip()
     if kind == "Delete":
         return f"Delete {at}"
     names = arguments.get("ExpressionAttributeNames", {})
-    values = codec.from_attributes(arguments.get("ExpressionAttributeValues", {}))
+    values = layout.from_attributes(arguments.get("ExpressionAttributeValues", {}))
     words = [
         names.get(word, str(values.get(word, word))[:160])
         for word in arguments["UpdateExpression"].replace(",", " ,").split()

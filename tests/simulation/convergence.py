@@ -11,7 +11,7 @@ from typing import Any
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.model.instance import InstanceRecord
 from rolekeeper.model.mapping import MappingKey, Pin, PublishedMapping
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.layout import STARTED
 from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker, instance_key
@@ -101,15 +101,15 @@ class Settled:
 
     def record(self, instance: str) -> InstanceRecord | None:
         item = self.item(layout.record_key(instance_key(instance)))
-        return codec.record_from(item) if item else None
+        return layout.record_from(item) if item else None
 
     def item(self, key: layout.Key) -> Mapping[str, Any] | None:
         pk, sk = key
         found = self._found(STATE, pk=pk, sk=sk)
-        return codec.from_attributes(found) if found else None
+        return layout.from_attributes(found) if found else None
 
     def _found(self, table: str, **key: str) -> Any:
-        return self._tables.get_item(TableName=table, Key=codec.to_attributes(key), ConsistentRead=True).get("Item")
+        return self._tables.get_item(TableName=table, Key=layout.to_attributes(key), ConsistentRead=True).get("Item")
 
     # ---- what it should carry ----
 
@@ -145,7 +145,7 @@ class Settled:
 
     def _last(self, key: MappingKey) -> PublishedMapping | None:
         item = self.item(layout.published_key(key, self._promises.published_for))
-        return codec.published_from(item) if item else None
+        return layout.published_from(item) if item else None
 
     def _row(self, key: MappingKey) -> bool:
         return self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) is not None
@@ -200,9 +200,9 @@ class Settled:
             TableName=STATE,
             ConsistentRead=True,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-            ExpressionAttributeValues=codec.to_attributes({":pk": pk, ":sk": "history#"}),
+            ExpressionAttributeValues=layout.to_attributes({":pk": pk, ":sk": "history#"}),
         )
-        return [codec.from_attributes(each) for each in answer["Items"]]
+        return [layout.from_attributes(each) for each in answer["Items"]]
 
 
 def _tells(entry: Mapping[str, Any], asked: Asked, row: Association) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from rolekeeper.instances.reconcile import BURST
 from rolekeeper.model.mapping import PIN_TAG, Held, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.layout import GRANT, STARTED
 from rolekeeper_local.ec2_model import Association, State
 from simulation.account import Account, Maker
@@ -117,11 +117,11 @@ class Approvals:
     def wrote(self, key: layout.Key, new: Attributes) -> None:
         """A revision was held, or its outcome noted; or a person signed one: as what it was held then counts."""
         pk, sk = key
-        item = codec.from_attributes(new) if new else {}
+        item = layout.from_attributes(new) if new else {}
         if sk == "held":
             self.held.pop(pk, None)
             if item:
-                self.held[pk] = codec.held_from(item)
+                self.held[pk] = layout.held_from(item)
         elif pk.startswith("approval#"):
             self.signed.pop(key, None)
             if item:
@@ -403,7 +403,7 @@ class Promises:
             self._wrote_entry(pk, new)
         elif sk == "pin":
             if owner:
-                pin = Pin.read(codec.from_attributes(new)) if new else None
+                pin = Pin.read(layout.from_attributes(new)) if new else None
                 self.pins[owner.id].append((self.engine.seconds, pin))
         elif pk.startswith("approval#") or sk == "held":
             self.approvals.wrote(key, new)
@@ -416,9 +416,9 @@ class Promises:
         elif self.hub:
             return  # what is told once for all accounts
         elif sk.startswith("revision#") and new:
-            self._wrote_revision(codec.from_attributes(new))
+            self._wrote_revision(layout.from_attributes(new))
         elif sk == "window" and new and "credit" in new:
-            self._wrote_budget(layout.mapping_of(pk), codec.from_attributes(old or {}), codec.from_attributes(new))
+            self._wrote_budget(layout.mapping_of(pk), layout.from_attributes(old or {}), layout.from_attributes(new))
 
     def _wrote_record(self, pk: str, new: Attributes) -> None:
         if owner := layout.instance_key_from(pk):
@@ -428,7 +428,7 @@ class Promises:
         owner = layout.instance_key_from(pk)
         if owner is None or new is None or not self.writer:
             return
-        entry = codec.from_attributes(new)
+        entry = layout.from_attributes(new)
         if entry.get("outcome") == STARTED:
             self.writer.notes.setdefault("started", {})[owner.id] = _started(entry)
             self.writer.notes["last"] = owner.id
@@ -447,7 +447,7 @@ class Promises:
         if new is None:
             log.append((self.engine.seconds, None))
             return
-        mapping = codec.published_from(codec.from_attributes(new))
+        mapping = layout.published_from(layout.from_attributes(new))
         former = next((each for at, each in reversed(log) if each and at > self.lost_at), None)
         log.append((self.engine.seconds, mapping))
         if mapping == former:
@@ -468,12 +468,12 @@ class Promises:
             # After the whole transaction: an approval is written in it too.
             self.engine.after(0, lambda: self._within_the_edits(run, former, mapping))
 
-    def _wrote_revision(self, revision: codec.Item) -> None:
+    def _wrote_revision(self, revision: layout.Item) -> None:
         effect, by = revision.get("effect", {}), revision["approved_by"]
         changes = sum(int(effect.get(name, 0)) for name in ("attach", "replace", "detach"))
         changes += int(effect.get("later", {}).get("only_then", 0))
         if by or changes > self._allowed:
-            mapping = codec.published_from(revision)
+            mapping = layout.published_from(revision)
             why_not = self.approvals.why_not(by, mapping)
             text = f"{mapping.key} {mapping.revision}, which changes {changes}, is published, though {why_not}"
             self.check(12, not why_not, lambda: text)

@@ -16,7 +16,7 @@ from typing import Any
 
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.settings import Limits
-from rolekeeper.storage import Store, codec, layout
+from rolekeeper.storage import Store, layout
 from rolekeeper.storage.layout import DONE, REFUSED
 from simulation.account import ACCOUNT, REGION, Maker
 from simulation.burst import Calm, Counting, calm, carries
@@ -211,7 +211,7 @@ class _Story:
             self.fleet += group
 
     def write_row(self, value: str, role: str) -> None:
-        item = codec.to_attributes({"tag_key": TAG, "tag_value": value, "role": role})
+        item = layout.to_attributes({"tag_key": TAG, "tag_value": value, "role": role})
         self.tables.put_item(TableName=ROWS, Item=item)
 
     def strike(self) -> None:

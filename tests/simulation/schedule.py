@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
 from simulation.actors import LOOSE, MAPPINGS, OPERATOR, ROLES, TAGS, THEIRS, UNMAPPED, Approvers, Habits, People
@@ -256,12 +256,12 @@ class Schedule:
     def _begin(self) -> None:
         rng = random.Random(self.seed * 17 + 3)
         pk, sk = layout.DEPLOYED
-        deployed = codec.to_attributes({"pk": pk, "sk": sk, "mode": "enforce"})
+        deployed = layout.to_attributes({"pk": pk, "sk": sk, "mode": "enforce"})
         self.tables.put_item(TableName=STATE, Item=deployed)
         if self.plan.swept:
             pk, sk = layout.FLEET
             seen = {"instances": 0, "mappings": 0, "at": layout.timestamp(self.engine.now())}
-            self.tables.put_item(TableName=STATE, Item=codec.to_attributes({"pk": pk, "sk": sk, **seen}))
+            self.tables.put_item(TableName=STATE, Item=layout.to_attributes({"pk": pk, "sk": sk, **seen}))
         self.deployment.tick()
         self.account.roles.update(dict.fromkeys(ROLES, PATH))
         _furnish(self.account)

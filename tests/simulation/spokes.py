@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event
 from simulation.account import HUB, SPOKE, Account
 from simulation.actors import Habits, People
@@ -96,7 +96,7 @@ def register(tables: FakeDynamoDB, at: str) -> None:
     """The hub knows the spoke already, and has swept it."""
     known = {**layout.key_attributes(layout.target_key(SPOKE)), "version": "0.1.0"}
     known |= dict.fromkeys(("since", "last_event", "last_sweep"), at)
-    tables.put_item(TableName=STATE, Item=codec.to_attributes(known))
+    tables.put_item(TableName=STATE, Item=layout.to_attributes(known))
 
 
 def present(at: datetime) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def check_copies(hub: Settled, promises: Promises) -> None:
     """After the sweeps, what is published for the spoke is what is published, under its own account's profile."""
     for key in promises.published:
         item, copy = (hub.item(layout.published_key(key, account)) for account in (HUB.account, SPOKE.account))
-        published, copied = (codec.published_from(each) if each else None for each in (item, copy))
+        published, copied = (layout.published_from(each) if each else None for each in (item, copy))
         if published is None:
             continue
         told = f"{key} is published as {published}, and for {SPOKE} as {copied}"

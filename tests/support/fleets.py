@@ -3,7 +3,7 @@
 from itertools import batched
 from typing import Any
 
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 
 
@@ -29,7 +29,7 @@ def _name_in(row: Any) -> str:
 
 def write_rows(world: EmulatedAccount, rows: dict[tuple[str, str], dict[str, Any]]) -> None:
     """Put rows, 25 in a call."""
-    items = [codec.to_attributes({"tag_key": key, "tag_value": value, **rest}) for (key, value), rest in rows.items()]
+    items = [layout.to_attributes({"tag_key": key, "tag_value": value, **rest}) for (key, value), rest in rows.items()]
     for some in batched(items, 25):
         asked: Any = [{"PutRequest": {"Item": item}} for item in some]
         while asked:

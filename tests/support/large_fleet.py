@@ -18,7 +18,7 @@ from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import RESERVE, SweepResult
 from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 
 # What a page takes in virtual time (seconds): two calls to EC2, five to the state table.
 PAGE_SECONDS = 1.0
@@ -137,7 +137,7 @@ def fanned_out(size: int, *, tagged: int = 1) -> Ran:
 def _made(world: FakeAccount, size: int, tagged: int) -> tuple[GeneratedEc2, CountingQueue, dict[str, Any]]:
     world.profile("web")
     world.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
-    row = codec.to_attributes({**codec.encode(mapping_key(TAG)), "role": "web"})
+    row = layout.to_attributes({**layout.encode(mapping_key(TAG)), "role": "web"})
     world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=row)
     nobody = {**world.clients, "ec2": GeneratedEc2(0, 1, world.clock.sleep)}
     assert world.app(clients=nobody).publisher.publish(mapping_key(TAG), "edit-1").status is Status.PUBLISHED

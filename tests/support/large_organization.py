@@ -31,7 +31,7 @@ from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Settings
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Profile
 from support.large_fleet import RUN_SECONDS, TAG, GeneratedEc2
 
@@ -156,7 +156,7 @@ class Scale:
 
     def _prepare(self) -> None:
         self.hub.profile("web")
-        row = codec.to_attributes({**codec.encode(mapping_key(TAG)), "role": "web"})
+        row = layout.to_attributes({**layout.encode(mapping_key(TAG)), "role": "web"})
         self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=row)
         made, registry, at = self.hub.publish(TAG, "web"), self.app.registry, self.hub.clock.now()
         for each in self.targets:
@@ -164,7 +164,7 @@ class Scale:
         for account in sorted({each.account for each in self.targets}):
             arn = f"arn:aws:iam::{account}:instance-profile/rolekeeper/web"
             there = replace(made, profile_arn=arn, profile_id=f"AIPA{account}")
-            self.hub.store.write(self.hub.store.put(codec.published_item(there, account)))
+            self.hub.store.write(self.hub.store.put(layout.published_item(there, account)))
 
     @property
     def app(self) -> App:
@@ -208,15 +208,15 @@ class Scale:
 
     def edit(self, **columns: Any) -> Edited:
         """Edit the row, and have it judged and its instances sent."""
-        clock, key = self.hub.clock, codec.encode(mapping_key(TAG))
-        self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=codec.to_attributes({**key, **columns}))
+        clock, key = self.hub.clock, layout.encode(mapping_key(TAG))
+        self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=layout.to_attributes({**key, **columns}))
         self._queue.sent = Counter()
         began, judged = clock.seconds, list[float]()
         self.hub.calls.before("TransactWriteItems", lambda: judged.append(clock.seconds - began))
         app = replace(self.app, each=SideBySide(clock))
         app.publisher.publish(mapping_key(TAG), "edit-1")
         app.telemetry.flush()
-        (row,) = map(codec.from_attributes, self.hub.dynamodb.items(MAPPING_TABLE))
+        (row,) = map(layout.from_attributes, self.hub.dynamodb.items(MAPPING_TABLE))
         return Edited(row, judged[0], clock.seconds - began, self._queue.sent)
 
     def _run(self, event: dict[str, Any], swept: Swept) -> None:

@@ -375,7 +375,7 @@ def test_what_a_fleet_does_not_know_is_said() -> None:
         ("/x/.build/bench/RolekeeperLayer/python/botocore/parsers.py", "the SDK parsing answers"),
         ("/x/.build/bench/RolekeeperLayer/python/botocore/auth.py", "the SDK making requests"),
         ("/usr/lib/python3.13/http/client.py", "the SDK making requests"),
-        ("/x/.build/bench/RolekeeperLayer/python/rolekeeper/storage/codec.py", "reading the state table's items"),
+        ("/x/.build/bench/RolekeeperLayer/python/rolekeeper/storage/layout.py", "reading the state table's items"),
         ("/x/.build/bench/RolekeeperLayer/python/rolekeeper/fleet/sweep.py", "our own"),
         ("/x/.build/bench/OnSchedule/on_schedule.py", "our own"),
         ("/usr/lib/python3.13/argparse.py", REST),

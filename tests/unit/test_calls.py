@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.account import ACCOUNT, FakeAccount
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from strategies.values import published
 
 ONE_LOOK = {"DescribeIamInstanceProfileAssociations": 1, "DescribeInstances": 1, "BatchGetItem": 1}
@@ -21,8 +21,8 @@ def large_pages(world: FakeAccount) -> None:
 def _fill(world: FakeAccount, mappings: int) -> None:
     """Put so many more published mappings into the state table."""
     for number in range(mappings):
-        item = codec.published_item(published(f"workload=other-{number}", "web"), ACCOUNT)
-        world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+        item = layout.published_item(published(f"workload=other-{number}", "web"), ACCOUNT)
+        world.dynamodb.put_item(TableName=STATE_TABLE, Item=layout.to_attributes(item))
 
 
 @pytest.mark.parametrize("mappings", [1, 1_000])

@@ -14,7 +14,7 @@ from rolekeeper.fleet.expiry import Expiries, ExpiryResult
 from rolekeeper.mappings.publish import Publisher
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import State
 
 PAST = 2  # seconds after a moment at which it is past on every clock
@@ -294,7 +294,7 @@ def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung
     pinned(desk, state, pinned_one, 30)
     garble(desk, "app=bad")
     item = {"pk": layout.TIMERS, "sk": "2026-03-01T09:00:00.000000Z#garbled"}
-    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(item))
+    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=layout.to_attributes(item))
     desk.world.later(minutes=1)
     rung = minute(expiries)
     assert sorted(queue.sent) == sorted([(fine, 0), (pinned_one, 0)])

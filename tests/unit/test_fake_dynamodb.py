@@ -16,7 +16,7 @@ from moto import mock_aws
 from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import Store, Update
 
 STATE = "state"
@@ -62,7 +62,7 @@ class Side:
         return list(self.client.scan(TableName=STATE)["Items"])
 
     def by_key(self) -> dict[Any, Any]:
-        items = map(codec.from_attributes, self.items())
+        items = map(layout.from_attributes, self.items())
         return {(item["pk"], item["sk"]): item for item in items}
 
 
@@ -181,7 +181,7 @@ def state_steps(draw: st.DrawFn) -> Step:
 
 @settings(max_examples=40)
 @given(
-    st.lists(items().map(codec.to_attributes), max_size=6),
+    st.lists(items().map(layout.to_attributes), max_size=6),
     st.lists(state_steps(), min_size=4, max_size=14),
 )
 def test_random_operations_are_answered_as_by_moto(moto: Side, seeds: list[Any], steps: list[Step]) -> None:

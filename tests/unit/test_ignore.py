@@ -8,7 +8,7 @@ import pytest
 from fixtures.account import FakeAccount, new_account
 from rolekeeper.instances.decide import exclusion
 from rolekeeper.model.mapping import IGNORE_TAG
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import Store
 from strategies.values import NOW
 
@@ -20,7 +20,7 @@ def world() -> Iterator[FakeAccount]:
         yield made
 
 
-def timers(store: Store) -> list[codec.Item]:
+def timers(store: Store) -> list[layout.Item]:
     return list(store.items(layout.TIMERS, "9999"))
 
 
@@ -47,7 +47,7 @@ def test_until_a_moment_it_waits_is_shown_once_and_a_timer_is_set(world: FakeAcc
     assert (condition.action, condition.code) == ("Wait", "ignored")
     (timer,) = timers(world.store)
     assert timer["due"] == layout.timestamp(until)
-    assert codec.timer_from(timer).subject == world.key(instance)
+    assert layout.timer_from(timer).subject == world.key(instance)
     world.quiet()
     world.reconcile(instance)
     assert not world.writes

@@ -28,7 +28,7 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import Control, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits, Ownership
-from rolekeeper.storage.codec import to_attributes
+from rolekeeper.storage.layout import to_attributes
 from rolekeeper_cli.uses.pins import pin_item
 from strategies import values
 from strategies.values import NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, grant, instance, published

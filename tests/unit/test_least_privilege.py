@@ -35,7 +35,7 @@ from rolekeeper.mappings.rows.reader import FULL
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, Mode, Pin
 from rolekeeper.settings import Limits
-from rolekeeper.storage import Update, codec, layout
+from rolekeeper.storage import Update, layout
 from rolekeeper_cli.uses.pins import pin_item
 from sessions import Sessions
 from simulation.deployment import FUNCTIONS
@@ -126,7 +126,7 @@ class Stories:
 
     def judge(self, function: str, tag: str) -> str:
         """A row changed: the stream says so, or the sweep comes by. What the row shows then."""
-        names = codec.to_attributes(codec.encode(mapping_key(tag)))
+        names = layout.to_attributes(layout.encode(mapping_key(tag)))
         record = {"eventID": "1", "dynamodb": {"Keys": names, "SequenceNumber": "1"}}
         self.run(function, {"Records": [record]} if function == "OnMappingChange" else {"id": "sweep"})
         return str(self.desk.row(tag).get("status", "gone"))
@@ -143,7 +143,7 @@ class Stories:
         """The retry loop looks at an instance for the last time."""
         now = self.world.clock.now()
         state = RetryState(self.world.key(instance), "test", "correlation-1", now, now, 0)
-        return self.run("OnRetry", codec.encode(state))
+        return self.run("OnRetry", layout.encode(state))
 
 
 def a_mapping_lives(stories: Stories, function: str) -> None:
@@ -350,7 +350,7 @@ def a_loop_looks_at_an_instance_of_a_spoke(stories: HubStories, function: str) -
     instance = stories.spoke.running()
     now = stories.world.clock.now()
     state = RetryState(stories.spoke.key(instance), "test", "correlation-1", now, now, 0)
-    stories.run("OnRetry", codec.encode(state))
+    stories.run("OnRetry", layout.encode(state))
 
 
 def a_mapping_is_published_for_a_spoke(stories: HubStories, function: str) -> None:

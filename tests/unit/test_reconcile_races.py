@@ -10,7 +10,7 @@ import pytest
 from fixtures.account import FakeAccount, refusing, waiting
 from rolekeeper.instances.retry import RetryState
 from rolekeeper.model.mapping import WhenUnmatched
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +118,7 @@ def _loop_ends(world: FakeAccount, tick: RetryState) -> None:
 
 
 def _started_last(world: FakeAccount) -> RetryState:
-    return codec.decode(RetryState, world.machine.started[-1]["input"])
+    return layout.decode(RetryState, world.machine.started[-1]["input"])
 
 
 def test_a_look_that_started_a_loop_shows_no_wait_once_that_loop_has_ended(world: FakeAccount) -> None:

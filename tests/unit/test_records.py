@@ -45,7 +45,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.settings import ContentionRule
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
 from strategies import values
 from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
@@ -519,9 +519,9 @@ def test_what_was_written_is_written_once(
 ) -> None:
     """Whatever a look at an instance writes, the next one that sees the same finds nothing more to write."""
     at_work = worker(state_table())
-    kept = {layout.grant_name(each.profile_arn): codec.encode(each) for each in grants}
-    kept |= {layout.change_name(each): codec.encode(each) for each in changes}
-    kept |= {layout.CONDITION: codec.encode(condition)} if condition else {}
+    kept = {layout.grant_name(each.profile_arn): layout.encode(each) for each in grants}
+    kept |= {layout.change_name(each): layout.encode(each) for each in changes}
+    kept |= {layout.CONDITION: layout.encode(condition)} if condition else {}
     if kept:
         pk, sk = layout.record_key(KEY)
         at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, layout.WRITES: 1, **kept}))

@@ -13,7 +13,7 @@ from fakes.others import FakeStepFunctions
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.instances.retry import RetryLoop, RetryState, wait_seconds
 from rolekeeper.model.instance import ReconcileRequest
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from strategies.values import KEY, NOW
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:retry"
@@ -49,8 +49,8 @@ def test_a_start_hands_over_all_that_the_loop_needs() -> None:
     assert given["instance"] == {"account": KEY.account, "region": KEY.region, "id": KEY.id}
     assert (given["attempt"], given["outcome"]) == (0, "waiting")
     assert 1 <= given["wait_seconds"] <= 4
-    assert codec.decode(RetryState, given) == state(deadline, 0)
-    assert codec.decode(RetryState, given).request == WAKE
+    assert layout.decode(RetryState, given) == state(deadline, 0)
+    assert layout.decode(RetryState, given).request == WAKE
 
 
 def test_every_start_has_a_name_of_its_own_that_step_functions_takes() -> None:
@@ -83,14 +83,14 @@ def test_a_start_that_is_refused_says_what_to_do(code: str, kind: type[Exception
 def test_a_state_that_no_start_made_is_refused(spoilt: str) -> None:
     document = state(NOW, 3).document("waiting", 5)
     with pytest.raises(TypeError):
-        codec.decode(RetryState, {name: value for name, value in document.items() if name != spoilt})
+        layout.decode(RetryState, {name: value for name, value in document.items() if name != spoilt})
 
 
 def test_the_next_state_counts_on_and_keeps_the_rest() -> None:
     tick = state(NOW + timedelta(hours=1), 3)
     following = tick.following(NOW)
     assert following
-    assert codec.decode(RetryState, following) == state(tick.deadline, 4)
+    assert layout.decode(RetryState, following) == state(tick.deadline, 4)
     assert following["outcome"] == "waiting"
 
 

@@ -10,7 +10,7 @@ from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.impact import Conflicts, Impact, ImpactScanner, Scan
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.model.mapping import PublishedMapping
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from strategies.values import published
 
 WEB, TO_API = published("workload=web", "web"), published("workload=web", "api")
@@ -95,7 +95,7 @@ def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damag
 ) -> None:
     star = published("workload=*", "api")
     for value in ("web", "db"):
-        key = codec.to_attributes(codec.encode(mapping_key(f"workload={value}")))
+        key = layout.to_attributes(layout.encode(mapping_key(f"workload={value}")))
         world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=key)
         world.publish(f"workload={value}", "web")
     conflicts = Conflicts()

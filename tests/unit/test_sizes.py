@@ -15,8 +15,8 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.model.instance import AppliedChange, DesiredChange, Grant, RecordChange
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import ContentionRule
-from rolekeeper.storage import codec, layout
-from rolekeeper.storage.codec import Item
+from rolekeeper.storage import layout
+from rolekeeper.storage.layout import Item
 
 LOG_LINE = 256 * 1024
 # EC2: 50 tags, keys of 128 and values of 256 characters, of up to four bytes each.
@@ -57,7 +57,7 @@ def test_the_longest_tags_and_a_hundred_mappings_fit_a_change_and_its_log_line(w
     (entry,) = world.history(instance)
     assert len(entry["decision"]["losers"]) == 50
     assert entry["answer"]["association-id"], "the outcome was written too"
-    assert item_size(codec.to_attributes(entry)) < ITEM_BYTES * 3 / 4
+    assert item_size(layout.to_attributes(entry)) < ITEM_BYTES * 3 / 4
     assert max(len(line.encode()) for line in world.log.getvalue().splitlines()) < LOG_LINE
 
 
@@ -90,7 +90,7 @@ def test_the_largest_record_takes_one_more_change(world: FakeAccount) -> None:
     world.reconcile(instance)
     assert world.carries(instance) == "web"
     assert len(world.record(instance).repeated(desired)) == OFTEN
-    assert item_size(codec.to_attributes(record_item(world, instance))) < ITEM_BYTES * 3 / 4
+    assert item_size(layout.to_attributes(record_item(world, instance))) < ITEM_BYTES * 3 / 4
 
 
 def test_of_former_grants_the_newest_are_kept_and_what_is_carried(world: FakeAccount) -> None:
@@ -111,7 +111,7 @@ def test_a_record_that_is_full_is_refused_before_ec2_is_asked(world: FakeAccount
     world.publish("workload=web", "web")
     pk, sk = layout.record_key(world.key(instance))
     full = {"pk": pk, "sk": sk, "theirs": "x" * (ITEM_BYTES - 200)}
-    world.dynamodb.put_item(TableName=STATE_TABLE, Item=codec.to_attributes(full))
+    world.dynamodb.put_item(TableName=STATE_TABLE, Item=layout.to_attributes(full))
     outcome = world.reconcile(instance)
     assert outcome.error
     assert (world.mutations, world.carries(instance)) == ([], "")

@@ -21,7 +21,7 @@ from rolekeeper.model.instance import (
     RecordChange,
 )
 from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, Pin
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import BATCH_KEYS, FLEET_NEWS, UNPROCESSED_WAITS, State, Store, Update
 from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, published
@@ -42,15 +42,15 @@ class Table:
     def put(self, key: layout.Key, **attributes: Any) -> None:
         """Put an item as it is."""
         pk, sk = key
-        self.client.put_item(TableName=STATE_TABLE, Item=codec.to_attributes({"pk": pk, "sk": sk, **attributes}))
+        self.client.put_item(TableName=STATE_TABLE, Item=layout.to_attributes({"pk": pk, "sk": sk, **attributes}))
 
-    def item(self, key: layout.Key) -> codec.Item:
+    def item(self, key: layout.Key) -> layout.Item:
         """An item as it is, without its key; empty where there is none."""
         pk, sk = key
         answer = self.client.get_item(
-            TableName=STATE_TABLE, Key=codec.to_attributes({"pk": pk, "sk": sk}), ConsistentRead=True
+            TableName=STATE_TABLE, Key=layout.to_attributes({"pk": pk, "sk": sk}), ConsistentRead=True
         )
-        item = codec.from_attributes(answer.get("Item", {}))
+        item = layout.from_attributes(answer.get("Item", {}))
         return {name: value for name, value in item.items() if name not in ("pk", "sk")}
 
     @property
@@ -59,7 +59,7 @@ class Table:
         return self.state.read([KEY], []).record(KEY)
 
     @property
-    def history(self) -> list[codec.Item]:
+    def history(self) -> list[layout.Item]:
         """The instance's history, newest first."""
         return self.store.history(layout.instance_pk(KEY))
 
@@ -152,7 +152,7 @@ def test_a_table_that_isnt_there_is_an_error(table: Table) -> None:
 
 def test_a_record_says_in_which_format_it_is(table: Table) -> None:
     table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
-    assert table.item(layout.record_key(KEY))["version"] == codec.VERSION
+    assert table.item(layout.record_key(KEY))["version"] == layout.VERSION
 
 
 def test_what_a_sweep_saw_is_written_when_it_is_news_or_a_day_old(table: Table) -> None:

@@ -20,7 +20,7 @@ from rolekeeper.fleet.sweep import PROBLEMS, ROWLESS, Phase, Position, SweepResu
 from rolekeeper.model.instance import InstanceRecord
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
-from rolekeeper.storage import Store, codec, layout
+from rolekeeper.storage import Store, layout
 from rolekeeper.storage.state import SweepNote
 
 
@@ -328,7 +328,7 @@ def test_a_published_mapping_is_read_once_in_a_pass_over_the_fleet(desk: Mapping
 
 def fleet(desk: MappingsFixture) -> Any:
     pk, sk = layout.FLEET
-    items = map(codec.from_attributes, desk.world.dynamodb.items(STATE_TABLE))
+    items = map(layout.from_attributes, desk.world.dynamodb.items(STATE_TABLE))
     return next((each for each in items if (each["pk"], each["sk"]) == (pk, sk)), {})
 
 
@@ -673,7 +673,7 @@ def test_what_is_handed_on_fits_into_an_execution_whatever_it_names() -> None:
         10**9, 10**9, 10**9, 10**9, 10**9, finished=False, problems=["\N{GRINNING FACE}" * 500] * PROBLEMS, rest=rest
     )
     assert len(json.dumps(resumable(Task.SWEEP, "x" * 100, swept), ensure_ascii=False).encode()) < 256_000
-    assert codec.decode(SweepResult, json.loads(json.dumps(resumable(Task.SWEEP, "id", swept)))) == swept
+    assert layout.decode(SweepResult, json.loads(json.dumps(resumable(Task.SWEEP, "id", swept)))) == swept
 
 
 def test_only_so_much_is_handed_on_and_the_rest_is_found_later(desk: MappingsFixture) -> None:

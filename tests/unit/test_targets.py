@@ -11,7 +11,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organizat
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, probe, problem_of
 from rolekeeper.model.instance import Target
-from rolekeeper.storage import codec, layout, state
+from rolekeeper.storage import layout, state
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_an_item_that_isnt_ours_is_a_target_with_that_problem_and_hides_no_other
 ) -> None:
     there = added(registry, world, OTHER)
     pk, sk = layout.target_key(SPOKE)
-    garbled = codec.to_attributes({"pk": pk, "sk": sk, "since": "last year"})
+    garbled = layout.to_attributes({"pk": pk, "sk": sk, "since": "last year"})
     world.dynamodb.put_item(TableName=world.store.table, Item=garbled)
     damaged, sound = registry.all()
     assert (damaged.target, sound) == (SPOKE, there)

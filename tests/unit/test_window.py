@@ -10,7 +10,7 @@ from botocore.exceptions import ReadTimeoutError
 from fixtures.account import HOME, FakeAccount, new_account, refusing
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.settings import Limits
-from rolekeeper.storage import Update, codec, layout
+from rolekeeper.storage import Update, layout
 
 REPLACE, DETACH = "ReplaceIamInstanceProfileAssociation", "DisassociateIamInstanceProfile"
 
@@ -63,7 +63,7 @@ def ring(world: FakeAccount) -> list[str]:
 WINDOW = layout.changes_key(HOME)
 
 
-def window(world: FakeAccount) -> codec.Item:
+def window(world: FakeAccount) -> layout.Item:
     return world.store.get([WINDOW]).get(WINDOW, {})
 
 

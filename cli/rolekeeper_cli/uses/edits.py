@@ -29,7 +29,7 @@ from rolekeeper.mappings.verdict import IN_EFFECT, Status
 from rolekeeper.model import escaped
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
-from rolekeeper.storage import Update, codec, layout
+from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import several
@@ -234,7 +234,7 @@ def write_change(deployment: Deployment, change: Change) -> bool:
     table, by = deployment.app.table, {"edited_by": deployment.caller.arn}
     try:
         if change.kind == "new":
-            table.put({**change.after, **codec.to_attributes(by)})
+            table.put({**change.after, **layout.to_attributes(by)})
         elif change.kind == "changed":
             table.put(*_put_again(change, by))
         else:
@@ -255,7 +255,7 @@ def _put_again(change: Change, by: Mapping[str, str]) -> tuple[Attributes, Updat
     changed = [each.column for each in change.differences()]
     after = {name: change.after[name] for name in changed if name in change.after}
     unchanged = {name: value for name, value in kept.items() if name not in changed}
-    return {**unchanged, **after, **codec.to_attributes(by)}, _as_seen(change.row, *kept)
+    return {**unchanged, **after, **layout.to_attributes(by)}, _as_seen(change.row, *kept)
 
 
 def _ask(deployment: Deployment, key: MappingKey, update: Update) -> bool:
@@ -662,7 +662,7 @@ def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: H
     """
     if not assignments:
         raise UsageError("no column is given", "give some as column=value, like role=web")
-    after = {**row, **codec.to_attributes(codec.encode(key))}
+    after = {**row, **layout.to_attributes(layout.encode(key))}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if name not in _BY_NAME or not equals:
@@ -705,7 +705,7 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
         items = store.get([at])
         if at not in items:
             raise CommandError(f"{key} has no revision {number}", advice("see: ", key.remedy(Kind.MAPPING_HISTORY)))
-        found = store.decode(codec.published_from, items[at])
+        found = store.decode(layout.published_from, items[at])
         if found.deleted:
             raise CommandError(
                 f"revision {number} of {key} is its deletion",
@@ -728,7 +728,7 @@ def revision_before(deployment: Deployment, key: MappingKey, number: int) -> Pub
     """
     store = deployment.app.store
     for item in store.last(layout.mapping_pk(key), "revision#", _LOOKED_AT):
-        old = store.decode(codec.published_from, item)
+        old = store.decode(layout.published_from, item)
         if old.revision < number and not old.deleted:
             return old
     raise CommandError(

@@ -10,7 +10,7 @@ from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, row_of,
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses.edits import require_row, said
@@ -20,7 +20,7 @@ from rolekeeper_cli.uses.edits import require_row, said
 
 def plain(attribute: Any) -> Any:
     """A DynamoDB value as YAML and JSON know it; sets are sorted lists."""
-    return _simple(codec.from_attributes({"it": attribute})["it"])
+    return _simple(layout.from_attributes({"it": attribute})["it"])
 
 
 def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[Problem, ...]]:

@@ -11,7 +11,7 @@ from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
 from rolekeeper.model.problem import Kind, Remedy, advice, typed
 from rolekeeper.permissions.compare import PolicyReader
 from rolekeeper.permissions.roles import Roles
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
@@ -273,9 +273,9 @@ def release(deployment: Deployment, text: str) -> Released:
     return Released(instance, former, contested)
 
 
-def pin_item(key: InstanceKey, pin: Pin) -> codec.Item:
+def pin_item(key: InstanceKey, pin: Pin) -> layout.Item:
     """A pin as it is stored; `expires` lets DynamoDB drop it, long after it ended."""
-    item = {**layout.key_attributes(layout.pin_key(key)), **codec.encode(pin)}
+    item = {**layout.key_attributes(layout.pin_key(key)), **layout.encode(pin)}
     if pin.expires_at:
         item["expires"] = int((pin.expires_at + _PIN_KEPT).timestamp())
     return item

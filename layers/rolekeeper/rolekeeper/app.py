@@ -21,7 +21,7 @@ from rolekeeper.instances.window import ChangeLimiter
 from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Settings
-from rolekeeper.storage import State, Store, codec, layout
+from rolekeeper.storage import State, Store, layout
 from rolekeeper.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ class App:
             run_id=run_id,
             resumed="rest" in event,
             gives_way=event.get("task") != Task.SWEEP,
-            result=codec.decode(fleet.sweep.SweepResult, event),
+            result=layout.decode(fleet.sweep.SweepResult, event),
         )
 
     def _swept_target(self) -> OwnTarget | OtherTarget:

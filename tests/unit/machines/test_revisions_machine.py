@@ -28,7 +28,7 @@ from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model import escaped
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import ANY_VALUE, Held, MappingKey, PublishedMapping
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from strategies.happenings import at_most
 
 ENTRY = {"reason": "somebody edited it"}
@@ -220,7 +220,7 @@ class Mappings(RuleBasedStateMachine):
         store = self.workers[0].store
         for key in self.keys:
             pk = layout.mapping_pk(key)
-            kept = [codec.published_from(each) for each in store.last(pk, "revision#", 50)]
+            kept = [layout.published_from(each) for each in store.last(pk, "revision#", 50)]
             numbers = sorted((each.revision for each in kept), reverse=True)
             assert [each.revision for each in kept] == numbers
             assert {(key, each.revision): each for each in kept} == {

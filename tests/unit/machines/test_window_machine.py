@@ -29,7 +29,7 @@ from rolekeeper.aws.errors import ConflictError
 from rolekeeper.instances.window import Reservation
 from rolekeeper.model.instance import RecordChange, Target
 from rolekeeper.settings import Limits
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
 from strategies.happenings import at_most
 from strategies.values import KEY, grant, key
@@ -254,7 +254,7 @@ class Windows(RuleBasedStateMachine):
     def _recent(self) -> list[Change]:
         return [each for each in self.changes if not each.given_back and self.now - each.at < WINDOW]
 
-    def _budget(self, mapping: int) -> codec.Item:
+    def _budget(self, mapping: int) -> layout.Item:
         at = layout.budget_key(MAPPINGS[mapping])
         return self.workers[0].store.get([at]).get(at, {})
 

@@ -27,7 +27,7 @@ from rolekeeper.instances.records import Outcome
 from rolekeeper.model import shown
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.settings import Access, Settings
-from rolekeeper.storage import Store, Update, codec, layout
+from rolekeeper.storage import Store, Update, layout
 from rolekeeper.telemetry import Telemetry
 
 PROBLEM = 500  # characters, at most, of what is wrong with a target
@@ -119,7 +119,7 @@ class Registry:
 
     def add(self, served: ServedTarget) -> None:
         """Register a target; this replaces its former item."""
-        known = {name: value for name, value in codec.encode(served).items() if value != "" and name != "target"}
+        known = {name: value for name, value in layout.encode(served).items() if value != "" and name != "target"}
         self.store.write(self.store.put({**layout.key_attributes(layout.target_key(served.target)), **known}))
         if served.last_event:
             self.noted[served.target] = served.last_event
@@ -132,7 +132,7 @@ class Registry:
         noted = self.noted.get(target)
         if noted and at - noted < NOTED and not probed:
             return True
-        said = {name: text for name, text in codec.encode(probed or Probed()).items() if text}
+        said = {name: text for name, text in layout.encode(probed or Probed()).items() if text}
         update = Update().set({"last_event": layout.timestamp(at), **said})
         # It may have left a unit for none.
         registered = self._update(target, update.remove(_UNIT) if probed and not probed.unit else update)
@@ -318,7 +318,7 @@ def problem_of(error: AwsRefusalError) -> str:
 
 
 def _served(item: Mapping[str, Any]) -> ServedTarget:
-    return codec.decode(ServedTarget, {**item, "target": codec.encode(_target(item["sk"]))})
+    return layout.decode(ServedTarget, {**item, "target": layout.encode(_target(item["sk"]))})
 
 
 def _target(sk: str) -> Target:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 
 if TYPE_CHECKING:
     from types_boto3_stepfunctions.client import SFNClient
@@ -47,7 +47,7 @@ class RetryState:
         return following.document("waiting", wait) if now + timedelta(seconds=wait) <= self.deadline else None
 
     def document(self, outcome: str, wait: int) -> dict[str, Any]:
-        return {**codec.encode(self), "wait_seconds": wait, "outcome": outcome}
+        return {**layout.encode(self), "wait_seconds": wait, "outcome": outcome}
 
 
 @dataclass(frozen=True, slots=True)

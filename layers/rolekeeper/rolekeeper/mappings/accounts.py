@@ -32,7 +32,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.permissions.roles import Reach, RoleCheck, Roles
-from rolekeeper.storage import codec
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
 type Records = Mapping[str, AccountRecord]
@@ -325,7 +325,7 @@ class Sender:
     def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
         """Go on from the last run's answer; an AwsRefusalError has this run tried again."""
         try:
-            return self.send(codec.decode(FanOut, event), correlation_id, in_time)
+            return self.send(layout.decode(FanOut, event), correlation_id, in_time)
         except AccessDeniedError as error:
             self.telemetry.denied(error, correlation_id=correlation_id)
             raise

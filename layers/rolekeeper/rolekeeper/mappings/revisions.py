@@ -11,7 +11,7 @@ from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.rows.columns import EDITOR
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
-from rolekeeper.storage import Store, Update, codec, layout
+from rolekeeper.storage import Store, Update, layout
 from rolekeeper.storage.state import Write
 
 # What the history says of a mapping at one time; the event carries the same.
@@ -36,8 +36,8 @@ class AccountRecord:
     missing: str = ""
 
     @property
-    def content(self) -> codec.Item:
-        return codec.mapping_attributes(self.mapping) | _counts_item(self.counts)
+    def content(self) -> layout.Item:
+        return layout.mapping_attributes(self.mapping) | _counts_item(self.counts)
 
     def with_scan(self, region: str, profile_ids: AbstractSet[str], counts: tuple[int, int] | None) -> "AccountRecord":
         """The same with what was found in a Region; its counts stay if they are None."""
@@ -136,8 +136,8 @@ class Revisions:
         return StoredMapping(
             self.home,
             {self.home: record} if record else {},
-            held=self._decoded(codec.held_from, items.get(held_at)),
-            any_value=self._decoded(codec.published_from, items.get(any_at)),
+            held=self._decoded(layout.held_from, items.get(held_at)),
+            any_value=self._decoded(layout.published_from, items.get(any_at)),
             control=Control.read(items.get(layout.CONTROL, {})),
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
             unsent=UNSENT in items.get(published_at, {}),
@@ -178,7 +178,7 @@ class Revisions:
         update = Update().set(record.content).only_if("revision", "<=", record.mapping.revision, or_absent=True)
         self.store.write(self.store.update(layout.published_key(record.mapping.key, account), update))
 
-    def _decoded[T](self, decode: Callable[[codec.Item], T], item: codec.Item | None) -> T | None:
+    def _decoded[T](self, decode: Callable[[layout.Item], T], item: layout.Item | None) -> T | None:
         return self.store.decode(decode, item) if item else None
 
     def signed_as(self, stored: StoredMapping, number: int, by: str) -> str | None:
@@ -206,7 +206,7 @@ class Revisions:
         `budget`: changes that a person approved; `blocks`: rows in conflict, as read; `counts`: at `layout.EDITS`;
         `held`: it was held under this number, and mustn't have been discarded; `regions`: the record's counts.
         """
-        item = codec.published_item(mapping, self.home)
+        item = layout.published_item(mapping, self.home)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
         blocked = {layout.mapping_pk(each) for each in blocks}
         item |= {UNSENT: True, **({BLOCKS: blocked} if blocked else {}), **_counts_item(regions or {})}
@@ -217,7 +217,7 @@ class Revisions:
         ]
         expires_at = mapping.spec.expires_at
         if expires_at and expires_at > at and not mapping.deleted:
-            writes.append(self.store.put(codec.timer_item(Timer(expires_at, mapping.key))))
+            writes.append(self.store.put(layout.timer_item(Timer(expires_at, mapping.key))))
         if budget:
             granted = Update().set({"credit": budget, "credit_revision": mapping.revision})
             writes.append(self.store.update(layout.budget_key(mapping.key), granted))
@@ -230,7 +230,7 @@ class Revisions:
     def hold(self, held: Held, entry: Entry, at: datetime) -> None:
         """Keep a revision that waits for approval, with its history entry, in one transaction."""
         history = self.store.entry(layout.mapping_pk(held.mapping.key), entry, at)
-        self.store.write(self.store.put(codec.held_item(held), if_higher="revision"), history)
+        self.store.write(self.store.put(layout.held_item(held), if_higher="revision"), history)
 
     def discard(self, held: PublishedMapping, entry: Entry, at: datetime) -> None:
         """Drop a revision that is held, with its history entry, in one transaction; not one that was published."""
@@ -244,7 +244,7 @@ class Revisions:
 
     def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
         """Write what IAM now says of a published revision: whether it can be used, and its profile's ids."""
-        item = codec.mapping_attributes(mapping)
+        item = layout.mapping_attributes(mapping)
         found = {name: item[name] for name in ("suspended_because", "remedy", "profile_id", "former_profile_ids")}
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self._write(mapping, Update().set(found | ({UNSENT: True} if entry else {})), *history)
@@ -280,11 +280,11 @@ class Revisions:
         if layout.is_partition(pk := layout.mapping_pk(key)):
             self.store.write(self.store.entry(pk, entry, at))
 
-    def history(self, key: MappingKey, limit: int = 50) -> list[codec.Item]:
+    def history(self, key: MappingKey, limit: int = 50) -> list[layout.Item]:
         return self.store.history(layout.mapping_pk(key), limit)
 
 
-def _counts_item(counts: Counts) -> codec.Item:
+def _counts_item(counts: Counts) -> layout.Item:
     return {f"{COUNTS}{region}": list(pair) for region, pair in counts.items()}
 
 
@@ -294,7 +294,7 @@ def _counts(item: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def _record_from(item: Mapping[str, Any]) -> AccountRecord:
-    return AccountRecord(codec.published_from(item), _counts(item))
+    return AccountRecord(layout.published_from(item), _counts(item))
 
 
 def _numbers(item: Mapping[str, Any]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.storage import Update, codec
+from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import BATCH_KEYS, batch_get
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class MappingTable:
 
     def put_back(self, row: Attributes, columns: Mapping[str, Any]) -> None:
         """Put a row with our columns where there is none."""
-        self.put({**row, **codec.to_attributes(columns)})
+        self.put({**row, **layout.to_attributes(columns)})
 
     def restore(self, row: Attributes, columns: Attributes) -> None:
         """Replace a row's columns by these, if it still reads as it did; what people asked in it goes.
@@ -118,7 +118,7 @@ def number_in(row: Attributes, name: str) -> int:
 
 
 def _key(key: MappingKey) -> dict[str, Any]:
-    return codec.to_attributes(codec.encode(key))
+    return layout.to_attributes(layout.encode(key))
 
 
 def _key_of(row: Attributes) -> MappingKey:
@@ -127,5 +127,5 @@ def _key_of(row: Attributes) -> MappingKey:
 
 def if_as_read(row: Attributes, names: Iterable[str]) -> Update:
     """An update on the condition that these columns read as they did, and the row exists: none is to be revived."""
-    read = {name: codec.plain(row[name]) for name in names if name in row}
+    read = {name: layout.plain(row[name]) for name in names if name in row}
     return Update().only_if_present("tag_key").only_as(read, *names)

@@ -35,7 +35,7 @@ from rolekeeper.model.mapping import (
 )
 from rolekeeper.model.problem import Advice, Kind, Problem, advice
 from rolekeeper.permissions.roles import Reach, RoleCheck, Roles
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 
 # In the mapping's history alone: each instance's replace is an event of its own.
 PROFILE_RECREATED = "Profile Recreated"
@@ -316,7 +316,7 @@ class Verdict:
 
     def _differs(self, row: Attributes, *names: str) -> bool:
         columns = self.columns
-        return any((codec.plain(row[name]) if row.get(name) else None) != columns.get(name) for name in names)
+        return any((layout.plain(row[name]) if row.get(name) else None) != columns.get(name) for name in names)
 
     def is_shown(self, entry: Mapping[str, Any], row: Attributes) -> bool:
         """Whether a history entry says the same of a row. A held revision has one entry: its counts change daily."""

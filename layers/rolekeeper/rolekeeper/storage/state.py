@@ -18,9 +18,8 @@ from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentEr
 from rolekeeper.model import escaped
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Target, Timer
 from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
-from rolekeeper.storage import codec, layout
-from rolekeeper.storage.codec import Item
-from rolekeeper.storage.layout import Key
+from rolekeeper.storage import layout
+from rolekeeper.storage.layout import Item, Key
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -73,7 +72,7 @@ class Store:
 
     def _batch(self, keys: Sequence[Key]) -> dict[Key, Item]:
         found = batch_get(self.client.batch_get_item, self.table, list(map(_key, keys)), sleep=self.sleep)
-        return {(item["pk"], item["sk"]): item for item in map(codec.from_attributes, found)}
+        return {(item["pk"], item["sk"]): item for item in map(layout.from_attributes, found)}
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
         """Decode an item; CorruptItemError if it isn't what we wrote."""
@@ -102,17 +101,17 @@ class Store:
         if not layout.is_partition(pk):
             return
         arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
-        arguments["ExpressionAttributeValues"] = codec.to_attributes({":pk": pk, ":sk": sk})
+        arguments["ExpressionAttributeValues"] = layout.to_attributes({":pk": pk, ":sk": sk})
         while True:
             answer = self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
-            yield from map(codec.from_attributes, answer["Items"])
+            yield from map(layout.from_attributes, answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return
             arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: Sequence[str] = ()) -> Write:
         """Put an item; with `if_higher` it replaces one only if that number is lower there, and `if_same` are equal."""
-        put: dict[str, Any] = {"TableName": self.table, "Item": codec.to_attributes(item)}
+        put: dict[str, Any] = {"TableName": self.table, "Item": layout.to_attributes(item)}
         if if_higher:
             older = Update().only_if(if_higher, "<", item[if_higher])
             put |= older.only_as(item, *if_same).condition()
@@ -233,7 +232,7 @@ class Update:
         """The arguments of `DeleteItem`: the conditions alone."""
         parts: dict[str, Any] = {"ExpressionAttributeNames": {slot: name for name, slot in self._slots.items()}}
         if self._values:
-            parts["ExpressionAttributeValues"] = codec.to_attributes(self._values)
+            parts["ExpressionAttributeValues"] = layout.to_attributes(self._values)
         if self._conditions:
             parts["ConditionExpression"] = " AND ".join(self._conditions)
         return parts
@@ -259,7 +258,7 @@ class Snapshot:
     pins: Mapping[InstanceKey, Pin] = field(default_factory=dict)
     published: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
     damaged: Mapping[InstanceKey | MappingKey, AwsRefusalError] = field(default_factory=dict)
-    counters: Mapping[layout.Key, codec.Item] = field(default_factory=dict)
+    counters: Mapping[layout.Key, layout.Item] = field(default_factory=dict)
 
     def record(self, key: InstanceKey) -> InstanceRecord:
         return self.records.get(key, InstanceRecord())
@@ -270,12 +269,12 @@ class _Found:
     """The items of one read, some of which were refused; `damaged` gets those, and what can't be decoded."""
 
     store: Store
-    items: Mapping[layout.Key, codec.Item]
+    items: Mapping[layout.Key, layout.Item]
     refused: Mapping[layout.Key, PermanentError]
     damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = field(default_factory=dict)
 
     def decoded[Subject: (InstanceKey, MappingKey), Value](
-        self, decode: Callable[[codec.Item], Value], wanted: Mapping[layout.Key, Subject]
+        self, decode: Callable[[layout.Item], Value], wanted: Mapping[layout.Key, Subject]
     ) -> dict[Subject, Value]:
         found: dict[Subject, Value] = {}
         for at, subject in wanted.items():
@@ -338,22 +337,22 @@ class State:
         for needed in single.keys() & refused.keys():
             raise refused[needed]
         found = _Found(self.store, items, refused)
-        known |= found.decoded(codec.published_from, published)
+        known |= found.decoded(layout.published_from, published)
 
-        def pin(item: codec.Item) -> Pin:
+        def pin(item: layout.Item) -> Pin:
             # People write pins: what can't be read of one holds its instance alone, and says why.
             return self.check_pin(Pin.read(item)) if checked else Pin.read(item)
 
         return Snapshot(
             control=self._control(items, registry),
-            records=found.decoded(codec.record_from, records),
+            records=found.decoded(layout.record_from, records),
             pins=found.decoded(pin, pins),
             published={key: known[key] for key in wanted if key in known},
             damaged=found.damaged,
             counters={key: items.get(key, {}) for key in counters},
         )
 
-    def _control(self, items: Mapping[layout.Key, codec.Item], registry: Sequence[layout.Key]) -> Control:
+    def _control(self, items: Mapping[layout.Key, layout.Item], registry: Sequence[layout.Key]) -> Control:
         swept = "mappings" in items.get(layout.FLEET, {})
         if self.waits_for_sweep:
             # What is published for an account may be outdated, as nobody writes it while that isn't registered.
@@ -413,7 +412,7 @@ class State:
             writes.append(self.store.update(layout.record_key(key), update))
         if change.unpins:
             writes.append(self.store.delete(layout.pin_key(key)))
-        writes += [self.store.put(codec.timer_item(timer)) for timer in change.timers]
+        writes += [self.store.put(layout.timer_item(timer)) for timer in change.timers]
         if writes := [*writes, *also]:
             self.store.write(*writes)
         return at_key
@@ -425,13 +424,13 @@ class State:
 
     def arm(self, timer: Timer) -> None:
         """Have its subject reconciled when it is due. Arming it again changes nothing."""
-        self.store.write(self.store.put(codec.timer_item(timer)))
+        self.store.write(self.store.put(layout.timer_item(timer)))
 
     def timers_due(self, until: datetime, partition: str = layout.TIMERS) -> Iterator[Timer | CorruptItemError]:
         """The timers that ring before `until`, in order; for one that can't be read, its error."""
         for item in self.store.items(partition, layout.timestamp(until)):
             try:
-                yield self.store.decode(codec.timer_from, item)
+                yield self.store.decode(layout.timer_from, item)
             except CorruptItemError as damaged:
                 yield damaged
 
@@ -443,19 +442,19 @@ class State:
 
 def _update(change: RecordChange) -> Update | None:
     """What changes in a record, if anything; guarded, where it says over which record."""
-    values = {layout.grant_name(each.profile_arn): codec.encode(each) for each in change.grants}
+    values = {layout.grant_name(each.profile_arn): layout.encode(each) for each in change.grants}
     if change.applied:
-        values[layout.change_name(change.applied)] = codec.encode(change.applied)
+        values[layout.change_name(change.applied)] = layout.encode(change.applied)
     if change.condition:
-        values[layout.CONDITION] = codec.encode(change.condition)
+        values[layout.CONDITION] = layout.encode(change.condition)
     if change.pin:
-        values[layout.PIN] = codec.encode(change.pin)
+        values[layout.PIN] = layout.encode(change.pin)
     removed = {*map(layout.grant_name, change.revoked), *map(layout.change_name, change.lapsed)}
     if change.clears and not change.condition:
         removed.add(layout.CONDITION)
     if not values and not removed:
         return None
-    update = Update().set({**values, "version": codec.VERSION}).remove(*sorted(removed)).add(layout.WRITES, 1)
+    update = Update().set({**values, "version": layout.VERSION}).remove(*sorted(removed)).add(layout.WRITES, 1)
     if change.expected:
         # A slow reconcile must not undo what a newer one wrote, or restore a record that ended with its instance.
         writes = change.expected.writes

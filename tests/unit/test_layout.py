@@ -38,7 +38,7 @@ from rolekeeper.model.mapping import (
     WhenOccupied,
     WhenUnmatched,
 )
-from rolekeeper.storage import codec, layout
+from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, key, published, row_specs, times
 
@@ -75,9 +75,9 @@ pins = st.builds(
 subjects = st.just(KEY) | tricky_keys
 
 
-def _stored(item: Mapping[str, Any]) -> codec.Item:
+def _stored(item: Mapping[str, Any]) -> layout.Item:
     """What DynamoDB gives back of an item."""
-    return codec.from_attributes(codec.to_attributes(item))
+    return layout.from_attributes(layout.to_attributes(item))
 
 
 # ---- DynamoDB's values ----
@@ -92,20 +92,20 @@ values = st.recursive(
 
 @given(values)
 def test_a_value_is_written_and_read_as_the_sdk_does_it(value: Any) -> None:
-    stored = codec.attribute(value)
+    stored = layout.attribute(value)
     assert stored == TypeSerializer().serialize(value)
-    assert codec.plain(stored) == TypeDeserializer().deserialize(stored) == value
+    assert layout.plain(stored) == TypeDeserializer().deserialize(stored) == value
 
 
 @pytest.mark.parametrize("value", [1.5, {1, "1"}, set[str](), frozenset({None}), object()])
 def test_what_dynamodb_has_no_type_for_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="DynamoDB has no value like"):
-        codec.attribute(value)
+        layout.attribute(value)
 
 
 def test_a_type_that_dynamodb_has_not_is_refused() -> None:
     with pytest.raises(TypeError, match="'X' is no type"):
-        codec.plain({"X": "?"})
+        layout.plain({"X": "?"})
 
 
 # ---- keys ----
@@ -169,7 +169,7 @@ def test_a_records_key_names_account_region_and_instance() -> None:
 
 @given(grants | applied_changes | conditions | published_mappings | tricky_keys | st.just(KEY))
 def test_every_value_comes_back_as_it_was(value: Any) -> None:
-    found = codec.decode(type(value), _stored(codec.encode(value)))
+    found = layout.decode(type(value), _stored(layout.encode(value)))
     assert found == value
     assert _types(found) == _types(value), "a number is no Decimal, and a word of a few is no plain text"
 
@@ -183,8 +183,8 @@ def _types(value: Any) -> Any:
 
 @given(published_mappings)
 def test_a_published_mapping_comes_back_as_it_was(mapping: PublishedMapping) -> None:
-    item = _stored(codec.published_item(mapping, ACCOUNT))
-    found = codec.published_from(item)
+    item = _stored(layout.published_item(mapping, ACCOUNT))
+    found = layout.published_from(item)
     assert found == mapping
     assert (found.profile_id, found.former_profile_ids) == (mapping.profile_id, mapping.former_profile_ids)
     assert (item["pk"], item["sk"]) == layout.published_key(mapping.key, ACCOUNT)
@@ -194,8 +194,8 @@ def test_a_published_mapping_comes_back_as_it_was(mapping: PublishedMapping) -> 
 @given(published_mappings, moments, words)
 def test_a_held_revision_comes_back_as_it_was(mapping: PublishedMapping, at: datetime, by: str) -> None:
     held = Held(mapping, at, by)
-    item = _stored(codec.held_item(held))
-    assert codec.held_from(item) == held
+    item = _stored(layout.held_item(held))
+    assert layout.held_from(item) == held
     assert (item["pk"], item["sk"]) == layout.held_key(mapping.key)
     assert item["version"] == 2
 
@@ -208,11 +208,11 @@ def test_a_held_revision_comes_back_as_it_was(mapping: PublishedMapping, at: dat
 def test_a_record_comes_back_as_it_was(
     granted: list[Grant], condition: Condition | None, changes: list[AppliedChange]
 ) -> None:
-    item: codec.Item = {"pk": "instance#1", "sk": "record"}
-    item |= {layout.grant_name(each.profile_arn): codec.encode(each) for each in granted}
-    item |= {layout.change_name(each): codec.encode(each) for each in changes}
-    item |= {layout.CONDITION: codec.encode(condition)} if condition else {}
-    found = codec.record_from(_stored(item))
+    item: layout.Item = {"pk": "instance#1", "sk": "record"}
+    item |= {layout.grant_name(each.profile_arn): layout.encode(each) for each in granted}
+    item |= {layout.change_name(each): layout.encode(each) for each in changes}
+    item |= {layout.CONDITION: layout.encode(condition)} if condition else {}
+    found = layout.record_from(_stored(item))
     oldest_first = tuple(sorted(changes, key=lambda each: each.at))
     assert found == InstanceRecord({each.profile_arn: each for each in granted}, condition, oldest_first)
 
@@ -242,9 +242,9 @@ def test_a_timer_comes_back_as_it_was_and_its_key_tells_when_it_rings(
     subject: InstanceKey | MappingKey, due: datetime
 ) -> None:
     timer = Timer(due, subject)
-    item = codec.timer_item(timer)
-    assert codec.timer_from(_stored(item)) == timer
-    assert item["sk"] < codec.timer_item(replace(timer, due=due + timedelta(microseconds=1)))["sk"]
+    item = layout.timer_item(timer)
+    assert layout.timer_from(_stored(item)) == timer
+    assert item["sk"] < layout.timer_item(replace(timer, due=due + timedelta(microseconds=1)))["sk"]
 
 
 @given(subjects, subjects)
@@ -267,16 +267,16 @@ def test_two_approvals_of_one_person_never_meet(one: tuple[MappingKey, int], oth
 def test_the_timer_of_the_longest_tag_fits_into_a_key_and_comes_back_as_it_was() -> None:
     # DynamoDB: a sort key holds at most 1,024 bytes.
     longest = Timer(NOW, MappingKey("生" * 128, "産" * 256))
-    item = codec.timer_item(longest)
+    item = layout.timer_item(longest)
     assert len(item["sk"].encode()) <= 1024
-    assert codec.timer_from(_stored(item)) == longest
+    assert layout.timer_from(_stored(item)) == longest
     other = replace(longest, subject=MappingKey("生" * 128, "産" * 255 + "生"))
-    assert codec.timer_item(other)["sk"] != item["sk"]
+    assert layout.timer_item(other)["sk"] != item["sk"]
 
 
 # ---- what isn't what we wrote is never guessed ----
 
-SPEC = codec.encode(published("a=1", "web").spec)
+SPEC = layout.encode(published("a=1", "web").spec)
 
 
 @pytest.mark.parametrize(
@@ -299,9 +299,9 @@ SPEC = codec.encode(published("a=1", "web").spec)
     ],
 )
 def test_a_published_mapping_with_a_garbled_column_is_no_mapping(column: str, value: Any) -> None:
-    item = {**codec.published_item(published("a=1", "web"), ACCOUNT), "spec": {**SPEC, column: value}}
+    item = {**layout.published_item(published("a=1", "web"), ACCOUNT), "spec": {**SPEC, column: value}}
     with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
-        codec.published_from(item)
+        layout.published_from(item)
 
 
 @pytest.mark.parametrize(
@@ -315,14 +315,14 @@ def test_a_published_mapping_with_a_garbled_column_is_no_mapping(column: str, va
     ],
     ids=repr,
 )
-def test_a_garbled_record_is_no_record(garbled: codec.Item) -> None:
+def test_a_garbled_record_is_no_record(garbled: layout.Item) -> None:
     with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
-        codec.record_from({"pk": "instance#1", "sk": "record", **garbled})
+        layout.record_from({"pk": "instance#1", "sk": "record", **garbled})
 
 
 def test_what_a_later_edition_adds_is_passed_over() -> None:
-    item = {**codec.encode(grant("web", "a=1")), "colour": "red"}
-    assert codec.decode(Grant, item) == grant("web", "a=1")
+    item = {**layout.encode(grant("web", "a=1")), "colour": "red"}
+    assert layout.decode(Grant, item) == grant("web", "a=1")
 
 
 # ---- times and numbers ----
@@ -350,14 +350,14 @@ def test_the_order_of_texts_is_the_order_of_times(one: datetime, other: datetime
 )
 def test_any_number_that_dynamodb_answers_is_read_and_written_again(answered: str, number: Decimal) -> None:
     """It answers without an exponent, however many zeros that takes; boto3's own counts them as digits (issue 2500)."""
-    item = codec.from_attributes({"n": {"N": answered}, "list": {"L": [{"N": answered}]}, "set": {"NS": [answered]}})
+    item = layout.from_attributes({"n": {"N": answered}, "list": {"L": [{"N": answered}]}, "set": {"NS": [answered]}})
     assert item == {"n": number, "list": [number], "set": {number}}
-    assert codec.from_attributes(codec.to_attributes(item)) == item
+    assert layout.from_attributes(layout.to_attributes(item)) == item
 
 
 def test_no_digit_of_a_number_is_rounded_away() -> None:
     with pytest.raises(Inexact):
-        codec.attribute(Decimal("1" * 39))
+        layout.attribute(Decimal("1" * 39))
 
 
 def test_a_time_is_written_in_utc() -> None:
@@ -367,7 +367,7 @@ def test_a_time_is_written_in_utc() -> None:
 
 def test_an_expiry_comes_back_in_utc() -> None:
     local = published("a=1", "web", expires_at=NOW.astimezone(timezone(timedelta(hours=5))))
-    back = codec.published_from(_stored(codec.published_item(local, ACCOUNT)))
+    back = layout.published_from(_stored(layout.published_item(local, ACCOUNT)))
     assert back.spec.expires_at == NOW
     assert back.spec.expires_at.tzinfo is UTC
 
