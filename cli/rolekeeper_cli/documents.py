@@ -12,9 +12,8 @@ import click
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-import rolekeeper_cli
-from rolekeeper.model import escaped_json
-from rolekeeper_cli import uses
+from rolekeeper.model.text import escaped_json
+from rolekeeper_cli import tables, uses
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.terminal import one_line, printable
@@ -117,9 +116,9 @@ def _draw_found(found: Any) -> None:
     rows = found if isinstance(found, list) else [found]
     if rows and all(isinstance(each, Mapping) and each for each in rows):
         names = list(dict.fromkeys(name for each in rows for name in each))
-        rolekeeper_cli.tables.show_table(names, [[_cell(each.get(name)) for name in names] for each in rows])
+        tables.show_table(names, [[_cell(each.get(name)) for name in names] for each in rows])
     elif rows and all(isinstance(each, list) and len(each) == len(rows[0]) for each in rows):
-        rolekeeper_cli.tables.show_table([""] * len(rows[0]), [[_cell(cell) for cell in each] for each in rows])
+        tables.show_table([""] * len(rows[0]), [[_cell(cell) for cell in each] for each in rows])
     else:
         for each in rows:
             click.echo(printable(_cell(each)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import rolekeeper_cli
-from rolekeeper.model import escaped
+from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from rolekeeper.model import escaped
+from rolekeeper.model.text import escaped
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.progress import Silent

@@ -15,7 +15,6 @@ from fixtures.account import ACCOUNT
 from fixtures.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
 from rolekeeper.mappings.rows.columns import HomeAccount
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.model import shown
 from rolekeeper.model.instance import (
     NO_PROFILE,
     AppliedChange,
@@ -38,6 +37,7 @@ from rolekeeper.model.mapping import (
     WhenOccupied,
     WhenUnmatched,
 )
+from rolekeeper.model.text import shown
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, key, published, row_specs, times

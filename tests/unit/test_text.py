@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from fixtures.account import ACCOUNT, FakeAccount
 from fixtures.mappings import MappingsFixture
 from rolekeeper.instances.requests import DroppedError, parse
-from rolekeeper.model import escaped, escaped_json, shown
 from rolekeeper.model.instance import Action, Decision
 from rolekeeper.model.mapping import IGNORE_TAG
+from rolekeeper.model.text import escaped, escaped_json, shown
 from rolekeeper.telemetry import log_line
 from rolekeeper_cli.uses import files
 from strategies.values import KEY, NOW

@@ -22,9 +22,9 @@ from rolekeeper.mappings.rows.columns import Attributes, HomeAccount
 from rolekeeper.mappings.rows.reader import content, read_row, row_of
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model import escaped
 from rolekeeper.model.instance import Association, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec, same_person
+from rolekeeper.model.text import escaped
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import several

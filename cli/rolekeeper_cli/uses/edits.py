@@ -26,9 +26,9 @@ from rolekeeper.mappings.rows.columns import (
 from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import IN_EFFECT, Status
-from rolekeeper.model import escaped
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
+from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError

@@ -11,9 +11,9 @@ import yaml
 
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, CellError, Column, HomeAccount, quote
 from rolekeeper.mappings.rows.reader import read_row
-from rolekeeper.model import escaped
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Problem
+from rolekeeper.model.text import escaped
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.suggest import near
 

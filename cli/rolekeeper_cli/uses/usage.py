@@ -13,7 +13,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
 from rolekeeper.aws.iam import Document, Policies
-from rolekeeper.model import escaped
+from rolekeeper.model.text import escaped
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import refusal

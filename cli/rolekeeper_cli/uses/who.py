@@ -12,9 +12,9 @@ from botocore.config import Config
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
 from rolekeeper.instances.decide import Observation
-from rolekeeper.model import escaped
 from rolekeeper.model.instance import AssociationState
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
+from rolekeeper.model.text import escaped
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.fleet import profile_name
 

@@ -14,7 +14,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
-from rolekeeper.model import SENTENCE, shown
+from rolekeeper.model.text import SENTENCE, shown
 
 if TYPE_CHECKING:
     from types_boto3_sns.client import SNSClient

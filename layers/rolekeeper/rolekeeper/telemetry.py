@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, RetryableError, classified
 from rolekeeper.aws.queue import SOURCE
 from rolekeeper.mail import TEXTS, Mailer
-from rolekeeper.model import escaped, escaped_json, shown
 from rolekeeper.model.instance import Action, Decision, ReconcileRequest
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.text import escaped, escaped_json, shown
 
 if TYPE_CHECKING:
     # The functions bring them; the command line, which imports this module too, is installed without Powertools.

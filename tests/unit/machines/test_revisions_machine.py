@@ -25,9 +25,9 @@ from fixtures.state_table import STATE_TABLE
 from fixtures.workers import TARGET, Worker, state_table, texts, tricky_keys, tricky_specs, worker
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
-from rolekeeper.model import escaped
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import ANY_VALUE, Held, MappingKey, PublishedMapping
+from rolekeeper.model.text import escaped
 from rolekeeper.storage import layout
 from strategies.happenings import at_most
 

@@ -34,9 +34,9 @@ from fixtures.workers import (
     worker,
 )
 from rolekeeper.aws.errors import ConflictError
-from rolekeeper.model import shown
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Timer
 from rolekeeper.model.mapping import Pin
+from rolekeeper.model.text import shown
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import STARTED, Key
 from rolekeeper_cli.uses.pins import pin_item

@@ -12,9 +12,9 @@ from rolekeeper.aws import Tasks, WorkQueue
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.expiry import AHEAD
-from rolekeeper.model import shown
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import Control, Mode
+from rolekeeper.model.text import shown
 from rolekeeper.storage import State, Store, Update, layout
 from rolekeeper.storage.layout import Key
 from rolekeeper.telemetry import Telemetry

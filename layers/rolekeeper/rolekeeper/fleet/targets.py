@@ -24,8 +24,8 @@ from rolekeeper.aws.errors import (
 )
 from rolekeeper.instances.reconcile import Batch
 from rolekeeper.instances.records import Outcome
-from rolekeeper.model import shown
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
+from rolekeeper.model.text import shown
 from rolekeeper.settings import Access, Settings
 from rolekeeper.storage import Store, Update, layout
 from rolekeeper.telemetry import Telemetry

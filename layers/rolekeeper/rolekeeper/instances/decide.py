@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from rolekeeper.model import shown
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -36,6 +35,7 @@ from rolekeeper.model.mapping import (
     WhenStopped,
     WhenUnmatched,
 )
+from rolekeeper.model.text import shown
 from rolekeeper.settings import Ownership, Settings
 
 ENDED = {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}

@@ -19,7 +19,6 @@ from rolekeeper.aws.errors import (
 from rolekeeper.instances.decide import ENDED, Observation, put_off
 from rolekeeper.instances.retry import PROPAGATION, RetryLoop
 from rolekeeper.instances.window import Reservation
-from rolekeeper.model import SENTENCE, shown
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -34,6 +33,7 @@ from rolekeeper.model.instance import (
     Timer,
 )
 from rolekeeper.model.mapping import NO_PIN, PIN_TAG, MappingKey, Pin
+from rolekeeper.model.text import SENTENCE, shown
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import State, layout
 from rolekeeper.storage.layout import DONE, REFUSED, Key

@@ -1,66 +1,13 @@
-"""Values, and how to write text from outside for people and programs, so that it moves no cursor and breaks no line.
+"""Values, without I/O."""
 
-In a sentence it is escaped. A key stays as it is: JSON and YAML escape it.
-"""
-
-import json
-import re
-import unicodedata
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rolekeeper.lazy import modules_of
 
 if TYPE_CHECKING:
-    from rolekeeper.model import instance as instance
-    from rolekeeper.model import mapping as mapping
-    from rolekeeper.model import problem as problem
-else:  # to mypy it would stand for any name
-    __getattr__ = modules_of(__name__, ("instance", "mapping", "problem"))
+    from rolekeeper.model import instance, mapping, problem
 
-# Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
-UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
-# Control, format and half characters, and every separator but the blank (Unicode, "General_Category").
-UNPLAIN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
-_NOT_ASCII = re.compile("[^ -~]")
-# The most characters of a sentence, and of a person's words in it.
-SENTENCE, WORDS = 2_000, 300
-
-
-def _by_number(character: str) -> str:
-    number = f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"
-    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, number)
-
-
-def escaped(text: str, keep: str = "", escape: Callable[[str], str] = _by_number) -> str:
-    """A text whose control, format (so bidirectional), separator, unassigned and unseen characters are escaped."""
-
-    def written(found: re.Match[str]) -> str:
-        seen = found[0].isprintable() and not UNSEEN.match(found[0])
-        return found[0] if seen or found[0] in keep else escape(found[0])
-
-    return _NOT_ASCII.sub(written, text)
-
-
-def unplain_at(text: str) -> int | None:
-    """Where a text first has a character that isn't seen, or isn't seen as what it is; None where it has none.
-
-    No row's key has one, and so no partition of the state table: EC2's tags may.
-    """
-    if text.isascii() and text.isprintable():
-        return None
-    for position, character in enumerate(text):
-        if character != " " and (unicodedata.category(character) in UNPLAIN or UNSEEN.match(character)):
-            return position
-    return None
-
-
-def shown(text: str, longest: int = WORDS) -> str:
-    """A person's words as a part of a sentence: escaped, and cut to a length."""
-    plain = escaped(text[: longest + 1])
-    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
-
-
-def escaped_json(text: str) -> str:
-    """JSON that reads back as the same, its texts escaped; line ends are between values only."""
-    return escaped(text, "\n", lambda character: json.dumps(character)[1:-1])
+# Imported when first used: no `--help` needs them.
+__all__ = ["instance", "mapping", "problem"]
+if not TYPE_CHECKING:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__, __all__)

@@ -7,8 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
 
-from rolekeeper.model import SENTENCE, shown
 from rolekeeper.model.mapping import NO_PIN, MappingKey, Pin, PublishedMapping
+from rolekeeper.model.text import SENTENCE, shown
 
 NO_PROFILE = ""  # in the place of a profile's ARN
 # How the Regions of each partition begin; all others are of `aws` (botocore's partitions.json, `regionRegex`).

@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from rolekeeper.model import shown
 from rolekeeper.model.problem import Kind, Problem, Remedy
+from rolekeeper.model.text import shown
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"

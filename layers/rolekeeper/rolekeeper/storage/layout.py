@@ -15,9 +15,9 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import Any
 
-from rolekeeper.model import escaped, unplain_at
 from rolekeeper.model.instance import AppliedChange, Condition, Grant, InstanceKey, InstanceRecord, Target, Timer
 from rolekeeper.model.mapping import Held, MappingKey, Pin, PublishedMapping
+from rolekeeper.model.text import escaped, unplain_at
 
 type Key = tuple[str, str]
 

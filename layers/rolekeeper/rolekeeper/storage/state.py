@@ -15,9 +15,9 @@ from itertools import batched, islice
 from typing import TYPE_CHECKING, Any, Self
 
 from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentError, RetryableError, classified
-from rolekeeper.model import escaped
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Target, Timer
 from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
+from rolekeeper.model.text import escaped
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import Item, Key
 

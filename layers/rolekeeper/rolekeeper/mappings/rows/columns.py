@@ -16,8 +16,8 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
-from rolekeeper.model import escaped, unplain_at
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, RESERVED, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model.text import escaped, unplain_at
 
 _NAMES = {"S": "String", "N": "Number", "BOOL": "Boolean", "M": "Map", "L": "List", "B": "Binary", "NULL": "Null"}
 _NAMES |= {"SS": "String set", "NS": "Number set", "BS": "Binary set"}
