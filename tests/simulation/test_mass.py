@@ -13,8 +13,8 @@ from simulation.mass import PER_SECOND, Cause, retagged
 
 INSTANCES = int(os.environ.get("ROLEKEEPER_MASS") or 1000)
 FULL = 100_000
-# For the sizes that the memory of runs is compared at: more than two pages, and many more.
-FEW, MANY = 500, 1_500
+# For the sizes that the memory of runs is compared at: more than two pages, and twice as many.
+FEW, MANY = 500, 1_000
 # How much larger a batch may happen to be, or what a sweep sends of one page.
 GROWTH = 1.6
 

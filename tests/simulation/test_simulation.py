@@ -31,15 +31,15 @@ KEPT = {
 # Seeds that once broke a promise: the first line in the first edition, where an attach whose answer was
 # lost and that landed late was disowned; the others while ownership by path was built.
 ONCE_BROKEN = (
-    *(50000163, 50008020, 50012313, 50012523, 50017045, 50017211, 70006394, 70009554, 2002128),
+    *(50000163, 50012313, 50017211, 70006394, 70009554, 2002128),
     *(661, 200261, 402179, 501388, 610357, 700815, 701613, 702337, 702994, 703098, 811085),
     *(812246, 815015, 817556, 139632629, 181424573, 181426583, 300002342, 900019680, 45760467, 246577108, 124998274),
     *(36530432, 139580887, 174914901, 938, 79269647, 218032201, 123660657),
-    *(222399479, 222404063, 222406997),
+    222404063,
     16948254,  # a profile that Rolekeeper makes, and the answer to that
     160681779,  # what is published for the hub is lost and begins anew, below its copies
     73915908,  # one call that the SDK sends twice, where EC2 drops what the first one made
-    *(71027, 71207, 71699, 501809, 501885),  # changes that wait for their pace in the queue
+    *(71207, 71699, 501809, 501885),  # changes that wait for their pace in the queue
     *(600406, 601700),  # retry loops without end, and a chain of messages that Lambda takes for a loop
     74912819,  # an edit whose role one account can't use yet, and what it takes there later
     31001781,  # a number that was signed while nothing was held, as the state table was lost
