@@ -28,7 +28,7 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "layers, lines": Limit(9_970, 8_000),
+    "layers, lines": Limit(9_980, 8_000),
     "command and console, lines": Limit(18_290, 14_000),
     "command and console, files": Limit(97, 95),
     "embedded AWS, lines": Limit(4_990, 4_800),
@@ -36,7 +36,7 @@ LIMITS: Mapping[str, Limit] = {
     "docs, lines": Limit(4_200, 4_200),
     "template.yaml, lines": Limit(1_500, 1_500),
     "files entered: instance attached": Limit(14, 14),
-    "files entered: row published": Limit(27, 20),
+    "files entered: row published": Limit(28, 20),
     "files entered: mapping set": Limit(38, 30),
     "files entered: console's instance page": Limit(36, 25),
     f"functions longer than {LONGEST_FUNCTION} lines": Limit(0, 0),

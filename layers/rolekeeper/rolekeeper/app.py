@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.sweep import OtherTarget, OwnTarget, Sweep
     from rolekeeper.fleet.sweep_starter import SweepStarter
     from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
-    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Sender
+    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
+    from rolekeeper.mappings.fan_out import Sender
     from rolekeeper.mappings.impact import ImpactScanner
     from rolekeeper.mappings.publish import Publisher
     from rolekeeper.mappings.revisions import Revisions
@@ -244,7 +245,7 @@ class App:
 
     @cached_property
     def sender(self) -> Sender:
-        return mappings.accounts.Sender(
+        return mappings.fan_out.Sender(
             home=self.settings.target,
             ec2_in=lambda target: self.at(target).ec2,
             queue=self.queue,

@@ -14,7 +14,8 @@ from rolekeeper.aws import ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.window import counting
-from rolekeeper.mappings.accounts import FanOut, RecordKeeper, Sender
+from rolekeeper.mappings.accounts import RecordKeeper
+from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Conflicts, Impact, Scan
 from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows.columns import COLUMNS, HomeAccount
