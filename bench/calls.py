@@ -58,7 +58,6 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
 def calls(change: str, mappings: int, seconds: float) -> dict[str, int]:
     """The calls by operation that one event costs, whatever its handler does about it."""
     with new_account() as world, installed(world):
-        world.large_pages()
         [instance] = prepared(world, change, mappings, seconds)
         EVENT(queued(instance), CONTEXT)
         made = world.calls.counted()
@@ -70,7 +69,6 @@ def calls(change: str, mappings: int, seconds: float) -> dict[str, int]:
 def followed(change: str, seconds: float) -> int:
     """The calls for a batch and for all that follows it, without those of minutes in which nothing is due."""
     with new_account() as world, installed(world):
-        world.large_pages()
         instances = prepared(world, change, 2, seconds, BATCH)
         EVENT(queued(*instances), CONTEXT)
         follow(world, MINUTES)
@@ -84,6 +82,7 @@ def followed(change: str, seconds: float) -> int:
 def prepared(world: FakeAccount, change: str, mappings: int, seconds: float, count: int = 1) -> list[str]:
     """Instances that are about to change; calls are counted from here on."""
     take_seconds(world, seconds)
+    world.large_pages()
     world.publish("app=web", "web")
     world.publish("app=db", "db")
     fill(world, mappings - 2)
