@@ -104,7 +104,12 @@ shape: .venv/done ## how large the code is, with limits and goals; fails beyond 
 # ---- tests: lint, types, unit, end to end (embedded AWS) ----
 
 .PHONY: test
-test: lint types shape unit simulate mutants e2e ## everything: lint, types, unit tests, simulation, mutants and end to end
+test: checks unit simulate mutants e2e ## everything: lint, types, unit tests, simulation, mutants and end to end
+
+.PHONY: checks
+checks:
+	@# Side by side, as mypy takes one core for a minute.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lint types shape
 
 .PHONY: check
 check: lint types .envs/node/done ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes
