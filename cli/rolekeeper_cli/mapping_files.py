@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -134,7 +133,8 @@ def _write(text: str, target: str | None) -> None:
         click.echo(data, nl=False)
         return
     try:
-        Path(target).write_bytes(data)
+        with click.open_file(target, "wb") as file:
+            file.write(data)
     except OSError as error:
         raise UsageError(f"{target} can't be written: {error.strerror}", "name another file with -o") from error
 

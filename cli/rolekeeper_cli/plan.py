@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -88,7 +87,7 @@ def plan(
     named = [f"{each.key.target}/{each.key.id}" for some in instances.values() for each in some]
     where = uses.apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
     basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
-    with uses.apply.writing(Path(out), basis, proposed) if out else nullcontext(lambda _: None) as keep:
+    with uses.apply.writing(out, basis, proposed) if out else nullcontext(lambda _: None) as keep:
         fleet = uses.preview.FleetPlan(there, proposed, places, narrowed=bool(texts))
         show(fleet, seen, keep=keep)
         warn_of_unseen(places)
@@ -129,7 +128,7 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     It ends when EC2 shows every instance as planned.
     """
     there = deployment()
-    done = uses.apply.apply(there, uses.apply.PlanFile(Path(plan), there.app.home), approve=approve, report=tell)
+    done = uses.apply.apply(there, uses.apply.PlanFile(plan, there.app.home), approve=approve, report=tell)
     if done.nothing:
         terminal.say("Nothing to do: the plan changes nothing.")
         return ExitCode.DONE

@@ -124,12 +124,13 @@ def planned_change(seen: Seen) -> PlannedChange:
 
 
 @contextmanager
-def writing(path: Path, basis: PlanHeader, proposed: Proposal) -> Iterator[Callable[[Seen], None]]:
+def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callable[[Seen], None]]:
     """Write a plan; gives what takes its instances. The file is there once it is whole.
 
     Raises:
         UsageError: it can't be written there.
     """
+    path = Path(name)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         # Tags may hold what isn't everybody's to read.
@@ -170,14 +171,14 @@ def writing(path: Path, basis: PlanHeader, proposed: Proposal) -> Iterator[Calla
 class PlanFile:
     """A plan that was written. Its instances are read when they are asked for: there may be many."""
 
-    def __init__(self, path: Path, home: HomeAccount) -> None:
+    def __init__(self, name: str, home: HomeAccount) -> None:
         """Read all but the instances.
 
         Raises:
             UsageError: the file can't be read.
             CommandError: it is no plan, or not a whole one.
         """
-        self._path = path
+        self._path = Path(name)
         documents = self._documents()
         head = next(documents, {})
         if head.get("rolekeeper_plan") != FORM:
