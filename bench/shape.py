@@ -32,7 +32,7 @@ LIMITS: Mapping[str, Limit] = {
     "command and console, lines": Limit(18_290, 14_000),
     "command and console, files": Limit(97, 95),
     "embedded AWS, lines": Limit(4_990, 4_800),
-    "tests, lines": Limit(61_240, 46_000),
+    "tests, lines": Limit(61_260, 46_000),
     "docs, lines": Limit(4_200, 4_200),
     "template.yaml, lines": Limit(1_500, 1_500),
     "files entered: instance attached": Limit(14, 14),

@@ -30,6 +30,7 @@ _NAMES = [
     *("spoke parameters", "spoke deploy", "spoke remove", "targets forget"),
 ]
 ELSEWHERE = {f"rolekeeper {name}" for name in _NAMES}
+KEY = "every=a"
 MANY = 26  # one more than may change without approval
 
 
@@ -80,18 +81,13 @@ def roles_of(deployed: EmulatedAccount) -> set[str]:
     return {role["Arn"] for page in pages for role in page["Roles"]}
 
 
-def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
-    told: Told, deployed: EmulatedAccount, instance: str, tmp_path: Path
-) -> None:
-    key = "every=a"
-
-    # ---- mappings ----
-    said = told("mapping", "set", key, "role=s3-read")
+def mappings_are_edited(told: Told, file: Path) -> dict[str, Any]:
+    """Write, read and roll back a mapping; returns its row as the file has it."""
+    said = told("mapping", "set", KEY, "role=s3-read")
     assert said["changes"][0]["kind"] == "new"
-    said = told("mapping", "get", key)
+    said = told("mapping", "get", KEY)
     assert said["status"] == "Published"
-    assert key in str(told("mapping", "ls"))
-    file = tmp_path / "mappings.yaml"
+    assert KEY in str(told("mapping", "ls"))
     told("mapping", "export", "-o", str(file))
     document = yaml.safe_load(file.read_text())
     [row] = [row for row in document["mappings"] if row["tag_key"] == "every"]
@@ -102,16 +98,19 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     said = told("mapping", "diff", str(file), "--detailed-exitcode", code=2)
     owner = {"owner": {"from": "none", "to": "somebody"}}
     assert [each["columns"] for each in said["changes"]] == [owner]
-    assert key in str(told("mapping", "import", str(file), "--yes"))
-    assert "somebody" in str(told("mapping", "rollback", key, "--yes"))
-    said = told("mapping", "history", key)
+    assert KEY in str(told("mapping", "import", str(file), "--yes"))
+    assert "somebody" in str(told("mapping", "rollback", KEY, "--yes"))
+    said = told("mapping", "history", KEY)
     assert [each["revision"] for each in said] == [3, 2, 1]
     assert "mappings" in str(told("schema"))
+    edited: dict[str, Any] = row
+    return edited
 
-    # ---- the fleet, before and after a plan ----
+
+def a_plan_is_applied(told: Told, deployed: EmulatedAccount, instance: str, *, row: dict[str, Any], file: Path) -> None:
+    plan = file.with_name("change.plan")
     deployed.tag(instance, every="a")
     eventually(lambda: deployed.carries(instance, "s3-read"))
-    plan = tmp_path / "change.plan"
     row["role"] = "s3-write"
     file.write_text(yaml.safe_dump({"mappings": [row]}))
     said = told("plan", "-f", str(file), "--instance", instance, "--out", str(plan), "--detailed-exitcode", code=2)
@@ -131,7 +130,8 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     said = told("wait", instance, "--role", "s3-write", "--every", "1")
     assert said["association"] == after.association_id
 
-    # ---- by hand ----
+
+def roles_are_changed_by_hand(told: Told, deployed: EmulatedAccount, instance: str) -> None:
     told("detach", instance, "--confirm", "Detach")
     assert deployed.shown(instance) is None
     told("attach", instance, "s3-read")
@@ -141,7 +141,8 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     said = told("release", instance)
     assert said["released"] == "s3-write"
 
-    # ---- the deployment ----
+
+def the_deployment_is_operated(told: Told, deployed: EmulatedAccount) -> None:
     deployed.aws.session().client("sqs").purge_queue(QueueUrl=deployed.aws.stack_outputs()["DeadLetterQueue"])
     assert told("pause")["paused"] is True
     assert told("resume")["paused"] is False
@@ -155,7 +156,8 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     said = told("doctor")
     assert said["summary"]
 
-    # ---- what to put around it ----
+
+def guards_are_printed(told: Told, deployed: EmulatedAccount) -> None:
     assert told("guard")[0]["part"] == "scp-tags"
     excepted = ("--except", f"arn:aws:iam::{deployed.account}:role/admin")
     parts = {"scp-tags": excepted, "scp-path": excepted, "editors": (), "approvers": ()}
@@ -171,13 +173,15 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     own = {role for role in roles_of(deployed) if re.search("OnInstanceEventRole", role)}
     assert set(said["roles"]) == own
 
-    # ---- roles ----
+
+def roles_are_listed(told: Told) -> None:
     said = told("roles")
     assert "s3-read" in [each["role"] for each in said["roles"]]
     said = told("roles", "must-include", "AmazonSSMManagedInstanceCore", code=1)
     assert "s3-read" in [each["role"] for each in said]
 
-    # ---- a held edit ----
+
+def a_held_edit_is_discarded_and_approved(told: Told, deployed: EmulatedAccount) -> None:
     ids = launch_many(deployed, MANY, held="a")
     told("mapping", "set", "held=a", "role=s3-read", code=1)
     said = told("mapping", "discard", "held=a", "--yes")
@@ -189,9 +193,19 @@ def test_every_command_says_what_it_did(  # noqa: PLR0915  # one line a command
     deployed.ec2.terminate_instances(InstanceIds=ids)
     eventually(lambda: all(deployed.state(each) == "terminated" for each in ids))
     told("mapping", "rm", "held=a", "--yes")
-    said = told("mapping", "rm", key, "--yes")
-    assert said["changes"][0]["kind"] == "deleted"
 
+
+def test_every_command_says_what_it_did(told: Told, deployed: EmulatedAccount, instance: str, tmp_path: Path) -> None:
+    file = tmp_path / "mappings.yaml"
+    row = mappings_are_edited(told, file)
+    a_plan_is_applied(told, deployed, instance, row=row, file=file)
+    roles_are_changed_by_hand(told, deployed, instance)
+    the_deployment_is_operated(told, deployed)
+    guards_are_printed(told, deployed)
+    roles_are_listed(told)
+    a_held_edit_is_discarded_and_approved(told, deployed)
+    said = told("mapping", "rm", KEY, "--yes")
+    assert said["changes"][0]["kind"] == "deleted"
     assert told.ran | ELSEWHERE == {path for path, _ in commands()}
 
 
