@@ -50,7 +50,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
                 app.store, app.telemetry, app.settings.mode, correlation_id=correlation_id, at=app.now()
             )
             if app.settings.organization:
-                app.sweep_starter(in_time).start_new(correlation_id)
+                app.targets.start_first_sweeps(correlation_id, in_time)
             done = _minute(app, correlation_id, waits=event.get("waits") is True)
         elif task is Task.FAN_OUT:
             sent = app.sender.go_on(event, correlation_id, in_time)
@@ -58,7 +58,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         else:
             target = target_from(event["target"]) if event.get("target") else None
             if app.settings.organization and not (first or target or "rest" in event):
-                app.sweep_starter(in_time).start(correlation_id, _scheduled(event, app.now()))
+                app.targets.start_sweeps(correlation_id, in_time, _scheduled(event, app.now()))
             there = app.at(target) if target else app
             swept = there.sweep(correlation_id, seconds_left, context.aws_request_id, event=event).run()
             done = resumable(task, correlation_id, swept, target=target)

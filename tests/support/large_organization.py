@@ -197,7 +197,7 @@ class Scale:
         self.hub.lambda_.invoked.clear()
         began, ends = clock.seconds, clock.seconds + RUN_SECONDS
         app = self.app
-        app.sweep_starter(lambda: ends - clock.seconds >= RESERVE).start("sweep-1", clock.now())
+        app.targets.start_sweeps("sweep-1", lambda: ends - clock.seconds >= RESERVE, clock.now())
         swept.starting = clock.seconds - began + 2 * INVOKE * len(self.hub.lambda_.invoked)
         swept.started = [Target(**each["target"]) for each in self.hub.lambda_.invoked]
         for event, target in zip(list(self.hub.lambda_.invoked), swept.started, strict=True):

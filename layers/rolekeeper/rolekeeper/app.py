@@ -14,7 +14,7 @@ from rolekeeper.aws import Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_t
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
-from rolekeeper.instances.reconcile import WORK, Batch, Pace, Reconciler, Worker
+from rolekeeper.instances.reconcile import WORK, Pace, Reconciler, Worker
 from rolekeeper.instances.records import Outcome, Recorder
 from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.instances.window import ChangeLimiter
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.expiry import Expiries
     from rolekeeper.fleet.overrides import OperatorOverrides
     from rolekeeper.fleet.sweep import OtherTarget, OwnTarget, Sweep
-    from rolekeeper.fleet.sweep_starter import SweepStarter
     from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
     from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
     from rolekeeper.mappings.fan_out import Sender
@@ -148,25 +147,21 @@ class App:
 
     @cached_property
     def targets(self) -> Targets:
-        """The targets of a hub, as messages come from them."""
-
-        def reconcile(target: Target, requests: list[ReconcileRequest], batch: Batch) -> dict[InstanceKey, Outcome]:
-            return self.at(target).reconciler().run(requests, batch)
-
-        def probed(target: Target) -> Probed:
-            there = self.at(target)
-            return fleet.targets.probe(there.settings, there.ec2, there.iam)
-
+        """The targets of a hub."""
         return fleet.targets.Targets(
             home=self.settings.target,
             registry=self.registry,
+            tasks=self.tasks,
             telemetry=self.telemetry,
             now=self.now,
             ends_by=self.now() + WORK,
             left_alone=self.kept.setdefault("left alone", {}),
-            reconcile_at=reconcile,
-            probe_at=probed,
+            reconcile_at=lambda target, requests, batch: self.at(target).reconciler().run(requests, batch),
+            probe_at=lambda target: self.at(target).probe(),
         )
+
+    def probe(self) -> Probed:
+        return fleet.targets.probe(self.settings, self.ec2, self.iam)
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; inside a retry loop it starts no other loop, and changes nothing itself."""
@@ -318,7 +313,6 @@ class App:
         )
 
     def _swept_target(self) -> OwnTarget | OtherTarget:
-
         if self.hub is None:
             return fleet.sweep.OwnTarget(self.state, self.publisher, self.telemetry, now=self.now)
         mapped = self.hub.mapped
@@ -335,16 +329,7 @@ class App:
             waits_for_sweep=self.state.waits_for_sweep,
         )
 
-    def sweep_starter(self, in_time: Callable[[], bool]) -> SweepStarter:
-        return fleet.sweep_starter.SweepStarter(
-            self.registry, self.tasks, self.telemetry, now=self.now, in_time=in_time
-        )
-
     def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
-
-        def elsewhere() -> list[Ec2]:
-            return [self.at(each.target).ec2 for each in self.registered() if not each.problem]
-
         return fleet.expiry.Expiries(
             ec2=self.ec2,
             state=self.state,
@@ -355,6 +340,6 @@ class App:
             now=self.now,
             waits=waits,
             sleep=self.sleep,
-            elsewhere=elsewhere,
+            elsewhere=lambda: [self.at(each.target).ec2 for each in self.registered() if not each.problem],
             each=self.each,
         )

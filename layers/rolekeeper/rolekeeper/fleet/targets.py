@@ -1,28 +1,22 @@
-"""The registry of targets: the other accounts and Regions of a hub, each an item of the state table.
+"""The targets of a hub, other accounts and Regions: their registry in the state table, their messages, their sweeps.
 
 A message from a target registers it, once a probe finds that its spoke lets the hub in. The registry grants nothing:
 the spoke's own roles decide what the hub may do there. A target that isn't registered and refuses the probe is unknown:
 its messages are dropped, and the schedule probes it for a while, as the roles of a new spoke are not known at once.
+Each target is swept by a run of its own: one that is slow or fails delays no other.
 """
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from rolekeeper.aws import Ec2, Iam
-from rolekeeper.aws.errors import (
-    AccessDeniedError,
-    AwsRefusalError,
-    ConflictError,
-    CorruptItemError,
-    NoResponseError,
-    NotRegisteredError,
-    RetryableError,
-)
-from rolekeeper.instances.reconcile import Batch
+from rolekeeper.aws import Ec2, Iam, Tasks, errors
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
+from rolekeeper.aws.queue import Task
+from rolekeeper.instances.reconcile import WORK, Batch
 from rolekeeper.instances.records import Outcome
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.model.text import shown
@@ -38,6 +32,9 @@ APPEARS = timedelta(hours=1)
 UNKNOWN_FOR = timedelta(days=1)  # after its last event an unknown target is forgotten
 PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API reference, `DescribeInstances`)
 SILENT = timedelta(minutes=1)  # how long a process asks nothing of a target that gave no answer
+OVERDUE = 2  # a target is overdue once this many of its sweeps began and none ended: two intervals
+NAMED = 20  # targets in one log line
+_NEVER = datetime.min.replace(tzinfo=UTC)
 # Actions whose refusal concerns the whole target; any other concerns one instance.
 _OF_A_TARGET = ("sts:", "ec2:Describe")
 THERE = ("ec2:", "iam:", "sts:")  # the services that are called in a target; all others are called in the hub
@@ -93,7 +90,7 @@ class Registry:
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
         try:
             return self.store.decode(_served, dict(item))
-        except CorruptItemError as error:
+        except errors.CorruptItemError as error:
             return ServedTarget(_target(item["sk"]), problem=shown(str(error), PROBLEM))
 
     def get(self, target: Target) -> ServedTarget | None:
@@ -111,7 +108,7 @@ class Registry:
         update = Update().set(seen).add("dropped", dropped)
         try:
             self.store.write(self.store.update(key, update.only_if_present(_REGISTERED)))
-        except ConflictError:
+        except errors.ConflictError:
             first = Update().set({**seen, _REGISTERED: time}).add("dropped", dropped)
             self.store.write(self.store.update(key, first))
             return True
@@ -177,14 +174,14 @@ class Registry:
         """Update a registered target's item; returns whether it is registered and the update's conditions held."""
         try:
             self.store.write(self.store.update(layout.target_key(target), update.only_if_present(_REGISTERED)))
-        except ConflictError:
+        except errors.ConflictError:
             return False
         return True
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Reconciles a hub's batch target by target: a failure in one target doesn't touch the others.
+    """Reconciles a hub's batch target by target, and starts their sweeps: a failure in one doesn't touch the others.
 
     Made for each invocation. Nothing that takes long begins after `ends_by`. `left_alone` outlives the invocation: the
     targets that failed last time, and until when nothing is asked of them. `reconcile_at` reconciles the requests of
@@ -193,6 +190,7 @@ class Targets:
 
     home: Target
     registry: Registry
+    tasks: Tasks
     telemetry: Telemetry
     now: Callable[[], datetime]
     ends_by: datetime
@@ -219,7 +217,7 @@ class Targets:
         ended = self.reconcile_at(target, group, batch)
         refusals = [each.error for each in ended.values() if each.error]
         self._remember(target, refusals)
-        if once_more and any(isinstance(each, NotRegisteredError) for each in refusals):
+        if once_more and any(isinstance(each, errors.NotRegisteredError) for each in refusals):
             # It was forgotten since this process noted an event of it: register it as if it were new.
             return self._reconcile(target, group, batch, once_more=False)
         return ended
@@ -244,9 +242,11 @@ class Targets:
 
     def probe_unknown(self, correlation_id: str) -> None:
         """Register those unknown targets that now let the hub in; one that does so later is registered by its event."""
+        # The minute's other work may have taken longer than a batch has.
+        after = replace(self, ends_by=self.now() + WORK)
         for each in self.registry.unknown():
             if each.since and self.now() - each.since < APPEARS:
-                self.register(each.target, correlation_id, messages=0)
+                after.register(each.target, correlation_id, messages=0)
 
     def _probe(self, target: Target, correlation_id: str, messages: int) -> Outcome | None:
         try:
@@ -263,6 +263,51 @@ class Targets:
         if not self.registry.note_event(target, at, probed):
             self.registry.add(ServedTarget(target, probed.version, at, last_event=at, unit=probed.unit))
         return None
+
+    def start_sweeps(self, correlation_id: str, in_time: Callable[[], bool], scheduled: datetime | None) -> None:
+        """Start a sweep of each registered target, at least one, and more while `in_time`; the longest ago first.
+
+        `scheduled` is when the schedule started this run, None if a person did. A scheduled run leaves out targets
+        that were swept since then, as Lambda may have tried it before, and those whose last sweep still goes on.
+        """
+        served = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER)
+        if overdue := [str(each.target) for each in served if each.unswept >= OVERDUE]:
+            named = overdue[:NAMED]
+            self.telemetry.will_retry("targets were not swept for two intervals", targets=named, number=len(overdue))
+            self.telemetry.count("SweepUnfinished", len(overdue))
+        self._start_sweeps(served, correlation_id, in_time, scheduled=scheduled)
+
+    def start_first_sweeps(self, correlation_id: str, in_time: Callable[[], bool]) -> None:
+        """Start those of new targets: before its first sweep nothing is published for a new account."""
+        new = [each for each in self.registry.all() if each.last_sweep is None and not each.unswept]
+        self._start_sweeps(new, correlation_id, in_time)
+
+    def _start_sweeps(
+        self,
+        targets: Sequence[ServedTarget],
+        correlation_id: str,
+        in_time: Callable[[], bool],
+        *,
+        scheduled: datetime | None = None,
+    ) -> None:
+        started = 0
+        try:
+            for served in targets:
+                if scheduled and (served.last_sweep or _NEVER) >= scheduled:
+                    continue
+                if started and not in_time():
+                    raise RetryableError("NoTime", "the run has no time to start more", "", resource=str(served.target))
+                goes_on = scheduled and (served.goes_on_until or _NEVER) > self.now()
+                if self.registry.note_begin(served.target) and not goes_on:
+                    self.tasks.start(Task.SWEEP, correlation_id, served.target)
+                    started += 1
+        except AwsRefusalError as error:
+            # The next sweep begins with those that are left. The hub's own sweep goes on.
+            if isinstance(error, AccessDeniedError):
+                self.telemetry.denied(error, correlation_id=correlation_id)
+            left = len(targets) - started
+            self.telemetry.will_retry("sweeps of targets were not started", error=str(error), left=left)
+            self.telemetry.count("SweepUnfinished")
 
     def is_news(self, target: Target, error: AccessDeniedError) -> bool:
         """Note what a target refuses; returns whether to report it. One about a single instance is always reported."""
@@ -288,7 +333,7 @@ class Targets:
 
     def _remember(self, target: Target, failed: Sequence[AwsRefusalError]) -> None:
         if failed:
-            silent = any(isinstance(each, NoResponseError) and each.action.startswith(THERE) for each in failed)
+            silent = any(isinstance(each, errors.NoResponseError) and each.action.startswith(THERE) for each in failed)
             self.left_alone[target] = self.now() + (SILENT if silent else timedelta())
             # Its spoke may be gone, and its item too: look at that first, next time.
             self.registry.noted.pop(target, None)

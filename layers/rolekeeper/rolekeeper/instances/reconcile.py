@@ -141,9 +141,8 @@ class Reconciler:
                 observed = observe(list(pending), self.ec2, self.state, now=self.now(), counters=counters)
             except errors.AwsRefusalError as error:
                 return outcomes | self.recorder.all_failed("could not observe", error, pending)
-            ended = {
-                key: self._reconcile(each, observed[key], batch, last=pause is None) for key, each in pending.items()
-            }
+            last = pause is None
+            ended = {key: self._reconcile(each, observed[key], batch, last=last) for key, each in pending.items()}
             if self.worker:
                 ended |= self._let_wait(self.worker, pending, observed, ended=ended, put_back=batch.put_back + 1)
             outcomes |= {key: each for key, each in ended.items() if each and each is not PACED}
@@ -277,13 +276,7 @@ class Reconciler:
         return made
 
     def _beyond_pace(
-        self,
-        request: ReconcileRequest,
-        observed: Observation,
-        decision: Decision,
-        batch: Batch,
-        *,
-        ready: datetime,
+        self, request: ReconcileRequest, observed: Observation, decision: Decision, *, batch: Batch, ready: datetime
     ) -> Outcome:
         """Let a change wait until its worker is ready for it, or put it back until its turn."""
         waits = decision.quarantines or request.put_back or not batch.shared
@@ -302,23 +295,18 @@ class Reconciler:
         ended: Mapping[InstanceKey, Outcome | None],
         *,
         put_back: int,
-    ) -> dict[InstanceKey, Outcome | None]:
+    ) -> dict[InstanceKey, Outcome]:
         """Count the turns that were given and left, and put back what is to come back; returns how that ended."""
-        left = list(_left_turns(observed, ended, self.now()))
-        if left or worker.window.turns:
-            worker.window.count_turns(left)
-        backs = {key: each.decision for key, each in ended.items() if each and each.comes_back and each.decision}
-        if not backs:
-            return {}
-        back = {key: requests[key] for key in backs}
+        worker.window.count_turns(_left_turns(observed, ended, self.now()))
+        back = {key: requests[key] for key, each in ended.items() if each and each.comes_back}
         try:
-            late = self._put_back(worker.window, back, put_back)
+            late = self._put_back(worker.window, back, put_back) if back else {}
         except errors.AwsRefusalError as error:
-            return {**self.recorder.all_failed("could not put back", error, back)}
+            return self.recorder.all_failed("could not put back", error, back)
         return {
-            key: self.recorder.show(requests[key], seen, put_off(backs[key], turn))
+            key: self.recorder.show(requests[key], seen, put_off(outcome.decision, turn))
             for key, turn in late.items()
-            if isinstance(seen := observed[key], Observation)
+            if (outcome := ended[key]) and outcome.decision and isinstance(seen := observed[key], Observation)
         }
 
     def _put_back(
