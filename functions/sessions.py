@@ -42,22 +42,17 @@ class Sessions:
     client: "STSClient"
     make: Callable[..., Any]  # of a service, with its region_name and credentials
     now: Callable[[], datetime]
-    _credentials: dict[str, tuple[datetime, dict[str, str]]] = field(default_factory=dict, init=False)
+    credentials: dict[str, tuple[datetime, dict[str, str]]] = field(default_factory=dict, init=False)
     _clients: dict[tuple[str, str, str, datetime], Any] = field(default_factory=dict, init=False)
 
     def client_of(self, there: Settings, service: str) -> "SpokeClient":
         """The client of a service in another target; its calls raise AwsRefusalError if a role can't be assumed."""
-        clients = {access: self._as(there.spoke_role(access), there.region, service) for access in Access}
-        return SpokeClient(reader=clients[Access.READER], changer=clients[Access.CHANGER])
-
-    def _as(self, role_arn: str, region: str, service: str) -> "RoleClient":
-        renew = partial(self._credentials.pop, role_arn, None)
-        return RoleClient(partial(self.of, role_arn, region, service), renew)
+        return SpokeClient(self, there, service)
 
     def forget(self, there: Settings) -> None:
         """Have this account's roles assumed again when next used: the sessions of a recreated role are invalid."""
         for access in Access:
-            self._credentials.pop(there.spoke_role(access), None)
+            self.credentials.pop(there.spoke_role(access), None)
 
     def of(self, role_arn: str, region: str, service: str) -> Any:
         """The client of a service, as this role; AwsRefusalError if it can't be assumed."""
@@ -73,7 +68,7 @@ class Sessions:
         return made
 
     def _assumed(self, role_arn: str) -> tuple[datetime, dict[str, str]]:
-        known = self._credentials.get(role_arn)
+        known = self.credentials.get(role_arn)
         if known and known[0] - self.now() > LEFT:
             return known
         for key in [each for each in list(self._clients) if each[0] == role_arn]:
@@ -86,53 +81,50 @@ class Sessions:
             "aws_secret_access_key": given["SecretAccessKey"],
             "aws_session_token": given["SessionToken"],
         }
-        self._credentials[role_arn] = given["Expiration"], credentials
-        return self._credentials[role_arn]
+        self.credentials[role_arn] = given["Expiration"], credentials
+        return self.credentials[role_arn]
 
 
 @dataclass(frozen=True)
-class RoleClient:
-    """A client as a role. If the session ended with its role, it retries a call once with a new session."""
+class SpokeClient:
+    """A client in a spoke: it reads as the spoke's reader role, and does everything else as its changer role.
 
-    of: Callable[[], Any]
-    renew: Callable[[], object]
+    If the session ended with its role, it retries a call once with a new session.
+    """
+
+    sessions: Sessions
+    there: Settings
+    service: str
 
     def __getattr__(self, name: str) -> Any:
+        reads = name == "meta" or name.startswith(("describe_", "get_", "list_"))
+        role_arn = self.there.spoke_role(Access.READER if reads else Access.CHANGER)
         if name == "meta":
-            return self.of().meta
+            return self.sessions.of(role_arn, self.there.region, self.service).meta
         if name == "get_paginator":
-            return partial(RolePages, self)
-        return partial(self.ask, lambda client, **arguments: getattr(client, name)(**arguments))
+            return partial(RolePages, self, role_arn)
+        return lambda **arguments: self.ask(role_arn, methodcaller(name, **arguments))
 
-    def ask(self, call: Callable[..., Any], **arguments: Any) -> Any:
+    def ask(self, role_arn: str, call: Callable[[Any], Any]) -> Any:
         try:
-            return call(self.of(), **arguments)
+            return call(self.sessions.of(role_arn, self.there.region, self.service))
         except ClientError as error:
             if error.response["Error"]["Code"] not in ENDED:
                 raise
-        self.renew()
-        return call(self.of(), **arguments)
+        self.sessions.credentials.pop(role_arn, None)
+        return call(self.sessions.of(role_arn, self.there.region, self.service))
 
 
 @dataclass(frozen=True)
 class RolePages:
     """A paginator as a role. It reads all pages at once, as every caller needs all."""
 
-    role: RoleClient
+    client: SpokeClient
+    role_arn: str
     operation: str
 
     def paginate(self, **arguments: Any) -> Any:
-        paginator = methodcaller("get_paginator", self.operation)
-        return self.role.ask(lambda client, **asked: list(paginator(client).paginate(**asked)), **arguments)
+        def pages(client: Any) -> list[Any]:
+            return list(client.get_paginator(self.operation).paginate(**arguments))
 
-
-@dataclass(frozen=True)
-class SpokeClient:
-    """A client in a spoke: it reads as the spoke's reader role, and does everything else as its changer role."""
-
-    reader: Any
-    changer: Any
-
-    def __getattr__(self, name: str) -> Any:
-        reads = name == "meta" or name.startswith(("describe_", "get_", "list_"))
-        return getattr(self.reader if reads else self.changer, name)
+        return self.client.ask(self.role_arn, pages)

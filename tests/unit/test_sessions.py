@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar
+from unittest.mock import MagicMock
 
 import pytest
 from botocore.exceptions import ClientError
@@ -180,12 +181,19 @@ def test_a_new_session_that_is_refused_too_is_no_reason_for_a_third(
         ("add_role_to_instance_profile", "changer"),
     ],
 )
-def test_a_spoke_is_read_as_its_reader_and_changed_as_its_changer(operation: str, role: str) -> None:
-    class Of:
-        def __init__(self, name: str) -> None:
-            self.name = name
+def test_a_spoke_is_read_as_its_reader_and_changed_as_its_changer(
+    operation: str, role: str, world: FakeAccount
+) -> None:
+    class Recorded(Sessions):
+        def of(self, role_arn: str, region: str, service: str) -> Any:
+            asked.append((role_arn.rpartition("-")[2], region, service))
+            return MagicMock()
 
-        def __getattr__(self, _: str) -> str:
-            return self.name
-
-    assert getattr(SpokeClient(Of("reader"), Of("changer")), operation) == role
+    asked: list[tuple[str, str, str]] = []
+    there = world.settings.at(Target("111111111111", "eu-west-1"))
+    found = getattr(Recorded(None, None, None).client_of(there, "ec2"), operation)  # type: ignore[arg-type]  # not asked
+    if operation == "get_paginator":
+        found("describe_instances").paginate()
+    elif operation != "meta":
+        found()
+    assert asked == [(role, "eu-west-1", "ec2")]
