@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import runtime
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet.overrides import report_deployed_mode
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.instances.requests import target_from
 
@@ -46,9 +45,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         return {"task": task.value, "id": correlation_id, "finished": True}
     try:
         if task is Task.EXPIRIES:
-            report_deployed_mode(
-                app.store, app.telemetry, app.settings.mode, correlation_id=correlation_id, at=app.now()
-            )
+            app.overrides.report_deployed_mode(correlation_id)
             if app.settings.organization:
                 app.targets.start_first_sweeps(correlation_id, in_time)
             done = _minute(app, correlation_id, waits=event.get("waits") is True)

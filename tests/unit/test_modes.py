@@ -3,16 +3,16 @@
 import pytest
 
 from fixtures.account import FakeAccount, refusing
-from rolekeeper.fleet.overrides import report_deployed_mode
 from rolekeeper.model.mapping import Mode
 from rolekeeper.storage import layout
 
 
 def deploy(world: FakeAccount, mode: Mode) -> None:
     """A deployment, and the next minute."""
-    announcer = world.telemetry()
-    report_deployed_mode(world.store, announcer, mode, "minute-1", world.clock.now())
-    announcer.flush()
+    world.mode = mode
+    app = world.app()
+    app.overrides.report_deployed_mode("minute-1")
+    app.telemetry.flush()
 
 
 def test_a_first_deployment_is_no_change(world: FakeAccount) -> None:

@@ -53,11 +53,7 @@ class WorkQueue:
         """Send requests that come back, each after its seconds: so a worker needn't wait for their turn."""
 
         def again(of: ReconcileRequest) -> dict[str, Any]:
-            named = {
-                "put-back": of.put_back,
-                "loop-over": of.loop_over,
-                "changed-tag-keys": sorted(of.changed_tags),
-            }
+            named = {"put-back": of.put_back, "loop-over": of.loop_over, "changed-tag-keys": sorted(of.changed_tags)}
             return request(of.instance, of.cause, of.correlation_id, at=of.at, **named)
 
         self._send((again(each), delay) for each, delay in requests)

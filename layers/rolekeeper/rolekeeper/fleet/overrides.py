@@ -15,9 +15,15 @@ from rolekeeper.fleet.expiry import AHEAD
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import Control, Mode
 from rolekeeper.model.text import shown
-from rolekeeper.storage import State, Store, Update, layout
+from rolekeeper.storage import State, Update, layout
 from rolekeeper.storage.layout import Key
 from rolekeeper.telemetry import Telemetry
+
+CONTROL_CHANGED, MODE_CHANGED = "Control Changed", "Mode Changed"
+MEANS = {
+    Mode.OBSERVE: "Rolekeeper decides and reports what it would do, and changes nothing",
+    Mode.ENFORCE: "Rolekeeper attaches, replaces and detaches roles",
+}
 
 
 class UnknownKeyError(Exception):
@@ -107,31 +113,24 @@ class OperatorOverrides:
             self.tasks.start(task, correlation_id)
             self.started.add(task)
 
-
-CONTROL_CHANGED, MODE_CHANGED = "Control Changed", "Mode Changed"
-MEANS = {
-    Mode.OBSERVE: "Rolekeeper decides and reports what it would do, and changes nothing",
-    Mode.ENFORCE: "Rolekeeper attaches, replaces and detaches roles",
-}
-
-
-def report_deployed_mode(store: Store, telemetry: Telemetry, mode: Mode, correlation_id: str, at: datetime) -> None:
-    """Report once that a deployment changed the mode; a first one doesn't. After a refusal the next minute retries."""
-    try:
-        items = store.get([layout.DEPLOYED, layout.CONTROL])
-        deployed = items.get(layout.DEPLOYED, {})
-        was = deployed.get("mode")
-        if was == mode:
+    def report_deployed_mode(self, correlation_id: str) -> None:
+        """Report once that a deployment, not the first one, changed the mode. The next minute retries a refusal."""
+        store, mode = self.state.store, self.mode
+        try:
+            items = store.get([layout.DEPLOYED, layout.CONTROL])
+            deployed = items.get(layout.DEPLOYED, {})
+            was = deployed.get("mode")
+            if was == mode:
+                return
+            known = Update().set({"mode": mode.value, "at": layout.timestamp(self.now())}).only_as(deployed, "mode")
+            store.write(store.update(layout.DEPLOYED, known))
+        except ConflictError:
+            # Of two that see it at once, the other one reports it.
             return
-        known = Update().set({"mode": mode.value, "at": layout.timestamp(at)}).only_as(deployed, "mode")
-        store.write(store.update(layout.DEPLOYED, known))
-    except ConflictError:
-        # Of two that see it at once, the other one reports it.
-        return
-    except AwsRefusalError as error:
-        telemetry.will_retry("the deployed mode can't be compared", error=str(error))
-        return
-    if was:
-        effective = Control.read(items.get(layout.CONTROL, {})).mode or mode
-        detail = {"from": str(was), "to": mode.value, "in-effect": effective.value, "means": MEANS[effective]}
-        telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])
+        except AwsRefusalError as error:
+            self.telemetry.will_retry("the deployed mode can't be compared", error=str(error))
+            return
+        if was:
+            effective = Control.read(items.get(layout.CONTROL, {})).mode or mode
+            detail = {"from": str(was), "to": mode.value, "in-effect": effective.value, "means": MEANS[effective]}
+            self.telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])

@@ -8,14 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.aws.errors import (
-    AccessDeniedError,
-    AwsRefusalError,
-    ConflictError,
-    NotFoundError,
-    NotReadyError,
-    RetryableError,
-)
+from rolekeeper.aws import errors
 from rolekeeper.instances.decide import ENDED, Observation, put_off
 from rolekeeper.instances.retry import PROPAGATION, RetryLoop
 from rolekeeper.instances.window import Reservation
@@ -213,13 +206,13 @@ def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, .
     return tuple(each for each in changes if each.change != decision.desired)
 
 
-def refusal(decision: Decision, error: AwsRefusalError) -> Decision:
+def refusal(decision: Decision, error: errors.AwsRefusalError) -> Decision:
     """What the instance shows after a refusal that a new observation doesn't change."""
-    if isinstance(error, NotReadyError):
+    if isinstance(error, errors.NotReadyError):
         code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
         reason = f"EC2 isn't ready for role {decision.role}: {error}"
         return replace(decision, action=Action.WAIT, code=code, reason=reason, polls=True, arguments=(error.code,))
-    if isinstance(error, AccessDeniedError):
+    if isinstance(error, errors.AccessDeniedError):
         reason = f"permission {error.action} on {error.resource} is missing ({error.code})"
         named = (error.action, error.resource)
         return replace(decision, action=Action.HOLD, code="denied", reason=reason, arguments=named)
@@ -244,7 +237,7 @@ class Outcome:
     """
 
     decision: Decision | None = None
-    error: AwsRefusalError | None = None
+    error: errors.AwsRefusalError | None = None
     comes_back: bool = False
 
 
@@ -260,7 +253,7 @@ class Recorder:
     contention: ContentionRule
     retries: RetryLoop | None
     now: Callable[[], datetime]
-    is_news: Callable[[AccessDeniedError], bool] = lambda _: True
+    is_news: Callable[[errors.AccessDeniedError], bool] = lambda _: True
     _loops: dict[InstanceKey, datetime] = field(default_factory=dict, init=False)
 
     def pin(self, request: ReconcileRequest, observed: Observation) -> Observation:
@@ -289,10 +282,10 @@ class Recorder:
         return Outcome(decision)
 
     def refused(
-        self, request: ReconcileRequest, decision: Decision, started: Started, error: AwsRefusalError
+        self, request: ReconcileRequest, decision: Decision, started: Started, error: errors.AwsRefusalError
     ) -> Outcome:
         """EC2 refused: complete the entry; then wait, show why not, or observe again (it raises ConflictError)."""
-        if isinstance(error, RetryableError) and not error.throttled:
+        if isinstance(error, errors.RetryableError) and not error.throttled:
             # The call may have happened. Its grant explains what the instance carries then.
             return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
         said = shown(error.message, 2 * SENTENCE)
@@ -301,15 +294,15 @@ class Recorder:
         outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
         back = [started.room.back] if started.room and not error.possibly_applied else []
         also, now = [self.state.completion(started.entry, outcome), *back], self.now()
-        if isinstance(error, ConflictError | NotFoundError):
+        if isinstance(error, errors.ConflictError | errors.NotFoundError):
             # Our own first sending may have succeeded: then only this follow-up finds it.
             self.state.save(request.instance, RecordChange(timers=(follow_up(request.instance, now),)), now, also=also)
-            raise ConflictError(error.code, error.message, error.action, resource=error.resource) from error
+            raise errors.ConflictError(error.code, error.message, error.action, resource=error.resource) from error
         instead = put_off(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
         before = started.observed.shown(instead)
         if instead.polls and before and not before.parked and now - before.since > PROPAGATION:
             return self.park(request, instead, also)
-        if isinstance(error, AccessDeniedError):
+        if isinstance(error, errors.AccessDeniedError):
             news = self.is_news(error) and not before
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
         return self.show(request, started.observed, instead, answer=answer, also=also)
@@ -343,7 +336,7 @@ class Recorder:
         entry = history_entry(request, observed, decision, answer=answer)
         try:
             self.state.save(request.instance, change, now, entry=entry if news and not also else None, also=also)
-        except ConflictError:
+        except errors.ConflictError:
             if also:
                 # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
                 self.state.save(request.instance, RecordChange(), now, also=also)
@@ -366,15 +359,15 @@ class Recorder:
         self.telemetry.count("Parked")
         return Outcome(decision)
 
-    def failed(self, text: str, error: AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
+    def failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
         """Have a request's message retried."""
-        if isinstance(error, AccessDeniedError):
+        if isinstance(error, errors.AccessDeniedError):
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=self.is_news(error))
         self.telemetry.will_retry(text, error=str(error), **named)
         return Outcome(error=error)
 
     def all_failed(
-        self, text: str, error: AwsRefusalError, requests: Mapping[InstanceKey, ReconcileRequest]
+        self, text: str, error: errors.AwsRefusalError, requests: Mapping[InstanceKey, ReconcileRequest]
     ) -> dict[InstanceKey, Outcome]:
         first = next(iter(requests.values()))
         return dict.fromkeys(requests, self.failed(text, error, first, instances=[key.id for key in requests]))
