@@ -52,8 +52,8 @@ class App:
     """One deployment's parts, made for each invocation: they cache what they read. `each` asks several targets at once.
 
     `client` returns the client of a service, by its boto3 name; `client_of` one in another target, by its settings, and
-    `forget` ends the sessions there. `kept` outlives the invocation. In another target's parts `hub` is the hub's own
-    App: instances and roles are the target's, everything else is the hub's.
+    `forget` ends the sessions there. `kept` outlives the invocation. `hub` is None in the deployment's own target; in
+    another target instances and roles are the target's, and everything else is the hub's.
     """
 
     settings: Settings
@@ -70,12 +70,12 @@ class App:
     each: Each = in_threads
 
     def at(self, target: Target) -> App:
-        """The parts of a target. A target that can't be reached raises when it is first asked."""
+        """The parts of a target; one that can't be reached raises when it is first asked."""
         hub = self.hub or self
         return hub if target == hub.settings.target else replace(hub, settings=hub.settings.at(target), hub=hub)
 
     def _there(self, service: str) -> Any:
-        """A client in the target: in the hub's own target with the functions' own permissions."""
+        """A client in the target; in the deployment's own it has the functions' permissions."""
         if self.hub is None:
             return self.client(service)
         if self.client_of is None:
@@ -136,18 +136,16 @@ class App:
         if self.hub:
             return self.hub.telemetry
         if not (self.logger and self.metrics):
-            raise TypeError("these parts were made to look, not to announce: they have no logger and no metrics")
+            raise TypeError("these parts only read: they have no logger and no metrics")
         where = f"account {self.settings.account}, {self.settings.region}"
         mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, where, now=self.now)
         return Telemetry(self.client("events"), self.logger, self.metrics, mailer=mailer)
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        """Reconcile the instances of these requests, in all targets."""
         return self.reconciler().run(requests) if self.settings.only else self.targets.reconcile(requests)
 
     @cached_property
     def targets(self) -> Targets:
-        """The targets of a hub."""
         return fleet.targets.Targets(
             home=self.settings.target,
             registry=self.registry,
@@ -220,7 +218,7 @@ class App:
 
     @cached_property
     def mapped(self) -> MappedTargets:
-        """The targets that mappings govern, the deployment's own among them."""
+        """The targets that mappings govern, including the deployment's own."""
         # IAM is the account's, whatever the Region.
         roles = {self.settings.account: self.roles}
 
@@ -250,7 +248,7 @@ class App:
 
     @cached_property
     def publisher(self) -> Publisher:
-        """The hub's own, also in another target: it caches what it read of the accounts."""
+        """The hub's own, in other targets too: it caches what it read of the accounts."""
         if self.hub:
             return self.hub.publisher
         assessor = mappings.verdict.Assessor(self.mapped, self.revisions, self.settings.mode)
@@ -293,7 +291,7 @@ class App:
     def sweep(
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> Sweep:
-        """A run of a sweep. `event` is the last run's answer, or a schedule's: such a sweep gives way to another."""
+        """A run of a sweep. `event` is the last run's answer, or the schedule's, whose sweep gives way to another."""
         return fleet.sweep.Sweep(
             target=self._swept_target(),
             ec2=self.ec2,

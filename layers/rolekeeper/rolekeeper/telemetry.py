@@ -39,7 +39,7 @@ REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", 
 
 @dataclass(eq=False)
 class Telemetry:
-    """Collects an invocation's events and mails to send them at its end; logs and counts those that can't be sent."""
+    """Collects an invocation's events and mails, to send them at its end; logs and counts those that can't be sent."""
 
     client: "EventBridgeClient"
     logger: "Logger"
@@ -50,7 +50,7 @@ class Telemetry:
     _denied: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def decision(self, request: ReconcileRequest, entry: Mapping[str, Any], *, event: str = "") -> None:
-        """Log one decision by its history entry; count it for an alarm; send it if there is an `event`."""
+        """Log one decision by its history entry; count it for an alarm; send an `event`, if there is one."""
         detail = {
             "account": request.instance.account,
             "region": request.instance.region,
@@ -65,7 +65,6 @@ class Telemetry:
             self.send(event, detail, [request.instance.arn])
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
-        """Log and send what happened to a mapping; `event` is the detail-type."""
         words = {name: escaped(each) if isinstance(each, str) else each for name, each in detail.items()}
         full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **words}
         self.logger.info(event, extra={**full, "correlation_id": correlation_id})
@@ -76,13 +75,13 @@ class Telemetry:
         detail = {"action": error.action, "resource": error.resource, "code": error.code, "aws-says": error.message}
         self.logger.error("permission missing", extra={**detail, "correlation_id": correlation_id})
         self.count("PermissionDenied")
-        # It isn't news if the instance shows this refusal already, as each sweep asks again.
+        # Each sweep asks again: a refusal that the instance shows already isn't news.
         if news and (named := (error.action, error.resource)) not in self._denied:
             self._denied.add(named)
             self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
 
     def dropped(self, reason: str, message_id: str) -> None:
-        """Log that a message was dropped, and why; the rest of it may be a secret."""
+        """Log why a message was dropped; the rest of it may be a secret."""
         self.logger.warning("dropped", extra={"reason": shown(reason), "correlation_id": shown(message_id)})
 
     def will_retry(self, text: str, **detail: Any) -> None:
@@ -93,7 +92,7 @@ class Telemetry:
         self.metrics.add_metric(name=name, unit="Count", value=value)
 
     def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
-        """Queue an event for `flush`, and its mail."""
+        """Queue an event for `flush`, and its mail if it has one."""
         self.event(event, detail, resources)
         self.mail(event, detail)
 
@@ -161,7 +160,7 @@ def _size(entry: Mapping[str, Any]) -> int:
 
 
 def _cut(value: Any, text: int, members: int) -> Any:
-    """The same, with no text longer and no list or map larger than this."""
+    """The value, with each text cut to this length and each list or map to this many members."""
     match value:
         case str():
             return value if len(value) <= text else f"{value[: text - 1]}…"

@@ -30,7 +30,7 @@ class Ec2:
     region: str
 
     def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
-        """The present association of each instance, by instance id; instances without one are absent."""
+        """The present association of each instance that has one, by instance id."""
         found: dict[str, Association] = {}
         # Unknown ids are no error in a filter. No ids make no call: EC2 refuses an empty one (AWS_FACTS.md "Errors").
         for ids in batched(instance_ids, FILTER_VALUES):
@@ -45,7 +45,7 @@ class Ec2:
         return found
 
     def instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
-        """The instances that EC2 knows, by id; unknown ones are absent."""
+        """The instances that EC2 knows, by id."""
         found: dict[str, Instance] = {}
         for ids in batched(instance_ids, FILTER_VALUES):
             for page in self.fleet({"Name": "instance-id", "Values": list(ids)}):
@@ -85,8 +85,8 @@ class Ec2:
         """
         # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
         asked: dict[str, Any] = {"Filters": list(filters), "MaxResults": size or FILTER_VALUES}
-        # Those that an AWS service manages may be hidden, and would look as if they were gone. The command's SDK may be
-        # older than the member that has them shown (AWS_FACTS.md "Managed instances").
+        # EC2 may hide instances that an AWS service manages, and they would look as if they were gone. The command's
+        # SDK may be too old to ask for them (AWS_FACTS.md "Managed instances").
         known = self.client.meta.service_model.operation_model("DescribeInstances").input_shape
         if known and "IncludeManagedResources" in known.members:
             asked["IncludeManagedResources"] = True
@@ -129,13 +129,13 @@ class Ec2:
 
     @contextmanager
     def _changing(self, action: str, instance: InstanceKey, association_id: str) -> Iterator[None]:
-        """Around a call that names an association: a denial is a ConflictError where that isn't the present one."""
+        """Around a call that names an association: a denial is a ConflictError if that isn't the present one."""
         try:
             with classified(action, instance.arn):
                 yield
         except AccessDeniedError as error:
-            # No profile is known of an association that is gone, so a policy that asks for the profile's path may deny
-            # the call (AWS_FACTS.md "Errors"). No permission is missing then.
+            # An association that is gone has no profile, so a policy that asks for the profile's path may deny the call
+            # (AWS_FACTS.md "Errors"). No permission is missing then.
             present = self.associations([instance.id]).get(instance.id)
             if present and present.id == association_id:
                 raise

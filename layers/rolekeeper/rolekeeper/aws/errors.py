@@ -13,15 +13,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class AwsRefusalError(Exception):
-    """AWS refused a call: its code and words, the IAM action and the resource, for people to act on."""
+    """AWS refused a call: its code and message, and the IAM action and the resource for people to act on."""
 
-    # Whether botocore had sent the call before, and only the last sending is known to be refused. EC2's mutations take
-    # no idempotency token, so an earlier one may have happened.
+    # Whether botocore had sent the call before: only the last sending is known to be refused. EC2's mutations take no
+    # idempotency token, so an earlier one may have happened.
     possibly_applied = False
 
     @property
     def throttled(self) -> bool:
-        """Whether AWS asks for fewer calls."""
         return self.code in THROTTLES
 
     def __init__(self, code: str, message: str, action: str = "", resource: str = "") -> None:
@@ -30,11 +29,11 @@ class AwsRefusalError(Exception):
 
 
 class RetryableError(AwsRefusalError):
-    """Passing: throttled, or AWS had a fault. The same call may succeed later; nothing is known to have changed."""
+    """Throttled, or AWS had a fault. The same call may succeed later; nothing is known to have changed."""
 
 
 class NoResponseError(RetryableError):
-    """No answer came, after all the time that the SDK gives it: asking again at once would cost as much."""
+    """No answer came within the SDK's timeouts: asking again at once would take as long."""
 
 
 class ConflictError(AwsRefusalError):
@@ -42,15 +41,15 @@ class ConflictError(AwsRefusalError):
 
 
 class StaleTokenError(ConflictError):
-    """EC2 takes the token of a page no longer: read from the first page on."""
+    """EC2 no longer accepts the token of a page: read from the first page on."""
 
 
 class NotReadyError(AwsRefusalError):
-    """True but too early: the instance changes state, or IAM still propagates. Wait, bounded."""
+    """Too early: the instance changes its state, or IAM still propagates. Wait, for a limited time."""
 
 
 class NotFoundError(AwsRefusalError):
-    """The thing named doesn't exist, or no longer."""
+    """What was named doesn't exist."""
 
 
 class PermanentError(AwsRefusalError):

@@ -50,7 +50,7 @@ class WorkQueue:
         return self._send((each, delay_seconds) for each in requests)
 
     def put_back(self, requests: Iterable[tuple[ReconcileRequest, int]]) -> None:
-        """Send requests that come back, each after its seconds: so a worker needn't wait for their turn."""
+        """Send requests back, each delayed by its seconds, so that a worker needn't wait for their turn."""
 
         def again(of: ReconcileRequest) -> dict[str, Any]:
             named = {"put-back": of.put_back, "loop-over": of.loop_over, "changed-tag-keys": sorted(of.changed_tags)}
@@ -81,7 +81,7 @@ class WorkQueue:
         return sent
 
     def waiting(self) -> int:
-        """About how many messages wait, also those put back: SQS counts them within a minute (GetQueueAttributes)."""
+        """About how many messages wait, including those put back: SQS counts them within a minute."""
         with classified("sqs:GetQueueAttributes", self.url):
             answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=_WAITING)
         return sum(int(answer["Attributes"][name]) for name in _WAITING)
@@ -136,7 +136,7 @@ def _there(target: Target | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ResumeMachine:
-    """Has Step Functions run a task of the scheduled function, each time from where it stopped, until it ends."""
+    """Has Step Functions run a task of the scheduled function again and again, from where it stopped, until it ends."""
 
     client: Callable[[], "SFNClient"]
     machine_arn: str

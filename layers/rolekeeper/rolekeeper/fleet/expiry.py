@@ -1,9 +1,9 @@
 """Each minute's work: handle what expires at its moment, not at the next sweep; and follow up what changed.
 
-Instances of a timer that is about to ring are sent with a delay, to arrive just after the moment. Once that has passed,
-a mapping's row says `Expired`, and its instances are sent again, as some may have got their tag in between.
+The instances of a timer that is about to ring are sent with a delay, to arrive just after the moment. Once that has
+passed, a mapping's row says `Expired`, and its instances are sent again, because some may have got their tag meanwhile.
 
-Follow-ups are sent once they are due: an instance that changed is reconciled again within a minute, ten in one batch.
+A follow-up is sent once it is due: an instance that changed is reconciled again within a minute.
 
 A target that gives no answer delays no timer: its sweep finds what is no longer in effect.
 """
@@ -27,15 +27,15 @@ from rolekeeper.storage.state import MOST_WRITES
 from rolekeeper.telemetry import Telemetry
 
 CAUSE, FOLLOWS = "expiry", "follow-up"
-AHEAD = timedelta(minutes=2)  # each timer is met twice before it rings: a minute may be missed (throttled, say)
-# How long after the moment an instance is reconciled: the moment is then past on every clock, also the reconciler's.
+AHEAD = timedelta(minutes=2)  # two runs see each timer before it rings: one may be throttled
+# How long after the moment an instance is reconciled, so that it has passed on the reconciler's clock too.
 MARGIN = timedelta(seconds=2)
-WORK = timedelta(seconds=50)  # the rest is left to the next minute: two hardly ever work side by side
+WORK = timedelta(seconds=50)  # the rest is left to the next minute, so that two runs rarely overlap
 
 
 @dataclass(slots=True)
 class ExpiryResult:
-    """What a minute saw and did. `finished` is False when its time ran out first."""
+    """What a minute did; it isn't `finished` if its time ran out first."""
 
     timers: int = 0
     sent: int = 0
@@ -46,7 +46,7 @@ class ExpiryResult:
 
 @dataclass(frozen=True)
 class Expiries:
-    """One minute's work, and the parts it works with. The schedule's run `waits` for its moments; other runs don't.
+    """One minute's work. The schedule's run `waits` for its moments; other runs don't.
 
     `elsewhere` returns EC2 in the other targets that can be asked; `each` asks a few at once.
     """
@@ -65,10 +65,10 @@ class Expiries:
     result: ExpiryResult = field(default_factory=ExpiryResult, init=False)
 
     def run(self) -> ExpiryResult:
-        """Ring the timers that are due or due soon. What AWS refuses is noted, and its timer stays for a retry."""
+        """Ring the timers that are due or due soon. If AWS refuses something, its timer stays for a retry."""
         began = self.now()
         expired: dict[Timer, MappingKey] = {}
-        # All instances first: they are what matters, and rows take longer.
+        # Instances come first: rows take longer.
         with self._attempt("the timers can't be read"):
             follow_ups = self.state.timers_due(began - MARGIN, layout.FOLLOW_UPS)
             for page in batched(chain(self.state.timers_due(began + AHEAD), follow_ups), MOST_WRITES):
@@ -89,7 +89,7 @@ class Expiries:
         return self.result
 
     def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, MappingKey]:
-        """Send the instances of these timers; returns the mappings' timers that pass by `until`."""
+        """Send the instances of these timers; returns the timers of mappings that end by `until`."""
         at = self.now()
         for each in page:
             if isinstance(each, CorruptItemError):
@@ -121,7 +121,7 @@ class Expiries:
             self._send(_delayed(page, delays))
         if delays:
             self._send_elsewhere([snapshot.published[key].spec for key in delays], delays)
-        # An overtaken timer goes only once it passed: until then the same date may be written again, and must find it.
+        # An overtaken timer goes only once it has passed: until then somebody may write the same date again.
         overtaken = [each for each, key in timers.items() if each not in meant and key not in snapshot.damaged]
         self.state.clear_timers(*(each for each in overtaken if not _seconds_left(each, at)))
         return {each: key for each, key in meant.items() if not _seconds_left(each, until)}
@@ -154,7 +154,7 @@ class Expiries:
 
     @contextmanager
     def _attempt(self, problem: str) -> Iterator[None]:
-        """Note what AWS refuses in here, and go on after it."""
+        """Note what AWS refuses within, and go on."""
         try:
             yield
         except AwsRefusalError as error:

@@ -1,7 +1,7 @@
 """What operators write into the state table takes effect at once: the control item by a sweep, a pin on its instance.
 
-The table's stream says where something was written; what it says is read here. So a plain `put-item` does as much as
-the command. A write of the control item is reported here, and a mode that a deployment changed.
+The table's stream says which item was written, and this reads it: a plain `put-item` does as much as the command. This
+also reports writes of the control item, and a mode that a deployment changed.
 """
 
 from collections.abc import Callable
@@ -43,13 +43,13 @@ class OperatorOverrides:
     started: set[Task] = field(default_factory=set)
 
     def written(self, key: Key, correlation_id: str, at: datetime) -> None:
-        """An item was put, changed or deleted `at` a time; UnknownKeyError if its key is none of theirs.
+        """Act on an item that was put, changed or deleted; UnknownKeyError if it is no operator override.
 
-        Doing it again is harmless: a write is known by its time and `correlation_id`, its record's id in the stream.
+        Doing it twice is harmless: `at` and `correlation_id`, the id of its stream record, identify a write.
         """
         pk, sk = key
         if key == layout.CONTROL:
-            # Also what was withheld while paused: the sweep finds it.
+            # The sweep also finds what was withheld while paused.
             self._start(Task.SWEEP, correlation_id)
             self._report_control(correlation_id, at)
         elif pk == layout.TIMERS:
@@ -71,8 +71,8 @@ class OperatorOverrides:
     def _report_control(self, correlation_id: str, at: datetime) -> None:
         """Report a write of the control item: an event, a history entry and, if pause or mode changed, a mail.
 
-        A report is noted after it was sent, so none is lost. The stream has keys only: the former value is the one that
-        was reported last.
+        It is noted after it was sent, so none is lost. The stream has keys only: the former value is the one that was
+        reported last.
         """
         store, pk = self.state.store, layout.CONTROL_REPORTED[0]
         entry = layout.history_key(pk, at, correlation_id)
@@ -100,7 +100,7 @@ class OperatorOverrides:
         store.write(store.entry(pk, detail, at, id_=correlation_id), store.put(reported))
 
     def _timer(self, sk: str, correlation_id: str) -> None:
-        """A timer that rings before the next minute's run would see it: look now."""
+        """Run the expiries now if a timer rings before the next minute's run would see it."""
         try:
             due = datetime.fromisoformat(sk.partition("#")[0])
         except ValueError as error:

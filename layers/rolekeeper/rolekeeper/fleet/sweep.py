@@ -30,20 +30,20 @@ from rolekeeper.storage import State, layout
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
-# A run hands over once fewer seconds are left: it has had five minutes by then, so a crash costs little, and its last
-# page, or the row of a large mapping, still has time.
+# A run hands over once fewer seconds are left: after five minutes, so a crash costs little, and its last page, or the
+# row of a large mapping, still has time.
 RESERVE = 540
 # How long the schedule starts no other sweep after a run of one began: enough for that run, and a few more tries of it.
 GOES_ON = timedelta(minutes=45)
-# A sweep sends nothing while the work queue holds more than this many seconds' worth of changes: nearly all of it is
-# queued already. Otherwise, while a large fleet changes, each sweep would send it again.
+# A sweep sends nothing while the work queue holds more than this many seconds' worth of changes: otherwise, while a
+# large fleet changes, each sweep would send it again.
 BACKLOG = 900
 # The most that one run hands on: the input of an execution has 256 KB (AWS_FACTS.md "Lambda, SQS, ...").
 ROWLESS, PROBLEMS, PROBLEM = 100, 20, 500
 
 
 class Phase(StrEnum):
-    """What a sweep works on: the fleet, then the rows; a first sweep then the fleet again, as changes may begin."""
+    """What a sweep works on: the fleet, then the rows; a first sweep then the fleet again, since changes may begin."""
 
     FLEET = "fleet"
     ROWS = "rows"
@@ -52,12 +52,12 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Position:
-    """Where the next run of a sweep goes on, and what all runs of it add up.
+    """Where the next run of a sweep goes on, and what its runs add up.
 
     `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings that govern
     instances and have no row; `live` counts the instances that aren't terminated. `first`: no sweep ended before.
     `judged`: every row could be judged so far. `crowded`: the work queue was too full when the sweep first had
-    something to send. `since` is when the target was registered, if it isn't the deployment's own.
+    something to send. `since` is when another target was registered.
     """
 
     phase: Phase = Phase.FLEET
@@ -74,7 +74,7 @@ class Position:
 
 @dataclass(slots=True)
 class SweepResult:
-    """What a sweep saw, sent and withheld so far. While it isn't `finished`, `rest` says what is left."""
+    """What a sweep saw, sent and withheld so far; `rest` says what is left until it is `finished`."""
 
     instances: int = 0
     sent: int = 0
@@ -109,7 +109,6 @@ class OwnTarget:
         return f"another sweep goes on, until {last.until} at most: this one is left out"
 
     def goes_on(self, until: datetime | None) -> None:
-        """Note until when the schedule starts no other sweep, as one takes several runs; None once that ended."""
         self.state.sweep_goes_on(until)
 
     def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:
@@ -118,7 +117,7 @@ class OwnTarget:
         return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)
 
     def judged(self, swept: SweepResult) -> None:
-        """Note that every row was judged, so what is published is all that governs."""
+        """Note that every row was judged: nothing governs that isn't published."""
         elsewhere = self.publisher.assessor.targets.instances_elsewhere
         self.state.note_sweep(swept.rest.live, swept.published, self.now(), elsewhere=elsewhere)
 
@@ -127,7 +126,7 @@ class OwnTarget:
         self.telemetry.count("InstancesSwept", swept.instances)
 
     def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:  # noqa: ARG002  # none does
-        """Whether a refusal ends the sweep, and is noted; otherwise the run is tried again."""
+        """Whether a refusal ends the sweep; otherwise the run is retried."""
         return False
 
 
@@ -190,10 +189,10 @@ class OtherTarget:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One run of a sweep, and the parts it works with. `seconds_left` returns the rest of the function's time.
+    """One run of a sweep. `seconds_left` returns the rest of the function's time.
 
     A `resumed` run was started by the machine. Any other that `gives_way` does nothing while another sweep goes on; the
-    name of its execution comes from `run_id`, which stays the same when Lambda tries the run again.
+    name of its execution comes from `run_id`, which stays the same when Lambda retries the run.
     """
 
     target: OwnTarget | OtherTarget
@@ -213,11 +212,7 @@ class Sweep:
     result: SweepResult = field(default_factory=SweepResult)
 
     def run(self) -> SweepResult:
-        """Go on from where the result says.
-
-        Raises:
-            AwsRefusalError: the deployment's own table or queue failed, or the run should be tried again from there.
-        """
+        """Go on from where the result says; an AwsRefusalError has this run retried from there."""
         swept = self.result
         try:
             if self._begins():
@@ -241,7 +236,7 @@ class Sweep:
         return swept
 
     def _begins(self) -> bool:
-        """Whether this run should work. A resumed one notes that the schedule should start no other."""
+        """Whether this run should work. A resumed one keeps the schedule from starting another sweep."""
         self.result.finished = True
         if self.resumed:
             self.target.goes_on(self.now() + GOES_ON)
@@ -262,7 +257,7 @@ class Sweep:
             self._fleet()
 
     def _fleet(self) -> dict[MappingKey, Scan] | None:
-        """Send the instances that need a reconcile; returns what mappings govern if this run saw all of the fleet."""
+        """Send the instances that need a reconcile; returns what mappings govern, if this run saw the whole fleet."""
         swept, rest, scans = self.result, self.result.rest, dict[MappingKey, Scan]()
         whole, state = not rest.token, replace(self.state, remembers={})
         try:
@@ -283,7 +278,7 @@ class Sweep:
         if rest.phase is Phase.FLEET:
             rest.rowless = sorted({*rest.rowless, *scans})
         if whole and swept.finished:
-            # With problems the counts miss a part of the fleet: then each check counts by itself.
+            # With problems the counts miss a part of the fleet, so each check counts again.
             return None if swept.problems else scans
         self._find_rowless()
         return None
@@ -327,7 +322,7 @@ class Sweep:
             )
 
     def _rows(self, scans: dict[MappingKey, Scan] | None) -> None:
-        """Check every row again, then what is published although its row is gone."""
+        """Check every row again, then each published mapping whose row is gone."""
         rest = self.result.rest
         unseen, empty = set(rest.rowless), rest.row is None
         for keys in self.table.keys(rest.row):
@@ -365,7 +360,7 @@ class Sweep:
         self._find_rowless()
 
     def _find_rowless(self) -> None:
-        """Keep in `rowless` what has no row indeed, as much as can be handed on; the next sweep finds the others."""
+        """Keep in `rowless` only mappings without a row, as many as can be handed on; the next sweep finds the rest."""
         left = set(self.result.rest.rowless)
         for keys in self.table.keys() if left else ():
             left -= set(keys)
@@ -392,7 +387,7 @@ class Sweep:
         return self.seconds_left() < RESERVE
 
     def _note(self, problem: str) -> bool:
-        """Keep a problem, as far as all can be handed on; returns whether it is a new one."""
+        """Keep a problem, if there is room to hand it on; returns whether it is new."""
         problems, text = self.result.problems, problem[:PROBLEM]
         new = text not in problems
         if new and len(problems) < PROBLEMS:

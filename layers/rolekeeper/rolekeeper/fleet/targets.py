@@ -2,8 +2,8 @@
 
 A message from a target registers it, once a probe finds that its spoke lets the hub in. The registry grants nothing:
 the spoke's own roles decide what the hub may do there. A target that isn't registered and refuses the probe is unknown:
-its messages are dropped, and the schedule probes it for a while, as the roles of a new spoke are not known at once.
-Each target is swept by a run of its own: one that is slow or fails delays no other.
+its messages are dropped, and the schedule probes it for a while, because IAM takes a while to know a new spoke's roles.
+Each target is swept by a run of its own, so a slow or failing target delays no other.
 """
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -44,7 +44,7 @@ _target_of = attrgetter("instance.target")
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What a spoke says of itself: its version and its account's organizational unit, or empty texts."""
+    """What a spoke says about itself: its version and its account's organizational unit, if it knows them."""
 
     version: str = ""
     unit: str = ""
@@ -54,9 +54,8 @@ class Probed:
 class ServedTarget:
     """A registered target. Its last sweep counted the live `instances`, and sent `drift` of them.
 
-    `problem` says why the hub can't work there, empty when it can; `unit` is its organizational unit, if its spoke says
-    one. `unswept` is how many sweeps began since the last one that ended. The schedule starts none while one goes on,
-    until `goes_on_until`. `dropped` counts the messages of one that is unknown.
+    `problem` says why the hub can't work there, if it can't. `unswept` is how many sweeps began since the last one that
+    ended; the schedule starts none before `goes_on_until`. `dropped` counts the messages of an unknown target.
     """
 
     target: Target
@@ -76,7 +75,7 @@ class ServedTarget:
 
 @dataclass(frozen=True)
 class Registry:
-    """The registered targets. `noted` says when this process last wrote an event's time; keep it to write less."""
+    """The registered targets. `noted` says when this process last wrote an event's time: it does so once an hour."""
 
     store: Store
     noted: MutableMapping[Target, datetime] = field(default_factory=dict)
@@ -98,7 +97,7 @@ class Registry:
         return self._read(item) if item else None
 
     def unknown(self) -> list[ServedTarget]:
-        """The targets that sent events and refused the probe, each with its `problem`; some may be registered since."""
+        """The targets that sent events and refused the probe, each with its `problem`; some may be registered now."""
         return [self._read(item) for item in self.store.items(layout.TARGETS, "unknown$", "unknown#")]
 
     def note_unknown(self, target: Target, words: str, at: datetime, dropped: int) -> bool:
@@ -122,51 +121,45 @@ class Registry:
             self.noted[served.target] = served.last_event
 
     def note_event(self, target: Target, at: datetime, probed: Probed | None = None) -> bool:
-        """Note that an event came from a target, and what a probe found. Returns whether it is registered.
-
-        Without a probe this writes at most once an hour.
-        """
+        """Note that an event came from a target, and what a probe found; returns whether it is registered."""
         noted = self.noted.get(target)
         if noted and at - noted < NOTED and not probed:
             return True
         said = {name: text for name, text in layout.encode(probed or Probed()).items() if text}
         update = Update().set({"last_event": layout.timestamp(at), **said})
-        # It may have left a unit for none.
+        # The account may have left its unit.
         registered = self._update(target, update.remove(_UNIT) if probed and not probed.unit else update)
         if registered:
             self.noted[target] = at
         return registered
 
     def note_begin(self, target: Target) -> bool:
-        """Note that a sweep is to begin; returns whether the target is registered."""
+        """Note that a sweep begins; returns whether the target is registered."""
         return self._update(target, Update().add(_UNSWEPT, 1))
 
     def sweep_goes_on(self, target: Target, until: datetime | None) -> None:
-        """Note until when the schedule starts no other sweep, as one takes several runs; None once that ended."""
+        """Note until when a sweep of several runs keeps the schedule from starting another; None once it ended."""
         name, update = layout.GOES_ON_UNTIL, Update()
         self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
 
     def note_sweep(self, target: Target, since: str, *, instances: int, drift: int, at: datetime) -> None:
-        """Note a sweep that ended, of a target that was registered `since` then and not forgotten in between.
-
-        The target answered, so its problem is over.
-        """
+        """Note the end of a sweep, unless the target was registered again after `since`. It answered: no problem."""
         swept = {layout.LAST_SWEEP: layout.timestamp(at), "instances": instances, "drift": drift}
         update = Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT)
         self._update(target, update.only_if(_REGISTERED, "=", since))
 
     def note_problem(self, target: Target, words: str, at: datetime) -> bool:
-        """Note a target's problem; returns whether it is a new one. Of several who find it at once, one gets True."""
+        """Note a target's problem; returns whether it is new. If several processes find it at once, one gets True."""
         words = shown(words, PROBLEM)
         noted = Update().set({_PROBLEM: words, _SINCE: layout.timestamp(at)})
         return self._update(target, noted.only_if(_PROBLEM, "<>", words, or_absent=True))
 
     def clear_problem(self, target: Target) -> bool:
-        """Note that a target has no problem; returns whether it had one."""
+        """Remove a target's problem; returns whether it had one."""
         return self._update(target, Update().remove(_PROBLEM, _SINCE).only_if_present(_PROBLEM))
 
     def remove(self, target: Target) -> None:
-        """Forget a target. While its spoke is there, its next event registers it again."""
+        """Forget a target; the next event of its spoke registers it again."""
         self.store.write(*map(self.store.delete, (layout.target_key(target), layout.unknown_key(target))))
         self.noted.pop(target, None)
 
@@ -183,9 +176,8 @@ class Registry:
 class Targets:
     """Reconciles a hub's batch target by target, and starts their sweeps: a failure in one doesn't touch the others.
 
-    Made for each invocation. Nothing that takes long begins after `ends_by`. `left_alone` outlives the invocation: the
-    targets that failed last time, and until when nothing is asked of them. `reconcile_at` reconciles the requests of
-    one target by a time, `probe_at` probes one.
+    Made for each invocation; nothing that takes long begins after `ends_by`. `left_alone` outlives the invocation: the
+    targets that failed last time, and until when each is asked nothing.
     """
 
     home: Target
@@ -199,7 +191,7 @@ class Targets:
     probe_at: Callable[[Target], Probed]
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        """Reconcile these in the time that one batch has: the hub's own target first, those that failed last."""
+        """Reconcile these in the time of one batch: the hub's own target first, targets that failed last."""
         outcomes: dict[InstanceKey, Outcome] = {}
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
@@ -241,7 +233,7 @@ class Targets:
             return Outcome(error=error)
 
     def probe_unknown(self, correlation_id: str) -> None:
-        """Register those unknown targets that now let the hub in; one that does so later is registered by its event."""
+        """Register the unknown targets that let the hub in by now; after an hour only an event registers a target."""
         # The minute's other work may have taken longer than a batch has.
         after = replace(self, ends_by=self.now() + WORK)
         for each in self.registry.unknown():
@@ -258,7 +250,7 @@ class Targets:
                 self.telemetry.dropped(f"unknown target {target}: {problem_of(error)}", correlation_id)
             return Outcome()
         if target.account == self.home.account:
-            # The hub's own target says no unit, and an account is in the same unit in all its Regions.
+            # The hub's own target has no unit, and an account is in the same unit in all its Regions.
             probed = replace(probed, unit="")
         if not self.registry.note_event(target, at, probed):
             self.registry.add(ServedTarget(target, probed.version, at, last_event=at, unit=probed.unit))
@@ -310,7 +302,7 @@ class Targets:
             self.telemetry.count("SweepUnfinished")
 
     def is_news(self, target: Target, error: AccessDeniedError) -> bool:
-        """Note what a target refuses; returns whether to report it. One about a single instance is always reported."""
+        """Note what a target refuses; returns whether to report it. Refusals about one instance are always reported."""
         if not error.action.startswith(_OF_A_TARGET):
             return True
         try:
@@ -320,7 +312,7 @@ class Targets:
             return True
 
     def _closed(self, target: Target) -> AwsRefusalError | None:
-        """Why this batch asks nothing of a target, if so: waiting for it may take a fourth of the function's time."""
+        """Why this batch asks a target nothing, if so: waiting for it may take a fourth of the function's time."""
         until = self.left_alone.get(target)
         if until and self.now() < until:
             error = RetryableError("LeftAlone", "it gave no answer less than a minute ago", "", resource=str(target))
@@ -346,11 +338,7 @@ class Targets:
 
 
 def probe(settings: Settings, ec2: Ec2, iam: Iam) -> Probed:
-    """Ask a target whether the hub may read there; returns what its spoke says of itself.
-
-    Raises:
-        AwsRefusalError: it refuses, or doesn't answer.
-    """
+    """Ask a target whether the hub may read there, and what its spoke says about itself."""
     reader = settings.spoke_role(Access.READER).rpartition("/")[2]
     role = iam.get_role(reader)
     next(ec2.pages(size=PROBED))
@@ -358,7 +346,7 @@ def probe(settings: Settings, ec2: Ec2, iam: Iam) -> Probed:
 
 
 def problem_of(error: AwsRefusalError) -> str:
-    """A target's problem in words. AWS's own message is left out: it names the session, so it differs each time."""
+    """A target's problem in words, without AWS's own message: that names the session, so it differs each time."""
     return f"{error.action} on {error.resource} is refused ({error.code})"
 
 

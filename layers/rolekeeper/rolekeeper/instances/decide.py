@@ -67,14 +67,14 @@ class Observation:
 
     @property
     def tags_read(self) -> frozenset[str]:
-        """The keys of the tags that a mapping for it reads, or Rolekeeper itself; any other may hold a secret."""
+        """The keys of the tags that its mappings or Rolekeeper read; any other tag may hold a secret."""
         mappings = [*self.published, *([self.owner] if self.owner else [])]
         read = (name for each in mappings for name in (each.key.tag_key, *each.spec.require_tags))
         return frozenset({IGNORE_TAG, *read})
 
     @property
     def outdated(self) -> bool:
-        """Whether a later observation already wrote what the instance shows: the record is read last."""
+        """Whether a newer observation wrote what the instance shows: the record is read last."""
         condition = self.record.condition
         return condition is not None and condition.since > self.asked_at
 
@@ -84,7 +84,7 @@ class Observation:
         return condition if condition and condition.fingerprint == decision.fingerprint else None
 
     def watched_until(self, now: datetime) -> datetime | None:
-        """Until when a retry loop or a timer watches it; None where none does."""
+        """Until when a retry loop or a timer watches it, if one does."""
         until = self.record.condition.watched_until if self.record.condition else None
         return until if until and until > now else None
 
@@ -94,14 +94,14 @@ class Observation:
         return until if until and self.shown(waits_for_room(decision, until)) else None
 
     def left_turn(self, ended: Decision, now: datetime) -> datetime | None:
-        """The turn for which it waited and doesn't any longer, as a look ended with another decision."""
+        """The turn that it no longer waits for, because this observation `ended` with another decision."""
         condition = self.record.condition
         waited = condition is not None and condition.code == "window" and not self.shown(ended)
         return self.watched_until(now) if waited else None
 
 
 def decide(seen: Observation, settings: Settings) -> Decision:
-    """What to do for one instance, and why: held if it is contested, or while paused, observing or not yet swept."""
+    """What to do for one instance, and why. A change is held if it is contested, or operators withhold it."""
     decided = asked_for(seen, settings.ownership)
     would = f"would {decided.action.value.lower()}: {decided.reason}"
     same = seen.record.repeated(decided.desired)
@@ -122,20 +122,20 @@ def decide(seen: Observation, settings: Settings) -> Decision:
 
 
 def waits_for_room(decision: Decision, until: datetime) -> Decision:
-    """The same, waiting until more instances may change."""
+    """The same change, waiting until more instances may change."""
     waits = "as many instances were changed in a while as may be without approval; this one waits until there is room"
     reason = f"{waits}, and then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
 
 
 def put_off(decision: Decision, until: datetime) -> Decision:
-    """The same, a while later: there are more changes than EC2, or ChangesPerSecond, lets through."""
+    """The same change, retried later: there are more changes than EC2 or ChangesPerSecond lets through."""
     reason = f"more changes are asked for than go at once; this one is tried again soon, and then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)
 
 
 def asked_for(seen: Observation, ownership: Ownership) -> Decision:
-    """What tags, mappings and a pin ask for, whatever other actors revert and operators withhold."""
+    """What tags, mappings and a pin ask for, apart from contention and what operators withhold."""
     instance, association, candidates = seen.instance, seen.association, seen.candidates
     decision = partial(Decision, overridden=candidates.overridden)
     if instance is None:
@@ -164,7 +164,7 @@ def asked_for(seen: Observation, ownership: Ownership) -> Decision:
 def _govern(
     seen: Observation, instance: Instance, winner: PublishedMapping, *, ownership: Ownership, lost: Grant | None
 ) -> Decision:  # one ladder, one rung per rule of the design
-    """The instance has a governing mapping: attach, replace or (for `NONE`) detach."""
+    """A mapping governs the instance: attach, replace or (for `NONE`) detach."""
     association, spec = seen.association, winner.spec
     decision = partial(
         Decision,
@@ -207,7 +207,7 @@ def _govern(
 def _exchanged(
     decision: Callable[..., Decision], winner: PublishedMapping, instance: Instance, *, former: str, remade: bool
 ) -> Decision:
-    """It carries another role than its mapping's: replace that, or (for `NONE`) detach it."""
+    """It carries a role that isn't its mapping's: replace that, or (for `NONE`) detach it."""
     spec = winner.spec
     if spec.role == NO_ROLE:
         reason = f"{winner.key} says that it carries no role{former}"
@@ -224,7 +224,7 @@ def _exchanged(
 
 
 def _ungoverned(seen: Observation, instance: Instance, ownership: Ownership, *, lost: Grant | None) -> Decision:
-    """No mapping governs the instance: what a mapping gave goes or stays as that mapping says."""
+    """No mapping governs the instance: the mapping that gave its role says whether that goes or stays."""
     association, grant, owner = seen.association, seen.grant, seen.owner
     association_id, carried = (association.id, association.profile_arn) if association else ("", NO_PROFILE)
     decision = partial(Decision, association_id=association_id, overridden=seen.candidates.overridden)
@@ -278,7 +278,7 @@ def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
 
 
 def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
-    """Why it doesn't apply to this instance, in words; empty when it does."""
+    """Why a mapping doesn't apply to this instance, in words; empty if it does."""
     spec = mapping.spec
     if mapping.deleted:
         return "its row was deleted"
@@ -325,20 +325,19 @@ def resolve(
 
 
 def _included(ranked: Candidates, why: str) -> Candidates:
-    """The same, which the tag that would exclude the instance is overridden by."""
-    lost = Overridden(IGNORED, why)
-    return replace(ranked, overridden=(lost, *ranked.overridden))
+    """The same candidates, which override the tag that would exclude the instance."""
+    return replace(ranked, overridden=(Overridden(IGNORED, why), *ranked.overridden))
 
 
 def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -> Candidates:
-    """The same with no winner: the mapping that would have governed is overridden."""
+    """The same candidates without a winner: the mapping that would have governed is overridden."""
     would = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
     lost = tuple(Overridden(each.key, why) for each in would)
     return Candidates(overridden=(*lost, *ranked.overridden), exclusion=excluded)
 
 
 def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
-    """The lowest priority number wins, as in load-balancer rules; of those that share it and agree the first by key."""
+    """The lowest priority number wins, as in load-balancer rules; of mappings that share it and agree the first key."""
     ranked = sorted(published, key=lambda each: (each.spec.priority, each.key))
     judged = [(each, not_applicable_because(each, instance, now)) for each in ranked]
     applicable = [each for each, why in judged if not why]
@@ -358,7 +357,7 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
 
 
 def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
-    """Why its own tag leaves the instance alone: `true`, a time yet to come, or what can't be read; `false` doesn't."""
+    """Why its own tag excludes the instance: it says `true` or a time in the future, or it can't be read."""
     text = tags.get(IGNORE_TAG)
     if text is None or text.strip().lower() == "false":
         return None
@@ -378,5 +377,5 @@ def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
 
 
 def _left_alone(action: Action, code: str, reason: str, until: datetime | None = None, unclear: str = "") -> Decision:
-    """Leave the instance as it is: until a time, or because a tag or a pin is `unclear`."""
+    """Leave the instance as it is, until a time or because a tag or a pin is `unclear`."""
     return Decision(action, code, reason, until=until, arguments=(str(until), unclear))

@@ -1,6 +1,6 @@
 """Reading the truth about instances, in the order that makes the association id a lock.
 
-The association first, then tags and state, then the mappings. So a decision by older tags has an older id, which EC2
+The association first, then tags and state, then the mappings: a decision by older tags has an older id, which EC2
 refuses.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An instance that can't be decided on. `published` are the mappings for its tags, where all can be read."""
+    """An instance that can't be decided on. `published` are the mappings for its tags, if all can be read."""
 
     key: InstanceKey
     instance: Instance | None
@@ -45,9 +45,9 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     *,
     counters: ChangeLimiter | None = None,
 ) -> dict[InstanceKey, Observed]:
-    """Two EC2 reads, or one of what is `described`; one DynamoDB read, and a second where a mapping lost its tag.
+    """Two EC2 reads, or one if instances are `described`; one DynamoDB read, and a second if a mapping lost its tag.
 
-    The same read brings what `counters` count.
+    The DynamoDB read also brings what `counters` count.
     """
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
@@ -64,7 +64,7 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
 
 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> list[Observed]:
-    """Observe instances that EC2 has just described: before their associations, so what is decided is a hint only."""
+    """Observe instances that EC2 has just described, before their associations: a decision on them is only a hint."""
     described = {each.key.id: each for each in page}
     return list(observe([each.key for each in page], ec2, state, now=now, described=described).values()) if page else []
 
@@ -118,7 +118,7 @@ def _with_owners(
 
 
 def checked_pin(pin: Pin, roles: "Roles", now: datetime) -> Pin:
-    """The same, `unclear` if its role can't be given or isn't its profile's, as a row would be rejected for that."""
+    """The same pin, `unclear` if its role can't be given or isn't its profile's: the check of a row."""
     if pin.unclear or not pin.profile_arn or pin.expired(now):
         return pin
     name = pin.profile_arn.rpartition("/")[2]

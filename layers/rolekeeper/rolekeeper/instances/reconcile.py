@@ -1,15 +1,15 @@
 """Observe, decide, apply, record: for a batch of instances, until each is as it should be or shows why not.
 
 A change is one write, one mutation, one write: the grant, the start of a history entry and the room in the window; the
-call; its outcome. An entry that stays "started" means that the outcome is unknown: what the instance carries shows it.
+call; its outcome. An entry that stays "started" means that the outcome is unknown; what the instance carries shows it.
 
 Nothing is locked. A mutation names the association that was observed; when EC2 refuses a stale one, we observe again.
 The write of a mutation's outcome also sets a follow-up. It has the instance reconciled again a minute later, until the
 association is `associated`, and so finds what changed meanwhile.
 
-A worker makes changes at its pace, and waits for it for some seconds at most, to keep no other target waiting: the rest
-of a batch goes back to the queue, each change until its turn. In a batch of several targets only what was put back, and
-a quarantine, waits. What waited is observed again before its change.
+A worker makes changes at its pace, and waits for that for a few seconds at most, so that other targets needn't wait:
+the rest of a batch goes back to the queue, each change until its turn. In a batch of several targets only a quarantine
+and what was put back wait. An instance that waited is observed again before its change.
 """
 
 import math
@@ -29,7 +29,7 @@ from rolekeeper.settings import Settings
 from rolekeeper.storage import State
 from rolekeeper.storage.layout import STARTED
 
-# Seconds before an instance is observed again that changed meanwhile, or is half swapped; EC2 detaches within seconds.
+# Seconds before observing again an instance that changed meanwhile or is half swapped; EC2 detaches within seconds.
 LOOKS = (0.4, 1.6)
 # A new instance may not be visible at once (AWS_FACTS.md "Errors"); a message older than this names one that is gone.
 # One with a younger grant isn't: EC2 shows terminated ones too, usually for less than an hour (`DescribeInstances`).
@@ -40,8 +40,8 @@ WORK, PATIENCE, PUT_BACK = timedelta(seconds=30), timedelta(seconds=5), 12
 # How many changes a worker may make at once; how long it goes at half its pace after EC2 throttled it.
 BURST, SLOWED = 5, timedelta(minutes=1)
 SLOWEST, ROUNDED = 5, 1e-3  # halvings; the part of a change that clocks may round away
-# How much denser turns are than the pace: those that come while their worker has none left go to the end again, and at
-# the very pace a share of a worker that nobody came to would be lost.
+# How much denser turns are than the pace: a change that comes while its worker is busy gets another turn, so at exactly
+# the pace some worker would be idle.
 DENSER = 1.1
 # Seconds between attempts to count a change while other workers count theirs; in each attempt one of them succeeds.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
@@ -107,7 +107,7 @@ class Batch:
         return self.ends_by - WORK + PATIENCE
 
 
-PACED = Outcome()  # observe it again when the worker's pace allows another change
+PACED = Outcome()  # observe the instance again when the worker's pace allows another change
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Reconciler:
     sleep: Callable[[float], None]
 
     def run(self, requests: Iterable[ReconcileRequest], batch: Batch | None = None) -> dict[InstanceKey, Outcome]:
-        """Reconcile these, several for one instance as one; by default the batch has WORK, and is this target's."""
+        """Reconcile these, each instance once; by default the batch takes WORK and is this target's alone."""
         pending = _merged(requests)
         put_back = max((each.put_back for each in pending.values()), default=0)
         batch = batch or Batch(self.now() + WORK, put_back=put_back)
@@ -157,7 +157,7 @@ class Reconciler:
         return outcomes
 
     def _reconcile(self, request: ReconcileRequest, observed: Observed, batch: Batch, *, last: bool) -> Outcome | None:
-        """Reconcile one instance; None if it has to be observed again, which the `last` look doesn't ask for."""
+        """Reconcile one instance; None if it has to be observed again, unless this is the `last` observation."""
         instance = request.instance.id
         if isinstance(observed, Unreadable):
             return self.recorder.failed("could not observe", observed.error, request, instances=[instance])
@@ -185,7 +185,7 @@ class Reconciler:
     def _leave(
         self, request: ReconcileRequest, observed: Observation, decision: Decision, *, last: bool
     ) -> Outcome | None:
-        """Change nothing, and record why; None if EC2's answer, or the record, is older than what happened."""
+        """Change nothing, and record why; None if EC2's answer or the record is outdated."""
         now = self.now()
         if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
             # EC2's answer is older than the change: keep the grant.
@@ -225,7 +225,7 @@ class Reconciler:
     def _start(
         self, worker: Worker, request: ReconcileRequest, observed: Observation, *, decision: Decision
     ) -> Started | datetime:
-        """Write the grant, the history entry and the room that the change takes; or return when it has its turn."""
+        """Write the grant, the history entry and the room that the change takes; without room, return its turn."""
         mapping = decision.counted_for
         entry = history_entry(request, observed, decision) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
@@ -258,7 +258,7 @@ class Reconciler:
         raise errors.RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")
 
     def _ask(self, pace: Pace, instance: InstanceKey, decision: Decision) -> Association:
-        """Ask EC2 for a change that was started. What it throttled slows the pace."""
+        """Ask EC2 for a change that was started; a throttled call slows the pace."""
         pace.take()
         try:
             if decision.action is Action.ATTACH:
@@ -326,7 +326,7 @@ class Reconciler:
 
 
 def _merged(requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, ReconcileRequest]:
-    """One request an instance: the first stands for all, unless a later one knows that no loop watches it."""
+    """One request for each instance: the first one, unless a later one says that no loop watches it."""
     merged: dict[InstanceKey, ReconcileRequest] = {}
     for request in requests:
         if request.loop_over or request.instance not in merged:
@@ -337,7 +337,7 @@ def _merged(requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Reconcile
 def _left_turns(
     observed: Mapping[InstanceKey, Observed], ended: Mapping[InstanceKey, Outcome | None], now: datetime
 ) -> Iterator[datetime]:
-    """The turns for which instances waited before these looks, and don't any longer."""
+    """The turns that instances no longer wait for since these observations."""
     for key, outcome in ended.items():
         seen, decision = observed[key], outcome.decision if outcome else None
         if isinstance(seen, Observation) and decision and (turn := seen.left_turn(decision, now)):

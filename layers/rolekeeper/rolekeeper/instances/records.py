@@ -75,7 +75,7 @@ def follow_up(key: InstanceKey, now: datetime) -> Timer:
 
 
 def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | None:
-    """What to report of its pin, if that was written, is over or was removed since the last report."""
+    """What to report of its pin, if that was written, has ended or was removed since the last report."""
     if observed.instance is None or observed.instance.state in ENDED:
         return None
     reported, held = observed.record.pin, observed.pin
@@ -94,7 +94,7 @@ def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | N
 def next_record(
     observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None = None
 ) -> RecordChange:
-    """What to write for a decision that changes nothing at EC2; `watched_until`: when a watch that begins now ends."""
+    """What to write for a decision that changes nothing at EC2; a watch that begins now lasts `watched_until` then."""
     if decision.code in ("gone", "ended"):
         pinned = decision.code == "ended" and observed.pin is not None
         return RecordChange(ends=observed.record.writes > 0, unpins=pinned)
@@ -131,7 +131,7 @@ def history_entry(
 
 
 def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_over: bool = False) -> bool:
-    """Whether a retry loop or a timer has to start. With `loop_over` no loop watches it, whatever the record says."""
+    """Whether to start a retry loop or a timer. With `loop_over` no loop watches it, whatever the record says."""
     if decision.until:
         return not (observed.shown(decision) and observed.watched_until(now))
     if not decision.polls or is_hopeless(observed, decision):
@@ -149,7 +149,7 @@ def needs_reconcile(observed: Observation, decision: Decision, now: datetime) ->
 
 
 def is_hopeless(observed: Observation, decision: Decision) -> bool:
-    """Whether EC2 didn't know the profile for too long: then each sweep asks once, without another loop."""
+    """Whether EC2 hasn't known the profile for too long: each sweep tries once, without another loop."""
     shown = observed.shown(decision)
     return shown is not None and shown.parked and decision.code == "propagating"
 
@@ -197,7 +197,7 @@ def is_followed(observed: Observation, now: datetime) -> bool:
 
 
 def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, ...]:
-    """The changes that nothing asks for now, as tags, mappings or a pin changed: they no longer count as reverted."""
+    """The changes that nothing asks for now, because tags, mappings or a pin changed: they no longer count."""
     if decision.code == "disassociating":
         return ()
     changes = observed.record.changes
@@ -243,7 +243,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Recorder:
-    """Writes what reconciles end with, and reports it; has an instance watched by a retry loop or a timer.
+    """Writes and reports the outcomes of reconciles; starts the retry loop or the timer that watches an instance.
 
     `retries` is None inside a retry loop, which starts no other. `is_news` says whether to report a refusal.
     """
@@ -257,7 +257,7 @@ class Recorder:
     _loops: dict[InstanceKey, datetime] = field(default_factory=dict, init=False)
 
     def pin(self, request: ReconcileRequest, observed: Observation) -> Observation:
-        """Record what is new of the instance's pin; returns the observation with that."""
+        """Record and report a new, changed or ended pin; returns the updated observation."""
         news = pin_report(observed, self.now())
         if not news:
             return observed
@@ -268,7 +268,6 @@ class Recorder:
         return replace(observed, record=replace(observed.record, pin=pin, writes=observed.record.writes + 1))
 
     def report(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome:
-        """Log a decision that needs no write."""
         self.telemetry.decision(request, history_entry(request, observed, decision))
         return Outcome(decision)
 

@@ -27,7 +27,7 @@ class DroppedError(Exception):
 
 
 def parse(message: Any, *, only: Target | None, now: datetime, message_id: str = "") -> ReconcileRequest:
-    """Read a message of the work queue, or raise a `DroppedError`; `now` is taken for a time that can't be read."""
+    """Read a message of the work queue, or raise a `DroppedError`; `now` replaces a time that can't be read."""
     if not isinstance(message, Mapping):
         raise DroppedError("not a JSON object")
     kind = message.get("source"), message.get("detail-type")
@@ -86,7 +86,7 @@ def present(message: Any, namespace: str) -> Target | None:
 
 
 def target_from(values: Mapping[str, Any]) -> Target:
-    """The target whose account and Region these values name; DroppedError where they name none."""
+    """The target whose account and Region these values name; DroppedError if they name none."""
     target = Target(_text(values, "account"), _text(values, "region"))
     if not (_ACCOUNT.fullmatch(target.account) and _REGION.fullmatch(target.region)):
         raise DroppedError(f"not an account and a region: {target.account:.60} {target.region:.60}")

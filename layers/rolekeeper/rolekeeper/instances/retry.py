@@ -27,7 +27,7 @@ def wait_seconds(attempt: int, rng: random.Random | None = None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RetryState:
-    """What the machine hands to `on_retry`, and gets back with the next wait. Serialized as it is."""
+    """What the machine hands to `on_retry` and gets back with the next wait, serialized as it is."""
 
     instance: InstanceKey
     cause: str
@@ -65,17 +65,11 @@ class RetryLoop:
         """
         deadline = now + timedelta(minutes=self.timeout_minutes)
         waited = (int((now - since).total_seconds()) // FIRST_WAIT).bit_length()
-        tick = RetryState(
-            request.instance,
-            request.cause,
-            request.correlation_id,
-            asked_at=request.at,
-            deadline=deadline,
-            attempt=waited,
-        )
+        instance, cause, id_ = request.instance, request.cause, request.correlation_id
+        tick = RetryState(instance, cause, id_, asked_at=request.at, deadline=deadline, attempt=waited)
+        first = json.dumps(tick.document("waiting", wait_seconds(waited)))
+        # A bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, ...").
+        name = f"{instance.id}-{uuid.uuid4().hex[:12]}"
         with classified("states:StartExecution", self.machine_arn):
-            # A bare instance id would block that name for 90 days (AWS_FACTS.md, "Lambda, SQS, ...").
-            name = f"{request.instance.id}-{uuid.uuid4().hex[:12]}"
-            first = json.dumps(tick.document("waiting", wait_seconds(waited)))
             self.client.start_execution(stateMachineArn=self.machine_arn, name=name, input=first)
         return deadline

@@ -1,18 +1,16 @@
 """Limits how many instances of a target change within a window, over all mappings together.
 
-So people notice a wrong edit or a wrong tagging script before it reaches the whole fleet, over however many rows. What
-one target changes takes no other's room, and no replace that of a detach to `NONE`.
+So people notice a wrong edit or a wrong tagging script before it reaches the whole fleet, over however many rows. Each
+target has room of its own, and so have its detaches to `NONE`.
 
-Items count by the minute: two of a target's the roles that are replaced and detached, and those that a mapping to
-`NONE` takes away (`changes_key`), and `layout.EDITS` what edits without approval change. An item holds a `total`, and
-`m<minute>` for each minute's share of it, which leaves once the whole window has passed since that minute. The write of
-the grant, or of the revision, counts too, and fails without room; the read of the instances reads the counters. Both
-are calls that are made anyway.
+Items count by the minute: two for each target count the roles that are replaced or detached, and those that a mapping
+to `NONE` takes away (`changes_key`); `layout.EDITS` counts what edits without approval change. An item holds a `total`,
+and `m<minute>` for each minute's share of it, which leaves once the window has passed since that minute. The write of
+the grant, or of the revision, also counts, and fails without room; the read of the instances also reads the counters.
 
 A change without room gets a turn: the first minute in which room becomes free that no other change waits for.
-`w<minute>` counts those that wait for a minute. Each waiting change is given a minute of its own, so it waits about
-once, however many there are. A change that no longer waits, because its tag is taken back or changes are paused, gives
-its turn back.
+`w<minute>` counts the changes that wait for a minute. Each has a minute of its own, so it waits about once, however
+many there are. A change that no longer waits, because its tag is taken back or changes are paused, gives its turn back.
 """
 
 import random
@@ -33,7 +31,7 @@ from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Write
 
 MINUTE = 60
-# How far ahead turns are given, in minutes: a week. A change that would wait for longer asks again.
+# How far ahead turns are given, in minutes: a week. After that a change asks again.
 HORIZON = 7 * 24 * 60
 # Seconds over which the changes that wait for the same minute are spread.
 SPREAD = 20
@@ -51,12 +49,12 @@ def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
 
 
 def approved_budget(item: Mapping[str, Any], revision: int) -> int:
-    """How many of a mapping's changes that a person approved for this revision are left."""
+    """How many changes that a person approved for this revision of a mapping are left."""
     return int(item.get("credit", 0)) if int(item.get("credit_revision", 0)) == revision else 0
 
 
 def counting(item: Mapping[str, Any], number: int, allowed: int, minutes: int, now: datetime) -> Update:
-    """Count `number` more if at most `allowed` are counted then; drop what has left the window of an item as read."""
+    """Count `number` more if that makes at most `allowed`; drop the minutes that have left the window."""
     over = _over(item, minutes, now)
     leaving = dict(list(over.items())[:LEAVING])
     update = _adding(number, minutes, now, left=sum(leaving.values()))
@@ -69,7 +67,7 @@ def counting(item: Mapping[str, Any], number: int, allowed: int, minutes: int, n
 
 
 def _over(item: Mapping[str, Any], minutes: int, now: datetime, kind: str = "m") -> dict[str, int]:
-    """The minutes that have left a window of that length, the oldest first, each with its share."""
+    """The shares of the minutes that have left the window, the oldest first."""
     last = _minute(now) - minutes - 1  # its share leaves now
     names = (name for name in sorted(item) if name[0] == kind and name[1:].isdigit())
     return {name: int(item[name]) for name in names if int(name[1:]) <= last}
@@ -83,7 +81,7 @@ def _adding(number: int, minutes: int, now: datetime, left: int = 0) -> Update:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Room for one change: `take` counts it, if there is some; `back` undoes that in the same minute, or credit.
+    """Room for one change: `take` counts it, if there is some; `back` undoes that.
 
     `counted` is the item that counts it; None if its revision's approval pays for it.
     """
@@ -98,8 +96,7 @@ class ChangeLimiter:
     """Lets a limited number of a target's changes through within the window; beyond that, what a person approved.
 
     It relies on the counters that the last read of instances brought, `known` by the `keys` (`layout.window_keys`),
-    until a write fails because they changed: then none is known. The changes that wait are counted in one write, until
-    then in `turns`. `size` is the item that says how many instances the target has.
+    until a write fails because they changed: then none is known. `turns` are those given since the last write.
     """
 
     store: Store
@@ -117,7 +114,7 @@ class ChangeLimiter:
             self.known[room.counted] = {**item, **taken}
 
     def count_turns(self, left: Iterable[datetime]) -> None:
-        """Count the changes that wait, all in one write, without those that have `left` these turns."""
+        """Count the changes that wait, all in one write, apart from those that have `left` these turns."""
         for turn in left:
             self._give_back(f"w{_minute(turn)}")
         updates: dict[Key, Update] = {}
@@ -141,7 +138,7 @@ class ChangeLimiter:
             longer = since + int(by / timedelta(milliseconds=1))
             update = Update().add("ends", longer - ends)
             if ends < since:
-                update.only_if("ends", "=", ends, or_absent=True)  # of those who begin it anew only one adds the gap
+                update.only_if("ends", "=", ends, or_absent=True)  # of workers that restart it only one adds the gap
             try:
                 self.store.write(self.store.update(line, update))
             except errors.ConflictError:
@@ -152,13 +149,12 @@ class ChangeLimiter:
         raise RetryableError("LineBusy", "the change got no turn", "dynamodb:UpdateItem")
 
     def _give_back(self, name: str) -> None:
-        """Let others have a turn. Which of the windows was full when it was given isn't known: all that count some."""
+        """Let others have a turn. It isn't known which window was full then, so each that counts the turn gives one."""
         for key in self.known:
             if name in self.known[key] and int(self.known[key][name]) + self.turns[key, name] > 0:
                 self.turns[key, name] -= 1
 
     def _allowed(self) -> int:
-        """What each window may count at most: a share of the target's instances as far as their number is known."""
         return self.limits.allowed(int(self.known.get(self.keys[-1], {}).get("instances", 0)))
 
     def _by_number(self, key: Key, now: datetime) -> Reservation | None:
@@ -167,7 +163,6 @@ class ChangeLimiter:
         return self.room(now, key)
 
     def room(self, now: datetime, key: Key) -> Reservation:
-        """Room in this window by the counters that are known."""
         minutes = self.limits.minutes
         take = counting(self.known.get(key, {}), 1, self._allowed(), minutes=minutes, now=now)
         return Reservation(self.store.update(key, take), self.store.update(key, _adding(-1, minutes, now)), key)
@@ -175,7 +170,7 @@ class ChangeLimiter:
     def reserve_or_wait(
         self, mapping: MappingKey, revision: int, now: datetime, *, quarantines: bool = False
     ) -> Reservation | datetime:
-        """Room by the counters, if need be read again, or by this revision's approval; or else a turn."""
+        """Room by the counters, read again if need be, or by this revision's approval; otherwise a turn."""
         key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)
         room = self._by_number(key, now)
         if not room and budget not in self.known:
@@ -191,7 +186,7 @@ class ChangeLimiter:
         return self._turn(key, now)
 
     def _turn(self, key: Key, now: datetime) -> datetime:
-        """The first minute with room that no other change waits for, a little spread; counts one more that waits."""
+        """The first minute with room that no other change waits for, a little spread; counts one more turn."""
         this, item = _minute(now), self.known[key]
 
         def waiting(minute: int) -> int:

@@ -1,9 +1,8 @@
 """The state table: its reads and writes, what is remembered of instances there, and their timers.
 
-One strongly consistent batch read gets all that a reconcile needs. Writes to an instance's record commute, as every
-grant and every change is an attribute of its own. So two racing reconciles don't overwrite each other, and need no lock
-beyond the association id. A corrupt item is returned as an error beside the sound ones, so the other instances are
-still read.
+One strongly consistent batch read gets all that a reconcile needs. Writes to an instance's record commute, because
+every grant and every change is an attribute of its own: two racing reconciles don't overwrite each other, and need no
+lock beyond the association id. A corrupt item is returned as an error beside the sound ones.
 """
 
 import time
@@ -48,11 +47,11 @@ class Store:
     def get(self, keys: Iterable[Key], refused: dict[Key, PermanentError] | None = None) -> dict[Key, Item]:
         """The items under these keys, as far as they exist; none is asked for that can't exist.
 
-        A key for which AWS refuses a batch is found and put into `refused`, if that is given, and the others are read.
+        With `refused`, keys for which AWS refuses a batch are put there, and the others are read.
 
         Raises:
             RetryableError: some stayed unread.
-            PermanentError: AWS refused the read, or more keys of it than are looked for.
+            PermanentError: AWS refused the read, or more than MOST_REFUSED keys of it.
         """
         found: dict[Key, Item] = {}
         batches = [list(each) for each in batched(filter(_can_exist, keys), BATCH_KEYS)][::-1]
@@ -88,7 +87,7 @@ class Store:
         return self._query("sk <= :sk", pk, until, ScanIndexForward=True, Limit=PAGE, **start)
 
     def last(self, pk: str, prefix: str, limit: int) -> list[Item]:
-        """The last items of a partition whose sort key begins so, newest first."""
+        """The last items of a partition whose sort key begins with `prefix`, newest first."""
         found = self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
         return list(islice(found, limit))
 
@@ -110,7 +109,7 @@ class Store:
             arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: Sequence[str] = ()) -> Write:
-        """Put an item; with `if_higher` it replaces one only if that number is lower there, and `if_same` are equal."""
+        """Put an item; it replaces one only if its `if_higher` number is lower there, and its `if_same` are equal."""
         put: dict[str, Any] = {"TableName": self.table, "Item": layout.to_attributes(item)}
         if if_higher:
             older = Update().only_if(if_higher, "<", item[if_higher])
@@ -248,9 +247,9 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One consistent read of the state table. `damaged`: corrupt items, or refused; and pins that IAM refused to check.
+    """One consistent read of the state table; an item of `counters` that doesn't exist is empty.
 
-    `counters` are the items that were asked for by that name; one that doesn't exist is empty.
+    `damaged` are items that are corrupt or were refused, and pins that IAM refused to check.
     """
 
     control: Control = field(default_factory=Control)
@@ -266,7 +265,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The items of one read, some of which were refused; `damaged` gets those, and what can't be decoded."""
+    """The items of one read; `damaged` gets those that were refused or can't be decoded."""
 
     store: Store
     items: Mapping[layout.Key, layout.Item]
@@ -290,7 +289,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class SweepNote:
-    """Whether a sweep ever `ended` on this state table, and `until` when the schedule waits for one that goes on."""
+    """Whether a sweep ever `ended` on this state table, and `until` when the schedule waits for one."""
 
     ended: bool
     until: str
@@ -301,12 +300,11 @@ class SweepNote:
 
 @dataclass(frozen=True)
 class State:
-    """The state table's instances and timers, and the read that a reconcile needs. Errors come classified.
+    """The state table's instances and timers, and the read that a reconcile needs.
 
     `check_pin` asks IAM, and returns a pin that can't be used as `unclear`. With `remembers` each published mapping is
-    read only once: decisions by it are hints. `account` is the instances', for which mappings are published. `target`
-    is their account and Region, if not the deployment's own: the same read brings its item of the registry; and if it
-    `waits_for_sweep`, nothing counts as swept before the target is.
+    read only once: decisions by it are hints. `account` is the instances'. `target` is theirs, if not the deployment's
+    own: the same read brings its item of the registry; if it `waits_for_sweep`, nothing is swept before the target is.
     """
 
     store: Store
@@ -355,7 +353,7 @@ class State:
     def _control(self, items: Mapping[layout.Key, layout.Item], registry: Sequence[layout.Key]) -> Control:
         swept = "mappings" in items.get(layout.FLEET, {})
         if self.waits_for_sweep:
-            # What is published for an account may be outdated, as nobody writes it while that isn't registered.
+            # What is published for an account is not updated while that isn't registered.
             swept = swept and all(layout.LAST_SWEEP in items.get(key, {}) for key in registry)
         control = Control.read(items.get(layout.CONTROL, {}))
         return replace(control, swept=swept, registered=all(key in items for key in registry))
@@ -365,15 +363,15 @@ class State:
         return SweepNote(ended="mappings" in item, until=str(item.get(layout.GOES_ON_UNTIL, "")))
 
     def sweep_goes_on(self, until: datetime | None) -> None:
-        """Note until when the schedule starts no other sweep, as one takes several runs; None once that ended."""
+        """Note until when a sweep of several runs keeps the schedule from starting another; None once it ended."""
         name, update = layout.GOES_ON_UNTIL, Update()
         update = update.set({name: layout.timestamp(until)}) if until else update.remove(name)
         self.store.write(self.store.update(layout.FLEET, update))
 
     def note_sweep(self, instances: int, mappings: int, at: datetime, elsewhere: int = 0) -> None:
-        """Note how many instances and mappings a whole sweep saw, if that changed, and once a day; limits depend on it.
+        """Note how many instances and mappings a whole sweep saw, if that changed, and once a day; limits use it.
 
-        `elsewhere` is how many instances the last sweeps of the other targets counted.
+        `elsewhere` counts the instances of the other targets.
         """
         item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
         seen = {"instances": instances, "mappings": mappings}
@@ -394,8 +392,7 @@ class State:
     ) -> layout.Key:
         """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
-        `entry` is a new history entry; this returns its key, to complete it later (`completion`). `also` is that, and
-        the room that a change takes in the window.
+        `entry` is a new history entry; this returns its key, for its `completion`. `also` are other writes.
 
         Raises:
             ConflictError: the record, or another item with a condition, changed meanwhile; nothing was written.
@@ -418,12 +415,11 @@ class State:
         return at_key
 
     def completion(self, started: layout.Key, known: Mapping[str, Any]) -> Write:
-        """Add what is known now to a history entry that was started."""
+        """Add the outcome to a history entry that was started."""
         # Only once: if the SDK sends this write again, it must not give the room back twice.
         return self.store.update(started, Update().set(known).only_if("outcome", "=", layout.STARTED))
 
     def arm(self, timer: Timer) -> None:
-        """Have its subject reconciled when it is due. Arming it again changes nothing."""
         self.store.write(self.store.put(layout.timer_item(timer)))
 
     def timers_due(self, until: datetime, partition: str = layout.TIMERS) -> Iterator[Timer | CorruptItemError]:
@@ -441,7 +437,7 @@ class State:
 
 
 def _update(change: RecordChange) -> Update | None:
-    """What changes in a record, if anything; guarded, where it says over which record."""
+    """What changes in a record, if anything; on condition that the record is the `expected` one, if there is one."""
     values = {layout.grant_name(each.profile_arn): layout.encode(each) for each in change.grants}
     if change.applied:
         values[layout.change_name(change.applied)] = layout.encode(change.applied)
