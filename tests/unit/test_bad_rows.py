@@ -13,8 +13,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from fixtures.account import ACCOUNT, MAPPING_TABLE, new_account
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.mappings.rows.columns import HomeAccount
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import HomeAccount, read_row
 from rolekeeper.mappings.verdict import sentence
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from strategies.bad_rows import REFUSED, BadRow, corpus

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.mappings.rows.reader import changes
+from rolekeeper.mappings.rows import changes
 from strategies.values import NOW, arn, published
 
 TAG = "a=1"

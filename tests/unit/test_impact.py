@@ -15,7 +15,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.decide import Observation
 from rolekeeper.mappings.impact import Edit, Impact
-from rolekeeper.mappings.rows.columns import COLUMNS
+from rolekeeper.mappings.rows import COLUMNS
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import (
     NO_PROFILE,

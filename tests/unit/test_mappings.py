@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, HomeAccount
-from rolekeeper.mappings.rows.reader import ParsedRow, content, fingerprint, read_row, row_of
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, HomeAccount, ParsedRow, content, fingerprint, read_row, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
 from strategies import values
 

@@ -18,8 +18,7 @@ from rolekeeper.instances.window import approved_budget, counted
 from rolekeeper.mappings.accounts import MappedTarget
 from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
-from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import COLUMNS, Attributes, read_row
 from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping

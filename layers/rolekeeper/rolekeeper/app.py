@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rolekeeper.mappings.impact import ImpactScanner
     from rolekeeper.mappings.publish import Publisher
     from rolekeeper.mappings.revisions import Revisions
-    from rolekeeper.mappings.rows.columns import HomeAccount
+    from rolekeeper.mappings.rows import HomeAccount
     from rolekeeper.mappings.table import MappingTable
     from rolekeeper.permissions.roles import Roles
 
@@ -210,7 +210,7 @@ class App:
 
     @property
     def home(self) -> HomeAccount:
-        return mappings.rows.columns.HomeAccount(self.settings.account, self.settings.partition)
+        return mappings.rows.HomeAccount(self.settings.account, self.settings.partition)
 
     def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
         """What scans this target's instances; `roles` are its account's, `state` what a `plan` would leave."""

@@ -18,8 +18,7 @@ from rolekeeper.mappings.accounts import RecordKeeper
 from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Conflicts, Impact, Scan
 from rolekeeper.mappings.revisions import Entry, Revisions
-from rolekeeper.mappings.rows.columns import COLUMNS, HomeAccount
-from rolekeeper.mappings.rows.reader import FULL, read_row, row_of, size_of
+from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
 from rolekeeper.mappings.verdict import (
     PROFILE_RECREATED,

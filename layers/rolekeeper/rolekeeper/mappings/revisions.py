@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.rows.columns import EDITOR
+from rolekeeper.mappings.rows import EDITOR
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, layout

@@ -8,7 +8,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import PermanentError, classified
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes
+from rolekeeper.mappings.rows import ASKS, COLUMNS, OURS, Attributes
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import BATCH_KEYS, batch_get

@@ -20,8 +20,7 @@ from rolekeeper.instances.window import counted
 from rolekeeper.mappings.accounts import MappedTargets, Spread
 from rolekeeper.mappings.impact import Comparison, Impact, ImpactScanner, Scan, Side, gives_up
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
-from rolekeeper.mappings.rows.columns import Attributes, quote
-from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerprint, row_of
+from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import VERDICT, number_in
 from rolekeeper.model.mapping import (
     NO_ROLE,
