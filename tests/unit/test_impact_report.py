@@ -13,7 +13,7 @@ from rolekeeper.aws import Ec2, one_by_one
 from rolekeeper.mappings.impact import Comparison, Impact, ImpactScanner, Side
 from rolekeeper.model.instance import Action, Instance
 from rolekeeper.model.mapping import PublishedMapping
-from rolekeeper.permissions.compare import Difference, PolicyReader
+from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.settings import Limits
 from strategies.values import NOW, arn, instance, published
 

@@ -9,8 +9,7 @@ from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, PATH, FakeAccount
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.iam import Iam
-from rolekeeper.permissions.compare import Difference, PolicyReader
-from rolekeeper.permissions.policies import TooManyRulesError
+from rolekeeper.permissions.policies import Difference, PolicyReader, TooManyRulesError
 from support.grants import allow, policy
 
 PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"

@@ -22,8 +22,8 @@ from rolekeeper.mappings.rows import COLUMNS, Attributes, read_row
 from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping
-from rolekeeper.permissions import compare
-from rolekeeper.permissions.compare import Difference, PolicyReader
+from rolekeeper.permissions import policies
+from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.layout import several
@@ -497,7 +497,7 @@ def document(seen: Seen) -> dict[str, Any]:
 
 def in_words(found: Difference) -> str:
     """What a change of role gains and loses."""
-    return compare.in_words(found, WORDS)
+    return policies.in_words(found, WORDS)
 
 
 def pace_in_words(pace: Sequence[Paced]) -> str:

@@ -121,7 +121,7 @@ class App:
 
     @cached_property
     def roles(self) -> Roles:
-        return permissions.roles.Roles(permissions.compare.PolicyReader(self.iam), self.settings)
+        return permissions.roles.Roles(permissions.policies.PolicyReader(self.iam), self.settings)
 
     @cached_property
     def revisions(self) -> Revisions:

@@ -32,7 +32,7 @@ from rolekeeper.model.instance import (
     in_account,
 )
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping, WhenUnmatched
-from rolekeeper.permissions.compare import Difference, PolicyReader, as_many, in_words
+from rolekeeper.permissions.policies import Difference, PolicyReader, as_many, in_words
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State
 
