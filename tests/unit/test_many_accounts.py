@@ -12,8 +12,8 @@ from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
-from rolekeeper.mappings.accounts import RecordCheck
 from rolekeeper.mappings.impact import Scan
+from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode

@@ -17,7 +17,7 @@ from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import state

@@ -28,7 +28,7 @@ from rolekeeper.aws import ec2
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.decide import mapping_keys, resolve
-from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode, WhenOccupied

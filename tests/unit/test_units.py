@@ -10,8 +10,8 @@ from fixtures.account import ACCOUNT
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization, wired_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
-from rolekeeper.mappings.accounts import RecordCheck
 from rolekeeper.mappings.impact import Scan
+from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.model.mapping import MappingSpec

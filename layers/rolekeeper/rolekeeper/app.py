@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.sweep import OtherTarget, OwnTarget, Sweep
     from rolekeeper.fleet.sweep_starter import SweepStarter
     from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
-    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
-    from rolekeeper.mappings.fan_out import Sender
+    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Sender
     from rolekeeper.mappings.impact import ImpactScanner
     from rolekeeper.mappings.publish import Publisher
     from rolekeeper.mappings.revisions import Revisions
@@ -245,7 +244,7 @@ class App:
 
     @cached_property
     def sender(self) -> Sender:
-        return mappings.fan_out.Sender(
+        return mappings.accounts.Sender(
             home=self.settings.target,
             ec2_in=lambda target: self.at(target).ec2,
             queue=self.queue,
@@ -259,7 +258,7 @@ class App:
         if self.hub:
             return self.hub.publisher
         assessor = mappings.verdict.Assessor(self.mapped, self.revisions, self.settings.mode)
-        records = mappings.accounts.RecordKeeper(
+        records = mappings.publish.RecordKeeper(
             targets=self.mapped,
             revisions=self.revisions,
             sender=self.sender,

@@ -18,9 +18,8 @@ from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
 from rolekeeper.instances.decide import Observation, decide, resolve
 from rolekeeper.instances.observe import Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.mappings.accounts import RecordCheck, RecordKeeper
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import Publisher
+from rolekeeper.mappings.publish import Publisher, RecordCheck, RecordKeeper
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target

@@ -14,10 +14,9 @@ from rolekeeper.aws import ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.window import counting
-from rolekeeper.mappings.accounts import RecordKeeper
-from rolekeeper.mappings.fan_out import FanOut, Sender
+from rolekeeper.mappings.accounts import FanOut, MappedTarget, MappedTargets, Records, Sender, record_for
 from rolekeeper.mappings.impact import Conflicts, Impact, Scan
-from rolekeeper.mappings.revisions import Entry, Revisions
+from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
 from rolekeeper.mappings.verdict import (
@@ -32,7 +31,9 @@ from rolekeeper.mappings.verdict import (
     sentence,
     waiting,
 )
-from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, PublishedMapping
+from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
@@ -46,6 +47,131 @@ _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 _APPROVED = ("status", "held_revision", "approve", *(column.name for column in COLUMNS))
 # What an event carries of a history entry.
 _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "claimed_by", "approved_by", "changes")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCheck:
+    """The result of checking a mapping: whether its record `changed`, and is `in_effect`; and whether that is known."""
+
+    changed: bool = False
+    in_effect: bool = False
+    judged: bool = True
+
+
+@dataclass(frozen=True)
+class RecordKeeper:
+    """Writes the records of other accounts, and checks each again when one of its account's targets is swept."""
+
+    targets: MappedTargets
+    revisions: Revisions
+    sender: Sender
+    telemetry: Telemetry
+    mode: Mode
+    now: Callable[[], datetime]
+
+    def write(self, stored: StoredMapping, records: Records) -> set[str]:
+        """Write those that differ from what is stored; returns the accounts whose instances need a reconcile.
+
+        Raises:
+            ConflictError: there is a newer revision by now.
+        """
+
+        def write(account: str) -> bool | AwsRefusalError:
+            record, before = records[account], stored.records.get(account)
+            try:
+                record = self._made(self.targets.accounts.get(account), record, stored.control)
+            except AwsRefusalError as error:
+                return error
+            return self._write(account, record, before)
+
+        changed: set[str] = set()
+        others = [account for account in records if account != stored.home]
+        for account, result in zip(others, self.targets.each(write, others), strict=True):
+            if isinstance(result, AwsRefusalError):
+                text = {"mapping": str(records[account].mapping.key), "account": account, "error": str(result)}
+                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
+            elif result:
+                changed.add(account)
+        return changed
+
+    def _write(self, account: str, record: AccountRecord, before: AccountRecord | None) -> bool:
+        """Write a record if it differs from the one `before`; returns whether instances need a reconcile."""
+        if before is None or before.content != record.content:
+            self.revisions.write(account, record)
+        return record.matters(before)
+
+    def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
+        """The same once its profile is made, or with why it can't be; unchanged while no change may be made."""
+        if roles is None or not record.missing or control.withholds(self.mode):
+            return record
+        made = roles.make(record.mapping.spec, record.missing)
+        mapping = record.mapping.with_profile_id(made.profile_id).suspended_for(made.problem)
+        return replace(record, mapping=mapping, missing="")
+
+    def recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None = None, *, thorough: bool = True
+    ) -> RecordCheck:
+        """Check a mapping in another target that is swept: whether its role can be used there, and how much it governs.
+
+        This writes a record that is missing or outdated, and sends the account's instances then. `scan` is what the
+        sweep counted there for the mapping; without one this counts. IAM isn't asked about a record that governs
+        nothing there unless this is `thorough`.
+
+        Raises:
+            AwsRefusalError: the target gave no answer; its record stays as it was.
+        """
+        for _ in range(ATTEMPTS):
+            # A new revision was published during the check: check again.
+            with suppress(ConflictError):
+                return self._recheck(key, target, correlation_id, scan=scan, thorough=thorough)
+        raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
+
+    def _recount(
+        self, stored: StoredMapping, published: PublishedMapping, one: MappedTarget, scan: Scan | None
+    ) -> RecordCheck:
+        """Count in another Region of the deployment's own account, whose record the row's own check keeps."""
+        counts, region = self._scan(published, one, scan).counts, one.target.region
+        if stored.records[stored.home].counts.get(region) != counts:
+            self.revisions.count(published, region, counts)
+        usable = not (published.deleted or published.suspended_because)
+        return RecordCheck(in_effect=usable and one.is_in(published.spec))
+
+    def _recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None, thorough: bool
+    ) -> RecordCheck:
+        account, region = target.account, target.region
+        stored, one = self.revisions.read(key), self.targets.of(target)
+        published = stored.published
+        if published is None:
+            # Its row was never published, or its item is lost, and that must detach nothing.
+            return RecordCheck()
+        if account == stored.home:
+            return self._recount(stored, published, one, scan=scan)
+        before = self.revisions.record(key, account)
+        if before and before.mapping.revision > published.revision:
+            return RecordCheck()  # the deployment's own sweep publishes it again, under a higher number
+        there = {each.target: each for each in (one, *self.targets.all) if each.target.account == account}
+        in_scope = any(each.is_in(published.spec) for each in there.values()) and not published.deleted
+        counts = scan.counts if scan and not thorough else (-1, -1)
+        if before and before.is_at_rest(published, region, counts, in_scope=in_scope):
+            return RecordCheck(in_effect=in_scope)
+        if not (in_scope or before):
+            return RecordCheck()
+        check = one.roles.check(published.spec) if in_scope else None
+        if before and published.deleted:
+            record = before.tombstone(published)
+        else:
+            record = record_for(one.roles, published, check, before=before)
+        found = self._scan(record.mapping, one, scan)
+        record = self._made(one.roles, record.with_scan(region, found.profile_ids, found.counts), stored.control)
+        if changed := self._write(account, record, before):
+            self.sender.send(FanOut.to(key, sorted(there)), correlation_id, lambda: True)
+        return RecordCheck(changed, in_scope and not record.mapping.suspended_because)
+
+    def _scan(self, mapping: PublishedMapping, one: MappedTarget, scan: Scan | None) -> Scan:
+        if mapping.is_idle(self.now()):
+            return Scan()
+        return scan or one.scanner.scan(mapping, mapping, self.now())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted
-from rolekeeper.mappings.accounts import MappedTargets, Spread
+from rolekeeper.mappings.accounts import MappedTargets, Reach, Spread
 from rolekeeper.mappings.impact import Comparison, Impact, ImpactScanner, Scan, Side, gives_up
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
@@ -33,7 +33,7 @@ from rolekeeper.model.mapping import (
     same_person,
 )
 from rolekeeper.model.problem import Advice, Kind, Problem, advice
-from rolekeeper.permissions.roles import Reach, RoleCheck, Roles
+from rolekeeper.permissions.roles import RoleCheck, Roles
 from rolekeeper.storage import layout
 
 # In the mapping's history alone: each instance's replace is an event of its own.
