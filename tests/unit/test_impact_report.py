@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.account import HOME
 from rolekeeper.aws import Ec2, one_by_one
-from rolekeeper.mappings.impact import Comparison, Impact, ImpactScanner, Side
+from rolekeeper.mappings.impact import Impact, ImpactScanner, Side, with_permissions, within_limits
 from rolekeeper.model.instance import Action, Instance
 from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.permissions.policies import Difference, PolicyReader
@@ -74,8 +74,8 @@ def compared(  # each with its default
     scanner = ImpactScanner(
         ec2=fleet or Fleet(100), state=other, table=other, policies=other, limits=Limits(per_edit, 20), ownership=other
     )
-    comparison = Comparison(scanner.limits, lambda: {HOME: scanner.fleet}, one_by_one)
-    return comparison.compared(found, {"the hub": Side(told, candidate, before)}, took, {})
+    known = with_permissions(found, {"the hub": Side(told, candidate, before)}, one_by_one)
+    return within_limits(known, scanner.limits, took, shares={}, fleets=lambda: {HOME: scanner.fleet})
 
 
 @pytest.mark.parametrize(

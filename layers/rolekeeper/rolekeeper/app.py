@@ -258,20 +258,11 @@ class App:
         if self.hub:
             return self.hub.publisher
         assessor = mappings.verdict.Assessor(self.mapped, self.revisions, self.settings.mode)
-        records = mappings.publish.RecordKeeper(
-            targets=self.mapped,
-            revisions=self.revisions,
-            sender=self.sender,
-            telemetry=self.telemetry,
-            mode=self.settings.mode,
-            now=self.now,
-        )
         return mappings.publish.Publisher(
             home=self.home,
             table=self.table,
             revisions=self.revisions,
             assessor=assessor,
-            records=records,
             sender=self.sender,
             machine=self.machine,
             telemetry=self.telemetry,
@@ -324,10 +315,11 @@ class App:
         of_account = [
             replace(mapped.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)
         ]
+        targets = replace(mapped, listed=lambda: of_account)
         return fleet.sweep.OtherTarget(
             elsewhere=self.settings.target,
             registry=self.registry,
-            records=replace(self.publisher.records, targets=replace(mapped, listed=lambda: of_account)),
+            publisher=replace(self.publisher, assessor=replace(self.publisher.assessor, targets=targets)),
             telemetry=self.telemetry,
             now=self.now,
             is_news=partial(self._is_news, noting=True),

@@ -59,14 +59,8 @@ class MappedTarget:
 class Reach:
     """Where a mapping can be used: the check of its role in each account in its scope, or why IAM didn't answer."""
 
-    home: str
-    checks: Mapping[str, RoleCheck]
+    checks: Mapping[str, RoleCheck] = field(default_factory=dict)
     unanswered: Mapping[str, AwsRefusalError] = field(default_factory=dict)
-
-    @property
-    def own(self) -> RoleCheck | None:
-        """The check in the account of the deployment, `home`; None if that isn't in the scope."""
-        return self.checks.get(self.home)
 
     @property
     def usable(self) -> list[str]:
@@ -108,7 +102,7 @@ class Reach:
     def without(self, unanswered: Mapping[str, AwsRefusalError]) -> "Reach":
         """The same after these accounts gave no answer later on."""
         left = {account: check for account, check in self.checks.items() if account not in unanswered}
-        return Reach(self.home, left, {**self.unanswered, **unanswered})
+        return Reach(left, {**self.unanswered, **unanswered})
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +194,7 @@ class MappedTargets:
         answers = dict(zip(asked, self.each(lambda account: self._check(account, spec), asked), strict=True))
         checks |= {account: answer for account, answer in answers.items() if isinstance(answer, RoleCheck)}
         unanswered = {account: answer for account, answer in answers.items() if isinstance(answer, AwsRefusalError)}
-        return Reach(self.home.account, dict(sorted(checks.items())), unanswered)
+        return Reach(dict(sorted(checks.items())), unanswered)
 
     def _check(self, account: str, spec: MappingSpec) -> RoleCheck | AwsRefusalError:
         if account not in self._refused:
@@ -303,7 +297,8 @@ def record_for(
     roles: Roles, mapping: PublishedMapping, check: RoleCheck | None, before: AccountRecord | None
 ) -> AccountRecord:
     """The record for the account of these roles, in the place of the one `before`; unchecked if it is out of scope."""
-    made = roles.for_account(mapping, check, before.mapping if before else None)
+    there = replace(mapping, spec=mapping.spec.in_account(in_scope=check is not None))
+    made = roles.for_account(there, check or RoleCheck(), before.mapping if before else None)
     return AccountRecord(made, before.counts if before else {}, check.missing if check else "")
 
 

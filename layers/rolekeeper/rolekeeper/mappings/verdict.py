@@ -18,7 +18,7 @@ from typing import Any
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted
 from rolekeeper.mappings.accounts import MappedTargets, Reach, Spread
-from rolekeeper.mappings.impact import Comparison, Impact, ImpactScanner, Scan, Side, gives_up
+from rolekeeper.mappings.impact import Impact, ImpactScanner, Scan, Side, gives_up, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import VERDICT, number_in
@@ -96,23 +96,19 @@ class RowSnapshot:
         unsent = self.stored.unsent or refresh.entry is not None
         return replace(self, stored=replace(self.stored.with_published(refresh.mapping), unsent=unsent))
 
-    def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
-        before = self.stored.published
-        mapping = PublishedMapping(spec, 0, profile_arn)
-        if before and before.profile_arn == profile_arn:
-            mapping = replace(mapping, profile_id=before.profile_id, former_profile_ids=before.former_profile_ids)
-        return self._numbered(mapping.with_profile_id(profile_id))
-
     @property
     def tombstone(self) -> PublishedMapping | None:
         """The tombstone that is published, or would be if the row were deleted; None if nothing was ever published."""
         if self.published is None:
             return self.stored.published
-        return self._numbered(replace(self.published, deleted=True).suspended_for(None))
+        return self.numbered(replace(self.published, deleted=True))
 
-    def _numbered(self, mapping: PublishedMapping) -> PublishedMapping:
-        """The same with its number: the held revision's if that says the same, else the next that isn't `approve`."""
-        held = self._held
+    def numbered(self, mapping: PublishedMapping) -> PublishedMapping:
+        """A candidate, as usable, with its number: the held revision's if that says the same, else the next.
+
+        Never the number that `approve` says.
+        """
+        held, mapping = self._held, mapping.suspended_for(None)
         if held and held == replace(mapping, revision=held.revision):
             return held
         last = self.stored.last
@@ -375,11 +371,11 @@ class Assessor:
         if reach.nowhere:
             status = Status.REJECTED if reach.checks else Status.WAITING
             return self.refuse(snapshot, status, (*reach.why_not, *warnings))
-        role = reach.own or RoleCheck()
-        profile_arn = role.profile_arn or self.roles.nominal_profile(spec, now)
-        candidate = snapshot.candidate(spec, profile_arn, role.profile_id)
-        same = now is not None and (now.spec, now.profile_arn) == (spec, profile_arn) and not snapshot.stored.overtaken
-        candidate = candidate.suspended_for(role.problem)
+        role = reach.checks.get(home) or RoleCheck()
+        candidate = self.roles.for_account(PublishedMapping(spec, 0, ""), role, snapshot.stored.published)
+        wanted = (spec, candidate.profile_arn)
+        same = now is not None and (now.spec, now.profile_arn) == wanted and not snapshot.stored.overtaken
+        candidate = snapshot.numbered(candidate).suspended_for(role.problem)
         if same:
             spread = self._unchanged(snapshot, replace(candidate, revision=snapshot.revision), reach)
         else:
@@ -489,17 +485,21 @@ class Assessor:
                 usable = account in spread.reach.usable
                 sides[account] = Side(roles.policies, record.mapping, published, gives=usable)
         limits = self.scanner.limits
-        took = counted(snapshot.stored.edits, limits.minutes, snapshot.at)
         changed = [target for target, changes in spread.shares.items() if changes]
-        comparison = Comparison(limits, partial(self.targets.counted_now, changed), self.targets.each)
-        return comparison.compared(impact, sides, took, shares=spread.shares)
+        return within_limits(
+            with_permissions(impact, sides, self.targets.each),
+            limits,
+            took=counted(snapshot.stored.edits, limits.minutes, snapshot.at),
+            shares=spread.shares,
+            fleets=partial(self.targets.counted_now, changed),
+        )
 
     def _unfinished(self, snapshot: RowSnapshot) -> Mapping[str, AccountRecord]:
         """The records of what stays published: after a crash some may not be written yet."""
         published = snapshot.stored.published
         if published is None or snapshot.stored.overtaken:
             return {}
-        reach = Reach(snapshot.stored.home, {})
+        reach = Reach()
         if not published.deleted:
             if not self.targets.several:
                 return {}
@@ -536,9 +536,7 @@ class Assessor:
         tombstone = snapshot.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
-        spread = self.targets.spread(
-            tombstone, snapshot.stored, Reach(snapshot.stored.home, {}), at=snapshot.at, given=()
-        )
+        spread = self.targets.spread(tombstone, snapshot.stored, Reach(), at=snapshot.at, given=())
         impact = self._compared(snapshot, spread.scan.impact, spread)
         why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)

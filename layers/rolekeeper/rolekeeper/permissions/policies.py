@@ -418,6 +418,7 @@ def _reaches(resources: Scope, services: Iterable[str], *, on_all: bool) -> bool
 
 
 CONDITION = 120  # characters of the longest condition that is shown whole
+UNKNOWN = 150  # characters about what couldn't be compared, beside what could be
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +428,14 @@ class Difference:
     gained: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     unknown: str = ""
+
+    @classmethod
+    def of_all(cls, several: Sequence["Difference"]) -> "Difference":
+        return cls(
+            gained=tuple(dict.fromkeys(phrase for each in several for phrase in each.gained)),
+            lost=tuple(dict.fromkeys(phrase for each in several for phrase in each.lost)),
+            unknown="; ".join(dict.fromkeys(each.unknown for each in several if each.unknown)),
+        )
 
 
 def difference(was: Permissions, will: Permissions) -> Difference:
@@ -450,9 +459,13 @@ def _denied(part: Rule, by: Rule) -> str:
 
 def in_words(difference: Difference, room: int) -> str:
     """A difference as `gains …; loses …, and 3 more`, in at most `room` characters."""
-    if difference.unknown:
-        return _cut(f"the permissions couldn't be compared: {difference.unknown}", room)
     gains, loses = as_many("gains", difference.gained, room), as_many("loses", difference.lost, room)
+    if difference.unknown:
+        unknown = f"the permissions couldn't be compared: {difference.unknown}"
+        if not (gains or loses):
+            return _cut(unknown, room)
+        known = in_words(replace(difference, unknown=""), room - UNKNOWN - len("; "))
+        return _cut(f"{known}; {_cut(unknown, UNKNOWN)}", room)
     if not (gains and loses):
         return _cut(gains or loses or "the same permissions", room)
     # Each half may have half of the room, and what the other leaves.

@@ -55,25 +55,19 @@ class Roles:
             self._known[asked] = self._check_role(spec)
         return self._known[asked]
 
-    def nominal_profile(self, spec: MappingSpec, before: PublishedMapping | None) -> str:
-        """The ARN of a mapping's profile where IAM doesn't show it: the one that it had, or as it would be made."""
-        if spec.role == NO_ROLE:
-            return ""
-        if before and before.profile_arn and before.spec.profile_name == spec.profile_name:
-            return before.profile_arn
-        return self.policies.iam.arn("instance-profile", self.settings.role_path, spec.profile_name)
-
     def for_account(
-        self, mapping: PublishedMapping, check: RoleCheck | None, former: PublishedMapping | None
+        self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
     ) -> PublishedMapping:
-        """What to publish for this account in the place of `former`; `check` is None out of the mapping's scope."""
-        problem = check.problem if check else None
-        arn = check.profile_arn if check and not problem else self.nominal_profile(mapping.spec, former)
-        spec = mapping.spec.in_account(in_scope=check is not None)
-        made = PublishedMapping(spec, mapping.revision, arn).suspended_for(problem)
+        """What to publish of a mapping for this account in the place of `former`, with this account's profile."""
+        spec, arn = mapping.spec, check.profile_arn
+        if not arn and spec.role != NO_ROLE:
+            # IAM doesn't show the profile: it is the one that the mapping had, or as it would be made.
+            had = former.profile_arn if former and former.spec.profile_name == spec.profile_name else ""
+            arn = had or self.policies.iam.arn("instance-profile", self.settings.role_path, spec.profile_name)
+        made = PublishedMapping(spec, mapping.revision, arn).suspended_for(check.problem)
         if former and former.profile_arn == arn:
             made = replace(made, profile_id=former.profile_id, former_profile_ids=former.former_profile_ids)
-        return made.with_profile_id(check.profile_id if check else "")
+        return made.with_profile_id(check.profile_id)
 
     def make(self, spec: MappingSpec, missing: str) -> RoleCheck:
         """Make what a check found missing of the profile; returns a problem, or the new profile's id."""
