@@ -72,7 +72,7 @@ def compared(  # each with its default
     """What is said of an impact; of the scanner's parts only these are needed."""
     other: Any = None
     scanner = ImpactScanner(
-        ec2=fleet or Fleet(100), state=other, table=other, policies=other, limits=Limits(per_edit, 20), ownership=other
+        ec2=fleet or Fleet(100), state=other, table=other, limits=Limits(per_edit, 20), ownership=other
     )
     known = with_permissions(found, {"the hub": Side(told, candidate, before)}, one_by_one)
     return within_limits(known, scanner.limits, took, shares={}, fleets=lambda: {HOME: scanner.fleet})

@@ -1,7 +1,5 @@
 """Looking at every instance with a mapping's tag before the mapping is published, damaged items and all."""
 
-from typing import Any
-
 import pytest
 
 from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key, published_at
@@ -27,12 +25,10 @@ def scanner(world: FakeAccount) -> ImpactScanner:
 
 def anew(world: FakeAccount) -> ImpactScanner:
     app = world.app()
-    policies: Any = None  # permissions are compared once the scan is through
     return ImpactScanner(
         ec2=app.ec2,
         state=app.state,
         table=app.table,
-        policies=policies,
         limits=app.settings.limits,
         ownership=world.settings.ownership,
     )

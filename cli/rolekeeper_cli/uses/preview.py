@@ -193,7 +193,7 @@ class _Judge:
             target = place.settings.target
             known = roles.setdefault(target.account, place.app.roles)
             served = registered.get(target) or ServedTarget(target)
-            scanner = place.app.scanner(known, self._state(place))
+            scanner = place.app.scanner(self._state(place))
             return MappedTarget(target, known, scanner, instances=served.instances, unit=served.unit)
 
         places = self._places.reachable()

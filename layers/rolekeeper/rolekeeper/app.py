@@ -211,13 +211,12 @@ class App:
     def home(self) -> HomeAccount:
         return mappings.rows.HomeAccount(self.settings.account, self.settings.partition)
 
-    def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
-        """What scans this target's instances; `roles` are its account's, `state` what a `plan` would leave."""
+    def scanner(self, state: State | None = None) -> ImpactScanner:
+        """What scans this target's instances; `state` is what a `plan` would leave."""
         return mappings.impact.ImpactScanner(
             ec2=self.ec2,
             state=state or self.state,
             table=self.table,
-            policies=roles.policies,
             limits=self.settings.limits,
             ownership=self.settings.ownership,
         )
@@ -231,7 +230,7 @@ class App:
         def mapped(target: Target, instances: int = 0, unit: str = "") -> MappedTarget:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
-            return mappings.accounts.MappedTarget(target, known, there.scanner(known), instances=instances, unit=unit)
+            return mappings.accounts.MappedTarget(target, known, there.scanner(), instances=instances, unit=unit)
 
         def listed() -> list[MappedTarget]:
             return [mapped(each.target, each.instances, each.unit) for each in self.registered()]

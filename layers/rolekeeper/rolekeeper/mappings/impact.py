@@ -185,7 +185,6 @@ class Impact:
         self.only_later += count if only else 0
 
     def include(self, other: "Impact") -> None:
-        """Add what would change in another target."""
         self.attach += other.attach
         self.replace += other.replace
         self.detach += other.detach
@@ -499,7 +498,6 @@ class ImpactScanner:
     ec2: Ec2
     state: State
     table: MappingTable
-    policies: PolicyReader
     limits: Limits
     ownership: Ownership
 

@@ -306,7 +306,7 @@ class Publisher:
             else:
                 self.table.delete(key, if_as_read(row, (*_APPROVED, "discard")))
         elif verdict.mapping and not row:
-            self.table.put_back(row_of(verdict.mapping.spec), verdict.columns)
+            self.table.put({**row_of(verdict.mapping.spec), **layout.to_attributes(verdict.columns)})
         elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, gone=verdict.gone(row)):
             status = verdict.status.value
             self.telemetry.will_retry("the row has no room for its status", mapping=str(key), status=status)

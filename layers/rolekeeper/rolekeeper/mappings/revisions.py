@@ -89,11 +89,6 @@ class StoredMapping:
         """The last revision that was published, or its tombstone."""
         return self.records[self.home].mapping if self.home in self.records else None
 
-    def with_published(self, mapping: PublishedMapping) -> "StoredMapping":
-        before = self.records.get(self.home)
-        record = replace(before, mapping=mapping) if before else AccountRecord(mapping)
-        return replace(self, records={**self.records, self.home: record})
-
     def is_stale(self, record: AccountRecord) -> bool:
         """Whether one is older than what is published, or was written while its account was in no unit of it."""
         if self.published is None:

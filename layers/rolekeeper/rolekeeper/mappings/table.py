@@ -72,10 +72,6 @@ class MappingTable:
                 return True
         return False
 
-    def put_back(self, row: Attributes, columns: Mapping[str, Any]) -> None:
-        """Put a row with our columns where there is none."""
-        self.put({**row, **layout.to_attributes(columns)})
-
     def restore(self, row: Attributes, columns: Attributes) -> None:
         """Replace a row's columns by these, if it still reads as it did; what people asked in it goes.
 

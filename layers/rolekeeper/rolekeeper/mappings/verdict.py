@@ -93,8 +93,9 @@ class RowSnapshot:
         return f"(revision {self.revision} {suspended or 'stays in effect'})"
 
     def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
-        unsent = self.stored.unsent or refresh.entry is not None
-        return replace(self, stored=replace(self.stored.with_published(refresh.mapping), unsent=unsent))
+        home, unsent = self.stored.home, self.stored.unsent or refresh.entry is not None
+        records = {**self.stored.records, home: replace(self.stored.records[home], mapping=refresh.mapping)}
+        return replace(self, stored=replace(self.stored, records=records, unsent=unsent))
 
     @property
     def tombstone(self) -> PublishedMapping | None:
