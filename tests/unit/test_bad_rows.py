@@ -143,14 +143,6 @@ def test_a_row_that_can_be_read_is_served_with_its_warning(desk: MappingsFixture
     assert {name: getattr(published.spec, name) for name in row.reads} == row.reads
 
 
-@pytest.mark.parametrize("row", [row for row in READ if not row.has_its_own_tag][::5], ids=lambda row: row.name)
-def test_a_row_that_can_be_read_is_the_next_revision(desk: MappingsFixture, row: BadRow) -> None:
-    edit(desk, {**GOOD, "role": {"S": "api"}})
-    status, reason, revision = edit(desk, item(row))
-    assert (status, revision) == (row.status, 2)
-    assert agrees(reason, row), reason
-
-
 @pytest.mark.parametrize("row", [row for row in ROWS if row.status == REFUSED], ids=lambda row: row.name)
 def test_what_dynamodb_refuses_never_becomes_a_row(desk: MappingsFixture, row: BadRow) -> None:
     with pytest.raises((ClientError, ParamValidationError)) as refused:

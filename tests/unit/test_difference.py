@@ -60,13 +60,6 @@ def test_a_role_lacks_what_it_is_denied_maybe_under_a_condition() -> None:
     )
 
 
-def test_a_first_role_gains_all_that_it_allows() -> None:
-    assert gained(NOTHING, role(allow("s3:GetObject", REPORTS), allow("dynamodb:*"))) == [
-        "dynamodb:* on *",
-        f"s3:GetObject on {REPORTS}",
-    ]
-
-
 def test_no_role_loses_all() -> None:
     assert difference(role(allow("dynamodb:*"), deny("dynamodb:DeleteTable")), NOTHING) == Difference(
         (), ("dynamodb:* on * (in part denied)",)
@@ -126,12 +119,6 @@ def test_a_deny_that_comes_or_goes_is_told() -> None:
     assert difference(free, tested).lost == ('s3:* on * (now denied if Bool aws:MultiFactorAuthPresent "true")',)
 
 
-def test_a_deny_that_takes_a_permission_whole_is_a_permission_lost() -> None:
-    assert difference(role(allow("s3:GetObject")), role(allow("s3:GetObject"), deny("s3:*"))) == Difference(
-        (), ("s3:GetObject on *",)
-    )
-
-
 def test_a_deny_of_what_neither_allows_makes_no_difference() -> None:
     assert difference(role(allow("s3:*")), role(allow("s3:*"), deny("iam:*"))) == Difference()
 
@@ -145,10 +132,6 @@ def test_a_gain_that_is_denied_in_part_says_so() -> None:
     assert gained(NOTHING, role(allow("s3:*", **MFA), deny("s3:Delete*"))) == [
         's3:* on * (if Bool aws:MultiFactorAuthPresent "true"; in part denied)'
     ]
-
-
-def test_a_boundary_that_goes_is_a_gain() -> None:
-    assert gained(role(allow("*"), boundary=allow("s3:*", REPORTS)), role(allow("*"))) == ["* on *"]
 
 
 # ---- every question of a small world ----

@@ -1,8 +1,6 @@
 """Foreign roles that a mapping meets, and which of them are nodes of a cluster."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import resolve
 from rolekeeper.mappings.impact import Scan, node_of
@@ -81,34 +79,11 @@ def foreign_roles(*profiles: str) -> Scan:
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_where_no_instance_carries_a_foreign_role_there_is_nothing_to_warn_of(*, taken: bool) -> None:
-    assert Scan().about_foreign(taken=taken) == ""
-
-
-def test_people_are_warned_that_foreign_roles_stay_and_where_to_read_more() -> None:
-    warning = foreign_roles("team-web").about_foreign(taken=False)
-    assert warning == ("instances that carry foreign roles keep them (occupied says how many; explain says what to do)")
-
-
-def test_people_are_warned_of_a_take_over() -> None:
-    warning = foreign_roles("team-web").about_foreign(taken=True)
-    assert warning == "it takes over instances that carry foreign roles (occupied says how many)"
-
-
-@pytest.mark.parametrize("taken", [False, True])
 def test_nodes_are_named_by_their_service_each_once(*, taken: bool) -> None:
     found = foreign_roles("eks-1", "team-web", "ecsInstanceRole", "eks-2")
     assert found.foreign == 4
     assert ", ECS and EKS nodes among them" in found.about_foreign(taken=taken)
     assert ", EKS nodes among them" in foreign_roles("eks-1").about_foreign(taken=taken)
-
-
-@given(st.integers(1, 30))
-def test_a_warning_stays_the_same_while_the_fleet_grows(count: int) -> None:
-    # Otherwise the row's reason, its history and its mail would change with every launch.
-    found = foreign_roles(*["team-web"] * count)
-    assert found.foreign == count
-    assert found.about_foreign(taken=False) == foreign_roles("team-web").about_foreign(taken=False)
 
 
 @pytest.mark.parametrize("profile", ["weeks-report", "geeks-eksctl", "decs-instancer"])

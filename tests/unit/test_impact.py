@@ -271,46 +271,6 @@ def test_the_same_again_changes_nothing(
     assert story.add_to(Impact()).changes == 0
 
 
-# ---- what is foretold is what happens ----
-
-EDITS: dict[str, dict[str, Any] | None] = {
-    "another role": {"role": "api"},
-    "no role": {"role": "NONE"},
-    "disabled": {"role": "web", "enabled": False},
-    "disabled, and keeps what it gave": {"role": "web", "enabled": False, "when_unmatched": "keep"},
-    "takes theirs over": {"role": "api", "when_occupied": "replace"},
-    "takes theirs away": {"role": "NONE", "when_occupied": "replace"},
-    "needs another tag": {"role": "api", "require_tags": {"env": "prod"}},
-    "outranked by another": {"role": "api", "priority": 300},
-    "deleted": None,
-}
-
-
-@pytest.mark.parametrize("take_over", [False, True], ids=["", "TakeOver"])
-@pytest.mark.parametrize("name", EDITS)
-def test_what_is_foretold_of_an_edit_is_what_happens(world: FakeAccount, name: str, *, take_over: bool) -> None:
-    desk = MappingsFixture(world)
-    world.take_over = take_over
-    fleet = some_fleet(desk, when_stopped="swap")
-    fleet += [world.running(app="x"), by_hand := world.running(app="x"), unexplained := world.running(app="x")]
-    world.attach_by_hand(by_hand, "theirs")
-    world.attach_by_hand(unexplained, "other")
-    desk.limits = Limits(0, 0)
-    columns = EDITS[name]
-    if columns is None:
-        desk.delete("app=x")
-    else:
-        desk.put("app=x", **{"when_stopped": "swap"} | columns)
-    held = desk.publish("app=x").held
-    foretold = desk.history("app=x")[-1]["effect"]
-    # What the present revision does meanwhile isn't the edit's doing.
-    carried = {each: world.carries(each) for each in fleet}
-    assert held, carried
-
-    desk.approve("app=x", held)
-    assert changed(world, fleet) == counted(foretold), (carried, {each: world.carries(each) for each in fleet})
-
-
 # ---- what is counted of any column's edit is what happens, now and when the row ends ----
 
 SOON, LATER = timedelta(minutes=30), timedelta(hours=2)
@@ -410,8 +370,7 @@ def test_what_is_counted_of_any_edit_is_what_happens_now_and_when_the_row_ends(
         others = [each for each in said[column] if each != before[column]]
         after = {**before, column: data.draw(st.sampled_from(others))}
         desk.limits = Limits(0, 0)
-        desk.put("app=x", **{name: value for name, value in after.items() if value is not None})
-        verdict = desk.publish("app=x")
+        verdict = desk.edit("app=x", **{name: value for name, value in after.items() if value is not None})
         foretold = desk.history("app=x")[-1].get("effect", {}) if verdict.status in PUBLISHES else {}
         assert (verdict.status is Status.HELD) == (any(counted(foretold)) or "later" in foretold), verdict
         if verdict.held:

@@ -199,18 +199,6 @@ def test_an_approval_and_who_edits_are_read_beside_the_mapping() -> None:
     assert (read().approve, read().approved_by, read().edited_by) == (0, "", "")
 
 
-def test_an_approval_as_a_plain_text_is_read_with_a_warning() -> None:
-    verdict = read(approve={"S": "5"})
-    assert verdict.approve == 5
-    assert list(map(str, verdict.warnings)) == ["approve: the text '5' was read as a number; use a Number (N)"]
-
-
-def test_a_malformed_editor_is_warned_of() -> None:
-    verdict = read(edited_by={"S": "a" * 1025})
-    assert (verdict.spec, verdict.edited_by) == (read().spec, "")
-    assert "this column takes at most 1,024" in verdict.warnings[0].what
-
-
 def test_what_is_asked_is_read_although_the_mapping_is_not() -> None:
     verdict = read(role={"S": "none"}, approve={"N": "5"}, edited_by={"S": "ada"})
     assert (verdict.spec, verdict.approve, verdict.edited_by) == (None, 5, "ada")

@@ -89,12 +89,6 @@ def test_from_one_profile_to_another(office: Office) -> None:
         assert reader.difference(nothing, f"{PROFILES}db") == gain, nothing
 
 
-def test_a_profile_that_is_still_to_be_made_is_known_by_its_role(office: Office) -> None:
-    office.role_with("db", "dynamodb:*")
-    change = office.reader().difference("", "db")
-    assert change == Difference(("dynamodb:* on *",), ())
-
-
 def test_a_role_that_is_not_there_is_said(office: Office) -> None:
     assert office.reader().difference("gone", "") == Difference(unknown="role 'gone' doesn't exist")
     assert office.reader().difference("gone", "gone") == Difference(), "it stays as it is"
@@ -112,10 +106,6 @@ def test_what_iam_refuses_is_said_and_is_no_error(office: Office, code: str) -> 
     office.refuse("GetInstanceProfile", code)
     change = reader.difference(f"{PROFILES}web", "")
     assert change.unknown.startswith(f"IAM answers {code} to iam:GetInstanceProfile on arn:")
-
-
-def test_two_roles_that_cannot_be_read_are_both_named(office: Office) -> None:
-    assert office.reader().difference("a", "b").unknown == "role 'a' doesn't exist; role 'b' doesn't exist"
 
 
 def test_policies_too_large_are_not_compared_and_may_hold_what_is_severe(
