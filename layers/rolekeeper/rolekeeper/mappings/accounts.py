@@ -6,7 +6,7 @@ of the deployment's own account, `home`, is what is in effect; one account and R
 target that gives no answer delays nothing: its account's record stays as it was until its own sweep updates it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -87,17 +87,16 @@ class Reach:
     def _problems(self) -> dict[str, Problem]:
         return {account: check.problem for account, check in self.checks.items() if check.problem}
 
-    def words(self, what: str = "in effect", then: str = "publishes") -> list[str]:
+    def words(self, what: str = "in effect", then: str = "publishes") -> Iterator[str]:
         """In how many accounts it is in effect, and why not in others; empty for one account without a problem."""
-        said = []
         if what and not self.accounts:
-            said.append("no account in its scope has a spoke")
+            yield "no account in its scope has a spoke"
         elif what and self.accounts > 1:
             of = "" if len(self.usable) == self.accounts else f" of {self.accounts:,}"
-            said.append(f"{what} in {len(self.usable):,}{of} accounts")
-        # Without the remedies, which are said if no account can use the mapping, and by `explain`.
-        said += _grouped({account: problem.what for account, problem in self._problems.items()})
-        return [*said, *_grouped_refusals(self.unanswered, then)]
+            yield f"{what} in {len(self.usable):,}{of} accounts"
+        # Without the remedies, which the row shows if no account can use the mapping, and `explain` always.
+        yield from _grouped({account: problem.what for account, problem in self._problems.items()})
+        yield from _grouped_refusals(self.unanswered, then)
 
     def without(self, unanswered: Mapping[str, AwsRefusalError]) -> "Reach":
         """The same after these accounts gave no answer later on."""
@@ -322,29 +321,27 @@ def _assumed(edit: Edit, one: MappedTarget, counts: tuple[int, int]) -> Scan:
     return Scan(0 if gone else matched, matched, foreign=0 if gone else occupied, impact=impact)
 
 
-def _grouped(problems: Mapping[str, str]) -> list[str]:
+def _grouped(problems: Mapping[str, str]) -> Iterator[str]:
     """One sentence for each different problem, with its accounts."""
     groups: dict[str, list[str]] = {}
     for account, problem in problems.items():
         groups.setdefault(problem.replace(account, "\0"), []).append(account)
-    said = []
     for problem, accounts in islice(groups.items(), REASONS):
         named, there = _named(accounts), "in account \0"
         # Where a problem names its account, the accounts take its place.
         text = problem.replace(there, f"in {named}", 1) if there in problem else f"in {named}: {problem}"
-        said.append(text.replace("\0", accounts[0]))
-    return [*said, f"and {len(groups) - REASONS:,} more reasons"] if len(groups) > REASONS else said
+        yield text.replace("\0", accounts[0])
+    if len(groups) > REASONS:
+        yield f"and {len(groups) - REASONS:,} more reasons"
 
 
-def _grouped_refusals(unanswered: Mapping[str, AwsRefusalError], then: str = "") -> list[str]:
+def _grouped_refusals(unanswered: Mapping[str, AwsRefusalError], then: str = "") -> Iterator[str]:
     groups: dict[str, list[str]] = {}
     for account, error in unanswered.items():
         groups.setdefault(f"{error.code} to {error.action}", []).append(account)
-    said = []
     for why, accounts in groups.items():
         whose = "its sweep" if len(accounts) == 1 else "the sweep of each"
-        said.append(f"{_named(accounts)} gave no answer ({why})" + (f", {whose} {then} it there" if then else ""))
-    return said
+        yield f"{_named(accounts)} gave no answer ({why})" + (f", {whose} {then} it there" if then else "")
 
 
 def _named(accounts: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -180,18 +180,18 @@ YEARS = (2000, 9998)
 
 
 def _read_instant(cell: Cell) -> datetime:
-    said: str = cell.value
+    written: str = cell.value
     ask = "write date, time and zone in ISO 8601, as 2026-12-31T18:00:00Z"
-    if said.strip().casefold() in {"", "never"}:
-        raise CellError(f"is {quote(said)}; remove it for no end, or {ask}")
-    if not _INSTANT.fullmatch(said):
-        raise CellError(f"is {quote_plain(said)}; {ask}")
+    if written.strip().casefold() in {"", "never"}:
+        raise CellError(f"is {quote(written)}; remove it for no end, or {ask}")
+    if not _INSTANT.fullmatch(written):
+        raise CellError(f"is {quote_plain(written)}; {ask}")
     try:
-        at = datetime.fromisoformat(said)
+        at = datetime.fromisoformat(written)
     except ValueError:
-        raise CellError(f"is {quote(said)}, a time that doesn't exist; {ask}") from None
+        raise CellError(f"is {quote(written)}, a time that doesn't exist; {ask}") from None
     if at.tzinfo is None:
-        raise CellError(f"is {quote(said)}, which has no time zone; add Z for UTC: {quote(f'{at.isoformat()}Z')}")
+        raise CellError(f"is {quote(written)}, which has no time zone; add Z for UTC: {quote(f'{at.isoformat()}Z')}")
     # The first and the last day of the calendar may not exist in UTC; they are out of range anyway.
     with suppress(OverflowError):
         at = at.astimezone(UTC)
@@ -345,8 +345,8 @@ _TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWI
 
 def mistakable(text: str) -> str:
     """Why a tag's key or value would be mistaken for another, in words; empty for text of one script, whichever."""
-    if said := _hidden(text):
-        return said
+    if hidden := _hidden(text):
+        return hidden
     plain = unicodedata.normalize("NFKC", text)
     if plain.isascii() and not text.isascii():
         position, character = next((at, each) for at, each in enumerate(text, 1) if not each.isascii())
@@ -472,8 +472,7 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
             values[column.name] = column.kind.read(cell)
             warnings += [Problem(each, column=column.name) for each in cell.warnings]
         except CellError as error:
-            said = warnings if column in ASKS else problems
-            said.append(Problem(str(error), column=column.name))
+            (warnings if column in ASKS else problems).append(Problem(str(error), column=column.name))
     warnings += _about_unknown(attributes)
     if (size := size_of(attributes)) > FULL:
         what = f"the row has {size / 1024:.0f} KB, and with {ITEM_KB} it has no room for its status"
@@ -501,37 +500,34 @@ def size_of(value: Any) -> int:
     return 1
 
 
-def _about_unknown(attributes: Attributes) -> list[Problem]:
+def _about_unknown(attributes: Attributes) -> Iterator[Problem]:
     unknown = sorted(attributes.keys() - set(_KNOWN) - set(OURS))
-    said = []
     for name in unknown[:_UNKNOWN_SHOWN]:
         word = name.casefold()[:_LONGEST_NAME]
         # The only column that holds the word was meant, or else the most alike.
         holding = [known for known in _KNOWN if word in known or known in word] if len(word) >= _SHORTEST_WORD else []
         close = holding if len(holding) == 1 else get_close_matches(word, _KNOWN, n=1)
         meant = f"did you mean {close[0]}?" if close else ""
-        said.append(Problem(f"unknown column {quote(name)} is not used", meant))
+        yield Problem(f"unknown column {quote(name)} is not used", meant)
     if len(unknown) > _UNKNOWN_SHOWN:
-        said.append(Problem(f"and {len(unknown) - _UNKNOWN_SHOWN:,} more unknown columns"))
-    return said
+        yield Problem(f"and {len(unknown) - _UNKNOWN_SHOWN:,} more unknown columns")
 
 
-def _about_sense(spec: MappingSpec) -> list[Problem]:
+def _about_sense(spec: MappingSpec) -> Iterator[Problem]:
     """Warnings about what is allowed but probably a mistake."""
-    said = list[tuple[str, str]]()
     if spec.instance_profile and spec.role == NO_ROLE:
-        said.append(("instance_profile", f"is not used, as role is {spec.role}"))
+        yield Problem(f"is not used, as role is {spec.role}", column="instance_profile")
     if ANY_VALUE in spec.key.tag_key:
-        said.append(("tag_key", f"{quote(spec.key.tag_key)} is that very key: only a value takes * for any"))
+        yield Problem(f"{quote(spec.key.tag_key)} is that very key: only a value takes * for any", column="tag_key")
     if starred := sorted(each for each in spec.require_tags if ANY_VALUE in each):
-        said.append(("require_tags", f"{quote(starred[0])} is that very key: only a value takes * for any"))
+        yield Problem(f"{quote(starred[0])} is that very key: only a value takes * for any", column="require_tags")
     if reserved := sorted(each for each in spec.require_tags if each.startswith(RESERVED)):
-        said.append(("require_tags", f"{quote(reserved[0])} is a tag for Rolekeeper itself, and means no role"))
+        what = f"{quote(reserved[0])} is a tag for Rolekeeper itself, and means no role"
+        yield Problem(what, column="require_tags")
     asked = spec.require_tags.get(spec.key.tag_key, ANY_VALUE)
     if ANY_VALUE not in (asked, spec.key.tag_value) and asked != spec.key.tag_value:
         what = f"asks for {spec.key.tag_key}={asked} beside {spec.key}, which no instance can carry"
-        said.append(("require_tags", what))
-    return [Problem(what, column=column) for column, what in said]
+        yield Problem(what, column="require_tags")
 
 
 def row_of(spec: MappingSpec) -> dict[str, Any]:
@@ -584,14 +580,14 @@ def changes(before: PublishedMapping | None, after: PublishedMapping) -> list[st
     if after.deleted:
         return ["the row was deleted"]
     if before is None or before.deleted:
-        said = ["a new row" if before is None else "the row is back"]
+        found = ["a new row" if before is None else "the row is back"]
         plain = MappingSpec(after.key, "")
-        return said + [f"{column.name}: {_shown(now)}" for column, _, now in _differing(plain, after.spec)]
+        return found + [f"{column.name}: {_shown(now)}" for column, _, now in _differing(plain, after.spec)]
     differing = _differing(before.spec, after.spec)
-    said = [f"{column.name}: {_shown(was)} → {_shown(now)}" for column, was, now in differing]
+    found = [f"{column.name}: {_shown(was)} → {_shown(now)}" for column, was, now in differing]
     if before.profile_arn != after.profile_arn and before.spec.profile_name == after.spec.profile_name:
-        said.append(f"the instance profile: {before.profile_arn or 'none'} → {after.profile_arn or 'none'}")
-    return said
+        found.append(f"the instance profile: {before.profile_arn or 'none'} → {after.profile_arn or 'none'}")
+    return found
 
 
 def _differing(before: MappingSpec, after: MappingSpec) -> list[tuple[Column, Any, Any]]:

@@ -286,9 +286,9 @@ class Verdict:
 
     @property
     def columns(self) -> dict[str, Any]:
-        said = {"status": self.status.value, "status_reason": self.reason, "status_revision": self.revision}
+        known = {"status": self.status.value, "status_reason": self.reason, "status_revision": self.revision}
         counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
-        return said | {name: value for name, value in counts.items() if value is not None}
+        return known | {name: value for name, value in counts.items() if value is not None}
 
     def gone(self, row: Attributes) -> list[str]:
         """The columns to take away from a row."""
@@ -357,8 +357,8 @@ class Assessor:
     ) -> Verdict:
         """The verdict that nothing changes, and that the row says why."""
         reason, matched = sentence(why, snapshot.still_in_effect), self._matched(snapshot, scan)
-        said = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
-        return replace(said, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
+        verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
+        return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
 
     def _row(self, snapshot: RowSnapshot) -> Verdict:
         spec, warnings = snapshot.parsed.spec, snapshot.parsed.warnings
@@ -513,7 +513,7 @@ class Assessor:
         spec = mapping.spec
         done = snapshot.acted_on(mapping.revision)
         # A column that is taken out of the row needs no warning.
-        told = [each for each in notes if each.column not in done]
+        shown = [each for each in notes if each.column not in done]
         status = Status.PUBLISHED
         if scan.conflicts:
             status, what = Status.CONFLICT, f"{scan.conflicts}; until then such instances stay as they are"
@@ -522,7 +522,7 @@ class Assessor:
         else:
             what = "" if spec.enabled else "it is disabled and governs no instance"
         approval = "" if "approve" in done else snapshot.about_approval(0)
-        reason = sentence([what, *reach.words("" if what else IN_EFFECT), *told, approval]) or IN_EFFECT
+        reason = sentence([what, *reach.words("" if what else IN_EFFECT), *shown, approval]) or IN_EFFECT
         return Verdict(
             status, reason, mapping.revision, matched=scan.matched, occupied=scan.foreign, done=done, mapping=mapping
         )
@@ -561,10 +561,10 @@ class Assessor:
         last = "; ".join(each for each in (snapshot.still_in_effect, snapshot.about_approval(number)) if each)
         reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
         besides = sentence([f"{it} would {impact.extent}", *more], last)
-        said = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.acted_on())
+        waits = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.acted_on())
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)
-        return replace(said, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides)
+        return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides)
 
     def _matched(self, snapshot: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances the published mapping governs; None if that isn't known, or the row says it."""

@@ -513,13 +513,13 @@ def _list(scopes: Iterable[Scope]) -> str:
 
 def as_many(verb: str, phrases: Sequence[str], room: int) -> str:
     """As many phrases as there is room for, at least a piece of the first; empty when there are none."""
-    said = rest = ""
+    text = rest = ""
     for count in range(min(len(phrases), max(room, 1)), 0, -1):
         rest = f", and {len(phrases) - count} more" if count < len(phrases) else ""
-        said = f"{verb} {'; '.join(phrases[:count])}"
-        if len(said + rest) <= room:
+        text = f"{verb} {'; '.join(phrases[:count])}"
+        if len(text + rest) <= room:
             break
-    return _cut(said, room - len(rest)) + rest
+    return _cut(text, room - len(rest)) + rest
 
 
 def _cut(text: str, room: int) -> str:
