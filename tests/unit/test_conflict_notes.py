@@ -163,6 +163,15 @@ def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk:
     assert beside(desk, STAR) == {"workload=aaa"}
 
 
+def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep(desk: MappingsFixture) -> None:
+    desk.put(STAR, role="api", priority=200)
+    no_answer_about_the_next(desk)
+    with pytest.raises(RetryableError):
+        desk.recheck(STAR)
+    assert desk.shows(STAR)[0] == "Published"
+    assert desk.recheck(EXACT).status is Status.PUBLISHED, "it comes by the other row itself"
+
+
 def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: MappingsFixture) -> None:
     held = layout.held_key(mapping_key(EXACT))
     desk.world.garble(held)

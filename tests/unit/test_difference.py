@@ -134,6 +134,10 @@ def test_a_gain_that_is_denied_in_part_says_so() -> None:
     ]
 
 
+def test_a_boundary_that_goes_is_a_gain() -> None:
+    assert gained(role(allow("*"), boundary=allow("s3:*", REPORTS)), role(allow("*"))) == ["* on *"]
+
+
 # ---- every question of a small world ----
 
 ACTIONS, RESOURCES, TESTS = ("a:x", "a:y", "b:x"), ("r1", "r2", "s1"), ("one", "two")

@@ -481,6 +481,17 @@ def test_permissions_are_compared_by_the_policies_of_each_account(desk: Organiza
     assert verdict.impact.difference.gained == ("s3:GetObject on *",)
 
 
+def test_a_conflict_in_another_account_refuses_the_row(desk: OrganizationDesk) -> None:
+    desk.role("api")
+    desk.spoke(SPOKE).profile("api")
+    desk.edit("team=a", role="api")
+    instance = desk.launched(1, team="a")[0]
+    assert desk.edit(TAG, role="web").status is Status.CONFLICT
+    assert desk.shows(TAG)[1].startswith(f"conflicts with team=a (priority 100, role api) on {instance}; ")
+    assert desk.edit("team=a", role="api", priority=7).status is Status.PUBLISHED
+    assert desk.shows(TAG)[0] == "Published", "the row in conflict was freed"
+
+
 def test_a_conflict_with_a_mapping_that_an_account_has_in_an_older_revision(desk: OrganizationDesk) -> None:
     make_api(desk)
     desk.edit("team=a", role="api")

@@ -141,13 +141,6 @@ def test_what_is_severe_only_together_is_gained_with_the_last_of_it(office: Offi
     assert reader.severe_gain("both", "both") == reader.severe_gain("both", "one") == ()
 
 
-def test_the_role_before_is_read_only_where_it_matters(office: Office) -> None:
-    office.role_with("web", "s3:GetObject")
-    office.role_with("db", "dynamodb:*")
-    assert office.reader().severe_gain("db", "web") == ()
-    assert office.world.calls["GetRole"] == 1
-
-
 def test_a_role_before_that_cannot_be_read_counts_as_none(office: Office) -> None:
     office.role_with("admin", "*")
     assert office.reader().severe_gain("gone", "admin") == ("administrator access (*) on *",)

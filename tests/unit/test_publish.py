@@ -12,7 +12,6 @@ from fakes.dynamodb_values import ITEM_BYTES
 from fakes.ec2 import client_error
 from fixtures.account import (
     ACCOUNT,
-    MAPPING_TABLE,
     RESUME_MACHINE,
     FakeAccount,
     KilledError,
@@ -320,19 +319,6 @@ def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: 
     assert desk.sent() == []
 
 
-def test_a_conflict_keeps_the_last_good_revision_and_ends_when_a_priority_is_given(desk: MappingsFixture) -> None:
-    desk.world.running(workload="web", env="prod")
-    desk.edit("env=prod", role="api")
-    desk.edit("workload=web", role="web", priority=50)
-    assert desk.edit("workload=web", role="web").status is Status.CONFLICT
-    assert desk.shows("workload=web")[2] == 1
-    mapping = desk.in_effect("workload=web")
-    assert mapping.spec.priority == 50
-
-    assert desk.edit("workload=web", role="web", priority=40).status is Status.PUBLISHED
-    assert desk.shows("workload=web") == ("Published", "in effect", 2)
-
-
 def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: MappingsFixture) -> None:
     desk.edit("env=prod", role="api")
     desk.edit("workload=web", role="web")
@@ -398,17 +384,6 @@ def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
     desk.quiet()
     assert not desk.recheck("workload=web").changed
     assert desk.world.writes == []
-
-
-def test_one_more_foreign_role_changes_the_count_and_no_word(desk: MappingsFixture) -> None:
-    desk.world.running(profile="theirs", workload="web")
-    desk.edit("workload=web", role="web")
-    desk.world.running(profile="theirs", workload="web")
-    desk.quiet()
-    assert not desk.recheck("workload=web").changed
-    assert (desk.shows("workload=web")[1], counts(desk)) == (KEPT, (2, 2))
-    assert desk.world.writes == ["UpdateItem"]
-    assert desk.world.events.kinds == []
 
 
 def test_a_stack_that_is_deployed_with_take_over_has_the_instances_looked_at_again(desk: MappingsFixture) -> None:
@@ -559,14 +534,6 @@ def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: MappingsFixtur
     assert desk.served("workload=web") is None
     desk.recheck("workload=web")
     assert served_role(desk) == ("web", 1)
-
-
-def test_a_permission_missing_for_our_own_table_rings_too(desk: MappingsFixture) -> None:
-    desk.put("workload=web", role="web")
-    refuse(desk, "GetItem", "AccessDeniedException")
-    assert desk.publish("workload=web").status is Status.WAITING
-    (event,) = desk.world.events.named("Permission Missing")
-    assert (event["action"], event["resource"]) == ("dynamodb:GetItem", MAPPING_TABLE)
 
 
 # ---- the sweep ----

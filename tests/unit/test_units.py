@@ -72,6 +72,30 @@ def test_a_unit_bounds_accounts_and_regions_further(desk: OrganizationDesk) -> N
     assert reconciled(desk, elsewhere, SPOKE) == ""
 
 
+def test_a_nested_unit_is_one_of_its_own(desk: OrganizationDesk) -> None:
+    """The root, in which all are, is only that of accounts whose spoke says it."""
+    desk.edit(TAG, role="web", units={ROOT})
+    assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
+    move(desk, OTHER, ROOT)
+    desk.sweep(OTHER)
+    assert (desk.record(SPOKE.account), desk.published_for(OTHER.account).revision) == (None, 1)
+
+
+def test_an_account_that_says_no_unit_is_in_none(desk: OrganizationDesk) -> None:
+    move(desk, OTHER, "")
+    desk.edit(TAG, role="web", units={WEB, DATA})
+    assert (desk.shows(TAG)[1], desk.record(OTHER.account)) == ("in effect", None)
+
+
+def test_nor_is_another_region_of_it(desk: OrganizationDesk) -> None:
+    there = Target(ACCOUNT, "eu-west-1")
+    place = desk.join(there)
+    instance = place.running(workload="web")
+    assert desk.edit(TAG, role="web", units={WEB}).matched == 0
+    assert desk.sweep(there) == RecordCheck(changed=False, in_effect=False)
+    assert reconciled(desk, instance, there) == ""
+
+
 def test_the_hubs_own_account_is_in_no_unit(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     instance = desk.world.running(workload="web")
