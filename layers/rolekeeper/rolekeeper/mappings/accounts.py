@@ -1,9 +1,9 @@
-"""A mapping in all targets: where its role can be used, what it would do, and what is published for each account.
+"""A mapping in all targets: where its role can be used, what it would do, what is published, and sending its instances.
 
 Each account has its own IAM, so each account in a mapping's scope has a record of the same revision and spec, with its
-own instance profile. Where the role can't be used the record says why, and instances there stay as they are. The record
-of the deployment's own account, `home`, is what is in effect; one account and Region is a list of one target. Another
-target that gives no answer delays nothing: its account's record stays as it was until its own sweep updates it.
+own instance profile. If the role can't be used there, the record says why, and instances stay as they are. The record
+of the deployment's own account, `home`, is what is in effect. Another target that gives no answer delays nothing: its
+account's record stays as it was until its own sweep updates it.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -99,7 +99,7 @@ class Reach:
         yield from _grouped_refusals(self.unanswered, then)
 
     def without(self, unanswered: Mapping[str, AwsRefusalError]) -> "Reach":
-        """The same after these accounts gave no answer later on."""
+        """The same after these accounts gave no answer either."""
         left = {account: check for account, check in self.checks.items() if account not in unanswered}
         return Reach(left, {**self.unanswered, **unanswered})
 
@@ -150,7 +150,6 @@ class MappedTargets:
 
     @property
     def instances_elsewhere(self) -> int:
-        """How many instances the last sweeps of the other targets counted."""
         return sum(each.instances for each in self.all if each.target != self.home)
 
     def counted_now(self, targets: Collection[Target]) -> dict[Target, int]:
@@ -322,7 +321,7 @@ def _assumed(edit: Edit, one: MappedTarget, counts: tuple[int, int]) -> Scan:
 
 
 def _grouped(problems: Mapping[str, str]) -> Iterator[str]:
-    """One sentence for each different problem, with its accounts."""
+    """A sentence for each problem, with its accounts."""
     groups: dict[str, list[str]] = {}
     for account, problem in problems.items():
         groups.setdefault(problem.replace(account, "\0"), []).append(account)
@@ -367,7 +366,7 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """How far the sending of a mapping's instances is: how many were sent, and which targets are left."""
+    """How many of a mapping's instances were sent, and which targets are left."""
 
     mapping: MappingKey
     cause: str

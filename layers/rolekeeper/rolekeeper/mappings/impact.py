@@ -133,7 +133,6 @@ class Impact:
 
     @property
     def changes(self) -> int:
-        """The instances that change, now or later."""
         return self.attach + self.replace + self.detach + self.only_later
 
     @property
@@ -367,7 +366,6 @@ class Conflicts(dict[MappingKey, Conflict]):
         return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
 
     def of(self, other: PublishedMapping) -> Conflict:
-        """The conflict with another mapping, begun when there is none yet."""
         return self.setdefault(other.key, Conflict(other))
 
     def include(self, others: "Conflicts") -> None:
@@ -465,7 +463,7 @@ class Scan:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many instances it would govern, and how many of them are occupied."""
+        """How many instances it would govern, and how many of those carry a foreign role."""
         return self.matched, self.foreign
 
     def including(self, matched: int, foreign: int) -> "Scan":
@@ -503,7 +501,7 @@ class ImpactScanner:
 
     @cached_property
     def fleet(self) -> int:
-        """How many instances there are in the account and Region that aren't terminated."""
+        """How many instances of the account and Region aren't terminated."""
         shown = (each for page in self.ec2.fleet() for each in page)
         return sum(each.state is not InstanceState.TERMINATED for each in shown)
 

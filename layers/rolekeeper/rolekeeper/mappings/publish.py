@@ -380,7 +380,7 @@ class Publisher:
         return changed
 
     def _write_record(self, account: str, record: AccountRecord, before: AccountRecord | None) -> bool:
-        """Write a record if it differs from the one `before`; returns whether instances need a reconcile."""
+        """Write a record unless it is stored; returns whether instances need a reconcile."""
         if before is None or before.content != record.content:
             self.revisions.write(account, record)
         return record.matters(before)

@@ -45,7 +45,6 @@ class AccountRecord:
         return replace(self, mapping=mapping, counts={**self.counts, region: counts} if counts else self.counts)
 
     def tombstone(self, of: PublishedMapping) -> "AccountRecord":
-        """The same as the row's tombstone."""
         mapping = replace(self.mapping, spec=of.spec, revision=of.revision, deleted=True)
         return replace(self, mapping=mapping.suspended_for(None), missing="")
 
@@ -238,14 +237,13 @@ class Revisions:
         return self.store.update(layout.held_key(held.key), update.only_as({}, layout.OUTCOME))
 
     def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
-        """Write what IAM now says of a published revision: whether it can be used, and its profile's ids."""
+        """Write whether IAM says that a published revision can be used, and its profile's ids."""
         item = layout.mapping_attributes(mapping)
         found = {name: item[name] for name in ("suspended_because", "remedy", "profile_id", "former_profile_ids")}
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self._write(mapping, Update().set(found | ({UNSENT: True} if entry else {})), *history)
 
     def note_sent(self, mapping: PublishedMapping) -> None:
-        """Note that all instances of what is published were sent."""
         self._write(mapping, Update().remove(UNSENT))
 
     def report_end(self, mapping: PublishedMapping, entry: Entry, at: datetime) -> None:

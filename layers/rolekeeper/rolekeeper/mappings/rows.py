@@ -39,7 +39,7 @@ TYPES = {code: f"{name} ({code})" for code, name in _NAMES.items()}
 
 
 class CellError(Exception):
-    """A cell can't be read: what is wrong with it, and what to write instead, in words that an operator can act on."""
+    """A cell can't be read: what is wrong with it, and what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -552,7 +552,7 @@ def _written(value: Any) -> Any:
 
 
 def content(attributes: Attributes) -> dict[str, Any]:
-    """The mapping's own columns, with sets in order: without ours, and without what people ask for."""
+    """The mapping's own columns, with sets in order; not ours, nor what people ask for."""
     return {name: _ordered(value) for name, value in attributes.items() if name not in _BESIDE}
 
 

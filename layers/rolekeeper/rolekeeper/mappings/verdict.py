@@ -1,10 +1,8 @@
 """Assessing a row: what was read of it (`RowSnapshot`), and what follows (`Verdict`), without writing anything.
 
 The functions commit the verdict, `plan` only shows it. A row that fails its checks, or isn't approved yet, changes
-nothing: the last good revision stays in effect.
-
-A held revision is known by its number: signing the number approves exactly the content that was held. So a number never
-identifies two different edits, and a new one is never a number that the row's `approve` already says.
+nothing: the last good revision stays in effect. Signing the number of a held revision approves exactly its content. So
+a number never identifies two different edits, and a new one is never a number that the row's `approve` already says.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +34,7 @@ from rolekeeper.model.problem import Advice, Kind, Problem, advice
 from rolekeeper.permissions.roles import RoleCheck, Roles
 from rolekeeper.storage import layout
 
-# In the mapping's history alone: each instance's replace is an event of its own.
+# Only in the mapping's history: each instance's replace is an event.
 PROFILE_RECREATED = "Profile Recreated"
 # The longest reason that goes into a row.
 REASON = 1_000
@@ -80,7 +78,7 @@ class RowSnapshot:
 
     @property
     def revision(self) -> int:
-        """The number of the revision in effect; 0 if there is none."""
+        """Of what is in effect; 0 if nothing is."""
         return self.published.revision if self.published else 0
 
     @property
@@ -291,12 +289,10 @@ class Verdict:
         return known | {name: value for name, value in counts.items() if value is not None}
 
     def gone(self, row: Attributes) -> list[str]:
-        """The columns to take away from a row."""
         held = ("held_revision",) if self.held == 0 else ()
         return [name for name in (*held, *self.done) if name in row]
 
     def is_in(self, row: Attributes) -> bool:
-        """Whether a row already says exactly this."""
         return not self.gone(row) and not self._differs(row, *self.columns)
 
     def is_news(self, row: Attributes) -> bool:
@@ -307,7 +303,6 @@ class Verdict:
         return self._differs(row, *(("status", "held_revision") if self.held else VERDICT))
 
     def only_reason(self, row: Attributes) -> bool:
-        """Whether nothing but the reason differs from what a row says."""
         return not self._differs(row, "status", "status_revision", "held_revision")
 
     def _differs(self, row: Attributes, *names: str) -> bool:
@@ -355,7 +350,7 @@ class Assessor:
     def refuse(
         self, snapshot: RowSnapshot, status: Status, why: Iterable[Problem | str], scan: Scan | None = None
     ) -> Verdict:
-        """The verdict that nothing changes, and that the row says why."""
+        """The verdict that nothing changes; the row says why."""
         reason, matched = sentence(why, snapshot.still_in_effect), self._matched(snapshot, scan)
         verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
         return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)

@@ -387,7 +387,6 @@ def severe(held: Permissions) -> list[Rule]:
 
 
 def _part(held: Permissions, broad: Scope, *, on_all: bool) -> list[Rule]:
-    """What a role may do of one broad action."""
     part: list[Rule] = []
     for rule in held.allowed:
         if actions := tuple(_common(each, broad) for each in rule.actions if each.meets(broad)):
@@ -439,7 +438,6 @@ class Difference:
 
 
 def difference(was: Permissions, will: Permissions) -> Difference:
-    """Compare what the role that is carried may do with what the one that would be may."""
     return Difference(_more(will, was, "no longer denied"), _more(was, will, "now denied"))
 
 
