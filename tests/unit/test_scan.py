@@ -8,11 +8,11 @@ import pytest
 from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key, published_at
 from fixtures.state_table import table_keys
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.instances.decide import resolve
+from rolekeeper.instances.decide import Observation, resolve
 from rolekeeper.mappings.impact import Conflicts, Impact, ImpactScanner, Scan, could_conflict, node_of
 from rolekeeper.mappings.revisions import StoredMapping
-from rolekeeper.model.instance import Association, Instance
-from rolekeeper.model.mapping import Pin, PublishedMapping
+from rolekeeper.model.instance import Association, Instance, InstanceRecord
+from rolekeeper.model.mapping import Control, Pin, PublishedMapping
 from rolekeeper.storage import layout
 from strategies.values import (
     KEY,
@@ -115,6 +115,10 @@ def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damag
 BOTH = instance(workload="web", env="prod")
 
 
+def observation(seen: Instance, carries: Association | None) -> Observation:
+    return Observation(KEY, NOW, seen, carries, InstanceRecord(), Control())
+
+
 def scanned(
     seen: Instance,
     carries: Association | None = None,
@@ -127,7 +131,7 @@ def scanned(
     after = resolve(seen, [*others, candidate], NOW, pin)
     before = resolve(seen, [*others, served] if served else others, NOW, pin)
     scan = Scan()
-    scan.add(seen, carries, (served, before), (candidate, after), OWNERSHIP)
+    scan.add(observation(seen, carries), (served, before), (candidate, after), ownership=OWNERSHIP)
     return scan
 
 
@@ -148,7 +152,7 @@ def test_a_governed_instance_with_a_foreign_role_is_counted_whether_or_not_it_ma
     seen, scan = instance(workload="web"), Scan()
     ranked = resolve(seen, [candidate], NOW)
     for _ in range(2):
-        scan.add(seen, foreign(), (candidate, ranked), (candidate, ranked), ownership)
+        scan.add(observation(seen, foreign()), (candidate, ranked), (candidate, ranked), ownership=ownership)
     assert (scan.matched, scan.foreign, scan.nodes) == (2, 2, set())
 
 
@@ -297,7 +301,7 @@ def foreign_roles(*profiles: str) -> Scan:
     seen, mapping, found = tagged("Name"), published("Name=x", "web"), Scan()
     ranked = mapping, resolve(seen, [mapping], NOW)
     for profile in profiles:
-        found.add(seen, foreign(profile), ranked, ranked, OWNERSHIP)
+        found.add(observation(seen, foreign(profile)), ranked, ranked, ownership=OWNERSHIP)
     return found
 
 

@@ -317,13 +317,7 @@ class Sweep:
         ranked = resolve(instance, live, at, pin=observed.pin) if observed.published != live else observed.candidates
         for mapping in live:
             scan = scans.setdefault(mapping.key, Scan())
-            scan.add(
-                instance,
-                observed.association,
-                (mapping, ranked),
-                candidate=(mapping, ranked),
-                ownership=self.settings.ownership,
-            )
+            scan.add(observed, (mapping, ranked), (mapping, ranked), ownership=self.settings.ownership)
 
     def _rows(self, scans: dict[MappingKey, Scan] | None) -> None:
         """Check every row again, then what is published although its row is gone."""

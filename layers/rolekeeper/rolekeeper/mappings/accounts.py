@@ -409,12 +409,8 @@ class Sender:
 
     def _pages(self, fan_out: FanOut, correlation_id: str) -> FanOut:
         """Send the next page of `home`; once that is done, one of each of the next few targets."""
-
-        def page(unsent: Unsent) -> tuple[int, Unsent | None]:
-            return self._page(fan_out, unsent, correlation_id)
-
         some = [each for each in fan_out.left if each.target == self.home] or fan_out.left[:AT_ONCE]
-        pages = self.each(page, some)
+        pages = self.each(lambda unsent: self._page(fan_out, unsent, correlation_id), some)
         rest = [each for _, each in pages if each]
         left = (*(each for each in fan_out.left if each not in some), *rest)
         sent = fan_out.sent + sum(number for number, _ in pages)

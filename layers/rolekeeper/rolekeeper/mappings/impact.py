@@ -434,18 +434,14 @@ class Scan:
     profile_ids: set[str] = field(default_factory=set)
     impact: Impact = field(default_factory=Impact)
 
-    def add(
-        self,
-        instance: Instance,
-        association: Association | None,
-        published: Ranked,
-        candidate: Ranked,
-        ownership: Ownership,
-    ) -> None:
+    def add(self, observed: Observed, published: Ranked, candidate: Ranked, *, ownership: Ownership) -> None:
         """Add one instance that the candidate concerns: what it carries, and how its mappings rank."""
-        present, before = published
-        mapping, after = candidate
+        (present, before), (mapping, after), instance = published, candidate, observed.instance
         assert mapping is not None  # it is what this is about
+        assert instance is not None  # EC2 knows it
+        # What one with a damaged record carries isn't looked at.
+        association = observed.association if isinstance(observed, Observation) else None
+        self.published_matched += present is not None and before.winner is present
         if after.winner is mapping:
             self.matched += 1
             # A role that is going isn't in the way, and an AWS service's instance isn't the mapping's.
@@ -524,17 +520,8 @@ class ImpactScanner:
                 # same, if its mappings can be read.
                 if observed.published is None:
                     continue
-                assert observed.instance is not None  # it is one of the page
-                association = observed.association if isinstance(observed, Observation) else None
                 before, after = edit.ranked(observed, published, now), edit.ranked(observed, candidate, now)
-                found.add(
-                    observed.instance,
-                    association,
-                    (published, before),
-                    candidate=(candidate, after),
-                    ownership=self.ownership,
-                )
-                found.published_matched += published is not None and before.winner is published
+                found.add(observed, (published, before), (candidate, after), ownership=self.ownership)
                 if isinstance(observed, Observation):
                     found.impact.add(observed, edit, self.ownership)
         return found
