@@ -411,16 +411,6 @@ class Publisher:
                 return self._recheck_in(key, target, correlation_id, scan=scan, thorough=thorough)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
-    def _recount(
-        self, stored: StoredMapping, published: PublishedMapping, one: MappedTarget, scan: Scan | None
-    ) -> RecordCheck:
-        """Count in another Region of the deployment's own account, whose record the row's own check keeps."""
-        counts, region = self._scan(published, one, scan).counts, one.target.region
-        if stored.records[stored.home].counts.get(region) != counts:
-            self.revisions.count(published, region, counts)
-        usable = not (published.deleted or published.suspended_because)
-        return RecordCheck(in_effect=usable and one.is_in(published.spec))
-
     def _recheck_in(
         self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None, thorough: bool
     ) -> RecordCheck:
@@ -437,8 +427,8 @@ class Publisher:
             return RecordCheck()  # the deployment's own sweep publishes it again, under a higher number
         there = {each.target: each for each in (one, *self.targets.all) if each.target.account == account}
         in_scope = any(each.is_in(published.spec) for each in there.values()) and not published.deleted
-        counts = scan.counts if scan and not thorough else (-1, -1)
-        if before and before.is_at_rest(published, region, counts, in_scope=in_scope):
+        asks_iam = thorough or scan is None or scan.counts != (0, 0)
+        if before and not asks_iam and before.is_at_rest(published, region, in_scope=in_scope):
             return RecordCheck(in_effect=in_scope)
         if not (in_scope or before):
             return RecordCheck()
@@ -452,6 +442,16 @@ class Publisher:
         if changed := self._write_record(account, record, before):
             self.sender.send(FanOut.to(key, sorted(there)), correlation_id, lambda: True)
         return RecordCheck(changed, in_scope and not record.mapping.suspended_because)
+
+    def _recount(
+        self, stored: StoredMapping, published: PublishedMapping, one: MappedTarget, scan: Scan | None
+    ) -> RecordCheck:
+        """Count in another Region of the deployment's own account, whose record the row's own check keeps."""
+        counts, region = self._scan(published, one, scan).counts, one.target.region
+        if stored.records[stored.home].counts.get(region) != counts:
+            self.revisions.count(published, region, counts)
+        usable = not (published.deleted or published.suspended_because)
+        return RecordCheck(in_effect=usable and one.is_in(published.spec))
 
     def _scan(self, mapping: PublishedMapping, one: MappedTarget, scan: Scan | None) -> Scan:
         if mapping.is_idle(self.now()):

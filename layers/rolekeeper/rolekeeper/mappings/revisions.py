@@ -55,11 +55,11 @@ class AccountRecord:
             return not mapping.deleted
         return (former, former.former_profile_ids) != (mapping, mapping.former_profile_ids)
 
-    def is_at_rest(self, published: PublishedMapping, region: str, counts: tuple[int, int], *, in_scope: bool) -> bool:
-        """Whether it is up to date and usable, and governs nothing in a Region, now and when that was last counted."""
+    def is_at_rest(self, published: PublishedMapping, region: str, *, in_scope: bool) -> bool:
+        """Whether it is up to date and usable, and governed nothing in a Region when that was last counted."""
         mapping, units = self.mapping, published.spec.in_account(in_scope=in_scope).units
         same = (mapping.revision, mapping.deleted, mapping.spec.units) == (published.revision, published.deleted, units)
-        return same and not mapping.suspended_because and self.counts.get(region) == counts == (0, 0)
+        return same and not mapping.suspended_because and self.counts.get(region) == (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

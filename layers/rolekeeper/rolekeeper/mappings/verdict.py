@@ -532,7 +532,7 @@ class Assessor:
         tombstone = snapshot.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
-        spread = self.targets.spread(tombstone, snapshot.stored, Reach(), at=snapshot.at, given=())
+        spread = self.targets.spread(tombstone, snapshot.stored, Reach(), at=snapshot.at)
         impact = self._compared(snapshot, spread.scan.impact, spread)
         why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)

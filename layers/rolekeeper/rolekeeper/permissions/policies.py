@@ -534,7 +534,7 @@ class PolicyReader:
         self.iam = iam
         self.role = cache(iam.get_role)
         self.policies = cache(self._policies)
-        self.permissions = cache(self._permissions)
+        self.permissions = cache(lambda role: permissions(self.policies(role)))
         self.difference = cache(self._difference)
         self._known = cache(self._permissions_or_why)
 
@@ -568,9 +568,6 @@ class PolicyReader:
     def _policies(self, name: str) -> Policies:
         role = self.role(name) if name else None
         return self.iam.policies(role) if role else Policies()
-
-    def _permissions(self, name: str) -> Permissions:
-        return permissions(self.policies(name))
 
     def _permissions_or_why(self, name: str) -> Permissions | str:
         try:
