@@ -59,7 +59,7 @@ def entry(
     return history_entry(request, observed, decision, answer)
 
 
-class MappingsFixture:
+class TelemetryFixture:
     """An announcer with everything that it reaches."""
 
     def __init__(self) -> None:
@@ -76,11 +76,11 @@ class MappingsFixture:
 
 
 @pytest.fixture
-def desk() -> MappingsFixture:
-    return MappingsFixture()
+def desk() -> TelemetryFixture:
+    return TelemetryFixture()
 
 
-def test_a_decision_is_one_log_line_with_everything(desk: MappingsFixture) -> None:
+def test_a_decision_is_one_log_line_with_everything(desk: TelemetryFixture) -> None:
     desk.telemetry.decision(
         WAKE, entry(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"})
     )
@@ -94,7 +94,7 @@ def test_a_decision_is_one_log_line_with_everything(desk: MappingsFixture) -> No
     assert desk.metrics.counts == {}, "no alarm watches changes"
 
 
-def test_a_change_is_an_event_that_names_the_instance(desk: MappingsFixture) -> None:
+def test_a_change_is_an_event_that_names_the_instance(desk: TelemetryFixture) -> None:
     carried = association("db", id="iip-assoc-7")
     tagged = instance(workload="web", Name="no mapping reads this")
     desk.telemetry.decision(WAKE, entry(WAKE, tagged, carried, ATTACH, {}), event=CHANGED[Action.REPLACE])
@@ -119,12 +119,12 @@ def test_a_change_is_an_event_that_names_the_instance(desk: MappingsFixture) -> 
     ("code", "metric"),
     [("contested", "Contested"), ("window", "ChangesWithheld"), ("refused", "Refused")],
 )
-def test_decisions_that_ring_an_alarm_are_counted_by_their_code(desk: MappingsFixture, code: str, metric: str) -> None:
+def test_decisions_that_ring_an_alarm_are_counted_by_their_code(desk: TelemetryFixture, code: str, metric: str) -> None:
     desk.telemetry.decision(WAKE, entry(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"), {}))
     assert desk.metrics.counts == {metric: 1}
 
 
-def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(desk: MappingsFixture) -> None:
+def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(desk: TelemetryFixture) -> None:
     error = AccessDeniedError(
         "UnauthorizedOperation", "You are not authorized…", "iam:PassRole", "arn:aws:iam::1:role/web"
     )
@@ -145,31 +145,15 @@ def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(des
     }
 
 
-def test_what_happens_to_a_mapping_is_told_too(desk: MappingsFixture) -> None:
-    desk.telemetry.mapping(key("workload=web"), "Mapping Rejected", {"reason": "no such role"}, correlation_id="c")
-    desk.telemetry.flush()
-    (detail,) = desk.events.named("Mapping Rejected")
-    assert detail == {"tag-key": "workload", "tag-value": "web", "correlation-id": "c", "reason": "no such role"}
-    assert desk.lines()[0]["correlation_id"] == "c"
-    assert desk.metrics.counts == {}, "its mail tells of it"
-
-
-def test_a_dropped_message_is_logged(desk: MappingsFixture) -> None:
+def test_a_dropped_message_is_logged(desk: TelemetryFixture) -> None:
     desk.telemetry.dropped("not a JSON object", "message-1")
     (line,) = desk.lines()
     assert (line["level"], line["reason"]) == ("WARNING", "not a JSON object")
     assert line["correlation_id"] == "message-1"
 
 
-def test_something_to_try_again_is_a_warning(desk: MappingsFixture) -> None:
-    desk.telemetry.will_retry("could not observe", error="Throttling", instances=["i-1"])
-    (line,) = desk.lines()
-    assert (line["level"], line["message"], line["error"]) == ("WARNING", "could not observe", "Throttling")
-    assert desk.metrics.counts == {"WillRetry": 1}
-
-
 @pytest.mark.parametrize(("count", "batches"), [(0, []), (1, [1]), (10, [10]), (23, [10, 10, 3])])
-def test_events_go_out_once_in_tens(desk: MappingsFixture, count: int, batches: list[int]) -> None:
+def test_events_go_out_once_in_tens(desk: TelemetryFixture, count: int, batches: list[int]) -> None:
     for number in range(count):
         desk.telemetry.send("Role Attached", {"number": number}, [])
     desk.telemetry.flush()
@@ -178,7 +162,7 @@ def test_events_go_out_once_in_tens(desk: MappingsFixture, count: int, batches: 
     assert [each["Detail"]["number"] for each in desk.events.sent] == list(range(count))
 
 
-def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: MappingsFixture) -> None:
+def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: TelemetryFixture) -> None:
     """It refuses a larger request whole: ten instances with the longest tags were lost."""
     tags = {f"{number:03}" + "k" * 125: "\u00e4" * 256 for number in range(50)}
     for _ in range(10):
@@ -191,7 +175,7 @@ def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: 
     assert desk.metrics.counts["EventsFailed"] == 0
 
 
-def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: MappingsFixture) -> None:
+def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: TelemetryFixture) -> None:
     smiles = "\U0001f600" * 1_000  # JSON writes one as twelve characters
     losers = tuple(Overridden(key(f"tag{number}={smiles[:256]}"), smiles) for number in range(100))
     said = entry(WAKE, instance(), None, replace(ATTACH, overridden=losers), {})
@@ -202,20 +186,20 @@ def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: MappingsF
     assert event["Detail"]["decision"]["reason"] == ATTACH.reason
 
 
-def _refuse(desk: MappingsFixture) -> None:
+def _refuse(desk: TelemetryFixture) -> None:
     def refuse() -> None:
         raise client_error("ThrottlingException")
 
     desk.calls.before("PutEvents", refuse)
 
 
-def _lose_two(desk: MappingsFixture) -> None:
+def _lose_two(desk: TelemetryFixture) -> None:
     desk.events.refuses = 2
 
 
 @pytest.mark.parametrize(("trouble", "lost"), [(_refuse, 10), (_lose_two, 4)])
 def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
-    desk: MappingsFixture, trouble: Callable[[MappingsFixture], None], lost: int
+    desk: TelemetryFixture, trouble: Callable[[TelemetryFixture], None], lost: int
 ) -> None:
     trouble(desk)
     for number in range(12):
@@ -226,7 +210,7 @@ def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
     assert desk.calls["PutEvents"] == 2
 
 
-def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(desk: MappingsFixture) -> None:
+def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(desk: TelemetryFixture) -> None:
     def silence() -> None:
         raise ConnectTimeoutError(endpoint_url="the-bus")
 
@@ -239,7 +223,7 @@ def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(d
 
 
 def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_in_the_log(
-    desk: MappingsFixture,
+    desk: TelemetryFixture,
 ) -> None:
     def deny() -> None:
         raise client_error(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rolekeeper.mappings.rows.columns import COLUMNS, KEYS
+from rolekeeper.mappings.rows import COLUMNS, KEYS
 from support import templates
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from fixtures.account import ACCOUNT
 from fixtures.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
-from rolekeeper.mappings.rows.columns import HomeAccount
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import HomeAccount, read_row
 from rolekeeper.model.instance import (
     NO_PROFILE,
     AppliedChange,
@@ -146,11 +145,6 @@ def test_each_key_that_a_row_may_have_has_a_partition(spec: MappingSpec) -> None
     assert layout.is_partition(layout.mapping_pk(spec.key))
 
 
-def test_an_instance_and_a_mapping_never_share_a_partition() -> None:
-    assert layout.instance_pk(InstanceKey("1", "2", "3")) == "instance#1#2#3"
-    assert layout.mapping_pk(MappingKey("1#2", "3")) == "mapping#3:1#2#3"
-
-
 def test_an_instances_partition_reads_back_as_the_instance() -> None:
     assert layout.instance_key_from(layout.instance_pk(KEY)) == KEY
 
@@ -158,10 +152,6 @@ def test_an_instances_partition_reads_back_as_the_instance() -> None:
 @pytest.mark.parametrize("pk", ["", "instance", "instance###", "instance#1#r", "instance#1#r#i#x", "mapping#1:a#b#c"])
 def test_what_is_no_instances_partition_names_none(pk: str) -> None:
     assert layout.instance_key_from(pk) is None
-
-
-def test_a_records_key_names_account_region_and_instance() -> None:
-    assert layout.record_key(KEY) == (f"instance#{KEY.account}#{KEY.region}#{KEY.id}", "record")
 
 
 # ---- values come back as they were ----
@@ -363,13 +353,6 @@ def test_no_digit_of_a_number_is_rounded_away() -> None:
 def test_a_time_is_written_in_utc() -> None:
     assert layout.timestamp(NOW.astimezone(timezone(timedelta(hours=5)))) == "2026-03-01T09:00:00.000000Z"
     assert datetime.fromisoformat("2026-03-01T09:00:00.000000Z") == datetime(2026, 3, 1, 9, tzinfo=UTC)
-
-
-def test_an_expiry_comes_back_in_utc() -> None:
-    local = published("a=1", "web", expires_at=NOW.astimezone(timezone(timedelta(hours=5))))
-    back = layout.published_from(_stored(layout.published_item(local, ACCOUNT)))
-    assert back.spec.expires_at == NOW
-    assert back.spec.expires_at.tzinfo is UTC
 
 
 # ---- what people write ----

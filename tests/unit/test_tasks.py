@@ -11,7 +11,7 @@ from fakes.ec2 import client_error
 from fakes.others import FakeStepFunctions
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.queue import ResumeMachine, Task, Tasks, resumable
-from rolekeeper.mappings.fan_out import FanOut, Unsent
+from rolekeeper.mappings.accounts import FanOut, Unsent
 from rolekeeper.model.mapping import MappingKey
 
 

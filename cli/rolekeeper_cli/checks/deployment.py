@@ -11,7 +11,7 @@ from botocore import xform_name
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.iam import Role
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
 from rolekeeper.model.problem import Advice, Remedy
 from rolekeeper_cli.deployment import Deployment

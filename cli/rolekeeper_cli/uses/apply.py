@@ -18,8 +18,7 @@ from typing import Any
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import ENDED
 from rolekeeper.instances.observe import Unreadable
-from rolekeeper.mappings.rows.columns import Attributes, HomeAccount
-from rolekeeper.mappings.rows.reader import content, read_row, row_of
+from rolekeeper.mappings.rows import Attributes, HomeAccount, content, read_row, row_of
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Association, InstanceKey, Target

@@ -12,7 +12,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError
 from rolekeeper.mappings.revisions import StoredMapping
-from rolekeeper.mappings.rows.columns import (
+from rolekeeper.mappings.rows import (
     ASKS,
     COLUMNS,
     OURS,
@@ -22,8 +22,9 @@ from rolekeeper.mappings.rows.columns import (
     Column,
     HomeAccount,
     quote,
+    read_row,
+    row_of,
 )
-from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import IN_EFFECT, Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person

@@ -8,11 +8,11 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.observe import Unreadable, observe
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.instance import Action, Association, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy
-from rolekeeper.permissions.compare import PolicyReader
+from rolekeeper.permissions.policies import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED

@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, CellError, Column, HomeAccount, quote
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, CellError, Column, HomeAccount, quote, read_row
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Problem
 from rolekeeper.model.text import escaped

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS
 from rolekeeper.settings import Access
 from rolekeeper_cli import installed
 from rolekeeper_cli.deployment import Deployment

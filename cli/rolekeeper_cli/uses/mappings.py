@@ -5,8 +5,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Attributes, HomeAccount
-from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, row_of, size_of
+from rolekeeper.mappings.rows import (
+    COLUMNS,
+    FULL,
+    KEYS,
+    Attributes,
+    HomeAccount,
+    fingerprint,
+    read_row,
+    row_of,
+    size_of,
+)
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice

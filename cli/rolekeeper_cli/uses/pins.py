@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.mappings.rows.columns import COLUMNS, Cell, CellError
+from rolekeeper.mappings.rows import COLUMNS, Cell, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
 from rolekeeper.model.problem import Kind, Remedy, advice, typed
-from rolekeeper.permissions.compare import PolicyReader
+from rolekeeper.permissions.policies import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Snapshot

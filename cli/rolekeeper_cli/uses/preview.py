@@ -18,13 +18,12 @@ from rolekeeper.instances.window import approved_budget, counted
 from rolekeeper.mappings.accounts import MappedTarget
 from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
-from rolekeeper.mappings.rows.columns import COLUMNS, Attributes
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import COLUMNS, Attributes, read_row
 from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping
-from rolekeeper.permissions import compare
-from rolekeeper.permissions.compare import Difference, PolicyReader
+from rolekeeper.permissions import policies
+from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.layout import several
@@ -194,7 +193,7 @@ class _Judge:
             target = place.settings.target
             known = roles.setdefault(target.account, place.app.roles)
             served = registered.get(target) or ServedTarget(target)
-            scanner = place.app.scanner(known, self._state(place))
+            scanner = place.app.scanner(self._state(place))
             return MappedTarget(target, known, scanner, instances=served.instances, unit=served.unit)
 
         places = self._places.reachable()
@@ -498,7 +497,7 @@ def document(seen: Seen) -> dict[str, Any]:
 
 def in_words(found: Difference) -> str:
     """What a change of role gains and loses."""
-    return compare.in_words(found, WORDS)
+    return policies.in_words(found, WORDS)
 
 
 def pace_in_words(pace: Sequence[Paced]) -> str:

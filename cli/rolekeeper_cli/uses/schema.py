@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rolekeeper.mappings.rows import columns
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, TYPES, Column
+from rolekeeper.mappings import rows
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, TYPES, Column
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
@@ -41,7 +41,7 @@ def _set(pattern: str, limit: int) -> dict[str, Any]:
 _TEXT = r"\S(.*\S)?"  # without a blank at its ends
 # `none` for NONE is a slip that the readers name.
 _NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
-_NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){columns.NAME}"
+_NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){rows.NAME}"
 # What each column is for.
 MEANING = {
     "tag_key": "the tag's key, as instances carry it",
@@ -65,25 +65,25 @@ MEANING = {
 }
 # What the reader of each column takes, as far as a schema can say it.
 _ACCEPTS = {
-    "tag_key": _pattern(f"(?!{RESERVED}){_TEXT}", columns.LONGEST_KEY),
-    "tag_value": _pattern(_TEXT, columns.LONGEST_VALUE),
-    "role": _pattern(f"({NO_ROLE}|{_NAME})", columns.LONGEST_ROLE),
-    "instance_profile": _pattern(_NAME, columns.LONGEST_PROFILE),
-    "priority": {"minimum": columns.PRIORITIES[0], "maximum": columns.PRIORITIES[1]},
+    "tag_key": _pattern(f"(?!{RESERVED}){_TEXT}", rows.LONGEST_KEY),
+    "tag_value": _pattern(_TEXT, rows.LONGEST_VALUE),
+    "role": _pattern(f"({NO_ROLE}|{_NAME})", rows.LONGEST_ROLE),
+    "instance_profile": _pattern(_NAME, rows.LONGEST_PROFILE),
+    "priority": {"minimum": rows.PRIORITIES[0], "maximum": rows.PRIORITIES[1]},
     "when_occupied": {"enum": [*WhenOccupied]},
     "when_unmatched": {"enum": [*WhenUnmatched]},
     "when_stopped": {"enum": [*WhenStopped]},
     "require_tags": {
-        "maxProperties": columns.MOST_TAGS,
-        "propertyNames": _pattern(_TEXT, columns.LONGEST_KEY),
-        "additionalProperties": {"type": "string", **_pattern(f"({_TEXT})?", columns.LONGEST_VALUE)},
+        "maxProperties": rows.MOST_TAGS,
+        "propertyNames": _pattern(_TEXT, rows.LONGEST_KEY),
+        "additionalProperties": {"type": "string", **_pattern(f"({_TEXT})?", rows.LONGEST_VALUE)},
     },
-    "accounts": _set(columns.ACCOUNT, columns.ACCOUNTS),
-    "regions": _set(columns.REGION, columns.REGIONS),
-    "units": _set(columns.UNIT, columns.UNITS),
-    "expires_at": {"pattern": f"^{columns.DATE}{columns.TIME}{columns.ZONE}$"},
-    "owner": {"maxLength": columns.OWNER},
-    "description": {"maxLength": columns.DESCRIPTION},
+    "accounts": _set(rows.ACCOUNT, rows.ACCOUNTS),
+    "regions": _set(rows.REGION, rows.REGIONS),
+    "units": _set(rows.UNIT, rows.UNITS),
+    "expires_at": {"pattern": f"^{rows.DATE}{rows.TIME}{rows.ZONE}$"},
+    "owner": {"maxLength": rows.OWNER},
+    "description": {"maxLength": rows.DESCRIPTION},
 }
 
 

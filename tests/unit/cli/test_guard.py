@@ -9,7 +9,7 @@ from moto.events.models import EventPattern
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS
 from rolekeeper_cli.checks.guards import denies
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.guard import PARTS, group

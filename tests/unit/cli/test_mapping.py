@@ -7,7 +7,7 @@ import pytest
 from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
-from rolekeeper.mappings.rows.columns import OURS
+from rolekeeper.mappings.rows import OURS
 from rolekeeper.settings import Limits
 
 pytestmark = pytest.mark.usefixtures("web_and_db")

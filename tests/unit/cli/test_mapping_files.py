@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper.mappings.rows.reader import row_of
+from rolekeeper.mappings.rows import row_of
 from rolekeeper.model.mapping import MappingSpec
 from strategies.values import row_specs
 

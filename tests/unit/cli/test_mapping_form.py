@@ -8,8 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.mappings.rows.columns import CellError, HomeAccount
-from rolekeeper.mappings.rows.reader import row_of
+from rolekeeper.mappings.rows import CellError, HomeAccount, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import files

@@ -14,8 +14,7 @@ from jsonschema import Draft7Validator, ValidationError, validators
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, HomeAccount
-from rolekeeper.mappings.rows.reader import read_row, row_of
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, HomeAccount, read_row, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.uses import schema
 from rolekeeper_cli.uses.edits import edited

@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, Column
-from rolekeeper.mappings.rows.reader import content
+from rolekeeper.mappings.rows import COLUMNS, Attributes, Column, content
 from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.forms import Form, number, posted, trimmed

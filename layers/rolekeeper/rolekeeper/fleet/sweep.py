@@ -18,9 +18,8 @@ from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
 from rolekeeper.instances.decide import Observation, decide, resolve
 from rolekeeper.instances.observe import Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.mappings.accounts import RecordCheck, RecordKeeper
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import Publisher
+from rolekeeper.mappings.publish import Publisher, RecordCheck
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
@@ -117,8 +116,8 @@ class OwnTarget:
         return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)
 
     def judged(self, swept: SweepResult) -> None:
-        """Note that every row was judged: nothing governs that isn't published."""
-        elsewhere = self.publisher.assessor.targets.instances_elsewhere
+        """Note that every row was judged, so what is published is all that governs."""
+        elsewhere = self.publisher.targets.instances_elsewhere
         self.state.note_sweep(swept.rest.live, swept.published, self.now(), elsewhere=elsewhere)
 
     def ended(self, swept: SweepResult) -> None:
@@ -136,7 +135,7 @@ class OtherTarget:
 
     elsewhere: Target
     registry: Registry
-    records: RecordKeeper
+    publisher: Publisher
     telemetry: Telemetry
     now: Callable[[], datetime]
     is_news: Callable[[AccessDeniedError], bool]
@@ -163,7 +162,7 @@ class OtherTarget:
         self.registry.sweep_goes_on(self.elsewhere, until)
 
     def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:  # noqa: ARG002  # about a row alone
-        return self.records.recheck(key, self.elsewhere, correlation_id, scan=scan, thorough=self._thorough)
+        return self.publisher.recheck_in(key, self.elsewhere, correlation_id, scan=scan, thorough=self._thorough)
 
     def judged(self, swept: SweepResult) -> None:
         """Note a first sweep, so that changes may begin. The deployment's own sweep notes the fleet's size."""
@@ -313,13 +312,7 @@ class Sweep:
         ranked = resolve(instance, live, at, pin=observed.pin) if observed.published != live else observed.candidates
         for mapping in live:
             scan = scans.setdefault(mapping.key, Scan())
-            scan.add(
-                instance,
-                observed.association,
-                (mapping, ranked),
-                candidate=(mapping, ranked),
-                ownership=self.settings.ownership,
-            )
+            scan.add(observed, (mapping, ranked), (mapping, ranked), ownership=self.settings.ownership)
 
     def _rows(self, scans: dict[MappingKey, Scan] | None) -> None:
         """Check every row again, then each published mapping whose row is gone."""
