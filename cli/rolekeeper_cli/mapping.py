@@ -229,8 +229,8 @@ def show_change(change: uses.edits.Change) -> None:
     sign, colour = _SIGNS[change.kind]
     terminal.line(f"{sign} {escaped(str(change.key))}{_summary(change)}", colour)
     if change.kind == "changed":
-        for each in change.differences():
-            terminal.line(f"    {each.column}: {escaped(each.old)} → {escaped(each.new)}")
+        for name, both in change.columns.items():
+            terminal.line(f"    {name}: {escaped(both['from'])} → {escaped(both['to'])}")
 
 
 def _summary(change: uses.edits.Change) -> str:

@@ -195,7 +195,8 @@ def _notice(done: Written, well: str) -> Notice:
         return Notice(well or _well(verdict))
     hints = (f"did you mean the role {verdict.meant}?",) if verdict.meant else ()
     if verdict.status == Status.HELD:
-        what = f"Written. It changes much, so revision {verdict.held} waits until another person approves it"
+        revision = verdict.number("held_revision")
+        what = f"Written. It changes much, so revision {revision} waits until another person approves it"
         return Notice(what, hints, "warn")
     kind = "warn" if verdict.status == Status.WAITING else "bad"
     return Notice(f"{verdict.key} is {verdict.status}: {verdict.reason}", hints, kind)
@@ -204,7 +205,8 @@ def _notice(done: Written, well: str) -> Notice:
 def _well(verdict: RowVerdict) -> str:
     if verdict.gone:
         return f"{verdict.key} is deleted"
-    return f"{verdict.status} as written: revision {verdict.revision} is in effect; its instances follow"
+    revision = verdict.number("status_revision")
+    return f"{verdict.status} as written: revision {revision} is in effect; its instances follow"
 
 
 ROUTES = [
