@@ -24,7 +24,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits, mappings, preview
 from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Written
-from rolekeeper_cli.uses.fleet import Enforced, Seen, pages, withheld
+from rolekeeper_cli.uses.fleet import Seen, pages, withheld
 from rolekeeper_cli.uses.preview import FleetPlan, Preview, Proposal, foresee, foresee_held
 from rolekeeper_cli.uses.targets import Places
 
@@ -79,15 +79,20 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
     found = fleet.documents(_instances(deployment, key, proposal))
     named, others = list(islice(found, NAMED)), sum(1 for _ in found)
     expected = replace(expected, foreign=fleet.foreign)
-    said = edit.besides if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
     return EditPlan(
-        key, rows, edit.document() if edit else None, preview=expected, why=said, instances=named, more=others
+        key,
+        rows,
+        edit.document() if edit else None,
+        preview=expected,
+        why=edit.besides if edit else "",
+        instances=named,
+        more=others,
     )
 
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
     places = Places.chosen(deployment)
-    for each in places.look(partial(pages, tags=[key]), lambda place: Enforced.of(place, proposal.served_at(place))):
+    for each in places.look(partial(pages, tags=[key]), proposal.enforced):
         if isinstance(each, Seen):
             yield each
 
