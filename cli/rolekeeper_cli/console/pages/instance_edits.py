@@ -126,8 +126,7 @@ def _length(text: str) -> timedelta | None:
 
 def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     wish = _wish(form)
-    profile = pins.usable_profile(deployment, wish)
-    planned = pins.planned(deployment, seen.instance.key.id, wish, profile=profile)
+    planned = pins.planned(deployment, seen.instance.key.id, wish)
     whats = {
         "attach": f"Attach {planned.pin.role} to",
         "replace": f"Replace {planned.carries} by {planned.pin.role} on",
@@ -135,13 +134,13 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     }
     former = seen.observed.pin
     replaced = f"It is pinned to {_role(former)} now; that pin ends." if former else ""
-    warnings = (each if each.endswith(".") else f"{each}." for each in planned.warnings)
+    warning = f"{planned.warning.removesuffix('.')}." if planned.warning else ""
     return Plan(
         f"{whats[wish.verb]} {title(seen.instance)}{_until(planned.pin) or ' until it is released'}",
         seen,
         lambda: _pinned(pins.write(deployment, planned)),
         preview=preview.of_pin(deployment, seen, planned.pin),
-        notes=tuple(filter(None, (*warnings, replaced, pins.outlives(planned)))),
+        notes=tuple(filter(None, (warning, replaced, pins.outlives(planned)))),
         word=DETACH if wish.verb == "detach" else "",
     )
 

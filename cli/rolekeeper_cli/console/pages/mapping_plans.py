@@ -24,7 +24,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits, mappings, preview
 from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Written
-from rolekeeper_cli.uses.fleet import Enforced, Seen, pages, withheld
+from rolekeeper_cli.uses.fleet import Seen, pages, withheld
 from rolekeeper_cli.uses.preview import FleetPlan, Preview, Proposal, foresee, foresee_held
 from rolekeeper_cli.uses.targets import Places
 
@@ -79,15 +79,20 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
     found = fleet.documents(_instances(deployment, key, proposal))
     named, others = list(islice(found, NAMED)), sum(1 for _ in found)
     expected = replace(expected, foreign=fleet.foreign)
-    said = edit.besides if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
     return EditPlan(
-        key, rows, edit.document() if edit else None, preview=expected, why=said, instances=named, more=others
+        key,
+        rows,
+        edit.document() if edit else None,
+        preview=expected,
+        why=edit.besides if edit else "",
+        instances=named,
+        more=others,
     )
 
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
     places = Places.chosen(deployment)
-    for each in places.look(partial(pages, tags=[key]), lambda place: Enforced.of(place, proposal.served_at(place))):
+    for each in places.look(partial(pages, tags=[key]), proposal.enforced):
         if isinstance(each, Seen):
             yield each
 
@@ -195,7 +200,8 @@ def _notice(done: Written, well: str) -> Notice:
         return Notice(well or _well(verdict))
     hints = (f"did you mean the role {verdict.meant}?",) if verdict.meant else ()
     if verdict.status == Status.HELD:
-        what = f"Written. It changes much, so revision {verdict.held} waits until another person approves it"
+        revision = verdict.number("held_revision")
+        what = f"Written. It changes much, so revision {revision} waits until another person approves it"
         return Notice(what, hints, "warn")
     kind = "warn" if verdict.status == Status.WAITING else "bad"
     return Notice(f"{verdict.key} is {verdict.status}: {verdict.reason}", hints, kind)
@@ -204,7 +210,8 @@ def _notice(done: Written, well: str) -> Notice:
 def _well(verdict: RowVerdict) -> str:
     if verdict.gone:
         return f"{verdict.key} is deleted"
-    return f"{verdict.status} as written: revision {verdict.revision} is in effect; its instances follow"
+    revision = verdict.number("status_revision")
+    return f"{verdict.status} as written: revision {revision} is in effect; its instances follow"
 
 
 ROUTES = [

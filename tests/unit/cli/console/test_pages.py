@@ -17,6 +17,7 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.console import words
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.aws.errors import classify
+from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.verdict import approval_steps
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
@@ -229,7 +230,7 @@ def test_a_foreign_role_alone_is_no_change() -> None:
     counted = '{{ parts.counts(preview, "None would wait.") }}'
     assert "None would wait." in drawn(counted, preview=Preview(foreign=1))
     assert "<dd>1</dd>" in drawn(counted, preview=Preview(foreign=1))
-    assert "None would wait." not in drawn(counted, preview=Preview(attach=1, foreign=1))
+    assert "None would wait." not in drawn(counted, preview=Preview(Impact(attach=1), foreign=1))
 
 
 def test_the_rest_of_a_long_list_is_below_a_fold() -> None:
