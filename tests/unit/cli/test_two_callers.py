@@ -77,9 +77,7 @@ VIEWS: Mapping[tuple[str, ...], View] = {
     ("history", "web-1", "--who"): lambda there: history.entries(there, "web-1", 20, ask_who=True),
     ("history", "--control"): lambda there: history.control_entries(there, 20),
     ("plan",): plan_document,
-    ("roles", "--no-last-accessed"): lambda there: roles.document(
-        there, Places.chosen(there), roles.Asked(last_accessed=False)
-    ),
+    ("roles", "--no-last-accessed"): lambda there: roles.document(there, Places.chosen(there), last_accessed=False),
     ("mapping", "ls"): mappings.rows,
     ("mapping", "get", str(KEY)): lambda there: mappings.row(there, KEY),
     ("mapping", "history", str(KEY)): lambda there: mappings.revisions(there, KEY, 20),
