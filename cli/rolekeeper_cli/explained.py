@@ -1,4 +1,4 @@
-"""The errors of AWS and of its SDK, in words: what happened, and what to do."""
+"""The errors of AWS and of its SDK for people: what happened, and what to do."""
 
 from typing import Any
 
@@ -16,15 +16,13 @@ BAD_CREDENTIALS = frozenset(
     {"AuthFailure", "IncompleteSignature", "InvalidClientTokenId", "SignatureDoesNotMatch"}
     | {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException"}
 )
-
-
-# By which a caller looks into another account.
+# By which a caller reads another account.
 _ASSUME = "sts:AssumeRole"
 
 
 def explained(error: Exception) -> CommandError | None:
-    """An error of AWS's or of its SDK in words; None for any other, which is a bug of ours."""
-    # Of no family of botocore's. A proxy's page, say: it may be long, and in HTML.
+    """An error of AWS or its SDK; None for any other, which is a bug of ours."""
+    # A proxy's page, for example. It may be long, and in HTML.
     if isinstance(error, ResponseParserError):
         return ServiceError("what answered isn't AWS", "see --endpoint-url and the network: a proxy may answer instead")
     if isinstance(error, ClientError):
@@ -37,9 +35,9 @@ def explained(error: Exception) -> CommandError | None:
 
 
 def refusal(error: AwsRefusalError) -> CommandError:
-    told = explained(error)
-    assert told is not None  # it is AWS's refusal
-    return told
+    found = explained(error)
+    assert found is not None  # it is AWS's refusal
+    return found
 
 
 def _about_setup(error: Any) -> ConfigurationError | None:
@@ -87,9 +85,9 @@ def _about_refusal(error: Any) -> CommandError:
         )
     if isinstance(error, CorruptItemError):
         return ServiceError(f"an item of the state table can't be read: {error.message}", "see docs/operations.md")
-    what = f"AWS refused {error.action} on {error.resource}: {_line(error)}"
     if isinstance(error, RetryableError):
         return ServiceError(f"AWS gave no answer to {error.action}: {_line(error)}", "try again in a moment")
+    what = f"AWS refused {error.action} on {error.resource}: {_line(error)}"
     return ServiceError(what, "read AWS's words, fix it, and try again")
 
 

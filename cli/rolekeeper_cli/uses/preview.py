@@ -205,7 +205,7 @@ class _Judge:
         return Assessor(targets, app.revisions, app.settings.mode)
 
     def _state(self, place: Deployment) -> Enforced:
-        return replace(Enforced.of(place), served=self._served.setdefault(place.settings.account, {}))
+        return Enforced.of(place, self._served.setdefault(place.settings.account, {}))
 
     @property
     def served(self) -> dict[MappingKey, PublishedMapping]:
