@@ -192,24 +192,6 @@ def test_a_foreign_role_that_was_taken_over_is_put_back_by_hand_and_then_left_al
     assert desk.world.carries(instance) == "theirs"
 
 
-def test_a_role_that_is_gone_is_named_and_no_step_asks_for_it(terminal: Terminal, desk: MappingsFixture) -> None:
-    instance = by_an_edit(terminal, desk)
-    settle(desk, instance)
-    desk.delete_role("web")
-    told = explained(terminal, instance)
-    assert (told["former"]["instance_profile"], told["undo"]) == ("web", [])
-    assert "to undo no step brings back web" in lines(terminal("explain", instance).stdout)
-
-
-def test_what_an_instance_still_carries_isnt_brought_back_but_kept(terminal: Terminal, desk: MappingsFixture) -> None:
-    for role in ("web", "db"):
-        desk.edit(f"app={role}", role=role)
-    instance = desk.converged("web", app="web")
-    desk.world.tag(instance, app="db")
-    assert explained(terminal, instance)["undo"] == []
-    assert "to undo no step keeps web" in lines(terminal("explain", instance).stdout)
-
-
 def test_a_rollback_that_waits_already_isnt_named(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = by_an_edit(terminal, desk)
     settle(desk, instance)
