@@ -1,7 +1,5 @@
 """The errors of AWS and of its SDK for people: what happened, and what to do."""
 
-from typing import Any
-
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -40,31 +38,27 @@ def refusal(error: AwsRefusalError) -> CommandError:
     return found
 
 
-def _about_setup(error: Any) -> ConfigurationError | None:
+def _about_setup(error: Exception) -> ConfigurationError | None:
     log_in = "give --profile, set AWS_PROFILE, or run: aws configure"
-    kinds: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
-        ((exceptions.NoCredentialsError,), "no AWS credentials were found", log_in),
-        ((exceptions.ProfileNotFound,), _line(error), "see: aws configure list-profiles"),
-        ((exceptions.NoRegionError,), "no Region was given", "give --region, or set AWS_REGION"),
-        ((exceptions.InvalidRegionError,), _line(error), "give --region a Region's code, as us-east-1"),
-        (
-            (exceptions.SSOError, exceptions.TokenRetrievalError),
-            f"the sign-in has ended: {_line(error)}",
-            "run: aws sso login",
-        ),
-        (
-            (exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError, exceptions.ConfigParseError),
-            f"AWS credentials can't be read: {_line(error)}",
-            log_in,
-        ),
-    )
-    for types, what, remedy in kinds:
-        if isinstance(error, types):
-            return ConfigurationError(what, remedy)
+    match error:
+        case exceptions.NoCredentialsError():
+            return ConfigurationError("no AWS credentials were found", log_in)
+        case exceptions.ProfileNotFound():
+            return ConfigurationError(_line(error), "see: aws configure list-profiles")
+        case exceptions.NoRegionError():
+            return ConfigurationError("no Region was given", "give --region, or set AWS_REGION")
+        case exceptions.InvalidRegionError():
+            return ConfigurationError(_line(error), "give --region a Region's code, as us-east-1")
+        case exceptions.SSOError() | exceptions.TokenRetrievalError():
+            return ConfigurationError(f"the sign-in has ended: {_line(error)}", "run: aws sso login")
+        case (
+            exceptions.PartialCredentialsError() | exceptions.CredentialRetrievalError() | exceptions.ConfigParseError()
+        ):
+            return ConfigurationError(f"AWS credentials can't be read: {_line(error)}", log_in)
     return None
 
 
-def _about_refusal(error: Any) -> CommandError:
+def _about_refusal(error: AwsRefusalError) -> CommandError:
     if error.code in BAD_CREDENTIALS:
         return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")
     if isinstance(error, AccessDeniedError) and error.action == _ASSUME:
