@@ -111,7 +111,7 @@ class _Undoing:
             if self.before.until and not mapping.deleted and self._brings_it_back(served={key: tombstone}):
                 yield Step(key.remedy(Kind.REMOVE_MAPPING), f"for all of the mapping's instances; {again}")
             return
-        restored = published_there(self.deployment, replace(old, revision=mapping.revision + 1))
+        restored = published_there(self.deployment, old)
         brings_it_back = self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec)
         if brings_it_back and not self._is_asked_for(old.spec):
             does = f"for all of the mapping's instances; {again}"

@@ -53,9 +53,6 @@ def document(
         unused: only roles that nothing uses.
         last_accessed: whether to ask IAM for its reports of last use.
         instances: whether to read which instances carry the roles.
-
-    Raises:
-        UsageError: there is no role of a name.
     """
     is_hub, own = bool(deployment.settings.organization), Inventory(deployment.home.account)
     if names and not is_hub:
@@ -81,19 +78,8 @@ def document(
     if found:
         where = f" in {several([each.account for each in found], kind='account')}"
         _require(deployment, names, {role["role"] for each in found for role in each.roles}, where=where)
-    listed = [
-        {"role": role["role"], "account": each.account, **role} if is_hub else role
-        for each in found
-        for role in each.roles
-        if role["unused"] or not unused
-    ]
-    return {
-        "roles": listed,
-        "summary": _summary(listed),
-        "account": own.quotas,
-        "unknown": _unknown([own, *(each for each in found if each is not own)], is_hub=is_hub),
-        **({"unseen": places.unseen_documents()} if is_hub else {}),
-    }
+    answer = _answer(found, own, is_hub=is_hub, unused=unused)
+    return {**answer, "unseen": places.unseen_documents()} if is_hub else answer
 
 
 def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collection[str], where: str) -> None:
@@ -104,13 +90,25 @@ def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collec
         raise UsageError(what, near or advice("see: ", Remedy(Kind.ROLES)))
 
 
-def _summary(roles: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _answer(found: Sequence["Inventory"], own: "Inventory", *, is_hub: bool, unused: bool) -> dict[str, Any]:
+    """The roles of all inventories, of a hub with their accounts; only those that are `unused`, if asked."""
+    roles = [
+        {"role": role["role"], "account": each.account, **role} if is_hub else role
+        for each in found
+        for role in each.roles
+        if role["unused"] or not unused
+    ]
     return {
-        "roles": len(roles),
-        "broad": sum(bool(each["broad"]) for each in roles),
-        "unused": sum(bool(each["unused"]) for each in roles),
-        "with_unused_services": sum(bool(each["unused_services"]) for each in roles),
-        "could_be_smaller": sum(bool(each["smaller"]) for each in roles),
+        "roles": roles,
+        "summary": {
+            "roles": len(roles),
+            "broad": sum(bool(each["broad"]) for each in roles),
+            "unused": sum(bool(each["unused"]) for each in roles),
+            "with_unused_services": sum(bool(each["unused_services"]) for each in roles),
+            "could_be_smaller": sum(bool(each["smaller"]) for each in roles),
+        },
+        "account": own.quotas,
+        "unknown": _unknown([own, *(each for each in found if each is not own)], is_hub=is_hub),
     }
 
 

@@ -39,7 +39,10 @@ type States = Callable[[Deployment], Enforced]
 
 @dataclass(slots=True)
 class Places:
-    """See the module. `unseen` says why a target couldn't be read; it is filled while they are read."""
+    """See the module. A target that can't be read blocks no other: it is `unseen`, until it is asked again.
+
+    Only the deployment's own has to be readable: its AwsRefusalError is raised.
+    """
 
     all: Sequence[Deployment]
     unseen: dict[Target, CommandError] = field(default_factory=dict)
@@ -66,15 +69,7 @@ class Places:
         return cls([deployment.at(each) for each in found])
 
     def look(self, pages: Pages, states: States) -> Iterator[Seen | Unreadable]:
-        """Decide on the instances of all targets. One that can't be read doesn't block the others.
-
-        Args:
-            pages: gives the instances of one target that are asked for.
-            states: gives what is published there.
-
-        Raises:
-            AwsRefusalError: the deployment's own can't be read.
-        """
+        """Decide on the instances that `pages` gives of each target, by what `states` says is published there."""
         for place in self.all:
             if not place.elsewhere:
                 yield from look(place, states(place), pages(place))
@@ -86,7 +81,7 @@ class Places:
                     yield from each
 
     def reachable(self) -> list[Deployment]:
-        """Those whose roles the caller may assume; the others are `unseen` from then on."""
+        """Those whose reader the caller may be."""
 
         def reached(place: Deployment) -> list[Deployment]:
             _ = place.app.ec2, place.app.iam  # makes the clients
@@ -95,11 +90,7 @@ class Places:
         return list(self.ask(reached))
 
     def ask[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
-        """Ask the same of each target; one that can't be read doesn't block the others.
-
-        Raises:
-            AwsRefusalError: the deployment's own can't be read.
-        """
+        """Ask the same of each target."""
         for place in self.all:
             if not place.elsewhere:
                 yield from question(place)
@@ -109,10 +100,7 @@ class Places:
     def ask_accounts[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
         """Ask the same of each account once, whatever its Regions: IAM has none. The own one comes first.
 
-        All targets of an account that can't be read are `unseen`.
-
-        Raises:
-            AwsRefusalError: as `ask`.
+        If an account can't be read, all its targets are `unseen`.
         """
         once: dict[str, Deployment] = {}
         for each in self.all:
