@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -143,9 +142,7 @@ class EventHistory:
         self.looked_at = 0
         self.cut = False
 
-    def lookup(
-        self, attribute: str, value: str, since: datetime | None = None, until: datetime | None = None
-    ) -> Iterator[Event]:
+    def lookup(self, attribute: str, value: str, since: datetime | None, until: datetime | None) -> Iterator[Event]:
         """Events with an attribute, newest first."""
         now = self._deployment.now()
         if until and until < now - _KEPT:
@@ -202,6 +199,7 @@ def _short(arn: str, account: str) -> str:
 
 
 type Entry = Mapping[str, Any]
+type Window = tuple[datetime | None, datetime | None]
 
 # An entry's time is a moment after what it saw, and an event's is a whole second.
 _SLACK = timedelta(seconds=60)
@@ -211,7 +209,7 @@ _STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 
 @dataclass(slots=True)
 class Question:
-    """Who did a thing to an instance: the newest event that did it, by `until` and not before `since`.
+    """Who did a thing to an instance: the newest event within a `window` that did it.
 
     `calls` are looked up by their names too: no source says that CloudTrail lists the instance among their resources.
     `event` is the answer, once it was found.
@@ -220,16 +218,15 @@ class Question:
     what: str
     about: str
     did: Callable[[Event], bool]
+    window: Window
     calls: tuple[str, ...] = ()
-    since: datetime | None = None
-    until: datetime | None = None
     event: Event | None = None
 
     def consider(self, event: Event) -> None:
         """Take an event as the answer, if it is. Newer events come first."""
-        early = self.since and event.at < self.since
-        late = self.until and event.at > self.until
-        if not self.event and not early and not late and self.did(event):
+        since, until = self.window
+        is_within = (since is None or since <= event.at) and (until is None or event.at <= until)
+        if not self.event and is_within and self.did(event):
             self.event = event
 
     def document(self, because: str) -> dict[str, Any]:
@@ -272,13 +269,12 @@ def _events(history: EventHistory, instance: str, questions: Sequence[Question])
 
     An instance with a role has an event for each of its sessions, some a day: so each time is looked at separately.
     """
-    for window in dict.fromkeys((each.since, each.until) for each in questions):
-        asked = [each for each in questions if (each.since, each.until) == window]
+    for window in dict.fromkeys(each.window for each in questions):
+        asked = [each for each in questions if each.window == window]
         yield from _until_answered(history.lookup("ResourceName", instance, *window), asked, instance)
     for each in questions:
         for name in each.calls:
-            named = history.lookup("EventName", name, each.since, until=each.until)
-            yield from _until_answered(named, [each], instance)
+            yield from _until_answered(history.lookup("EventName", name, *each.window), [each], instance)
 
 
 def _until_answered(events: Iterable[Event], asked: Sequence[Question], instance: str) -> Iterator[Event]:
@@ -314,7 +310,7 @@ def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]
     id_, association = observed.key.id, observed.association
     tags = dict(observed.instance.tags) if observed.instance else {}
     asked = [
-        _about_tag(id_, key, tags.get(key), within=_tag_window(entries, key, tags.get(key)))
+        _about_tag(id_, key, tags.get(key), window=_tag_window(entries, key, tags.get(key)))
         for key in _deciding(observed, tags, entries)
     ]
     ours = {each["answer"].get("association-id") for each in entries}
@@ -324,7 +320,7 @@ def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]
     last = next((each for each in entries if each["answer"].get("association-id")), None)
     if last and (made := _made(last)) and made != present:
         gone = [each for each in entries[: entries.index(last)] if _seen(each) != made]
-        asked.append(_ended(made, "reverted", _since(last), until=_until(gone[-1]) if gone else None))
+        asked.append(_ended(made, "reverted", (_since(last), _until(gone[-1]) if gone else None)))
     return asked
 
 
@@ -335,7 +331,7 @@ def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Questi
     tags, former = now["tags"], before.get("tags", {})
     asked = [
         # That an entry lacks a tag may mean that no mapping read it then.
-        _about_tag(instance, key, tags.get(key), within=(since if key in former else None, until))
+        _about_tag(instance, key, tags.get(key), window=(since if key in former else None, until))
         for key in sorted({*tags, *former})
         if tags.get(key) != former.get(key)
     ]
@@ -343,7 +339,7 @@ def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Questi
     present = _seen(entry)
     if stood and stood != present:
         what = "reverted" if older and _made(older) else "detached"
-        asked.append(_ended(stood, what, since, until=until))
+        asked.append(_ended(stood, what, (since, until)))
     if present and stood != present:
         asked.append(_attached(instance, present, now["profile-arn"], entries=[entry, older] if older else [entry]))
     return asked
@@ -376,21 +372,17 @@ def _mappings(key: str, value: str | None) -> set[str]:
     return set() if value is None else {str(MappingKey(key, each)) for each in (value, ANY_VALUE)}
 
 
-def _tag_window(entries: Sequence[Entry], key: str, value: str | None) -> tuple[datetime | None, datetime | None]:
+def _tag_window(entries: Sequence[Entry], key: str, value: str | None) -> Window:
     """Between which times a tag got its value: since an entry saw another one, until the first entry saw this one."""
     saw = list(takewhile(lambda each: each["seen"]["tags"].get(key) == value, entries))
     others = [each for each in entries[len(saw) :] if key in each["seen"]["tags"]]
     return _since(others[0]) if others else None, _until(saw[-1]) if saw and value is not None else None
 
 
-def _about_tag(
-    instance: str, key: str, value: str | None, *, within: tuple[datetime | None, datetime | None]
-) -> Question:
-    since, until = within
+def _about_tag(instance: str, key: str, value: str | None, *, window: Window) -> Question:
     if value is None:
-        return Question("untagged", key, lambda event: event.removes(instance, key), since=since, until=until)
-    set_by = partial(Event.sets, instance=instance, key=key, value=value)
-    return Question("tagged", f"{key}={value}", set_by, since=since, until=until)
+        return Question("untagged", key, lambda event: event.removes(instance, key), window=window)
+    return Question("tagged", f"{key}={value}", lambda event: event.sets(instance, key, value), window=window)
 
 
 def _attached(instance: str, association: str, profile_arn: str, entries: Sequence[Entry]) -> Question:
@@ -403,15 +395,14 @@ def _attached(instance: str, association: str, profile_arn: str, entries: Sequen
     def did(event: Event) -> bool:
         return event.makes(association) or (not others and event.launches_with(instance, profile_arn))
 
-    since = _since(before[0]) if before else None
-    until = _until(saw[-1]) if saw else None
+    window = _since(before[0]) if before else None, _until(saw[-1]) if saw else None
     name = str(profile_name(profile_arn))
-    return Question("attached", name, did, calls=(ASSOCIATE, REPLACE), since=since, until=until)
+    return Question("attached", name, did, window=window, calls=(ASSOCIATE, REPLACE))
 
 
-def _ended(association: str, what: str, since: datetime | None, until: datetime | None) -> Question:
-    ended_by = partial(Event.ends, association=association)
-    return Question(what, association, ended_by, calls=(REPLACE, DISASSOCIATE), since=since, until=until)
+def _ended(association: str, what: str, window: Window) -> Question:
+    calls = (REPLACE, DISASSOCIATE)
+    return Question(what, association, lambda event: event.ends(association), window=window, calls=calls)
 
 
 def _made(entry: Entry) -> str:

@@ -39,6 +39,7 @@ def test_which_roles_lack_what_and_the_exit_code_says_no(
     mapped(desk, "narrow", allow("ssm:*", "arn:aws:ssm:*:*:parameter/web"), allow("ssmmessages:*"))
     mapped(desk, "denied", allow("*"), deny("ssmmessages:*"))
     desk.role("unmapped")
+    desk.put("app=none", role="NONE")
     ran = terminal("roles", "must-include", "Baseline")
     assert ran.exit_code == 1
     assert lines(ran.stdout) == [

@@ -186,33 +186,24 @@ def test_calls_by_name_are_looked_up_only_in_the_time_that_the_history_leaves(
 # ---- what CloudTrail answers ----
 
 
-def test_without_the_permission_one_line_names_it_and_the_rest_is_explained(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
-    one = desk.world.running(app="web", profile="theirs")
-    terminal.trail.refuses = "AccessDeniedException"
-    text = terminal("explain", one).stdout
-    [line] = [each for each in text.splitlines() if "cloudtrail" in each]
-    assert line.split(None, 2)[2] == "tagged app=web, attached theirs: you aren't allowed cloudtrail:LookupEvents"
-    assert "to undo" in text
-    assert desk.world.calls["LookupEvents"] == 1
-    answers = terminal.document("explain", one)["who"]
-    assert {each["unknown_because"] for each in answers} == {"you aren't allowed cloudtrail:LookupEvents"}
-
-
 @pytest.mark.parametrize(
     ("code", "said"),
     [
+        ("AccessDeniedException", "you aren't allowed cloudtrail:LookupEvents"),
         ("ThrottlingException", "CloudTrail gave no answer (ThrottlingException)"),
         ("UnsupportedOperationException", "CloudTrail refused: UnsupportedOperationException: no"),
     ],
 )
-def test_throttled_or_refused_it_says_so_and_goes_on(
+def test_without_an_answer_one_line_says_why_and_the_rest_is_explained(
     terminal: Terminal, desk: MappingsFixture, code: str, said: str
 ) -> None:
-    one = desk.world.running(app="web")
+    one = desk.world.running(app="web", profile="theirs")
     terminal.trail.refuses = code
-    assert f"tagged app=web: {said}" in terminal("explain", one).stdout
+    text = terminal("explain", one).stdout
+    assert f"tagged app=web, attached theirs: {said}\n" in text
+    assert "to undo" in text
+    assert desk.world.calls["LookupEvents"] == 1
+    assert {each["unknown_because"] for each in terminal.document("explain", one)["who"]} == {said}
 
 
 def test_what_was_found_before_it_was_throttled_is_shown(terminal: Terminal, desk: MappingsFixture) -> None:
