@@ -155,7 +155,7 @@ class _Judge:
             served = registered.get(target) or ServedTarget(target)
             published = self._published.setdefault(target.account, {})
             # The very dictionary: what is judged later sees what was published before.
-            scanner = place.app.scanner(replace(Enforced.of(place), served=published))
+            scanner = place.app.scanner(Enforced.of(place, published))
             return MappedTarget(target, known, scanner, instances=served.instances, unit=served.unit)
 
         places = self._places.reachable()

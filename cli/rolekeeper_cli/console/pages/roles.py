@@ -20,7 +20,7 @@ from rolekeeper_cli.console.jobs import Job, look
 from rolekeeper_cli.console.page import live
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import roles as views
-from rolekeeper_cli.uses.roles import DAYS, Asked
+from rolekeeper_cli.uses.roles import DAYS
 from rolekeeper_cli.uses.targets import Places
 
 # What `?only=` shows, and which roles that are.
@@ -48,7 +48,7 @@ def _asks(request: Request) -> bool:
 
 def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
     places = Places.chosen(deployment)
-    found = views.document(deployment, places, Asked(last_accessed=ask_last_accessed))
+    found = views.document(deployment, places, last_accessed=ask_last_accessed)
     found["unknown"] += places.unseen_in_words()
     home = deployment.home.account
     # Only a hub's say of which account they are.
@@ -60,7 +60,7 @@ def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[
 
 def _uses(name: str, deployment: DoctorDeployment) -> Iterator[Mapping[str, Any]]:
     own = Places.of(deployment, [deployment.home])
-    found = views.document(deployment, own, Asked([name], instances=False))
+    found = views.document(deployment, own, names=[name], instances=False)
     yield {**found["roles"][0], "unknown": found["unknown"]}
 
 
