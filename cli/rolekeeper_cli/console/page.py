@@ -192,7 +192,7 @@ def page(
         "site": site,
         "request": request,
         "here": here,
-        "notice": site.said(request.query_params.get("said", "")),
+        "notice": site.notices.known(request.query_params.get("said", "")),
         "sections": _sections(request.url.path, hub=bool(here.organization)),
         "now": site.now(),
     }

@@ -1,9 +1,10 @@
 """What all pages share: one deployment, what was read of it, and what is being done."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from rolekeeper_cli.explained import explained
 from rolekeeper_cli.uses import mappings, names, targets
 
 # The caller and the stack.
-_LATELY_SECONDS = 30.0
+_DEPLOYMENT_SECONDS = 30.0
 _HERE_SECONDS = 5.0
 # Tabs that show the mappings ask every two seconds.
 _MAPPINGS_SECONDS = 1.5
@@ -28,7 +29,6 @@ _MAPPINGS_SECONDS = 1.5
 _TARGETS_SECONDS = 4.0
 # A role that was made a minute ago is typed.
 _ROLES_SECONDS = 60.0
-_NOTICES = 200
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -75,26 +75,20 @@ class Site:
     time: Callable[[], float] = time.monotonic
     jobs: Jobs = field(init=False)
     fleet: FleetCache = field(init=False)
-    views: Cache[Any] = field(init=False, default_factory=lambda: Cache(most=16))
-    stories: Cache[Any] = field(init=False, default_factory=Cache)
-    answers: Cache[Mapping[str, Any]] = field(init=False, default_factory=Cache)
+    reads: Cache = field(init=False)
     asking_who: Lock = field(init=False, default_factory=Lock)
-    plans: Cache[Any] = field(init=False, default_factory=Cache)
-    _notices: Cache[Notice] = field(init=False, default_factory=lambda: Cache(most=_NOTICES))
+    plans: Cache = field(init=False, default_factory=Cache)
+    notices: Cache = field(init=False, default_factory=Cache)
 
     def __post_init__(self) -> None:
         # A check that something is repaired asks for all of it.
         self.jobs = Jobs(self.deployment.anew, self.now)
         self.fleet = FleetCache(self.look, self.time)
-        self._lately = Cache[Any](_LATELY_SECONDS, clock=self.time)
-        self._here = Cache[Here](_HERE_SECONDS, clock=self.time, stale=True)
-        self._mappings = Cache[list[dict[str, Any]]](_MAPPINGS_SECONDS, clock=self.time)
-        self._targets = Cache[list[dict[str, Any]]](_TARGETS_SECONDS, clock=self.time)
-        self._roles = Cache[list[str]](_ROLES_SECONDS, clock=self.time)
+        self.reads = Cache(clock=self.time)
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""
-        return self.deployment.anew(self._lately.get)
+        return self.deployment.anew(partial(self.reads.get, seconds=_DEPLOYMENT_SECONDS))
 
     def look_at(self, instance: str) -> DoctorDeployment:
         """The same for an instance, by id or name: where it is, as far as the fleet was read; else at home."""
@@ -105,29 +99,26 @@ class Site:
         return self.deployment.now()
 
     def here(self) -> Here:
-        return self._here.get("", lambda: _here(self.look()))
+        return self.reads.get("here", lambda: _here(self.look()), _HERE_SECONDS, stale=True)
 
     def mappings(self) -> list[dict[str, Any]]:
-        return self._mappings.get("", lambda: mappings.rows(self.look()))
+        return self.reads.get("mappings", lambda: mappings.rows(self.look()), _MAPPINGS_SECONDS)
 
     def targets(self) -> list[dict[str, Any]]:
-        return self._targets.get("", lambda: targets.documents(self.look()))
+        return self.reads.get("targets", lambda: targets.documents(self.look()), _TARGETS_SECONDS)
 
     def role_names(self) -> list[str]:
         """The names of the roles under the role path, for suggestions: where IAM gives no answer, there are none."""
         try:
-            return self._roles.get("", lambda: names.path_roles(self.look()))
+            return self.reads.get("roles", lambda: names.path_roles(self.look()), _ROLES_SECONDS)
         except (AwsRefusalError, CommandError):
             return []
 
     def say(self, notice: Notice) -> str:
         """Keep what a write did for the page that follows it: that page's address ends in `?said=` and this id."""
-        for stale in (self._here, self._mappings, self.jobs):
-            stale.forget()
-        return self._notices.keep(notice)
-
-    def said(self, id_: str) -> Notice | None:
-        return self._notices.known(id_)
+        self.reads.forget("here", "mappings")
+        self.jobs.forget()
+        return self.notices.keep(notice)
 
 
 def _here(deployment: Deployment) -> Here:

@@ -313,7 +313,7 @@ def again(request: Request) -> Response:
 
 def _values(request: Request, known: Fleet, query: Query) -> dict[str, Any]:
     site = request.app.state.site
-    view = site.views.get((known.version, query), lambda: view_of(known, query))
+    view = site.reads.get((known.version, query), lambda: view_of(known, query))
     return {"view": view, "query": query, "fleet": known, "cache": site.fleet}
 
 

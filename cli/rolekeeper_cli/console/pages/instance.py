@@ -140,7 +140,7 @@ def who(request: Request) -> Response:
         title = f"Who did it: {row.name or id_ if row else id_}"
         return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
     stamp = _stamp(request, id_)
-    shown = site.answers.get((id_, stamp, _minute(request)), ask) if stamp else ask()
+    shown = site.reads.get(("who", id_, stamp, _minute(request)), ask) if stamp else ask()
     part = "part" if "HX-Request" in request.headers else ""
     title = f"Who did it: {shown['name'] or id_}"
     return page(request, "instance_who.html", part=part, title=title, id=id_, answers=shown["who"], entries=None)
@@ -153,7 +153,7 @@ def _story(request: Request, text: str, stamp: int) -> Story:
     def make() -> Story:
         return tell(site.look_at(text), text, lambda: _names(request))
 
-    return site.stories.get((text, stamp, _minute(request)), make) if stamp else make()
+    return site.reads.get(("story", text, stamp, _minute(request)), make) if stamp else make()
 
 
 def _stamp(request: Request, text: str) -> int:
