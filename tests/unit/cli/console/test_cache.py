@@ -46,41 +46,11 @@ def test_what_takes_long_is_read_less_often() -> None:
     assert len(reads) == 4, "a fifth of the time"
 
 
-def test_each_key_has_its_own_and_the_oldest_goes() -> None:
-    cache, reads = Cache(most=2), list[str]()
-
-    def get(key: str) -> str:
-        def read() -> str:
-            reads.append(key)
-            return key
-
-        return cache.get(key, read)
-
-    assert [get(each) for each in "abacb"] == ["a", "b", "a", "c", "b"]
-    assert reads == ["a", "b", "c"]
-    get("a")
-    assert reads == ["a", "b", "c", "a"]
-
-
 def test_what_is_kept_is_taken_once_and_the_oldest_goes() -> None:
     cache = Cache(most=2)
     first, second, third = map(cache.keep, "abc")
     assert [cache.known(each) for each in (first, second, third)] == [None, "b", "c"]
     assert [cache.take(third), cache.take(third), cache.known(third), cache.take(first)] == ["c", None, None, None]
-
-
-def test_an_error_is_not_kept() -> None:
-    fails = iter([True, False])
-
-    def read() -> int:
-        if next(fails):
-            raise ValueError("no")
-        return 5
-
-    cache = Cache()
-    with pytest.raises(ValueError, match="no"):
-        cache.get("", read)
-    assert cache.get("", read) == 5
 
 
 def test_ten_tabs_wait_for_an_aws_that_doesnt_answer_no_longer_than_one() -> None:

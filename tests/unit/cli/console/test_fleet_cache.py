@@ -18,7 +18,6 @@ from rolekeeper_cli.console.fleet_cache import (
     ASKED_SECONDS,
     RETRY_SECONDS,
     WHOLE_SECONDS,
-    Calls,
     Fleet,
     FleetCache,
     FleetReader,
@@ -107,34 +106,6 @@ def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: MappingsFix
     assert story.cache.ask().version == version, "so a poll is answered that nothing changed"
 
 
-def test_a_logged_decision_has_that_instance_alone_looked_at(story: Story, desk: MappingsFixture) -> None:
-    for _ in range(5):
-        desk.converged("web", app="web")
-    one = desk.world.running(app="web")
-    story.reads_all()
-    assert story.carries(one) == ""
-    version = story.cache.ask().version
-    desk.world.reconcile(one)
-    desk.world.calls.clear()
-    story.step()
-    assert story.carries(one) == "web", "in the same second"
-    assert {each: desk.world.calls[each] for each in READS} == dict.fromkeys(READS, 1)
-    assert story.cache.ask().version > version
-
-
-def test_a_new_instance_comes_with_its_first_decision_and_goes_with_its_last(
-    story: Story, desk: MappingsFixture
-) -> None:
-    story.reads_all()
-    one = desk.world.running(Name="new")
-    desk.world.reconcile(one)
-    assert [each.name for each in story.step().rows] == ["new"]
-    desk.world.truth.terminate(one)
-    desk.world.wait(60)
-    desk.world.reconcile(one)
-    assert story.step().rows == ()
-
-
 def test_what_ec2_changes_by_itself_is_looked_at_until_it_has(story: Story, desk: MappingsFixture) -> None:
     one = desk.world.launch(app="other")
     row = story.reads_all().rows[0]
@@ -156,26 +127,6 @@ def test_an_instance_whose_page_is_open_is_looked_at_every_second(story: Story, 
     assert row
     assert row.name == "renamed", "though nothing was decided"
     assert story.turns(10)["DescribeInstances"] <= 11
-
-
-def test_one_look_takes_two_hundred_at_most(
-    story: Story, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fleet_cache, "LOOKED_AT", 2)
-    ids = [desk.world.launch() for _ in range(5)]
-    story.reads_all()
-    looked: list[set[str]] = []
-    look = FleetReader.look
-
-    def counted(reader: FleetReader, asked: Any) -> Any:
-        looked.append(set(asked))
-        return look(reader, asked)
-
-    monkeypatch.setattr(FleetReader, "look", counted)
-    for one in ids:
-        story.cache.row(one)
-    story.step()
-    assert looked == [set(ids[:2])]
 
 
 def test_the_whole_is_read_every_few_minutes_and_finds_what_no_log_named(story: Story, desk: MappingsFixture) -> None:
@@ -239,25 +190,6 @@ def test_a_log_that_can_be_read_again_ends_its_note(story: Story, monkeypatch: p
         assert "log" in story.reads_all().notes
     story.turns(RETRY_SECONDS + 2)
     assert not story.cache.ask().notes
-
-
-def test_functions_that_log_no_decisions_are_named(story: Story, terminal: Terminal) -> None:
-    terminal.parameters["LogLevel"] = "WARNING"
-    assert "deploy with LogLevel=INFO" in story.reads_all().notes["level"].text
-
-
-def test_who_may_not_read_the_fleet_learns_which_permission_is_missing(story: Story, desk: MappingsFixture) -> None:
-    desk.converged("web", app="web")
-    refuse_for_good(desk.world, "DescribeInstances", "UnauthorizedOperation")
-    fleet = story.step()
-    assert fleet.unreadable
-    assert fleet.unreadable.permission == "ec2:DescribeInstances"
-    assert story.turns(120)["DescribeInstances"] <= 2 * (120 / RETRY_SECONDS + 1), "reads of all, and looks"
-    desk.world.calls.forget()
-    story.turns(RETRY_SECONDS + 2)
-    fleet = story.cache.ask()
-    assert not fleet.notes
-    assert len(fleet.rows) == 1
 
 
 def test_what_was_read_stays_when_a_later_read_fails(story: Story, desk: MappingsFixture) -> None:
@@ -351,14 +283,3 @@ def test_the_thread_ends_when_no_page_asks_and_comes_back_with_the_next(desk: Ma
     assert not cache.working
     cache.ask()
     assert not cache.working, "one that was closed stays so"
-
-
-def test_calls_are_counted_for_a_minute() -> None:
-    seconds = 0.0
-    calls = Calls(lambda: seconds)
-    calls.note()
-    seconds = 59
-    calls.note()
-    assert calls.last_minute == 2
-    seconds = 61
-    assert calls.last_minute == 1

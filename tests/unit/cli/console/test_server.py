@@ -13,8 +13,6 @@ from starlette.testclient import TestClient
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console import server
 from rolekeeper_cli.console.server import UseClock, link_file, open_file
-from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ConfigurationError
 
 LINK = "http://0123.localhost:4321/enter/token"
 
@@ -41,16 +39,6 @@ def file() -> Iterator[Path]:
 
 
 # ---- idle ----
-
-
-def test_it_is_idle_after_that_time_without_use(clock: Clock) -> None:
-    use = UseClock(PlainTextResponse("page"), 30, clock)
-    assert use.left() == 30
-    clock.seconds += 20
-    TestClient(use).get("/")
-    assert use.left() == 30
-    clock.seconds += 30
-    assert use.left() == 0
 
 
 def test_a_tab_that_only_refreshes_itself_is_no_use(clock: Clock) -> None:
@@ -126,16 +114,6 @@ def test_where_none_opens_the_link_is_printed(
 
 
 # ---- before it listens ----
-
-
-def test_without_a_stack_the_command_ends_as_every_other(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(_: Deployment) -> None:
-        raise ConfigurationError("there is no stack 'rolekeeper' in us-east-1", "deploy Rolekeeper")
-
-    monkeypatch.setattr(Deployment, "stack", property(none))
-    ran = terminal("console", "--no-browser")
-    assert (ran.exit_code, ran.stdout) == (253, "")
-    assert "there is no stack 'rolekeeper'" in ran.stderr
 
 
 def test_a_port_that_is_in_use_is_said_with_what_to_do(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
