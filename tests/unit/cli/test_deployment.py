@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_cli.console.cache import Cache
+from rolekeeper_cli.console.site import Cache
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.logs import FakeLogs
-from fixtures.account import FakeAccount, refusing
+from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.storage import layout
@@ -38,7 +38,6 @@ class Story:
         self.logs = FakeLogs(self.world.logged, self.world.clock.now)
         terminal.clients["logs"] = self.logs
         self.cache = FleetCache(DoctorDeployment(Options()).anew, self.clock, most)
-        self.worker = self.cache.worker
 
     def clock(self) -> float:
         """The world's seconds."""
@@ -46,14 +45,14 @@ class Story:
 
     def step(self) -> Fleet:
         """One turn of the thread, and what is known after it."""
-        pause = self.worker.step()
+        pause = self.cache.step()
         self.world.wait(pause)
         return self.cache.ask()
 
     def reads_all(self) -> Fleet:
         """The thread's turns until the whole fleet was read."""
         self.step()
-        while self.worker.reading:
+        while self.cache.reading:
             self.step()
         self.world.calls.clear()
         self.logs.asked.clear()
@@ -84,17 +83,6 @@ def story(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyP
     desk.role("web")
     desk.edit("app=web", role="web")
     return Story(terminal)
-
-
-def refuse_for_good(world: FakeAccount, operation: str, code: str) -> None:
-    """Have a call refused from now on, until `world.calls.forget()`."""
-    refuse = refusing(code, "not you")
-
-    def again() -> None:
-        world.calls.before(operation, again)
-        refuse()
-
-    world.calls.before(operation, again)
 
 
 def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: MappingsFixture) -> None:
@@ -145,10 +133,10 @@ def test_it_can_be_read_again_but_not_over_and_over(story: Story, desk: Mappings
     story.later()
     story.reads_all()
     for _ in range(10):
-        story.worker.again()
+        story.cache.read_again()
     assert story.turns(AGAIN_SECONDS + 1)["DescribeInstances"] == 1
     for _ in range(3):
-        story.worker.again()
+        story.cache.read_again()
         story.step()
     assert story.turns(2)["DescribeInstances"] == 0, "not within ten seconds"
 
@@ -158,7 +146,7 @@ def test_an_instance_that_is_gone_when_the_whole_was_read_is_gone(story: Story, 
     story.reads_all()
     desk.world.truth.terminate(one)
     desk.world.wait(10)
-    story.worker.again()
+    story.cache.read_again()
     story.turns(AGAIN_SECONDS + 2)
     assert story.cache.ask().rows == ()
 
@@ -196,7 +184,7 @@ def test_what_was_read_stays_when_a_later_read_fails(story: Story, desk: Mapping
     desk.converged("web", app="web")
     story.reads_all()
     desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slower"))
-    story.worker.again()
+    story.cache.read_again()
     story.turns(AGAIN_SECONDS + 1)
     fleet = story.cache.ask()
     assert len(fleet.rows) == 1

@@ -51,18 +51,18 @@ def test_what_it_finds_is_there_while_it_runs_and_how_far_it_is(story: Story) ->
 
     def watched(deployment: DoctorDeployment) -> Iterator[int]:
         for each in story.work(deployment):
-            seen.append((job.ended, job.result(), job.step, job.version))
+            seen.append((job.end.is_set(), list(job.found), job.step, job.version))
             yield each
 
     job = story.jobs.get("look", watched)
-    assert (job.ended, job.result(), job.step) == (False, [], "")
+    assert (job.end.is_set(), job.found, job.step) == (False, [], "")
     story.runs()
     assert [each[:3] for each in seen] == [
         (False, [], "0 of 3 things"),
         (False, [0], "1 of 3 things"),
         (False, [0, 1], "2 of 3 things"),
     ]
-    assert (job.ended, job.result()) == (True, [0, 1, 2])
+    assert (job.end.is_set(), job.found) == (True, [0, 1, 2])
     versions = [each[3] for each in seen] + [job.version]
     assert versions == sorted(set(versions)), "a page that polls sees each step"
 
@@ -88,7 +88,7 @@ def test_a_bug_is_written_to_the_terminal(story: Story, caplog: pytest.LogCaptur
         story.runs()
     assert "ZeroDivisionError" in caplog.text
     with pytest.raises(ZeroDivisionError):
-        job.result()
+        job.values()
 
 
 def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -> None:
@@ -101,7 +101,7 @@ def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -
     for _second in range(60):
         story.runs()
         story.now += timedelta(seconds=1)
-        story.jobs.get("look", fails, polls=True)
+        story.jobs.get("look", fails, polled=True)
     assert story.begun == 4, "every 15 seconds"
     story.runs()
     story.jobs.get("look", fails)
@@ -151,8 +151,7 @@ def test_a_page_that_waits_says_how_far_it_is_and_asks_for_what_is_new(
     site = console.site(writes=True)
     browser = console.browser(site)
     browser.get(page)
-    job = site.jobs.known(name)
-    assert job
+    job = site.jobs.get(name, lambda _: ())
     assert browser.get(f"{part}version={job.version}").status_code == 204
     job.end.clear()
     job.found[:] = job.found[:2] if name == "doctor" else []

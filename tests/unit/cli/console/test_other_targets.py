@@ -93,7 +93,7 @@ def test_one_that_cant_be_seen_any_longer_stays_as_it_was(
 ) -> None:
     browser.get("/")
     spoke.refuse()
-    reader = site.fleet.worker.read()
+    reader = site.fleet.new_reader()
     assert reader.look([there]) == {}
     assert site.fleet.row(there)
 

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
@@ -24,9 +25,8 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import page
-from rolekeeper_cli.console.application import application
-from rolekeeper_cli.console.page import held_reason, linked, relative, sentence, without_steps
-from rolekeeper_cli.console.site import Notice, Site
+from rolekeeper_cli.console.page import Notice, held_reason, linked, relative, sentence, without_steps
+from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.uses.preview import Preview
 
@@ -59,13 +59,6 @@ def asks(site: Site, raises: Exception | None = None) -> TestClient:
     return TestClient(pages, raise_server_exceptions=False)
 
 
-class Refuses:
-    """STS, which doesn't say who asks."""
-
-    def get_caller_identity(self) -> Any:
-        raise EXPIRED
-
-
 # ---- the head ----
 
 
@@ -85,7 +78,7 @@ def test_it_says_that_rolekeeper_is_paused_as_soon_as_a_write_did_it(site: Site,
 
 
 def test_a_head_that_cannot_be_asked_for_keeps_no_page_from_showing(terminal: Terminal) -> None:
-    terminal.clients["sts"] = Refuses()
+    terminal.clients["sts"] = Mock(get_caller_identity=Mock(side_effect=EXPIRED))
     answer = asks(console.site()).get("/nowhere")
     assert answer.status_code == 404
     assert "Acts as unknown Account unknown Region us-east-1 Stack rolekeeper Mode unknown" in words(answer)

@@ -10,26 +10,12 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from fakes.clock import Clock
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console import server
 from rolekeeper_cli.console.server import UseClock, link_file, open_file
 
 LINK = "http://0123.localhost:4321/enter/token"
-
-
-class Clock:
-    """Moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -41,15 +27,17 @@ def file() -> Iterator[Path]:
 # ---- idle ----
 
 
-def test_a_tab_that_only_refreshes_itself_is_no_use(clock: Clock) -> None:
-    use = UseClock(PlainTextResponse("page"), 30, clock)
+def test_a_tab_that_only_refreshes_itself_is_no_use() -> None:
+    clock = Clock()
+    use = UseClock(PlainTextResponse("page"), 30, lambda: clock.seconds)
     clock.seconds += 20
     assert TestClient(use).get("/", headers={"HX-Request": "true"}).text == "page"
     assert use.left() == 10
 
 
-def test_an_idle_server_says_so_and_ends(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    use, running = UseClock(PlainTextResponse("page"), 30, clock), Mock(should_exit=False)
+def test_an_idle_server_says_so_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    clock, running = Clock(), Mock(should_exit=False)
+    use = UseClock(PlainTextResponse("page"), 30, lambda: clock.seconds)
     naps: list[float] = []
 
     def sleep(seconds: float) -> None:
