@@ -445,13 +445,13 @@ def test_it_says_which_instances_keep_their_roles_and_asks(terminal: Terminal, a
     ran = terminal.types("y\n", "spoke", "remove", "--region", OTHER)
     assert ran.exit_code == 0, ran.output
     shown = lines(ran.stdout)
-    assert f"{OTHER} 1 instance carries a managed role and keeps it; its rules are deleted" in shown
+    assert f"{OTHER} its rules are deleted; instances that keep a managed role: 1" in shown
     assert not any(line.startswith("account ") for line in shown), "the roles stay"
     assert f"Delete it in {OTHER}?" in ran.stderr
     assert account.stacks[OTHER].calls == ["delete_stack"]
     assert account.stacks[HOME].calls == []
     assert f"rolekeeper targets forget {SPOKES_ACCOUNT}/{OTHER}" in ran.stderr
-    assert "1 instance keeps a role that Rolekeeper manages" in ran.stderr
+    assert "Instances that keep a managed role, which nobody changes from then on: 1." in ran.stderr
     assert carries
 
 
