@@ -11,9 +11,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS
 from rolekeeper_cli.checks.guards import denies
-from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.guard import PARTS, group
-from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses import guard
 from rolekeeper_cli.uses.guard import Arns, compact, fitting, readable
 from support import templates
@@ -278,7 +276,6 @@ def test_all_documents_fit_with_names_as_long_as_they_get() -> None:
 # ---- the functions ----
 
 
-@pytest.mark.usefixtures("terminal")  # where a resource is called by its name in the template
 def test_the_roles_are_those_that_the_template_lets_do_it() -> None:
     resources = templates.load()["Resources"]
     roles = [name for name, each in resources.items() if each["Type"] == "AWS::IAM::Role"]
@@ -290,13 +287,10 @@ def test_the_roles_are_those_that_the_template_lets_do_it() -> None:
         }
         return [role for role, statements in said.items() if f'"{action}"' in statements]
 
-    deployment = Deployment(Options())
     for action in ("iam:CreateInstanceProfile", "iam:AddRoleToInstanceProfile"):
-        assert sorted(guard.roles_that_make_profiles(deployment)) == sorted(may(action))
+        assert sorted(guard.MAKE_PROFILES) == sorted(may(action))
     for action in ("Associate", "Disassociate"):
-        assert sorted(guard.roles_that_change_associations(deployment)) == sorted(
-            may(f"ec2:{action}IamInstanceProfile")
-        )
+        assert sorted(guard.CHANGE_ASSOCIATIONS) == sorted(may(f"ec2:{action}IamInstanceProfile"))
     assert [role for role in roles if {"Path", "RoleName"} & resources[role]["Properties"].keys()] == []
 
 
