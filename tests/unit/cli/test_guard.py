@@ -48,11 +48,6 @@ def test_without_a_part_it_lists_them(terminal: Terminal) -> None:
     assert all(len(line) <= 80 for line in terminal("guard").stdout.splitlines())
 
 
-def test_a_part_that_isn_t_there_is_refused(terminal: Terminal) -> None:
-    ran = terminal("guard", "scp-tag")
-    assert (ran.exit_code, "No such command 'scp-tag'" in ran.stderr) == (252, True)
-
-
 @pytest.mark.parametrize("part", PARTS)
 def test_a_document_is_json_on_stdout_and_its_remarks_are_on_stderr(terminal: Terminal, part: str) -> None:
     line = ("guard", part, *(EXCEPT if part.startswith("scp") else ()))
@@ -94,19 +89,6 @@ def test_a_deleted_mapping_s_tags_are_guarded_no_longer(terminal: Terminal, desk
     assert tag_keys(printed(terminal, "scp-tags", *EXCEPT)) == ["rolekeeper:ignore"]
     desk.edit("workload=web", role="no such")
     assert tag_keys(printed(terminal, "scp-tags", *EXCEPT)) == ["rolekeeper:ignore", "workload"]
-
-
-def test_doctor_sees_that_it_guards(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.put("workload=web", role="NONE", require_tags={"environment": "production"})
-    policy = printed(terminal, "scp-tags", *EXCEPT)
-    instances = ARNS.here("ec2", "instance/*")
-    for key in ("workload", "environment", "rolekeeper:ignore"):
-        assert denies([policy], "CreateTags", instances, key)
-        assert denies([policy], "DeleteTags", instances, key)
-    assert not denies([policy], "CreateTags", instances, "Workload")
-    assert denies([policy], "DeleteTags", instances, None)
-    policy["Statement"].pop()
-    assert not denies([policy], "DeleteTags", instances, None)
 
 
 @pytest.mark.parametrize("part", ["scp-tags", "scp-path"])
