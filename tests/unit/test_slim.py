@@ -10,7 +10,6 @@ from unittest.mock import Mock
 import botocore.session
 import pytest
 from botocore import xform_name
-from botocore.exceptions import UnknownServiceError
 from botocore.loaders import Loader
 from botocore.model import ServiceModel, Shape
 from botocore.regions import EndpointResolver
@@ -192,14 +191,6 @@ def test_every_region_has_the_endpoint_of_the_whole(slimmed: Loader, service: st
         assert slimmed.load_data(name) == WHOLE.load_data(name)
 
 
-@pytest.mark.parametrize("service", slim.OPERATIONS)
-@pytest.mark.parametrize("region", ["us-east-1", "cn-north-1", "us-gov-west-1", "eu-newer-1"])
-def test_a_client_of_it_asks_where_one_of_the_whole_asks(slimmed: Loader, service: str, region: str) -> None:
-    ours, theirs = client(slimmed, service, region), client(WHOLE, service, region)
-    assert ours.meta.endpoint_url == theirs.meta.endpoint_url
-    assert ours.meta.service_model.metadata == theirs.meta.service_model.metadata
-
-
 # ---- whatever else is asked for fails ----
 
 
@@ -209,11 +200,6 @@ def test_an_operation_that_is_not_kept_is_not_there(slimmed: Loader) -> None:
     with pytest.raises(AttributeError, match="terminate_instances"):
         _ = made.terminate_instances
     assert set(made.meta.method_to_api_mapping.values()) == set(slim.OPERATIONS["ec2"])
-
-
-def test_a_service_that_is_not_kept_is_not_there(slimmed: Loader) -> None:
-    with pytest.raises(UnknownServiceError, match="s3"):
-        client(slimmed, "s3")
 
 
 # ---- what is built is what was tested ----

@@ -129,8 +129,3 @@ def test_the_picture_shows_the_first_steps_and_loads_nothing() -> None:
     assert all(each in said for each in ("1. Launch an instance", "→ ec2 run-instances", "✓ it runs <now> & then"))
     assert not any(each in said for each in ("waiting", "mappings written", "A step too many", "The fleet"))
     assert "http" not in svg.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
-
-
-def test_what_is_no_demo_is_not_drawn() -> None:
-    with pytest.raises(ValueError, match="no first step"):
-        picture.drawn("make: *** [demo] Error 1\n", "make demo")
