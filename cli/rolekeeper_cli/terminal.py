@@ -32,10 +32,10 @@ def warn(text: str) -> None:
     click.echo(f"{click.style('Warning:', fg='yellow')} {printable(text)}", err=True)
 
 
-def bad(texts: Iterable[str]) -> None:
+def bad(texts: Iterable[str], colour: bool | None = None) -> None:  # noqa: FBT001  # click's own three values
     """Things that are wrong, each on a line of its own, on stderr."""
     for each in texts:
-        click.echo(f"{click.style('!', fg='red')} {printable(each)}", err=True)
+        click.echo(f"{click.style('!', fg='red')} {printable(each)}", err=True, color=colour)
 
 
 def line(text: str, colour: str | None = None) -> None:
