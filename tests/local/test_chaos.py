@@ -112,34 +112,6 @@ def test_a_service_that_is_named_goes_by_its_own_shares() -> None:
     assert chaos.counts == {"error ec2": 1, "throttle dynamodb": 1}
 
 
-@pytest.mark.parametrize(("fault", "times"), [("drop", 0), ("repeat", 2), ("delay", 1)])
-def test_an_event_is_lost_comes_twice_or_late(fault: str, times: int) -> None:
-    chaos = Chaos()
-    chaos.steer({"events": {fault: 1}})
-    arrivals = chaos.arrivals()
-    assert len(arrivals) == times
-    assert fault != "delay" or arrivals[0] > 0
-    assert chaos.counts == {f"{fault} event": 1}
-
-
-def throws(seed: int) -> list[Any]:
-    chaos = Chaos()
-    chaos.steer({"seed": seed, "calls": {"*": {"throttle": 0.3, "error": 0.3}}})
-    return [chaos.of_call("ec2") for _ in range(50)]
-
-
-def test_a_seed_throws_the_same_again() -> None:
-    assert throws(7) == throws(7)
-    assert throws(7) != throws(8)
-    assert {*throws(7)} == {None, "throttle", "error"}
-
-
-def test_what_is_not_named_again_is_over() -> None:
-    chaos = always("error")
-    chaos.steer({})
-    assert Called(chaos).body == "done"
-
-
 @pytest.mark.parametrize(
     "asked",
     [

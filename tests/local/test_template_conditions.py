@@ -110,13 +110,3 @@ def test_a_change_set_shows_what_a_changed_condition_makes_and_takes_away(aws: E
     resources = client.describe_stack_resources(StackName="moves")["StackResources"]
     there = {each["LogicalResourceId"] for each in resources if each["ResourceStatus"] != "DELETE_COMPLETE"}
     assert there == {"Everywhere", "AtHome", "AtHomeOfSpoke"}
-
-
-def test_a_stack_is_seen_in_its_account_and_region_only(aws: EmbeddedAws) -> None:
-    template = json.dumps({"Resources": {"Queue": queue()}})
-    aws.session(account=SPOKE, region="eu-west-1").client("cloudformation").create_stack(
-        StackName="seen", TemplateBody=template
-    )
-    for account, region, seen in ((SPOKE, "eu-west-1", True), (SPOKE, "us-east-1", False), (HUB, "eu-west-1", False)):
-        stacks = aws.session(account=account, region=region).client("cloudformation").describe_stacks()["Stacks"]
-        assert ("seen" in {each["StackName"] for each in stacks}) == seen
