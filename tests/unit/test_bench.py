@@ -3,16 +3,14 @@
 import cProfile
 import json
 import platform
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from bench import bench, calls, cold_start, convergence, dollars, notes, page, plot, wire
+from bench import bench, calls, cold_start, convergence, notes, page, plot, wire
 from bench.fleet import Fleet
 from bench.rows import Row, Target, missed, shown
 from bench.shares import REST, group, shares
@@ -101,19 +99,6 @@ def test_a_part_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         bench.main(["--only", "calls,nothing"])
     assert "there is no part nothing" in capsys.readouterr().err
-
-
-def test_dollars_are_the_models_with_its_date_and_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "prices.yaml").write_text("date: 2026-11-26\nprices: {}\n")
-    monkeypatch.setattr(dollars, "PRICES", tmp_path / "prices.yaml")
-    figures = [
-        SimpleNamespace(name="idle month", usd=3.3, most=5.0),
-        SimpleNamespace(name="a million", usd=25, most=None),
-    ]
-    monkeypatch.setitem(sys.modules, dollars.MODEL, SimpleNamespace(figures=lambda: figures))
-    idle, million = dollars.rows(lambda _text: None)
-    assert (idle.name, idle.ours, idle.unit, idle.held) == ("idle month, prices of 2026-11-26", 3.3, "USD", True)
-    assert (million.ours, million.held) == (25, None)
 
 
 # ---- the page ----
