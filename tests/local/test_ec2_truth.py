@@ -231,10 +231,6 @@ def test_events_can_be_lost_for_one_instance_while_the_others_are_told(world: Fa
 # ---- attach ----
 
 
-def test_a_stopped_instance_can_be_attached_to_by_the_profiles_arn(world: FakeAccount) -> None:
-    assert world.ec2.associate(world.stopped().id, world.profiles["db"].arn).profile_id == "AIPADB"
-
-
 def test_attach_refuses_an_instance_that_has_an_association_even_of_the_same_profile(world: FakeAccount) -> None:
     instance_id = world.associated().instance_id
     assert refusal(lambda: world.ec2.associate(instance_id, "web")) == (

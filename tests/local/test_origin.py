@@ -231,11 +231,6 @@ def test_clients_of_this_machine_are_answered_by_either_name(aws: EmbeddedAws) -
 
 
 @pytest.mark.emulator
-def test_a_person_who_types_the_address_is_answered(aws: EmbeddedAws) -> None:
-    assert ask(aws, "GET", "/_rolekeeper/ping", {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}).status == 200
-
-
-@pytest.mark.emulator
 def test_an_sdk_that_is_refused_shows_why(aws: EmbeddedAws) -> None:
     client = aws.session().client("lambda")
     client.meta.events.register("before-send", lambda request, **_: request.headers.update({"Host": "aws.test:1"}))

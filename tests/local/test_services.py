@@ -95,17 +95,6 @@ def test_a_scheduled_function_that_fails_is_tried_again_then_put_aside(aws: Embe
 # ---- the work queue ----
 
 
-def test_a_function_gets_a_delayed_message_when_it_is_due(aws: EmbeddedAws) -> None:
-    queue, listener = Queue(aws.session(), VisibilityTimeout="120"), Listener(aws)
-    listener.reads(queue.arn, BatchSize=10)
-    queue.sends("warms the function up")
-    eventually(listener.heard)
-    sent = time.time()
-    queue.sends("late", DelaySeconds=3)
-    at = eventually(lambda: listener.heard()[1:])[0][0]
-    assert 2.9 <= at - sent <= 60  # not the 120 s of its visibility
-
-
 def test_a_group_with_many_messages_in_flight_keeps_no_other_waiting(aws: EmbeddedAws) -> None:
     queue, bus = Queue(aws.session(), VisibilityTimeout="300"), Bus(aws)
     rule = bus.rule({"source": ["fair"]}, Arn=queue.arn, SqsParameters={"MessageGroupId": "$.source"})
