@@ -51,7 +51,7 @@ def running(world: EmulatedAccount, **tags: str) -> str:
 def logged(world: EmulatedAccount, name: str) -> str:
     """All that a function logged."""
     pages = world.aws.session().client("logs").get_paginator("filter_log_events")
-    group = world.lambda_.get_function_configuration(FunctionName=world.function_name(name))["LoggingConfig"][
+    group = world.lambda_.get_function_configuration(FunctionName=world.aws.function_name(name))["LoggingConfig"][
         "LogGroup"
     ]
     return "\n".join(each["message"] for page in pages.paginate(logGroupName=group) for each in page["events"])

@@ -62,7 +62,7 @@ def world(artifacts: Path) -> Iterator[EmulatedAccount]:
 
 def break_loose(story: Story, queues: Queues) -> None:
     """The chaos itself."""
-    aws, sweeper, weather = story.world.aws, story.world.function_name("OnSchedule"), random.Random(SEED)
+    aws, sweeper, weather = story.world.aws, story.world.aws.function_name("OnSchedule"), random.Random(SEED)
     began = time.monotonic()
     outage_at = began + SECONDS * 0.3
     changes_at, restarts_at, sweeps_at, in_outage = began, began + RESTART_SECONDS, began + SWEEP_SECONDS, False

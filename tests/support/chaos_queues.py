@@ -69,7 +69,7 @@ class Queues:
 
         Follow-ups wait in the state table. The minute's task is run at once, instead of at its next minute.
         """
-        minute = self._world.function_name("OnSchedule")
+        minute = self._world.aws.function_name("OnSchedule")
 
         def settled() -> bool:
             self.become_quiet(seconds)

@@ -249,10 +249,10 @@ def test_the_docs_show_what_the_model_says() -> None:
 
 
 def test_the_bench_gets_a_row_for_the_month_with_its_target_and_one_for_each_kind() -> None:
-    figures = {each.name: each for each in cost.figures()}
-    assert figures["idle month"].most == cost.TARGET
-    parts = Counter(each.usd for name, each in figures.items() if name.startswith("idle month: "))
-    assert sum(usd * times for usd, times in parts.items()) == pytest.approx(figures["idle month"].usd, abs=0.02)
-    assert {name for name in figures if name.startswith("million")} == {
+    rows = {each.name.partition(", prices of ")[0]: each for each in cost.rows(lambda _text: None)}
+    assert (rows["idle month"].held, str(rows["idle month"].target)) == (True, f"ours <= {cost.TARGET:g}")
+    parts = [each.ours for name, each in rows.items() if name.startswith("idle month: ")]
+    assert sum(parts) == pytest.approx(rows["idle month"].ours, abs=0.02)
+    assert {name for name in rows if name.startswith("million")} == {
         f"million events: {kind}" for kind in IDLE.happenings
     }
