@@ -2,10 +2,14 @@
 
 import json
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.queue import Task
+from rolekeeper.model.instance import Timer
 from rolekeeper.storage import layout
+from rolekeeper.storage.state import State, Store
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 
@@ -30,6 +34,7 @@ class Queues:
         session, outputs = world.aws.session(), world.aws.stack_outputs()
         self._sqs, self._steps = session.client("sqs"), session.client("stepfunctions")
         self._machine = outputs["RetryStateMachine"]
+        self._state = State(Store(world.dynamodb, world.state_table), world.account, lambda pin: pin)
         self.work, self.dead = outputs["WorkQueue"], outputs["DeadLetterQueue"]
         self.tries = tries
         self.poisoned: set[str] = set()
@@ -38,7 +43,7 @@ class Queues:
         return self._attributes(url)["QueueArn"]
 
     def set_patience(self, visible_after: int) -> None:
-        """How soon a message comes again whose function failed, in seconds."""
+        """After how many seconds a message is received again whose function failed."""
         policy = {"deadLetterTargetArn": self.arn(self.dead), "maxReceiveCount": self.tries}
         attributes: Any = {"VisibilityTimeout": str(visible_after), "RedrivePolicy": json.dumps(policy)}
         self._sqs.set_queue_attributes(QueueUrl=self.work, Attributes=attributes)
@@ -53,41 +58,29 @@ class Queues:
         return sum(int(n) for name, n in self._attributes(url).items() if name.startswith("ApproximateNumberOf"))
 
     def become_quiet(self, seconds: float) -> None:
-        """Wait until no message waits or is worked on, and no retry loop runs, several looks in a row."""
-        looks = [1, 1, 1]
-
-        def quiet() -> bool:
+        """Wait until no message waits or is worked on, and no retry loop runs, three looks in a row."""
+        deadline, quiet = time.monotonic() + seconds, 0
+        while quiet < 3:
             loops = self._steps.list_executions(stateMachineArn=self._machine, statusFilter="RUNNING")["executions"]
-            looks[:] = [*looks[1:], self.waiting(self.work) + len(loops)]
+            quiet = 0 if loops or self.waiting(self.work) else quiet + 1
+            assert time.monotonic() < deadline, f"not quiet within {seconds} s"
             time.sleep(0.5)
-            return not any(looks)
-
-        eventually(quiet, seconds)
 
     def settle(self, seconds: float) -> None:
-        """Wait until nothing that was written of an instance has yet to be followed, either.
+        """Wait until no change has yet to be followed up, either.
 
-        Follow-ups wait in the state table. The minute's task is run at once, instead of at its next minute.
+        Follow-ups wait for a minute in the state table. Here they are due at once: no function runs meanwhile, so none
+        can write what a follow-up would have to find later.
         """
         minute = self._world.function_name("OnSchedule")
-
-        def settled() -> bool:
+        self.become_quiet(seconds)
+        while waiting := [*self._state.timers_due(datetime.max.replace(tzinfo=UTC), layout.FOLLOW_UPS)]:
+            timers = [each for each in waiting if isinstance(each, Timer)]
+            for timer in timers:
+                self._state.arm(replace(timer, due=timer.due - timedelta(hours=1)))
+            self._state.clear_timers(*timers)
+            self._world.lambda_.invoke(FunctionName=minute, Payload=json.dumps({"task": Task.EXPIRIES}).encode())
             self.become_quiet(seconds)
-            if following := self._following():
-                self._world.lambda_.invoke(FunctionName=minute, Payload=json.dumps({"task": Task.EXPIRIES}).encode())
-            return not following
-
-        eventually(settled, seconds)
-
-    def _following(self) -> int:
-        answer = self._world.dynamodb.query(
-            TableName=self._world.state_table,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": layout.FOLLOW_UPS}},
-            Select="COUNT",
-            ConsistentRead=True,
-        )
-        return int(answer["Count"])
 
     def letters(self) -> list[Any]:
         """Every dead letter, each as it is received first."""
