@@ -20,10 +20,9 @@ from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from spec.carries import Wanted
-from support import chaos_faults, chaos_weather
-from support.chaos_letters import explanation
+from support import chaos_faults
 from support.chaos_oracle import Difference, difference, is_contested
-from support.chaos_queues import POISON, Queues
+from support.chaos_queues import POISON, Queues, explanation
 from support.chaos_story import Story
 from support.ports import free_port
 from support.waiting import eventually
@@ -72,7 +71,7 @@ def break_loose(story: Story, queues: Queues) -> None:
             queues.set_patience(PATIENCE_IN_OUTAGE if in_outage else PATIENCE)
             changes_at = sweeps_at = now
         if now >= changes_at:
-            chaos_faults.steer(aws, **(chaos_weather.outage() if in_outage else chaos_weather.storm(weather)))
+            chaos_faults.steer(aws, **(chaos_faults.outage() if in_outage else chaos_faults.storm(weather)))
             changes_at = now + WEATHER_SECONDS
             assert story.beyond_the_path(story.seen()) == []
         if now >= restarts_at:
@@ -154,7 +153,7 @@ def test_after_chaos_every_instance_is_as_its_tags_say(world: EmulatedAccount) -
     story.write_rows()
     eventually(lambda: all(row.get("status") == "Published" for row in story.rows()), 60)
     queues.set_patience(PATIENCE)
-    chaos_faults.steer(aws, seed=SEED, **chaos_weather.mild())
+    chaos_faults.steer(aws, seed=SEED, **chaos_faults.mild())
     story.launch(INSTANCES)
     say("launched, and everything goes wrong")
     break_loose(story, queues)

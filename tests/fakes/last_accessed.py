@@ -13,12 +13,9 @@ BEGUN, LOOKED = "GenerateServiceLastAccessedDetails", "GetServiceLastAccessedDet
 class FakeReports:
     """Answers for a client of IAM.
 
-    Attributes:
-        used: by a role's name, when it last called which service; None for never.
-        looks: how often a job is looked at before it is completed.
-        page: how many services a page has.
-        failed: roles whose jobs fail.
-        refused: by an operation, the code of its refusal; and `times` it is refused, if not for ever.
+    `used` is by a role's name when it last called which service (None: never). A job is completed after some `looks`,
+    or fails for the roles in `failed`; `page` services are on a page. `refused` has the code of an operation's refusal;
+    `times` how often, if not for ever.
     """
 
     def __init__(self, client: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,11 +23,9 @@ POISON = {
 
 
 class Queues:
-    """The work queue, the dead-letter queue and the retry loops.
+    """The work queue, the dead-letter queue and the retry loops; a message becomes a dead letter after so many `tries`.
 
-    Attributes:
-        tries: after how many a message becomes a dead letter.
-        poisoned: ids of the messages that `poison` put among the dead letters.
+    `poisoned` are the ids of the messages that `poison` put among the dead letters.
     """
 
     def __init__(self, world: EmulatedAccount, tries: int) -> None:
@@ -100,3 +99,31 @@ class Queues:
 
     def _attributes(self, url: str) -> dict[Any, str]:
         return self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+
+
+def explanation(message: Mapping[str, Any], *, ours: Collection[str], fleet: Collection[str], tries: int) -> str:
+    """Why it is a dead letter, by the table in docs/runbook.md, as ReceiveMessage first gives it; empty: unexplained.
+
+    `ours` and `fleet` are ids: of the messages that the story put there, and of all instances that there were. `tries`
+    is the work queue's maxReceiveCount.
+    """
+    if message["MessageId"] in ours:
+        return "put there by the story"
+    try:
+        body = json.loads(message["Body"])
+    except ValueError:
+        return ""
+    if "DDBStreamBatchInfo" in body:
+        return "an edit that could not be checked: the sweep does"
+    if "requestPayload" in body:
+        return "a sweep or a minute that failed twice"
+    named = {resource.rpartition("/")[2] for resource in body.get("resources", ())}
+    if not named or not named <= set(fleet):
+        return ""
+    if body["source"] == "rolekeeper" and body["detail"].get("loop-failed"):
+        return "a retry loop whose function failed"
+    # Read here once more than it was tried there.
+    if body["source"] in ("aws.ec2", "aws.tag", "rolekeeper"):
+        tried = int(message["Attributes"]["ApproximateReceiveCount"]) - 1
+        return f"tried {tries} times" if tried == tries else ""
+    return ""
