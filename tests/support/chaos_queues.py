@@ -71,7 +71,7 @@ class Queues:
         Follow-ups wait for a minute in the state table. Here they are due at once: no function runs meanwhile, so none
         can write what a follow-up would have to find later.
         """
-        minute = self._world.function_name("OnSchedule")
+        minute = self._world.aws.function_name("OnSchedule")
         self.become_quiet(seconds)
         while waiting := [*self._state.timers_due(datetime.max.replace(tzinfo=UTC), layout.FOLLOW_UPS)]:
             timers = [each for each in waiting if isinstance(each, Timer)]
