@@ -144,19 +144,6 @@ def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(desk: Or
     assert event["sent"] == len(targets)
 
 
-def test_a_large_target_is_sent_page_by_page_beside_the_others(desk: OrganizationDesk) -> None:
-    desk.spoke(SPOKE).large_pages()
-    for _ in range(450):
-        desk.spoke(SPOKE).launch(workload="web")
-    desk.launched(1, OTHER)
-    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER]))
-    runs = 0
-    while not event["finished"]:
-        event, runs = resumable(Task.FAN_OUT, "edit-1", resumed(desk, event)), runs + 1
-    assert (event["sent"], runs) == (451, 3)
-    assert len(desk.sent()) == 451
-
-
 def test_a_fan_out_leaves_what_a_target_refuses_to_its_sweep(desk: OrganizationDesk) -> None:
     desk.launched(1)
     desk.launched(1, OTHER)

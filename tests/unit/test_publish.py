@@ -12,7 +12,6 @@ from fakes.dynamodb_values import ITEM_BYTES
 from fakes.ec2 import client_error
 from fixtures.account import (
     ACCOUNT,
-    RESUME_MACHINE,
     FakeAccount,
     KilledError,
     kill,
@@ -749,22 +748,6 @@ def resumed(desk: MappingsFixture, event: Any, *, in_time: bool = False) -> FanO
 def launched(desk: MappingsFixture, count: int) -> list[str]:
     desk.world.large_pages()
     return [desk.world.launch(workload="web") for _ in range(count)]
-
-
-@pytest.mark.usefixtures("hurried")
-def test_a_fan_out_of_a_hundred_with_time_for_30_sends_each_once(desk: MappingsFixture) -> None:
-    instances = launched(desk, 100)
-    assert desk.edit("workload=web", role="web").status is Status.PUBLISHED
-    assert not desk.world.revisions.read(mapping_key("workload=web")).unsent, "the machine has it"
-    (started,) = desk.world.machine.started
-    assert (started["stateMachineArn"], started["input"]["sent"]) == (RESUME_MACHINE, 30)
-    event, runs = started["input"], 0
-    while not event["finished"]:
-        event, runs = resumable(Task.FAN_OUT, event["id"], resumed(desk, event)), runs + 1
-    messages = desk.sent()
-    assert sorted(each["detail"]["instance-id"] for each in messages) == sorted(instances)
-    assert {each["detail"]["cause"] for each in messages} == {"mapping changed: workload=web"}
-    assert (event["sent"], runs) == (100, 7)
 
 
 @pytest.mark.usefixtures("hurried")
