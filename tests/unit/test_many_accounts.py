@@ -315,15 +315,6 @@ def test_what_a_deletion_takes_where_nobody_answers_is_what_was_counted_last(
         assert not desk.published_for(OTHER.account).deleted
 
 
-def test_an_account_that_is_served_no_longer_has_the_tombstone_too(desk: OrganizationDesk) -> None:
-    """It may be served again, before its first sweep came by."""
-    desk.edit(TAG, role="web")
-    for target in (SPOKE, SAME_ACCOUNT, OTHER):
-        desk.app().registry.remove(target)
-    desk.remove(TAG)
-    assert [desk.published_for(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
-
-
 @pytest.mark.parametrize("held", [False, True])
 def test_what_is_deleted_while_the_deployment_is_no_hub_is_gone_when_it_is_one_again(
     desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch, *, held: bool

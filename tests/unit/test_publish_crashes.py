@@ -274,23 +274,6 @@ def nothing_slipped_through(desk: MappingsFixture, tag: str, *, approved: bool) 
             assert (each["cause"], each["revision"]) == ("approved", 2)
 
 
-def test_a_deletion_that_was_cut_short_is_told_though_a_row_that_is_refused_came_after(desk: MappingsFixture) -> None:
-    desk.limits = FREELY
-    desk.edit("team=x", role="web")
-    desk.publish("team=x")
-    instance = desk.world.running(team="x")
-    desk.world.reconcile(instance)
-    desk.delete("team=x")
-    desk.world.calls.after("TransactWriteItems", kill)
-    with suppress(KilledError):
-        desk.publish("team=x")
-    desk.sent_ids()
-    desk.edit("team=x", role="nobody")
-    desk.publish("team=x")
-    assert desk.row("team=x")["status"] == Status.REJECTED
-    assert desk.sent_ids() == [instance]
-
-
 @pytest.mark.parametrize(
     ("then", "status"), [({"role": "nobody"}, Status.REJECTED), ({"role": "api"}, Status.HELD)], ids=["bad", "held"]
 )
