@@ -509,13 +509,6 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Mappings
     assert (entry["changes"], entry["claimed_by"], entry["effect"]["detach"]) == (["the row was deleted"], "ada", 3)
 
 
-def test_of_a_row_that_expired_history_names_who_deleted_it(desk: MappingsFixture) -> None:
-    desk.delete(TAG)
-    desk.publish(TAG, made_by="dynamodb.amazonaws.com")
-    entry = desk.history(TAG)[-1]
-    assert (entry["cause"], entry["claimed_by"]) == ("the row was changed by dynamodb.amazonaws.com", "")
-
-
 def test_approving_a_deletion_deletes_the_row_for_good(desk: MappingsFixture) -> None:
     desk.remove(TAG)
     desk.quiet()
@@ -667,14 +660,6 @@ def test_an_edit_that_came_after_the_held_one_is_not_discarded_with_it(desk: Map
     verdict = desk.publish(TAG)
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
     assert (desk.row(TAG)["priority"], serves(desk)) == (7, ("web", 1))
-
-
-def test_a_revision_that_is_to_be_approved_and_discarded_is_discarded(desk: MappingsFixture) -> None:
-    desk.edit(TAG, role="api")
-    desk.sign(TAG, 2)
-    assert desk.amend(TAG, discard=2).status is Status.DISCARDED
-    assert desk.publish(TAG).status is Status.PUBLISHED
-    assert serves(desk) == ("web", 1)
 
 
 def test_a_published_revision_is_not_discarded(desk: MappingsFixture) -> None:
