@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
-from fakes.ec2 import client_error
 from fixtures.account import (
     ACCOUNT,
     FakeAccount,
@@ -250,7 +249,9 @@ def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: MappingsFi
 
 def test_a_full_account_is_a_reason_to_reject(desk: MappingsFixture) -> None:
     desk.role("bare", profile=False)
-    refuse(desk, "CreateInstanceProfile", "LimitExceeded", "Cannot exceed quota for InstanceProfilesPerAccount: 1000")
+    desk.world.calls.before(
+        "CreateInstanceProfile", refusing("LimitExceeded", "Cannot exceed quota for InstanceProfilesPerAccount: 1000")
+    )
     assert desk.edit("workload=bare", role="bare").status is Status.REJECTED
     assert "InstanceProfilesPerAccount" in desk.shows("workload=bare")[1]
 
@@ -472,13 +473,6 @@ def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: MappingsFixtu
 # ---- AWS gives no answer, or refuses ----
 
 
-def refuse(desk: MappingsFixture, operation: str, code: str, message: str = "", status: int = 400) -> None:
-    def raises() -> None:
-        raise client_error(code, message, operation, status=status)
-
-    desk.world.calls.before(operation, raises)
-
-
 @pytest.mark.parametrize(
     ("operation", "code"),
     [
@@ -492,7 +486,7 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(
 ) -> None:
     instance = desk.world.running(workload="web")
     desk.put("workload=web", role="web")
-    refuse(desk, operation, code)
+    desk.world.calls.before(operation, refusing(code))
 
     with pytest.raises(RetryableError):
         desk.publish("workload=web")
@@ -509,7 +503,7 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(
 
 def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
-    refuse(desk, "GetRole", "Throttling")
+    desk.world.calls.before("GetRole", refusing("Throttling"))
     with pytest.raises(RetryableError):
         desk.recheck("workload=web")
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
@@ -521,7 +515,7 @@ def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: MappingsFixtur
         "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: iam:GetRole on resource: "
         "role web because no identity-based policy allows it"
     )
-    refuse(desk, "GetRole", "AccessDenied", words)
+    desk.world.calls.before("GetRole", refusing("AccessDenied", words))
 
     verdict = desk.publish("workload=web")
 
