@@ -40,11 +40,6 @@ def desk(world: FakeAccount) -> MappingsFixture:
     return made
 
 
-def served_role(desk: MappingsFixture, tag: str = "workload=web") -> tuple[str, int]:
-    mapping = desk.in_effect(tag)
-    return mapping.spec.role, mapping.revision
-
-
 # ---- accepted ----
 
 
@@ -86,7 +81,7 @@ def test_status_columns_copied_from_another_row_fool_nobody(desk: MappingsFixtur
     ours = {"status": "Published", "status_reason": "in effect", "status_revision": 1, "matched": 1, "occupied": 9}
     desk.edit("workload=web", role="web", **ours)
     assert desk.row("workload=web")["occupied"] == 0
-    assert served_role(desk) == ("web", 1)
+    assert desk.gives("workload=web") == ("web", 1)
     assert desk.sent_ids() == [instance]
 
 
@@ -117,7 +112,7 @@ def test_expiry_is_noticed_by_the_sweep(desk: MappingsFixture) -> None:
 
     assert desk.sent_ids() == [instance]
     assert desk.world.events.kinds == ["Mapping Expired"]
-    assert served_role(desk) == ("web", 1)
+    assert desk.gives("workload=web") == ("web", 1)
 
 
 def test_a_disabled_row_governs_nothing_and_says_so(desk: MappingsFixture) -> None:
@@ -329,7 +324,7 @@ def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Mapping
     assert tied in desk.shows("workload=web")[1]
     assert desk.edit("workload=web", role="web", description="new").revision == 2
     assert desk.shows("workload=web")[0] == "Conflict"
-    assert served_role(desk) == ("web", 2)
+    assert desk.gives("workload=web") == ("web", 2)
     desk.quiet()
     assert not desk.recheck("workload=web").changed
     assert desk.world.writes == []
@@ -458,7 +453,7 @@ def test_of_two_judges_the_slower_one_looks_again(desk: MappingsFixture) -> None
     desk.put("workload=web", role="web")
     desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=web", role="api"))
     desk.publish("workload=web")
-    assert served_role(desk) == ("api", 1)
+    assert desk.gives("workload=web") == ("api", 1)
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
@@ -526,7 +521,7 @@ def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: MappingsFixtur
     assert event["action"] == "iam:GetRole"
     assert desk.served("workload=web") is None
     desk.recheck("workload=web")
-    assert served_role(desk) == ("web", 1)
+    assert desk.gives("workload=web") == ("web", 1)
 
 
 # ---- the sweep ----
