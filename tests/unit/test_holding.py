@@ -605,14 +605,6 @@ def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk:
 # ---- discarded ----
 
 
-def assert_no_role_changes(desk: MappingsFixture) -> None:
-    """Whichever instances are to be looked at again, none is changed."""
-    sent = desk.sent_ids()
-    desk.world.calls.clear()
-    desk.world.reconcile_all(*sent)
-    assert [each for each in desk.world.calls.made if each in MUTATIONS] == []
-
-
 def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_changes(
     desk: MappingsFixture,
 ) -> None:
@@ -626,7 +618,10 @@ def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_
     assert row.keys().isdisjoint({"status", "held_revision", "discard", "edited_by"})
     assert desk.publish(TAG).status is Status.PUBLISHED
     assert (desk.shows(TAG)[::2], desk.gives(TAG)) == (("Published", 1), ("web", 1))
-    assert_no_role_changes(desk)
+    sent = desk.sent_ids()
+    desk.world.calls.clear()
+    desk.world.reconcile_all(*sent)
+    assert [each for each in desk.world.calls.made if each in MUTATIONS] == []
     assert desk.world.events.kinds == ["Mapping Discarded", "Mapping Published"]
     discarded = desk.history(TAG)[-2]
     assert (discarded["event"], discarded["revision"]) == ("Mapping Discarded", 2)

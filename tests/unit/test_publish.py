@@ -1,10 +1,8 @@
 """Rows at an operator's desk: published, refused, tied, waiting, removed; and what nobody may notice."""
 
-import json
 from collections import Counter
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -23,7 +21,6 @@ from rolekeeper import app
 from rolekeeper.aws import ec2
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode, WhenOccupied
 from rolekeeper.settings import Limits
@@ -33,11 +30,7 @@ PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
 @pytest.fixture
 def desk(world: FakeAccount) -> MappingsFixture:
-    made = MappingsFixture(world)
-    made.role("web")
-    made.role("api")
-    made.world.calls.clear()
-    return made
+    return MappingsFixture(world, "web", "api")
 
 
 # ---- accepted ----
@@ -729,11 +722,6 @@ def hurried(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     passes()
 
 
-def resumed(desk: MappingsFixture, event: Any, *, in_time: bool = False) -> FanOut:
-    """A run of the machine's."""
-    return desk.app().sender.go_on(json.loads(json.dumps(event)), event["id"], lambda: in_time)
-
-
 def launched(desk: MappingsFixture, count: int) -> list[str]:
     desk.world.large_pages()
     return [desk.world.launch(workload="web") for _ in range(count)]
@@ -750,7 +738,7 @@ def test_a_fan_out_whose_run_dies_after_it_was_handed_over_repeats_only_what_tha
     desk.publish("workload=web")
     first, second = desk.world.machine.started
     assert first["name"] == second["name"], "so Step Functions takes it for the one that it runs"
-    resumed(desk, first["input"], in_time=True)
+    desk.goes_on(first["input"], in_time=True)
     assert Counter(desk.sent_ids()) == Counter([*instances, *instances[:30]])
 
 
@@ -769,7 +757,7 @@ def test_a_run_of_a_fan_out_that_dies_or_comes_twice_repeats_its_own_page_only(d
     desk.edit("workload=web", role="web")
     event = desk.world.machine.started[0]["input"]
     desk.sent()
-    assert resumed(desk, event) == resumed(desk, event)
+    assert desk.goes_on(event) == desk.goes_on(event)
     assert Counter(desk.sent_ids()) == Counter(instances[30:40] * 2)
 
 
@@ -781,13 +769,13 @@ def test_a_fan_out_whose_token_ec2_takes_no_longer_begins_anew_a_few_times(desk:
     desk.sent()
     for _ in range(ec2.RESTARTS):
         desk.world.calls.before("DescribeInstances", refusing("InvalidNextToken"))
-        event = resumable(Task.FAN_OUT, event["id"], resumed(desk, event))
+        event = resumable(Task.FAN_OUT, event["id"], desk.goes_on(event))
     assert any("read anew" in each["message"] for each in desk.world.logged())
-    assert resumed(desk, event, in_time=True).finished
+    assert desk.goes_on(event, in_time=True).finished
     assert desk.sent_ids() == instances
     desk.world.calls.before("DescribeInstances", refusing("InvalidNextToken"))
     with pytest.raises(StaleTokenError):
-        resumed(desk, event)
+        desk.goes_on(event)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -797,5 +785,5 @@ def test_a_fan_out_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Mapp
     event = desk.world.machine.started[0]["input"]
     desk.world.calls.before("SendMessageBatch", refusing("AccessDenied", "no"))
     with pytest.raises(AccessDeniedError):
-        resumed(desk, event)
+        desk.goes_on(event)
     assert desk.world.metrics.counts["PermissionDenied"] == 1
