@@ -12,8 +12,8 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import ConnectTimeoutError
 
 from fakes.calls import Calls
-from fakes.ec2 import client_error
 from fakes.others import CountedMetrics, FakeEvents, FakeTopic
+from fixtures.account import refusing
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.instances.decide import Observation
 from rolekeeper.instances.records import history_entry
@@ -187,10 +187,7 @@ def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: Telemetry
 
 
 def _refuse(desk: TelemetryFixture) -> None:
-    def refuse() -> None:
-        raise client_error("ThrottlingException")
-
-    desk.calls.before("PutEvents", refuse)
+    desk.calls.before("PutEvents", refusing("ThrottlingException"))
 
 
 def _lose_two(desk: TelemetryFixture) -> None:
@@ -225,12 +222,8 @@ def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(d
 def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_in_the_log(
     desk: TelemetryFixture,
 ) -> None:
-    def deny() -> None:
-        raise client_error(
-            "AccessDeniedException", "not authorized to perform: events:PutEvents on resource: arn:the-bus"
-        )
-
-    desk.calls.before("PutEvents", deny)
+    words = "not authorized to perform: events:PutEvents on resource: arn:the-bus"
+    desk.calls.before("PutEvents", refusing("AccessDeniedException", words))
     desk.telemetry.send("Role Attached", {}, [])
     desk.telemetry.flush()
     assert desk.metrics.counts == {"EventsFailed": 1, "PermissionDenied": 1}

@@ -15,9 +15,7 @@ BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/limits/web"
 
 @pytest.fixture
 def desk(world: FakeAccount) -> MappingsFixture:
-    made = MappingsFixture(world)
-    for role in ("web", "admin"):
-        made.role(role)
+    made = MappingsFixture(world, "web", "admin")
     made.grant("web", "s3:GetObject")
     made.grant("admin", "*")
     return made

@@ -18,9 +18,7 @@ STAR, EXACT = "workload=*", "workload=web"
 @pytest.fixture
 def desk(world: FakeAccount) -> MappingsFixture:
     """`workload=*` serves; `workload=web` was refused, as it would tie with it."""
-    made = MappingsFixture(world)
-    for role in ("web", "api"):
-        made.role(role)
+    made = MappingsFixture(world, "web", "api")
     made.edit(STAR, role="api")
     assert made.edit(EXACT, role="web").status is Status.CONFLICT
     made.quiet()

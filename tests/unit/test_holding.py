@@ -36,11 +36,6 @@ def desk(world: FakeAccount) -> MappingsFixture:
     return made
 
 
-def serves(desk: MappingsFixture) -> tuple[str, int]:
-    mapping = desk.in_effect(TAG)
-    return "" if mapping.deleted else mapping.spec.role, mapping.revision
-
-
 def credit(desk: MappingsFixture) -> tuple[int, int]:
     item = desk.world.store.get([BUDGET]).get(BUDGET, {})
     return int(item.get("credit", 0)), int(item.get("credit_revision", 0))
@@ -62,7 +57,7 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
         "gains s3:PutObject on *; loses s3:GetObject on *; "
         "to approve it: rolekeeper mapping approve workload=web --revision 2 (revision 1 stays in effect)"
     )
-    assert serves(desk) == ("web", 1)
+    assert desk.gives(TAG) == ("web", 1)
     assert desk.sent() == []
     assert desk.world.events.kinds == ["Mapping Held"]
     assert [subject for subject, _ in desk.world.topic.mails] == ["Rolekeeper: Mapping Held: workload=web"]
@@ -100,7 +95,7 @@ def test_it_stays_held_even_if_it_would_change_little_by_now(desk: MappingsFixtu
     desk.limits = Limits(25, 0)
     assert desk.recheck(TAG).status is Status.HELD
     assert "it would attach 0, replace 3 and detach 0 instances; gains" in desk.row(TAG)["status_reason"]
-    assert serves(desk) == ("web", 1)
+    assert desk.gives(TAG) == ("web", 1)
 
 
 def test_a_profile_that_waits_for_enforce_is_made_though_the_deletion_of_its_row_is_held(desk: MappingsFixture) -> None:
@@ -271,7 +266,7 @@ def test_approving_the_number_serves_it_and_tidies_the_row(desk: MappingsFixture
     verdict = desk.approve(TAG, 2)
 
     assert (verdict.status, verdict.revision) == (Status.PUBLISHED, 2)
-    assert serves(desk) == ("api", 2)
+    assert desk.gives(TAG) == ("api", 2)
     row = desk.row(TAG)
     assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 2)
     assert not {"approve", "held_revision"} & row.keys()
@@ -298,7 +293,7 @@ def test_a_wrong_number_changes_nothing_and_is_told(desk: MappingsFixture, numbe
     row = desk.row(TAG)
     assert (row["approve"], row["held_revision"]) == (number, 2)
     assert row["status_reason"].endswith(f"(revision 1 stays in effect); approve is {number}, but 2 is held")
-    assert serves(desk) == ("web", 1)
+    assert desk.gives(TAG) == ("web", 1)
 
 
 def test_a_number_where_nothing_is_held_is_told(desk: MappingsFixture) -> None:
@@ -311,7 +306,7 @@ def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Mapp
     desk.sign(TAG, 2)
     verdict = desk.amend(TAG, role="NONE")
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
-    assert serves(desk) == ("web", 1)
+    assert desk.gives(TAG) == ("web", 1)
     assert "approve is 2, but 3 is held" in verdict.reason
 
 
@@ -324,7 +319,7 @@ def test_nobody_can_approve_beforehand(desk: MappingsFixture) -> None:
     desk.put(TAG, role="NONE")
     desk.sign(TAG, 4)
     assert desk.publish(TAG).held == 5
-    assert serves(desk) == ("web", 1)
+    assert desk.gives(TAG) == ("web", 1)
 
 
 def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: MappingsFixture) -> None:
@@ -342,11 +337,11 @@ def test_an_approval_outlives_what_keeps_it_from_being_served(desk: MappingsFixt
     desk.retrust("api", TRUSTS_LAMBDA)
     assert desk.approve(TAG, 2).status is Status.REJECTED
     assert desk.row(TAG)["approve"] == 2
-    assert serves(desk) == ("web", 1)
+    assert desk.gives(TAG) == ("web", 1)
 
     desk.retrust("api", TRUSTS_EC2)
     assert desk.recheck(TAG).status is Status.PUBLISHED
-    assert serves(desk) == ("api", 2)
+    assert desk.gives(TAG) == ("api", 2)
 
 
 # ---- edited and taken back ----
@@ -359,7 +354,7 @@ def test_taking_the_edit_back_ends_it(desk: MappingsFixture) -> None:
     assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 1)
     assert "held_revision" not in row
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
-    assert serves(desk) == ("web", 1)
+    assert desk.gives(TAG) == ("web", 1)
 
 
 def test_the_same_edit_again_is_held_under_the_same_number(desk: MappingsFixture) -> None:
@@ -419,7 +414,7 @@ def refused_because(desk: MappingsFixture, reason: str) -> None:
     """The row is judged, stays held, and says why its number approves nothing."""
     assert desk.publish(TAG).status is Status.HELD
     assert desk.row(TAG)["status_reason"].endswith(f"(revision 1 stays in effect); {reason}")
-    assert serves(desk) == ("web", 1)
+    assert desk.gives(TAG) == ("web", 1)
     assert credit(desk) == (0, 0)
 
 
@@ -502,18 +497,11 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Mappings
         "loses s3:GetObject on *; to delete it: rolekeeper mapping approve workload=web --revision 3; "
         "to keep it: rolekeeper mapping discard workload=web (revision 2 stays in effect)"
     )
-    assert serves(desk) == ("web", 2)
+    assert desk.gives(TAG) == ("web", 2)
     assert desk.sent() == []
     assert desk.world.events.kinds == ["Mapping Held"]
     entry = desk.history(TAG)[-1]
     assert (entry["changes"], entry["claimed_by"], entry["effect"]["detach"]) == (["the row was deleted"], "ada", 3)
-
-
-def test_of_a_row_that_expired_history_names_who_deleted_it(desk: MappingsFixture) -> None:
-    desk.delete(TAG)
-    desk.publish(TAG, made_by="dynamodb.amazonaws.com")
-    entry = desk.history(TAG)[-1]
-    assert (entry["cause"], entry["claimed_by"]) == ("the row was changed by dynamodb.amazonaws.com", "")
 
 
 def test_approving_a_deletion_deletes_the_row_for_good(desk: MappingsFixture) -> None:
@@ -524,7 +512,7 @@ def test_approving_a_deletion_deletes_the_row_for_good(desk: MappingsFixture) ->
 
     assert (verdict.status, verdict.revision, len(desk.sent_ids())) == (Status.REMOVED, 2, 3)
     assert desk.row(TAG) == {}
-    assert serves(desk) == ("", 2)
+    assert desk.gives(TAG) == ("", 2)
     assert credit(desk) == (3, 2)
     assert desk.world.events.kinds == ["Mapping Removed"]
     desk.publish(TAG)
@@ -535,7 +523,7 @@ def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Mapp
     desk.remove(TAG)
     desk.sign(TAG, 2)
     assert desk.amend(TAG, description="needed after all").status is Status.PUBLISHED
-    assert serves(desk) == ("web", 3)
+    assert desk.gives(TAG) == ("web", 3)
     assert desk.shows(TAG)[1] == "approve is 2, but nothing is held"
 
 
@@ -602,7 +590,7 @@ def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: MappingsFix
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
     assert desk.row(TAG)["role"] == "web", "what is served comes back"
     assert desk.approve(TAG, 2).status is Status.HELD
-    assert serves(desk) == ("web", 1)
+    assert desk.gives(TAG) == ("web", 1)
 
 
 # ---- the row always tells how many it governs ----
@@ -617,14 +605,6 @@ def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk:
 # ---- discarded ----
 
 
-def assert_no_role_changes(desk: MappingsFixture) -> None:
-    """Whichever instances are to be looked at again, none is changed."""
-    sent = desk.sent_ids()
-    desk.world.calls.clear()
-    desk.world.reconcile_all(*sent)
-    assert [each for each in desk.world.calls.made if each in MUTATIONS] == []
-
-
 def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_changes(
     desk: MappingsFixture,
 ) -> None:
@@ -637,8 +617,11 @@ def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_
     assert (row["role"], row["unheard_of"]) == ("web", "kept")
     assert row.keys().isdisjoint({"status", "held_revision", "discard", "edited_by"})
     assert desk.publish(TAG).status is Status.PUBLISHED
-    assert (desk.shows(TAG)[::2], serves(desk)) == (("Published", 1), ("web", 1))
-    assert_no_role_changes(desk)
+    assert (desk.shows(TAG)[::2], desk.gives(TAG)) == (("Published", 1), ("web", 1))
+    sent = desk.sent_ids()
+    desk.world.calls.clear()
+    desk.world.reconcile_all(*sent)
+    assert [each for each in desk.world.calls.made if each in MUTATIONS] == []
     assert desk.world.events.kinds == ["Mapping Discarded", "Mapping Published"]
     discarded = desk.history(TAG)[-2]
     assert (discarded["event"], discarded["revision"]) == ("Mapping Discarded", 2)
@@ -666,22 +649,14 @@ def test_an_edit_that_came_after_the_held_one_is_not_discarded_with_it(desk: Map
     desk.world.calls.before("PutItem", partial(desk.put, TAG, role="api", priority=7))
     verdict = desk.publish(TAG)
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
-    assert (desk.row(TAG)["priority"], serves(desk)) == (7, ("web", 1))
-
-
-def test_a_revision_that_is_to_be_approved_and_discarded_is_discarded(desk: MappingsFixture) -> None:
-    desk.edit(TAG, role="api")
-    desk.sign(TAG, 2)
-    assert desk.amend(TAG, discard=2).status is Status.DISCARDED
-    assert desk.publish(TAG).status is Status.PUBLISHED
-    assert serves(desk) == ("web", 1)
+    assert (desk.row(TAG)["priority"], desk.gives(TAG)) == (7, ("web", 1))
 
 
 def test_a_published_revision_is_not_discarded(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.approve(TAG, 2)
     assert desk.amend(TAG, discard=2).status is Status.PUBLISHED
-    assert (serves(desk), "discard" in desk.row(TAG)) == (("api", 2), False)
+    assert (desk.gives(TAG), "discard" in desk.row(TAG)) == (("api", 2), False)
 
 
 @pytest.mark.parametrize("asked", ["approved", "discarded"])
@@ -698,9 +673,9 @@ def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_it
     assert desk.publish(TAG).held == 3
     held = desk.held(TAG)
     assert held
-    assert (held.mapping.revision, held.outcome, serves(desk)) == (3, "", ("web", 1))
+    assert (held.mapping.revision, held.outcome, desk.gives(TAG)) == (3, "", ("web", 1))
     assert desk.approve(TAG, 3).status is Status.PUBLISHED
-    assert serves(desk) == ("NONE", 3)
+    assert desk.gives(TAG) == ("NONE", 3)
 
 
 def test_a_discard_that_an_approval_overtook_changes_nothing(desk: MappingsFixture) -> None:
@@ -715,7 +690,7 @@ def test_a_discard_that_an_approval_overtook_changes_nothing(desk: MappingsFixtu
 
     desk.world.calls.before("TransactWriteItems", approve)
     desk.publish(TAG)
-    assert serves(desk) == ("api", 2)
+    assert desk.gives(TAG) == ("api", 2)
     assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("api", ("Published", 2))
     assert "Mapping Discarded" not in [each["event"] for each in desk.history(TAG)]
 
@@ -726,4 +701,4 @@ def test_a_published_record_that_is_lost_is_published_anew_though_its_number_was
     desk.world.store.write(desk.world.store.delete(published_at(TAG)))
     desk.limits = Limits(25, 0)
     desk.recheck(TAG)
-    assert serves(desk) == ("api", 3)
+    assert desk.gives(TAG) == ("api", 3)

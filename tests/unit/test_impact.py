@@ -30,7 +30,6 @@ from rolekeeper.model.mapping import Control, Pin, PublishedMapping, WhenOccupie
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage.layout import to_attributes
 from rolekeeper_cli.uses.pins import pin_item
-from strategies import values
 from strategies.values import NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, grant, instance, published
 
 TAG = "a=1"
@@ -228,28 +227,6 @@ def test_moves_are_bounded_and_counts_are_not() -> None:
     assert impact.moves["", arn("web")] == 50, "of the others, what they would get"
     Story(None, WEB, association("other-0")).add_to(impact)
     assert impact.moves[arn("other-0"), arn("web")] == 2
-
-
-@given(
-    present=values.mappings,
-    others=st.lists(values.mappings, max_size=3, unique_by=lambda each: each.key),
-    running=values.instances,
-    attached=st.none() | values.associations,
-    grants=st.lists(values.grants, max_size=3, unique_by=lambda each: each.profile_arn),
-    ownership=values.ownerships,
-)
-def test_the_same_again_changes_nothing(
-    present: PublishedMapping,
-    others: list[PublishedMapping],
-    running: Instance,
-    attached: Association | None,
-    grants: list[Grant],
-    ownership: Ownership,
-) -> None:
-    rest = tuple(each for each in others if each.key != present.key)
-    again = replace(present, revision=2)
-    story = Story(present, again, attached, tuple(grants), rest, instance=running, ownership=ownership)
-    assert story.add_to(Impact()).changes == 0
 
 
 # ---- what is counted of any column's edit is what happens, now and when the row ends ----

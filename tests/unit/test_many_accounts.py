@@ -16,6 +16,7 @@ from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Access, Limits
 from rolekeeper.storage import layout
 from support.grants import allow, policy
@@ -315,15 +316,6 @@ def test_what_a_deletion_takes_where_nobody_answers_is_what_was_counted_last(
         assert not desk.published_for(OTHER.account).deleted
 
 
-def test_an_account_that_is_served_no_longer_has_the_tombstone_too(desk: OrganizationDesk) -> None:
-    """It may be served again, before its first sweep came by."""
-    desk.edit(TAG, role="web")
-    for target in (SPOKE, SAME_ACCOUNT, OTHER):
-        desk.app().registry.remove(target)
-    desk.remove(TAG)
-    assert [desk.published_for(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
-
-
 @pytest.mark.parametrize("held", [False, True])
 def test_what_is_deleted_while_the_deployment_is_no_hub_is_gone_when_it_is_one_again(
     desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch, *, held: bool
@@ -389,6 +381,14 @@ def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
     assert f"{alone}, and too many in 1 more target;" in desk.shows(TAG)[1]
 
 
+def test_as_many_in_a_large_target_need_no_approval(desk: OrganizationDesk) -> None:
+    desk.limits = Limits(1, 10)
+    for _ in range(18):
+        desk.spoke(SPOKE).running()
+    desk.launched(2)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+
+
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
 def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: OrganizationDesk, call: str) -> None:
     """Else an edit that is too large would be in effect there after the next sweep, without approval."""
@@ -417,6 +417,15 @@ def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: Orga
         assert desk.edit(TAG, **columns).status is Status.HELD
         assert f"attach 0, {counts}" in desk.shows(TAG)[1]
         assert "; 222222222222 gave no answer (" in desk.shows(TAG)[1]
+
+
+def test_what_leaves_the_scope_where_nobody_answers_counts_as_detached(desk: OrganizationDesk) -> None:
+    desk.launched(3, OTHER)
+    desk.edit(TAG, role="web")
+    desk.limits = Limits(2, 0)
+    desk.spoke(OTHER).calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
+    assert desk.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account}).status is Status.HELD
+    assert "replace 0 and detach 3 instances" in desk.shows(TAG)[1]
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["", "silent"])
@@ -603,6 +612,13 @@ def test_a_record_never_goes_back(desk: OrganizationDesk) -> None:
     assert desk.published_for(SPOKE.account).revision == 2
 
 
+def test_a_record_that_cant_be_read_is_written_anew(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    desk.world.garble(layout.published_key(mapping_key(TAG), OTHER.account))
+    desk.recheck(TAG)
+    assert desk.published_for(OTHER.account).revision == 1
+
+
 # ---- profiles ----
 
 ROLE_ARN = f"arn:aws:iam::{OTHER.account}:role/rolekeeper/web"
@@ -623,6 +639,14 @@ def test_a_profile_that_is_missing_is_made_in_its_account(desk: OrganizationDesk
     assert place.profiles["web"].roles == (ROLE_ARN,)
     record = desk.published_for(OTHER.account)
     assert (record.profile_id, record.suspended_because) == ("AIPAWEB", "")
+
+
+def test_while_only_observing_no_profile_is_made(desk: OrganizationDesk) -> None:
+    desk.world.mode = Mode.OBSERVE
+    place = unprofiled(desk)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.sweep(OTHER)
+    assert "web" not in place.profiles
 
 
 def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(desk: OrganizationDesk) -> None:

@@ -3,11 +3,9 @@
 And fan-outs over many targets, which are resumed where they stopped.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Barrier, get_ident
-from typing import Any
 
 import pytest
 
@@ -120,11 +118,6 @@ def test_records_are_read_in_as_many_reads_as_they_take(
 # ---- fan-outs ----
 
 
-def resumed(desk: OrganizationDesk, event: Any, *, in_time: bool = False) -> FanOut:
-    """A run of the machine's."""
-    return desk.app().sender.go_on(json.loads(json.dumps(event)), event["id"], lambda: in_time)
-
-
 def many(desk: OrganizationDesk, count: int) -> list[Target]:
     """So many accounts, each with an instance."""
     targets = [Target(f"{500000000000 + number}", "eu-west-1") for number in range(count)]
@@ -138,30 +131,17 @@ def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(desk: Or
     begun = FanOut.to(mapping_key(TAG), [HOME, *targets])
     event, runs = resumable(Task.FAN_OUT, "edit-1", begun), 0
     while not event["finished"]:
-        event, runs = resumable(Task.FAN_OUT, "edit-1", resumed(desk, event)), runs + 1
+        event, runs = resumable(Task.FAN_OUT, "edit-1", desk.goes_on(event)), runs + 1
     assert desk.sent_to() == [(each.account, each.region) for each in targets]
     assert runs == 4, "the hub's own, and three times a few targets"
     assert event["sent"] == len(targets)
-
-
-def test_a_large_target_is_sent_page_by_page_beside_the_others(desk: OrganizationDesk) -> None:
-    desk.spoke(SPOKE).large_pages()
-    for _ in range(450):
-        desk.spoke(SPOKE).launch(workload="web")
-    desk.launched(1, OTHER)
-    event = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER]))
-    runs = 0
-    while not event["finished"]:
-        event, runs = resumable(Task.FAN_OUT, "edit-1", resumed(desk, event)), runs + 1
-    assert (event["sent"], runs) == (451, 3)
-    assert len(desk.sent()) == 451
 
 
 def test_a_fan_out_leaves_what_a_target_refuses_to_its_sweep(desk: OrganizationDesk) -> None:
     desk.launched(1)
     desk.launched(1, OTHER)
     desk.organization.refuse(OTHER)
-    done = resumed(desk, resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER])), in_time=True)
+    done = desk.goes_on(resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER])), in_time=True)
     assert (done.finished, done.sent) == (True, 1)
     assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
     (line,) = [each for each in desk.world.logged() if each["message"] == "a target's instances are left to its sweep"]
@@ -172,7 +152,7 @@ def test_the_queue_refusing_is_no_fault_of_a_target(desk: OrganizationDesk) -> N
     desk.launched(1)
     desk.world.calls.before("SendMessageBatch", refusing("ServiceUnavailable", status=503))
     with pytest.raises(RetryableError):
-        resumed(desk, resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE])), in_time=True)
+        desk.goes_on(resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE])), in_time=True)
 
 
 # ---- a few at once ----

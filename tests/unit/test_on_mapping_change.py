@@ -157,9 +157,7 @@ def test_a_record_comes_again_for_a_row_that_it_freed_and_that_aws_gave_no_answe
     publisher: RecordedPublisher, world: FakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del publisher  # the real one is asked here
-    desk = MappingsFixture(world)
-    for role in ("web", "api"):
-        desk.role(role)
+    desk = MappingsFixture(world, "web", "api")
     desk.edit("workload=*", role="api")
     assert desk.edit("workload=web", role="web").status is Status.CONFLICT
     monkeypatch.setattr(runtime, "app", lambda _arn: desk.app())

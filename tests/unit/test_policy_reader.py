@@ -1,12 +1,10 @@
 """What a change of role brings, asked of IAM: each role once, and never an error."""
 
 import json
-from typing import Any
 
 import pytest
 
-from fakes.ec2 import client_error
-from fixtures.account import ACCOUNT, PATH, FakeAccount
+from fixtures.account import ACCOUNT, PATH, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.policies import Difference, PolicyReader, TooManyRulesError
@@ -33,12 +31,6 @@ class Office(MappingsFixture):
     def reader(self) -> PolicyReader:
         self.world.calls.clear()
         return PolicyReader(Iam(self.iam, ACCOUNT))
-
-    def refuse(self, operation: str, code: str) -> None:
-        def refusal() -> Any:
-            raise client_error(code, "no")
-
-        self.world.calls.before(operation, refusal)
 
 
 @pytest.fixture
@@ -99,11 +91,11 @@ def test_what_iam_refuses_is_said_and_is_no_error(office: Office, code: str) -> 
     shared = office.managed("shared", "ssm:*")
     office.role_with("web", managed=shared)
     reader = office.reader()
-    office.refuse("GetPolicy", code)
+    office.world.calls.before("GetPolicy", refusing(code, "no"))
     said = f"IAM answers {code} to iam:GetPolicy on {shared}"
     assert reader.difference("web", "") == Difference(unknown=said)
     assert reader.difference("", "web").unknown == said, "it isn't asked again"
-    office.refuse("GetInstanceProfile", code)
+    office.world.calls.before("GetInstanceProfile", refusing(code, "no"))
     change = reader.difference(f"{PROFILES}web", "")
     assert change.unknown.startswith(f"IAM answers {code} to iam:GetInstanceProfile on arn:")
 

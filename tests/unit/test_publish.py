@@ -1,18 +1,14 @@
 """Rows at an operator's desk: published, refused, tied, waiting, removed; and what nobody may notice."""
 
-import json
 from collections import Counter
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
-from fakes.ec2 import client_error
 from fixtures.account import (
     ACCOUNT,
-    RESUME_MACHINE,
     FakeAccount,
     KilledError,
     kill,
@@ -25,7 +21,6 @@ from rolekeeper import app
 from rolekeeper.aws import ec2
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode, WhenOccupied
 from rolekeeper.settings import Limits
@@ -35,16 +30,7 @@ PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
 @pytest.fixture
 def desk(world: FakeAccount) -> MappingsFixture:
-    made = MappingsFixture(world)
-    made.role("web")
-    made.role("api")
-    made.world.calls.clear()
-    return made
-
-
-def served_role(desk: MappingsFixture, tag: str = "workload=web") -> tuple[str, int]:
-    mapping = desk.in_effect(tag)
-    return mapping.spec.role, mapping.revision
+    return MappingsFixture(world, "web", "api")
 
 
 # ---- accepted ----
@@ -88,7 +74,7 @@ def test_status_columns_copied_from_another_row_fool_nobody(desk: MappingsFixtur
     ours = {"status": "Published", "status_reason": "in effect", "status_revision": 1, "matched": 1, "occupied": 9}
     desk.edit("workload=web", role="web", **ours)
     assert desk.row("workload=web")["occupied"] == 0
-    assert served_role(desk) == ("web", 1)
+    assert desk.gives("workload=web") == ("web", 1)
     assert desk.sent_ids() == [instance]
 
 
@@ -119,7 +105,7 @@ def test_expiry_is_noticed_by_the_sweep(desk: MappingsFixture) -> None:
 
     assert desk.sent_ids() == [instance]
     assert desk.world.events.kinds == ["Mapping Expired"]
-    assert served_role(desk) == ("web", 1)
+    assert desk.gives("workload=web") == ("web", 1)
 
 
 def test_a_disabled_row_governs_nothing_and_says_so(desk: MappingsFixture) -> None:
@@ -251,7 +237,9 @@ def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: MappingsFi
 
 def test_a_full_account_is_a_reason_to_reject(desk: MappingsFixture) -> None:
     desk.role("bare", profile=False)
-    refuse(desk, "CreateInstanceProfile", "LimitExceeded", "Cannot exceed quota for InstanceProfilesPerAccount: 1000")
+    desk.world.calls.before(
+        "CreateInstanceProfile", refusing("LimitExceeded", "Cannot exceed quota for InstanceProfilesPerAccount: 1000")
+    )
     assert desk.edit("workload=bare", role="bare").status is Status.REJECTED
     assert "InstanceProfilesPerAccount" in desk.shows("workload=bare")[1]
 
@@ -329,7 +317,7 @@ def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Mapping
     assert tied in desk.shows("workload=web")[1]
     assert desk.edit("workload=web", role="web", description="new").revision == 2
     assert desk.shows("workload=web")[0] == "Conflict"
-    assert served_role(desk) == ("web", 2)
+    assert desk.gives("workload=web") == ("web", 2)
     desk.quiet()
     assert not desk.recheck("workload=web").changed
     assert desk.world.writes == []
@@ -458,7 +446,7 @@ def test_of_two_judges_the_slower_one_looks_again(desk: MappingsFixture) -> None
     desk.put("workload=web", role="web")
     desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=web", role="api"))
     desk.publish("workload=web")
-    assert served_role(desk) == ("api", 1)
+    assert desk.gives("workload=web") == ("api", 1)
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
@@ -471,13 +459,6 @@ def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: MappingsFixtu
 
 
 # ---- AWS gives no answer, or refuses ----
-
-
-def refuse(desk: MappingsFixture, operation: str, code: str, message: str = "", status: int = 400) -> None:
-    def raises() -> None:
-        raise client_error(code, message, operation, status=status)
-
-    desk.world.calls.before(operation, raises)
 
 
 @pytest.mark.parametrize(
@@ -493,7 +474,7 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(
 ) -> None:
     instance = desk.world.running(workload="web")
     desk.put("workload=web", role="web")
-    refuse(desk, operation, code)
+    desk.world.calls.before(operation, refusing(code))
 
     with pytest.raises(RetryableError):
         desk.publish("workload=web")
@@ -510,7 +491,7 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(
 
 def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
-    refuse(desk, "GetRole", "Throttling")
+    desk.world.calls.before("GetRole", refusing("Throttling"))
     with pytest.raises(RetryableError):
         desk.recheck("workload=web")
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
@@ -522,7 +503,7 @@ def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: MappingsFixtur
         "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: iam:GetRole on resource: "
         "role web because no identity-based policy allows it"
     )
-    refuse(desk, "GetRole", "AccessDenied", words)
+    desk.world.calls.before("GetRole", refusing("AccessDenied", words))
 
     verdict = desk.publish("workload=web")
 
@@ -533,7 +514,7 @@ def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: MappingsFixtur
     assert event["action"] == "iam:GetRole"
     assert desk.served("workload=web") is None
     desk.recheck("workload=web")
-    assert served_role(desk) == ("web", 1)
+    assert desk.gives("workload=web") == ("web", 1)
 
 
 # ---- the sweep ----
@@ -741,30 +722,9 @@ def hurried(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     passes()
 
 
-def resumed(desk: MappingsFixture, event: Any, *, in_time: bool = False) -> FanOut:
-    """A run of the machine's."""
-    return desk.app().sender.go_on(json.loads(json.dumps(event)), event["id"], lambda: in_time)
-
-
 def launched(desk: MappingsFixture, count: int) -> list[str]:
     desk.world.large_pages()
     return [desk.world.launch(workload="web") for _ in range(count)]
-
-
-@pytest.mark.usefixtures("hurried")
-def test_a_fan_out_of_a_hundred_with_time_for_30_sends_each_once(desk: MappingsFixture) -> None:
-    instances = launched(desk, 100)
-    assert desk.edit("workload=web", role="web").status is Status.PUBLISHED
-    assert not desk.world.revisions.read(mapping_key("workload=web")).unsent, "the machine has it"
-    (started,) = desk.world.machine.started
-    assert (started["stateMachineArn"], started["input"]["sent"]) == (RESUME_MACHINE, 30)
-    event, runs = started["input"], 0
-    while not event["finished"]:
-        event, runs = resumable(Task.FAN_OUT, event["id"], resumed(desk, event)), runs + 1
-    messages = desk.sent()
-    assert sorted(each["detail"]["instance-id"] for each in messages) == sorted(instances)
-    assert {each["detail"]["cause"] for each in messages} == {"mapping changed: workload=web"}
-    assert (event["sent"], runs) == (100, 7)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -778,7 +738,7 @@ def test_a_fan_out_whose_run_dies_after_it_was_handed_over_repeats_only_what_tha
     desk.publish("workload=web")
     first, second = desk.world.machine.started
     assert first["name"] == second["name"], "so Step Functions takes it for the one that it runs"
-    resumed(desk, first["input"], in_time=True)
+    desk.goes_on(first["input"], in_time=True)
     assert Counter(desk.sent_ids()) == Counter([*instances, *instances[:30]])
 
 
@@ -797,7 +757,7 @@ def test_a_run_of_a_fan_out_that_dies_or_comes_twice_repeats_its_own_page_only(d
     desk.edit("workload=web", role="web")
     event = desk.world.machine.started[0]["input"]
     desk.sent()
-    assert resumed(desk, event) == resumed(desk, event)
+    assert desk.goes_on(event) == desk.goes_on(event)
     assert Counter(desk.sent_ids()) == Counter(instances[30:40] * 2)
 
 
@@ -809,13 +769,13 @@ def test_a_fan_out_whose_token_ec2_takes_no_longer_begins_anew_a_few_times(desk:
     desk.sent()
     for _ in range(ec2.RESTARTS):
         desk.world.calls.before("DescribeInstances", refusing("InvalidNextToken"))
-        event = resumable(Task.FAN_OUT, event["id"], resumed(desk, event))
+        event = resumable(Task.FAN_OUT, event["id"], desk.goes_on(event))
     assert any("read anew" in each["message"] for each in desk.world.logged())
-    assert resumed(desk, event, in_time=True).finished
+    assert desk.goes_on(event, in_time=True).finished
     assert desk.sent_ids() == instances
     desk.world.calls.before("DescribeInstances", refusing("InvalidNextToken"))
     with pytest.raises(StaleTokenError):
-        resumed(desk, event)
+        desk.goes_on(event)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -825,5 +785,5 @@ def test_a_fan_out_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Mapp
     event = desk.world.machine.started[0]["input"]
     desk.world.calls.before("SendMessageBatch", refusing("AccessDenied", "no"))
     with pytest.raises(AccessDeniedError):
-        resumed(desk, event)
+        desk.goes_on(event)
     assert desk.world.metrics.counts["PermissionDenied"] == 1

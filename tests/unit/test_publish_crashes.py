@@ -125,15 +125,10 @@ def shows(desk: MappingsFixture, tag: str) -> dict[str, Any]:
     return {name: value for name, value in desk.row(tag).items() if name in names}
 
 
-def served(desk: MappingsFixture, tag: str) -> tuple[str, int]:
-    mapping = desk.in_effect(tag)
-    return "" if mapping.deleted else mapping.spec.role, mapping.revision
-
-
 def has_ended_well(desk: MappingsFixture, scenario: Scenario, tag: str, instance: str) -> None:
     """The row and what is served are as they should be, its instances were sent, and nothing more is to be done."""
     assert shows(desk, tag) == (scenario.row or {})
-    assert served(desk, tag) == scenario.served
+    assert desk.gives(tag) == scenario.served
     if scenario.row:
         assert desk.row(tag)["matched"] == (0 if scenario.served[0] == "" else 1)
         assert "edited_by" not in desk.row(tag)
@@ -201,7 +196,7 @@ def test_an_edit_at_any_moment_is_what_is_served_or_held_in_the_end(
         verdict = desk.publish(tag)
 
         assert verdict.status in {Status.PUBLISHED, Status.HELD, Status.REMOVED}
-        row, (role, _) = desk.row(tag), served(desk, tag)
+        row, (role, _) = desk.row(tag), desk.gives(tag)
         assert ("held_revision" in row) == (verdict.status is Status.HELD)
         assert role == ("" if not row else row["role"]) or verdict.status is Status.HELD
         if edited and edited[0]:
@@ -227,7 +222,7 @@ def test_a_discard_that_is_killed_anywhere_ends_the_same(desk: MappingsFixture, 
         for _ in range(2):
             desk.publish(tag)
         assert (shows(desk, tag), desk.row(tag)["role"]) == (row("Published", 1), "web")
-        assert (served(desk, tag), len(desk.revisions(tag))) == (("web", 1), 1)
+        assert (desk.gives(tag), len(desk.revisions(tag))) == (("web", 1), 1)
         assert [each["event"] for each in desk.history(tag)].count("Mapping Discarded") == 1
         if not reached:
             assert step > 4
@@ -258,9 +253,9 @@ def test_an_approval_and_a_discard_at_any_moment_end_in_one_of_the_two_and_in_no
         for _ in range(2):
             desk.publish(tag)
         approved = "" if held is hold_deletion else "api"
-        assert served(desk, tag) in {("web", 1), (approved, 2)}, operation
-        assert len(desk.revisions(tag)) == served(desk, tag)[1], "a third revision would change instances once more"
-        assert desk.row(tag).get("role", "") == served(desk, tag)[0]
+        assert desk.gives(tag) in {("web", 1), (approved, 2)}, operation
+        assert len(desk.revisions(tag)) == desk.gives(tag)[1], "a third revision would change instances once more"
+        assert desk.row(tag).get("role", "") == desk.gives(tag)[0]
         desk.quiet()
         assert not desk.recheck(tag).changed
 
@@ -272,23 +267,6 @@ def nothing_slipped_through(desk: MappingsFixture, tag: str, *, approved: bool) 
         if desk.limits != FREELY and any(effect[name] for name in ("attach", "replace", "detach")):
             assert approved
             assert (each["cause"], each["revision"]) == ("approved", 2)
-
-
-def test_a_deletion_that_was_cut_short_is_told_though_a_row_that_is_refused_came_after(desk: MappingsFixture) -> None:
-    desk.limits = FREELY
-    desk.edit("team=x", role="web")
-    desk.publish("team=x")
-    instance = desk.world.running(team="x")
-    desk.world.reconcile(instance)
-    desk.delete("team=x")
-    desk.world.calls.after("TransactWriteItems", kill)
-    with suppress(KilledError):
-        desk.publish("team=x")
-    desk.sent_ids()
-    desk.edit("team=x", role="nobody")
-    desk.publish("team=x")
-    assert desk.row("team=x")["status"] == Status.REJECTED
-    assert desk.sent_ids() == [instance]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from strategies.values import (
     KEY,
     NOW,
     OWNERSHIP,
-    TAKES_OVER,
     arn,
     association,
     foreign,
@@ -142,18 +141,6 @@ def scanned(
 def test_an_instance_without_a_role_or_with_a_managed_one_carries_no_foreign_role(carries: Association | None) -> None:
     scan = scanned(instance(workload="web"), carries)
     assert (scan.matched, scan.foreign) == (1, 0)
-
-
-@pytest.mark.parametrize("ownership", [OWNERSHIP, TAKES_OVER])
-@pytest.mark.parametrize("candidate", [WEB, published("workload=web", "NONE")], ids=lambda each: each.spec.role)
-def test_a_governed_instance_with_a_foreign_role_is_counted_whether_or_not_it_may_be_taken_over(
-    candidate: PublishedMapping, ownership: Any
-) -> None:
-    seen, scan = instance(workload="web"), Scan()
-    ranked = resolve(seen, [candidate], NOW)
-    for _ in range(2):
-        scan.add(observation(seen, foreign()), (candidate, ranked), (candidate, ranked), ownership=ownership)
-    assert (scan.matched, scan.foreign, scan.nodes) == (2, 2, set())
 
 
 def test_the_id_of_its_own_profile_is_noted_where_it_is_carried() -> None:

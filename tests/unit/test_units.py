@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import ACCOUNT
+from fixtures.account import ACCOUNT, mapping_key
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization, wired_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
@@ -14,7 +14,6 @@ from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey, Target
-from rolekeeper.model.mapping import MappingSpec
 
 WEB, DATA, ROOT = "ou-a1b2-webwebweb", "ou-a1b2-datadata", "r-a1b2"
 NOT_IN_ONE = "it is for organizational units, and this account isn't in one of them"
@@ -176,7 +175,7 @@ def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: Organization
     desk.edit(TAG, role="web", units={WEB})
 
     def brief() -> RecordCheck:
-        return desk.app().publisher.recheck_in(mapping_of(desk).key, SPOKE, "sweep-1", Scan(), thorough=False)
+        return desk.app().publisher.recheck_in(mapping_key(TAG), SPOKE, "sweep-1", Scan(), thorough=False)
 
     for unit, check in ((DATA, RecordCheck(changed=True)), (WEB, RecordCheck(changed=True, in_effect=True))):
         brief()
@@ -185,11 +184,6 @@ def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: Organization
         desk.spoke(SPOKE).calls.clear()
         assert brief() == replace(check, changed=False)
         assert desk.spoke(SPOKE).calls.made == []
-
-
-def mapping_of(desk: OrganizationDesk) -> MappingSpec:
-    found = desk.in_effect(TAG)
-    return found.spec
 
 
 # ---- how the hub knows ----
