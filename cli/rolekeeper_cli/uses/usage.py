@@ -91,7 +91,11 @@ class Reports:
             answer = self._page(job)
             if answer["JobStatus"] == "IN_PROGRESS":
                 return
-            report = _failed(answer) if answer["JobStatus"] == "FAILED" else Report(self._services(job, answer))
+            if answer["JobStatus"] == "FAILED":
+                message = escaped(str(answer.get("Error", {}).get("Message", "")))
+                report = Report(because=f"IAM's report failed: {message}")
+            else:
+                report = Report(self._services(job, answer))
         except RetryableError:
             return
         except AwsRefusalError as error:
@@ -117,10 +121,6 @@ class Reports:
 def why(error: AwsRefusalError) -> str:
     """What keeps something from being known, in words."""
     return escaped(refusal(error).what)
-
-
-def _failed(answer: Any) -> Report:
-    return Report(because=f"IAM's report failed: {escaped(str(answer.get('Error', {}).get('Message', '')))}")
 
 
 # ---- smaller policies for a role ----

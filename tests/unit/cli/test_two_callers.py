@@ -71,8 +71,8 @@ type View = Callable[[DoctorDeployment], object]
 
 VIEWS: Mapping[tuple[str, ...], View] = {
     ("fleet",): fleet_document,
-    ("explain", "web-1"): lambda there: explanation.explained(there, "web-1", ask_who=True),
-    ("explain", "web-2", "--no-who"): lambda there: explanation.explained(there, "web-2", ask_who=False),
+    ("explain", "web-1"): lambda there: explanation.explanation(there, "web-1", ask_who=True).document,
+    ("explain", "web-2", "--no-who"): lambda there: explanation.explanation(there, "web-2", ask_who=False).document,
     ("history", "web-1"): lambda there: history.entries(there, "web-1", 20),
     ("history", "web-1", "--who"): lambda there: history.entries(there, "web-1", 20, ask_who=True),
     ("history", "--control"): lambda there: history.control_entries(there, 20),
