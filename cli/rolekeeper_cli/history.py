@@ -43,7 +43,7 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
         raise UsageError("history is of an instance, or of the control item", "name the instance, or say --control")
     there = deployment()
     if control:
-        documents = uses.history.control_entries(there, limit)
+        documents = uses.history.control_history(there, limit)
         if not documents:
             raise CommandError("the control item was never written", "see the mode: rolekeeper mode")
         render.show_list(_CONTROL_LAYOUT, documents, empty=str)

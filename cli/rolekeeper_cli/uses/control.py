@@ -19,7 +19,7 @@ from rolekeeper_cli.deploying.parameters import parameters
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import preview
-from rolekeeper_cli.uses.history import control_entries
+from rolekeeper_cli.uses.history import control_history
 from rolekeeper_cli.uses.preview import Preview
 
 # Who has to stop everything at once can't wait until a large fleet is counted.
@@ -121,7 +121,7 @@ def settings(deployment: Deployment) -> dict[str, Any]:
         "stack": deployment.stack.name,
         "version": deployment.stack.outputs.get("Version"),
         "parameters": _parameters(deployment),
-        "history": control_entries(deployment, _NEWEST),
+        "history": control_history(deployment, _NEWEST),
     }
 
 

@@ -47,7 +47,7 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
     return [entry_document(key, each) for each in found]
 
 
-def control_entries(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
+def control_history(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
     """The newest writes of the control item."""
     found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
     return [{name.replace("-", "_"): entry[name] for name in ("at", *_CONTROL)} for entry in found]
