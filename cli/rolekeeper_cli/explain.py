@@ -28,7 +28,7 @@ def explain(instance: str, *, ask_who: bool) -> ExitCode:
     decides, who attached a role that isn't Rolekeeper's, and who reverted one that is.
     """
     there = deployment()
-    document = uses.explanation.explained(there, instance, ask_who=ask_who)
+    document = uses.explanation.explanation(there, instance, ask_who=ask_who).document
     lines = partial(_lines, document, uses.instances.address(document, there.home), there.caller.account)
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()))
     return ExitCode.DONE

@@ -12,7 +12,7 @@ import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.layout import Column, Layout
 
 
@@ -43,7 +43,10 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
         raise UsageError("history is of an instance, or of the control item", "name the instance, or say --control")
     there = deployment()
     if control:
-        render.show_list(_CONTROL_LAYOUT, uses.history.control_entries(there, limit), empty=str)
+        documents = uses.history.control_history(there, limit)
+        if not documents:
+            raise CommandError("the control item was never written", "see the mode: rolekeeper mode")
+        render.show_list(_CONTROL_LAYOUT, documents, empty=str)
     elif ask_who:
         _show_who(uses.history.entries(there, str(instance), limit, ask_who=True), there.caller.account)
     else:

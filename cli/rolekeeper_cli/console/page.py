@@ -79,7 +79,6 @@ _PAGES = {
     Kind.TARGETS: ("/targets", "Targets"),
     Kind.MAPPINGS: ("/mappings", "Mappings"),
     Kind.SETTINGS: ("/settings", "Settings"),
-    Kind.MODE: ("/settings", "Settings"),
     Kind.RESUME: ("/settings", "resume it in Settings"),
     Kind.ENFORCE: ("/settings", "set the mode to enforce in Settings"),
 }

@@ -212,10 +212,6 @@ class Explanation:
     entries: Sequence[dict[str, Any]]
 
 
-def explained(deployment: Deployment, text: str, *, ask_who: bool) -> dict[str, Any]:
-    return explanation(deployment, text, ask_who=ask_who).document
-
-
 def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanation:
     """The instance that a text names, explained; who did what, only if that is asked for.
 

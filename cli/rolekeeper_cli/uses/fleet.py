@@ -212,7 +212,7 @@ class Filters:
     mapping: MappingKey | None = None
     drift: bool = False
 
-    def pass_(self, seen: Seen) -> bool:
+    def accept(self, seen: Seen) -> bool:
         return (
             (not self.role or self.role in roles(seen))
             and self.state in (None, seen.instance.state)
@@ -240,7 +240,7 @@ class Count:
         for each in seen:
             self.instances += 1
             self.roles |= roles(each)
-            if filters.pass_(each):
+            if filters.accept(each):
                 row = document(each)
                 self.stands[row["stands"]] += 1
                 yield row

@@ -47,20 +47,8 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
     return [entry_document(key, each) for each in found]
 
 
-def control_entries(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
-    """The newest writes of the control item.
-
-    Raises:
-        CommandError: there are none.
-    """
-    found = control_history(deployment, limit)
-    if not found:
-        raise CommandError("the control item was never written", advice("see the mode: ", Remedy(Kind.MODE)))
-    return found
-
-
 def control_history(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
-    """The same; empty where there are none."""
+    """The newest writes of the control item."""
     found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
     return [{name.replace("-", "_"): entry[name] for name in ("at", *_CONTROL)} for entry in found]
 

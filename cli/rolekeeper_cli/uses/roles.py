@@ -292,14 +292,17 @@ def _role(place: Deployment, found: Inventory, role: Role, *, profiles: Sequence
         may = found.attempt(lambda: checks.policies.allowed(name))
         services = None if may is None else _services(checks.policies.permissions(name))
         broad = found.attempt(lambda: checks.broad(whole))
-    is_used = mappings or instances or _is_recent(role.created, place.now()) or _is_recent(role.last_used, place.now())
-    is_known = whole and mappings is not None and instances is not None and None not in found.carried
+    unused = None
+    if mappings or instances or _is_recent(role.created, place.now()) or _is_recent(role.last_used, place.now()):
+        unused = False
+    elif whole and mappings is not None and instances is not None and None not in found.carried:
+        unused = True
     return {
         "role": role.name,
         "arn": role.arn,
         "created": role.created,
         "last_used": role.last_used,
-        "unused": False if is_used else True if is_known else None,
+        "unused": unused,
         "profiles": profiles,
         "instances": instances,
         "mappings": mappings,

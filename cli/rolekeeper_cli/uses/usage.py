@@ -15,22 +15,22 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.model.text import escaped
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.deployment import Deployment, Patience
 from rolekeeper_cli.explained import refusal
 
 GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
 # A job takes seconds; IAM throttles who asks more often.
 _POLL_SECONDS = 1.0
 _LONGEST_SECONDS = 120.0
-# The most items of a page (IAM API reference), and the most pages: AWS has some hundred services.
-_ITEMS, _PAGES = 1_000, 20
+# The most items of a page (IAM API reference).
+_ITEMS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """When a role last called each service that its policies allow, by namespace; or why that isn't known.
 
-    None stands for never within the tracking period. An attempt that was denied counts.
+    None means never within the tracking period. A denied attempt counts as a call.
     """
 
     services: Mapping[str, datetime | None] = field(default_factory=dict)
@@ -56,16 +56,18 @@ class Reports:
     def collect(self) -> Mapping[str, Report]:
         """Wait for what was begun: each of them, found or with the reason why not."""
         total = len(self._waiting) + len(self._jobs) + len(self._found)
+        left = Patience(self._deployment.now, _LONGEST_SECONDS)
         with self._deployment.progress(total, "reports of last use") as progress:
-            for left in self._deployment.looks(_POLL_SECONDS, _LONGEST_SECONDS):
-                self._begin(self._waiting.copy())
+            while True:
                 for arn, job in list(self._jobs.items()):
                     progress.at(len(self._found))
-                    # Where IAM doesn't answer, each look takes as long as the SDK tries.
+                    # If IAM doesn't answer, each look takes as long as the SDK tries.
                     if not left.is_over:
                         self._look(arn, job)
                 if not (self._jobs or self._waiting) or left.is_over:
                     break
+                self._deployment.sleep(_POLL_SECONDS)
+                self._begin(self._waiting.copy())
         late = f"IAM didn't finish its report in {_LONGEST_SECONDS:.0f} seconds; try again"
         return self._found | dict.fromkeys([*self._jobs, *self._waiting], Report(because=late))
 
@@ -91,7 +93,11 @@ class Reports:
             answer = self._page(job)
             if answer["JobStatus"] == "IN_PROGRESS":
                 return
-            report = _failed(answer) if answer["JobStatus"] == "FAILED" else Report(self._services(job, answer))
+            if answer["JobStatus"] == "FAILED":
+                message = escaped(str(answer.get("Error", {}).get("Message", "")))
+                report = Report(because=f"IAM's report failed: {message}")
+            else:
+                report = Report(self._services(job, answer))
         except RetryableError:
             return
         except AwsRefusalError as error:
@@ -100,14 +106,11 @@ class Reports:
         self._found[arn] = report
 
     def _services(self, job: str, answer: Any) -> dict[str, datetime | None]:
-        found: dict[str, datetime | None] = {}
-        for _ in range(_PAGES):
-            for each in answer["ServicesLastAccessed"]:
-                found[each["ServiceNamespace"]] = each.get("LastAuthenticated")
-            if not answer.get("IsTruncated"):
-                break
+        services = list(answer["ServicesLastAccessed"])
+        while answer.get("IsTruncated"):
             answer = self._page(job, Marker=answer["Marker"])
-        return found
+            services += answer["ServicesLastAccessed"]
+        return {each["ServiceNamespace"]: each.get("LastAuthenticated") for each in services}
 
     def _page(self, job: str, **marker: str) -> Any:
         with classified(GET, "*"):
@@ -115,12 +118,8 @@ class Reports:
 
 
 def why(error: AwsRefusalError) -> str:
-    """What keeps something from being known, in words."""
+    """Why something isn't known, for people."""
     return escaped(refusal(error).what)
-
-
-def _failed(answer: Any) -> Report:
-    return Report(because=f"IAM's report failed: {escaped(str(answer.get('Error', {}).get('Message', '')))}")
 
 
 # ---- smaller policies for a role ----
@@ -128,7 +127,7 @@ def _failed(answer: Any) -> Report:
 
 # Checked when another service is called, and no call itself, so no report shows that it is used (docs/AWS_FACTS.md).
 _UNTRACKED = "iam:passrole"
-# Other services call it in the role's name; whether such a call counts no source says.
+# Other services call it in the role's name; no source says whether such a call counts.
 _KEPT = frozenset({"kms"})
 
 
@@ -161,9 +160,9 @@ class Smaller:
 
 
 def smaller(policies: Policies, never: Collection[str], editable: Collection[str]) -> list[Smaller]:
-    """What can be taken from a role's policies: services that it never called.
+    """A role's policies without the services that it never called.
 
-    Policies that aren't `editable`, as that would change another role too, stay whole or go.
+    A policy that isn't `editable`, because other roles have it too, stays whole or is detached.
     """
     drops = {each.lower() for each in never} - _KEPT
     named = list(zip(policies.names, policies.documents, strict=True))
@@ -177,7 +176,7 @@ def smaller(policies: Policies, never: Collection[str], editable: Collection[str
 
 
 def _edit(name: str, document: Document, drops: Collection[str], *, editable: bool) -> Smaller:
-    """A policy without some services: as it is where none goes, or it can't be changed and doesn't go whole."""
+    """A policy without some services; unchanged if none is dropped, or if it isn't `editable` and would keep a part."""
     kept: list[Any] = []
     dropped: set[str] = set()
     for each in listed(document.get("Statement")):
@@ -193,7 +192,7 @@ def _edit(name: str, document: Document, drops: Collection[str], *, editable: bo
 
 
 def _actions(statement: Any) -> list[str]:
-    """The actions by which an Allow can be split. Whoever says NotAction, or Deny, says something of all the others."""
+    """The actions that can be dropped from a statement: only an Allow that lists its actions and resources has any."""
     if _get(statement, "Effect") != "Allow" or {"NotAction", "NotResource"} & {*statement}:
         return []
     return [each for each in listed(statement.get("Action")) if isinstance(each, str)]
@@ -207,7 +206,7 @@ def _allowed(document: Document | None) -> Iterable[str]:
 
 
 def _service(action: str) -> str:
-    """The namespace that an action names; one with a wildcard in it is none that could go."""
+    """The namespace of an action; one with a wildcard is never dropped."""
     return action.lower().partition(":")[0]
 
 

@@ -68,6 +68,12 @@ def test_keys_are_never_dropped_for_other_services_use_them_in_its_name() -> Non
     assert less(inline(allow(["kms:Decrypt", "s3:GetObject"])), "kms") == []
 
 
+def test_an_inline_policy_of_which_nothing_is_left_is_deleted() -> None:
+    [found] = less(inline(allow("sns:Publish"), allow("sqs:*")), "sns", "sqs")
+    assert found == Smaller("it", ("sns", "sqs"), None)
+    assert found.command("web") == "aws iam delete-role-policy --role-name web --policy-name it"
+
+
 def test_denials_that_are_left_are_a_policy_too() -> None:
     assert left(inline(allow("sns:Publish"), deny("s3:*")), "sns") == [deny("s3:*")]
 

@@ -80,7 +80,7 @@ def who(request: Request) -> Response:
     def ask() -> Mapping[str, Any]:
         # Two calls a second in an account and Region: one page asks at a time.
         with site.asking_who:
-            return explanation.explained(site.look_at(id_), id_, ask_who=True)
+            return explanation.explanation(site.look_at(id_), id_, ask_who=True).document
 
     if request.query_params.get("history"):
         with site.asking_who:

@@ -25,7 +25,6 @@ class Kind(StrEnum):
     ROLES = "roles"
     TARGETS = "targets"
     SETTINGS = "mode, pause or resume"
-    MODE = "mode"
     RESUME = "resume"
     ENFORCE = "mode enforce"
     SWEEP = "sweep"

@@ -7,7 +7,7 @@ import pytest
 from fakes.ec2 import client_error
 from fixtures.mappings import session
 from fixtures.terminal import Terminal
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import InstanceState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
@@ -101,9 +101,3 @@ def test_a_missing_permission_is_named(
             act()
         assert refused.value.action == action
         assert refused.value.resource == f"arn:aws:ec2:us-east-1:123456789012:instance/{account.id}"
-
-
-@pytest.mark.usefixtures("account")
-def test_an_instance_that_is_gone_is_refused_in_awss_words(deployment: Deployment) -> None:
-    with pytest.raises(AwsRefusalError, match=r"InvalidInstanceID\.NotFound"):
-        start(deployment, ID)
