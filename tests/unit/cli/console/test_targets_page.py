@@ -102,8 +102,3 @@ def test_what_its_account_says_is_shown_as_text(browser: TestClient, terminal: T
     page = browser.get("/targets").text
     assert "<script>" not in page
     assert {"<b>" in page, "<i>" in page} == {False}
-
-
-def test_a_deployment_that_looks_after_its_own_account_has_no_such_section(browser: TestClient) -> None:
-    assert 'href="/targets"' not in browser.get("/").text
-    assert "looks after its own account and Region only" in words(browser.get("/targets"))
