@@ -35,6 +35,7 @@ from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import names
+from rolekeeper_cli.uses.history import revision_before
 
 # ---- a column's value as text ----
 
@@ -689,9 +690,6 @@ def _no_column(assignment: str, name: str) -> UsageError:
 # ---- which revision of a mapping a rollback goes to ----
 
 
-_LOOKED_AT = 100
-
-
 def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | None) -> PublishedMapping:
     """That revision; without a number, the newest before what is served that isn't a deletion.
 
@@ -717,23 +715,11 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
         raise CommandError(
             f"no revision of {key} was ever published", advice("see: ", key.remedy(Kind.MAPPING_HISTORY))
         )
-    return revision_before(deployment, key, published.revision)
-
-
-def revision_before(deployment: Deployment, key: MappingKey, number: int) -> PublishedMapping:
-    """The newest revision before this one that isn't a deletion.
-
-    Raises:
-        CommandError: there is none.
-    """
-    store = deployment.app.store
-    for item in store.last(layout.mapping_pk(key), "revision#", _LOOKED_AT):
-        old = store.decode(layout.published_from, item)
-        if old.revision < number and not old.deleted:
-            return old
-    raise CommandError(
-        f"{key} has no revision before {number}", "name one with --to, or edit the row: rolekeeper mapping set"
-    )
+    old = revision_before(deployment, key, published.revision)
+    if old is None:
+        remedy = "name one with --to, or edit the row: rolekeeper mapping set"
+        raise CommandError(f"{key} has no revision before {published.revision}", remedy)
+    return old
 
 
 # ---- edits as plans, and writing them ----

@@ -18,11 +18,9 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import fleet, who
-from rolekeeper_cli.uses.edits import revision_before
 from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name, seen_now, withheld
-from rolekeeper_cli.uses.history import entry_document
+from rolekeeper_cli.uses.history import entry_document, revision_before
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
 # ---- how to undo the change that made an instance carry what it carries ----
@@ -108,9 +106,8 @@ class _Undoing:
     def _by_mapping(self, mapping: PublishedMapping, again: str) -> Iterator[Step]:
         """The revision before brings it back, or, where there is none, that the mapping goes."""
         key = mapping.key
-        try:
-            old = revision_before(self.deployment, key, mapping.revision)
-        except CommandError:
+        old = revision_before(self.deployment, key, mapping.revision)
+        if old is None:
             tombstone = replace(mapping, deleted=True)
             # What hasn't changed this one yet may have changed others: they would lose it.
             if self.before.until and not mapping.deleted and self._brings_it_back(served={key: tombstone}):
