@@ -136,24 +136,6 @@ _ROLES_SECONDS = 60.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Here:
-    """Who the console acts as, and where: the head of every page. Unknown values are empty."""
-
-    stack: str
-    region: str = ""
-    endpoint: str = ""
-    caller: str = ""
-    account: str = ""
-    mode: str = ""
-    paused: bool = False
-    organization: str = ""
-
-    @property
-    def embedded(self) -> bool:
-        return urlsplit(self.endpoint).hostname in _LOOPBACK
-
-
 @dataclass
 class Site:
     """What all pages share, as `request.app.state.site`.
@@ -187,7 +169,8 @@ class Site:
         deployment, target = self.look(), self.fleet.target(instance)
         return deployment.at(target) if target else deployment
 
-    def here(self) -> Here:
+    def here(self) -> dict[str, Any]:
+        """Who the console acts as, and where: the head of every page. Unknown values are empty."""
         return self.reads.get("here", lambda: _here(self.look()), _HERE_SECONDS, stale=True)
 
     def mappings(self) -> list[dict[str, Any]]:
@@ -210,20 +193,22 @@ class Site:
         return self.notices.keep(notice)
 
 
-def _here(deployment: Deployment) -> Here:
+def _here(deployment: Deployment) -> dict[str, Any]:
     """What AWS refuses stays unknown: a page that needs it says why."""
     caller = _or_none(lambda: deployment.caller)
-    switches = _or_none(lambda: (deployment.app.state.read([], []).control, deployment.settings.mode))
-    return Here(
-        stack=deployment.stack_name,
-        region=deployment.session.region_name or "",
-        endpoint=deployment.endpoint_url,
-        caller=caller.arn if caller else "",
-        account=caller.account if caller else "",
-        mode=str(switches[0].mode or switches[1]) if switches else "",
-        paused=bool(switches and switches[0].paused),
-        organization=_or_none(lambda: deployment.settings.organization) or "",
-    )
+    control = _or_none(lambda: deployment.app.state.read([], []).control)
+    mode = _or_none(lambda: deployment.settings.mode)
+    return {
+        "stack": deployment.stack_name,
+        "region": deployment.session.region_name or "",
+        "endpoint": deployment.endpoint_url,
+        "embedded": urlsplit(deployment.endpoint_url).hostname in _LOOPBACK,
+        "caller": caller.arn if caller else "",
+        "account": caller.account if caller else "",
+        "mode": str(control.mode or mode or "") if control else "",
+        "paused": bool(control and control.paused),
+        "organization": _or_none(lambda: deployment.settings.organization) or "",
+    }
 
 
 def _or_none[T](ask: Callable[[], T]) -> T | None:
