@@ -154,7 +154,8 @@ class CountedEc2(Ec2):
 
     def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
         """One call: EC2 answers for a page of instances at once."""
-        self.calls.note()
+        if instance_ids:
+            self.calls.note()
         return super().associations(instance_ids)
 
     def pages(self, *filters: dict[str, Any], token: str = "", size: int = 0) -> Iterator[tuple[list[Instance], str]]:
