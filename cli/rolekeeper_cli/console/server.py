@@ -43,7 +43,7 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: boo
     # Asked before it listens: what would keep every page from showing is said by the command.
     _ = deployment.caller, deployment.stack
     with _listening(port) as listening, _ended_by_signals(), ExitStack() as ending:
-        pages = UseClock(application(Site(deployment, writes)), idle, time.monotonic)
+        pages = UseClock(application(Site(deployment, writes=writes)), idle, time.monotonic)
         guard = Guard(pages, listening.getsockname()[1], writes=writes)
         if browser:
             file = ending.enter_context(link_file(guard.link))

@@ -136,29 +136,22 @@ _ROLES_SECONDS = 60.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-@dataclass
 class Site:
     """What all pages share, as `request.app.state.site`.
 
     `deployment` has the session and the clients; what a page asks, it asks of `look()`. With `writes`, pages may change
-    things. `time` gives seconds, that only go on. `plans` of edits are kept until they are written.
+    things. `clock` gives seconds that only go on. `plans` of edits are kept until they are written.
     """
 
-    deployment: DoctorDeployment
-    writes: bool = False
-    time: Callable[[], float] = time.monotonic
-    jobs: Jobs = field(init=False)
-    fleet: FleetCache = field(init=False)
-    reads: Cache = field(init=False)
-    asking_who: Lock = field(init=False, default_factory=Lock)
-    plans: Cache = field(init=False, default_factory=Cache)
-    notices: Cache = field(init=False, default_factory=Cache)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, deployment: DoctorDeployment, *, writes: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.deployment, self.writes, self.clock = deployment, writes, clock
         # A check that something is repaired asks for all of it.
-        self.jobs = Jobs(self.deployment.anew, self.deployment.now)
-        self.fleet = FleetCache(self.look, self.time)
-        self.reads = Cache(clock=self.time)
+        self.jobs = Jobs(deployment.anew, deployment.now)
+        self.fleet = FleetCache(self.look, clock)
+        self.reads, self.plans, self.notices = Cache(clock=clock), Cache(), Cache()
+        self.asking_who = Lock()
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""
