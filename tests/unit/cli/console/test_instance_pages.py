@@ -11,7 +11,6 @@ from fixtures.console import hidden, news, words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli.uses import instances
-from rolekeeper_cli.uses import instances as tags
 
 
 @pytest.fixture(autouse=True)
@@ -170,8 +169,8 @@ def test_a_pin_is_released(browser: TestClient, desk: MappingsFixture) -> None:
 
 def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     one = desk.world.running(Name="plain")
-    monkeypatch.setattr(tags, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
-    monkeypatch.setattr(tags, "remove_tag", lambda _, id_, key: desk.world.untag(id_, key))
+    monkeypatch.setattr(instances, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
+    monkeypatch.setattr(instances, "remove_tag", lambda _, id_, key: desk.world.untag(id_, key))
     planned, done = does(browser, one, "tag", do="set", key=" app", value="web ")
     assert f"Set tag app=web on {one}" in words(planned), "without the blanks that a person types"
     assert "it gets a role" in words(planned)
