@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from types import FrameType
 
 import click
 import uvicorn
@@ -90,16 +89,12 @@ def _config(app: Guard) -> uvicorn.Config:
 def _ended_by_signals() -> Iterator[None]:
     """Handle SIGTERM as Ctrl-C; and SIGINT, which a shell's background job otherwise ignores."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 # ---- the link ----
