@@ -154,7 +154,8 @@ class CountedEc2(Ec2):
 
     def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
         """One call: EC2 answers for a page of instances at once."""
-        self.calls.note()
+        if instance_ids:
+            self.calls.note()
         return super().associations(instance_ids)
 
     def pages(self, *filters: dict[str, Any], token: str = "", size: int = 0) -> Iterator[tuple[list[Instance], str]]:
@@ -250,15 +251,9 @@ class FleetReader:
 class Fleet:
     """What is known at one time.
 
-    Attributes:
-        version: it grows with each change of what a page shows.
-        rows: the instances, in the order in which they are listed.
-        read: how many have been read so far, while all are read for the first time.
-        read_at: when all of them were read last; None until they were.
-        cut: whether there are more than are kept.
-        notes: what hinders the reading, by what it is about.
-        withheld: why nothing is changed now; empty where it is.
-        targets: the accounts and Regions that the deployment looks after.
+    `version` grows with each change of what a page shows. The `rows` are in the order in which they are listed; `read`
+    counts them while all are read for the first time, and `read_at` is when all were read last. With `cut`, there are
+    more than are kept. `notes` say what hinders the reading, by what it is about; `withheld`, why nothing changes now.
     """
 
     version: int = 1
@@ -450,13 +445,10 @@ class FleetCache:
         if not next(self._pages, 0):
             self._pages = None
 
-    def new_reader(self) -> FleetReader:
-        return FleetReader(self._new_look(), self.calls, self.target)
-
     def _whole(self) -> Iterator[int]:
         """Read the whole fleet; gives how many pages were read, after each."""
         self._begun, self._seen, count = self._clock(), set(), 0
-        self._reader = reader = self.new_reader()
+        self._reader = reader = FleetReader(self._new_look(), self.calls, self.target)
         missing = level_missing(reader.deployment)
         late = Note("warn", f"Changes show late, with the next full read: {missing}.")
         self._note("level", late if missing else None)

@@ -215,7 +215,7 @@ def page(
         "request": request,
         "here": here,
         "notice": site.notices.known(request.query_params.get("said", "")),
-        "sections": _sections(request.url.path, hub=bool(here.organization)),
+        "sections": _sections(request.url.path, hub=bool(here["organization"])),
         "now": site.deployment.now(),
     }
     return HTMLResponse(bare_page(template, **values), status)

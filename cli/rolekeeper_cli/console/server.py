@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from types import FrameType
 
 import click
 import uvicorn
@@ -43,7 +42,7 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: boo
     # Asked before it listens: what would keep every page from showing is said by the command.
     _ = deployment.caller, deployment.stack
     with _listening(port) as listening, _ended_by_signals(), ExitStack() as ending:
-        pages = UseClock(application(Site(deployment, writes)), idle, time.monotonic)
+        pages = UseClock(application(Site(deployment, writes=writes)), idle, time.monotonic)
         guard = Guard(pages, listening.getsockname()[1], writes=writes)
         if browser:
             file = ending.enter_context(link_file(guard.link))
@@ -90,16 +89,12 @@ def _config(app: Guard) -> uvicorn.Config:
 def _ended_by_signals() -> Iterator[None]:
     """Handle SIGTERM as Ctrl-C; and SIGINT, which a shell's background job otherwise ignores."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 # ---- the link ----

@@ -136,47 +136,22 @@ _ROLES_SECONDS = 60.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Here:
-    """Who the console acts as, and where: the head of every page. Unknown values are empty."""
-
-    stack: str
-    region: str = ""
-    endpoint: str = ""
-    caller: str = ""
-    account: str = ""
-    mode: str = ""
-    paused: bool = False
-    organization: str = ""
-
-    @property
-    def embedded(self) -> bool:
-        return urlsplit(self.endpoint).hostname in _LOOPBACK
-
-
-@dataclass
 class Site:
     """What all pages share, as `request.app.state.site`.
 
     `deployment` has the session and the clients; what a page asks, it asks of `look()`. With `writes`, pages may change
-    things. `time` gives seconds, that only go on. `plans` of edits are kept until they are written.
+    things. `clock` gives seconds that only go on. `plans` of edits are kept until they are written.
     """
 
-    deployment: DoctorDeployment
-    writes: bool = False
-    time: Callable[[], float] = time.monotonic
-    jobs: Jobs = field(init=False)
-    fleet: FleetCache = field(init=False)
-    reads: Cache = field(init=False)
-    asking_who: Lock = field(init=False, default_factory=Lock)
-    plans: Cache = field(init=False, default_factory=Cache)
-    notices: Cache = field(init=False, default_factory=Cache)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, deployment: DoctorDeployment, *, writes: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.deployment, self.writes, self.clock = deployment, writes, clock
         # A check that something is repaired asks for all of it.
-        self.jobs = Jobs(self.deployment.anew, self.deployment.now)
-        self.fleet = FleetCache(self.look, self.time)
-        self.reads = Cache(clock=self.time)
+        self.jobs = Jobs(deployment.anew, deployment.now)
+        self.fleet = FleetCache(self.look, clock)
+        self.reads, self.plans, self.notices = Cache(clock=clock), Cache(), Cache()
+        self.asking_who = Lock()
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""
@@ -187,7 +162,8 @@ class Site:
         deployment, target = self.look(), self.fleet.target(instance)
         return deployment.at(target) if target else deployment
 
-    def here(self) -> Here:
+    def here(self) -> dict[str, Any]:
+        """Who the console acts as, and where: the head of every page. Unknown values are empty."""
         return self.reads.get("here", lambda: _here(self.look()), _HERE_SECONDS, stale=True)
 
     def mappings(self) -> list[dict[str, Any]]:
@@ -210,20 +186,22 @@ class Site:
         return self.notices.keep(notice)
 
 
-def _here(deployment: Deployment) -> Here:
+def _here(deployment: Deployment) -> dict[str, Any]:
     """What AWS refuses stays unknown: a page that needs it says why."""
     caller = _or_none(lambda: deployment.caller)
-    switches = _or_none(lambda: (deployment.app.state.read([], []).control, deployment.settings.mode))
-    return Here(
-        stack=deployment.stack_name,
-        region=deployment.session.region_name or "",
-        endpoint=deployment.endpoint_url,
-        caller=caller.arn if caller else "",
-        account=caller.account if caller else "",
-        mode=str(switches[0].mode or switches[1]) if switches else "",
-        paused=bool(switches and switches[0].paused),
-        organization=_or_none(lambda: deployment.settings.organization) or "",
-    )
+    control = _or_none(lambda: deployment.app.state.read([], []).control)
+    mode = _or_none(lambda: deployment.settings.mode)
+    return {
+        "stack": deployment.stack_name,
+        "region": deployment.session.region_name or "",
+        "endpoint": deployment.endpoint_url,
+        "embedded": urlsplit(deployment.endpoint_url).hostname in _LOOPBACK,
+        "caller": caller.arn if caller else "",
+        "account": caller.account if caller else "",
+        "mode": str(control.mode or mode or "") if control else "",
+        "paused": bool(control and control.paused),
+        "organization": _or_none(lambda: deployment.settings.organization) or "",
+    }
 
 
 def _or_none[T](ask: Callable[[], T]) -> T | None:

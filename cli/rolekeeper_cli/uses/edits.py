@@ -35,6 +35,7 @@ from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import names
+from rolekeeper_cli.uses.history import revision_before
 
 # ---- a column's value as text ----
 
@@ -609,9 +610,6 @@ def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: H
 # ---- the revision that a rollback restores ----
 
 
-_LOOKED_AT = 100
-
-
 def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | None) -> PublishedMapping:
     """That revision, or without a number the newest before the published one that isn't a deletion; or CommandError."""
     see = advice("see: ", key.remedy(Kind.MAPPING_HISTORY))
@@ -619,7 +617,11 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
         published = deployment.app.revisions.read(key).published
         if published is None:
             raise CommandError(f"no revision of {key} was ever published", see)
-        return revision_before(deployment, key, published.revision)
+        old = revision_before(deployment, key, published.revision)
+        if old is None:
+            remedy = "name one with --to, or edit the row: rolekeeper mapping set"
+            raise CommandError(f"{key} has no revision before {published.revision}", remedy)
+        return old
     store, at = deployment.app.store, (layout.mapping_pk(key), layout.revision_sk(number))
     items = store.get([at])
     if at not in items:
@@ -629,17 +631,6 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
         again = advice("to delete it again: ", key.remedy(Kind.REMOVE_MAPPING))
         raise CommandError(f"revision {number} of {key} is its deletion", again)
     return found
-
-
-def revision_before(deployment: Deployment, key: MappingKey, number: int) -> PublishedMapping:
-    """The newest revision before this one that isn't a deletion, or CommandError."""
-    store = deployment.app.store
-    for item in store.last(layout.mapping_pk(key), "revision#", _LOOKED_AT):
-        old = store.decode(layout.published_from, item)
-        if old.revision < number and not old.deleted:
-            return old
-    remedy = "name one with --to, or edit the row: rolekeeper mapping set"
-    raise CommandError(f"{key} has no revision before {number}", remedy)
 
 
 # ---- edits as plans, and writing them ----

@@ -17,11 +17,9 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import who
-from rolekeeper_cli.uses.edits import revision_before
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
-from rolekeeper_cli.uses.history import entry_document
+from rolekeeper_cli.uses.history import entry_document, revision_before
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
 # ---- how to undo the last change ----
@@ -103,9 +101,8 @@ class _Undoing:
     def _by_mapping(self, mapping: PublishedMapping, again: str) -> Iterator[Step]:
         """Rolling the mapping back, or, if it has no revision before, removing it."""
         key = mapping.key
-        try:
-            old = revision_before(self.deployment, key, mapping.revision)
-        except CommandError:
+        old = revision_before(self.deployment, key, mapping.revision)
+        if old is None:
             tombstone = replace(mapping, deleted=True)
             # If the mapping hasn't changed this instance yet, it may have changed others, which would lose its role.
             if self.before.until and not mapping.deleted and self._brings_it_back(served={key: tombstone}):

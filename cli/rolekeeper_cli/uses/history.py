@@ -9,6 +9,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, classified
 from rolekeeper.model.instance import Action, InstanceKey
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import DONE, REFUSED, STARTED
@@ -188,3 +189,19 @@ def _outcome(line: Mapping[str, Any]) -> str | None:
     if "code" in line["answer"]:
         return REFUSED
     return DONE if Action(line["decision"]["action"]).mutates else None
+
+
+# ---- a mapping's revisions ----
+
+
+_LOOKED_AT = 100
+
+
+def revision_before(deployment: Deployment, key: MappingKey, number: int) -> PublishedMapping | None:
+    """The newest revision before this one that isn't a deletion."""
+    store = deployment.app.store
+    for item in store.last(layout.mapping_pk(key), "revision#", _LOOKED_AT):
+        old = store.decode(layout.published_from, item)
+        if old.revision < number and not old.deleted:
+            return old
+    return None

@@ -6,7 +6,6 @@ Filters are in the address. A bad one says what is wrong, and the others hold.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -29,7 +28,7 @@ STATES = tuple(each.value for each in InstanceState if each is not InstanceState
 CONDITIONS = tuple(each.value for each in Standing)
 # The filters that a column has to equal.
 _COLUMNS = ("state", "mapping", "account", "region")
-_TEXTS = ("text", "state", "condition", "role", "account", "region")
+_TEXTS = ("text", "condition", "role", *_COLUMNS)
 # More narrow nothing down, and an address has its length.
 _TAGS = 20
 
@@ -59,18 +58,17 @@ class Query:
         texts = {name: params.get(name, "").strip() for name in _TEXTS}
         # Their blanks stay: a link names a tag with those that it has.
         tags = tuple(each for each in params.getlist("tag") if each.strip())[:_TAGS]
-        mapping = params.get("mapping", "").strip()
         _one_of("state", texts["state"], STATES, wrong=wrong)
         _one_of("condition", texts["condition"], CONDITIONS, wrong=wrong)
         for each in tags:
             _reads("tag", uses.names.tag_filter, each, wrong=wrong)
-        if mapping:
-            _reads("mapping", uses.names.mapping_key, mapping, wrong=wrong)
+        if texts["mapping"]:
+            _reads("mapping", uses.names.mapping_key, texts["mapping"], wrong=wrong)
         page = params.get("page", "1")
         if not (page.isascii() and page.isdigit() and int(page[:9]) > 0):
             wrong["page"] = f"{page!r} is no page; this is the first"
             page = "1"
-        return cls(**texts, tags=tags, mapping=mapping, page=int(page[:9]), wrong=wrong)
+        return cls(**texts, tags=tags, page=int(page[:9]), wrong=wrong)
 
     @property
     def filters(self) -> bool:
@@ -78,17 +76,21 @@ class Query:
 
     def passes(self) -> Callable[[FleetRow], bool]:
         """A test of an instance by all filters but that of its status."""
-        tests = [_has(each) for each in self.tags if "tag" not in self.wrong or _is_tag(each)]
-        if self.text:
-            text = self.text.casefold()
-            tests.append(lambda row: text in row.name.casefold() or text in row.id)
-        if self.role:
-            tests.append(lambda row: self.role in row.roles)
-        columns = {name: getattr(self, name) for name in _COLUMNS if name not in self.wrong}
-        for name, wanted in columns.items():
-            if wanted:
-                tests.append(partial(_equals, name, wanted))
-        return lambda row: all(test(row) for test in tests)
+        text = self.text.casefold()
+        columns = [(name, getattr(self, name)) for name in _COLUMNS if getattr(self, name) and name not in self.wrong]
+        # Blanks at the ends of what a person typed may be the tag's, or an accident.
+        written = [{each, each.strip()} for each in self.tags if "tag" not in self.wrong or _is_tag(each)]
+        tags = [[uses.names.tag_filter(each) for each in either] for either in written]
+
+        def passes(row: FleetRow) -> bool:
+            return (
+                (text in row.name.casefold() or text in row.id)
+                and self.role in ("", *row.roles)
+                and all(getattr(row, name) == wanted for name, wanted in columns)
+                and all(any(tag.matches(dict(row.tags)) for tag in either) for either in tags)
+            )
+
+        return passes
 
     def address(self, **changes: str | int) -> str:
         """The query of an address, with some of it changed; empty without a filter."""
@@ -98,16 +100,6 @@ class Query:
         if asked["page"] == 1:
             del asked["page"]
         return urlencode(asked, doseq=True)
-
-
-def _equals(column: str, wanted: str, row: FleetRow) -> bool:
-    return bool(getattr(row, column) == wanted)
-
-
-def _has(text: str) -> Callable[[FleetRow], bool]:
-    """Blanks at the ends of what a person typed may be the tag's, or an accident."""
-    tags = [uses.names.tag_filter(each) for each in {text, text.strip()}]
-    return lambda row: any(tag.matches(dict(row.tags)) for tag in tags)
 
 
 def _one_of(name: str, text: str, words: Sequence[str], wrong: dict[str, str]) -> None:

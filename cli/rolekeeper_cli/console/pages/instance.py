@@ -117,7 +117,7 @@ def _stamp(request: Request, text: str) -> int:
 
 def _minute(request: Request) -> int:
     """The time in minutes: what isn't the instance's own, such as its role's policies, is read again each minute."""
-    return int(request.app.state.site.time() // 60)
+    return int(request.app.state.site.clock() // 60)
 
 
 def _values(request: Request, story: Document, stamp: int) -> Mapping[str, Any]:

@@ -1,6 +1,5 @@
 """Changing one instance: a form leads to what it would do, and that to doing it. Both are POSTs."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +16,7 @@ from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.model.problem import advice
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, posted, reason_of, trimmed
-from rolekeeper_cli.console.page import Notice, done, page
+from rolekeeper_cli.console.page import Notice, done, page, version_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.uses import instances, pins, preview
@@ -61,7 +60,7 @@ class Plan:
             association.id if association else "",
             (pin.role, pin.at) if pin else "",
         )
-        return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return version_of(facts)
 
 
 def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Plan:
@@ -74,21 +73,6 @@ def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Pla
         account = deployment.settings.account
         raise UsageError(f"only the credentials of account {account} can do that to {id_}", _UNTOUCHED)
     return _PLANS[kind](deployment, seen_now(deployment, instances.key_of(deployment, id_)), form)
-
-
-def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Notice:
-    """Do it, if it is still what was shown.
-
-    Raises:
-        UsageError: it isn't, or the word wasn't typed.
-        CommandError: it can't be done.
-    """
-    planned = planned_edit(deployment, id_, kind, form=form)
-    if form.get("rests_on") != planned.rests_on:
-        raise UsageError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
-    if planned.word and trimmed(form, "confirm") != planned.word:
-        raise UsageError(f"{_UNTOUCHED}: the word to type is {planned.word}", f"type {planned.word}, or leave it")
-    return planned.do()
 
 
 # ---- pins ----
@@ -252,15 +236,24 @@ def plan(request: Request, form: Form) -> Response:
 
 @posted
 def write(request: Request, form: Form) -> Response:
-    """Do it, and go to the instance's page, which shows what happened."""
+    """Do it, if it is still what was shown, and go to the instance's page, which shows what happened."""
     site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
     try:
-        notice = carry_out(site.look_at(id_), id_, kind, form=form)
+        planned = planned_edit(site.look_at(id_), id_, kind, form=form)
+        _require_confirmed(planned, form)
+        notice = planned.do()
     except UsageError as error:
         return _back(request, Notice(error.what, (error.remedy,), "bad"), form)
     # The fleet looks at it next.
     site.fleet.row(id_)
     return _back(request, notice)
+
+
+def _require_confirmed(planned: Plan, form: Form) -> None:
+    if form.get("rests_on") != planned.rests_on:
+        raise UsageError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
+    if planned.word and trimmed(form, "confirm") != planned.word:
+        raise UsageError(f"{_UNTOUCHED}: the word to type is {planned.word}", f"type {planned.word}, or leave it")
 
 
 def _kind(request: Request) -> str:

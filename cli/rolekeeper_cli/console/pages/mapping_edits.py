@@ -1,7 +1,5 @@
 """Editing a mapping: a form, then what it would do, then the writing of that very plan."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +13,7 @@ from rolekeeper.mappings.rows import COLUMNS, Attributes, Column, content
 from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.forms import Form, number, posted, trimmed
-from rolekeeper_cli.console.page import mapping_url, page, see_other
+from rolekeeper_cli.console.page import mapping_url, page, see_other, version_of
 from rolekeeper_cli.console.pages.mapping_plans import EditPlan, plan
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
@@ -38,20 +36,15 @@ def fields(row: Attributes, typed: Form | None = None) -> list[dict[str, Any]]:
     `text` is what is filled in, as `mapping set` takes it; `takes` says which values; `default` is what holds where
     nothing is filled in, empty for a required column; `choices` is empty where a person types.
     """
-    found = [_field(column, _text(column, row) if typed is None else typed.get(column.name, "")) for column in COLUMNS]
+    texts = columns_of(row) if typed is None else typed
+    found = [_field(column, texts.get(column.name, "")) for column in COLUMNS]
     return sorted(found, key=lambda each: _FIRST.index(each["name"]) if each["first"] else len(_FIRST))
 
 
 def assignments(row: Attributes, typed: Form) -> list[str]:
     """The columns that were changed, as `mapping set` takes them: the others stay as they are."""
-    changed = [each for each in COLUMNS if each.name in typed and not _is_same(typed[each.name], _text(each, row))]
-    return [f"{each.name}={typed[each.name].strip()}" for each in changed]
-
-
-def version(row: Attributes) -> str:
-    """A text that changes with what people wrote into the row."""
-    text = json.dumps(content(row), sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    names, texts = [column.name for column in COLUMNS if column.name in typed], columns_of(row)
+    return [f"{name}={typed[name].strip()}" for name in names if not _is_same(typed[name], texts.get(name, ""))]
 
 
 def columns_of(row: Attributes) -> Mapping[str, str]:
@@ -77,11 +70,6 @@ def _field(column: Column, text: str) -> dict[str, Any]:
         "choices": ["true", "false"] if column.kind.type == "BOOL" else [each.value for each in _CHOICES.get(name, ())],
         "first": name in _FIRST,
     }
-
-
-def _text(column: Column, row: Attributes) -> str:
-    attribute: Any = row.get(column.name)
-    return to_text(attribute) if attribute else ""
 
 
 # ---- the pages ----
@@ -144,7 +132,7 @@ def _typed(deployment: Deployment, key: MappingKey, row: Attributes, form: Form)
     is_new = bool(form.get("new"))
     if is_new and row:
         raise UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")
-    if not is_new and version(row) != form.get("version"):
+    if not is_new and version_of(content(row)) != form.get("version"):
         raise _MovedRowError(_MOVED, "look, and plan again")
     changed = assignments(row, form)
     rows = edits.set_columns(deployment, key, changed) if changed else RowPlan()
@@ -190,7 +178,7 @@ def _form(
 def _fields(key: MappingKey | None, row: Attributes, typed: Form | None) -> dict[str, Any]:
     return {
         "fields": fields(row, typed),
-        "version": version(row),
+        "version": version_of(content(row)),
         "columns": columns_of(row),
         "typed": typed or {},
         "is_new": key is None or bool(typed and typed.get("new")),

@@ -45,10 +45,3 @@ def test_an_alarm_that_rings_says_why_and_where_its_page_is(browser: TestClient,
     assert "Alarms (1 of 2 ring)" in said
     assert "rings rolekeeper-dead-letters" in said
     assert "Work waits. 2 letters Runbook: docs/runbook.md#dead-letters" in said
-
-
-def test_it_is_checked_again_where_that_is_asked(browser: TestClient, ward: DoctorFixture) -> None:
-    assert "Failed" not in words(browser.get("/doctor"))
-    ward.rules["InstanceTagRule"] = "DISABLED"
-    assert "Failed" not in words(browser.get("/doctor")), "it was checked a short time ago"
-    assert "Failed (1)" in words(browser.get("/doctor/again"))

@@ -9,11 +9,8 @@ from starlette.testclient import TestClient
 from fixtures.account import refusing
 from fixtures.console import hidden, news, words
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import CALLER, Terminal
-from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ConfigurationError
+from fixtures.terminal import Terminal
 from rolekeeper_cli.uses import instances
-from rolekeeper_cli.uses import instances as tags
 
 
 @pytest.fixture(autouse=True)
@@ -105,33 +102,7 @@ def test_who_did_it_is_a_part_and_a_page(browser: TestClient, desk: MappingsFixt
     assert "Back to the instance" in words(page)
 
 
-def test_without_a_stack_it_isnt_said_to_be_no_instance(
-    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = desk.converged("web", app="web")
-
-    def no_stack(_: Deployment) -> None:
-        raise ConfigurationError("there is no stack 'rolekeeper' in us-east-1", "deploy Rolekeeper")
-
-    monkeypatch.setattr(Deployment, "stack", property(no_stack))
-    page = browser.get(f"/instance/{one}")
-    assert page.status_code == 503
-    assert "There is no stack 'rolekeeper'" in words(page)
-
-
 # ---- changing ----
-
-
-def test_a_pin_is_shown_and_then_written(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.world.running(Name="plain")
-    planned, done = does(browser, one, "pin", verb="attach", role="web", length="8h", reason="incident 42")
-    text = words(planned)
-    assert f"Attach web to {one} (plain) until " in text
-    assert "it gets a role" in text
-    assert "s3:GetObject on arn:aws:s3:::reports/*" in text
-    assert "is pinned to web until" in words(done)
-    pin = desk.world.state.read([desk.world.key(one)]).pins[desk.world.key(one)]
-    assert (pin.role, pin.by, pin.reason) == ("web", CALLER, "incident 42")
 
 
 def test_a_plan_alone_writes_nothing(browser: TestClient, desk: MappingsFixture) -> None:
@@ -198,8 +169,8 @@ def test_a_pin_is_released(browser: TestClient, desk: MappingsFixture) -> None:
 
 def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     one = desk.world.running(Name="plain")
-    monkeypatch.setattr(tags, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
-    monkeypatch.setattr(tags, "remove_tag", lambda _, id_, key: desk.world.untag(id_, key))
+    monkeypatch.setattr(instances, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
+    monkeypatch.setattr(instances, "remove_tag", lambda _, id_, key: desk.world.untag(id_, key))
     planned, done = does(browser, one, "tag", do="set", key=" app", value="web ")
     assert f"Set tag app=web on {one}" in words(planned), "without the blanks that a person types"
     assert "it gets a role" in words(planned)
@@ -229,12 +200,6 @@ def test_a_stopped_one_that_waits_is_started(
     assert "It should carry db, which Rolekeeper gives it once it runs." in words(planned)
     assert "EC2 says pending" in words(done)
     assert "Only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
-
-
-def test_there_is_no_other_edit(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.world.running()
-    assert browser.post(f"/instance/{one}/terminate").status_code == 404
-    assert browser.get(f"/instance/{one}/pin").status_code == 405
 
 
 def test_a_missing_permission_is_named(browser: TestClient, desk: MappingsFixture) -> None:

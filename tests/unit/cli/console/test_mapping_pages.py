@@ -283,13 +283,6 @@ def test_a_held_edit_is_discarded_and_nothing_changes(
     assert held.row("workload=web")["role"] == "web"
 
 
-def test_only_the_revision_that_was_shown_is_approved(browser: TestClient, held: MappingsFixture) -> None:
-    answer = browser.post("/mapping/approve", data={**WEB, "revision": "3"})
-    assert answer.status_code == 409
-    assert "Revision 3 of workload=web is no longer held" in text(answer)
-    assert held.shows("workload=web")[0] == "Held"
-
-
 def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: MappingsFixture) -> None:
     held.put("workload=web", role="db", owner="me", edited_by=CALLER)
     held.publish("workload=web")

@@ -9,7 +9,6 @@ from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
-from rolekeeper_cli.console.site import Site
 from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")
@@ -86,16 +85,6 @@ def test_an_instances_page_is_of_its_own_account(browser: TestClient, there: str
     assert browser.get("/instance/web-there", follow_redirects=False).headers["location"] == f"/instance/{there}"
     who = words(browser.get(f"/instance/{there}/who"))
     assert f"the CloudTrail of account {TARGET.account} can't be asked from here" in who
-
-
-def test_one_that_cant_be_seen_any_longer_stays_as_it_was(
-    site: Site, browser: TestClient, spoke: SpokeFixture, there: str
-) -> None:
-    browser.get("/")
-    spoke.refuse()
-    reader = site.fleet.new_reader()
-    assert reader.look([there]) == {}
-    assert site.fleet.row(there)
 
 
 @pytest.mark.parametrize(("kind", "form"), [("tag", {"do": "set", "key": "app", "value": "db"}), ("start", {})])

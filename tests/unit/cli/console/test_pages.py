@@ -280,12 +280,6 @@ def test_an_error_of_the_commands_says_what_to_do(site: Site, error: Exception, 
     assert (answer.status_code, text in words(answer), "What to do: " in words(answer)) == (status, True, True)
 
 
-def test_a_write_that_is_refused_is_a_conflict_and_is_not_sent_again(site: Site) -> None:
-    answer = asks(site, CommandError("the row has changed", "plan it again")).post("/raises")
-    assert (answer.status_code, "Try again" in words(answer)) == (409, False)
-    assert "Try again" not in words(asks(site, THROTTLED).post("/raises"))
-
-
 def test_a_bug_is_a_plain_page_and_its_trace_stays_with_the_server(site: Site) -> None:
     answer = asks(site, ZeroDivisionError("secret words")).get("/raises")
     assert answer.status_code == 500

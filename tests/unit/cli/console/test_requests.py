@@ -29,7 +29,7 @@ def console(terminal: Terminal, desk: MappingsFixture) -> Guard:  # noqa: ARG001
 
 
 def guarded(*, writes: bool) -> Guard:
-    return Guard(application(Site(DoctorDeployment(Options(region="us-east-1")), writes)), 4321, writes=writes)
+    return Guard(application(Site(DoctorDeployment(Options(region="us-east-1")), writes=writes)), 4321, writes=writes)
 
 
 def browser(guard: Guard, *, let_in: bool = True) -> TestClient:

@@ -77,18 +77,6 @@ def test_the_browser_is_given_the_file_and_not_the_link(file: Path, monkeypatch:
     assert not open_file(file, Mock(return_value=False))
 
 
-def test_without_windows_no_browser_is_tried(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One in the terminal would take it over."""
-    monkeypatch.setattr("sys.platform", "linux")
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
-        monkeypatch.delenv(name, raising=False)
-    tried = Mock(return_value=True)
-    assert not open_file(file, tried)
-    tried.assert_not_called()
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert open_file(file, tried)
-
-
 def test_where_none_opens_the_link_is_printed(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,6 @@
 import re
 from html import unescape
 
-import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
@@ -32,16 +31,6 @@ def test_as_deployed(browser: TestClient) -> None:
     assert "Nobody switched it yet" in said
     assert "reason was given" not in said
     assert "MaxChangesPerEdit 25 Instances whose role edits of mappings may change without approval" in said
-
-
-def test_what_cant_be_read_there_is_shown_with_the_way_out(browser: TestClient, desk: MappingsFixture) -> None:
-    desk.world.control(mode="obsreve")
-    said = words(browser.get("/settings"))
-    assert "Nothing is changed, as the control item's mode is 'obsreve'" in said
-    assert "Rolekeeper blocked" in said
-    page = browser.get("/settings/switch?what=enforce")
-    assert confirms(browser, page).status_code == 200
-    assert control(desk)["mode"] == "enforce"
 
 
 # ---- switching it ----
@@ -77,16 +66,6 @@ def test_resuming_shows_what_is_done_then(browser: TestClient, desk: MappingsFix
     page = browser.get("/settings/switch?what=resume")
     assert "What it does to instances" in words(page)
     assert "Rolekeeper is resumed" in words(confirms(browser, page))
-    assert control(desk)["paused"] is False
-
-
-@pytest.mark.parametrize(("what", "mode"), [("observe", "observe"), ("enforce", "enforce"), ("deployed", None)])
-def test_the_mode_is_set_and_the_pause_left_alone(
-    browser: TestClient, desk: MappingsFixture, what: str, mode: str | None
-) -> None:
-    desk.world.control(paused=False, mode="observe")
-    confirms(browser, browser.get(f"/settings/switch?what={what}"))
-    assert control(desk).get("mode") == mode
     assert control(desk)["paused"] is False
 
 

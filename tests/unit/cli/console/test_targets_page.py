@@ -1,13 +1,12 @@
 """The page of the accounts and Regions: what is wrong first, what each saw last, and nothing on a deployment alone."""
 
-import re
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from fixtures.account import ACCOUNT, REGION
-from fixtures.console import news, words
+from fixtures.console import news, text_of, words
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
@@ -39,11 +38,7 @@ def hub(terminal: Terminal, desk: MappingsFixture) -> None:
 
 
 def rows(text: str) -> list[str]:
-    return [words_of(each) for each in text.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]]
-
-
-def words_of(markup: str) -> str:
-    return " ".join(re.sub(r"<[^>]*>", " ", markup).split())
+    return [text_of(each) for each in text.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]]
 
 
 @pytest.mark.usefixtures("hub")
@@ -102,8 +97,3 @@ def test_what_its_account_says_is_shown_as_text(browser: TestClient, terminal: T
     page = browser.get("/targets").text
     assert "<script>" not in page
     assert {"<b>" in page, "<i>" in page} == {False}
-
-
-def test_a_deployment_that_looks_after_its_own_account_has_no_such_section(browser: TestClient) -> None:
-    assert 'href="/targets"' not in browser.get("/").text
-    assert "looks after its own account and Region only" in words(browser.get("/targets"))
