@@ -160,10 +160,6 @@ def test_what_is_no_instances_partition_names_none(pk: str) -> None:
     assert layout.instance_key_from(pk) is None
 
 
-def test_a_records_key_names_account_region_and_instance() -> None:
-    assert layout.record_key(KEY) == (f"instance#{KEY.account}#{KEY.region}#{KEY.id}", "record")
-
-
 # ---- values come back as they were ----
 
 

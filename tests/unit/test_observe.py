@@ -32,51 +32,6 @@ def test_the_association_is_read_first_then_the_tags_then_the_mappings(world: Fa
     assert world.calls.made == ["DescribeIamInstanceProfileAssociations", "DescribeInstances", "BatchGetItem"]
 
 
-def test_everything_that_a_decision_rests_on_is_there(world: FakeAccount) -> None:
-    web, base = world.publish("workload=web", "web"), world.publish("workload=*", "base", priority=200)
-    world.publish("workload=other", "other")
-    instance = world.running(workload="web", Name="x")
-    world.reconcile(instance)
-    seen = world.observed(instance)
-    assert seen.instance
-    assert seen.instance.tags == {"workload": "web", "Name": "x"}
-    assert seen.association
-    assert seen.grant
-    assert seen.grant.profile_arn == seen.association.profile_arn
-    assert seen.grant.mapping == web.key
-    assert seen.candidates.winner == web
-    assert seen.published == (web, base)
-    assert [each.mapping for each in seen.candidates.overridden] == [base.key]
-    assert seen.owner == web
-    assert seen.record.writes
-    assert seen.control.swept
-
-
-def test_a_grant_explains_the_very_profile_that_is_carried(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.attach_by_hand(instance, "theirs")
-    assert world.observed(instance).grant is None
-    world.profile("other")
-    world.attach_by_hand(instance, "other")
-    assert world.observed(instance).grant is None
-
-
-def test_no_instances_cost_no_call_to_ec2(world: FakeAccount) -> None:
-    assert _observe(world) == []
-    assert "DescribeInstances" not in world.calls.made
-
-
-def test_an_unknown_instance_among_known_ones_is_no_error(world: FakeAccount) -> None:
-    known = world.running()
-    gone, seen = _observe(world, "i-00000000000000bad", known)
-    assert isinstance(gone, Observation)
-    assert gone.instance is None
-    assert decide(gone, world.settings).code == "gone"
-    assert seen.instance
-
-
 def test_more_instances_than_a_filter_takes_are_read_in_several_calls(world: FakeAccount) -> None:
     world.large_pages()
     fleet = [world.launch() for _ in range(201)]
@@ -385,11 +340,6 @@ def missed(world: FakeAccount) -> str:
     return world.running(workload="web")
 
 
-def unwatched(world: FakeAccount) -> str:
-    world.publish("workload=web", "web")
-    return world.launch(workload="web")
-
-
 @pytest.mark.parametrize("begin", [interrupted_and_stopped_again, crashed_after_its_call])
 def test_an_interrupted_change_leaves_nothing_for_the_sweep_to_send(
     world: FakeAccount, begin: Callable[[FakeAccount], str]
@@ -400,14 +350,6 @@ def test_an_interrupted_change_leaves_nothing_for_the_sweep_to_send(
     world.quiet()
     world.reconcile(instance)
     assert (world.mutations, world.writes, world.events.sent, world.machine.started) == ([], [], [], [])
-
-
-def test_a_parked_instance_is_sent_again(world: FakeAccount) -> None:
-    instance = unwatched(world)
-    outcome = world.reconcile(instance, in_loop=True)
-    assert outcome.decision
-    world.reconciler(in_loop=True).recorder.park(world.wake(instance), outcome.decision)
-    assert world.needs_reconcile(instance)
 
 
 def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: FakeAccount) -> None:
@@ -422,10 +364,3 @@ def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: FakeAccount) -
     assert [each.key for each in found] == [each.key for each in _observe(world, instance, damaged)]
     assert found[0] == world.observed(instance)
     assert isinstance(found[1], Unreadable)
-
-
-def test_a_page_without_instances_costs_nothing(world: FakeAccount) -> None:
-    ec2 = world.app().ec2
-    world.quiet()
-    assert list(observe_page([], ec2, world.state, world.clock.now())) == []
-    assert world.calls.made == []

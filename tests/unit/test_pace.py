@@ -185,8 +185,7 @@ def test_a_change_whose_turn_is_further_than_a_message_waits_shows_that_and_is_a
     world.store.write(world.store.update(layout.line_key(HOME), Update().set(line)))
     beside_others(world, [world.wake(each) for each in instances])
     assert world.queue.sent == []
-    condition = world.record(instances[5]).condition
-    assert condition
+    condition = world.condition(instances[5])
     assert condition.code == "throttled"
     assert condition.watched_until
     assert condition.watched_until - world.clock.now() > later(LONGEST_DELAY)
@@ -245,23 +244,6 @@ def test_an_instance_that_lost_its_tag_while_it_waited_for_the_pace_gets_nothing
     come_back(world)
     assert world.mutations == [ATTACH] * 5
     assert world.carries(instances[-1]) == ""
-
-
-def test_the_pace_lasts_over_invocations(world: FakeAccount) -> None:
-    world.paced(SHARE)
-    instances = fleet(world, 10)
-    for each in instances:
-        beside_others(world, [world.wake(each)])
-    assert world.mutations == [ATTACH] * 5
-
-
-def test_what_changes_nothing_waits_for_no_pace(world: FakeAccount) -> None:
-    world.paced(0.001)
-    instances = fleet(world, 5)
-    world.reconcile(*instances)
-    began = world.clock.seconds
-    world.reconcile(*instances)
-    assert world.clock.seconds == began
 
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InvalidParameterValue", "UnauthorizedOperation"])

@@ -3,7 +3,7 @@
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import ACCOUNT, MUTATIONS, REGION, FakeAccount, mapping_key, refusing, waiting
+from fixtures.account import ACCOUNT, MUTATIONS, REGION, FakeAccount, mapping_key, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model.instance import Action, Grant
 from rolekeeper.model.mapping import Pin
@@ -248,37 +248,6 @@ def test_what_ec2_refuses_gives_its_room_back(world: FakeAccount, code: str, mes
     assert world.history(instance)[-1]["outcome"] == "refused"
 
 
-def test_a_new_profile_is_waited_for_and_then_attached(world: FakeAccount) -> None:
-    world.profile("web", made_now=True)
-    # The truth refuses a new profile for 3 s; the instance runs after 2.
-    instance = _unoccupied(world)
-    outcome = world.reconcile(instance)
-    assert waiting(outcome)
-    assert outcome.decision
-    assert outcome.decision.code == "propagating"
-    began = world.clock.now()
-    assert world.condition(instance).since == began
-    assert len(world.machine.started) == 1
-    world.wait(0.5)
-    world.reconcile(instance)
-    assert world.condition(instance).since == began
-    assert len(world.machine.started) == 1
-    world.wait(4)
-    world.reconcile(instance, in_loop=True)
-    assert world.granted(instance)
-    assert world.shows(instance) == ""
-
-
-def test_an_instance_that_changes_its_state_before_the_call_waits_for_it(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before(ATTACH, lambda: world.truth.stop(instance))
-    outcome = world.reconcile(instance)
-    assert waiting(outcome)
-    assert world.condition(instance).action is Action.WAIT
-    assert world.shows(instance) == "changing"
-    assert world.history(instance)[-1]["answer"]["code"] == "IncorrectInstanceState"
-
-
 PASS_ROLE = (
     "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/fn/fn is not "
     "authorized to perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/rolekeeper/web because no "
@@ -300,12 +269,6 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     assert world.metrics.counts["PermissionDenied"] == 1
     reason = f"permission iam:PassRole on {role} is missing (UnauthorizedOperation)"
     assert world.condition(instance).reason == reason
-    # Denied again, in other words of the encoded message: that is no news about the instance.
-    world.quiet()
-    world.calls.before(ATTACH, refusing("UnauthorizedOperation", f"{PASS_ROLE}-other", status=403))
-    world.reconcile(instance)
-    assert not world.events.named("Role Change Refused")
-    # Granted.
     world.reconcile(instance)
     assert world.granted(instance)
     assert world.shows(instance) == ""

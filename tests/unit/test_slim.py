@@ -192,14 +192,6 @@ def test_every_region_has_the_endpoint_of_the_whole(slimmed: Loader, service: st
         assert slimmed.load_data(name) == WHOLE.load_data(name)
 
 
-@pytest.mark.parametrize("service", slim.OPERATIONS)
-@pytest.mark.parametrize("region", ["us-east-1", "cn-north-1", "us-gov-west-1", "eu-newer-1"])
-def test_a_client_of_it_asks_where_one_of_the_whole_asks(slimmed: Loader, service: str, region: str) -> None:
-    ours, theirs = client(slimmed, service, region), client(WHOLE, service, region)
-    assert ours.meta.endpoint_url == theirs.meta.endpoint_url
-    assert ours.meta.service_model.metadata == theirs.meta.service_model.metadata
-
-
 # ---- whatever else is asked for fails ----
 
 
