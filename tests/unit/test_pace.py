@@ -102,15 +102,6 @@ def test_each_throttle_halves_the_pace_and_each_minute_without_one_doubles_it_ag
 # ---- a batch ----
 
 
-def test_five_changes_of_a_batch_are_never_slowed(world: FakeAccount) -> None:
-    world.paced(SHARE)
-    instances = fleet(world, 5)
-    began = world.clock.seconds
-    world.reconciler().run([world.wake(each) for each in instances])
-    assert world.clock.seconds == began
-    assert world.mutations == [ATTACH] * 5
-
-
 def come_back(world: FakeAccount, after: float | None = None) -> None:
     """The messages that were put back come again in one batch: with the last one, or after so many seconds."""
     bodies = [each for each in world.queue.bodies if each["detail"].get("put-back")]

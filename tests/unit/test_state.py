@@ -1,6 +1,5 @@
 """What the state table's reads and writes bring together, cut into pages and note once; and two that write at once."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any
@@ -12,7 +11,7 @@ from fakes.dynamodb import FakeDynamoDB
 from fixtures.account import ACCOUNT, FakeAccount
 from fixtures.state_table import STATE_TABLE, table_keys
 from rolekeeper.aws.errors import ConflictError, CorruptItemError, PermanentError, RetryableError
-from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
+from rolekeeper.mappings.revisions import Revisions, StoredMapping
 from rolekeeper.model.instance import (
     Action,
     AppliedChange,
@@ -22,7 +21,7 @@ from rolekeeper.model.instance import (
     RecordChange,
     Timer,
 )
-from rolekeeper.model.mapping import Control, Held, MappingKey
+from rolekeeper.model.mapping import Control, MappingKey
 from rolekeeper.storage import layout, state
 from rolekeeper.storage.state import BATCH_KEYS, FLEET_NEWS, MOST_WRITES, UNPROCESSED_WAITS, State, Store, Update
 from strategies.values import KEY, NOW, arn, grant, key, published
@@ -195,21 +194,6 @@ def test_history_is_newest_first_and_expires(table: Table) -> None:
     entries = table.store.history(layout.instance_pk(KEY), limit=3)
     assert [entry["number"] for entry in entries] == [4, 3, 2]
     assert entries[0]["expires"] == int((NOW + timedelta(days=30, seconds=4)).timestamp())
-
-
-def test_all_that_is_kept_of_a_mapping_comes_in_one_read(table: Table) -> None:
-    web, star = published("workload=web", "web"), published("workload=*", "db")
-    held = Held(replace(web, revision=2), NOW, "ada")
-    for each in (web, star):
-        table.revisions.publish(each, {}, NOW)
-    table.revisions.note_sent(star)
-    table.revisions.hold(held, {}, NOW)
-    table.calls.clear()
-    assert table.revisions.read(web.key) == StoredMapping(
-        ACCOUNT, {ACCOUNT: AccountRecord(web)}, held, star, unsent=True
-    )
-    assert table.calls.counted() == {"BatchGetItem": 1}
-    assert table.revisions.read(star.key) == StoredMapping(ACCOUNT, {ACCOUNT: AccountRecord(star)}, None, star)
 
 
 def test_a_key_too_long_for_a_partition_has_nothing_kept(table: Table) -> None:

@@ -1,7 +1,7 @@
 """The sweep: what events missed is found, what is as it should be is left alone."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import chain, repeat
 from typing import Any
@@ -12,14 +12,14 @@ from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, map
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import ec2
-from rolekeeper.aws.ec2 import FILTER_VALUES, RESTARTS
+from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet import sweep as sweep_module
 from rolekeeper.fleet.sweep import PROBLEMS, ROWLESS, Phase, Position, SweepResult
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
-from rolekeeper.storage import Store, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import SweepNote
 
 
@@ -199,38 +199,6 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Mappin
     assert desk.world.metrics.counts["PermissionDenied"] == 1
 
 
-def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: MappingsFixture) -> None:
-    desk.world.large_pages()
-    for _ in range(2 * FILTER_VALUES + 1):
-        desk.world.launch(Name="of nobody's concern")
-    desk.world.wait(3)
-    desk.quiet()
-    assert sweep(desk).instances == 2 * FILTER_VALUES + 1
-    assert desk.world.calls["DescribeInstances"] == 3
-    assert desk.world.calls["DescribeIamInstanceProfileAssociations"] == 3
-    # Whether a sweep came to its end before. Of a full page: 200 records and pins, the control item, what the last
-    # sweep saw and two keys of mappings are five requests of 100 keys. Then one mapping, and what the last sweep saw.
-    assert desk.world.calls["BatchGetItem"] == 1 + 5 + 5 + 1 + 1 + 1
-
-
-@pytest.mark.usefixtures("small_pages")
-def test_a_published_mapping_is_read_once_in_a_pass_over_the_fleet(desk: MappingsFixture) -> None:
-    for _ in range(6):
-        converged(desk, app="web")
-    asked: list[tuple[str, str]] = []
-    get = Store.get
-
-    def noted(store: Store, keys: Sequence[layout.Key], *more: Any) -> Any:
-        asked.extend(keys)
-        return get(store, keys, *more)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "get", noted)
-        assert sweep(desk).sent == 0
-    # For the first of three pages; then as its row is checked.
-    assert asked.count(published_at("app=web")) == 2
-
-
 def fleet(desk: MappingsFixture) -> Any:
     pk, sk = layout.FLEET
     items = map(layout.from_attributes, desk.world.dynamodb.items(STATE_TABLE))
@@ -302,26 +270,17 @@ def rejected(desk: MappingsFixture) -> None:
     desk.put("app=web", role="wbe")
 
 
-def in_a_tie(desk: MappingsFixture) -> None:
-    desk.edit("team=a", role="db")
-    desk.world.running(app="web", team="a")
-
-
 def held(desk: MappingsFixture) -> None:
     converged(desk, app="web")
     desk.limits = Limits(0, 0)
     desk.put("app=web", role="db")
 
 
-def expired(desk: MappingsFixture) -> None:
-    desk.put("app=web", role="web", expires_at="2020-01-01T00:00:00Z")
-
-
 def damaged_record(desk: MappingsFixture) -> None:
     desk.world.garble(layout.record_key(desk.world.key(desk.world.running(app="web"))))
 
 
-@pytest.mark.parametrize("trouble", [rejected, in_a_tie, held, expired, damaged_record])
+@pytest.mark.parametrize("trouble", [rejected, held, damaged_record])
 def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(
     desk: MappingsFixture, trouble: Callable[[MappingsFixture], None]
 ) -> None:
