@@ -120,13 +120,6 @@ def test_a_dropped_message_is_logged(world: FakeAccount, telemetry: Telemetry) -
     assert line["correlation_id"] == "message-1"
 
 
-def test_something_to_try_again_is_a_warning(world: FakeAccount, telemetry: Telemetry) -> None:
-    telemetry.will_retry("could not observe", error="Throttling", instances=["i-1"])
-    (line,) = world.logged()
-    assert (line["level"], line["message"], line["error"]) == ("WARNING", "could not observe", "Throttling")
-    assert world.metrics.counts == {"WillRetry": 1}
-
-
 @pytest.mark.parametrize(("count", "batches"), [(0, []), (1, [1]), (10, [10]), (23, [10, 10, 3])])
 def test_events_go_out_once_in_tens(world: FakeAccount, telemetry: Telemetry, count: int, batches: list[int]) -> None:
     for number in range(count):

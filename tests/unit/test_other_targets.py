@@ -1,18 +1,15 @@
 """Instances of other targets: each by its own EC2 and mappings, and what fails in one stays there."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import batched
 from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-import runtime
 from fixtures.account import HOME, FakeAccount, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
-from rolekeeper.aws.errors import NoResponseError
 from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.instances.reconcile import Pace
 from rolekeeper.instances.requests import DroppedError, present, require_ours
@@ -210,15 +207,6 @@ def test_a_target_whose_spoke_is_gone_with_its_item_is_unknown(served: Organizat
     assert served.app().registry.all() == []
 
 
-def test_a_retry_loop_of_a_target_that_was_forgotten_changes_nothing_until_it_is_registered(
-    served: Organization,
-) -> None:
-    spoke = forgotten(served)
-    key = spoke.key(spoke.running(workload="web"))
-    assert served.retried(key)["outcome"] == "waiting"
-    assert served.hub.queue.instances == []
-
-
 def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: Organization) -> None:
     key = served.hub.key(served.hub.running(workload="web"))
     served.hub.calls.clear()
@@ -301,14 +289,6 @@ def test_a_spoke_that_was_upgraded_says_so_within_a_day(served: Organization) ->
     assert known(served) == ServedTarget(SPOKE, "1.3.0", since, served.hub.clock.now())
 
 
-def test_a_registered_spoke_that_says_it_is_there_and_refuses_says_it_again(served: Organization) -> None:
-    served.batch(PRESENT)
-    served.refuse(SPOKE)
-    assert served.batch(PRESENT) == [0]
-    assert known(served).problem
-    assert served.app().registry.unknown() == []
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -331,15 +311,6 @@ def test_a_rule_of_another_partition_is_a_spokes_too() -> None:
     there = {"region": "cn-north-1", "resources": ["arn:aws-cn:events:cn-north-1:111111111111:rule/ns-present"]}
     assert present({**PRESENT, **there}, "ns") == Target("111111111111", "cn-north-1")
     assert present([PRESENT], "rolekeeper") is None
-
-
-def test_a_deployment_without_an_organization_drops_a_spokes_event(
-    served: Organization, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runtime, "app", lambda _arn: served.hub.app())
-    assert served.batch(PRESENT) == []
-    [line] = served.hub.logged()
-    assert line["reason"] == "unknown kind of event: aws.events / Scheduled Event"
 
 
 # ---- a target that fails ----
@@ -428,14 +399,6 @@ def test_a_permission_for_one_instance_is_no_problem_of_its_target(served: Organ
     assert len(served.hub.topic.mails) == 1
 
 
-def test_a_throttled_target_has_its_messages_come_again_and_no_problem(served: Organization) -> None:
-    there, other = registered(served, SPOKE, OTHER)
-    served.spoke(SPOKE).calls.before("DescribeIamInstanceProfileAssociations", refusing("RequestLimitExceeded"))
-    assert served.batch(there, other) == [0]
-    assert served.batch(there) == [], "it isn't left alone"
-    assert known(served).problem == ""
-
-
 def test_a_target_that_gives_no_answer_is_left_alone_for_a_minute(served: Organization) -> None:
     there, other = registered(served, SPOKE, OTHER)
     spoke = served.spoke(SPOKE)
@@ -449,16 +412,6 @@ def test_a_target_that_gives_no_answer_is_left_alone_for_a_minute(served: Organi
     assert spoke.calls.made == []
     served.wait(seconds=1)
     assert served.batch(there, other) == []
-
-
-def test_time_that_passes_between_two_looks_at_the_clock_leaves_no_target_alone(served: Organization) -> None:
-    there, clock = registered(served, SPOKE)[0].target, served.hub.clock
-
-    def later() -> datetime:
-        clock.sleep(0.001)
-        return clock.now()
-
-    assert replace(served.app().targets, now=later).register(there, "correlation-1") is None
 
 
 def test_what_failed_last_time_comes_last(served: Organization) -> None:
@@ -483,26 +436,6 @@ def test_targets_that_a_batch_has_no_time_for_come_again(served: Organization) -
     assert served.spoke(OTHER).calls.made == []
     assert served.hub.carries(here.id) == "web"
     assert served.batch(last) == []
-
-
-def test_a_silent_table_of_the_hubs_leaves_no_target_alone(served: Organization) -> None:
-    [there] = registered(served, SPOKE)
-    served.hub.calls.before("BatchGetItem", silent(served.hub, 10))
-    [outcome] = served.reconcile(there).values()
-    assert isinstance(outcome.error, NoResponseError)
-    assert served.batch(there) == []
-
-
-def test_a_registry_that_cant_be_written_hides_no_refusal(served: Organization) -> None:
-    [there] = registered(served, SPOKE)
-    served.refuse(SPOKE)
-    served.hub.calls.before("UpdateItem", refusing("InternalServerError", status=500))
-    assert served.batch(there) == [0]
-    assert len(served.hub.topic.mails) == 1
-    calls, fails = served.hub.calls, refusing("InternalServerError", status=500)
-    calls.before("UpdateItem", lambda: calls.before("UpdateItem", fails))  # not the event's, but the problem's
-    served.admit(SPOKE)
-    assert served.batch(there) == [], "a sweep clears the problem"
 
 
 # ---- what expires, what people pin, what is retried ----

@@ -227,16 +227,6 @@ def test_a_quarantine_takes_the_next_change_that_its_worker_has(world: FakeAccou
     assert world.carries(isolated) == ""
 
 
-def test_an_instance_that_lost_its_tag_while_it_waited_for_the_pace_gets_nothing(world: FakeAccount) -> None:
-    world.paced(SHARE)
-    instances = fleet(world, 6)
-    beside_others(world, [world.wake(each) for each in instances])
-    world.untag(instances[-1], "workload")
-    come_back(world)
-    assert world.mutations == [ATTACH] * 5
-    assert world.carries(instances[-1]) == ""
-
-
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InvalidParameterValue", "UnauthorizedOperation"])
 def test_a_change_that_ec2_refuses_takes_its_share_of_the_pace_too(world: FakeAccount, code: str) -> None:
     pace = world.paced(SHARE)

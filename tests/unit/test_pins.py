@@ -187,17 +187,6 @@ def test_a_pin_whose_role_and_profile_dont_belong_together_holds_its_instance_an
     assert world.carries(other) == "web"
 
 
-def test_what_is_repaired_in_iam_lets_the_pin_in(world: FakeAccount) -> None:
-    arn, instance = world.profile("later", empty=True), world.running(workload="web")
-    put_pin(world, instance, role="later", profile_arn=arn)
-    world.reconcile(instance)
-    assert world.shows(instance) == "pin-unclear"
-    world.profile("later")
-    assert world.needs_reconcile(instance)
-    world.reconcile(instance)
-    assert world.carries(instance) == "later"
-
-
 def test_only_pinned_instances_ask_iam_once_for_each_role_in_an_invocation(world: FakeAccount) -> None:
     plain, *pinned = (world.running(workload="web") for _ in range(5))
     world.reconcile(plain)

@@ -8,7 +8,7 @@ from fixtures.account import FakeAccount, KilledError, kill
 from rolekeeper.model.instance import NO_PROFILE
 from rolekeeper.model.mapping import IGNORE_TAG
 
-ATTACH, DETACH = "AssociateIamInstanceProfile", "DisassociateIamInstanceProfile"
+DETACH = "DisassociateIamInstanceProfile"
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model.mapping import WhenOccupied, WhenUnmatched
 from rolekeeper.storage import layout
 
-ATTACH, REPLACE, DETACH = MUTATIONS
+ATTACH, REPLACE, _ = MUTATIONS
 
 
 def _converged(world: FakeAccount, **tags: str) -> str:
@@ -153,19 +153,6 @@ def test_a_lost_race_observes_again(world: FakeAccount) -> None:
     first, second = world.history(instance)
     assert (first["outcome"], first["answer"]["code"]) == ("refused", "IncorrectState")
     assert second["outcome"] == "done"
-
-
-def test_a_race_lost_for_the_very_same_role_is_won(world: FakeAccount) -> None:
-    """A managed role exists for Rolekeeper alone, and its grant was written before the call."""
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "web"))
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
 
 
 @pytest.mark.parametrize(("between", "then"), [("other", "db"), ("theirs", "theirs")], ids=["ours", "a foreign role"])
@@ -338,19 +325,3 @@ def test_a_secret_in_a_tag_that_no_mapping_reads_appears_nowhere(world: FakeAcco
     for name, value in secret.items():
         assert name not in str([*kept, *told])
         assert value not in str([*kept, *told])
-
-
-def test_a_detach_of_what_is_gone_already_is_done(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.untag(instance, "workload")
-
-    def by_hand() -> None:
-        row = world.truth.association_of(instance)
-        assert row
-        world.truth.disassociate(row.id)
-
-    world.calls.before(DETACH, by_hand)
-    outcome = world.reconcile(instance)
-    assert outcome.error is None
-    assert world.association(instance) is None
-    assert world.history(instance)[-1]["outcome"] == "refused", "it was gone before we asked"

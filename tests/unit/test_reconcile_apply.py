@@ -3,7 +3,7 @@
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import ACCOUNT, MUTATIONS, REGION, FakeAccount, mapping_key, refusing
+from fixtures.account import MUTATIONS, FakeAccount, mapping_key, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model.instance import Action, Grant
 from rolekeeper.model.mapping import Pin
@@ -209,24 +209,6 @@ def test_a_change_whose_result_cant_be_written_stands(world: FakeAccount) -> Non
 
 
 # ---- EC2 refuses ----
-
-
-def test_a_refusal_is_one_write_with_its_answer_and_what_the_instance_shows(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before(ATTACH, refusing("UnauthorizedOperation", "You are not authorized"))
-    world.reconcile(instance)
-    assert world.writes == ["TransactWriteItems", "TransactWriteItems"]
-    (entry,) = world.history(instance)
-    assert entry["outcome"] == "refused"
-    assert entry["decision"]["code"] == "unoccupied", "what was asked of EC2"
-    arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"
-    assert entry["answer"] == {
-        "code": "UnauthorizedOperation",
-        "message": "You are not authorized",
-        "action": "ec2:AssociateIamInstanceProfile",
-        "resource": arn,
-    }
-    assert world.shows(instance) == "denied"
 
 
 @pytest.mark.parametrize(

@@ -181,16 +181,6 @@ def test_a_released_pin_has_its_instance_looked_at(world: FakeAccount, steering:
     assert armed(world) == []
 
 
-def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
-    world: FakeAccount, steering: OperatorOverrides
-) -> None:
-    """What is wrong there is told where it is reconciled; other pins must not wait behind it."""
-    world.garble(layout.record_key(KEY))
-    put_pin(world)
-    steering.written(PIN, "event-1", NOW)
-    assert causes(world) == ["its pin was written"]
-
-
 @pytest.mark.parametrize(
     "key",
     [

@@ -14,7 +14,6 @@ from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import GOES_ON
 from rolekeeper.fleet.targets import ServedTarget
-from rolekeeper.instances.requests import DroppedError
 from rolekeeper.mappings.fan_out import FanOut
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.settings import Access
@@ -241,14 +240,6 @@ def test_a_resumed_run_tells_the_schedule_until_when(served: Organization, large
     assert known(served).goes_on_until == served.hub.clock.now() + GOES_ON
 
 
-def test_a_person_who_asks_for_a_sweep_has_all_targets_swept(served: Organization, large: dict[str, Any]) -> None:
-    served.app().registry.sweep_goes_on(SPOKE, served.hub.clock.now() + GOES_ON)
-    served.hub.quiet()
-    served.scheduled({"task": "sweep", "id": "event-1"})
-    assert sorted(asked_for(served)) == sorted([SPOKE, SAME_ACCOUNT, OTHER])
-    assert large
-
-
 def test_a_person_who_sends_an_event_of_former_times_has_all_targets_swept(served: Organization) -> None:
     """As `aws lambda invoke` with events/sweep.json does."""
     served.sweep()
@@ -360,12 +351,6 @@ def test_a_resumed_run_of_the_hub_and_the_first_sweep_of_the_minute_start_none(s
 
 
 # ---- who is asked for ----
-
-
-@pytest.mark.parametrize("target", [{"account": "1", "region": "eu-west-1"}, {"account": SPOKE.account}, {"a": "b"}])
-def test_what_names_no_target_is_refused(served: Organization, target: dict[str, str]) -> None:
-    with pytest.raises(DroppedError):
-        served.scheduled({"task": "sweep", "id": "sweep-1", "target": target})
 
 
 def test_what_a_hub_began_in_other_targets_ends_once_it_is_of_no_organization(

@@ -76,18 +76,6 @@ def test_nothing_but_adding_makes_an_item(registry: Registry, world: FakeAccount
     assert registry.all() == []
 
 
-def test_a_problem_is_news_once_to_one_of_those_who_find_it(registry: Registry, world: FakeAccount) -> None:
-    added(registry, world)
-    since = world.clock.now()
-    assert registry.note_problem(SPOKE, "refused", since)
-    world.later(minutes=1)
-    assert not Registry(world.store).note_problem(SPOKE, "refused", world.clock.now())
-    found = known(registry)
-    assert (found.problem, found.problem_since) == ("refused", since)
-    assert registry.note_problem(SPOKE, "another one " * 1_000, world.clock.now())
-    assert len(known(registry).problem) <= 500
-
-
 def test_a_sweep_that_came_to_its_end_ends_a_problem(registry: Registry, world: FakeAccount) -> None:
     added(registry, world)
     registry.note_problem(SPOKE, "refused", world.clock.now())

@@ -12,7 +12,7 @@ from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Update, layout
 
-REPLACE, DETACH = "ReplaceIamInstanceProfileAssociation", "DisassociateIamInstanceProfile"
+REPLACE = "ReplaceIamInstanceProfileAssociation"
 
 
 @pytest.fixture
@@ -93,16 +93,6 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
     assert max(seconds) - min(seconds) > 1, "not all at once"
     assert not world.queue.sent
     assert not world.machine.started
-
-
-def test_of_a_burst_of_detaches_too_and_all_mappings_together_have_one_window(world: FakeAccount) -> None:
-    web, db = fleet(world, 5), fleet(world, 5, workload="db")
-    for each in (*web, *db):
-        world.untag(each, "workload")
-    world.quiet()
-    world.reconcile(*web[:2], *db, *web[2:])
-    assert world.mutations == [DETACH] * 3
-    assert (carrying(world, web, "web"), carrying(world, db, "db")) == (3, 4)
 
 
 def quarantine(world: FakeAccount, count: int) -> list[str]:
