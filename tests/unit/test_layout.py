@@ -103,11 +103,6 @@ def test_what_dynamodb_has_no_type_for_is_refused(value: Any) -> None:
         layout.attribute(value)
 
 
-def test_a_type_that_dynamodb_has_not_is_refused() -> None:
-    with pytest.raises(TypeError, match="'X' is no type"):
-        layout.plain({"X": "?"})
-
-
 # ---- keys ----
 
 
@@ -149,10 +144,6 @@ def test_each_key_that_a_row_may_have_has_a_partition(spec: MappingSpec) -> None
 def test_an_instance_and_a_mapping_never_share_a_partition() -> None:
     assert layout.instance_pk(InstanceKey("1", "2", "3")) == "instance#1#2#3"
     assert layout.mapping_pk(MappingKey("1#2", "3")) == "mapping#3:1#2#3"
-
-
-def test_an_instances_partition_reads_back_as_the_instance() -> None:
-    assert layout.instance_key_from(layout.instance_pk(KEY)) == KEY
 
 
 @pytest.mark.parametrize("pk", ["", "instance", "instance###", "instance#1#r", "instance#1#r#i#x", "mapping#1:a#b#c"])
@@ -324,11 +315,6 @@ def test_what_a_later_edition_adds_is_passed_over() -> None:
 # ---- times and numbers ----
 
 
-@given(times)
-def test_a_time_comes_back_as_it_was(at: datetime) -> None:
-    assert datetime.fromisoformat(layout.timestamp(at)) == at
-
-
 @given(times, times)
 def test_the_order_of_texts_is_the_order_of_times(one: datetime, other: datetime) -> None:
     assert (layout.timestamp(one) < layout.timestamp(other)) == (one < other)
@@ -359,13 +345,6 @@ def test_no_digit_of_a_number_is_rounded_away() -> None:
 def test_a_time_is_written_in_utc() -> None:
     assert layout.timestamp(NOW.astimezone(timezone(timedelta(hours=5)))) == "2026-03-01T09:00:00.000000Z"
     assert datetime.fromisoformat("2026-03-01T09:00:00.000000Z") == datetime(2026, 3, 1, 9, tzinfo=UTC)
-
-
-def test_an_expiry_comes_back_in_utc() -> None:
-    local = published("a=1", "web", expires_at=NOW.astimezone(timezone(timedelta(hours=5))))
-    back = layout.published_from(_stored(layout.published_item(local, ACCOUNT)))
-    assert back.spec.expires_at == NOW
-    assert back.spec.expires_at.tzinfo is UTC
 
 
 # ---- what people write ----
