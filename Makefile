@@ -131,9 +131,9 @@ simulate: .venv/done ## play SEEDS schedules of faults from seed START on (the c
 soak: setup ## all examples of the state machines, 500 fleets, 1,000 edits, 2,000 and 100,000 instances retagged at once, then 1,000,000 schedules: hours
 	ROLEKEEPER_SOAK=1 .venv/bin/pytest tests/unit/machines -n 2 -q
 	ROLEKEEPER_PLAN_FLEETS=500 .venv/bin/pytest tests/unit/cli/test_plan_agrees.py -n 2 -q
-	ROLEKEEPER_BURST_ROWS=1000 .venv/bin/pytest tests/e2e/test_burst.py -q
+	ROLEKEEPER_BURST_ROWS=1000 .venv/bin/pytest tests/e2e/test_burst.py -q -s
 	@# One after the other: a pace is measured. 2,000 on the embedded AWS take a quarter of an hour, 100,000 in virtual time minutes.
-	ROLEKEEPER_RETAGGED=2000 ROLEKEEPER_RETAGGED_PER_SECOND=4.8 .venv/bin/pytest tests/e2e/test_mass_retag.py -q
+	ROLEKEEPER_RETAGGED=2000 ROLEKEEPER_RETAGGED_PER_SECOND=4.8 .venv/bin/pytest tests/e2e/test_mass_retag.py -q -s
 	ROLEKEEPER_MASS=100000 .venv/bin/pytest tests/simulation/test_mass.py -q
 	@$(MAKE) --no-print-directory simulate SEEDS=1000000
 
@@ -143,13 +143,13 @@ mutants: .venv/done ## put each deliberate fault into the code; the simulation, 
 
 .PHONY: e2e
 e2e: setup .envs/node/done ## against the embedded AWS, with the real sam build and sam deploy
-	@# Four embedded AWS side by side, as they wait most of the time; those that take longest begin. Chaos has the machine for itself.
-	.venv/bin/pytest tests/e2e tests/local --ignore tests/e2e/test_chaos.py -m emulator -n 4 --dist loadgroup --no-loadscope-reorder -q
-	.venv/bin/pytest tests/e2e/test_chaos.py -q
+	@# Four embedded AWS side by side, as they wait most of the time; those that take longest begin.
+	.venv/bin/pytest tests/e2e tests/local -m emulator -n 4 --dist loadgroup --no-loadscope-reorder -q
 
 .PHONY: chaos
 chaos: setup ## five minutes of chaos on the embedded AWS, then EC2's own answer compared with the tags
-	ROLEKEEPER_CHAOS_SECONDS=$${ROLEKEEPER_CHAOS_SECONDS:-300} .venv/bin/pytest tests/e2e/test_chaos.py -q
+	ROLEKEEPER_CHAOS_SECONDS=$${ROLEKEEPER_CHAOS_SECONDS:-300} ROLEKEEPER_CHAOS_INSTANCES=$${ROLEKEEPER_CHAOS_INSTANCES:-120} \
+		.venv/bin/pytest tests/e2e/test_chaos.py -q -s
 
 # ---- running ----
 

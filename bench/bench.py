@@ -10,19 +10,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 
 from rich.console import Console
 
-from bench import dollars
 from bench.page import write
 from bench.rows import Row, missed, table
 
-# What is measured: each part is a module, whose `rows(say)` gives its rows.
-_MODULES = ("calls", "decisions", "cold_start", "sweep", "fan_out", "convergence", "commands", "console")
-PARTS = {each: f"bench.{each}" for each in _MODULES}
-if find_spec(dollars.MODEL):
-    PARTS["cost"] = dollars.__name__
+# Each part is a module, whose `rows(say)` gives its rows.
+PARTS = ("calls", "decisions", "cold_start", "sweep", "fan_out", "convergence", "commands", "console", "cost")
 
 type Say = Callable[[str], None]
 """Takes how far a part has come, for people who wait."""
@@ -57,7 +52,7 @@ def measured(part: str) -> list[Row]:
     console = Console(stderr=True)
     began = time.monotonic()
     with console.status(part) as status:
-        rows = list(importlib.import_module(PARTS[part]).rows(lambda text: status.update(f"{part}: {text}")))
+        rows = list(importlib.import_module(f"bench.{part}").rows(lambda text: status.update(f"{part}: {text}")))
     console.print(f"{part}: {len(rows)} rows in {time.monotonic() - began:.0f} s", highlight=False)
     return rows
 

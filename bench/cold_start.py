@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from botocore import xform_name
@@ -17,7 +18,7 @@ from botocore import xform_name
 from bench.calls import queued
 from bench.deployed import function, written
 from bench.programs import C7N, CHILDREN, STOCK, Bench, Program, Ran, bench, interleaved
-from bench.rows import Row, Target, median
+from bench.rows import Row, Target
 from bench.worlds import INSTANCE, ROLE, TAG
 from fixtures.account import ACCOUNT, REGION
 

@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from statistics import median
 
 import click
 import pytest
 
 from bench.fleet import ID
-from bench.programs import CHILDREN, STOCK, Bench, Program, Ran, bench
-from bench.rows import Row, Target, median
+from bench.programs import CHILDREN, STOCK, Bench, Program, bench, interleaved
+from bench.rows import Row, Target
 from fixtures.account import new_account
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
@@ -73,16 +74,9 @@ def helped(command: click.Command = cli, words: str = "") -> Iterator[str]:
 def clock_ms(
     aws: Bench, programs: Mapping[str, Program], rounds: int, say: Callable[[str], None], size: int = 0
 ) -> dict[str, float]:
-    """The median time of each by the clock, in milliseconds. They take turns; the first round doesn't count."""
-    ran: dict[str, list[Ran]] = {name: [] for name in programs}
+    """The median time of each by the clock, in milliseconds."""
     aws.begin("fleet", instances=size, rows=ROWS if size else 0)
-    for number in range(rounds + 1):
-        say(f"round {number} of {rounds}")
-        for name, program in programs.items():
-            took = aws.run(program)
-            if number:
-                ran[name].append(took)
-    aws.calls()
+    ran = interleaved(aws, programs, rounds, lambda: None, say)
     return {name: median(each.wall for each in runs) * 1_000 for name, runs in ran.items()}
 
 

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from statistics import median
 from urllib.parse import urlsplit
 
 from bench.commands import PYTHON, ROWS
 from bench.programs import Bench, bench
-from bench.rows import Row, Target, median
+from bench.rows import Row, Target
 
 INSTANCES = 10_000
 FIRST_PAGE_MS, LATER_MS, MEMORY_MB = 3_000, 50, 300

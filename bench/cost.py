@@ -8,13 +8,16 @@ own with a cold start, the dearest that there is.
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from bench.assumed import CALL, COLD, FLEETS, IDLE, MONTH, Fleet
-from bench.bill import GB, Usage, bill, invocations, total
+from bench.bill import GB, PRICES, Usage, bill, invocations, total
 from bench.others import config_rule, custodian
+from bench.rows import Row, Target
 from support.deployment import Deployment, deployment, translated
 from support.templates import ROOT
 
@@ -152,22 +155,20 @@ def another(instances: int) -> Usage:
     return used + Counter({"events": days, "sqs_requests": 3 * days, "dynamodb_gb_months": kept})
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One figure for the bench; `most` is its target."""
+def rows(say: Callable[[str], None]) -> Iterator[Row]:
+    """Dollars for an idle month by part, and for a million events of each kind, at the prices of one dated file."""
+    date = yaml.safe_load(PRICES.read_text())["date"]
+    say(f"the template at the prices of {date}")
 
-    name: str
-    usd: float
-    most: float | None = None
+    def row(name: str, usd: float, most: float | None = None) -> Row:
+        return Row(f"{name}, prices of {date}", usd, "USD", target=Target(most, "ours") if most else None)
 
-
-def figures() -> list[Figure]:
-    """An idle month by part, and a million events of each kind."""
     idle = ours(IDLE)
-    found = [Figure("idle month", total(idle), TARGET), Figure("idle month, free tier", total(idle, free=True))]
-    found += [Figure(f"idle month: {part}", usd) for part, usd in bill(idle).items() if usd >= CENT / 2]
-    found.append(Figure("idle month of another target", total(another(0)), ANOTHER))
-    return found + [Figure(f"million events: {kind}", total(happening(kind, 1_000_000))) for kind in IDLE.happenings]
+    yield row("idle month", total(idle), TARGET)
+    yield row("idle month, free tier", total(idle, free=True))
+    yield from (row(f"idle month: {part}", usd) for part, usd in bill(idle).items() if usd >= CENT / 2)
+    yield row("idle month of another target", total(another(0)), ANOTHER)
+    yield from (row(f"million events: {kind}", total(happening(kind, 1_000_000))) for kind in IDLE.happenings)
 
 
 def tables() -> dict[str, list[list[str]]]:

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import batched
+from statistics import median
 
-from bench.rows import Row, Target, median
+from bench.rows import Row, Target
 from fixtures.account import ACCOUNT, REGION, FakeAccount, new_account
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.decide import mapping_keys, resolve

@@ -1,6 +1,5 @@
 """A row of the bench: what we take, what a peer or a floor takes in the same session, and the target."""
 
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -72,10 +71,6 @@ class Row:
 
 
 HEADINGS = ("what", "ours", "against", "ratio", "target", "")
-
-
-def median(values: Iterable[float]) -> float:
-    return statistics.median(values)
 
 
 def shown(value: float | None) -> str:

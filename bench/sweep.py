@@ -7,10 +7,11 @@ looking at the rows again is part of it.
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from statistics import median
 
 from bench.deployed import finished, function, written
 from bench.programs import CHILDREN, STOCK, Bench, Program, Ran, bench
-from bench.rows import Row, Target, median
+from bench.rows import Row, Target
 from bench.shares import shares
 
 ROUNDS = 3

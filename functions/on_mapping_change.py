@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import runtime
-from rolekeeper.mappings.rows.columns import EDITOR
-from rolekeeper.mappings.rows.reader import content
+from rolekeeper.mappings.rows import EDITOR, content
 from rolekeeper.model.mapping import MappingKey
 
 if TYPE_CHECKING:

@@ -24,13 +24,10 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _LONGEST = timedelta(days=3650)
 
 
-def key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> tuple[MappingKey, list[str]]:
-    """The mapping that a command is about, and its other words.
+def _key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> tuple[MappingKey, list[str]]:
+    """The mapping that a command is about, and the other words.
 
-    `--tag-key` and `--tag-value` name it when the tag key itself holds a `=`.
-
-    Raises:
-        UsageError: it is named in neither way, or in both.
+    `--tag-key` and `--tag-value` name it if the tag key itself holds a `=`.
     """
     if tag_key is None and tag_value is None:
         if not words:
@@ -39,18 +36,6 @@ def key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | N
     if not tag_key or tag_value is None:
         raise UsageError("--tag-key and --tag-value belong together", "give both, and no tag_key=tag_value")
     return uses.names.key_of(tag_key, tag_value), list(words)
-
-
-def only_key(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> MappingKey:
-    """The mapping that a command is about, where nothing else is said.
-
-    Raises:
-        UsageError: as `key_and_rest`, or there is more.
-    """
-    key, rest = key_and_rest(words, tag_key, tag_value)
-    if rest:
-        raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
-    return key
 
 
 class Duration(click.ParamType[timedelta]):
@@ -62,7 +47,7 @@ class Duration(click.ParamType[timedelta]):
         if isinstance(value, timedelta):
             return value
         found = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value), re.ASCII)
-        # So few digits that no unit overflows.
+        # Six digits overflow in no unit.
         length = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta(0)
         if not timedelta(0) < length <= _LONGEST:
             self.fail(f"{value!r} is no duration up to ten years; write it as 30m, 8h or 7d", param, ctx)
@@ -70,7 +55,7 @@ class Duration(click.ParamType[timedelta]):
 
 
 class OneOf(click.Choice[str]):
-    """One of some words, in upper or lower case; what is none is answered with the word that was meant."""
+    """One of some words, in upper or lower case; the error for another word suggests the nearest one."""
 
     def __init__(self, choices: Iterable[str]) -> None:
         super().__init__(tuple(choices), case_sensitive=False)
@@ -89,7 +74,7 @@ class OneOf(click.Choice[str]):
 
 type Function = Callable[..., ExitCode]
 type Completed = Literal[
-    "roles", "roles_or_none", "mappings", "instances", "targets", "one_target", "key", "key_and_columns", "columns"
+    "roles", "roles_or_none", "mappings", "instances", "targets", "one_target", "key_and_columns", "columns"
 ]
 
 
@@ -126,9 +111,12 @@ def takes_key(function: Function) -> Function:
 
     @wraps(function)
     def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
-        return function(only_key(words, tag_key, tag_value), **others)
+        key, rest = _key_and_rest(words, tag_key, tag_value)
+        if rest:
+            raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
+        return function(key, **others)
 
-    return _named(run, "KEY", _KEY, offers="key")
+    return _named(run, "KEY", _KEY, offers="mappings")
 
 
 def takes_key_and_columns(function: Function) -> Function:
@@ -136,7 +124,7 @@ def takes_key_and_columns(function: Function) -> Function:
 
     @wraps(function)
     def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
-        return function(*key_and_rest(words, tag_key, tag_value), **others)
+        return function(*_key_and_rest(words, tag_key, tag_value), **others)
 
     about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
     return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers="key_and_columns")

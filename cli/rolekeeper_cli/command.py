@@ -1,10 +1,10 @@
-"""What all commands have in common: their options, examples in their help, and how each of them ends."""
+"""What all commands have in common: options, examples in the help, and exit codes."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Never
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
-class _WithExamples(click.Command):
-    """A command that takes the common options, and shows how it is used.
-
-    A command answers with its `ExitCode`; None is `DONE`.
-    """
+class Command(click.Command):
+    """A command with the common options, and with examples in its help. It returns its `ExitCode`; None is `DONE`."""
 
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
@@ -36,12 +33,11 @@ class _WithExamples(click.Command):
         self.params += common_options(short=not any("-o" in each.opts for each in self.params))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the command's own options, then (of a group) its commands, then the common ones."""
+        """Write the command's own options, then a group's commands, then the common options."""
         own: list[tuple[str, str]] = []
         common: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and not isinstance(parameter, click.Argument):
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
                 (common if isinstance(parameter, CommonOption) else own).append(record)
         if own:
             with formatter.section("Options"):
@@ -58,11 +54,7 @@ class _WithExamples(click.Command):
                 formatter.write("".join(f"{'':{formatter.current_indent}}{each}\n" for each in self.examples))
 
 
-class Command(_WithExamples):
-    """One command."""
-
-
-class Group(_WithExamples, click.Group):
+class Group(Command, click.Group):
     """A command of commands. Those of a table are imported when they are called, as click's documentation has it.
 
     Args:
@@ -86,21 +78,18 @@ class Group(_WithExamples, click.Group):
         return super().get_command(ctx, cmd_name)
 
     def all(self) -> dict[str, click.Command]:
-        """Every command of it by name, imported."""
+        """All commands by name, imported."""
         context = click.Context(self)
         return {name: each for name in self.list_commands(context) if (each := self.get_command(context, name))}
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each command with its short help, without importing one."""
-        names = self.list_commands(ctx)
-        limit = formatter.width - 6 - max(map(len, names), default=0)
+        del ctx
+        described = {name: click.Command(name, help=text) for name, (_, text) in self._lazy.items()}
+        known = sorted({**self.commands, **described}.items())
+        limit = formatter.width - 6 - max(len(name) for name, _ in known)
         with formatter.section("Commands"):
-            formatter.write_dl([(each, self._short_help(each, limit)) for each in names])
-
-    def _short_help(self, name: str, limit: int) -> str:
-        if name in self._lazy:
-            return click.Command(name, help=self._lazy[name][1]).get_short_help_str(limit)
-        return self.commands[name].get_short_help_str(limit)
+            formatter.write_dl([(name, each.get_short_help_str(limit)) for name, each in known])
 
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., ExitCode]], Command]:
@@ -109,7 +98,7 @@ def command(name: str, *examples: str) -> Callable[[Callable[..., ExitCode]], Co
 
 
 class Root(Group):
-    """The whole command line: every way that a command can end becomes a message and an exit code here."""
+    """The whole command line. However a command ends, a message and an exit code follow here."""
 
     def main(  # type: ignore[override]  # it always exits
         self,
@@ -117,7 +106,7 @@ class Root(Group):
         prog_name: str | None = None,
         **extra: Any,
     ) -> Never:
-        # https://no-color.org; off a terminal click leaves colours out by itself.
+        # https://no-color.org; without a terminal click leaves colours out.
         colour = False if os.environ.get("NO_COLOR") else None
         extra.pop("standalone_mode", None)
         sys.exit(self._run(args, prog_name, color=colour, **extra))
@@ -130,45 +119,41 @@ class Root(Group):
             click.echo(error.format_message(), err=True)
             return ExitCode.USAGE
         except click.ClickException as error:
-            return _told(_slip(error), extra["color"])
+            return _report(_invalid(error), extra["color"])
         except (click.Abort, KeyboardInterrupt):
             # click has ended the line already.
             click.echo("Stopped.", err=True)
             return ExitCode.INTERRUPTED
-        except Exception as error:  # noqa: BLE001  # told in words, or shown whole
-            told = error if isinstance(error, CommandError) else rolekeeper_cli.explained.explained(error)
-            if told is None or options.debug:
+        except Exception as error:  # noqa: BLE001  # explained, or shown with its traceback
+            known = error if isinstance(error, CommandError) else rolekeeper_cli.explained.explained(error)
+            if known is None or options.debug:
                 sys.excepthook(type(error), error, error.__traceback__)
-            return _told(told, extra["color"]) if told else ExitCode.FAILED
+            return _report(known, extra["color"]) if known else ExitCode.FAILED
         return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _slip(error: click.ClickException) -> UsageError:
-    """A command line that click can't read, with what was meant; click itself takes `--role` for `--profile`."""
+def _invalid(error: click.ClickException) -> UsageError:
+    """The error for an invalid command line, with the nearest names; click suggests `--profile` for `--role`."""
     if not (isinstance(error, click.UsageError) and error.ctx):
         return UsageError(error.format_message(), "see: rolekeeper --help")
-    path, known = error.ctx.command_path, error.ctx.command
+    known, help_ = error.ctx.command, f"see: {error.ctx.command_path} --help"
+    found: list[str] = []
     if isinstance(error, click.NoSuchOption):
         argument = error.option_name.lstrip("-").upper()
         if any(isinstance(each, click.Argument) and each.make_metavar(error.ctx) == argument for each in known.params):
-            return UsageError(error.message, f"{argument} is given without a name; see: {path} --help")
-        names = [name for each in known.params if isinstance(each, click.Option) for name in each.opts]
-        return UsageError(_guessed(error.message, error.option_name, names), f"see: {path} --help")
-    if isinstance(error, click.NoSuchCommand) and isinstance(known, click.Group):
-        return UsageError(
-            _guessed(error.message, error.command_name, known.list_commands(error.ctx)), f"see: {path} --help"
-        )
-    return UsageError(error.format_message(), f"see: {path} --help")
+            return UsageError(error.message, f"{argument} is given without a name; {help_}")
+        names = (name for each in known.params if isinstance(each, click.Option) for name in each.opts)
+        found = near(error.option_name, names)
+    elif isinstance(error, click.NoSuchCommand) and isinstance(known, click.Group):
+        found = near(error.command_name, known.list_commands(error.ctx))
+    else:
+        return UsageError(error.format_message(), help_)
+    meant = f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+    return UsageError(f"{error.message}{meant}", help_)
 
 
-def _guessed(message: str, typed: str, names: Iterable[str]) -> str:
-    found = near(typed, names)
-    return f"{message} Did you mean {' or '.join(map(repr, found))}?" if found else message
-
-
-def _told(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values
-    for each in error.details:
-        click.echo(f"{click.style('!', fg='red')} {printable(each)}", err=True, color=colour)
+def _report(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values
+    terminal.bad(error.details, colour)
     click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error.what)}", err=True, color=colour)
     click.echo(f"  {printable(str(error.remedy))}", err=True)
     return error.exit_code
@@ -197,7 +182,6 @@ class _Query(click.ParamType[str]):
     name = "query"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse what is none, before anything is asked."""
         if wrong := rolekeeper_cli.documents.wrong_query(value):
             self.fail(f"{value!r} is no JMESPath expression: {wrong}", param, ctx)
         return value
@@ -205,10 +189,10 @@ class _Query(click.ParamType[str]):
 
 @cache
 def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
-    """One of each, which all commands share: to make them anew for each took 3 ms of every --help.
+    """The same objects for all commands: new ones for each took 3 ms of every --help.
 
     Args:
-        short: whether `-o` is `--output`; not where it is a file, as for compilers and for curl.
+        short: whether `-o` is `--output`; not for a command whose `-o` is a file, as with compilers and curl.
     """
     output = ("-o", "--output") if short else ("--output",)
     return (
@@ -226,18 +210,17 @@ def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
 
 
 def deployment(options: Options | None = None) -> Deployment:
-    """As most commands take it; with other options, another one."""
-    return rolekeeper_cli.deployment.Deployment(options or terminal.options(), Progress, _report)
+    return rolekeeper_cli.deployment.Deployment(options or terminal.options(), Progress, _debug)
 
 
 def doctor_deployment() -> checks.deployment.DoctorDeployment:
-    return checks.deployment.DoctorDeployment(terminal.options(), Progress, _report)
+    return checks.deployment.DoctorDeployment(terminal.options(), Progress, _debug)
 
 
 def silent_deployment() -> checks.deployment.DoctorDeployment:
-    """The same for a command that shows nothing on its terminal while it works."""
-    return checks.deployment.DoctorDeployment(terminal.options(), debug=_report)
+    """The same for a command that shows no progress."""
+    return checks.deployment.DoctorDeployment(terminal.options(), debug=_debug)
 
 
-def _report(session: boto3.Session, endpoint_url: str | None) -> None:
+def _debug(session: boto3.Session, endpoint_url: str | None) -> None:
     rolekeeper_cli.debug.report(session, endpoint_url)

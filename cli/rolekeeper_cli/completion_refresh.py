@@ -1,7 +1,6 @@
-"""Fills the cache that completion reads, as a process of its own that nobody waits for.
+"""The background process that fills the completion cache: `python -m rolekeeper_cli.completion_refresh FILE OPTIONS`.
 
-Run as `python -m rolekeeper_cli.completion_refresh FILE OPTIONS`. It ends after half a minute at the latest, and
-writes what it got; what it may not ask stays empty.
+It ends after half a minute at the latest. A kind of names that the caller may not list stays empty.
 """
 
 import json
@@ -9,7 +8,6 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -23,21 +21,19 @@ from rolekeeper_cli.uses.mappings import plain
 from rolekeeper_cli.uses.names import path_roles
 
 _SECONDS = 30
-# Pages of EC2's, 2,000 instances: nobody finds one of more by Tab.
+# Pages of EC2's, 2,000 instances: nobody searches more by Tab.
 _PAGES = 10
 
 
 def names(deployment: Deployment) -> dict[str, dict[str, str]]:
-    """The names of each kind, each with what is said of it.
+    """The names of each kind, each with the text to show beside it.
 
     Raises:
         CommandError, AwsRefusalError: there is no deployment, or AWS can't be asked at all.
     """
     _ = deployment.settings
-    kinds: dict[str, Callable[[Deployment], dict[str, str]]]
-    kinds = {"roles": _roles, "mappings": _mappings, "instances": _instances, "targets": _targets}
     found: dict[str, dict[str, str]] = {}
-    for kind, ask in kinds.items():
+    for kind, ask in (("roles", _roles), ("mappings", _mappings), ("instances", _instances), ("targets", _targets)):
         found[kind] = {}
         with suppress(AwsRefusalError):
             found[kind] = ask(deployment)
@@ -45,7 +41,7 @@ def names(deployment: Deployment) -> dict[str, dict[str, str]]:
 
 
 def write(file: Path, found: dict[str, dict[str, str]]) -> None:
-    """Put the names in the place of the former ones, for this user's eyes only."""
+    """Replace the names; only this user may read them."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as made:
         json.dump(found, made)
     Path(made.name).replace(file)
@@ -78,9 +74,9 @@ def _targets(deployment: Deployment) -> dict[str, str]:
 def main() -> None:
     if hasattr(signal, "alarm"):
         signal.alarm(_SECONDS)
-    file, said = sys.argv[1:]
+    file, options = sys.argv[1:]
     os.umask(0o077)
-    write(Path(file), names(Deployment(Options(**json.loads(said)))))
+    write(Path(file), names(Deployment(Options(**json.loads(options)))))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,9 +13,6 @@ from rolekeeper_cli.arguments import yes
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
-
-if TYPE_CHECKING:
-    from rolekeeper_cli.deployment import Deployment
 
 
 @command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
@@ -27,9 +24,8 @@ def sweep(*, wait: bool) -> ExitCode:
     each other target, and waits for none of those.
     """
     there = deployment()
-    function = uses.control.scheduled_function(there)
     terminal.say("Sweeping the fleet and the mappings." + (" It may take minutes." if wait else ""))
-    swept = uses.control.sweep(there, function, wait=wait)
+    swept = uses.control.sweep(there, wait=wait)
     if swept is None:
         return ExitCode.DONE
     render.show(swept, lambda: terminal.line(_in_words(swept)))
@@ -53,23 +49,6 @@ def _in_words(swept: Mapping[str, Any]) -> str:
     )
 
 
-@command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
-@click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
-@yes
-@click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent. It waits by default.")
-def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
-    """Send dead letters to the work queue again.
-
-    First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
-    """
-    if not dry_run:
-        terminal.require_answer(yes=yes)
-    return send_again(deployment(), yes=yes, dry_run=dry_run, wait=wait)
-
-
-# ---- dead letters ----
-
-
 _LAYOUT = Layout(
     (
         Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}"),
@@ -81,33 +60,38 @@ _LAYOUT = Layout(
 )
 
 
-def send_again(deployment: Deployment, *, yes: bool, dry_run: bool, wait: bool) -> ExitCode:
-    """Show what is in the dead-letter queue, and send it to the work queue.
+@command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
+@click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
+@yes
+@click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent. It waits by default.")
+def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
+    """Send dead letters to the work queue again.
 
-    Raises:
-        CommandError: the person said no, or SQS couldn't move them.
-        WaitTimeoutError: they weren't all moved in time.
+    First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
     """
-    queue = uses.dead_letters.DeadLetters(deployment)
+    if not dry_run:
+        terminal.require_answer(yes=yes)
+    there = deployment()
+    queue = uses.dead_letters.DeadLetters(there)
     with queue.looked_at() as letters:
-        documents = [uses.dead_letters.letter_document(each, deployment) for each in letters]
+        documents = [uses.dead_letters.letter_document(each, there) for each in letters]
     documents.sort(key=lambda each: str(each["since"]))
-    there = max(queue.count(), len(documents))
+    count = max(queue.count(), len(documents))
     render.show(
-        {"letters": there, "shown": documents},
+        {"letters": count, "shown": documents},
         lambda: rolekeeper_cli.tables.stream_list(_LAYOUT, documents),
     )
-    if not there:
+    if not count:
         terminal.say("The dead-letter queue is empty: nothing to do.")
         return ExitCode.DONE
-    if there > len(documents):
-        terminal.say(f"and about {there - len(documents):,} more")
+    if count > len(documents):
+        terminal.say(f"and about {count - len(documents):,} more")
     if dry_run:
         return ExitCode.DONE
-    terminal.confirm(f"Send all {there:,} to the work queue? Mend what is wrong first, or they come back.", yes=yes)
+    terminal.confirm(f"Send all {count:,} to the work queue? Mend what is wrong first, or they come back.", yes=yes)
     task = queue.move()
     if wait:
-        moved = queue.wait(task, there)
+        moved = queue.wait(task, count)
         terminal.say(f"Sent to the work queue: {moved:,}.")
     else:
         terminal.say("They are being sent to the work queue.")

@@ -87,28 +87,20 @@ def upgrade(**given: Any) -> ExitCode:
 
 
 def _deploy(
-    *,
-    upgrade: bool,
-    guided: bool,
-    bucket: str | None,
-    dry_run: bool,
-    allow_downgrade: bool,
-    yes: bool,
-    **parameters: str | None,
+    *, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: bool, yes: bool, upgrade: bool, **given: Any
 ) -> ExitCode:
-
     if guided or not dry_run:
         terminal.require_answer(yes=yes and not guided)
-    wanted = deploying.deploy.Wanted(
-        parameters=named(parameters),
-        bucket=bucket,
+    return deploying.deploy.deploy(
+        deployment(),
+        named(given),
+        bucket,
         guided=guided,
         yes=yes,
         dry_run=dry_run,
         upgrade=upgrade,
         allow_downgrade=allow_downgrade,
     )
-    return deploying.deploy.deploy(deployment(), wanted)
 
 
 @command(
@@ -127,4 +119,4 @@ def destroy(export: str | None, *, detach: bool | None, confirm: str | None) -> 
     It says what happens to instances, tables and mappings, offers to export the mappings and to detach the roles that
     Rolekeeper attached, and asks for the stack's name. Both tables are kept.
     """
-    return deploying.destroy.destroy(deployment(), deploying.destroy.Wanted(export, detach, confirm))
+    return deploying.destroy.destroy(deployment(), export, detach=detach, confirm=confirm)

@@ -33,19 +33,17 @@ _LASTS_SECONDS, _LEFT = 3_600, timedelta(minutes=5)
 
 @dataclass
 class OtherAccounts:
-    """See the module. May be used by several threads.
+    """Clients with the credentials of the readers of spokes. Several threads may share them.
 
     Attributes:
         client: gives the caller's own client of a service.
-        make: makes one with other credentials: of a service, in a Region.
-        now: the time.
+        make: makes one of a service in a Region, with other credentials.
     """
 
     client: Callable[[str], Any]
-    make: Callable[..., Any]
+    make: Callable[[str, str, Mapping[str, str]], Any]
     now: Callable[[], datetime]
-    _sessions: dict[str, "_Session"] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
+    _readers: dict[str, "_Reader"] = field(default_factory=dict)
 
     def client_in(self, there: Settings, service: str) -> Any:
         """The client of a service in a target.
@@ -53,57 +51,43 @@ class OtherAccounts:
         Raises:
             AwsRefusalError: the caller may not be the reader there, or there is none.
         """
-        session = self._session(there.spoke_role(Access.READER))
-        return session.client(service, there.region, self.make)
+        role = there.spoke_role(Access.READER)
+        reader = self._readers.get(role)
+        if reader is None or reader.until - self.now() <= _LEFT:
+            reader = self._readers[role] = self._become(role)
+        return reader.client(service, there.region)
 
-    def _session(self, role: str) -> "_Session":
-        with self._lock:
-            known = self._sessions.get(role)
-        if known and known.until - self.now() > _LEFT:
-            return known
+    def _become(self, role: str) -> "_Reader":
         with classified("sts:AssumeRole", role):
             answer = self.client("sts").assume_role(
                 RoleArn=role, RoleSessionName=SESSION, DurationSeconds=_LASTS_SECONDS
             )
         given = answer["Credentials"]
-        made = _Session(
-            given["Expiration"],
-            {
-                "aws_access_key_id": given["AccessKeyId"],
-                "aws_secret_access_key": given["SecretAccessKey"],
-                "aws_session_token": given["SessionToken"],
-            },
-        )
-        with self._lock:
-            self._sessions[role] = made
-        return made
+        credentials = {
+            "aws_access_key_id": given["AccessKeyId"],
+            "aws_secret_access_key": given["SecretAccessKey"],
+            "aws_session_token": given["SessionToken"],
+        }
+        return _Reader(given["Expiration"], cache(lambda service, region: self.make(service, region, credentials)))
 
 
-@dataclass
-class _Session:
-    """The reader's credentials until they end, and the clients that have them."""
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """The reader of a spoke until its credentials end; `client` makes each client once, of a service and a Region."""
 
     until: datetime
-    credentials: dict[str, str]
-    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
-
-    def client(self, service: str, region: str, make: Callable[..., Any]) -> Any:
-        with self._lock:
-            if (service, region) not in self._clients:
-                self._clients[service, region] = make(service, region, self.credentials)
-            return self._clients[service, region]
+    client: Callable[[str, str], Any]
 
 
 class Patience:
-    """How long a wait goes on without anything that comes, in seconds."""
+    """How many seconds a wait goes on without news."""
 
     def __init__(self, now: Callable[[], datetime], seconds: float) -> None:
         self._now, self._seconds = now, seconds
         self.renew()
 
     def renew(self) -> None:
-        """Something came: the time begins again."""
+        """Something came, so the time begins again."""
         self._deadline = self._now().timestamp() + self._seconds
 
     @property
@@ -144,7 +128,7 @@ type Remember = Callable[[str, Callable[[], Any]], Any]
 
 
 class Deployment:
-    """Everything is asked for once, and only when it is needed."""
+    """Asks AWS for each thing once, when it is first needed."""
 
     def __init__(
         self,
@@ -177,12 +161,12 @@ class Deployment:
         return other
 
     def at(self, target: Target) -> Self:
-        """The same deployment with the instances and the roles of a target, as far as the caller may look there."""
+        """The same deployment, with the instances and the roles of a target."""
         if target == self.settings.target:
             return self
         other = copy(self)
-        there = self.app.at(target)
-        vars(other).update(app=there, settings=there.settings)
+        other.app = self.app.at(target)
+        other.settings = other.app.settings
         return other
 
     @property
@@ -231,7 +215,7 @@ class Deployment:
         time.sleep(seconds)
 
     def looks(self, every: float, patience: float) -> Iterator[Patience]:
-        """One turn a look, `every` so many seconds, longer where a look takes longer. Who looks leaves the loop."""
+        """One turn for each look, at most one in `every` seconds. The caller leaves the loop."""
         left = Patience(self.now, patience)
         while True:
             began = self.now().timestamp()
@@ -241,8 +225,8 @@ class Deployment:
     @property
     def endpoint_url(self) -> str:
         """Where AWS is, if the command line, AWS_ENDPOINT_URL or the profile says it; empty for AWS's own addresses."""
-        if said := self._options.endpoint_url or os.environ.get("AWS_ENDPOINT_URL"):
-            return said
+        if given := self._options.endpoint_url or os.environ.get("AWS_ENDPOINT_URL"):
+            return given
         # boto3 has no other way to what a profile says.
         return str(self.session._session.get_scoped_config().get("endpoint_url", ""))  # noqa: SLF001
 
@@ -316,10 +300,10 @@ class Deployment:
 
     @cached_property
     def settings(self) -> Settings:
-        """What the stack's parameters and outputs say, as its functions have it.
+        """What the stack's parameters and outputs say, as its functions read it.
 
         Raises:
-            ConfigurationError: the stack lacks one, or it says what is unknown here: it is of another version.
+            ConfigurationError: the stack lacks one, or has an unknown value: it is of another version.
         """
         stack, caller = self.stack, self.caller
         tables = {"MAPPING_TABLE": stack.outputs["MappingTable"], "STATE_TABLE": stack.outputs["StateTable"]}

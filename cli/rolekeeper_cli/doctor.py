@@ -34,6 +34,7 @@ _LAYOUT = Layout(
 
 def examine(deployment: checks.deployment.DoctorDeployment) -> ExitCode:
     """Show what every check finds; the answer is no if anything failed."""
+    _ = deployment.stack  # without one there is nothing to check
     counts = dict.fromkeys(_COUNTED, 0)
 
     def counted(found: Iterable[checks.deployment.Finding]) -> Iterator[Document]:
@@ -49,10 +50,8 @@ def examine(deployment: checks.deployment.DoctorDeployment) -> ExitCode:
 def _draw(documents: Iterable[Document]) -> None:
     """A line for each finding as it comes, and below it what to do, in one piece to be copied."""
     widest = {"level": max(checks.deployment.Level, key=len), "check": max(checks.run.CHECKS, key=len), "what": ""}
-    listing, indent = (
-        rolekeeper_cli.tables.Listing(_LAYOUT, widest),
-        " " * (len(widest["level"]) + len(widest["check"]) + 4),
-    )
+    listing = rolekeeper_cli.tables.Listing(_LAYOUT, widest)
+    indent = " " * (len(widest["level"]) + len(widest["check"]) + 4)
     for each in documents:
         listing.draw([each])
         if each["remedy"]:

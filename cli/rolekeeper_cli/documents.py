@@ -19,35 +19,24 @@ from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.terminal import one_line, printable
 
 
-def write(document: Any, form: str) -> None:
+def write(document: Any, form: str, *, follows: bool = False) -> None:
+    """Write a document; one of several that follow each other is a line of JSON, or a YAML document with its mark."""
     if form == "csv":
         write_csv(document if isinstance(document, list) else [document])
     elif form == "yaml":
-        click.echo(_yaml(document), nl=False)
+        # YAML ends a lone scalar with a line of its own.
+        text = uses.files.dumped(_simple(document)).removesuffix("...\n")
+        click.echo(f"---\n{text}" if follows else text, nl=False)
     else:
-        click.echo(as_json(document))
+        click.echo(as_json(document, indent=None if follows else 2))
 
 
-def write_one(document: Any, form: str) -> None:
-    """Write one of several that follow each other: a line of JSON, or a YAML document."""
-    if form == "yaml":
-        click.echo(f"---\n{_yaml(document)}", nl=False)
-    else:
-        click.echo(escaped_json(json.dumps(document, default=_plain, ensure_ascii=False)))
-
-
-def as_json(document: Any) -> str:
-    """A document as JSON, for a file."""
-    return escaped_json(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
-
-
-def _yaml(document: Any) -> str:
-    # YAML ends a lone scalar with a line of its own.
-    return uses.files.dumped(_simple(document)).removesuffix("...\n")
+def as_json(document: Any, indent: int | None = 2) -> str:
+    return escaped_json(json.dumps(document, indent=indent, default=_plain, ensure_ascii=False))
 
 
 def write_csv(rows: Sequence[Any], *, header: bool = True) -> None:
-    """A line for each: an object's values, below their names; a list's members; or anything else by itself."""
+    """A line for each row: an object's values, below their names; a list's members; or any other value."""
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
     if header and rows and isinstance(rows[0], Mapping):
@@ -59,7 +48,7 @@ def write_csv(rows: Sequence[Any], *, header: bool = True) -> None:
 
 
 def _cell(value: Any) -> str:
-    """A value as a cell: a text as it is, nothing of None, JSON of anything that holds more."""
+    """A value as a cell: a text as it is, None as nothing, and anything else as JSON."""
     simple = _simple(value)
     if simple is None:
         return ""
@@ -67,19 +56,18 @@ def _cell(value: Any) -> str:
 
 
 def _simple(document: Any) -> Any:
-    """A document of plain values only."""
     return json.loads(json.dumps(document, default=_plain))
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for, as DynamoDB's numbers and sets."""
+    """Values that JSON has no word for, such as DynamoDB's numbers and sets."""
     match value:
         case Decimal():
             return int(value) if value == value.to_integral_value() else float(value)
         case set() | frozenset():
             return sorted(value)
         case datetime():
-            # As what is stored, so that every time reads the same.
+            # As times are stored, so that all read the same.
             return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         case Mapping():
             return dict(value)
@@ -90,7 +78,7 @@ def _plain(value: Any) -> Any:
 
 
 def wrong_query(query: str) -> str:
-    """Why a text is no JMESPath expression; empty where it is one."""
+    """Why a text is not a JMESPath expression; empty if it is one."""
     try:
         jmespath.compile(query)
     except JMESPathError as error:
@@ -99,17 +87,15 @@ def wrong_query(query: str) -> str:
 
 
 def show_found(query: str, document: Any, form: str, *, follows: bool = False) -> None:
-    """Show what a query finds, in any form; `follows` as `write_one`."""
+    """Show what a query finds, in any form; `follows` as `write`."""
     try:
         found = jmespath.search(query, _simple(document))
     except JMESPathError as error:
         raise UsageError(f"--query can't be asked: {one_line(str(error))}", "see https://jmespath.org") from error
     if form in {TABLE, WIDE}:
         _draw_found(found)
-    elif follows and form == "json":
-        write_one(found, form)
     else:
-        write(found, form)
+        write(found, form, follows=follows)
 
 
 def _draw_found(found: Any) -> None:

@@ -57,7 +57,7 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
         yield "", f"rolekeeper release {name} gives it back to its tags"
     if shown := document["condition"]:
         parked = ", parked" if shown["parked"] else ""
-        # A reason can be long: it is told once.
+        # A reason can be long, so it is shown once.
         reason = "that" if shown["reason"] == decision["reason"] else shown["reason"]
         yield "shows", f"{reason} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
     if former := document["took_over_from"]:

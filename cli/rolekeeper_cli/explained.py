@@ -1,6 +1,4 @@
-"""The errors of AWS and of its SDK, in words: what happened, and what to do."""
-
-from typing import Any
+"""The errors of AWS and of its SDK for people: what happened, and what to do."""
 
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,15 +14,13 @@ BAD_CREDENTIALS = frozenset(
     {"AuthFailure", "IncompleteSignature", "InvalidClientTokenId", "SignatureDoesNotMatch"}
     | {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException"}
 )
-
-
-# By which a caller looks into another account.
+# By which a caller reads another account.
 _ASSUME = "sts:AssumeRole"
 
 
 def explained(error: Exception) -> CommandError | None:
-    """An error of AWS's or of its SDK in words; None for any other, which is a bug of ours."""
-    # Of no family of botocore's. A proxy's page, say: it may be long, and in HTML.
+    """An error of AWS or its SDK; None for any other, which is a bug of ours."""
+    # A proxy's page, for example. It may be long, and in HTML.
     if isinstance(error, ResponseParserError):
         return ServiceError("what answered isn't AWS", "see --endpoint-url and the network: a proxy may answer instead")
     if isinstance(error, ClientError):
@@ -37,36 +33,32 @@ def explained(error: Exception) -> CommandError | None:
 
 
 def refusal(error: AwsRefusalError) -> CommandError:
-    told = explained(error)
-    assert told is not None  # it is AWS's refusal
-    return told
+    found = explained(error)
+    assert found is not None  # it is AWS's refusal
+    return found
 
 
-def _about_setup(error: Any) -> ConfigurationError | None:
+def _about_setup(error: Exception) -> ConfigurationError | None:
     log_in = "give --profile, set AWS_PROFILE, or run: aws configure"
-    kinds: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
-        ((exceptions.NoCredentialsError,), "no AWS credentials were found", log_in),
-        ((exceptions.ProfileNotFound,), _line(error), "see: aws configure list-profiles"),
-        ((exceptions.NoRegionError,), "no Region was given", "give --region, or set AWS_REGION"),
-        ((exceptions.InvalidRegionError,), _line(error), "give --region a Region's code, as us-east-1"),
-        (
-            (exceptions.SSOError, exceptions.TokenRetrievalError),
-            f"the sign-in has ended: {_line(error)}",
-            "run: aws sso login",
-        ),
-        (
-            (exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError, exceptions.ConfigParseError),
-            f"AWS credentials can't be read: {_line(error)}",
-            log_in,
-        ),
-    )
-    for types, what, remedy in kinds:
-        if isinstance(error, types):
-            return ConfigurationError(what, remedy)
+    match error:
+        case exceptions.NoCredentialsError():
+            return ConfigurationError("no AWS credentials were found", log_in)
+        case exceptions.ProfileNotFound():
+            return ConfigurationError(_line(error), "see: aws configure list-profiles")
+        case exceptions.NoRegionError():
+            return ConfigurationError("no Region was given", "give --region, or set AWS_REGION")
+        case exceptions.InvalidRegionError():
+            return ConfigurationError(_line(error), "give --region a Region's code, as us-east-1")
+        case exceptions.SSOError() | exceptions.TokenRetrievalError():
+            return ConfigurationError(f"the sign-in has ended: {_line(error)}", "run: aws sso login")
+        case (
+            exceptions.PartialCredentialsError() | exceptions.CredentialRetrievalError() | exceptions.ConfigParseError()
+        ):
+            return ConfigurationError(f"AWS credentials can't be read: {_line(error)}", log_in)
     return None
 
 
-def _about_refusal(error: Any) -> CommandError:
+def _about_refusal(error: AwsRefusalError) -> CommandError:
     if error.code in BAD_CREDENTIALS:
         return ConfigurationError(f"AWS doesn't take these credentials: {_line(error)}", "sign in again: aws sso login")
     if isinstance(error, AccessDeniedError) and error.action == _ASSUME:
@@ -87,9 +79,9 @@ def _about_refusal(error: Any) -> CommandError:
         )
     if isinstance(error, CorruptItemError):
         return ServiceError(f"an item of the state table can't be read: {error.message}", "see docs/operations.md")
-    what = f"AWS refused {error.action} on {error.resource}: {_line(error)}"
     if isinstance(error, RetryableError):
         return ServiceError(f"AWS gave no answer to {error.action}: {_line(error)}", "try again in a moment")
+    what = f"AWS refused {error.action} on {error.resource}: {_line(error)}"
     return ServiceError(what, "read AWS's words, fix it, and try again")
 
 

@@ -1,8 +1,8 @@
-"""`rolekeeper fleet`: how instances stand."""
+"""`rolekeeper fleet`: the instances and their status."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from rolekeeper_cli.layout import Column, Layout
 if TYPE_CHECKING:
     from rolekeeper.instances.observe import Unreadable
     from rolekeeper.model.instance import Target
-    from rolekeeper_cli.deployment import Deployment
 
 
 _STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
@@ -62,21 +61,33 @@ def fleet(
     The status is ok, drift (Rolekeeper would change it), waiting, blocked, or foreign (its role is outside the role
     path), with the reason. Use -o wide for all columns. A hub lists the instances of each target that you may read.
     """
-    filters = uses.fleet.Filters(
-        tags=tuple(map(uses.names.tag_filter, tags)),
-        role=role,
-        state=state,
-        mapping=uses.names.mapping_key(mapping) if mapping else None,
-        drift=drift,
-    )
-    return show(deployment(), filters, targets)
+    key = uses.names.mapping_key(mapping) if mapping else None
+    filters = uses.fleet.Filters(tuple(map(uses.names.tag_filter, tags)), role, state, mapping=key, drift=drift)
+    there, count = deployment(), uses.fleet.Count()
+    if key:
+        uses.names.require_mapping(there, key)
+    places = uses.targets.Places.chosen(there, targets)
+    seen = places.look(partial(uses.fleet.pages, tags=filters.tags), uses.fleet.Enforced.of)
+    rows = count.listed(without_damaged(seen), filters)
+    if role and not uses.names.is_known_role(there, role):
+        # It may have been deleted while instances still carry it: only they can show that.
+        first = next(rows, None)
+        if first is None:
+            raise uses.names.no_such_role(there, role, count.roles)
+        rows = chain([first], rows)
+    empty = partial(_empty, places, filters, count)
+    render.show_list(layout(there.home), rows, empty=empty, total=lambda: _total(count))
+    warn_of_unseen(places)
+    if why := uses.fleet.withheld(there):
+        terminal.say(f"Nothing is changed now: {why}.")
+    return ExitCode.DONE
 
 
 # ---- what is left out ----
 
 
 def without_damaged(found: Iterable[uses.fleet.Seen | Unreadable]) -> Iterator[uses.fleet.Seen]:
-    """Those that can be decided on; of the others, it warns."""
+    """The instances that can be decided on; warns of the others."""
     for each in found:
         if isinstance(each, uses.fleet.Seen):
             yield each
@@ -85,41 +96,12 @@ def without_damaged(found: Iterable[uses.fleet.Seen | Unreadable]) -> Iterator[u
 
 
 def warn_of_unseen(places: uses.targets.Places) -> None:
-    """Warn of the targets that couldn't be looked into, once all were."""
+    """Warn of the targets that couldn't be read, after all were tried."""
     for each in places.unseen_in_words():
         terminal.warn(f"{each}; what the last sweep saw there: rolekeeper targets")
 
 
-# ---- the table, and below it what it comes to ----
-
-
-def show(deployment: Deployment, filters: uses.fleet.Filters, targets: Sequence[str] = ()) -> ExitCode:
-    """List the instances of all targets, or of those that are named.
-
-    Raises:
-        UsageError: a filter names a role, a mapping or a target that there isn't.
-    """
-    if filters.mapping:
-        uses.names.require_mapping(deployment, filters.mapping)
-    count, places = uses.fleet.Count(), uses.targets.Places.chosen(deployment, targets)
-    seen = places.look(partial(uses.fleet.pages, tags=filters.tags), uses.fleet.Enforced.of)
-    rows = count.listed(without_damaged(seen), filters)
-    if filters.role and not uses.names.is_known_role(deployment, filters.role):
-        # It may have been deleted while instances still carry it: only they can tell.
-        first = next(rows, None)
-        if first is None:
-            raise uses.names.no_such_role(deployment, filters.role, count.roles)
-        rows = chain([first], rows)
-    render.show_list(
-        layout(deployment.home),
-        rows,
-        empty=lambda: _empty(places, filters, count.instances),
-        total=lambda: _total(count),
-    )
-    warn_of_unseen(places)
-    if why := uses.fleet.withheld(deployment):
-        terminal.say(f"Nothing is changed now: {why}.")
-    return ExitCode.DONE
+# ---- the table, and the totals below it ----
 
 
 def _total(count: uses.fleet.Count) -> str:
@@ -132,8 +114,9 @@ def _total(count: uses.fleet.Count) -> str:
     return f"{many}: {', '.join(parts)}.{others}{todo}"
 
 
-def _empty(places: uses.targets.Places, filters: uses.fleet.Filters, instances: int) -> str:
-    """That there is nothing to list, and what to do."""
+def _empty(places: uses.targets.Places, filters: uses.fleet.Filters, count: uses.fleet.Count) -> str:
+    """Why there is nothing to list, and what to do."""
+    instances = count.instances
     looked_into = [each.settings.target for each in places.all if each.settings.target not in places.unseen]
     if not looked_into:
         return "No instance is listed: none of these targets could be looked into."
@@ -155,7 +138,7 @@ def _reason(row: Mapping[str, Any]) -> str:
 
 
 def layout(home: Target) -> Layout:
-    """How it is drawn where the deployment's own target is that."""
+    """The table; `home` is the deployment's own target."""
     return Layout(
         (
             Column("instance", lambda row: uses.instances.address(row, home)),

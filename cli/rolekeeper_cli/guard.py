@@ -86,7 +86,7 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     """
     principals = uses.guard.principals(excepted)
     there = deployment()
-    arns, makers = uses.guard.Arns.of(there), uses.guard.roles_that_make_profiles(there)
+    arns, makers = uses.guard.Arns.of(there), [there.resource(each) for each in uses.guard.MAKE_PROFILES]
     document = uses.guard.path_policy(arns, makers, principals)
     show(document, [*_for(arns, f"account {arns.account}"), *_ABOUT_PATH], limit=uses.guard.SCP_LIMIT)
     return ExitCode.DONE
@@ -129,7 +129,7 @@ def detection() -> ExitCode:
     matches these calls by anybody else.
     """
     there = deployment()
-    names = uses.guard.roles_that_change_associations(there)
+    names = [there.resource(each) for each in uses.guard.CHANGE_ASSOCIATIONS]
     show(uses.guard.detection(uses.guard.Arns.of(there), names), _ABOUT_DETECTION)
     return ExitCode.DONE
 

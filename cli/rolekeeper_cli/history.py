@@ -1,4 +1,4 @@
-"""`rolekeeper history`: what Rolekeeper did to an instance, and who set its switches."""
+"""`rolekeeper history`: what Rolekeeper did to an instance, and who paused it or set its mode."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def _show_who(documents: Sequence[Mapping[str, Any]], account: str) -> None:
 
 
 def _who_rows(documents: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[str, str]]:
-    """Below each entry, who did what it saw: beside the other columns there is no room for that."""
+    """The entries, and below each who made the changes that it saw: the other columns leave no room for that."""
     for each in documents:
         what = [f"{each['action']} ({each['code']})", each["role"] or "", each["mapping"] or ""]
-        yield f"{each['at'][:19]}Z", "  ".join(filter(None, what))
+        yield at(each), "  ".join(filter(None, what))
         for answer in each["who"]:
             if answer["by"]:
                 yield "", f"{answer['what']} by {uses.who.in_words(answer, account)}"
@@ -80,7 +80,7 @@ def _who_rows(documents: Iterable[Mapping[str, Any]], account: str) -> Iterator[
 
 
 def at(document: Mapping[str, Any]) -> str:
-    """When it was, to the second, for people."""
+    """The time to the second, for people."""
     return f"{document['at'][:19]}Z"
 
 

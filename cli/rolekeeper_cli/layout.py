@@ -1,4 +1,4 @@
-"""How a list is laid out for people: its columns, and what is said of a row."""
+"""How a list is laid out for people: its columns, and a row's note."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ class Column:
     """One column of a list.
 
     Attributes:
-        name: as it stands at the top.
-        cell: takes it out of a document; by its name unless told.
-        folds: it gives way where the terminal is narrow; others stay whole.
-        wide: only `-o wide` has it.
+        name: its heading.
+        cell: takes its value out of a document; by default the field of its name.
+        folds: whether it is folded on a narrow terminal; others stay whole.
+        wide: whether only `-o wide` shows it.
     """
 
     name: str
@@ -32,9 +32,9 @@ class Layout:
     """How a list is drawn.
 
     Attributes:
-        note: what there is to say of a row, if anything; empty of one that is fine.
-        note_name: as it stands at the top of the notes.
-        brief: whether only a note's first clause goes below a row: what follows it, to do, is the same for many rows.
+        note: the reason or remark of a row; empty for a row that is fine.
+        note_name: the notes' heading.
+        brief: whether only a note's first clause is shown below a row: the remedy after it is the same for many rows.
     """
 
     columns: Sequence[Column]
@@ -45,12 +45,8 @@ class Layout:
     head: bool = True
 
 
-# No more names than a person reads in one sentence.
-_NAMED = 5
-
-
-def several(names: Sequence[object], most: int = _NAMED, kind: str = "") -> str:
-    """Names in a sentence, and how many more there are; of a `kind`, where that isn't said otherwise."""
+def several(names: Sequence[object], most: int = 5, kind: str = "") -> str:
+    """Names in a sentence, and how many more there are; `kind` is the noun for these, if the sentence has none."""
     more = len(names) - most
     of_what = f" {kind}{'' if more == 1 else 's'}" if kind else ""
     return ", ".join([*map(str, names[:most]), *([f"and {more:,} more{of_what}"] if more > 0 else [])])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
-# Those of a row (docs/mappings.md, "Status"); importing them would take longer than the help may.
+# Those of a row (docs/mappings.md, "Status"), written out because importing them would take too long for the help.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
 # Those that read or write a file, as `main` has its commands.
@@ -54,7 +54,9 @@ def list_(status: str | None) -> ExitCode:
 
     Each with the role that is in effect and, where the row says something else, what that waits for.
     """
-    show(deployment(), status)
+    documents = uses.mappings.rows(deployment())
+    shown = [each for each in documents if status in (None, each["status"])]
+    render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
     return ExitCode.DONE
 
 
@@ -120,14 +122,9 @@ def ask_and_write(
     yes: bool,
     wait: bool | None,
 ) -> ExitCode:
-    """Write a plan; a person at a terminal is shown first what that would do to instances, and asked.
+    """Write a plan, once a person at a terminal has seen what that would do to instances, and agreed.
 
-    Args:
-        wait: True follows the instances too, False waits for nothing.
-
-    Raises:
-        MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
-        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
+    `wait` True follows the instances too, False waits for nothing. Raises as `tell_written`.
     """
     _agree(lambda: uses.preview.of_rows(there, intended), question, yes=yes)
     return tell_written(there, uses.edits.write(there, intended, patience=patience(wait)), wait=wait)
@@ -163,7 +160,12 @@ def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own th
 
 
 def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: bool | None) -> ExitCode:
-    """Say how rows were judged, and follow their instances if that is asked for; as `ask_and_write`."""
+    """Show the verdicts on rows, and follow their instances if asked (`ask_and_write`).
+
+    Raises:
+        MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
+        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
+    """
     code = ExitCode.DONE
     if wait is not False:
         written.require_judged()
@@ -180,7 +182,7 @@ def tell(result: uses.edits.Written | uses.follow.Followed) -> ExitCode:
 
 
 def tell_verdicts(written: uses.edits.Written) -> ExitCode:
-    """Say the verdicts on rows; of those that are published as written, that they are, and what to look at."""
+    """Show the verdicts on rows, and what to look at in those that are published as written."""
     for each in sorted(written.bad, key=lambda each: each.key):
         terminal.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
         if each.is_held:
@@ -203,13 +205,6 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     return ExitCode.DONE
 
 
-def tell_discarded(written: uses.edits.Written) -> None:
-    """Say how the row is once what was held of it is discarded; nothing where nobody waited for that."""
-    for each in written.rows:
-        if each.judged:
-            terminal.say(f"Discarded. {'The row is gone' if each.gone else f'The row is {each.status}'}.")
-
-
 # ---- what an edit changes, a line for each row ----
 
 
@@ -217,7 +212,7 @@ _SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "r
 
 
 def show_plan(plan: uses.edits.RowPlan) -> None:
-    """The plan for people: a line for each row, and under a changed one a line for each column."""
+    """A line for each row, and under a changed one a line for each column."""
     for change in plan.changes:
         show_change(change)
     click.echo(f"= {plan.unchanged:,} unchanged")
@@ -227,28 +222,17 @@ def show_plan(plan: uses.edits.RowPlan) -> None:
 
 def show_change(change: uses.edits.Change) -> None:
     sign, colour = _SIGNS[change.kind]
-    terminal.line(f"{sign} {escaped(str(change.key))}{_summary(change)}", colour)
+    cells = "" if change.kind == "changed" else "  " + " ".join(change.cells())
+    terminal.line(f"{sign} {escaped(str(change.key))}{escaped(cells)}".rstrip(), colour)
     if change.kind == "changed":
-        for each in change.differences():
-            terminal.line(f"    {each.column}: {escaped(each.old)} → {escaped(each.new)}")
-
-
-def _summary(change: uses.edits.Change) -> str:
-    said = "" if change.kind == "changed" else " ".join(change.cells())
-    return f"  {escaped(said)}" if said else ""
+        for name, both in change.columns.items():
+            terminal.line(f"    {name}: {escaped(both['from'])} → {escaped(both['to'])}")
 
 
 # ---- the list ----
 
 
 _UNJUDGED = "not judged yet"
-
-
-def show(deployment: Deployment, status: str | None) -> None:
-    """List the mappings, those of one status if it is given."""
-    documents = uses.mappings.rows(deployment)
-    shown = [each for each in documents if status in (None, each["status"])]
-    render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
 
 
 def _counts(documents: Sequence[Mapping[str, Any]]) -> str:
@@ -275,8 +259,8 @@ def _column(name: str) -> Column:
     return Column(name, lambda each: each["columns"].get(name), wide=True)
 
 
-def _role(row: Mapping[str, Any]) -> str:
-    return uses.mappings.role_in_words(row)
+def _role(document: Mapping[str, Any]) -> str:
+    return uses.mappings.role_in_words(document)
 
 
 LAYOUT = Layout(
@@ -327,7 +311,7 @@ def history(key: MappingKey, limit: int) -> ExitCode:
 
 
 def _what(entry: Mapping[str, Any]) -> str:
-    """What changed, or why nothing did, and who had it changed."""
+    """What changed, or why nothing did, and who approved it."""
     what = "; ".join(entry["changes"] or ()) or entry["reason"] or ""
     return f"approved by {entry['approved_by']}: {what}" if entry["approved_by"] else what
 
@@ -414,7 +398,8 @@ def _undo(there: Deployment, edit: uses.edits.Unpublished, *, yes: bool, wait: b
         return tell_written(there, written, wait=wait)
     if wait is not False:
         written.require_judged()
-    tell_discarded(written)
+        gone = written.rows[0].gone
+        terminal.say(f"Discarded. {'The row is gone' if gone else f'The row is {written.rows[0].status}'}.")
     return ExitCode.DONE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,7 +29,7 @@ def export(target: str | None) -> ExitCode:
     Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
     """
     if target in OUTPUTS:
-        # Elsewhere -o is --output: nobody wants a file of that name.
+        # In other commands -o is --output: nobody wants a file of that name.
         raise UsageError(f"-o names a file here, and {target!r} is a form", "name the file, as -o mappings.yaml")
     if target:
         uses.files.refuse_csv(target)
@@ -65,8 +65,7 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
             )
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
-    reading = read_mappings(file, there)
-    intended = uses.edits.planned(reading.specs, there.app.table.all_rows(), there.app.home, prune=prune)
+    intended = _intended(there, file, prune=prune)
     if not shown(intended):
         return ExitCode.DONE
     terminal.say(f"{intended.counts()}.")
@@ -86,9 +85,7 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
 
     What an import would write. What that would do to instances: rolekeeper plan -f FILE.
     """
-    there = deployment()
-    reading = read_mappings(file, there)
-    intended = uses.edits.planned(reading.specs, there.app.table.all_rows(), there.app.home, prune=prune)
+    intended = _intended(deployment(), file, prune=prune)
     render.show(intended.document(), lambda: show_plan(intended))
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
@@ -107,6 +104,11 @@ def validate(file: str) -> ExitCode:
     return ExitCode.DONE
 
 
+def _intended(there: Deployment, file: str, *, prune: bool) -> uses.edits.RowPlan:
+    reading = read_mappings(file, there)
+    return uses.edits.planned(reading.specs, there.app.table.all_rows(), there.app.home, prune=prune)
+
+
 def read_mappings(file: str, deployment: Deployment | None) -> uses.files.Reading:
     """A file's mappings; its warnings are shown, and a bad row ends it."""
     uses.files.refuse_csv(file)
@@ -117,13 +119,10 @@ def read_mappings(file: str, deployment: Deployment | None) -> uses.files.Readin
         terminal.warn(each)
     terminal.bad(reading.problems)
     if reading.problems:
-        raise _bad(reading.problems, name)
+        many = f"{len(reading.problems):,} things are" if len(reading.problems) > 1 else "one thing is"
+        remedy = "nothing was written; fix what is shown above, then run it again"
+        raise CommandError(f"{many} wrong with {name}", remedy)
     return reading
-
-
-def _bad(problems: Sequence[str], name: str) -> CommandError:
-    many = f"{len(problems):,} things are" if len(problems) > 1 else "one thing is"
-    return CommandError(f"{many} wrong with {name}", "nothing was written; fix what is shown above, then run it again")
 
 
 def _write(text: str, target: str | None) -> None:
@@ -178,23 +177,14 @@ def schema(column: str | None) -> ExitCode:
     Beside a file that `rolekeeper mapping export` made, as mappings.schema.json, editors complete and check with it.
     """
     if column:
-        return explain(column)
-
-    click.echo(uses.schema.text(), nl=False)
-    return ExitCode.DONE
-
-
-# ---- a column explained ----
-
-
-def explain(name: str) -> ExitCode:
-    document = uses.schema.column_document(name)
-    render.show(document, lambda: _draw(document))
+        document = uses.schema.column_document(column)
+        render.show(document, lambda: _draw(document))
+    else:
+        click.echo(uses.schema.text(), nl=False)
     return ExitCode.DONE
 
 
 def _draw(document: Mapping[str, Any]) -> None:
-    """Below what is to be read, what is to be copied, in one piece."""
     lines = [(key.replace("_", " "), value) for key, value in document.items() if value is not None]
     rolekeeper_cli.tables.show_table(("", ""), [line for line in lines if line[0] != "example"])
     if document.get("example"):

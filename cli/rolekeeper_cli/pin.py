@@ -22,7 +22,7 @@ _ROLE = "The role's name, under the role path."
 
 
 def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command writes a pin. But for `wait`, the options are fields of a `Wish`, as those of `_role` are."""
+    """The options of a command that writes a pin; except `wait`, these and those of `_role` are fields of a `Wish`."""
     for option in (
         click.option(
             "--wait/--no-wait",
@@ -134,17 +134,14 @@ def release(instance: str) -> ExitCode:
 def _pin(
     text: str, wish: uses.pins.Wish, *, wait: bool | None, yes: bool = False, confirm: str | None = None
 ) -> ExitCode:
-    """Pin an instance; a person at a terminal is shown first what that would do, and asked.
+    """Pin an instance, once a person at a terminal has seen what that would do, and agreed.
 
-    Args:
-        wait: whether to wait until EC2 shows it; None: if it can come now, and else a person is asked.
-        confirm: the word that a detach asks for, if it was given.
+    `wait` is None to wait if it can be done now, and else to ask. `confirm` is the word that a detach asks for.
     """
     there, text = uses.instances.located(deployment(), text)
-    profile = uses.pins.usable_profile(there, wish)
-    for each in profile.warnings:
-        terminal.warn(each)
-    plan = uses.pins.planned(there, text, wish, profile=profile)
+    plan = uses.pins.planned(there, text, wish)
+    if plan.warning:
+        terminal.warn(plan.warning)
     _ask(there, plan, yes=yes, confirm=confirm)
     pinned = uses.pins.write(there, plan)
     _show(there, pinned)
@@ -162,7 +159,6 @@ def _pin(
 
 
 def _ask(there: Deployment, plan: uses.pins.PlannedPin, *, yes: bool, confirm: str | None) -> None:
-    """Show what a pin would do, and ask; a detach asks for a word."""
     name, verb = uses.instances.title(plan.instance), plan.wish.verb
     if verb != "detach":
         question = f"{verb.capitalize()}: pin {name} to {plan.wish.role}?"

@@ -77,18 +77,20 @@ def plan(
     instances = _instances(there, texts)  # before the mappings are judged: a slip in a name is told at once
     places = uses.targets.Places.of(there, instances) if texts else uses.targets.Places.chosen(there, targets)
     proposed = uses.preview.propose(there, specs, prune=prune) if file else uses.preview.Proposal()
-    proposed = replace(proposed, waiting=_waiting(there, proposed))
+    waiting, unknown = uses.preview.waiting_rows(there, [each.key for each in proposed.edits])
+    if unknown:
+        terminal.warn(unknown)
     seen = without_damaged(
         places.look(
             lambda place: [instances[place.settings.target]] if texts else uses.fleet.pages(place),
-            lambda place: uses.fleet.Enforced.of(place, proposed.served_at(place)),
+            proposed.enforced,
         )
     )
     named = [f"{each.key.target}/{each.key.id}" for some in instances.values() for each in some]
     where = uses.apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
     basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
     with uses.apply.writing(out, basis, proposed) if out else nullcontext(lambda _: None) as keep:
-        fleet = uses.preview.FleetPlan(there, proposed, places, narrowed=bool(texts))
+        fleet = uses.preview.FleetPlan(there, proposed, places, waiting=waiting, narrowed=bool(texts))
         show(fleet, seen, keep=keep)
         warn_of_unseen(places)
         if out and places.unseen:
@@ -98,14 +100,6 @@ def plan(
     if detailed_exitcode and places.unseen:
         raise CommandError("whether anything would change isn't known: the plan leaves targets out", _NARROW)
     return ExitCode.DONE
-
-
-def _waiting(there: Deployment, proposed: uses.preview.Proposal) -> Sequence[Mapping[str, Any]]:
-    """The rows that say something else than what is in effect, and that the plan doesn't count; of a file's, none."""
-    waiting, unknown = uses.preview.waiting_rows(there, [each.key for each in proposed.edits])
-    if unknown:
-        terminal.warn(unknown)
-    return waiting
 
 
 def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, list[Instance]]:
@@ -129,11 +123,12 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     """
     there = deployment()
     done = uses.apply.apply(there, uses.apply.PlanFile(plan, there.app.home), approve=approve, report=tell)
-    if done.nothing:
+    instances, mappings = done["instances"], len(done["mappings"])
+    if not (instances or mappings):
         terminal.say("Nothing to do: the plan changes nothing.")
         return ExitCode.DONE
-    said = f"Applied: {len(done.instances):,} instances as planned, {len(done.mappings):,} mappings."
-    render.show(done.document(), lambda: terminal.line(said))
+    applied = f"Applied: {instances:,} instances as planned, {mappings:,} mappings."
+    render.show(done, lambda: terminal.line(applied))
     return ExitCode.DONE
 
 
@@ -168,8 +163,8 @@ def _draw_rest(plan: uses.preview.FleetPlan) -> None:
         terminal.line(f"{arrow} on {count:,}: {uses.preview.in_words(found)}")
     if pace := plan.paced():
         terminal.say(uses.preview.pace_in_words(pace))
-    if plan.proposal.waiting:
-        terminal.say(uses.preview.waiting_in_words(plan.proposal.waiting))
+    if plan.waiting:
+        terminal.say(uses.preview.waiting_in_words(plan.waiting))
     terminal.line(f"{plan}.")
     accounts = [(each["account"], f"{each['changes']:,} of {each['instances']:,}") for each in plan.accounts()]
     if len(accounts) > 1:

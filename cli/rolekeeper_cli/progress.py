@@ -1,11 +1,11 @@
-"""How far a longer work is, for its caller. By default nobody is shown it; the command draws it (`terminal`)."""
+"""The progress of longer work. By default it isn't shown; the command draws it (`terminal`)."""
 
 from collections.abc import Iterable, Iterator, Sized
 from typing import Self
 
 
 class Silent:
-    """Counts up to a total, if it is known, and shows it to nobody. Use it as a context manager."""
+    """Counts up to a total, if it is known, and shows nothing. Use it as a context manager."""
 
     def __init__(self, total: int | None, what: str) -> None:
         """`total` things are called `what`: `1,200 of 5,000 instances looked at`."""
@@ -20,7 +20,7 @@ class Silent:
         """Make room for what is written next."""
 
     def at(self, done: int, total: int | None = None, rest: str = "") -> None:
-        """This many are done, of a total that is known by now; `rest` says what isn't."""
+        """`done` of a `total` that may be known only now; `rest` names what is missing."""
 
     def over[T](self, items: Iterable[T]) -> Iterator[T]:
         """The items, counted as they come."""
@@ -29,7 +29,7 @@ class Silent:
             yield item
 
     def pages[T: Sized](self, pages: Iterable[T]) -> Iterator[T]:
-        """Pages, the things in them counted; while one is worked on, others may write."""
+        """Pages, with the items in them counted; while one is processed, others may write."""
         done = 0
         for page in pages:
             self.hide()

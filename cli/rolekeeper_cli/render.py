@@ -36,27 +36,25 @@ def show_list(
 
     Args:
         documents: the rows, all with the same fields.
-        empty: says to people, of a list without rows, that it has none and what they can do.
-        total: says to people, below the rows, what they come to.
+        empty: the message to people if there are no rows, with what they can do.
+        total: the message to people below the rows.
     """
     if not terminal.options().for_people:
         show(list(documents), lambda: None)
-    elif rolekeeper_cli.tables.stream_list(layout, documents):
-        if said := total():
-            terminal.say(said)
-    else:
-        terminal.say(empty())
+        return
+    message = total if rolekeeper_cli.tables.stream_list(layout, documents) else empty
+    if text := message():
+        terminal.say(text)
 
 
 def show_with_rows(
     name: str, documents: Iterable[Document], rest: Callable[[], Document], draw: Callable[[Iterable[Document]], None]
 ) -> None:
-    """Show a document one of whose fields is a long list: that comes first, and the rest once the list has ended.
+    """Show a document with a long list in one field: the list first, then the other fields, which `rest` gives.
 
     Args:
-        name: the list's field; of the document, CSV has the list alone.
-        rest: gives the other fields.
-        draw: shows the list to people; what is to follow it is the caller's.
+        name: the list's field; CSV has the list alone.
+        draw: shows the list to people; the caller shows what follows it.
     """
     options = terminal.options()
     if options.for_people:
@@ -67,9 +65,9 @@ def show_with_rows(
 
 
 def line_shower() -> Callable[[Document, Callable[[], None]], None]:
-    """What shows one after the other of an endless list, at once: a line of JSON, a YAML document, a row.
+    """A function that shows the next document of an endless list: as a line of JSON, a YAML document or a row.
 
-    The function takes the document, and what draws it for people.
+    It takes the document, and the function that draws it for people.
     """
     options = terminal.options()
     header = True
@@ -84,6 +82,6 @@ def line_shower() -> Callable[[Document, Callable[[], None]], None]:
             rolekeeper_cli.documents.write_csv([document], header=header)
             header = False
         else:
-            rolekeeper_cli.documents.write_one(document, options.output)
+            rolekeeper_cli.documents.write(document, options.output, follows=True)
 
     return show_line

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 import rolekeeper_cli
-from rolekeeper_cli import checks, render, terminal, uses
+from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import takes_targets
 from rolekeeper_cli.command import Group, doctor_deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
@@ -56,8 +57,29 @@ def group(
             raise UsageError("--role, --unused and --target are about the list", "leave them out")
         return ExitCode.DONE
 
-    asked = uses.roles.Asked(names, unused=unused, last_accessed=ask_last_accessed)
-    return show(doctor_deployment(), asked, targets)
+    deployment = doctor_deployment()
+    places = uses.targets.Places.chosen(deployment, targets)
+    rest = uses.roles.document(deployment, places, names=names, unused=unused, last_accessed=ask_last_accessed)
+    documents = rest.pop("roles")
+    by_account = len({each["account"] for each in documents if "account" in each}) > 1
+
+    def draw(_: object) -> None:
+        if names:
+            _draw_whole(documents)
+        else:
+            if documents:
+                rolekeeper_cli.tables.stream_list(_layout(by_account=by_account), documents)
+            path = deployment.settings.role_path
+            for line in _notes(documents, rest["summary"], path, by_account=by_account):
+                terminal.line(line)
+        if account := rest["account"]:
+            terminal.line(_quotas(account, deployment.home.account if by_account else ""))
+
+    render.show_with_rows("roles", documents, lambda: rest, draw=draw)
+    for each in rest["unknown"]:
+        terminal.warn(f"not everything is shown: {each}")
+    warn_of_unseen(places)
+    return ExitCode.DONE
 
 
 @group.command(
@@ -77,19 +99,17 @@ def must_include(policy: str) -> ExitCode:
     there = doctor_deployment()
     wanted = uses.roles.wanted(there, policy)
     with there.progress(None, "roles read") as progress:
-        found = list(progress.over(uses.roles.answers(there, wanted)))
-    lacking_ = sum(bool(each.lacks) for each in found)
-    unknown = sum(bool(each.because) for each in found)
-    told = (
-        f"{len(found) - lacking_ - unknown:,} of {len(found):,} mapped roles include {policy}; "
-        f"{lacking_:,} lack some of it{f', {unknown:,} unknown' if unknown else ''}."
+        found = list(progress.over(uses.roles.inclusions(there, wanted)))
+    count = Counter(each["includes"] for each in found)
+    total = (
+        f"{count[True]:,} of {len(found):,} mapped roles include {policy}; "
+        f"{count[False]:,} lack some of it{f', {count[None]:,} unknown' if count[None] else ''}."
     )
-    documents = [each.document() for each in found]
-    render.show_list(LAYOUT, documents, empty=lambda: "No mapping gives a role.", total=lambda: told)
-    return ExitCode.NO if lacking_ or unknown else ExitCode.DONE
+    render.show_list(_INCLUSIONS, found, empty=lambda: "No mapping gives a role.", total=lambda: total)
+    return ExitCode.DONE if count[True] == len(found) else ExitCode.NO
 
 
-# ---- the table, and each role that is named ----
+# ---- for people ----
 
 
 _WIDTH = 79
@@ -98,35 +118,6 @@ _SERVICES, _BESIDE_ACCOUNT = 22, 10
 _UNKNOWN = "?"
 
 type RoleDocument = Mapping[str, Any]
-
-
-def show(
-    deployment: checks.deployment.DoctorDeployment, asked: uses.roles.Asked, targets: Sequence[str] = ()
-) -> ExitCode:
-    """Show the roles under the path, in all accounts or in those of the targets that are named."""
-    places = uses.targets.Places.chosen(deployment, targets)
-    rest = uses.roles.document(deployment, places, asked)
-    documents = rest.pop("roles")
-    by_account = len({each["account"] for each in documents if "account" in each}) > 1
-
-    def draw(_: object) -> None:
-        if asked.names:
-            _draw_whole(documents)
-        elif documents:
-            rolekeeper_cli.tables.stream_list(_layout(by_account=by_account), documents)
-            for line in _notes(documents, by_account=by_account):
-                terminal.line(line)
-        for line in _totals(deployment, rest, shown=not asked.names, by_account=by_account):
-            terminal.line(line)
-
-    render.show_with_rows("roles", documents, lambda: rest, draw=draw)
-    for each in rest["unknown"]:
-        terminal.warn(f"not everything is shown: {each}")
-    warn_of_unseen(places)
-    return ExitCode.DONE
-
-
-# ---- for people ----
 
 
 def _layout(*, by_account: bool) -> Layout:
@@ -153,8 +144,8 @@ def _draw_whole(rows: Iterable[RoleDocument]) -> None:
             terminal.line(f"  {smaller['command']}")
 
 
-def _notes(rows: Sequence[RoleDocument], *, by_account: bool) -> Iterator[str]:
-    """What is to be looked at, role by role; if `by_account`, also in which."""
+def _notes(rows: Sequence[RoleDocument], summary: Mapping[str, int], path: str, *, by_account: bool) -> Iterator[str]:
+    """What needs attention, role by role, and the totals."""
 
     def name(row: RoleDocument) -> str:
         return f"{row['role']} in {row['account']}" if by_account else row["role"]
@@ -175,25 +166,20 @@ def _notes(rows: Sequence[RoleDocument], *, by_account: bool) -> Iterator[str]:
             yield from _wrapped(
                 f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each['role']}{there}"
             )
+    yield (
+        f"{summary['roles']:,} roles: {summary['broad']:,} broad, {summary['unused']:,} that nothing uses, "
+        f"{summary['could_be_smaller']:,} that could be smaller."
+        if rows
+        else f"No role under {path} to show."
+    )
 
 
-def _totals(
-    deployment: checks.deployment.DoctorDeployment, rest: RoleDocument, *, shown: bool, by_account: bool
-) -> Iterator[str]:
-    summary, account = rest["summary"], rest["account"]
-    if shown and not summary["roles"]:
-        yield f"No role under {deployment.settings.role_path} to show."
-    elif shown:
-        yield (
-            f"{summary['roles']:,} roles: {summary['broad']:,} broad, {summary['unused']:,} that nothing uses, "
-            f"{summary['could_be_smaller']:,} that could be smaller."
-        )
-    if account:
-        whose = f"Account {deployment.home.account}" if by_account else "The account"
-        yield (
-            f"{whose} has {account['instance_profiles']:,} of {account['instance_profiles_quota']:,} instance "
-            f"profiles, {account['roles']:,} of {account['roles_quota']:,} roles."
-        )
+def _quotas(account: Mapping[str, int], id_: str) -> str:
+    return (
+        f"{f'Account {id_}' if id_ else 'The account'} has {account['instance_profiles']:,} of "
+        f"{account['instance_profiles_quota']:,} instance profiles, {account['roles']:,} of "
+        f"{account['roles_quota']:,} roles."
+    )
 
 
 def _details(row: RoleDocument) -> Iterator[tuple[str, str]]:
@@ -260,7 +246,7 @@ def _day(at: Any) -> str:
 _WORDS, _MAPPINGS = 200, 2
 
 
-LAYOUT = Layout(
+_INCLUSIONS = Layout(
     (
         Column("role"),
         Column("mappings", lambda row: several(row["mappings"], _MAPPINGS), folds=True),

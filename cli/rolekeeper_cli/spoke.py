@@ -120,14 +120,14 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
         "OrganizationalUnit": given["unit"],
         "OtherReaders": deploying.spoke.listed(given["readers"]) if given["readers"] else None,
     }
-    wanted = deploying.spoke.Wanted(
-        hub=_hub(**{name: given[name] for name in ("hub", "hub_profile", "hub_region", "hub_stack")}),
-        parameters={name: value for name, value in own.items() if value is not None},
+    return deploying.spoke.deploy(
+        _places(),
+        _hub(given["hub"], _hub_deployment(given["hub_profile"], given["hub_region"], given["hub_stack"])),
+        {name: value for name, value in own.items() if value is not None},
         yes=yes,
         dry_run=dry_run,
         allow_downgrade=allow_downgrade,
     )
-    return deploying.spoke.deploy(_places(), wanted)
 
 
 @command(
@@ -147,11 +147,11 @@ def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | 
     hub = _hub_deployment(hub_profile, hub_region, hub_stack)
     if hub:
         _ = hub.stack  # before anything is deleted: a slip in its name is no reason to stop between the two
-    for each in deploying.spoke.remove(_places(), yes=yes):
+    for target in deploying.spoke.remove(_places(), yes=yes):
         if hub:
-            uses.targets.forget(hub, each.target)
+            uses.targets.forget(hub, str(target))
         else:
-            terminal.say(f"With the hub's credentials: rolekeeper targets forget {each.target}")
+            terminal.say(f"With the hub's credentials: rolekeeper targets forget {target}")
     return ExitCode.DONE
 
 
@@ -169,15 +169,12 @@ def _hub_deployment(profile: str | None, region: str | None, stack: str | None) 
     return deployment(replace(options, profile=profile or options.profile, region=region, stack=stack))
 
 
-def _hub(
-    hub: str | None, hub_profile: str | None, hub_region: str | None, hub_stack: str | None
-) -> deploying.spoke.Hub | None:
-    there = _hub_deployment(hub_profile, hub_region, hub_stack)
-    if hub and there:
+def _hub(file: str | None, deployed: Deployment | None) -> deploying.spoke.Hub | None:
+    if file and deployed:
         raise UsageError("--hub is a file that says all of the hub", "leave the other options about the hub out")
-    if hub:
-        return deploying.spoke.read_hub(hub)
-    return deploying.spoke.ask_hub(there) if there else None
+    if file:
+        return deploying.spoke.read_hub(file)
+    return deploying.spoke.ask_hub(deployed) if deployed else None
 
 
 for each in (parameters, deploy, remove):

@@ -1,4 +1,4 @@
-"""What a person may have meant by a name that isn't there: the few that a slip of the fingers away."""
+"""Which names a person may have meant by one that doesn't exist: those a typing slip or two away."""
 
 from collections.abc import Iterable
 
@@ -6,15 +6,15 @@ _MOST = 3
 # The slips that a word of up to this many characters may hold, and the most.
 _SLIPS = {2: 0, 4: 1, 9: 2}
 _MOST_SLIPS = 3
-# A beginning this long is taken for the beginning of a longer name.
+# A text this long may be the beginning of a longer name.
 _BEGINNING = 2
 
 
-def near(text: str, names: Iterable[str], most: int = _MOST) -> list[str]:
-    """The names that are most like a text, the nearest first.
+def near(text: str, names: Iterable[str]) -> list[str]:
+    """The three names that are most like a text, the nearest first.
 
-    difflib counts the characters in common, so `--role` would be `--profile`; what counts here are slips: a character
-    too many, one missing, one for another, two swapped. Upper and lower case are alike, dashes at the front are none.
+    difflib counts common characters, so it suggests `--profile` for `--role`. Here slips count: a character too many,
+    one missing, one for another, two swapped. Case and leading dashes don't.
     """
     typed = _plain(text)
     allowed = next((slips for longest, slips in _SLIPS.items() if len(typed) <= longest), _MOST_SLIPS)
@@ -22,11 +22,16 @@ def near(text: str, names: Iterable[str], most: int = _MOST) -> list[str]:
     for name in names:
         plain = _plain(name)
         if plain.startswith(typed) and len(typed) >= _BEGINNING:
-            # Rather a slip than the beginning of something long.
+            # A slip comes before the beginning of a long name.
             found.add((min(len(plain) - len(typed), allowed + 0.5), name))
-        elif _may_be_near(typed, plain, allowed) and (slips := _slips(typed, plain)) <= allowed:
+        elif (
+            # Counting is slow over a large fleet, so what can't be near is left out first.
+            abs(len(typed) - len(plain)) <= allowed
+            and len(set(typed) ^ set(plain)) <= 2 * allowed
+            and (slips := _slips(typed, plain)) <= allowed
+        ):
             found.add((slips, name))
-    return [name for _, name in sorted(found)[:most]]
+    return [name for _, name in sorted(found)[:_MOST]]
 
 
 def did_you_mean(text: str, names: Iterable[str]) -> str:
@@ -37,11 +42,6 @@ def did_you_mean(text: str, names: Iterable[str]) -> str:
 
 def _plain(text: str) -> str:
     return text.lstrip("-").casefold()
-
-
-def _may_be_near(one: str, other: str, allowed: int) -> bool:
-    """Whether it is worth counting; over a large fleet counting takes long."""
-    return abs(len(one) - len(other)) <= allowed and len(set(one) ^ set(other)) <= 2 * allowed
 
 
 def _slips(one: str, other: str) -> int:

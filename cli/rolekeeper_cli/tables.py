@@ -21,7 +21,7 @@ from rolekeeper_cli.terminal import one_line
 # The rows that are drawn at once.
 _PAGE = 200
 _MARGIN = 2
-# What a column that gives way keeps, and the terminal in which notes have a column of their own.
+# The least width of a folded column, and of a terminal in which notes have their own column.
 _LEAST, _ROOM = 10, 120
 
 
@@ -29,7 +29,7 @@ class Listing:
     """Draws a list by pages; its columns are as wide as the pages so far need.
 
     Args:
-        widest: a document that the columns are made wide enough for beforehand, where rows come one by one.
+        widest: a document that the columns are wide enough for from the start, if rows come one by one.
     """
 
     def __init__(self, layout: Layout, widest: Any = None) -> None:
@@ -70,7 +70,7 @@ class Listing:
             self._needs = [max(need, cell_len(cell)) for need, cell in zip(self._needs, row, strict=True)]
 
     def _lines(self, rows: Iterable[Sequence[str]]) -> Iterator[tuple[int | None, str]]:
-        """The lines of a page, each with its row's number; those of the head have none."""
+        """The lines of a page, each with its row's number; the head's lines have none."""
         folds = [each.folds and self._room is not None for each in self._columns]
         least = [min(need, _LEAST) if fold else need for need, fold in zip(self._needs, folds, strict=True)]
         table = Table(box=None, pad_edge=False, padding=(0, _MARGIN, 0, 0), show_header=self._has_head)
@@ -78,7 +78,7 @@ class Listing:
             table.add_column(Text(column.name.upper()), no_wrap=not fold, overflow="fold", min_width=width)
         for number, row in enumerate(rows):
             table.add_row(*map(Text, row), style=Style(meta={"row": number}))
-        # What stays whole may be wider than the terminal.
+        # The columns that stay whole may be wider than the terminal.
         console = _console(max(self._room or 0, sum(least) + _MARGIN * (len(least) - 1)))
         for line in console.render_lines(table, pad=False):
             style = line[0].style if line else None
@@ -86,7 +86,7 @@ class Listing:
 
 
 def stream_list(layout: Layout, documents: Iterable[Any]) -> int:
-    """Draw a list of any length, a page when it is there. Returns how many rows it had."""
+    """Draw a list of any length, page by page as it comes; returns the number of rows."""
     listing, count = Listing(layout), 0
     for page in batched(documents, _PAGE):
         listing.draw(page)
@@ -95,13 +95,13 @@ def stream_list(layout: Layout, documents: Iterable[Any]) -> int:
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A short table; on a terminal, all but its first column give way. It has no head where all names are empty."""
+    """A short table; on a terminal, all but its first column are folded. Without any name it has no head."""
     columns = [Column(name, itemgetter(at), folds=at > 0) for at, name in enumerate(head)]
     Listing(Layout(columns, head=any(head))).draw(list(rows))
 
 
 def _room() -> int | None:
-    """The columns that a table has room in; None for as many as it takes."""
+    """The width for a table; None for as much as it takes."""
     return None if terminal.options().output == WIDE else terminal.width()
 
 

@@ -67,7 +67,7 @@ def forget(target: str, *, yes: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-# ---- the table, and below it what it comes to ----
+# ---- the table, and the totals below it ----
 
 
 _ALONE = (
@@ -95,8 +95,8 @@ def _total(deployment: Deployment, documents: Sequence[Mapping[str, Any]]) -> st
     accounts = len({each["account"] for each in documents})
     words = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
     many = f"{len(documents):,} {'target' if len(documents) == 1 else 'targets'}"
-    said = f"{many} in {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words}."
-    return f"{said} {_NONE_YET}" if len(documents) == 1 else said
+    total = f"{many} in {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words}."
+    return f"{total} {_NONE_YET}" if len(documents) == 1 else total
 
 
 def _version(document: Mapping[str, Any]) -> str:
@@ -109,10 +109,6 @@ def _at(name: str) -> Column:
         return f"{document[name]:%Y-%m-%dT%H:%M:%SZ}" if document[name] else ""
 
     return Column(name.replace("_", " "), cell, wide=name in {"since", "problem_since"})
-
-
-def _note(document: Mapping[str, Any]) -> str:
-    return "" if document["state"] == uses.targets.NEW else document["reason"]
 
 
 LAYOUT = Layout(
@@ -129,6 +125,6 @@ LAYOUT = Layout(
         _at("problem_since"),
         Column("unit", wide=True),
     ),
-    note=_note,
+    note=lambda row: "" if row["state"] == uses.targets.NEW else row["reason"],
     colour=_colour,
 )

@@ -1,7 +1,7 @@
 """What people see: messages on stderr, and lines of data on stdout (`render` has data in every form).
 
-Text that comes from AWS may hold anything. On its way to a terminal, what can't be printed is shown by its number: a
-tag must not be able to move somebody's cursor.
+Text that comes from AWS may hold anything. Characters that can't be printed are shown by their numbers: a tag must not
+be able to move a cursor.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from rolekeeper_cli.progress import Silent
 
 
 def options() -> Options:
-    """The common options of the command that runs."""
+    """The common options of the running command."""
     return click.get_current_context().find_root().ensure_object(Options)
 
 
@@ -28,14 +28,13 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """A message that should not be overlooked."""
     click.echo(f"{click.style('Warning:', fg='yellow')} {printable(text)}", err=True)
 
 
-def bad(texts: Iterable[str]) -> None:
+def bad(texts: Iterable[str], colour: bool | None = None) -> None:  # noqa: FBT001  # click's own three values
     """Things that are wrong, each on a line of its own, on stderr."""
     for each in texts:
-        click.echo(f"{click.style('!', fg='red')} {printable(each)}", err=True)
+        click.echo(f"{click.style('!', fg='red')} {printable(each)}", err=True, color=colour)
 
 
 def line(text: str, colour: str | None = None) -> None:
@@ -43,7 +42,7 @@ def line(text: str, colour: str | None = None) -> None:
 
 
 def printable(text: str) -> str:
-    """A text in which what can't be printed is made visible; line ends stay."""
+    """A text whose unprintable characters are visible; line ends stay."""
     return escaped(text, keep="\n")
 
 
@@ -53,12 +52,12 @@ def one_line(text: str) -> str:
 
 
 def width() -> int | None:
-    """The columns of the terminal that data goes to; None where it goes into a pipe or a file."""
+    """The width of the terminal that data goes to; None for a pipe or a file."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def is_terminal() -> bool:
-    """Whether a person can be asked: what they type comes from a terminal, and they see the question."""
+    """Whether a person can be asked: they type on a terminal, and see the question there."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -68,19 +67,12 @@ def is_terminal() -> bool:
 _CASE = "upper and lower case count"
 
 
-class DeclinedError(CommandError):
-    """The person said no."""
-
-    def __init__(self) -> None:
-        super().__init__("cancelled", "nothing was changed")
+def _cancelled() -> CommandError:
+    return CommandError("cancelled", "nothing was changed")
 
 
 def require_answer(*, yes: bool) -> None:
-    """Refuse at once, before anything is read, what nobody could be asked.
-
-    Raises:
-        UsageError: there is no terminal, and no --yes.
-    """
+    """Before anything is read: UsageError if there is no terminal to ask on, and no --yes."""
     if not (yes or is_terminal()):
         raise UsageError("there is no terminal to ask on", "give --yes to do it without asking")
 
@@ -91,23 +83,16 @@ def asks(*, yes: bool) -> bool:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless --yes answered already.
-
-    Raises:
-        DeclinedError: the answer is no.
-    """
+    """Ask, unless --yes answered already; CommandError if the answer is no."""
     if not yes and not click.confirm(printable(question), err=True):
-        raise DeclinedError
+        raise _cancelled()
 
 
 def agree(expected: Callable[[], tuple[Iterable[str], str]], *, yes: bool) -> None:
-    """Show a person what would happen, and ask whether to do it; --yes answers, and without a terminal nobody is asked.
+    """Show what would happen, and ask; neither with --yes, nor without a terminal. CommandError if the answer is no.
 
     Args:
-        expected: gives what is shown, and the question. It isn't called where nobody is asked.
-
-    Raises:
-        DeclinedError: the answer is no.
+        expected: gives the lines to show, and the question. It is called only if a person is asked.
     """
     if asks(yes=yes):
         lines, question = expected()
@@ -117,16 +102,12 @@ def agree(expected: Callable[[], tuple[Iterable[str], str]], *, yes: bool) -> No
 
 
 def offer(question: str) -> bool:
-    """Offer something that may as well be left; without a terminal it is."""
+    """Whether the person wants something optional; no without a terminal."""
     return is_terminal() and click.confirm(printable(question), err=True)
 
 
 def require_word(word: str, given: str | None) -> None:
-    """Refuse at once what nobody could be asked, or what was answered wrongly.
-
-    Raises:
-        UsageError: another word was given, or none and there is no terminal.
-    """
+    """Before anything is read: UsageError if another word was given, or none and there is no terminal to ask on."""
     if given not in {None, word}:
         raise UsageError(f"--confirm is {given!r}", f"give --confirm {word}; {_CASE}")
     if given is None and not is_terminal():
@@ -134,11 +115,7 @@ def require_word(word: str, given: str | None) -> None:
 
 
 def confirm_word(word: str, question: str, given: str | None) -> None:
-    """Ask for a word to be typed, as the console does, unless it was given.
-
-    Raises:
-        DeclinedError: something else was typed.
-    """
+    """Ask for a word to be typed, as the console does, unless it was given; CommandError if another one is typed."""
     if given is None:
         ask = printable(f"{question} Type {word} to go on ({_CASE})")
         typed = click.prompt(ask, err=True, default="", show_default=False)
@@ -148,19 +125,19 @@ def confirm_word(word: str, question: str, given: str | None) -> None:
                 "nothing was changed; type the word as shown",
             )
         if typed != word:
-            raise DeclinedError
+            raise _cancelled()
 
 
-# ---- how far a longer work is, for the person who waits ----
+# ---- the progress of longer work ----
 
 
-# Shorter work needs no telling.
+# Shorter work shows none.
 _AFTER_SECONDS = 1.0
 _EVERY_SECONDS = 0.1
 
 
 class Progress(Silent):
-    """Counts up to a total, if it is known. It leaves the line as it found it."""
+    """Counts up to a total, if it is known, on one line of the terminal, which it clears at the end."""
 
     def __init__(self, total: int | None, what: str) -> None:
         super().__init__(total, what)
@@ -171,13 +148,12 @@ class Progress(Silent):
         self._shown = False
 
     def hide(self) -> None:
-        """Clear the line, for what is written next."""
         if self._shown:
             click.echo("\r\033[K", nl=False, err=True)
             self._shown = False
 
     def at(self, done: int, total: int | None = None, rest: str = "") -> None:
-        """This many are done, of a total that is known by now; `rest` is shown as far as the line has room."""
+        """`rest` is shown as far as the line has room."""
         if self._shows and time.monotonic() >= self._next:
             of = self._of if total is None else f" of {total:,}"
             text = f"{done:,}{of} {self._what}{f'; {rest}' if rest else ''}"

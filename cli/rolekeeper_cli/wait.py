@@ -78,7 +78,7 @@ def wait(
     return wait_for_role(deployment(), instance, role, every=every, attempts=attempts)
 
 
-# ---- how instances stand ----
+# ---- what is shown of instances that are followed ----
 
 
 _NAMED = 10
@@ -90,7 +90,7 @@ def tell_followed(found: uses.follow.Followed) -> ExitCode:
 
 
 def tell_rest(found: uses.follow.Followed) -> ExitCode:
-    """Say which targets couldn't be looked into, and why instances stay as they are, if any do."""
+    """Show which targets couldn't be looked into, and which instances stay as they are, and why."""
     for each in found.unseen:
         terminal.warn(each)
     terminal.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
@@ -98,7 +98,6 @@ def tell_rest(found: uses.follow.Followed) -> ExitCode:
 
 
 def in_words(found: uses.follow.Followed) -> str:
-    """How instances stand, in one line."""
     if not found.total:
         return "No instance carries the tag."
     stay = "1 stays as it is" if len(found.stuck) == 1 else f"{len(found.stuck):,} stay as they are"
@@ -110,10 +109,10 @@ def in_words(found: uses.follow.Followed) -> str:
 
 
 def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float, attempts: int) -> ExitCode:
-    """Look every so often, so many times; `role` is `NONE` for no role.
+    """Look until EC2 shows the role, `NONE` for no role.
 
     Raises:
-        UsageError: there is no such role, so it can't come.
+        UsageError: there is no such role.
         WaitTimeoutError: EC2 showed something else each time.
     """
     deployment, text = uses.instances.located(deployment, text)
@@ -126,19 +125,15 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
             came, shown = _watch(deployment, instance, role)
             if came:
                 return _show(instance, role, shown)
-            if number == 1 and shown and role != model.mapping.NO_ROLE:
-                _warn_if_stopped(deployment, instance)
+            stopped = instance.state is model.instance.InstanceState.STOPPED
+            if number == 1 and stopped and shown and role != model.mapping.NO_ROLE:
+                terminal.say(
+                    "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
+                    "when_stopped=swap. To have it done, type in another terminal: "
+                    f"{uses.instances.starts(deployment, instance)}"
+                )
             progress.at(number)
     raise _not_shown(deployment, instance, role, shown=shown, attempts=attempts)
-
-
-def _warn_if_stopped(deployment: Deployment, instance: Instance) -> None:
-    if instance.state is model.instance.InstanceState.STOPPED:
-        terminal.say(
-            "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
-            "when_stopped=swap. To have it done, type in another terminal: "
-            f"{uses.instances.starts(deployment, instance)}"
-        )
 
 
 def _not_shown(
@@ -154,7 +149,7 @@ def _not_shown(
 
 
 def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool, Association | None]:
-    """Whether EC2 shows the role on an instance, and has finished; and what it shows."""
+    """Whether EC2 shows the role on an instance, and is done with it; and the association that it shows."""
     shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
     if shown is None:
         return role == model.mapping.NO_ROLE, None

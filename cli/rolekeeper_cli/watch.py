@@ -68,7 +68,7 @@ _POLL_SECONDS = 2.0
 
 
 def _decisions(deployment: Deployment, since: timedelta, length: timedelta | None) -> Iterator[Mapping[str, Any]]:
-    """The decisions of the time before, and those that come until `length` is over, or for ever."""
+    """The decisions since then, and those until `length` is over, or forever."""
     now = deployment.now()
     log = uses.history.DecisionLog(deployment, now - since)
     while True:
@@ -79,7 +79,7 @@ def _decisions(deployment: Deployment, since: timedelta, length: timedelta | Non
 
 
 def _where(deployment: Deployment, text: str) -> dict[str, str]:
-    """Which instance a text names; by its id, one of another target needs no look there."""
+    """The fields that name the instance of a text; an id in another target isn't looked up there."""
     place, name = uses.instances.located(deployment, text)
     by_id = place.elsewhere and uses.instances.ID.fullmatch(name)
     key = uses.instances.key_of(place, name) if by_id else uses.instances.find_instance(place, name).key
@@ -89,7 +89,7 @@ def _where(deployment: Deployment, text: str) -> dict[str, str]:
 # ---- how they are shown ----
 
 
-# What columns are at least as wide as: nobody knows what comes.
+# The least width of each column, as the rows that follow aren't known.
 _WIDEST = {
     "at": "2026-01-01T00:00:00",
     "instance": "i-0123456789abcdef0",
@@ -107,7 +107,7 @@ _WIDEST = {
 
 
 def layout(home: Target) -> Layout:
-    """How decisions are drawn where the deployment's own target is that."""
+    """The table; `home` is the deployment's own target."""
     return Layout(
         (
             Column("at", at),

@@ -8,7 +8,8 @@ import os
 import sys
 
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, leave_by_interrupt
+from rolekeeper_local.embedded import EmbeddedAws, leave_by_interrupt
+from rolekeeper_local.place import EmbeddedAwsError
 from rolekeeper_local.settings import accounts_from
 from rolekeeper_local.spokes import deploy_organization, how_to_act
 

@@ -1,4 +1,4 @@
-"""The embedded AWS as the demo and the end-to-end tests use it: EC2 and the mapping table, by plain AWS calls."""
+"""A person's calls to the embedded AWS in the demo and the end-to-end tests: EC2, IAM and the mapping table."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.state import State, Store
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template
-from rolekeeper_local.embedded import ACCOUNT, REGION, STACK, EmbeddedAws, make_stack
+from rolekeeper_local.embedded import ACCOUNT, REGION, EmbeddedAws, make_stack
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import InstanceTypeDef, TagTypeDef
@@ -24,7 +24,7 @@ STARTER_STACK = "rolekeeper-starter-roles"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What EC2 itself answers about an instance's role; `profile` is the name alone, `arn` tells whose it is."""
+    """EC2's own answer about an instance's role; `profile` is its name, its account is in `arn`."""
 
     association_id: str
     profile: str
@@ -33,13 +33,11 @@ class Shown:
 
 
 class EmulatedAccount:
-    """A person's calls in an account and Region. What it tells of roles is EC2's own answer, never our records.
-
-    Instances and roles are the account's; tables and functions are those of the deployment, wherever this is.
-    """
+    """Instances and roles of an account and Region; tables and functions of the deployment, in whatever account."""
 
     def __init__(self, aws: EmbeddedAws, account: str = ACCOUNT, region: str = REGION) -> None:
         self.aws, self.account, self.region = aws, account, region
+        self.target = Target(account, region)
         here, session = aws.session(account=account, region=region), aws.session()
         self.ec2 = here.client("ec2")
         self.iam = here.client("iam")
@@ -55,8 +53,7 @@ class EmulatedAccount:
 
     def forget_changes(self) -> None:
         """Empty the windows of the account and Region, and that of all edits."""
-        target = Target(self.account, self.region)
-        windows = [layout.changes_key(target, quarantines=each) for each in (False, True)]
+        windows = [layout.changes_key(self.target, quarantines=each) for each in (False, True)]
         for pk, sk in (*windows, layout.EDITS):
             self.dynamodb.delete_item(TableName=self.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
@@ -185,18 +182,8 @@ class EmulatedAccount:
         )
         return found if found and found.code == code else None
 
-    def function_name(self, logical_id: str) -> str:
-        answer = self.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
-        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
-
     def sweep(self) -> dict[str, Any]:
-        """Run the sweep now instead of at its next time."""
-        event = json.loads(installed.file("events/sweep.json").read_text())
-        answer = self.lambda_.invoke(FunctionName=self.function_name("OnSchedule"), Payload=json.dumps(event).encode())
-        payload: dict[str, Any] = json.loads(answer["Payload"].read())
-        if answer.get("FunctionError"):
-            raise AssertionError(f"the sweep failed: {payload}")
-        return payload
+        return self.aws.sweep()
 
 
 def _tags(tags: Mapping[str, str]) -> "list[TagTypeDef]":

@@ -5,13 +5,13 @@
 - Across accounts the sender's own policy and the bus's both have to allow `events:PutEvents`; in the bus's own account
   one of them is enough (EventBridge user guide, "Permissions for event buses in Amazon EventBridge"; IAM user guide,
   "Cross-account policy evaluation logic"). ministack asks no bus.
-- PutEvents takes a bus's ARN, and a rule may have a bus of another account or Region as its target. `account` stays the
-  sender's; what was received from another bus isn't sent on to a third one, whatever the rules there say (EventBridge
-  user guide, "Sending and receiving events between AWS accounts"). So no event goes round in circles. `region` stays
-  the sender's too, and the event's id within a Region, not into another one (seen on AWS by LocalStack, localstack
-  #11027). ministack knows no bus but those of the account and Region at hand.
+- PutEvents takes a bus's ARN, and a rule's target may be a bus of another account or Region. `account` stays the
+  sender's; an event from another bus isn't sent on to a third one, so none goes round in circles (EventBridge user
+  guide, "Sending and receiving events between AWS accounts"). `region` stays the sender's too, and so does the event's
+  id within a Region (seen on AWS by LocalStack, localstack #11027). ministack knows only the buses of the current
+  account and Region.
 
-An event that may not be sent is dropped, with a line in the log: no dead-letter queue of a target is filled here.
+An event that may not be sent is dropped, with a line in the log; dead-letter queues of targets aren't filled.
 """
 
 import json
@@ -97,21 +97,17 @@ def policy_of(arn: str) -> tuple[Policy | None, str] | None:
 
 
 def _put_permission(asked: dict[str, Any]) -> Response:
-    if "Policy" not in asked:
-        return _refusal("ValidationException", "Here a bus takes a whole Policy only.")
     try:
-        _put_policy(asked.get("EventBusName", "default"), json.loads(asked["Policy"]))
+        _put_policy(asked.get("EventBusName", "default"), json.loads(asked.get("Policy", "")))
     except LookupError as error:
-        return _refusal("ResourceNotFoundException", str(error))
+        code, message = "ResourceNotFoundException", str(error)
     except json.JSONDecodeError:
-        return _refusal("ValidationException", "Parameter Policy is not valid JSON.")
+        code, message = "ValidationException", "Here a bus takes a whole Policy only, as valid JSON."
     except ValueError as error:
-        return _refusal("PolicyLengthExceededException", str(error))
-    answer: Response = json_response({})
-    return answer
-
-
-def _refusal(code: str, message: str) -> Response:
+        code, message = "PolicyLengthExceededException", str(error)
+    else:
+        answer: Response = json_response({})
+        return answer
     refused: Response = error_response_json(code, message, 400)
     return refused
 
@@ -152,7 +148,7 @@ def _set_statements(name: str, sid: str, *statements: dict[str, Any]) -> None:
 
 
 def _put_policy(name: str, policy: Policy | None) -> None:
-    """Give a bus this policy, or none; LookupError where there is no such bus, ValueError for one that is too long."""
+    """Set or remove a bus's policy; LookupError if there is no such bus, ValueError if the policy is too long."""
     eventbridge._ensure_default_bus()
     if name not in eventbridge._event_buses:
         raise LookupError(f"Event bus {name} does not exist.")
@@ -220,20 +216,20 @@ def _trusts_events(role: dict[str, Any], keys: dict[str, str]) -> bool:
 
 
 class _BusCheck:
-    """The check of a bus's policy where ministack's has none, and its answer, which names that policy."""
+    """The check of a bus's policy, which ministack lacks, and the error that names the policy."""
 
     def __init__(self) -> None:
         self._refused_by_bus = False
 
     def combine(self, original: Callable[..., Any], identity: Any, context: Any, *rest: Any, **named: Any) -> Any:
-        """Note when a caller's own policy would allow it, and the bus's doesn't."""
+        """Note that the caller's own policy allows the call, and the bus's doesn't."""
         result = original(identity, context, *rest, **named)
         if context.action == SENDING and identity.decision == "Allow" and result.decision == "ImplicitDeny":
             self._refused_by_bus = True
         return result
 
     def enforce(self, original: Callable[..., Any], *request: str, **named: Any) -> Any:
-        """Ask the bus for the root of another account too, whom ministack lets do everything everywhere."""
+        """Ask the bus for another account's root too, which ministack allows everything."""
         access_key_id, iam_action, _service, region = request
         self._refused_by_bus = False
         refused = original(*request, **named)
@@ -277,7 +273,7 @@ class _BusCheck:
 
 
 def _put_events(original: Callable[..., Response], asked: dict[str, Any], *arguments: Any, **named: Any) -> Response:
-    """PutEvents, also to buses of other accounts in this Region. Who may was asked before."""
+    """PutEvents, also to buses of other accounts in this Region; permissions were checked before."""
     entries = asked.get("Entries", [])
     buses = [_elsewhere(entry) for entry in entries]
     if not any(buses) or len(entries) > _MOST_ENTRIES:
@@ -285,7 +281,7 @@ def _put_events(original: Callable[..., Response], asked: dict[str, Any], *argum
     answers = []
     for entry, bus in zip(entries, buses, strict=True):
         if bus is None or str(entry.get("Source")).startswith("aws."):
-            # ministack refuses a source of AWS's wherever it is sent, and tells what it thinks of the rest.
+            # ministack refuses AWS's own sources, and validates the rest.
             here = {key: value for key, value in entry.items() if bus is None or key != "EventBusName"}
             answers += json.loads(original({"Entries": [here]}, *arguments, **named)[2])["Entries"]
         else:
@@ -346,7 +342,7 @@ def _dispatch(  # noqa: PLR0913, PLR0917  # ministack's own, and its parameters
 
 
 def _arrive(event: Event, bus: Arn, by: str) -> None:
-    """Let an event reach a bus of another account or Region, where `by` tells that it came from elsewhere."""
+    """Deliver an event to a bus of another account or Region; `by` marks it as received from another bus."""
     with request_scope(bus.account_id, bus.region):
         eventbridge._ensure_default_bus()
         name = name_of(bus)

@@ -12,7 +12,8 @@ from rolekeeper_cli.errors import CommandError
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.demo_account import FOREIGN, AccountDemo
 from rolekeeper_local.demo_organization import OrganizationDemo
-from rolekeeper_local.embedded import EmbeddedAws, EmbeddedAwsError, end, leave_by_interrupt
+from rolekeeper_local.embedded import EmbeddedAws, end, leave_by_interrupt
+from rolekeeper_local.place import EmbeddedAwsError
 from rolekeeper_local.settings import accounts_from
 from rolekeeper_local.spokes import as_operators, deploy_organization
 from rolekeeper_local.story import Story

@@ -38,13 +38,13 @@ class AccountDemo(Story):
     def launched_tagged(self) -> None:
         self.does("ec2 run-instances, tagged workload=s3-reader")
         self.web = self.world.launch("web", workload="s3-reader")
-        self.running(self.world, self.web)
+        self.state(self.world, self.web)
         self.attached(self.world, self.web, READ)
 
     def tagged_later(self) -> None:
         self.does("ec2 run-instances, without a tag that means anything")
         self.batch = self.world.launch("batch")
-        self.running(self.world, self.batch)
+        self.state(self.world, self.batch)
         self.carries_none(self.world, self.batch, 1)
         self.does("ec2 create-tags workload=s3-writer")
         self.world.tag(self.batch, workload="s3-writer")
@@ -68,13 +68,13 @@ class AccountDemo(Story):
         self.stays(f"{self.batch} still carries {TABLE}", lambda: bool(self.world.carries(self.batch, TABLE)), 2)
         self.does("ec2 start-instances")
         self.world.ec2.start_instances(InstanceIds=[self.batch])
-        self.running(self.world, self.batch)
+        self.state(self.world, self.batch)
         self.attached(self.world, self.batch, READ)
 
     def foreign_role(self) -> None:
         self.does(f"ec2 run-instances with instance profile {FOREIGN}, tagged workload=s3-reader")
         node = self.world.launch("node", profile=FOREIGN, workload="s3-reader")
-        self.running(self.world, node)
+        self.state(self.world, node)
         shown = self.until(f"{node} shows occupied", lambda: self.world.condition(node, "occupied"))
         self.stays(f"{node} still carries {FOREIGN}", lambda: bool(self.world.carries(node, FOREIGN)), SETTLES)
         self.says(f"the reason: {shown.reason}")
@@ -86,7 +86,7 @@ class AccountDemo(Story):
         self.says(f"status_reason: {row['status_reason']}")
         self.does("ec2 run-instances, tagged workload=s3-writer")
         self.upload = self.world.launch("upload", workload="s3-writer")
-        self.running(self.world, self.upload)
+        self.state(self.world, self.upload)
         self.attached(self.world, self.upload, WRITE)
 
     def edited_mapping(self) -> None:
@@ -104,7 +104,7 @@ class AccountDemo(Story):
         # A new one: an instance that was changed lately is looked at once more within the next minute.
         self.does("ec2 run-instances, without a tag that means anything")
         lost = self.world.launch("lost")
-        self.running(self.world, lost)
+        self.state(self.world, lost)
         self.carries_none(self.world, lost, SETTLES)
         self.world.aws.drop_events(lost)
         self.does("ec2 create-tags workload=s3-writer, and the event is lost on its way")

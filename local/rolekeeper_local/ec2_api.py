@@ -1,7 +1,6 @@
-"""EC2's Query API, answered by the truth where ministack is wrong and by ministack for the rest.
+"""EC2's Query API: answered by ``Ec2Truth``, one per account and Region, and by ministack for the rest.
 
-One ``Ec2Truth`` per account and Region; ministack keeps everything about an instance that the truth doesn't know
-(addresses, volumes) and is told state, tags and profile before it is asked.
+ministack keeps the other data of an instance (addresses, volumes), and gets state, tags and profile before it answers.
 """
 
 import heapq
@@ -17,7 +16,7 @@ from ministack.services import ec2, eventbridge, iam
 
 from rolekeeper_local import ec2_tags, ec2_wire
 from rolekeeper_local.corrections import correct
-from rolekeeper_local.ec2_model import Ec2Error, Event, Instance, Profile, Timings
+from rolekeeper_local.ec2_model import Ec2Error, Event, Instance, Profile, State, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
 from rolekeeper_local.ec2_wire import Params, Response
 
@@ -32,10 +31,10 @@ def now() -> float:
 
 
 class Ec2Api:
-    """Every account's and Region's truth, behind the wire format that SDKs speak.
+    """The truth of every account and Region, behind EC2's wire format.
 
-    Everything runs on the emulator's event loop, so nothing here is locked. `soon` runs a function after the request at
-    hand is answered; `arrivals` says after how many seconds an event arrives, each time that it does.
+    Everything runs on the emulator's event loop, so nothing is locked. `soon` runs a function after the current request
+    is answered; `arrivals` gives the seconds after which an event arrives, once for each time that it arrives.
     """
 
     def __init__(self, timings: Timings, soon: Callable[[Callable[[], None]], object]) -> None:
@@ -44,33 +43,31 @@ class Ec2Api:
         self._truths: dict[tuple[str, str], Ec2Truth] = {}
         self._profiles_seen: dict[str, float] = {}
         self.arrivals: Callable[[], Sequence[float]] = lambda: (0.0,)
-        #: When each event arrives, in the order in which they happened.
+        #: A heap: when an event arrives, its number, and the event.
         self._events: list[tuple[float, int, tuple[str, str, Event]]] = []
         self._happened = 0
         self._actions: dict[str, Callable[[Params], Response]] = {
             "RunInstances": self._run_instances,
-            "StartInstances": lambda p: self._change_states(p, "StartInstances", self.truth().start),
-            "StopInstances": lambda p: self._change_states(p, "StopInstances", self.truth().stop),
-            "TerminateInstances": lambda p: self._change_states(p, "TerminateInstances", self.truth().terminate),
+            "StartInstances": lambda params: self._change_states(params, self.truth().start),
+            "StopInstances": lambda params: self._change_states(params, self.truth().stop),
+            "TerminateInstances": lambda params: self._change_states(params, self.truth().terminate),
             "DescribeInstances": self._describe_instances,
             "CreateTags": self._create_tags,
             "DeleteTags": self._delete_tags,
-            "AssociateIamInstanceProfile": self._associate,
-            "ReplaceIamInstanceProfileAssociation": self._replace,
-            "DisassociateIamInstanceProfile": self._disassociate,
+            "AssociateIamInstanceProfile": self._change_association,
+            "ReplaceIamInstanceProfileAssociation": self._change_association,
+            "DisassociateIamInstanceProfile": self._change_association,
             "DescribeIamInstanceProfileAssociations": self._describe_associations,
         }
 
     def install(self) -> None:
-        """Answer in this process what is asked of EC2."""
         correct(self._handle_request, "handle_request", ec2)
 
     async def _handle_request(self, original: Callable[..., Awaitable[Response]], *request: Any) -> Response:
         _method, _path, _headers, body, query_params = request
         params = ec2_wire.params_of(body, query_params)
         if params.get("DryRun", "").lower() == "true":
-            # ministack executes the call (AWS_FACTS.md, What the emulators forgive). Whoever may not do it was refused
-            # before it came here.
+            # ministack executes the call (AWS_FACTS.md, What the emulators forgive). IAM was asked before.
             return ec2_wire.refusal(
                 Ec2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set."), 412
             )
@@ -89,7 +86,7 @@ class Ec2Api:
             self._soon(self.deliver)
 
     def tick(self) -> None:
-        """Let time pass in every account and Region, and send what happened to EventBridge."""
+        """Let time pass in every account and Region, and send the events to EventBridge."""
         for profile in iam._instance_profiles.to_dict().values():
             self._seen(profile)
         for (account, region), truth in self._truths.items():
@@ -120,7 +117,7 @@ class Ec2Api:
             eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 
     def truth(self) -> Ec2Truth:
-        """The truth of the account and Region of the request at hand."""
+        """The truth of the current request's account and Region."""
         account, region = get_account_id(), get_region()
         truth = self._truths.get((account, region))
         if truth is None:
@@ -136,17 +133,13 @@ class Ec2Api:
 
     def drop_events(self, instance_id: str, count: int) -> None:
         """Lose the next events of an instance, in whatever account and Region it is."""
-        for truth in self._truths.values():
-            try:
-                truth.instance(instance_id)
-            except Ec2Error:
-                continue
-            truth.drop_events(instance_id, count)
-            return
-        raise Ec2Error("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
+        truth = next((each for each in self._truths.values() if each.knows(instance_id)), None)
+        if truth is None:
+            raise Ec2Error("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
+        truth.drop_events(instance_id, count)
 
     def find_profile(self, reference: str) -> Profile | None:
-        """Find an instance profile of the account at hand by name or ARN."""
+        """An instance profile of the current request's account, by name or ARN."""
         by = {"arn": reference} if reference.startswith("arn:") else {"name": reference}
         row = iam._lookup_instance_profile(**by)
         if row is None:
@@ -174,7 +167,7 @@ class Ec2Api:
         self._adopt(self.truth())
         made = [one for one in ec2._instances if one not in before]
         for one in made:
-            # What AWS services name themselves by; EC2 takes it from nobody else (EC2 API reference, OperatorRequest).
+            # Only AWS services may name themselves here (EC2 API reference, OperatorRequest).
             self.truth().instance(one).operator = params.get("Operator.Principal", "")
         items = "".join(self._instance_xml(self.truth().instance(one)) for one in made)
         reservation = f"r-{made[0].removeprefix('i-')}"
@@ -184,17 +177,16 @@ class Ec2Api:
             f"<ownerId>{get_account_id()}</ownerId><groupSet/>",
         )
 
-    def _change_states(self, params: Params, action: str, change: Callable[[str], tuple[Any, Any]]) -> Response:
-        ids = self._known(ec2_wire.members(params, "InstanceId"))
+    def _change_states(self, params: Params, change: Callable[[str], tuple[State, State]]) -> Response:
         items = ""
-        for instance_id in ids:
+        for instance_id in self._known(ec2_wire.members(params, "InstanceId")):
             before, after = change(instance_id)
             items += (
                 f"<item><instanceId>{instance_id}</instanceId>"
                 f"<currentState><code>{after.number}</code><name>{after}</name></currentState>"
                 f"<previousState><code>{before.number}</code><name>{before}</name></previousState></item>"
             )
-        return ec2_wire.answer(action, f"<instancesSet>{items}</instancesSet>")
+        return ec2_wire.answer(params["Action"], f"<instancesSet>{items}</instancesSet>")
 
     def _describe_instances(self, params: Params) -> Response:
         ids = ec2_wire.members(params, "InstanceId")
@@ -233,17 +225,16 @@ class Ec2Api:
         ec2._delete_tags({**keep, **{f"ResourceId.{n}": one for n, one in enumerate(others, 1)}})
         return ec2_wire.answer("DeleteTags", "<return>true</return>")
 
-    def _associate(self, params: Params) -> Response:
-        row = self.truth().associate(params.get("InstanceId", ""), ec2_wire.profile(params))
-        return ec2_wire.association_answer("AssociateIamInstanceProfile", row)
-
-    def _replace(self, params: Params) -> Response:
-        row = self.truth().replace(params.get("AssociationId", ""), ec2_wire.profile(params))
-        return ec2_wire.association_answer("ReplaceIamInstanceProfileAssociation", row)
-
-    def _disassociate(self, params: Params) -> Response:
-        row = self.truth().disassociate(params.get("AssociationId", ""))
-        return ec2_wire.association_answer("DisassociateIamInstanceProfile", row)
+    def _change_association(self, params: Params) -> Response:
+        truth, association_id = self.truth(), params.get("AssociationId", "")
+        match params["Action"]:
+            case "AssociateIamInstanceProfile":
+                row = truth.associate(params.get("InstanceId", ""), ec2_wire.profile(params))
+            case "ReplaceIamInstanceProfileAssociation":
+                row = truth.replace(association_id, ec2_wire.profile(params))
+            case _:
+                row = truth.disassociate(association_id)
+        return ec2_wire.answer(params["Action"], ec2_wire.association_xml(row, "iamInstanceProfileAssociation"))
 
     def _describe_associations(self, params: Params) -> Response:
         rows, token = self.truth().describe_associations(
@@ -256,13 +247,13 @@ class Ec2Api:
         )
 
     def _known(self, instance_ids: Iterable[str]) -> list[str]:
-        """The same, if all of them are there: a call on several does all or nothing."""
+        """The same ids, if all exist: a call on several changes all or nothing."""
         return [self.truth().instance(one).id for one in instance_ids]
 
     # ---- what ministack knows ----
 
     def _adopt(self, truth: Ec2Truth) -> None:
-        """Take in instances that ministack made by itself: by RunInstances, a fleet or a stack."""
+        """Take in the instances that ministack made: by RunInstances, a fleet or a stack."""
         for instance_id, record in list(ec2._instances.items()):
             if truth.knows(instance_id):
                 continue

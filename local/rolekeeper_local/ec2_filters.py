@@ -11,19 +11,13 @@ import functools
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
 
-from rolekeeper_local.ec2_model import Ec2Error
+from rolekeeper_local.ec2_model import Association, Ec2Error, Instance
 
 Filters = Sequence[tuple[str, Sequence[str]]]
 
 #: AWS_FACTS.md, Attach, replace, detach: "at most 200 values per filter"; Limits and names: of 255 characters each.
 MAX_VALUES, MAX_LENGTH = 200, 255
-
-
-class _Numbered(Protocol):
-    @property
-    def number(self) -> int: ...
 
 
 @functools.lru_cache(maxsize=1024)
@@ -43,7 +37,7 @@ def _compiled(pattern: str) -> re.Pattern[str] | str:
 
 
 def exactly(filters: Filters, name: str) -> frozenset[str] | None:
-    """The only values that a filter of this name accepts; None when there is none, or one with wildcards."""
+    """The only values that a filter of this name accepts; None if there is no such filter, or it has wildcards."""
     values = next((values for each, values in filters if each == name), None)
     compiled = [_compiled(value) for value in values or ()]
     texts = frozenset(one for one in compiled if isinstance(one, str))
@@ -51,10 +45,7 @@ def exactly(filters: Filters, name: str) -> frozenset[str] | None:
 
 
 def check(filters: Filters, known: Callable[[str], bool]) -> None:
-    """Refuse what EC2 refuses before it looks at anything (AWS_FACTS.md, Errors).
-
-    The words for no and for long values are inferred: no source shows them.
-    """
+    """Refuse invalid filters (AWS_FACTS.md, Errors); the messages about no and about long values are inferred."""
     for name, values in filters:
         if not known(name):
             raise Ec2Error("InvalidParameterValue", f"The filter '{name}' is invalid")
@@ -69,7 +60,7 @@ def check(filters: Filters, known: Callable[[str], bool]) -> None:
 
 
 def passing(filters: Filters) -> Callable[[Mapping[str, str], Mapping[str, str]], bool]:
-    """Make what says whether something with these attributes and these tags passes every filter."""
+    """A function that says whether attributes and tags pass every filter."""
     compiled = []
     for name, values in filters:
         each = [_compiled(value) for value in values]
@@ -99,10 +90,10 @@ def _values_of(name: str, attributes: Mapping[str, str], tags: Mapping[str, str]
     return [attributes[name]] if name in attributes else []
 
 
-def page[Row: _Numbered](
+def page[Row: (Instance, Association)](
     rows: Iterable[Row], max_results: int | None, next_token: str | None
 ) -> tuple[list[Row], str | None]:
-    """Cut one page out of rows that are ordered by number; beside it the token of the next one, None after the last."""
+    """One page of rows that are ordered by number, and the token of the next one; None after the last."""
     after = number_after(next_token)
     rest = (row for row in rows if row.number > after)
     if max_results is None:
@@ -115,7 +106,7 @@ def page[Row: _Numbered](
 
 
 def number_after(token: str | None) -> int:
-    """The number behind which a page begins; a token that no answer gave is refused."""
+    """The number after which a page begins; an unknown token is refused."""
     if not token:
         return -1
     try:

@@ -44,14 +44,14 @@ class AssociationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """How long each thing takes, in seconds. AWS takes tens of seconds for most: these are for people who watch."""
+    """How long each change takes, in seconds. AWS takes tens of seconds for most; these suit people who watch."""
 
     pending: float = 2.0
     stopping: float = 2.0
     shutting_down: float = 1.0
     associating: float = 0.2
     disassociating: float = 0.2
-    #: A profile made just now is refused for so long (AWS_FACTS.md, Errors: up to about 2 minutes on AWS).
+    #: For this time a new profile is refused (AWS_FACTS.md, Errors: up to about 2 minutes on AWS).
     propagation: float = 3.0
     #: A terminated instance stays in the describe call's answer for about an hour.
     terminated_visible: float = 3600.0
@@ -85,7 +85,7 @@ class Instance:
     tags: dict[str, str] = field(default_factory=dict)
     #: Counts tag changes; the events carry it.
     tag_version: int = 0
-    #: What the truth doesn't decide but filters may ask for, e.g. ``{"instance-type": "t3.micro"}``.
+    #: Other values that filters may ask for, e.g. ``{"instance-type": "t3.micro"}``.
     attributes: dict[str, str] = field(default_factory=dict)
     #: The principal of the AWS service that manages it; empty when none does.
     operator: str = ""

@@ -1,24 +1,16 @@
-"""What EC2 really does with instances, tags, profiles and associations where emulators don't. Source: AWS_FACTS.md.
+"""EC2's instances, tags, profiles and associations as AWS_FACTS.md has them, where emulators differ.
 
-Pure: no I/O, the clock and the ids are given, so the same calls at the same times always answer the same. Time passes
-lazily: each call first lets everything happen whose time has come (``tick``). Events go to ``emit`` in order. The
-embedded AWS, the fake client of the unit tests and simulations all use this one.
+Pure: no I/O, and clock and ids are given, so the same calls at the same times have the same answers. Time passes
+lazily: each call first does everything that is due (``tick``). Events go to ``emit`` in order. The embedded AWS, the
+unit tests' fake client and the simulation use it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_filters import Filters
-from rolekeeper_local.ec2_model import (
-    Association,
-    AssociationState,
-    Ec2Error,
-    Event,
-    Instance,
-    Profile,
-    State,
-    Timings,
-)
+from rolekeeper_local.ec2_model import Association, AssociationState, Ec2Error, Event, Instance, Profile, State, Timings
 
 _INSTANCE_FILTERS = frozenset(
     {
@@ -44,11 +36,9 @@ class Ec2Truth:
 
     Args:
         now: The clock, in seconds; it never runs backwards.
-        new_id: Given ``i`` or ``iip-assoc``, makes the next id, e.g. ``i-0123456789abcdef0``; never one twice.
-        find_profile: Finds an instance profile by name or ARN, or None.
-        emit: Takes each event, in order, amid the call that causes it: it keeps it and calls nothing here.
-        timings: How long things take.
-        arn_prefix: What stands before an instance's id in its ARN.
+        new_id: Given ``i`` or ``iip-assoc``, makes the next id, e.g. ``i-0123456789abcdef0``.
+        find_profile: Finds an instance profile by name or ARN.
+        emit: Takes each event, in order, within the call that causes it; it must not call this object.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator, given by name
@@ -77,12 +67,12 @@ class Ec2Truth:
         self._passing: dict[str, Instance] = {}
         self._passing_associations: dict[str, Association] = {}
         self._launches = self._associated = 0
-        self._drops: dict[str, int] = {}
+        self._drops: Counter[str] = Counter()
 
     # ---- time ----
 
     def tick(self) -> None:
-        """Let everything happen whose time has come: oldest first, so that events keep their order."""
+        """Do everything that is due, oldest first, so that events keep their order."""
         now = self._now()
         due = [i for i in self._passing.values() if i.changes_at is not None and i.changes_at <= now]
         for instance in sorted(due, key=lambda i: (i.changes_at, i.number)):
@@ -112,7 +102,7 @@ class Ec2Truth:
 
     def drop_events(self, instance_id: str, count: int = 1) -> None:
         """Lose the next events of an instance, as EventBridge may (AWS_FACTS.md, Events: best effort)."""
-        self._drops[instance_id] = self._drops.get(instance_id, 0) + count
+        self._drops[instance_id] += count
 
     # ---- instances ----
 
@@ -128,10 +118,9 @@ class Ec2Truth:
     ) -> Instance:
         """Launch one instance (RunInstances): pending, then running.
 
-        `tags` make a tag event too (AWS_FACTS.md, Events); a `profile` makes an association that nobody else made, and
-        one that EC2 doesn't accept an Ec2Error. The emulator makes ids of its own; `attributes` are what else filters
-        may ask for. `operator` is the AWS service that manages it; the account may have such instances `hidden`
-        (AWS_FACTS.md, Managed instances).
+        `tags` cause a tag event too (AWS_FACTS.md, Events). A `profile` is associated, or causes an Ec2Error. The
+        emulator gives its own `instance_id`. `operator` is the AWS service that manages the instance; the account may
+        have such instances `hidden` (AWS_FACTS.md, Managed instances).
         """
         self.tick()
         found = self.usable_profile(profile) if profile else None
@@ -183,7 +172,6 @@ class Ec2Truth:
         return before, instance.state
 
     def instance(self, instance_id: str) -> Instance:
-        """An instance as it is after the last tick."""
         try:
             return self._instances[instance_id]
         except KeyError:
@@ -193,7 +181,7 @@ class Ec2Truth:
         return instance_id in self._instances
 
     def forgot(self, instance_id: str) -> bool:
-        """Whether an instance was there and, long terminated, is shown no more."""
+        """Whether an instance was terminated long ago, and is no longer shown."""
         return instance_id in self._shown_no_more
 
     def describe_instances(
@@ -205,10 +193,10 @@ class Ec2Truth:
         next_token: str | None = None,
         managed_too: bool = False,
     ) -> tuple[list[Instance], str | None]:
-        """List a page of instances, oldest first, and the token of the next page (None after the last).
+        """A page of instances, oldest first, and the token of the next page (None after the last).
 
-        Hidden ones are listed only if `managed_too` (``IncludeManagedResources``) says so. An unknown id is refused; a
-        filter on ``instance-id`` finds nothing instead.
+        Hidden ones are in it only with `managed_too` (``IncludeManagedResources``). An unknown id is refused, while a
+        filter on ``instance-id`` finds nothing.
         """
         self.tick()
         ec2_filters.check(filters, lambda name: name in _INSTANCE_FILTERS or name.startswith("tag:"))
@@ -238,14 +226,14 @@ class Ec2Truth:
     # ---- tags ----
 
     def create_tags(self, instance_id: str, tags: Mapping[str, str]) -> None:
-        """Set tags (CreateTags). Setting what is already so makes no event."""
+        """CreateTags; tags that are already set cause no event."""
         instance = self._ticked(instance_id)
         changed = [key for key, value in tags.items() if instance.tags.get(key) != value]
         if changed:
             self._set_tags(instance, {**instance.tags, **tags}, changed)
 
     def delete_tags(self, instance_id: str, tags: Mapping[str, str | None] | None = None) -> None:
-        """Remove tags (DeleteTags): those of the given keys (and values, where not None), or all of them."""
+        """DeleteTags of the given keys (and values, if not None), or of all tags."""
         instance = self._ticked(instance_id)
         wanted = dict.fromkeys(instance.tags) if tags is None else tags
         changed = [key for key, value in wanted.items() if key in instance.tags and value in (None, instance.tags[key])]
@@ -302,7 +290,7 @@ class Ec2Truth:
         max_results: int | None = None,
         next_token: str | None = None,
     ) -> tuple[list[Association], str | None]:
-        """List a page of associations, oldest first, and the token of the next page; an unknown id is refused."""
+        """A page of associations, oldest first, and the token of the next page; an unknown id is refused."""
         self.tick()
         ec2_filters.check(filters, _ASSOCIATION_FILTERS.__contains__)
         wanted = set(association_ids)
@@ -325,7 +313,7 @@ class Ec2Truth:
         return ec2_filters.page(rows, max_results, next_token)
 
     def association_of(self, instance_id: str) -> Association | None:
-        """The association that an instance has after the last tick, in any state."""
+        """The association of an instance, in any state."""
         return self._of_instance.get(instance_id)
 
     def usable_profile(self, reference: str) -> Profile:
@@ -350,12 +338,10 @@ class Ec2Truth:
 
     def _attributes(self, instance: Instance) -> dict[str, str]:
         row = self.association_of(instance.id)
-        profile = (
-            {"iam-instance-profile.arn": row.profile_arn, "iam-instance-profile.id": row.profile_id} if row else {}
-        )
+        profile = row and {"iam-instance-profile.arn": row.profile_arn, "iam-instance-profile.id": row.profile_id}
         return {
             **instance.attributes,
-            **profile,
+            **(profile or {}),
             "instance-id": instance.id,
             "instance-state-name": instance.state,
             "instance-state-code": str(instance.state.number),
@@ -386,9 +372,8 @@ class Ec2Truth:
         self._tell(instance, "aws.tag", "Tag Change on Resource", detail=detail)
 
     def _tell(self, instance: Instance, source: str, detail_type: str, detail: dict[str, object]) -> None:
-        left = self._drops.get(instance.id, 0)
-        if left:
-            self._drops[instance.id] = left - 1
+        if self._drops[instance.id]:
+            self._drops[instance.id] -= 1
         else:
             self._emit(Event(source, detail_type, resources=(instance.arn,), detail=detail))
 

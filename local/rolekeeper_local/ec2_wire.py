@@ -19,11 +19,7 @@ SMALLEST_PAGE, LARGEST_PAGE = 5, 1000
 
 
 def install() -> None:
-    """Keep all of EC2's answers parsable, ministack's own too.
-
-    Not everything comes in through EC2's API, where it is checked: tags in a CloudFormation template don't. A character
-    that XML can't carry would make a describe call's answer useless to everybody.
-    """
+    """Keep all of EC2's answers parsable: tags of a CloudFormation template are not checked on their way in."""
     answer, error = ec2._xml, ec2._error
     ec2._xml = lambda status, root, inner: answer(status, root, ec2_tags.parsable(inner))
     ec2._error = lambda code, message, status: error(code, ec2_tags.parsable(message), status)
@@ -33,7 +29,7 @@ def install() -> None:
 
 
 def params_of(body: bytes, query_params: Mapping[str, Any]) -> Params:
-    """The parameters of a request, from its address and its body; of one that comes twice, the last."""
+    """A request's parameters, from its address and its body; the last value of one that comes twice."""
     parsed = {**query_params, **parse_qs(body.decode("utf-8", errors="replace"), keep_blank_values=True)}
     return {key: value[-1] if isinstance(value, list) else value for key, value in parsed.items()}
 
@@ -50,7 +46,7 @@ def tags(params: Params) -> dict[str, str | None]:
 
 
 def profile(params: Params, *, required: bool = True) -> str:
-    """Read the ARN or the name of the instance profile that a request names; empty if none, and it may be missing."""
+    """Read the ARN or the name of the instance profile; empty if there is none and it isn't required."""
     reference = params.get("IamInstanceProfile.Arn") or params.get("IamInstanceProfile.Name") or ""
     if required and not reference:
         raise Ec2Error("MissingParameter", "The request must contain the parameter IamInstanceProfile")
@@ -86,11 +82,6 @@ def page(params: Params) -> dict[str, Any]:
 
 def token_xml(token: str | None) -> str:
     return f"<nextToken>{token}</nextToken>" if token else ""
-
-
-def association_answer(action: str, row: Association) -> Response:
-    """Answer a call with the association that it made or changed."""
-    return answer(action, association_xml(row, "iamInstanceProfileAssociation"))
 
 
 def association_xml(row: Association, tag: str) -> str:

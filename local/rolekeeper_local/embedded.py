@@ -1,4 +1,4 @@
-"""Start the embedded AWS and deploy Rolekeeper to it: for ``make local``, the demo and the end-to-end tests alike.
+"""Starts the embedded AWS and deploys Rolekeeper to it, for ``make local``, the demo and the end-to-end tests.
 
 with EmbeddedAws() as aws:
     aws.deploy()
@@ -16,8 +16,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO, Any, Self
 
 import boto3
@@ -25,11 +26,12 @@ import botocore.session
 from botocore.config import Config
 from botocore.loaders import create_loader
 
+from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.rollout import Template, make
 from rolekeeper_local import place, settings
 from rolekeeper_local.ec2_model import Timings
-from rolekeeper_local.place import PACKAGES
+from rolekeeper_local.place import PACKAGES, EmbeddedAwsError
 from rolekeeper_local.settings import PORT_VARIABLE
 
 STACK = "rolekeeper"
@@ -46,22 +48,14 @@ _READY_SECONDS = 30
 _STOP_SECONDS = 3
 
 
-class EmbeddedAwsError(Exception):
-    """The embedded AWS could not be started or deployed to; the message says why, and what to do."""
-
-
 def leave_by_interrupt() -> None:
-    """Let SIGTERM take the same way out as Ctrl-C; and SIGINT, which a shell's background job else ignores."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    """End at SIGTERM as at Ctrl-C; and at SIGINT, which a shell's background job ignores by default."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Ask a process to end, and kill it where it doesn't within that many seconds."""
+    """Ask a process to end, and kill it if it doesn't within these seconds."""
     process.terminate()
     try:
         process.wait(seconds)
@@ -71,12 +65,10 @@ def end(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 class EmbeddedAws:
-    """An emulator process on one port of 127.0.0.1, as a context manager.
+    """An emulator process on one port of 127.0.0.1, as a context manager. Port and timings are from the environment.
 
     Args:
-        port: Where to listen; by default ``ROLEKEEPER_LOCAL_PORT``, or 4566.
         progress: Takes one line for each step, when it begins and when it ends.
-        timings: How long EC2 takes for things; by default from the environment (see ``settings``).
         directory: Takes the log, the build and temporary files; by default ``place.folder_for(port)``.
         artifacts: What `tools/artifacts.py` wrote; by default a clone builds them, and a wheel has its own.
         plugin: A file that the emulator loads (see ``emulator``).
@@ -110,7 +102,7 @@ class EmbeddedAws:
 
     @property
     def env(self) -> dict[str, str]:
-        """The variables with which any AWS client talks to the embedded AWS, and reads no file of the person's."""
+        """The variables with which any AWS client calls the embedded AWS, and reads none of the person's files."""
         return {
             **CREDENTIALS,
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -127,10 +119,7 @@ class EmbeddedAws:
     def session(
         self, *, account: str = "", region: str = REGION, credentials: Mapping[str, str] | None = None
     ) -> boto3.Session:
-        """Return a boto3 session whose clients talk to the embedded AWS, as `account`'s administrator.
-
-        With `credentials`, those of AssumeRole's answer, it is that session instead.
-        """
+        """A session of `account`'s administrator, or with AssumeRole's `credentials`; its clients call this AWS."""
         keys = credentials or {
             "AccessKeyId": account or CREDENTIALS["AWS_ACCESS_KEY_ID"],
             "SecretAccessKey": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
@@ -145,14 +134,14 @@ class EmbeddedAws:
         )
         core.set_default_client_config(Config(proxies={}))
         core.register_component("data_loader", _LOADER)
-        session = _LocalSession(
+        session = boto3.Session(
             aws_access_key_id=keys["AccessKeyId"],
             aws_secret_access_key=keys["SecretAccessKey"],
             aws_session_token=keys.get("SessionToken"),
             region_name=region,
             botocore_session=core,
         )
-        session.endpoint = self.endpoint
+        session.client = partial(session.client, endpoint_url=self.endpoint)  # type: ignore[method-assign]
         return session
 
     def stack_outputs(self, stack: str = STACK) -> dict[str, str]:
@@ -162,32 +151,34 @@ class EmbeddedAws:
     # ---- deploying ----
 
     def deploy(self, **parameters: str) -> None:
-        """Deploy the template, unmodified, as `rolekeeper deploy` does: in a clone of its present sources.
+        """Deploy the template, unmodified, as `rolekeeper deploy` does, in a clone from its present sources.
 
-        `parameters` are the template's, in place of those that the embedded AWS has by default.
-
-        Raises:
-            CommandError: It can't be built or deployed, with CloudFormation's reasons.
+        `parameters` replace the embedded AWS's own. A CommandError has CloudFormation's reasons.
         """
         source = nullcontext(self._artifacts) if self._artifacts else built()
         with source as artifacts, self.step("deploying"):
-            session = self.session()
-            where = Place(session.client("sts").get_caller_identity()["Account"], REGION, "aws")
-            template = Template({"TemplateURL": upload(artifacts, Bucket(session.client("s3"), where, None))})
-            make_stack(session.client("cloudformation"), STACK, template, parameters=parameters or PARAMETERS)
-        self._sweep()
-
-    def _sweep(self) -> None:
-        """Do now what the first minute does on a new state table: nothing is changed before."""
-        session = self.session()
-        found = session.client("cloudformation").describe_stack_resource(
-            StackName=STACK, LogicalResourceId="OnSchedule"
-        )
-        function = found["StackResourceDetail"]["PhysicalResourceId"]
+            bucket = Bucket(self.session().client("s3"), Place(ACCOUNT, REGION, "aws"), None)
+            template = Template({"TemplateURL": upload(artifacts, bucket)})
+            stacks = self.session().client("cloudformation")
+            make_stack(stacks, STACK, template, parameters=parameters or PARAMETERS)
+        # Before it nothing is changed.
         with self.step("the first sweep"):
-            answer = session.client("lambda").invoke(FunctionName=function, Payload=b"{}")
-            if "FunctionError" in answer:
-                raise EmbeddedAwsError(f"the first sweep failed: {answer['Payload'].read().decode()}")
+            self.sweep()
+
+    def function_name(self, logical_id: str) -> str:
+        stacks = self.session().client("cloudformation")
+        answer = stacks.describe_stack_resource(StackName=STACK, LogicalResourceId=logical_id)
+        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+
+    def sweep(self) -> dict[str, Any]:
+        """Run the sweep now instead of at its next time; an EmbeddedAwsError if it fails."""
+        event = installed.file("events/sweep.json").read_bytes()
+        functions = self.session().client("lambda")
+        answer = functions.invoke(FunctionName=self.function_name("OnSchedule"), Payload=event)
+        payload: dict[str, Any] = json.loads(answer["Payload"].read())
+        if answer.get("FunctionError"):
+            raise EmbeddedAwsError(f"the sweep failed: {payload}")
+        return payload
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -249,30 +240,32 @@ class EmbeddedAws:
 
     def wait(self) -> int:
         """Wait until the emulator's process ends; its exit code."""
-        if self._process is None:
-            raise EmbeddedAwsError("the embedded AWS is not running")
+        assert self._process, "the embedded AWS is not running"
         return self._process.wait()
 
     def close(self) -> None:
-        """End the emulator and every process of its functions, and remove its temporary files. Twice does no harm."""
+        """End the emulator and every process of its functions, and remove its temporary files; idempotent."""
         process, self._process = self._process, None
         if process is None:
             return
         end(process, _STOP_SECONDS)
         with suppress(ProcessLookupError, PermissionError):
-            # Its own group (start_new_session): whatever a killed emulator left.
+            # The rest of its process group (start_new_session).
             os.killpg(process.pid, signal.SIGKILL)
         if process.stdin:
             process.stdin.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        try:
-            python = place.interpreter()
-        except place.NotInstalledError as error:
-            raise EmbeddedAwsError(str(error)) from error
         return subprocess.Popen(  # noqa: S603 - our own module
-            [str(python), "-m", "rolekeeper_local.emulator", str(self.port), str(self._temporary), *self._plugin],
+            [
+                str(place.interpreter()),
+                "-m",
+                "rolekeeper_local.emulator",
+                str(self.port),
+                str(self._temporary),
+                *self._plugin,
+            ],
             cwd=PACKAGES,
             env=self._environment(),
             stdin=subprocess.PIPE,
@@ -282,7 +275,7 @@ class EmbeddedAws:
         )
 
     def _environment(self) -> dict[str, str]:
-        """The emulator's: nothing of the person's (profiles, PYTHONPATH, proxies) may reach the functions."""
+        """The emulator's variables: none of the person's (profiles, PYTHONPATH, proxies) may reach the functions."""
         folder = self._temporary
         return {
             **{name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ},
@@ -299,7 +292,7 @@ class EmbeddedAws:
             # Step Functions waits in real time.
             "SFN_WAIT_SCALE": "1",
             "LAMBDA_EXECUTOR": "local",
-            # No listeners but the one port, and no Docker: ministack would sweep containers of other ministacks.
+            # One port, and no Docker: ministack would sweep the containers of other ministacks.
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
             "DOCKER_HOST": f"unix://{folder / 'no-docker'}",
@@ -308,7 +301,7 @@ class EmbeddedAws:
 
     def _require_free_port(self) -> None:
         with socket.socket() as probe:
-            # As servers do: a port that only lingers after a restart is free.
+            # As servers do: a port in TIME_WAIT is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", self.port))
@@ -332,26 +325,8 @@ class EmbeddedAws:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
 
 
-class _LocalSession(boto3.Session):
-    """A session whose clients go to the embedded AWS unless told otherwise."""
-
-    endpoint = ""
-
-    def client(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-        kwargs.setdefault("endpoint_url", self.endpoint)
-        return super().client(*args, **kwargs)  # type: ignore[call-overload]
-
-
 def make_stack(client: Any, name: str, template: Template, parameters: Mapping[str, str]) -> None:
-    """Make or change a stack.
-
-    Raises:
-        CommandError: It failed, with CloudFormation's reasons.
-    """
+    """Make or change a stack; a CommandError has CloudFormation's reasons."""
     asked = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
-    make(client, name, template, parameters=asked, sleep=_look_again)
-
-
-def _look_again(_seconds: float) -> None:
-    """Wait for a CloudFormation that is on this machine."""
-    time.sleep(0.2)
+    # A CloudFormation on this machine is asked more often.
+    make(client, name, template, parameters=asked, sleep=lambda _seconds: time.sleep(0.2))

@@ -1,8 +1,8 @@
-"""CloudTrail's event history: who called EC2 to change something, in AWS's shapes, for LookupEvents.
+"""CloudTrail's event history: who changed something by EC2's API, for LookupEvents.
 
-Shapes as in AWS_FACTS.md, "CloudTrail's event history". It is pessimistic where no source says what AWS does: calls on
-associations list no resource, so they are found by their name only. A call that IAM refuses doesn't come this far, and
-is not in it; nothing is late.
+Shapes as in AWS_FACTS.md, "CloudTrail's event history". Where no source says what AWS does, it is pessimistic: calls on
+associations list no resource, so they are found by their name only. Calls that IAM refuses are missing, and no event is
+late.
 """
 
 import json
@@ -33,14 +33,8 @@ _ASSOCIATIONS = (
     "DisassociateIamInstanceProfile",
 )
 _RECORDED = frozenset({"RunInstances", *_TAGS, *_ASSOCIATIONS})
-#: What an event is found by, as LookupEvents names it.
-_FOUND_BY: Mapping[str, Callable[[Event], list[str]]] = {
-    "EventId": lambda event: [event["EventId"]],
-    "EventName": lambda event: [event["EventName"]],
-    "EventSource": lambda event: [event["EventSource"]],
-    "ResourceName": lambda event: [each["ResourceName"] for each in event["Resources"]],
-    "Username": lambda event: [event["Username"]],
-}
+#: The attributes of LookupEvents.
+_ATTRIBUTES = ("EventId", "EventName", "EventSource", "ResourceName", "Username")
 
 
 class EventHistory:
@@ -51,7 +45,7 @@ class EventHistory:
         self._recorded = 0
 
     async def recorded(self, original: Callable[..., Awaitable[Response]], *request: Any) -> Response:
-        """EC2's handler; what it changes is recorded."""
+        """EC2's handler; records the changing calls."""
         answer = await original(*request)
         _method, _path, _headers, body, query_params = request
         params = ec2_wire.params_of(body, query_params)
@@ -62,7 +56,7 @@ class EventHistory:
     def lookup(self, body: dict[str, Any]) -> Response:
         """Answer LookupEvents, newest first."""
         attributes = body.get("LookupAttributes", [])
-        if len(attributes) > 1 or any(each["AttributeKey"] not in _FOUND_BY for each in attributes):
+        if len(attributes) > 1 or any(each["AttributeKey"] not in _ATTRIBUTES for each in attributes):
             return _refusal("InvalidLookupAttributesException", "One lookup attribute that is kept here, or none.")
         size = int(body.get("MaxResults", _LARGEST_PAGE))
         if not 1 <= size <= _LARGEST_PAGE:
@@ -76,7 +70,7 @@ class EventHistory:
             for number, event in reversed(self._here())
             if number < before
             and first <= event["EventTime"] <= last
-            and all(each["AttributeValue"] in _FOUND_BY[each["AttributeKey"]](event) for each in attributes)
+            and all(each["AttributeValue"] in _values(event, each["AttributeKey"]) for each in attributes)
         ]
         page = found[:size]
         more = {"NextToken": str(page[-1][0])} if len(found) > size else {}
@@ -122,6 +116,12 @@ class EventHistory:
         }
         self._recorded += 1
         self._here().append((self._recorded, event))
+
+
+def _values(event: Event, attribute: str) -> list[str]:
+    if attribute == "ResourceName":
+        return [each["ResourceName"] for each in event["Resources"]]
+    return [event[attribute]]
 
 
 def install() -> None:

@@ -1,9 +1,8 @@
-"""What stands before ministack: it lets every stranger in as an account's administrator, and opens a control door.
+"""The layer before ministack: it lets unknown access keys in as an account's administrator, and has a control door.
 
-"Any credentials; any AWS client works": an access key that nobody made here belongs to a person with made-up
-credentials, so it becomes ministack's root key, whose signature isn't checked. One of twelve digits names its account
-itself, and is the root of that one; any other is account 000000000000's. Keys that were made here (the functions' role
-sessions, AssumeRole, CreateAccessKey) stay and are really enforced.
+"Any credentials; any AWS client works": an unknown access key becomes ministack's root key, whose signature isn't
+checked. One of twelve digits is the root of the account with that id; any other is account 000000000000's. Keys that
+were made here (the functions' role sessions, AssumeRole, CreateAccessKey) stay, and are enforced.
 """
 
 import json
@@ -36,15 +35,11 @@ class Control:
     """The control door, for tests.
 
     GET ping, messages; POST drop-events, role-past, fire-rule, restart-functions; and what a plug-in adds.
-
-    Attributes:
-        asked: What GET answers, by name.
-        told: What POST does with its document, by name.
     """
 
     def __init__(self, ec2_api: Ec2Api, invocations: Invocations, queues: Queues, last_used: LastUsed) -> None:
-        self.ec2_api = ec2_api
-        self.invocations = invocations
+        self.ec2_api, self.invocations = ec2_api, invocations
+        # By name: the answers to GET, and what POST does with its document.
         self.asked: dict[str, Callable[[], dict[str, Any]]] = {
             "ping": lambda: {"ok": True},
             "messages": queues.document,
@@ -57,7 +52,7 @@ class Control:
         }
 
     async def answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
-        """Do what is asked; the HTTP status and the answer."""
+        """The HTTP status and the answer."""
         name = scope["path"].removeprefix(CONTROL_PATH)
         if scope["method"] == "GET" and name in self.asked:
             return 200, self.asked[name]()
@@ -74,18 +69,20 @@ def front(app: App, control: Control) -> App:
     """Wrap ministack's ASGI application."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(CONTROL_PATH):
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+        elif scope["path"].startswith(CONTROL_PATH):
             status, document = await control.answer(scope, receive)
-            body, kind = json.dumps(document).encode(), (b"content-type", b"application/json")
-            await respond(send, status, body, headers=[kind])
-            return
-        await app(let_strangers_in(scope) if scope["type"] == "http" else scope, receive, send)
+            headers = [(b"content-type", b"application/json")]
+            await respond(send, status, json.dumps(document).encode(), headers=headers)
+        else:
+            await app(let_strangers_in(scope), receive, send)
 
     return answer
 
 
 def let_strangers_in(scope: Scope) -> Scope:
-    """Return the request with an unknown access key replaced by a root key and its session token dropped."""
+    """The request; an unknown access key is replaced by a root key, and its session token dropped."""
     headers = list(scope["headers"])
     authorization = next((value for name, value in headers if name.lower() == b"authorization"), b"")
     if found := _HEADER_KEY.search(authorization):

@@ -1,7 +1,7 @@
-"""What ministack's IAM enforcement gets wrong about Rolekeeper's policies, and is told here instead.
+"""What ministack's IAM enforcement lacks for Rolekeeper's policies. docs/local.md, "IAM", lists all of it.
 
-The template is never weakened for the emulator. Nothing is stripped from a policy either: each entry supplies what the
-evaluation lacks, so that the policy's own words are enforced. docs/local.md, "IAM", lists all of them.
+The template is never weakened for the emulator, and nothing is stripped from a policy: each correction adds what the
+evaluation lacks.
 """
 
 import json
@@ -26,7 +26,7 @@ _PASSING = frozenset(
         "iam:AddRoleToInstanceProfile",
     }
 )
-#: How the role on its way travels from the request to the check; no policy can name such a key.
+#: The key that carries the passed role from the request to the check; no policy can name it.
 _ROLE = "rolekeeper-local/role-passed"
 #: The same for the keys of a transaction's items, in the order in which they are checked.
 _ITEMS = "rolekeeper-local/items"
@@ -46,7 +46,7 @@ def install(ec2_api: Ec2Api) -> None:
 
 
 class _PassRoleCheck:
-    """The check of iam:PassRole beside that of the action, and its answer, which names iam:PassRole."""
+    """The check of iam:PassRole beside that of the action, and the error that names iam:PassRole."""
 
     def __init__(self) -> None:
         self._refused_role = ""
@@ -77,7 +77,7 @@ class _PassRoleCheck:
 
 
 class _Requests:
-    """What a request says of the condition keys and the resource that it is about."""
+    """A request's condition keys and its resource."""
 
     def __init__(self, ec2_api: Ec2Api) -> None:
         self._ec2_api = ec2_api

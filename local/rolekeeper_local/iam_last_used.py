@@ -1,7 +1,7 @@
 """When roles were last used, and for which services: `RoleLastUsed`, last-accessed jobs, the account's quotas.
 
-A use is a call that a role's session made here, allowed or denied (AWS_FACTS.md, "When a role was last used"); nothing
-is late. `iam:PassRole` is no call, so it is never one. What lies months back a test tells by the control door.
+A use is a call by a role's session, allowed or denied (AWS_FACTS.md, "When a role was last used"); none is late.
+`iam:PassRole` is not a call. Tests set older uses by the control door.
 """
 
 import time
@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
@@ -20,11 +21,10 @@ from rolekeeper_local.ec2_wire import Response
 
 type Handler = Callable[[dict[str, Any]], Response]
 
-#: How long a job runs: a caller that doesn't wait for it gets nothing.
+#: A job takes this long, so a caller has to wait for it.
 _JOB_SECONDS = 0.5
 #: IAM user guide, "IAM and AWS STS quotas": by default.
 _PROFILES = 1_000
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class _Use:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What a report says was so when it was asked for. `services` is sorted by namespace."""
+    """A report as of the time when it was asked for; `services` is sorted by namespace."""
 
     arn: str
     asked_at: float
@@ -43,14 +43,14 @@ class _Job:
 
 
 class LastUsed:
-    """The last attempt of each role on each service, by the role's id: one that is made anew was never used."""
+    """The last attempt of each role on each service, by the role's id: a recreated role was never used."""
 
     def __init__(self) -> None:
         self._uses: dict[str, dict[str, _Use]] = {}
         self._jobs: dict[tuple[str, str], _Job] = {}
 
     def put_into_past(self, document: dict[str, Any]) -> None:
-        """Say when a `role`, a name, was `created`, and when it last called which `services`, times by namespace."""
+        """Set when a `role` was `created`, and when it last called `services`, as times by namespace."""
         region = str(document.get("region", "us-east-1"))
         with request_scope(str(document.get("account", "000000000000")), region):
             role = iam._roles[str(document["role"])]
@@ -60,12 +60,11 @@ class LastUsed:
                 self._uses.setdefault(role["RoleId"], {})[str(service)] = _Use(_read(at), region)
 
     def enforce(self, original: Callable[..., Any], *request: str, **named: Any) -> object:
-        """Each call of a role's session is noted before it is judged."""
+        """Note each call of a role's session before IAM judges it."""
         caller = str(iam_evaluator.caller_arn())
         name = iam_evaluator._role_name_from_assumed_arn(caller) if ":assumed-role/" in caller else ""
         if role := iam._roles.get(name):
-            _access_key_id, iam_action, _service, region = request
-            namespace = iam_action.partition(":")[0]
+            namespace, region = request[1].partition(":")[0], request[3]
             self._uses.setdefault(role["RoleId"], {})[namespace] = _Use(time.time(), region)
         return original(*request, **named)
 
@@ -80,7 +79,7 @@ class LastUsed:
         return status, headers, body.replace(b"</Role>", element, 1)
 
     def generate(self, original: Handler, params: dict[str, Any]) -> Response:
-        """Begin a job about a role. One about a user, a group or a policy is ministack's, and empty."""
+        """Begin a job about a role; one about a user, a group or a policy is ministack's, and empty."""
         arn = iam._p(params, "Arn")
         if ":role/" not in arn:
             return original(params)
@@ -95,7 +94,7 @@ class LastUsed:
         return _answer("GenerateServiceLastAccessedDetails", f"<JobId>{job}</JobId>")
 
     def get(self, original: Handler, params: dict[str, Any]) -> Response:
-        """Tell how a job is, and its report, in one page, once it is completed."""
+        """A job's state, and its report in one page once it is completed."""
         if (job := self._jobs.get((get_account_id(), iam._p(params, "JobId")))) is None:
             return original(params)
         ends = job.asked_at + _JOB_SECONDS
@@ -122,7 +121,7 @@ def install() -> LastUsed:
 
 
 def _get_account_summary(original: Handler, params: dict[str, Any]) -> Response:
-    """What it says of instance profiles, which ministack leaves out."""
+    """The counts of instance profiles, which ministack leaves out."""
     status, headers, body = original(params)
     counts = {"InstanceProfiles": len(iam._instance_profiles), "InstanceProfilesQuota": _PROFILES}
     entries = "".join(f"<entry><key>{key}</key><value>{value}</value></entry>" for key, value in counts.items())
@@ -130,15 +129,13 @@ def _get_account_summary(original: Handler, params: dict[str, Any]) -> Response:
 
 
 def _allowed(role: str) -> set[str]:
-    """The services that a role's own policies allow something of; all that ministack knows where they name none."""
-    everything = set(iam_actions.SERVICE_TO_IAM_NAMESPACE.values())
+    """The services that a role's policies allow; with a wildcard all that ministack knows."""
     found: set[str] = set()
-    for policy in iam_evaluator._gather_role_policies(role, get_account_id()):
-        for statement in policy:
-            if statement.effect == "Allow":
-                named = {each.partition(":")[0].lower() for each in statement.actions}
-                wild = bool(statement.not_actions) or any("*" in each or "?" in each for each in named)
-                found |= everything if wild else named
+    for statement in chain.from_iterable(iam_evaluator._gather_role_policies(role, get_account_id())):
+        if statement.effect == "Allow":
+            named = {each.partition(":")[0].lower() for each in statement.actions}
+            wild = bool(statement.not_actions) or any("*" in each or "?" in each for each in named)
+            found |= set(iam_actions.SERVICE_TO_IAM_NAMESPACE.values()) if wild else named
     return found
 
 
@@ -170,4 +167,4 @@ def _read(text: object) -> float:
 
 
 def _shown(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime(_TIME)
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

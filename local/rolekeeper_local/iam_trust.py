@@ -1,15 +1,14 @@
 """Who a role trusts: a principal is named exactly, exists when it is named, and a service is nobody's root.
 
-A part of a name or ARN can't be a wildcard, and the ARN of a role or user stands for the very one that has it when the
-policy is saved (IAM user guide, "AWS JSON policy elements: Principal"). One that isn't there is refused then, with
-"Invalid principal in policy" (an article by a user who tried each kind, Classmethod, 2022-12-30). ministack compares a
-role's name without its path, takes wildcards and any ARN, and lets the root of every account pass for any service. The
-last stays so in the role's own account, where the administrator plays the services.
+A part of a name or ARN can't be a wildcard, and the ARN of a role or user means the one that has it when the policy is
+saved (IAM user guide, "AWS JSON policy elements: Principal"). A missing one is refused with "Invalid principal in
+policy" (an article by a user who tried each kind, Classmethod, 2022-12-30). ministack compares a role's name without
+its path, takes wildcards and any ARN, and lets every account's root pass for any service; in the role's own account it
+still may, as the administrator plays the services.
 
-A role that is deleted and made anew is another one on AWS, which a policy of before doesn't mean; here it is the same.
-But its sessions end with it: what is refused then is the token itself (seen on AWS by users of its SDK:
-aws/aws-sdk-java-v2 #5545), as IAM tells roles apart by their ids (IAM user guide, "IAM identifiers"). ministack goes by
-the name.
+On AWS a recreated role is another one, which older policies don't mean; here it is the same. But the sessions of the
+former end: their tokens are refused (aws/aws-sdk-java-v2 #5545), as IAM tells roles apart by their ids (IAM user guide,
+"IAM identifiers"). ministack goes by the name.
 """
 
 import json

@@ -1,12 +1,10 @@
 """Which process runs which invocation of a function, and when a chain of invocations is a loop.
 
-Lambda gives each invocation a trace id, and SDKs send it along with every call (Lambda developer guide, "Using
-environment variables": `_X_AMZN_TRACE_ID`, "changes with each invocation"). ministack gives one only where X-Ray is on;
-here each has one, and by it a call is known to belong to an invocation.
-
-The id counts too how often a chain of messages has invoked each function (`Lineage`). ministack detects loops of direct
-invocations only; here a message whose chain has invoked the same function 16 times goes to the queue's dead-letter
-queue, or nowhere (AWS_FACTS.md, "Lambda, SQS, DynamoDB streams, Step Functions").
+Each invocation has a trace id, which SDKs send with every call (Lambda developer guide, "Using environment variables":
+`_X_AMZN_TRACE_ID`, "changes with each invocation"); ministack gives one only with X-Ray. It also counts how often a
+chain of messages has invoked each function (`Lineage`). ministack detects loops of direct invocations only; here a
+message whose chain has invoked the same function 16 times goes to the dead-letter queue, or is dropped if there is none
+(AWS_FACTS.md, "Lambda, SQS, DynamoDB streams, Step Functions").
 """
 
 import logging
@@ -17,6 +15,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from itertools import chain
 from typing import Any
 from urllib.parse import unquote
 
@@ -41,12 +40,10 @@ logger = logging.getLogger(__name__)
 
 
 class Invocations:
-    """The invocations that run now.
-
-    Begun and ended by ministack's threads, asked by its event loop: each step is one atomic access to a dictionary.
-    """
+    """The invocations that run now."""
 
     def __init__(self) -> None:
+        # Written by ministack's threads, read by its event loop: each step is one atomic access.
         self._workers: dict[str, Any] = {}
 
     def invoke(
@@ -61,13 +58,12 @@ class Invocations:
         try:
             return original(worker, event, request_id, **{**rest, "trace_id": trace_id})
         except (RuntimeError, OSError, ValueError, AttributeError) as error:
-            # Its process didn't come up. Told by an exception, ministack would end those of all other invocations.
+            # Its process didn't start. At an exception ministack would end those of all other invocations.
             return {"status": "error", "error": f"the process did not start: {error}"}
         finally:
             del self._workers[trace_id]
 
     def runs(self, trace_id: str) -> bool:
-        """Whether this invocation is running."""
         return trace_id in self._workers
 
     def kill(self, trace_id: str) -> None:
@@ -75,10 +71,9 @@ class Invocations:
         _kill(self._workers.get(trace_id))
 
     def restart(self) -> None:
-        """Kill every function's processes, whatever they are at; the next invocations start others."""
-        for workers in list(lambda_runtime._workers.values()):
-            for worker in list(workers):
-                _kill(worker)
+        """Kill every function's processes; the next invocations start others."""
+        for worker in list(chain.from_iterable(lambda_runtime._workers.values())):
+            _kill(worker)
 
 
 def install() -> Invocations:
@@ -110,7 +105,7 @@ def _name_of(function_arn: str) -> str:
 
 
 def _invoked(function_arn: str, event: Any) -> Lineage:
-    """The lineage of an invocation by this event: the longest of its messages, and one more for the function itself."""
+    """The lineage of an invocation by this event: the highest counts of its messages, plus one for the function."""
     counts: Lineage = {}
     for record in event.get("Records", ()) if isinstance(event, dict) else ():
         for name, count in _lineage(str(record.get("attributes", {}).get(_HEADER, ""))).items():
@@ -153,7 +148,7 @@ def _loops(message: Mapping[str, Any], function: Mapping[str, Any]) -> bool:
 
 
 def _put_aside(messages: Sequence[dict[str, Any]], url: str) -> None:
-    """Move them to the queue's dead-letter queue, or where it has none drop them."""
+    """Move them to the queue's dead-letter queue, or drop them if it has none."""
     logger.warning("stopped as a recursive loop: %s", ", ".join(each["id"] for each in messages))
     for each in messages:
         each["receive_count"], each["visible_at"] = sys.maxsize, 0.0

@@ -1,7 +1,7 @@
-"""Who may talk to the embedded AWS: AWS clients of this machine, and no web page.
+"""Who may call the embedded AWS: AWS clients of this machine, and no web page.
 
-Whoever reaches it is the account's administrator, and a web page open in the developer's browser reaches 127.0.0.1 too.
-The browser says where a request comes from, in headers that a page can't set:
+Every caller is the account's administrator, and a web page in the developer's browser reaches 127.0.0.1 too. The
+browser says where a request comes from, in headers that a page can't set:
 
 - `Host` is the name in the address. A page that had its own name resolve to 127.0.0.1 (DNS rebinding) is known by it.
 - `Origin` is the page's, with all that it sends but plain GET and HEAD requests (Fetch standard, "`Origin` header").

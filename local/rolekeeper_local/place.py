@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = Path(__file__).resolve().parents[1]
 
 
-class NotInstalledError(Exception):
-    """The emulator isn't there; the message says how it comes."""
+class EmbeddedAwsError(Exception):
+    """The embedded AWS can't be started or deployed to; the message says why, and what to do."""
 
 
 def folder_for(port: int, environ: Mapping[str, str] = os.environ) -> Path:
@@ -32,8 +32,8 @@ def interpreter() -> Path:
     if installed.is_clone():
         python = REPOSITORY / ".envs/emulator/bin/python"
         if not python.exists():
-            raise NotInstalledError("the emulator is not set up: run `make setup`")
+            raise EmbeddedAwsError("the emulator is not set up: run `make setup`")
         return python
     if find_spec("ministack") is None:
-        raise NotInstalledError("the embedded AWS is not installed: uv tool install 'rolekeeper[local]'")
+        raise EmbeddedAwsError("the embedded AWS is not installed: uv tool install 'rolekeeper[local]'")
     return Path(sys.executable)

@@ -1,9 +1,9 @@
 """SQS where ministack lacks something: no message is lost, queues are fair, dead letters can be redriven, and counted.
 
-ministack's threads (event source mappings, state machines, rules) change a queue's list of messages without a lock:
-what one sends while another deletes may vanish. Here they take turns. `StartMessageMoveTask` is missing there; here it
-moves everything at once (SQS API reference: a moved message is a new one, with a new id and no receives). A standard
-queue hands out first what belongs to message groups with few messages in flight (SQS developer guide, "Fair queues").
+ministack's threads (event source mappings, state machines, rules) change a queue's list of messages without a lock, so
+a message that one sends while another deletes may vanish. Here they take turns. `StartMessageMoveTask` moves all
+messages at once (SQS API reference: a moved message is a new one, with a new id and no receives). A standard queue
+hands out first the messages of groups with few messages in flight (SQS developer guide, "Fair queues").
 """
 
 import functools
@@ -23,19 +23,19 @@ from rolekeeper_local.corrections import correct
 type Queue = dict[str, Any]
 type Answer = dict[str, Any]
 
-#: Whatever changes a queue's messages.
+#: The functions that change a queue's messages.
 _CHANGES = (
     (sqs, ("_act_send_message", "_act_delete_message", "_act_delete_message_batch", "_act_purge_queue")),
     (sqs, ("_collect_msgs", "_expire_retained", "_dlq_sweep", "_delete_messages_for_esm")),
     (eventbridge, ("_dispatch_to_sqs",)),
     (lambda_svc, ("_route_async_failure", "_send_ddb_stream_failure_record")),
 )
-#: Of these, what sends one message, and how each is told which queue.
+#: Those that send one message, and their queue by their arguments.
 _SENDS: dict[str, Callable[..., Queue | None]] = {
     "_act_send_message": lambda data, url: sqs._get_q(data.get("QueueUrl", url)),
     "_dispatch_to_sqs": lambda spec, *_: sqs._queue_by_arn(str(spec)),
 }
-#: And what takes messages away: their outcome, and how each is told which queue.
+#: Those that take messages away: the messages' outcome, and the queue by the arguments.
 _TAKES: dict[str, tuple[str, Callable[..., Queue]]] = {
     "_delete_messages_for_esm": ("deleted", lambda url, _handles: sqs._get_q(url)),
     "_act_delete_message": ("deleted", lambda data, url: sqs._get_q(data.get("QueueUrl", url))),
@@ -71,11 +71,10 @@ class Queues:
         self._moves: list[dict[str, Any]] = []
 
     def document(self) -> dict[str, dict[str, int]]:
-        """The outcome of the messages, by queue.
+        """The counts of messages by outcome, by queue.
 
-        `sent`, by people, functions and rules; `received` by anybody, each once; then `deleted`, `dead` (moved to the
-        dead-letter queue), `redriven` from there, or `expired`. `lost` are those that were received, are nowhere now,
-        and came to none of these ends.
+        `sent`, `received` (each once), then `deleted`, `dead` (moved to the dead-letter queue), `redriven` from there,
+        or `expired`; `lost` are those that were received, and are gone without any of these outcomes.
         """
         with self.lock:
             there = {_arn(queue): _ids(queue) for queue in sqs._queues._data.values()}
@@ -87,7 +86,7 @@ class Queues:
     # ---- one change at a time, counted ----
 
     def change(self, name: str, original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """Do what changes queues: what it sends, receives for the first time, or takes from its queue is counted."""
+        """Call one of _CHANGES, and count the messages that it sends, receives first, or takes from its queue."""
         with self.lock:
             if name == "_collect_msgs":
                 return self._receive(original, *arguments)
@@ -107,7 +106,7 @@ class Queues:
             return answer
 
     def _receive(self, original: Callable[..., list[Any]], queue: Queue, *arguments: Any) -> list[Any]:
-        # ministack looks for dead letters first, and by another clock: what is due in between isn't received again.
+        # ministack looks for dead letters first, and by another clock: messages due in between aren't received again.
         tries = float(_redrive_policy(queue).get("maxReceiveCount", math.inf))
         spent = [(each, each["visible_at"]) for each in queue["messages"] if each.get("receive_count", 0) >= tries]
         for each, _ in spent:
@@ -159,7 +158,7 @@ class Queues:
 
 
 def _fair(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same, first those whose group has the fewest messages in flight; one without a group is a group by itself."""
+    """Sorted by the messages of the same group in flight; a message without a group is a group of its own."""
     now = time.time()
     in_flight = (each for each in messages if each.get("receive_count", 0) and now < each["visible_at"] < math.inf)
     busy = Counter(each.get("group_id") for each in in_flight)

@@ -1,17 +1,17 @@
 """EventBridge's rules where ministack has them otherwise: their times, what is refused, and their ids in a stack.
 
-- ministack looks at its schedules every ten seconds, and hands a Lambda target its event once. Here they are looked at
-  every quarter of a second, and a target is invoked as AWS does it: asynchronously, with the function's retries and its
-  on-failure destination. A rate's first time is one rate after the rule was made, as on AWS; its minute can be
-  shortened. `cron(...)` goes by the clock, so its minutes stay minutes.
-- A rate in the wrong number is refused, and more bytes than a request may have.
-- A rule that CloudFormation makes is refused as one that PutRule and PutTargets make: `cron(0 * * * * *)`, which says
-  both a day of the month and a day of the week, fails the stack (EventBridge user guide, "Cron expressions": one of the
-  two has to be `?`), and so does a bus of another account or Region as a target without a role (AWS_FACTS.md, Events
-  between accounts and Regions).
-- The id that CloudFormation gives a rule is its name, and of one that isn't on the default bus `BUS|NAME`. Users
-  describe it (aws-cloudformation/cloudformation-coverage-roadmap #1131, #1949); AWS shows the default bus alone.
-  ministack gives every rule its name, by which EventBridge doesn't find one of another bus.
+- ministack looks at its schedules every ten seconds, and gives a Lambda target its event once. Here it looks every
+  quarter of a second, and a target is invoked asynchronously, with the function's retries and its on-failure
+  destination. A rate's first time is one rate after the rule was made, as on AWS; its minute can be shortened.
+  `cron(...)` goes by the clock.
+- A rate in the wrong number is refused, and a request with too many bytes.
+- CloudFormation's rules are refused as those of PutRule and PutTargets: `cron(0 * * * * *)`, with both a day of the
+  month and a day of the week, fails the stack (EventBridge user guide, "Cron expressions": one of the two has to be
+  `?`), and so does a bus of another account or Region as a target without a role (AWS_FACTS.md, Events between accounts
+  and Regions).
+- CloudFormation's id of a rule that isn't on the default bus is `BUS|NAME` (described by users,
+  aws-cloudformation/cloudformation-coverage-roadmap #1131, #1949); others have their name. With ministack's name alone
+  EventBridge doesn't find a rule of another bus.
 """
 
 import json
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def install(minute_seconds: float) -> None:
-    """Correct this process, with so many seconds to a minute of `rate(...)`."""
+    """Correct this process; a minute of `rate(...)` takes these seconds."""
 
     def rate_seconds(original: Callable[[str], int | None], expression: str) -> float | None:
         found = original(expression)
@@ -51,7 +51,7 @@ def install(minute_seconds: float) -> None:
 
 
 def let_fire(account: str, region: str, rule: str) -> None:
-    """Let the time of a `rate(...)` rule on a default bus be now; KeyError where there is no such rule."""
+    """Fire a `rate(...)` rule of a default bus at the next look; KeyError if there is no such rule."""
     key = account, region, eventbridge._rule_key(rule, "default")
     if key not in eventbridge._rules._data:
         raise KeyError(f"there is no rule {rule} in {account}, {region}")

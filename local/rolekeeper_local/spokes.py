@@ -25,9 +25,9 @@ from rolekeeper_local.embedded import (
     PARAMETERS,
     REGION,
     EmbeddedAws,
-    EmbeddedAwsError,
     make_stack,
 )
+from rolekeeper_local.place import EmbeddedAwsError
 from rolekeeper_local.settings import ACCOUNTS, ORGANIZATION
 
 REGIONS = (REGION, "eu-west-1")
@@ -85,7 +85,7 @@ def register(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount]) -> None:
 
     def missing() -> list[Target]:
         known = {each.target for each in _known(worlds[0])}
-        return [each for each in map(_target, worlds) if each not in known]
+        return [each.target for each in worlds if each.target not in known]
 
     _await(missing, "are not known to the hub")
 
@@ -140,7 +140,7 @@ def role_removed(world: EmulatedAccount, name: str) -> Iterator[None]:
 
 def problem_of(world: EmulatedAccount) -> str:
     """What the hub says is wrong with this target; empty while nothing is."""
-    return next((each.problem for each in _known(world) if each.target == _target(world)), "")
+    return next((each.problem for each in _known(world) if each.target == world.target), "")
 
 
 def how_to_act(aws: EmbeddedAws, accounts: int) -> str:
@@ -199,10 +199,6 @@ def as_operators(aws: EmbeddedAws) -> dict[str, str]:
 def _await_mappings(hub: EmulatedAccount) -> None:
     rows = [(row["tag_key"], row["tag_value"]) for row in starter_mappings()]
     _await(lambda: [each for each in rows if not hub.mapping_status(*each, "Published")], "are not in effect")
-
-
-def _target(world: EmulatedAccount) -> Target:
-    return Target(world.account, world.region)
 
 
 def _known(world: EmulatedAccount) -> list[ServedTarget]:

@@ -1,16 +1,14 @@
-"""What a deployment asks of CloudFormation, and ministack doesn't answer as AWS does.
+"""CloudFormation where a deployment needs more than ministack has.
 
-- A condition may compare any parameter, pseudo parameters too (CloudFormation user guide, "CloudFormation template
-  Conditions syntax", "Get AWS values using pseudo parameters"). ministack knows none of these in a condition and
-  compares their names, so what is to be made once in an account is never made. `AWS::StackName` and `AWS::StackId`
-  aren't known here either.
-- What a condition leaves out is ignored, or deleted where it is there (the same guide, "Conditions"), so a change set
-  shows it only then. ministack shows all of it as to be made.
-- A stack has its template's description (CloudFormation API reference, `Stack`). ministack forgets it of one that was
-  made or updated by a change set.
-- Saved queries of CloudWatch Logs, and alarms over an expression: ministack refuses a whole stack for either. Nobody
-  looks at them here, so a query is taken and kept nowhere, and the alarm is kept as one over the metric that goes in.
-- CloudFormation makes a number of what a parameter says; ministack's poller that is given text polls nothing.
+- A condition may compare pseudo parameters (CloudFormation user guide, "CloudFormation template Conditions syntax",
+  "Get AWS values using pseudo parameters"). ministack compares their names. `AWS::StackName` and `AWS::StackId` aren't
+  known here either.
+- A resource that a condition leaves out is ignored, or deleted if it exists (the same guide, "Conditions"), so a change
+  set shows it only then. ministack shows all of them as added.
+- A stack has its template's description (CloudFormation API reference, `Stack`); ministack loses it with a change set.
+- ministack refuses a stack with saved queries of CloudWatch Logs, or with alarms over an expression. Here a query is
+  accepted and kept nowhere, and the alarm is over the expression's metric.
+- CloudFormation makes a number of a parameter's text; with the text ministack's poller polls nothing.
 """
 
 import uuid

@@ -1,6 +1,6 @@
-"""What a person watches while the demo plays: steps with elapsed times, a line for every wait, and EC2's own answer.
+"""The demo's output: steps with elapsed times, a line for every wait, and EC2's own answer.
 
-Colour and a moving spinner only on a terminal; elsewhere plain lines.
+Colour and a spinner on a terminal; elsewhere plain lines.
 """
 
 import time
@@ -19,11 +19,11 @@ _LOOK_SECONDS = 0.03
 
 
 class StepFailedError(Exception):
-    """A step did not come true."""
+    """What a step expected did not happen."""
 
 
 class Story(ABC):
-    """A story is its steps; each fails by itself. It prints what happens as it happens, and remembers what failed."""
+    """A list of steps, each of which may fail; prints what happens, and collects the failures."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -36,7 +36,7 @@ class Story(ABC):
 
     @abstractmethod
     def steps(self) -> list[Step]:
-        """What is told, with a title each."""
+        """The steps with their titles."""
 
     def play(self) -> None:
         for number, (title, step) in enumerate(self.steps(), 1):
@@ -56,14 +56,14 @@ class Story(ABC):
     # ---- lines ----
 
     def does(self, text: str) -> None:
-        """What we, as the person, do now."""
+        """Print what the person does now."""
         self._line(text, "cyan", mark="→")
 
     def says(self, text: str) -> None:
         self._line(text, "dim", mark="·")
 
     def came_true(self, text: str) -> None:
-        """Something checked that came true."""
+        """Print a check that passed."""
         self._line(text, "green", mark="✓")
 
     def _line(self, text: str, style: str, mark: str) -> None:
@@ -74,7 +74,7 @@ class Story(ABC):
 
     @contextmanager
     def _waiting(self, text: str) -> Iterator[float]:
-        """Show a wait while it lasts; gives when it began."""
+        """Show a wait while it lasts; yields when it began."""
         if not self.console.is_terminal:
             self.says(text)
         with self.console.status(Text(text, style="dim")):
@@ -83,7 +83,7 @@ class Story(ABC):
     # ---- waiting ----
 
     def until[T](self, what: str, look: Callable[[], T | None], seconds: float = 20) -> T:
-        """Wait until `look` gives something, or the step fails; show how long it took."""
+        """Wait until `look` finds something, or the step fails."""
         with self._waiting(f"waiting: {what}") as began:
             while (found := look()) is None:
                 if time.monotonic() - began > seconds:
@@ -93,7 +93,7 @@ class Story(ABC):
         return found
 
     def stays(self, what: str, holds: Callable[[], bool], seconds: float) -> None:
-        """Watch for a while that something holds, or the step fails."""
+        """Watch that something holds for some time, or the step fails."""
         with self._waiting(f"watching for {seconds:g} s: {what}") as began:
             while time.monotonic() - began < seconds:
                 if not holds():
@@ -101,10 +101,7 @@ class Story(ABC):
                 time.sleep(_LOOK_SECONDS)
         self.came_true(f"{what} (watched for {seconds:g} s)")
 
-    def running(self, world: EmulatedAccount, instance_id: str) -> None:
-        self.state(world, instance_id, "running")
-
-    def state(self, world: EmulatedAccount, instance_id: str, state: str) -> None:
+    def state(self, world: EmulatedAccount, instance_id: str, state: str = "running") -> None:
         self.until(f"{instance_id} is {state}", lambda: world.state(instance_id) == state or None)
 
     def attached(self, world: EmulatedAccount, instance_id: str, profile: str) -> Shown:

@@ -1,8 +1,8 @@
-"""What becomes of a batch from a DynamoDB stream, by the function's answer and the settings of its mapping.
+"""The outcome of a batch from a DynamoDB stream, by the function's answer and the settings of its mapping.
 
 Lambda developer guide, "Process DynamoDB records with Lambda": of a batch that failed in part, everything from the
-first failed record on comes again; one that failed altogether comes again as a whole, or halved, which isn't counted as
-a try; what has failed too often, or is too old, goes to the failure destination and the stream goes on behind it.
+first failed record on is retried; one that failed as a whole is retried, or halved, which isn't a try; records that
+failed too often, or are too old, go to the failure destination, and the stream goes on.
 """
 
 import json

@@ -1,8 +1,7 @@
 """DynamoDB streams to functions: each at its own pace, and no record lost of a batch that failed in part.
 
-ministack works through streams and queues in one thread, so a function that takes its time holds up all others; it
-takes a batch with reported failures for done; and it never halves one, nor gives one up. `stream_batches` says what AWS
-does.
+ministack reads streams and queues in one thread, so a slow function holds up all others; a batch with reported failures
+counts as done; and it never halves a batch, nor gives one up. `stream_batches` has AWS's rules.
 """
 
 import logging
@@ -19,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 
 def install() -> None:
-    """Correct ministack's reading of streams in this process; call once, before the first request."""
     lambda_svc._poll_dynamodb_streams = _Streams().poll
 
 
@@ -74,7 +72,7 @@ class _Streams:
 
 
 def _table(source: str) -> str:
-    """The table whose newest stream this is; empty for what is no such stream."""
+    """The table whose newest stream this is; empty for any other ARN."""
     try:
         found = lambda_svc._dynamodb_stream_table_from_arn_spec(parse_arn(source))
     except ArnParseError:

@@ -14,7 +14,6 @@ import pytest
 from playwright.sync_api import Browser, StorageState
 from tools.artifacts import collect
 
-from fixtures.aws_cli import Aws, aws_command
 from fixtures.browser import ConsoleProcess, Visitor, chromium, console, enter, visitor
 from fixtures.wheel import Running, build, running_local
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
@@ -22,16 +21,14 @@ from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
 from support.clone import SAM, typed
-from support.pages import Shell
+from support.pages import Shell, aws_cli_is_ready
 from support.ports import free_port
 from support.waiting import eventually
 
 #: What many stories share. Those of one are played by one process, so that it starts once.
 _STARTED = ("browser", "aws", "fresh", "wheel")
-#: The stories of `aws` that a second process plays, on a deployment of its own: together they take longest of all.
-_SECOND = ("completion", "every_command", "lab", "operators", "readme", "resumed", "roles", "who")
 #: The groups that take longest, in the order in which they begin: so none of them is waited for at the end.
-_LONGEST = ("aws-2", "aws", "browser", "wheel", "fresh", "organization", "hub_upgrade")
+_LONGEST = ("aws", "browser", "wheel", "chaos", "organization", "fresh")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,9 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group_of(item: pytest.Item) -> str:
     if item.path.parent != Path(__file__).parent:
         return item.nodeid.partition("::")[0]
-    module = item.path.stem.removeprefix("test_")
-    group = next((each for each in _STARTED if each in getattr(item, "fixturenames", ())), module)
-    return "aws-2" if group == "aws" and module in _SECOND else group
+    names = getattr(item, "fixturenames", ())
+    return next((each for each in _STARTED if each in names), item.path.stem.removeprefix("test_"))
 
 
 #: The deployments that stories share, in this process.
@@ -100,12 +96,6 @@ def aws(
         embedded.deploy()
         _share(request, embedded)
         yield embedded
-
-
-@pytest.fixture(scope="session")
-def cli(aws: EmbeddedAws) -> Aws:
-    """The installed `aws` command, as a process."""
-    return aws_command(aws.env)
 
 
 @pytest.fixture(scope="session")
@@ -177,10 +167,18 @@ def no_instance_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
         eventually(lambda world=world: not list(world.fleet()))  # type: ignore[misc]  # bound at once
 
 
+@pytest.fixture(scope="session")
+def aws_function() -> Iterator[str]:
+    with aws_cli_is_ready() as function:
+        yield function
+
+
 @pytest.fixture
-def shell(aws: EmbeddedAws, tmp_path: Path) -> Shell:
+def shell(aws: EmbeddedAws, aws_function: str, tmp_path: Path) -> Shell:
     """A terminal in which the pages' blocks are typed."""
-    return Shell(tmp_path, aws.port)
+    made = Shell(tmp_path, aws.port)
+    made(aws_function)
+    return made
 
 
 # ---- the console, in a browser ----

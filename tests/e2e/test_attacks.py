@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from fixtures.aws_cli import aws_command, session
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
 from support.buses import Bus, Queue
 from support.fleets import launch_many
+from support.roles import ANYBODY, assumed, make_role, variables
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
@@ -51,18 +51,10 @@ def running(world: EmulatedAccount, **tags: str) -> str:
 def logged(world: EmulatedAccount, name: str) -> str:
     """All that a function logged."""
     pages = world.aws.session().client("logs").get_paginator("filter_log_events")
-    group = world.lambda_.get_function_configuration(FunctionName=world.function_name(name))["LoggingConfig"][
+    group = world.lambda_.get_function_configuration(FunctionName=world.aws.function_name(name))["LoggingConfig"][
         "LogGroup"
     ]
     return "\n".join(each["message"] for page in pages.paginate(logGroupName=group) for each in page["events"])
-
-
-def stays_with_who_carries_it(world: EmulatedAccount, before: str, role: str, **tags: str) -> None:
-    """A suspended role is given to nobody else."""
-    after = running(world, **tags)
-    eventually(lambda: world.condition(after, "suspended"))
-    assert world.shown(after) is None
-    assert world.carries(before, role), "what carries it is left as it is"
 
 
 def lines(world: EmulatedAccount) -> list[dict[str, Any]]:
@@ -90,102 +82,50 @@ def held_because(world: EmulatedAccount, value: str, words: str) -> bool:
 
 
 def test_who_edits_cannot_approve_their_own_edit(deployed: EmulatedAccount, rolekeeper: Command) -> None:
-    cli, env = aws_command(deployed.aws.env), deployed.aws.env
+    aws, sessions, tables = deployed.aws, {}, {}
     deployed.make_role("wide")
     launch_many(deployed, 26, wide="x")  # more than an edit may change without approval
-    people, names = {}, {}
     for part, person in (("editors", "mallory"), ("approvers", "grace"), ("approvers", "mallory")):
         policy = json.loads(rolekeeper("guard", part).stdout)
-        variables = {**env, **session(cli, f"{part}-{person}", person, *policy["Statement"])}
-        people[part, person], names[part, person] = aws_command(variables), Command(variables)
-    table = ["--table-name", deployed.mapping_table]
-    key = json.dumps({"tag_key": {"S": "wide"}, "tag_value": {"S": "x"}})
-    row = json.dumps({"tag_key": {"S": "wide"}, "tag_value": {"S": "x"}, "role": {"S": "wide"}})
-    editor, approver = people["editors", "mallory"], people["approvers", "grace"]
-    editor("dynamodb", "put-item", *table, "--item", row)
+        role = make_role(aws, deployed.account, ANYBODY, *policy["Statement"], name=f"{part}-{person}", path="/")
+        sessions[part, person] = assumed(aws, role, name=person)
+        tables[part, person] = sessions[part, person].client("dynamodb")
+    key = {"tag_key": {"S": "wide"}, "tag_value": {"S": "x"}}
+    row: Any = {"TableName": deployed.mapping_table, "Item": {**key, "role": {"S": "wide"}}}
+    editor, approver = tables["editors", "mallory"], tables["approvers", "grace"]
+    editor.put_item(**row)
     eventually(lambda: deployed.mapping("wide", "x").get("status") == "Held")
 
-    # The editor can write neither the number, nor a signature, be it in another's name.
-    approved = json.dumps({**json.loads(row), "approve": {"N": "1"}})
-    number = json.dumps({":number": {"N": "1"}})
-    approve = ["--key", key, "--update-expression", "SET approve = :number", "--expression-attribute-values", number]
-    grace = approver("sts", "get-caller-identity")["UserId"]
-    sign = ["put-item", "--table-name", deployed.state_table, "--item"]
-    forged = json.dumps({"pk": {"S": f"approval#{grace}"}, "sk": {"S": "mapping#4:wide#x#1"}})
-    for asked in (["update-item", *table, *approve], ["put-item", *table, "--item", approved], [*sign, forged]):
-        with pytest.raises(AssertionError, match="AccessDenied"):
-            editor("dynamodb", *asked)
+    # The editor can write neither the number, nor a signature, not even in another's name.
+    number: Any = {"UpdateExpression": "SET approve = :number", "ExpressionAttributeValues": {":number": {"N": "1"}}}
+    approve: Any = {"TableName": deployed.mapping_table, "Key": key, **number}
+    grace = sessions["approvers", "grace"].client("sts").get_caller_identity()["UserId"]
+    forged = {"pk": {"S": f"approval#{grace}"}, "sk": {"S": "mapping#4:wide#x#1"}}
+    sign = {"TableName": deployed.state_table, "Item": forged}
+    refused(editor.update_item, approve)
+    refused(editor.put_item, {**row, "Item": {**row["Item"], "approve": {"N": "1"}}})
+    refused(editor.put_item, sign)
     assert deployed.mapping("wide", "x")["status"] == "Held"
 
     # An approver can't edit, nor sign for another; and a number that nobody signed approves nothing.
-    for asked in (["put-item", *table, "--item", row], [*sign, forged]):
-        with pytest.raises(AssertionError, match="AccessDenied"):
-            people["approvers", "mallory"]("dynamodb", *asked)
-    approver("dynamodb", "update-item", *table, *approve)
+    refused(tables["approvers", "mallory"].put_item, row)
+    refused(tables["approvers", "mallory"].put_item, sign)
+    approver.update_item(**approve)
     eventually(lambda: held_because(deployed, "x", "approve is 1, but nobody has signed it"))
 
-    names["approvers", "grace"]("mapping", "approve", "wide=x", "--yes")
+    command = Command({**aws.env, **variables(sessions["approvers", "grace"])})
+    command("mapping", "approve", "wide=x", "--yes")
     newest = rolekeeper.json("mapping", "history", "wide=x")[0]
     assert (newest["event"], newest["approved_by"]) == ("Mapping Published", grace)
     assert newest["approver_claims"].endswith("/approvers-grace/grace")
 
 
-def test_a_wide_change_split_over_rows_waits_as_one_row_does(
-    deployed: EmulatedAccount, mails: Callable[[], list[str]]
-) -> None:
-    deployed.make_role("split")
-    instances = {part: launch_many(deployed, 20, part=part) for part in ("one", "two")}
-    everybody = [each for some in instances.values() for each in some]
-    eventually(lambda: all(deployed.state(each) == "running" for each in everybody))
-
-    def status(part: str) -> object:
-        return deployed.mapping("part", part).get("status")
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda part: deployed.put_mapping("part", part, role="split"), instances))
-    eventually(lambda: {status(part) for part in instances} == {"Held", "Published"})
-    waits, passed = sorted(instances, key=lambda part: str(status(part)))
-
-    row = deployed.mapping("part", waits)
-    assert "it would attach 20, replace 0 and detach 0 instances, and other edits changed 20" in row["status_reason"]
-    eventually(lambda: any("Mapping Held" in each and waits in each for each in mails()))
-    eventually(lambda: all(deployed.carries(each, "split") for each in instances[passed]))
-    assert not any(deployed.shown(each) for each in instances[waits])
-    deployed.approve("part", waits, int(row["held_revision"]))
-    eventually(lambda: all(deployed.carries(each, "split") for each in everybody))
-
-
-def may(world: EmulatedAccount, role: str, action: str) -> None:
-    """Give a role an inline policy."""
-    statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam = world.aws.session().client("iam")
-    iam.put_role_policy(RoleName=role, PolicyName="does-little", PolicyDocument=document)
-
-
-def test_a_role_that_grows_broad_once_it_is_published_is_given_to_nobody_else(
-    deployed: EmulatedAccount, mails: Callable[[], list[str]]
-) -> None:
-    deployed.make_role("modest")
-    may(deployed, "modest", "s3:GetObject")
-    deployed.put_mapping("grown", "x", role="modest")
-    eventually(lambda: deployed.mapping_status("grown", "x", "Published"))
-    before = running(deployed, grown="x")
-    eventually(lambda: deployed.carries(before, "modest"))
-
-    may(deployed, "modest", "iam:PutRolePolicy")
-    deployed.sweep()
-    eventually(lambda: any("Mapping Suspended" in each and "iam:PutRolePolicy on *" in each for each in mails()))
-    stays_with_who_carries_it(deployed, before, "modest", grown="x")
+def refused(call: Callable[..., object], asked: Any) -> None:
+    with pytest.raises(ClientError, match="AccessDenied"):
+        call(**asked)
 
 
 # ---- the state table ----
-
-
-def put_state(world: EmulatedAccount, item: dict[str, Any]) -> None:
-    """As whoever may write the state table does, with the plain AWS CLI."""
-    table = ["--table-name", world.state_table]
-    aws_command(world.aws.env)("dynamodb", "put-item", *table, "--item", json.dumps(item))
 
 
 def test_a_pause_by_a_plain_call_is_mailed_an_event_and_in_the_history(
@@ -194,9 +134,10 @@ def test_a_pause_by_a_plain_call_is_mailed_an_event_and_in_the_history(
     mails: Callable[[], list[str]],
     bus: Bus,
 ) -> None:
-    key = {"pk": {"S": "control"}, "sk": {"S": "control"}}
+    key: Any = {"pk": {"S": "control"}, "sk": {"S": "control"}}
     try:
-        put_state(deployed, {**key, "paused": {"BOOL": True}, "reason": {"S": "quiet night\u2028"}})
+        paused = {**key, "paused": {"BOOL": True}, "reason": {"S": "quiet night\u2028"}}
+        deployed.dynamodb.put_item(TableName=deployed.state_table, Item=paused)
         eventually(lambda: any("Control Changed" in each and "paused, mode as deployed" in each for each in mails()))
         eventually(lambda: any(each["detail-type"] == "Control Changed" for each in bus.heard()))
         [told] = json.loads(rolekeeper("history", "--control", "--limit", "1", "--output", "json").stdout)

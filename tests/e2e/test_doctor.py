@@ -14,7 +14,7 @@ def test_a_rule_and_a_source_that_somebody_disabled_are_found(deployed: Emulated
     session = deployed.aws.session()
     events, lambda_ = session.client("events"), session.client("lambda")
     [rule] = [each["Name"] for each in events.list_rules()["Rules"] if "InstanceTagRule" in each["Name"]]
-    sources = lambda_.list_event_source_mappings(FunctionName=deployed.function_name("OnStateChange"))
+    sources = lambda_.list_event_source_mappings(FunctionName=deployed.aws.function_name("OnStateChange"))
     [source] = [each["UUID"] for each in sources["EventSourceMappings"]]
     events.disable_rule(Name=rule)
     lambda_.update_event_source_mapping(UUID=source, Enabled=False)

@@ -23,8 +23,7 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
-# They have stories of their own: below, and in test_wheel.py, test_new_users.py, test_hub_upgrade.py and
-# test_console*.py.
+# They have stories of their own: below, and in test_wheel.py, test_organization.py and test_console*.py.
 _NAMES = [
     *("watch", "deploy", "upgrade", "destroy", "local", "demo", "console"),
     *("spoke parameters", "spoke deploy", "spoke remove", "targets forget"),
@@ -123,6 +122,7 @@ def a_plan_is_applied(told: Told, deployed: EmulatedAccount, instance: str, *, r
     assert after.association_id != before.association_id
     said = told("explain", instance)
     assert said["carries"]["association"] == after.association_id
+    assert [(each["what"], each["about"]) for each in said["who"]] == [("tagged", "every=a")]
     said = told("history", "--limit", "2", instance)
     assert [each["action"] for each in said] == ["Replace", "Attach"]
     said = told("fleet", "--tag", "every=a")
@@ -211,7 +211,7 @@ def test_every_command_says_what_it_did(told: Told, deployed: EmulatedAccount, i
 
 def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: EmulatedAccount, instance: str) -> None:
     watching = subprocess.Popen(
-        [COMMAND, "watch", "--instance", instance, "--output", "json"],
+        [COMMAND, "watch", "--instance", instance, "--since", "1m", "--output", "json"],
         env=rolekeeper.env,
         stdout=subprocess.PIPE,
         text=True,

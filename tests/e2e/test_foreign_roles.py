@@ -1,6 +1,5 @@
 """Roles of other actors stay where they are: unless both the stack and a row let them go."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -8,10 +7,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from fixtures.aws_cli import ANYBODY
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import STACK
 from support.new_profiles import launch_with
+from support.roles import assumed
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
@@ -20,12 +19,8 @@ pytestmark = pytest.mark.emulator
 def function_ec2(world: EmulatedAccount, role: str) -> Any:
     """EC2 with the credentials of one of the functions' roles."""
     found = world.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId=role)
-    made = world.iam.get_role(RoleName=str(found["StackResourceDetail"]["PhysicalResourceId"]))["Role"]
-    trust = partial(world.iam.update_assume_role_policy, RoleName=made["RoleName"])
-    trust(PolicyDocument=ANYBODY)
-    got: Any = world.aws.session().client("sts").assume_role(RoleArn=made["Arn"], RoleSessionName="function")
-    trust(PolicyDocument=json.dumps(made["AssumeRolePolicyDocument"]))
-    return world.aws.session(credentials=got["Credentials"]).client("ec2")
+    arn = world.iam.get_role(RoleName=str(found["StackResourceDetail"]["PhysicalResourceId"]))["Role"]["Arn"]
+    return assumed(world.aws, arn).client("ec2")
 
 
 def refused(call: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import SweepResult
-from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_local.account import EmulatedAccount

@@ -3,6 +3,8 @@
 The tests follow each other.
 """
 
+import json
+import re
 import time
 from functools import partial
 from importlib.metadata import version
@@ -12,16 +14,31 @@ from typing import Any
 import pytest
 import yaml
 
+from fixtures.command import Command
 from fixtures.wheel import Running, build
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import STACK, EmbeddedAws
-from support.waiting import eventually
+from rolekeeper_local.spokes import register
+from support.pages import Shell, bash_blocks
+from support.ports import free_port
+from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
 
 
 def test_the_same_sources_give_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
     assert build(tmp_path).read_bytes() == wheel.read_bytes()
+
+
+def test_the_demo_of_it_comes_true(running: Running, tmp_path: Path) -> None:
+    alone = Command({**running.installed.env, "TMPDIR": str(tmp_path)}, running.installed.command)
+    story = alone("demo", "--console", "--port", str(free_port()), seconds=240).stdout
+    assert "Every step came true" in story
+    assert re.search(r"open the console in a browser, .*: http://\w+\.localhost:\d+/enter/", story)
+    assert "median" in story
+    assert "✗" not in story
+    assert "\x1b" not in story, "colour belongs on a terminal only"
+    assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
 
 
 def test_two_commands_lead_to_the_first_role_within_two_minutes(running: Running) -> None:
@@ -32,6 +49,13 @@ def test_two_commands_lead_to_the_first_role_within_two_minutes(running: Running
     running.instance = world.launch("first", app="web")
     eventually(lambda: world.carries(running.instance, "web"), 40)
     assert running.ready_after + time.monotonic() - began < 120
+
+
+def test_what_the_commands_read_is_packed_with_them(running: Running) -> None:
+    assert json.loads(running.rolekeeper("schema").stdout)["properties"]["mappings"]
+    guard = running.rolekeeper("guard", "scp-tags", "--except", "arn:aws:iam::123456789012:role/admin").stdout
+    assert "app" in json.dumps(json.loads(guard)["Statement"])
+    assert {each["level"] for each in running.rolekeeper.json("doctor")["findings"]} == {"ok", "warn"}
 
 
 def test_an_upgrade_to_the_same_version_changes_nothing(running: Running) -> None:
@@ -58,6 +82,82 @@ def test_a_deployment_that_fails_says_why_and_leaves_what_there_was(running: Run
     assert "OnScheduleSweep (AWS::Events::Rule): Parameter ScheduleExpression is not valid." in error
     assert running.parameters == before
     assert EmulatedAccount(running.aws).carries(running.instance, "web")
+
+
+# ---- it becomes a hub, and is left by its first spoke: docs/organization.md, typed ----
+
+PAGE, WEB = bash_blocks("docs/organization.md"), "222222222222"
+
+
+@pytest.fixture(scope="module")
+def shell(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A terminal with the installed command and a profile of each account; `hub.json` is in its own folder."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".aws").mkdir()
+    profiles = {"hub": ("000000000000", "us-east-1"), "web": (WEB, "eu-west-1")}
+    (home / ".aws/config").write_text(
+        "\n".join(
+            f"[profile {profile}]\naws_access_key_id={account}\naws_secret_access_key=any\nregion={region}"
+            f"\nendpoint_url={running.aws.endpoint}"
+            for profile, (account, region) in profiles.items()
+        )
+    )
+    made = Shell(home, running.aws.port)
+    made(f'export PATH="{running.installed.env["PATH"]}:$PWD/.venv/bin:$PATH"')
+    return made
+
+
+def kept(running: Running) -> dict[str, Any]:
+    """What a deployment has of its instance and its mapping: in EC2, in its tables, and as the command shows it."""
+    world, document = EmulatedAccount(running.aws), running.rolekeeper.json
+    row = world.mapping("app", "web")
+    pages = world.dynamodb.get_paginator("scan").paginate(TableName=world.state_table)
+    items = [item for page in pages for item in page["Items"]]
+    return {
+        "association": world.shown(running.instance),
+        # Without what the last sweep counted.
+        "row": {name: value for name, value in row.items() if name not in ("matched", "occupied")},
+        "mapping history": document("mapping", "history", "app=web"),
+        "history": document("history", running.instance),
+        "pin": document("explain", running.instance, "--no-who")["pin"],
+        "stored": [each for each in items if each["pk"]["S"].startswith(("instance#", "mapping#"))],
+    }
+
+
+def test_a_deployment_that_becomes_a_hub_keeps_all_that_it_has(running: Running, shell: Shell) -> None:
+    world = EmulatedAccount(running.aws)
+    world.make_role("other")
+    running.rolekeeper("replace", running.instance, "other", "--for", "8h", "--reason", "incident 42", "--yes")
+    eventually(lambda: world.carries(running.instance, "other"))
+    before = kept(running)
+    assert all(before.values())
+    shell(PAGE[0])
+    running.rolekeeper("sweep")
+    assert kept(running) == before
+    running.rolekeeper("release", running.instance)
+    eventually(lambda: world.carries(running.instance, "web"))
+
+
+def test_the_organizations_page_can_be_typed_from_the_first_spoke_to_its_end(
+    running: Running, shell: Shell, tmp_path: Path
+) -> None:
+    _, first, look, units, leave = (each.replace("hub.json", str(tmp_path / "hub.json")) for each in PAGE)
+    spokes = [EmulatedAccount(running.aws, WEB, region) for region in ("us-east-1", "eu-west-1")]
+    shell(first)
+    spokes[0].make_role("web")
+    register(running.aws, spokes)
+    EmulatedAccount(running.aws).sweep()
+    instances = {world: world.launch("spoke", app="web") for world in spokes}
+    for world, instance in instances.items():
+        eventually(partial(world.carries, instance, "web"))
+    assert WEB in shell(look)
+    assert WEB in shell(units)
+
+    shell(leave)
+    assert WEB not in {each["account"] for each in running.rolekeeper.json("targets")}
+    for world, instance in instances.items():
+        world.untag(instance, "app")
+    stays(lambda: all(world.carries(each, "web") for world, each in instances.items()))  # what they carry is kept
 
 
 def test_destroying_exports_detaches_and_keeps_the_tables(running: Running, tmp_path: Path) -> None:

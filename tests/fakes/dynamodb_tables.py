@@ -104,9 +104,7 @@ class Items:
 class Table:
     """One table. `keys` are the names of its key attributes, the partition's first.
 
-    Attributes:
-        present: its items.
-        past: each of its items as it was before the last write to it.
+    `past` has each of its items as it was before the last write to it.
     """
 
     def __init__(self, name: str, keys: tuple[str, ...]) -> None:

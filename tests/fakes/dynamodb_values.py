@@ -3,7 +3,7 @@
 Source: DynamoDB developer guide, "Supported data types and naming rules", "Constraints" and "Item sizes and formats".
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,15 @@ LEVELS = 32
 # A number is 0, or its magnitude is from 1E-130 to 9.99…E+125.
 SMALLEST, LARGEST = -130, 125
 _ROOMY = Context(prec=400)
+_SETS = {"SS": "string", "NS": "number", "BS": "binary"}
+# What botocore sends as each type.
+_CONTENT: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys("SN", str),
+    "B": (bytes, str),
+    **dict.fromkeys(("BOOL", "NULL"), bool),
+    "M": dict,
+    **dict.fromkeys(("L", *_SETS), (list, tuple)),
+}
 
 
 class RefusedError(Exception):
@@ -50,71 +59,45 @@ def stored(value: Any, level: int = 1) -> Value:
         ParamValidationError: botocore doesn't even send it.
     """
     if not isinstance(value, dict):
-        raise _unsent(f"{value!r} is no attribute value")
+        raise ParamValidationError(report=f"{value!r} is no attribute value")
     if len(value) != 1:
         words = "is empty," if not value else "has more than one datatypes set,"
         raise RefusedError(f"Supplied AttributeValue {words} must contain exactly one of the supported datatypes")
     ((kind, content),) = value.items()
-    store = _STORED.get(kind)
-    if store is None:
-        raise _unsent(f"{kind} is no type of an attribute value")
+    _check_sent(kind, content)
     if level > LEVELS:
         raise RefusedError("Nesting Levels have exceeded supported limits")
-    return store(value, content, level)
+    if kind == "N":
+        plain = number(content)
+        return value if plain == content else {"N": plain}
+    if kind == "B" and isinstance(content, str):
+        return {"B": content.encode()}
+    if kind == "NULL" and not content:
+        raise RefusedError(
+            "One or more parameter values were invalid: Null attribute value types must have the value of true"
+        )
+    if kind == "L":
+        return {"L": [stored(each, level + 1) for each in content]}
+    if kind == "M":
+        return {"M": {name: stored(each, level + 1) for name, each in content.items()}}
+    return _stored_set(kind, content) if kind in _SETS else value
+
+
+def _check_sent(kind: str, content: Any) -> None:
+    if not isinstance(content, _CONTENT.get(kind, ())):
+        raise ParamValidationError(report=f"{content!r} is no content of {kind}")
 
 
 def stored_item(attributes: Mapping[str, Any]) -> Item:
     return {name: stored(value) for name, value in attributes.items()}
 
 
-def _string(value: Value, content: Any, _level: int) -> Value:
-    if not isinstance(content, str):
-        raise _unsent(f"{content!r} is no string")
-    return value
-
-
-def _number(value: Value, content: Any, _level: int) -> Value:
-    if not isinstance(content, str):
-        raise _unsent(f"{content!r} is no string")
-    plain = number(content)
-    return value if plain == content else {"N": plain}
-
-
-def _binary(value: Value, content: Any, _level: int) -> Value:
-    return value if isinstance(content, bytes) else {"B": _bytes(content)}
-
-
-def _boolean(value: Value, content: Any, _level: int) -> Value:
-    if not isinstance(content, bool):
-        raise _unsent(f"{content!r} is no boolean")
-    if not content and "NULL" in value:
-        raise RefusedError(
-            "One or more parameter values were invalid: Null attribute value types must have the value of true"
-        )
-    return value
-
-
-def _list(_value: Value, content: Any, level: int) -> Value:
-    if not isinstance(content, list | tuple):
-        raise _unsent(f"{content!r} is no list")
-    return {"L": [stored(each, level + 1) for each in content]}
-
-
-def _map(_value: Value, content: Any, level: int) -> Value:
-    if not isinstance(content, dict):
-        raise _unsent(f"{content!r} is no map")
-    return {"M": {name: stored(each, level + 1) for name, each in content.items()}}
-
-
-def _set_of(kind: str, what: str, member: Callable[[Any], Any]) -> Callable[[Value, Any, int], Value]:
-    def store(_value: Value, content: Any, _level: int) -> Value:
-        if not isinstance(content, list | tuple):
-            raise _unsent(f"{content!r} is no list")
-        if not content:
-            raise RefusedError(f"One or more parameter values were invalid: An {what} set  may not be empty")
-        return set_of(kind, [member(each) for each in content])
-
-    return store
+def _stored_set(kind: str, content: Iterable[Any]) -> Value:
+    member = kind[0]
+    members = [stored({member: each})[member] for each in content]
+    if not members:
+        raise RefusedError(f"One or more parameter values were invalid: An {_SETS[kind]} set  may not be empty")
+    return set_of(kind, members)
 
 
 def set_of(kind: str, members: Iterable[Any]) -> Value:
@@ -123,20 +106,6 @@ def set_of(kind: str, members: Iterable[Any]) -> Value:
     if len(set(members)) < len(members):
         raise RefusedError("One or more parameter values were invalid: Input collection contains duplicates.")
     return {kind: sorted(members, key=Decimal if kind == "NS" else None)}
-
-
-def _text(content: Any) -> str:
-    if not isinstance(content, str):
-        raise _unsent(f"{content!r} is no string")
-    return content
-
-
-def _bytes(content: Any) -> bytes:
-    if isinstance(content, str):
-        return content.encode()
-    if not isinstance(content, bytes | bytearray):
-        raise _unsent(f"{content!r} is no blob")
-    return bytes(content)
 
 
 @lru_cache(maxsize=10_000)
@@ -162,24 +131,6 @@ def number(text: str) -> str:
     if len(value.as_tuple().digits) > DIGITS:
         raise RefusedError(f"Attempting to store more than {DIGITS} significant digits in a Number")
     return f"{value:f}"
-
-
-_STORED: dict[str, Callable[[Value, Any, int], Value]] = {
-    "S": _string,
-    "N": _number,
-    "B": _binary,
-    "BOOL": _boolean,
-    "NULL": _boolean,
-    "L": _list,
-    "M": _map,
-    "SS": _set_of("SS", "string", _text),
-    "NS": _set_of("NS", "number", lambda each: number(_text(each))),
-    "BS": _set_of("BS", "binary", _bytes),
-}
-
-
-def _unsent(report: str) -> ParamValidationError:
-    return ParamValidationError(report=report)
 
 
 # ---- adding ----

@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+_PAGE = 2  # services
 BEGUN, LOOKED = "GenerateServiceLastAccessedDetails", "GetServiceLastAccessedDetails"
 
 
@@ -15,21 +16,17 @@ class FakeReports:
 
     Attributes:
         used: by a role's name, when it last called which service; None for never.
-        looks: how often a job is looked at before it is completed.
-        page: how many services a page has.
         failed: roles whose jobs fail.
         refused: by an operation, the code of its refusal; and `times` it is refused, if not for ever.
     """
 
     def __init__(self, client: Any) -> None:
         self.used: dict[str, Mapping[str, datetime | None]] = {}
-        self.looks = 1
-        self.page = 2
         self.failed: set[str] = set()
         self.refused: dict[str, str] = {}
         self.times: dict[str, int] = {}
         self.seen: list[str] = []
-        self._jobs: dict[str, int] = {}
+        self._running: set[str] = set()
         # The handler before a call sees only what goes over the wire; what was asked is kept beside it.
         client.meta.events.register("provide-client-params", _keep_asked)
         client.meta.events.register("before-call", self._answer)
@@ -47,23 +44,23 @@ class FakeReports:
 
     def _begin(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         role = asked["Arn"].rsplit("/", 1)[-1]
-        self._jobs[role] = self.looks
+        self._running.add(role)
         return {"JobId": role.rjust(36, "0")}
 
     def _look(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         role = asked["JobId"].lstrip("0")
-        if self._jobs[role] > 0:
-            self._jobs[role] -= 1
+        if role in self._running:
+            self._running.remove(role)
             return {"JobStatus": "IN_PROGRESS", "ServicesLastAccessed": []}
         if role in self.failed:
             return {"JobStatus": "FAILED", "ServicesLastAccessed": [], "Error": {"Code": "X", "Message": "it broke"}}
         services, first = sorted(self.used.get(role, {}).items()), int(asked.get("Marker", 0))
         members = [
             {"ServiceName": name, "ServiceNamespace": name, **({"LastAuthenticated": at} if at else {})}
-            for name, at in services[first : first + self.page]
+            for name, at in services[first : first + _PAGE]
         ]
-        more = first + self.page < len(services)
-        marker = {"Marker": str(first + self.page)} if more else {}
+        more = first + _PAGE < len(services)
+        marker = {"Marker": str(first + _PAGE)} if more else {}
         return {"JobStatus": "COMPLETED", "ServicesLastAccessed": members, "IsTruncated": more, **marker}
 
 

@@ -91,16 +91,6 @@ def test_any_other_character_reads_back_as_it_was_from_calls_filters_and_events(
 
 
 @pytest.mark.emulator
-def test_a_filter_that_xml_can_not_carry_finds_nothing(ec2: Any) -> None:
-    launch(ec2, {"app": "web"})
-    for filters in ([{"Name": "tag:app", "Values": [f"web{BAD}"]}], [{"Name": f"tag:app{BAD}", "Values": ["web"]}]):
-        assert ec2.describe_instances(Filters=filters)["Reservations"] == []
-    assert code(lambda: ec2.describe_instances(Filters=[{"Name": f"no-{BAD}", "Values": ["x"]}])) == (
-        "InvalidParameterValue"
-    )
-
-
-@pytest.mark.emulator
 def test_tags_that_come_in_by_a_stack_break_no_answer(aws: EmbeddedAws, ec2: Any) -> None:
     tags = [{"Key": "control", "Value": "a\x01b"}, {"Key": "surrogate", "Value": "\ud800"}]
     vpc = {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.9.0.0/16", "Tags": tags}}
@@ -117,50 +107,15 @@ def test_more_or_longer_tags_than_ec2_takes_are_refused(ec2: Any) -> None:
     longest = {"k" * 128: "v" * 256, "🔑" * 128: "🔑" * 256}
     fifty = {**longest, **{f"key-{n}": "" for n in range(48)}}
     instance_id = launch(ec2, fifty)
-    assert shown(ec2, instance_id) == fifty
-
-    def tag(**tags: str) -> Callable[[], object]:
-        return lambda: ec2.create_tags(Resources=[instance_id], Tags=pairs(tags))
-
-    assert code(tag(one_more="")) == "TagLimitExceeded"
+    for tags, refused in (
+        ({"one-more": ""}, "TagLimitExceeded"),
+        ({"k" * 129: "v"}, "InvalidParameterValue"),
+        ({"key-1": "v" * 257}, "InvalidParameterValue"),
+    ):
+        assert code(partial(ec2.create_tags, Resources=[instance_id], Tags=pairs(tags))) == refused
     assert code(lambda: launch(ec2, {**fifty, "one-more": ""})) == "TagLimitExceeded"
-    assert code(tag(**{"k" * 129: "v"})) == "InvalidParameterValue"
-    assert code(tag(key="v" * 257)) == "InvalidParameterValue"
     assert shown(ec2, instance_id) == fifty
-    # One that is there already may change, and what goes makes room.
-    tag(**{"key-1": "changed"})()
-    ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": "key-2"}])
-    tag(one_more="")()
-    assert shown(ec2, instance_id)["one_more"] == ""
-
-
-@pytest.mark.emulator
-def test_what_is_no_instance_has_the_same_limits(ec2: Any) -> None:
-    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
-    assert code(lambda: ec2.create_tags(Resources=[volume], Tags=pairs({"a": "\x01"}))) == "InvalidCharacter"
-    ec2.create_tags(Resources=[volume], Tags=pairs({f"key-{n}": "" for n in range(50)}))
-    assert code(lambda: ec2.create_tags(Resources=[volume], Tags=pairs({"a": "b"}))) == "TagLimitExceeded"
-    template = {"TagSpecifications": [{"ResourceType": "instance", "Tags": pairs({"a": "\x01"})}]}
-    assert code(lambda: ec2.create_launch_template(LaunchTemplateName="bad", LaunchTemplateData=template)) == (
-        "InvalidCharacter"
-    )
-
-
-@pytest.mark.emulator
-def test_a_lone_surrogate_on_the_wire_is_a_replacement_character(ec2: Any) -> None:
-    """No SDK sends one; these are its bytes as other programs encode it."""
-    instance_id = launch(ec2, {"key": "MARK"})
-    ec2.meta.events.register("before-sign.ec2.CreateTags", _with_surrogate)
-    try:
-        ec2.create_tags(Resources=[instance_id], Tags=pairs({"key": "MARK"}))
-    finally:
-        ec2.meta.events.unregister("before-sign.ec2.CreateTags", _with_surrogate)
-    assert set(shown(ec2, instance_id)["key"]) == {"\ufffd"}
-    assert everybody(ec2) > 0
-
-
-def _with_surrogate(request: Any, **_: Any) -> None:
-    request.data = "&".join(f"{name}={value}" for name, value in request.data.items()).replace("MARK", "%ED%A0%80")
+    ec2.create_tags(Resources=[instance_id], Tags=pairs({"key-1": "may change"}))
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=256))

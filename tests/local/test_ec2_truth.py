@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from rolekeeper_local.ec2_model import Association, AssociationState, Ec2Error, Event, Instance, Profile, State, Timings
+from rolekeeper_local.ec2_model import Association, Ec2Error, Event, Instance, Profile, State, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
 
 ROLE = "arn:aws:iam::000000000000:role/rolekeeper/web"
@@ -133,13 +133,6 @@ def test_terminate_shuts_down_first_and_the_instance_stays_visible_for_an_hour(w
     )
 
 
-def test_starting_a_running_and_stopping_a_stopped_instance_change_and_tell_nothing(world: FakeAccount) -> None:
-    running, stopped = world.running(), world.stopped()
-    assert world.ec2.start(running.id) == (State.RUNNING, State.RUNNING)
-    assert world.ec2.stop(stopped.id) == (State.STOPPED, State.STOPPED)
-    assert world.events == []
-
-
 def in_state(world: FakeAccount, state: str) -> Instance:
     instance = world.ec2.launch()
     if state != "pending":
@@ -179,15 +172,6 @@ def test_a_state_refuses_what_it_does_not_allow(world: FakeAccount, state: str, 
         assert refusal(made[call]) == ("IncorrectInstanceState", words[call])
 
 
-def test_what_happened_meanwhile_is_told_in_the_order_in_which_it_happened(world: FakeAccount) -> None:
-    late = world.ec2.launch()
-    world.time += 1
-    later = world.ec2.launch()
-    world.events.clear()
-    world.wait(60)
-    assert [e.detail["instance-id"] for e in world.events] == [late.id, later.id]
-
-
 # ---- tags ----
 
 
@@ -207,15 +191,6 @@ def test_tags_given_at_launch_are_told_too(world: FakeAccount) -> None:
             "tags": {"workload": "web"},
         },
     )
-
-
-def test_a_tag_event_carries_the_changed_keys_and_the_whole_set_after_the_change(world: FakeAccount) -> None:
-    instance = world.running(Name="a", workload="web")
-    world.ec2.create_tags(instance.id, {"workload": "db", "Name": "a"})
-    (event,) = world.events
-    assert event.detail["changed-tag-keys"] == ["workload"]
-    assert event.detail["tags"] == {"Name": "a", "workload": "db"}
-    assert event.detail["version"] == 2.0
 
 
 def test_a_deleted_key_is_among_the_changed_keys_and_not_among_the_tags(world: FakeAccount) -> None:
@@ -254,22 +229,6 @@ def test_events_can_be_lost_for_one_instance_while_the_others_are_told(world: Fa
 
 
 # ---- attach ----
-
-
-def test_an_attached_profile_is_associating_and_a_moment_later_associated(world: FakeAccount) -> None:
-    instance = world.running()
-    made = world.ec2.associate(instance.id, "web")
-    assert (made.state, made.profile_arn, made.profile_id) == (
-        "associating",
-        world.profiles["web"].arn,
-        world.profiles["web"].id,
-    )
-    world.wait(0.2)
-    assert [(r.id, r.state) for r in world.rows(instance.id)] == [(made.id, AssociationState.ASSOCIATED)]
-
-
-def test_a_stopped_instance_can_be_attached_to_by_the_profiles_arn(world: FakeAccount) -> None:
-    assert world.ec2.associate(world.stopped().id, world.profiles["db"].arn).profile_id == "AIPADB"
 
 
 def test_attach_refuses_an_instance_that_has_an_association_even_of_the_same_profile(world: FakeAccount) -> None:
@@ -337,12 +296,6 @@ def test_a_replace_is_refused_while_stopping_for_the_state_and_when_stopped_as_n
         f"The association {row.id} is not the active association",
     )
     assert refusal(lambda: world.ec2.replace("iip-assoc-0", "db"))[0] == "InvalidAssociationID.NotFound"
-
-
-def test_a_refused_replace_leaves_the_old_association_in_place(world: FakeAccount) -> None:
-    row = world.associated()
-    refusal(lambda: world.ec2.replace(row.id, "none"))
-    assert [(r.id, r.state) for r in world.rows(row.instance_id)] == [(row.id, "associated")]
 
 
 # ---- detach ----

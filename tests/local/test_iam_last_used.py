@@ -98,17 +98,6 @@ def test_a_wildcard_lists_every_service(aws: EmbeddedAws) -> None:
     assert {"ec2", "s3", "sts"} <= set(names)
 
 
-def test_what_there_is_no_report_about_is_refused(aws: EmbeddedAws) -> None:
-    iam = aws.session().client("iam")
-    with pytest.raises(iam.exceptions.NoSuchEntityException):
-        iam.generate_service_last_accessed_details(Arn="arn:aws:iam::000000000000:role/nobody")
-    with pytest.raises(iam.exceptions.NoSuchEntityException):
-        iam.get_service_last_accessed_details(JobId="00000000-0000-0000-0000-000000000000")
-    arn = make(aws, "asked", allow("s3:*"))
-    with pytest.raises(iam.exceptions.InvalidInputException, match="SERVICE_LEVEL"):
-        iam.generate_service_last_accessed_details(Arn=arn, Granularity="ACTION_LEVEL")
-
-
 def test_the_account_summary_counts_instance_profiles(aws: EmbeddedAws) -> None:
     iam = aws.session().client("iam")
     before = iam.get_account_summary()["SummaryMap"]

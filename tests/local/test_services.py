@@ -4,7 +4,6 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pytest
@@ -81,36 +80,6 @@ def test_a_scheduled_rule_gives_its_target_its_input_each_minute_the_first_time_
     assert heard[2][0] - heard[1][0] == pytest.approx(MINUTE, abs=1)
 
 
-def test_a_target_without_an_input_gets_a_scheduled_event(aws: EmbeddedAws) -> None:
-    listener = Listener(aws)
-    delete = schedule(aws, listener)
-    event = eventually(listener.heard)[0][1]
-    delete()
-    assert (event["source"], event["detail-type"], event["detail"]) == ("aws.events", "Scheduled Event", {})
-    assert abs(datetime.fromisoformat(event["time"]).timestamp() - time.time()) < 30
-    assert datetime.fromisoformat(event["time"]).tzinfo == UTC
-
-
-def test_a_rule_that_a_stack_made_fires_and_a_disabled_one_does_not(aws: EmbeddedAws) -> None:
-    on, off = Listener(aws), Listener(aws)
-    rules = {
-        name: {
-            "Type": "AWS::Events::Rule",
-            "Properties": {
-                "ScheduleExpression": "rate(1 minute)",
-                "State": state,
-                "Targets": [{"Id": "function", "Arn": listener.arn}],
-            },
-        }
-        for name, state, listener in (("On", "ENABLED", on), ("Off", "DISABLED", off))
-    }
-    cloudformation = aws.session().client("cloudformation")
-    cloudformation.create_stack(StackName="schedules", TemplateBody=json.dumps({"Resources": rules}))
-    eventually(on.heard)
-    cloudformation.delete_stack(StackName="schedules")
-    assert off.heard() == []
-
-
 def test_a_scheduled_function_that_fails_is_tried_again_then_put_aside(aws: EmbeddedAws) -> None:
     listener, aside = Listener(aws, FAILS="yes"), Queue(aws.session())
     aws.session().client("lambda").put_function_event_invoke_config(
@@ -124,17 +93,6 @@ def test_a_scheduled_function_that_fails_is_tried_again_then_put_aside(aws: Embe
 
 
 # ---- the work queue ----
-
-
-def test_a_function_gets_a_delayed_message_when_it_is_due(aws: EmbeddedAws) -> None:
-    queue, listener = Queue(aws.session(), VisibilityTimeout="120"), Listener(aws)
-    listener.reads(queue.arn, BatchSize=10)
-    queue.sends("warms the function up")
-    eventually(listener.heard)
-    sent = time.time()
-    queue.sends("late", DelaySeconds=3)
-    at = eventually(lambda: listener.heard()[1:])[0][0]
-    assert 2.9 <= at - sent <= 60  # not the 120 s of its visibility
 
 
 def test_a_group_with_many_messages_in_flight_keeps_no_other_waiting(aws: EmbeddedAws) -> None:

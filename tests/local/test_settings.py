@@ -29,11 +29,6 @@ def test_there_is_one_account_unless_it_says_more() -> None:
             accounts_from({"ROLEKEEPER_LOCAL_ACCOUNTS": text})
 
 
-def test_each_time_can_be_set_and_the_others_stay() -> None:
-    given = {"ROLEKEEPER_LOCAL_PENDING_SECONDS": "0.5", "ROLEKEEPER_LOCAL_SHUTTING_DOWN_SECONDS": "9"}
-    assert timings_from(given) == Timings(pending=0.5, shutting_down=9)
-
-
 def test_times_survive_the_way_through_the_environment() -> None:
     timings = Timings(pending=0.25, propagation=7)
     assert timings_from(as_environment(timings)) == timings

@@ -48,10 +48,6 @@ def test_reports_count_only_where_they_are_asked_for() -> None:
     assert judged(5, failing(2), {}) == Outcome(5, Tries())
 
 
-def test_a_function_that_failed_gets_all_of_it_again() -> None:
-    assert judged(5, ERROR, REPORTS, Tries(failed=2)) == Outcome(0, Tries(failed=3))
-
-
 def test_a_failed_batch_is_halved_without_counting_until_the_bad_record_is_alone() -> None:
     tries, sizes = Tries(), [10]
     while sizes[-1] > 1:
@@ -77,8 +73,3 @@ def test_what_is_too_old_is_put_aside() -> None:
     mapping = {**REPORTS, "MaximumRecordAgeInSeconds": 60}
     assert outcome(batch(2, age=59), ERROR, mapping, Tries(), 1000).aside == ""
     assert outcome(batch(2, age=61), ERROR, mapping, Tries(), 1000) == Outcome(0, Tries(), "MaxRecordAgeExceeded")
-
-
-def test_without_bounds_it_comes_again_for_ever() -> None:
-    unbounded = {"MaximumRetryAttempts": -1, "MaximumRecordAgeInSeconds": -1}
-    assert outcome(batch(1, age=9999), ERROR, unbounded, Tries(failed=999), 1000) == Outcome(0, Tries(failed=1000))

@@ -1,24 +1,12 @@
-"""A thousand changes at once: as fast as ChangesPerSecond lets them, without throttles, dead letters or a hot item."""
+"""Many changes at once, with less of EC2's budget, at a slow pace or within a window: no dead letters, no hot item.
 
-import pytest
+A whole fleet at the pace that was set is test_mass.py's.
+"""
 
 from rolekeeper.settings import Limits
 from simulation.burst import Change, converge
 
 PER_SECOND = 4.8
-
-
-@pytest.mark.parametrize("change", Change)
-def test_a_thousand_changes_at_once_go_at_the_pace_that_was_set_and_ec2_throttles_none(change: Change) -> None:
-    burst = converge(1000, change, changes_per_second=PER_SECOND)
-    assert burst.changed == 1000
-    assert burst.rate >= 0.95 * PER_SECOND
-    # EC2's buckets hold 5 a second; what begins with a burst of each worker makes the first seconds a little faster.
-    assert burst.rate <= 1.05 * PER_SECOND
-    assert burst.throttled == 0
-    assert burst.writes_a_change <= 3
-    assert burst.dead_letters == 0
-    assert burst.broken == ()
 
 
 def test_replaces_beyond_their_window_wait_for_their_turn_with_little_more_than_one_write_for_the_wait() -> None:
@@ -33,6 +21,7 @@ def test_replaces_beyond_their_window_wait_for_their_turn_with_little_more_than_
 def test_a_smaller_share_leaves_the_rest_to_others() -> None:
     burst = converge(200, Change.ATTACH, changes_per_second=2, others=2.9)
     assert burst.throttled == 0
+    assert burst.writes_a_change <= 3
     assert 0.95 * 2 <= burst.rate <= 1.2 * 2
 
 

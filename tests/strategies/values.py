@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import Observation, asked_for
-from rolekeeper.mappings.rows.columns import ACCOUNT, NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
+from rolekeeper.mappings.rows import ACCOUNT, NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
 from rolekeeper.model.instance import (
     Association,
     AssociationState,

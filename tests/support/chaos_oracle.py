@@ -32,13 +32,10 @@ class Difference:
 
 
 def difference(seen: Seen, rows: Iterable[Row], record: InstanceRecord, path_arn: str) -> Difference | None:
-    """Compare one instance with its tags, in a deployment that takes foreign roles over.
+    """Compare one instance with its tags, in a deployment that takes foreign roles over; `rows` is the mapping table.
 
-    Args:
-        seen: the instance.
-        rows: the mapping table.
-        record: what Rolekeeper remembers: its grants say which roles it gives up when nothing asks for them.
-        path_arn: how the ARNs of profiles under the role path begin.
+    The grants in its record say which roles Rolekeeper gives up when nothing asks for them. The ARNs of profiles under
+    the role path begin with `path_arn`.
     """
     situation = Situation(
         tags=seen.tags,
@@ -68,13 +65,6 @@ def _mapping(row: Row, path_arn: str) -> PublishedMapping:
 
 
 def is_contested(found: Difference, record: InstanceRecord, meddled: int, contested_after: int) -> bool:
-    """Whether the instance shows `contested`, and truly is.
-
-    Args:
-        found: the difference.
-        record: what Rolekeeper remembers of it.
-        meddled: how often another actor changed its role.
-        contested_after: how often they may.
-    """
+    """Whether the instance shows `contested`, and truly is: another actor `meddled` with its role so often."""
     code = record.condition.code if record.condition else ""
     return code == "contested" and not found.wanted.shows and meddled >= contested_after

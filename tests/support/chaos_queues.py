@@ -2,10 +2,15 @@
 
 import json
 import time
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.queue import Task
+from rolekeeper.model.instance import Timer
 from rolekeeper.storage import layout
+from rolekeeper.storage.state import State, Store
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 
@@ -18,11 +23,9 @@ POISON = {
 
 
 class Queues:
-    """The work queue, the dead-letter queue and the retry loops.
+    """The work queue, the dead-letter queue and the retry loops; a message becomes a dead letter after so many `tries`.
 
-    Attributes:
-        tries: after how many a message becomes a dead letter.
-        poisoned: ids of the messages that `poison` put among the dead letters.
+    `poisoned` are the ids of the messages that `poison` put among the dead letters.
     """
 
     def __init__(self, world: EmulatedAccount, tries: int) -> None:
@@ -30,6 +33,7 @@ class Queues:
         session, outputs = world.aws.session(), world.aws.stack_outputs()
         self._sqs, self._steps = session.client("sqs"), session.client("stepfunctions")
         self._machine = outputs["RetryStateMachine"]
+        self._state = State(Store(world.dynamodb, world.state_table), world.account, lambda pin: pin)
         self.work, self.dead = outputs["WorkQueue"], outputs["DeadLetterQueue"]
         self.tries = tries
         self.poisoned: set[str] = set()
@@ -38,7 +42,7 @@ class Queues:
         return self._attributes(url)["QueueArn"]
 
     def set_patience(self, visible_after: int) -> None:
-        """How soon a message comes again whose function failed, in seconds."""
+        """After how many seconds a message is received again whose function failed."""
         policy = {"deadLetterTargetArn": self.arn(self.dead), "maxReceiveCount": self.tries}
         attributes: Any = {"VisibilityTimeout": str(visible_after), "RedrivePolicy": json.dumps(policy)}
         self._sqs.set_queue_attributes(QueueUrl=self.work, Attributes=attributes)
@@ -53,41 +57,29 @@ class Queues:
         return sum(int(n) for name, n in self._attributes(url).items() if name.startswith("ApproximateNumberOf"))
 
     def become_quiet(self, seconds: float) -> None:
-        """Wait until no message waits or is worked on, and no retry loop runs, several looks in a row."""
-        looks = [1, 1, 1]
-
-        def quiet() -> bool:
+        """Wait until no message waits or is worked on, and no retry loop runs, three looks in a row."""
+        deadline, quiet = time.monotonic() + seconds, 0
+        while quiet < 3:
             loops = self._steps.list_executions(stateMachineArn=self._machine, statusFilter="RUNNING")["executions"]
-            looks[:] = [*looks[1:], self.waiting(self.work) + len(loops)]
+            quiet = 0 if loops or self.waiting(self.work) else quiet + 1
+            assert time.monotonic() < deadline, f"not quiet within {seconds} s"
             time.sleep(0.5)
-            return not any(looks)
-
-        eventually(quiet, seconds)
 
     def settle(self, seconds: float) -> None:
-        """Wait until nothing that was written of an instance has yet to be followed, either.
+        """Wait until no change has yet to be followed up, either.
 
-        Follow-ups wait in the state table. The minute's task is run at once, instead of at its next minute.
+        Follow-ups wait for a minute in the state table. Here they are due at once: no function runs meanwhile, so none
+        can write what a follow-up would have to find later.
         """
-        minute = self._world.function_name("OnSchedule")
-
-        def settled() -> bool:
+        minute = self._world.aws.function_name("OnSchedule")
+        self.become_quiet(seconds)
+        while waiting := [*self._state.timers_due(datetime.max.replace(tzinfo=UTC), layout.FOLLOW_UPS)]:
+            timers = [each for each in waiting if isinstance(each, Timer)]
+            for timer in timers:
+                self._state.arm(replace(timer, due=timer.due - timedelta(hours=1)))
+            self._state.clear_timers(*timers)
+            self._world.lambda_.invoke(FunctionName=minute, Payload=json.dumps({"task": Task.EXPIRIES}).encode())
             self.become_quiet(seconds)
-            if following := self._following():
-                self._world.lambda_.invoke(FunctionName=minute, Payload=json.dumps({"task": Task.EXPIRIES}).encode())
-            return not following
-
-        eventually(settled, seconds)
-
-    def _following(self) -> int:
-        answer = self._world.dynamodb.query(
-            TableName=self._world.state_table,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": layout.FOLLOW_UPS}},
-            Select="COUNT",
-            ConsistentRead=True,
-        )
-        return int(answer["Count"])
 
     def letters(self) -> list[Any]:
         """Every dead letter, each as it is received first."""
@@ -107,3 +99,31 @@ class Queues:
 
     def _attributes(self, url: str) -> dict[Any, str]:
         return self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+
+
+def explanation(message: Mapping[str, Any], *, ours: Collection[str], fleet: Collection[str], tries: int) -> str:
+    """Why it is a dead letter, by the table in docs/runbook.md, as ReceiveMessage first gives it; empty: unexplained.
+
+    `ours` and `fleet` are ids: of the messages that the story put there, and of all instances that there were. `tries`
+    is the work queue's maxReceiveCount.
+    """
+    if message["MessageId"] in ours:
+        return "put there by the story"
+    try:
+        body = json.loads(message["Body"])
+    except ValueError:
+        return ""
+    if "DDBStreamBatchInfo" in body:
+        return "an edit that could not be checked: the sweep does"
+    if "requestPayload" in body:
+        return "a sweep or a minute that failed twice"
+    named = {resource.rpartition("/")[2] for resource in body.get("resources", ())}
+    if not named or not named <= set(fleet):
+        return ""
+    if body["source"] == "rolekeeper" and body["detail"].get("loop-failed"):
+        return "a retry loop whose function failed"
+    # Read here once more than it was tried there.
+    if body["source"] in ("aws.ec2", "aws.tag", "rolekeeper"):
+        tried = int(message["Attributes"]["ApproximateReceiveCount"]) - 1
+        return f"tried {tries} times" if tried == tries else ""
+    return ""

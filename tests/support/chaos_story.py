@@ -37,12 +37,8 @@ TOO_LATE = ("IncorrectInstanceState", "IncorrectState", "InvalidAssociationID.No
 class Story:
     """One fleet and what happens to it.
 
-    Attributes:
-        done: what was done, by kind.
-        fleet: every instance that was launched.
-        theirs: the associations that the other tool made, each with its instance.
-        meddled: how often the other tool changed an instance.
-        kept: instances whose mapping leaves foreign roles, or that have none: what the other tool attaches there stays.
+    `theirs` are the associations that the other tool made, each with its instance; `meddled` counts its changes by
+    instance. What it attaches to the `kept` instances stays: their mapping leaves foreign roles, or they have none.
     """
 
     def __init__(self, world: EmulatedAccount, seed: int) -> None:

@@ -16,7 +16,7 @@ from fixtures.account import HOME, MAPPING_TABLE, FakeAccount, mapping_key, new_
 from fixtures.state_table import table_keys
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import RESERVE, SweepResult
-from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.storage import layout
 
@@ -79,15 +79,9 @@ class CountingQueue:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a sweep or a fan-out took.
+    """What a sweep or a fan-out took, in real time: instances seen or sent, messages, runs, and pages of EC2.
 
-    Attributes:
-        instances: how many it saw, or sent.
-        sent: how many messages it sent, `last` the last instance.
-        runs: how many runs of the function.
-        pages: pages that EC2 gave.
-        seconds: real time.
-        peak_mb: the process's largest memory so far, which a flat run doesn't raise.
+    `peak_mb` is the process's largest memory so far, which a flat run doesn't raise.
     """
 
     instances: int

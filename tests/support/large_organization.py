@@ -106,14 +106,9 @@ class SentInstances:
 
 @dataclass
 class Swept:
-    """What one sweep of all targets took.
+    """What one sweep of all targets took, in seconds: `starting` the other runs, and the `longest` of them.
 
-    Attributes:
-        started: the targets whose runs the hub's run started, and `starting` the seconds that it took for that.
-        longest: seconds of the longest other run.
-        instances: how many were seen.
-        sent: how often each instance was sent.
-        calls: by target, its calls to AWS by operation, and those to the state table.
+    `sent` counts how often each instance was sent, `calls` a target's calls to AWS and those to the state table.
     """
 
     started: list[Target] = field(default_factory=list)

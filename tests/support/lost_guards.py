@@ -34,12 +34,8 @@ def unnoticed(
 ) -> set[str]:
     """The names of the guards whose loss no case notices.
 
-    Args:
-        template: as SAM translates it.
-        today: its deployments, by whether they may take over.
-        refused: the cases that are refused today.
-        asked_of: what a case asks of a deployment.
-        ours: the cases in which a role of the template asks.
+    `today` has the deployments of the translated template, by whether they may take over; `refused` the cases that are
+    refused there, of which `ours` are those in which a role of the template asks; `asked_of` is what a case asks.
     """
     before = {case: asked_of(case, today[case.takes_over]) for case in refused}
     lost: dict[str, list[tuple[Request, Policies]]] = {}

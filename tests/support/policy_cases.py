@@ -1,4 +1,4 @@
-"""A policy document with the cases that it has to answer, and whether they notice when it is weakened."""
+"""A policy document with the cases that it has to answer."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper_cli.uses.guard import Arns
-from support.policy_mutants import mutants
 from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, simulate
 
 # A deployment, and a person whom no document names.
@@ -45,30 +44,6 @@ class Story:
         assert before in written
         [case] = [each for each in self.cases if each.says == says]
         return Story(json.loads(written.replace(before, after)), [case], self.scp)
-
-    def unnoticed(self) -> list[str]:
-        """What can be left out of the document without a case that goes wrong."""
-        weaker = [*self._weaker()]
-        asked = [(said, document, case) for said, document, cases in weaker for case in cases]
-        answers = simulate([(case.request, self.policies(document, case)) for _, document, case in asked])
-        found = zip(asked, answers, strict=True)
-        noticed = {said for (said, _, case), answer in found if answer.allowed != case.allowed}
-        return [said for said, *_ in weaker if said not in noticed]
-
-    def _weaker(self) -> Iterable[tuple[str, Document, Sequence[Case]]]:
-        """The document without one thing, in every way, with the cases that may notice.
-
-        What allows is looked at without what denies: each has to hold alone, as AWS may one day know a way of writing
-        that no Deny here names. What denies shows where another policy allows.
-        """
-        allows = [each for each in self.document["Statement"] if each["Effect"] == "Allow"]
-        denies = [each for each in self.document["Statement"] if each["Effect"] == "Deny"]
-        alone = [case for case in self.cases if not case.more]
-        with_more = [case for case in self.cases if case.more] or self.cases
-        for statements, others, cases in ((allows, [], alone), (denies, allows, with_more)):
-            for said, touched, document in mutants({**self.document, "Statement": statements}):
-                may_notice = [case for case in cases if case.request.action in touched]
-                yield said, {**document, "Statement": [*others, *document["Statement"]]}, may_notice
 
 
 def wrong(stories: Iterable[Story]) -> list[str]:

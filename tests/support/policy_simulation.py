@@ -47,13 +47,9 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What somebody asks of AWS.
+    """What somebody asks of AWS: a role, a user, a session (their ARN) or a service, as "events.amazonaws.com".
 
-    Attributes:
-        principal: ARN of a role, a user or a session; or a service, as "events.amazonaws.com".
-        resource: its ARN; "*" for an action that knows none.
-        account: whose resource it is.
-        context: condition keys and their values, beside those that every request has.
+    `account` is the resource's. `context` has the condition keys beside those that every request has.
     """
 
     principal: str
@@ -79,13 +75,9 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Policies:
-    """The documents that apply to a request.
+    """The documents that apply to a request: the principal's, those of its account and that of the resource.
 
-    Attributes:
-        identity: the principal's.
-        boundaries: the principal's permissions boundary; empty for none.
-        scps: of the principal's account, beside `FullAWSAccess`; empty for none.
-        resource: the resource's.
+    `scps` are those beside `FullAWSAccess`.
     """
 
     identity: Sequence[Document] = ()
@@ -124,12 +116,6 @@ def simulate(asked: Sequence[tuple[Request, Policies]]) -> list[Answer]:
         if answer["ignored"]:
             raise ValueError(f"{request}: {request.action} on this resource has no {', '.join(answer['ignored'])}")
     return [Answer(answer["answer"]) for answer in answered]
-
-
-def simulate_one(request: Request, policies: Policies) -> Answer:
-    """The same for one request. Each call starts a Node process, so ask many at once where there are many."""
-    (answer,) = simulate([(request, policies)])
-    return answer
 
 
 def _run(batch: dict[str, Any]) -> list[dict[str, Any]]:

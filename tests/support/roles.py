@@ -37,3 +37,13 @@ def assumed(aws: EmbeddedAws, arn: str, *, name: str = "test", by: boto3.Session
     """A session of a role, which by default the administrator of its account assumes."""
     sts: Any = (by or aws.session(account=arn.split(":")[4])).client("sts")
     return aws.session(credentials=sts.assume_role(RoleArn=arn, RoleSessionName=name)["Credentials"])
+
+
+def variables(session: boto3.Session) -> dict[str, str]:
+    """The variables of a process that acts in this session."""
+    keys: Any = session.get_credentials()
+    return {
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "AWS_SESSION_TOKEN": keys.token,
+    }

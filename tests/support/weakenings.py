@@ -26,8 +26,7 @@ DROPPED = object()
 class Weakening:
     """One value in the translated template that is put in another's place, or dropped.
 
-    Attributes:
-        actions: those that it concerns, as patterns.
+    It concerns the `actions`, which are patterns.
     """
 
     name: str
@@ -62,9 +61,7 @@ def _put(node: Any, path: Path, value: Any) -> Any:
 def weakenings(template: Any, deployed: Collection[str]) -> Iterator[Weakening]:
     """Each condition dropped or lenient; resource, action and principal wider; what denies dropped.
 
-    Args:
-        template: as SAM translates it.
-        deployed: the names of the resources that the deployment has, of which is asked.
+    The template is as SAM translates it; `deployed` are the names of the resources that the deployment has.
     """
     for name, resource in template["Resources"].items():
         if name not in deployed:

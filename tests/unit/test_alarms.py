@@ -175,11 +175,6 @@ def test_what_comes_again_and_again_rings_once(name: str) -> None:
     assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (1, 60)
 
 
-def test_a_retry_loop_that_fails_rings_once_within_the_hour() -> None:
-    alarm = ALARMS["RetryLoopFailedAlarm"]
-    assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (1, 60)
-
-
 @pytest.mark.parametrize("name", ALARMS)
 def test_cloudwatch_takes_how_far_an_alarm_looks_back(name: str) -> None:
     """Period x periods: at most a day, or seven days for periods of an hour and more (PutMetricAlarm, `Period`)."""

@@ -13,8 +13,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from fixtures.account import ACCOUNT, MAPPING_TABLE, new_account
 from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.mappings.rows.columns import HomeAccount
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import HomeAccount, read_row
 from rolekeeper.mappings.verdict import sentence
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from strategies.bad_rows import REFUSED, BadRow, corpus
@@ -142,14 +141,6 @@ def test_a_row_that_can_be_read_is_served_with_its_warning(desk: MappingsFixture
     published = served(desk, row)
     assert published
     assert {name: getattr(published.spec, name) for name in row.reads} == row.reads
-
-
-@pytest.mark.parametrize("row", [row for row in READ if not row.has_its_own_tag][::5], ids=lambda row: row.name)
-def test_a_row_that_can_be_read_is_the_next_revision(desk: MappingsFixture, row: BadRow) -> None:
-    edit(desk, {**GOOD, "role": {"S": "api"}})
-    status, reason, revision = edit(desk, item(row))
-    assert (status, revision) == (row.status, 2)
-    assert agrees(reason, row), reason
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.status == REFUSED], ids=lambda row: row.name)

@@ -1,21 +1,18 @@
 """The bench's arithmetic, table, line of JSON, page and plot. No test here takes a time."""
 
 import cProfile
-import importlib
 import json
 import platform
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from bench import bench, calls, cold_start, convergence, dollars, notes, page, plot, wire
+from bench import bench, calls, cold_start, convergence, notes, page, plot, wire
 from bench.fleet import Fleet
-from bench.rows import Row, Target, median, missed, shown
+from bench.rows import Row, Target, missed, shown
 from bench.shares import REST, group, shares
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
@@ -53,11 +50,6 @@ def test_the_limit_itself_is_held_from_both_sides() -> None:
 def test_a_target_that_is_a_ratio_to_nothing_is_a_mistake_in_the_bench() -> None:
     with pytest.raises(ValueError, match="ratio to nothing"):
         _ = Row("alone", 1, "ms", target=Target(2)).held
-
-
-def test_the_median_is_the_middle_of_the_runs() -> None:
-    assert median([9, 1, 5]) == 5
-    assert median([1, 2, 3, 100]) == 2.5
 
 
 def test_a_row_of_json_has_what_scripts_read() -> None:
@@ -109,24 +101,6 @@ def test_a_part_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str])
     assert "there is no part nothing" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("part", bench.PARTS)
-def test_every_part_is_a_module_that_gives_rows(part: str) -> None:
-    assert callable(importlib.import_module(bench.PARTS[part]).rows)
-
-
-def test_dollars_are_the_models_with_its_date_and_targets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "prices.yaml").write_text("date: 2026-11-26\nprices: {}\n")
-    monkeypatch.setattr(dollars, "PRICES", tmp_path / "prices.yaml")
-    figures = [
-        SimpleNamespace(name="idle month", usd=3.3, most=5.0),
-        SimpleNamespace(name="a million", usd=25, most=None),
-    ]
-    monkeypatch.setitem(sys.modules, dollars.MODEL, SimpleNamespace(figures=lambda: figures))
-    idle, million = dollars.rows(lambda _text: None)
-    assert (idle.name, idle.ours, idle.unit, idle.held) == ("idle month, prices of 2026-11-26", 3.3, "USD", True)
-    assert (million.ours, million.held) == (25, None)
-
-
 # ---- the page ----
 
 
@@ -138,12 +112,6 @@ def test_the_page_says_what_is_behind_a_miss(monkeypatch: pytest.MonkeyPatch) ->
     assert "2 targets are held, 1 missed." in text
     assert "| memory | all of botocore's models |" in text
     assert missed(ROWS) == [MISSED]
-
-
-def test_misses_with_the_same_behind_them_share_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notes, "NOTES", {"memory": "botocore's models"})
-    other = Row("memory of another", 60, "MB", target=Target(46, "ours"))
-    assert "| memory; memory of another | botocore's models |" in page.section([MISSED, HELD, other], "then")
 
 
 def test_the_page_names_no_machine() -> None:
@@ -195,14 +163,6 @@ def test_a_bar_is_left_of_the_line_where_the_target_is_held_and_right_of_it_wher
     bars = [each.attrib for each in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in each.attrib]
     sides = [(bar["fill"], float(bar["x"]) >= line - 1) for bar in bars]
     assert sides == [(plot.HELD, False), (plot.MISSED, True), (plot.HELD, False)]
-
-
-def test_nothing_at_all_is_drawn_within_the_picture() -> None:
-    rows = [Row("none", 0, "conflicts", target=Target(0, "ours")), Row("many", 9, "", target=Target(0, "ours"))]
-    root = ET.fromstring(plot.svg(rows))
-    bars = [each.attrib for each in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in each.attrib]
-    assert all(float(bar["x"]) >= plot.LABELS for bar in bars)
-    assert all(float(bar["x"]) + float(bar["width"]) <= plot.WIDTH - plot.FIGURES + 1 for bar in bars)
 
 
 # ---- the parts' own arithmetic ----
@@ -320,11 +280,6 @@ def test_a_refusal_is_what_the_sdk_raises() -> None:
         assert (read["Error"]["Code"], read["Error"]["Message"]) == ("NotKnownHere", "no")
 
 
-def test_an_unsigned_request_is_none() -> None:
-    with pytest.raises(ValueError, match="isn't signed"):
-        wire.read({}, "Action=DescribeInstances")
-
-
 def listed(fleet: Fleet, operation: str, **params: Any) -> dict[str, Any]:
     answer = fleet.answer(wire.Request("ec2", operation, params, {}, ""))
     assert isinstance(answer, bytes)
@@ -359,11 +314,6 @@ def test_a_fleet_carries_what_its_rows_ask_and_the_table_explains_it() -> None:
     assert not isinstance(read, bytes)
     [item] = read["Responses"][STATE_TABLE]
     assert f"grant:{arns[1]}" in item
-
-
-def test_what_a_fleet_does_not_know_is_said() -> None:
-    with pytest.raises(NotImplementedError, match="vpc-id"):
-        listed(Fleet(1, 0), "DescribeInstances", Filters=[{"Name": "vpc-id", "Values": ["vpc-1"]}])
 
 
 # ---- whose code takes the time ----

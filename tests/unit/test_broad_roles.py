@@ -1,11 +1,10 @@
 """A broad role, or one without the boundary that the stack requires: refused, suspended, or held for approval."""
 
 import json
-from collections import Counter
 
 import pytest
 
-from fixtures.account import ACCOUNT, FakeAccount, mapping_key, refusing
+from fixtures.account import ACCOUNT, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from rolekeeper.mappings.verdict import Status
 from support.grants import allow, policy
@@ -56,14 +55,6 @@ def test_with_both_words_it_waits_for_a_second_person_and_is_given(desk: Mapping
     assert desk.edit(TAG, role="admin", allow_broad=True).status is Status.HELD
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
     assert desk.converged("admin", workload="web")
-
-
-def test_a_managed_policy_counts_whatever_its_name(desk: MappingsFixture) -> None:
-    document = json.dumps(policy(allow("iam:Put*")))
-    arn = desk.iam.create_policy(PolicyName="ReadOnly", PolicyDocument=document)["Policy"]["Arn"]
-    desk.iam.attach_role_policy(RoleName="web", PolicyArn=arn)
-    desk.edit(TAG, role="web")
-    assert "its policies allow iam:Put* on *" in desk.shows(TAG)[1]
 
 
 def test_a_role_that_others_may_assume_is_refused(desk: MappingsFixture) -> None:
@@ -128,40 +119,6 @@ def test_a_role_that_became_broad_is_suspended_reported_and_taken_from_nobody(de
     assert desk.world.carries(later) == "web"
 
 
-def test_the_stacks_word_can_be_taken_back(desk: MappingsFixture) -> None:
-    lets_broad(desk)
-    desk.edit(TAG, role="admin", allow_broad=True)
-    desk.approve(TAG, 1)
-    desk.world.allow_broad_roles = False
-    desk.recheck(TAG)
-    assert "deploy with AllowBroadRoles=true" in desk.in_effect(TAG).remedy
-
-
-def test_policies_are_read_at_every_sweep_once_for_each_role(desk: MappingsFixture) -> None:
-    document = json.dumps(policy(allow("ssm:UpdateInstanceInformation")))
-    arn = desk.iam.create_policy(PolicyName="core", PolicyDocument=document)["Policy"]["Arn"]
-    desk.role("db")
-    for role in ("web", "db"):
-        desk.iam.attach_role_policy(RoleName=role, PolicyArn=arn)
-    for at in range(4):
-        desk.edit(f"workload=w{at}", role="web" if at % 2 else "db")
-    desk.quiet()
-    publisher = desk.app().publisher
-    for at in range(4):
-        publisher.recheck(mapping_key(f"workload=w{at}"), "sweep-1")
-    iam = {name: number for name, number in Counter(desk.world.calls.made).items() if name.startswith(("Get", "List"))}
-    assert iam == {
-        "GetItem": 4,
-        "GetRole": 2,
-        "GetInstanceProfile": 2,
-        "ListAttachedRolePolicies": 2,
-        "ListRolePolicies": 2,
-        "GetRolePolicy": 1,
-        "GetPolicy": 1,
-        "GetPolicyVersion": 1,
-    }
-
-
 # ---- the boundary ----
 
 
@@ -189,15 +146,6 @@ def test_another_boundary_or_none_wont_do(desk: MappingsFixture, required: str) 
         bound(desk, BOUNDARY)
     desk.edit(TAG, role="web")
     assert desk.shows(TAG)[0] == "Rejected"
-
-
-def test_a_boundary_that_is_taken_off_suspends(desk: MappingsFixture) -> None:
-    bound(desk, BOUNDARY)
-    desk.world.boundary = BOUNDARY
-    desk.edit(TAG, role="web")
-    desk.iam.delete_role_permissions_boundary(RoleName="web")
-    desk.recheck(TAG)
-    assert "has none as its permissions boundary" in desk.in_effect(TAG).suspended_because
 
 
 def bound(desk: MappingsFixture, arn: str) -> None:
@@ -264,19 +212,8 @@ def test_a_row_that_is_switched_on_again_waits_where_an_instance_would_gain(cons
 def test_a_deletion_waits_where_another_mapping_would_give_more(consenting: MappingsFixture) -> None:
     consenting.edit("workload=*", role="web", priority=5)
     consenting.converged("web", workload="web")
-    consenting.delete("workload=*")
-    assert consenting.publish("workload=*").status is Status.HELD
+    assert consenting.remove("workload=*").status is Status.HELD
     assert "deleting it would give severe permissions: administrator access" in consenting.shows("workload=*")[1]
-
-
-def test_a_removal_says_what_it_takes(desk: MappingsFixture) -> None:
-    desk.edit(TAG, role="web")
-    desk.converged("web", workload="web")
-    desk.quiet()
-    desk.delete(TAG)
-    desk.publish(TAG)
-    [event] = desk.world.events.named("Mapping Removed")
-    assert (event["effect"]["detach"], event["effect"]["lost"]) == (1, ["s3:GetObject on *"])
 
 
 def test_consent_to_a_role_that_grew_broad_waits_too(desk: MappingsFixture) -> None:

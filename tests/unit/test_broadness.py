@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.aws.iam import Policies
-from rolekeeper.permissions import compare
-from rolekeeper.permissions.compare import ON_ALL, ON_ANY, severe
-from rolekeeper.permissions.policies import TooManyRulesError, permissions
+from rolekeeper.permissions import policies
+from rolekeeper.permissions.policies import ON_ALL, ON_ANY, TooManyRulesError, permissions, severe
 from support.grants import allow, deny, policy
 
 ROLE = "arn:aws:iam::123456789012:role/app/web"
@@ -279,4 +278,4 @@ def test_every_line_names_a_source() -> None:
 
 
 def test_a_name_that_stands_for_all_is_as_long_as_iam_takes() -> None:
-    assert len(compare._ANY_NAME) == 64  # noqa: SLF001  # what patterns of single characters are compared with
+    assert len(policies._ANY_NAME) == 64  # noqa: SLF001  # what patterns of single characters are compared with

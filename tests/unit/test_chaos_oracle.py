@@ -8,8 +8,8 @@ import pytest
 
 from rolekeeper.model.instance import Action, Condition, InstanceRecord
 from spec.carries import Wanted
-from support.chaos_letters import explanation
 from support.chaos_oracle import Difference, Seen, difference, is_contested
+from support.chaos_queues import explanation
 
 PREFIX = "arn:aws:iam::000000000000:instance-profile/rolekeeper/"
 OUTSIDE = "arn:aws:iam::000000000000:instance-profile/outsider"

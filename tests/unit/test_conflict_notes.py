@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill, mapping_key, refusing
-from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
+from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.verdict import Status
@@ -57,21 +57,6 @@ def test_mending_the_rival_serves_the_row_that_was_refused(
     assert (entry["claimed_by"], entry["correlation_id"]) == ("", "edit-1")
 
 
-def test_mending_the_row_itself_serves_it_and_a_note_left_does_no_harm(desk: MappingsFixture) -> None:
-    assert desk.edit(EXACT, role="web", priority=50).status is Status.PUBLISHED
-    desk.edit(STAR, role="api", owner="ada")
-    assert beside(desk, STAR) == set()
-    assert desk.shows(EXACT) == ("Published", "in effect", 1)
-
-
-def test_an_edit_that_leaves_the_tie_leaves_the_note(desk: MappingsFixture) -> None:
-    desk.edit(STAR, role="api", owner="ada")
-    assert desk.shows(EXACT)[0] == "Conflict"
-    assert beside(desk, STAR) == {EXACT}
-    desk.edit(STAR, role="api", priority=200)
-    assert desk.shows(EXACT)[0] == "Published"
-
-
 def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk: MappingsFixture) -> None:
     desk.edit("env=prod", role="api")
     desk.edit("team=x", role="web")
@@ -83,29 +68,12 @@ def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk:
     assert desk.shows("team=x") == ("Published", "in effect", 2)
 
 
-def test_a_tie_that_an_edit_finds_there_already_is_noted_too(desk: MappingsFixture) -> None:
-    desk.edit("env=prod", role="api")
-    desk.edit("team=x", role="web")
-    desk.world.running(env="prod", team="x")
-    assert desk.edit("team=x", role="web", owner="ada").status is Status.CONFLICT
-    desk.edit("env=prod", role="api", priority=50)
-    assert desk.shows("team=x") == ("Published", "in effect", 2)
-
-
 def test_a_rival_that_expires_frees_the_row_too(desk: MappingsFixture) -> None:
     at = desk.world.clock.now().replace(hour=23)
     desk.edit(STAR, role="api", expires_at=at.isoformat())
     desk.world.later(days=1)
     assert desk.recheck(STAR).status is Status.EXPIRED
     assert desk.shows(EXACT)[0] == "Published"
-
-
-def test_where_there_is_no_tie_it_costs_nothing(desk: MappingsFixture) -> None:
-    desk.put("env=prod", role="api")
-    desk.publish("env=prod")
-    # What is kept of the mapping; no instance carries the tag, so no page had to be decided on.
-    assert desk.world.calls["BatchGetItem"] == 1
-    assert desk.world.calls["Query"] == 0
 
 
 def test_the_freed_row_frees_no_other_in_turn(desk: MappingsFixture) -> None:
@@ -131,8 +99,7 @@ def test_what_is_noted_is_bounded(desk: MappingsFixture) -> None:
 
 
 def test_a_row_notes_itself_beside_few_rivals(desk: MappingsFixture) -> None:
-    desk.delete(STAR)
-    desk.publish(STAR)
+    desk.remove(STAR)
     for number in range(7):
         desk.edit(f"workload=w{number}", role="web")
     desk.quiet()
@@ -185,23 +152,6 @@ def no_answer_about_the_next(desk: MappingsFixture) -> None:
     desk.world.calls.after("UpdateItem", partial(desk.world.calls.before, "GetRole", refusing("Throttling", "slow")))
 
 
-def test_a_freed_row_that_aws_gave_no_answer_for_is_looked_at_when_the_record_comes_again(
-    desk: MappingsFixture,
-) -> None:
-    desk.put(STAR, role="api", priority=200)
-    no_answer_about_the_next(desk)
-    with pytest.raises(RetryableError, match="Throttling"):
-        desk.publish(STAR)
-    assert desk.shows(STAR) == ("Published", "in effect", 2), "the row itself was published all the same"
-    assert desk.shows(EXACT)[0] == "Waiting"
-    assert beside(desk, STAR) == {EXACT}
-
-    assert desk.publish(STAR).status is Status.PUBLISHED
-
-    assert desk.shows(EXACT) == ("Published", "in effect", 1)
-    assert beside(desk, STAR) == set()
-
-
 def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk: MappingsFixture) -> None:
     assert desk.edit("workload=aaa", role="web").status is Status.CONFLICT
     assert desk.edit("workload=zzz", role="web").status is Status.CONFLICT
@@ -244,10 +194,3 @@ def test_a_note_that_cant_be_taken_back_does_no_harm(desk: MappingsFixture, monk
     assert beside(desk, STAR) == {EXACT}
     (line,) = (each for each in desk.world.logged() if each["message"] == "a conflict was not checked again")
     assert line["mapping"] == STAR
-
-
-def test_a_freed_row_with_another_fault_is_rejected(desk: MappingsFixture) -> None:
-    desk.retrust("web", TRUSTS_LAMBDA)
-    desk.edit(STAR, role="api", priority=200)
-    assert desk.shows(EXACT)[0] == "Rejected"
-    assert beside(desk, STAR) == set()

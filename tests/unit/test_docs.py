@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, HomeAccount
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, HomeAccount, read_row
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action
 from spec import telemetry_scan as told

@@ -49,8 +49,6 @@ OTHER_WAYS = {
     "timer-armed": "aws:dynamodb",
 }
 
-STATUS_COLUMNS = {"status", "status_reason", "status_revision", "matched"}
-
 
 def _patterns(bus: dict[str, str] | None) -> dict[str, Any]:
     """Those of the rules on a bus; None is the default one."""
@@ -130,36 +128,3 @@ def test_a_batch_is_shaped_as_lambda_delivers(name: str, source: str) -> None:
 def test_the_minutes_sample_is_what_its_schedule_gives() -> None:
     schedule = templates.load()["Resources"]["OnSchedule"]["Properties"]["Events"]["Expiries"]["Properties"]
     assert json.loads(schedule["Input"]) == SAMPLES["expiries"]
-
-
-def test_the_work_queue_carries_events_as_eventbridge_made_them() -> None:
-    bodies = [json.loads(record["body"]) for record in SAMPLES["work-queue-batch"]["Records"]]
-    assert bodies == [SAMPLES["instance-running"], SAMPLES["tags-changed"]]
-
-
-def test_a_removed_tag_is_named_but_no_longer_among_the_tags() -> None:
-    detail = SAMPLES["tag-removed"]["detail"]
-    assert detail["changed-tag-keys"] == ["workload"]
-    assert "workload" not in detail["tags"]
-
-
-def test_a_written_status_differs_in_our_columns_only() -> None:
-    image = SAMPLES["mapping-status-written"]["Records"][0]["dynamodb"]
-    old, new = image["OldImage"], image["NewImage"]
-    assert {column for column in old.keys() | new.keys() if old.get(column) != new.get(column)} == STATUS_COLUMNS
-
-
-@pytest.mark.parametrize(
-    ("name", "event_name", "images"),
-    [
-        ("mapping-inserted", "INSERT", {"NewImage"}),
-        ("mapping-modified", "MODIFY", {"NewImage", "OldImage"}),
-        ("mapping-removed", "REMOVE", {"OldImage"}),
-    ],
-)
-def test_a_stream_record_carries_the_images_that_its_happening_has(
-    name: str, event_name: str, images: set[str]
-) -> None:
-    record = SAMPLES[name]["Records"][0]
-    assert record["eventName"] == event_name
-    assert {key for key in record["dynamodb"] if key.endswith("Image")} == images

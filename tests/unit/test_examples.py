@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rolekeeper.mappings.rows.columns import COLUMNS, KEYS
+from rolekeeper.mappings.rows import COLUMNS, KEYS
 from support import templates
 
 ROOT = Path(__file__).parents[2]
@@ -116,17 +116,6 @@ def test_the_path_is_the_one_that_rolekeeper_may_pass() -> None:
 
 def test_the_mappings_use_exactly_the_roles() -> None:
     assert {mapping["role"] for mapping in MAPPINGS} - {"NONE"} == set(ROLES)
-
-
-@pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda m: f"{m['tag_key']}={m['tag_value']}")
-def test_a_mapping_says_who_answers_for_it_and_what_it_is_for(mapping: dict[str, Any]) -> None:
-    assert mapping["owner"]
-    assert mapping["description"]
-
-
-def test_no_two_mappings_are_one_row() -> None:
-    keys = [(mapping["tag_key"], mapping["tag_value"]) for mapping in MAPPINGS]
-    assert len(set(keys)) == len(keys)
 
 
 def test_the_comments_name_every_column_that_people_write() -> None:

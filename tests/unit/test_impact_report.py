@@ -10,10 +10,10 @@ import pytest
 
 from fixtures.account import HOME
 from rolekeeper.aws import Ec2, one_by_one
-from rolekeeper.mappings.impact import Comparison, Impact, ImpactScanner, Side
+from rolekeeper.mappings.impact import Impact, ImpactScanner, Side, with_permissions, within_limits
 from rolekeeper.model.instance import Action, Instance
 from rolekeeper.model.mapping import PublishedMapping
-from rolekeeper.permissions.compare import Difference, PolicyReader
+from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.settings import Limits
 from strategies.values import NOW, arn, instance, published
 
@@ -72,10 +72,10 @@ def compared(  # each with its default
     """What is said of an impact; of the scanner's parts only these are needed."""
     other: Any = None
     scanner = ImpactScanner(
-        ec2=fleet or Fleet(100), state=other, table=other, policies=other, limits=Limits(per_edit, 20), ownership=other
+        ec2=fleet or Fleet(100), state=other, table=other, limits=Limits(per_edit, 20), ownership=other
     )
-    comparison = Comparison(scanner.limits, lambda: {HOME: scanner.fleet}, one_by_one)
-    return comparison.compared(found, {"the hub": Side(told, candidate, before)}, took, {})
+    known = with_permissions(found, {"the hub": Side(told, candidate, before)}, one_by_one)
+    return within_limits(known, scanner.limits, took, shares={}, fleets=lambda: {HOME: scanner.fleet})
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from fixtures.account import ACCOUNT
 from fixtures.workers import applied_changes, conditions, grants, moments, texts, tricky_keys, tricky_specs
-from rolekeeper.mappings.rows.columns import HomeAccount
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import HomeAccount, read_row
 from rolekeeper.model.instance import (
     NO_PROFILE,
     AppliedChange,

@@ -31,7 +31,7 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import request
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.retry import RetryState
-from rolekeeper.mappings.rows.reader import FULL
+from rolekeeper.mappings.rows import FULL
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, Mode, Pin
 from rolekeeper.settings import Limits

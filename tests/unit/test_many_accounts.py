@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 
 from fixtures.account import ACCOUNT, HOME, FakeAccount, mapping_key, refusing
-from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA
+from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
-from rolekeeper.mappings.accounts import RecordCheck
 from rolekeeper.mappings.impact import Scan
+from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Access, Limits
 from rolekeeper.storage import layout
 from support.grants import allow, policy
@@ -69,40 +68,6 @@ def test_an_account_without_the_role_is_named_and_its_instances_stay_as_they_are
     assert (outcome.decision.code, desk.spoke(OTHER).carries(instance)) == ("suspended", "")
 
 
-def test_a_row_that_is_to_be_checked_again_has_every_account_asked(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    lose(desk.spoke(OTHER))
-    desk.unset(TAG, "status")
-    desk.publish(TAG)
-    assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
-    assert desk.published_for(OTHER.account).suspended_because
-
-
-def test_accounts_that_lack_it_for_one_reason_are_named_together(desk: OrganizationDesk) -> None:
-    for target in (SPOKE, OTHER):
-        lose(desk.spoke(target))
-    desk.edit(TAG, role="web")
-    reason = "in effect in 1 of 3 accounts; role 'web' doesn't exist in 111111111111, 222222222222"
-    assert desk.shows(TAG) == ("Published", reason, 1)
-
-
-def test_other_reasons_are_said_with_their_accounts(desk: OrganizationDesk) -> None:
-    lose(desk.spoke(SPOKE))
-    desk.spoke(OTHER).clients["iam"].others["web"] = role_of(OTHER, trust=TRUSTS_LAMBDA)
-    desk.edit(TAG, role="web")
-    reason = (
-        "in effect in 1 of 3 accounts; role 'web' doesn't exist in 111111111111; in 222222222222: EC2 can't assume "
-        "role 'web': its trust policy doesn't let EC2 assume it"
-    )
-    assert desk.shows(TAG)[1].startswith(reason)
-
-
-def role_of(target: Target, trust: Any = TRUSTS_EC2, name: str = "web") -> dict[str, Any]:
-    arn = f"arn:aws:iam::{target.account}:role/rolekeeper/{name}"
-    named = {"RoleName": name, "Arn": arn, "Path": "/rolekeeper/", "CreateDate": None}
-    return {**named, "AssumeRolePolicyDocument": trust}
-
-
 def test_a_role_that_no_account_has_is_rejected_once_for_all(desk: OrganizationDesk) -> None:
     assert desk.edit(TAG, role="wbe").status is Status.REJECTED
     reason = (
@@ -127,13 +92,6 @@ def test_the_hubs_own_account_may_be_the_one_that_lacks_it(desk: OrganizationDes
     resumed = desk.in_effect(TAG)
     assert (resumed.suspended_because, resumed.revision) == ("", 1)
     assert desk.shows(TAG)[1] == "in effect in 3 accounts"
-
-
-def test_what_is_in_effect_elsewhere_stays_so_beside_a_rejected_edit(desk: OrganizationDesk) -> None:
-    desk.delete_role("web")
-    desk.edit(TAG, role="web")
-    desk.edit(TAG, role="wbe")
-    assert desk.shows(TAG)[1].endswith(" (revision 1 stays in effect)")
 
 
 def test_an_edit_that_the_hubs_own_account_cant_use_is_held_and_approved_all_the_same(desk: OrganizationDesk) -> None:
@@ -195,12 +153,6 @@ def test_the_hubs_own_account_out_of_the_scope_is_not_asked(desk: OrganizationDe
     assert desk.published_for(SPOKE.account).profile_arn == profile(SPOKE.account)
     assert desk.recheck(TAG).status is Status.PUBLISHED, "nor by the sweep"
     assert desk.world.calls["GetRole"] == 0
-
-
-def test_a_scope_by_region_has_the_accounts_of_those_regions(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web", regions={SAME_ACCOUNT.region})
-    assert desk.published_for(SPOKE.account).revision == 1
-    assert (desk.record(OTHER.account), desk.shows(TAG)[1]) == (None, "in effect")
 
 
 def test_a_row_for_accounts_without_a_spoke_waits_for_them(desk: OrganizationDesk) -> None:
@@ -334,20 +286,11 @@ def test_the_hubs_own_table_refusing_is_no_fault_of_a_target(desk: OrganizationD
 # ---- deletions ----
 
 
-def test_a_deletion_leaves_a_tombstone_for_each_account(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    desk.delete(TAG)
-    assert desk.publish(TAG).status is Status.REMOVED
-    for account in (SPOKE.account, OTHER.account):
-        assert (desk.published_for(account).deleted, desk.published_for(account).revision) == (True, 2)
-
-
 def test_a_tombstone_is_written_whatever_its_account_answers(desk: OrganizationDesk) -> None:
     """What an instance is tagged with later must give it no role of a mapping that is gone."""
     desk.edit(TAG, role="web")
     desk.organization.refuse(OTHER)
-    desk.delete(TAG)
-    desk.publish(TAG)
+    desk.remove(TAG)
     why = "222222222222 gave no answer (AccessDenied to sts:AssumeRole), its sweep removes it there"
     assert desk.history(TAG)[-1]["reason"] == f"its row was deleted; {why}"
     assert desk.published_for(OTHER.account).deleted
@@ -365,8 +308,7 @@ def test_what_a_deletion_takes_where_nobody_answers_is_what_was_counted_last(
     desk.edit(TAG, role="web", when_unmatched=column)
     desk.limits = Limits(2, 0)
     desk.organization.refuse(OTHER)
-    desk.delete(TAG)
-    assert desk.publish(TAG).status is status
+    assert desk.remove(TAG).status is status
     if status is Status.HELD:
         assert "attach 0, replace 0 and detach 3 instances" in desk.shows(TAG)[1]
         assert desk.row(TAG)["matched"] == 3, "what is published governs them still"
@@ -378,8 +320,7 @@ def test_an_account_that_is_served_no_longer_has_the_tombstone_too(desk: Organiz
     desk.edit(TAG, role="web")
     for target in (SPOKE, SAME_ACCOUNT, OTHER):
         desk.app().registry.remove(target)
-    desk.delete(TAG)
-    desk.publish(TAG)
+    desk.remove(TAG)
     assert [desk.published_for(account).deleted for account in (SPOKE.account, OTHER.account)] == [True, True]
 
 
@@ -395,8 +336,7 @@ def test_what_is_deleted_while_the_deployment_is_no_hub_is_gone_when_it_is_one_a
         if held:
             desk.limits = Limits(0, 0)
             desk.world.reconcile(desk.world.running(workload="web"))
-        desk.delete(TAG)
-        verdict = desk.publish(TAG)
+        verdict = desk.remove(TAG)
         if held:
             assert verdict.status is Status.HELD
             verdict = desk.approve(TAG, 2)
@@ -410,22 +350,12 @@ def test_a_tombstone_that_an_account_missed_is_brought_by_its_sweep(desk: Organi
     desk.edit(TAG, role="web")
     old = desk.record(OTHER.account)
     assert old is not None
-    desk.delete(TAG)
-    desk.publish(TAG)
+    desk.remove(TAG)
     desk.world.store.write(desk.world.store.delete(layout.published_key(mapping_key(TAG), OTHER.account)))
     desk.world.revisions.write(OTHER.account, old)
     assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=False)
     assert desk.published_for(OTHER.account).deleted
     assert desk.sweep(OTHER) == RecordCheck()
-
-
-def test_a_row_that_is_back_is_published_for_all_accounts_again(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    desk.delete(TAG)
-    desk.publish(TAG)
-    desk.edit(TAG, role="web")
-    assert [desk.published_for(each).deleted for each in (SPOKE.account, OTHER.account)] == [False, False]
-    assert desk.published_for(SPOKE.account).revision == 3
 
 
 # ---- limits ----
@@ -459,14 +389,6 @@ def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
     assert f"{alone}, and too many in 1 more target;" in desk.shows(TAG)[1]
 
 
-def test_as_many_in_a_large_target_need_no_approval(desk: OrganizationDesk) -> None:
-    desk.limits = Limits(1, 10)
-    for _ in range(18):
-        desk.spoke(SPOKE).running()
-    desk.launched(2)
-    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
-
-
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
 def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: OrganizationDesk, call: str) -> None:
     """Else an edit that is too large would be in effect there after the next sweep, without approval."""
@@ -495,15 +417,6 @@ def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: Orga
         assert desk.edit(TAG, **columns).status is Status.HELD
         assert f"attach 0, {counts}" in desk.shows(TAG)[1]
         assert "; 222222222222 gave no answer (" in desk.shows(TAG)[1]
-
-
-def test_what_leaves_the_scope_where_nobody_answers_counts_as_detached(desk: OrganizationDesk) -> None:
-    desk.launched(3, OTHER)
-    desk.edit(TAG, role="web")
-    desk.limits = Limits(2, 0)
-    desk.spoke(OTHER).calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
-    assert desk.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account}).status is Status.HELD
-    assert "replace 0 and detach 3 instances" in desk.shows(TAG)[1]
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["", "silent"])
@@ -550,29 +463,11 @@ def test_what_would_change_is_never_more_than_there_is(desk: OrganizationDesk) -
     assert "of the 4 in 222222222222/eu-west-1 it would change 4" in desk.shows(TAG)[1]
 
 
-def test_approved_changes_are_a_budget_for_all_targets(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    keys = [desk.spoke(target).key(desk.launched(1, target)[0]) for target in (SPOKE, OTHER)]
-    desk.organization.reconcile(*keys)
-    desk.limits = Limits(1, 0)
-    make_api(desk)
-    assert desk.edit(TAG, role="api").status is Status.HELD
-    assert desk.approve(TAG, 2).status is Status.PUBLISHED
-    budget = desk.world.store.get([layout.budget_key(mapping_key(TAG))])
-    assert [int(each["credit"]) for each in budget.values()] == [2]
-
-
 def test_a_severe_permission_in_one_account_is_held(desk: OrganizationDesk) -> None:
     desk.world.allow_broad_roles = True
     desk.spoke(OTHER).clients["iam"].inline["web"] = policy(allow("*"))
     assert desk.edit(TAG, role="web", allow_broad=True).status is Status.HELD
     assert "give severe permissions: administrator access (*) on *" in desk.shows(TAG)[1]
-
-
-def test_an_account_where_the_role_is_broad_without_consent_is_left_out(desk: OrganizationDesk) -> None:
-    desk.spoke(OTHER).clients["iam"].inline["web"] = policy(allow("*"))
-    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
-    assert "in effect in 2 of 3 accounts; in 222222222222: role 'web' is broad" in desk.shows(TAG)[1]
 
 
 def test_permissions_are_compared_by_the_policies_of_each_account(desk: OrganizationDesk) -> None:
@@ -623,28 +518,6 @@ def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(desk: Organiza
     assert desk.row(TAG)["matched"] == 11
 
 
-def test_the_rows_counts_are_those_of_all_targets_as_their_sweeps_left_them(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    assert desk.row(TAG)["matched"] == 0
-    desk.launched(2)
-    desk.launched(1, SAME_ACCOUNT)
-    desk.spoke(OTHER).running(profile="theirs", workload="web")
-    for target in (SPOKE, SAME_ACCOUNT, OTHER):
-        assert desk.sweep(target) == RecordCheck(changed=False, in_effect=True)
-    desk.world.running(workload="web")
-    desk.recheck(TAG)
-    assert (desk.row(TAG)["matched"], desk.row(TAG)["occupied"]) == (5, 1)
-
-
-def test_a_sweep_that_counted_itself_asks_ec2_no_more(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    desk.spoke(SPOKE).calls.clear()
-    desk.sweep(SPOKE, scan=Scan(matched=7, foreign=2))
-    assert desk.spoke(SPOKE).calls["DescribeInstances"] == 0
-    desk.recheck(TAG)
-    assert (desk.row(TAG)["matched"], desk.row(TAG)["occupied"]) == (7, 2)
-
-
 def test_the_hubs_sweep_asks_no_account_whose_copy_is_there(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     places = [desk.spoke(target) for target in (SPOKE, SAME_ACCOUNT, OTHER)]
@@ -669,13 +542,6 @@ def test_another_region_of_the_hubs_own_account_shares_what_is_published(desk: O
     assert desk.row(TAG)["matched"] == 2
     desk.organization.reconcile(place.key(instance))
     assert place.carries(instance) == "web"
-
-
-def test_another_region_of_the_hubs_own_account_that_is_silent_is_named(desk: OrganizationDesk) -> None:
-    beside = Target(ACCOUNT, "eu-north-1")
-    desk.join(beside, "web").calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
-    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
-    assert f"; {beside} gave no answer (RequestLimitExceeded to ec2:DescribeInstances)" in desk.shows(TAG)[1]
 
 
 # ---- the sweep of a target ----
@@ -718,15 +584,6 @@ def test_a_profile_that_an_account_made_anew_replaces_the_former_there(desk: Org
     )
 
 
-def test_instances_tell_of_a_former_profile_that_no_copy_knew(desk: OrganizationDesk) -> None:
-    place = desk.spoke(OTHER)
-    place.running(profile="web", workload="web")
-    place.profile_ids["web"] = "AIPAANEW"
-    place.profile("web")
-    desk.edit(TAG, role="web")
-    assert desk.published_for(OTHER.account).former_profile_ids == {"AIPAWEB"}
-
-
 def test_a_mapping_that_is_not_published_is_left_alone(desk: OrganizationDesk) -> None:
     assert desk.sweep(SPOKE) == RecordCheck()
     desk.edit(TAG, role="web")
@@ -746,45 +603,26 @@ def test_a_record_never_goes_back(desk: OrganizationDesk) -> None:
     assert desk.published_for(SPOKE.account).revision == 2
 
 
-def test_a_record_that_cant_be_read_is_written_anew(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    desk.world.garble(layout.published_key(mapping_key(TAG), OTHER.account))
-    desk.recheck(TAG)
-    assert desk.published_for(OTHER.account).revision == 1
-
-
 # ---- profiles ----
+
+ROLE_ARN = f"arn:aws:iam::{OTHER.account}:role/rolekeeper/web"
 
 
 def unprofiled(desk: OrganizationDesk) -> FakeAccount:
     """An account that has the role, and no instance profile for it."""
     place = desk.spoke(OTHER)
     lose(place)
-    place.clients["iam"].others["web"] = role_of(OTHER)
+    named = {"RoleName": "web", "Arn": ROLE_ARN, "Path": "/rolekeeper/", "CreateDate": None}
+    place.clients["iam"].others["web"] = {**named, "AssumeRolePolicyDocument": TRUSTS_EC2}
     return place
 
 
 def test_a_profile_that_is_missing_is_made_in_its_account(desk: OrganizationDesk) -> None:
     place = unprofiled(desk)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
-    assert place.profiles["web"].roles == (role_of(OTHER)["Arn"],)
+    assert place.profiles["web"].roles == (ROLE_ARN,)
     record = desk.published_for(OTHER.account)
     assert (record.profile_id, record.suspended_because) == ("AIPAWEB", "")
-
-
-def test_a_profile_that_is_missing_is_made_by_its_sweep(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    place = unprofiled(desk)
-    desk.sweep(OTHER)
-    assert "web" in place.profiles
-
-
-def test_while_only_observing_no_profile_is_made(desk: OrganizationDesk) -> None:
-    desk.world.mode = Mode.OBSERVE
-    place = unprofiled(desk)
-    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
-    desk.sweep(OTHER)
-    assert "web" not in place.profiles
 
 
 def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(desk: OrganizationDesk) -> None:
@@ -820,12 +658,3 @@ def test_numbers_that_began_anew_before_records_were_seen_are_left_behind_at_the
     desk.recheck(TAG)
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 6)
     assert {desk.published_for(account).revision for account in (SPOKE.account, OTHER.account)} == {6}
-
-
-def test_a_rejected_row_leaves_records_that_are_ahead_as_they_are(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    record = desk.record(OTHER.account)
-    assert record
-    desk.world.revisions.write(OTHER.account, replace(record, mapping=replace(record.mapping, revision=5)))
-    assert desk.edit(TAG, role="nowhere").status is Status.REJECTED
-    assert desk.published_for(OTHER.account).revision == 5

@@ -6,7 +6,7 @@ And fan-outs over many targets, which are resumed where they stopped.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from threading import Barrier, Event, get_ident
+from threading import Barrier, get_ident
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import state
@@ -84,18 +84,6 @@ def test_a_crash_anywhere_is_made_good(
     assert killed > 10
 
 
-def test_a_crash_between_what_is_published_and_its_records_is_made_good_by_the_sweep(desk: OrganizationDesk) -> None:
-    desk.launched(1)
-    desk.world.calls.after("TransactWriteItems", kill)
-    with pytest.raises(KilledError):
-        desk.edit(TAG, role="web")
-    assert [desk.record(account) for account in ACCOUNTS] == [None, None]
-    desk.recheck(TAG)
-    assert [desk.published_for(account).revision for account in ACCOUNTS] == [1, 1]
-    assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
-    assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
-
-
 def test_a_record_that_a_crash_kept_is_written_whatever_the_row_says_by_then(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.put(TAG, role="web", priority=7)
@@ -107,20 +95,6 @@ def test_a_record_that_a_crash_kept_is_written_whatever_the_row_says_by_then(des
     assert [
         (desk.published_for(account).revision, desk.published_for(account).spec.priority) for account in ACCOUNTS
     ] == [(2, 7)] * 2
-
-
-def test_a_tombstone_that_a_crash_kept_from_the_accounts_is_brought_by_judging_again(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    desk.launched(1)
-    desk.quiet()
-    desk.delete(TAG)
-    desk.world.calls.after("TransactWriteItems", kill)
-    with pytest.raises(KilledError):
-        desk.publish(TAG)
-    assert not desk.published_for(SPOKE.account).deleted
-    desk.publish(TAG)
-    assert [desk.published_for(account).deleted for account in ACCOUNTS] == [True, True]
-    assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
 
 
 def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_crash_too(desk: OrganizationDesk) -> None:
@@ -202,30 +176,6 @@ def test_the_queue_refusing_is_no_fault_of_a_target(desk: OrganizationDesk) -> N
 
 
 # ---- a few at once ----
-
-
-def test_results_come_in_the_order_of_their_targets() -> None:
-    gate = Event()
-
-    def work(number: int) -> int:
-        # The first ends after the last.
-        if number:
-            gate.set()
-        else:
-            gate.wait(timeout=10)
-        return number
-
-    assert in_threads(work, [0, 1]) == [0, 1]
-
-
-def test_a_fault_of_a_thread_is_raised() -> None:
-    def work(number: int) -> int:
-        if number == 1:
-            raise KilledError
-        return number
-
-    with pytest.raises(KilledError):
-        in_threads(work, [0, 1, 2])
 
 
 @pytest.mark.parametrize(("items", "threads"), [(0, 0), (1, 0), (2, 2), (100, AT_ONCE)])

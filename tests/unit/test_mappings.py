@@ -1,18 +1,29 @@
-"""Reading rows: what is taken, what is refused, and whether the words help."""
+"""Reading rows: what is taken, what is refused, whether the words help; and what differs between two revisions."""
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, HomeAccount
-from rolekeeper.mappings.rows.reader import ParsedRow, content, fingerprint, read_row, row_of
+from rolekeeper.mappings.rows import (
+    ASKS,
+    COLUMNS,
+    KEYS,
+    HomeAccount,
+    ParsedRow,
+    changes,
+    content,
+    fingerprint,
+    read_row,
+    row_of,
+)
 from rolekeeper.model.mapping import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
 from strategies import values
+from strategies.values import NOW, arn, published
 
 HOME = HomeAccount("123456789012", "aws")
 GOOD: dict[str, Any] = {"tag_key": {"S": "workload"}, "tag_value": {"S": "web"}, "role": {"S": "web"}}
@@ -200,18 +211,6 @@ def test_an_approval_and_who_edits_are_read_beside_the_mapping() -> None:
     assert (read().approve, read().approved_by, read().edited_by) == (0, "", "")
 
 
-def test_an_approval_as_a_plain_text_is_read_with_a_warning() -> None:
-    verdict = read(approve={"S": "5"})
-    assert verdict.approve == 5
-    assert list(map(str, verdict.warnings)) == ["approve: the text '5' was read as a number; use a Number (N)"]
-
-
-def test_a_malformed_editor_is_warned_of() -> None:
-    verdict = read(edited_by={"S": "a" * 1025})
-    assert (verdict.spec, verdict.edited_by) == (read().spec, "")
-    assert "this column takes at most 1,024" in verdict.warnings[0].what
-
-
 def test_what_is_asked_is_read_although_the_mapping_is_not() -> None:
     verdict = read(role={"S": "none"}, approve={"N": "5"}, edited_by={"S": "ada"})
     assert (verdict.spec, verdict.approve, verdict.edited_by) == (None, 5, "ada")
@@ -280,3 +279,52 @@ def test_our_own_columns_and_the_order_of_sets_are_no_change() -> None:
 def test_the_account_of_an_arn_is_judged_by_where_we_run() -> None:
     row = {**GOOD, "role": {"S": "arn:aws-cn:iam::123456789012:role/web"}}
     assert "not its ARN" in read_row(row, replace(HOME, partition="aws-cn")).problems[0].what
+
+
+TAG = "a=1"
+WEB = published(TAG, "web")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("role", "db", "role: web → db"),
+        ("instance_profile", "special", "instance_profile: none → special"),
+        ("priority", 7, "priority: 100 → 7"),
+        ("enabled", False, "enabled: true → false"),
+        ("when_stopped", "swap", "when_stopped: wait → swap"),
+        ("require_tags", {"b": "2", "a": "*"}, "require_tags: none → a=*, b=2"),
+        ("regions", frozenset({"eu-west-1", "eu-central-1"}), "regions: none → eu-central-1, eu-west-1"),
+        ("units", frozenset({"r-a1b2"}), "units: none → r-a1b2"),
+        (
+            "expires_at",
+            NOW.astimezone(timezone(timedelta(hours=2))),
+            "expires_at: none → 2026-03-01T09:00:00Z",
+        ),
+        ("description", "x" * 200, f"description: none → {'x' * 79}…"),
+    ],
+)
+def test_each_column_that_differs_is_told(column: str, value: Any, said: str) -> None:
+    after = replace(WEB, spec=replace(WEB.spec, **{column: value}), revision=2)
+    assert changes(WEB, after) == [said]
+
+
+def test_nothing_is_told_where_nothing_differs() -> None:
+    assert changes(WEB, replace(WEB, revision=2)) == []
+
+
+def test_a_first_revision_tells_what_it_sets() -> None:
+    assert changes(None, published(TAG, "web", priority=7)) == ["a new row", "role: web", "priority: 7"]
+
+
+def test_a_row_that_comes_back_tells_what_it_sets() -> None:
+    assert changes(replace(WEB, deleted=True), WEB) == ["the row is back", "role: web"]
+
+
+def test_a_deletion_is_told_as_such() -> None:
+    assert changes(WEB, replace(WEB, deleted=True)) == ["the row was deleted"]
+
+
+def test_a_profile_that_was_made_anew_elsewhere_is_told() -> None:
+    moved = replace(WEB, profile_arn=arn("new/web"))
+    assert changes(WEB, moved) == [f"the instance profile: {arn('web')} → {arn('new/web')}"]

@@ -80,10 +80,6 @@ def test_a_boundary_leaves_what_both_allow(grants: Any, boundary: Any, left: lis
     assert allowed(policy(grants), boundary=policy({"Effect": "Allow", **boundary})) == left
 
 
-def test_a_boundary_may_deny() -> None:
-    assert allowed(policy(allow("s3:*")), boundary=policy(allow("*"), deny("s3:*"))) == []
-
-
 @pytest.mark.parametrize(
     "statement",
     [

@@ -9,8 +9,7 @@ from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, PATH, FakeAccount
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.iam import Iam
-from rolekeeper.permissions.compare import Difference, PolicyReader
-from rolekeeper.permissions.policies import TooManyRulesError
+from rolekeeper.permissions.policies import Difference, PolicyReader, TooManyRulesError
 from support.grants import allow, policy
 
 PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"
@@ -90,12 +89,6 @@ def test_from_one_profile_to_another(office: Office) -> None:
         assert reader.difference(nothing, f"{PROFILES}db") == gain, nothing
 
 
-def test_a_profile_that_is_still_to_be_made_is_known_by_its_role(office: Office) -> None:
-    office.role_with("db", "dynamodb:*")
-    change = office.reader().difference("", "db")
-    assert change == Difference(("dynamodb:* on *",), ())
-
-
 def test_a_role_that_is_not_there_is_said(office: Office) -> None:
     assert office.reader().difference("gone", "") == Difference(unknown="role 'gone' doesn't exist")
     assert office.reader().difference("gone", "gone") == Difference(), "it stays as it is"
@@ -113,10 +106,6 @@ def test_what_iam_refuses_is_said_and_is_no_error(office: Office, code: str) -> 
     office.refuse("GetInstanceProfile", code)
     change = reader.difference(f"{PROFILES}web", "")
     assert change.unknown.startswith(f"IAM answers {code} to iam:GetInstanceProfile on arn:")
-
-
-def test_two_roles_that_cannot_be_read_are_both_named(office: Office) -> None:
-    assert office.reader().difference("a", "b").unknown == "role 'a' doesn't exist; role 'b' doesn't exist"
 
 
 def test_policies_too_large_are_not_compared_and_may_hold_what_is_severe(
@@ -150,13 +139,6 @@ def test_what_is_severe_only_together_is_gained_with_the_last_of_it(office: Offi
     reader = office.reader()
     assert reader.severe_gain("one", "both") == reader.severe_gain("", "both") == (f"{both[0]}, {both[1]} on *",)
     assert reader.severe_gain("both", "both") == reader.severe_gain("both", "one") == ()
-
-
-def test_the_role_before_is_read_only_where_it_matters(office: Office) -> None:
-    office.role_with("web", "s3:GetObject")
-    office.role_with("db", "dynamodb:*")
-    assert office.reader().severe_gain("db", "web") == ()
-    assert office.world.calls["GetRole"] == 1
 
 
 def test_a_role_before_that_cannot_be_read_counts_as_none(office: Office) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from support import policy_simulation
-from support.policy_simulation import Answer, Document, Policies, Request, needs_node, simulate, simulate_one
+from support.policy_simulation import Answer, Document, Policies, Request, needs_node, simulate
 
 ROLE = f"arn:aws:iam::{policy_simulation.ACCOUNT}:role/rolekeeper/web"
 READER = f"arn:aws:iam::{policy_simulation.ACCOUNT}:role/reader"
@@ -94,10 +94,10 @@ def test_requests_are_answered_as_iam_would() -> None:
 )
 def test_what_aws_would_never_be_asked_is_refused(request_: Request, policies: Policies, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        simulate_one(request_, policies)
+        simulate([(request_, policies)])
 
 
 def test_where_node_is_missing_nothing_is_taken_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy_simulation, "MISSING", "Node is not installed")
     with pytest.raises(RuntimeError, match="Node is not installed"):
-        simulate_one(PASSING, Policies())
+        simulate([(PASSING, Policies())])

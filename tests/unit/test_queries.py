@@ -156,15 +156,3 @@ def test_queries_and_dashboard_look_into_logs_that_there_are() -> None:
 
 def test_the_dashboard_counts_every_event_of_mappings() -> None:
     assert words(DRAWN["the dashboard's Outcomes of edits"], "message") == told.mapping_events()
-
-
-def test_the_questions_that_people_ask_have_their_query() -> None:
-    assert list(QUERIES) == [
-        "why does this instance have this role",
-        "what changed today",
-        "who was refused",
-        "what waits or is parked",
-        "what one correlation id did",
-        "errors and retries",
-        "slowest runs",
-    ]

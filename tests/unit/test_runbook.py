@@ -111,24 +111,6 @@ def test_each_log_that_a_section_reads_is_of_a_function(name: str) -> None:
 # ---- true ----
 
 
-def test_the_scan_finds_commands() -> None:
-    assert 'aws sqs receive-message --queue-url "$dead_letters" --max-number-of-messages 10 --visibility-timeout 0' in (
-        commands(SECTIONS["dead-letters"], "aws")
-    )
-    assert {tuple(call.split()[1:3]) for call in commands(SECTIONS["function-throttles"], "aws")} == {
-        ("lambda", "get-account-settings"),
-        ("lambda", "delete-function-concurrency"),
-    }
-    assert {tuple(call.split()[1:3]) for call in commands(SECTIONS["function-errors"], "aws")} == {
-        ("cloudwatch", "get-metric-statistics"),
-        ("lambda", "get-function-concurrency"),
-    }
-    assert {tuple(call.split()[1:3]) for call in commands(INDEX, "aws")} == {
-        ("cloudformation", "describe-stack-resource"),
-        ("logs", "filter-log-events"),
-    }
-
-
 @pytest.mark.parametrize("name", TEXTS)
 def test_each_rolekeeper_command_is_one_that_there_is(name: str) -> None:
     for call in commands(TEXTS[name], "rolekeeper"):

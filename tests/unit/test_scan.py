@@ -1,5 +1,6 @@
-"""Looking at every instance with a mapping's tag before the mapping is published, damaged items and all."""
+"""What a scan of the instances with a mapping's tag finds: foreign roles, nodes, profiles, conflicts, damage."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,11 +8,24 @@ import pytest
 from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key, published_at
 from fixtures.state_table import table_keys
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.impact import Conflicts, Impact, ImpactScanner, Scan
+from rolekeeper.instances.decide import Observation, resolve
+from rolekeeper.mappings.impact import Conflicts, Impact, ImpactScanner, Scan, could_conflict, node_of
 from rolekeeper.mappings.revisions import StoredMapping
-from rolekeeper.model.mapping import PublishedMapping
+from rolekeeper.model.instance import Association, Instance, InstanceRecord
+from rolekeeper.model.mapping import Control, Pin, PublishedMapping
 from rolekeeper.storage import layout
-from strategies.values import published
+from strategies.values import (
+    KEY,
+    NOW,
+    OWNERSHIP,
+    TAKES_OVER,
+    arn,
+    association,
+    foreign,
+    foreign_arn,
+    instance,
+    published,
+)
 
 WEB, TO_API = published("workload=web", "web"), published("workload=web", "api")
 
@@ -26,16 +40,7 @@ def scanner(world: FakeAccount) -> ImpactScanner:
 
 
 def anew(world: FakeAccount) -> ImpactScanner:
-    app = world.app()
-    policies: Any = None  # permissions are compared once the scan is through
-    return ImpactScanner(
-        ec2=app.ec2,
-        state=app.state,
-        table=app.table,
-        policies=policies,
-        limits=app.settings.limits,
-        ownership=world.settings.ownership,
-    )
+    return world.app().scanner()
 
 
 def scan(world: FakeAccount, candidate: PublishedMapping, present: PublishedMapping | None = None) -> Scan:
@@ -105,3 +110,214 @@ def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damag
     world.garble(published_at("workload=db"))
     with pytest.raises(CorruptItemError):
         scanner.add_possible_conflicts(Conflicts(), star, StoredMapping(ACCOUNT), world.clock.now())
+
+
+BOTH = instance(workload="web", env="prod")
+
+
+def observation(seen: Instance, carries: Association | None) -> Observation:
+    return Observation(KEY, NOW, seen, carries, InstanceRecord(), Control())
+
+
+def scanned(
+    seen: Instance,
+    carries: Association | None = None,
+    *others: PublishedMapping,
+    candidate: PublishedMapping = WEB,
+    served: PublishedMapping | None = None,
+    pin: Pin | None = None,
+) -> Scan:
+    """The scan of one instance, for a candidate among others."""
+    after = resolve(seen, [*others, candidate], NOW, pin)
+    before = resolve(seen, [*others, served] if served else others, NOW, pin)
+    scan = Scan()
+    scan.add(observation(seen, carries), (served, before), (candidate, after), ownership=OWNERSHIP)
+    return scan
+
+
+# ---- what it governs ----
+
+
+@pytest.mark.parametrize("carries", [None, association("web"), association("api")])
+def test_an_instance_without_a_role_or_with_a_managed_one_carries_no_foreign_role(carries: Association | None) -> None:
+    scan = scanned(instance(workload="web"), carries)
+    assert (scan.matched, scan.foreign) == (1, 0)
+
+
+@pytest.mark.parametrize("ownership", [OWNERSHIP, TAKES_OVER])
+@pytest.mark.parametrize("candidate", [WEB, published("workload=web", "NONE")], ids=lambda each: each.spec.role)
+def test_a_governed_instance_with_a_foreign_role_is_counted_whether_or_not_it_may_be_taken_over(
+    candidate: PublishedMapping, ownership: Any
+) -> None:
+    seen, scan = instance(workload="web"), Scan()
+    ranked = resolve(seen, [candidate], NOW)
+    for _ in range(2):
+        scan.add(observation(seen, foreign()), (candidate, ranked), (candidate, ranked), ownership=ownership)
+    assert (scan.matched, scan.foreign, scan.nodes) == (2, 2, set())
+
+
+def test_the_id_of_its_own_profile_is_noted_where_it_is_carried() -> None:
+    carried = Association("iip-assoc-1", KEY.id, arn("web"), association("web").state, "AIPAFORMER")
+    assert scanned(instance(workload="web"), carried).profile_ids == {"AIPAFORMER"}
+    assert scanned(instance(workload="web"), association("api")).profile_ids == set()
+
+
+@pytest.mark.parametrize(
+    ("seen", "others", "pin"),
+    [
+        (instance(workload="api"), [], None),
+        (BOTH, [published("env=prod", "api", priority=50)], None),
+        (BOTH, [published("env=prod", "api")], None),
+        (instance(workload="web", **{"rolekeeper:ignore": "true"}), [], None),
+        (instance(workload="web"), [], Pin("api", arn("api"))),
+        (instance(workload="web"), [], Pin("", unclear="it names no role")),
+    ],
+    ids=["no such tag", "another wins", "a tie", "ignored", "pinned", "an unclear pin"],
+)
+def test_what_it_doesnt_govern_it_doesnt_count(seen: Instance, others: list[PublishedMapping], pin: Pin | None) -> None:
+    scan = scanned(seen, foreign("ecsInstanceRole"), *others, pin=pin)
+    assert (scan.matched, scan.foreign, scan.nodes) == (0, 0, set())
+
+
+# ---- conflicts ----
+
+
+def test_a_conflict_is_new_unless_what_is_served_has_it_there_already() -> None:
+    rival = published("env=prod", "api")
+    assert scanned(BOTH, None, rival).conflicts.new
+    assert scanned(BOTH, None, rival, served=published("workload=web", "web", priority=50)).conflicts.new
+    there = scanned(BOTH, None, rival, served=published("workload=web", "db"))
+    assert (there.conflicts.new, list(there.conflicts)) == (False, [rival.key])
+
+
+def test_two_that_want_the_same_have_none() -> None:
+    assert scanned(BOTH, None, published("env=prod", "web")).conflicts == {}
+
+
+def test_the_conflicts_on_the_most_instances_are_told_first_and_few_of_them() -> None:
+    conflicts = Conflicts()
+    for number in range(1, 8):
+        rival = published(f"env=e{number}", "api")
+        for at in range(number):
+            conflicts.of(rival).add(f"i-{at}", new=True)
+    text = str(conflicts)
+    assert text.startswith(
+        "conflicts with env=e7 (priority 100, role api) on i-0, i-1, i-2, i-3, i-4 and 2 more; conflicts with env=e6"
+    )
+    assert text.endswith("; and with 2 more mappings; give one of them a lower number as its priority")
+
+
+@pytest.mark.parametrize(
+    ("columns", "other"),
+    [
+        ({"priority": 99}, {}),
+        ({"enabled": False}, {}),
+        ({"deleted": True}, {}),
+        ({"expires_at": NOW - timedelta(seconds=1)}, {}),
+        ({"accounts": frozenset({"1"})}, {"accounts": frozenset({"2"})}),
+        ({"regions": frozenset({"a"})}, {"regions": frozenset({"b"})}),
+        ({"units": frozenset({"r-a"})}, {"units": frozenset({"r-b"})}),
+        ({"require_tags": {"env": "prod"}}, {"require_tags": {"env": "test"}}),
+        ({"require_tags": {"workload": "api"}}, {}),
+    ],
+    ids=repr,
+)
+def test_two_that_no_instance_can_meet_are_never_in_conflict(columns: dict[str, Any], other: dict[str, Any]) -> None:
+    one, two = published("workload=web", "web", **columns), published("workload=*", "api", **other)
+    assert not could_conflict(one, two, NOW)
+    assert not could_conflict(two, one, NOW)
+
+
+def test_two_that_some_instance_can_meet_could_conflict() -> None:
+    star = published("workload=*", "api", require_tags={"env": "*"}, accounts=frozenset({"1", "2"}))
+    exact = published("workload=web", "web", require_tags={"env": "prod"}, accounts=frozenset({"2"}))
+    assert could_conflict(star, exact, NOW)
+    assert not could_conflict(star, star, NOW), "a mapping doesn't tie with itself"
+
+
+def tagged(tag: str) -> Instance:
+    """A running instance with this tag."""
+    return instance(**{tag: "x"})
+
+
+PLAIN = foreign_arn("team-web")
+
+
+@pytest.mark.parametrize(
+    ("tag", "service"),
+    [
+        ("eks:cluster-name", "EKS"),
+        ("eks:nodegroup-name", "EKS"),
+        ("aws:eks:cluster-name", "EKS"),
+        ("kubernetes.io/cluster/prod", "EKS"),
+        ("k8s.io/cluster-autoscaler/enabled", "EKS"),
+        ("karpenter.sh/nodepool", "EKS"),
+        ("alpha.eksctl.io/nodegroup-name", "EKS"),
+        ("AmazonECSManaged", "ECS"),
+        ("aws:ecs:clusterName", "ECS"),
+    ],
+)
+def test_an_instance_with_a_tag_of_its_service_is_a_node(tag: str, service: str) -> None:
+    assert node_of(tagged(tag), PLAIN) == service
+
+
+@pytest.mark.parametrize(
+    ("profile", "service"),
+    [
+        ("eks-a8c5f0c2-1234-5678-9abc-def012345678", "EKS"),
+        ("eksctl-prod-nodegroup-ng-1-NodeInstanceProfile-ABC", "EKS"),
+        ("prod-NodeInstanceRole-1X2Y3Z", "EKS"),
+        ("AmazonEKSNodeRole", "EKS"),
+        ("KarpenterNodeInstanceProfile-prod", "EKS"),
+        ("KarpenterNodeRole-prod", "EKS"),
+        ("ecsInstanceRole", "ECS"),
+        ("ecs-instance-profile", "ECS"),
+    ],
+)
+def test_an_instance_with_a_profile_of_its_service_is_a_node(profile: str, service: str) -> None:
+    assert node_of(tagged("Name"), foreign_arn(profile)) == service
+    assert node_of(tagged("Name"), foreign_arn(f"some/path/{profile}")) == service, "whatever its path"
+
+
+def test_a_tag_says_more_than_a_profile() -> None:
+    assert node_of(tagged("aws:ecs:clusterName"), foreign_arn("eks-1234")) == "ECS"
+
+
+@pytest.mark.parametrize("tag", ["Name", "team", "my-eks:cluster", "EKS:cluster-name", "amazonecsmanaged"])
+@pytest.mark.parametrize("profile", ["team-web", "web", "ecs", "karpenter", "node"])
+def test_any_other_instance_is_no_node(tag: str, profile: str) -> None:
+    assert node_of(tagged(tag), foreign_arn(profile)) == ""
+
+
+def test_the_path_of_a_profile_makes_no_node() -> None:
+    assert node_of(tagged("Name"), foreign_arn("eks-nodes/web")) == ""
+
+
+# ---- what people are warned of ----
+
+
+def foreign_roles(*profiles: str) -> Scan:
+    """What is counted of instances that carry these profiles."""
+    seen, mapping, found = tagged("Name"), published("Name=x", "web"), Scan()
+    ranked = mapping, resolve(seen, [mapping], NOW)
+    for profile in profiles:
+        found.add(observation(seen, foreign(profile)), ranked, ranked, ownership=OWNERSHIP)
+    return found
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_where_no_instance_carries_a_foreign_role_there_is_nothing_to_warn_of(*, taken: bool) -> None:
+    assert Scan().about_foreign(taken=taken) == ""
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_nodes_are_named_by_their_service_each_once(*, taken: bool) -> None:
+    found = foreign_roles("eks-1", "team-web", "ecsInstanceRole", "eks-2")
+    assert found.foreign == 4
+    assert ", ECS and EKS nodes among them" in found.about_foreign(taken=taken)
+    assert ", EKS nodes among them" in foreign_roles("eks-1").about_foreign(taken=taken)
+
+
+@pytest.mark.parametrize("profile", ["weeks-report", "geeks-eksctl", "decs-instancer"])
+def test_a_name_that_only_holds_such_letters_is_no_node(profile: str) -> None:
+    assert node_of(instance(), foreign_arn(profile)) == ""

@@ -10,7 +10,6 @@ from unittest.mock import Mock
 import botocore.session
 import pytest
 from botocore import xform_name
-from botocore.exceptions import UnknownServiceError
 from botocore.loaders import Loader
 from botocore.model import ServiceModel, Shape
 from botocore.regions import EndpointResolver
@@ -201,11 +200,6 @@ def test_an_operation_that_is_not_kept_is_not_there(slimmed: Loader) -> None:
     with pytest.raises(AttributeError, match="terminate_instances"):
         _ = made.terminate_instances
     assert set(made.meta.method_to_api_mapping.values()) == set(slim.OPERATIONS["ec2"])
-
-
-def test_a_service_that_is_not_kept_is_not_there(slimmed: Loader) -> None:
-    with pytest.raises(UnknownServiceError, match="s3"):
-        client(slimmed, "s3")
 
 
 # ---- what is built is what was tested ----

@@ -10,7 +10,7 @@ import yaml
 from moto.events.models import EventPattern
 
 from rolekeeper.fleet.targets import UNIT_TAG, VERSION_TAG
-from rolekeeper.mappings.rows.columns import UNIT
+from rolekeeper.mappings.rows import UNIT
 from rolekeeper_cli.deploying.stack import is_allowed
 from spec import permitted_in_spokes
 from spec.permitted import ORG

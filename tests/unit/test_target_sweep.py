@@ -14,7 +14,7 @@ from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import GOES_ON
 from rolekeeper.fleet.targets import ServedTarget
-from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.settings import Access
 from rolekeeper.storage import layout

@@ -214,14 +214,6 @@ def test_every_function_has_a_role_of_its_own() -> None:
     assert [_properties(each)["Role"] for each in FUNCTIONS] == [{"GetAtt": f"{each}Role.Arn"} for each in FUNCTIONS]
 
 
-def test_a_managed_policy_of_awss_is_not_taken_for_one_of_ours() -> None:
-    """AWS's managed policies reach the whole account."""
-    for arn in ("arn:aws:iam::aws:policy/AdministratorAccess", {"Sub": "arn:${AWS::Partition}:iam::aws:policy/X"}):
-        roles = {"Role": {"Properties": {"Policies": [], "ManagedPolicyArns": [arn]}}}
-        with pytest.raises(AssertionError, match="reaches the whole account"):
-            templates.policy_statements(roles, "Role")
-
-
 def test_no_role_has_a_managed_policy_but_our_own() -> None:
     for role in of_type("AWS::IAM::Role"):
         assert templates.policy_statements(RESOURCES, role)
@@ -333,10 +325,6 @@ def test_spokes_send_to_a_bus_of_their_own(rule: str) -> None:
     assert _properties("SpokeBus")["Name"] == {"Ref": "Namespace"}, "which spoke.yaml sends to"
 
 
-def test_the_sweep_knows_its_own_function() -> None:
-    assert "SWEEP_FUNCTION" not in json.dumps(_properties("OnSchedule")), "it has its name from Lambda"
-
-
 # ---- functions and what drives them ----
 
 
@@ -357,6 +345,7 @@ def test_functions_get_the_environment_that_the_code_reads() -> None:
     required = set(re.findall(r'environ\["(\w+)"\]', code))
     optional = set(re.findall(r'environ\.get\("(\w+)"', code))
     assert "STATE_TABLE" in required, "the scan finds less"
+    assert "SWEEP_FUNCTION" not in json.dumps(_properties("OnSchedule")), "it has its name from Lambda"
     variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     assert {name for name in variables if not name.startswith("POWERTOOLS_")} == required | {
         *("ALARM_TOPIC", "RESUME_STATE_MACHINE_ARN", "ORGANIZATION_ID", "NAMESPACE"),
@@ -425,18 +414,14 @@ def test_a_sweep_is_tried_again_then_becomes_a_dead_letter() -> None:
     assert config["DestinationConfig"]["OnFailure"]["Destination"] == {"GetAtt": "DeadLetterQueue.Arn"}
     assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (1, 3600)
     schedules = {name: each["Properties"] for name, each in _properties("OnSchedule")["Events"].items()}
+    assert schedules["Sweep"]["Schedule"] == {"Ref": "SweepSchedule"}
+    assert PARAMETERS["SweepSchedule"]["Default"] == "rate(15 minutes)", "as docs/guarantees.md counts on"
+    assert PARAMETERS["SweepOverdueHours"]["Default"] == 2
     for schedule in schedules.values():
         assert schedule["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadLetterQueue.Arn"}}
         assert schedule.keys() & {"State", "Enabled"} == set()
     assert schedules["Sweep"]["RetryPolicy"] == {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 15 * 60}
     assert schedules["Expiries"]["RetryPolicy"] == {"MaximumRetryAttempts": 1, "MaximumEventAgeInSeconds": 60}
-
-
-def test_the_fleet_is_swept_every_15_minutes_unless_a_parameter_says_otherwise() -> None:
-    """As docs/concepts.md and docs/guarantees.md count on; a sweep that is overdue is known after two hours."""
-    assert _properties("OnSchedule")["Events"]["Sweep"]["Properties"]["Schedule"] == {"Ref": "SweepSchedule"}
-    assert PARAMETERS["SweepSchedule"]["Default"] == "rate(15 minutes)"
-    assert PARAMETERS["SweepOverdueHours"]["Default"] == 2
 
 
 def test_what_expires_is_looked_at_each_minute() -> None:
@@ -476,11 +461,8 @@ def test_a_table_has_the_keys_of_the_contract(table: str, keys: list[str]) -> No
     assert schema == [(keys[0], "HASH"), (keys[1], "RANGE")]
 
 
-def test_history_expires() -> None:
+def test_history_expires_and_the_stream_has_what_a_row_was_and_is() -> None:
     assert _properties("StateTable")["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
-
-
-def test_the_stream_tells_what_a_row_was_and_is() -> None:
     assert _properties("MappingTable")["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
 
 
@@ -524,6 +506,7 @@ def test_the_topic_has_a_key_where_somebody_wants_keys() -> None:
 
 def test_no_event_becomes_a_mail_whoever_sent_it() -> None:
     """Anybody who may `events:PutEvents` can name `rolekeeper` as the source: so no rule reads those, to no target."""
+    assert "InputTransformer" not in TEXT, "EventBridge escapes nothing: with a quote in a reason, nothing is delivered"
     rules = of_type("AWS::Events::Rule")
     sources = {source for rule in rules.values() for source in rule["EventPattern"]["source"]}
     assert sources == {"aws.ec2", "aws.tag", "aws.events"}, "nobody but AWS sends in these names"
@@ -531,11 +514,6 @@ def test_no_event_becomes_a_mail_whoever_sent_it() -> None:
     assert not [name for name in FUNCTIONS if "EventBridgeRule" in json.dumps(_properties(name).get("Events", {}))]
     protocols = {each["Protocol"] for each in of_type("AWS::SNS::Subscription").values()}
     assert protocols == {"email"}
-
-
-def test_no_rule_puts_what_people_wrote_into_a_text() -> None:
-    """EventBridge escapes nothing of it: with a quote in a reason, nothing is delivered."""
-    assert "InputTransformer" not in TEXT
 
 
 # ---- outputs ----

@@ -10,12 +10,11 @@ from fixtures.account import ACCOUNT
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization, wired_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
-from rolekeeper.mappings.accounts import RecordCheck
 from rolekeeper.mappings.impact import Scan
+from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.model.mapping import MappingSpec
-from rolekeeper.settings import Limits
 
 WEB, DATA, ROOT = "ou-a1b2-webwebweb", "ou-a1b2-datadata", "r-a1b2"
 NOT_IN_ONE = "it is for organizational units, and this account isn't in one of them"
@@ -63,23 +62,6 @@ def test_a_row_is_published_for_the_accounts_of_its_units_alone(desk: Organizati
     assert carried == {SPOKE: "web", SAME_ACCOUNT: "web", OTHER: ""}
 
 
-def test_a_record_names_no_units_as_its_account_is_in_one_of_them(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web", priority=7, units={WEB})
-    published = desk.served(TAG)
-    assert published is not None
-    assert published.spec.units == {WEB}
-    assert desk.published_for(SPOKE.account).spec == replace(published.spec, units=frozenset())
-
-
-def test_several_units_are_counted_together(desk: OrganizationDesk) -> None:
-    desk.launched(2)
-    desk.launched(1, OTHER)
-    desk.world.running(workload="web")
-    verdict = desk.edit(TAG, role="web", units={WEB, DATA})
-    assert verdict.matched == 3
-    assert desk.shows(TAG)[1] == "in effect in 2 accounts"
-
-
 def test_a_unit_bounds_accounts_and_regions_further(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web", units={WEB}, accounts={OTHER.account})
     assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
@@ -105,6 +87,15 @@ def test_an_account_that_says_no_unit_is_in_none(desk: OrganizationDesk) -> None
     assert (desk.shows(TAG)[1], desk.record(OTHER.account)) == ("in effect", None)
 
 
+def test_nor_is_another_region_of_it(desk: OrganizationDesk) -> None:
+    there = Target(ACCOUNT, "eu-west-1")
+    place = desk.join(there)
+    instance = place.running(workload="web")
+    assert desk.edit(TAG, role="web", units={WEB}).matched == 0
+    assert desk.sweep(there) == RecordCheck(changed=False, in_effect=False)
+    assert reconciled(desk, instance, there) == ""
+
+
 def test_the_hubs_own_account_is_in_no_unit(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     instance = desk.world.running(workload="web")
@@ -118,21 +109,6 @@ def test_the_hubs_own_account_is_in_no_unit(desk: OrganizationDesk) -> None:
     assert [each.why for each in decision.overridden] == [NOT_IN_ONE]
     desk.organization.wait(seconds=5)
     assert desk.world.carries(instance) == ""
-
-
-def test_nor_is_another_region_of_it(desk: OrganizationDesk) -> None:
-    there = Target(ACCOUNT, "eu-west-1")
-    place = desk.join(there)
-    instance = place.running(workload="web")
-    assert desk.edit(TAG, role="web", units={WEB}).matched == 0
-    assert desk.sweep(there) == RecordCheck(changed=False, in_effect=False)
-    assert reconciled(desk, instance, there) == ""
-
-
-def test_a_unit_that_lacks_the_role_rejects_the_row_though_others_have_it(desk: OrganizationDesk) -> None:
-    desk.role("api")
-    assert desk.edit(TAG, role="api", units={WEB}).status is Status.REJECTED
-    assert desk.shows(TAG)[1].startswith("role 'api' doesn't exist in account 111111111111; ")
 
 
 # ---- accounts that move ----
@@ -164,13 +140,6 @@ def test_an_account_that_leaves_gives_the_role_back(desk: OrganizationDesk, swee
     desk.organization.wait(seconds=5)
     assert desk.spoke(SPOKE).carries(instance) == ""
     assert desk.sweep(SPOKE) == RecordCheck(changed=False, in_effect=False)
-
-
-def test_it_keeps_the_role_where_the_row_says_so(desk: OrganizationDesk) -> None:
-    instance = given(desk, when_unmatched="keep")
-    move(desk, SPOKE, "")
-    desk.sweep(SPOKE)
-    assert reconciled(desk, instance, SPOKE) == "web"
 
 
 @pytest.mark.parametrize("sweeps", ["its own", "the hub's"])
@@ -207,7 +176,7 @@ def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: Organization
     desk.edit(TAG, role="web", units={WEB})
 
     def brief() -> RecordCheck:
-        return desk.app().publisher.records.recheck(mapping_of(desk).key, SPOKE, "sweep-1", Scan(), thorough=False)
+        return desk.app().publisher.recheck_in(mapping_of(desk).key, SPOKE, "sweep-1", Scan(), thorough=False)
 
     for unit, check in ((DATA, RecordCheck(changed=True)), (WEB, RecordCheck(changed=True, in_effect=True))):
         brief()
@@ -219,60 +188,11 @@ def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: Organization
 
 
 def mapping_of(desk: OrganizationDesk) -> MappingSpec:
-    found = desk.served(TAG)
-    assert found is not None
+    found = desk.in_effect(TAG)
     return found.spec
 
 
-# ---- edits ----
-
-
-def test_an_edit_that_takes_a_unit_out_counts_what_that_takes(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web", units={WEB, DATA})
-    instance = desk.launched(1, OTHER)[0]
-    assert reconciled(desk, instance, OTHER) == "web"
-    desk.limits = Limits(0, 0)
-    assert desk.edit(TAG, role="web", units={WEB}).status is Status.HELD
-    assert "it would attach 0, replace 0 and detach 1 instances" in desk.shows(TAG)[1]
-    assert reconciled(desk, instance, OTHER) == "web"
-    assert desk.approve(TAG, 2).status is Status.PUBLISHED
-    assert reconciled(desk, instance, OTHER) == ""
-
-
-def test_a_deletion_leaves_a_tombstone_in_each_accounts_that_had_it(desk: OrganizationDesk) -> None:
-    instance = given(desk)
-    desk.delete(TAG)
-    assert desk.publish(TAG).status is Status.REMOVED
-    assert desk.published_for(SPOKE.account).deleted
-    assert reconciled(desk, instance, SPOKE) == ""
-    assert not desk.sweep(SPOKE).changed
-
-
-def test_rows_for_different_units_are_in_no_conflict(desk: OrganizationDesk) -> None:
-    desk.spoke(OTHER).profile("api")
-    desk.edit(TAG, role="web", units={WEB})
-    desk.edit("workload=*", role="api", units={DATA})
-    assert desk.shows("workload=*")[:2] == ("Published", "in effect")
-    assert desk.edit("workload=*", role="api", units={DATA, WEB}).status is Status.CONFLICT
-
-
 # ---- how the hub knows ----
-
-
-def test_the_daily_event_of_a_spoke_brings_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    with wired_organization(monkeypatch) as organization:
-
-        def known() -> str | None:
-            organization.batch(present(SPOKE))
-            served = organization.app().registry.get(SPOKE)
-            return served.unit if served else None
-
-        units = []
-        for unit in (WEB, DATA, ""):
-            organization.say_unit(SPOKE, unit)
-            units.append(known())
-            organization.wait(days=1)
-        assert units == [WEB, DATA, ""]
 
 
 def test_from_its_daily_event_to_its_sweep_an_account_gets_and_loses_a_role(monkeypatch: pytest.MonkeyPatch) -> None:

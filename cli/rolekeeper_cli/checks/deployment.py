@@ -1,17 +1,17 @@
 """A deployment as the doctor looks at it: what several checks look at is asked for once."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from botocore import xform_name
 
 from rolekeeper.aws.errors import classified
 from rolekeeper.aws.iam import Role
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
 from rolekeeper.model.problem import Advice, Remedy
 from rolekeeper_cli.deployment import Deployment
@@ -101,23 +101,19 @@ class DoctorDeployment(Deployment):
 
     @cached_property
     def role_users(self) -> Mapping[str, Sequence[str]]:
-        """By a role's name, the mappings that give it: as their rows say, or as they serve."""
-        users: dict[str, set[str]] = {}
-        for spec in self.specs:
-            users.setdefault(spec.role, set()).add(str(spec.key))
-        return {role: sorted(keys) for role, keys in users.items()}
+        """By a role's name, the mappings that give it: as their rows say, or as they are published."""
+        return _users(self.specs)
 
     @cached_property
     def role_users_by_account(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
         """The same in each account: of a hub, those mappings whose scope has it."""
         if not self.settings.organization:
             return {self.home.account: self.role_users}
-        units = {self.home: "", **{each.target: each.unit for each in self.app.registry.all()}}
-        users: dict[str, dict[str, set[str]]] = {}
-        for spec in self.specs:
-            for account in {at.account for at, unit in units.items() if spec.covers(at.account, at.region, unit)}:
-                users.setdefault(account, {}).setdefault(spec.role, set()).add(str(spec.key))
-        return {account: {role: sorted(keys) for role, keys in each.items()} for account, each in users.items()}
+        specs: dict[str, list[MappingSpec]] = {}
+        for at, unit in {self.home: "", **{each.target: each.unit for each in self.app.registry.all()}}.items():
+            covering = (spec for spec in self.specs if spec.covers(at.account, at.region, unit))
+            specs.setdefault(at.account, []).extend(covering)
+        return {account: _users(each) for account, each in specs.items()}
 
     @cached_property
     def path_roles(self) -> Sequence[Role]:
@@ -129,6 +125,13 @@ class DoctorDeployment(Deployment):
             for each in page["Roles"]
         )
         return sorted(roles, key=lambda each: each.name)
+
+
+def _users(specs: Iterable[MappingSpec]) -> dict[str, list[str]]:
+    users: dict[str, set[str]] = {}
+    for spec in specs:
+        users.setdefault(spec.role, set()).add(str(spec.key))
+    return {role: sorted(keys) for role, keys in users.items()}
 
 
 def _trust(role: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -151,7 +154,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check found. `remedy` is empty where nothing is to be done; `check` is set by who runs it."""
+    """One thing that a check found. `remedy` is empty if nothing is to be done; `run` sets `check`."""
 
     level: Level
     what: str
@@ -166,16 +169,6 @@ type Findings = Generator[Finding, None, str]
 """What a check yields: all that isn't as it should be. It returns how things are when all is well."""
 
 
-def warn(what: str, remedy: str | Remedy | Advice) -> Finding:
-    """Something that should not stay so, though Rolekeeper works."""
-    return Finding(Level.WARN, what, remedy)
-
-
-def fail(what: str, remedy: str | Remedy | Advice) -> Finding:
-    """Something that keeps Rolekeeper from doing what it is there for."""
-    return Finding(Level.FAIL, what, remedy)
-
-
-def unknown(what: str, remedy: str | Remedy | Advice) -> Finding:
-    """Something that can't be seen from here."""
-    return Finding(Level.UNKNOWN, what, remedy)
+warn = partial(Finding, Level.WARN)  # Rolekeeper works, but this should not stay so
+fail = partial(Finding, Level.FAIL)  # this keeps Rolekeeper from its work
+unknown = partial(Finding, Level.UNKNOWN)  # this can't be seen from here

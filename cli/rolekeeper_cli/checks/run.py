@@ -6,7 +6,6 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.checks import caller, guards, roles, stack, work
-from rolekeeper_cli.checks import work as targets
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, unknown
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import explained
@@ -20,7 +19,7 @@ CHECKS: Mapping[str, Check] = {
     "sources": stack.sources,
     "mode": work.mode,
     "sweep": work.sweep,
-    "targets": targets.targets,
+    "targets": work.targets,
     "alarms": stack.alarms,
     "subscribers": stack.subscribers,
     "work-queue": work.work,
@@ -36,11 +35,6 @@ CHECKS: Mapping[str, Check] = {
 
 def findings(deployment: DoctorDeployment) -> Iterator[Finding]:
     """Run every check; what each one finds comes as soon as it has ended."""
-    _ = deployment.stack
-    return _findings(deployment)
-
-
-def _findings(deployment: DoctorDeployment) -> Iterator[Finding]:
     with deployment.progress(len(CHECKS), "checks") as progress:
         for name, check in progress.over(CHECKS.items()):
             found = run(name, check, deployment)

@@ -2,20 +2,24 @@
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classify
 from rolekeeper.model.problem import Advice
-from rolekeeper_cli.console.page import bare_page
+from rolekeeper_cli.console.page import STATIC, bare_page, page
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError, UsageError, WaitTimeoutError
 from rolekeeper_cli.explained import BAD_CREDENTIALS, explained
 
+_LOGGER = logging.getLogger(__name__)
 # What AWS or a person's input makes of a page; any other error is a bug.
 EXPLAINED = (CommandError, AwsRefusalError, BotoCoreError, ClientError, ResponseParserError)
 _STATUS: tuple[tuple[type[CommandError], HTTPStatus, str], ...] = (
@@ -27,90 +31,112 @@ _STATUS: tuple[tuple[type[CommandError], HTTPStatus, str], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why nothing else is shown, and what to do: a sentence each, without its end."""
-
-    status: HTTPStatus
-    title: str
-    what: str
-    remedy: str | Advice
-
-    def answer(self) -> Response:
-        text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy)
-        return HTMLResponse(text, self.status)
-
-
-@dataclass(frozen=True, slots=True)
-class Mishap(Refusal):
-    """As the page `mishap.html` says it.
+class ErrorPage:
+    """Why nothing else is shown, and what to do: a sentence each, without its end.
 
     `statement` is the policy statement, as JSON, that would allow it, where a permission is missing; with `again`, the
     same may succeed a moment later.
     """
 
+    status: HTTPStatus
+    title: str
+    what: str
+    remedy: str | Advice
     statement: str = ""
     again: bool = False
 
+    def bare(self) -> Response:
+        """The page without anything of the deployment."""
+        text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy)
+        return HTMLResponse(text, self.status)
 
-def explain(error: Exception, *, writing: bool) -> Mishap:
-    """The mishap of one of `EXPLAINED`, which a page raised, maybe one that is `writing`."""
+
+def explain(error: Exception, *, writing: bool) -> ErrorPage:
+    """The page for one of `EXPLAINED`; `writing`: a form was sent."""
     refusal = classify(error, error.operation_name, "*") if isinstance(error, ClientError) else error
     if isinstance(refusal, AccessDeniedError) and refusal.code not in BAD_CREDENTIALS:
         return _denied(refusal)
     if isinstance(refusal, AwsRefusalError) and refusal.throttled:
         what = f"AWS asks for fewer calls just now ({refusal.action}: {refusal.code})"
         remedy = "wait a few seconds, then try again; other programs of this account use the same limit"
-        return Mishap(HTTPStatus.SERVICE_UNAVAILABLE, "AWS is throttling", what, remedy=remedy, again=True)
-    told = error if isinstance(error, CommandError) else explained(error)
-    assert told
-    if why_not := _unasked(refusal, told):
+        return ErrorPage(HTTPStatus.SERVICE_UNAVAILABLE, "AWS is throttling", what, remedy=remedy, again=True)
+    reported = error if isinstance(error, CommandError) else explained(error)
+    assert reported
+    if why_not := _unasked(refusal, reported):
         return why_not
     for kind, status, title in _STATUS:
-        if isinstance(told, kind):
+        if isinstance(reported, kind):
             again = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            return Mishap(status, title, told.what, remedy=told.remedy, again=again)
+            return ErrorPage(status, title, reported.what, remedy=reported.remedy, again=again)
     status, title = (HTTPStatus.CONFLICT, "Not done") if writing else (HTTPStatus.NOT_FOUND, "Nothing to show")
-    return Mishap(status, title, told.what, remedy=told.remedy)
+    return ErrorPage(status, title, reported.what, remedy=reported.remedy)
 
 
-def _unasked(error: Exception, told: CommandError) -> Mishap | None:
-    """The mishap where AWS wasn't even asked, or doesn't know who asks; None where it answered."""
+def _unasked(error: Exception, reported: CommandError) -> ErrorPage | None:
+    """The page if AWS couldn't be asked, or doesn't know who asks; None if it answered."""
     cause = error.__cause__ if isinstance(error, AwsRefusalError) else error
-    if isinstance(error, AwsRefusalError | BotoCoreError) and isinstance(told, ConfigurationError):
-        remedy = f"{told.remedy}; if that doesn't help, start the console again"
+    if isinstance(error, AwsRefusalError | BotoCoreError) and isinstance(reported, ConfigurationError):
+        remedy = f"{reported.remedy}; if that doesn't help, start the console again"
     elif isinstance(cause, BotoCoreError):
-        remedy = f"{told.remedy}; the console goes on once AWS answers"
+        remedy = f"{reported.remedy}; the console goes on once AWS answers"
     else:
         return None
-    return Mishap(HTTPStatus.SERVICE_UNAVAILABLE, "AWS can't be asked", told.what, remedy=remedy, again=True)
+    return ErrorPage(HTTPStatus.SERVICE_UNAVAILABLE, "AWS can't be asked", reported.what, remedy=remedy, again=True)
 
 
-def refused(error: HTTPException) -> Mishap:
-    """What Starlette refuses: an address without a page, or a method that the page hasn't."""
-    status = HTTPStatus(error.status_code)
-    if status is HTTPStatus.NOT_FOUND:
-        return Mishap(status, "No such page", "the console has no page at this address", remedy="begin at the fleet")
-    what = f"the console can't do that: {status.phrase.lower()}"
-    return Mishap(status, "That can't be asked", what, remedy="go back, and use the links and buttons of the page")
-
-
-def bug() -> Mishap:
-    what = "internal error; details are in the console's terminal"
-    remedy = "look there; report it with these lines (CONTRIBUTING.md); the other pages go on working"
-    return Mishap(HTTPStatus.INTERNAL_SERVER_ERROR, "An error in the console", what, remedy=remedy)
-
-
-def _denied(error: AccessDeniedError) -> Mishap:
+def _denied(error: AccessDeniedError) -> ErrorPage:
     what = f"you aren't allowed {error.action} on {error.resource}"
     statement = json.dumps({"Effect": "Allow", "Action": error.action, "Resource": error.resource}, indent=2)
     remedy = "have it allowed, or start the console with another --profile"
-    return Mishap(HTTPStatus.BAD_GATEWAY, "AWS refused", what, remedy=remedy, statement=statement, again=True)
+    return ErrorPage(HTTPStatus.BAD_GATEWAY, "AWS refused", what, remedy=remedy, statement=statement, again=True)
+
+
+# ---- the answers to what a page raises ----
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    """An address without a page, or a method that the page doesn't have."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    if status is HTTPStatus.NOT_FOUND:
+        what, remedy = "the console has no page at this address", "begin at the fleet"
+        return _show(request, ErrorPage(status, "No such page", what, remedy=remedy))
+    what = f"the console can't do that: {status.phrase.lower()}"
+    remedy = "go back, and use the links and buttons of the page"
+    return _show(request, ErrorPage(status, "That can't be asked", what, remedy=remedy))
+
+
+def _explained(request: Request, error: Exception) -> Response:
+    return _show(request, explain(error, writing=request.method == "POST"))
+
+
+def _bug(request: Request, _error: Exception) -> Response:
+    what = "internal error; details are in the console's terminal"
+    remedy = "look there; report it with these lines (CONTRIBUTING.md); the other pages go on working"
+    error_page = ErrorPage(HTTPStatus.INTERNAL_SERVER_ERROR, "An error in the console", what, remedy=remedy)
+    try:
+        return _show(request, error_page)
+    except Exception:
+        # The head of every page is what fails.
+        _LOGGER.exception("the page that says so failed too")
+        return error_page.bare()
+
+
+def _show(request: Request, error_page: ErrorPage) -> Response:
+    if request.url.path.startswith(STATIC):
+        return error_page.bare()  # for browsers that weren't let in, too
+    return page(request, "error.html", error_page.status, title=error_page.title, error=error_page)
+
+
+HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
+    HTTPException: _refused,
+    **dict.fromkeys(EXPLAINED, _explained),
+    # Starlette raises it again once the page is answered: the server writes it to stderr.
+    Exception: _bug,
+}
 
 
 # ---- what hinders the console while it reads, as a note on a page ----
-
-
-_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +160,11 @@ _MEANS = {
 
 def note_of(name: str, error: Exception) -> Note:
     """The note about an error; one that is a bug of ours is written to standard error too."""
-    told = error if isinstance(error, CommandError) else explained(error)
+    reported = error if isinstance(error, CommandError) else explained(error)
     kind, means = "bad" if name == "whole" else "warn", _MEANS[name]
-    if told is None:
+    if reported is None:
         _LOGGER.error("the console failed to read the fleet", exc_info=error)
         words = f"{type(error).__name__}: {error}"
         return Note(kind, f"{means}: {words}.", "this is a bug; what led to it is where the console was started")
     denied = error.action if isinstance(error, AccessDeniedError) else ""
-    return Note(kind, f"{means}: {told.what}.", told.remedy, permission=denied)
+    return Note(kind, f"{means}: {reported.what}.", reported.remedy, permission=denied)

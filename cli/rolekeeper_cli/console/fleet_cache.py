@@ -1,11 +1,8 @@
-"""The fleet for all pages: read by one thread while a page asks, so that ten tabs cost what one does.
-
-`FleetCache` is what pages ask, `FleetWorker` what the thread does step by step, `FleetReader` what it reads.
-"""
+"""The fleet for all pages: read by one thread while a page asks, so that ten tabs cost what one does."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -18,14 +15,13 @@ from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
-from rolekeeper.model.instance import AssociationState, InstanceKey, InstanceState, Target
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.errors import Note, note_of
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.fleet import Enforced, Seen, Standing, document, standing, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, Standing, document, withheld
 from rolekeeper_cli.uses.history import DecisionLog, level_missing
-from rolekeeper_cli.uses.instances import name_of
 from rolekeeper_cli.uses.targets import Places, why_unseen
 
 # Rows of a page.
@@ -48,9 +44,8 @@ KINDS = {Standing.BLOCKED: "bad", Standing.WAITING: "wait"}
 class FleetRow:
     """One instance; texts are empty for none.
 
-    `tags` are in order. `carries` and `should_carry` are profiles, by name; `managed` says whether Rolekeeper manages
-    the one that it carries. It `moves` where EC2 changes it without a decision that would be logged. `trace` stands for
-    what else its own page shows, so that a change of that is seen too.
+    `tags` are in order. `carries` and `should_carry` are profiles, by name. It `moves` where EC2 changes it without a
+    logged decision. `trace` stands for what else its own page shows, so that a change of that is seen too.
     """
 
     id: str
@@ -64,7 +59,6 @@ class FleetRow:
     mapping: str
     standing: Standing
     reason: str
-    managed: bool
     moves: bool
     trace: int
 
@@ -78,7 +72,7 @@ class FleetRow:
 
     @property
     def order(self) -> tuple[int, str, str]:
-        """Where it is listed: what needs a person first, and then by its name, or its id."""
+        """What needs a person comes first, then by name or id."""
         return _RANKS[self.standing], self.name or self.id, self.id
 
     @property
@@ -87,34 +81,28 @@ class FleetRow:
 
 
 def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetRow | None:
-    """What is kept of an instance; None of one that EC2 doesn't know, or that is terminated."""
+    """None for an instance that EC2 doesn't know, or that is terminated."""
     instance = observed.instance
     if instance is None or instance.state is InstanceState.TERMINATED:
         return None
     seen = observed if isinstance(observed, Unreadable) else Seen.of(observed, deployment)
     shown = document(seen)
-    if isinstance(seen, Unreadable):
-        reason = f"Rolekeeper can't decide about it: {shown['reason']}"
-        status, trace, moves = Standing.UNKNOWN, 0, False
-    else:
-        reason = shown["reason"]
-        status, trace, moves = standing(seen), _trace(seen), _moves(seen)
+    unclear = "" if isinstance(seen, Seen) else "Rolekeeper can't decide about it: "
     return FleetRow(
         id=instance.key.id,
         account=intern(instance.key.account),
         region=intern(instance.key.region),
-        name=name_of(instance),
-        state=instance.state.value,
+        name=shown["name"],
+        state=shown["state"],
         # Each text once in memory: most instances share them.
         tags=tuple((intern(key), intern(value)) for key, value in sorted(instance.tags.items())),
         carries=intern(shown["carries"] or ""),
         should_carry=intern(shown["should_carry"] or ""),
         mapping=intern(shown["mapping"] or ""),
-        standing=status,
-        reason=intern(reason),
-        managed=bool(shown["managed"]),
-        moves=moves,
-        trace=trace,
+        standing=Standing(shown["stands"]),
+        reason=intern(f"{unclear}{shown['reason']}"),
+        moves=isinstance(seen, Seen) and _moves(seen),
+        trace=_trace(seen) if isinstance(seen, Seen) else 0,
     )
 
 
@@ -128,7 +116,7 @@ def _trace(seen: Seen) -> int:
     return hash((seen.decision, observed.association, observed.record.condition, observed.pin, observed.grant))
 
 
-# ---- EC2's client, with each call counted ----
+# ---- EC2, with each read counted ----
 
 
 _MINUTE = 60.0
@@ -136,7 +124,7 @@ _MINUTE = 60.0
 
 @dataclass
 class Calls:
-    """When calls were made, for a minute; `clock` gives seconds."""
+    """The times of the last minute's calls; `clock` gives seconds."""
 
     clock: Callable[[], float]
     _at: deque[float] = field(default_factory=deque)
@@ -159,36 +147,22 @@ class Calls:
 
 
 @dataclass(frozen=True)
-class CountedEc2:
-    """The two calls that read, as boto3's client has them. It can't change anything."""
+class CountedEc2(Ec2):
+    """Each call is counted before it is made: one that fails is a call too."""
 
-    client: Any
     calls: Calls
 
-    @property
-    def meta(self) -> Any:
-        return self.client.meta
-
-    def describe_instances(self, **asked: Any) -> Any:
+    def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
+        """One call: EC2 answers for a page of instances at once."""
         self.calls.note()
-        return self.client.describe_instances(**asked)
+        return super().associations(instance_ids)
 
-    def get_paginator(self, name: str) -> "_CountedPages":
-        return _CountedPages(self.client.get_paginator(name), self.calls)
-
-
-@dataclass(frozen=True)
-class _CountedPages:
-    paginator: Any
-    calls: Calls
-
-    def paginate(self, **asked: Any) -> Iterator[Any]:
-        """The pages. The first call is counted before it is made: one that fails is a call too."""
+    def pages(self, *filters: dict[str, Any], token: str = "", size: int = 0) -> Iterator[tuple[list[Instance], str]]:
         self.calls.note()
-        for number, page in enumerate(self.paginator.paginate(**asked)):
-            if number:
+        for page, following in super().pages(*filters, token=token, size=size):
+            yield page, following
+            if following:
                 self.calls.note()
-            yield page
 
 
 # ---- reading instances: all of them page by page, or some ----
@@ -205,29 +179,23 @@ class FleetReader:
     `target_of` gives where an instance is, as far as that is known.
     """
 
-    def __init__(
-        self, deployment: Deployment, calls: Calls, target_of: Callable[[str], Target | None] = lambda _: None
-    ) -> None:
-        self._deployment, self._calls, self._target_of = deployment, calls, target_of
+    def __init__(self, deployment: Deployment, calls: Calls, target_of: Callable[[str], Target | None]) -> None:
+        self.deployment, self._calls, self._target_of = deployment, calls, target_of
         self._began = deployment.now()
-        self._ec2s: dict[Target, Ec2] = {}
-        self._log: DecisionLog | None = None
         self._decided: dict[str, Target] = {}
 
     @cached_property
     def places(self) -> Places:
         """The deployment's targets; after a whole read, also those that couldn't be looked into."""
-        return Places.chosen(self._deployment)
+        return Places.chosen(self.deployment)
+
+    @cached_property
+    def _log(self) -> DecisionLog:
+        return DecisionLog(self.deployment, self._began - _LATE, late=_LATE, pause=_LOG_PAUSE)
 
     def _ec2(self, place: Deployment) -> Ec2:
-        target = place.settings.target
-        if target not in self._ec2s:
-            counted: Any = CountedEc2(place.app.ec2.client, self._calls)  # the part of it that reads
-            self._ec2s[target] = replace(place.app.ec2, client=counted)
-        return self._ec2s[target]
-
-    def now(self) -> datetime:
-        return self._deployment.now()
+        ec2 = place.app.ec2
+        return CountedEc2(ec2.client, ec2.account, ec2.region, calls=self._calls)
 
     def pages(self) -> Iterator[list[FleetRow]]:
         """The whole fleet, target by target, each mapping read once. One that can't be looked into is left out."""
@@ -249,15 +217,15 @@ class FleetReader:
     def look(self, ids: Iterable[str]) -> Mapping[str, FleetRow | None]:
         """These instances; None for one that is gone. Two calls to EC2 in each target.
 
-        Of another target that can't be looked into now, they stay as they were.
+        Those of another target that can't be looked into now are left out.
         """
         by_target: dict[Target, list[str]] = {}
         for each in ids:
-            target = self._target_of(each) or self._decided.get(each) or self._deployment.home
+            target = self._target_of(each) or self._decided.get(each) or self.deployment.home
             by_target.setdefault(target, []).append(each)
         found: dict[str, FleetRow | None] = {}
         for target, some in by_target.items():
-            place = self._deployment.at(target)
+            place = self.deployment.at(target)
             keys = [InstanceKey(target.account, target.region, each) for each in some]
             try:
                 observed = observe(keys, self._ec2(place), Enforced.of(place), now=place.now())
@@ -268,21 +236,11 @@ class FleetReader:
                 found |= {key.id: row_of(each, place) for key, each in observed.items()}
         return found
 
-    def withheld(self) -> str:
-        """Why nothing may be changed now; empty when it may."""
-        return withheld(self._deployment)
-
     def decided(self) -> list[str]:
         """The instances that were decided about since the last time, first since this was made."""
-        if self._log is None:
-            self._log = DecisionLog(self._deployment, self._began - _LATE, late=_LATE, pause=_LOG_PAUSE)
         news = list(self._log.news())
         self._decided |= {each["instance"]: Target(each["account"], each["region"]) for each in news}
         return [each["instance"] for each in news]
-
-    def log_missing(self) -> str:
-        """Why no decisions are logged; empty where they are."""
-        return level_missing(self._deployment)
 
 
 # ---- what is known, and the thread while a page asks ----
@@ -322,19 +280,33 @@ class Fleet:
 ASKED_SECONDS = 15.0
 # The most pages of single instances that are kept fresh; each is looked at every second, all by the same two calls.
 OPEN = 50
+TURN_SECONDS = 1.0
+PAGE_SECONDS = 0.2
+WHOLE_SECONDS = 300.0
+# Where no decisions can be read: each minute, and a large fleet less often. A page of it is two calls to EC2.
+WITHOUT_LOG_SECONDS, SECONDS_FOR_A_PAGE = 60.0, 2.0
+# However often a person presses the button.
+AGAIN_SECONDS = 10.0
+# What failed is tried again.
+RETRY_SECONDS = 30.0
+CONTROL_SECONDS = 5.0
+LOOKED_AT = 200
+# A token for the next page, and what was learnt of the stack, are too old then.
+STALE_SECONDS = 60.0
 
 
 class FleetCache:
     """The fleet for all pages, which may ask in several threads; `look` gives a deployment that has asked nothing yet.
 
-    The thread works while a page asked within the last 15 seconds, and is started where there is none.
+    The thread works while a page asked within the last 15 seconds, and is started where there is none. It alone writes
+    down instances and facts, under the lock of `_changed`.
     """
 
     def __init__(
         self, look: Callable[[], Deployment], clock: Callable[[], float] = time.monotonic, most: int = MOST
     ) -> None:
         self.calls = Calls(clock)
-        self._clock, self._most = clock, most
+        self._new_look, self._clock, self._most = look, clock, most
         self._changed = Condition()
         self._rows: dict[str, FleetRow] = {}
         self._stamps: dict[str, int] = {}
@@ -346,7 +318,14 @@ class FleetCache:
         self._asked, self._ended = float("-inf"), False
         self._wake = Event()
         self._thread: Thread | None = None
-        self.worker = FleetWorker(self, lambda: FleetReader(look(), self.calls, self.target), clock)
+        # The thread's own.
+        self._reader: FleetReader | None = None
+        self._pages: Iterator[int] | None = None
+        self._begun, self._stepped = float("-inf"), clock()
+        self._seen: set[str] = set()
+        self._decided: dict[str, None] = {}
+        self._looked: dict[str, float] = {}
+        self._due: dict[str, float] = {}
 
     # ---- what pages ask ----
 
@@ -378,7 +357,7 @@ class FleetCache:
             return max(self._stamps[instance], self._stamp_of_all) if instance in self._stamps else 0
 
     def target(self, text: str) -> Target | None:
-        """Where the instance of this id is, or the only one of this name; None where there is none such."""
+        """Where the instance of this id is, or the only one of this name; None if there is none."""
         with self._changed:
             if text in self._rows:
                 return self._rows[text].target
@@ -387,7 +366,7 @@ class FleetCache:
 
     def read_again(self) -> None:
         """Have the whole fleet read, at most every ten seconds."""
-        self.worker.again()
+        self._due["whole"] = min(self._due.get("whole", 0.0), self._begun + AGAIN_SECONDS)
         self._called_for()
         self._wake.set()
 
@@ -419,7 +398,7 @@ class FleetCache:
 
     def _work(self) -> None:
         while self._goes_on():
-            self._wake.wait(self.worker.step())
+            self._wake.wait(self.step())
             self._wake.clear()
 
     def _goes_on(self) -> bool:
@@ -429,140 +408,11 @@ class FleetCache:
                 return False
             return True
 
-    # ---- what the thread asks, and writes down ----
-
-    def opened(self) -> list[str]:
-        """The instances whose pages asked lately, the newest first."""
-        with self._changed:
-            since = self._clock() - ASKED_SECONDS
-            newest = sorted(self._open.items(), key=lambda each: -each[1])[:OPEN]
-            self._open = {instance: at for instance, at in newest if at > since}
-            return list(self._open)
-
-    def take(self, found: Mapping[str, FleetRow | None]) -> None:
-        """Instances as they are now; None for one that is gone."""
-        with self._changed:
-            changed = False
-            for id_, row in found.items():
-                former = self._rows.get(id_)
-                if row is None:
-                    changed |= self._rows.pop(id_, None) is not None
-                    self._stamps.pop(id_, None)
-                elif former is None and len(self._rows) >= self._most:
-                    changed |= not self._facts.cut
-                    self._facts = replace(self._facts, cut=True)
-                elif row != former:
-                    self._rows[id_] = row
-                    self._stamps[id_] = self._facts.version + 1
-                    changed = True
-            if changed:
-                self._change()
-
-    def decided(self, instances: Iterable[str]) -> None:
-        """These were decided about: their stories have more to tell, whether or not they changed."""
-        with self._changed:
-            known = [each for each in instances if each in self._rows]
-            if known:
-                # No change of a page of the fleet, but no stamp is given twice.
-                self._change(seen=False)
-            self._stamps |= dict.fromkeys(known, self._facts.version)
-
-    def reads(self, number: int) -> None:
-        """How many were read so far, for the first time."""
-        if self._facts.read_at is None:
-            self.learn(read=number)
-
-    def whole(self, seen: Iterable[str], at: datetime) -> None:
-        """All instances were read: those that weren't seen are gone."""
-        with self._changed:
-            self.take(dict.fromkeys(self._rows.keys() - set(seen)))
-            cut = self._facts.cut and len(self._rows) >= self._most
-            # How old it is, a page asks for by itself: only the first end of a read is news.
-            first = self._facts.read_at is None
-            self._facts, self._picture = replace(self._facts, cut=cut, read_at=at), None
-            if first:
-                self._change()
-
-    def note(self, name: str, note: Note | None) -> None:
-        """What hinders a thing, or that nothing does any longer."""
-        with self._changed:
-            others = {other: each for other, each in self._facts.notes.items() if other != name}
-            self.learn(notes={**others, name: note} if note else others)
-
-    def withhold(self, why: str) -> None:
-        """Why nothing is changed now; empty where it is."""
-        with self._changed:
-            if self.learn(withheld=why):
-                # Each instance's page says so.
-                self._stamp_of_all = self._facts.version
-
-    def hindered(self, *names: str) -> bool:
-        with self._changed:
-            return any(each in self._facts.notes for each in names)
-
-    def moving(self) -> list[str]:
-        """The instances that EC2 is about to change by itself."""
-        with self._changed:
-            return [each.id for each in self._rows.values() if each.moves]
-
-    def learn(self, **facts: Any) -> bool:
-        """Take these facts; whether any is news."""
-        with self._changed:
-            told = replace(self._facts, **facts)
-            news = told != self._facts
-            if news:
-                self._facts = told
-                self._change()
-            return news
-
-    def _change(self, *, seen: bool = True) -> None:
-        """Begin another version; one that no page of the fleet shows differently wakes none."""
-        self._facts = replace(self._facts, version=self._facts.version + 1)
-        self._picture = None
-        if seen:
-            self._changed.notify_all()
-
-
-# ---- what the thread does ----
-
-
-TURN_SECONDS = 1.0
-PAGE_SECONDS = 0.2
-WHOLE_SECONDS = 300.0
-# Where no decisions can be read: each minute, and a large fleet less often. A page of it is two calls to EC2.
-WITHOUT_LOG_SECONDS, SECONDS_FOR_A_PAGE = 60.0, 2.0
-# However often somebody presses the button.
-AGAIN_SECONDS = 10.0
-# What failed is tried again.
-RETRY_SECONDS = 30.0
-CONTROL_SECONDS = 5.0
-LOOKED_AT = 200
-# A token for the next page, and what was learnt of the stack, are too old then.
-STALE_SECONDS = 60.0
-
-
-class FleetWorker:
-    """Writes down what it finds, step by step. All but `again` is for one thread.
-
-    `read` begins to read the deployment anew.
-    """
-
-    def __init__(self, known: FleetCache, read: Callable[[], FleetReader], clock: Callable[[], float]) -> None:
-        self._known, self.read, self._clock = known, read, clock
-        self._reader: FleetReader | None = None
-        self._pages: Iterator[int] | None = None
-        self._begun, self._stepped = float("-inf"), clock()
-        self._seen: set[str] = set()
-        self._decided: dict[str, None] = {}
-        self._looked: dict[str, float] = {}
-        self._due: dict[str, float] = {}
+    # ---- what the thread does ----
 
     @property
     def reading(self) -> bool:
         return self._pages is not None
-
-    def again(self) -> None:
-        self._due["whole"] = min(self._due.get("whole", 0.0), self._begun + AGAIN_SECONDS)
 
     def step(self) -> float:
         """Do what is due; returns for how many seconds nothing is."""
@@ -579,7 +429,7 @@ class FleetWorker:
         return max(0.0, turn - (self._stepped - began))
 
     def _guarded(self, name: str, do: Callable[[], object], every: float = 0.0) -> None:
-        """Do it, unless it failed a moment ago. An error is a note on the page, and what it hinders not goes on."""
+        """Do it, unless it failed a moment ago. An error is a note on the page, and the rest goes on."""
         if self._clock() < self._due.get(name, 0.0):
             return
         try:
@@ -587,14 +437,12 @@ class FleetWorker:
                 self._due[name] = self._clock() + every
             do()
             if every:
-                self._known.note(name, None)
+                self._note(name, None)
         except Exception as error:  # noqa: BLE001  # whatever it is, people see it, and the thread has to go on
             if name == "whole":
                 self._pages = None
             self._due[name] = self._clock() + RETRY_SECONDS
-            self._known.note(name, note_of(name, error))
-
-    # ---- the whole fleet ----
+            self._note(name, note_of(name, error))
 
     def _read_on(self) -> None:
         """Read one more page; after the last one, none until it is due again."""
@@ -602,55 +450,110 @@ class FleetWorker:
         if not next(self._pages, 0):
             self._pages = None
 
+    def new_reader(self) -> FleetReader:
+        return FleetReader(self._new_look(), self.calls, self.target)
+
     def _whole(self) -> Iterator[int]:
-        """How many pages were read, after each."""
+        """Read the whole fleet; gives how many pages were read, after each."""
         self._begun, self._seen, count = self._clock(), set(), 0
-        self._reader = reader = self.read()
-        missing = reader.log_missing()
+        self._reader = reader = self.new_reader()
+        missing = level_missing(reader.deployment)
         late = Note("warn", f"Changes show late, with the next full read: {missing}.")
-        self._known.note("level", late if missing else None)
-        self._known.learn(targets=tuple(each.settings.target for each in reader.places.all))
+        self._note("level", late if missing else None)
+        self._learn(targets=tuple(each.settings.target for each in reader.places.all))
         for count, page in enumerate(reader.pages(), 1):
             self._seen.update(each.id for each in page)
-            self._known.take({each.id: each for each in page})
-            self._known.reads(len(self._seen))
+            self._take({each.id: each for each in page})
+            if self._facts.read_at is None:
+                self._learn(read=len(self._seen))
             yield count
-        self._known.whole(self._seen, reader.now())
-        self._known.note("whole", None)
+        # Those that weren't seen are gone.
+        self._take(dict.fromkeys(self._rows.keys() - self._seen))
+        self._learn(cut=self._facts.cut and len(self._rows) >= self._most, read_at=reader.deployment.now())
+        self._note("whole", None)
         unseen = "; ".join(reader.places.unseen_in_words())
         remedy = advice("what the last sweep saw there: ", Remedy(Kind.TARGETS))
-        self._known.note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
-        self._due["whole"] = self._begun + self._interval(count)
-
-    def _interval(self, pages: int) -> float:
-        """Seconds from the beginning of one read of the whole to the next."""
-        if self._known.hindered("log", "level"):
-            return max(WITHOUT_LOG_SECONDS, pages * SECONDS_FOR_A_PAGE)
-        return WHOLE_SECONDS
-
-    # ---- some of it ----
+        self._note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
+        unlogged = self._facts.notes.keys() & {"log", "level"}
+        often = max(WITHOUT_LOG_SECONDS, count * SECONDS_FOR_A_PAGE) if unlogged else WHOLE_SECONDS
+        self._due["whole"] = self._begun + often
 
     def _read_log(self, reader: FleetReader) -> None:
         self._decided.update(dict.fromkeys(reader.decided()))
 
     def _look(self, reader: FleetReader) -> None:
-        if ids := self._wanted():
-            found = reader.look(ids)
-            decided = [each for each in ids if each in self._decided]
-            for each in decided:
-                del self._decided[each]
-            self._seen.update(each for each, row in found.items() if row)
-            self._known.take(found)
-            self._known.decided(decided)
+        if not (ids := self._wanted()):
+            return
+        found = reader.look(ids)
+        self._seen.update(each for each, row in found.items() if row)
+        self._take(found)
+        decided = [each for each in ids if each in self._decided]
+        for each in decided:
+            del self._decided[each]
+        # There is more to show on their pages, whether or not they changed.
+        if known := [each for each in decided if each in self._rows]:
+            with self._changed:
+                self._change()
+                self._stamps |= dict.fromkeys(known, self._facts.version)
 
     def _wanted(self) -> list[str]:
-        """Whose page is open, who was decided about, who moves by itself, longest not looked at: the first 200."""
-        moving = sorted(self._known.moving(), key=lambda each: self._looked.get(each, 0.0))
-        wanted = list(islice(dict.fromkeys(chain(self._known.opened(), self._decided, moving)), LOOKED_AT))
-        now, moves = self._clock(), set(moving)
-        self._looked = {each: at for each, at in self._looked.items() if each in moves}
-        self._looked.update(dict.fromkeys(moves.intersection(wanted), now))
+        """Whose page is open, who was decided about, who moves, longest not looked at: the first 200."""
+        moving = [each.id for each in self._rows.values() if each.moves]
+        moving.sort(key=lambda each: self._looked.get(each, 0.0))
+        wanted = list(islice(dict.fromkeys(chain(self._opened(), self._decided, moving)), LOOKED_AT))
+        now = self._clock()
+        self._looked = {each: now if each in wanted else self._looked.get(each, 0.0) for each in moving}
         return wanted
 
+    def _opened(self) -> list[str]:
+        """The instances whose pages asked lately, the newest first."""
+        with self._changed:
+            since = self._clock() - ASKED_SECONDS
+            newest = sorted(self._open.items(), key=lambda each: -each[1])[:OPEN]
+            self._open = {instance: at for instance, at in newest if at > since}
+            return list(self._open)
+
     def _read_control(self, reader: FleetReader) -> None:
-        self._known.withhold(reader.withheld())
+        if self._learn(withheld=withheld(reader.deployment)):
+            # Each instance's page says so.
+            self._stamp_of_all = self._facts.version
+
+    # ---- what it writes down ----
+
+    def _take(self, found: Mapping[str, FleetRow | None]) -> None:
+        """Write down instances as they are now; None for one that is gone."""
+        with self._changed:
+            changed = False
+            for id_, row in found.items():
+                if row == self._rows.get(id_):
+                    continue
+                if row is None:
+                    del self._rows[id_], self._stamps[id_]
+                elif id_ in self._rows or len(self._rows) < self._most:
+                    self._rows[id_], self._stamps[id_] = row, self._facts.version + 1
+                elif self._facts.cut:
+                    continue
+                else:
+                    self._facts = replace(self._facts, cut=True)
+                changed = True
+            if changed:
+                self._change()
+
+    def _note(self, name: str, note: Note | None) -> None:
+        """Show what hinders a thing, or that nothing does."""
+        others = {other: each for other, each in self._facts.notes.items() if other != name}
+        self._learn(notes={**others, name: note} if note else others)
+
+    def _learn(self, **facts: Any) -> bool:
+        """Write down these facts; whether any is new."""
+        with self._changed:
+            learnt = replace(self._facts, **facts)
+            if learnt == self._facts:
+                return False
+            self._facts = learnt
+            self._change()
+            return True
+
+    def _change(self) -> None:
+        self._facts, self._picture = replace(self._facts, version=self._facts.version + 1), None
+        self._changed.notify_all()

@@ -43,7 +43,7 @@ def reason_of(form: Form) -> str:
 
 
 def number(form: Form, name: str) -> int | None:
-    """The whole number in a field; None where there is none, or one longer than any that a page has."""
+    """The whole number in a field; None if there is none, or a longer one than any page has."""
     text = form.get(name, "")
     return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 

@@ -17,12 +17,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rolekeeper_cli.console.errors import Refusal
-from rolekeeper_cli.console.page import bare_page
+from rolekeeper_cli.console.errors import ErrorPage
+from rolekeeper_cli.console.page import STATIC, bare_page
 
 COOKIE = "rolekeeper-console"
 ENTER = "/enter/"
-STATIC = "/static/"
 _READS = {"GET", "HEAD"}
 # What Sec-Fetch-Site says of our own pages, and of what a person types.
 _OURS = {"same-origin", "none"}
@@ -45,40 +44,40 @@ _HEADERS = {
 }
 
 
-_OTHER_HOST = Refusal(
+_OTHER_HOST = ErrorPage(
     HTTPStatus.MISDIRECTED_REQUEST, "Another address", "the console isn't at this address", remedy=_START_AGAIN
 )
-_OTHER_ORIGIN = Refusal(
+_OTHER_ORIGIN = ErrorPage(
     HTTPStatus.FORBIDDEN,
     "Asked from elsewhere",
     "a request from another site was refused",
     remedy="open the console itself, and ask there",
 )
-_UNKNOWN_BROWSER = Refusal(
+_UNKNOWN_BROWSER = ErrorPage(
     HTTPStatus.FORBIDDEN, "Access denied", "the console is for the browser that opened its link", remedy=_START_AGAIN
 )
-_LINK_USED = Refusal(
+_LINK_USED = ErrorPage(
     HTTPStatus.FORBIDDEN,
     "The link was used",
     "this link was used already, or is not the console's",
     remedy=_START_AGAIN,
 )
-_LINK_GET = Refusal(
+_LINK_GET = ErrorPage(
     HTTPStatus.METHOD_NOT_ALLOWED, "Access denied", "the link is opened, nothing else", remedy=_START_AGAIN
 )
-_OTHER_METHOD = Refusal(
+_OTHER_METHOD = ErrorPage(
     HTTPStatus.METHOD_NOT_ALLOWED,
     "That can't be asked",
     "the console's pages are opened, and their forms sent, nothing else",
     remedy="use the links and buttons of the pages",
 )
-_TOO_LARGE = Refusal(
+_TOO_LARGE = ErrorPage(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "Too much",
     "nothing was changed: this is more than a form holds",
     remedy="send less",
 )
-_READ_ONLY = Refusal(
+_READ_ONLY = ErrorPage(
     HTTPStatus.FORBIDDEN,
     "Read-only",
     "nothing was changed: the console was started to show, not to change",
@@ -123,18 +122,16 @@ class Guard:
         await answer(scope, receive, send_guarded)
 
     def _answer(self, request: Request) -> Response | None:
-        """What is answered here; None lets the request through."""
+        """The guard's own answer; None lets the request through."""
         entering = request.scope["path"].startswith(ENTER)
-        if refusal := self._from_elsewhere(request, entering=entering):
-            return refusal.answer()
-        if entering:
+        refusal = self._from_elsewhere(request, entering=entering)
+        if refusal is None and entering:
             return self._enter(request)
-        if refusal := self._not_allowed(request):
-            return refusal.answer()
-        return None
+        refusal = refusal or self._not_allowed(request)
+        return refusal.bare() if refusal else None
 
-    def _from_elsewhere(self, request: Request, *, entering: bool) -> Refusal | None:
-        """Whether another name was asked, or another page asks."""
+    def _from_elsewhere(self, request: Request, *, entering: bool) -> ErrorPage | None:
+        """Refuse a request to another name, or from another page."""
         headers = request.headers
         if headers.getlist("host") != [self._host]:
             return _OTHER_HOST
@@ -146,7 +143,7 @@ class Guard:
             return _OTHER_ORIGIN
         return None
 
-    def _not_allowed(self, request: Request) -> Refusal | None:
+    def _not_allowed(self, request: Request) -> ErrorPage | None:
         if not _is_static(request) and not _same(request.cookies.get(COOKIE, ""), self._session):
             return _UNKNOWN_BROWSER
         if request.method in _READS:
@@ -157,9 +154,9 @@ class Guard:
 
     def _enter(self, request: Request) -> Response:
         if request.method != "GET":
-            return _LINK_GET.answer()
+            return _LINK_GET.bare()
         if not self._use_up(request.scope["path"].removeprefix(ENTER)):
-            return _LINK_USED.answer()
+            return _LINK_USED.bare()
         # A redirect would be part of the navigation from elsewhere, to which a browser gives no strict cookie.
         answer = HTMLResponse(bare_page("enter.html", title="Welcome"))
         answer.set_cookie(COOKIE, self._session, httponly=True, samesite="strict", path="/")
@@ -174,8 +171,8 @@ class Guard:
         return True
 
 
-def _ill_sized(request: Request) -> Refusal | None:
-    """Whether what is sent may be larger than any form; a browser always says a form's size, and sends that much."""
+def _ill_sized(request: Request) -> ErrorPage | None:
+    """Refuse what may be larger than any form; a browser always says a form's size, and sends that much."""
     lengths = request.headers.getlist("content-length")
     # Sent in pieces, it is as long as it gets, whatever else is said.
     if len(lengths) != 1 or "transfer-encoding" in request.headers:
@@ -185,7 +182,7 @@ def _ill_sized(request: Request) -> Refusal | None:
 
 
 def _is_static(request: Request) -> bool:
-    """Whether it is for a file that every console has: a page that refuses looks as it should, too."""
+    """Whether it asks for a stylesheet or script, which a page that refuses needs too."""
     path: str = request.scope["path"]
     return path.startswith(STATIC)
 

@@ -5,7 +5,7 @@ once.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Lock, Thread
@@ -24,13 +24,15 @@ _MOST = 50
 # A look that takes no longer is shown at once, instead of a page that says to wait.
 PATIENCE_SECONDS = 1.0
 
+type Work = Callable[[DoctorDeployment], Iterable[Any]]
+
 
 @dataclass(eq=False)
 class Job:
     """One look. What it found grows while it runs.
 
-    `step` says how far it is, where that is known; `error` why it found no more; `version` is another one each time
-    anything changed. It is `outdated` where what it finds may have changed since it looked.
+    `step` says how far it is; `error` why it found no more; `version` is another one each time anything changed. It is
+    `outdated` where what it finds may have changed since it looked.
     """
 
     began: datetime
@@ -41,32 +43,39 @@ class Job:
     outdated: bool = False
     end: Event = field(default_factory=Event)
 
-    @property
-    def ended(self) -> bool:
-        return self.end.is_set()
+    def run(self, work: Work, deployment: DoctorDeployment) -> None:
+        deployment.progress = lambda total, what: _Step(self, total, what)
+        try:
+            for each in work(deployment):
+                self.found.append(each)
+                self.version += 1
+        except Exception as error:  # it is raised again by the page that shows the result
+            self.error = error
+            if not isinstance(error, EXPLAINED):
+                logging.getLogger(__name__).exception("a look at AWS failed")
+        finally:
+            self.version += 1
+            self.end.set()
 
-    def result(self) -> list[Any]:
-        """What it found until now.
+    def is_over(self, now: datetime, *, polled: bool) -> bool:
+        """Whether the next page begins a new look."""
+        age = now - self.began
+        failed = bool(self.error) and (not polled or age > _RETRIED)
+        return self.end.is_set() and (self.outdated or failed or age > _KEPT)
+
+    def values(self) -> dict[str, Any]:
+        """All of it, for a page; `first` is what was found first, None until then: most looks find one thing.
 
         Raises:
             Exception: what kept it from finding more, as AWS said it.
         """
-        if self.ended and self.error:
-            raise self.error
-        return list(self.found)
-
-    def values(self) -> dict[str, Any]:
-        """All of it, for a page.
-
-        Raises:
-            Exception: as `result`.
-        """
         # Before what it found, which may grow meanwhile: the page asks for that then.
-        version, ended = self.version, self.ended
-        return {"job": self, "version": version, "ended": ended, "found": self.result()}
-
-
-type Work = Callable[[DoctorDeployment], Iterator[Any]]
+        version, ended = self.version, self.end.is_set()
+        if ended and self.error:
+            raise self.error
+        found = list(self.found)
+        first = found[0] if found else None
+        return {"job": self, "version": version, "ended": ended, "found": found, "first": first}
 
 
 class Jobs:
@@ -76,65 +85,40 @@ class Jobs:
         self,
         look: Callable[[], DoctorDeployment],
         now: Callable[[], datetime],
-        beside: Callable[[Callable[[], None]], object] | None = None,
+        beside: Callable[[Callable[[], None]], object] = lambda run: Thread(target=run, daemon=True).start(),
     ) -> None:
-        self._look, self._now = look, now
-        self._beside = beside or _in_a_thread
+        self._look, self._now, self._beside = look, now, beside
         self._jobs: dict[str, Job] = {}
         self._lock = Lock()
 
-    def get(self, name: str, work: Work, *, anew: bool = False, polls: bool = False) -> Job:
+    def get(self, name: str, work: Work, *, anew: bool = False, polled: bool = False) -> Job:
         """The look of this name: the one that runs, or another where the last is old, failed, or isn't wanted (`anew`).
 
-        It is waited for a moment. A page that `polls` for it has one that failed begun again only some seconds later.
+        It is waited for a moment. If it failed, an open page that polls has it begun again only some seconds later.
         """
         with self._lock:
             job = self._jobs.get(name)
-            begins = job is None or (job.ended and (anew or self._is_over(job, polls=polls)))
+            begins = job is None or job.is_over(self._now(), polled=polled) or (anew and job.end.is_set())
             if job is None or begins:
                 job = self._jobs[name] = Job(self._now())
                 while len(self._jobs) > _MOST:
                     del self._jobs[next(iter(self._jobs))]
         if begins:
-            self._beside(lambda: self._run(job, work))
+            self._beside(lambda: job.run(work, self._look()))
         job.end.wait(PATIENCE_SECONDS)
         return job
 
-    def _is_over(self, job: Job, *, polls: bool) -> bool:
-        age = self._now() - job.began
-        return job.outdated or age > _KEPT or (bool(job.error) and (not polls or age > _RETRIED))
-
-    def known(self, name: str) -> Job | None:
-        with self._lock:
-            return self._jobs.get(name)
-
     def forget(self) -> None:
-        """Begin anew for the next page: a write may have changed what was found. One that runs ends before that."""
+        """A write may have changed what was found: the next page begins anew, once a running look has ended."""
         with self._lock:
-            self._jobs = {name: job for name, job in self._jobs.items() if not job.ended}
             for job in self._jobs.values():
                 job.outdated = True
 
-    def _run(self, job: Job, work: Work) -> None:
-        there = self._look()
-        there.progress = lambda total, what: _Step(job, total, what)
-        try:
-            for each in work(there):
-                job.found.append(each)
-                job.version += 1
-        except Exception as error:  # it is raised again by the page that shows the result
-            job.error = error
-            if not isinstance(error, EXPLAINED):
-                logging.getLogger(__name__).exception("a look at AWS failed")
-        finally:
-            job.version += 1
-            job.end.set()
-
 
 def look(request: Request, name: str, work: Work) -> Job:
-    """The look of this name for a page, which may be an open one that asks for what is new."""
+    """The look of this name, for a page or for an open page that polls."""
     jobs: Jobs = request.app.state.site.jobs
-    return jobs.get(name, work, polls="version" in request.query_params)
+    return jobs.get(name, work, polled="version" in request.query_params)
 
 
 class _Step(Silent):
@@ -147,7 +131,3 @@ class _Step(Silent):
         most = self._total if total is None else total
         self._job.step = f"{done:,}{'' if most is None else f' of {most:,}'} {self._what}{f'; {rest}' if rest else ''}"
         self._job.version += 1
-
-
-def _in_a_thread(run: Callable[[], None]) -> None:
-    Thread(target=run, daemon=True).start()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from http import HTTPStatus
@@ -22,7 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from rolekeeper.mappings.impact import COUNTED, EXPLAINED
@@ -34,14 +34,14 @@ from rolekeeper_cli import installed
 # ---- addresses of pages ----
 
 
-def mapping_key(mapping: MappingKey | Mapping[str, Any]) -> MappingKey:
-    if isinstance(mapping, MappingKey):
-        return mapping
-    return MappingKey(mapping["columns"]["tag_key"], mapping["columns"]["tag_value"])
+STATIC = "/static/"
 
 
-def mapping_url(mapping: MappingKey | Mapping[str, Any], path: str = "/mapping", **more: str) -> str:
-    key = mapping_key(mapping)
+def key_of(document: Mapping[str, Any]) -> MappingKey:
+    return MappingKey(document["columns"]["tag_key"], document["columns"]["tag_value"])
+
+
+def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
     return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
 
 
@@ -58,8 +58,14 @@ def mapping_named(text: str, tags: Iterable[tuple[str, str]] = ()) -> str:
 
 
 def query(values: Mapping[str, object]) -> str:
-    """Names and values as an address has them behind its `?`; empty ones are left out."""
+    """The query of an address; empty values are left out."""
     return urlencode({name: value for name, value in values.items() if value not in ("", None)})
+
+
+def see_other(path: str, **values: str) -> Response:
+    """Have the browser open another page by a GET."""
+    more = query(values)
+    return RedirectResponse(f"{path}{'&' if '?' in path else '?'}{more}" if more else path, HTTPStatus.SEE_OTHER)
 
 
 # ---- texts of the command as the console's pages say them ----
@@ -114,7 +120,7 @@ def _step(remedy: Remedy, *, begins: bool) -> Markup:
 
 
 def held_reason(text: str, key: MappingKey, revision: int | None) -> Markup:
-    """Why a revision is held, as it is stored, with a link in the place of each command that it was written with."""
+    """The stored reason of a held revision, with links in place of its commands."""
     drawn = escape(text)
     for step in _steps(key, revision):
         drawn = drawn.replace(escape(str(step)), linked(step))
@@ -122,7 +128,7 @@ def held_reason(text: str, key: MappingKey, revision: int | None) -> Markup:
 
 
 def without_steps(text: str, key: MappingKey, revision: int | None) -> str:
-    """The same without them: the buttons of the page take these steps."""
+    """The same without commands: the page has buttons for these steps."""
     for step in _steps(key, revision):
         text = text.replace(f"; {step}", "")
     return text
@@ -136,7 +142,7 @@ def _steps(key: MappingKey, revision: int | None) -> tuple[Advice, ...]:
 
 
 def of_pages(text: str) -> str:
-    """What is stored of a row's foreign roles, with the page in place of what the row and the command say."""
+    """The stored words about foreign roles, with the page in place of the command."""
     return text.replace(EXPLAINED, " (the page of each says what to do)").replace(COUNTED, "")
 
 
@@ -157,6 +163,23 @@ def page_of(remedy: Remedy) -> tuple[str, str]:
 
 
 # ---- pages ----
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a write says on the page that follows it.
+
+    `text` is a sentence, `lines` are details; `kind` is a box's: info, good, warn or bad.
+    """
+
+    text: str
+    lines: tuple[str | Advice, ...] = ()
+    kind: str = "good"
+
+
+def done(request: Request, path: str, notice: Notice, **values: str) -> Response:
+    """Go to a page that shows what a write did."""
+    return see_other(path, said=request.app.state.site.say(notice), **values)
 
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
@@ -192,9 +215,9 @@ def page(
         "site": site,
         "request": request,
         "here": here,
-        "notice": site.said(request.query_params.get("said", "")),
+        "notice": site.notices.known(request.query_params.get("said", "")),
         "sections": _sections(request.url.path, hub=bool(here.organization)),
-        "now": site.now(),
+        "now": site.deployment.now(),
     }
     return HTMLResponse(bare_page(template, **values), status)
 
@@ -213,14 +236,19 @@ def live(path: str, values: Callable[[Request], dict[str, Any]], template: str) 
 
 
 def unless_seen(request: Request, version: object) -> Response | None:
-    """What has htmx leave a part as it is, where the browser says that it shows this version already."""
+    """204, on which htmx changes nothing, if the browser shows this version already."""
     seen = request.query_params.get("version") == str(version)
     return Response(status_code=HTTPStatus.NO_CONTENT) if seen else None
 
 
 def version_of(shown: object) -> str:
-    """Another text where other documents are shown."""
+    """A text that changes with the documents."""
     return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def contains(text: str, *fields: str) -> bool:
+    """Whether one of the fields has the text of a filter in it, whatever its case."""
+    return any(text.casefold() in each.casefold() for each in fields)
 
 
 def bare_page(template: str, **values: Any) -> str:
@@ -241,14 +269,14 @@ def templates() -> Environment:
         "ago": _ago,
         "when": _when,
         "written": _written,
-        "count": _count,
+        "count": "{:,}".format,
         "sentence": sentence,
         "linked": linked,
         "held_reason": held_reason,
         "without_steps": without_steps,
         "of_pages": of_pages,
         "mapping_url": mapping_url,
-        "mapping_key": mapping_key,
+        "mapping_key": key_of,
         "mapping_named": mapping_named,
         "query": query,
     }
@@ -266,54 +294,43 @@ def relative(at: datetime, now: datetime) -> str:
     return f"{at:%Y-%m-%d}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Time:
-    """A time in a page: what people say, and the exact one on hover, or beside it."""
-
-    exact: datetime
-    text: str
-    beside: bool = False
-
-    def __html__(self) -> str:
-        """Itself as markup: nothing in it can need escaping."""
-        written, exact = f"{self.exact:%Y-%m-%dT%H:%M:%SZ}", f"{self.exact:%Y-%m-%d %H:%M:%S} UTC"
-        if self.beside:
-            return f'<time datetime="{written}">{self.text}</time> <span class="muted nowrap">({exact})</span>'
-        return f'<time datetime="{written}" title="{exact}">{self.text}</time>'
-
-
-@pass_context
-def _ago(context: Context, at: datetime | str) -> _Time:
-    """A time with the exact one on hover.
+def _time(context: Context, at: datetime | str, *, beside: bool) -> Markup:
+    """A time as people say it, with the exact one on hover or `beside` it.
 
     Raises:
-        ValueError: it is no time, or says no time zone.
+        ValueError: it is no time, or has no time zone.
     """
     when = datetime.fromisoformat(at) if isinstance(at, str) else at
     if when.tzinfo is None:
-        raise ValueError(f"{at} says no time zone")
+        raise ValueError(f"{at} has no time zone")
     now = context.resolve("now")
     assert isinstance(now, datetime), "the template is imported without context"
-    return _Time(when.astimezone(UTC), relative(when, now))
+    utc = when.astimezone(UTC)
+    written, exact, text = f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S} UTC", relative(when, now)
+    if beside:
+        shown = Markup('<time datetime="{}">{}</time> <span class="muted nowrap">({})</span>')
+        return shown.format(written, text, exact)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(written, exact, text)
 
 
 @pass_context
-def _when(context: Context, at: datetime | str) -> _Time:
-    """The same with the exact one beside it: there is no hover on a phone, on paper and by keyboard."""
-    return replace(_ago(context, at), beside=True)
+def _ago(context: Context, at: datetime | str) -> Markup:
+    return _time(context, at, beside=False)
 
 
 @pass_context
-def _written(context: Context, at: object) -> _Time | str:
-    """The same of what a person wrote as a time; what is none stays as it is."""
+def _when(context: Context, at: datetime | str) -> Markup:
+    """A phone, paper and the keyboard have no hover."""
+    return _time(context, at, beside=True)
+
+
+@pass_context
+def _written(context: Context, at: object) -> Markup | str:
+    """A time as a person wrote it; what is none stays as it is."""
     try:
-        return _ago(context, str(at))
+        return _time(context, str(at), beside=False)
     except (ValueError, OverflowError):
         return str(at)
-
-
-def _count(number: float) -> str:
-    return f"{number:,}"
 
 
 def _sections(path: str, *, hub: bool) -> list[tuple[str, str, str]]:

@@ -21,10 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rolekeeper_cli import terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.application import application
 from rolekeeper_cli.console.guard import Guard
 from rolekeeper_cli.console.page import bare_page
-from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.errors import CommandError
 
 IDLE_SECONDS = 30 * 60.0
@@ -35,11 +34,7 @@ _LAST_ANSWERS_SECONDS = 3
 def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: bool, idle: float = IDLE_SECONDS) -> None:
     """Run until nobody has used it for `idle` seconds.
 
-    Args:
-        writes: whether they may change anything.
-        port: where to listen; 0 for any free port.
-        browser: whether to open a browser; else, or where there is none, the link is the one line on stdout.
-        idle: seconds without use after which it ends.
+    Port 0 is any free one. Without a `browser`, or where none can be opened, the link is the one line on stdout.
 
     Raises:
         CommandError: the port can't be used, AWS can't be asked, or there is no stack.
@@ -64,7 +59,7 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: boo
 
 
 def _listening(port: int) -> socket.socket:
-    """The socket, which takes connections from now on: what asks earlier than the pages are there waits."""
+    """The socket; it accepts connections from now on, and they wait for the pages."""
     try:
         listening = socket.create_server((_LOOPBACK, port))
     except OSError as error:
@@ -93,7 +88,7 @@ def _config(app: Guard) -> uvicorn.Config:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM take the same way out as Ctrl-C; and SIGINT, which a shell's background job else ignores."""
+    """Handle SIGTERM as Ctrl-C; and SIGINT, which a shell's background job otherwise ignores."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, _interrupt) for number in numbers}
     try:
@@ -121,15 +116,12 @@ def link_file(link: str) -> Iterator[Path]:
 
 
 def open_file(file: Path, opens: Callable[[str], bool] = webbrowser.open) -> bool:
-    """Open it in a browser; whether there is one."""
-    return _has_windows() and opens(file.as_uri())
+    """Open it in a browser; whether there is one with a window of its own.
 
-
-def _has_windows() -> bool:
-    """Whether a browser has a window of its own: one in this terminal would be in the way of the console's messages."""
-    if sys.platform in {"darwin", "win32", "cygwin"}:
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    A browser in this terminal would be in the way of the console's messages.
+    """
+    windows = sys.platform in {"darwin", "win32", "cygwin"}
+    return (windows or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))) and opens(file.as_uri())
 
 
 def open_in_browser(file: Path, link: str) -> None:
@@ -150,26 +142,24 @@ def _print(link: str) -> None:
 
 
 class UseClock:
-    """When a person last used the pages, of whom the guard let in; after `idle_after` seconds the console is idle."""
+    """When a person last used the pages; after `idle_after` seconds without use the console is idle."""
 
     def __init__(self, app: ASGIApp, idle_after: float, time: Callable[[], float]) -> None:
         self._app, self._idle_after, self._time = app, idle_after, time
         self._used = time()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, and remember when."""
         # htmx, which only refreshes parts of open pages, says that it asks (htmx reference, "Request Headers").
         if "hx-request" not in Headers(scope=scope):
             self._used = self._time()
         await self._app(scope, receive, send)
 
     def left(self) -> float:
-        """Seconds until the console is idle, if nobody uses it until then; 0 or less: it is."""
+        """Seconds until the console is idle; 0 or less: it is."""
         return self._used + self._idle_after - self._time()
 
 
 def end_when_idle(pages: UseClock, server: uvicorn.Server, sleep: Callable[[float], object] = time.sleep) -> None:
-    """Wait until the pages aren't used, and end the server."""
     while (left := pages.left()) > 0:
         sleep(left)
     terminal.say("The console wasn't used for a while, and ends. Start it again: rolekeeper console")

@@ -1,26 +1,131 @@
-"""What all pages share: one deployment, what was read of it, and what is being done."""
+"""The console as a web application: its pages, and what they share of one deployment."""
 
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from datetime import datetime
+from functools import partial
+from math import inf
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.problem import Advice
+from rolekeeper_cli import installed, uses
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.cache import Cache
+from rolekeeper_cli.console.errors import HANDLERS
 from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.jobs import Jobs
+from rolekeeper_cli.console.page import STATIC, Notice
+from rolekeeper_cli.console.pages import (
+    doctor,
+    fleet,
+    instance,
+    instance_edits,
+    mapping_edits,
+    mapping_plans,
+    mappings,
+    roles,
+    settings,
+    targets,
+)
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import explained
-from rolekeeper_cli.uses import mappings, names, targets
+
+# ---- what was read, shared by all tabs ----
+
+
+# What takes long to read is read for at most a fifth of the time.
+_PACE = 5
+
+
+@dataclass(eq=False)
+class _Entry:
+    reading: Lock = field(default_factory=Lock)
+    value: Any = None
+    until: float = -inf
+    failed: tuple[float, Exception] | None = None
+
+
+class Cache:
+    """Values by key or by a random id, at most so many: the oldest go. Threads may share it.
+
+    `clock` gives seconds that only go on.
+    """
+
+    def __init__(self, most: int = 200, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = most, clock
+        self._entries: dict[Hashable, _Entry] = {}
+        self._lock = Lock()
+
+    def get[T](self, key: Hashable, read: Callable[[], T], seconds: float = inf, *, stale: bool = False) -> T:
+        """The value, at most so many `seconds` old. `stale`: while another thread reads, the former one will do.
+
+        An error of `read` is raised for all who waited for it; the next one reads again.
+        """
+        asked = time.monotonic()
+        entry = self._entry(key)
+        former: T = entry.value
+        if not entry.reading.acquire(blocking=not stale or former is None):
+            return former
+        try:
+            if entry.failed and entry.failed[0] >= asked:
+                raise entry.failed[1]
+            if entry.value is None or self._clock() >= entry.until:
+                self._read(entry, read, seconds)
+            found: T = entry.value
+            return found
+        finally:
+            entry.reading.release()
+
+    def keep(self, value: object) -> str:
+        id_ = secrets.token_urlsafe(16)
+        self.get(id_, lambda: value)
+        return id_
+
+    def known(self, key: Hashable) -> Any:
+        """The value of a key or an id; None if there is none, or no longer."""
+        with self._lock:
+            return entry.value if (entry := self._entries.get(key)) else None
+
+    def take(self, id_: Hashable) -> Any:
+        """The same, and nobody else gets it."""
+        with self._lock:
+            return entry.value if (entry := self._entries.pop(id_, None)) else None
+
+    def forget(self, *keys: Hashable) -> None:
+        """A value was just changed: the next one who asks reads it."""
+        with self._lock:
+            for key in keys:
+                self._entries.pop(key, None)
+
+    def _entry(self, key: Hashable) -> _Entry:
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            while len(self._entries) > self._most:
+                del self._entries[next(iter(self._entries))]
+            return entry
+
+    def _read(self, entry: _Entry, read: Callable[[], Any], seconds: float) -> None:
+        began = self._clock()
+        try:
+            entry.value = read()
+        except Exception as error:
+            entry.value, entry.failed = None, (time.monotonic(), error)
+            raise
+        entry.until = began + max(seconds, _PACE * (self._clock() - began))
+
+
+# ---- what all pages share ----
+
 
 # The caller and the stack.
-_LATELY_SECONDS = 30.0
+_DEPLOYMENT_SECONDS = 30.0
 _HERE_SECONDS = 5.0
 # Tabs that show the mappings ask every two seconds.
 _MAPPINGS_SECONDS = 1.5
@@ -28,13 +133,12 @@ _MAPPINGS_SECONDS = 1.5
 _TARGETS_SECONDS = 4.0
 # A role that was made a minute ago is typed.
 _ROLES_SECONDS = 60.0
-_NOTICES = 200
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """Whom the console acts as, and where: the head of every page. What is unknown is empty."""
+    """Who the console acts as, and where: the head of every page. Unknown values are empty."""
 
     stack: str
     region: str = ""
@@ -50,18 +154,6 @@ class Here:
         return urlsplit(self.endpoint).hostname in _LOOPBACK
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """What a write says on the page that follows it.
-
-    `text` is a sentence, `lines` are details; `kind` is a box's: info, good, warn or bad.
-    """
-
-    text: str
-    lines: tuple[str | Advice, ...] = ()
-    kind: str = "good"
-
-
 @dataclass
 class Site:
     """What all pages share, as `request.app.state.site`.
@@ -75,63 +167,51 @@ class Site:
     time: Callable[[], float] = time.monotonic
     jobs: Jobs = field(init=False)
     fleet: FleetCache = field(init=False)
-    views: Cache[Any] = field(init=False, default_factory=lambda: Cache(most=16))
-    stories: Cache[Any] = field(init=False, default_factory=Cache)
-    answers: Cache[Mapping[str, Any]] = field(init=False, default_factory=Cache)
+    reads: Cache = field(init=False)
     asking_who: Lock = field(init=False, default_factory=Lock)
-    plans: Cache[Any] = field(init=False, default_factory=Cache)
-    _notices: Cache[Notice] = field(init=False, default_factory=lambda: Cache(most=_NOTICES))
+    plans: Cache = field(init=False, default_factory=Cache)
+    notices: Cache = field(init=False, default_factory=Cache)
 
     def __post_init__(self) -> None:
         # A check that something is repaired asks for all of it.
-        self.jobs = Jobs(self.deployment.anew, self.now)
+        self.jobs = Jobs(self.deployment.anew, self.deployment.now)
         self.fleet = FleetCache(self.look, self.time)
-        self._lately = Cache[Any](_LATELY_SECONDS, clock=self.time)
-        self._here = Cache[Here](_HERE_SECONDS, clock=self.time, stale=True)
-        self._mappings = Cache[list[dict[str, Any]]](_MAPPINGS_SECONDS, clock=self.time)
-        self._targets = Cache[list[dict[str, Any]]](_TARGETS_SECONDS, clock=self.time)
-        self._roles = Cache[list[str]](_ROLES_SECONDS, clock=self.time)
+        self.reads = Cache(clock=self.time)
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""
-        return self.deployment.anew(self._lately.get)
+        return self.deployment.anew(partial(self.reads.get, seconds=_DEPLOYMENT_SECONDS))
 
     def look_at(self, instance: str) -> DoctorDeployment:
-        """The same for an instance, by id or name: where it is, as far as the fleet was read; else at home."""
-        there, target = self.look(), self.fleet.target(instance)
-        return there.at(target) if target else there
-
-    def now(self) -> datetime:
-        return self.deployment.now()
+        """The same where an instance is, by id or name, as far as the fleet was read; otherwise the home target."""
+        deployment, target = self.look(), self.fleet.target(instance)
+        return deployment.at(target) if target else deployment
 
     def here(self) -> Here:
-        return self._here.get("", lambda: _here(self.look()))
+        return self.reads.get("here", lambda: _here(self.look()), _HERE_SECONDS, stale=True)
 
     def mappings(self) -> list[dict[str, Any]]:
-        return self._mappings.get("", lambda: mappings.rows(self.look()))
+        return self.reads.get("mappings", lambda: uses.mappings.rows(self.look()), _MAPPINGS_SECONDS)
 
     def targets(self) -> list[dict[str, Any]]:
-        return self._targets.get("", lambda: targets.documents(self.look()))
+        return self.reads.get("targets", lambda: uses.targets.documents(self.look()), _TARGETS_SECONDS)
 
     def role_names(self) -> list[str]:
-        """The names of the roles under the role path, for suggestions: where IAM gives no answer, there are none."""
+        """The names of the roles under the role path, for suggestions; none if IAM gives no answer."""
         try:
-            return self._roles.get("", lambda: names.path_roles(self.look()))
+            return self.reads.get("roles", lambda: uses.names.path_roles(self.look()), _ROLES_SECONDS)
         except (AwsRefusalError, CommandError):
             return []
 
     def say(self, notice: Notice) -> str:
-        """Keep what a write did for the page that follows it: that page's address ends in `?said=` and this id."""
-        for stale in (self._here, self._mappings, self.jobs):
-            stale.forget()
-        return self._notices.keep(notice)
-
-    def said(self, id_: str) -> Notice | None:
-        return self._notices.known(id_)
+        """Keep what a write did for the page that follows it, whose address ends in `?said=` and this id."""
+        self.reads.forget("here", "mappings")
+        self.jobs.forget()
+        return self.notices.keep(notice)
 
 
 def _here(deployment: Deployment) -> Here:
-    """Ask for all of it. What AWS refuses stays unknown: the page itself says why, where that matters to it."""
+    """What AWS refuses stays unknown: a page that needs it says why."""
     caller = _or_none(lambda: deployment.caller)
     switches = _or_none(lambda: (deployment.app.state.read([], []).control, deployment.settings.mode))
     return Here(
@@ -153,3 +233,18 @@ def _or_none[T](ask: Callable[[], T]) -> T | None:
         if not isinstance(error, CommandError) and explained(error) is None:
             raise
         return None
+
+
+# ---- the pages ----
+
+
+PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, mapping_plans, roles, doctor, targets, settings)
+
+
+def application(site: Site) -> Starlette:
+    """The pages. The guard decides who may ask for them."""
+    pages = [route for each in PAGES for route in each.ROUTES]
+    static = Mount(STATIC.rstrip("/"), StaticFiles(directory=installed.STATIC))
+    made = Starlette(routes=[*pages, static], exception_handlers=HANDLERS)
+    made.state.site = site
+    return made

@@ -5,8 +5,6 @@ shows what would change, and asks.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +14,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
 from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.parameters import option_of
-from rolekeeper_cli.deploying.rollout import Rollout, Template, document
+from rolekeeper_cli.deploying.rollout import Rollout, Template
 from rolekeeper_cli.deploying.stack import (
     Parameters,
     Present,
@@ -93,47 +91,42 @@ PATIENT = Config(connect_timeout=5, read_timeout=60)
 type Known = Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What was asked for: `parameters` as given, all others stay as they are deployed; `bucket` is there already."""
-
-    parameters: Parameters = field(default_factory=dict)
-    bucket: str | None = None
-    guided: bool = False
-    yes: bool = False
-    dry_run: bool = False
-    upgrade: bool = False
-    allow_downgrade: bool = False
-
-
-def deploy(deployment: Deployment, wanted: Wanted) -> ExitCode:
+def deploy(
+    deployment: Deployment,
+    given: Parameters,
+    bucket: str | None = None,
+    *,
+    guided: bool = False,
+    yes: bool,
+    dry_run: bool,
+    upgrade: bool,
+    allow_downgrade: bool,
+) -> ExitCode:
+    """Parameters that aren't `given` stay as they are deployed. A `bucket` that is named has to be there."""
     known, stack = declared(installed.file("template.yaml")), deployment.stack_name
-    _check(known, wanted.parameters)
-    present = Present.read(deployment.client("cloudformation", PATIENT), stack)
-    _check_version(present, wanted, stack)
-    _check_organization(deployment, present, wanted.parameters, dry_run=wanted.dry_run)
-    where = f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}"
-    terminal.say(f"{where}: {versions(present)}")
-    with built() as folder:
-        return _deploy(deployment, wanted, present, known=known, folder=folder)
-
-
-def _deploy(deployment: Deployment, wanted: Wanted, present: Present, *, known: Known, folder: Path) -> ExitCode:
-    given = dict(wanted.parameters)
-    if wanted.guided:
-        answers = _ask(known, {**present.parameters, **given})
-        _check_organization(deployment, present, answers, dry_run=wanted.dry_run)
-        given |= answers
-    parameters = merged(known, present.parameters, given)
-    _check(known, parameters)
+    _check(known, given)
     client = deployment.client("cloudformation", PATIENT)
-    rollout = Rollout(client, deployment.stack_name, deployment.sleep, yes=wanted.yes, dry_run=wanted.dry_run)
-    present = rollout.without_what_failed(present)
-    place = Place(deployment.caller.account, str(deployment.session.region_name), deployment.caller.partition)
-    url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, wanted.bucket))
-    changed = rollout.change(Template({"TemplateURL": url}), present, parameters, given=given)
-    render.show(document(present, changed), lambda: None)
-    if changed.outcome == "deployed":
+    present = Present.read(client, stack)
+    if upgrade and not present.is_deployed:
+        raise ConfigurationError(f"there is no deployment '{stack}' to upgrade", "make one: rolekeeper deploy")
+    refuse_downgrade(present, allowed=allow_downgrade)
+    _check_organization(deployment, present, given, dry_run=dry_run)
+    caller, region = deployment.caller, str(deployment.session.region_name)
+    terminal.say(f"Stack {stack} in {region}, account {caller.account}: {versions(present)}")
+    with built() as folder:
+        if guided:
+            answers = _ask(known, {**present.parameters, **given})
+            _check_organization(deployment, present, answers, dry_run=dry_run)
+            given = {**given, **answers}
+        parameters = merged(known, present.parameters, given)
+        _check(known, parameters)
+        rollout = Rollout(client, stack, deployment.sleep, yes=yes, dry_run=dry_run)
+        present = rollout.without_what_failed(present)
+        place = Place(caller.account, region, caller.partition)
+        url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))
+        document = rollout.change(Template({"TemplateURL": url}), present, parameters, given=given)
+    render.show(document, lambda: None)
+    if document["outcome"] == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
     return ExitCode.DONE
 
@@ -164,12 +157,6 @@ def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
         value.strip(),
     ]
     return next((each for each in tried if is_allowed(each, parameter)), None)
-
-
-def _check_version(present: Present, wanted: Wanted, stack: str) -> None:
-    if wanted.upgrade and not present.is_deployed:
-        raise ConfigurationError(f"there is no deployment '{stack}' to upgrade", "make one: rolekeeper deploy")
-    refuse_downgrade(present, allowed=wanted.allow_downgrade)
 
 
 # ---- parameters ----

@@ -5,7 +5,6 @@ detached first, while Rolekeeper is paused: otherwise it would attach them again
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +56,12 @@ def carrying(ec2: Ec2, ownership: Ownership) -> Iterator[tuple[Instance, Associa
 _PACE_SECONDS = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What was asked for; None where a person at a terminal is asked. `confirm` is the stack's name, typed before."""
-
-    export: str | None = None
-    detach: bool | None = None
-    confirm: str | None = None
-
-
-def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
+def destroy(
+    deployment: Deployment, export: str | None, *, detach: bool | None = None, confirm: str | None = None
+) -> ExitCode:
+    """A person at a terminal is asked for what is None. `confirm` is the stack's name, typed before."""
     stack, client = deployment.stack_name, deployment.client("cloudformation", PATIENT)
-    terminal.require_word(stack, wanted.confirm)
+    terminal.require_word(stack, confirm)
     stack_id = str(existing(client, stack)["StackId"])
     kept = dict(_kept(client, stack_id))
     # A stack that never came to be has no tables, and nothing of it was ever attached.
@@ -77,24 +70,22 @@ def destroy(deployment: Deployment, wanted: Wanted) -> ExitCode:
     mappings = len(deployment.app.table.all_rows()) if works else 0
     terminal.say(f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}.")
     _show(kept, len(carried), mappings)
-    target = wanted.export
-    if mappings and target is None and terminal.offer(f"Export the {mappings:,} mappings to a file first?"):
-        target = _free_name(stack, str(deployment.session.region_name))
-    detach = wanted.detach
+    if mappings and export is None and terminal.offer(f"Export the {mappings:,} mappings to a file first?"):
+        export = _free_name(stack, str(deployment.session.region_name))
     if carried and detach is None:
         detach = terminal.offer(
             f"Detach the managed role from {len(carried):,} instances first? They lose what it allows at once."
         )
-    terminal.confirm_word(stack, f"Delete the stack {stack}?", wanted.confirm)
-    if target and works:
-        _export(deployment, target)
+    terminal.confirm_word(stack, f"Delete the stack {stack}?", confirm)
+    if export and works:
+        _export(deployment, export)
     if detach and works:
         _pause(deployment)
         _detach(deployment, carried)
     delete(client, stack_id, deployment.sleep, what=f"the deletion of {stack}")
     # What ran when the pause was written may have attached one more since.
     left = _detach(deployment, _carried(deployment)) if detach and works else carried
-    _tell(kept, mappings, target, detached=len(carried) - len(left), left=left)
+    _tell(kept, mappings, export, detached=len(carried) - len(left), left=left)
     return ExitCode.DONE
 
 

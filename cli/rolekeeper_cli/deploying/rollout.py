@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ from rolekeeper_cli.tables import show_table
 # What CloudFormation says when all is as it should be, as the AWS CLI's `deploy` knows it.
 _NO_CHANGE = ("didn't contain changes", "No updates are to be performed")
 _LOOK_SECONDS, _PREPARED_SECONDS, _LONGEST_SECONDS = 2, 600, 7200
-_REPLACEMENT = {"True": "yes", "Conditional": "maybe", "False": "no", "": ""}
+_REPLACEMENT = {"True": "yes", "Conditional": "maybe", "False": "no"}
 
 
 def _until[T](
@@ -47,54 +48,15 @@ class Template:
     capabilities: Sequence[str] = ("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A resource that changes: Add, Modify or Remove. `replacement` of a modified one is yes, no or maybe."""
-
-    action: str
-    resource: str
-    type: str
-    replacement: str
-    properties: tuple[str, ...]
-
-    @classmethod
-    def of(cls, change: Mapping[str, Any]) -> "Change":
-        details = (each["Target"] for each in change.get("Details", ()))
-        return cls(
-            action=change["Action"],
-            resource=change["LogicalResourceId"],
-            type=change["ResourceType"],
-            replacement=_REPLACEMENT[change.get("Replacement", "")],
-            properties=tuple(sorted({each.get("Name") or each["Attribute"] for each in details})),
-        )
-
-    @property
-    def empties_a_table(self) -> bool:
-        return self.resource in TABLES and (self.action == "Remove" or self.replacement in {"yes", "maybe"})
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """How a deployment ended, "unchanged", "shown" or "deployed"; and what changed, or would.
-
-    `differing` are parameters, each with its new value and what it `was`.
-    """
-
-    outcome: str
-    changes: Sequence[Change]
-    differing: Sequence[dict[str, str | None]]
-
-
-def document(present: Present, changed: Changed) -> dict[str, Any]:
+def _change(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A resource that is added, modified or removed; whether a modified one is replaced is yes, no or maybe."""
+    targets = (each["Target"] for each in found.get("Details", ()))
     return {
-        "outcome": changed.outcome,
-        "version": installed.version(),
-        "deployed_version": present.version,
-        "parameters": list(changed.differing),
-        "changes": [
-            {**asdict(each), "replacement": each.replacement or None, "properties": list(each.properties)}
-            for each in changed.changes
-        ],
+        "action": found["Action"],
+        "resource": found["LogicalResourceId"],
+        "type": found["ResourceType"],
+        "replacement": _REPLACEMENT.get(found.get("Replacement", "")),
+        "properties": sorted({each.get("Name") or each["Attribute"] for each in targets}),
     }
 
 
@@ -112,14 +74,14 @@ def _change_set(
     return change_set
 
 
-def _changes(client: Any, change_set: str, sleep: Callable[[float], None]) -> list[Change]:
-    """What a change set would change, once CloudFormation knows.
+def _changes(client: Any, change_set: str, sleep: Callable[[float], None]) -> list[dict[str, Any]]:
+    """Wait until CloudFormation knows what a change set would change; returns that.
 
     Raises:
         ServiceError: CloudFormation can't make it.
     """
 
-    def look() -> list[Change] | None:
+    def look() -> list[dict[str, Any]] | None:
         pages = list(client.get_paginator("describe_change_set").paginate(ChangeSetName=change_set))
         status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
         if status == "FAILED" and any(each in reason for each in _NO_CHANGE):
@@ -128,14 +90,14 @@ def _changes(client: Any, change_set: str, sleep: Callable[[float], None]) -> li
             raise ServiceError(f"CloudFormation refuses the deployment: {reason}", "read its words, and try again")
         if status != "CREATE_COMPLETE":
             return None
-        found = [Change.of(each["ResourceChange"]) for page in pages for each in page["Changes"]]
-        return sorted(found, key=lambda each: (each.action, each.resource))
+        found = [_change(each["ResourceChange"]) for page in pages for each in page["Changes"]]
+        return sorted(found, key=itemgetter("action", "resource"))
 
     late = WaitTimeoutError("CloudFormation hasn't made the change set", "try again in a while")
     return _until(look, sleep, _PREPARED_SECONDS, late=late)
 
 
-def _show(changes: Sequence[Change], differing: Sequence[dict[str, str | None]]) -> None:
+def _show(changes: Sequence[Mapping[str, Any]], differing: Sequence[Mapping[str, str | None]]) -> None:
     if not terminal.options().for_people:
         return
     if differing:
@@ -143,13 +105,11 @@ def _show(changes: Sequence[Change], differing: Sequence[dict[str, str | None]])
         show_table(("parameter", "value", "was"), rows)
         click.echo()
     if changes:
-        cells = [
-            (each.action, each.resource, each.type, each.replacement, ", ".join(each.properties)) for each in changes
-        ]
-        show_table(("action", "resource", "type", "replacement", "properties"), cells)
+        cells = [tuple({**each, "properties": ", ".join(each["properties"])}.values()) for each in changes]
+        show_table(tuple(changes[0]), cells)
     for each in changes:
-        if each.empties_a_table:
-            terminal.warn(f"{each.resource} would be another, empty table; the old one is kept, and no longer used.")
+        if each["resource"] in TABLES and (each["action"] == "Remove" or each["replacement"] in {"yes", "maybe"}):
+            terminal.warn(f"{each['resource']} would be another, empty table; the old one is kept, and no longer used.")
 
 
 # ---- what happens to the stack ----
@@ -180,7 +140,7 @@ class Operation:
         self._sleep = sleep
         self._say = say
         self._seen: set[str] = set()
-        self._seen |= {each["EventId"] for each in self._newest_first()}
+        self._seen = {each["EventId"] for each in self._newest_first()}
         self._busy: dict[str, None] = {}
         self._quiet = 0
         self._failures: list[str] = []
@@ -291,29 +251,42 @@ class Rollout:
         delete(self.client, present.id, self.sleep, what=f"the deletion of the empty stack {self.stack}")
         return Present()
 
-    def change(self, template: Template, present: Present, parameters: Parameters, given: Parameters) -> Changed:
-        """Show what would change, ask, and change it. Of all parameters, those that aren't `given` stay as they are."""
+    def change(
+        self, template: Template, present: Present, parameters: Parameters, *, given: Parameters
+    ) -> dict[str, Any]:
+        """Show what would change, ask, and change it. Of all parameters, those that aren't `given` stay as they are.
+
+        Returns what changed, or would, with the `outcome`: "unchanged", "shown" or "deployed".
+        """
         asked = _as_asked(parameters, present.parameters, given)
         change_set = _change_set(self.client, self.stack, template, parameters=asked, status=present.status)
-        executed = False
+        operation: Operation | None = None
         try:
             changes = _changes(self.client, change_set["Id"], self.sleep)
             differing = _differing(present.parameters, parameters) if changes else []
             _show(changes, differing)
             if not changes:
                 terminal.say("Nothing would change: the stack is as it should be.")
-                return Changed("unchanged", changes, differing)
-            if self.dry_run:
-                return Changed("shown", changes, differing)
-            terminal.confirm(f"Make these {len(changes)} changes?", yes=self.yes)
-            operation = Operation(self.client, change_set["StackId"], self.sleep)
-            self.client.execute_change_set(ChangeSetName=change_set["Id"])
-            executed = True
+            elif not self.dry_run:
+                terminal.confirm(f"Make these {len(changes)} changes?", yes=self.yes)
+                operation = self._execute(change_set)
         finally:
-            if not executed:
+            if not operation:
                 self._discard(change_set, made_stack=present.status is None)
-        operation.follow(f"the deployment of {self.stack}", _DEPLOYED)
-        return Changed("deployed", changes, differing)
+        if operation:
+            operation.follow(f"the deployment of {self.stack}", _DEPLOYED)
+        return {
+            "outcome": "deployed" if operation else "shown" if changes else "unchanged",
+            "version": installed.version(),
+            "deployed_version": present.version,
+            "parameters": differing,
+            "changes": changes,
+        }
+
+    def _execute(self, change_set: Mapping[str, str]) -> Operation:
+        operation = Operation(self.client, change_set["StackId"], self.sleep)
+        self.client.execute_change_set(ChangeSetName=change_set["Id"])
+        return operation
 
     def _discard(self, change_set: Mapping[str, str], *, made_stack: bool) -> None:
         self.client.delete_change_set(ChangeSetName=change_set["Id"])

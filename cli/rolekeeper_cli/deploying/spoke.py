@@ -6,8 +6,7 @@ hub can look into the others as soon as they are there.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws import Ec2
@@ -16,9 +15,9 @@ from rolekeeper.model.instance import Target
 from rolekeeper.settings import Access, Ownership
 from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.deploy import PATIENT, organization_of
-from rolekeeper_cli.deploying.destroy import Carried, carrying
+from rolekeeper_cli.deploying.destroy import carrying
 from rolekeeper_cli.deploying.parameters import option_of
-from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Rollout, Template, delete, document
+from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Rollout, Template, delete
 from rolekeeper_cli.deploying.stack import (
     SPOKE,
     Parameters,
@@ -127,17 +126,6 @@ _HOME_TAG = "rolekeeper:home-region"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What was asked for. What neither the `hub` says of itself nor `parameters` name stays as it is deployed."""
-
-    hub: Hub | None = None
-    parameters: Parameters = field(default_factory=dict)
-    yes: bool = False
-    dry_run: bool = False
-    allow_downgrade: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Planned:
     """One Region's stack: as it is, and the parameters that it is to have, of which some are `given`."""
 
@@ -150,32 +138,31 @@ class Planned:
     def region(self) -> str:
         return region_of(self.place)
 
-    @property
-    def is_the_hubs(self) -> bool:
-        hub = Target(self.parameters["HubAccount"], self.parameters["HubRegion"])
-        return hub == Target(self.place.caller.account, self.region)
 
-
-def deploy(places: Sequence[Deployment], wanted: Wanted) -> ExitCode:
+def deploy(
+    places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, yes: bool, dry_run: bool, allow_downgrade: bool
+) -> ExitCode:
     """Show what would change in each Region, ask, and change it, the home Region first.
 
-    `places` are the account's Regions, as deployments of the spoke's stack.
+    `places` are the account's Regions, as deployments of the spoke's stack. Parameters that neither the `hub` has nor
+    are the account's `own` stay as they are deployed.
     """
-    present = {region_of(each): _present(each, allow_downgrade=wanted.allow_downgrade) for each in places}
-    _warn_of_version(wanted.hub)
-    hub = dict(wanted.hub.parameters) if wanted.hub else {}
-    asked = {**hub, **wanted.parameters}
+    present = {region_of(each): _present(each, allow_downgrade=allow_downgrade) for each in places}
+    _warn_of_version(hub)
+    of_the_hub = dict(hub.parameters) if hub else {}
+    asked = {**of_the_hub, **own}
     home = asked["HomeRegion"] = _home(places[0], present, asked)
-    known, own = declared(_template()), wanted.parameters
+    known = declared(installed.file("spoke.yaml"))
     planned = [_planned(each, present[region_of(each)], known, asked=asked, own=own) for each in places]
     at_home = next((each for each in planned if each.region == home), None)
     if at_home:
-        _say_what_is_kept(hub, at_home)
+        _say_what_is_kept(of_the_hub, at_home)
     _refuse_stranger(places[0], planned[0].parameters["OrganizationId"])
-    if not at_home and (only_there := sorted(_OF_ROLES.keys() & wanted.parameters.keys())):
+    if not at_home and (only_there := sorted(_OF_ROLES.keys() & own.keys())):
         what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
         terminal.warn(f"about the account's roles: {what} takes effect once you deploy in {home} too")
-    documents = [_deploy(each, wanted) for each in sorted(planned, key=lambda each: each.region != home)]
+    home_first = sorted(planned, key=lambda each: each.region != home)
+    documents = [_deploy(each, yes=yes, dry_run=dry_run) for each in home_first]
     render.show(documents, lambda: None)
     if any(each["outcome"] == "deployed" for each in documents):
         account = planned[0].parameters["HubAccount"]
@@ -190,20 +177,12 @@ def _present(place: Deployment, *, allow_downgrade: bool) -> Present:
 
 
 def _planned(
-    place: Deployment, present: Present, known: Mapping[str, Any], asked: Parameters, own: Parameters
+    place: Deployment, present: Present, known: Mapping[str, Any], *, asked: Parameters, own: Parameters
 ) -> Planned:
-    given = _given(present, asked, own)
-    return Planned(place, present, given, parameters=_parameters(known, present, given))
-
-
-def _template() -> Path:
-    return installed.file("spoke.yaml")
-
-
-def _given(present: Present, asked: Parameters, own: Parameters) -> Parameters:
-    """What one stack is given of what is asked for. What the account allows stays until its `own` word is another."""
+    """One stack is given what is asked for; but what the account allows stays until its `own` word is another."""
     kept = {name for name in ALLOWED if name in present.parameters and name not in own}
-    return {name: value for name, value in asked.items() if name not in kept}
+    given = {name: value for name, value in asked.items() if name not in kept}
+    return Planned(place, present, given, parameters=_parameters(known, present, given))
 
 
 def _say_what_is_kept(hub: Parameters, planned: Planned) -> None:
@@ -213,18 +192,17 @@ def _say_what_is_kept(hub: Parameters, planned: Planned) -> None:
             terminal.say(f"The account keeps {kept}, and the hub has {hub[name]}: {option_of(name)} {hub[name]}")
 
 
-def _deploy(planned: Planned, wanted: Wanted) -> dict[str, Any]:
+def _deploy(planned: Planned, *, yes: bool, dry_run: bool) -> dict[str, Any]:
     """Deploy in one Region; returns what is shown of it."""
-    place, present, stack = planned.place, planned.present, planned.place.stack_name
-    terminal.say(f"Stack {stack} in {planned.region}, account {place.caller.account}: {versions(present)}")
-    if planned.is_the_hubs:
+    place, present, parameters = planned.place, planned.present, planned.parameters
+    stack, account = place.stack_name, place.caller.account
+    terminal.say(f"Stack {stack} in {planned.region}, account {account}: {versions(present)}")
+    if (parameters["HubAccount"], parameters["HubRegion"]) == (account, planned.region):
         terminal.say("It is the hub's own account and Region, which has no rules of a spoke.")
-    client = place.client("cloudformation", PATIENT)
-    rollout = Rollout(client, stack, place.sleep, yes=wanted.yes, dry_run=wanted.dry_run)
-    template = Template({"TemplateBody": _template().read_text()}, NAMED_ROLES)
-    there = rollout.without_what_failed(present)
-    changed = rollout.change(template, there, planned.parameters, given=planned.given)
-    return {"region": planned.region, **document(present, changed)}
+    rollout = Rollout(place.client("cloudformation", PATIENT), stack, place.sleep, yes=yes, dry_run=dry_run)
+    template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, NAMED_ROLES)
+    present = rollout.without_what_failed(present)
+    return {"region": planned.region, **rollout.change(template, present, parameters, given=planned.given)}
 
 
 def _parameters(known: Mapping[str, Any], present: Present, given: Parameters) -> Parameters:
@@ -240,7 +218,7 @@ def _parameters(known: Mapping[str, Any], present: Present, given: Parameters) -
 
 
 def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str:
-    """The Region of the account's roles: where they are, else where they are asked for, else the first one given.
+    """The Region of the account's roles: where they are, or where they are asked for, or the first one given.
 
     Raises:
         CommandError: they are elsewhere than they are asked for, or where they are isn't known.
@@ -310,27 +288,19 @@ def region_of(place: Deployment) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Spoke:
-    """A stack that is to be deleted, and what it leaves behind."""
+    """A stack that is to be deleted, and the instances that keep a managed role."""
 
     place: Deployment
     id: str
-    parameters: Mapping[str, str]
-    carried: Carried
+    is_home: bool
+    carrying: list[str]
 
     @property
     def region(self) -> str:
         return region_of(self.place)
 
-    @property
-    def target(self) -> str:
-        return str(Target(self.place.caller.account, self.region))
 
-    @property
-    def is_home(self) -> bool:
-        return self.parameters.get("HomeRegion") == self.region
-
-
-def remove(places: Sequence[Deployment], *, yes: bool) -> list[Spoke]:
+def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
     """Say what would happen, ask, and delete the stacks, the home Region's last; returns what was removed."""
     spokes = sorted((_found(each) for each in places), key=lambda each: each.is_home)
     account = places[0].caller.account
@@ -340,46 +310,32 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Spoke]:
     for each in spokes:
         client = each.place.client("cloudformation", PATIENT)
         delete(client, each.id, each.place.sleep, what=f"the deletion in {each.region}")
-    documents = [
-        {"region": each.region, "outcome": "removed", "carrying": [instance.key.id for instance, _ in each.carried]}
-        for each in spokes
-    ]
+    documents = [{"region": each.region, "outcome": "removed", "carrying": each.carrying} for each in spokes]
     render.show(documents, lambda: None)
-    carry = sum(len(each.carried) for each in spokes)
-    terminal.say(
-        f"Removed. {_many(carry, 'keeps', 'keep')} a role that Rolekeeper manages; nobody changes it from then on."
-    )
-    return spokes
+    left = sum(len(each.carrying) for each in spokes)
+    terminal.say(f"Removed. Instances that keep a managed role, which nobody changes from then on: {left:,}.")
+    return [Target(account, each.region) for each in spokes]
 
 
 def _found(place: Deployment) -> Spoke:
-    client = place.client("cloudformation", PATIENT)
-    found = existing(client, place.stack_name, SPOKE)
-    parameters = parameters_of(found)
-    caller = place.caller
-    prefix = (
-        f"arn:{caller.partition}:iam::{caller.account}:instance-profile{parameters.get('RolePath', '/rolekeeper/')}"
+    stack = existing(place.client("cloudformation", PATIENT), place.stack_name, SPOKE)
+    parameters, caller, region = parameters_of(stack), place.caller, region_of(place)
+    path = parameters.get("RolePath", "/rolekeeper/")
+    ownership = Ownership(f"arn:{caller.partition}:iam::{caller.account}:instance-profile{path}")
+    found = carrying(Ec2(place.client("ec2"), caller.account, region), ownership)
+    return Spoke(
+        place,
+        stack["StackId"],
+        is_home=parameters.get("HomeRegion") == region,
+        carrying=[instance.key.id for instance, _ in found],
     )
-    ec2 = Ec2(place.client("ec2"), caller.account, region_of(place))
-    return Spoke(place, found["StackId"], parameters, carried=list(carrying(ec2, Ownership(prefix))))
-
-
-def _many(number: int, one: str, several: str) -> str:
-    return f"1 instance {one}" if number == 1 else f"{number:,} instances {several}"
-
-
-def _kept(spoke: Spoke) -> str:
-    return f" and {'keeps' if len(spoke.carried) == 1 else 'keep'} it" if spoke.carried else ""
 
 
 def _show_removal(spokes: Sequence[Spoke]) -> None:
     if not terminal.options().for_people:
         return
     rows = [
-        (
-            each.region,
-            f"{_many(len(each.carried), 'carries', 'carry')} a managed role{_kept(each)}; its rules are deleted",
-        )
+        (each.region, f"its rules are deleted; instances that keep a managed role: {len(each.carrying):,}")
         for each in spokes
     ]
     if any(each.is_home for each in spokes):

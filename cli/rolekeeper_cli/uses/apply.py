@@ -1,6 +1,6 @@
-"""Applying a plan: exactly that one, or nothing when something that it rested on moved.
+"""Applying a plan: exactly that one, or nothing if something that it is based on has changed.
 
-The command changes no instance itself. It writes the plan's rows, has Rolekeeper look at the plan's instances, and
+The command changes no instance itself. It writes the plan's rows, has Rolekeeper reconcile the plan's instances, and
 watches EC2 until each shows what was planned.
 """
 
@@ -18,15 +18,15 @@ from typing import Any
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import ENDED
 from rolekeeper.instances.observe import Unreadable
-from rolekeeper.mappings.rows.columns import Attributes, HomeAccount
-from rolekeeper.mappings.rows.reader import content, read_row, row_of
+from rolekeeper.mappings.rows import Attributes, HomeAccount, content, read_row, row_of
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Association, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec, same_person
 from rolekeeper.model.text import escaped
+from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
+from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses import edits
 from rolekeeper_cli.uses.edits import MovedError, Written, write
@@ -44,14 +44,12 @@ FORM = 2
 
 @dataclass(frozen=True, slots=True)
 class PlanHeader:
-    """Where and of what a plan was made.
+    """For which deployment a plan was made, and of what.
 
     Attributes:
-        account: `region` and `stack`: the deployment.
         instances: those that it was narrowed to, each ACCOUNT/REGION/ID; empty for the fleet.
         targets: those that it was narrowed to, as a command names them; empty for all.
-        specs: the file's mappings, if it was made of one.
-        prune: whether the other rows were to be deleted.
+        specs: the file's mappings, if it was made of a file; with `prune`, other rows were to be deleted.
     """
 
     account: str
@@ -65,7 +63,7 @@ class PlanHeader:
 
 @dataclass(frozen=True, slots=True)
 class PlannedEdit:
-    """A mapping that the plan edits: its row as it was seen, what was published then, and what was to become of it."""
+    """A mapping that the plan edits: its row and the revision published at the time, and the assessment of the edit."""
 
     tag_key: str
     tag_value: str
@@ -81,13 +79,9 @@ class PlannedEdit:
 
 @dataclass(frozen=True, slots=True)
 class PlannedChange:
-    """An instance that the plan changes, and what that rested on.
+    """An instance that the plan changes, and what that is based on.
 
-    Attributes:
-        instance: its id, in an `account` and a `region`.
-        association: the id of the association that it had; empty for none.
-        before: the profile that it carried, by ARN, and `after`: the one that it is to carry; empty for none.
-        action: the decision's, and so are `mapping` and `revision`.
+    `association` is the id of the one that it had; `before` and `after` are profiles, by ARN. Each is empty for none.
     """
 
     instance: str
@@ -108,7 +102,6 @@ class PlannedChange:
 
 
 def planned_change(seen: Seen) -> PlannedChange:
-    """What a plan keeps of one instance that changes."""
     decision, association = seen.decision, seen.observed.association
     return PlannedChange(
         **where(seen.instance.key),
@@ -125,15 +118,11 @@ def planned_change(seen: Seen) -> PlannedChange:
 
 @contextmanager
 def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callable[[Seen], None]]:
-    """Write a plan; gives what takes its instances. The file is there once it is whole.
-
-    Raises:
-        UsageError: it can't be written there.
-    """
+    """Write a plan; gives what takes its instances. The file is there once it is whole; UsageError if it can't be."""
     path = Path(name)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        # Tags may hold what isn't everybody's to read.
+        # Tags may hold what not everybody may read.
         file = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror}", "name another file") from error
@@ -150,11 +139,9 @@ def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callab
             rows = [row_of(each) for each in basis.specs]
             write({"rolekeeper_plan": FORM, **asdict(replace(basis, specs=())), "specs": rows})
             for each in proposed.edits:
-                row, key = each.change.row if each.change else {}, each.key
                 edit = PlannedEdit(
-                    key.tag_key,
-                    key.tag_value,
-                    row,
+                    **layout.encode(each.key),
+                    row=each.change.row if each.change else {},
                     revision=each.revision,
                     status=each.status.value,
                     takes_effect=each.takes_effect,
@@ -172,12 +159,7 @@ class PlanFile:
     """A plan that was written. Its instances are read when they are asked for: there may be many."""
 
     def __init__(self, name: str, home: HomeAccount) -> None:
-        """Read all but the instances.
-
-        Raises:
-            UsageError: the file can't be read.
-            CommandError: it is no plan, or not a whole one.
-        """
+        """Read all but the instances; UsageError if the file can't be read, CommandError if it isn't a whole plan."""
         self._path = Path(name)
         documents = self._documents()
         head = next(documents, {})
@@ -185,8 +167,8 @@ class PlanFile:
             raise self._no_plan("doesn't begin as one")
         last: Mapping[str, Any] = {}
         try:
-            told = {each.name: head[each.name] for each in fields(PlanHeader)}
-            self.basis = PlanHeader(**told | {"specs": [self._spec(row, home) for row in head["specs"]]})
+            values = {each.name: head[each.name] for each in fields(PlanHeader)}
+            self.basis = PlanHeader(**values | {"specs": [self._spec(row, home) for row in head["specs"]]})
             self.edits: list[PlannedEdit] = []
             for last in documents:
                 if "edit" in last:
@@ -228,11 +210,11 @@ class PlanFile:
         return CommandError(f"{self._path} can't be applied: it {what}", "make one: rolekeeper plan --out FILE")
 
 
-# ---- what a plan rested on and that moved since ----
+# ---- what changed since a plan was made ----
 
 
 def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
-    """Rows and mappings that aren't as the plan saw them."""
+    """Rows and mappings that have changed since."""
     rows = deployment.app.table.get_rows([each.key for each in plan.edits])
     now = {each.key: each for each in proposed.edits}
     for edit in plan.edits:
@@ -249,12 +231,12 @@ def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> I
 
 
 def moved_instances(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
-    """Instances that aren't as the plan saw them, and those that would change too by now."""
+    """Instances that have changed since, and those that would change too by now."""
 
     @cache
     def state(target: Target) -> Enforced:
         place = deployment.at(target)
-        return Enforced.of(place, proposed.served_at(place))
+        return proposed.enforced(place)
 
     known: set[InstanceKey] = set()
     for some in batched(plan.changes(), FILTER_VALUES):
@@ -269,14 +251,14 @@ def moved_instances(deployment: Deployment, plan: PlanFile, proposed: Proposal) 
     if not plan.basis.instances:
         places = Places.chosen(deployment, plan.basis.targets)
         for each in places.look(pages, lambda place: state(place.settings.target)):
-            # A damaged record decides nothing: the plan left it out too.
+            # Nothing is decided for an instance with a damaged record: the plan left it out too.
             if isinstance(each, Seen) and each.decision.action.mutates and each.instance.key not in known:
                 yield f"{each.instance.key.id}, which the plan left alone, would change too: {each.decision.reason}"
         yield from places.unseen_in_words()
 
 
 def _moved(planned: PlannedChange, seen: Seen | Unreadable | None) -> str:
-    """What of one instance moved; empty when nothing did."""
+    """What of one instance has changed; empty if nothing has."""
     if seen is None:
         return "is gone"
     if isinstance(seen, Unreadable):
@@ -299,12 +281,12 @@ def _moved(planned: PlannedChange, seen: Seen | Unreadable | None) -> str:
 
 
 def _moved_tags(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    said = []
+    changed = []
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) != after.get(key):
             was, is_ = (repr(tags[key]) if key in tags else "not there" for tags in (before, after))
-            said.append(f"tag {key} was {was}, and is {is_}")
-    return f"has other tags: {', '.join(said)}"
+            changed.append(f"tag {key} was {was}, and is {is_}")
+    return f"has other tags: {', '.join(changed)}"
 
 
 def _carried(change: PlannedChange) -> str:
@@ -318,55 +300,27 @@ _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 60
 _NAMED = 10
 
+type Report = Callable[[Written | Followed], object]
+"""Shows the verdicts on rows, and how their instances stand."""
+
 
 class StalePlanError(CommandError):
-    """Something that the plan rested on is otherwise by now."""
+    """Something that the plan is based on has changed."""
 
     def __init__(self, moved: Sequence[str]) -> None:
         what = f"nothing was applied, as the plan is out of date: {several(moved, 1)}"
         super().__init__(what, "plan anew, look at it, and apply that", moved)
 
 
-class NotPublishedError(CommandError):
-    """Rows of the plan were written, and aren't in effect as planned."""
+def apply(deployment: Deployment, plan: PlanFile, *, approve: bool, report: Report) -> dict[str, Any]:
+    """Apply a plan; returns how many instances EC2 shows as planned, and which mappings were edited.
 
-    def __init__(self) -> None:
-        super().__init__("not every row was published as planned", "fix what is shown above, then plan again")
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """A plan that was applied: its instances, which EC2 shows as planned, and its mappings."""
-
-    instances: tuple[InstanceKey, ...] = ()
-    mappings: tuple[MappingKey, ...] = ()
-
-    @property
-    def nothing(self) -> bool:
-        """Whether the plan changed nothing."""
-        return not (self.instances or self.mappings)
-
-    def document(self) -> dict[str, Any]:
-        return {"instances": len(self.instances), "mappings": [str(each) for each in self.mappings]}
-
-
-def _ignore(_: Written | Followed) -> None:
-    """Nobody wants to know on the way."""
-
-
-def apply(
-    deployment: Deployment, plan: PlanFile, *, approve: bool, report: Callable[[Written | Followed], object] = _ignore
-) -> Applied:
-    """Apply a plan.
-
-    Args:
-        approve: whether edits that are held for the number of instances that they change are approved too.
-        report: is called on the way with the verdicts on rows, and with how their instances stand.
+    With `approve`, edits that are held for the number of instances that they change are approved too.
 
     Raises:
-        CommandError: it is another deployment's, can't be applied now, (`StalePlanError`) something moved, or
-            (`NotPublishedError`) rows aren't published as planned: `report` got their verdicts.
-        WaitTimeoutError: EC2 didn't show some of it in time; `details` say what hinders it.
+        CommandError: it is another deployment's, can't be applied now, (`StalePlanError`) something has changed, or
+            rows aren't published as planned: `report` got their verdicts.
+        WaitTimeoutError: EC2 didn't show some of it in time; `details` say what blocks it.
     """
     basis = plan.basis
     _refuse_elsewhere(deployment, plan)
@@ -381,9 +335,9 @@ def apply(
     if wanted or proposed.edits:
         _refuse_to_approve_own(deployment, proposed)
         _write_rows(deployment, proposed, report)
-        _send(deployment, wanted)
+        deployment.app.queue.send(list(wanted), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
         _wait(deployment, wanted)
-    return Applied(tuple(wanted), tuple(each.key for each in proposed.edits))
+    return {"instances": len(wanted), "mappings": [str(each.key) for each in proposed.edits]}
 
 
 # ---- may it be applied? ----
@@ -424,12 +378,8 @@ def _refuse_to_approve_own(deployment: Deployment, proposed: Proposal) -> None:
 # ---- doing it ----
 
 
-def _write_rows(deployment: Deployment, proposed: Proposal, report: Callable[[Written | Followed], object]) -> None:
-    """Write the plan's rows, and approve those that were to be held.
-
-    Raises:
-        CommandError: somebody edited a row meanwhile, or Rolekeeper doesn't serve one as it was planned.
-    """
+def _write_rows(deployment: Deployment, proposed: Proposal, report: Report) -> None:
+    """Write the plan's rows, and approve those that were to be held; CommandError if it doesn't go as planned."""
     written = write(deployment, proposed.rows)
     written.require_judged()
     if written.moved:
@@ -438,16 +388,14 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Callable[[Wr
     others = Written(tuple(each for each in written.rows if each.key not in to_approve))
     report(others)
     numbers = {key: number_in(row, "held_revision") for key, row in deployment.app.table.get_rows(to_approve).items()}
-    # One that isn't held after all, as the fleet grew, is served already.
+    # One that isn't held after all, as the fleet grew, is published already.
     held = {key: number for key, number in numbers.items() if number}
     done = not held or _approve(deployment, held, report)
     if others.bad or not done:
-        raise NotPublishedError
+        raise CommandError("not every row was published as planned", "fix what is shown above, then plan again")
 
 
-def _approve(
-    deployment: Deployment, held: Mapping[MappingKey, int], report: Callable[[Written | Followed], object]
-) -> bool:
+def _approve(deployment: Deployment, held: Mapping[MappingKey, int], report: Report) -> bool:
     """Approve what is held, and wait for its instances; returns whether all of it is as planned."""
     approved = edits.approve(deployment, held)
     approved.require_judged()
@@ -459,34 +407,25 @@ def _approve(
     return not found.stuck
 
 
-def _send(deployment: Deployment, keys: Iterable[InstanceKey]) -> None:
-    deployment.app.queue.send(list(keys), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
-
-
 def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
-    """Watch EC2 until each instance shows its profile, as long as it comes on."""
+    """Watch EC2 until each instance shows its profile, as long as more of them do."""
     waiting = dict(wanted)
     if not waiting:
         return
     with deployment.progress(len(wanted), "instances changed") as progress:
         for left in deployment.looks(_POLL_SECONDS, _PATIENCE_SECONDS):
-            shown = _shown(deployment, waiting)
-            still = {key: arn for key, arn in waiting.items() if not shows(shown.get(key), arn)}
-            progress.at(len(wanted) - len(still))
-            if not still:
+            before, shown = len(waiting), _shown(deployment, waiting)
+            waiting = {key: arn for key, arn in waiting.items() if not shows(shown.get(key), arn)}
+            progress.at(len(wanted) - len(waiting))
+            if not waiting:
                 return
-            if len(still) < len(waiting):
+            if len(waiting) < before:
                 left.renew()
             elif left.is_over:
-                raise _too_late(deployment, list(still), len(wanted))
-            waiting = still
-
-
-def _too_late(deployment: Deployment, missing: Sequence[InstanceKey], wanted: int) -> WaitTimeoutError:
-    keys = sorted(missing, key=lambda each: each.id)
-    names = several([address(where(each), deployment.home) for each in keys], _NAMED)
-    what = f"{len(missing):,} of {wanted:,} instances don't show it after {_PATIENCE_SECONDS} s: {names}"
-    return still_waiting(deployment, what, keys)
+                keys = sorted(waiting, key=lambda each: each.id)
+                names = several([address(where(each), deployment.home) for each in keys], _NAMED)
+                what = f"{len(keys):,} of {len(wanted):,} instances don't show it after {_PATIENCE_SECONDS} s: {names}"
+                raise still_waiting(deployment, what, keys)
 
 
 def _shown(deployment: Deployment, keys: Iterable[InstanceKey]) -> dict[InstanceKey, Association]:

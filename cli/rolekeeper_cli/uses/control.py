@@ -22,43 +22,38 @@ from rolekeeper_cli.uses import preview
 from rolekeeper_cli.uses.history import control_history
 from rolekeeper_cli.uses.preview import Preview
 
-# Who has to stop everything at once can't wait until a large fleet is counted.
+# A person who has to stop everything at once can't wait until a large fleet is counted.
 _COUNTED_SECONDS = 5.0
+_HISTORY = 20
 _LOOK_AGAIN = "look at how it stands now, and decide again"
 
 
 def status(deployment: Deployment) -> dict[str, Any]:
-    """How things stand: the `mode`, whether it `is` "set" or "as deployed", the `deployed` one, and if it is `paused`.
+    """The `mode`, whether it `is` "set" or "as deployed", the `deployed` one, and whether Rolekeeper is `paused`.
 
-    Raises:
-        CommandError: the control item can't be read, so that nothing is changed.
+    CommandError if the control item can't be read, so that nothing is changed.
     """
-    control = deployment.app.state.read([], []).control
+    control, deployed = deployment.app.state.read([], []).control, deployment.settings.mode
     if control.unclear:
         raise CommandError(f"nothing is changed, as {control.unclear}", advice("set it: ", Remedy(Kind.SETTINGS)))
-    deployed = deployment.settings.mode
-    return {
-        "mode": (control.mode or deployed).value,
-        "is": "set" if control.mode else "as deployed",
-        "deployed": deployed.value,
-        "paused": control.paused,
-    }
+    mode, is_ = (control.mode, "set") if control.mode else (deployed, "as deployed")
+    return {"mode": mode.value, "is": is_, "deployed": deployed.value, "paused": control.paused}
 
 
 def switch(
     deployment: Deployment, change: Mapping[str, Any], reason: str, *, planned_on: str | None = None
 ) -> dict[str, Any]:
-    """Change attributes of the control item and leave the others; returns how things stand then (`status`).
+    """Change attributes of the control item and leave the others; returns the status then.
 
-    Who does it, and why, is written beside it: a claim, as anybody may write there what they like.
+    Who does it, and why, is written beside it: a claim, as anyone may write anything there.
 
     Args:
         change: `mode` ("observe", "enforce", or None: as deployed) or `paused`.
         reason: why, for the mail and the history.
-        planned_on: how the control item stood (`str(Control)`) when this was decided; None: whatever it says.
+        planned_on: the control item (`str(Control)`) when this was decided; None: whatever it says.
 
     Raises:
-        CommandError: it stands otherwise by now; nothing was written.
+        CommandError: the control item has changed since; nothing was written.
     """
     values = {name: value for name, value in change.items() if value is not None}
     update = Update().set({**values, "by": deployment.caller.arn, "reason": reason})
@@ -77,8 +72,10 @@ def switch(
 
 
 def expected(deployment: Deployment, change: Mapping[str, Any]) -> Preview | str:
-    """What a change would do, where it stops changes or lets them through; else a sentence that it does neither."""
-    before, after = _controls(deployment, change)
+    """What a change would do if it stops changes or lets them through; else a sentence that it does neither."""
+    before = deployment.app.state.read([], []).control
+    item = {**deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {}), **change}
+    after = replace(Control.read(item), swept=before.swept)
     mode = deployment.settings.mode
     stops, stopped = after.withholds(mode), before.withholds(mode)
     if bool(stops) == bool(stopped):
@@ -86,24 +83,14 @@ def expected(deployment: Deployment, change: Mapping[str, Any]) -> Preview | str
     return preview.of_switch(deployment, after, _COUNTED_SECONDS if stops else inf)
 
 
-def _controls(deployment: Deployment, change: Mapping[str, Any]) -> tuple[Control, Control]:
-    """The control item as it is read now, and as it would be."""
-    before = deployment.app.state.read([], []).control
-    item = {**deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {}), **change}
-    return before, replace(Control.read(item), swept=before.swept)
-
-
 # ---- the settings as a document ----
 
 
-# The newest writes of the switches.
-_NEWEST = 20
-
-
 def settings(deployment: Deployment) -> dict[str, Any]:
-    """See the module. What can't be read of the switches is `unclear`; then nothing is changed.
+    """The switches, the stack's parameters, and the newest writes of the switches.
 
-    `standing` is how they stand, in words: who switches because of it says so, and is refused where it moved.
+    If the control item can't be read, `unclear` says why, and nothing is changed. `standing` is the item in words, for
+    `switch(planned_on=…)`.
     """
     item = deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {})
     control, deployed = deployment.app.state.read([], []).control, deployment.settings.mode
@@ -121,12 +108,12 @@ def settings(deployment: Deployment) -> dict[str, Any]:
         "stack": deployment.stack.name,
         "version": deployment.stack.outputs.get("Version"),
         "parameters": _parameters(deployment),
-        "history": control_history(deployment, _NEWEST),
+        "history": control_history(deployment, _HISTORY),
     }
 
 
 def _parameters(deployment: Deployment) -> list[dict[str, str]]:
-    """The stack's parameters in the template's order, then what this version doesn't know."""
+    """The stack's parameters in the template's order, then those that this version doesn't know."""
     values = deployment.stack.parameters
     known = {name: str(each.get("Description", "")) for name, each in parameters().items() if name in values}
     return [
@@ -135,25 +122,17 @@ def _parameters(deployment: Deployment) -> list[dict[str, str]]:
     ]
 
 
-# ---- sweeping now: the scheduled function is invoked, as its schedule does ----
+# ---- sweeping now: the scheduled function is invoked, as by its schedule ----
 
 
-# The longest that a function may run (Lambda quotas); the answer comes at its end. Asked once: a second sweep beside
-# the first would do no harm, and no good.
+# The longest that a function may run (Lambda quotas), as the answer comes at its end. Invoked once: a second sweep
+# beside the first would do no harm, and no good.
 _CONFIG = Config(read_timeout=910, retries={"total_max_attempts": 1})
 
 
-def scheduled_function(deployment: Deployment) -> str:
-    """The name of the function that sweeps."""
-    return deployment.resource("OnSchedule")
-
-
-def sweep(deployment: Deployment, function: str, *, wait: bool) -> dict[str, Any] | None:
-    """Sweep, and return what was seen and sent, as the function says it; None if it isn't waited for.
-
-    Raises:
-        CommandError: the function failed.
-    """
+def sweep(deployment: Deployment, *, wait: bool) -> dict[str, Any] | None:
+    """Sweep, and return the function's report; None without waiting. CommandError if the function failed."""
+    function = deployment.resource("OnSchedule")
     client = deployment.client("lambda", _CONFIG)
     with classified("lambda:InvokeFunction", function):
         answer = client.invoke(

@@ -12,18 +12,11 @@ from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 
-# The most that are looked at: they say what happened, and a redrive takes all of them anyway.
+# The most that are read: they show what happened, and a redrive takes all of them anyway.
 _LOOKED_AT = 500
-
-
-# SQS: messages in one call; seconds for which nobody else sees what we look at, and for which we wait for more.
+# SQS: messages in one call; seconds for which nobody else sees what we read, and for which we wait for more.
 _BATCH, _HIDDEN, _LONG_POLL = 10, 60, 1
-
-
-_POLL_SECONDS = 1.0
-
-
-_PATIENCE_SECONDS = 300
+_POLL_SECONDS, _PATIENCE_SECONDS = 1.0, 300
 
 
 class DeadLetters:
@@ -40,7 +33,7 @@ class DeadLetters:
 
     @contextmanager
     def looked_at(self) -> Iterator[list[Any]]:
-        """The messages, each once, as far as they are looked at. Afterwards everybody sees them again."""
+        """The messages, each once, at most `_LOOKED_AT`. Afterwards everyone sees them again."""
         found: dict[str, Any] = {}
         try:
             with self._deployment.progress(None, "dead letters looked at") as progress:
@@ -52,19 +45,14 @@ class DeadLetters:
             self._show_again(found.values())
 
     def move(self) -> str:
-        """Begin to move all of them; returns the task's handle."""
+        """Start to move all of them; returns the task's handle."""
         to = self._attribute(self._deployment.stack.outputs["WorkQueue"], "QueueArn")
         with classified("sqs:StartMessageMoveTask", self._arn):
             answer = self._sqs.start_message_move_task(SourceArn=self._arn, DestinationArn=to)
         return str(answer["TaskHandle"])
 
     def wait(self, task: str, there: int) -> int:
-        """Wait until they are moved; returns how many were.
-
-        Raises:
-            CommandError: SQS gave up.
-            WaitTimeoutError: it takes too long.
-        """
+        """Wait until they are moved; returns how many were. Raises CommandError (SQS stopped), WaitTimeoutError."""
         with self._deployment.progress(there, "sent to the work queue") as progress:
             for left in self._deployment.looks(_POLL_SECONDS, _PATIENCE_SECONDS):
                 with classified("sqs:ListMessageMoveTasks", self._arn):
@@ -114,7 +102,7 @@ class DeadLetters:
 
 
 def letter_document(message: Mapping[str, Any], deployment: Deployment) -> dict[str, Any]:
-    """One dead letter, for programs: what it is, what it is about, and why it lies there as far as it says so."""
+    """One dead letter: what it is, what it is about, and why it is there, if it says so."""
     sent = int(message.get("Attributes", {}).get("SentTimestamp", 0)) / 1_000
     what, about, why = _read(message["Body"], deployment)
     return {
@@ -135,10 +123,10 @@ def _read(text: str, deployment: Deployment) -> tuple[str, str, str]:
     if not isinstance(body, dict):
         return "no JSON object", "", text[:100]
     try:
-        wake = parse(body, only=deployment.settings.only, now=deployment.now())
+        request = parse(body, only=deployment.settings.only, now=deployment.now())
     except DroppedError as dropped:
         return _other(body, str(dropped))
-    return "an instance to look at", wake.instance.id, wake.cause
+    return "an instance to look at", request.instance.id, request.cause
 
 
 def _other(body: Mapping[str, Any], dropped: str) -> tuple[str, str, str]:

@@ -11,8 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError
-from rolekeeper.mappings.revisions import StoredMapping
-from rolekeeper.mappings.rows.columns import (
+from rolekeeper.mappings.rows import (
     ASKS,
     COLUMNS,
     OURS,
@@ -22,8 +21,9 @@ from rolekeeper.mappings.rows.columns import (
     Column,
     HomeAccount,
     quote,
+    read_row,
+    row_of,
 )
-from rolekeeper.mappings.rows.reader import read_row, row_of
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import IN_EFFECT, Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
@@ -39,9 +39,6 @@ from rolekeeper_cli.uses import names
 # ---- a column's value as text ----
 
 
-type Attribute = Mapping[str, Any]
-"""A low-level DynamoDB value, as `{"S": "web"}`."""
-
 _BETWEEN = re.compile(r"[;,\s]+")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 # A run of characters and backslash pairs up to a semicolon that stands for itself.
@@ -49,12 +46,8 @@ _TAG = re.compile(r"(?:[^;\\]|\\.)+", re.DOTALL)
 _KEY = re.compile(r"(?:[^=\\]|\\.)*", re.DOTALL)
 
 
-def from_text(column: Column, text: str) -> Attribute:
-    """What a text says in a column; whether the column takes it is for `read_row`.
-
-    Raises:
-        CellError: it has no meaning there.
-    """
+def from_text(column: Column, text: str) -> Attributes:
+    """The DynamoDB value that a text stands for in a column, or CellError; `read_row` checks whether it is allowed."""
     match column.kind.type:
         case "BOOL":
             if text.casefold() not in {"true", "false"}:
@@ -67,7 +60,7 @@ def from_text(column: Column, text: str) -> Attribute:
     return {column.kind.type: text}
 
 
-def to_text(attribute: Attribute) -> str:
+def to_text(attribute: Attributes) -> str:
     """The text of a value: what `from_text` reads back, for the types that columns have."""
     ((kind, value),) = attribute.items()
     match kind:
@@ -83,7 +76,7 @@ def to_text(attribute: Attribute) -> str:
     return json.dumps(value, default=repr, ensure_ascii=False)
 
 
-def _tags_of_text(text: str) -> Iterator[tuple[str, Attribute]]:
+def _tags_of_text(text: str) -> Iterator[tuple[str, Attributes]]:
     if (len(text) - len(text.rstrip("\\"))) % 2:
         raise CellError("ends with a backslash that stands before nothing; write two for one")
     seen = set()
@@ -109,23 +102,11 @@ def _escape(text: str, special: str) -> str:
 # ---- what an edit would change in the mapping table, before anything is written. Pure ----
 
 
-_KINDS = ("new", "changed", "deleted")
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A column that changes, from and to in words."""
-
-    column: str
-    old: str
-    new: str
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """One row that changes.
 
-    `row` is the row as it was seen, empty for a new one, and `was` the mapping in it, if it could be read.
+    `row` is the row as it was read, empty for a new one, and `was` the mapping in it, if it could be read.
     `spec` is the mapping wanted; None deletes the row.
     """
 
@@ -155,23 +136,20 @@ class Change:
         row = self.after or self.before
         return [f"{column.name}={to_text(row[column.name])}" for column in COLUMNS if column.name in row]
 
-    def differences(self) -> list[Difference]:
-        """What of the columns changes, in their order; a default is told as what it stands for."""
-        found = []
-        for column in COLUMNS:
-            old, new = _shown(column, self.before), _shown(column, self.after)
-            if old != new:
-                found.append(Difference(column.name, old, new))
-        return found
+    @property
+    def columns(self) -> dict[str, dict[str, str]]:
+        """The columns that change, each `from` and `to` a text; for a column that is absent, its default."""
+        before, after = self.before, self.after
+        both = {column.name: (_shown(column, before), _shown(column, after)) for column in COLUMNS}
+        return {name: {"from": old, "to": new} for name, (old, new) in both.items() if old != new}
 
     def document(self) -> dict[str, Any]:
-        columns = {each.column: {"from": each.old, "to": each.new} for each in self.differences()}
-        return {"kind": self.kind, "columns": columns}
+        return {"kind": self.kind, "columns": self.columns}
 
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """All that would change, by key."""
+    """What an edit, or a file, changes in the mapping table; `kept` rows aren't in the file, and stay."""
 
     changes: tuple[Change, ...] = ()
     unchanged: int = 0
@@ -179,8 +157,8 @@ class RowPlan:
 
     def counts(self) -> str:
         kinds = [each.kind for each in self.changes]
-        said = [f"{kinds.count(kind):,} {kind}" for kind in _KINDS]
-        return f"{', '.join(said)}, {self.unchanged:,} unchanged"
+        counted = [f"{kinds.count(kind):,} {kind}" for kind in ("new", "changed", "deleted")]
+        return f"{', '.join(counted)}, {self.unchanged:,} unchanged"
 
     def document(self) -> dict[str, Any]:
         changes = [{"mapping": str(each.key), **each.document()} for each in self.changes]
@@ -190,28 +168,23 @@ class RowPlan:
 def planned(
     specs: Iterable[MappingSpec], rows: Mapping[MappingKey, Attributes], home: HomeAccount, *, prune: bool = False
 ) -> RowPlan:
-    """Compare mappings with the rows that are there: by what they say, so a default is as good as nothing.
-
-    Args:
-        prune: whether rows that aren't wanted are deleted.
-    """
-    changes = []
-    unchanged = 0
+    """Compare mappings with rows, by what both mean: a default is the same as no value. `prune` deletes other rows."""
     wanted = {spec.key: spec for spec in specs}
     present = {key: read_row(row, home).spec for key, row in rows.items()}
-    for key, spec in wanted.items():
-        if present.get(key) == spec:
-            unchanged += 1
-        else:
-            changes.append(Change(key, rows.get(key, {}), present.get(key), spec=spec))
-    others = [Change(key, row, present[key], spec=None) for key, row in rows.items() if key not in wanted]
-    if prune:
-        changes += others
-    return RowPlan(tuple(sorted(changes, key=lambda each: each.key)), unchanged, 0 if prune else len(others))
+    others = rows.keys() - wanted.keys()
+    keys = sorted(key for key, spec in wanted.items() if present.get(key) != spec)
+    unchanged, kept = len(wanted) - len(keys), 0 if prune else len(others)
+    keys = sorted([*keys, *others]) if prune else keys
+    changes = (Change(key, rows.get(key, {}), present.get(key), spec=wanted.get(key)) for key in keys)
+    return RowPlan(tuple(changes), unchanged, kept)
+
+
+def row_plan(deployment: Deployment, key: MappingKey, row: Attributes, spec: MappingSpec | None) -> RowPlan:
+    """What changes if a row, empty for none, becomes a mapping; None deletes it."""
+    return planned([spec] if spec else [], {key: row} if row else {}, deployment.app.home, prune=True)
 
 
 def _shown(column: Column, row: Attributes) -> str:
-    """A column's value in words; what stands for it when there is none."""
     attribute = row.get(column.name)
     if not attribute:
         return "" if column.default == "required" else column.default
@@ -225,12 +198,12 @@ def _shown(column: Column, row: Attributes) -> str:
 
 type Rows = dict[MappingKey, Attributes]
 
-# What of a row isn't the mapping: ours, and what people ask beside it.
+# The columns that aren't part of the mapping: those that Rolekeeper writes, and people's requests to it.
 _BESIDE = frozenset(OURS) | {column.name for column in ASKS}
 
 
 def write_change(deployment: Deployment, change: Change) -> bool:
-    """Make a change, if the row is still as it was seen; False when another actor changed it: nothing was written."""
+    """Write a change if the row is still as it was read; False, and nothing is written, if another actor changed it."""
     table, by = deployment.app.table, {"edited_by": deployment.caller.arn}
     try:
         if change.kind == "new":
@@ -238,7 +211,7 @@ def write_change(deployment: Deployment, change: Change) -> bool:
         elif change.kind == "changed":
             table.put(*_put_again(change, by))
         else:
-            # The stream's record of a deletion shows the row as it was: that tells who deleted it.
+            # The stream's record of a deletion holds the row as it was, and so who deleted it.
             table.update(change.key, _as_seen(change.row).set(by))
             table.delete(change.key, _as_seen(change.row))
     except ConflictError:
@@ -247,19 +220,19 @@ def write_change(deployment: Deployment, change: Change) -> bool:
 
 
 def _put_again(change: Change, by: Mapping[str, str]) -> tuple[Attributes, Update]:
-    """The row without our columns: so a verdict is seen to be new, and all but what changes stays; and its condition.
+    """The changed row, without Rolekeeper's columns, so that a new verdict is recognized; and the condition.
 
-    An update that took `status` away would do too, but only for those who may write that column.
+    An update that removes `status` would do too, but only for callers who may write that column.
     """
     kept = {name: value for name, value in change.row.items() if name not in _BESIDE}
-    changed = [each.column for each in change.differences()]
-    after = {name: change.after[name] for name in changed if name in change.after}
-    unchanged = {name: value for name, value in kept.items() if name not in changed}
-    return {**unchanged, **after, **layout.to_attributes(by)}, _as_seen(change.row, *kept)
+    changed, after = change.columns, change.after
+    columns = {name: value for name, value in kept.items() if name not in changed}
+    columns |= {name: after[name] for name in changed if name in after}
+    return {**columns, **layout.to_attributes(by)}, _as_seen(change.row, *kept)
 
 
 def _ask(deployment: Deployment, key: MappingKey, update: Update) -> bool:
-    """Ask something of Rolekeeper in a row; False when the row is gone."""
+    """Write a request to Rolekeeper into a row; False if the row is gone."""
     try:
         deployment.app.table.update(key, update.only_if_present("tag_key"))
     except ConflictError:
@@ -268,16 +241,12 @@ def _ask(deployment: Deployment, key: MappingKey, update: Update) -> bool:
 
 
 def _now(deployment: Deployment, key: MappingKey) -> Attributes:
-    """A row as it is now; empty where there is none."""
+    """A row as it is now; empty if there is none."""
     return deployment.app.table.get_rows([key]).get(key, {})
 
 
 def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
-    """One row.
-
-    Raises:
-        CommandError: there is none.
-    """
+    """One row, or CommandError if there is none."""
     row = deployment.app.table.get_row(key)
     if row is None:
         raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
@@ -285,58 +254,67 @@ def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
 
 
 def said(row: Attributes, column: str) -> str:
-    """One of our columns of a row, as text."""
+    """A column of a row as text; empty if it is absent."""
     attribute: Any = row.get(column) or {}
     return str(next(iter(attribute.values()), ""))
 
 
 def _as_seen(row: Attributes, *others: str) -> Update:
-    """Conditions that hold while people's columns of a row, and others of it, say what they said."""
+    """Conditions that hold while people's columns of a row, and others of it, are as they were read."""
     return if_as_read(row, dict.fromkeys([*(column.name for column in COLUMNS), *others]))
 
 
 def all_is_well(reason: str) -> bool:
-    """Whether a row's reason says that it is in effect wherever it is to be, and no more."""
+    """Whether a row's reason only says that it is in effect in all its accounts."""
     return re.fullmatch(rf"{IN_EFFECT}( in [0-9,]+ accounts)?", reason) is not None
 
 
 # ---- the verdicts on rows that were written ----
 
 
-# In effect as it was written; all else wants a person's attention.
+# In effect as written; every other status needs a person's attention.
 GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
 _POLL_SECONDS = 0.5
-# Rolekeeper judges a row in about a second; where none comes for this long, it isn't just late.
+# Rolekeeper judges a row in about a second; after this long without a verdict it isn't just late.
 PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class RowVerdict:
-    """What Rolekeeper says of a row that was written.
+    """Rolekeeper's verdict on a row that was written, or deleted (`deletes`).
 
     Attributes:
-        deletes: whether the row was deleted, not written.
-        judged: whether Rolekeeper has said anything yet; if not, all that follows is empty.
-        gone: whether the row is gone, and nothing of it is in effect.
-        status: what its column `status` says (`Status`), and `reason` why.
-        revision: the one in effect; 0 for none.
-        held: the one that is held; 0 for none.
-        meant: the role that a rejected row may mean; empty where none is near.
+        row: the row once it is judged, empty if it is deleted and nothing of it is in effect; None until then.
+        meant: the role that a rejected row may mean; empty if none has a similar name.
     """
 
     key: MappingKey
+    row: Attributes | None = None
     deletes: bool = False
-    judged: bool = False
-    gone: bool = False
-    status: str = ""
-    reason: str = ""
-    revision: int = 0
-    held: int = 0
     meant: str = ""
 
     @property
+    def judged(self) -> bool:
+        return self.row is not None
+
+    @property
+    def gone(self) -> bool:
+        return self.judged and not self.row
+
+    @property
+    def status(self) -> str:
+        return said(self.row or {}, "status")
+
+    @property
+    def reason(self) -> str:
+        return said(self.row or {}, "status_reason")
+
+    def number(self, column: str) -> int:
+        """`status_revision` or `held_revision`; 0 for none."""
+        return number_in(self.row or {}, column)
+
+    @property
     def is_held(self) -> bool:
-        """Whether what was written waits for a second person."""
         return self.status == Status.HELD
 
     @property
@@ -347,14 +325,13 @@ class RowVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The result of writing: the rows written; and those left alone, as another actor changed them (`moved`)."""
+    """The rows that were written, and those that were not because another actor had changed them (`moved`)."""
 
     rows: tuple[RowVerdict, ...] = ()
     moved: tuple[MappingKey, ...] = ()
 
     @property
     def unjudged(self) -> tuple[MappingKey, ...]:
-        """The rows of which Rolekeeper had said nothing when the wait ended."""
         return tuple(each.key for each in self.rows if not each.judged)
 
     @property
@@ -362,87 +339,56 @@ class Written:
         """The rows that are judged and aren't in effect as written."""
         return tuple(each for each in self.rows if each.judged and not each.good)
 
-    def require_judged(self, patience: float = PATIENCE_SECONDS) -> None:
-        """Refuse to go on without a verdict on each row.
-
-        Raises:
-            WaitTimeoutError: rows have none after this patience, in seconds.
-        """
-        if missing := self.unjudged:
-            first, *_ = names = [escaped(str(each)) for each in missing]
+    def require_judged(self) -> None:
+        """Raise WaitTimeoutError if a row has no verdict."""
+        if names := [escaped(str(each)) for each in self.unjudged]:
             raise WaitTimeoutError(
-                f"written, but Rolekeeper said nothing of {several(names, 1)} for {patience:g} s",
-                f"see its row later: rolekeeper mapping get {first}; its function is on_mapping_change",
+                f"written, but Rolekeeper said nothing of {several(names, 1)} for {PATIENCE_SECONDS} s",
+                f"see its row later: rolekeeper mapping get {names[0]}; its function is on_mapping_change",
             )
 
 
-def wait_for_verdicts(
+def _verdicts(
     deployment: Deployment,
     keys: Sequence[MappingKey],
-    look: Callable[[], Rows],
+    judged: Callable[[], Rows],
     *,
     patience: float,
     deletes: Collection[MappingKey] = (),
 ) -> tuple[RowVerdict, ...]:
-    """Look until each of these rows is judged, as long as more are.
+    """Wait until each of these rows is judged, as long as more of them are.
 
     Args:
-        look: gives those that are judged, as they are now; one that is gone for good is empty.
-        patience: how long none more may be judged until the wait ends, in seconds; 0 doesn't look at all.
+        judged: gives those that are judged, as they are now; a row that is gone for good is empty.
+        patience: how many seconds may pass without another verdict; 0 doesn't look at all.
     """
-    judged = _wait(deployment, keys, look, patience=patience) if patience > 0 else {}
-    rejected = [row for row in judged.values() if said(row, "status") == Status.REJECTED]
+    rows: Rows = {}
+    if keys and patience > 0:
+        with deployment.progress(len(keys), "rows judged") as progress:
+            for left in deployment.looks(_POLL_SECONDS, patience):
+                before, rows = len(rows), judged()
+                progress.at(len(rows))
+                if len(rows) > before:
+                    left.renew()
+                if len(rows) >= len(keys) or left.is_over:
+                    break
+    rejected = {key: said(row, "role") for key, row in rows.items() if said(row, "status") == Status.REJECTED}
     roles = names.path_roles(deployment) if rejected else []
-    return tuple(_verdict(key, judged, roles, deletes=key in deletes) for key in keys)
+    meant = {key: names.nearest_role(role, roles) for key, role in rejected.items()}
+    return tuple(RowVerdict(key, rows.get(key), key in deletes, meant=meant.get(key, "")) for key in keys)
 
 
-def _wait(deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[], Rows], patience: float) -> Rows:
-    judged: Rows = {}
-    if not keys:
-        return judged
-    with deployment.progress(len(keys), "rows judged") as progress:
-        for left in deployment.looks(_POLL_SECONDS, patience):
-            seen = look()
-            if len(seen) > len(judged):
-                left.renew()
-            judged = seen
-            progress.at(len(judged))
-            if len(judged) >= len(keys) or left.is_over:
-                break
-    return judged
-
-
-def _verdict(
-    key: MappingKey, judged: Mapping[MappingKey, Attributes], roles: Sequence[str], *, deletes: bool
-) -> RowVerdict:
-    if key not in judged:
-        return RowVerdict(key, deletes)
-    row = judged[key]
-    status = said(row, "status")
-    return RowVerdict(
-        key,
-        deletes,
-        judged=True,
-        gone=not row,
-        status=status,
-        reason=said(row, "status_reason"),
-        revision=number_in(row, "status_revision"),
-        held=number_in(row, "held_revision"),
-        meant=names.nearest_role(said(row, "role"), roles) if status == Status.REJECTED else "",
-    )
-
-
-# ---- undoing what a row says and that isn't in effect ----
+# ---- undoing an edit that isn't in effect ----
 
 
 @dataclass(frozen=True, slots=True)
 class Unpublished:
-    """What a row says and that isn't in effect.
+    """An edit of a row that isn't in effect.
 
     Attributes:
-        row: the row; empty where it was deleted, and that isn't in effect yet.
+        row: empty if the row was deleted, and that isn't in effect yet.
         in_effect: what is published; None for nothing.
-        revision: the number under which it is held; 0: it isn't.
+        revision: the number under which it is held; 0 if it isn't.
         deletes: whether it is a deletion that is held.
     """
 
@@ -473,10 +419,11 @@ class Unpublished:
 
 
 def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
-    """What a mapping's row says and that isn't in effect; None where the two agree."""
+    """The edit of a mapping's row that isn't in effect; None if its row says what is."""
     stored, row = deployment.app.revisions.read(key), deployment.app.table.get_row(key) or {}
     in_effect = stored.published if stored.published and not stored.published.deleted else None
-    if held := _held(stored, row):
+    held = stored.held.mapping if stored.held and not stored.held.outcome else None
+    if held and said(row, "status") == Status.HELD and held.revision == number_in(row, "held_revision"):
         return Unpublished(key, row, in_effect, revision=held.revision, deletes=held.deleted)
     spec = read_row(row, deployment.app.home).spec if row else None
     same = in_effect.spec == spec if in_effect else not row
@@ -484,66 +431,50 @@ def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
 
 
 def back_to_published(deployment: Deployment, edit: Unpublished) -> RowPlan:
-    """What undoing it writes into the table, as a plan: what is held is discarded, so that this is only shown."""
-    specs = [edit.in_effect.spec] if edit.in_effect else []
-    return planned(specs, {edit.key: edit.row} if edit.row else {}, deployment.app.home, prune=True)
+    """What undoing it writes into the table. A held edit is discarded instead, so for that it is only shown."""
+    return row_plan(deployment, edit.key, edit.row, edit.in_effect.spec if edit.in_effect else None)
 
 
-def _held(stored: StoredMapping, row: Attributes) -> PublishedMapping | None:
-    held = stored.held.mapping if stored.held and not stored.held.outcome else None
-    shown = said(row, "status") == Status.HELD and number_in(row, "held_revision")
-    return held if held and held.revision == shown else None
+def undo(deployment: Deployment, edit: Unpublished, *, patience: float = PATIENCE_SECONDS) -> Written:
+    """Discard an edit if it is held, with the errors of `discard`; else write back what is in effect."""
+    if edit.revision:
+        return discard(deployment, edit.key, edit.revision, patience=patience)
+    return write(deployment, back_to_published(deployment, edit), patience=patience)
 
 
 # ---- held edits and deletions ----
 
 
 def held_edit(deployment: Deployment, key: MappingKey, revision: int | None = None) -> Unpublished:
-    """What is held of a mapping, for a person to look at; with a revision, only if that is the one.
-
-    Raises:
-        CommandError: there is no such mapping, or it isn't held, or another revision of it is.
-    """
-    held = held_number(key, require_row(deployment, key), revision)
-    edit = unpublished(deployment, key)
-    if edit is None or edit.revision != held:
-        raise CommandError(f"revision {held} of {key} is no longer held; nothing was changed", "look again")
-    return edit
-
-
-def held_number(key: MappingKey, row: Attributes, revision: int | None) -> int:
-    """The number that a row shows as held.
-
-    Raises:
-        CommandError: it shows none, or another one than is meant.
-    """
+    """The held edit of a mapping. CommandError if there is none, or if it isn't the revision that is asked for."""
+    row = require_row(deployment, key)
     held = number_in(row, "held_revision")
     if not held:
         what = f"no edit of {key} is held: it is {said(row, 'status') or 'not judged yet'}"
         raise CommandError(what, "nothing to do")
     if revision not in {None, held}:
         raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one first")
-    return held
+    edit = unpublished(deployment, key)
+    if edit is None or edit.revision != held:
+        raise CommandError(f"revision {held} of {key} is no longer held; nothing was changed", "look again")
+    return edit
 
 
 def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Approve revisions that are held, by their numbers, and wait for the verdicts.
-
-    Args:
-        patience: how long Rolekeeper may judge none more of the rows until the wait ends, in seconds; 0: no wait.
+    """Approve held revisions, by their numbers, and wait for the verdicts (`_verdicts`).
 
     Raises:
-        CommandError: one isn't held any more, is the caller's own edit, or was discarded or edited meanwhile. Those
+        CommandError: one is no longer held, is the caller's own edit, or was discarded or edited meanwhile. Those
             before it are approved.
     """
     for key, revision in held.items():
         _approve(deployment, key, revision)
 
-    def look() -> Rows:
+    def judged() -> Rows:
         # An approved deletion takes the row away for good.
         found = deployment.app.table.get_rows(held)
         seen = {key: found.get(key, {}) for key in held}
-        # Where another edit is held by now, or the row is rejected, the number stays in it and approves nothing.
+        # If another edit is held by now, or the row is rejected, the number stays in the row and approves nothing.
         return {
             key: row
             for key, row in seen.items()
@@ -552,29 +483,30 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
             or said(row, "status") not in {"", Status.HELD}
         }
 
-    verdicts = wait_for_verdicts(deployment, list(held), look, patience=patience)
-    for each in verdicts:
-        if each.judged and each.status != Status.HELD:
-            _refuse_discarded(deployment, each.key, held[each.key])
-    return Written(verdicts)
+    written = Written(_verdicts(deployment, list(held), judged, patience=patience))
+    for each in written.rows:
+        if each.judged and not each.is_held and _discarded(deployment, each.key):
+            what = f"revision {held[each.key]} of {each.key} was discarded meanwhile; it isn't in effect"
+            raise CommandError(what, advice("see who: ", each.key.remedy(Kind.MAPPING_HISTORY)))
+    return written
 
 
 def discard(deployment: Deployment, key: MappingKey, revision: int, *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Have a revision dropped that is held, by its number, and wait until the row says again what is in effect.
+    """Discard a held revision, by its number, and wait until the row says what is in effect.
 
     Raises:
-        CommandError: it is no longer held: it was approved, or another edit came.
+        CommandError: it is no longer held: it was approved, or edited again.
     """
     if not (_holds(deployment, key, revision) and _ask_to_discard(deployment, key, revision)):
         raise CommandError(f"revision {revision} of {key} is no longer held; nothing was discarded", "look again")
 
-    def look() -> Rows:
+    def judged() -> Rows:
         row = _now(deployment, key)
         return {key: row} if not row or ("discard" not in row and "status" in row) else {}
 
-    written = Written(wait_for_verdicts(deployment, [key], look, patience=patience))
-    if not written.unjudged:
-        _refuse_kept(deployment, key, revision, status=written.rows[0].status)
+    written = Written(_verdicts(deployment, [key], judged, patience=patience))
+    if not written.unjudged and _discarded(deployment, key) != revision:
+        raise _not_discarded(deployment, key, revision, status=written.rows[0].status)
     return written
 
 
@@ -588,7 +520,7 @@ def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
         hint = "edited_by names you; another person runs: rolekeeper mapping approve"
         raise CommandError(f"revision {revision} of {key} is your own edit; it wasn't approved", hint)
     if stays := stored is not None and stored.mapping.revision == revision and _holds(deployment, key, revision):
-        # Signed first: a row whose approval nobody signed yet is judged again by the next sweep only.
+        # Signed first: a row whose approval isn't signed yet is judged again only by the next sweep.
         item = layout.key_attributes(layout.approval_key(caller.id, key, revision)) | signed
         deployment.app.store.write(deployment.app.store.put(item))
         stays = _ask_to_publish(deployment, key, revision)
@@ -599,7 +531,7 @@ def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
 def _holds(deployment: Deployment, key: MappingKey, revision: int) -> bool:
     """Whether a row shows a revision as held.
 
-    It isn't a condition of approving: an approver's policy names no column of Rolekeeper's, not even in a
+    It isn't a condition of approving: an approver's policy names none of Rolekeeper's columns, not even for a
     condition. A number that is overtaken meanwhile approves nothing, and discards nothing.
     """
     return number_in(_now(deployment, key), "held_revision") == revision
@@ -607,7 +539,7 @@ def _holds(deployment: Deployment, key: MappingKey, revision: int) -> bool:
 
 def _ask_to_publish(deployment: Deployment, key: MappingKey, revision: int) -> bool:
     if number_in(_now(deployment, key), "approve") == revision:
-        # An update that changes nothing isn't in the stream, so nobody would look at the row.
+        # An update that changes nothing isn't in the stream, so it triggers no assessment.
         _ask(deployment, key, Update().remove("approve"))
     return _ask(deployment, key, Update().set({"approve": revision, "approved_by": deployment.caller.id}))
 
@@ -616,28 +548,24 @@ def _ask_to_discard(deployment: Deployment, key: MappingKey, revision: int) -> b
     try:
         return _ask(deployment, key, Update().set({"discard": revision, "edited_by": deployment.caller.arn}))
     except AccessDeniedError:
-        # An approver may discard, but not say who edits.
+        # An approver may discard, but may not write who edits.
         return _ask(deployment, key, Update().set({"discard": revision}))
 
 
-def _refuse_discarded(deployment: Deployment, key: MappingKey, revision: int) -> None:
-    """Refuse to call published what was discarded while it was being approved."""
-    stored = deployment.app.revisions.read(key)
-    if stored.held and stored.held.outcome == layout.DISCARDED:
-        what = f"revision {revision} of {key} was discarded meanwhile; it isn't in effect"
-        raise CommandError(what, advice("see who: ", key.remedy(Kind.MAPPING_HISTORY)))
+def _discarded(deployment: Deployment, key: MappingKey) -> int:
+    """The revision that was held last, if it was discarded; else 0."""
+    held = deployment.app.revisions.read(key).held
+    return held.mapping.revision if held and held.outcome == layout.DISCARDED else 0
 
 
-def _refuse_kept(deployment: Deployment, key: MappingKey, revision: int, status: str) -> None:
-    """Refuse to call discarded what was approved, or edited again, meanwhile."""
-    stored = deployment.app.revisions.read(key)
-    if stored.held and stored.held.mapping.revision == revision and stored.held.outcome == layout.DISCARDED:
-        return
-    if stored.published and stored.published.revision == revision:
+def _not_discarded(deployment: Deployment, key: MappingKey, revision: int, status: str) -> CommandError:
+    """That a revision was approved, or edited again, while it was being discarded."""
+    published = deployment.app.revisions.read(key).published
+    if published and published.revision == revision:
         what = f"revision {revision} of {key} was approved meanwhile, and is in effect; nothing was discarded"
-        raise CommandError(what, advice("to go back: ", key.remedy(Kind.ROLL_BACK)))
+        return CommandError(what, advice("to go back: ", key.remedy(Kind.ROLL_BACK)))
     what = f"another actor edited {key} meanwhile; nothing was discarded, and the row is {status or 'gone'}"
-    raise CommandError(what, advice("see: ", key.remedy(Kind.MAPPING)))
+    return CommandError(what, advice("see: ", key.remedy(Kind.MAPPING)))
 
 
 # ---- `mapping set`: a row with some columns changed, read as every row is ----
@@ -647,7 +575,7 @@ _BY_NAME = {column.name: column for column in COLUMNS}
 
 
 class UnreadableRowError(UsageError):
-    """The row couldn't be read if it said that: `column` is the first one with a problem, empty where none has one."""
+    """The edited row couldn't be read: `column` is the first one with a problem; empty if no column has one."""
 
     def __init__(self, problems: Sequence[Problem], remedy: str) -> None:
         super().__init__("; ".join(map(str, problems)), remedy)
@@ -655,18 +583,16 @@ class UnreadableRowError(UsageError):
 
 
 def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: HomeAccount) -> MappingSpec:
-    """The mapping that a row says after `column=value` each.
-
-    Raises:
-        UsageError: a column is unknown, or the row couldn't be read then.
-    """
+    """The mapping of a row after `column=value` each, or UsageError: a column is unknown, or the row can't be read."""
     if not assignments:
         raise UsageError("no column is given", "give some as column=value, like role=web")
     after = {**row, **layout.to_attributes(layout.encode(key))}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if name not in _BY_NAME or not equals:
-            raise _no_column(assignment, name)
+            meant = did_you_mean(name, _BY_NAME)
+            columns = f"the columns are {', '.join(_BY_NAME)}; what each is for: rolekeeper schema COLUMN"
+            raise UsageError(f"{assignment!r} sets no column", f"{meant} {columns}".lstrip())
         if not text:
             after.pop(name, None)
             continue
@@ -680,60 +606,40 @@ def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: H
     return verdict.spec
 
 
-def _no_column(assignment: str, name: str) -> UsageError:
-    meant = did_you_mean(name, _BY_NAME)
-    columns = f"the columns are {', '.join(_BY_NAME)}; what each is for: rolekeeper schema COLUMN"
-    return UsageError(f"{assignment!r} sets no column", f"{meant} {columns}".lstrip())
-
-
-# ---- which revision of a mapping a rollback goes to ----
+# ---- the revision that a rollback restores ----
 
 
 _LOOKED_AT = 100
 
 
 def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | None) -> PublishedMapping:
-    """That revision; without a number, the newest before what is served that isn't a deletion.
-
-    Raises:
-        CommandError: there is none such.
-    """
-    store = deployment.app.store
-    pk = layout.mapping_pk(key)
-    if number is not None:
-        at = (pk, layout.revision_sk(number))
-        items = store.get([at])
-        if at not in items:
-            raise CommandError(f"{key} has no revision {number}", advice("see: ", key.remedy(Kind.MAPPING_HISTORY)))
-        found = store.decode(layout.published_from, items[at])
-        if found.deleted:
-            raise CommandError(
-                f"revision {number} of {key} is its deletion",
-                advice("to delete it again: ", key.remedy(Kind.REMOVE_MAPPING)),
-            )
-        return found
-    published = deployment.app.revisions.read(key).published
-    if published is None:
-        raise CommandError(
-            f"no revision of {key} was ever published", advice("see: ", key.remedy(Kind.MAPPING_HISTORY))
-        )
-    return revision_before(deployment, key, published.revision)
+    """That revision, or without a number the newest before the published one that isn't a deletion; or CommandError."""
+    see = advice("see: ", key.remedy(Kind.MAPPING_HISTORY))
+    if number is None:
+        published = deployment.app.revisions.read(key).published
+        if published is None:
+            raise CommandError(f"no revision of {key} was ever published", see)
+        return revision_before(deployment, key, published.revision)
+    store, at = deployment.app.store, (layout.mapping_pk(key), layout.revision_sk(number))
+    items = store.get([at])
+    if at not in items:
+        raise CommandError(f"{key} has no revision {number}", see)
+    found = store.decode(layout.published_from, items[at])
+    if found.deleted:
+        again = advice("to delete it again: ", key.remedy(Kind.REMOVE_MAPPING))
+        raise CommandError(f"revision {number} of {key} is its deletion", again)
+    return found
 
 
 def revision_before(deployment: Deployment, key: MappingKey, number: int) -> PublishedMapping:
-    """The newest revision before this one that isn't a deletion.
-
-    Raises:
-        CommandError: there is none.
-    """
+    """The newest revision before this one that isn't a deletion, or CommandError."""
     store = deployment.app.store
     for item in store.last(layout.mapping_pk(key), "revision#", _LOOKED_AT):
         old = store.decode(layout.published_from, item)
         if old.revision < number and not old.deleted:
             return old
-    raise CommandError(
-        f"{key} has no revision before {number}", "name one with --to, or edit the row: rolekeeper mapping set"
-    )
+    remedy = "name one with --to, or edit the row: rolekeeper mapping set"
+    raise CommandError(f"{key} has no revision before {number}", remedy)
 
 
 # ---- edits as plans, and writing them ----
@@ -749,37 +655,23 @@ class MovedError(CommandError):
 
 
 def set_columns(deployment: Deployment, key: MappingKey, assignments: Sequence[str]) -> RowPlan:
-    """What `column=value` each would change in a row, new or there; an empty value removes a column.
-
-    Raises:
-        UsageError: a column is unknown, or the row couldn't be read then.
-    """
-    row = deployment.app.table.get_row(key)
-    spec = edited(key, row or {}, assignments, home=deployment.app.home)
-    return planned([spec], {key: row} if row else {}, deployment.app.home)
+    """What `column=value` each changes in a row, or UsageError (`edited`); an empty value removes a column."""
+    row = deployment.app.table.get_row(key) or {}
+    return row_plan(deployment, key, row, edited(key, row, assignments, home=deployment.app.home))
 
 
 def remove(deployment: Deployment, key: MappingKey) -> RowPlan:
-    """The deletion of a row.
-
-    Raises:
-        CommandError: there is none.
-    """
-    return planned([], {key: require_row(deployment, key)}, deployment.app.home, prune=True)
+    """The deletion of a row, or CommandError if there is none."""
+    return row_plan(deployment, key, require_row(deployment, key), None)
 
 
 def restoring(deployment: Deployment, old: PublishedMapping) -> RowPlan:
-    """What restoring a revision writes into its row, whatever that says."""
-    row = deployment.app.table.get_row(old.key)
-    return planned([old.spec], {old.key: row} if row else {}, deployment.app.home)
+    """What restoring a revision changes in its row."""
+    return row_plan(deployment, old.key, deployment.app.table.get_row(old.key) or {}, old.spec)
 
 
 def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Write a plan row by row, each only while it is as it was planned on, and wait for the verdicts.
-
-    Args:
-        patience: how long Rolekeeper may judge none more of the rows until the wait ends, in seconds; 0: no wait.
-    """
+    """Write a plan row by row, each only while it is as it was planned on, and wait for the verdicts (`_verdicts`)."""
     written: list[Change] = []
     moved: list[MappingKey] = []
     with deployment.progress(len(plan.changes), "rows written") as progress:
@@ -788,34 +680,16 @@ def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_S
                 written.append(change)
             else:
                 moved.append(change.key)
-    return Written(judge(deployment, written, patience), tuple(moved))
-
-
-def undo(deployment: Deployment, edit: Unpublished, *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Undo what isn't in effect: what is held is discarded, all else is written.
-
-    Raises:
-        CommandError: it is no longer held: it was approved, or another edit came.
-    """
-    if edit.revision:
-        return discard(deployment, edit.key, edit.revision, patience=patience)
-    return write(deployment, back_to_published(deployment, edit), patience=patience)
-
-
-def judge(deployment: Deployment, written: Sequence[Change], patience: float) -> tuple[RowVerdict, ...]:
-    """Wait until Rolekeeper judged these rows.
-
-    A row is written without `status`, so one with it is judged. A deletion is done once no mapping serves any more; one
-    that would change too much comes back as a row that is held.
-    """
-    put = [each.key for each in written if each.kind != "deleted"]
+    keys = [each.key for each in written]
     deleted = [each.key for each in written if each.kind == "deleted"]
 
-    def look() -> Rows:
-        seen = deployment.app.table.get_rows([*put, *deleted])
-        judged = {key: row for key, row in seen.items() if "status" in row}
+    def judged() -> Rows:
+        # A row is written without `status`, so a row that has one is judged. A deletion is done once no mapping is
+        # published; one that would change too much comes back as a row that is held.
+        seen = deployment.app.table.get_rows(keys)
         gone = [key for key in deleted if key not in seen]
-        served = deployment.app.state.read([], gone).published if gone else {}
-        return judged | {key: {} for key in gone if key not in served or served[key].deleted}
+        published = deployment.app.state.read([], gone).published if gone else {}
+        done: Rows = {key: {} for key in gone if key not in published or published[key].deleted}
+        return done | {key: row for key, row in seen.items() if "status" in row}
 
-    return wait_for_verdicts(deployment, [*put, *deleted], look, patience=patience, deletes=deleted)
+    return Written(_verdicts(deployment, keys, judged, patience=patience, deletes=deleted), tuple(moved))

@@ -1,4 +1,4 @@
-"""Why an instance carries what it carries, and what it should carry: read, decided and told as the functions do it."""
+"""Why an instance carries what it carries, what it should carry, and how to undo it, decided as the functions do."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -7,25 +7,24 @@ from itertools import takewhile
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.observe import Unreadable, observe
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.instance import Action, Association, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy
-from rolekeeper.permissions.compare import PolicyReader
+from rolekeeper.permissions.policies import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses import fleet, who
+from rolekeeper_cli.uses import who
 from rolekeeper_cli.uses.edits import revision_before
-from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name, seen_now, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
 from rolekeeper_cli.uses.history import entry_document
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
-# ---- how to undo the change that made an instance carry what it carries ----
+# ---- how to undo the last change ----
 
 
 type Entry = Mapping[str, Any]
@@ -37,7 +36,7 @@ _BY_HAND = "which only a person can put back"
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """What an instance carried before: the profile, by ARN, empty for none; until when, empty while it still does."""
+    """What an instance carried before: the profile's ARN, empty for none; `until` is empty while it still does."""
 
     profile_arn: str
     until: str = ""
@@ -53,7 +52,7 @@ class Former:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step, and what it does."""
+    """What to do, and what it does."""
 
     remedy: Remedy
     does: str
@@ -63,24 +62,20 @@ class Step:
 
 
 def former(seen: Seen, entries: Sequence[Entry]) -> Former | None:
-    """What was there before the change that made the instance carry what it carries; None: that was none of ours.
-
-    Args:
-        entries: its history, newest first.
-    """
+    """What the instance carried before the last change, by its history; None if that change wasn't Rolekeeper's."""
     if seen.should_carry != seen.carries and seen.decision.action is not Action.HOLD:
         # The change is still to come.
         return Former(seen.carries)
     made = (each for each in entries if each.get("outcome") != REFUSED)
     changes = [each for each in made if Action(each["decision"]["action"]).mutates]
-    # A swap is two changes, and so is one that another actor reverted: what was there is what the first one saw.
+    # A swap is two changes, and so is one that another actor reverted: the first one saw what was there.
     same = list(takewhile(lambda each: each["decision"]["profile-arn"] == seen.carries, changes))
     return Former(same[-1]["seen"]["profile-arn"], same[-1]["at"]) if same else None
 
 
 @dataclass(frozen=True)
 class _Undoing:
-    """What brings back what was there, the mildest first."""
+    """The steps that bring back what was there, the mildest first."""
 
     deployment: Deployment
     seen: Seen
@@ -106,24 +101,24 @@ class _Undoing:
             yield winner.key.tag_key
 
     def _by_mapping(self, mapping: PublishedMapping, again: str) -> Iterator[Step]:
-        """The revision before brings it back, or, where there is none, that the mapping goes."""
+        """Rolling the mapping back, or, if it has no revision before, removing it."""
         key = mapping.key
         try:
             old = revision_before(self.deployment, key, mapping.revision)
         except CommandError:
             tombstone = replace(mapping, deleted=True)
-            # What hasn't changed this one yet may have changed others: they would lose it.
+            # If the mapping hasn't changed this instance yet, it may have changed others, which would lose its role.
             if self.before.until and not mapping.deleted and self._brings_it_back(served={key: tombstone}):
                 yield Step(key.remedy(Kind.REMOVE_MAPPING), f"for all of the mapping's instances; {again}")
             return
-        restored = fleet.published_there(self.deployment, replace(old, revision=mapping.revision + 1))
+        restored = published_there(self.deployment, old)
         brings_it_back = self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec)
         if brings_it_back and not self._is_asked_for(old.spec):
             does = f"for all of the mapping's instances; {again}"
             yield Step(key.remedy(Kind.ROLL_BACK, str(old.revision)), does)
 
     def _by_hand(self, name: str, again: str) -> Iterator[Step]:
-        """A pin to what was there; a foreign role, a person has to put back."""
+        """A pin to what was there. A foreign role has to be put back by a person."""
         ownership, carries, arn = self.deployment.settings.ownership, self.seen.carries, self.before.profile_arn
         if arn and not ownership.manages(arn):
             yield from self._foreign(name)
@@ -169,19 +164,13 @@ class _Undoing:
         served: Mapping[MappingKey, PublishedMapping] | None = None,
     ) -> bool:
         """Whether the instance would carry what was there: without its pin, or a tag, or with other mappings."""
-        app, instance = self.deployment.app, self.seen.instance
-        tags = {key: value for key, value in instance.tags.items() if key != without}
+        tags = {key: value for key, value in self.seen.instance.tags.items() if key != without}
         state = Enforced.of(self.deployment, dict(served or {}), released=released)
-        then = replace(instance, tags=tags)
-        found = observe([instance.key], app.ec2, state, now=self.deployment.now(), described={instance.key.id: then})[
-            instance.key
-        ]
-        if isinstance(found, Unreadable):
-            return False
-        return Seen.of(found, self.deployment).should_carry == self.before.profile_arn
+        [then] = decided(self.deployment, state, [[replace(self.seen.instance, tags=tags)]])
+        return isinstance(then, Seen) and then.should_carry == self.before.profile_arn
 
     def _can_be_given(self, spec: MappingSpec) -> bool:
-        """Whether the role passes the checks now; where IAM doesn't say so, the step isn't named."""
+        """Whether the role passes the checks now; unless IAM confirms it, the step isn't shown."""
         settings = replace(self.deployment.settings, create_missing_profiles=False)
         roles = Roles(PolicyReader(self.deployment.app.iam), settings)
         with suppress(AwsRefusalError):
@@ -189,14 +178,14 @@ class _Undoing:
         return False
 
     def _is_asked_for(self, spec: MappingSpec) -> bool:
-        """Whether the row says that already, and waits: to write it once more would change nothing."""
+        """Whether the row has that spec already, and waits: writing it again would change nothing."""
         with suppress(AwsRefusalError):
             row = self.deployment.app.table.get_row(spec.key) or {}
             return read_row(row, self.deployment.app.home).spec == spec
         return True
 
     def _spec_of(self, profile_arn: str) -> MappingSpec | None:
-        """What a pin to this profile says, if that can be given."""
+        """The spec of a pin to this profile, if its role passes the checks."""
         name = profile_name(profile_arn) or ""
         with suppress(AwsRefusalError):
             profile = self.deployment.app.iam.get_instance_profile(name)
@@ -206,7 +195,7 @@ class _Undoing:
         return None
 
 
-# ---- why an instance carries what it carries, and what it should carry ----
+# ---- the explanation ----
 
 
 # How far back the last take-over is looked for, in history entries.
@@ -215,7 +204,7 @@ _LOOKED_THROUGH = 100
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An instance explained: the document, how to undo the last change, its tags, and its history, newest first."""
+    """An instance explained; `entries` are its history, newest first."""
 
     document: dict[str, Any]
     undo: Sequence[Step]
@@ -253,14 +242,14 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],
         "pin": _pin(seen.observed.pin),
         "condition": _condition(seen.observed.record.condition),
-        "took_over_from": _former(entries, seen),
-        "who": [each.document() for each in answers],
+        "took_over_from": _took_over_from(entries, seen),
+        "who": answers,
         "last": entry_document(key, entries[0]) if entries else None,
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    told = [entry_document(key, each) for each in entries]
-    return Explanation(document, steps, tags=seen.instance.tags, entries=told)
+    documents = [entry_document(key, each) for each in entries]
+    return Explanation(document, steps, tags=seen.instance.tags, entries=documents)
 
 
 def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:
@@ -310,8 +299,8 @@ def _condition(shown: Condition | None) -> dict[str, Any] | None:
     }
 
 
-def _former(entries: Iterable[Mapping[str, Any]], seen: Seen) -> dict[str, str] | None:
-    """The foreign role that the last take-over replaced or detached, as long as Rolekeeper's choice stands."""
+def _took_over_from(entries: Iterable[Mapping[str, Any]], seen: Seen) -> dict[str, str] | None:
+    """The foreign role that the last take-over replaced or detached, unless another actor changed it since."""
     if seen.carries and not seen.managed:
         return None
     for entry in entries:

@@ -9,8 +9,18 @@ from typing import Any
 
 import yaml
 
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, CellError, Column, HomeAccount, quote
-from rolekeeper.mappings.rows.reader import read_row
+from rolekeeper.mappings.rows import (
+    ASKS,
+    COLUMNS,
+    KEYS,
+    OURS,
+    Attributes,
+    CellError,
+    Column,
+    HomeAccount,
+    quote,
+    read_row,
+)
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Problem
 from rolekeeper.model.text import escaped
@@ -27,10 +37,7 @@ class FileError(CommandError):
 
 @dataclass(slots=True)
 class Entry:
-    """One row of a file. `lines` are those of its columns, where the form knows them.
-
-    `problems` are the form's own, what couldn't even be made out, each with its line.
-    """
+    """One row of a file, with the line of each column; `problems` are of values that YAML can't give a meaning here."""
 
     line: int
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -43,17 +50,13 @@ class Entry:
 
 
 def content(name: str, remedy: str) -> bytes:
-    """What is in a file that a person names; `-` is stdin."""
+    """The bytes of a file that a person names; `-` is stdin."""
     if name == STDIN:
         return sys.stdin.buffer.read()
     try:
         return Path(name).read_bytes()
     except OSError as error:
         raise UsageError(f"{name} can't be read: {error.strerror}", remedy) from error
-
-
-type Attribute = Mapping[str, Any]
-"""A low-level DynamoDB value, as `{"S": "web"}`."""
 
 
 # ---- mappings as a YAML file: a list of them under `mappings`, each with the table's columns ----
@@ -89,18 +92,18 @@ def write(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _composed(text: str, name: str) -> yaml.Node:
-    """The tree of a file, with the place and the very text of everything in it."""
+    """The tree of a file, with the place and the text of every node."""
     try:
         node = yaml.compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        said = " ".join(part for part in (error.problem, error.context) if part)
+        why = " ".join(part for part in (error.problem, error.context) if part)
         if mark and _at_tab(text, mark):
             raise FileError(f"{place}: a tab", "indent with blanks: YAML takes no tabs there") from error
-        raise FileError(f"{place}: isn't YAML: {said}", "fix it at that place") from error
+        raise FileError(f"{place}: isn't YAML: {why}", "fix it at that place") from error
     except (yaml.YAMLError, ValueError) as error:
-        # A character that no YAML file may hold, as NUL; its number is told, not itself.
+        # A character that no YAML file may hold, such as NUL; the message has its number.
         raise FileError(f"{name}: isn't YAML: {' '.join(str(error).split())}", "remove that character") from error
     except RecursionError as error:
         raise FileError(f"{name}: is nested too deep", f"write a list of mappings under {TOP}") from error
@@ -121,8 +124,7 @@ def _rows(top: yaml.Node, name: str) -> list[yaml.Node]:
     found: list[yaml.Node] | None = None
     for key, value in top.value:
         if key.value != TOP:
-            close = near(str(key.value), [TOP])
-            meant = f"; did you mean {TOP}?" if close else ""
+            meant = f"; did you mean {TOP}?" if near(str(key.value), [TOP]) else ""
             raise FileError(f"{name}:{_line(key)}: {quote(str(key.value))} is unknown here{meant}", form)
         if found is not None:
             raise FileError(f"{name}:{_line(key)}: '{TOP}' is there twice", "put all mappings under one")
@@ -135,7 +137,7 @@ def _rows(top: yaml.Node, name: str) -> list[yaml.Node]:
 
 
 def _read_row(node: yaml.MappingNode, entry: Entry) -> None:
-    """A row's columns; one that is named twice would silently be the last in YAML, and is refused."""
+    """A row's columns. One that is there twice is a problem: YAML would silently take the last."""
     merged = _merged(node, entry)
     own = _pairs(node, entry)
     for key, value in (*merged.items(), *own.items()):
@@ -150,7 +152,7 @@ def _read_row(node: yaml.MappingNode, entry: Entry) -> None:
 
 
 def _merged(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
-    """What `<<: *defaults` brings; a row's own columns go before."""
+    """What `<<: *defaults` adds; a row's own columns take precedence."""
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
         if key.tag == f"{_STANDARD}merge":
@@ -177,12 +179,8 @@ def _pairs(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
     return found
 
 
-def _attribute(node: yaml.Node, column: Column) -> Attribute:
-    """A cell in DynamoDB's form.
-
-    Raises:
-        CellError: it has no meaning in its column.
-    """
+def _attribute(node: yaml.Node, column: Column) -> Attributes:
+    """A cell in DynamoDB's form, or CellError if it has no meaning in its column."""
     if isinstance(node, yaml.ScalarNode) and node.tag == _NULL:
         raise CellError("is empty; leave the column out, or give it a value")
     match column.kind.type:
@@ -201,7 +199,7 @@ def _attribute(node: yaml.Node, column: Column) -> Attribute:
     return {"S": _text(node)}
 
 
-def _tags(node: yaml.Node) -> Iterator[tuple[str, Attribute]]:
+def _tags(node: yaml.Node) -> Iterator[tuple[str, Attributes]]:
     if not isinstance(node, yaml.MappingNode):
         raise CellError(f"is {_kind(node)}; write a map, as {{environment: production}}")
     seen = set()
@@ -244,10 +242,10 @@ def _line(node: yaml.Node) -> int:
 
 
 class _Written(_Dumper):  # type: ignore[misc]  # chosen at import
-    """Writes text so that every reader of YAML takes it for text."""
+    """Writes text so that every YAML reader takes it as text."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's own
-        """Write equal values out each time: a reader of a diff doesn't follow anchors."""
+        """Write equal values out each time: nobody who reads a diff follows anchors."""
         return True
 
 
@@ -272,7 +270,7 @@ _Escaping.add_representer(str, _represent_text)
 
 
 def dumped(value: Any, dumper: Any = _Escaping) -> str:
-    """A value as YAML that reads back as the same, in which nothing stands raw that isn't seen."""
+    """A value as YAML that reads back as the same, with invisible characters escaped."""
     text: str = yaml.dump(
         value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
     )
@@ -282,13 +280,13 @@ def dumped(value: Any, dumper: Any = _Escaping) -> str:
 # ---- reading a file's mappings, with the same reader that judges the table's rows ----
 
 
-# What people ask of Rolekeeper isn't part of a mapping, and what it answers even less.
+# People's requests to Rolekeeper, and its answers, aren't part of a mapping.
 _NOT_IN_FILES = frozenset({*OURS, *(column.name for column in ASKS)})
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A file's mappings, or all that is wrong with it. Both lists tell where: `mappings.yaml:12: …`."""
+    """A file's mappings, or all that is wrong with it. Problems and warnings begin `mappings.yaml:12: `."""
 
     specs: Sequence[MappingSpec]
     problems: Sequence[str]
@@ -305,7 +303,7 @@ def refuse_csv(name: str) -> None:
 
 
 def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:
-    """Read a file's mappings with the same reader that judges the table's rows; `home` is None without AWS."""
+    """Read a file's mappings with the reader of the table's rows; `home` is None without AWS."""
     return _judged(read(_decoded(data, name), name), name, home)
 
 
@@ -336,7 +334,7 @@ def _judge(
         return None, entry.problems or entry.placed([Problem("is empty", "write its columns, or take it out")]), []
     row = {name: value for name, value in entry.attributes.items() if name not in _NOT_IN_FILES}
     verdict = read_row(row, home or _home_of(row))
-    # What the form couldn't make out isn't missing.
+    # A column without a meaning isn't missing.
     unclear = {each.column for _, each in entry.problems if each.column}
     problems = entry.problems + entry.placed(each for each in verdict.problems if each.column not in unclear)
     others = sorted(entry.attributes.keys() - row.keys())
@@ -350,7 +348,7 @@ def _title(attributes: Mapping[str, Any]) -> str:
 
 
 def _home_of(attributes: Mapping[str, Any]) -> HomeAccount:
-    """Without AWS nobody knows our account: an ARN is taken for one of our own, and refused as that."""
+    """Without AWS our account isn't known: an ARN is taken for one of our own, and refused as an ARN."""
     for name in ("role", "instance_profile"):
         parts = str(attributes.get(name, {}).get("S", "")).split(":")
         if len(parts) > 4 and parts[0].casefold() == "arn":  # noqa: PLR2004  # arn:partition:service:region:account

@@ -1,6 +1,6 @@
-"""The fleet as it is looked at: page by page, each instance with what Rolekeeper would do to it.
+"""The fleet, page by page: each instance with what Rolekeeper would do to it.
 
-The decisions are the functions' own. Whether changes are withheld now, by the mode or by a pause, is told beside them.
+The decisions are the functions' own, as if changes were made. Whether the mode or a pause withholds them is separate.
 """
 
 from collections import Counter
@@ -24,14 +24,8 @@ from rolekeeper_cli.uses.instances import name_of, where
 
 @dataclass(frozen=True)
 class Enforced(State):
-    """The state table as it would read if some mappings were served, and changes were made.
+    """The state table as it would read if the mode were enforce, and, if `released`, if no instance had a pin."""
 
-    Args:
-        served: mappings, and tombstones, in the place of those that are published.
-        released: whether no instance had a pin.
-    """
-
-    served: dict[MappingKey, PublishedMapping] = field(default_factory=dict)
     released: bool = False
 
     @classmethod
@@ -42,7 +36,11 @@ class Enforced(State):
         *,
         released: bool = False,
     ) -> "Enforced":
-        """The state table of a deployment; what it `remembers` isn't read, and what is read is remembered there."""
+        """The state table of a deployment.
+
+        Args:
+            remembers: mappings, and tombstones, in the place of those that are published; each that is read is added.
+        """
         state = deployment.app.state
         return cls(state.store, state.account, state.check_pin, remembers, released=released)
 
@@ -54,14 +52,9 @@ class Enforced(State):
         checked: bool = False,
         counters: Sequence[Key] = (),
     ) -> Snapshot:
-        """Read what is there, and put the others in its place."""
-        keys = list(mappings)
-        stored = [key for key in keys if key not in self.served]
-        snapshot = super().read(instances, stored, checked=checked, counters=counters)
-        others = {key: self.served[key] for key in keys if key in self.served}
-        published = {**snapshot.published, **others}
+        snapshot = super().read(instances, mappings, checked=checked, counters=counters)
         pins = {} if self.released else snapshot.pins
-        return replace(snapshot, control=Control(mode=Mode.ENFORCE), published=published, pins=pins)
+        return replace(snapshot, control=Control(mode=Mode.ENFORCE), pins=pins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +72,8 @@ class Seen:
         assert observed.instance is not None  # EC2 knows it
         settings = replace(deployment.settings, mode=Mode.ENFORCE)
         carried = observed.association.profile_arn if observed.association else ""
-        return cls(observed.instance, observed, decide(observed, settings), settings.ownership.manages(carried))
+        managed = settings.ownership.manages(carried)
+        return cls(observed.instance, observed, decide(observed, settings), managed=managed)
 
     @property
     def carries(self) -> str:
@@ -88,7 +82,7 @@ class Seen:
 
     @property
     def should_carry(self) -> str:
-        """The profile that it is to carry in the end, by ARN; empty for none. If unknown, the current profile."""
+        """The profile that it should carry in the end, by ARN; empty for none. If unknown, the current profile."""
         decision = self.decision
         if decision.action is Action.DETACH or decision.role == NO_ROLE or decision.code == "disassociating":
             return decision.profile_arn
@@ -113,15 +107,16 @@ def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]
 
 
 def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
-    """Look at pages of instances. One whose record is damaged can't be decided on, and is given as that."""
+    """Decide on pages of instances, and show how far it is. One with a damaged record is given as Unreadable."""
     with deployment.progress(None, "instances looked at") as progress:
         yield from decided(deployment, state, progress.pages(instances))
 
 
 def decided(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
     """The same, without showing how far it is."""
-    for each in observed(deployment, state, instances):
-        yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
+    for page in instances:
+        for each in observe_page(page, deployment.app.ec2, state, now=deployment.now()):
+            yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
 
 
 def seen_now(
@@ -143,7 +138,7 @@ def seen_now(
 
 
 def published_there(deployment: Deployment, mapping: PublishedMapping) -> PublishedMapping:
-    """A mapping as it would be published for the account that is looked at: the profile of that name there."""
+    """A mapping as it would be published for the deployment's target: with the profile of that name there."""
     if not deployment.elsewhere:
         return mapping
     if mapping.spec.units:
@@ -160,14 +155,6 @@ def published_there(deployment: Deployment, mapping: PublishedMapping) -> Publis
 def left_out(damaged: Unreadable) -> str:
     """What to say of an instance that can't be decided on."""
     return f"{damaged.key.id} is left out: {damaged.error.message}"
-
-
-def observed(
-    deployment: Deployment, state: State, instances: Iterable[list[Instance]]
-) -> Iterator[Observation | Unreadable]:
-    """What is observed of pages of instances."""
-    for page in instances:
-        yield from observe_page(page, deployment.app.ec2, state, now=deployment.now())
 
 
 def withheld(deployment: Deployment) -> str:
@@ -212,10 +199,10 @@ def standing(seen: Seen) -> Standing:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which instances are listed: those that pass all of them.
+    """Which instances are listed: those that pass all filters.
 
     Attributes:
-        role: they carry this profile, or are to; `NONE` for none.
+        role: they carry this profile, or should; `NONE` for none.
         drift: they aren't as they should be.
     """
 
@@ -226,7 +213,6 @@ class Filters:
     drift: bool = False
 
     def pass_(self, seen: Seen) -> bool:
-        """Whether one instance is listed."""
         return (
             (not self.role or self.role in roles(seen))
             and self.state in (None, seen.instance.state)
@@ -237,11 +223,12 @@ class Filters:
 
 @dataclass(slots=True)
 class Count:
-    """What is counted while the instances go by: all of them, and how those stand that are listed.
+    """Counts the instances while they are listed.
 
     Attributes:
+        instances: all of them, listed or not.
         stands: how many of the listed ones have each status.
-        roles: the profiles that any of them carries, or is to.
+        roles: the profiles that any instance carries, or should.
     """
 
     instances: int = 0
@@ -259,15 +246,23 @@ class Count:
                 yield row
 
 
+# Unknown while the record is damaged, except `stands` and `reason`.
+_DECIDED = (
+    *("carries", "should_carry", "mapping", "revision", "stands"),
+    *("action", "code", "reason", "association", "managed"),
+)
+
+
 def document(seen: Seen | Unreadable) -> dict[str, Any]:
-    """One instance, for programs. Of one whose record is damaged, what EC2 says of it, and why it isn't decided on."""
+    """One instance, for programs. If its record is damaged, what EC2 shows of it, and why there is no decision."""
+    instance = seen.instance
+    assert instance is not None  # EC2 listed it
+    row: dict[str, Any] = {**where(instance.key), "name": name_of(instance), "state": instance.state.value}
+    row |= {**dict.fromkeys(_DECIDED), "tags": dict(instance.tags)}
     if isinstance(seen, Unreadable):
-        return _unreadable(seen)
+        return row | {"stands": Standing.UNKNOWN.value, "reason": seen.error.message}
     decision, association = seen.decision, seen.observed.association
-    return {
-        **where(seen.instance.key),
-        "name": name_of(seen.instance),
-        "state": seen.instance.state.value,
+    return row | {
         "carries": profile_name(seen.carries),
         "should_carry": profile_name(seen.should_carry),
         "mapping": str(decision.mapping) if decision.mapping else None,
@@ -278,30 +273,9 @@ def document(seen: Seen | Unreadable) -> dict[str, Any]:
         "reason": decision.reason,
         "association": association.id if association else None,
         "managed": seen.managed,
-        "tags": dict(seen.instance.tags),
-    }
-
-
-def _unreadable(damaged: Unreadable) -> dict[str, Any]:
-    instance = damaged.instance
-    return {
-        **where(damaged.key),
-        "name": name_of(instance) if instance else "",
-        "state": instance.state.value if instance else None,
-        "carries": None,
-        "should_carry": None,
-        "mapping": None,
-        "revision": None,
-        "stands": Standing.UNKNOWN.value,
-        "action": None,
-        "code": None,
-        "reason": damaged.error.message,
-        "association": None,
-        "managed": None,
-        "tags": dict(instance.tags) if instance else {},
     }
 
 
 def roles(seen: Seen) -> set[str]:
-    """The profiles that it carries and is to carry; `NONE` for none."""
+    """The profiles that it carries and should carry; `NONE` for none."""
     return {profile_name(seen.carries) or NO_ROLE, profile_name(seen.should_carry) or NO_ROLE}

@@ -1,11 +1,10 @@
-"""Following instances until each carries what it should, as long as that comes on.
+"""Following instances until each carries what it should, as long as more of them do.
 
-Whether it does, the functions' own decision says, look by look.
+Whether an instance does is the functions' own decision, at each look.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -16,12 +15,12 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 from rolekeeper_cli.layout import several
-from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, pages, withheld
+from rolekeeper_cli.uses.fleet import Enforced, decided, pages, withheld
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.uses.targets import Places
 
 _POLL_SECONDS = 2.0
-# Without any that comes on, unless they wait for room in the window of changes: that comes once the window has passed.
+# Without progress, unless instances wait for the window of changes: it has room again once it has passed.
 _PATIENCE_SECONDS = 60
 _NAMED, _FEW = 10, 3
 _MOVING = {AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING}
@@ -29,10 +28,10 @@ _MOVING = {AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING}
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """How instances stand at one look: how many are `done`, which are still `coming`, and which won't come, and why.
+    """Instances at one look: how many are `done`, which are still `coming`, and which are `stuck`, and why.
 
-    Those that won't are blocked, or wait for something that a person has to do, as for their start. `unseen` are
-    sentences about targets that the caller can't look into.
+    Stuck ones are blocked, or wait for something that a person has to do, such as start them. `unseen` are sentences
+    about targets that the caller can't look into.
     """
 
     done: int = 0
@@ -46,7 +45,7 @@ class Followed:
 
     @property
     def missing(self) -> list[str]:
-        """In which targets which instances are still to come: a text for each target, and one for more of them."""
+        """The instances that are still coming: a text for each target, and one for further targets."""
         by_target: dict[Target, list[str]] = {}
         for each in self.coming:
             by_target.setdefault(each.target, []).append(each.id)
@@ -56,19 +55,14 @@ class Followed:
 
     def document(self) -> dict[str, Any]:
         stuck = [{"instance": each, "reason": why} for each, why in self.stuck]
-        return {
-            "instances": self.total,
-            "done": self.done,
-            "coming": len(self.coming),
-            "stuck": stuck,
-            "unseen": [*self.unseen],
-        }
+        counts = {"instances": self.total, "done": self.done, "coming": len(self.coming)}
+        return {**counts, "stuck": stuck, "unseen": [*self.unseen]}
 
 
 def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:
     """Look once at the instances with these tags; at all of them for None."""
     done, coming, stuck, home = 0, [], [], places.all[0].home
-    for seen in places.ask(partial(_looked_at, keys)):
+    for seen in places.ask(lambda place: decided(place, Enforced.of(place), _instances(place, keys))):
         if isinstance(seen, Unreadable):
             stuck.append((address(where(seen.key), home), seen.error.message))
             continue
@@ -83,30 +77,17 @@ def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:
     return Followed(done, tuple(coming), tuple(stuck), unseen=tuple(places.unseen_in_words()))
 
 
-def _looked_at(keys: Sequence[MappingKey] | None, place: Deployment) -> Iterator[Seen | Unreadable]:
-    return decided(place, Enforced.of(place), _instances(place, keys))
-
-
 def wait_for_mapping(
     deployment: Deployment, key: MappingKey, every: float, attempts: int, targets: Sequence[str] = ()
 ) -> Followed:
-    """Wait until the instances with a mapping's tag carry what they should; returns how they stand then.
-
-    Raises:
-        CommandError: no such mapping was ever published, nothing changes now, or no target could be looked into.
-        WaitTimeoutError: not all of them came in time.
-    """
+    """Wait until the instances with a mapping's tag carry what they should; CommandError if it was never published."""
     if deployment.app.revisions.read(key).published is None:
         raise CommandError(f"no revision of {key} was ever published", "see: rolekeeper mapping ls")
     return follow(deployment, [key], every=every, attempts=attempts, targets=targets)
 
 
 def until_still(deployment: Deployment) -> None:
-    """Wait until EC2 has finished the changes that it began, once no more are made.
-
-    Raises:
-        WaitTimeoutError: it goes on with as many for a minute.
-    """
+    """Wait until EC2 has finished the changes that it began, or WaitTimeoutError if it doesn't."""
     before, places = -1, Places.chosen(deployment)
     with deployment.progress(None, "instances whose role EC2 still changes") as progress:
         for left in deployment.looks(_POLL_SECONDS, _PATIENCE_SECONDS):
@@ -130,17 +111,16 @@ def follow(
     attempts: int | None = None,
     targets: Sequence[str] = (),
 ) -> Followed:
-    """Look until no instance is still to come: so many times, or else as long as any comes on.
+    """Look until no instance is still coming: this many `attempts`, or else as long as more are done.
 
     Args:
         keys: the mappings whose tags the instances carry; None for the fleet.
-        every: the pause between two looks, in seconds; longer where a look takes longer.
-        attempts: how many looks.
+        every: the seconds between two looks; longer if a look takes longer.
         targets: those that are looked at; all without any.
 
     Raises:
         CommandError: nothing changes now, or no target could be looked into.
-        WaitTimeoutError: some didn't come; `details` say what hinders them.
+        WaitTimeoutError: some aren't done; `details` say what blocks them.
     """
     before, places = -1, Places.chosen(deployment, targets)
     with deployment.progress(None, "instances carry what they should") as progress:
@@ -197,12 +177,12 @@ def _too_late(deployment: Deployment, found: Followed) -> WaitTimeoutError:
 def still_waiting(
     deployment: Deployment, what: str, keys: Sequence[InstanceKey], details: Sequence[str] = ()
 ) -> WaitTimeoutError:
-    """That instances didn't come in time, with what Rolekeeper says hinders the first of them."""
+    """That instances weren't done in time, with what Rolekeeper has recorded to block the first of them."""
     waiting = keys[:_NAMED]
     records = deployment.app.state.read(waiting, []).records
     names = {key: address(where(key), deployment.home) for key in waiting}
-    hindrances = [
+    blocked = [
         f"{names[key]}: {shown.reason}" for key in waiting if key in records and (shown := records[key].condition)
     ]
     remedy = f"the request stands; to see what blocks it: rolekeeper explain {names[waiting[0]]}"
-    return WaitTimeoutError(what, remedy, [*details, *hindrances])
+    return WaitTimeoutError(what, remedy, [*details, *blocked])

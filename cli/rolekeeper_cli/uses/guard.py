@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS
 from rolekeeper.settings import Access
 from rolekeeper_cli import installed
 from rolekeeper_cli.deployment import Deployment
@@ -24,9 +24,10 @@ type Document = dict[str, Any]
 # In characters. Organizations counts blanks too, except of what its console saves (Organizations user guide, "Quotas");
 # IAM, for a managed policy, doesn't (IAM user guide, "IAM and AWS STS quotas").
 SCP_LIMIT, MANAGED_LIMIT = 5_120, 6_144
-# By their names in the template; a test compares what they may do.
-_MAKE_PROFILES = ("OnMappingChangeRole", "OnScheduleRole")
-_CHANGE_ASSOCIATIONS = ("OnInstanceEventRole",)
+# The functions' roles that make profiles, and that change associations, by their names in the template; a test compares
+# what they may do.
+MAKE_PROFILES = ("OnMappingChangeRole", "OnScheduleRole")
+CHANGE_ASSOCIATIONS = ("OnInstanceEventRole",)
 # The columns by which a held edit is approved.
 APPROVAL = ("approve", "approved_by")
 _KEYS = [column.name for column in KEYS]
@@ -147,10 +148,6 @@ def path_policy(arns: Arns, makers: Sequence[str], excepted: Sequence[str]) -> D
     return _rendered("scp-path", arns=arns, makers=makers, excepted=list(excepted))
 
 
-def roles_that_make_profiles(deployment: Deployment) -> list[str]:
-    return [deployment.resource(each) for each in _MAKE_PROFILES]
-
-
 # ---- the other documents ----
 
 
@@ -182,10 +179,6 @@ def _leading(tag_keys: Sequence[str]) -> dict[str, list[str]]:
 def detection(arns: Arns, names: Sequence[str]) -> Document:
     """What detection rules leave out: `names` are the functions' roles that change associations."""
     return _rendered("detection", arns=arns, names=names)
-
-
-def roles_that_change_associations(deployment: Deployment) -> list[str]:
-    return [deployment.resource(each) for each in _CHANGE_ASSOCIATIONS]
 
 
 # ---- a document: what may be in it, and how long it may be ----

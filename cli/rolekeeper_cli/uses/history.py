@@ -1,10 +1,10 @@
-"""An instance's history: every change, wait and hold, with what woke Rolekeeper and what AWS answered."""
+"""An instance's history: every change, wait and hold, with its cause and AWS's answer."""
 
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, classified
@@ -23,9 +23,9 @@ _CONTROL = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlat
 
 
 def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = False) -> list[dict[str, Any]]:
-    """The newest entries of an instance; of one that is gone, as long as they are kept, by its id.
+    """The newest entries of an instance, which may be gone: then by its id, as long as they are kept.
 
-    With `ask_who`, each with who changed before it what it saw.
+    With `ask_who`, each entry has who made the changes that it saw.
 
     Raises:
         CommandError: there are none, or no such instance.
@@ -34,7 +34,7 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
     key = key_of(deployment, text) if ID.fullmatch(text) else find_instance(deployment, text).key
     found = deployment.app.store.history(layout.instance_pk(key), limit)
     if not found:
-        # Either a slip in the id, which this says, or Rolekeeper never had anything to do with it.
+        # Raises if the id is a slip; otherwise Rolekeeper never did anything to the instance.
         try:
             find_instance(deployment, text)
         except AccessDeniedError as error:
@@ -89,7 +89,7 @@ def entry_document(key: InstanceKey, entry: Mapping[str, Any]) -> dict[str, Any]
 
 
 def why(document: Mapping[str, Any]) -> str:
-    """What woke Rolekeeper, why it decided so, and what of AWS's answer isn't as it should be."""
+    """The cause, the reason, and AWS's answer if that is an error or unknown."""
     parts = [document["cause"], document["reason"]]
     if "code" in document["answer"] or document["outcome"] == STARTED:
         parts.append(f"AWS: {answered(document['answer'], document['outcome'])}")
@@ -97,7 +97,7 @@ def why(document: Mapping[str, Any]) -> str:
 
 
 def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
-    """What AWS answered, in words; empty when it wasn't asked for a change."""
+    """What AWS answered; empty if it wasn't asked for a change."""
     if "code" in answer:
         return f"{answer['code']}: {answer.get('message', '')}"
     return str(answer.get("association-id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
@@ -107,9 +107,9 @@ def _with_who(
     deployment: Deployment, key: InstanceKey, entries: Sequence[Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*entries, None)) if entry]
-    answers = iter(who.ask(deployment, key.id, [each for some in asked for each in some]))
+    answers = iter(who.ask(deployment, key.id, list(chain.from_iterable(asked))))
     for entry, some in zip(entries, asked, strict=True):
-        yield {**entry_document(key, entry), "who": [next(answers).document() for _ in some]}
+        yield {**entry_document(key, entry), "who": list(islice(answers, len(some)))}
 
 
 # ---- the decisions in the functions' logs ----
@@ -117,7 +117,7 @@ def _with_who(
 
 # The functions that decide about instances, by their log groups in the stack.
 _GROUPS = ("OnInstanceEventLogs", "OnRetryLogs")
-# A line may come to CloudWatch later than its own time says; it is looked for so long.
+# A line may reach CloudWatch this much later than its own time.
 _LATE = timedelta(seconds=60)
 _REMEMBERED = 10_000
 # Those of the parameter LogLevel at which decisions are logged.
@@ -125,14 +125,14 @@ _LEVELS = frozenset({"DEBUG", "INFO"})
 
 
 class DecisionLog:
-    """The decisions in the log groups, each given once, in the order of their times as far as they came."""
+    """The decisions in the log groups, each given once, those of each call in the order of their times."""
 
     def __init__(self, deployment: Deployment, since: datetime, *, late: timedelta = _LATE, pause: float = 0.0) -> None:
-        """Nothing is asked yet.
+        """AWS isn't asked yet.
 
         Args:
-            late: how much later than its own time a line may come and is still found.
-            pause: seconds between two calls, for who goes on for long and shares the quota.
+            late: how much later than its own time a line may arrive and is still found.
+            pause: seconds between two calls, for a caller that goes on for long and shares the quota.
         """
         self._client = deployment.client("logs")
         self._deployment = deployment
@@ -174,7 +174,7 @@ class DecisionLog:
 
 
 def level_missing(deployment: Deployment) -> str:
-    """Why the functions log no decisions, and what to do; empty where they do."""
+    """Why the functions log no decisions, and what to do; empty if they do."""
     level = deployment.stack.parameters.get("LogLevel", "INFO")
     if level in _LEVELS:
         return ""
@@ -196,7 +196,7 @@ def _decision(message: str) -> dict[str, Any] | None:
 
 
 def _outcome(line: Mapping[str, Any]) -> str | None:
-    """What the history says of it: a decision is logged once EC2 answered, if it was asked."""
+    """The outcome in the history: a decision is logged once EC2 answered, if it was asked."""
     if "code" in line["answer"]:
         return REFUSED
     return DONE if Action(line["decision"]["action"]).mutates else None

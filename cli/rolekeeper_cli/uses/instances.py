@@ -1,7 +1,7 @@
-"""The instance that somebody means: by its id, or by a Name tag that only one has."""
+"""Instances by id or Name tag: found, named in texts, started and tagged."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,12 +16,13 @@ from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import near
 
-_ELSEWHERE = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})/(.+)", re.ASCII | re.DOTALL)
+# ACCOUNT/REGION, and what follows it.
+TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})(?:/(.+))?", re.ASCII | re.DOTALL)
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
 
 
 class SeveralNamedError(CommandError):
-    """Several instances have the name; `name` is the one that they have."""
+    """Several instances have the `name`."""
 
     def __init__(self, name: str, ids: Sequence[str]) -> None:
         super().__init__(f"{len(ids):,} instances are named {name}: {several(ids)}", "give the id of one")
@@ -29,43 +30,43 @@ class SeveralNamedError(CommandError):
 
 
 def located(deployment: Deployment, text: str) -> tuple[Deployment, str]:
-    """Where the instance is that a text names, and what names it there.
+    """The target of the instance that a text names, and its id or name there.
 
-    `ACCOUNT/REGION/` before an id or a name leads to another target; without it the deployment's own is meant.
+    `ACCOUNT/REGION/` before an id or a name is another target; without it, it is the deployment's own.
     """
-    found = _ELSEWHERE.fullmatch(text)
-    if found is None:
+    found = TARGET.fullmatch(text)
+    if found is None or found[3] is None:
         return deployment, text
     return deployment.at(Target(found[1], found[2])), found[3]
 
 
 def addressed(deployment: Deployment, id_: str) -> str:
-    """An instance as a command names it: by its id, and where another target has it, with that before."""
+    """An instance as a command names it: by its id, after its target if that isn't the deployment's own."""
     return f"{deployment.settings.target}/{id_}" if deployment.elsewhere else id_
 
 
 def address(document: Mapping[str, Any], home: Target) -> str:
-    """The same of a document that says of which account and Region it is."""
+    """The same, from a document."""
     target = Target(document["account"], document["region"])
     return document["instance"] if target == home else f"{target}/{document['instance']}"
 
 
 def where(key: InstanceKey) -> dict[str, str]:
-    """Which instance a document is about."""
+    """The fields of a document that name its instance."""
     return {"instance": key.id, "account": key.account, "region": key.region}
 
 
 def key_of(deployment: Deployment, id_: str) -> InstanceKey:
-    """The key of an instance of a deployment's target."""
+    """The key of an instance in the deployment's target."""
     return InstanceKey(deployment.settings.account, deployment.settings.region, id_)
 
 
 def find_instance(deployment: Deployment, text: str) -> Instance:
-    """The instance of a deployment's target.
+    """The instance in the deployment's target, by id or name.
 
     Raises:
         SeveralNamedError: several have the name.
-        CommandError: there is none, or it is going for good.
+        CommandError: there is none, or it is being terminated.
     """
     ec2 = deployment.app.ec2
     found = ec2.instances([text]).get(text) if ID.fullmatch(text) else _named(ec2, text)
@@ -82,12 +83,12 @@ def name_of(instance: Instance) -> str:
 
 
 def title(instance: Instance) -> str:
-    """How it is called in a sentence: by its id, and its name where it has one."""
+    """An instance in a sentence: its id, and its name if it has one."""
     return titled(instance.key.id, name_of(instance))
 
 
 def titled(id_: str, name: str) -> str:
-    """The same of what a document has."""
+    """The same, from a document."""
     return f"{id_} ({escaped(name)})" if name else id_
 
 
@@ -96,25 +97,25 @@ def starts(deployment: Deployment, instance: Instance) -> str:
 
 
 def in_its_account(deployment: Deployment, command: str) -> str:
-    """A command of the AWS CLI's as it is typed; in another target, with that account's credentials."""
+    """A command of the AWS CLI with the options for the deployment's target."""
     return command + account_options(deployment)
 
 
 def account_options(deployment: Deployment) -> str:
-    """What a command of the AWS CLI's needs besides in another target: its Region and that account's credentials."""
+    """The Region and credentials that a command of the AWS CLI needs in another target; empty for the own."""
     target = deployment.settings.target
     return f" --region {target.region} --profile profile-of-{target.account}" if deployment.elsewhere else ""
 
 
 def shows(association: Association | None, profile_arn: str) -> bool:
-    """Whether EC2 shows that an instance carries this profile, or none where that is empty, and is done with it."""
+    """Whether an instance carries this profile, or none if that is empty, and EC2 has finished the change."""
     if not profile_arn or association is None:
         return not profile_arn and association is None
     return association.profile_arn == profile_arn and association.state is AssociationState.ASSOCIATED
 
 
 def _named(ec2: Ec2, name: str) -> Instance | None:
-    # As a mapping's tag: a name that holds a * is that very name, but a lone one would be any.
+    # A name is matched like a mapping's tag: a * within it is literal, but `*` alone matches any name.
     key = MappingKey("Name", name)
     found = [each for page in ec2.tagged(key) for each in page if each.tags["Name"] == name]
     if len(found) > 1:
@@ -124,7 +125,11 @@ def _named(ec2: Ec2, name: str) -> Instance | None:
 
 def _meant(deployment: Deployment, text: str) -> Advice:
     """What else could be meant, and where to look."""
-    found = _near(deployment.app.ec2, text)
+    found: list[str] = []
+    # Page by page, so that the fleet's size doesn't matter.
+    for page in deployment.app.ec2.fleet():
+        names = {name for each in page for name in (each.key.id, name_of(each)) if name}
+        found = near(text, {*found, *names})
     meant = f"did you mean {' or '.join(found)}?" if found else ""
     fleet = Remedy(Kind.FLEET)
     if deployment.elsewhere:
@@ -137,37 +142,28 @@ def _meant(deployment: Deployment, text: str) -> Advice:
 
 def _where_to_look(deployment: Deployment, meant: str) -> Advice:
     target = deployment.settings.target
-    # As with other hints: who may not ask gets none.
+    # As with other hints: a caller who may not ask gets none.
     with suppress(AccessDeniedError):
         if deployment.app.registry.get(target) is None:
             return advice(f"{meant} {target} is no target; see: ".lstrip(), Remedy(Kind.TARGETS))
     return advice(f"{meant} see: ".lstrip(), Remedy(Kind.FLEET), f" --target {target}")
 
 
-def _near(ec2: Ec2, text: str) -> list[str]:
-    """The instances that are called nearly so; page by page, so that the fleet's size doesn't matter."""
-    found: list[str] = []
-    for page in ec2.fleet():
-        found = near(text, {*found, *_handles(page)})
-    return found
-
-
-def _handles(page: Iterable[Instance]) -> set[str]:
-    return {handle for each in page for handle in (each.key.id, name_of(each)) if handle}
-
-
-# ---- starting an instance ----
+# ---- starting and tagging an instance ----
 
 
 _UNTOUCHED = "nothing was changed"
+# EC2 user guide, "Tag restrictions": in Unicode characters.
+KEY_LENGTH, VALUE_LENGTH = 128, 256
+_RESERVED = "aws:"
 
 
 def start(deployment: Deployment, instance_id: str) -> InstanceState:
-    """Start an instance; returns the state that EC2 answers. One that runs already goes on.
+    """Start an instance, if it isn't running; returns the state that EC2 answers.
 
     Raises:
         UsageError: it is in another target.
-        AwsRefusalError: AWS refused, as it isn't stopped or there is none.
+        AwsRefusalError: AWS refused, for example because there is no such instance.
     """
     _require_here(deployment, "instances", done="started")
     with classified("ec2:StartInstances", key_of(deployment, instance_id).arn):
@@ -175,19 +171,11 @@ def start(deployment: Deployment, instance_id: str) -> InstanceState:
     return InstanceState(answer["StartingInstances"][0]["CurrentState"]["Name"])
 
 
-# ---- tags of an instance ----
-
-
-# EC2 user guide, "Tag restrictions": in Unicode characters.
-KEY_LENGTH, VALUE_LENGTH = 128, 256
-_RESERVED = "aws:"
-
-
 def set_tag(deployment: Deployment, instance_id: str, key: str, value: str) -> None:
-    """Give an instance a tag, or the tag that it has another value.
+    """Set a tag of an instance.
 
     Raises:
-        UsageError: EC2 takes no such tag. AWS wasn't asked.
+        UsageError: EC2 doesn't accept such a tag. AWS wasn't asked.
         AwsRefusalError: AWS refused.
     """
     _require_here(deployment, "tags", done="set")
@@ -199,7 +187,7 @@ def set_tag(deployment: Deployment, instance_id: str, key: str, value: str) -> N
 
 
 def remove_tag(deployment: Deployment, instance_id: str, key: str) -> None:
-    """Take a tag from an instance, whatever its value; one that it hasn't makes no difference.
+    """Remove a tag from an instance, if it has that.
 
     Raises:
         UsageError: there can be no such tag, or it is AWS's. AWS wasn't asked.

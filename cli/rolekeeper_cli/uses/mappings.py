@@ -5,8 +5,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from rolekeeper.mappings.rows.columns import COLUMNS, KEYS, Attributes, HomeAccount
-from rolekeeper.mappings.rows.reader import FULL, fingerprint, read_row, row_of, size_of
+from rolekeeper.mappings.rows import (
+    COLUMNS,
+    FULL,
+    KEYS,
+    Attributes,
+    HomeAccount,
+    fingerprint,
+    read_row,
+    row_of,
+    size_of,
+)
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
@@ -24,14 +33,15 @@ def plain(attribute: Any) -> Any:
 
 
 def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[Problem, ...]]:
-    """A row as it goes into a file: what it says, without defaults. One that can't be read, as it is, and why."""
+    """A row for a file, without defaults. A row that can't be read stays as it is, and its problems say why."""
     verdict = read_row(row, home)
-    said = row_of(verdict.spec) if verdict.spec else row
-    return {column.name: said[column.name] for column in (*KEYS, *COLUMNS) if column.name in said}, verdict.problems
+    written = row_of(verdict.spec) if verdict.spec else row
+    names = [column.name for column in (*KEYS, *COLUMNS) if column.name in written]
+    return {name: written[name] for name in names}, verdict.problems
 
 
 def row_document(row: Attributes) -> dict[str, Any]:
-    """A row as `get` and `ls` show it; what Rolekeeper didn't write, or not so, is null."""
+    """A row as `get` and `ls` show it; a column of Rolekeeper's with a value that it can't have written is null."""
     values = {name: plain(attribute) for name, attribute in row.items()}
     return {
         "mapping": f"{values['tag_key']}={values['tag_value']}",
@@ -42,7 +52,7 @@ def row_document(row: Attributes) -> dict[str, Any]:
 
 
 def _ours(value: Any, kind: type) -> Any:
-    """One of our columns: whoever may write the table may have put anything there, which is nothing of ours."""
+    """A column of Rolekeeper's, which anyone who may write the table may have overwritten."""
     return value if type(value) is kind else None
 
 
@@ -64,7 +74,7 @@ def _simple(value: Any) -> Any:
 # ---- the mapping table's rows ----
 
 
-# What of a status says why an edit isn't in effect.
+# Why an edit with this status isn't in effect.
 _WAITS = {
     Status.HELD: "waits for approval",
     Status.REJECTED: "is rejected",
@@ -72,7 +82,7 @@ _WAITS = {
     Status.WAITING: "waits for AWS",
 }
 _UNJUDGED = "isn't judged yet"
-# What a revision has for programs; what it lacks is null.
+# The fields of a revision's document; those that it lacks are null.
 _FIELDS = (
     *("at", "event", "status", "reason", "revision", "role", "profile_arn", "cause"),
     *("claimed_by", "approved_by", "approver_claims", "changes", "effect", "correlation_id"),
@@ -84,39 +94,32 @@ def rows(deployment: Deployment) -> list[dict[str, Any]]:
 
 
 def row(deployment: Deployment, key: MappingKey) -> dict[str, Any]:
-    """One row.
-
-    Raises:
-        CommandError: there is none.
-    """
+    """One row, or CommandError if there is none."""
     [document] = documents(deployment, {key: require_row(deployment, key)})
     return document
 
 
 def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
-    """A mapping's edits and their results, newest first.
-
-    Raises:
-        CommandError: there are none.
-    """
+    """A mapping's edits and their results, newest first, or CommandError if there are none."""
     if found := history(deployment, key, limit):
         return found
     raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
 
 
 def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
-    """The same; empty where there are none: Rolekeeper has judged no edit of it yet, or none lately."""
-    return [_told(each) for each in deployment.app.revisions.history(key, limit)]
+    """The same; empty if there are none: Rolekeeper has judged no edit of it yet, or none lately."""
+    entries = deployment.app.revisions.history(key, limit)
+    return [{name: None if each.get(name) == "" else each.get(name) for name in _FIELDS} for each in entries]
 
 
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
-    """Rows for programs, each with what is in effect and what waits."""
-    published, rows = _published(deployment, rows), with_status(deployment, rows)
+    """Rows, each with what is in effect and what waits."""
+    published, rows = deployment.app.state.read([], rows).published, with_status(deployment, rows)
     return [_document(deployment, row, published.get(key)) for key, row in rows.items()]
 
 
 def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:
-    """The same; a row without room for its status has the one that its history says of it as it is."""
+    """The same rows; one without room for its status gets it from its history, if that is about the row as it is."""
     return {
         key: _by_history(deployment, key, row)
         if "status" not in row and size_of(row) > FULL and layout.is_partition(layout.mapping_pk(key))
@@ -133,7 +136,7 @@ def _by_history(deployment: Deployment, key: MappingKey, row: Attributes) -> Att
 
 
 def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Those that wait, as a plan mentions them."""
+    """The rows that wait, as a plan mentions them."""
     names = ("mapping", "status", "in_effect", "idle_because", "waits")
     return [{name: each[name] for name in names} for each in documents if each["waits"]]
 
@@ -149,10 +152,6 @@ def role_in_words(document: Mapping[str, Any]) -> str:
         beside.append(f"{what} {waits['because']}")
     given = "none" if idle else role
     return f"{given} ({'; '.join(beside)})" if beside else given if in_effect else ""
-
-
-def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: None if entry.get(name) == "" else entry.get(name) for name in _FIELDS}
 
 
 def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:
@@ -171,9 +170,5 @@ def _document(deployment: Deployment, row: Attributes, published: PublishedMappi
 
 
 def _idle_because(spec: MappingSpec, now: datetime) -> str | None:
-    """Why a mapping that is in effect governs no instance; None: it may govern some."""
+    """Why a mapping that is in effect governs no instance; None if it may govern some."""
     return "is disabled" if not spec.enabled else "expired" if spec.expired(now) else None
-
-
-def _published(deployment: Deployment, keys: Iterable[MappingKey]) -> Mapping[MappingKey, PublishedMapping]:
-    return deployment.app.state.read([], keys).published

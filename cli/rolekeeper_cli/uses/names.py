@@ -1,7 +1,4 @@
-"""Names of roles and mappings: how a person writes them, and which there are, to tell a slip from a name.
-
-Who may not list them gets no suggestion.
-"""
+"""Names of roles and mappings: how a person writes them, and suggestions for a slip, if the caller may list them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +14,7 @@ def mapping_key(text: str) -> MappingKey:
     """A key as `tag_key=tag_value`; the first `=` splits.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it isn't one.
     """
     tag_key, equals, tag_value = text.partition("=")
     if not (tag_key and equals):
@@ -26,7 +23,7 @@ def mapping_key(text: str) -> MappingKey:
 
 
 def key_of(tag_key: str, tag_value: str) -> MappingKey:
-    """The key of two parts, whatever they hold.
+    """The key of a tag key and a tag value.
 
     Raises:
         UsageError: the value is empty.
@@ -40,7 +37,7 @@ def tag_filter(text: str) -> MappingKey:
     """A tag to filter by: `KEY` with any value, or `KEY=VALUE`.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it isn't one.
     """
     tag_key, equals, tag_value = text.partition("=")
     if not tag_key:
@@ -49,7 +46,7 @@ def tag_filter(text: str) -> MappingKey:
 
 
 def path_roles(deployment: Deployment) -> list[str]:
-    """The names of the roles under the role path; none where the caller may not list them."""
+    """The names of the roles under the role path; none if the caller may not list them."""
     if deployment.elsewhere:
         return []  # no spoke lets its roles be listed
     path = deployment.settings.role_path
@@ -62,17 +59,17 @@ def path_roles(deployment: Deployment) -> list[str]:
 
 
 def role_meant(deployment: Deployment, name: str) -> str:
-    """The role under the path that a name which is none may mean; empty where none is near, or the name is one."""
+    """The role under the path that a wrong name may mean; empty if none is near, or the name is right."""
     return nearest_role(name, path_roles(deployment))
 
 
 def nearest_role(name: str, roles: Sequence[str]) -> str:
-    """The same among roles that are known already."""
+    """The same among these roles."""
     return "" if name in {*roles, NO_ROLE} else next(iter(near(name, roles)), "")
 
 
 def is_known_role(deployment: Deployment, name: str) -> bool:
-    """Whether IAM knows a role or an instance profile of this name; what can't be seen counts as known."""
+    """Whether IAM knows a role or an instance profile of this name, or the caller may not see that."""
     iam = deployment.app.iam
     try:
         return name == NO_ROLE or bool(iam.get_instance_profile(name) or iam.get_role(name))
@@ -81,18 +78,14 @@ def is_known_role(deployment: Deployment, name: str) -> bool:
 
 
 def no_such_role(deployment: Deployment, name: str, others: Iterable[str] = ()) -> UsageError:
-    """What to say of a role that isn't there; `others` are names beside those under the path."""
+    """The error for a role that doesn't exist; `others` are names beside those under the path."""
     meant = did_you_mean(name, {*path_roles(deployment), *others})
     listed = f"aws iam list-roles --path-prefix {deployment.settings.role_path}"
     return UsageError(f"there is no role '{name}'", f"{meant} See: {listed}".lstrip())
 
 
 def require_mapping(deployment: Deployment, key: MappingKey) -> None:
-    """Refuse a mapping that has no row and isn't in effect.
-
-    Raises:
-        UsageError: it is none.
-    """
+    """Refuse a mapping that has no row and isn't in effect."""
     published = deployment.app.state.read([], [key]).published.get(key)
     if published and not published.deleted:
         return

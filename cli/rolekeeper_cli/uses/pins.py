@@ -1,15 +1,15 @@
-"""Pinning an instance to a role, or to none: an item in the state table. Rolekeeper itself does the rest."""
+"""Pinning an instance to a role, or to none: an item in the state table, which Rolekeeper acts on."""
 
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.mappings.rows.columns import COLUMNS, Cell, CellError
+from rolekeeper.mappings.rows import COLUMNS, Cell, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
 from rolekeeper.model.problem import Kind, Remedy, advice, typed
-from rolekeeper.permissions.compare import PolicyReader
+from rolekeeper.permissions.policies import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Snapshot
@@ -35,24 +35,10 @@ class Wish:
     allow_broad: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UsableProfile:
-    """The profile to attach, by ARN, empty for none; and what is to be known of its role, each a sentence."""
-
-    arn: str = ""
-    warnings: tuple[str, ...] = ()
-
-
-def usable_profile(deployment: Deployment, wish: Wish) -> UsableProfile:
-    """Check that the role may be used.
-
-    It needs no instance, so that the commoner slip is seen first.
-
-    Raises:
-        CommandError: it can't be used.
-    """
+def _usable_profile(deployment: Deployment, wish: Wish) -> tuple[str, str]:
+    """The ARN of the profile to attach, and a note about its role; each may be empty. CommandError if it can't be."""
     if wish.verb == "detach":
-        return UsableProfile()
+        return "", ""
     texts = {"role": wish.role, "instance_profile": wish.instance_profile}
     for column in COLUMNS:
         if text := texts.get(column.name):
@@ -62,20 +48,19 @@ def usable_profile(deployment: Deployment, wish: Wish) -> UsableProfile:
                 raise UsageError(f"{column.name}: {error}", "nothing was changed") from error
     if wish.role == NO_ROLE:
         raise UsageError(f"{NO_ROLE} is no role", "to let an instance carry none: rolekeeper detach")
-    # The command makes nothing in IAM: the profile has to be there.
+    # The command creates nothing in IAM: the profile has to exist.
     settings = replace(deployment.settings, create_missing_profiles=False)
-    roles = Roles(PolicyReader(deployment.app.iam), settings)
     spec = MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile, allow_broad=wish.allow_broad)
-    check = roles.check(spec)
+    check = Roles(PolicyReader(deployment.app.iam), settings).check(spec)
     if check.problem:
         meant = names.role_meant(deployment, wish.role)
         remedy = f"did you mean {meant}?" if meant else check.problem.remedy or "nothing was changed"
         raise CommandError(check.problem.what, remedy)
-    return UsableProfile(check.profile_arn, (f"role '{wish.role}': {check.note}",) if check.note else ())
+    return check.profile_arn, check.note
 
 
-def refuse_wrong_verb(deployment: Deployment, instance: Instance, wish: Wish, shown: Association | None) -> None:
-    """As the console does: who means to attach doesn't expect to take something away."""
+def _refuse_wrong_verb(deployment: Deployment, instance: Instance, wish: Wish, shown: Association | None) -> None:
+    """As the AWS console does: a person who attaches a role doesn't expect to take one away."""
     meant = addressed(deployment, instance.key.id), wish.role
     if wish.verb == "attach" and shown:
         carried = profile_name(shown.profile_arn)
@@ -88,8 +73,8 @@ def refuse_wrong_verb(deployment: Deployment, instance: Instance, wish: Wish, sh
         raise CommandError(f"{title(instance)} carries no role", remedy)
 
 
-def refuse_foreign(deployment: Deployment, instance: Instance, shown: Association | None) -> None:
-    """IAM lets Rolekeeper take away only what is under the role path, unless the deployment says otherwise."""
+def _refuse_foreign(deployment: Deployment, instance: Instance, shown: Association | None) -> None:
+    """IAM lets Rolekeeper take away only profiles under the role path, unless the deployment has TakeOver."""
     ownership = deployment.settings.ownership
     if shown and not ownership.manages(shown.profile_arn) and not ownership.take_over:
         detach = in_its_account(deployment, f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}")
@@ -103,33 +88,28 @@ def refuse_foreign(deployment: Deployment, instance: Instance, shown: Associatio
 
 
 _POLL_SECONDS = 0.5
-# What can come now comes in seconds; what has to be waited for, as long as the AWS CLI's waiters wait.
+# What can be done now takes seconds; for the rest, as long as the AWS CLI's waiters wait.
 _PATIENCE_SECONDS, _LONG_PATIENCE_SECONDS = 60, 600
-# What ends each reason for which nothing is changed.
+# What ends each reason to change nothing.
 _ENDS = {
     "paused": Kind.RESUME,
     "observed": Kind.ENFORCE,
     "unswept": Kind.SWEEP,
     "control-unclear": Kind.ENFORCE,
 }
-# A pin that expired is kept for a week, to be looked at.
+# An expired pin is kept for a week, so that people can still see it.
 _PIN_KEPT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPin:
-    """A pin that may be written.
-
-    Attributes:
-        shown: what EC2 shows that it carries.
-        warnings: what is to be known beforehand, each a sentence.
-    """
+    """A pin that may be written; `shown` is what EC2 shows on the instance, and `warning` what to know beforehand."""
 
     wish: Wish
     instance: Instance
     shown: Association | None
     pin: Pin
-    warnings: tuple[str, ...] = ()
+    warning: str = ""
 
     @property
     def carries(self) -> str:
@@ -139,12 +119,9 @@ class PlannedPin:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A pin that is written.
+    """A pin that is written, and the pin that it replaced.
 
-    Attributes:
-        former: the pin that it had before.
-        delay: why EC2 won't show it soon, in words; empty when it will.
-        remedy: what ends the delay; None where that comes without a step.
+    `delay` says why EC2 won't show it soon, in words; empty if it will. `remedy` ends the delay, if a step is needed.
     """
 
     instance: Instance
@@ -155,7 +132,7 @@ class Pinned:
 
     @property
     def patience(self) -> int:
-        """How long it is worth waiting until EC2 shows it, in seconds."""
+        """How many seconds to wait until EC2 shows it."""
         return _LONG_PATIENCE_SECONDS if self.delay else _PATIENCE_SECONDS
 
     def document(self) -> dict[str, Any]:
@@ -171,7 +148,7 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """An instance whose pin is gone: the one that it had, and whether another actor had kept reverting our change."""
+    """An instance without its pin, the pin that it had, and whether another actor had kept reverting our change."""
 
     instance: Instance
     former: Pin | None
@@ -182,32 +159,33 @@ class Released:
         return {**where(self.instance.key), "released": released, "contested": self.contested}
 
 
-def planned(deployment: Deployment, text: str, wish: Wish, profile: UsableProfile) -> PlannedPin:
-    """The pin of the instance that a text, its id or its name, names.
+def planned(deployment: Deployment, text: str, wish: Wish) -> PlannedPin:
+    """The pin of the instance that a text names, by its id or its name.
 
     Raises:
-        CommandError: there is no such instance, or it isn't as the verb takes it.
+        CommandError: the role can't be used, there is no such instance, or the verb doesn't fit what it carries.
     """
-    ec2 = deployment.app.ec2
+    # The role first: a mistyped role is the commonest mistake, and needs no instance to be seen.
+    profile_arn, note = _usable_profile(deployment, wish)
     instance = find_instance(deployment, text)
-    shown = ec2.associations([instance.key.id]).get(instance.key.id)
-    refuse_wrong_verb(deployment, instance, wish, shown=shown)
-    refuse_foreign(deployment, instance, shown)
+    shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
+    _refuse_wrong_verb(deployment, instance, wish, shown=shown)
+    _refuse_foreign(deployment, instance, shown)
     now = deployment.now()
     made = Pin(
         role=wish.role,
-        profile_arn=profile.arn,
+        profile_arn=profile_arn,
         expires_at=now + wish.length if wish.length else None,
         at=layout.timestamp(now),
         by=deployment.caller.arn,
         reason=wish.reason,
         allow_broad=wish.allow_broad,
     )
-    return PlannedPin(wish, instance, shown, pin=made, warnings=profile.warnings)
+    return PlannedPin(wish, instance, shown, pin=made, warning=f"role '{wish.role}': {note}" if note else "")
 
 
 def outlives(plan: PlannedPin) -> str:
-    """What of the role a detach doesn't take, and what ends that (docs/AWS_FACTS.md, "Credentials on the instance")."""
+    """How long the role's credentials outlive a detach (docs/AWS_FACTS.md, "Credentials on the instance")."""
     if plan.wish.verb != "detach" or not plan.carries:
         return ""
     return (
@@ -217,7 +195,6 @@ def outlives(plan: PlannedPin) -> str:
 
 
 def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
-    """What the pin would do to its instance."""
     return preview.of_pin(deployment, seen_now(deployment, plan.instance.key), plan.pin)
 
 
@@ -230,11 +207,11 @@ def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
 
 
 def wait(deployment: Deployment, pinned: Pinned) -> None:
-    """Wait until EC2 shows the pin's role.
+    """Wait until EC2 shows the pin's role. In any case the pin stays.
 
     Raises:
-        CommandError: Rolekeeper says meanwhile why it won't come. The pin stays.
-        WaitTimeoutError: EC2 didn't show it in time. The pin stays.
+        CommandError: Rolekeeper has recorded meanwhile why it can't.
+        WaitTimeoutError: EC2 didn't show it in time.
     """
     instance, patience = pinned.instance, pinned.patience
     began, associations = deployment.now(), deployment.app.ec2.associations
@@ -253,11 +230,7 @@ def wait(deployment: Deployment, pinned: Pinned) -> None:
 
 
 def release(deployment: Deployment, text: str) -> Released:
-    """Take an instance's pin away, and forget that another actor kept reverting our change to it.
-
-    Raises:
-        CommandError: there is no such instance.
-    """
+    """Delete an instance's pin, and forget that another actor kept reverting our change to it."""
     instance = find_instance(deployment, text)
     snapshot = deployment.app.state.read([instance.key], [])
     former = snapshot.pins.get(instance.key)
@@ -268,7 +241,7 @@ def release(deployment: Deployment, text: str) -> Released:
         deployment.app.state.save(instance.key, RecordChange(lapsed=record.changes), deployment.now())
     store.write(store.delete(layout.pin_key(instance.key)))
     if contested and not former:
-        # A pin that goes wakes Rolekeeper by itself; this doesn't.
+        # A deleted pin triggers a reconcile; this doesn't.
         deployment.app.queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))
     return Released(instance, former, contested)
 
@@ -282,7 +255,7 @@ def pin_item(key: InstanceKey, pin: Pin) -> layout.Item:
 
 
 def _delay(deployment: Deployment, plan: PlannedPin, snapshot: Snapshot) -> tuple[str, Remedy | None]:
-    """Why EC2 won't show the change soon, in words, and what ends that; empty when it will."""
+    """Why EC2 won't show the change soon, in words, and what ends that; empty if it will."""
     instance, shown, made = plan.instance, plan.shown, plan.pin
     if withheld := snapshot.control.withholds(deployment.settings.mode):
         why = f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
@@ -299,11 +272,7 @@ def _delay(deployment: Deployment, plan: PlannedPin, snapshot: Snapshot) -> tupl
 
 
 def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime) -> None:
-    """End the wait when Rolekeeper says meanwhile why it won't come: EC2 refused it, or a permission is missing.
-
-    Raises:
-        CommandError: it did.
-    """
+    """Raise CommandError if Rolekeeper has recorded that EC2 refused the change, or that a permission is missing."""
     shown = deployment.app.state.read([instance.key], []).record(instance.key).condition
     if shown and shown.action is Action.HOLD and shown.since >= since:
         what = f"the pin is written, but {title(instance)} stays as it is: {shown.reason}"

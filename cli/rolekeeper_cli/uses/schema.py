@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rolekeeper.mappings.rows import columns
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, TYPES, Column
+from rolekeeper.mappings import rows
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, TYPES, Column
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
@@ -41,8 +41,7 @@ def _set(pattern: str, limit: int) -> dict[str, Any]:
 _TEXT = r"\S(.*\S)?"  # without a blank at its ends
 # `none` for NONE is a slip that the readers name.
 _NO_ROLE_BUT_FOR_CASE = "".join(f"[{each.upper()}{each.lower()}]" for each in NO_ROLE)
-_NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){columns.NAME}"
-# What each column is for.
+_NAME = f"(?!{_NO_ROLE_BUT_FOR_CASE}$){rows.NAME}"
 MEANING = {
     "tag_key": "the tag's key, as instances carry it",
     "tag_value": "the tag's value; * for any value",
@@ -62,28 +61,40 @@ MEANING = {
     "expires_at": "after it the mapping no longer matches",
     "owner": "who answers for the row",
     "description": "what it is for",
+    # What people ask beside the mapping; Rolekeeper takes it out of the row once it is done.
+    "approve": "publishes the held edit of this number, once its approver signed it: rolekeeper mapping approve",
+    "approved_by": "who signed that approval, as aws:userid; rolekeeper mapping approve writes it",
+    "discard": "drops the held edit or deletion of this number; no instance changes: rolekeeper mapping discard",
+    "edited_by": "who claims to have made this edit; it goes into the history, as a claim",
+    # What Rolekeeper writes.
+    "status": "the result of the last edit: Published, Held, Rejected, Conflict, Waiting or Expired",
+    "status_reason": "why it has this status, and what to do",
+    "status_revision": "the revision that is in effect; 0 for none",
+    "matched": "instances that the mapping governed when it was last counted",
+    "occupied": "how many of those carry a foreign role",
+    "held_revision": "while the status is Held: the number of the revision that waits for approval",
 }
 # What the reader of each column takes, as far as a schema can say it.
 _ACCEPTS = {
-    "tag_key": _pattern(f"(?!{RESERVED}){_TEXT}", columns.LONGEST_KEY),
-    "tag_value": _pattern(_TEXT, columns.LONGEST_VALUE),
-    "role": _pattern(f"({NO_ROLE}|{_NAME})", columns.LONGEST_ROLE),
-    "instance_profile": _pattern(_NAME, columns.LONGEST_PROFILE),
-    "priority": {"minimum": columns.PRIORITIES[0], "maximum": columns.PRIORITIES[1]},
+    "tag_key": _pattern(f"(?!{RESERVED}){_TEXT}", rows.LONGEST_KEY),
+    "tag_value": _pattern(_TEXT, rows.LONGEST_VALUE),
+    "role": _pattern(f"({NO_ROLE}|{_NAME})", rows.LONGEST_ROLE),
+    "instance_profile": _pattern(_NAME, rows.LONGEST_PROFILE),
+    "priority": {"minimum": rows.PRIORITIES[0], "maximum": rows.PRIORITIES[1]},
     "when_occupied": {"enum": [*WhenOccupied]},
     "when_unmatched": {"enum": [*WhenUnmatched]},
     "when_stopped": {"enum": [*WhenStopped]},
     "require_tags": {
-        "maxProperties": columns.MOST_TAGS,
-        "propertyNames": _pattern(_TEXT, columns.LONGEST_KEY),
-        "additionalProperties": {"type": "string", **_pattern(f"({_TEXT})?", columns.LONGEST_VALUE)},
+        "maxProperties": rows.MOST_TAGS,
+        "propertyNames": _pattern(_TEXT, rows.LONGEST_KEY),
+        "additionalProperties": {"type": "string", **_pattern(f"({_TEXT})?", rows.LONGEST_VALUE)},
     },
-    "accounts": _set(columns.ACCOUNT, columns.ACCOUNTS),
-    "regions": _set(columns.REGION, columns.REGIONS),
-    "units": _set(columns.UNIT, columns.UNITS),
-    "expires_at": {"pattern": f"^{columns.DATE}{columns.TIME}{columns.ZONE}$"},
-    "owner": {"maxLength": columns.OWNER},
-    "description": {"maxLength": columns.DESCRIPTION},
+    "accounts": _set(rows.ACCOUNT, rows.ACCOUNTS),
+    "regions": _set(rows.REGION, rows.REGIONS),
+    "units": _set(rows.UNIT, rows.UNITS),
+    "expires_at": {"pattern": f"^{rows.DATE}{rows.TIME}{rows.ZONE}$"},
+    "owner": {"maxLength": rows.OWNER},
+    "description": {"maxLength": rows.DESCRIPTION},
 }
 
 
@@ -117,15 +128,15 @@ def text() -> str:
 
 
 def _property(column: Column) -> dict[str, Any]:
-    meaning, default = MEANING[column.name], "" if column.default == "required" else f" Default: {column.default}."
-    said = {
-        "description": f"{meaning[0].upper()}{meaning[1:]}. Takes {column.kind.range}.{default}",
+    default = "" if column.default == "required" else f" Default: {column.default}."
+    found = {
+        "description": f"{_sentence(MEANING[column.name])} Takes {column.kind.range}.{default}",
         "type": _TYPES[column.kind.type],
         **_ACCEPTS.get(column.name, {}),
     }
-    # Where the default is a value and not the absence of one, editors fill it in.
+    # If the default is a value and not the absence of one, editors fill it in.
     value = getattr(_PLAIN, column.name, None)
-    return {**said, "default": value} if isinstance(value, (bool, int, str)) and value != "" else said
+    return {**found, "default": value} if isinstance(value, (bool, int, str)) and value != "" else found
 
 
 # ---- a column explained ----
@@ -151,32 +162,11 @@ EXAMPLES = {
 }
 
 
-# What people ask beside the mapping; Rolekeeper takes it out of the row once it is done.
-_ASKS = {
-    "approve": "publishes the held edit of this number, once its approver signed it: rolekeeper mapping approve",
-    "approved_by": "who signed that approval, as aws:userid; rolekeeper mapping approve writes it",
-    "discard": "drops the held edit or deletion of this number; no instance changes: rolekeeper mapping discard",
-    "edited_by": "who claims to have made this edit; it goes into the history, as a claim",
-}
-
-
-_OURS = {
-    "status": "the result of the last edit: Published, Held, Rejected, Conflict, Waiting or Expired",
-    "status_reason": "why it has this status, and what to do",
-    "status_revision": "the revision that is in effect; 0 for none",
-    "matched": "instances that the mapping governed when it was last counted",
-    "occupied": "how many of those carry a foreign role",
-    "held_revision": "while the status is Held: the number of the revision that waits for approval",
-}
-
-
 def column_names(*, keys: bool = True) -> Iterator[str]:
     """Every column's name, those that people fill in first; without `keys`, those that `mapping set` takes."""
-    if not keys:
-        yield from (column.name for column in COLUMNS)
-        return
-    yield from (column.name for column in (*KEYS, *COLUMNS, *ASKS))
-    yield from OURS
+    yield from (column.name for column in ((*KEYS, *COLUMNS, *ASKS) if keys else COLUMNS))
+    if keys:
+        yield from OURS
 
 
 def column_document(name: str) -> Mapping[str, Any]:
@@ -189,19 +179,16 @@ def column_document(name: str) -> Mapping[str, Any]:
         if column.name == name:
             return _filled_in(column)
     if name in OURS:
-        return {"column": name, "means": _sentence(_OURS[name]), "written_by": "Rolekeeper; leave it alone"}
+        return {"column": name, "means": _sentence(MEANING[name]), "written_by": "Rolekeeper; leave it alone"}
     listed = f"the columns are {', '.join(column_names())}"
     raise UsageError(f"there is no column {name!r}", f"{did_you_mean(name, column_names())} {listed}".lstrip())
 
 
 def _filled_in(column: Column) -> Mapping[str, Any]:
-    meaning = MEANING.get(column.name) or _ASKS[column.name]
-    example = EXAMPLES.get(column.name)
-    if column in KEYS:
-        example = "role=web"
+    example = "role=web" if column in KEYS else EXAMPLES.get(column.name)
     return {
         "column": column.name,
-        "means": _sentence(meaning),
+        "means": _sentence(MEANING[column.name]),
         "takes": column.kind.range,
         "default": None if column.default == "required" else column.default,
         "required": column.default == "required",

@@ -1,7 +1,6 @@
-"""The targets that a command looks at, each as a deployment of its own; and those into which it couldn't look.
+"""The targets that a command reads, each as a deployment of its own; and those that it couldn't read.
 
-The deployment's own comes first, page by page as it is read. Of the others a few are read at once: an organization has
-hundreds, and each is some calls away.
+The deployment's own comes first, page by page. Of the others a few are read at once: an organization has hundreds.
 """
 
 import re
@@ -26,7 +25,8 @@ from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
-from rolekeeper_cli.uses.fleet import Enforced, Seen, decided
+from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, look
+from rolekeeper_cli.uses.instances import TARGET
 
 _AT_ONCE = 8
 _ACCOUNT, _BOTH = re.compile("[0-9]{12}", re.ASCII), "/"
@@ -39,14 +39,17 @@ type States = Callable[[Deployment], Enforced]
 
 @dataclass(slots=True)
 class Places:
-    """See the module. `unseen` is filled while they are looked at: why a target couldn't be."""
+    """See the module. A target that can't be read blocks no other: it is `unseen`, until it is asked again.
+
+    Only the deployment's own has to be readable: its AwsRefusalError is raised.
+    """
 
     all: Sequence[Deployment]
     unseen: dict[Target, CommandError] = field(default_factory=dict)
 
     @classmethod
     def chosen(cls, deployment: Deployment, texts: Sequence[str] = ()) -> "Places":
-        """The targets that texts name, each an account, a Region, or both; all of the deployment's without a text.
+        """The targets that texts name, each an account, a Region, or both; without a text, all of the deployment's.
 
         Raises:
             UsageError: a text names none of them.
@@ -66,19 +69,10 @@ class Places:
         return cls([deployment.at(each) for each in found])
 
     def look(self, pages: Pages, states: States) -> Iterator[Seen | Unreadable]:
-        """Look at the instances of all of them. One that can't be looked into hinders no other.
-
-        Args:
-            pages: gives those of one target that are asked for.
-            states: gives what is published there.
-
-        Raises:
-            AwsRefusalError: the deployment's own can't be.
-        """
+        """Decide on the instances that `pages` gives of each target, by what `states` says is published there."""
         for place in self.all:
             if not place.elsewhere:
-                with place.progress(None, "instances looked at") as progress:
-                    yield from decided(place, states(place), progress.pages(pages(place)))
+                yield from look(place, states(place), pages(place))
         others = [each for each in self.all if each.elsewhere]
         if others:
             with others[0].progress(len(others), "other targets looked at") as progress:
@@ -87,15 +81,16 @@ class Places:
                     yield from each
 
     def reachable(self) -> list[Deployment]:
-        """Those into which the caller can look; the others are `unseen` from then on."""
-        return list(self.ask(_reached))
+        """Those whose reader the caller may be."""
+
+        def reached(place: Deployment) -> list[Deployment]:
+            _ = place.app.ec2, place.app.iam  # makes the clients
+            return [place]
+
+        return list(self.ask(reached))
 
     def ask[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
-        """Ask the same of each; one that can't be looked into hinders no other.
-
-        Raises:
-            AwsRefusalError: the deployment's own can't be.
-        """
+        """Ask the same of each target."""
         for place in self.all:
             if not place.elsewhere:
                 yield from question(place)
@@ -105,15 +100,12 @@ class Places:
     def ask_accounts[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
         """Ask the same of each account once, whatever its Regions: IAM has none. The own one comes first.
 
-        All targets of an account that can't be looked into are `unseen`.
-
-        Raises:
-            AwsRefusalError: as `ask`.
+        If an account can't be read, all its targets are `unseen`.
         """
         once: dict[str, Deployment] = {}
         for each in self.all:
             account = each.settings.account
-            # The own one by the caller's permissions, also where only its other Regions are meant: a reader has fewer.
+            # The own one with the caller's permissions, even if only its other Regions are meant: a reader has fewer.
             once.setdefault(account, each.at(each.home) if account == each.home.account else each)
         accounts = Places(list(once.values()))
         yield from accounts.ask(question)
@@ -132,12 +124,13 @@ class Places:
             yield () if isinstance(found, CommandError) else found
 
     def unseen_in_words(self) -> list[str]:
-        """What to say of the targets that couldn't be looked into, one sentence for each reason."""
+        """The targets that couldn't be read, one sentence for each reason."""
         reasons: dict[str, list[Target]] = {}
         for target, error in self.unseen.items():
             reasons.setdefault(error.what, []).append(target)
         return [
-            f"{several(found, _NAMED, 'target')} {_is_or_are(found)} left out: {why}" for why, found in reasons.items()
+            f"{several(found, _NAMED, 'target')} {'is' if len(found) == 1 else 'are'} left out: {why}"
+            for why, found in reasons.items()
         ]
 
     def unseen_documents(self) -> list[dict[str, str]]:
@@ -160,14 +153,8 @@ def _no_such_target(text: str, known: Sequence[Target]) -> UsageError:
     return UsageError(f"there is no target {text}", advice(meant, Remedy(Kind.TARGETS)))
 
 
-def _reached(place: Deployment) -> list[Deployment]:
-    """The target itself, once its clients are there."""
-    _ = place.app.ec2, place.app.iam
-    return [place]
-
-
 def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment) -> Sequence[T] | CommandError:
-    """All that one target answers; or why it couldn't be looked into."""
+    """All that one target answers; or why it couldn't be read."""
     try:
         return list(question(place))
     except AwsRefusalError as error:
@@ -175,12 +162,12 @@ def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment)
 
 
 def why_unseen(error: AwsRefusalError) -> CommandError:
-    """Why a target couldn't be looked into, and what to do."""
-    told = refusal(error)
+    """Why a target couldn't be read, and what to do."""
+    explained = refusal(error)
     if isinstance(error, AccessDeniedError) and error.action == "sts:AssumeRole":
-        # What AWS says besides names the account; here one reason stands for many.
-        return CommandError("you may not look there", told.remedy)
-    return told
+        # AWS's own message names the account; here one reason stands for many.
+        return CommandError("you may not look there", explained.remedy)
+    return explained
 
 
 def _few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
@@ -194,64 +181,55 @@ def _few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Resul
             waiting.extend((each, threads.submit(do, each)) for each in islice(coming, 1))
 
 
-def _is_or_are(found: Sequence[Target]) -> str:
-    return "is" if len(found) == 1 else "are"
-
-
 # ---- the targets as documents ----
 
 
-# Whether a target is looked after: yes, not swept yet, not swept lately, or the hub can't do it; or it sends events and
-# has no spoke.
+# The states of a target: managed, not swept yet, not swept lately, the hub can't manage it, it has no spoke but sends
+# events.
 WELL, NEW, OVERDUE, PROBLEM, UNKNOWN = "well", "new", "overdue", "problem", "unknown"
 SAME, OLDER, NEWER = "same", "older", "newer"
 _FAR = 1_000
-_UNITS = {"minute": "minutes", "hour": "hours", "day": "days"}
-_TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})", re.ASCII)
 
 
 def documents(deployment: Deployment) -> list[dict[str, Any]]:
-    """Every target that the deployment knows, its own first, then by account and Region, and those that are unknown.
-
-    Raises:
-        ConfigurationError: there is no such stack.
-    """
-    version, interval, home = deployment.outputs.get("Version"), sweep_interval(deployment), deployment.home
-    hub = _Hub(home, version, deployment.now(), silence=2 * interval)
+    """Every target that the deployment knows, its own first, then by account and Region, and those that are unknown."""
+    version, registry = deployment.outputs.get("Version"), deployment.app.registry
+    hub = _Hub(deployment.home, version, deployment.now(), silence=2 * sweep_interval(deployment))
     fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
     swept = datetime.fromisoformat(str(fleet["at"])) if "at" in fleet else None
-    own = ServedTarget(home, version or "", last_sweep=swept, instances=int(fleet.get("instances", 0)))
-    registry, is_hub = deployment.app.registry, bool(deployment.settings.organization)
-    others, unknown = (registry.all(), registry.unknown()) if is_hub else ([], [])
+    own = ServedTarget(hub.target, version or "", last_sweep=swept, instances=int(fleet.get("instances", 0)))
+    if not deployment.settings.organization:
+        return [hub.document(own)]
+    others = registry.all()
     registered = {each.target for each in others}
-    found = [hub.document(each) for each in (own, *others)]
-    return [*found, *(hub.unknown(each) for each in unknown if each.target not in registered)]
+    unknown = [hub.unknown(each) for each in registry.unknown() if each.target not in registered]
+    return [*map(hub.document, (own, *others)), *unknown]
 
 
 def read(text: str) -> Target:
     """A target as a person writes it: ACCOUNT/REGION.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it isn't one.
     """
-    found = _TARGET.fullmatch(text)
-    if not found:
+    found = TARGET.fullmatch(text)
+    if not found or found[3]:
         raise UsageError(f"{text!r} is no target", "name one as ACCOUNT/REGION, like 111111111111/eu-west-1")
     return Target(found[1], found[2])
 
 
 def sweep_interval(deployment: Deployment) -> timedelta:
-    """How often each target is swept. Of a schedule by the clock, half of the time after which an alarm rings."""
+    """How often each target is swept. For a cron schedule, half of the time after which an alarm rings."""
     parameters = deployment.stack.parameters
     found = re.fullmatch(r"rate\(([0-9]+) (minute|hour|day)s?\)", parameters.get("SweepSchedule", ""))
     if found:
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return timedelta(**{f"{found[2]}s": int(found[1])})
     return timedelta(hours=int(parameters.get("SweepOverdueHours", "2"))) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Hub:
-    """What a target is compared with: the deployment's own one, its version, the time, and how old a sweep may be."""
+    """The deployment's own target and version, with which others are compared; `silence` is how old a sweep may be."""
 
     target: Target
     version: str | None
@@ -275,22 +253,22 @@ class _Hub:
             "last_event": served.last_event,
             "last_sweep": served.last_sweep,
             "instances": served.instances if swept else None,
-            # What the hub's own sweep sends isn't written down.
+            # The hub's own sweep doesn't record what it sends.
             "drift": served.drift if swept and not own else None,
             "problem_since": served.problem_since,
             "unit": served.unit or None,
         }
 
     def unknown(self, heard: ServedTarget) -> dict[str, Any]:
-        """The same of a target that isn't registered, and whose events were dropped."""
+        """The same for a target that isn't registered: its events were dropped."""
         dropped = f"{heard.dropped:,} {'event was' if heard.dropped == 1 else 'events were'} dropped"
         return {**self.document(heard), "state": UNKNOWN, "reason": f"{dropped}: {heard.problem}"}
 
     def _state(self, served: ServedTarget, *, own: bool) -> tuple[str, str]:
-        """Whether it is looked after, and why not."""
+        """Its state, and the reason."""
         if served.problem:
             return PROBLEM, served.problem
-        # The hub's own sweep is written down when the fleet's size changes, else once a day: it has a check of its own.
+        # The hub's own sweep is recorded only if the fleet's size changed, or once a day: it has a check of its own.
         known = served.last_sweep or served.since
         late = not own and known is not None and self.now - known > self.silence
         if served.last_sweep is None:
@@ -299,7 +277,7 @@ class _Hub:
 
 
 def _compared(version: str | None, hub: str | None) -> str | None:
-    """How a target's version is beside the hub's; None where one of them isn't known, or has no number."""
+    """How a target's version compares with the hub's; None if one of them isn't known, or has no number."""
     ours, theirs = ordered(hub or ""), ordered(version or "")
     if not (ours and theirs):
         return None
@@ -307,7 +285,7 @@ def _compared(version: str | None, hub: str | None) -> str | None:
 
 
 def _gap(version: str | None, hub: str | None) -> int | None:
-    """How many minor versions a target is after the hub, negative before; of another major version, none is near."""
+    """How many minor versions a target is ahead of the hub, negative if behind; another major version is far away."""
     ours, theirs = ordered(hub or "")[:2], ordered(version or "")[:2]
     if not (ours and theirs):
         return None
@@ -322,8 +300,8 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
     """The target that a text names, as a document.
 
     Raises:
-        UsageError: the text is no target.
-        CommandError: it isn't in the registry, or it is the hub's own.
+        UsageError: the text is no target, or it is the hub's own.
+        CommandError: it isn't in the registry.
     """
     target = read(text)
     known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}

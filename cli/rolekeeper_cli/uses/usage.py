@@ -6,9 +6,9 @@ things are read; then they are waited for, not for ever.
 
 import json
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
@@ -17,12 +17,11 @@ from rolekeeper.model.text import escaped
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import refusal
-from rolekeeper_cli.progress import Silent
 
 GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
 # A job takes seconds; IAM throttles who asks more often.
 _POLL_SECONDS = 1.0
-_LONGEST = timedelta(minutes=2)
+_LONGEST_SECONDS = 120.0
 # The most items of a page (IAM API reference), and the most pages: AWS has some hundred services.
 _ITEMS, _PAGES = 1_000, 20
 
@@ -44,39 +43,35 @@ class Reports:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._client = deployment.client("iam")
-        self._waiting: dict[str, None] = {}
+        self._waiting: list[str] = []
         self._jobs: dict[str, str] = {}
         self._found: dict[str, Report] = {}
 
-    def begin(self, arns: Iterable[str]) -> None:
+    def begin(self, arns: Sequence[str]) -> None:
         """Have IAM begin them; those that it throttles are begun later."""
-        self._waiting = dict.fromkeys(arns)
-        with self._deployment.progress(len(self._waiting), "reports of last use begun") as progress:
-            self._begin(progress)
+        self._waiting = list(arns)
+        with self._deployment.progress(len(arns), "reports of last use begun") as progress:
+            self._begin(progress.over(arns))
 
     def collect(self) -> Mapping[str, Report]:
         """Wait for what was begun: each of them, found or with the reason why not."""
-        until = self._deployment.now() + _LONGEST
-        with self._deployment.progress(
-            len(self._waiting) + len(self._jobs) + len(self._found), "reports of last use"
-        ) as progress:
-            while True:
+        total = len(self._waiting) + len(self._jobs) + len(self._found)
+        with self._deployment.progress(total, "reports of last use") as progress:
+            for left in self._deployment.looks(_POLL_SECONDS, _LONGEST_SECONDS):
+                self._begin(self._waiting.copy())
                 for arn, job in list(self._jobs.items()):
                     progress.at(len(self._found))
                     # Where IAM doesn't answer, each look takes as long as the SDK tries.
-                    if self._deployment.now() < until:
+                    if not left.is_over:
                         self._look(arn, job)
-                if not (self._jobs or self._waiting) or self._deployment.now() >= until:
+                if not (self._jobs or self._waiting) or left.is_over:
                     break
-                self._deployment.sleep(_POLL_SECONDS)
-                self._begin(progress)
-        late = f"IAM didn't finish its report in {_LONGEST.total_seconds():.0f} seconds; try again"
+        late = f"IAM didn't finish its report in {_LONGEST_SECONDS:.0f} seconds; try again"
         return self._found | dict.fromkeys([*self._jobs, *self._waiting], Report(because=late))
 
-    def _begin(self, progress: Silent) -> None:
-        """Begin what waits, until IAM throttles. Who may not for one role isn't asked about the others."""
-        for arn in list(self._waiting):
-            progress.at(len(self._jobs))
+    def _begin(self, arns: Iterable[str]) -> None:
+        """Begin reports until IAM throttles. If the caller may not begin one, the others aren't tried."""
+        for arn in arns:
             try:
                 with classified(GENERATE, arn):
                     self._jobs[arn] = self._client.generate_service_last_accessed_details(Arn=arn)["JobId"]
@@ -88,7 +83,7 @@ class Reports:
                 return
             except AwsRefusalError as error:
                 self._found[arn] = Report(because=why(error))
-            del self._waiting[arn]
+            self._waiting.remove(arn)
 
     def _look(self, arn: str, job: str) -> None:
         """Look at one job. It is asked again where it still runs, or IAM gave no answer."""

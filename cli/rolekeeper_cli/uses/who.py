@@ -1,13 +1,13 @@
-"""Who did it: which calls CloudTrail has for the tags and the roles that a decision rests on, and who made them."""
+"""Who set the tags and attached the roles that a decision rests on: the calls in CloudTrail's event history."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import takewhile
 from typing import Any
 
+import jmespath
 from botocore.config import Config
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
@@ -25,7 +25,7 @@ ACTION = "cloudtrail:LookupEvents"
 LAUNCH = "RunInstances"
 ASSOCIATE, REPLACE = "AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation"
 DISASSOCIATE = "DisassociateIamInstanceProfile"
-# 2 calls a second in an account and Region, which others want too, and 50 events a page.
+# An account and Region has 2 calls a second, which others want too, and 50 events a page.
 _PAUSE_SECONDS = 0.5
 _PAGES = 10
 _KEPT = timedelta(days=90)
@@ -48,15 +48,15 @@ class Caller:
     @classmethod
     def read(cls, identity: Any) -> "Caller":
         """Read a record's `userIdentity`: every member may be missing, by its type."""
-        arn = _text(_get(identity, "arn") or _get(identity, "userName") or _get(identity, "principalId"))
+        arn = _text(_get(identity, "arn || userName || principalId"))
         service = _text(_get(identity, "invokedBy"))
         if _get(identity, "type") != "AssumedRole":
             return cls(arn=arn, invoked_by=service)
-        role = _text(_get(identity, "sessionContext", "sessionIssuer", "arn"))
+        role = _text(_get(identity, "sessionContext.sessionIssuer.arn"))
         return cls(arn, role, arn.rpartition("/")[2], service)
 
     def words(self, account: str) -> str:
-        """Who it is; what is of this account goes without the account."""
+        """Who it is; an ARN of this account is shown without the account."""
         who = _short(self.role or self.arn, account) + (f", session {self.session}" if self.session else "")
         if not who:
             return self.invoked_by or "nobody that CloudTrail names"
@@ -93,47 +93,46 @@ class Event:
         )
 
     def launched(self, instance: str) -> bool:
-        return self.name == LAUNCH and bool(self._launched(instance))
+        return self.name == LAUNCH and self._launched(instance) is not None
 
     def sets(self, instance: str, key: str, value: str) -> bool:
         """Whether it gave an instance this tag, at launch or later."""
         if self.name == LAUNCH:
             # The answer has a launch template's tags too; it is left out of a record that would be too large.
-            tags = _items(_get(self._launched(instance), "tagSet"))
-            for each in _items(_get(self.request, "tagSpecificationSet")):
-                tags += _list(_get(each, "tags")) if _get(each, "resourceType") == "instance" else []
+            tags = _list(self._launched(instance), "tagSet.items[]")
+            tags += _list(self.request, "tagSpecificationSet.items[?resourceType=='instance'].tags[]")
             return self.launched(instance) and _has(tags, key, value)
         return self.name == "CreateTags" and self._tags(instance, key, value)
 
     def removes(self, instance: str, key: str) -> bool:
         """Whether it took a tag from an instance: by its key, or all of them."""
-        everything = not _items(_get(self.request, "tagSet")) and self._names(instance)
+        everything = not _list(self.request, "tagSet.items[]") and self._names(instance)
         return self.name == "DeleteTags" and (everything or self._tags(instance, key, None))
 
     def makes(self, association: str) -> bool:
-        made = _get(self.response, f"{self.name}Response", "iamInstanceProfileAssociation", "associationId")
-        return self.name in {ASSOCIATE, REPLACE} and made == association
+        path = f"{self.name}Response.iamInstanceProfileAssociation.associationId"
+        return self.name in {ASSOCIATE, REPLACE} and _get(self.response, path) == association
 
     def ends(self, association: str) -> bool:
-        ended = _get(self.request, f"{self.name}Request", "AssociationId")
-        return self.name in {REPLACE, DISASSOCIATE} and ended == association
+        path = f"{self.name}Request.AssociationId"
+        return self.name in {REPLACE, DISASSOCIATE} and _get(self.request, path) == association
 
     def launches_with(self, instance: str, profile_arn: str) -> bool:
-        return self.name == LAUNCH and _get(self._launched(instance), "iamInstanceProfile", "arn") == profile_arn
+        return self.name == LAUNCH and _get(self._launched(instance), "iamInstanceProfile.arn") == profile_arn
 
     def _launched(self, instance: str) -> Any:
-        each = _items(_get(self.response, "instancesSet"))
-        return next((one for one in each if _get(one, "instanceId") == instance), None)
+        launched = _list(self.response, "instancesSet.items[]")
+        return next((each for each in launched if _get(each, "instanceId") == instance), None)
 
     def _names(self, instance: str) -> bool:
-        return any(_get(each, "resourceId") == instance for each in _items(_get(self.request, "resourcesSet")))
+        return instance in _list(self.request, "resourcesSet.items[].resourceId")
 
     def _tags(self, instance: str, key: str, value: str | None) -> bool:
-        return self._names(instance) and _has(_items(_get(self.request, "tagSet")), key, value)
+        return self._names(instance) and _has(_list(self.request, "tagSet.items[]"), key, value)
 
 
 class EventHistory:
-    """Looks events up, within bounds. `looked_at` counts them; `cut` says that there were more."""
+    """Looks events up, within bounds. `looked_at` counts them; `cut` says whether there were more."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -143,9 +142,7 @@ class EventHistory:
         self.looked_at = 0
         self.cut = False
 
-    def lookup(
-        self, attribute: str, value: str, since: datetime | None = None, until: datetime | None = None
-    ) -> Iterator[Event]:
+    def lookup(self, attribute: str, value: str, since: datetime | None, until: datetime | None) -> Iterator[Event]:
         """Events with an attribute, newest first."""
         now = self._deployment.now()
         if until and until < now - _KEPT:
@@ -172,21 +169,15 @@ class EventHistory:
         self.cut = True
 
 
-# ---- records from outside: any member may be missing, or be something else ----
+# ---- records from outside: any member may be missing, or of another type, which JMESPath takes for missing ----
 
 
-def _get(document: Any, *names: str) -> Any:
-    for name in names:
-        document = document.get(name) if isinstance(document, Mapping) else None
-    return document
+def _get(document: Any, path: str) -> Any:
+    return jmespath.search(path, document)
 
 
-def _items(document: Any) -> list[Any]:
-    return _list(_get(document, "items"))
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else []
+def _list(document: Any, path: str) -> list[Any]:
+    return _get(document, path) or []
 
 
 def _has(tags: list[Any], key: str, value: str | None) -> bool:
@@ -208,6 +199,7 @@ def _short(arn: str, account: str) -> str:
 
 
 type Entry = Mapping[str, Any]
+type Window = tuple[datetime | None, datetime | None]
 
 # An entry's time is a moment after what it saw, and an event's is a whole second.
 _SLACK = timedelta(seconds=60)
@@ -215,97 +207,83 @@ _SLACK = timedelta(seconds=60)
 _STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
-    """Who did a thing to an instance: the newest event that did it, by `until` and not before `since`.
+    """Who did a thing to an instance: the newest event within a `window` that did it.
 
     `calls` are looked up by their names too: no source says that CloudTrail lists the instance among their resources.
+    `event` is the answer, once it was found.
     """
 
     what: str
     about: str
     did: Callable[[Event], bool]
+    window: Window
     calls: tuple[str, ...] = ()
-    since: datetime | None = None
-    until: datetime | None = None
+    event: Event | None = None
 
-    def answered_by(self, event: Event) -> bool:
-        early = self.since and event.at < self.since
-        late = self.until and event.at > self.until
-        return not early and not late and self.did(event)
+    def consider(self, event: Event) -> None:
+        """Take an event as the answer, if it is. Newer events come first."""
+        since, until = self.window
+        is_within = (since is None or since <= event.at) and (until is None or event.at <= until)
+        if not self.event and is_within and self.did(event):
+            self.event = event
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The event that answers a question; or None, and why."""
-
-    question: Question
-    event: Event | None
-    because: str = ""
-
-    def document(self) -> dict[str, Any]:
+    def document(self, because: str) -> dict[str, Any]:
+        """The answer; or `because` of what there is none."""
         event = self.event
         return {
-            "what": self.question.what,
-            "about": self.question.about,
+            "what": self.what,
+            "about": self.about,
             "by": asdict(event.by) if event else None,
             "event": event.name if event else None,
             "event_id": event.id if event else None,
             "at": event.at if event else None,
-            "unknown_because": self.because or None,
+            "unknown_because": None if event else because,
         }
 
 
-def ask(deployment: Deployment, instance: str, questions: Sequence[Question]) -> list[Answer]:
-    """Ask CloudTrail. It says why it has no answer, and never fails: the rest is worth showing without it."""
-    if not questions:
-        return []
+def ask(deployment: Deployment, instance: str, questions: Sequence[Question]) -> list[dict[str, Any]]:
+    """Ask CloudTrail; returns a document for each question. It never fails: without an answer it says why."""
+    because = _look_up(deployment, instance, questions) if questions else ""
+    return [each.document(because) for each in questions]
+
+
+def _look_up(deployment: Deployment, instance: str, questions: Sequence[Question]) -> str:
+    """Look for the answers. Returns why those that weren't found are unknown."""
     if deployment.elsewhere:
-        account = deployment.settings.account
-        return [
-            Answer(each, None, f"the CloudTrail of account {account} can't be asked from here") for each in questions
-        ]
-    found: dict[int, Event] = {}
-    because, region = "", str(deployment.session.region_name)
+        return f"the CloudTrail of account {deployment.settings.account} can't be asked from here"
     with deployment.progress(None, "events of CloudTrail looked through") as progress:
         try:
             history = EventHistory(deployment)
-            for event in progress.over(_events(history, instance, questions, found=found)):
-                for at, each in enumerate(questions):
-                    if at not in found and each.answered_by(event):
-                        found[at] = event
-            because = _not_found(history, region)
+            for event in progress.over(_events(history, instance, questions)):
+                for each in questions:
+                    each.consider(event)
         except AwsRefusalError as error:
-            because = _no_answer(error)
-    return [Answer(each, found.get(at), "" if at in found else because) for at, each in enumerate(questions)]
+            return _no_answer(error)
+    return _not_found(history, str(deployment.session.region_name))
 
 
-def _events(
-    history: EventHistory, instance: str, questions: Sequence[Question], found: Mapping[int, Event]
-) -> Iterator[Event]:
+def _events(history: EventHistory, instance: str, questions: Sequence[Question]) -> Iterator[Event]:
     """The events of the instance in the time of each question; then, of what is still open, calls by their names.
 
-    An instance with a role has an event for each of its sessions, some a day: so each time is looked at by itself.
-    `found` is filled while they come.
+    An instance with a role has an event for each of its sessions, some a day: so each time is looked at separately.
     """
-    for window in dict.fromkeys((each.since, each.until) for each in questions):
-        asked = [at for at, each in enumerate(questions) if (each.since, each.until) == window]
-        yield from _until_answered(history.lookup("ResourceName", instance, *window), asked, found, instance=instance)
-    for at, each in enumerate(questions):
+    for window in dict.fromkeys(each.window for each in questions):
+        asked = [each for each in questions if each.window == window]
+        yield from _until_answered(history.lookup("ResourceName", instance, *window), asked, instance)
+    for each in questions:
         for name in each.calls:
-            named = history.lookup("EventName", name, each.since, until=each.until)
-            yield from _until_answered(named, [at], found, instance=instance)
+            yield from _until_answered(history.lookup("EventName", name, *each.window), [each], instance)
 
 
-def _until_answered(
-    events: Iterable[Event], asked: Sequence[int], found: Mapping[int, Event], instance: str
-) -> Iterator[Event]:
+def _until_answered(events: Iterable[Event], asked: Sequence[Question], instance: str) -> Iterator[Event]:
     """Events while a question is open, back to the instance's launch: nothing is older."""
-    if all(at in found for at in asked):
+    if all(each.event for each in asked):
         return
     for event in events:
         yield event
-        if event.launched(instance) or all(at in found for at in asked):
+        if event.launched(instance) or all(each.event for each in asked):
             return
 
 
@@ -332,7 +310,7 @@ def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]
     id_, association = observed.key.id, observed.association
     tags = dict(observed.instance.tags) if observed.instance else {}
     asked = [
-        _about_tag(id_, key, tags.get(key), within=_tag_window(entries, key, tags.get(key)))
+        _about_tag(id_, key, tags.get(key), window=_tag_window(entries, key, tags.get(key)))
         for key in _deciding(observed, tags, entries)
     ]
     ours = {each["answer"].get("association-id") for each in entries}
@@ -342,7 +320,7 @@ def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]
     last = next((each for each in entries if each["answer"].get("association-id")), None)
     if last and (made := _made(last)) and made != present:
         gone = [each for each in entries[: entries.index(last)] if _seen(each) != made]
-        asked.append(_ended(made, "reverted", _since(last), until=_until(gone[-1]) if gone else None))
+        asked.append(_ended(made, "reverted", (_since(last), _until(gone[-1]) if gone else None)))
     return asked
 
 
@@ -353,7 +331,7 @@ def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Questi
     tags, former = now["tags"], before.get("tags", {})
     asked = [
         # That an entry lacks a tag may mean that no mapping read it then.
-        _about_tag(instance, key, tags.get(key), within=(since if key in former else None, until))
+        _about_tag(instance, key, tags.get(key), window=(since if key in former else None, until))
         for key in sorted({*tags, *former})
         if tags.get(key) != former.get(key)
     ]
@@ -361,14 +339,14 @@ def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Questi
     present = _seen(entry)
     if stood and stood != present:
         what = "reverted" if older and _made(older) else "detached"
-        asked.append(_ended(stood, what, since, until=until))
+        asked.append(_ended(stood, what, (since, until)))
     if present and stood != present:
         asked.append(_attached(instance, present, now["profile-arn"], entries=[entry, older] if older else [entry]))
     return asked
 
 
 def _deciding(observed: Observation, tags: Mapping[str, str], entries: Sequence[Entry]) -> list[str]:
-    """The keys of the tags that decide; where no mapping is for the instance any more, of the tag that went."""
+    """The keys of the tags that decide; if no mapping matches the instance any longer, of the tag that was removed."""
     candidates, pin = observed.candidates, observed.pin
     if pin and not pin.expired(observed.asked_at):
         return []
@@ -390,25 +368,21 @@ def _deciding(observed: Observation, tags: Mapping[str, str], entries: Sequence[
 
 
 def _mappings(key: str, value: str | None) -> set[str]:
-    """What the history calls the mappings that a tag can have; none where it isn't there."""
+    """The mappings that a tag can match, as the history names them; none without the tag."""
     return set() if value is None else {str(MappingKey(key, each)) for each in (value, ANY_VALUE)}
 
 
-def _tag_window(entries: Sequence[Entry], key: str, value: str | None) -> tuple[datetime | None, datetime | None]:
-    """Between which times a tag came to be as it is: since an entry saw another value, until the first saw this one."""
+def _tag_window(entries: Sequence[Entry], key: str, value: str | None) -> Window:
+    """Between which times a tag got its value: since an entry saw another one, until the first entry saw this one."""
     saw = list(takewhile(lambda each: each["seen"]["tags"].get(key) == value, entries))
     others = [each for each in entries[len(saw) :] if key in each["seen"]["tags"]]
     return _since(others[0]) if others else None, _until(saw[-1]) if saw and value is not None else None
 
 
-def _about_tag(
-    instance: str, key: str, value: str | None, *, within: tuple[datetime | None, datetime | None] = (None, None)
-) -> Question:
-    since, until = within
+def _about_tag(instance: str, key: str, value: str | None, *, window: Window) -> Question:
     if value is None:
-        return Question("untagged", key, lambda event: event.removes(instance, key), since=since, until=until)
-    set_by = partial(Event.sets, instance=instance, key=key, value=value)
-    return Question("tagged", f"{key}={value}", set_by, since=since, until=until)
+        return Question("untagged", key, lambda event: event.removes(instance, key), window=window)
+    return Question("tagged", f"{key}={value}", lambda event: event.sets(instance, key, value), window=window)
 
 
 def _attached(instance: str, association: str, profile_arn: str, entries: Sequence[Entry]) -> Question:
@@ -421,15 +395,14 @@ def _attached(instance: str, association: str, profile_arn: str, entries: Sequen
     def did(event: Event) -> bool:
         return event.makes(association) or (not others and event.launches_with(instance, profile_arn))
 
-    since = _since(before[0]) if before else None
-    until = _until(saw[-1]) if saw else None
+    window = _since(before[0]) if before else None, _until(saw[-1]) if saw else None
     name = str(profile_name(profile_arn))
-    return Question("attached", name, did, calls=(ASSOCIATE, REPLACE), since=since, until=until)
+    return Question("attached", name, did, window=window, calls=(ASSOCIATE, REPLACE))
 
 
-def _ended(association: str, what: str, since: datetime | None, until: datetime | None) -> Question:
-    ended_by = partial(Event.ends, association=association)
-    return Question(what, association, ended_by, calls=(REPLACE, DISASSOCIATE), since=since, until=until)
+def _ended(association: str, what: str, window: Window) -> Question:
+    calls = (REPLACE, DISASSOCIATE)
+    return Question(what, association, lambda event: event.ends(association), window=window, calls=calls)
 
 
 def _made(entry: Entry) -> str:

@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from rolekeeper.fleet.overrides import OperatorOverrides
     from rolekeeper.fleet.sweep import OtherTarget, Sweep
     from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
-    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets
-    from rolekeeper.mappings.fan_out import Sender
+    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Sender
     from rolekeeper.mappings.impact import ImpactScanner
     from rolekeeper.mappings.publish import Publisher
     from rolekeeper.mappings.revisions import Revisions
-    from rolekeeper.mappings.rows.columns import HomeAccount
+    from rolekeeper.mappings.rows import HomeAccount
     from rolekeeper.mappings.table import MappingTable
     from rolekeeper.permissions.roles import Roles
 
@@ -120,7 +119,7 @@ class App:
 
     @cached_property
     def roles(self) -> Roles:
-        return permissions.roles.Roles(permissions.compare.PolicyReader(self.iam), self.settings)
+        return permissions.roles.Roles(permissions.policies.PolicyReader(self.iam), self.settings)
 
     @cached_property
     def revisions(self) -> Revisions:
@@ -203,15 +202,14 @@ class App:
 
     @property
     def home(self) -> HomeAccount:
-        return mappings.rows.columns.HomeAccount(self.settings.account, self.settings.partition)
+        return mappings.rows.HomeAccount(self.settings.account, self.settings.partition)
 
-    def scanner(self, roles: Roles, state: State | None = None) -> ImpactScanner:
-        """What scans this target's instances; `roles` are its account's, `state` what a `plan` would leave."""
+    def scanner(self, state: State | None = None) -> ImpactScanner:
+        """What scans this target's instances; `state` is what a `plan` would leave."""
         return mappings.impact.ImpactScanner(
             ec2=self.ec2,
             state=state or self.state,
             table=self.table,
-            policies=roles.policies,
             limits=self.settings.limits,
             ownership=self.settings.ownership,
         )
@@ -225,7 +223,7 @@ class App:
         def mapped(target: Target, instances: int = 0, unit: str = "") -> MappedTarget:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
-            return mappings.accounts.MappedTarget(target, known, there.scanner(known), instances=instances, unit=unit)
+            return mappings.accounts.MappedTarget(target, known, there.scanner(), instances=instances, unit=unit)
 
         def listed() -> list[MappedTarget]:
             return [mapped(each.target, each.instances, each.unit) for each in self.registered()]
@@ -238,7 +236,7 @@ class App:
 
     @cached_property
     def sender(self) -> Sender:
-        return mappings.fan_out.Sender(
+        return mappings.accounts.Sender(
             home=self.settings.target,
             ec2_in=lambda target: self.at(target).ec2,
             queue=self.queue,
@@ -252,20 +250,11 @@ class App:
         if self.hub:
             return self.hub.publisher
         assessor = mappings.verdict.Assessor(self.mapped, self.revisions, self.settings.mode)
-        records = mappings.accounts.RecordKeeper(
-            targets=self.mapped,
-            revisions=self.revisions,
-            sender=self.sender,
-            telemetry=self.telemetry,
-            mode=self.settings.mode,
-            now=self.now,
-        )
         return mappings.publish.Publisher(
             home=self.home,
             table=self.table,
             revisions=self.revisions,
             assessor=assessor,
-            records=records,
             sender=self.sender,
             machine=self.machine,
             telemetry=self.telemetry,
@@ -316,10 +305,11 @@ class App:
         of_account = [
             replace(mapped.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)
         ]
+        targets = replace(mapped, listed=lambda: of_account)
         return fleet.sweep.OtherTarget(
             target=self.settings.target,
             registry=self.registry,
-            records=replace(self.publisher.records, targets=replace(mapped, listed=lambda: of_account)),
+            publisher=replace(self.publisher, assessor=replace(self.publisher.assessor, targets=targets)),
             telemetry=self.telemetry,
             now=self.now,
             is_news=partial(self._is_news, noting=True),

@@ -31,12 +31,6 @@ def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: Mapping
     assert control(desk) == {"paused": False}
 
 
-def test_pausing_twice_is_pausing(terminal: Terminal, desk: MappingsFixture) -> None:
-    terminal("pause")
-    assert terminal("pause").exit_code == 0
-    assert control(desk) == {"paused": True}
-
-
 def test_what_cant_be_read_there_is_told_and_mended_by_setting_it(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.control(mode="obsreve")
     ran = terminal("mode")

@@ -1,6 +1,5 @@
 """deploy and upgrade: what would change is shown and asked about, what is deployed stays, and a failure says why."""
 
-import json
 import subprocess
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,9 +14,8 @@ from fakes.cloudformation import FakeCloudFormation, change
 from fakes.organizations import Organizations
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploy import named
 from rolekeeper_cli.deploying import artifacts, deploy, rollout
-from rolekeeper_cli.deploying.parameters import option_of, parameters
+from rolekeeper_cli.deploying.parameters import parameters
 from rolekeeper_cli.deploying.stack import TemplateLoader, ordered
 from rolekeeper_cli.errors import ServiceError
 from support.templates import ROOT
@@ -113,21 +111,21 @@ def test_a_first_deployment_makes_a_stack_of_the_templates_defaults(
     assert "rolekeeper mode enforce" in ran.stderr
 
 
-def test_who_says_no_leaves_nothing_behind(terminal: Terminal, stack: FakeCloudFormation) -> None:
-    stack.changes = [change("Add", "WorkQueue", "AWS::SQS::Queue")]
-    ran = terminal.types("n\n", "deploy")
-    assert ran.exit_code == 1
-    assert "Make these 1 changes?" in ran.stderr
-    assert stack.calls == ["create_change_set", "delete_change_set", "delete_stack"]
-    assert stack.status is None
-
-
-def test_a_stack_that_another_change_set_waits_for_is_left_with_it(
-    terminal: Terminal, stack: FakeCloudFormation
+@pytest.mark.parametrize(
+    ("status", "calls"),
+    [
+        (None, ["create_change_set", "delete_change_set", "delete_stack"]),
+        # Another change set waits for this stack.
+        ("REVIEW_IN_PROGRESS", ["create_change_set", "delete_change_set"]),
+    ],
+)
+def test_who_says_no_leaves_nothing_behind(
+    terminal: Terminal, stack: FakeCloudFormation, status: str | None, calls: list[str]
 ) -> None:
-    stack.status, stack.changes = "REVIEW_IN_PROGRESS", [change("Add", "WorkQueue", "AWS::SQS::Queue")]
-    assert terminal.types("n\n", "deploy").exit_code == 1
-    assert stack.calls == ["create_change_set", "delete_change_set"]
+    stack.status, stack.changes = status, [change("Add", "WorkQueue", "AWS::SQS::Queue")]
+    ran = terminal.types("n\n", "deploy")
+    assert (ran.exit_code, "Make these 1 changes?" in ran.stderr) == (1, True)
+    assert (stack.calls, stack.status) == (calls, status)
 
 
 def test_a_first_deployment_that_failed_is_removed_before_the_next(
@@ -181,20 +179,15 @@ def test_for_programs_it_is_one_document(terminal: Terminal, stack: FakeCloudFor
     assert (document["outcome"], document["deployed_version"]) == ("deployed", "0.1.0")
 
 
-def test_a_dry_run_shows_it_and_leaves_it(terminal: Terminal, stack: FakeCloudFormation) -> None:
-    stack.deployed()
-    stack.changes = [FUNCTION]
-    assert terminal.document("deploy", "--dry-run")["outcome"] == "shown"
-    assert stack.calls == ["create_change_set", "delete_change_set"]
-
-
 def test_a_table_that_would_be_replaced_is_pointed_at(terminal: Terminal, stack: FakeCloudFormation) -> None:
     stack.deployed()
     stack.changes = [change("Modify", "MappingTable", "AWS::DynamoDB::Table", "True", "KeySchema")]
     ran = terminal("deploy", "--dry-run")
+    assert stack.calls == ["create_change_set", "delete_change_set"]
     assert "MappingTable would be another, empty table" in ran.stderr
     assert "Modify MappingTable AWS::DynamoDB::Table yes KeySchema" in lines(ran.stdout)
     stack.changes = [change("Modify", "MappingTable", "AWS::DynamoDB::Table", "False", "Tags")]
+    assert terminal.document("deploy", "--dry-run")["outcome"] == "shown"
     assert "another, empty table" not in terminal("deploy", "--dry-run").stderr
 
 
@@ -202,25 +195,17 @@ def test_a_table_that_would_be_replaced_is_pointed_at(terminal: Terminal, stack:
 
 
 def test_guided_asks_for_each_parameter_until_it_is_allowed(terminal: Terminal, stack: FakeCloudFormation) -> None:
-    stack.deployed(Mode="enforce", MaxChangesPerEdit="50")
+    stack.deployed(Mode="enforce", MaxChangesPerEdit="50", AlarmEmail="ops@example.com")
     stack.changes = [FUNCTION]
-    answers = ["on", "observe", *[""] * 5, "40", *[""] * 20, "y"]
-    ran = terminal.types("\n".join(answers) + "\n", "deploy", "--guided", "--log-level", "DEBUG")
+    # A space empties a value.
+    answers = {"Mode": "on\nobserve", "MaxChangesPerEdit": "40", "AlarmEmail": " "}
+    typed = "\n".join([*(answers.get(name, "") for name in parameters()), "y"]) + "\n"
+    ran = terminal.types(typed, "deploy", "--guided", "--log-level", "DEBUG")
     assert ran.exit_code == 0, ran.output
     assert "Mode [enforce]: " in ran.stderr
     assert "must be observe or enforce" in ran.stderr
     assert "LogLevel [DEBUG]: " in ran.stderr
-    assert asked(stack) == {"Mode": "observe", "MaxChangesPerEdit": "40", "LogLevel": "DEBUG"}
-
-
-def test_guided_takes_a_space_for_an_empty_value(terminal: Terminal, stack: FakeCloudFormation) -> None:
-    stack.deployed(AlarmEmail="ops@example.com")
-    stack.changes = [FUNCTION]
-    names = list(parameters())
-    answers = [" " if name == "AlarmEmail" else "" for name in names]
-    ran = terminal.types("\n".join([*answers, "y"]) + "\n", "deploy", "--guided")
-    assert ran.exit_code == 0, ran.output
-    assert asked(stack) == {"AlarmEmail": ""}
+    assert asked(stack) == {"Mode": "observe", "MaxChangesPerEdit": "40", "LogLevel": "DEBUG", "AlarmEmail": ""}
 
 
 # ---- the organization ----
@@ -233,30 +218,16 @@ def organizations(terminal: Terminal) -> Organizations:
     return made
 
 
-@pytest.mark.parametrize("former", ["", OWN])
 @pytest.mark.parametrize(("own", "said"), [(OWN, f"is in the organization {OWN}"), ("", "is in no organization")])
 def test_an_organization_that_the_account_isnt_in_is_refused(  # its example
-    terminal: Terminal, stack: FakeCloudFormation, organizations: Organizations, former: str, own: str, said: str
+    terminal: Terminal, stack: FakeCloudFormation, organizations: Organizations, own: str, said: str
 ) -> None:
-    stack.deployed(OrganizationId=former)
+    stack.deployed(OrganizationId=OWN)
     organizations.id = own
     ran = terminal("deploy", "--organization-id", "o-wrongwrong1", "--yes")
     assert (ran.exit_code, stack.calls) == (253, [])
     assert said in ran.stderr
     assert "o-wrongwrong1" in ran.stderr
-
-
-def test_the_accounts_own_organization_is_deployed_and_isnt_asked_for_again(
-    terminal: Terminal, stack: FakeCloudFormation, organizations: Organizations
-) -> None:
-    stack.deployed(OrganizationId="")
-    stack.changes = [FUNCTION]
-    assert terminal("deploy", "--organization-id", OWN, "--yes").exit_code == 0
-    assert stack.parameters["OrganizationId"] == OWN
-    organizations.refuses = "AccessDeniedException"
-    for line in (("--organization-id", OWN), ("--mode", "enforce"), ("--organization-id", "")):
-        ran = terminal("deploy", *line, "--yes")
-        assert (ran.exit_code, "isn't checked" in ran.stderr) == (0, False), line
 
 
 def test_one_who_may_not_ask_for_the_organization_is_warned_and_makes_a_hub(
@@ -324,48 +295,35 @@ def test_a_build_that_fails_asks_nothing(terminal: Terminal, stack: FakeCloudFor
     assert "there is no make" in terminal("deploy", "--yes").stderr
 
 
-@pytest.mark.usefixtures("organizations")
-def test_nothing_is_built_for_what_is_refused(terminal: Terminal, stack: FakeCloudFormation, make: Make) -> None:
-    stack.deployed(version="99.0.0")
-    assert terminal("deploy", "--yes").exit_code == 1
-    assert terminal("deploy", "--yes", "--mode", "enforc").exit_code == 252
-    stack.deployed()
-    assert terminal("deploy", "--yes", "--organization-id", "o-wrongwrong1").exit_code == 253
-    assert make.ran == []
-
-
-@pytest.mark.parametrize("line", [("deploy",), ("upgrade",), ("deploy", "--guided", "--yes")])
-def test_where_nobody_can_be_asked_nothing_begins(
-    terminal: Terminal, stack: FakeCloudFormation, line: tuple[str, ...]
-) -> None:
-    ran = terminal(*line)
-    assert ran.exit_code == 252
-    assert stack.calls == []
-
-
 # ---- what is refused before anything is uploaded ----
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("line", "code", "said"),
     [
-        ("--mode", "enforc", "did you mean enforce?"),
-        ("--mode", "Enforce", "did you mean enforce?"),
-        ("--role-path", "org/roles", "did you mean /org/roles/?"),
-        ("--sweep-schedule", "1 hour", "did you mean rate(1 hour)?"),
-        ("--log-level", "debug", "did you mean DEBUG?"),
-        ("--workers", "1", "must be 2 to 100"),
-        ("--alarm-email", "ops", "must be empty or an email address"),
+        ("deploy", 252, "there is no terminal to ask on"),
+        ("upgrade", 252, "there is no terminal to ask on"),
+        ("deploy --guided --yes", 252, "there is no terminal to ask on"),
+        ("deploy --yes --mode enforc", 252, "did you mean enforce?"),
+        ("deploy --yes --mode Enforce", 252, "did you mean enforce?"),
+        ("deploy --yes --role-path org/roles", 252, "did you mean /org/roles/?"),
+        ("deploy --yes --sweep-schedule hourly", 252, "--sweep-schedule hourly must "),
+        ("deploy --yes --log-level debug", 252, "did you mean DEBUG?"),
+        ("deploy --yes --workers 1", 252, "--workers 1 must be 2 to 100"),
+        ("deploy --yes --alarm-email ops", 252, "must be empty or an email address"),
+        ("upgrade --yes", 253, "make one: rolekeeper deploy"),
     ],
 )
-def test_a_value_that_isnt_allowed_is_refused_with_what_is(  # its example
-    terminal: Terminal, stack: FakeCloudFormation, uploads: Uploads, option: str, value: str, said: str
+def test_what_is_refused_before_anything_is_uploaded(
+    terminal: Terminal, stack: FakeCloudFormation, uploads: Uploads, line: str, code: int, said: str
 ) -> None:
-    ran = terminal("deploy", "--yes", option, value)
-    assert ran.exit_code == 252
-    assert f"{option} {value} must " in ran.stderr
-    assert said in ran.stderr
+    ran = terminal(*line.split())
+    assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
     assert (stack.calls, uploads.buckets) == ([], [])
+
+
+def test_an_interval_is_taken_for_a_rate(terminal: Terminal) -> None:
+    assert "did you mean rate(1 hour)?" in terminal("deploy", "--yes", "--sweep-schedule", "1 hour").stderr
 
 
 def test_a_newer_version_is_not_replaced_by_an_older_one_unless_told(
@@ -385,21 +343,6 @@ def test_a_newer_version_is_not_replaced_by_an_older_one_unless_told(
 
 def test_versions_are_ordered_by_their_numbers() -> None:
     assert ordered("0.10.0") > ordered("0.9.2") > ordered("0.9")
-
-
-def test_an_older_version_is_named_and_upgraded(terminal: Terminal, stack: FakeCloudFormation) -> None:
-    stack.deployed(version="0.0.9")
-    stack.changes = [FUNCTION]
-    assert f"version 0.0.9 is deployed, and would be {VERSION}" in terminal("upgrade", "--yes").stderr
-    stack.deployed(version="")
-    assert "an earlier one, which has no number" in terminal("upgrade", "--yes").stderr
-
-
-def test_without_a_deployment_there_is_nothing_to_upgrade(terminal: Terminal, stack: FakeCloudFormation) -> None:
-    ran = terminal("upgrade", "--yes")
-    assert ran.exit_code == 253
-    assert "rolekeeper deploy" in ran.stderr
-    assert stack.calls == []
 
 
 @pytest.mark.parametrize(
@@ -497,20 +440,8 @@ def test_each_parameter_of_the_template_is_an_option() -> None:
     assert installed.PARAMETERS.read_text() == written.text(), "run: .venv/bin/python -m tools.parameters"
 
 
-def test_an_option_leads_back_to_its_parameter() -> None:
-    for name in parameters():
-        click_name = option_of(name).removeprefix("--").replace("-", "_")
-        assert named({click_name: "x", "mode" if name != "Mode" else "workers": None}) == {name: "x"}
-
-
 def test_allowed_values_are_completed(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMP_WORDS", "rolekeeper deploy --mode en")
     monkeypatch.setenv("COMP_CWORD", "3")
     monkeypatch.setenv("_ROLEKEEPER_COMPLETE", "bash_complete")
     assert terminal().stdout == "plain,enforce\n"
-
-
-def test_the_version_is_the_templates() -> None:
-    outputs = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)["Outputs"]
-    assert outputs["Version"]["Value"] == VERSION
-    assert json.dumps(outputs["Version"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_cli.console.cache import Cache
+from rolekeeper_cli.console.site import Cache
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 
@@ -48,7 +48,7 @@ def deployment(aws: Aws) -> Deployment:  # noqa: ARG001  # what it asks
 def test_ten_pages_ask_once_who_and_where_they_are_and_one_that_checks_asks_anew(
     deployment: Deployment, aws: Aws
 ) -> None:
-    known = Cache[Any](30)
+    known = Cache()
     for _ in range(10):
         look(deployment.anew(known.get))
     assert aws.calls == ["DescribeStacks", "GetCallerIdentity"]

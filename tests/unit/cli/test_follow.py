@@ -38,12 +38,6 @@ def test_it_waits_until_the_last_one_carries_its_role(terminal: Terminal, desk: 
     assert [desk.world.carries(each) for each in ids] == ["web"] * 3
 
 
-def test_programs_read_how_many_came(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.converged("web", app="web")
-    document = terminal.document("wait", "--mapping", "app=web")
-    assert document == {"mapping": "app=web", "instances": 1, "done": 1, "coming": 0, "stuck": [], "unseen": []}
-
-
 def test_those_that_wont_come_are_named_and_not_waited_for(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.converged("web", app="web")
     blocked = desk.world.running(profile="theirs", app="web")
@@ -119,19 +113,6 @@ def test_set_says_where_what_is_published_isnt_in_effect(terminal: Terminal, des
     said, why = ran.stderr.splitlines()
     assert said == "Published as written."
     assert why.startswith("  app=web: no account in its scope has a spoke; units: it governs no instance")
-
-
-def test_rm_with_wait_follows_those_that_lose_their_role(terminal: Terminal, desk: MappingsFixture) -> None:
-    instance = desk.converged("web", app="web")
-
-    def then() -> None:
-        desk.publish("app=web")
-        comes(terminal, desk, instance)
-
-    terminal.meanwhile = then
-    ran = terminal("mapping", "rm", "app=web", "--yes", "--wait")
-    assert ran.stderr.splitlines() == ["Deleted.", "1 of 1 instances carry what they should."]
-    assert desk.world.carries(instance) == ""
 
 
 def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -74,18 +74,6 @@ def test_a_list_is_a_table_for_people() -> None:
     assert rows("-o", "wide") == "INSTANCE  REVISION\ni-1       3\ni-2       0.5\n"
 
 
-def test_and_the_same_document_in_json_and_yaml() -> None:
-    assert json.loads(rows("--output", "json")) == PLAIN
-    assert yaml.safe_load(rows("--output", "yaml")) == PLAIN
-
-
-@pytest.mark.parametrize(
-    ("form", "empty"), [("json", "[]\n"), ("yaml", "[]\n"), ("csv", ""), ("table", ""), ("wide", "")]
-)
-def test_an_empty_list_is_one_in_every_form(form: str, empty: str) -> None:
-    assert rows("--output", form, documents=[]) == empty
-
-
 def test_csv_has_a_head_and_json_in_cells_that_hold_more_than_a_text() -> None:
     first, second = csv.DictReader(io.StringIO(rows("--output", "csv")))
     assert first == {"instance": "i-1", "tags": '{"app": "wéb"}', "carries": "", "revision": "3", "ours": "true"}
@@ -199,11 +187,3 @@ def test_people_see_a_list_page_by_page_while_it_is_read(monkeypatch: pytest.Mon
     render.show_list(Layout([Column("instance")]), documents(), empty=str)
     assert len(drawn_before_the_last) > 800
     assert lines.getvalue().splitlines() == ["INSTANCE", *(f"i-{number}" for number in range(1_000))]
-
-
-def test_a_long_table_grows_its_columns_as_it_needs() -> None:
-    documents = [*([{"a": "x", "b": "y"}] * 300), {"a": "much longer", "b": "y"}]
-    layout = Layout([Column("a"), Column("b")])
-    lines = shown(lambda: render.show_list(layout, documents, empty=str)).splitlines()
-    assert (lines[0], lines[1], lines[-1]) == ("A  B", "x  y", "much longer  y")
-    assert len(lines) == 302

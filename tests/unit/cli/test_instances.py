@@ -82,17 +82,6 @@ def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Termi
     assert ran.stderr.endswith("\nNothing is changed now: the mode is observe.\n")
 
 
-def test_a_large_fleet_is_listed_page_by_page(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("app=web", role="web")
-    desk.world.large_pages()
-    for _ in range(450):
-        desk.world.launch(app="web")
-    desk.world.wait(3)
-    desk.quiet()
-    assert len(terminal("fleet").stdout.splitlines()) == 451
-    assert desk.world.calls.counted()["DescribeInstances"] == 3
-
-
 # ---- explain ----
 
 
@@ -137,18 +126,6 @@ def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal,
             f"rolekeeper detach {one}  (it carries no role again, whatever its tags say)"
         ),
     }
-
-
-def test_the_same_for_programs(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("app=web", role="web")
-    one = desk.converged("web", app="web")
-    document = terminal.document("explain", one)
-    assert document["carries"]["instance_profile"] == document["should_carry"] == "web"
-    assert (document["carries"]["managed"], document["carries"]["for"]) == (True, "app=web")
-    assert document["mapping"]["revision"] == 1
-    assert document["decision"]["code"] == "converged"
-    assert document["last"]["answer"]["association-id"] == document["carries"]["association"]
-    assert [each["command"] for each in document["undo"]][-1] == f"rolekeeper detach {one}"
 
 
 def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -204,28 +181,6 @@ def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(
     assert told["withheld"] == "Rolekeeper is paused: nothing is changed now"
     assert told["because"] == "app=web gives it role web (Attach, unoccupied)"
     assert "triggered by" not in told
-
-
-def test_of_a_contested_instance_nothing_is_to_be_undone_and_release_is_named(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
-    desk.edit("app=web", role="web")
-    one = desk.world.running(app="web")
-    for _ in range(3):
-        desk.world.reconcile(one)
-        desk.world.detach_by_hand(one)
-        desk.world.wait(60)
-    desk.world.reconcile(one)
-    told = explained(terminal, one)
-    assert "contested" in told["because"]
-    assert "or rolekeeper release" in told["because"]
-    assert told["to undo"].startswith("nothing: ")
-
-
-def test_an_instance_that_isnt_there_is_told_with_near_names(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.world.running(Name="web-1")
-    ran = terminal("explain", "web-l")
-    assert (ran.exit_code, "there is no instance web-l\n  did you mean web-1?" in ran.stderr) == (1, True)
 
 
 # ---- history ----
@@ -291,19 +246,6 @@ def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: MappingsFix
     assert association
     here = {"instance": one, "account": ACCOUNT, "region": REGION}
     assert told == {**here, "role": "web", "instance_profile": "web", "association": association.id}
-
-
-def test_it_waits_for_a_role_in_a_profile_of_another_name_and_for_none(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
-    desk.iam.create_instance_profile(InstanceProfileName="web-2024", Path="/rolekeeper/")
-    desk.iam.add_role_to_instance_profile(InstanceProfileName="web-2024", RoleName="web")
-    desk.world.profile("web-2024")
-    one = desk.world.running()
-    desk.world.attach_by_hand(one, "web-2024")
-    assert terminal.document("wait", one, "--role", "web")["instance_profile"] == "web-2024"
-    bare = desk.world.running()
-    assert terminal("wait", bare, "--role", "NONE").stdout == f"{bare} carries no role.\n"
 
 
 def test_a_stopped_instance_is_told_with_what_starts_it(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -7,8 +7,9 @@ import pytest
 from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
-from rolekeeper.mappings.rows.columns import OURS
+from rolekeeper.mappings.rows import OURS
 from rolekeeper.settings import Limits
+from rolekeeper_cli.uses.edits import all_is_well
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -33,6 +34,19 @@ def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: Mappin
     assert web == "workload=web web Published 1 0 5"
 
 
+@pytest.mark.parametrize(
+    ("reason", "well"),
+    [
+        ("in effect", True),
+        ("in effect in 1,200 accounts", True),
+        ("in effect in 1 of 2 accounts; role 's3-read' doesn't exist in 111111111111", False),
+        ("in effect in 2 accounts; 333333333333 gave no answer", False),
+    ],
+)
+def test_only_a_row_that_is_in_effect_wherever_it_is_to_be_needs_no_reason(reason: str, *, well: bool) -> None:
+    assert all_is_well(reason) == well
+
+
 def test_a_row_without_room_for_its_status_shows_it_all_the_same(terminal: Terminal, desk: MappingsFixture) -> None:
     room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrolewebnotes")
     desk.put_raw("workload=web", {"role": {"S": "web"}, "notes": {"S": "x" * room}})
@@ -43,28 +57,6 @@ def test_a_row_without_room_for_its_status_shows_it_all_the_same(terminal: Termi
     )
     [document] = terminal.document("mapping", "ls", "--status", "rejected")
     assert document["status_reason"].startswith("the row has 400 KB")
-
-
-def test_the_list_can_be_narrowed_and_read_by_programs(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web", accounts={"123456789012"})
-    desk.edit("workload=bad", role="no such")
-    [row] = terminal.document("mapping", "ls", "--status", "published")
-    assert (row["mapping"], row["status"], row["status_revision"], row["matched"]) == (
-        "workload=web",
-        "Published",
-        1,
-        0,
-    )
-    assert row["columns"]["accounts"] == ["123456789012"]
-
-
-def test_one_mapping_is_shown_whole(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web", require_tags={"env": "prod"})
-    shown = lines(terminal("mapping", "get", "workload=web").stdout)
-    assert "role web" in shown
-    assert "status Published" in shown
-    document = terminal.document("mapping", "get", "--tag-key", "workload", "--tag-value", "web")
-    assert document["columns"]["require_tags"] == {"env": "prod"}
 
 
 def test_a_key_that_holds_an_equals_sign_can_be_named(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -148,13 +140,6 @@ def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixtur
     assert desk.shows("workload=web")[::2] == ("Published", 2)
 
 
-def test_setting_what_is_so_already_writes_nothing(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web")
-    desk.quiet()
-    assert "Nothing to do" in terminal("mapping", "set", "workload=web", "role=web", "priority=100").stderr
-    assert "UpdateItem" not in desk.world.calls.made
-
-
 @pytest.mark.parametrize(
     ("assignments", "words"),
     [
@@ -172,17 +157,6 @@ def test_what_no_row_can_say_is_refused(
 ) -> None:
     ran = terminal("mapping", "set", "workload=web", *assignments)
     assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
-    assert desk.row("workload=web") == {}
-
-
-def test_a_mapping_is_deleted_once_it_is_said(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web")
-    assert terminal("mapping", "rm", "workload=web").exit_code == 252
-    assert terminal.types("n\n", "mapping", "rm", "workload=web").exit_code == 1
-    assert desk.row("workload=web")
-    terminal.judges("workload=web")
-    ran = terminal.types("y\n", "mapping", "rm", "workload=web")
-    assert ran.exit_code == 0, ran.output
     assert desk.row("workload=web") == {}
 
 
@@ -211,15 +185,6 @@ def test_a_rollback_goes_to_the_revision_before_through_all_checks(terminal: Ter
     row = desk.row("workload=web")
     assert (row["role"], row["owner"]) == ("web", "me")
     assert desk.history("workload=web")[-1]["claimed_by"] == CALLER
-    assert desk.shows("workload=web")[::2] == ("Published", 3)
-
-
-def test_a_rollback_brings_a_deleted_mapping_back(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("workload=web", role="web")
-    desk.delete("workload=web")
-    desk.publish("workload=web")
-    terminal.judges("workload=web")
-    assert terminal("mapping", "rollback", "workload=web", "--yes").exit_code == 0
     assert desk.shows("workload=web")[::2] == ("Published", 3)
 
 
@@ -376,11 +341,3 @@ def test_an_edit_names_no_column_of_rolekeepers(
         {"S": "al"},
         True,
     )
-
-
-@pytest.mark.parametrize("verb", ["approve", "discard"])
-def test_who_doesnt_wait_for_a_held_edit_leaves_it_to_rolekeeper(
-    terminal: Terminal, held: MappingsFixture, verb: str
-) -> None:
-    ran = terminal("mapping", verb, "workload=web", "--yes", "--no-wait")
-    assert (ran.exit_code, ran.stderr, held.row("workload=web")[verb]) == (0, "", 2)

@@ -3,15 +3,10 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper.mappings.rows.reader import row_of
-from rolekeeper.model.mapping import MappingSpec
-from strategies.values import row_specs
 
 TWO = """\
 mappings:
@@ -38,12 +33,6 @@ def keys(desk: MappingsFixture) -> list[str]:
     return sorted(f"{row['tag_key']['S']}={row['tag_value']['S']}" for row in rows)
 
 
-def empty(desk: MappingsFixture) -> None:
-    for row in desk.world.dynamodb.items(MAPPING_TABLE):
-        key = {name: row[name] for name in ("tag_key", "tag_value")}
-        desk.world.dynamodb.delete_item(TableName=MAPPING_TABLE, Key=key)
-
-
 def writes(desk: MappingsFixture) -> list[str]:
     return [each for each in desk.world.calls.made if each in {"PutItem", "UpdateItem", "DeleteItem"}]
 
@@ -65,16 +54,6 @@ def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: MappingsFixt
     assert "All 2 rows are published as written." in ran.stderr
     assert desk.history("workload=web")[-1]["claimed_by"] == CALLER
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
-
-
-def test_a_second_import_writes_nothing(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
-    file.write_text(TWO)
-    assert terminal("mapping", "import", str(file), "--yes", "--no-wait").exit_code == 0
-    desk.quiet()
-    ran = terminal("mapping", "import", str(file), "--yes")
-    assert (ran.exit_code, ran.stdout) == (0, "")
-    assert "Nothing to do" in ran.stderr
-    assert writes(desk) == []
 
 
 def test_a_default_is_as_good_as_nothing_and_a_moment_is_one_however_it_is_written(
@@ -149,14 +128,6 @@ def test_one_bad_row_keeps_all_from_being_written(terminal: Terminal, desk: Mapp
     assert keys(desk) == []
 
 
-def test_the_plan_is_shown_and_nothing_done_on_a_dry_run(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
-    file.write_text(TWO)
-    ran = terminal("mapping", "import", str(file), "--dry-run")
-    assert ran.exit_code == 0
-    assert "+ workload=db" in ran.stdout
-    assert keys(desk) == []
-
-
 def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
     terminal: Terminal, desk: MappingsFixture, file: Path
 ) -> None:
@@ -166,17 +137,6 @@ def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
     assert ran.exit_code == 252
     assert "there is no terminal to ask on\n  give --yes" in ran.stderr
     assert desk.world.calls.made == []
-
-
-@pytest.mark.parametrize(("answer", "code", "written"), [("y\n", 0, 2), ("n\n", 1, 0), ("", 130, 0)])
-def test_a_person_is_asked(
-    terminal: Terminal, desk: MappingsFixture, file: Path, answer: str, code: int, written: int
-) -> None:
-    file.write_text(TWO)
-    ran = terminal.types(answer, "mapping", "import", str(file), "--no-wait")
-    assert ran.exit_code == code
-    assert "Write these changes?" in ran.stderr
-    assert len(keys(desk)) == written
 
 
 def test_a_file_from_stdin_leaves_nowhere_to_ask(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -223,7 +183,7 @@ def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: Ma
     assert len(keys(desk)) == 2
 
 
-def test_the_plan_as_json(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+def test_a_dry_run_gives_the_plan_and_writes_nothing(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
     desk.put("workload=web", role="db")
     desk.put("old=1", role="db")
     file.write_text(TWO)
@@ -239,6 +199,7 @@ def test_the_plan_as_json(terminal: Terminal, desk: MappingsFixture, file: Path)
         "unchanged": 0,
         "not_in_file": 1,
     }
+    assert keys(desk) == ["old=1", "workload=web"]
 
 
 def test_a_warning_of_a_row_is_told_with_its_place(terminal: Terminal, file: Path) -> None:
@@ -247,11 +208,6 @@ def test_a_warning_of_a_row_is_told_with_its_place(terminal: Terminal, file: Pat
     assert (
         f"Warning: {file}:5: workload=web: unknown column 'prioritty' is not used; did you mean priority?" in ran.stderr
     )
-
-
-def test_a_file_that_isnt_there_is_a_slip_in_the_command(terminal: Terminal, file: Path) -> None:
-    ran = terminal("mapping", "import", str(file), "--yes")
-    assert (ran.exit_code, "No such file" in ran.stderr) == (252, True)
 
 
 # ---- export ----
@@ -270,43 +226,11 @@ def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk
     assert ran.stderr == "Mappings exported: 2.\n"
 
 
-def test_what_was_exported_is_imported_without_a_change(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
-    desk.put("workload=web", role="web", priority=5, accounts={"012345678901"}, description="=1+1; größer")
-    desk.put("workload=*", role="db", require_tags={"a=b": "c;d"}, expires_at="2030-01-01T00:00:00Z")
-    assert terminal("mapping", "export", "-o", str(file)).exit_code == 0
-    desk.quiet()
-    ran = terminal("mapping", "import", str(file), "--prune", "--yes")
-    assert (ran.exit_code, ran.stdout) == (0, ""), ran.output
-    assert writes(desk) == []
-
-
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(specs=st.lists(row_specs, min_size=1, max_size=5, unique_by=lambda spec: spec.key))
-def test_any_table_is_imported_into_an_empty_one_and_exported_the_same(
-    terminal: Terminal, desk: MappingsFixture, specs: list[MappingSpec]
-) -> None:
-    # One desk for all examples: an empty table is as good as a new one.
-    empty(desk)
-    for spec in specs:
-        desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=row_of(spec))
-    first = terminal("mapping", "export")
-    empty(desk)
-    arguments = ("mapping", "import", "-", "--yes", "--no-wait")
-    ran = terminal(*arguments, stdin=first.stdout_bytes)
-    assert ran.exit_code == 0, ran.output
-    assert terminal("mapping", "export").stdout_bytes == first.stdout_bytes
-    assert "Nothing to do" in terminal(*arguments, "--prune", stdin=first.stdout_bytes).stderr
-
-
 def test_a_row_that_cant_be_read_is_exported_as_it_is_and_said(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.put("workload=web", role="a/b", enabled="yes")
     ran = terminal("mapping", "export")
     assert "role: a/b\n  enabled: yes\n" in ran.stdout.replace("'yes'", "yes")
     assert "Warning: workload=web can't be read, and is in the file as it is: role: is 'a/b'" in ran.stderr
-
-
-def test_an_empty_table_is_a_file_too(terminal: Terminal) -> None:
-    assert terminal("mapping", "export").stdout.endswith("mappings: []\n")
 
 
 def test_a_target_that_cant_be_written_is_told(terminal: Terminal, tmp_path: Path) -> None:

@@ -8,19 +8,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.mappings.rows.columns import CellError, HomeAccount
-from rolekeeper.mappings.rows.reader import row_of
+from rolekeeper.mappings.rows import Attributes, CellError, HomeAccount, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
-from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import files
 from rolekeeper_cli.uses.edits import from_text, to_text
 from rolekeeper_cli.uses.files import (
     FILE_COLUMNS,
-    Attribute,
     FileError,
     Reading,
     read_file,
-    refuse_csv,
 )
 from rolekeeper_cli.uses.mappings import file_row, plain
 from strategies.values import row_specs
@@ -89,13 +85,6 @@ def test_a_row_that_stands_there_twice_is_told_with_both_lines() -> None:
     assert "a=b: is the same row as line 2; keep one" in problem
 
 
-def test_only_a_csv_file_is_refused_by_its_name() -> None:
-    for name in ("a.yaml", "b.YML", "c.json", "-", "csv"):
-        refuse_csv(name)
-    with pytest.raises(UsageError, match=r"d.CSV is named as a CSV file"):
-        refuse_csv("d.CSV")
-
-
 # ---- what people write ----
 
 
@@ -117,12 +106,6 @@ def test_only_a_csv_file_is_refused_by_its_name() -> None:
 )
 def test_text_is_taken_as_it_is_written(line: str, column: str, value: object) -> None:
     assert getattr(only(row(line)), column) == value
-
-
-def test_a_time_is_a_time_with_quotes_or_without() -> None:
-    with_quotes, without = (only(row(f"expires_at: {mark}2030-01-01T00:00:00Z{mark}")) for mark in ("'", ""))
-    assert with_quotes == without
-    assert str(without.expires_at) == "2030-01-01 00:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -169,12 +152,6 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ["6", " is no mapping; write its columns, as tag_key: workload"],
         ["7", " is empty; write its columns, or take it out"],
     ]
-
-
-def test_an_unknown_column_is_warned_about_with_what_is_near() -> None:
-    reading = row("prioritty: 5")
-    assert only(reading).priority == 100
-    assert "unknown column 'prioritty' is not used; did you mean priority?" in reading.warnings[0]
 
 
 def test_defaults_can_be_shared_by_an_anchor() -> None:
@@ -271,7 +248,7 @@ def test_with_libyaml_or_without_it_reads_the_same(loader: object, monkeypatch: 
 # ---- a column's value as text: what people write in `mapping set` and see in a difference ----
 
 
-def _sorted(attribute: Attribute) -> Attribute:
+def _sorted(attribute: Attributes) -> Attributes:
     return {"SS": sorted(attribute["SS"])} if "SS" in attribute else attribute
 
 
@@ -296,7 +273,7 @@ def test_every_value_is_read_back_as_it_was(spec: MappingSpec) -> None:
         ("owner", "=HYPERLINK(1)", {"S": "=HYPERLINK(1)"}),
     ],
 )
-def test_a_text_is_read_as_people_write_it(name: str, text: str, attribute: Attribute) -> None:
+def test_a_text_is_read_as_people_write_it(name: str, text: str, attribute: Attributes) -> None:
     assert from_text(FILE_COLUMNS[name], text) == attribute
 
 

@@ -1,5 +1,6 @@
 """Clients in other accounts: of the reader's session, which is asked for once while it lasts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -41,7 +42,7 @@ def sts(world: FakeAccount) -> Sts:
 
 @pytest.fixture
 def others(world: FakeAccount, sts: Sts) -> OtherAccounts:
-    def make(service: str, region: str, credentials: dict[str, str]) -> tuple[str, str, str]:
+    def make(service: str, region: str, credentials: Mapping[str, str]) -> tuple[str, str, str]:
         return service, region, credentials["aws_session_token"]
 
     return OtherAccounts({"sts": sts}.__getitem__, make, world.clock.now)

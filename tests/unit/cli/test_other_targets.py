@@ -14,7 +14,6 @@ from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import Update, layout
-from rolekeeper_cli.terminal import Progress
 from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")
@@ -61,18 +60,6 @@ def test_it_is_explained_by_its_own_ec2_and_the_hubs_history(
     assert lines(terminal("explain", spoke.address(web)).stdout)[0] == f"instance {spoke.address(web)} (web-1), running"
 
 
-def test_a_rollback_is_named_where_it_brings_back_that_accounts_own_profile(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str
-) -> None:
-    desk.edit("app=web", role="db")
-    spoke.copied("app=web", "db")
-    spoke.reconcile(web)
-    assert spoke.carries(web) == "db"
-    commands = [each["command"] for each in terminal.document("explain", spoke.address(web))["undo"]]
-    assert "rolekeeper mapping rollback app=web --to 1" in commands
-    assert f"rolekeeper replace {spoke.address(web)} web" in commands
-
-
 @pytest.mark.parametrize(("unit", "named"), [(UNIT, True), ("ou-a1b2-another0", False)])
 def test_a_rollback_to_a_row_for_units_is_named_where_the_account_is_in_one(
     terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, unit: str, *, named: bool
@@ -87,15 +74,6 @@ def test_a_rollback_to_a_row_for_units_is_named_where_the_account_is_in_one(
     spoke.registered(unit=unit)
     commands = [each["command"] for each in terminal.document("explain", spoke.address(instance))["undo"]]
     assert ("rolekeeper mapping rollback app=new --to 1" in commands) == named
-
-
-def test_at_home_nothing_is_named_otherwise(terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture) -> None:
-    del spoke
-    here = desk.converged("web", app="web")
-    for text in (here, f"{ACCOUNT}/{REGION}/{here}"):
-        document = terminal.document("explain", text)
-        assert (document["instance"], document["account"], document["region"]) == (here, ACCOUNT, REGION)
-        assert f"rolekeeper detach {here}" in [each["command"] for each in document["undo"]]
 
 
 def test_its_history_needs_no_look_into_its_account(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
@@ -183,13 +161,6 @@ def test_it_is_waited_for_in_its_own_ec2(terminal: Terminal, spoke: SpokeFixture
     terminal.meanwhile = lambda: spoke.reconcile(instance)
     ran = terminal("wait", spoke.address(instance), "--role", "web")
     assert (ran.exit_code, ran.stdout) == (0, f"{instance} carries web.\n")
-
-
-def test_one_that_carries_a_role_already_is_told_with_its_whole_name(
-    terminal: Terminal, spoke: SpokeFixture, web: str
-) -> None:
-    ran = terminal("attach", spoke.address(web), "web", "--no-wait")
-    assert f"rolekeeper replace {spoke.address(web)} web" in ran.stderr
 
 
 # ---- fleet ----
@@ -292,28 +263,6 @@ def test_where_none_can_be_looked_into_no_instance_is_said_to_be_missing_or_well
     del web, here
 
 
-def test_that_nothing_would_change_isnt_said_of_targets_that_are_left_out(
-    terminal: Terminal, spoke: SpokeFixture, here: str
-) -> None:
-    spoke.refuse()
-    ran = terminal("plan", "--detailed-exitcode")
-    assert (ran.exit_code, "whether anything would change isn't known: the plan leaves targets out" in ran.stderr) == (
-        1,
-        True,
-    )
-    assert terminal("plan", "--detailed-exitcode", "--target", REGION).exit_code == 0
-    assert terminal("plan").exit_code == 0
-    del here
-
-
-def test_an_empty_target_is_named_as_it_was(terminal: Terminal, spoke: SpokeFixture) -> None:
-    assert (
-        f"There are no instances in account {TARGET.account}, {TARGET.region}."
-        in terminal("fleet", "--target", str(TARGET)).stderr
-    )
-    del spoke
-
-
 def test_one_that_throttles_hinders_no_other(
     terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, here: str
 ) -> None:
@@ -371,21 +320,6 @@ def test_a_plan_is_over_all_targets_with_counts_by_account(
     assert web
 
 
-def test_a_files_mapping_is_looked_at_with_each_accounts_own_profile(
-    terminal: Terminal, spoke: SpokeFixture, web: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "mappings.yaml"
-    file.write_text("mappings:\n- {tag_key: app, tag_value: web, role: db}\n")
-    document = terminal.document("plan", "-f", str(file), "--target", TARGET.account)
-    [change] = document["changes"]
-    assert (change["instance"], change["action"]) == (web, "Hold")
-    assert f"role 'db' doesn't exist in account {TARGET.account}" in change["reason"]
-    assert "in effect in 1 of 2 accounts" in document["mappings"][0]["reason"]
-    spoke.role("db")
-    [change] = terminal.document("plan", "-f", str(file), "--target", TARGET.account)["changes"]
-    assert (change["instance"], change["action"], change["from"], change["to"]) == (web, "Replace", "web", "db")
-
-
 def test_a_plan_says_what_goes_at_once_in_all_targets_by_the_share_of_each(
     terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture
 ) -> None:
@@ -424,21 +358,6 @@ def test_a_plan_is_applied_in_each_target(
     assert "2 instances as planned" in ran.stdout
 
 
-def test_what_moved_in_another_target_makes_a_plan_stale(
-    terminal: Terminal, spoke: SpokeFixture, tmp_path: Path
-) -> None:
-    there = spoke.world.running(app="web")
-    plan = str(tmp_path / "change.plan")
-    terminal("plan", "--out", plan)
-    spoke.world.tag(there, app="other")
-    ran = terminal("apply", plan)
-    assert (ran.exit_code, "tag app was 'web', and is 'other'" in ran.stderr) == (1, True)
-    narrowed = str(tmp_path / "narrowed.plan")
-    assert terminal("plan", "--target", ACCOUNT, "--out", narrowed).exit_code == 0
-    spoke.world.tag(there, app="web")
-    assert terminal("apply", narrowed).exit_code == 0, "it said nothing of other targets"
-
-
 def test_a_plan_that_leaves_targets_out_is_no_plan_to_apply(
     terminal: Terminal, spoke: SpokeFixture, tmp_path: Path
 ) -> None:
@@ -447,11 +366,6 @@ def test_a_plan_that_leaves_targets_out_is_no_plan_to_apply(
     ran = terminal("plan", "--out", str(plan))
     assert (ran.exit_code, "the plan leaves targets out" in ran.stderr, plan.exists()) == (1, True, False)
     assert terminal("plan", "--target", ACCOUNT, "--out", str(plan)).exit_code == 0
-
-
-def test_an_instance_says_where_it_is_and_no_target_beside(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
-    ran = terminal("plan", "--instance", spoke.address(web), "--target", TARGET.account)
-    assert (ran.exit_code, "--instance says where each instance is" in ran.stderr) == (252, True)
 
 
 def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
@@ -472,30 +386,6 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
     ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
     assert "Instances: 1 to attach" in ran.stderr
     assert f"{TARGET} is left out: you may not look there." in ran.stderr
-
-
-@pytest.mark.parametrize(("unit", "attached"), [(UNIT, 2), ("ou-a1b2-another0", 0), ("", 0)])
-def test_an_edit_for_units_is_judged_where_the_registry_says_them(
-    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture, tmp_path: Path, unit: str, attached: int
-) -> None:
-    spoke.registered(unit=unit)
-    for _ in range(2):
-        spoke.world.running(app="new")
-    desk.world.running(app="new")
-    file = tmp_path / "mappings.yaml"
-    file.write_text(f"mappings:\n- {{tag_key: app, tag_value: new, role: web, units: [{UNIT}]}}\n")
-    document = terminal.document("plan", "-f", str(file))
-    assert document["mappings"][0]["effect"]["attach"] == attached
-    assert [(each["account"], each["to"]) for each in document["changes"]] == [(TARGET.account, "web")] * attached
-    nowhere = "no account in its scope has a spoke" in document["mappings"][0]["reason"]
-    assert nowhere == (attached == 0)
-
-
-def test_a_deletion_is_counted_in_all_targets(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
-    del web
-    ran = terminal.types("n\n", "mapping", "rm", "app=web")
-    assert "0 to attach, 0 to replace, 1 to detach" in ran.stderr
-    assert spoke.target == TARGET
 
 
 # ---- waiting, and what a switch would do ----
@@ -548,35 +438,6 @@ def test_those_that_dont_come_are_named_by_target_and_by_their_whole_name(
     assert f"missing in {TARGET}: {first}, {second}, {third}, and 1 more instance\n" in ran.stderr
     ran = terminal("wait", "--mapping", "app=web", "--target", TARGET.account, "--every", "1", "--attempts", "2")
     assert f"rolekeeper explain {spoke.address(first)}" in ran.stderr
-
-
-def test_which_are_missing_where_is_said_while_it_is_waited(
-    terminal: Terminal, spoke: SpokeFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    there, told = spoke.world.running(app="web"), list[str]()
-    monkeypatch.setattr(Progress, "at", lambda _, _done, _total=None, rest="": told.append(rest))
-    terminal.meanwhile = lambda: spoke.reconcile(there)
-    assert terminal("wait", "--mapping", "app=web", "--every", "1").exit_code == 0
-    assert told == [f"missing in {TARGET}: {there}", ""]
-
-
-def test_one_that_stays_as_it_is_is_named_by_its_whole_name(terminal: Terminal, spoke: SpokeFixture) -> None:
-    blocked = spoke.world.running(profile="theirs", app="web", Name="web-1")
-    ran = terminal("wait", "--mapping", "app=web")
-    assert (ran.exit_code, f"! {spoke.address(blocked)} (web-1): it carries the foreign" in ran.stderr) == (1, True)
-
-
-def test_a_pause_counts_what_waits_in_all_targets(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
-) -> None:
-    spoke.world.running(app="web")
-    desk.world.running(app="web")
-    ran = terminal.types("n\n", "pause")
-    assert "Withheld: 2 to attach, 0 to replace, 0 to detach" in ran.stderr
-    spoke.refuse()
-    ran = terminal.types("n\n", "pause")
-    assert "Withheld: 1 to attach" in ran.stderr
-    assert f"{TARGET} is left out: you may not look there." in ran.stderr
 
 
 # ---- roles ----
@@ -638,32 +499,6 @@ def test_an_account_is_chosen_and_no_other_is_asked(
     assert spoke.world.calls.counted() == {}
     head = lines(terminal("roles", "--target", ACCOUNT).stdout)[0]
     assert head == "ROLE INSTANCES MAPS LAST USED BROAD MAY USE", "of one account it needn't be said"
-
-
-@pytest.mark.usefixtures("roles")
-def test_an_account_is_asked_once_whatever_its_regions(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str
-) -> None:
-    other = SpokeFixture(terminal, desk, Target(TARGET.account, "us-east-2"), 0x2000)
-    other.registered()
-    other.world.profiles = spoke.world.profiles
-    there = other.world.running(app="web")
-    other.reconcile(there)
-    mine = SpokeFixture(terminal, desk, Target(ACCOUNT, "us-east-2"), 0x3000)
-    mine.registered()
-    away = mine.world.running()
-    mine.world.profile("web")
-    mine.world.attach_by_hand(away, "web")
-    mine.world.wait(3)
-    for each in (spoke, other, mine):
-        each.world.quiet()
-    found = terminal.document("roles", "--role", "web")["roles"]
-    assert [(each["account"], each["instances"]) for each in found] == [
-        (ACCOUNT, [f"{mine.target}/{away}"]),
-        (TARGET.account, [f"{TARGET}/{web}", f"{other.target}/{there}"]),
-    ]
-    assert spoke.world.calls["GetRole"] == 1
-    assert not {"GetRole", "GetInstanceProfile"} & {*other.world.calls.counted(), *mine.world.calls.counted()}
 
 
 @pytest.mark.usefixtures("roles", "web")

@@ -4,7 +4,6 @@ The wheel is built here, without a network. What it declares is linked from this
 """
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -29,12 +27,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
 # What the extra `local` brings for the emulator's process, which nothing else imports; hypercorn is ministack's.
 EMULATOR = {"ministack", "hypercorn"}
-# As an installer's script does it.
-SCRIPT = (
-    "from importlib.metadata import entry_points\n"
-    "[script] = entry_points(group='console_scripts', name='rolekeeper')\n"
-    "sys.exit(script.load()())"
-)
 
 
 @pytest.fixture(scope="module")
@@ -146,23 +138,6 @@ def test_every_module_is_there_for_who_imports_it(wheel: Path, needed: Path) -> 
     assert not list(needed.glob("aws_lambda_powertools*"))
 
 
-def test_the_installed_command_runs(wheel: Path, needed: Path, tmp_path: Path) -> None:
-    def rolekeeper(*arguments: str) -> str:
-        return run(SCRIPT, *arguments, only=(wheel, needed))
-
-    assert rolekeeper("--version") == f"{PROJECT['version']}\n"
-    helped = rolekeeper("--help")
-    assert all(f"\n  {name} " in helped for name in ("attach", "mapping", "plan"))
-    schema: Any = json.loads(rolekeeper("schema"))
-    assert schema["properties"]["mappings"]
-    file = tmp_path / "mappings.yaml"
-    file.write_text("mappings:\n- {tag_key: workload, tag_value: web, role: web}\n")
-    assert json.loads(rolekeeper("mapping", "validate", str(file), "--output", "json")) == {
-        "mappings": 1,
-        "warnings": [],
-    }
-
-
 def test_where_files_are_is_known_in_two_places_only(wheel: Path) -> None:
     """Modules beside which something has to be would find nothing once installed: these two look for it."""
     finding = {
@@ -173,8 +148,7 @@ def test_where_files_are_is_known_in_two_places_only(wheel: Path) -> None:
 
 def test_without_artifacts_it_says_what_to_do(wheel: Path, needed: Path) -> None:
     """`pipx install .` builds a wheel with the command alone."""
-    code = SCRIPT.replace("sys.exit(script.load()())", "script.load()()")
-    line = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path += {[str(wheel), str(needed)]}\n{code}"]
-    ran = subprocess.run([*line, "deploy", "--yes"], capture_output=True, text=True, timeout=60, check=False)
-    assert (ran.returncode, ran.stdout) == (253, "")
-    assert "make wheel" in ran.stderr
+    code = f"import sys; sys.path += {[str(wheel), str(needed)]}\nfrom rolekeeper_cli.main import main; main()"
+    line = [sys.executable, "-I", "-S", "-c", code, "deploy", "--yes"]
+    ran = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, "make wheel" in ran.stderr) == (253, "", True)

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
+from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.model.mapping import Pin
-from rolekeeper.storage import layout
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 
@@ -40,14 +39,6 @@ def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: M
     assert f"rolekeeper release {instance}" in ran.stderr
 
 
-def test_without_a_time_it_stays_until_it_is_released(terminal: Terminal, desk: MappingsFixture) -> None:
-    instance = desk.world.running()
-    assert terminal("attach", instance, "web", "--no-wait").stdout == f"{instance} is pinned to web.\n"
-    pk, sk = layout.pin_key(desk.world.key(instance))
-    item = desk.world.store.get([(pk, sk)])[pk, sk]
-    assert not {"expires_at", "expires"} & item.keys()
-
-
 def test_attach_takes_nothing_away_and_replace_needs_something_to_take(
     terminal: Terminal, desk: MappingsFixture
 ) -> None:
@@ -64,28 +55,6 @@ def test_attach_takes_nothing_away_and_replace_needs_something_to_take(
     assert ran.exit_code == 1
     assert f"carries no role\n  to give it one: rolekeeper attach {free} web\n" in ran.stderr
     assert (pin_of(desk, occupied), pin_of(desk, free)) == (None, None)
-
-
-def test_a_replace_of_a_stopped_instance_says_when_it_is_done_and_doesnt_wait(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
-    instance = desk.world.stopped(profile="web")
-    ran = terminal("replace", instance, "db")
-    assert ran.exit_code == 0, ran.output
-    assert "it is done when it starts (aws ec2 start-instances" in ran.stderr
-    assert pin_of(desk, instance)
-
-
-@pytest.mark.parametrize(
-    ("given", "words"), [({"paused": True}, "Rolekeeper is paused"), ({"mode": "observe"}, "the mode is observe")]
-)
-def test_what_is_withheld_now_is_said(
-    terminal: Terminal, desk: MappingsFixture, given: dict[str, object], words: str
-) -> None:
-    instance = desk.world.running()
-    desk.world.control(**given)
-    ran = terminal("attach", instance, "web")
-    assert (ran.exit_code, f"Nothing changes yet: {words}" in ran.stderr) == (0, True)
 
 
 def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -193,13 +162,6 @@ def test_pins_as_json(terminal: Terminal, desk: MappingsFixture) -> None:
 # ---- which instance, which role ----
 
 
-def test_a_name_that_only_one_has_will_do(terminal: Terminal, desk: MappingsFixture) -> None:
-    instance = desk.world.running(Name="web-*")
-    desk.world.running(Name="web-1")
-    assert terminal("attach", "web-*", "web", "--no-wait").exit_code == 0
-    assert pin_of(desk, instance)
-
-
 def test_a_lone_star_is_a_name_and_not_any(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.running(Name="web-1")
     assert "there is no instance *" in terminal("attach", "*", "web").stderr
@@ -218,23 +180,11 @@ def test_an_instance_that_isnt_there_is_told_with_what_is_near(terminal: Termina
     assert "maybe it is in another --region" in terminal("release", "something-else").stderr
 
 
-def test_an_instance_that_is_gone_cant_be_pinned(terminal: Terminal, desk: MappingsFixture) -> None:
-    instance = desk.world.running()
-    desk.world.truth.terminate(instance)
-    assert "is shutting-down" in terminal("attach", instance, "web").stderr
-    desk.world.wait(5)
-    assert "is terminated" in terminal("attach", instance, "web").stderr
-
-
 def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
-    desk.role("outside", path="/")
-    desk.role("lambda", trust=TRUSTS_LAMBDA)
     desk.role("bare", profile=False)
     for role, words in {
         "nobody": "role 'nobody' doesn't exist in account 123456789012\n  create it under the path /rolekeeper/",
-        "outside": "must be under /rolekeeper/",
-        "lambda": "EC2 can't assume role 'lambda'",
         "bare": "instance profile 'bare' doesn't exist\n  run: aws iam create-instance-profile",
     }.items():
         ran = terminal("attach", instance, role)
@@ -340,13 +290,6 @@ def test_who_waits_while_nothing_is_changed_is_told_what_ends_that(
     ran = terminal("attach", instance, "web", "--wait")
     assert ran.exit_code == 255
     assert f"type in another terminal: {command}\n" in ran.stderr
-
-
-def test_one_that_is_still_starting_needs_nothing_from_anybody(terminal: Terminal, desk: MappingsFixture) -> None:
-    instance = desk.world.launch()
-    ran = terminal("attach", instance, "web", "--wait")
-    assert "Waiting, at most 10 minutes; Ctrl-C ends the wait, and the pin stays.\n" in ran.stderr
-    assert "another terminal" not in ran.stderr
 
 
 def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -58,25 +58,10 @@ def test_set_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: Mappin
     assert desk.shows("app=web")[::2] == ("Published", 2)
 
 
-def test_an_edit_that_would_be_held_is_shown_as_held(terminal: Terminal) -> None:
-    terminal.one_change_passes()
-    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db")
-    assert "3 to replace" in ran.stderr
-    assert "app=web would be Held: it would attach 0, replace 3 and detach 0 instances" in ran.stderr
-
-
 def test_an_edit_that_would_be_rejected_is_shown_with_the_reason(terminal: Terminal) -> None:
     ran = terminal.types("n\n", "mapping", "set", "app=web", "role=nobody")
     assert "Instances: 0 to attach, 0 to replace, 0 to detach" in ran.stderr
     assert "app=web would be Rejected: role 'nobody' doesn't exist" in ran.stderr
-
-
-def test_rm_asks_with_the_number_of_instances_that_lose_their_role(terminal: Terminal, desk: MappingsFixture) -> None:
-    ran = terminal.types("n\n", "mapping", "rm", "app=web")
-    assert "Instances: 0 to attach, 0 to replace, 3 to detach; 0 with a foreign role." in ran.stderr
-    assert "Permissions: loses s3:GetObject on *." in ran.stderr
-    assert "Delete app=web and take the role from 3 instances? [y/N]" in ran.stderr
-    assert desk.row("app=web")
 
 
 def test_rm_of_a_row_by_which_others_would_govern_says_that_too(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -95,14 +80,6 @@ def test_import_shows_the_sum_of_its_rows(terminal: Terminal, desk: MappingsFixt
     assert "Instances: 1 to attach, 3 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
     assert "Write these changes? [y/N]" in ran.stderr
     assert desk.world.writes == []
-
-
-def test_rollback_shows_what_the_old_revision_would_do(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("app=web", role="db")
-    desk.world.reconcile_all(*desk.sent_ids())
-    ran = terminal.types("n\n", "mapping", "rollback", "app=web")
-    assert "Instances: 0 to attach, 3 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
-    assert "Permissions: gains s3:GetObject on *; loses s3:PutObject on *." in ran.stderr
 
 
 def test_what_the_caller_may_not_look_at_is_unknown_and_asked_all_the_same(
@@ -181,14 +158,6 @@ def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: Mappin
     assert "Its tags ask for web." in ran.stderr
     assert f"Replace: pin {instance} to db? [y/N]" in ran.stderr
     assert desk.world.store.get([layout.pin_key(desk.world.key(instance))]) == {}
-
-
-@pytest.mark.parametrize("how", ["--yes", "no terminal"])
-def test_attach_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: MappingsFixture, how: str) -> None:
-    instance = desk.world.running()
-    line = ("attach", instance, "web", "--no-wait")
-    ran = terminal.types("", *line, "--yes") if how == "--yes" else terminal(*line)
-    assert (ran.exit_code, "to attach" in ran.stderr) == (0, False), ran.output
 
 
 def test_detach_shows_it_before_it_asks_for_its_word(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -274,12 +243,6 @@ def test_resume_says_that_nothing_was_withheld(terminal: Terminal) -> None:
 def test_a_mode_that_changes_nothing_says_so(terminal: Terminal) -> None:
     ran = terminal.types("n\n", "mode", "enforce")
     assert "Nothing else changes by that: changes are made as before." in ran.stderr
-
-
-@pytest.mark.parametrize("line", [["pause"], ["mode", "observe"], ["resume"]])
-def test_a_switch_asks_nothing_of_scripts(terminal: Terminal, line: list[str]) -> None:
-    assert terminal(*line).stderr == ""
-    assert terminal.types("", *line, "--yes").stderr == ""
 
 
 def test_what_is_shown_is_in_no_data(terminal: Terminal) -> None:

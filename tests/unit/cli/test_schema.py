@@ -14,8 +14,7 @@ from jsonschema import Draft7Validator, ValidationError, validators
 
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, KEYS, OURS, HomeAccount
-from rolekeeper.mappings.rows.reader import read_row, row_of
+from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, HomeAccount, read_row, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.uses import schema
 from rolekeeper_cli.uses.edits import edited
@@ -143,13 +142,6 @@ def test_a_column_that_people_do_not_fill_in_is_refused(name: str) -> None:
     assert refuses({**GOOD, name: 5})
 
 
-@pytest.mark.parametrize(
-    "document", [[], {}, {"mappings": {}}, {"mappings": [], "version": 1}, {"mappings": [7]}, None]
-)
-def test_another_form_of_file_is_refused(document: Any) -> None:
-    assert not FILE.is_valid(document)
-
-
 KNOWN = {column.name for column in (*KEYS, *COLUMNS)}
 IN_FILES = [
     entry
@@ -219,13 +211,6 @@ def test_a_column_that_isnt_there_is_told_with_the_one_that_was_meant(terminal: 
     ran = terminal("schema", "require_tag")
     assert ran.exit_code == 252
     assert "there is no column 'require_tag'\n  did you mean require_tags? the columns are tag_key," in ran.stderr
-
-
-def test_what_sets_no_column_is_told_where_columns_are_explained(terminal: Terminal) -> None:
-    ran = terminal("mapping", "set", "workload=web", "prority=5")
-    assert ran.exit_code == 252
-    assert "did you mean priority?" in ran.stderr
-    assert "rolekeeper schema COLUMN" in ran.stderr
 
 
 def test_the_names_are_all_there_are() -> None:

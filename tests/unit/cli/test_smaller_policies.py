@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.aws.iam import Policies
-from rolekeeper.permissions.compare import difference
-from rolekeeper.permissions.policies import permissions
+from rolekeeper.permissions.policies import difference, permissions
 from rolekeeper_cli.uses.usage import Smaller, smaller
 from support.grants import allow, deny, policy
 
@@ -69,19 +68,6 @@ def test_keys_are_never_dropped_for_other_services_use_them_in_its_name() -> Non
     assert less(inline(allow(["kms:Decrypt", "s3:GetObject"])), "kms") == []
 
 
-def test_what_is_used_never_goes() -> None:
-    assert less(inline(allow(["s3:GetObject", "s3express:CreateSession"])), "sns") == []
-    assert left(inline(allow(["s3:GetObject", "s3express:CreateSession"])), "s3") == [
-        allow(["s3express:CreateSession"])
-    ]
-
-
-def test_an_inline_policy_of_which_nothing_is_left_is_deleted() -> None:
-    [found] = less(inline(allow("sns:Publish"), allow("sqs:*")), "sns", "sqs")
-    assert found == Smaller("it", ("sns", "sqs"), None)
-    assert found.command("web") == "aws iam delete-role-policy --role-name web --policy-name it"
-
-
 def test_denials_that_are_left_are_a_policy_too() -> None:
     assert left(inline(allow("sns:Publish"), deny("s3:*")), "sns") == [deny("s3:*")]
 
@@ -102,11 +88,6 @@ def test_a_managed_policy_of_its_own_gets_a_new_version() -> None:
         f"aws iam create-policy-version --policy-arn {OWN} --set-as-default --policy-document "
         """'{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*"],"Resource":"*"}]}'"""
     )
-
-
-def test_a_statement_without_its_list_is_read_too() -> None:
-    role = Policies(({"Version": "2012-10-17", "Statement": allow(["sns:Publish", "s3:*"])},), names=("it",))
-    assert left(role, "sns") == [allow(["s3:*"])]
 
 
 SERVICES = ("s3", "sns", "sqs", "iam", "kms")

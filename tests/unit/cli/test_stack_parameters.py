@@ -1,35 +1,8 @@
-"""The stack's parameters: what is deployed stays, what is given changes, and what is refused is said beforehand."""
-
-from typing import Any
+"""The stack's parameters: what CloudFormation would refuse is refused beforehand."""
 
 import pytest
 
 from rolekeeper_cli.deploying.stack import declared, merged, refused
-
-KNOWN: dict[str, dict[str, Any]] = {
-    "Mode": {"Type": "String", "Default": "observe", "Description": "observe or\n  enforce"},
-    "SweepSchedule": {"Type": "String", "Default": "rate(15 minutes)", "Description": "how often"},
-    "MaxChangesPerEdit": {"Type": "Number", "Default": 25, "Description": "how many"},
-}
-
-
-def test_every_parameter_of_the_template_is_found_with_its_default() -> None:
-    known = declared()
-    assert known["Mode"]["Default"] == "observe"
-    assert all("Default" in each for each in known.values())
-
-
-def test_what_is_deployed_stays_but_for_what_is_given() -> None:
-    present = {"Mode": "enforce", "MaxChangesPerEdit": "50", "GoneParameter": "x"}
-    assert merged(KNOWN, present, {"SweepSchedule": "rate(1 hour)"}) == {
-        "Mode": "enforce",
-        "SweepSchedule": "rate(1 hour)",
-        "MaxChangesPerEdit": "50",
-    }
-
-
-def test_a_first_deployment_takes_the_templates_defaults() -> None:
-    assert merged(KNOWN, {}, {}) == {"Mode": "observe", "SweepSchedule": "rate(15 minutes)", "MaxChangesPerEdit": "25"}
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,3 @@ def test_what_denies_creating_the_tag(document: dict[str, Any]) -> None:
 )
 def test_what_doesn_t(document: dict[str, Any]) -> None:
     assert not denies_creating(document)
-
-
-def test_any_of_several_policies_may_deny() -> None:
-    assert denies([policy(Effect="Allow"), policy()], "CreateTags", INSTANCES, "workload")

@@ -86,12 +86,6 @@ def test_a_target_without_a_spoke_that_sends_events_is_unknown(terminal: Termina
     assert ran.stderr == "3 targets in 2 accounts: 2 well, 1 unknown.\n"
 
 
-def test_many_targets_are_read_page_by_page(terminal: Terminal, desk: MappingsFixture) -> None:
-    for number in range(230):
-        registered(desk, f"{111111111111 + number}", "eu-west-1")
-    assert len({each["account"] for each in terminal.document("targets")}) == 231
-
-
 def test_what_is_wrong_with_one_is_a_word_and_its_reason(terminal: Terminal, desk: MappingsFixture) -> None:
     now = desk.world.clock.now()
     late = layout.timestamp(now - timedelta(minutes=31))
@@ -149,23 +143,6 @@ def test_a_version_that_isnt_the_hubs_is_marked(
     assert terminal.document("targets")[1]["version_is"] == compared
     shown = lines(terminal("targets").stdout)[2]
     assert (f"{version} ({compared})" in shown) == (compared in {"older", "newer"})
-
-
-def test_a_version_without_a_number_hides_no_target(terminal: Terminal, desk: MappingsFixture) -> None:
-    """It is a tag of the reader's role, which the spoke's account may write as it likes."""
-    registered(desk, OTHER, "eu-west-1", version="main")
-    registered(desk, OTHER, "eu-west-2", version="-")
-    assert [(each["version"], each["version_gap"]) for each in terminal.document("targets")[1:]] == [
-        ("main", None),
-        ("-", None),
-    ]
-
-
-def test_wide_shows_since_when_and_the_unit(terminal: Terminal, desk: MappingsFixture) -> None:
-    registered(desk, OTHER, "eu-west-1", unit="ou-root-web")
-    head, _, row = lines(terminal("targets", "-o", "wide").stdout)
-    assert head.endswith("INSTANCES DRIFT SINCE PROBLEM SINCE UNIT REASON")
-    assert row.endswith("5 0 2026-02-26T09:00:00Z ou-root-web")
 
 
 # ---- forget ----

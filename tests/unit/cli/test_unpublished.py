@@ -6,10 +6,6 @@ from fixtures.account import MUTATIONS, mapping_key, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
-from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.options import Options
-from rolekeeper_cli.uses.edits import approve, discard
 
 TAG = "app=web"
 
@@ -111,26 +107,6 @@ def test_a_newer_edit_is_never_discarded(terminal: Terminal, desk: MappingsFixtu
     assert ran.exit_code == 1
     assert "another actor edited app=web meanwhile; nothing was discarded, and the row is Held" in ran.stderr
     assert (desk.row(TAG)["priority"], desk.row(TAG)["held_revision"]) == (7, 3)
-
-
-def test_an_edit_that_came_before_is_seen(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit(TAG, role="db")
-    desk.world.calls.after("BatchGetItem", lambda: desk.edit(TAG, role="db", priority=7))
-    ran = terminal("mapping", "discard", TAG, "--yes")
-    assert (ran.exit_code, "revision 2 of app=web is no longer held; nothing was changed" in ran.stderr) == (1, True)
-    assert (desk.row(TAG)["priority"], desk.row(TAG)["held_revision"]) == (7, 3)
-
-
-def test_what_is_no_longer_held_is_neither_approved_nor_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
-    del terminal  # it is what AWS is asked through
-    desk.edit(TAG, role="db")
-    desk.edit(TAG, role="db", priority=7)
-    before, deployment, key = desk.row(TAG), Deployment(Options()), mapping_key(TAG)
-    with pytest.raises(CommandError, match="revision 2 of app=web is no longer held; it wasn't approved"):
-        approve(deployment, {key: 2})
-    with pytest.raises(CommandError, match="revision 2 of app=web is no longer held; nothing was discarded"):
-        discard(deployment, key, 2)
-    assert desk.row(TAG) == before
 
 
 def test_an_approver_may_discard_though_not_name_themselves(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -52,15 +52,6 @@ def test_a_sweep_is_run_and_what_it_saw_is_shown(terminal: Terminal) -> None:
     assert terminal.document("sweep") == SWEPT
 
 
-def test_a_hubs_sweep_says_where_the_other_targets_are(terminal: Terminal) -> None:
-    terminal.clients["lambda"] = FakeLambda(SWEPT)
-    assert "target" not in terminal("sweep").stderr
-    terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "rolekeeper"}
-    ran = terminal("sweep")
-    assert "Each other target is swept in a run of its own: see rolekeeper targets" in ran.stderr
-    assert terminal.document("sweep") == SWEPT
-
-
 def test_nobody_has_to_wait_for_it(terminal: Terminal) -> None:
     terminal.clients["lambda"] = invoked = FakeLambda("")
     ran = terminal("sweep", "--no-wait")
@@ -199,16 +190,6 @@ def test_it_asks_and_a_no_leaves_everything(terminal: Terminal, desk: MappingsFi
     assert desk.sent() == []
     assert terminal.types("y\n", "redrive").exit_code == 0
     assert desk.sent_ids() == ["i-0123456789abcdef0"]
-
-
-def test_without_a_terminal_it_needs_a_yes_before_anything_is_asked(
-    terminal: Terminal, desk: MappingsFixture, dead: str
-) -> None:
-    letter(desk, dead, "x")
-    desk.quiet()
-    ran = terminal("redrive")
-    assert (ran.exit_code, "give --yes" in ran.stderr) == (252, True)
-    assert desk.world.calls.made == []
 
 
 def test_an_empty_queue_is_nothing_to_do(terminal: Terminal, dead: str) -> None:  # noqa: ARG001  # it is there, and empty

@@ -55,18 +55,6 @@ def test_one_instance_can_be_watched(terminal: Terminal, desk: MappingsFixture, 
     assert two not in ran.stdout
 
 
-def test_for_programs_each_is_a_line_or_a_document(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
-    one = desk.converged("web", app="web")
-    line = ("watch", "--since", "10m", "--for", "1s")
-    first, *_ = map(json.loads, terminal(*line, "--output", "json").stdout.splitlines())
-    association = desk.world.association(one)
-    assert association
-    assert (first["instance"], first["action"], first["to"], first["mapping"]) == (one, "Attach", "web", "app=web")
-    assert first["answer"]["association-id"] == association.id
-    assert next(yaml.safe_load_all(terminal(*line, "--output", "yaml").stdout)) == first
-    assert terminal(*line, "--output", "json", "--query", "instance").stdout.splitlines()[0] == f'"{one}"'
-
-
 @pytest.mark.usefixtures("logs")
 def test_a_decision_has_the_fields_and_the_values_that_the_history_has(
     terminal: Terminal, desk: MappingsFixture

@@ -1,17 +1,18 @@
 """The doctor: what its checks find, as they find it, and the alarms."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Level
 from rolekeeper_cli.checks.run import alarms, findings
 from rolekeeper_cli.console.jobs import look
-from rolekeeper_cli.console.page import live
+from rolekeeper_cli.console.page import live, see_other
 
 # What there is to do first; as a status has it: its shape, and its words.
 LEVELS = {
@@ -25,23 +26,22 @@ LEVELS = {
 def again(request: Request) -> Response:
     """Check once more. It only reads, so a link may do it."""
     request.app.state.site.jobs.get("doctor", _examine, anew=True)
-    return RedirectResponse("/doctor", 303)
+    return see_other("/doctor")
 
 
-def _examine(deployment: DoctorDeployment) -> Iterator[Finding | list[dict[str, Any]]]:
+def _examine(deployment: DoctorDeployment) -> Iterator[Finding | dict[str, Any]]:
     yield from findings(deployment)
     # After its check, which asked for them; it says why where they can't be seen.
-    try:
-        yield alarms(deployment)
-    except AwsRefusalError:
-        yield []
+    with suppress(AwsRefusalError):
+        yield from alarms(deployment)
 
 
 def _found(request: Request) -> dict[str, Any]:
     values = look(request, "doctor", _examine).values()
     listed = [each for each in values["found"] if isinstance(each, Finding)]
     levels = {level: [each for each in listed if each.level is level] for level in LEVELS}
-    ringing: list[Any] = next((each for each in values["found"] if not isinstance(each, Finding)), [])
+    # They come last.
+    ringing = values["found"][len(listed) :]
     return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": ringing}
 
 

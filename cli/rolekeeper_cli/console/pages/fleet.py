@@ -4,22 +4,21 @@ Filters are in the address. A bad one says what is wrong, and the others hold.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.model.instance import InstanceState
-from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli import uses
 from rolekeeper_cli.console.fleet_cache import KINDS, PAGE, Fleet, FleetRow
-from rolekeeper_cli.console.page import page, unless_seen
+from rolekeeper_cli.console.page import page, see_other, unless_seen
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses.fleet import Standing
@@ -29,7 +28,7 @@ from rolekeeper_cli.uses.fleet import Standing
 STATES = tuple(each.value for each in InstanceState if each is not InstanceState.TERMINATED)
 CONDITIONS = tuple(each.value for each in Standing)
 # The filters that a column has to equal.
-_COLUMNS = {name: name for name in ("state", "mapping", "account", "region")}
+_COLUMNS = ("state", "mapping", "account", "region")
 _TEXTS = ("text", "state", "condition", "role", "account", "region")
 # More narrow nothing down, and an address has its length.
 _TAGS = 20
@@ -39,12 +38,8 @@ _TAGS = 20
 class Query:
     """The filters, as they were written; those that are `wrong`, by name, filter nothing.
 
-    Attributes:
-        text: a part of its name, or of its id.
-        state: an instance's state in EC2, `condition` how it stands.
-        tags: tags that it carries, each `KEY` or `KEY=VALUE`.
-        role: a profile that it carries or should carry, or `NONE`.
-        page: from 1 on.
+    `text` is a part of a name or an id, `condition` a status; `tags` are each `KEY` or `KEY=VALUE`; `role` is a profile
+    that an instance carries or should carry, or `NONE`; `page` counts from 1.
     """
 
     text: str = ""
@@ -81,22 +76,22 @@ class Query:
     def filters(self) -> bool:
         return bool(self.address(page=1))
 
-    def passes(self, *, condition: bool = True) -> Callable[[FleetRow], bool]:
-        """Says of an instance whether it passes; without the condition's filter, if so asked."""
+    def passes(self) -> Callable[[FleetRow], bool]:
+        """A test of an instance by all filters but that of its status."""
         tests = [_has(each) for each in self.tags if "tag" not in self.wrong or _is_tag(each)]
         if self.text:
             text = self.text.casefold()
             tests.append(lambda row: text in row.name.casefold() or text in row.id)
         if self.role:
             tests.append(lambda row: self.role in row.roles)
-        columns = _COLUMNS | ({"condition": "standing"} if condition else {})
-        for name, column in columns.items():
-            if (wanted := getattr(self, name)) and name not in self.wrong:
-                tests.append(_equals(column, wanted))
+        columns = {name: getattr(self, name) for name in _COLUMNS if name not in self.wrong}
+        for name, wanted in columns.items():
+            if wanted:
+                tests.append(partial(_equals, name, wanted))
         return lambda row: all(test(row) for test in tests)
 
     def address(self, **changes: str | int) -> str:
-        """The part of an address behind its `?`, with some of it changed; empty where nothing is asked for."""
+        """The query of an address, with some of it changed; empty without a filter."""
         names = {each.name: each.name for each in fields(self) if each.name != "wrong"} | {"tags": "tag"}
         values = {name: getattr(self, field) for field, name in names.items()} | changes
         asked = {name: value for name, value in values.items() if value not in ("", ())}
@@ -105,22 +100,14 @@ class Query:
         return urlencode(asked, doseq=True)
 
 
-def _equals(column: str, wanted: str) -> Callable[[FleetRow], bool]:
-    of = attrgetter(column)
-    return lambda row: bool(of(row) == wanted)
+def _equals(column: str, wanted: str, row: FleetRow) -> bool:
+    return bool(getattr(row, column) == wanted)
 
 
 def _has(text: str) -> Callable[[FleetRow], bool]:
     """Blanks at the ends of what a person typed may be the tag's, or an accident."""
-    tests = [_carries(uses.names.tag_filter(each)) for each in {text, text.strip()}]
-    return lambda row: any(test(row) for test in tests)
-
-
-def _carries(tag: MappingKey) -> Callable[[FleetRow], bool]:
-    if tag.tag_value == "*":
-        return lambda row: any(key == tag.tag_key for key, _ in row.tags)
-    pair = tag.tag_key, tag.tag_value
-    return lambda row: pair in row.tags
+    tags = [uses.names.tag_filter(each) for each in {text, text.strip()}]
+    return lambda row: any(tag.matches(dict(row.tags)) for tag in tags)
 
 
 def _one_of(name: str, text: str, words: Sequence[str], wrong: dict[str, str]) -> None:
@@ -147,7 +134,7 @@ def _is_tag(text: str) -> bool:
 WIDTH, THINNEST = 1_000.0, 4.0
 # The most suggestions of a field.
 _SUGGESTED = 200
-# What each standing is called behind a number.
+# What each status is called behind a number.
 WORDS = {
     Standing.OK: "as they should be",
     Standing.DRIFT: "in drift",
@@ -158,115 +145,83 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A part of the bar: how many stand so, from where to how wide, and the address that lists them."""
-
-    standing: Standing
-    number: int
-    x: float
-    width: float
-    address: str
-    chosen: bool
-
-    @property
-    def kind(self) -> str:
-        return KINDS.get(self.standing, self.standing.value)
-
-    @property
-    def word(self) -> str:
-        return WORDS[self.standing]
-
-
-@dataclass(frozen=True, slots=True)
-class FleetView:
-    """A page of the fleet. `first` and `last` are the numbers of the rows, from 1; both 0 where there is none.
-
-    `hint` says of a filter that nothing passes what may have been meant.
-    """
-
-    version: int
-    query: Query
-    rows: tuple[FleetRow, ...]
-    total: int
-    first: int
-    last: int
-    page: int
-    pages: int
-    shares: tuple[Share, ...]
-    hint: str
-
-    @property
-    def others(self) -> Sequence[tuple[str, int]]:
-        near = (("first", 1), ("previous", self.page - 1), ("next", self.page + 1), ("last", self.pages))
-        return [(name, number) for name, number in near if 1 <= number <= self.pages and number != self.page]
-
-
 def choices(fleet: Fleet) -> Mapping[str, Sequence[str]]:
-    """What a field of the filters suggests: what there is among the instances."""
-    there = {*fleet.targets, *(row.target for row in fleet.rows)}
+    """What the fields of the filters suggest: values of the fleet."""
+    targets = {*fleet.targets, *(row.target for row in fleet.rows)}
     found = {
         "roles": {role for row in fleet.rows for role in row.roles},
         "mappings": {row.mapping for row in fleet.rows if "=" in row.mapping},
-        "accounts": {each.account for each in there},
-        "regions": {each.region for each in there},
+        "accounts": {each.account for each in targets},
+        "regions": {each.region for each in targets},
     }
     return {name: sorted(names)[:_SUGGESTED] for name, names in found.items()}
 
 
-def view_of(fleet: Fleet, query: Query) -> FleetView:
-    """The page that a query asks for; the last one there is, where it asks for one behind it."""
-    passes = query.passes(condition=False)
+def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
+    """The page that a query asks for; the last one there is, where it asks for one behind it.
+
+    `first` and `last` are the numbers of the rows, from 1; both 0 where there is none.
+    """
+    passes = query.passes()
     others = [row for row in fleet.rows if passes(row)] if query.filters else fleet.rows
-    counted = Counter(row.standing for row in others)
-    wanted = query.condition if query.condition and "condition" not in query.wrong else ""
+    wanted = query.condition if "condition" not in query.wrong else ""
     rows = [row for row in others if row.standing == wanted] if wanted else others
     pages = max(1, -(-len(rows) // PAGE))
     page = min(query.page, pages)
     begin = (page - 1) * PAGE
-    shown = tuple(rows[begin : begin + PAGE])
-    return FleetView(
-        version=fleet.version,
-        query=query,
-        rows=shown,
-        total=len(rows),
-        first=begin + 1 if shown else 0,
-        last=begin + len(shown),
-        page=page,
-        pages=pages,
-        shares=_shares(counted, query),
-        hint="" if shown else _hint(fleet, query),
-    )
+    shown = rows[begin : begin + PAGE]
+    near = (("first", 1), ("previous", page - 1), ("next", page + 1), ("last", pages))
+    return {
+        "version": fleet.version,
+        "query": query,
+        "rows": shown,
+        "total": len(rows),
+        "first": begin + 1 if shown else 0,
+        "last": begin + len(shown),
+        "page": page,
+        "pages": pages,
+        "others": [(name, number) for name, number in near if 1 <= number <= pages and number != page],
+        "shares": _shares(Counter(row.standing for row in others), query),
+        "hint": "" if shown else _hint(fleet, query),
+    }
 
 
-def _shares(counted: Counter[Standing], query: Query) -> tuple[Share, ...]:
-    """The bar, as they should be first. What is there is seen, however few of many they are."""
+def _shares(counted: Counter[Standing], query: Query) -> list[dict[str, Any]]:
+    """The parts of the bar, ok first. Each is wide enough to be seen, however few of many it is."""
     total = counted.total()
-    there = list(dict.fromkeys(each for each in (Standing.OK, *Standing) if counted[each]))
-    wide = {each: max(THINNEST, WIDTH * counted[each] / total) for each in there}
+    standings = [each for each in dict.fromkeys((Standing.OK, *Standing)) if counted[each]]
+    wide = {each: max(THINNEST, WIDTH * counted[each] / total) for each in standings}
     scale = WIDTH / sum(wide.values()) if wide else 0
     shares, x = [], 0.0
-    for each in there:
-        width, chosen = wide[each] * scale, query.condition == each
-        address = query.address(condition=each.value, page=1)
-        shares.append(Share(each, counted[each], round(x, 2), width=round(width, 2), address=address, chosen=chosen))
+    for each in standings:
+        width = wide[each] * scale
+        shares.append(
+            {
+                "standing": each,
+                "kind": KINDS.get(each, each.value),
+                "word": WORDS[each],
+                "number": counted[each],
+                "x": round(x, 2),
+                "width": round(width, 2),
+                "address": query.address(condition=each.value, page=1),
+                "chosen": query.condition == each,
+            }
+        )
         x += width
-    return tuple(shares)
+    return shares
 
 
 def _hint(fleet: Fleet, query: Query) -> str:
-    """What may have been meant by a filter that nothing passes; empty where each names what there is."""
+    """What may have been meant by a filter that nothing passes; empty if each names something that exists."""
     roles = {role for row in fleet.rows for role in row.roles}
     mappings = {row.mapping for row in fleet.rows if row.mapping}
     if query.role and query.role not in roles:
-        return _did_you_mean(f"no instance carries or should carry role '{query.role}'", query.role, roles)
-    if query.mapping and "mapping" not in query.wrong and query.mapping not in mappings:
-        return _did_you_mean(f"no instance is governed by {query.mapping}", query.mapping, mappings)
-    return ""
-
-
-def _did_you_mean(what: str, text: str, names: Iterable[str]) -> str:
-    return "; ".join(filter(None, (what, did_you_mean(text, names))))
+        what, meant = f"no instance carries or should carry role '{query.role}'", did_you_mean(query.role, roles)
+    elif query.mapping and "mapping" not in query.wrong and query.mapping not in mappings:
+        what, meant = f"no instance is governed by {query.mapping}", did_you_mean(query.mapping, mappings)
+    else:
+        return ""
+    return f"{what}; {meant}" if meant else what
 
 
 # ---- the page ----
@@ -277,43 +232,33 @@ _PATIENCE_SECONDS = 1.5
 
 
 def fleet(request: Request) -> Response:
-    site, query = request.app.state.site, Query.read(request.query_params)
-    known = site.fleet.ask(_PATIENCE_SECONDS)
-    return page(
-        request,
-        "fleet.html",
-        title="Fleet",
-        states=STATES,
-        conditions=CONDITIONS,
-        choices=choices(known),
-        **_values(request, known, query),
-    )
+    values = _values(request, _PATIENCE_SECONDS)
+    found = choices(values["fleet"])
+    return page(request, "fleet.html", title="Fleet", states=STATES, conditions=CONDITIONS, choices=found, **values)
 
 
 def rows(request: Request) -> Response:
-    """What of the page has changed since its version, for htmx; 204 where nothing has."""
-    site, query = request.app.state.site, Query.read(request.query_params)
-    known = site.fleet.ask()
-    return unless_seen(request, known.version) or page(
-        request, "fleet.html", part="rows", **_values(request, known, query)
-    )
+    """The parts of an open page; 204 if nothing changed since its version."""
+    version = request.app.state.site.fleet.ask().version
+    return unless_seen(request, version) or page(request, "fleet.html", part="rows", **_values(request))
 
 
 def reads(request: Request) -> Response:
-    """How old the last full read is, and what it takes, for htmx."""
-    known = request.app.state.site.fleet.ask()
-    return page(request, "fleet.html", part="reads", fleet=known, cache=request.app.state.site.fleet)
+    """How old the last full read is, and its calls, for an open page."""
+    cache = request.app.state.site.fleet
+    return page(request, "fleet.html", part="reads", fleet=cache.ask(), cache=cache)
 
 
 def again(request: Request) -> Response:
     request.app.state.site.fleet.read_again()
     address = Query.read(request.query_params).address()
-    return RedirectResponse(f"/?{address}" if address else "/", 303)
+    return see_other(f"/?{address}" if address else "/")
 
 
-def _values(request: Request, known: Fleet, query: Query) -> dict[str, Any]:
-    site = request.app.state.site
-    view = site.views.get((known.version, query), lambda: view_of(known, query))
+def _values(request: Request, patience: float = 0.0) -> dict[str, Any]:
+    site, query = request.app.state.site, Query.read(request.query_params)
+    known = site.fleet.ask(patience)
+    view = site.reads.get((known.version, query), lambda: view_of(known, query))
     return {"view": view, "query": query, "fleet": known, "cache": site.fleet}
 
 

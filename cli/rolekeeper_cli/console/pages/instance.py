@@ -1,24 +1,23 @@
 """One instance: what it carries and should carry, why, what its role may do, what happened, and how to undo that."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
-from rolekeeper_cli.console.page import mapping_url, page
+from rolekeeper_cli.console.page import mapping_url, page, see_other
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
-from rolekeeper_cli.explained import explained
+from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.suggest import near
 from rolekeeper_cli.uses import explanation, history
 from rolekeeper_cli.uses.explanation import Step
@@ -34,58 +33,8 @@ _ASKED = 10
 _PREFILLED = ("verb", "role", "instance_profile", "length", "reason", "key", "value")
 
 
-@dataclass(frozen=True, slots=True)
-class UndoLink:
-    """A step that undoes a change: the `action` of a form with `fields`, another page's `address`, or a `command`."""
-
-    command: str
-    does: str
-    label: str = ""
-    action: str = ""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    address: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class May:
-    """What a role may do, in words; `unknown` says why that isn't known. `role` is empty where none is carried."""
-
-    role: str = ""
-    phrases: tuple[str, ...] = ()
-    unknown: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """All that the page shows; of one that is `gone`, which says why, there is the timeline alone.
-
-    `shown` is what `explain` says of it; the timeline begins with the newest entry.
-    """
-
-    id: str
-    timeline: Sequence[Document]
-    shown: Document | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    may: May = May()  # frozen
-    undo: Sequence[UndoLink] = ()
-    gone: str = ""
-
-    @property
-    def whole(self) -> bool:
-        """Whether the timeline goes back as far as there is history."""
-        return len(self.timeline) < ENTRIES
-
-    @property
-    def title(self) -> str:
-        return (self.shown["name"] if self.shown else "") or self.id
-
-
 class NoSuchInstanceError(CommandError):
-    """There is none; `near` are ids and names that may have been meant."""
-
-    def __init__(self, error: CommandError, names: Sequence[str]) -> None:
-        super().__init__(error.what, error.remedy)
-        self.near = tuple(names)
+    """There is none, and no history of one."""
 
 
 # ---- the pages ----
@@ -96,29 +45,29 @@ def instance(request: Request) -> Response:
     text = request.path_params["id"]
     stamp = _stamp(request, text)
     try:
-        found = _story(request, text, stamp)
+        story = _story(request, text, stamp)
     except SeveralNamedError as error:
-        return RedirectResponse(f"/?{urlencode({'tag': f'Name={error.name}'})}", 303)
+        return see_other("/", tag=f"Name={error.name}")
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    if found.id != text:
-        return RedirectResponse(f"/instance/{quote(found.id)}", 303)
+    if story["id"] != text:
+        return see_other(f"/instance/{quote(story['id'])}")
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    return page(request, "instance.html", title=found.title, form=form, **_values(request, found, stamp))
+    return page(request, "instance.html", title=_title(story), form=form, **_values(request, story, stamp))
 
 
 def facts(request: Request) -> Response:
-    """What of the page changes while it is open, for htmx; 204 where nothing has."""
+    """The part of the page that changes while it is open; 204 if nothing did."""
     id_ = request.path_params["id"]
     stamp = _stamp(request, id_)
     asked = request.query_params
     if (asked.get("stamp"), asked.get("minute")) == (str(stamp), str(_minute(request))):
         return Response(status_code=HTTPStatus.NO_CONTENT)
     try:
-        found = _story(request, id_, stamp)
+        story = _story(request, id_, stamp)
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    return page(request, "instance.html", part="part", **_values(request, found, stamp))
+    return page(request, "instance.html", part="part", **_values(request, story, stamp))
 
 
 def who(request: Request) -> Response:
@@ -140,51 +89,59 @@ def who(request: Request) -> Response:
         title = f"Who did it: {row.name or id_ if row else id_}"
         return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
     stamp = _stamp(request, id_)
-    shown = site.answers.get((id_, stamp, _minute(request)), ask) if stamp else ask()
+    shown = site.reads.get(("who", id_, stamp, _minute(request)), ask) if stamp else ask()
     part = "part" if "HX-Request" in request.headers else ""
     title = f"Who did it: {shown['name'] or id_}"
     return page(request, "instance_who.html", part=part, title=title, id=id_, answers=shown["who"], entries=None)
 
 
-def _story(request: Request, text: str, stamp: int) -> Story:
-    """The story as it was told for this stamp; while the fleet doesn't know the instance, it is told each time."""
+def _story(request: Request, text: str, stamp: int) -> Document:
+    """The story of an instance; it is read again if the stamp is another, or the fleet doesn't know the instance."""
     site = request.app.state.site
 
-    def make() -> Story:
-        return tell(site.look_at(text), text, lambda: _names(request))
+    def read() -> Document:
+        return story_of(site.look_at(text), text)
 
-    return site.stories.get((text, stamp, _minute(request)), make) if stamp else make()
+    found: Document = site.reads.get(("story", text, stamp, _minute(request)), read) if stamp else read()
+    return found
+
+
+def _title(story: Document) -> str:
+    return str((story["shown"]["name"] if story["shown"] else "") or story["id"])
 
 
 def _stamp(request: Request, text: str) -> int:
-    """What the fleet knows of it has this stamp; 0 where it is no id, or the fleet doesn't know it."""
+    """The stamp of what the fleet knows of it; 0 if it is no id, or the fleet doesn't know it."""
     return request.app.state.site.fleet.stamp(text) if ID.fullmatch(text) else 0
 
 
 def _minute(request: Request) -> int:
-    """The time in minutes: what isn't the instance's own, as its role's policies, is read again each minute."""
+    """The time in minutes: what isn't the instance's own, such as its role's policies, is read again each minute."""
     return int(request.app.state.site.time() // 60)
 
 
-def _names(request: Request) -> list[str]:
-    rows = request.app.state.site.fleet.ask().rows
-    return [name for row in rows for name in (row.id, row.name) if name]
-
-
-def _values(request: Request, story: Story, stamp: int) -> Mapping[str, Any]:
-    row = request.app.state.site.fleet.row(story.id)
+def _values(request: Request, story: Document, stamp: int) -> Mapping[str, Any]:
+    row = request.app.state.site.fleet.row(story["id"])
     return {"story": story, "stamp": stamp, "minute": _minute(request), "row": row}
 
 
 def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
-    return page(request, "instance_unknown.html", HTTPStatus.NOT_FOUND, title="No such instance", error=error)
+    """The page that suggests ids and names of the fleet."""
+    rows = request.app.state.site.fleet.ask().rows
+    known = [name for row in rows for name in (row.id, row.name) if name]
+    meant = near(request.path_params["id"], known)
+    title, status = "No such instance", HTTPStatus.NOT_FOUND
+    return page(request, "instance_unknown.html", status, title=title, error=error, meant=meant)
 
 
 # ---- what they show ----
 
 
-def tell(deployment: Deployment, text: str, known: Callable[[], Sequence[str]]) -> Story:
-    """The story of the instance that a text, its id or its name, names; `known` gives the ids and names that there are.
+def story_of(deployment: Deployment, text: str) -> Document:
+    """All that the page shows of the instance that a text, its id or its name, names.
+
+    `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, the timeline is all there
+    is. The timeline begins with the newest entry, and is `whole` if it goes back as far as there is history.
 
     Raises:
         NoSuchInstanceError: there is none, and no history of one.
@@ -195,61 +152,79 @@ def tell(deployment: Deployment, text: str, known: Callable[[], Sequence[str]]) 
     except (ConfigurationError, ServiceError, SeveralNamedError):
         raise
     except CommandError as error:
-        return _gone(deployment, text, error, known=known)
-    shown = found.document
-    id_ = shown["instance"]
-    undo = [undo_link(id_, each) for each in found.undo]
-    return Story(id_, found.entries[:ENTRIES], shown, tags=found.tags, may=_may(deployment, shown), undo=undo)
+        timeline = _timeline(deployment, text)
+        if not timeline:
+            raise NoSuchInstanceError(error.what, error.remedy) from error
+        whole = len(timeline) < ENTRIES
+        return {"id": text, "shown": None, "gone": error.what, "timeline": timeline, "whole": whole}
+    id_ = found.document["instance"]
+    return {
+        "id": id_,
+        "shown": found.document,
+        "tags": found.tags,
+        "may": _may(deployment, found.document),
+        "undo": [undo_link(id_, each) for each in found.undo],
+        "gone": "",
+        "timeline": found.entries[:ENTRIES],
+        "whole": len(found.entries) < ENTRIES,
+    }
 
 
-def _gone(deployment: Deployment, text: str, error: CommandError, known: Callable[[], Sequence[str]]) -> Story:
-    try:
-        timeline = history.entries(deployment, text, ENTRIES) if ID.fullmatch(text) else ()
-    except CommandError:
-        timeline = ()
-    if not timeline:
-        raise NoSuchInstanceError(error, near(text, known())) from error
-    return Story(text, timeline, gone=error.what)
+def _timeline(deployment: Deployment, id_: str) -> Sequence[Document]:
+    with suppress(CommandError):
+        return history.entries(deployment, id_, ENTRIES) if ID.fullmatch(id_) else ()
+    return ()
 
 
-def _may(deployment: Deployment, shown: Document) -> May:
-    """What the role that it carries may do; it is the profile that is carried, and IAM says which role that holds."""
+def _may(deployment: Deployment, shown: Document) -> Document:
+    """What a role may do: its `phrases`, or why that is `unknown`. `role` is empty where none is carried.
+
+    It is the profile that is carried, and IAM says which role that holds.
+    """
     if not shown["carries"]:
-        return May()
-    name = str(shown["carries"]["instance_profile"])
+        return {"role": "", "phrases": (), "unknown": ""}
+    name, unknown = str(shown["carries"]["instance_profile"]), ""
+    phrases: Sequence[str] = ()
     try:
         profile = deployment.app.iam.get_instance_profile(name)
         if profile is None or not profile.role_arn:
-            return May(name, unknown="IAM knows no role in this instance profile")
-        return May(profile.role_name, deployment.app.roles.policies.allowed(profile.role_name))
+            unknown = "IAM knows no role in this instance profile"
+        else:
+            name, phrases = profile.role_name, deployment.app.roles.policies.allowed(profile.role_name)
     except AwsRefusalError as error:
-        told = explained(error)
-        return May(name, unknown=told.what if told else str(error))
+        unknown = refusal(error).what
     except TooManyRulesError as error:
-        return May(name, unknown=str(error))
+        unknown = str(error)
+    return {"role": name, "phrases": phrases, "unknown": unknown}
 
 
-def undo_link(instance: str, step: Step) -> UndoLink:
-    """The step for an instance; commands of the AWS CLI that attach foreign roles stay commands."""
-    made, here = partial(UndoLink, str(step.remedy), step.does), f"/instance/{instance}"
+def undo_link(instance: str, step: Step) -> Document:
+    """A step that undoes a change: the `action` of a form with `fields`, another page's `address`, or a `command`.
+
+    Commands of the AWS CLI that attach foreign roles stay commands.
+    """
+    found = {"command": str(step.remedy), "does": step.does, "label": "", "action": "", "fields": {}, "address": ""}
     if step.remedy.options:
         # Only the credentials of that other account can do it.
-        return made()
+        return found
+    here = f"/instance/{instance}"
     match step.remedy.kind, step.remedy.arguments:
         case Kind.RELEASE, _:
-            return made("Release", f"{here}/release")
+            found |= {"label": "Release", "action": f"{here}/release"}
         case Kind.ATTACH | Kind.REPLACE | Kind.DETACH as verb, (_, *wanted):
             role, profile, *_ = [*wanted, "", ""]
             fields = {"verb": verb.value, "role": role, "instance_profile": profile}
-            return made(verb.capitalize(), f"{here}/pin", fields)
+            found |= {"label": verb.capitalize(), "action": f"{here}/pin", "fields": fields}
         case Kind.REMOVE_MAPPING | Kind.ROLL_BACK, (tag_key, tag_value, *_):
             key = MappingKey(tag_key, tag_value)
-            return made(f"Go to {key}", address=mapping_url(key))
+            found |= {"label": f"Go to {key}", "address": mapping_url(key)}
         case Kind.UNTAG, (_, tag):
-            return made("Remove the tag", f"{here}/tag", {"do": "remove", "key": tag})
+            fields = {"do": "remove", "key": tag}
+            found |= {"label": "Remove the tag", "action": f"{here}/tag", "fields": fields}
         case Kind.TAG, (_, tag, value):
-            return made("Set the tag", f"{here}/tag", {"do": "set", "key": tag, "value": value})
-    return made()
+            fields = {"do": "set", "key": tag, "value": value}
+            found |= {"label": "Set the tag", "action": f"{here}/tag", "fields": fields}
+    return found
 
 
 ROUTES = [

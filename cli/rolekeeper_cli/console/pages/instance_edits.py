@@ -5,21 +5,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
-from urllib.parse import urlencode
 
 import click
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper.model.instance import InstanceKey, InstanceState
+from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.model.problem import advice
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, posted, reason_of, trimmed
-from rolekeeper_cli.console.page import page
-from rolekeeper_cli.console.site import Notice
+from rolekeeper_cli.console.page import Notice, done, page
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.uses import instances, pins, preview
@@ -37,14 +35,12 @@ _BY_CALLER = frozenset({"tag", "start"})
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an edit would do.
+    """What an edit would do to an instance, as it was `seen`.
 
     Attributes:
-        what: the edit, as a sentence's beginning: `Attach s3-read to web-1`.
-        seen: the instance, as it was looked at.
-        do: does it.
-        preview: what it would do to the instance; None where it changes no role.
-        notes: what else is to be known, each a sentence.
+        what: the edit, as a title: `Attach s3-read to web-1`.
+        preview: None where it changes no role.
+        notes: sentences about what else happens.
         word: what has to be typed to do it; empty for nothing.
     """
 
@@ -57,7 +53,7 @@ class Plan:
 
     @property
     def rests_on(self) -> str:
-        """A short text that is another one if the instance's state, tags, role or pin are."""
+        """A short text that changes with the instance's state, tags, role and pin."""
         association, pin = self.seen.observed.association, self.seen.observed.pin
         facts = (
             self.seen.instance.state.value,
@@ -66,10 +62,6 @@ class Plan:
             (pin.role, pin.at) if pin else "",
         )
         return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-class MovedError(CommandError):
-    """The instance isn't as it was when the edit was planned: nothing was written."""
 
 
 def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Plan:
@@ -81,26 +73,22 @@ def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Pla
     if deployment.elsewhere and kind in _BY_CALLER:
         account = deployment.settings.account
         raise UsageError(f"only the credentials of account {account} can do that to {id_}", _UNTOUCHED)
-    return _PLANS[kind](deployment, _seen(deployment, id_), form)
+    return _PLANS[kind](deployment, seen_now(deployment, instances.key_of(deployment, id_)), form)
 
 
 def carry_out(deployment: Deployment, id_: str, kind: str, form: Form) -> Notice:
     """Do it, if it is still what was shown.
 
     Raises:
-        MovedError: the instance isn't as it was planned on.
+        UsageError: it isn't, or the word wasn't typed.
         CommandError: it can't be done.
     """
     planned = planned_edit(deployment, id_, kind, form=form)
     if form.get("rests_on") != planned.rests_on:
-        raise MovedError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
+        raise UsageError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
     if planned.word and trimmed(form, "confirm") != planned.word:
         raise UsageError(f"{_UNTOUCHED}: the word to type is {planned.word}", f"type {planned.word}, or leave it")
     return planned.do()
-
-
-def _seen(deployment: Deployment, id_: str) -> Seen:
-    return seen_now(deployment, InstanceKey(deployment.settings.account, deployment.settings.region, id_))
 
 
 # ---- pins ----
@@ -126,8 +114,7 @@ def _length(text: str) -> timedelta | None:
 
 def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     wish = _wish(form)
-    profile = pins.usable_profile(deployment, wish)
-    planned = pins.planned(deployment, seen.instance.key.id, wish, profile=profile)
+    planned = pins.planned(deployment, seen.instance.key.id, wish)
     whats = {
         "attach": f"Attach {planned.pin.role} to",
         "replace": f"Replace {planned.carries} by {planned.pin.role} on",
@@ -135,13 +122,13 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     }
     former = seen.observed.pin
     replaced = f"It is pinned to {_role(former)} now; that pin ends." if former else ""
-    warnings = (each if each.endswith(".") else f"{each}." for each in planned.warnings)
+    warning = f"{planned.warning.removesuffix('.')}." if planned.warning else ""
     return Plan(
         f"{whats[wish.verb]} {title(seen.instance)}{_until(planned.pin) or ' until it is released'}",
         seen,
         lambda: _pinned(pins.write(deployment, planned)),
         preview=preview.of_pin(deployment, seen, planned.pin),
-        notes=tuple(filter(None, (*warnings, replaced, pins.outlives(planned)))),
+        notes=tuple(filter(None, (warning, replaced, pins.outlives(planned)))),
         word=DETACH if wish.verb == "detach" else "",
     )
 
@@ -185,7 +172,7 @@ def _released(done: Released) -> Notice:
 
 
 def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
-    """A tag that goes is named as it is, one that is set as a person typed it."""
+    """A tag to remove is named exactly; one to set is what a person typed."""
     removes = form.get("do") == "remove"
     key = form.get("key", "") if removes else trimmed(form, "key")
     value = "" if removes else trimmed(form, "value")
@@ -204,12 +191,12 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
         what = f"Set tag {key}={value} on {name}"
 
     def do() -> Notice:
-        heard = ("Rolekeeper hears of it within seconds.",)
         if removes:
             instances.remove_tag(deployment, id_, key)
-            return Notice(f"Tag {key} is removed from {id_}.", heard)
-        instances.set_tag(deployment, id_, key, value=value)
-        return Notice(f"Tag {key}={value} is set on {id_}.", heard)
+        else:
+            instances.set_tag(deployment, id_, key, value=value)
+        text = f"Tag {key} is removed from {id_}." if removes else f"Tag {key}={value} is set on {id_}."
+        return Notice(text, ("Rolekeeper hears of it within seconds.",))
 
     return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then))
 
@@ -265,18 +252,18 @@ def plan(request: Request, form: Form) -> Response:
 
 @posted
 def write(request: Request, form: Form) -> Response:
-    """Do it, and go to the instance's page, which says what happened."""
+    """Do it, and go to the instance's page, which shows what happened."""
     site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
     try:
-        done = carry_out(site.look_at(id_), id_, kind, form=form)
-    except (MovedError, UsageError) as error:
+        notice = carry_out(site.look_at(id_), id_, kind, form=form)
+    except UsageError as error:
         return _back(request, Notice(error.what, (error.remedy,), "bad"), form)
+    # The fleet looks at it next.
     site.fleet.row(id_)
-    return _back(request, done)
+    return _back(request, notice)
 
 
 def _kind(request: Request) -> str:
-    """Which edit it is, by the address; raises HTTPException where there is none such."""
     kind = str(request.path_params["kind"])
     if kind not in _PLANS:
         raise HTTPException(HTTPStatus.NOT_FOUND)
@@ -284,10 +271,9 @@ def _kind(request: Request) -> str:
 
 
 def _back(request: Request, notice: Notice, form: Form | None = None) -> Response:
-    """To the instance's page with a notice, and with the form as it was where it goes back."""
-    said = request.app.state.site.say(notice)
+    """To the instance's page with a notice, and with what was typed into a form that is refused."""
     kept = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT} if form else {}
-    return RedirectResponse(f"/instance/{request.path_params['id']}?{urlencode({'said': said, **kept})}", 303)
+    return done(request, f"/instance/{request.path_params['id']}", notice, **kept)
 
 
 ROUTES = [

@@ -2,21 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper.mappings.rows.columns import COLUMNS, Attributes, Column
-from rolekeeper.mappings.rows.reader import content
+from rolekeeper.mappings.rows import COLUMNS, Attributes, Column, content
 from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.forms import Form, number, posted, trimmed
-from rolekeeper_cli.console.page import mapping_url, page
+from rolekeeper_cli.console.page import mapping_url, page, see_other
 from rolekeeper_cli.console.pages.mapping_plans import EditPlan, plan
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
@@ -33,78 +32,51 @@ _CHOICES = {"when_occupied": WhenOccupied, "when_unmatched": WhenUnmatched, "whe
 _FIRST = ("role", "description", "owner", "priority", "enabled", "expires_at")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One column as a form has it.
+def fields(row: Attributes, typed: Form | None = None) -> list[dict[str, Any]]:
+    """The form of a row, a field for each column; with what was typed into it, where it comes back.
 
-    Attributes:
-        text: what is filled in, as `mapping set` takes it.
-        means: what it is for, a sentence; `takes`: which values.
-        default: what stands where nothing is filled in; empty for a required one.
-        choices: all that can be chosen; empty where a person types.
-        first: whether it is shown at once.
+    `text` is what is filled in, as `mapping set` takes it; `takes` says which values; `default` is what holds where
+    nothing is filled in, empty for a required column; `choices` is empty where a person types.
     """
-
-    name: str
-    text: str
-    means: str
-    takes: str
-    default: str
-    choices: tuple[str, ...]
-    first: bool
-
-    @property
-    def label(self) -> str:
-        return self.name.replace("_", " ").capitalize()
-
-
-def fields(row: Attributes, typed: Form | None = None) -> list[Field]:
-    """The form of a row; with what was typed into it, where it comes back."""
     found = [_field(column, _text(column, row) if typed is None else typed.get(column.name, "")) for column in COLUMNS]
-    return sorted(found, key=lambda each: _FIRST.index(each.name) if each.first else len(_FIRST))
+    return sorted(found, key=lambda each: _FIRST.index(each["name"]) if each["first"] else len(_FIRST))
 
 
 def assignments(row: Attributes, typed: Form) -> list[str]:
-    """What was changed of a row's columns, as `mapping set` takes it: the others stay as they are."""
+    """The columns that were changed, as `mapping set` takes them: the others stay as they are."""
     changed = [each for each in COLUMNS if each.name in typed and not _is_same(typed[each.name], _text(each, row))]
     return [f"{each.name}={typed[each.name].strip()}" for each in changed]
 
 
 def version(row: Attributes) -> str:
-    """What tells whether a row is still the one that a form was filled from: what people wrote into it."""
+    """A text that changes with what people wrote into the row."""
     text = json.dumps(content(row), sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def columns_of(row: Attributes) -> Mapping[str, str]:
-    """The columns that a row has, as text, in their order."""
+    """The columns that a row has, as text."""
     return {column.name: to_text(row[column.name]) for column in COLUMNS if column.name in row}
 
 
 def _is_same(typed: str, text: str) -> bool:
-    """Whether a field still says what it was filled with: a browser leaves out line ends, and a person adds blanks."""
+    """Whether a field is unchanged: a browser leaves out line ends, and a person adds blanks."""
     filled = text.replace("\r", "").replace("\n", "")
     return typed in {text, filled} or typed.strip() == text
 
 
-def _field(column: Column, text: str) -> Field:
-    default = "" if column.default == "required" else column.default
-    meaning = MEANING[column.name]
-    return Field(
-        column.name,
-        text,
-        f"{meaning[0].upper()}{meaning[1:]}.",
-        takes=column.kind.range,
-        default=default,
-        choices=tuple(_choices(column)),
-        first=column.name in _FIRST,
-    )
-
-
-def _choices(column: Column) -> Iterator[str]:
-    if column.kind.type == "BOOL":
-        yield from ("true", "false")
-    yield from (each.value for each in _CHOICES.get(column.name, ()))
+def _field(column: Column, text: str) -> dict[str, Any]:
+    name, meaning = column.name, MEANING[column.name]
+    return {
+        "name": name,
+        "label": name.replace("_", " ").capitalize(),
+        "text": text,
+        "means": f"{meaning[0].upper()}{meaning[1:]}.",
+        "takes": column.kind.range,
+        "default": "" if column.default == "required" else column.default,
+        "choices": ["true", "false"] if column.kind.type == "BOOL" else [each.value for each in _CHOICES.get(name, ())],
+        "first": name in _FIRST,
+    }
 
 
 def _text(column: Column, row: Attributes) -> str:
@@ -124,7 +96,7 @@ HOURS = (1, 8, 24, 168)
 
 
 class _MovedRowError(CommandError):
-    """Another actor edited the row meanwhile."""
+    """Another actor edited the row since the form was opened."""
 
 
 def new(request: Request) -> Response:
@@ -144,8 +116,8 @@ def edit(request: Request) -> Response:
 
 @posted
 def planned(request: Request, form: Form) -> Response:
-    """What the form would do. An invalid form, or one whose row moved, comes back as it was typed."""
-    there, is_new = request.app.state.site.look(), bool(form.get("new"))
+    """What the form would do. An invalid form, or one whose row was edited meanwhile, comes back as it was typed."""
+    deployment, is_new = request.app.state.site.look(), bool(form.get("new"))
     try:
         key = _key(form)
     except UsageError:
@@ -153,16 +125,17 @@ def planned(request: Request, form: Form) -> Response:
             raise
         unnamed = UsageError("no tag is named", "fill in its key and its value; * stands for any value")
         return _form(request, None, {}, typed=form, problem=unnamed)
-    row = there.app.table.get_row(key) or {}
+    row = deployment.app.table.get_row(key) or {}
+    shown = (None, {}) if is_new else (key, row)
     try:
-        rows = _typed(there, key, row, form=form)
+        rows = _typed(deployment, key, row, form=form)
     except CommandError as error:
-        return _form(request, None if is_new else key, {} if is_new else row, typed=form, problem=error)
-    shown = _fields(None if is_new else key, row, form) | {"slip": ""}
-    return _show(request, replace(plan(there, key, rows), form=shown))
+        return _form(request, *shown, typed=form, problem=error)
+    found = plan(deployment, key, rows)
+    return _show(request, replace(found, form=_fields(shown[0], row, form) | {"slip": ""}))
 
 
-def _typed(there: Deployment, key: MappingKey, row: Attributes, form: Form) -> RowPlan:
+def _typed(deployment: Deployment, key: MappingKey, row: Attributes, form: Form) -> RowPlan:
     """What writing it would change.
 
     Raises:
@@ -174,29 +147,29 @@ def _typed(there: Deployment, key: MappingKey, row: Attributes, form: Form) -> R
     if not is_new and version(row) != form.get("version"):
         raise _MovedRowError(_MOVED, "look, and plan again")
     changed = assignments(row, form)
-    rows = edits.set_columns(there, key, changed) if changed else RowPlan()
-    if not rows.changes and is_new:
+    rows = edits.set_columns(deployment, key, changed) if changed else RowPlan()
+    if rows.changes:
+        return rows
+    if is_new:
         raise UsageError("no role is named", "name the role that these instances carry, or NONE")
-    if not rows.changes:
-        raise CommandError("nothing was changed", "edit a field")
-    return rows
+    raise CommandError("nothing was changed", "edit a field")
 
 
 @posted
 def changed(request: Request, form: Form) -> Response:
     """What one button of a mapping's page would do: disable, enable, expire, delete, or roll back."""
-    there, key = request.app.state.site.look(), key_of(form)
-    rows = _rows(there, key, form)
+    deployment, key = request.app.state.site.look(), key_of(form)
+    rows = _rows(deployment, key, form)
     if rows is None:
-        return RedirectResponse(mapping_url(key, "/mapping/held"), 303)
+        return see_other(mapping_url(key, "/mapping/held"))
     if not rows.changes:
         raise CommandError("nothing would change: the row says so already", "go back to the mapping")
-    return _show(request, plan(there, key, rows))
+    return _show(request, plan(deployment, key, rows))
 
 
 def _show(request: Request, found: EditPlan) -> Response:
     # A page of its own, or the browser's way back to it would ask to send the form once more.
-    return RedirectResponse(f"/mapping/planned?plan={request.app.state.site.plans.keep(found)}", 303)
+    return see_other("/mapping/planned", plan=request.app.state.site.plans.keep(found))
 
 
 def _form(
@@ -224,52 +197,44 @@ def _fields(key: MappingKey | None, row: Attributes, typed: Form | None) -> dict
     }
 
 
-def _rows(there: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
-    """What it would write; None where it undoes an edit that is held, which has a page of its own."""
+def _rows(deployment: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
+    """What it would write; None to undo a held edit, which has a page of its own."""
     match form.get("what"):
         case "delete":
-            return edits.remove(there, key)
+            return edits.remove(deployment, key)
         case "roll-back":
             to = number(form, "to")
             if to is None and form.get("to"):
                 raise UsageError("the form names no revision", "choose one on the mapping's page")
-            if to is None and (edit := edits.unpublished(there, key)):
-                return None if edit.revision else edits.back_to_published(there, edit)
-            return edits.restoring(there, edits.revision_to_restore(there, key, to))
+            if to is None and (edit := edits.unpublished(deployment, key)):
+                return None if edit.revision else edits.back_to_published(deployment, edit)
+            return edits.restoring(deployment, edits.revision_to_restore(deployment, key, to))
         case "disable" | "enable" as what:
-            return edits.set_columns(there, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
+            return edits.set_columns(deployment, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
         case "expire":
             hours = number(form, "hours")
             if hours is None or hours not in HOURS:
                 raise UsageError("no time is chosen", "choose when the mapping ends")
-            at = there.now() + timedelta(hours=hours)
-            return edits.set_columns(there, key, [f"expires_at={at:%Y-%m-%dT%H:%M:%SZ}"])
+            at = deployment.now() + timedelta(hours=hours)
+            return edits.set_columns(deployment, key, [f"expires_at={at:%Y-%m-%dT%H:%M:%SZ}"])
     raise UsageError("the form doesn't say what to do", "use the buttons of the mapping's page")
 
 
 def _key(form: Form) -> MappingKey:
-    """The mapping that the form is about: typed into a new one, else as the page named it.
-
-    Raises:
-        UsageError: it names none.
-    """
+    """The mapping that the form is about: typed into a new one, otherwise as the page named it."""
     if form.get("new"):
         form = {name: trimmed(form, name) for name in ("key", "value")}
     return key_of(form)
 
 
 def _require_writes(request: Request) -> None:
-    """Show nobody a form that can't be sent.
-
-    Raises:
-        CommandError: the console only shows.
-    """
+    """Show nobody a form that can't be sent."""
     if not request.app.state.site.writes:
         raise CommandError("this console only shows", "to edit mappings, start it again: rolekeeper console --write")
 
 
-def _row(there: Deployment, key: MappingKey) -> Attributes:
-    row = there.app.table.get_row(key)
+def _row(deployment: Deployment, key: MappingKey) -> Attributes:
+    row = deployment.app.table.get_row(key)
     if row is None:
         raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
     return row

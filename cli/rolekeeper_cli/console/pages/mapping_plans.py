@@ -10,21 +10,20 @@ from itertools import islice
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, same_person
 from rolekeeper_cli.console.forms import Form, number, posted
-from rolekeeper_cli.console.page import mapping_url, page
+from rolekeeper_cli.console.page import Notice, done, mapping_url, page
 from rolekeeper_cli.console.pages.mappings import key_of
-from rolekeeper_cli.console.site import Notice, Site
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits, mappings, preview
 from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Written
-from rolekeeper_cli.uses.fleet import Enforced, Seen, pages, withheld
+from rolekeeper_cli.uses.fleet import Seen, pages, withheld
 from rolekeeper_cli.uses.preview import FleetPlan, Preview, Proposal, foresee, foresee_held
 from rolekeeper_cli.uses.targets import Places
 
@@ -62,7 +61,7 @@ class EditPlan:
 
 
 def plan(deployment: Deployment, key: MappingKey, rows: RowPlan) -> EditPlan:
-    """What writing these rows would do; where the caller may not look at what that takes, the preview says so."""
+    """What writing these rows would do; the preview says so if the caller lacks a permission."""
     try:
         return planned(deployment, key, rows, proposal=foresee(deployment, rows))
     except AccessDeniedError as error:
@@ -71,7 +70,7 @@ def plan(deployment: Deployment, key: MappingKey, rows: RowPlan) -> EditPlan:
 
 
 def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Proposal) -> EditPlan:
-    """A plan of rows that were judged, with what it would do to instances once it is in effect."""
+    """A plan of assessed rows, with what it would do to instances once it is in effect."""
     edit = next(iter(proposal.edits), None)
     # What the verdict says stands beside it, so it is no note.
     expected = preview.of_proposal(proposal, withheld(deployment), approved=True)
@@ -79,15 +78,20 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
     found = fleet.documents(_instances(deployment, key, proposal))
     named, others = list(islice(found, NAMED)), sum(1 for _ in found)
     expected = replace(expected, foreign=fleet.foreign)
-    said = edit.besides if edit and (edit.warns or edit.status is not Status.PUBLISHED) else ""
     return EditPlan(
-        key, rows, edit.document() if edit else None, preview=expected, why=said, instances=named, more=others
+        key,
+        rows,
+        edit.document() if edit else None,
+        preview=expected,
+        why=edit.besides if edit else "",
+        instances=named,
+        more=others,
     )
 
 
 def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
     places = Places.chosen(deployment)
-    for each in places.look(partial(pages, tags=[key]), lambda place: Enforced.of(place, proposal.served_at(place))):
+    for each in places.look(partial(pages, tags=[key]), proposal.enforced):
         if isinstance(each, Seen):
             yield each
 
@@ -96,7 +100,7 @@ def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> I
 
 
 def plan_made(request: Request) -> Response:
-    """A plan, with the button that writes it; beside it the form that it came from, if it did."""
+    """A plan with the button that writes it, and the form that it came from, if any."""
     id_ = request.query_params.get("plan", "")
     found = _known(request.app.state.site.plans.known(id_))
     again = found.form or {"fields": None}
@@ -107,11 +111,10 @@ def plan_made(request: Request) -> Response:
 def written(request: Request, form: Form) -> Response:
     site = request.app.state.site
     chosen = _known(site.plans.take(form.get("plan", "")))
-    done = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
+    result = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
     # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
-    there = not chosen.deletes or done.moved or done.bad
-    target = mapping_url(chosen.key) if there else "/mappings"
-    return RedirectResponse(said(site, target, done), 303)
+    stays = not chosen.deletes or result.moved or result.bad
+    return done(request, mapping_url(chosen.key) if stays else "/mappings", _notice(result))
 
 
 def _known(found: EditPlan | None) -> EditPlan:
@@ -124,20 +127,20 @@ def _known(found: EditPlan | None) -> EditPlan:
 
 
 def held(request: Request) -> Response:
-    there, key = request.app.state.site.look(), key_of(request.query_params)
-    edit = edits.held_edit(there, key)
-    stored = there.app.revisions.read(key).held
+    deployment, key = request.app.state.site.look(), key_of(request.query_params)
+    edit = edits.held_edit(deployment, key)
+    stored = deployment.app.revisions.read(key).held
     by = stored.by if stored else ""
     return page(
         request,
         "mapping_held.html",
         title=f"Held: {key}",
         key=key,
-        mapping=mappings.row(there, key),
+        mapping=mappings.row(deployment, key),
         edit=edit,
         by=by,
-        own=same_person(by, there.caller.arn),
-        plan=_plan(there, edit),
+        own=same_person(by, deployment.caller.arn),
+        plan=_plan(deployment, edit),
     )
 
 
@@ -145,26 +148,26 @@ def held(request: Request) -> Response:
 def approve(request: Request, form: Form) -> Response:
     """Approve the revision that was shown, and no other."""
     site, key, revision = request.app.state.site, key_of(form), _revision(form)
-    done = edits.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
-    return RedirectResponse(said(site, mapping_url(key), done), 303)
+    result = edits.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
+    return done(request, mapping_url(key), _notice(result))
 
 
 @posted
 def discard(request: Request, form: Form) -> Response:
     """Drop the revision that was shown, and no other."""
     site, key, revision = request.app.state.site, key_of(form), _revision(form)
-    done = edits.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
+    result = edits.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
     well = f"Revision {revision} of {key} is discarded; no instance changes"
     gone = site.look().app.table.get_row(key) is None
-    return RedirectResponse(said(site, "/mappings" if gone else mapping_url(key), done, well=well), 303)
+    return done(request, "/mappings" if gone else mapping_url(key), _notice(result, well))
 
 
-def _plan(there: Deployment, edit: edits.Unpublished) -> EditPlan:
+def _plan(deployment: Deployment, edit: edits.Unpublished) -> EditPlan:
     try:
-        return planned(there, edit.key, RowPlan(), proposal=foresee_held(there, edit.key, edit.row))
+        return planned(deployment, edit.key, RowPlan(), proposal=foresee_held(deployment, edit.key, edit.row))
     except AccessDeniedError:
         # Who may not look sees what the function counted.
-        counted = preview.of_held(there, edit.key, edit.row, number=edit.revision)
+        counted = preview.of_held(deployment, edit.key, edit.row, number=edit.revision)
         return EditPlan(edit.key, RowPlan(), None, preview=counted)
 
 
@@ -178,24 +181,21 @@ def _revision(form: Form) -> int:
 # ---- what a write did ----
 
 
-def said(site: Site, target: str, done: Written, well: str = "") -> str:
-    """The address of a page that says what a write did; `well` is said where it is in effect as written."""
-    return f"{target}{'&' if '?' in target else '?'}said={site.say(_notice(done, well))}"
-
-
-def _notice(done: Written, well: str) -> Notice:
-    if done.moved:
-        names = ", ".join(map(str, done.moved))
+def _notice(result: Written, well: str = "") -> Notice:
+    """What a write did; `well` says it where the row is in effect as written."""
+    if result.moved:
+        names = ", ".join(map(str, result.moved))
         what = f"Nothing was written: another actor changed {names} since the plan"
         return Notice(what, ("look at it, and plan anew",), "bad")
-    if done.unjudged:
+    if result.unjudged:
         return Notice("Written. Rolekeeper has not judged it yet; this page follows", kind="info")
-    [verdict] = done.rows
+    [verdict] = result.rows
     if verdict.good:
         return Notice(well or _well(verdict))
     hints = (f"did you mean the role {verdict.meant}?",) if verdict.meant else ()
     if verdict.status == Status.HELD:
-        what = f"Written. It changes much, so revision {verdict.held} waits until another person approves it"
+        revision = verdict.number("held_revision")
+        what = f"Written. It changes much, so revision {revision} waits until another person approves it"
         return Notice(what, hints, "warn")
     kind = "warn" if verdict.status == Status.WAITING else "bad"
     return Notice(f"{verdict.key} is {verdict.status}: {verdict.reason}", hints, kind)
@@ -204,7 +204,8 @@ def _notice(done: Written, well: str) -> Notice:
 def _well(verdict: RowVerdict) -> str:
     if verdict.gone:
         return f"{verdict.key} is deleted"
-    return f"{verdict.status} as written: revision {verdict.revision} is in effect; its instances follow"
+    revision = verdict.number("status_revision")
+    return f"{verdict.status} as written: revision {revision} is in effect; its instances follow"
 
 
 ROUTES = [

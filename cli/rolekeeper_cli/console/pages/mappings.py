@@ -11,7 +11,7 @@ from starlette.routing import Route
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.page import live, page, unless_seen, version_of
+from rolekeeper_cli.console.page import contains, live, page, unless_seen, version_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import mappings
@@ -32,18 +32,19 @@ def key_of(values: Mapping[str, str]) -> MappingKey:
     Raises:
         UsageError: it names none.
     """
-    if not (values.get("key") and values.get("value")):
-        raise UsageError("no mapping is named", advice("choose one: ", Remedy(Kind.MAPPINGS)))
-    key = MappingKey(values["key"], values["value"])
+    key, remedy = (
+        MappingKey(values.get("key", ""), values.get("value", "")),
+        advice("choose one: ", Remedy(Kind.MAPPINGS)),
+    )
+    if not (key.tag_key and key.tag_value):
+        raise UsageError("no mapping is named", remedy)
     if len(key.tag_key.encode()) > _KEY_BYTES or len(key.tag_value.encode()) > _VALUE_BYTES:
-        raise UsageError(
-            "no mapping is named: the table has no key that long", advice("choose one: ", Remedy(Kind.MAPPINGS))
-        )
+        raise UsageError("no mapping is named: the table has no key that long", remedy)
     return key
 
 
 def status_of(document: Document) -> str:
-    """What the list says of a row: whose status Rolekeeper hasn't written yet isn't judged."""
+    """The status in the row; a row without one isn't judged yet."""
     return document["status"] or UNJUDGED
 
 
@@ -58,21 +59,21 @@ def one(request: Request) -> Response:
 
 
 def one_part(request: Request) -> Response:
-    """The same without the frame, for who has it already: 204 while it is the same."""
+    """What an open page asks for: 204 while nothing is new."""
     values = _about(request)
     return unless_seen(request, values["version"]) or page(request, "mapping.html", part="part", **values)
 
 
-def _left(there: Deployment, key: MappingKey) -> PublishedMapping | None:
-    stored = there.app.revisions.read(key).published
-    return stored if stored and not stored.deleted and there.app.table.get_row(key) is None else None
+def _left(deployment: Deployment, key: MappingKey) -> PublishedMapping | None:
+    stored = deployment.app.revisions.read(key).published
+    return stored if stored and not stored.deleted and deployment.app.table.get_row(key) is None else None
 
 
 def _about(request: Request) -> dict[str, Any]:
     key = key_of(request.query_params)
-    there = request.app.state.site.look()
-    document = mappings.row(there, key)
-    revisions = mappings.history(there, key, _REVISIONS)
+    deployment = request.app.state.site.look()
+    document = mappings.row(deployment, key)
+    revisions = mappings.history(deployment, key, _REVISIONS)
     shown = {"mapping": document, "revisions": revisions, "governed": _governed(request)}
     return {**shown, "key": key, "title": str(key), "status_of": status_of, "version": version_of(shown)}
 
@@ -81,7 +82,11 @@ def _shown(request: Request) -> dict[str, Any]:
     """All mappings, those of one status, or those with a text in them."""
     everything: Sequence[Document] = request.app.state.site.mappings()
     status, text = (request.query_params.get(name, "").strip() for name in ("status", "text"))
-    found = [each for each in everything if status in ("", status_of(each)) and _holds(each, text)]
+    found = [
+        each
+        for each in everything
+        if status in ("", status_of(each)) and contains(text, each["mapping"], *map(str, each["columns"].values()))
+    ]
     governed = _governed(request)
     return {
         "title": "Mappings",
@@ -98,14 +103,9 @@ def _shown(request: Request) -> dict[str, Any]:
 
 
 def _governed(request: Request) -> Mapping[str, int] | None:
-    """How many instances each mapping governs now, by its name; None until the fleet was read."""
+    """How many instances each mapping governs now; None until the fleet was read."""
     fleet = request.app.state.site.fleet.ask()
     return Counter(each.mapping for each in fleet.rows) if fleet.read_at else None
-
-
-def _holds(document: Document, text: str) -> bool:
-    said = (document["mapping"], *map(str, document["columns"].values()))
-    return any(text.casefold() in each.casefold() for each in said)
 
 
 def _place(document: Document) -> tuple[int, str]:

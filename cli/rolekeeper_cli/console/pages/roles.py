@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
@@ -17,10 +17,10 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.jobs import Job, look
-from rolekeeper_cli.console.page import live
+from rolekeeper_cli.console.page import contains, live, see_other
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import roles as views
-from rolekeeper_cli.uses.roles import DAYS, Asked
+from rolekeeper_cli.uses.roles import DAYS
 from rolekeeper_cli.uses.targets import Places
 
 # What `?only=` shows, and which roles that are.
@@ -31,7 +31,7 @@ def again(request: Request) -> Response:
     """Read them once more. It only reads, so a link may do it."""
     request.app.state.site.jobs.get("roles", partial(_look, ask_last_accessed=False), anew=True)
     query = _query(request)
-    return RedirectResponse(f"/roles?{query}" if query else "/roles", 303)
+    return see_other(f"/roles?{query}" if query else "/roles")
 
 
 # ---- what is asked of AWS ----
@@ -48,7 +48,7 @@ def _asks(request: Request) -> bool:
 
 def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
     places = Places.chosen(deployment)
-    found = views.document(deployment, places, Asked(last_accessed=ask_last_accessed))
+    found = views.document(deployment, places, last_accessed=ask_last_accessed)
     found["unknown"] += places.unseen_in_words()
     home = deployment.home.account
     # Only a hub's say of which account they are.
@@ -60,12 +60,12 @@ def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[
 
 def _uses(name: str, deployment: DoctorDeployment) -> Iterator[Mapping[str, Any]]:
     own = Places.of(deployment, [deployment.home])
-    found = views.document(deployment, own, Asked([name], instances=False))
+    found = views.document(deployment, own, names=[name], instances=False)
     yield {**found["roles"][0], "unknown": found["unknown"]}
 
 
 def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
-    """The mappings by what the documents call them; none where the caller may not see them, which the documents say."""
+    """The mappings by their names in the documents; none if the caller may not see them, which the documents say."""
     try:
         return {str(each.key): each.key for each in deployment.specs}
     except AwsRefusalError:
@@ -80,16 +80,16 @@ def _list(request: Request) -> dict[str, Any]:
     asks = _asks(request)
     job = look(request, "roles last-accessed", partial(_look, ask_last_accessed=True)) if asks else _all(request)
     values = job.values()
-    found = next(iter(values["found"]), None)
+    found = values["first"]
     only, text, account = (request.query_params.get(each, "").strip() for each in ("only", "text", "account"))
-    there = [each for each in found["roles"] if account in ("", each["account"])] if found else []
+    roles = [each for each in found["roles"] if account in ("", each["account"])] if found else []
     return values | {
         "title": "Roles",
         "asks": asks,
         "filters": FILTERS,
         "days": DAYS,
         "found": found,
-        "listed": [each for each in there if _is_shown(each, only, text)],
+        "listed": [each for each in roles if _is_shown(each, only, text)],
         "only": only,
         "text": text,
         "account": account,
@@ -105,7 +105,7 @@ def _one(request: Request) -> dict[str, Any]:
         uses = look(request, f"role {name}", partial(_uses, name))
     values = (uses or job).values()
     of_all = job.values()
-    found = next(iter(of_all["found"]), None)
+    found = of_all["first"]
     shown = _of_account(name, account, found) if found else None
     if found and shown is None:
         where = f" in account {account}" if account else ""
@@ -116,7 +116,7 @@ def _one(request: Request) -> dict[str, Any]:
         "asks": uses is not None,
         "days": DAYS,
         "ended": of_all["ended"] and values["ended"],
-        "uses": next(iter(values["found"]), None) if uses else None,
+        "uses": values["first"] if uses else None,
         "found": found,
         "role": shown,
         "names": _names(request, shown["instances"] or ()) if shown else {},
@@ -125,13 +125,13 @@ def _one(request: Request) -> dict[str, Any]:
 
 
 def _of_account(name: str, account: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The role of a name in an account; without one in the own, or in the first that has one."""
+    """The role of this name in an account; by default in the home account, or in the first that has it."""
     named = [each for each in found["roles"] if each["role"] == name and account in ("", each["account"])]
     return next((each for each in named if each["account"] == found["home"]), named[0] if named else None)
 
 
 def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
-    """The names of instances, as far as the fleet was read: for one that has one."""
+    """The names of instances that have one, as far as the fleet was read."""
     wanted = {each.rpartition("/")[2] for each in instances}
     return {row.id: row.name for row in request.app.state.site.fleet.ask().rows if row.name and row.id in wanted}
 
@@ -142,8 +142,7 @@ def _query(request: Request, **changes: object) -> str:
 
 
 def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
-    words = (role["role"], *(role["mappings"] or ()), *(role["services"] or ()))
-    if text and not any(text.lower() in each.lower() for each in words):
+    if not contains(text, role["role"], *(role["mappings"] or ()), *(role["services"] or ())):
         return False
     match only:
         case "broad" | "unused":

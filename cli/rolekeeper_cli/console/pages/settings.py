@@ -1,29 +1,24 @@
 """Settings: the mode, the pause, who set them and why; and switching them, once it was shown what that would do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.forms import Form, posted, reason_of
 from rolekeeper_cli.console.jobs import look
-from rolekeeper_cli.console.page import page, unless_seen
-from rolekeeper_cli.console.site import Notice
+from rolekeeper_cli.console.page import Notice, done, page, unless_seen
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import control
-from rolekeeper_cli.uses.control import settings as document
-from rolekeeper_cli.uses.preview import Preview
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A change of the control item's attributes, None to remove one; `done` is said once it is done."""
+    """A change of the control item's attributes, None to remove one; `done` is shown afterwards."""
 
     title: str
     button: str
@@ -60,22 +55,25 @@ SWITCHES = {
 
 
 def settings(request: Request) -> Response:
-    return page(request, "settings.html", title="Settings", set=document(request.app.state.site.look()))
+    return page(request, "settings.html", title="Settings", set=control.settings(request.app.state.site.look()))
 
 
 def history(request: Request) -> Response:
     """The newest switches, for a page that was shown before the last one was reported."""
-    return page(request, "settings.html", part="part", set=document(request.app.state.site.look()))
+    return page(request, "settings.html", part="part", set=control.settings(request.app.state.site.look()))
 
 
 def planned(request: Request) -> Response:
     name, switch = _switch(request.query_params.get("what", ""))
     reason = request.query_params.get("reason", "").strip()
-    found = document(request.app.state.site.look())
-    values = _expected(request, name, switch)
-    return page(
-        request, "switch.html", title=switch.title, name=name, switch=switch, reason=reason, set=found, **values
-    )
+    values = _expected(request, name, switch) | {
+        "title": switch.title,
+        "name": name,
+        "switch": switch,
+        "reason": reason,
+        "set": control.settings(request.app.state.site.look()),
+    }
+    return page(request, "switch.html", **values)
 
 
 def expected(request: Request) -> Response:
@@ -87,13 +85,13 @@ def expected(request: Request) -> Response:
 
 @posted
 def switched(request: Request, form: Form) -> Response:
-    """Switch, if it still stands as it did when that was decided."""
-    site, (name, switch) = request.app.state.site, _switch(form.get("what", ""))
+    """Switch, unless another person switched since this was planned."""
+    name, switch = _switch(form.get("what", ""))
     reason = reason_of(form)
     if name == "pause" and not reason:
         raise UsageError("a pause needs a reason", "say why, for those who wonder: go back, and fill it in")
-    control.switch(site.look(), switch.change, reason, planned_on=form.get("standing", ""))
-    return RedirectResponse(f"/settings?said={site.say(Notice(f'{switch.done}.'))}", 303)
+    control.switch(request.app.state.site.look(), switch.change, reason, planned_on=form.get("standing", ""))
+    return done(request, "/settings", Notice(f"{switch.done}."))
 
 
 def _switch(name: str) -> tuple[str, Switch]:
@@ -103,18 +101,9 @@ def _switch(name: str) -> tuple[str, Switch]:
 
 
 def _expected(request: Request, name: str, switch: Switch) -> dict[str, Any]:
-    """What a switch would do. It is counted beside the page: a person who has to stop everything need not wait."""
-    values = look(request, f"switch {name}", partial(_count, switch.change)).values()
-    found = next(iter(values["found"]), None)
-    return values | {
-        "preview": found if isinstance(found, Preview) else None,
-        "sentence": found if isinstance(found, str) else None,
-        "query": urlencode({"what": name, "version": values["version"]}),
-    }
-
-
-def _count(change: Mapping[str, Any], deployment: DoctorDeployment) -> Iterator[Preview | str]:
-    yield control.expected(deployment, change)
+    """What a switch would do, counted beside the page: a person who has to stop everything need not wait."""
+    values = look(request, f"switch {name}", lambda deployment: [control.expected(deployment, switch.change)]).values()
+    return values | {"does": values["first"], "query": urlencode({"what": name, "version": values["version"]})}
 
 
 ROUTES = [

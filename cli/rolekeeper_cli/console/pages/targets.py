@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from rolekeeper_cli.console.page import live, version_of
+from rolekeeper_cli.console.page import contains, live, version_of
 from rolekeeper_cli.uses import targets as views
 
 type Document = Mapping[str, Any]
@@ -36,8 +36,7 @@ def _shown(request: Request) -> dict[str, Any]:
 
 def _holds(document: Document, text: str) -> bool:
     target = f"{document['account']}/{document['region']}"
-    said = (target, document["version"] or "", document["unit"] or "", document["reason"])
-    return any(text.casefold() in each.casefold() for each in said)
+    return contains(text, target, document["version"] or "", document["unit"] or "", document["reason"])
 
 
 ROUTES = live("/targets", _shown, "targets.html")

@@ -1,10 +1,10 @@
 """EC2 as the reconciler needs it: two reads per batch, and the three mutations. Errors come classified."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import batched, groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError, classified
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FILTER_VALUES = 200  # at most, per filter (AWS_FACTS.md "Attach, replace, detach")
 FILTER_VALUE = 255  # characters; a tag's value has up to 256 (AWS_FACTS.md "Limits and names")
+AT_ONCE = 16  # the most targets that are asked at once
 # How often a task of several runs may begin again because EC2 no longer takes its token.
 RESTARTS = 3
 # EC2's filters read these as patterns: what holds one, or is too long, is compared in `tagged` instead.
@@ -178,3 +179,26 @@ def _association(row: Any) -> Association:
     return Association(
         row["AssociationId"], row["InstanceId"], profile["Arn"], state=state, profile_id=profile.get("Id", "")
     )
+
+
+# ---- several targets at once ----
+
+
+class Each(Protocol):
+    """Does the same work on several items, each result in its item's place; what is raised for one is raised."""
+
+    def __call__[Item, Result](self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]: ...
+
+
+def one_by_one[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [work(each) for each in items]
+
+
+def in_threads[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """A few at once; for a single one no thread is made."""
+    if len(items) <= 1:
+        return one_by_one(work, items)
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # most invocations make no thread
+
+    with ThreadPoolExecutor(min(AT_ONCE, len(items))) as pool:
+        return list(pool.map(work, items))

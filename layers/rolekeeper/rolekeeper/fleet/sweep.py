@@ -18,9 +18,8 @@ from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
 from rolekeeper.instances.decide import Observation, decide, resolve
 from rolekeeper.instances.observe import Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.mappings.accounts import RecordCheck, RecordKeeper
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import Publisher
+from rolekeeper.mappings.publish import Publisher, RecordCheck
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
@@ -93,7 +92,7 @@ class OtherTarget:
 
     target: Target
     registry: Registry
-    records: RecordKeeper
+    publisher: Publisher
     telemetry: Telemetry
     now: Callable[[], datetime]
     is_news: Callable[[AccessDeniedError], bool]
@@ -116,7 +115,7 @@ class OtherTarget:
             rest.first = self.waits_for_sweep and known.last_sweep is None
 
     def check(self, key: MappingKey, correlation_id: str, scan: Scan | None) -> RecordCheck:
-        return self.records.recheck(key, self.target, correlation_id, scan=scan, thorough=self._thorough)
+        return self.publisher.recheck_in(key, self.target, correlation_id, scan=scan, thorough=self._thorough)
 
     def note(self, swept: SweepResult) -> None:
         rest = swept.rest
@@ -281,13 +280,7 @@ class Sweep:
         ranked = resolve(instance, live, at, pin=observed.pin) if observed.published != live else observed.candidates
         for mapping in live:
             scan = scans.setdefault(mapping.key, Scan())
-            scan.add(
-                instance,
-                observed.association,
-                (mapping, ranked),
-                candidate=(mapping, ranked),
-                ownership=self.settings.ownership,
-            )
+            scan.add(observed, (mapping, ranked), (mapping, ranked), ownership=self.settings.ownership)
 
     def _rows(self, scans: dict[MappingKey, Scan] | None) -> None:
         """Check every row again, then each published mapping whose row is gone."""
@@ -326,7 +319,7 @@ class Sweep:
         """Note that every row was judged: for the limits, and after a first sweep changes may begin."""
         swept = self.result
         if not self.other:
-            elsewhere = self.publisher.assessor.targets.instances_elsewhere
+            elsewhere = self.publisher.targets.instances_elsewhere
             self.state.note_sweep(swept.rest.live, swept.published, self.now(), elsewhere=elsewhere)
         elif swept.rest.first:
             self.other.note(swept)

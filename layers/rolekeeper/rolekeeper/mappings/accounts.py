@@ -1,39 +1,41 @@
-"""A mapping in all targets: where its role can be used, what it would do, and what is published for each account.
+"""A mapping in all targets: where its role can be used, what it would do, what is published, and sending its instances.
 
 Each account has its own IAM, so each account in a mapping's scope has a record of the same revision and spec, with its
-own instance profile. Where the role can't be used the record says why, and instances there stay as they are. The record
-of the deployment's own account, `home`, is what is in effect; one account and Region is a list of one target. Another
-target that gives no answer delays nothing: its account's record stays as it was until its own sweep updates it.
+own instance profile. If the role can't be used there, the record says why, and instances stay as they are. The record
+of the deployment's own account, `home`, is what is in effect. Another target that gives no answer delays nothing: its
+account's record stays as it was until its own sweep updates it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import islice
+from typing import Any, Self
 
-from rolekeeper.aws import Each
-from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
-from rolekeeper.mappings.fan_out import FanOut, Sender
+from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
+from rolekeeper.aws.ec2 import RESTARTS
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, StaleTokenError
 from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gives_up
-from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
+from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import (
-    Control,
     MappingKey,
     MappingSpec,
-    Mode,
     PublishedMapping,
     WhenOccupied,
     WhenUnmatched,
 )
-from rolekeeper.permissions.roles import Reach, RoleCheck, Roles
+from rolekeeper.model.problem import Problem
+from rolekeeper.permissions.roles import RoleCheck, Roles
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
 type Records = Mapping[str, AccountRecord]
 
-# How often a record is checked again when a new revision is published during the check.
-ATTEMPTS = 3
+# The most accounts that a reason names, and the most reasons.
+NAMED, REASONS = 5, 5
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,55 @@ class MappedTarget:
 
     def is_in(self, spec: MappingSpec) -> bool:
         return spec.covers(self.target.account, self.target.region, self.unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a mapping can be used: the check of its role in each account in its scope, or why IAM didn't answer."""
+
+    checks: Mapping[str, RoleCheck] = field(default_factory=dict)
+    unanswered: Mapping[str, AwsRefusalError] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> list[str]:
+        return [account for account, check in self.checks.items() if not check.problem]
+
+    @property
+    def nowhere(self) -> bool:
+        """Whether no account in its scope can use it. A scope without a registered account waits for one."""
+        return not self.usable and self.accounts > 0
+
+    @property
+    def accounts(self) -> int:
+        return len({*self.checks, *(each.partition("/")[0] for each in self.unanswered)})
+
+    @property
+    def why_not(self) -> list[str]:
+        """Why no account can use it, one sentence for each reason."""
+        if self.accounts == 1 and self.checks:
+            return [str(check.problem) for check in self.checks.values()]
+        problems = {account: str(problem) for account, problem in self._problems.items()}
+        return [*_grouped(problems), *_grouped_refusals(self.unanswered)]
+
+    @property
+    def _problems(self) -> dict[str, Problem]:
+        return {account: check.problem for account, check in self.checks.items() if check.problem}
+
+    def words(self, what: str = "in effect", then: str = "publishes") -> Iterator[str]:
+        """In how many accounts it is in effect, and why not in others; empty for one account without a problem."""
+        if what and not self.accounts:
+            yield "no account in its scope has a spoke"
+        elif what and self.accounts > 1:
+            of = "" if len(self.usable) == self.accounts else f" of {self.accounts:,}"
+            yield f"{what} in {len(self.usable):,}{of} accounts"
+        # Without the remedies, which the row shows if no account can use the mapping, and `explain` always.
+        yield from _grouped({account: problem.what for account, problem in self._problems.items()})
+        yield from _grouped_refusals(self.unanswered, then)
+
+    def without(self, unanswered: Mapping[str, AwsRefusalError]) -> "Reach":
+        """The same after these accounts gave no answer either."""
+        left = {account: check for account, check in self.checks.items() if account not in unanswered}
+        return Reach(left, {**self.unanswered, **unanswered})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +150,6 @@ class MappedTargets:
 
     @property
     def instances_elsewhere(self) -> int:
-        """How many instances the last sweeps of the other targets counted."""
         return sum(each.instances for each in self.all if each.target != self.home)
 
     def counted_now(self, targets: Collection[Target]) -> dict[Target, int]:
@@ -142,7 +192,7 @@ class MappedTargets:
         answers = dict(zip(asked, self.each(lambda account: self._check(account, spec), asked), strict=True))
         checks |= {account: answer for account, answer in answers.items() if isinstance(answer, RoleCheck)}
         unanswered = {account: answer for account, answer in answers.items() if isinstance(answer, AwsRefusalError)}
-        return Reach(self.home.account, dict(sorted(checks.items())), unanswered)
+        return Reach(dict(sorted(checks.items())), unanswered)
 
     def _check(self, account: str, spec: MappingSpec) -> RoleCheck | AwsRefusalError:
         if account not in self._refused:
@@ -164,7 +214,7 @@ class MappedTargets:
         for account, roles in sorted(self.accounts.items()):
             check, before = reach.checks.get(account), stored.records.get(account)
             if account not in wanted and account not in reach.unanswered and (before or check):
-                wanted[account] = _record_for(roles, mapping, check, before=before)
+                wanted[account] = record_for(roles, mapping, check, before=before)
         return wanted
 
     def spread(
@@ -241,11 +291,12 @@ class MappedTargets:
         return sum(matched for matched, _ in found), sum(occupied for _, occupied in found)
 
 
-def _record_for(
+def record_for(
     roles: Roles, mapping: PublishedMapping, check: RoleCheck | None, before: AccountRecord | None
 ) -> AccountRecord:
     """The record for the account of these roles, in the place of the one `before`; unchecked if it is out of scope."""
-    made = roles.for_account(mapping, check, before.mapping if before else None)
+    there = replace(mapping, spec=mapping.spec.in_account(in_scope=check is not None))
+    made = roles.for_account(there, check or RoleCheck(), before.mapping if before else None)
     return AccountRecord(made, before.counts if before else {}, check.missing if check else "")
 
 
@@ -269,126 +320,116 @@ def _assumed(edit: Edit, one: MappedTarget, counts: tuple[int, int]) -> Scan:
     return Scan(0 if gone else matched, matched, foreign=0 if gone else occupied, impact=impact)
 
 
-@dataclass(frozen=True, slots=True)
-class RecordCheck:
-    """The result of checking a mapping: whether its record `changed`, and is `in_effect`; and whether that is known."""
+def _grouped(problems: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each problem, with its accounts."""
+    groups: dict[str, list[str]] = {}
+    for account, problem in problems.items():
+        groups.setdefault(problem.replace(account, "\0"), []).append(account)
+    for problem, accounts in islice(groups.items(), REASONS):
+        named, there = _named(accounts), "in account \0"
+        # Where a problem names its account, the accounts take its place.
+        text = problem.replace(there, f"in {named}", 1) if there in problem else f"in {named}: {problem}"
+        yield text.replace("\0", accounts[0])
+    if len(groups) > REASONS:
+        yield f"and {len(groups) - REASONS:,} more reasons"
 
-    changed: bool = False
-    in_effect: bool = False
-    judged: bool = True
+
+def _grouped_refusals(unanswered: Mapping[str, AwsRefusalError], then: str = "") -> Iterator[str]:
+    groups: dict[str, list[str]] = {}
+    for account, error in unanswered.items():
+        groups.setdefault(f"{error.code} to {error.action}", []).append(account)
+    for why, accounts in groups.items():
+        whose = "its sweep" if len(accounts) == 1 else "the sweep of each"
+        yield f"{_named(accounts)} gave no answer ({why})" + (f", {whose} {then} it there" if then else "")
+
+
+def _named(accounts: Sequence[str]) -> str:
+    more = f" and {len(accounts) - NAMED:,} more" if len(accounts) > NAMED else ""
+    return f"{', '.join(accounts[:NAMED])}{more}"
+
+
+# ---- sending a mapping's instances to be reconciled, target by target and page by page ----
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """A target whose instances have yet to be sent, from EC2's `token` of the next page on."""
+
+    account: str
+    region: str
+    token: str = ""
+
+    @property
+    def target(self) -> Target:
+        return Target(self.account, self.region)
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """How many of a mapping's instances were sent, and which targets are left."""
+
+    mapping: MappingKey
+    cause: str
+    left: tuple[Unsent, ...] = ()
+    sent: int = 0
+    restarts: int = 0
+    finished: bool = False
+
+    @classmethod
+    def to(cls, mapping: MappingKey, targets: Iterable[Target]) -> Self:
+        left = tuple(Unsent(each.account, each.region) for each in targets)
+        return cls(mapping, f"mapping changed: {mapping}", left, finished=not left)
 
 
 @dataclass(frozen=True)
-class RecordKeeper:
-    """Writes the records of other accounts, and checks each again when one of its account's targets is swept."""
+class Sender:
+    """Sends them. The instances of `home` come first, and what it refuses is raised; `ec2_in` is EC2 in a target."""
 
-    targets: MappedTargets
-    revisions: Revisions
-    sender: Sender
+    home: Target
+    ec2_in: Callable[[Target], Ec2]
+    queue: WorkQueue
     telemetry: Telemetry
-    mode: Mode
-    now: Callable[[], datetime]
+    each: Each
 
-    def write(self, stored: StoredMapping, records: Records) -> set[str]:
-        """Write those that differ from what is stored; returns the accounts whose instances need a reconcile.
+    def send(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
+        """Go on for at least one page and while it is in time; returns how far it came."""
+        while fan_out.left:
+            fan_out = self._pages(fan_out, correlation_id)
+            if not in_time():
+                break
+        return replace(fan_out, finished=not fan_out.left)
 
-        Raises:
-            ConflictError: there is a newer revision by now.
-        """
+    def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
+        """Go on from the last run's answer; an AwsRefusalError has this run tried again."""
+        try:
+            return self.send(layout.decode(FanOut, event), correlation_id, in_time)
+        except AccessDeniedError as error:
+            self.telemetry.denied(error, correlation_id=correlation_id)
+            raise
 
-        def write(account: str) -> bool | AwsRefusalError:
-            record, before = records[account], stored.records.get(account)
-            try:
-                record = self._made(self.targets.accounts.get(account), record, stored.control)
-            except AwsRefusalError as error:
-                return error
-            return self._write(account, record, before)
+    def _pages(self, fan_out: FanOut, correlation_id: str) -> FanOut:
+        """Send the next page of `home`; once that is done, one of each of the next few targets."""
+        some = [each for each in fan_out.left if each.target == self.home] or fan_out.left[:AT_ONCE]
+        pages = self.each(lambda unsent: self._page(fan_out, unsent, correlation_id), some)
+        rest = [each for _, each in pages if each]
+        left = (*(each for each in fan_out.left if each not in some), *rest)
+        sent = fan_out.sent + sum(number for number, _ in pages)
+        # One without a token begins anew.
+        return replace(fan_out, left=left, sent=sent, restarts=fan_out.restarts + sum(not each.token for each in rest))
 
-        changed: set[str] = set()
-        others = [account for account in records if account != stored.home]
-        for account, result in zip(others, self.targets.each(write, others), strict=True):
-            if isinstance(result, AwsRefusalError):
-                text = {"mapping": str(records[account].mapping.key), "account": account, "error": str(result)}
-                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
-            elif result:
-                changed.add(account)
-        return changed
-
-    def _write(self, account: str, record: AccountRecord, before: AccountRecord | None) -> bool:
-        """Write a record if it differs from the one `before`; returns whether instances need a reconcile."""
-        if before is None or before.content != record.content:
-            self.revisions.write(account, record)
-        return record.matters(before)
-
-    def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
-        """The same once its profile is made, or with why it can't be; unchanged while no change may be made."""
-        if roles is None or not record.missing or control.withholds(self.mode):
-            return record
-        made = roles.make(record.mapping.spec, record.missing)
-        mapping = record.mapping.with_profile_id(made.profile_id).suspended_for(made.problem)
-        return replace(record, mapping=mapping, missing="")
-
-    def recheck(
-        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None = None, *, thorough: bool = True
-    ) -> RecordCheck:
-        """Check a mapping in another target that is swept: whether its role can be used there, and how much it governs.
-
-        This writes a record that is missing or outdated, and sends the account's instances then. `scan` is what the
-        sweep counted there for the mapping; without one this counts. IAM isn't asked about a record that governs
-        nothing there unless this is `thorough`.
-
-        Raises:
-            AwsRefusalError: the target gave no answer; its record stays as it was.
-        """
-        for _ in range(ATTEMPTS):
-            # A new revision was published during the check: check again.
-            with suppress(ConflictError):
-                return self._recheck(key, target, correlation_id, scan=scan, thorough=thorough)
-        raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
-
-    def _recount(
-        self, stored: StoredMapping, published: PublishedMapping, one: MappedTarget, scan: Scan | None
-    ) -> RecordCheck:
-        """Count in another Region of the deployment's own account, whose record the row's own check keeps."""
-        counts, region = self._scan(published, one, scan).counts, one.target.region
-        if stored.records[stored.home].counts.get(region) != counts:
-            self.revisions.count(published, region, counts)
-        usable = not (published.deleted or published.suspended_because)
-        return RecordCheck(in_effect=usable and one.is_in(published.spec))
-
-    def _recheck(
-        self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None, thorough: bool
-    ) -> RecordCheck:
-        account, region = target.account, target.region
-        stored, one = self.revisions.read(key), self.targets.of(target)
-        published = stored.published
-        if published is None:
-            # Its row was never published, or its item is lost, and that must detach nothing.
-            return RecordCheck()
-        if account == stored.home:
-            return self._recount(stored, published, one, scan=scan)
-        before = self.revisions.record(key, account)
-        if before and before.mapping.revision > published.revision:
-            return RecordCheck()  # the deployment's own sweep publishes it again, under a higher number
-        there = {each.target: each for each in (one, *self.targets.all) if each.target.account == account}
-        in_scope = any(each.is_in(published.spec) for each in there.values()) and not published.deleted
-        counts = scan.counts if scan and not thorough else (-1, -1)
-        if before and before.is_at_rest(published, region, counts, in_scope=in_scope):
-            return RecordCheck(in_effect=in_scope)
-        if not (in_scope or before):
-            return RecordCheck()
-        check = one.roles.check(published.spec) if in_scope else None
-        if before and published.deleted:
-            record = before.tombstone(published)
-        else:
-            record = _record_for(one.roles, published, check, before=before)
-        found = self._scan(record.mapping, one, scan)
-        record = self._made(one.roles, record.with_scan(region, found.profile_ids, found.counts), stored.control)
-        if changed := self._write(account, record, before):
-            self.sender.send(FanOut.to(key, sorted(there)), correlation_id, lambda: True)
-        return RecordCheck(changed, in_scope and not record.mapping.suspended_because)
-
-    def _scan(self, mapping: PublishedMapping, one: MappedTarget, scan: Scan | None) -> Scan:
-        if mapping.is_idle(self.now()):
-            return Scan()
-        return scan or one.scanner.scan(mapping, mapping, self.now())
+    def _page(self, fan_out: FanOut, unsent: Unsent, correlation_id: str) -> tuple[int, Unsent | None]:
+        """Send one page; returns how many were sent, and what is left: nothing if another target refuses."""
+        mapping = fan_out.mapping
+        try:
+            page, token = next(self.ec2_in(unsent.target).tagged_pages(mapping, unsent.token))
+        except AwsRefusalError as error:
+            text = {"mapping": str(mapping), "target": str(unsent.target), "error": str(error)}
+            if isinstance(error, StaleTokenError) and fan_out.restarts < RESTARTS:
+                self.telemetry.will_retry("a mapping's instances are read anew: EC2 takes the token no longer", **text)
+                return 0, replace(unsent, token="")
+            if unsent.target == self.home:
+                raise
+            self.telemetry.will_retry("a target's instances are left to its sweep", **text)
+            return 0, None
+        sent = self.queue.send((each.key for each in page), fan_out.cause, correlation_id)
+        return sent, replace(unsent, token=token) if token else None

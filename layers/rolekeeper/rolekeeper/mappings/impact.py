@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from rolekeeper.aws import Each, Ec2
@@ -32,7 +33,7 @@ from rolekeeper.model.instance import (
     in_account,
 )
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping, WhenUnmatched
-from rolekeeper.permissions.compare import Difference, PolicyReader, as_many, in_words
+from rolekeeper.permissions.policies import Difference, PolicyReader, as_many, in_words
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State
 
@@ -42,8 +43,8 @@ NAMED = 5
 MOVES = 50
 # Pairs of profiles whose roles are compared, those of the most instances first: each costs a few calls to IAM.
 COMPARED = 5
-# The most characters of a reason about permissions; and of those, about why some couldn't be compared.
-WORDS, UNKNOWN = 500, 150
+# The most characters of a reason about permissions.
+WORDS = 500
 # The most phrases about permissions that history and events keep, and the characters of each.
 PHRASES, PHRASE = 50, 500
 
@@ -80,20 +81,11 @@ def gives_up(before: MappingSpec, then: MappingSpec) -> bool:
 
 @dataclass(slots=True)
 class _Course:
-    """What one instance carries as time goes on, while a mapping is published in the place of an edit's."""
+    """What one instance carries as time goes on, if a mapping is published in the place of an edit's."""
 
     edit: Edit
     mapping: PublishedMapping | None
     observed: Observation
-
-    @classmethod
-    def of(cls, edit: Edit, mapping: PublishedMapping | None, observed: Observation, instance: Instance) -> "_Course":
-        association, grant = observed.association, observed.grant
-        if association and association.state is AssociationState.DISASSOCIATING:
-            # As it will be once EC2 is done.
-            association, grant = None, observed.record.grants.get(NO_PROFILE)
-        running = replace(instance, state=InstanceState.RUNNING)
-        return cls(edit, mapping, replace(observed, instance=running, association=association, grant=grant))
 
     @property
     def carries(self) -> str:
@@ -141,7 +133,6 @@ class Impact:
 
     @property
     def changes(self) -> int:
-        """The instances that change, now or later."""
         return self.attach + self.replace + self.detach + self.only_later
 
     @property
@@ -161,11 +152,15 @@ class Impact:
         """Add one instance, deciding with what is published and with the candidate in its place."""
         if observed.instance is None or observed.instance.state in ENDED:
             return
+        association, grant = observed.association, observed.grant
+        if association and association.state is AssociationState.DISASSOCIATING:
+            # As it will be once EC2 is done.
+            association, grant = None, observed.record.grants.get(NO_PROFILE)
+        running = replace(observed.instance, state=InstanceState.RUNNING)
+        observed = replace(observed, instance=running, association=association, grant=grant)
         # One whose role can't be used in this account yet takes the former one once it can, when nobody is asked again.
         suspended, usable = edit.candidate.suspended_because, replace(edit.candidate, suspended_because="")
-        was, would = (
-            _Course.of(edit, mapping, observed, instance=observed.instance) for mapping in (edit.published, usable)
-        )
+        was, would = _Course(edit, edit.published, observed), _Course(edit, usable, observed)
         began = would.carries
         action = _change(was.decided(edit.at, ownership), would.decided(edit.at, ownership), began)
         if suspended and action is Action.ATTACH:
@@ -189,7 +184,6 @@ class Impact:
         self.only_later += count if only else 0
 
     def include(self, other: "Impact") -> None:
-        """Add what would change in another target."""
         self.attach += other.attach
         self.replace += other.replace
         self.detach += other.detach
@@ -213,7 +207,7 @@ class Impact:
         return self.changes > 0 and self.changes + self.took > self.allowed
 
     def __str__(self) -> str:
-        return f"{self.extent}; {_words(self.difference)}" if self.changes else self.extent
+        return f"{self.extent}; {in_words(self.difference, WORDS)}" if self.changes else self.extent
 
     @property
     def extent(self) -> str:
@@ -281,64 +275,50 @@ class Side:
         return [each for move in dict.fromkeys([*moves, later]) for each in self.policies.severe_gain(*move)]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Compares edits by the `limits`, and by the `fleets` of all targets, which are counted only if it matters."""
+def with_permissions(impact: Impact, sides: Mapping[str, Side], each: Each) -> Impact:
+    """The impact with the permissions gained and lost; a refusal by IAM is no error: the difference says it.
 
-    limits: Limits
-    fleets: Callable[[], Mapping[Target, int]]
-    each: Each
-
-    def compared(self, impact: Impact, sides: Mapping[str, Side], took: int, shares: Mapping[Target, int]) -> Impact:
-        """The impact with permissions, and with the fleet's size if that matters.
-
-        `sides` are by account, the hub's own first; other edits `took` this many changes in the window; `shares` of the
-        changes are each target's, if there are several. A refusal by IAM is no error: the difference says it.
-        """
-        own, *_ = sides
-        moves: dict[str, list[tuple[str, str]]] = {account: [] for account in sides}
-        found: list[Difference] = []
-        for at, (move, _) in enumerate(impact.moves.most_common()):
-            account = next((arn.split(":")[4] for arn in move if arn.startswith("arn:")), own)
-            side = account if account in sides else own
-            moves[side].append(sides[side].move(*move))
-            if at < COMPARED:
-                found.append(sides[side].policies.difference(*moves[side][-1]))
-        difference = Difference(
-            gained=tuple(dict.fromkeys(phrase for each in found for phrase in each.gained)),
-            lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost)),
-            unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
-        )
-        gains = self.each(lambda account: sides[account].severe(moves[account]), list(sides))
-        limits, severe = self.limits, tuple(dict.fromkeys(phrase for each in gains for phrase in each))
-        known = replace(impact, difference=difference, severe=severe)
-        impact = replace(known, took=took, minutes=limits.minutes, allowed=limits.per_edit)
-        if not impact.exceeds:
-            return impact
-        fleets = self.fleets()
-        fleet = sum(fleets.values())
-        return replace(impact, fleet=fleet, allowed=limits.allowed(fleet), alone=self._alone(shares, fleets))
-
-    def _alone(self, shares: Mapping[Target, int], fleets: Mapping[Target, int]) -> str:
-        """In which single targets an edit would change too many, though perhaps not over all; empty if in none."""
-        beyond: list[str] = []
-        for target, changes in shares.items():
-            if changes <= self.limits.per_edit:
-                continue
-            fleet, allowed = fleets[target], self.limits.allowed(fleets[target])
-            if changes > allowed:
-                text = f"of the {fleet:,} in {target} it would change {changes:,}"
-                beyond.append(f"{text} ({allowed:,} may change without approval)")
-        more = len(beyond) - 1
-        others = f", and too many in {more:,} more target{'s' if more > 1 else ''}" if more > 0 else ""
-        return f"{beyond[0]}{others}" if beyond else ""
+    `sides` are by account, the hub's own first.
+    """
+    own, *_ = sides
+    moves: dict[str, list[tuple[str, str]]] = {account: [] for account in sides}
+    found: list[Difference] = []
+    for at, (move, _) in enumerate(impact.moves.most_common()):
+        account = next((arn.split(":")[4] for arn in move if arn.startswith("arn:")), own)
+        side = account if account in sides else own
+        moves[side].append(sides[side].move(*move))
+        if at < COMPARED:
+            found.append(sides[side].policies.difference(*moves[side][-1]))
+    gains = each(lambda account: sides[account].severe(moves[account]), list(sides))
+    severe = tuple(dict.fromkeys(chain.from_iterable(gains)))
+    return replace(impact, difference=Difference.of_all(found), severe=severe)
 
 
-def _words(difference: Difference) -> str:
-    if not difference.unknown or not (difference.gained or difference.lost):
-        return in_words(difference, WORDS)
-    known = in_words(Difference(difference.gained, difference.lost), WORDS - UNKNOWN)
-    return f"{known}; {in_words(Difference(unknown=difference.unknown), UNKNOWN)}"
+def within_limits(
+    impact: Impact,
+    limits: Limits,
+    took: int,
+    *,
+    shares: Mapping[Target, int],
+    fleets: Callable[[], Mapping[Target, int]],
+) -> Impact:
+    """The impact with what may change without approval, for which the `fleets` are counted only if it matters.
+
+    Other edits `took` this many changes in the window; `shares` of the changes are each target's, if there are several.
+    """
+    impact = replace(impact, took=took, minutes=limits.minutes, allowed=limits.per_edit)
+    if not impact.exceeds:
+        return impact
+    sizes = fleets()
+    fleet = sum(sizes.values())
+    beyond: list[str] = []
+    for target, changes in shares.items():
+        if changes > limits.per_edit and changes > (allowed := limits.allowed(sizes[target])):
+            text = f"of the {sizes[target]:,} in {target} it would change {changes:,}"
+            beyond.append(f"{text} ({allowed:,} may change without approval)")
+    alone, more = "".join(beyond[:1]), len(beyond) - 1
+    alone += f", and too many in {more:,} more target{'s' if more > 1 else ''}" if more > 0 else ""
+    return replace(impact, fleet=fleet, allowed=limits.allowed(fleet), alone=alone)
 
 
 @dataclass(slots=True)
@@ -386,7 +366,6 @@ class Conflicts(dict[MappingKey, Conflict]):
         return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
 
     def of(self, other: PublishedMapping) -> Conflict:
-        """The conflict with another mapping, begun when there is none yet."""
         return self.setdefault(other.key, Conflict(other))
 
     def include(self, others: "Conflicts") -> None:
@@ -455,18 +434,14 @@ class Scan:
     profile_ids: set[str] = field(default_factory=set)
     impact: Impact = field(default_factory=Impact)
 
-    def add(
-        self,
-        instance: Instance,
-        association: Association | None,
-        published: Ranked,
-        candidate: Ranked,
-        ownership: Ownership,
-    ) -> None:
+    def add(self, observed: Observed, published: Ranked, candidate: Ranked, *, ownership: Ownership) -> None:
         """Add one instance that the candidate concerns: what it carries, and how its mappings rank."""
-        present, before = published
-        mapping, after = candidate
+        (present, before), (mapping, after), instance = published, candidate, observed.instance
         assert mapping is not None  # it is what this is about
+        assert instance is not None  # EC2 knows it
+        # What one with a damaged record carries isn't looked at.
+        association = observed.association if isinstance(observed, Observation) else None
+        self.published_matched += present is not None and before.winner is present
         if after.winner is mapping:
             self.matched += 1
             # A role that is going isn't in the way, and an AWS service's instance isn't the mapping's.
@@ -484,7 +459,7 @@ class Scan:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many instances it would govern, and how many of them are occupied."""
+        """How many instances it would govern, and how many of those carry a foreign role."""
         return self.matched, self.foreign
 
     def including(self, matched: int, foreign: int) -> "Scan":
@@ -517,13 +492,12 @@ class ImpactScanner:
     ec2: Ec2
     state: State
     table: MappingTable
-    policies: PolicyReader
     limits: Limits
     ownership: Ownership
 
     @cached_property
     def fleet(self) -> int:
-        """How many instances there are in the account and Region that aren't terminated."""
+        """How many instances of the account and Region aren't terminated."""
         shown = (each for page in self.ec2.fleet() for each in page)
         return sum(each.state is not InstanceState.TERMINATED for each in shown)
 
@@ -546,17 +520,8 @@ class ImpactScanner:
                 # same, if its mappings can be read.
                 if observed.published is None:
                     continue
-                assert observed.instance is not None  # it is one of the page
-                association = observed.association if isinstance(observed, Observation) else None
                 before, after = edit.ranked(observed, published, now), edit.ranked(observed, candidate, now)
-                found.add(
-                    observed.instance,
-                    association,
-                    (published, before),
-                    candidate=(candidate, after),
-                    ownership=self.ownership,
-                )
-                found.published_matched += published is not None and before.winner is published
+                found.add(observed, (published, before), (candidate, after), ownership=self.ownership)
                 if isinstance(observed, Observation):
                     found.impact.add(observed, edit, self.ownership)
         return found

@@ -14,12 +14,10 @@ from rolekeeper.aws import ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.window import counting
-from rolekeeper.mappings.accounts import RecordKeeper
-from rolekeeper.mappings.fan_out import FanOut, Sender
+from rolekeeper.mappings.accounts import FanOut, MappedTarget, MappedTargets, Records, Sender, record_for
 from rolekeeper.mappings.impact import Conflicts, Impact, Scan
-from rolekeeper.mappings.revisions import Entry, Revisions
-from rolekeeper.mappings.rows.columns import COLUMNS, HomeAccount
-from rolekeeper.mappings.rows.reader import FULL, read_row, row_of, size_of
+from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
+from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
 from rolekeeper.mappings.verdict import (
     PROFILE_RECREATED,
@@ -33,7 +31,9 @@ from rolekeeper.mappings.verdict import (
     sentence,
     waiting,
 )
-from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import Control, Held, MappingKey, PublishedMapping
+from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
@@ -49,23 +49,36 @@ _APPROVED = ("status", "held_revision", "approve", *(column.name for column in C
 _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "claimed_by", "approved_by", "changes")
 
 
+@dataclass(frozen=True, slots=True)
+class RecordCheck:
+    """The result of checking a mapping: whether its record `changed`, and is `in_effect`; and whether that is known."""
+
+    changed: bool = False
+    in_effect: bool = False
+    judged: bool = True
+
+
 @dataclass(frozen=True)
 class Publisher:
     """Judges rows and carries the verdicts out. Make a new one for each invocation, as of its assessor.
 
-    From `hands_over_at` on the machine sends the rest of a mapping's instances.
+    From `hands_over_at` on the machine sends the rest of a mapping's instances. The records of other accounts are
+    checked again when a target of theirs is swept.
     """
 
     home: HomeAccount
     table: MappingTable
     revisions: Revisions
     assessor: Assessor
-    records: RecordKeeper
     sender: Sender
     machine: ResumeMachine
     telemetry: Telemetry
     now: Callable[[], datetime]
     hands_over_at: datetime
+
+    @property
+    def targets(self) -> MappedTargets:
+        return self.assessor.targets
 
     def publish(self, key: MappingKey, correlation_id: str, claimed_by: str = "", made_by: str = "") -> Verdict:
         """Judge a row that was changed, by whom if the stream knows; or deleted, whose editor was `claimed_by` the row.
@@ -122,7 +135,7 @@ class Publisher:
         row = row or {}
         parsed = read_row(row, self.home)
         # A deletion also ends the records of a deployment that was a hub: it may become one again.
-        if self.assessor.targets.several or not row or "held_revision" in row:
+        if self.targets.several or not row or "held_revision" in row:
             read, stored = stored, replace(stored, records={**self.revisions.records(key), **stored.records})
             if stored.overtaken and self.revisions.read(key) != read:
                 raise ConflictError("PublishedAnew", f"{key} was published while it was looked at")
@@ -172,7 +185,7 @@ class Publisher:
         if entry and verdict.scan:
             self._note_conflicts(snapshot.key, verdict.scan.conflicts)
         self._store(snapshot, verdict, entry)
-        renewed = self.records.write(snapshot.stored, verdict.records or {})
+        renewed = self._write_records(snapshot.stored, verdict.records or {})
         self._send(snapshot, verdict, changed=changed, renewed=renewed)
         if entry:
             self._publish_event(snapshot, entry)
@@ -255,7 +268,7 @@ class Publisher:
         unsent = verdict.mapping if verdict.ending in _PUBLISHES else None
         unsent = unsent or (snapshot.stored.published if snapshot.stored.unsent else None)
         # A reason that only counts the accounts in which it is in effect changes nothing for instances.
-        only_counts = self.assessor.targets.several and verdict.only_reason(snapshot.row)
+        only_counts = self.targets.several and verdict.only_reason(snapshot.row)
         if unsent or (changed and verdict.ending is Ending.KEEP and not only_counts):
             self._fan_out(
                 snapshot, unsent or snapshot.stored.published, {snapshot.stored.home, *(verdict.records or {})}
@@ -267,7 +280,7 @@ class Publisher:
 
     def _fan_out(self, snapshot: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
         """Send a mapping's instances in these accounts; the machine sends the rest, once per change, by its name."""
-        correlation_id, targets = snapshot.trigger.correlation_id, self.assessor.targets
+        correlation_id, targets = snapshot.trigger.correlation_id, self.targets
         begun = FanOut.to(snapshot.key, [each.target for each in targets.all if each.target.account in accounts])
         done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
         if not done.finished:
@@ -293,7 +306,7 @@ class Publisher:
             else:
                 self.table.delete(key, if_as_read(row, (*_APPROVED, "discard")))
         elif verdict.mapping and not row:
-            self.table.put_back(row_of(verdict.mapping.spec), verdict.columns)
+            self.table.put({**row_of(verdict.mapping.spec), **layout.to_attributes(verdict.columns)})
         elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, gone=verdict.gone(row)):
             status = verdict.status.value
             self.telemetry.will_retry("the row has no room for its status", mapping=str(key), status=status)
@@ -338,3 +351,109 @@ class Publisher:
     def _will_recheck(self, key: MappingKey, error: AwsRefusalError, correlation_id: str) -> None:
         text = {"mapping": str(key), "error": str(error), "correlation_id": correlation_id}
         self.telemetry.will_retry("a conflict was not checked again", **text)
+
+    # ---- the records of other accounts ----
+
+    def _write_records(self, stored: StoredMapping, records: Records) -> set[str]:
+        """Write other accounts' records that aren't as stored; returns those whose instances need a reconcile.
+
+        Raises:
+            ConflictError: there is a newer revision by now.
+        """
+
+        def write(account: str) -> bool | AwsRefusalError:
+            record, before = records[account], stored.records.get(account)
+            try:
+                record = self._made(self.targets.accounts.get(account), record, stored.control)
+            except AwsRefusalError as error:
+                return error
+            return self._write_record(account, record, before)
+
+        changed: set[str] = set()
+        others = [account for account in records if account != stored.home]
+        for account, result in zip(others, self.targets.each(write, others), strict=True):
+            if isinstance(result, AwsRefusalError):
+                text = {"mapping": str(records[account].mapping.key), "account": account, "error": str(result)}
+                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
+            elif result:
+                changed.add(account)
+        return changed
+
+    def _write_record(self, account: str, record: AccountRecord, before: AccountRecord | None) -> bool:
+        """Write a record unless it is stored; returns whether instances need a reconcile."""
+        if before is None or before.content != record.content:
+            self.revisions.write(account, record)
+        return record.matters(before)
+
+    def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
+        """A record once its profile is made, or with why it can't be; unchanged while no change may be made."""
+        if roles is None or not record.missing or control.withholds(self.assessor.mode):
+            return record
+        made = roles.make(record.mapping.spec, record.missing)
+        mapping = record.mapping.with_profile_id(made.profile_id).suspended_for(made.problem)
+        return replace(record, mapping=mapping, missing="")
+
+    def recheck_in(
+        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None = None, *, thorough: bool = True
+    ) -> RecordCheck:
+        """Check a mapping in another target that is swept: whether its role can be used there, and how much it governs.
+
+        This writes a record that is missing or outdated, and sends the account's instances then. `scan` is what the
+        sweep counted there for the mapping; without one this counts. IAM isn't asked about a record that governs
+        nothing there unless this is `thorough`.
+
+        Raises:
+            AwsRefusalError: the target gave no answer; its record stays as it was.
+        """
+        for _ in range(ATTEMPTS):
+            # A new revision was published during the check: check again.
+            with suppress(ConflictError):
+                return self._recheck_in(key, target, correlation_id, scan=scan, thorough=thorough)
+        raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
+
+    def _recheck_in(
+        self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None, thorough: bool
+    ) -> RecordCheck:
+        account, region = target.account, target.region
+        stored, one = self.revisions.read(key), self.targets.of(target)
+        published = stored.published
+        if published is None:
+            # Its row was never published, or its item is lost, and that must detach nothing.
+            return RecordCheck()
+        if account == stored.home:
+            return self._recount(stored, published, one, scan=scan)
+        before = self.revisions.record(key, account)
+        if before and before.mapping.revision > published.revision:
+            return RecordCheck()  # the deployment's own sweep publishes it again, under a higher number
+        there = {each.target: each for each in (one, *self.targets.all) if each.target.account == account}
+        in_scope = any(each.is_in(published.spec) for each in there.values()) and not published.deleted
+        asks_iam = thorough or scan is None or scan.counts != (0, 0)
+        if before and not asks_iam and before.is_at_rest(published, region, in_scope=in_scope):
+            return RecordCheck(in_effect=in_scope)
+        if not (in_scope or before):
+            return RecordCheck()
+        check = one.roles.check(published.spec) if in_scope else None
+        if before and published.deleted:
+            record = before.tombstone(published)
+        else:
+            record = record_for(one.roles, published, check, before=before)
+        found = self._scan(record.mapping, one, scan)
+        record = self._made(one.roles, record.with_scan(region, found.profile_ids, found.counts), stored.control)
+        if changed := self._write_record(account, record, before):
+            self.sender.send(FanOut.to(key, sorted(there)), correlation_id, lambda: True)
+        return RecordCheck(changed, in_scope and not record.mapping.suspended_because)
+
+    def _recount(
+        self, stored: StoredMapping, published: PublishedMapping, one: MappedTarget, scan: Scan | None
+    ) -> RecordCheck:
+        """Count in another Region of the deployment's own account, whose record the row's own check keeps."""
+        counts, region = self._scan(published, one, scan).counts, one.target.region
+        if stored.records[stored.home].counts.get(region) != counts:
+            self.revisions.count(published, region, counts)
+        usable = not (published.deleted or published.suspended_because)
+        return RecordCheck(in_effect=usable and one.is_in(published.spec))
+
+    def _scan(self, mapping: PublishedMapping, one: MappedTarget, scan: Scan | None) -> Scan:
+        if mapping.is_idle(self.now()):
+            return Scan()
+        return scan or one.scanner.scan(mapping, mapping, self.now())

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.rows.columns import EDITOR
+from rolekeeper.mappings.rows import EDITOR
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, layout
@@ -45,7 +45,6 @@ class AccountRecord:
         return replace(self, mapping=mapping, counts={**self.counts, region: counts} if counts else self.counts)
 
     def tombstone(self, of: PublishedMapping) -> "AccountRecord":
-        """The same as the row's tombstone."""
         mapping = replace(self.mapping, spec=of.spec, revision=of.revision, deleted=True)
         return replace(self, mapping=mapping.suspended_for(None), missing="")
 
@@ -56,11 +55,11 @@ class AccountRecord:
             return not mapping.deleted
         return (former, former.former_profile_ids) != (mapping, mapping.former_profile_ids)
 
-    def is_at_rest(self, published: PublishedMapping, region: str, counts: tuple[int, int], *, in_scope: bool) -> bool:
-        """Whether it is up to date and usable, and governs nothing in a Region, now and when that was last counted."""
+    def is_at_rest(self, published: PublishedMapping, region: str, *, in_scope: bool) -> bool:
+        """Whether it is up to date and usable, and governed nothing in a Region when that was last counted."""
         mapping, units = self.mapping, published.spec.in_account(in_scope=in_scope).units
         same = (mapping.revision, mapping.deleted, mapping.spec.units) == (published.revision, published.deleted, units)
-        return same and not mapping.suspended_because and self.counts.get(region) == counts == (0, 0)
+        return same and not mapping.suspended_because and self.counts.get(region) == (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +87,6 @@ class StoredMapping:
     def published(self) -> PublishedMapping | None:
         """The last revision that was published, or its tombstone."""
         return self.records[self.home].mapping if self.home in self.records else None
-
-    def with_published(self, mapping: PublishedMapping) -> "StoredMapping":
-        before = self.records.get(self.home)
-        record = replace(before, mapping=mapping) if before else AccountRecord(mapping)
-        return replace(self, records={**self.records, self.home: record})
 
     def is_stale(self, record: AccountRecord) -> bool:
         """Whether one is older than what is published, or was written while its account was in no unit of it."""
@@ -243,14 +237,13 @@ class Revisions:
         return self.store.update(layout.held_key(held.key), update.only_as({}, layout.OUTCOME))
 
     def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
-        """Write what IAM now says of a published revision: whether it can be used, and its profile's ids."""
+        """Write whether IAM says that a published revision can be used, and its profile's ids."""
         item = layout.mapping_attributes(mapping)
         found = {name: item[name] for name in ("suspended_because", "remedy", "profile_id", "former_profile_ids")}
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self._write(mapping, Update().set(found | ({UNSENT: True} if entry else {})), *history)
 
     def note_sent(self, mapping: PublishedMapping) -> None:
-        """Note that all instances of what is published were sent."""
         self._write(mapping, Update().remove(UNSENT))
 
     def report_end(self, mapping: PublishedMapping, entry: Entry, at: datetime) -> None:

@@ -8,7 +8,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import PermanentError, classified
-from rolekeeper.mappings.rows.columns import ASKS, COLUMNS, OURS, Attributes
+from rolekeeper.mappings.rows import ASKS, COLUMNS, OURS, Attributes
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import BATCH_KEYS, batch_get
@@ -31,12 +31,10 @@ class MappingTable:
     sleep: Callable[[float], None] = time.sleep
 
     def get_row(self, key: MappingKey) -> Attributes | None:
-        """A row as it is now, in DynamoDB's low-level form."""
         found: dict[str, Any] = self._call("GetItem", self.client.get_item, Key=_key(key), ConsistentRead=True)
         return found.get("Item")
 
     def get_rows(self, keys: Iterable[MappingKey]) -> dict[MappingKey, Attributes]:
-        """The rows under these keys; absent ones are absent."""
         found: list[dict[str, Any]] = []
         for some in batched(keys, BATCH_KEYS):
             found += batch_get(self.client.batch_get_item, self.name, list(map(_key, some)), sleep=self.sleep)
@@ -72,10 +70,6 @@ class MappingTable:
                 return True
         return False
 
-    def put_back(self, row: Attributes, columns: Mapping[str, Any]) -> None:
-        """Put a row with our columns where there is none."""
-        self.put({**row, **layout.to_attributes(columns)})
-
     def restore(self, row: Attributes, columns: Attributes) -> None:
         """Replace a row's columns by these, if it still reads as it did; what people asked in it goes.
 
@@ -86,7 +80,7 @@ class MappingTable:
         self.put({**kept, **columns}, if_as_read(row, sorted(known | row.keys())))
 
     def put(self, row: Attributes, condition: Update | None = None) -> None:
-        """Put a row on a condition, by default where there is none."""
+        """Put a row on a condition; by default, that there is none."""
         only_if = condition.condition() if condition else {"ConditionExpression": "attribute_not_exists(tag_key)"}
         self._call("PutItem", self.client.put_item, Item=row, **only_if)
 

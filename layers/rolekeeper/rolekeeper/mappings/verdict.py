@@ -1,10 +1,8 @@
 """Assessing a row: what was read of it (`RowSnapshot`), and what follows (`Verdict`), without writing anything.
 
 The functions commit the verdict, `plan` only shows it. A row that fails its checks, or isn't approved yet, changes
-nothing: the last good revision stays in effect.
-
-A held revision is known by its number: signing the number approves exactly the content that was held. So a number never
-identifies two different edits, and a new one is never a number that the row's `approve` already says.
+nothing: the last good revision stays in effect. Signing the number of a held revision approves exactly its content. So
+a number never identifies two different edits, and a new one is never a number that the row's `approve` already says.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,11 +15,10 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted
-from rolekeeper.mappings.accounts import MappedTargets, Spread
-from rolekeeper.mappings.impact import Comparison, Impact, ImpactScanner, Scan, Side, gives_up
+from rolekeeper.mappings.accounts import MappedTargets, Reach, Spread
+from rolekeeper.mappings.impact import Impact, ImpactScanner, Scan, Side, gives_up, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
-from rolekeeper.mappings.rows.columns import Attributes, quote
-from rolekeeper.mappings.rows.reader import ParsedRow, changes, content, fingerprint, row_of
+from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import VERDICT, number_in
 from rolekeeper.model.mapping import (
     NO_ROLE,
@@ -34,10 +31,10 @@ from rolekeeper.model.mapping import (
     same_person,
 )
 from rolekeeper.model.problem import Advice, Kind, Problem, advice
-from rolekeeper.permissions.roles import Reach, RoleCheck, Roles
+from rolekeeper.permissions.roles import RoleCheck, Roles
 from rolekeeper.storage import layout
 
-# In the mapping's history alone: each instance's replace is an event of its own.
+# Only in the mapping's history: each instance's replace is an event.
 PROFILE_RECREATED = "Profile Recreated"
 # The longest reason that goes into a row.
 REASON = 1_000
@@ -81,7 +78,7 @@ class RowSnapshot:
 
     @property
     def revision(self) -> int:
-        """The number of the revision in effect; 0 if there is none."""
+        """Of what is in effect; 0 if nothing is."""
         return self.published.revision if self.published else 0
 
     @property
@@ -94,26 +91,23 @@ class RowSnapshot:
         return f"(revision {self.revision} {suspended or 'stays in effect'})"
 
     def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
-        unsent = self.stored.unsent or refresh.entry is not None
-        return replace(self, stored=replace(self.stored.with_published(refresh.mapping), unsent=unsent))
-
-    def candidate(self, spec: MappingSpec, profile_arn: str, profile_id: str) -> PublishedMapping:
-        before = self.stored.published
-        mapping = PublishedMapping(spec, 0, profile_arn)
-        if before and before.profile_arn == profile_arn:
-            mapping = replace(mapping, profile_id=before.profile_id, former_profile_ids=before.former_profile_ids)
-        return self._numbered(mapping.with_profile_id(profile_id))
+        home, unsent = self.stored.home, self.stored.unsent or refresh.entry is not None
+        records = {**self.stored.records, home: replace(self.stored.records[home], mapping=refresh.mapping)}
+        return replace(self, stored=replace(self.stored, records=records, unsent=unsent))
 
     @property
     def tombstone(self) -> PublishedMapping | None:
         """The tombstone that is published, or would be if the row were deleted; None if nothing was ever published."""
         if self.published is None:
             return self.stored.published
-        return self._numbered(replace(self.published, deleted=True).suspended_for(None))
+        return self.numbered(replace(self.published, deleted=True))
 
-    def _numbered(self, mapping: PublishedMapping) -> PublishedMapping:
-        """The same with its number: the held revision's if that says the same, else the next that isn't `approve`."""
-        held = self._held
+    def numbered(self, mapping: PublishedMapping) -> PublishedMapping:
+        """A candidate, as usable, with its number: the held revision's if that says the same, else the next.
+
+        Never the number that `approve` says.
+        """
+        held, mapping = self._held, mapping.suspended_for(None)
         if held and held == replace(mapping, revision=held.revision):
             return held
         last = self.stored.last
@@ -290,17 +284,15 @@ class Verdict:
 
     @property
     def columns(self) -> dict[str, Any]:
-        said = {"status": self.status.value, "status_reason": self.reason, "status_revision": self.revision}
+        known = {"status": self.status.value, "status_reason": self.reason, "status_revision": self.revision}
         counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
-        return said | {name: value for name, value in counts.items() if value is not None}
+        return known | {name: value for name, value in counts.items() if value is not None}
 
     def gone(self, row: Attributes) -> list[str]:
-        """The columns to take away from a row."""
         held = ("held_revision",) if self.held == 0 else ()
         return [name for name in (*held, *self.done) if name in row]
 
     def is_in(self, row: Attributes) -> bool:
-        """Whether a row already says exactly this."""
         return not self.gone(row) and not self._differs(row, *self.columns)
 
     def is_news(self, row: Attributes) -> bool:
@@ -311,7 +303,6 @@ class Verdict:
         return self._differs(row, *(("status", "held_revision") if self.held else VERDICT))
 
     def only_reason(self, row: Attributes) -> bool:
-        """Whether nothing but the reason differs from what a row says."""
         return not self._differs(row, "status", "status_revision", "held_revision")
 
     def _differs(self, row: Attributes, *names: str) -> bool:
@@ -359,10 +350,10 @@ class Assessor:
     def refuse(
         self, snapshot: RowSnapshot, status: Status, why: Iterable[Problem | str], scan: Scan | None = None
     ) -> Verdict:
-        """The verdict that nothing changes, and that the row says why."""
+        """The verdict that nothing changes; the row says why."""
         reason, matched = sentence(why, snapshot.still_in_effect), self._matched(snapshot, scan)
-        said = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
-        return replace(said, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
+        verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
+        return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
 
     def _row(self, snapshot: RowSnapshot) -> Verdict:
         spec, warnings = snapshot.parsed.spec, snapshot.parsed.warnings
@@ -376,11 +367,11 @@ class Assessor:
         if reach.nowhere:
             status = Status.REJECTED if reach.checks else Status.WAITING
             return self.refuse(snapshot, status, (*reach.why_not, *warnings))
-        role = reach.own or RoleCheck()
-        profile_arn = role.profile_arn or self.roles.nominal_profile(spec, now)
-        candidate = snapshot.candidate(spec, profile_arn, role.profile_id)
-        same = now is not None and (now.spec, now.profile_arn) == (spec, profile_arn) and not snapshot.stored.overtaken
-        candidate = candidate.suspended_for(role.problem)
+        role = reach.checks.get(home) or RoleCheck()
+        candidate = self.roles.for_account(PublishedMapping(spec, 0, ""), role, snapshot.stored.published)
+        wanted = (spec, candidate.profile_arn)
+        same = now is not None and (now.spec, now.profile_arn) == wanted and not snapshot.stored.overtaken
+        candidate = snapshot.numbered(candidate).suspended_for(role.problem)
         if same:
             spread = self._unchanged(snapshot, replace(candidate, revision=snapshot.revision), reach)
         else:
@@ -490,17 +481,21 @@ class Assessor:
                 usable = account in spread.reach.usable
                 sides[account] = Side(roles.policies, record.mapping, published, gives=usable)
         limits = self.scanner.limits
-        took = counted(snapshot.stored.edits, limits.minutes, snapshot.at)
         changed = [target for target, changes in spread.shares.items() if changes]
-        comparison = Comparison(limits, partial(self.targets.counted_now, changed), self.targets.each)
-        return comparison.compared(impact, sides, took, shares=spread.shares)
+        return within_limits(
+            with_permissions(impact, sides, self.targets.each),
+            limits,
+            took=counted(snapshot.stored.edits, limits.minutes, snapshot.at),
+            shares=spread.shares,
+            fleets=partial(self.targets.counted_now, changed),
+        )
 
     def _unfinished(self, snapshot: RowSnapshot) -> Mapping[str, AccountRecord]:
         """The records of what stays published: after a crash some may not be written yet."""
         published = snapshot.stored.published
         if published is None or snapshot.stored.overtaken:
             return {}
-        reach = Reach(snapshot.stored.home, {})
+        reach = Reach()
         if not published.deleted:
             if not self.targets.several:
                 return {}
@@ -513,7 +508,7 @@ class Assessor:
         spec = mapping.spec
         done = snapshot.acted_on(mapping.revision)
         # A column that is taken out of the row needs no warning.
-        told = [each for each in notes if each.column not in done]
+        shown = [each for each in notes if each.column not in done]
         status = Status.PUBLISHED
         if scan.conflicts:
             status, what = Status.CONFLICT, f"{scan.conflicts}; until then such instances stay as they are"
@@ -522,7 +517,7 @@ class Assessor:
         else:
             what = "" if spec.enabled else "it is disabled and governs no instance"
         approval = "" if "approve" in done else snapshot.about_approval(0)
-        reason = sentence([what, *reach.words("" if what else IN_EFFECT), *told, approval]) or IN_EFFECT
+        reason = sentence([what, *reach.words("" if what else IN_EFFECT), *shown, approval]) or IN_EFFECT
         return Verdict(
             status, reason, mapping.revision, matched=scan.matched, occupied=scan.foreign, done=done, mapping=mapping
         )
@@ -537,9 +532,7 @@ class Assessor:
         tombstone = snapshot.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
-        spread = self.targets.spread(
-            tombstone, snapshot.stored, Reach(snapshot.stored.home, {}), at=snapshot.at, given=()
-        )
+        spread = self.targets.spread(tombstone, snapshot.stored, Reach(), at=snapshot.at)
         impact = self._compared(snapshot, spread.scan.impact, spread)
         why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
@@ -563,10 +556,10 @@ class Assessor:
         last = "; ".join(each for each in (snapshot.still_in_effect, snapshot.about_approval(number)) if each)
         reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
         besides = sentence([f"{it} would {impact.extent}", *more], last)
-        said = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.acted_on())
+        waits = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.acted_on())
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)
-        return replace(said, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides)
+        return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides)
 
     def _matched(self, snapshot: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances the published mapping governs; None if that isn't known, or the row says it."""

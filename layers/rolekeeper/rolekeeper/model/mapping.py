@@ -122,9 +122,8 @@ class MappingSpec:
 class PublishedMapping:
     """A mapping that passed every check: the only kind that the reconciler obeys.
 
-    `profile_arn` is empty for `NONE`. `suspended_because` says why nothing changes on its instances: no role, say; what
-    to do about that is its `remedy`.
-    `deleted` marks a removed row's tombstone: it detaches, where a record merely missing is damage and holds.
+    `profile_arn` is empty for `NONE`. `suspended_because` says why nothing changes on its instances, and `remedy` what
+    to do about it. `deleted` marks a removed row's tombstone: it detaches; a missing record is damage, and holds.
     `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty until it is seen.
     """
 
@@ -148,7 +147,6 @@ class PublishedMapping:
 
     @property
     def problem(self) -> Problem | None:
-        """Why it can't be used; None if it can."""
         return Problem(self.suspended_because, self.remedy) if self.suspended_because else None
 
     def suspended_for(self, problem: Problem | None) -> "PublishedMapping":
@@ -158,7 +156,6 @@ class PublishedMapping:
         )
 
     def is_idle(self, now: datetime) -> bool:
-        """Whether it governs no instance."""
         return self.deleted or not self.spec.enabled or self.spec.expired(now)
 
     def with_profile_id(self, profile_id: str, carried: AbstractSet[str] = frozenset()) -> "PublishedMapping":
@@ -232,7 +229,7 @@ NO_PIN = Pin("")
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """Why nothing may be changed now: a code for machines, and words."""
+    """Why nothing may be changed now."""
 
     code: str
     reason: str
@@ -266,7 +263,6 @@ class Control:
         return cls(Mode(mode) if mode else None, paused)
 
     def withholds(self, deployed: Mode) -> Withheld | None:
-        """Why nothing may be changed now; None when it may."""
         if self.unclear:
             return Withheld("control-unclear", self.unclear)
         if self.paused:

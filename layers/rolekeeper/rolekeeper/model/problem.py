@@ -59,11 +59,9 @@ _OPTIONS |= {Kind.ROLL_BACK: "--to", Kind.APPROVE: "--revision", Kind.DISCARD: "
 class Remedy:
     """A step that a person can take; as a text, the command to type.
 
-    Attributes:
-        kind: what it does.
-        arguments: an instance, and the role and the instance profile of a pin, or the key and the value of a tag; a
-            mapping's tag key and tag value, and a revision; or of any other command its text.
-        options: what the command needs besides, in another account.
+    `arguments` are an instance, and the role and the instance profile of a pin, or the key and the value of a tag; a
+    mapping's tag key and tag value, and a revision; or the text of any other command. In another account the command
+    also needs `options`.
     """
 
     kind: Kind
@@ -107,5 +105,4 @@ def advice(*parts: str | Remedy) -> Advice:
 
 
 def typed(command: str) -> Remedy:
-    """Any other command, to be typed as it is."""
     return Remedy(Kind.OTHER, (command,))

@@ -1,21 +1,27 @@
 """Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Literal
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
+from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.iam import Document, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
-from rolekeeper.permissions.compare import PolicyReader, as_many
-from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, patterns_meet, statements
+from rolekeeper.permissions.policies import (
+    PolicyReader,
+    TooManyRulesError,
+    as_many,
+    listed,
+    pattern_covers,
+    patterns_meet,
+    statements,
+)
 from rolekeeper.settings import Settings
 
 # The most characters of a reason about a broad role's permissions, and about those who may assume it.
 WORDS = 300
-# The most accounts that a reason names, and the most reasons.
+
 NAMED, REASONS = 5, 5
 
 
@@ -31,62 +37,6 @@ class RoleCheck:
     profile_arn: str = ""
     missing: str = ""
     profile_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Where a mapping can be used: the check of its role in each account in its scope, or why IAM didn't answer."""
-
-    home: str
-    checks: Mapping[str, RoleCheck]
-    unanswered: Mapping[str, AwsRefusalError] = field(default_factory=dict)
-
-    @property
-    def own(self) -> RoleCheck | None:
-        """The check in the account of the deployment, `home`; None if that isn't in the scope."""
-        return self.checks.get(self.home)
-
-    @property
-    def usable(self) -> list[str]:
-        return [account for account, check in self.checks.items() if not check.problem]
-
-    @property
-    def nowhere(self) -> bool:
-        """Whether no account in its scope can use it. A scope without a registered account waits for one."""
-        return not self.usable and self.accounts > 0
-
-    @property
-    def accounts(self) -> int:
-        return len({*self.checks, *(each.partition("/")[0] for each in self.unanswered)})
-
-    @property
-    def why_not(self) -> list[str]:
-        """Why no account can use it, one sentence for each reason."""
-        if self.accounts == 1 and self.checks:
-            return [str(check.problem) for check in self.checks.values()]
-        problems = {account: str(problem) for account, problem in self._problems.items()}
-        return [*_grouped(problems), *_grouped_refusals(self.unanswered)]
-
-    @property
-    def _problems(self) -> dict[str, Problem]:
-        return {account: check.problem for account, check in self.checks.items() if check.problem}
-
-    def words(self, what: str = "in effect", then: str = "publishes") -> list[str]:
-        """In how many accounts it is in effect, and why not in others; empty for one account without a problem."""
-        said = []
-        if what and not self.accounts:
-            said.append("no account in its scope has a spoke")
-        elif what and self.accounts > 1:
-            of = "" if len(self.usable) == self.accounts else f" of {self.accounts:,}"
-            said.append(f"{what} in {len(self.usable):,}{of} accounts")
-        # Without the remedies, which are said if no account can use the mapping, and by `explain`.
-        said += _grouped({account: problem.what for account, problem in self._problems.items()})
-        return [*said, *_grouped_refusals(self.unanswered, then)]
-
-    def without(self, unanswered: Mapping[str, AwsRefusalError]) -> "Reach":
-        """The same after these accounts gave no answer later on."""
-        left = {account: check for account, check in self.checks.items() if account not in unanswered}
-        return Reach(self.home, left, {**self.unanswered, **unanswered})
 
 
 @dataclass(frozen=True)
@@ -105,25 +55,19 @@ class Roles:
             self._known[asked] = self._check_role(spec)
         return self._known[asked]
 
-    def nominal_profile(self, spec: MappingSpec, before: PublishedMapping | None) -> str:
-        """The ARN of a mapping's profile where IAM doesn't show it: the one that it had, or as it would be made."""
-        if spec.role == NO_ROLE:
-            return ""
-        if before and before.profile_arn and before.spec.profile_name == spec.profile_name:
-            return before.profile_arn
-        return self.policies.iam.arn("instance-profile", self.settings.role_path, spec.profile_name)
-
     def for_account(
-        self, mapping: PublishedMapping, check: RoleCheck | None, former: PublishedMapping | None
+        self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
     ) -> PublishedMapping:
-        """What to publish for this account in the place of `former`; `check` is None out of the mapping's scope."""
-        problem = check.problem if check else None
-        arn = check.profile_arn if check and not problem else self.nominal_profile(mapping.spec, former)
-        spec = mapping.spec.in_account(in_scope=check is not None)
-        made = PublishedMapping(spec, mapping.revision, arn).suspended_for(problem)
+        """What to publish of a mapping for this account in the place of `former`, with this account's profile."""
+        spec, arn = mapping.spec, check.profile_arn
+        if not arn and spec.role != NO_ROLE:
+            # IAM doesn't show the profile: it is the one that the mapping had, or as it would be made.
+            had = former.profile_arn if former and former.spec.profile_name == spec.profile_name else ""
+            arn = had or self.policies.iam.arn("instance-profile", self.settings.role_path, spec.profile_name)
+        made = PublishedMapping(spec, mapping.revision, arn).suspended_for(check.problem)
         if former and former.profile_arn == arn:
             made = replace(made, profile_id=former.profile_id, former_profile_ids=former.former_profile_ids)
-        return made.with_profile_id(check.profile_id if check else "")
+        return made.with_profile_id(check.profile_id)
 
     def make(self, spec: MappingSpec, missing: str) -> RoleCheck:
         """Make what a check found missing of the profile; returns a problem, or the new profile's id."""
@@ -256,33 +200,3 @@ def _principals(statement: Document) -> list[tuple[str, str]]:
     principal = statement.get("Principal")
     kinds = principal if isinstance(principal, Mapping) else {"AWS": principal}
     return [(kind, str(who)) for kind, several in kinds.items() for who in listed(several)]
-
-
-def _grouped(problems: Mapping[str, str]) -> list[str]:
-    """One sentence for each different problem, with its accounts."""
-    groups: dict[str, list[str]] = {}
-    for account, problem in problems.items():
-        groups.setdefault(problem.replace(account, "\0"), []).append(account)
-    said = []
-    for problem, accounts in islice(groups.items(), REASONS):
-        named, there = _named(accounts), "in account \0"
-        # Where a problem names its account, the accounts take its place.
-        text = problem.replace(there, f"in {named}", 1) if there in problem else f"in {named}: {problem}"
-        said.append(text.replace("\0", accounts[0]))
-    return [*said, f"and {len(groups) - REASONS:,} more reasons"] if len(groups) > REASONS else said
-
-
-def _grouped_refusals(unanswered: Mapping[str, AwsRefusalError], then: str = "") -> list[str]:
-    groups: dict[str, list[str]] = {}
-    for account, error in unanswered.items():
-        groups.setdefault(f"{error.code} to {error.action}", []).append(account)
-    said = []
-    for why, accounts in groups.items():
-        whose = "its sweep" if len(accounts) == 1 else "the sweep of each"
-        said.append(f"{_named(accounts)} gave no answer ({why})" + (f", {whose} {then} it there" if then else ""))
-    return said
-
-
-def _named(accounts: Sequence[str]) -> str:
-    more = f" and {len(accounts) - NAMED:,} more" if len(accounts) > NAMED else ""
-    return f"{', '.join(accounts[:NAMED])}{more}"

@@ -48,11 +48,6 @@ def ago(desk: MappingsFixture, minutes: int) -> str:
     return layout.timestamp(desk.world.clock.now() - timedelta(minutes=minutes))
 
 
-def test_a_deployment_of_one_target_has_no_others(terminal: Terminal) -> None:
-    terminal.parameters["OrganizationId"] = ""
-    assert only() == ("ok", "the deployment looks after its own account and Region only", "")
-
-
 def test_an_unknown_target_is_a_warning(desk: MappingsFixture) -> None:
     target, at = Target(OTHER, "eu-west-1"), desk.world.clock.now()
     Registry(desk.world.store).note_unknown(target, PROBLEM, at, 1)

@@ -25,9 +25,9 @@ def fleet_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread reads the fleet: whoever asks for it has it read first. So a page shows what is there now."""
 
     def read(cache: FleetCache) -> None:
-        cache.worker.step()
-        while cache.worker.reading:
-            cache.worker.step()
+        cache.step()
+        while cache.reading:
+            cache.step()
 
     monkeypatch.setattr(FleetCache, "_start", read)
 

@@ -35,13 +35,6 @@ def test_what_there_is_to_fix_comes_first_with_a_command_to_copy(browser: TestCl
     assert 'class="state drift">subscribers<' in page.text
 
 
-def test_where_a_page_does_it_that_is_the_remedy(browser: TestClient, desk: MappingsFixture) -> None:
-    desk.edit("workload=bad", role="no-such")
-    said = words(browser.get("/doctor"))
-    assert "The page of workload=bad" in said
-    assert "rolekeeper mapping" not in said.lower()
-
-
 def test_an_alarm_that_rings_says_why_and_where_its_page_is(browser: TestClient, ward: DoctorFixture) -> None:
     ward.alarms["DeadLettersAlarm"] |= {
         "StateValue": "ALARM",
@@ -52,17 +45,6 @@ def test_an_alarm_that_rings_says_why_and_where_its_page_is(browser: TestClient,
     assert "Alarms (1 of 2 ring)" in said
     assert "rings rolekeeper-dead-letters" in said
     assert "Work waits. 2 letters Runbook: docs/runbook.md#dead-letters" in said
-
-
-def test_what_may_not_be_seen_is_unknown_and_keeps_nothing_else_from_showing(
-    browser: TestClient, ward: DoctorFixture
-) -> None:
-    ward.denied.add("DescribeAlarms")
-    said = words(browser.get("/doctor"))
-    assert "Unknown (1)" in said
-    assert "alarms You aren't allowed cloudwatch:DescribeAlarms" in said
-    assert "Have it allowed, or use another --profile." in said
-    assert "Alarms (" not in said
 
 
 def test_it_is_checked_again_where_that_is_asked(browser: TestClient, ward: DoctorFixture) -> None:

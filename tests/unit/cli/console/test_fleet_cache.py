@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.logs import FakeLogs
-from fixtures.account import FakeAccount, refusing
+from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.storage import layout
@@ -18,7 +18,6 @@ from rolekeeper_cli.console.fleet_cache import (
     ASKED_SECONDS,
     RETRY_SECONDS,
     WHOLE_SECONDS,
-    Calls,
     Fleet,
     FleetCache,
     FleetReader,
@@ -39,7 +38,6 @@ class Story:
         self.logs = FakeLogs(self.world.logged, self.world.clock.now)
         terminal.clients["logs"] = self.logs
         self.cache = FleetCache(DoctorDeployment(Options()).anew, self.clock, most)
-        self.worker = self.cache.worker
 
     def clock(self) -> float:
         """The world's seconds."""
@@ -47,14 +45,14 @@ class Story:
 
     def step(self) -> Fleet:
         """One turn of the thread, and what is known after it."""
-        pause = self.worker.step()
+        pause = self.cache.step()
         self.world.wait(pause)
         return self.cache.ask()
 
     def reads_all(self) -> Fleet:
         """The thread's turns until the whole fleet was read."""
         self.step()
-        while self.worker.reading:
+        while self.cache.reading:
             self.step()
         self.world.calls.clear()
         self.logs.asked.clear()
@@ -87,17 +85,6 @@ def story(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyP
     return Story(terminal)
 
 
-def refuse_for_good(world: FakeAccount, operation: str, code: str) -> None:
-    """Have a call refused from now on, until `world.calls.forget()`."""
-    refuse = refusing(code, "not you")
-
-    def again() -> None:
-        world.calls.before(operation, again)
-        refuse()
-
-    world.calls.before(operation, again)
-
-
 def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: MappingsFixture) -> None:
     desk.converged("web", app="web")
     version = story.reads_all().version
@@ -105,34 +92,6 @@ def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: MappingsFix
     assert not any(made[each] for each in READS)
     assert len(story.logs.asked) <= 2 * 61, "two calls to the logs a second"
     assert story.cache.ask().version == version, "so a poll is answered that nothing changed"
-
-
-def test_a_logged_decision_has_that_instance_alone_looked_at(story: Story, desk: MappingsFixture) -> None:
-    for _ in range(5):
-        desk.converged("web", app="web")
-    one = desk.world.running(app="web")
-    story.reads_all()
-    assert story.carries(one) == ""
-    version = story.cache.ask().version
-    desk.world.reconcile(one)
-    desk.world.calls.clear()
-    story.step()
-    assert story.carries(one) == "web", "in the same second"
-    assert {each: desk.world.calls[each] for each in READS} == dict.fromkeys(READS, 1)
-    assert story.cache.ask().version > version
-
-
-def test_a_new_instance_comes_with_its_first_decision_and_goes_with_its_last(
-    story: Story, desk: MappingsFixture
-) -> None:
-    story.reads_all()
-    one = desk.world.running(Name="new")
-    desk.world.reconcile(one)
-    assert [each.name for each in story.step().rows] == ["new"]
-    desk.world.truth.terminate(one)
-    desk.world.wait(60)
-    desk.world.reconcile(one)
-    assert story.step().rows == ()
 
 
 def test_what_ec2_changes_by_itself_is_looked_at_until_it_has(story: Story, desk: MappingsFixture) -> None:
@@ -158,26 +117,6 @@ def test_an_instance_whose_page_is_open_is_looked_at_every_second(story: Story, 
     assert story.turns(10)["DescribeInstances"] <= 11
 
 
-def test_one_look_takes_two_hundred_at_most(
-    story: Story, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fleet_cache, "LOOKED_AT", 2)
-    ids = [desk.world.launch() for _ in range(5)]
-    story.reads_all()
-    looked: list[set[str]] = []
-    look = FleetReader.look
-
-    def counted(reader: FleetReader, asked: Any) -> Any:
-        looked.append(set(asked))
-        return look(reader, asked)
-
-    monkeypatch.setattr(FleetReader, "look", counted)
-    for one in ids:
-        story.cache.row(one)
-    story.step()
-    assert looked == [set(ids[:2])]
-
-
 def test_the_whole_is_read_every_few_minutes_and_finds_what_no_log_named(story: Story, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     story.reads_all()
@@ -194,10 +133,10 @@ def test_it_can_be_read_again_but_not_over_and_over(story: Story, desk: Mappings
     story.later()
     story.reads_all()
     for _ in range(10):
-        story.worker.again()
+        story.cache.read_again()
     assert story.turns(AGAIN_SECONDS + 1)["DescribeInstances"] == 1
     for _ in range(3):
-        story.worker.again()
+        story.cache.read_again()
         story.step()
     assert story.turns(2)["DescribeInstances"] == 0, "not within ten seconds"
 
@@ -207,7 +146,7 @@ def test_an_instance_that_is_gone_when_the_whole_was_read_is_gone(story: Story, 
     story.reads_all()
     desk.world.truth.terminate(one)
     desk.world.wait(10)
-    story.worker.again()
+    story.cache.read_again()
     story.turns(AGAIN_SECONDS + 2)
     assert story.cache.ask().rows == ()
 
@@ -241,30 +180,11 @@ def test_a_log_that_can_be_read_again_ends_its_note(story: Story, monkeypatch: p
     assert not story.cache.ask().notes
 
 
-def test_functions_that_log_no_decisions_are_named(story: Story, terminal: Terminal) -> None:
-    terminal.parameters["LogLevel"] = "WARNING"
-    assert "deploy with LogLevel=INFO" in story.reads_all().notes["level"].text
-
-
-def test_who_may_not_read_the_fleet_learns_which_permission_is_missing(story: Story, desk: MappingsFixture) -> None:
-    desk.converged("web", app="web")
-    refuse_for_good(desk.world, "DescribeInstances", "UnauthorizedOperation")
-    fleet = story.step()
-    assert fleet.unreadable
-    assert fleet.unreadable.permission == "ec2:DescribeInstances"
-    assert story.turns(120)["DescribeInstances"] <= 2 * (120 / RETRY_SECONDS + 1), "reads of all, and looks"
-    desk.world.calls.forget()
-    story.turns(RETRY_SECONDS + 2)
-    fleet = story.cache.ask()
-    assert not fleet.notes
-    assert len(fleet.rows) == 1
-
-
 def test_what_was_read_stays_when_a_later_read_fails(story: Story, desk: MappingsFixture) -> None:
     desk.converged("web", app="web")
     story.reads_all()
     desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slower"))
-    story.worker.again()
+    story.cache.read_again()
     story.turns(AGAIN_SECONDS + 1)
     fleet = story.cache.ask()
     assert len(fleet.rows) == 1
@@ -351,14 +271,3 @@ def test_the_thread_ends_when_no_page_asks_and_comes_back_with_the_next(desk: Ma
     assert not cache.working
     cache.ask()
     assert not cache.working, "one that was closed stays so"
-
-
-def test_calls_are_counted_for_a_minute() -> None:
-    seconds = 0.0
-    calls = Calls(lambda: seconds)
-    calls.note()
-    seconds = 59
-    calls.note()
-    assert calls.last_minute == 2
-    seconds = 61
-    assert calls.last_minute == 1

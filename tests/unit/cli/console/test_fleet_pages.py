@@ -98,12 +98,6 @@ def test_no_instance_passes_and_the_page_says_what_may_be_meant(browser: TestCli
     assert "Without them: 1 instance." in words(browser.get("/?state=stopped"))
 
 
-def test_there_is_no_instance_at_all(browser: TestClient) -> None:
-    text = words(browser.get("/"))
-    assert "There are no instances in account 123456789012, us-east-1" in text
-    assert "--region" in text
-
-
 def test_who_may_not_see_them_reads_which_permission_is_missing(browser: TestClient, desk: MappingsFixture) -> None:
     for _ in range(3):
         desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation", "not you"))

@@ -1,7 +1,5 @@
 """One instance in the console: why it carries what it carries, what happened, and edits that are shown first."""
 
-import re
-from html import unescape
 from typing import Any
 
 import pytest
@@ -49,12 +47,6 @@ def test_it_says_what_it_carries_why_and_what_the_role_may_do(browser: TestClien
     assert "Cause: test. EC2 answered iip-assoc-" in text
 
 
-def test_a_name_leads_to_the_page_of_its_id(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web", Name="web 1")
-    answer = browser.get("/instance/web%201", follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/instance/{one}")
-
-
 def test_drift_is_explained_and_a_foreign_role_named_as_one(browser: TestClient, desk: MappingsFixture) -> None:
     text = words(browser.get(f"/instance/{desk.world.running(app='web')}"))
     assert "drift app=web gives it role web. What it carries isn't what it should" in text
@@ -88,18 +80,6 @@ def test_one_that_never_was_is_a_designed_page_with_near_ones(browser: TestClien
     assert 'href="/instance/frontend"' in near.text
 
 
-def test_its_facts_are_sent_again_only_when_it_changed(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    address = news(browser.get(f"/instance/{one}"))
-    assert browser.get(address).status_code == 204
-    desk.world.untag(one, "app")
-    desk.world.reconcile(one)
-    new = browser.get(address)
-    assert new.status_code == 200
-    assert "Detach web → no role" in words(new)
-    assert browser.get(news(new)).status_code == 204
-
-
 def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.world.running(Name="plain")
     page = browser.get(f"/instance/{one}")
@@ -115,26 +95,6 @@ def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, de
     assert 'name="reason"' not in part.text, "fields keep what was typed"
 
 
-def test_who_only_looks_sees_new_tags_too(onlooker: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    page = onlooker.get(f"/instance/{one}")
-    desk.world.untag(one, "app")
-    desk.world.reconcile(one)
-    part = onlooker.get(news(page))
-    assert "It has no tags." in words(part)
-    assert "<form" not in part.text
-
-
-def test_ten_tabs_have_its_story_told_once(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    browser.get(f"/instance/{one}")
-    browser.get(f"/instance/{one}")
-    desk.world.calls.clear()
-    for _ in range(10):
-        assert "web" in words(browser.get(f"/instance/{one}"))
-    assert desk.world.calls["Query"] == 0, "its history is read by the first one"
-
-
 def test_who_did_it_is_a_part_and_a_page(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     part = browser.get(f"/instance/{one}/who", headers={"HX-Request": "true"})
@@ -143,17 +103,6 @@ def test_who_did_it_is_a_part_and_a_page(browser: TestClient, desk: MappingsFixt
     page = browser.get(f"/instance/{one}/who")
     assert "<html" in page.text
     assert "Back to the instance" in words(page)
-
-
-def test_who_did_it_is_told_of_older_entries_too(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    desk.world.untag(one, "app")
-    desk.world.reconcile(one)
-    assert f'href="/instance/{one}/who?history=yes"' in browser.get(f"/instance/{one}").text
-    text = words(browser.get(f"/instance/{one}/who?history=yes"))
-    detach, attach = text.split("Detach web → no role", 1)[1].split("Attach no role → web", 1)
-    assert "unknown who untagged app: not in CloudTrail's event history" in detach
-    assert "unknown who tagged app=web: not in CloudTrail's event history" in attach
 
 
 def test_without_a_stack_it_isnt_said_to_be_no_instance(
@@ -210,8 +159,6 @@ def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: M
     [
         ({"verb": "attach", "role": "wbe"}, "Did you mean web?"),
         ({"verb": "attach", "role": "web", "length": "soon"}, "'soon' is no duration"),
-        ({"verb": "replace", "role": "web"}, "carries no role"),
-        ({"verb": "attach", "role": ""}, "No role is named"),
         ({"verb": "conjure", "role": "web"}, "'conjure' is none of attach, replace, detach"),
     ],
 )
@@ -265,14 +212,6 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, mo
     assert "has no tag app" in words(browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": "app"}))
 
 
-def test_a_tag_is_changed_from_its_row(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    [link] = re.findall(r'href="([^"]+)" aria-label="Change tag app"', browser.get(f"/instance/{one}").text)
-    form = browser.get(unescape(link)).text
-    assert 'id="tag-key" name="key" value="app"' in form
-    assert 'id="tag-value" name="value" value="web"' in form
-
-
 def test_a_stopped_one_that_waits_is_started(
     browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,15 +229,6 @@ def test_a_stopped_one_that_waits_is_started(
     assert "It should carry db, which Rolekeeper gives it once it runs." in words(planned)
     assert "EC2 says pending" in words(done)
     assert "Only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
-
-
-def test_undoing_is_a_button_where_the_console_can(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    page = browser.get(f"/instance/{one}")
-    assert f'action="/instance/{one}/pin"' in page.text
-    text = words(page)
-    assert "It carries no role again, whatever its tags say. Detach …" in text
-    assert "rolekeeper detach" not in text, "nobody has to type what the button does"
 
 
 def test_there_is_no_other_edit(browser: TestClient, desk: MappingsFixture) -> None:
@@ -331,17 +261,6 @@ def test_a_pause_is_said_on_an_open_page(browser: TestClient, desk: MappingsFixt
     assert browser.get(seen).status_code in {200, 204}, "the thread looks at the switches"
     assert "No changes are made now" in words(browser.get(f"/instance/{one}"))
     assert browser.get(seen).status_code == 200
-
-
-def test_what_its_role_may_do_is_read_again(browser: TestClient, desk: MappingsFixture) -> None:
-    one = desk.converged("web", app="web")
-    desk.world.calls.before("ListRolePolicies", refusing("AccessDenied", "not you"))
-    assert "What role web may do isn't known: you aren't allowed iam:" in words(browser.get(f"/instance/{one}"))
-    desk.world.wait(60)
-    assert "sqs:SendMessage" not in words(browser.get(f"/instance/{one}"))
-    desk.grant("web", "sqs:SendMessage")
-    desk.world.wait(60)
-    assert "sqs:SendMessage" in words(browser.get(f"/instance/{one}"))
 
 
 def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: MappingsFixture) -> None:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from threading import Event
 
 import pytest
 from markupsafe import escape
@@ -52,28 +51,20 @@ def test_what_it_finds_is_there_while_it_runs_and_how_far_it_is(story: Story) ->
 
     def watched(deployment: DoctorDeployment) -> Iterator[int]:
         for each in story.work(deployment):
-            seen.append((job.ended, job.result(), job.step, job.version))
+            seen.append((job.end.is_set(), list(job.found), job.step, job.version))
             yield each
 
     job = story.jobs.get("look", watched)
-    assert (job.ended, job.result(), job.step) == (False, [], "")
+    assert (job.end.is_set(), job.found, job.step) == (False, [], "")
     story.runs()
     assert [each[:3] for each in seen] == [
         (False, [], "0 of 3 things"),
         (False, [0], "1 of 3 things"),
         (False, [0, 1], "2 of 3 things"),
     ]
-    assert (job.ended, job.result()) == (True, [0, 1, 2])
+    assert (job.end.is_set(), job.found) == (True, [0, 1, 2])
     versions = [each[3] for each in seen] + [job.version]
     assert versions == sorted(set(versions)), "a page that polls sees each step"
-
-
-def test_ten_tabs_begin_one(story: Story) -> None:
-    first = story.jobs.get("look", story.work)
-    assert all(story.jobs.get("look", story.work) is first for _ in range(9))
-    story.runs()
-    assert story.jobs.get("look", story.work) is first
-    assert story.begun == 1
 
 
 def test_it_is_kept_ten_minutes_and_made_anew_where_that_is_asked(story: Story) -> None:
@@ -87,26 +78,6 @@ def test_it_is_kept_ten_minutes_and_made_anew_where_that_is_asked(story: Story) 
     assert story.jobs.get("look", story.work) is not second
 
 
-def test_a_write_has_everything_looked_at_anew(story: Story) -> None:
-    first = story.jobs.get("look", story.work)
-    story.runs()
-    story.jobs.forget()
-    assert story.jobs.known("look") is None
-    assert story.jobs.get("look", story.work) is not first
-
-
-def test_an_error_is_raised_by_the_page_and_the_next_one_tries_again(story: Story) -> None:
-    def fails(_deployment: DoctorDeployment) -> Iterator[int]:
-        yield 1
-        raise CommandError("no", "do")
-
-    job = story.jobs.get("look", fails)
-    story.runs()
-    with pytest.raises(CommandError, match="no"):
-        job.result()
-    assert story.jobs.get("look", fails) is not job
-
-
 def test_a_bug_is_written_to_the_terminal(story: Story, caplog: pytest.LogCaptureFixture) -> None:
     def fails(_deployment: DoctorDeployment) -> Iterator[int]:
         yield 1
@@ -117,26 +88,7 @@ def test_a_bug_is_written_to_the_terminal(story: Story, caplog: pytest.LogCaptur
         story.runs()
     assert "ZeroDivisionError" in caplog.text
     with pytest.raises(ZeroDivisionError):
-        job.result()
-
-
-def test_not_more_than_fifty_are_kept(story: Story) -> None:
-    for number in range(60):
-        story.jobs.get(f"look {number}", story.work)
-    assert story.jobs.known("look 9") is None
-    assert story.jobs.known("look 10")
-
-
-def test_a_look_that_takes_no_time_is_shown_at_once() -> None:
-    begun = Event()
-
-    def quick(_deployment: DoctorDeployment) -> Iterator[int]:
-        begun.set()
-        yield 1
-
-    job = Jobs(lambda: DoctorDeployment(Options()), lambda: START).get("look", quick)
-    assert begun.is_set()
-    assert job.ended
+        job.values()
 
 
 def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -> None:
@@ -149,7 +101,7 @@ def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -
     for _second in range(60):
         story.runs()
         story.now += timedelta(seconds=1)
-        story.jobs.get("look", fails, polls=True)
+        story.jobs.get("look", fails, polled=True)
     assert story.begun == 4, "every 15 seconds"
     story.runs()
     story.jobs.get("look", fails)
@@ -199,8 +151,7 @@ def test_a_page_that_waits_says_how_far_it_is_and_asks_for_what_is_new(
     site = console.site(writes=True)
     browser = console.browser(site)
     browser.get(page)
-    job = site.jobs.known(name)
-    assert job
+    job = site.jobs.get(name, lambda _: ())
     assert browser.get(f"{part}version={job.version}").status_code == 204
     job.end.clear()
     job.found[:] = job.found[:2] if name == "doctor" else []

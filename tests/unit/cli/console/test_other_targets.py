@@ -52,16 +52,6 @@ def test_all_targets_are_one_list_that_is_narrowed_by_account_and_region(
     assert (there in narrowed, here in narrowed) == (True, False)
 
 
-def test_the_selects_have_targets_without_an_instance_too(
-    browser: TestClient, terminal: Terminal, desk: MappingsFixture, here: str
-) -> None:
-    SpokeFixture(terminal, desk, Target("222222222222", "us-west-2")).registered()
-    page = browser.get("/")
-    assert here in page.text
-    assert options(page.text, "account") == [TARGET.account, ACCOUNT, "222222222222"]
-    assert "us-west-2" in options(page.text, "region")
-
-
 def test_a_target_that_cant_be_seen_is_said_and_hinders_no_other(
     browser: TestClient, spoke: SpokeFixture, here: str
 ) -> None:
@@ -98,26 +88,12 @@ def test_an_instances_page_is_of_its_own_account(browser: TestClient, there: str
     assert f"the CloudTrail of account {TARGET.account} can't be asked from here" in who
 
 
-def test_a_decision_there_has_it_looked_at_again(
-    site: Site, browser: TestClient, spoke: SpokeFixture, there: str
-) -> None:
-    browser.get("/")
-    before = site.fleet.row(there)
-    spoke.world.untag(there, "app")
-    spoke.reconcile(there)
-    browser.get(f"/instance/{there}")
-    after = site.fleet.row(there)
-    assert before
-    assert after
-    assert (before.carries, after.carries, after.target) == ("web", "", TARGET)
-
-
 def test_one_that_cant_be_seen_any_longer_stays_as_it_was(
     site: Site, browser: TestClient, spoke: SpokeFixture, there: str
 ) -> None:
     browser.get("/")
     spoke.refuse()
-    reader = site.fleet.worker.read()
+    reader = site.fleet.new_reader()
     assert reader.look([there]) == {}
     assert site.fleet.row(there)
 
@@ -173,13 +149,3 @@ def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
         404,
         True,
     )
-
-
-def test_an_account_whose_roles_cant_be_seen_is_said_and_hides_no_other(
-    browser: TestClient, spoke: SpokeFixture, here: str
-) -> None:
-    spoke.refuse()
-    said = words(browser.get("/roles"))
-    assert here
-    assert f"Not everything is shown: {TARGET} is left out: you may not look there." in said
-    assert "web 1 app=web" in said

@@ -66,15 +66,6 @@ def test_filters_choose(browser: TestClient, query: str, shown: set[str]) -> Non
     assert {name for name in ("web", "old", "admin") if f'href="/role/{name}"' in page} == shown
 
 
-@pytest.mark.usefixtures("instance")
-def test_a_filter_that_no_role_passes_says_so(browser: TestClient) -> None:
-    assert "No role fits the filter There are 3 roles." in words(browser.get("/roles?text=nothing"))
-
-
-def test_no_roles_are_explained(browser: TestClient) -> None:
-    assert "No roles yet There is no role under /rolekeeper/." in words(browser.get("/roles"))
-
-
 def test_reports_are_only_asked_for_by_a_link(browser: TestClient, reports: FakeReports, instance: str) -> None:
     del instance
     page = browser.get("/roles")
@@ -85,15 +76,6 @@ def test_reports_are_only_asked_for_by_a_link(browser: TestClient, reports: Fake
     assert reports.seen.count(BEGUN) == 3
     assert "1 that could be smaller" in said
     assert "web 1 app=web 24 h ago not broad s3, sns sns could be smaller" in said
-
-
-def test_one_role_is_shown_whole(browser: TestClient, instance: str) -> None:
-    page = browser.get("/role/web")
-    said = words(page)
-    assert f'href="/instance/{instance}"' in page.text
-    assert 'href="/mapping?key=app&amp;value=web"' in page.text
-    assert "What it may do s3:GetObject, sns:Publish on *" in said
-    assert "put-role-policy" not in said
 
 
 def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out(
@@ -107,11 +89,6 @@ def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out
     assert "Without sns, of policy it" in said
     assert "aws iam put-role-policy --role-name web --policy-name it --policy-document '{" in said
     assert "DescribeInstances" not in desk.world.calls.made, "who carries it is known already"
-
-
-def test_who_carries_a_role_is_named(browser: TestClient, desk: MappingsFixture, instance: str) -> None:
-    desk.world.tag(instance, Name="web-1")
-    assert f'<a href="/instance/{instance}">web-1</a>' in browser.get("/role/web").text
 
 
 def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient, instance: str) -> None:

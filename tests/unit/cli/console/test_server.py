@@ -10,28 +10,12 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from fakes.clock import Clock
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console import server
 from rolekeeper_cli.console.server import UseClock, link_file, open_file
-from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ConfigurationError
 
 LINK = "http://0123.localhost:4321/enter/token"
-
-
-class Clock:
-    """Moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -43,25 +27,17 @@ def file() -> Iterator[Path]:
 # ---- idle ----
 
 
-def test_it_is_idle_after_that_time_without_use(clock: Clock) -> None:
-    use = UseClock(PlainTextResponse("page"), 30, clock)
-    assert use.left() == 30
-    clock.seconds += 20
-    TestClient(use).get("/")
-    assert use.left() == 30
-    clock.seconds += 30
-    assert use.left() == 0
-
-
-def test_a_tab_that_only_refreshes_itself_is_no_use(clock: Clock) -> None:
-    use = UseClock(PlainTextResponse("page"), 30, clock)
+def test_a_tab_that_only_refreshes_itself_is_no_use() -> None:
+    clock = Clock()
+    use = UseClock(PlainTextResponse("page"), 30, lambda: clock.seconds)
     clock.seconds += 20
     assert TestClient(use).get("/", headers={"HX-Request": "true"}).text == "page"
     assert use.left() == 10
 
 
-def test_an_idle_server_says_so_and_ends(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    use, running = UseClock(PlainTextResponse("page"), 30, clock), Mock(should_exit=False)
+def test_an_idle_server_says_so_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    clock, running = Clock(), Mock(should_exit=False)
+    use = UseClock(PlainTextResponse("page"), 30, lambda: clock.seconds)
     naps: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -126,16 +102,6 @@ def test_where_none_opens_the_link_is_printed(
 
 
 # ---- before it listens ----
-
-
-def test_without_a_stack_the_command_ends_as_every_other(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(_: Deployment) -> None:
-        raise ConfigurationError("there is no stack 'rolekeeper' in us-east-1", "deploy Rolekeeper")
-
-    monkeypatch.setattr(Deployment, "stack", property(none))
-    ran = terminal("console", "--no-browser")
-    assert (ran.exit_code, ran.stdout) == (253, "")
-    assert "there is no stack 'rolekeeper'" in ran.stderr
 
 
 def test_a_port_that_is_in_use_is_said_with_what_to_do(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

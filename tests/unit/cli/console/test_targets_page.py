@@ -104,13 +104,6 @@ def test_what_its_account_says_is_shown_as_text(browser: TestClient, terminal: T
     assert {"<b>" in page, "<i>" in page} == {False}
 
 
-def test_a_hub_without_a_spoke_says_how_to_get_one(browser: TestClient, terminal: Terminal) -> None:
-    terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "rolekeeper"}
-    said = words(browser.get("/targets"))
-    assert "1 target in 1 account: 1 well" in said
-    assert "No spoke has reported yet" in said
-
-
 def test_a_deployment_that_looks_after_its_own_account_has_no_such_section(browser: TestClient) -> None:
     assert 'href="/targets"' not in browser.get("/").text
     assert "looks after its own account and Region only" in words(browser.get("/targets"))
