@@ -119,7 +119,7 @@ class SpokeClient:
 class RolePages:
     """A paginator as a role. It reads all pages at once, as every caller needs all."""
 
-    client: SpokeClient
+    spoke: SpokeClient
     role_arn: str
     operation: str
 
@@ -127,4 +127,4 @@ class RolePages:
         def pages(client: Any) -> list[Any]:
             return list(client.get_paginator(self.operation).paginate(**arguments))
 
-        return self.client.ask(self.role_arn, pages)
+        return self.spoke.ask(self.role_arn, pages)

@@ -1,7 +1,7 @@
 """What an instance should carry: docs/concepts.md and docs/mappings.md, told a second time, by trying everything.
 
 It shares nothing with `instances/decide.py`, so that the one shows the other's slips. The laws of `decide`, the
-machine of `resolve`, the simulation and chaos on the embedded AWS all ask it.
+tests of `resolve`, the simulation and chaos on the embedded AWS all ask it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

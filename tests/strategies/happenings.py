@@ -1,6 +1,6 @@
 """What may happen to an instance and to the mappings, drawn: few names that meet, so that rules touch each other.
 
-Shared by the state machines (`tests/unit/machines`); what rows can say at length is in `strategies.values`.
+What rows can say at length is in `strategies.values`.
 """
 
 import os
@@ -34,8 +34,9 @@ mapping_keys = st.builds(MappingKey, tag_keys, st.sampled_from(["*", "*", "web",
 # ---- mappings: any one column, as an edit changes it ----
 
 roles = st.sampled_from(["web", "db", NO_ROLE])
-ages = st.sampled_from([timedelta(days=-1), timedelta(0), timedelta(minutes=30), timedelta(hours=2)])
-"""How long from now something ends: past, this very moment, or to come."""
+# How long from now something ends: past, this very moment, or to come.
+AGES = (timedelta(days=-1), timedelta(0), timedelta(minutes=30), timedelta(hours=2))
+ages = st.sampled_from(AGES)
 
 accounts = st.sampled_from([frozenset[str](), frozenset({KEY.account}), frozenset({"999999999999"})])
 regions = st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset({"eu-west-1", "eu-west-2"})])

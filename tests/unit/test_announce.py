@@ -1,23 +1,16 @@
 """Telling people and programs: a log line and a metric for every decision, events for what changes or refuses."""
 
-import io
-import json
-import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from aws_lambda_powertools import Logger
 from botocore.exceptions import ConnectTimeoutError
 
-from fakes.calls import Calls
-from fakes.others import CountedMetrics, FakeEvents, FakeTopic
-from fixtures.account import refusing
+from fixtures.account import FakeAccount, refusing
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.instances.decide import Observation
 from rolekeeper.instances.records import history_entry
-from rolekeeper.mail import Mailer
 from rolekeeper.model.instance import (
     Action,
     Association,
@@ -59,47 +52,29 @@ def entry(
     return history_entry(request, observed, decision, answer)
 
 
-class TelemetryFixture:
-    """An announcer with everything that it reaches."""
-
-    def __init__(self) -> None:
-        self.calls = Calls()
-        self.events = FakeEvents(self.calls)
-        self.metrics = CountedMetrics()
-        self._stream = io.StringIO()
-        logger = Logger(service=f"desk-{uuid.uuid4()}", stream=self._stream)
-        mailer = Mailer(lambda: FakeTopic(self.calls), "topic", "account 1, us-east-1", lambda: NOW)  # type: ignore[arg-type, return-value]  # shaped like a client
-        self.telemetry = Telemetry(self.events, logger, self.metrics, mailer)  # type: ignore[arg-type]  # the same
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
-
-
 @pytest.fixture
-def desk() -> TelemetryFixture:
-    return TelemetryFixture()
+def telemetry(world: FakeAccount) -> Telemetry:
+    return world.telemetry()
 
 
-def test_a_decision_is_one_log_line_with_everything(desk: TelemetryFixture) -> None:
-    desk.telemetry.decision(
-        WAKE, entry(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"})
-    )
-    (line,) = desk.lines()
+def test_a_decision_is_one_log_line_with_everything(world: FakeAccount, telemetry: Telemetry) -> None:
+    telemetry.decision(WAKE, entry(WAKE, instance(workload="web"), None, ATTACH, {"association-id": "iip-assoc-1"}))
+    (line,) = world.logged()
     assert (line["level"], line["message"], line["correlation_id"]) == ("INFO", "decided", "correlation-1")
     assert (line["instance-id"], line["cause"]) == (KEY.id, "tags changed: workload")
     assert line["seen"]["tags"] == {"workload": "web"}
     assert line["decision"]["reason"] == "workload=web gives it role web"
     assert line["decision"]["losers"] == [{"mapping": "env=prod", "why": "it is disabled"}]
     assert line["answer"] == {"association-id": "iip-assoc-1"}
-    assert desk.metrics.counts == {}, "no alarm watches changes"
+    assert world.metrics.counts == {}, "no alarm watches changes"
 
 
-def test_a_change_is_an_event_that_names_the_instance(desk: TelemetryFixture) -> None:
+def test_a_change_is_an_event_that_names_the_instance(world: FakeAccount, telemetry: Telemetry) -> None:
     carried = association("db", id="iip-assoc-7")
     tagged = instance(workload="web", Name="no mapping reads this")
-    desk.telemetry.decision(WAKE, entry(WAKE, tagged, carried, ATTACH, {}), event=CHANGED[Action.REPLACE])
-    desk.telemetry.flush()
-    (event,) = desk.events.sent
+    telemetry.decision(WAKE, entry(WAKE, tagged, carried, ATTACH, {}), event=CHANGED[Action.REPLACE])
+    telemetry.flush()
+    (event,) = world.events.sent
     assert (event["Source"], event["DetailType"]) == ("rolekeeper", "Role Replaced")
     assert event["Resources"] == [f"arn:aws:ec2:us-east-1:123456789012:instance/{KEY.id}"]
     detail = event["Detail"]
@@ -115,27 +90,20 @@ def test_a_change_is_an_event_that_names_the_instance(desk: TelemetryFixture) ->
     assert (detail["decision"]["mapping"], detail["decision"]["revision"]) == ("workload=web", 3)
 
 
-@pytest.mark.parametrize(
-    ("code", "metric"),
-    [("contested", "Contested"), ("window", "ChangesWithheld"), ("refused", "Refused")],
-)
-def test_decisions_that_ring_an_alarm_are_counted_by_their_code(desk: TelemetryFixture, code: str, metric: str) -> None:
-    desk.telemetry.decision(WAKE, entry(WAKE, instance(), None, Decision(Action.HOLD, code, "a reason"), {}))
-    assert desk.metrics.counts == {metric: 1}
-
-
-def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(desk: TelemetryFixture) -> None:
+def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(
+    world: FakeAccount, telemetry: Telemetry
+) -> None:
     error = AccessDeniedError(
         "UnauthorizedOperation", "You are not authorized…", "iam:PassRole", "arn:aws:iam::1:role/web"
     )
-    desk.telemetry.denied(error, correlation_id="correlation-1")
-    desk.telemetry.flush()
-    (line,) = desk.lines()
+    telemetry.denied(error, correlation_id="correlation-1")
+    telemetry.flush()
+    (line,) = world.logged()
     assert (line["level"], line["message"]) == ("ERROR", "permission missing")
     assert (line["action"], line["resource"]) == ("iam:PassRole", "arn:aws:iam::1:role/web")
     assert line["correlation_id"] == "correlation-1"
-    assert desk.metrics.counts == {"PermissionDenied": 1}
-    (detail,) = desk.events.named("Permission Missing")
+    assert world.metrics.counts == {"PermissionDenied": 1}
+    (detail,) = world.events.named("Permission Missing")
     assert detail == {
         "action": "iam:PassRole",
         "resource": "arn:aws:iam::1:role/web",
@@ -145,89 +113,86 @@ def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(des
     }
 
 
-def test_a_dropped_message_is_logged(desk: TelemetryFixture) -> None:
-    desk.telemetry.dropped("not a JSON object", "message-1")
-    (line,) = desk.lines()
+def test_a_dropped_message_is_logged(world: FakeAccount, telemetry: Telemetry) -> None:
+    telemetry.dropped("not a JSON object", "message-1")
+    (line,) = world.logged()
     assert (line["level"], line["reason"]) == ("WARNING", "not a JSON object")
     assert line["correlation_id"] == "message-1"
 
 
 @pytest.mark.parametrize(("count", "batches"), [(0, []), (1, [1]), (10, [10]), (23, [10, 10, 3])])
-def test_events_go_out_once_in_tens(desk: TelemetryFixture, count: int, batches: list[int]) -> None:
+def test_events_go_out_once_in_tens(world: FakeAccount, telemetry: Telemetry, count: int, batches: list[int]) -> None:
     for number in range(count):
-        desk.telemetry.send("Role Attached", {"number": number}, [])
-    desk.telemetry.flush()
-    desk.telemetry.flush()
-    assert desk.events.batches == batches
-    assert [each["Detail"]["number"] for each in desk.events.sent] == list(range(count))
+        telemetry.send("Role Attached", {"number": number}, [])
+    telemetry.flush()
+    telemetry.flush()
+    assert world.events.batches == batches
+    assert [each["Detail"]["number"] for each in world.events.sent] == list(range(count))
 
 
-def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(desk: TelemetryFixture) -> None:
+def test_events_go_out_in_batches_of_no_more_bytes_than_eventbridge_takes(
+    world: FakeAccount, telemetry: Telemetry
+) -> None:
     """It refuses a larger request whole: ten instances with the longest tags were lost."""
     tags = {f"{number:03}" + "k" * 125: "\u00e4" * 256 for number in range(50)}
     for _ in range(10):
-        desk.telemetry.decision(
-            WAKE, entry(WAKE, instance(**tags), None, ATTACH, {}, reads=tags), event="Role Attached"
-        )
-    desk.telemetry.flush()
-    assert len(desk.events.sent) == 10
-    assert len(desk.events.batches) > 1
-    assert desk.metrics.counts["EventsFailed"] == 0
+        telemetry.decision(WAKE, entry(WAKE, instance(**tags), None, ATTACH, {}, reads=tags), event="Role Attached")
+    telemetry.flush()
+    assert len(world.events.sent) == 10
+    assert len(world.events.batches) > 1
+    assert world.metrics.counts["EventsFailed"] == 0
 
 
-def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(desk: TelemetryFixture) -> None:
+def test_an_event_that_is_too_large_by_itself_is_cut_and_says_so(world: FakeAccount, telemetry: Telemetry) -> None:
     smiles = "\U0001f600" * 1_000  # JSON writes one as twelve characters
     losers = tuple(Overridden(key(f"tag{number}={smiles[:256]}"), smiles) for number in range(100))
     said = entry(WAKE, instance(), None, replace(ATTACH, overridden=losers), {})
-    desk.telemetry.decision(WAKE, said, event="Role Attached")
-    desk.telemetry.flush()
-    (event,) = desk.events.sent
+    telemetry.decision(WAKE, said, event="Role Attached")
+    telemetry.flush()
+    (event,) = world.events.sent
     assert event["Detail"]["cut"] is True
     assert event["Detail"]["decision"]["reason"] == ATTACH.reason
 
 
-def _refuse(desk: TelemetryFixture) -> None:
-    desk.calls.before("PutEvents", refusing("ThrottlingException"))
-
-
-def _lose_two(desk: TelemetryFixture) -> None:
-    desk.events.refuses = 2
-
-
-@pytest.mark.parametrize(("trouble", "lost"), [(_refuse, 10), (_lose_two, 4)])
+@pytest.mark.parametrize("lost", [10, 4], ids=["a call is refused", "two entries of each call are refused"])
 def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
-    desk: TelemetryFixture, trouble: Callable[[TelemetryFixture], None], lost: int
+    world: FakeAccount, telemetry: Telemetry, lost: int
 ) -> None:
-    trouble(desk)
+    if lost == 10:
+        world.calls.before("PutEvents", refusing("ThrottlingException"))
+    else:
+        world.events.refuses = 2
     for number in range(12):
-        desk.telemetry.send("Role Attached", {"number": number}, [])
-    desk.telemetry.flush()
-    assert desk.metrics.counts["EventsFailed"] == lost
-    assert desk.lines()[0]["level"] == "ERROR"
-    assert desk.calls["PutEvents"] == 2
+        telemetry.send("Role Attached", {"number": number}, [])
+    telemetry.flush()
+    assert world.metrics.counts["EventsFailed"] == lost
+    assert world.logged()[0]["level"] == "ERROR"
+    assert world.calls["PutEvents"] == 2
 
 
-def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(desk: TelemetryFixture) -> None:
+def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(
+    world: FakeAccount, telemetry: Telemetry
+) -> None:
     def silence() -> None:
         raise ConnectTimeoutError(endpoint_url="the-bus")
 
-    desk.calls.before("PutEvents", silence)
+    world.calls.before("PutEvents", silence)
     for number in range(25):
-        desk.telemetry.send("Role Attached", {"number": number}, [])
-    desk.telemetry.flush()
-    assert desk.calls["PutEvents"] == 1
-    assert desk.metrics.counts["EventsFailed"] == 25
+        telemetry.send("Role Attached", {"number": number}, [])
+    telemetry.flush()
+    assert world.calls["PutEvents"] == 1
+    assert world.metrics.counts["EventsFailed"] == 25
 
 
 def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_in_the_log(
-    desk: TelemetryFixture,
+    world: FakeAccount, telemetry: Telemetry
 ) -> None:
     words = "not authorized to perform: events:PutEvents on resource: arn:the-bus"
-    desk.calls.before("PutEvents", refusing("AccessDeniedException", words))
-    desk.telemetry.send("Role Attached", {}, [])
-    desk.telemetry.flush()
-    assert desk.metrics.counts == {"EventsFailed": 1, "PermissionDenied": 1}
-    (line,) = desk.lines()
+    world.calls.before("PutEvents", refusing("AccessDeniedException", words))
+    telemetry.send("Role Attached", {}, [])
+    telemetry.flush()
+    assert world.metrics.counts == {"EventsFailed": 1, "PermissionDenied": 1}
+    (line,) = world.logged()
     assert (line["level"], line["action"], line["resource"]) == ("ERROR", "events:PutEvents", "arn:the-bus")
 
 

@@ -109,24 +109,11 @@ def test_the_tags_of_many_mappings_find_their_instances_in_one_call_for_each_tag
     assert _all(world) == []
 
 
-def test_of_many_mappings_of_one_tag_key_each_finds_its_own_though_one_looks_like_a_pattern(world: FakeAccount) -> None:
-    web, pattern = world.running(workload="web"), world.running(workload="w*")
-    world.running(workload="wx")
-    assert _all(world, MappingKey("workload", "web"), MappingKey("workload", "w*")) == [web, pattern]
-
-
 def test_more_values_than_a_filter_takes_are_more_calls(world: FakeAccount) -> None:
     last = world.running(workload="w400")
     world.calls.clear()
     assert _all(world, *(MappingKey("workload", f"w{number}") for number in range(401))) == [last]
     assert world.calls["DescribeInstances"] == 3
-
-
-def test_a_fleet_comes_in_pages_of_two_hundred(world: FakeAccount) -> None:
-    world.large_pages()
-    for _ in range(401):
-        world.launch()
-    assert [len(page) for page in _ec2(world.ec2).fleet()] == [200, 200, 1]
 
 
 def test_pages_come_from_a_token_on_each_with_the_token_of_the_next(world: FakeAccount) -> None:
@@ -213,24 +200,6 @@ def test_who_manages_an_instance_is_read_from_its_operator(operator: dict[str, A
     page = {"Reservations": [{"Instances": [row]}]}
     client = SimpleNamespace(meta=EC2_META, describe_instances=lambda **_: page)
     assert _ec2(client).instances(["i-1"])["i-1"].managed_by == managed_by
-
-
-def test_the_sdk_of_the_tests_can_ask_for_hidden_instances() -> None:
-    """Or else the tests above would show nothing of it."""
-    shape = EC2_META.service_model.operation_model("DescribeInstances").input_shape
-    assert "IncludeManagedResources" in shape.members
-
-
-def test_errors_come_classified_with_action_and_resource(world: FakeAccount) -> None:
-    instance = world.running()
-    world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation"))
-    with pytest.raises(AccessDeniedError) as denied:
-        _ec2(world.ec2).associate(world.key(instance), "arn")
-    assert denied.value.action == "ec2:AssociateIamInstanceProfile"
-    assert denied.value.resource == f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"
-    world.calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
-    with pytest.raises(RetryableError):
-        list(_ec2(world.ec2).fleet())
 
 
 def _carrying(world: FakeAccount) -> tuple[InstanceKey, str, str]:

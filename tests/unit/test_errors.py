@@ -112,25 +112,23 @@ def test_a_broken_connection_is_tried_again(error: Any) -> None:
     assert found.code == type(error).__name__
 
 
-def _cancelled(*reasons: str) -> AwsRefusalError:
+@pytest.mark.parametrize(
+    ("reasons", "kind"),
+    [
+        (("None", "ConditionalCheckFailed"), ConflictError),
+        (("TransactionConflict", "None"), RetryableError),
+        (("ThrottlingError", "None"), RetryableError),
+        ((), RetryableError),
+        (("ValidationError", "None"), PermanentError),
+        (("ItemCollectionSizeLimitExceeded",), PermanentError),
+    ],
+)
+def test_a_cancelled_transaction_is_known_by_the_reasons_of_its_items(
+    reasons: tuple[str, ...], kind: type[AwsRefusalError]
+) -> None:
     error = client_error("TransactionCanceledException", "Transaction cancelled, please refer cancellation reasons")
     error.response["CancellationReasons"] = [{"Code": reason} for reason in reasons]
-    return classify(error, "dynamodb:TransactWriteItems", "table")
-
-
-def test_a_transaction_whose_condition_failed_means_that_somebody_was_faster() -> None:
-    assert type(_cancelled("None", "ConditionalCheckFailed")) is ConflictError
-
-
-def test_a_transaction_in_conflict_or_throttled_is_tried_again() -> None:
-    assert type(_cancelled("TransactionConflict", "None")) is RetryableError
-    assert type(_cancelled("ThrottlingError", "None")) is RetryableError
-    assert type(_cancelled()) is RetryableError
-
-
-def test_a_transaction_that_can_never_pass_isnt_tried_again() -> None:
-    assert type(_cancelled("ValidationError", "None")) is PermanentError
-    assert type(_cancelled("ItemCollectionSizeLimitExceeded")) is PermanentError
+    assert type(classify(error, "dynamodb:TransactWriteItems", "table")) is kind
 
 
 # ---- denials: people need the action and the resource ----
@@ -138,59 +136,39 @@ def test_a_transaction_that_can_never_pass_isnt_tried_again() -> None:
 ROLE = "arn:aws:iam::123456789012:role/rolekeeper/web"
 
 
-def _denied(code: str, message: str) -> tuple[str, str]:
-    found = classify(client_error(code, message), "ec2:AssociateIamInstanceProfile", "arn:aws:ec2:…:instance/i-1")
+ASKED = "ec2:AssociateIamInstanceProfile", "arn:aws:ec2:…:instance/i-1"
+POLICY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+DENIED = "is not authorized to perform:"
+BECAUSE = "because no identity-based policy allows the action"
+ENCODED = "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k"
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        (f"User: x {DENIED} iam:PassRole on resource: {ROLE}", ("iam:PassRole", ROLE)),
+        (f"User: x {DENIED} iam:PassRole on resource: {ROLE} {BECAUSE}", ("iam:PassRole", ROLE)),
+        (f"You are not. User: x {DENIED} iam:PassRole on resource: {ROLE}. Encoded", ("iam:PassRole", ROLE)),
+        (f"User: x {DENIED} iam:PassRole on resource: {ROLE}.prod,eu {BECAUSE}", ("iam:PassRole", f"{ROLE}.prod,eu")),
+        (f"User: x {DENIED} iam:GetPolicy on resource: policy {POLICY} with an explicit", ("iam:GetPolicy", POLICY)),
+        (
+            f"User: x {DENIED} ec2:ReplaceIamInstanceProfileAssociation",
+            ("ec2:ReplaceIamInstanceProfileAssociation", ASKED[1]),
+        ),
+        # IAM's own calls name the resource in words; two refused roles must stay two.
+        *(
+            (f"User: x {DENIED} iam:GetRole on resource: {each} {BECAUSE}", ("iam:GetRole", ASKED[1]))
+            for each in ("role web", "instance profile web", "user web", "web")
+        ),
+        (ENCODED, ASKED),
+    ],
+)
+def test_a_denial_names_the_action_and_the_resource_that_its_message_or_the_call_names(
+    message: str, named: tuple[str, str]
+) -> None:
+    found = classify(client_error("AccessDenied", message), *ASKED)
     assert isinstance(found, AccessDeniedError)
-    return found.action, found.resource
-
-
-def test_a_denial_that_names_action_and_resource_is_believed() -> None:
-    words = f"User: arn:aws:sts::1:assumed-role/fn/fn is not authorized to perform: iam:PassRole on resource: {ROLE}"
-    assert _denied("AccessDenied", words) == ("iam:PassRole", ROLE)
-    assert _denied("AccessDenied", f"{words} because no identity-based policy allows the iam:PassRole action") == (
-        "iam:PassRole",
-        ROLE,
-    )
-    assert _denied("UnauthorizedOperation", f"You are not authorized to perform this operation. {words}. Encoded "
-                   "authorization failure message: 4f-5k") == ("iam:PassRole", ROLE)  # fmt: skip
-
-
-def test_a_role_with_a_dot_in_its_name_is_named_whole() -> None:
-    words = (
-        f"User: x is not authorized to perform: iam:PassRole on resource: {ROLE}.prod,eu because no policy allows it"
-    )
-    assert _denied("AccessDenied", words) == ("iam:PassRole", f"{ROLE}.prod,eu")
-
-
-def test_a_denial_without_a_resource_names_that_of_the_call() -> None:
-    words = "User: x is not authorized to perform: ec2:ReplaceIamInstanceProfileAssociation"
-    assert _denied("UnauthorizedOperation", words) == (
-        "ec2:ReplaceIamInstanceProfileAssociation",
-        "arn:aws:ec2:…:instance/i-1",
-    )
-
-
-@pytest.mark.parametrize("named", ["role web", "instance profile web", "user web", "web"])
-def test_a_denial_that_names_the_resource_in_words_names_the_arn_of_the_call(named: str) -> None:
-    """IAM's own calls do; two refused roles must stay two."""
-    because = "because no identity-based policy allows the iam:GetRole action"
-    words = f"User: x is not authorized to perform: iam:GetRole on resource: {named} {because}"
-    found = classify(client_error("AccessDenied", words), "iam:GetRole", ROLE)
-    assert (found.action, found.resource) == ("iam:GetRole", ROLE)
-
-
-def test_a_denial_that_names_a_managed_policy_names_its_arn() -> None:
-    policy = "arn:aws:iam::aws:policy/ReadOnlyAccess"
-    words = f"User: x is not authorized to perform: iam:GetPolicy on resource: policy {policy} with an explicit deny"
-    assert _denied("AccessDenied", words) == ("iam:GetPolicy", policy)
-
-
-def test_an_encoded_denial_names_what_was_attempted() -> None:
-    words = "You are not authorized to perform this operation. Encoded authorization failure message: 4f-5k"
-    assert _denied("UnauthorizedOperation", words) == (
-        "ec2:AssociateIamInstanceProfile",
-        "arn:aws:ec2:…:instance/i-1",
-    )
+    assert (found.action, found.resource) == named
 
 
 def test_an_error_reads_as_aws_said_it() -> None:

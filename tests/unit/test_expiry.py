@@ -12,7 +12,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.fleet.expiry import Expiries, ExpiryResult
 from rolekeeper.mappings.publish import Publisher
-from rolekeeper.model.instance import InstanceKey, Timer
+from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import State
@@ -105,25 +105,6 @@ def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_e
     assert queue.sent == [(each, left + PAST) for each in instances]
     assert (rung.timers, rung.sent, rung.mappings) == (1, 3, 0)
     assert desk.shows("app=web")[0] == "Published", "not yet"
-
-
-def test_a_timer_is_met_in_two_minutes_before_it_rings_so_one_may_be_missed(
-    desk: MappingsFixture, expiries: Expiries, queue: Rung
-) -> None:
-    instance = desk.world.running(app="web")
-    expiring(desk, "app=web", 119)
-    minute(expiries)
-    desk.world.later(minutes=1)
-    minute(expiries)
-    assert [sent for sent, _ in queue.sent] == [instance] * 2
-    assert queue.sent[0][1] - queue.sent[1][1] == 60
-
-
-def test_what_expires_later_is_left_alone(desk: MappingsFixture, expiries: Expiries, queue: Rung) -> None:
-    desk.world.running(app="web")
-    expiring(desk, "app=web", 125)
-    assert minute(expiries) == ExpiryResult()
-    assert queue.sent == []
 
 
 def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
@@ -227,20 +208,6 @@ def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
     desk.edit("app=web", role="web", expires_at=f"{until:%Y-%m-%dT%H:%M:%SZ}")
     minute(expiries)
     assert [sent for sent, _ in queue.sent] == [instance]
-
-
-def test_what_serves_expires_although_its_row_is_rejected_by_now(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
-) -> None:
-    instance = desk.world.running(app="web")
-    desk.world.reconcile(instance)
-    expiring(desk, "app=web", 30)
-    desk.edit("app=web", role="no-such-role")
-    desk.world.later(minutes=1)
-    minute(expiries)
-    assert queue.sent == [(instance, 0)]
-    assert desk.shows("app=web")[0] == "Rejected"
-    assert waiting(state) == []
 
 
 # ---- instances ----
@@ -361,13 +328,3 @@ def test_a_minute_leaves_the_rest_to_the_next_one(
     assert len(waiting(state)) == 2
     assert minute(expiries).mappings == 2
     assert minute(expiries).finished
-
-
-def test_an_instance_of_another_region_is_sent_as_it_is_named(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
-) -> None:
-    """Whom the queue's function drops, counted and logged."""
-    state.arm(Timer(after(desk, -10), InstanceKey("123456789012", "eu-west-1", "i-1")))
-    minute(expiries)
-    assert queue.sent == [("i-1", 0)]
-    assert waiting(state) == []

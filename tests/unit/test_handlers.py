@@ -14,12 +14,10 @@ import pytest
 import on_instance_event
 import on_retry
 import on_schedule
-import on_state_change
 from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
 from fixtures.functions import lambda_context, wire
 from fixtures.mappings import MappingsFixture
 from rolekeeper.model.instance import Action, Timer
-from rolekeeper.storage.layout import timestamp
 
 SAMPLES = Path(__file__).parents[2] / "events"
 # The instance of the samples.
@@ -153,15 +151,6 @@ def test_only_the_messages_of_an_instance_that_failed_come_again(desk: MappingsF
     assert desk.world.carries(other) == "s3-read"
 
 
-def test_a_tick_while_the_instance_still_waits_asks_for_the_next_one(desk: MappingsFixture) -> None:
-    launched(desk, runs=False, workload="s3-reader")
-    now = desk.world.clock.now()
-    tick = {**sample("retry-tick"), "asked_at": timestamp(now), "deadline": timestamp(now + timedelta(days=3650))}
-    answer = on_retry.handler(tick, CONTEXT)
-    assert (answer["outcome"], answer["attempt"]) == ("waiting", 1)
-    assert 1 <= answer["wait_seconds"] <= 60
-
-
 def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: MappingsFixture) -> None:
     desk.world.later(days=2)
     instance = launched(desk, runs=False, workload="s3-reader")
@@ -237,15 +226,6 @@ def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_
     assert "timers" in on_schedule.handler(sample("expiries"), CONTEXT), "from then on a minute is a minute"
 
 
-def test_a_minute_sweeps_again_until_a_sweep_came_to_its_end(desk: MappingsFixture) -> None:
-    desk.world.never_swept()
-    launched(desk, workload="s3-reader")
-    hurried = lambda_context("on_schedule", seconds=1)
-    assert on_schedule.handler(sample("expiries"), hurried)["finished"] is False
-    assert on_schedule.handler(sample("expiries"), CONTEXT)["finished"] is True
-    assert "timers" in on_schedule.handler(sample("expiries"), CONTEXT)
-
-
 def test_the_machine_has_the_rest_of_a_sweep_and_of_a_fan_out_done(desk: MappingsFixture) -> None:
     launched(desk, workload="s3-reader")
     hurried = lambda_context("on_schedule", seconds=1)
@@ -261,22 +241,6 @@ def test_the_machine_has_the_rest_of_a_sweep_and_of_a_fan_out_done(desk: Mapping
     assert answer.keys() == sample("fan-out-resumed").keys()
     assert (answer["sent"], answer["finished"]) == (sample("fan-out-resumed")["sent"] + 1, True)
     assert [each["detail"]["cause"] for each in desk.sent()] == ["sweep", "mapping changed: workload=s3-reader"]
-
-
-def test_a_pin_that_is_written_has_its_instance_reconciled(desk: MappingsFixture) -> None:
-    launched(desk)
-    assert on_state_change.handler(sample("pin-written"), CONTEXT) == {"batchItemFailures": []}
-    assert desk.sent_ids() == [INSTANCE]
-
-
-@pytest.mark.parametrize("task", [{}, {"task": "sweep"}])
-def test_a_task_that_was_started_early_keeps_the_id_of_what_started_it(
-    desk: MappingsFixture, task: dict[str, str]
-) -> None:
-    launched(desk, workload="s3-reader")
-    on_schedule.handler({**task, "id": "event-1"}, CONTEXT)
-    (message,) = desk.sent()
-    assert message["detail"]["correlation-id"] == "event-1"
 
 
 def test_an_unknown_task_fails_so_that_somebody_looks(desk: MappingsFixture) -> None:

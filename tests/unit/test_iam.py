@@ -1,8 +1,10 @@
 """IAM's answers as values, and its refusals as what to do about them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import methodcaller
 from typing import Any
 
 import boto3
@@ -47,16 +49,20 @@ def test_a_missing_permission_names_the_action_and_the_resource() -> None:
     assert denied.value.resource == "arn:aws:iam::123456789012:role/web"
 
 
-@pytest.mark.parametrize("code", ["EntityAlreadyExists", "Throttling"])
-def test_a_profile_that_another_actor_made_meanwhile_is_looked_at_again(code: str) -> None:
-    with pytest.raises(RetryableError):
-        iam(code).create_profile("web", "/rolekeeper/")
+CREATE = methodcaller("create_profile", "web", PATH)
+ADD = methodcaller("add_role", "web", PATH, "web")
 
 
-@pytest.mark.parametrize("code", ["LimitExceeded", "NoSuchEntity"])
-def test_a_profile_that_is_full_or_not_yet_visible_is_looked_at_again(code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "call"),
+    [
+        *(("EntityAlreadyExists", CREATE), ("Throttling", CREATE)),  # another actor made it meanwhile
+        *(("LimitExceeded", ADD), ("NoSuchEntity", ADD)),  # it is full, or not visible yet
+    ],
+)
+def test_a_profile_that_changes_while_it_is_made_is_looked_at_again(code: str, call: Callable[[Iam], object]) -> None:
     with pytest.raises(RetryableError):
-        iam(code).add_role("web", "/rolekeeper/", "web")
+        call(iam(code))
 
 
 class Refuses:
@@ -124,12 +130,6 @@ def test_a_role_says_when_it_was_made_and_last_used(desk: MappingsFixture) -> No
     assert read.last_used == used
 
 
-def test_a_role_without_policies_has_none(desk: MappingsFixture) -> None:
-    desk.role("bare")
-    reading = Iam(desk.iam, ACCOUNT)
-    assert reading.policies(replace(WEB, name="bare", boundary_arn="")) == Policies()
-
-
 def test_every_page_of_policies_is_read() -> None:
     client = boto3.client("iam", region_name="us-east-1")
     with Stubber(client) as answers:  # moto has no pages here
@@ -167,24 +167,14 @@ def test_a_managed_policy_that_is_known_is_not_read_again(desk: MappingsFixture)
         ("get_policy_version", "iam:GetPolicyVersion", managed("ssm")),
     ],
 )
-def test_each_read_of_policies_names_its_permission(
+def test_each_read_of_policies_names_its_permission_and_is_retried_if_its_policy_goes_meanwhile(
     desk: MappingsFixture, operation: str, action: str, resource: str
 ) -> None:
-    known: dict[str, Document] = {managed("limit"): {}}
-    client: Any = Refuses(desk.iam, operation)
-    with pytest.raises(AccessDeniedError) as denied:
-        Iam(client, ACCOUNT, managed=known).policies(WEB)
-    assert (denied.value.action, denied.value.resource) == (action, resource)
-
-
-@pytest.mark.parametrize(
-    "operation",
-    ["list_role_policies", "get_role_policy", "list_attached_role_policies", "get_policy", "get_policy_version"],
-)
-def test_a_policy_that_goes_while_they_are_read_is_read_again(desk: MappingsFixture, operation: str) -> None:
-    client: Any = Refuses(desk.iam, operation, "NoSuchEntity")
-    with pytest.raises(RetryableError):
-        Iam(client, ACCOUNT).policies(WEB)
+    for code, kind in (("AccessDenied", AccessDeniedError), ("NoSuchEntity", RetryableError)):
+        client: Any = Refuses(desk.iam, operation, code)
+        with pytest.raises(kind) as refused:
+            Iam(client, ACCOUNT, managed={managed("limit"): {}}).policies(WEB)
+        assert (refused.value.action, refused.value.resource) == (action, resource)
 
 
 def test_a_policy_that_cannot_be_decoded_says_nothing(desk: MappingsFixture) -> None:

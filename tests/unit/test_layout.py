@@ -102,11 +102,6 @@ def test_what_dynamodb_has_no_type_for_is_refused(value: Any) -> None:
         layout.attribute(value)
 
 
-def test_a_type_that_dynamodb_has_not_is_refused() -> None:
-    with pytest.raises(TypeError, match="'X' is no type"):
-        layout.plain({"X": "?"})
-
-
 # ---- keys ----
 
 
@@ -145,8 +140,9 @@ def test_each_key_that_a_row_may_have_has_a_partition(spec: MappingSpec) -> None
     assert layout.is_partition(layout.mapping_pk(spec.key))
 
 
-def test_an_instances_partition_reads_back_as_the_instance() -> None:
-    assert layout.instance_key_from(layout.instance_pk(KEY)) == KEY
+def test_an_instance_and_a_mapping_never_share_a_partition() -> None:
+    assert layout.instance_pk(InstanceKey("1", "2", "3")) == "instance#1#2#3"
+    assert layout.mapping_pk(MappingKey("1#2", "3")) == "mapping#3:1#2#3"
 
 
 @pytest.mark.parametrize("pk", ["", "instance", "instance###", "instance#1#r", "instance#1#r#i#x", "mapping#1:a#b#c"])
@@ -316,11 +312,6 @@ def test_what_a_later_edition_adds_is_passed_over() -> None:
 
 
 # ---- times and numbers ----
-
-
-@given(times)
-def test_a_time_comes_back_as_it_was(at: datetime) -> None:
-    assert datetime.fromisoformat(layout.timestamp(at)) == at
 
 
 @given(times, times)

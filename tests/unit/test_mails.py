@@ -94,28 +94,12 @@ def test_a_row_whose_end_takes_few_roles_is_not_mailed(desk: MappingsFixture, co
     assert desk.world.topic.mails == []
 
 
-def test_a_rejected_row_says_what_is_wrong_with_it(desk: MappingsFixture) -> None:
-    desk.edit(TAG, role="no-such-role")
-    subject, text = the_mail(desk)
-    assert subject == "Rolekeeper: Mapping Rejected: workload=web"
-    assert "no-such-role" in text.partition("Why, and what to do: ")[2]
-    assert "Edited by (claimed): unknown" in text
-
-
 def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk: MappingsFixture) -> None:
     """The reason holds JSON with its quotes: as EventBridge fills in a template, this mail was never delivered."""
     desk.role("other", trust={"Statement": []})
     desk.edit(TAG, role="other")
     _, text = the_mail(desk)
     assert '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}' in text
-
-
-def test_a_tie_names_the_other_row(desk: MappingsFixture) -> None:
-    desk.edit("workload=*", role="api")
-    subject, text = the_mail(desk)
-    assert subject == "Rolekeeper: Mapping Conflict: workload=*"
-    assert "conflicts with workload=web" in text
-    assert "rolekeeper mapping get 'workload=*'" in text, "as a shell takes it"
 
 
 def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: MappingsFixture) -> None:

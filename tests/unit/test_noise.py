@@ -17,7 +17,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, Pin, WhenUnmatched
 from rolekeeper.settings import Limits
 from spec.decision_laws import DOCUMENTED
 
-ATTACH, REPLACE, DETACH = MUTATIONS
+ATTACH, *_ = MUTATIONS
 NEVER = float("inf")
 
 

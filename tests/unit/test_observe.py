@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import client_error
-from fixtures.account import FakeAccount, KilledError, kill, published_at
+from fixtures.account import FakeAccount, published_at
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError, PermanentError
 from rolekeeper.instances.decide import Observation, decide
@@ -30,51 +30,6 @@ def test_the_association_is_read_first_then_the_tags_then_the_mappings(world: Fa
     world.quiet()
     _observe(world, instance)
     assert world.calls.made == ["DescribeIamInstanceProfileAssociations", "DescribeInstances", "BatchGetItem"]
-
-
-def test_everything_that_a_decision_rests_on_is_there(world: FakeAccount) -> None:
-    web, base = world.publish("workload=web", "web"), world.publish("workload=*", "base", priority=200)
-    world.publish("workload=other", "other")
-    instance = world.running(workload="web", Name="x")
-    world.reconcile(instance)
-    seen = world.observed(instance)
-    assert seen.instance
-    assert seen.instance.tags == {"workload": "web", "Name": "x"}
-    assert seen.association
-    assert seen.grant
-    assert seen.grant.profile_arn == seen.association.profile_arn
-    assert seen.grant.mapping == web.key
-    assert seen.candidates.winner == web
-    assert seen.published == (web, base)
-    assert [each.mapping for each in seen.candidates.overridden] == [base.key]
-    assert seen.owner == web
-    assert seen.record.writes
-    assert seen.control.swept
-
-
-def test_a_grant_explains_the_very_profile_that_is_carried(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.attach_by_hand(instance, "theirs")
-    assert world.observed(instance).grant is None
-    world.profile("other")
-    world.attach_by_hand(instance, "other")
-    assert world.observed(instance).grant is None
-
-
-def test_no_instances_cost_no_call_to_ec2(world: FakeAccount) -> None:
-    assert _observe(world) == []
-    assert "DescribeInstances" not in world.calls.made
-
-
-def test_an_unknown_instance_among_known_ones_is_no_error(world: FakeAccount) -> None:
-    known = world.running()
-    gone, seen = _observe(world, "i-00000000000000bad", known)
-    assert isinstance(gone, Observation)
-    assert gone.instance is None
-    assert decide(gone, world.settings).code == "gone"
-    assert seen.instance
 
 
 def test_more_instances_than_a_filter_takes_are_read_in_several_calls(world: FakeAccount) -> None:
@@ -167,14 +122,6 @@ def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_i
     assert isinstance(unreadable, Unreadable)
     assert isinstance(unreadable.error, CorruptItemError)
     assert unreadable.published == (base,)
-
-
-def test_a_damaged_record_holds_the_instance_though_ec2_no_longer_knows_it(world: FakeAccount) -> None:
-    unknown = "i-00000000000000bad"
-    world.garble(layout.record_key(world.key(unknown)))
-    (unreadable,) = _observe(world, unknown)
-    assert isinstance(unreadable, Unreadable)
-    assert (unreadable.instance, unreadable.published) == (None, ())
 
 
 @pytest.mark.parametrize("character", list("\n\r\v\x85\u2028\u2029\u200b\u202e\xa0\ufe0f"))
@@ -339,75 +286,12 @@ def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(w
     assert not world.observed(instance).outdated
 
 
-# ---- what the sweep sends: what a reconcile would do or write something for ----
-
-
-def converged(world: FakeAccount) -> str:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    return instance
-
-
-def waiting_for_its_start(world: FakeAccount) -> str:
-    instance = converged(world)
-    world.publish("workload=db", "db")
-    world.stop(instance)
-    world.tag(instance, workload="db")
-    world.reconcile(instance)
-    return instance
-
-
-def interrupted_and_stopped_again(world: FakeAccount) -> str:
-    """It shows what it showed before; an attempt in between left a grant and an entry that is started."""
-    instance = waiting_for_its_start(world)
-    world.start(instance)
-    world.calls.before("ReplaceIamInstanceProfileAssociation", kill)
-    with pytest.raises(KilledError):
-        world.reconcile(instance)
-    world.stop(instance)
-    return instance
-
-
-def crashed_after_its_call(world: FakeAccount) -> str:
-    """Its grant was written before the call, so nothing is left to write."""
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.after("AssociateIamInstanceProfile", kill)
-    with pytest.raises(KilledError):
-        world.reconcile(instance)
-    world.wait(1)
-    return instance
+# ---- what the sweep sends ----
 
 
 def missed(world: FakeAccount) -> str:
     world.publish("workload=web", "web")
     return world.running(workload="web")
-
-
-def unwatched(world: FakeAccount) -> str:
-    world.publish("workload=web", "web")
-    return world.launch(workload="web")
-
-
-@pytest.mark.parametrize("begin", [interrupted_and_stopped_again, crashed_after_its_call])
-def test_an_interrupted_change_leaves_nothing_for_the_sweep_to_send(
-    world: FakeAccount, begin: Callable[[FakeAccount], str]
-) -> None:
-    """What any other instance has the sweep send is in `test_noise`, and in `test_records` for whatever was seen."""
-    instance = begin(world)
-    assert not world.needs_reconcile(instance)
-    world.quiet()
-    world.reconcile(instance)
-    assert (world.mutations, world.writes, world.events.sent, world.machine.started) == ([], [], [], [])
-
-
-def test_a_parked_instance_is_sent_again(world: FakeAccount) -> None:
-    instance = unwatched(world)
-    outcome = world.reconcile(instance, in_loop=True)
-    assert outcome.decision
-    world.reconciler(in_loop=True).recorder.park(world.wake(instance), outcome.decision)
-    assert world.needs_reconcile(instance)
 
 
 def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: FakeAccount) -> None:
@@ -422,10 +306,3 @@ def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: FakeAccount) -
     assert [each.key for each in found] == [each.key for each in _observe(world, instance, damaged)]
     assert found[0] == world.observed(instance)
     assert isinstance(found[1], Unreadable)
-
-
-def test_a_page_without_instances_costs_nothing(world: FakeAccount) -> None:
-    ec2 = world.app().ec2
-    world.quiet()
-    assert list(observe_page([], ec2, world.state, world.clock.now())) == []
-    assert world.calls.made == []

@@ -7,23 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aws_lambda_powertools import Metrics
 
 import on_mapping_change
-import runtime
 from fixtures.account import FakeAccount, refusing
+from fixtures.functions import lambda_context, wire
 from fixtures.mappings import MappingsFixture
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey
 
 SAMPLES = Path(__file__).parents[2] / "events"
-CONTEXT = SimpleNamespace(
-    function_name="on_mapping_change",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:on_mapping_change",
-    aws_request_id="request-1",
-)
+CONTEXT = lambda_context("on_mapping_change")
 
 
 class RecordedPublisher:
@@ -44,18 +38,8 @@ class RecordedPublisher:
 @pytest.fixture
 def publisher(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> RecordedPublisher:
     made = RecordedPublisher()
-    monkeypatch.setattr(runtime, "app", lambda _arn: SimpleNamespace(telemetry=world.telemetry(), publisher=made))
+    wire(monkeypatch, lambda: SimpleNamespace(telemetry=world.telemetry(), publisher=made))
     return made
-
-
-@pytest.fixture(autouse=True)
-def emitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Powertools reads the namespace that the template sets."""
-    monkeypatch.setattr(runtime.metrics.provider, "namespace", "Rolekeeper")
-    monkeypatch.setattr(runtime.metrics.provider, "service", "rolekeeper")
-    # The world counts its metrics itself, so none is left for the handler's own to print.
-    monkeypatch.setattr(Metrics, "flush_metrics", lambda *_, **__: None)
-    monkeypatch.setattr(runtime.metrics.provider, "flush_metrics", lambda *_, **__: None)
 
 
 def handle(*records: Any) -> Any:
@@ -124,26 +108,24 @@ def test_an_approval_asks_for_work_and_taking_it_away_for_none(
     assert bool(publisher.asked) == wakes
 
 
-def test_who_deleted_a_row_is_whom_it_named_last(publisher: RecordedPublisher) -> None:
-    change = sample("mapping-removed")
+DYNAMODB = {"userIdentity": {"type": "Service", "principalId": "dynamodb.amazonaws.com"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "also", "by"),
+    [
+        ("mapping-removed", {}, ("ada", "")),
+        ("mapping-removed", DYNAMODB, ("", "dynamodb.amazonaws.com")),  # it expired
+        ("mapping-modified", {}, ("", "")),
+    ],
+)
+def test_who_deleted_a_row_is_whom_it_named_last_or_dynamodb_and_a_row_that_is_there_says_that_itself(
+    publisher: RecordedPublisher, name: str, also: dict[str, Any], by: tuple[str, str]
+) -> None:
+    change = sample(name) | also
     change["dynamodb"]["OldImage"]["edited_by"] = {"S": "ada"}
     handle(change)
-    assert publisher.by == [("ada", "")]
-
-
-def test_a_row_that_dynamodb_expired_was_deleted_by_dynamodb(publisher: RecordedPublisher) -> None:
-    change = sample("mapping-removed")
-    change["dynamodb"]["OldImage"]["edited_by"] = {"S": "ada"}
-    change["userIdentity"] = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
-    handle(change)
-    assert publisher.by == [("", "dynamodb.amazonaws.com")]
-
-
-def test_a_row_that_is_there_says_itself_who_edited_it(publisher: RecordedPublisher) -> None:
-    change = sample("mapping-modified")
-    change["dynamodb"]["OldImage"]["edited_by"] = {"S": "somebody before"}
-    handle(change)
-    assert publisher.by == [("", "")]
+    assert publisher.by == [by]
 
 
 def test_one_record_of_a_hundred_that_fails_is_reported_alone(publisher: RecordedPublisher) -> None:
@@ -160,7 +142,7 @@ def test_a_record_comes_again_for_a_row_that_it_freed_and_that_aws_gave_no_answe
     desk = MappingsFixture(world, "web", "api")
     desk.edit("workload=*", role="api")
     assert desk.edit("workload=web", role="web").status is Status.CONFLICT
-    monkeypatch.setattr(runtime, "app", lambda _arn: desk.app())
+    wire(monkeypatch, desk.app)
     desk.put("workload=*", role="api", priority=200)
     # The first role that is asked for is the row's own.
     world.calls.after("GetRole", partial(world.calls.before, "GetRole", refusing("Throttling", "slow")))

@@ -102,15 +102,6 @@ def test_each_throttle_halves_the_pace_and_each_minute_without_one_doubles_it_ag
 # ---- a batch ----
 
 
-def test_five_changes_of_a_batch_are_never_slowed(world: FakeAccount) -> None:
-    world.paced(SHARE)
-    instances = fleet(world, 5)
-    began = world.clock.seconds
-    world.reconciler().run([world.wake(each) for each in instances])
-    assert world.clock.seconds == began
-    assert world.mutations == [ATTACH] * 5
-
-
 def come_back(world: FakeAccount, after: float | None = None) -> None:
     """The messages that were put back come again in one batch: with the last one, or after so many seconds."""
     bodies = [each for each in world.queue.bodies if each["detail"].get("put-back")]
@@ -185,8 +176,7 @@ def test_a_change_whose_turn_is_further_than_a_message_waits_shows_that_and_is_a
     world.store.write(world.store.update(layout.line_key(HOME), Update().set(line)))
     beside_others(world, [world.wake(each) for each in instances])
     assert world.queue.sent == []
-    condition = world.record(instances[5]).condition
-    assert condition
+    condition = world.condition(instances[5])
     assert condition.code == "throttled"
     assert condition.watched_until
     assert condition.watched_until - world.clock.now() > later(LONGEST_DELAY)
@@ -235,33 +225,6 @@ def test_a_quarantine_takes_the_next_change_that_its_worker_has(world: FakeAccou
     assert world.clock.seconds - began == pytest.approx(1 / SHARE, abs=0.1)
     world.wait(5)
     assert world.carries(isolated) == ""
-
-
-def test_an_instance_that_lost_its_tag_while_it_waited_for_the_pace_gets_nothing(world: FakeAccount) -> None:
-    world.paced(SHARE)
-    instances = fleet(world, 6)
-    beside_others(world, [world.wake(each) for each in instances])
-    world.untag(instances[-1], "workload")
-    come_back(world)
-    assert world.mutations == [ATTACH] * 5
-    assert world.carries(instances[-1]) == ""
-
-
-def test_the_pace_lasts_over_invocations(world: FakeAccount) -> None:
-    world.paced(SHARE)
-    instances = fleet(world, 10)
-    for each in instances:
-        beside_others(world, [world.wake(each)])
-    assert world.mutations == [ATTACH] * 5
-
-
-def test_what_changes_nothing_waits_for_no_pace(world: FakeAccount) -> None:
-    world.paced(0.001)
-    instances = fleet(world, 5)
-    world.reconcile(*instances)
-    began = world.clock.seconds
-    world.reconcile(*instances)
-    assert world.clock.seconds == began
 
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InvalidParameterValue", "UnauthorizedOperation"])

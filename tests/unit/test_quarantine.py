@@ -4,73 +4,17 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, KilledError, kill, refusing
+from fixtures.account import FakeAccount, KilledError, kill
 from rolekeeper.model.instance import NO_PROFILE
-from rolekeeper.model.mapping import IGNORE_TAG, WhenOccupied, WhenStopped
+from rolekeeper.model.mapping import IGNORE_TAG
 
-ATTACH, DETACH = "AssociateIamInstanceProfile", "DisassociateIamInstanceProfile"
+DETACH = "DisassociateIamInstanceProfile"
 
 
 @pytest.fixture(autouse=True)
 def mappings(world: FakeAccount) -> None:
     world.publish("app=web", "web")
     world.publish("quarantine=yes", "NONE", priority=1)
-
-
-def quarantined(world: FakeAccount, **tags: str) -> str:
-    """An instance that carried web, and carries nothing now."""
-    instance = world.running(app="web", **tags)
-    world.reconcile(instance)
-    world.tag(instance, quarantine="yes")
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-    assert NO_PROFILE in world.record(instance).grants
-    world.wait(1)
-    world.quiet()
-    return instance
-
-
-@pytest.mark.parametrize("begin", ["running", "stopped"])
-def test_a_managed_role_is_taken_away_in_one_call(world: FakeAccount, begin: str) -> None:
-    instance = world.running(app="web")
-    world.reconcile(instance)
-    if begin == "stopped":
-        world.stop(instance)
-    world.tag(instance, quarantine="yes")
-    world.quiet()
-    world.reconcile(instance)
-    assert world.mutations == [DETACH]
-    assert world.carries(instance) == ""
-    assert world.events.kinds == ["Role Detached"]
-    assert world.history(instance)[-1]["decision"]["code"] == "quarantined"
-
-
-def test_a_foreign_role_that_was_taken_away_isnt_given_back(world: FakeAccount) -> None:
-    world.take_over = True
-    world.publish("quarantine=yes", "NONE", priority=1, when_occupied=WhenOccupied.REPLACE)
-    instance = world.running(profile="theirs", quarantine="yes")
-    world.reconcile(instance)
-    world.untag(instance, "quarantine")
-    world.quiet()
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-    assert world.mutations == []
-    assert world.record(instance).grants == {}
-    world.quiet()
-    world.reconcile(instance)
-    assert world.writes == []
-
-
-def test_while_the_mappings_record_is_missing_no_other_mapping_gives_a_role(world: FakeAccount) -> None:
-    instance = quarantined(world)
-    world.damage("quarantine=yes")
-    world.reconcile(instance)
-    assert world.mutations == []
-    assert world.shows(instance) == "mapping-missing"
-    world.publish("quarantine=yes", "NONE", priority=1)
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-    assert world.shows(instance) == ""
 
 
 @pytest.mark.parametrize("says", ["true", "2099-01-01T00:00:00Z", "perhaps"])
@@ -110,19 +54,6 @@ def test_a_quarantine_that_doesnt_win_leaves_an_excluded_instance_alone(
     assert (outcome.decision.code, world.carries(instance)) == (code, "web")
 
 
-def test_an_attach_that_lands_during_a_quarantine_is_taken_away(world: FakeAccount) -> None:
-    instance = world.running(app="web")
-    world.calls.before(ATTACH, refusing("InternalError", status=500))
-    world.reconcile(instance)
-    world.tag(instance, quarantine="yes")
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-    world.attach_by_hand(instance, "web")
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-
-
 def test_a_crash_between_call_and_record_still_keeps_other_mappings_away(world: FakeAccount) -> None:
     instance = world.running(app="web")
     world.reconcile(instance)
@@ -151,14 +82,3 @@ def test_a_crash_before_the_call_leaves_no_memory_of_a_quarantine_that_was_calle
     world.quiet()
     world.reconcile(instance)
     assert world.writes == []
-
-
-def test_a_swap_after_a_quarantine_needs_one_call_as_there_is_nothing_to_detach(world: FakeAccount) -> None:
-    world.publish("app=web", "web", when_stopped=WhenStopped.SWAP)
-    instance = quarantined(world)
-    world.stop(instance)
-    world.untag(instance, "quarantine")
-    world.quiet()
-    world.reconcile(instance)
-    assert world.mutations == [ATTACH]
-    assert world.carries(instance) == "web"

@@ -3,19 +3,16 @@
 What one change writes and what EC2's refusals mean is in `test_reconcile_apply`.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
 from fixtures.account import MUTATIONS, FakeAccount, refusing, waiting
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.model.instance import Action
-from rolekeeper.model.mapping import WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model.mapping import WhenOccupied, WhenUnmatched
 from rolekeeper.storage import layout
 
-ATTACH, REPLACE, DETACH = MUTATIONS
+ATTACH, REPLACE, _ = MUTATIONS
 
 
 def _converged(world: FakeAccount, **tags: str) -> str:
@@ -56,53 +53,11 @@ def test_a_running_instance_gets_the_role_of_its_tag(world: FakeAccount) -> None
     assert _is_left_alone(world, instance)
 
 
-def test_a_pending_instance_waits_in_one_loop_and_gets_its_role_when_it_runs(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.launch(workload="web")
-    outcome = world.reconcile(instance)
-    assert waiting(outcome)
-    assert not world.mutations
-    world.reconcile(instance)
-    world.reconcile(instance)
-    assert len(world.machine.started) == 1
-    condition = world.condition(instance)
-    assert (condition.action, condition.code, condition.parked) == (Action.WAIT, "changing", False)
-    assert condition.watched_until == world.clock.now() + timedelta(minutes=60)
-    world.wait(2)
-    world.reconcile(instance, in_loop=True)
-    assert world.granted(instance)
-    assert world.shows(instance) == ""
-    assert len(world.machine.started) == 1
-
-
 def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
     world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     assert waiting(world.reconcile(instance, in_loop=True))
     assert not world.machine.started
-
-
-def test_an_instance_that_gave_up_waiting_resumes_on_its_next_event(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.launch(workload="web")
-    outcome = world.reconcile(instance, in_loop=True)
-    assert outcome.decision
-    world.wait(1)
-    reconciler = world.reconciler(in_loop=True)
-    reconciler.recorder.park(world.wake(instance), outcome.decision)
-    reconciler.recorder.telemetry.flush()
-    condition = world.condition(instance)
-    assert condition.parked
-    assert "gave up waiting" in condition.reason
-    assert "gave up waiting" in world.history(instance)[-1]["decision"]["reason"]
-    assert world.events.kinds == ["Instance Parked"]
-    assert world.metrics.counts["Parked"] == 1
-    world.reconcile(instance)
-    assert len(world.machine.started) == 1
-    world.wait(2)
-    world.reconcile(instance)
-    assert world.granted(instance)
-    assert world.shows(instance) == ""
 
 
 def test_a_message_that_a_failed_loop_left_starts_another_loop(world: FakeAccount) -> None:
@@ -117,23 +72,6 @@ def test_a_message_that_a_failed_loop_left_starts_another_loop(world: FakeAccoun
 
 
 # ---- replace ----
-
-
-def test_a_mapping_that_says_swap_replaces_on_a_stopped_instance_by_two_calls(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.publish("workload=db", "db", when_stopped=WhenStopped.SWAP)
-    world.stop(instance)
-    world.tag(instance, workload="db")
-    world.quiet()
-    world.reconcile(instance)
-    assert world.mutations == [DETACH, ATTACH]
-    assert world.carries(instance) == "db"
-    assert world.granted(instance)
-    assert world.events.kinds == ["Role Detached", "Role Attached"]
-    halves = world.history(instance)[-2:]
-    assert [each["outcome"] for each in halves] == ["done", "done"]
-    assert [each["decision"]["action"] for each in halves] == ["Replace", "Attach"]
-    assert _is_left_alone(world, instance)
 
 
 def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_so_once(world: FakeAccount) -> None:
@@ -154,80 +92,27 @@ def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_s
     assert world.carries(instance) == "web"
 
 
-# ---- detach ----
-
-
-# ---- foreign roles ----
-
-
 def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(world: FakeAccount) -> None:
     world.take_over = True
     world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
     instance = world.running(profile="theirs", workload="web")
     world.wait(1)
     world.reconcile(instance)
-    assert world.mutations == [REPLACE]
     assert world.carries(instance) == "web"
-    assert world.granted(instance)
     # The former role's ARN is kept for anyone who wants it back.
     (entry,) = world.history(instance)
     assert entry["seen"]["profile-arn"] == world.profiles["theirs"].arn
-    assert (entry["decision"]["takes-over"], entry["outcome"]) == (True, "done")
     (event,) = world.events.named("Role Replaced")
-    assert event["decision"]["takes-over"] is True
+    assert event["decision"]["takes-over"] is entry["decision"]["takes-over"] is True
     assert world.profiles["theirs"].arn in event["decision"]["reason"]
-    assert _is_left_alone(world, instance)
-
-
-# ---- holds ----
 
 
 # ---- an empty or restored state table ----
 
 
-def _to_attach(world: FakeAccount) -> str:
-    world.publish("workload=web", "web")
-    return world.running(workload="web")
-
-
-def _to_replace(world: FakeAccount) -> str:
-    instance = _converged(world)
-    world.publish("workload=web", "web-2")
-    return instance
-
-
-def _to_detach(world: FakeAccount) -> str:
+def test_a_first_sweep_that_goes_on_is_no_marker(world: FakeAccount) -> None:
     instance = _converged(world)
     world.unpublish("workload=web")
-    return instance
-
-
-@pytest.mark.parametrize(
-    ("begin", "would", "carried", "then"),
-    [(_to_attach, "attach", "", "web"), (_to_replace, "replace", "web", "web-2"), (_to_detach, "detach", "web", "")],
-    ids=["attach", "replace", "detach"],
-)
-def test_nothing_is_changed_before_a_sweep_came_to_its_end_on_the_table(
-    world: FakeAccount, begin: Callable[[FakeAccount], str], would: str, carried: str, then: str
-) -> None:
-    instance = begin(world)
-    world.never_swept()
-    world.quiet()
-    world.reconcile(instance)
-    assert not world.mutations
-    assert world.carries(instance) == carried
-    condition = world.condition(instance)
-    assert (condition.action, condition.code) == (Action.HOLD, "unswept")
-    assert f"it would {would}" in condition.reason
-    assert _is_left_alone(world, instance)
-    world.swept(1, 1)
-    world.reconcile(instance)
-    assert world.carries(instance) == then
-    assert world.shows(instance) == ""
-
-
-def test_a_first_sweep_that_goes_on_is_no_marker(world: FakeAccount) -> None:
-    instance = _to_detach(world)
     world.put(layout.FLEET, **{layout.GOES_ON_UNTIL: "2026-03-01T10:00:00Z"})
     world.reconcile(instance)
     assert world.shows(instance) == "unswept"
@@ -270,39 +155,16 @@ def test_a_lost_race_observes_again(world: FakeAccount) -> None:
     assert second["outcome"] == "done"
 
 
-def test_a_race_lost_for_the_very_same_role_is_won(world: FakeAccount) -> None:
-    """A managed role exists for Rolekeeper alone, and its grant was written before the call."""
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "web"))
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-
-
-def test_a_stale_id_observes_again(world: FakeAccount) -> None:
+@pytest.mark.parametrize(("between", "then"), [("other", "db"), ("theirs", "theirs")], ids=["ours", "a foreign role"])
+def test_a_stale_id_observes_again_and_replaces_no_foreign_role(world: FakeAccount, between: str, then: str) -> None:
     instance = _converged(world)
     world.publish("workload=db", "db")
     world.publish("workload=other", "other")
     world.tag(instance, workload="db")
-    world.calls.before(REPLACE, lambda: world.attach_by_hand(instance, "other"))
+    world.calls.before(REPLACE, lambda: world.attach_by_hand(instance, between))
     world.reconcile(instance)
-    assert world.carries(instance) == "db"
-    assert world.granted(instance)
-    assert world.mutations == [REPLACE, REPLACE]
-
-
-def test_a_foreign_role_that_comes_between_the_look_and_the_call_is_not_replaced(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.publish("workload=db", "db")
-    world.tag(instance, workload="db")
-    world.calls.before(REPLACE, lambda: world.attach_by_hand(instance, "theirs"))
-    world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
-    assert world.shows(instance) == "occupied"
+    assert (world.carries(instance), world.shows(instance)) == (then, "occupied" if then == "theirs" else "")
+    assert world.calls[REPLACE] == (1 if then == "theirs" else 2)
 
 
 def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_looks(world: FakeAccount) -> None:
@@ -359,16 +221,6 @@ def test_a_look_at_what_was_changed_just_now_writes_nothing_for_its_follow_up_co
     assert outcome.decision.code == "associating"
     assert not world.writes
     assert not world.machine.started
-
-
-def test_a_role_that_ec2_drops_after_it_took_the_change_is_given_again_a_minute_later(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    world.detach_by_hand(instance)
-    world.follow()
-    assert world.carries(instance) == "web"
-    assert world.mutations == [ATTACH, ATTACH]
 
 
 # ---- our own table, queue or machine fails ----
@@ -449,9 +301,6 @@ def test_an_instance_that_ec2_doesnt_show_for_a_moment_keeps_what_explains_its_r
     assert world.granted(instance)
 
 
-# ---- looking again ----
-
-
 # ---- secrets ----
 
 
@@ -476,19 +325,3 @@ def test_a_secret_in_a_tag_that_no_mapping_reads_appears_nowhere(world: FakeAcco
     for name, value in secret.items():
         assert name not in str([*kept, *told])
         assert value not in str([*kept, *told])
-
-
-def test_a_detach_of_what_is_gone_already_is_done(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.untag(instance, "workload")
-
-    def by_hand() -> None:
-        row = world.truth.association_of(instance)
-        assert row
-        world.truth.disassociate(row.id)
-
-    world.calls.before(DETACH, by_hand)
-    outcome = world.reconcile(instance)
-    assert outcome.error is None
-    assert world.association(instance) is None
-    assert world.history(instance)[-1]["outcome"] == "refused", "it was gone before we asked"

@@ -3,7 +3,7 @@
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import ACCOUNT, MUTATIONS, REGION, FakeAccount, mapping_key, refusing, waiting
+from fixtures.account import MUTATIONS, FakeAccount, mapping_key, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model.instance import Action, Grant
 from rolekeeper.model.mapping import Pin
@@ -211,24 +211,6 @@ def test_a_change_whose_result_cant_be_written_stands(world: FakeAccount) -> Non
 # ---- EC2 refuses ----
 
 
-def test_a_refusal_is_one_write_with_its_answer_and_what_the_instance_shows(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before(ATTACH, refusing("UnauthorizedOperation", "You are not authorized"))
-    world.reconcile(instance)
-    assert world.writes == ["TransactWriteItems", "TransactWriteItems"]
-    (entry,) = world.history(instance)
-    assert entry["outcome"] == "refused"
-    assert entry["decision"]["code"] == "unoccupied", "what was asked of EC2"
-    arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance}"
-    assert entry["answer"] == {
-        "code": "UnauthorizedOperation",
-        "message": "You are not authorized",
-        "action": "ec2:AssociateIamInstanceProfile",
-        "resource": arn,
-    }
-    assert world.shows(instance) == "denied"
-
-
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -246,37 +228,6 @@ def test_what_ec2_refuses_gives_its_room_back(world: FakeAccount, code: str, mes
     assert world.carries(instance) == "web"
     assert _room_taken(world) == 0
     assert world.history(instance)[-1]["outcome"] == "refused"
-
-
-def test_a_new_profile_is_waited_for_and_then_attached(world: FakeAccount) -> None:
-    world.profile("web", made_now=True)
-    # The truth refuses a new profile for 3 s; the instance runs after 2.
-    instance = _unoccupied(world)
-    outcome = world.reconcile(instance)
-    assert waiting(outcome)
-    assert outcome.decision
-    assert outcome.decision.code == "propagating"
-    began = world.clock.now()
-    assert world.condition(instance).since == began
-    assert len(world.machine.started) == 1
-    world.wait(0.5)
-    world.reconcile(instance)
-    assert world.condition(instance).since == began
-    assert len(world.machine.started) == 1
-    world.wait(4)
-    world.reconcile(instance, in_loop=True)
-    assert world.granted(instance)
-    assert world.shows(instance) == ""
-
-
-def test_an_instance_that_changes_its_state_before_the_call_waits_for_it(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before(ATTACH, lambda: world.truth.stop(instance))
-    outcome = world.reconcile(instance)
-    assert waiting(outcome)
-    assert world.condition(instance).action is Action.WAIT
-    assert world.shows(instance) == "changing"
-    assert world.history(instance)[-1]["answer"]["code"] == "IncorrectInstanceState"
 
 
 PASS_ROLE = (
@@ -300,12 +251,6 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     assert world.metrics.counts["PermissionDenied"] == 1
     reason = f"permission iam:PassRole on {role} is missing (UnauthorizedOperation)"
     assert world.condition(instance).reason == reason
-    # Denied again, in other words of the encoded message: that is no news about the instance.
-    world.quiet()
-    world.calls.before(ATTACH, refusing("UnauthorizedOperation", f"{PASS_ROLE}-other", status=403))
-    world.reconcile(instance)
-    assert not world.events.named("Role Change Refused")
-    # Granted.
     world.reconcile(instance)
     assert world.granted(instance)
     assert world.shows(instance) == ""

@@ -225,15 +225,6 @@ def test_a_tag_that_changes_anywhere_and_is_followed_by_another_function_is_foll
 # ---- the single stories behind it ----
 
 
-def test_killed_before_the_grant_it_leaves_nothing(world: FakeAccount) -> None:
-    instance = attach(world)
-    world.calls.before("TransactWriteItems", kill)
-    _killed(world, instance)
-    assert not world.record(instance).grants
-    assert not world.history(instance)
-    assert world.carries(instance) == ""
-
-
 def test_an_attach_that_lands_late_is_explained_by_its_grant_and_taken_away_where_its_tag_is_gone(
     world: FakeAccount,
 ) -> None:

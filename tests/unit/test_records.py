@@ -318,119 +318,90 @@ IGNORED_UNTIL = NOW + HOUR
 IGNORED = observed(seen=instance(**{"workload": "web", IGNORE_TAG: IGNORED_UNTIL.isoformat()}))
 
 
+SHOWS_OCCUPIED = observed(foreign(), WEB, record(condition=shown(OCCUPIED)))
+REWORDED = record(condition=shown(OCCUPIED, reason="as an older version put it"))
+DETACHING = Condition(Action.WAIT, "disassociating", "EC2 detaches", NOW - HOUR, "x", NOW + HOUR)
+IN_THE_WINDOW = Condition(Action.WAIT, "window", "it waits for its turn", NOW, "x", NOW + HOUR)
+
+
+def waiting(until: datetime | None, look: Observation = PENDING) -> Observation:
+    """An instance that has shown for an hour that it waits, watched until then."""
+    return replace(look, record=record(condition=shown(look, watched_until=until, since=NOW - HOUR)))
+
+
+def showing(condition: Condition, look: Observation = PENDING) -> Observation:
+    return replace(look, record=record(condition=condition))
+
+
+# An instance, and whether its loop failed; whether a loop or a timer has to start, and whether the sweep sends it.
+WATCHED: dict[str, tuple[Observation, bool, bool, bool]] = {
+    "a hold": (OCCUPIED, False, False, True),
+    "a hold that it shows": (SHOWS_OCCUPIED, True, False, False),
+    "a hold that it shows in other words": (observed(foreign(), WEB, REWORDED), False, False, False),
+    "a wait": (PENDING, False, True, True),
+    "a wait that is watched": (waiting(NOW + HOUR), False, False, False),
+    "a wait that nothing watched": (waiting(None), False, True, True),
+    "a wait that was watched until now": (waiting(NOW), False, True, True),
+    "a wait whose loop failed": (waiting(NOW + HOUR), True, True, False),
+    "a wait that the loop of another one watches": (showing(DETACHING), False, False, True),
+    "a wait until a moment": (IGNORED, False, True, True),
+    "a wait until a moment that its timer watches": (waiting(IGNORED_UNTIL, IGNORED), False, False, False),
+    "a wait until a moment that no timer watched": (waiting(None, IGNORED), False, True, True),
+    "a wait until a moment, after that of another one": (showing(IN_THE_WINDOW, IGNORED), False, True, True),
+}
+
+
+@pytest.mark.parametrize("what", WATCHED)
+def test_a_loop_or_a_timer_starts_for_what_nothing_watches_and_the_sweep_sends_what_is_new(what: str) -> None:
+    look, loop_over, watch, send = WATCHED[what]
+    decision = decided(look)
+    assert needs_watch(look, decision, NOW, loop_over=loop_over) is watch
+    assert needs_reconcile(look, decision, NOW) is send
+
+
+def condition_of(look: Observation, now: datetime = NOW, watched_until: datetime | None = None) -> Condition:
+    condition = next_record(look, decided(look), now, watched_until).condition
+    assert condition
+    return condition
+
+
 def test_a_hold_is_shown_since_it_was_first_seen_and_watched_by_nobody() -> None:
     decision = decided(OCCUPIED)
     change = next_record(OCCUPIED, decision, NOW)
     condition = Condition(Action.HOLD, "occupied", decision.reason, NOW, decision.fingerprint, None, parked=True)
     assert change == RecordChange(condition=condition, timers=FOLLOWED_UP)
     assert change.expected == EMPTY
-    assert not needs_watch(OCCUPIED, decision, NOW)
-    assert needs_reconcile(OCCUPIED, decision, NOW)
-
-
-def test_what_the_instance_shows_already_costs_no_write() -> None:
-    look = observed(foreign(), WEB, record(condition=shown(OCCUPIED)))
-    assert not next_record(look, decided(look), NOW + HOUR)
-    assert not needs_reconcile(look, decided(look), NOW + HOUR)
-
-
-def test_another_wording_of_the_same_is_no_news() -> None:
-    look = observed(foreign(), WEB, record(condition=shown(OCCUPIED, reason="as an older version put it")))
-    assert not next_record(look, decided(look), NOW)
 
 
 def test_something_else_that_the_instance_shows_begins_now() -> None:
-    look = observed(replace(foreign(), id="iip-assoc-2"), WEB, record(condition=shown(OCCUPIED)))
-    condition = next_record(look, decided(look), NOW + HOUR).condition
-    assert condition
-    assert condition.since == NOW + HOUR
+    look = replace(SHOWS_OCCUPIED, association=replace(foreign(), id="iip-assoc-2"))
+    assert condition_of(look, NOW + HOUR).since == NOW + HOUR
 
 
-def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline() -> None:
-    decision = decided(PENDING)
-    assert needs_watch(PENDING, decision, NOW)
-    change = next_record(PENDING, decision, NOW, NOW + HOUR)
+def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline_and_keeps_its_beginning() -> None:
+    change = next_record(PENDING, decided(PENDING), NOW, NOW + HOUR)
     assert change.condition
     assert (change.condition.code, change.condition.parked) == ("changing", False)
     assert change.condition.watched_until == NOW + HOUR
     assert change.timers == FOLLOWED_UP
+    again = condition_of(waiting(NOW), NOW, NOW + HOUR)
+    assert (again.since, again.watched_until) == (NOW - HOUR, NOW + HOUR)
 
 
-def waiting(until: datetime | None, *, since: datetime = NOW) -> Observation:
-    """A pending instance that shows that it waits, watched until then."""
-    condition = shown(PENDING, watched_until=until, since=since)
-    return observed(None, WEB, record(condition=condition), seen=instance("pending", workload="web"))
-
-
-def test_a_wait_that_is_watched_costs_no_write_and_no_second_loop() -> None:
-    look = waiting(NOW + HOUR)
-    assert not needs_watch(look, decided(look), NOW)
-    assert not needs_reconcile(look, decided(look), NOW)
-
-
-@pytest.mark.parametrize("until", [None, NOW, NOW - HOUR], ids=["never", "until now", "until an hour ago"])
-def test_a_wait_that_nothing_watches_any_longer_gets_another_loop_and_keeps_its_beginning(
-    until: datetime | None,
-) -> None:
-    look = waiting(until, since=NOW - HOUR)
-    decision = decided(look)
-    assert needs_watch(look, decision, NOW)
-    assert needs_reconcile(look, decision, NOW)
-    condition = next_record(look, decision, NOW, NOW + HOUR).condition
-    assert condition
-    assert (condition.since, condition.watched_until) == (NOW - HOUR, NOW + HOUR)
-
-
-def test_a_wait_whose_loop_failed_gets_another_one() -> None:
-    look = waiting(NOW + HOUR)
-    assert needs_watch(look, decided(look), NOW, loop_over=True)
-    held = observed(foreign(), WEB, record(condition=shown(OCCUPIED)))
-    assert not needs_watch(held, decided(held), NOW, loop_over=True)
-
-
-def test_another_wait_is_watched_by_the_loop_that_goes_on() -> None:
-    showed = Condition(Action.WAIT, "disassociating", "EC2 detaches", NOW - HOUR, "x", NOW + HOUR)
-    look = observed(None, WEB, record(condition=showed), seen=instance("pending", workload="web"))
-    decision = decided(look)
-    assert not needs_watch(look, decision, NOW)
-    condition = next_record(look, decision, NOW).condition
-    assert condition
+def test_another_wait_is_watched_by_the_loop_that_goes_on_and_a_hold_isnt() -> None:
+    condition = condition_of(showing(DETACHING))
     assert (condition.code, condition.since, condition.watched_until) == ("changing", NOW, NOW + HOUR)
+    assert condition_of(showing(DETACHING, OCCUPIED)).watched_until is None
 
 
-def test_a_hold_is_not_watched_by_the_loop_of_the_wait_before_it() -> None:
-    showed = Condition(Action.WAIT, "changing", "it starts", NOW - HOUR, "x", NOW + HOUR)
-    look = observed(foreign(), WEB, record(condition=showed))
-    condition = next_record(look, decided(look), NOW).condition
-    assert condition
-    assert condition.watched_until is None
-
-
-def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer() -> None:
-    decision = decided(IGNORED)
+@pytest.mark.parametrize("look", [IGNORED, waiting(None, IGNORED), waiting(NOW, IGNORED)])
+def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer(look: Observation) -> None:
+    decision = decided(look)
     assert decision.until == IGNORED_UNTIL
-    assert needs_watch(IGNORED, decision, NOW)
-    change = next_record(IGNORED, decision, NOW, decision.until)
+    change = next_record(look, decision, NOW, decision.until)
     assert change.timers == (Timer(IGNORED_UNTIL, KEY), *FOLLOWED_UP)
     assert change.condition
     assert (change.condition.watched_until, change.condition.parked) == (IGNORED_UNTIL, False)
-    again = replace(IGNORED, record=record(condition=change.condition))
-    assert not needs_watch(again, decided(again), NOW)
-    assert not needs_reconcile(again, decided(again), NOW)
-
-
-@pytest.mark.parametrize("until", [None, NOW], ids=["never", "until now"])
-def test_a_wait_that_no_timer_watches_any_longer_gets_another_one(until: datetime | None) -> None:
-    look = replace(IGNORED, record=record(condition=shown(IGNORED, watched_until=until)))
-    decision = decided(look)
-    assert needs_watch(look, decision, NOW)
-    assert Timer(IGNORED_UNTIL, KEY) in next_record(look, decision, NOW, decision.until).timers
-
-
-def test_the_timer_of_another_wait_watches_nothing() -> None:
-    showed = Condition(Action.WAIT, "window", "it waits for its turn", NOW, "x", NOW + HOUR)
-    look = replace(IGNORED, record=record(condition=showed))
-    assert needs_watch(look, decided(look), NOW)
 
 
 def test_a_change_is_sent_by_the_sweep_unless_it_waits_for_its_turn() -> None:

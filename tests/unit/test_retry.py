@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.calls import Calls
-from fakes.ec2 import client_error
 from fakes.others import FakeStepFunctions
-from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.instances.retry import RetryLoop, RetryState, wait_seconds
 from rolekeeper.model.instance import ReconcileRequest
 from rolekeeper.storage import layout
@@ -61,22 +59,6 @@ def test_every_start_has_a_name_of_its_own_that_step_functions_takes() -> None:
     names = {each["name"] for each in machine.started}
     assert len(names) == 50
     assert all(name.startswith(KEY.id) and len(name) <= 80 for name in names)
-
-
-@pytest.mark.parametrize(
-    ("code", "kind"), [("AccessDeniedException", AccessDeniedError), ("ThrottlingException", RetryableError)]
-)
-def test_a_start_that_is_refused_says_what_to_do(code: str, kind: type[Exception]) -> None:
-    calls = Calls()
-
-    def refuse() -> None:
-        raise client_error(code)
-
-    calls.before("StartExecution", refuse)
-    with pytest.raises(kind) as refused:
-        RetryLoop(FakeStepFunctions(calls), MACHINE, 30).start(WAKE, NOW, NOW)  # type: ignore[arg-type]  # the same
-    assert refused.value.action == "states:StartExecution"  # type: ignore[attr-defined]  # both kinds carry it
-    assert refused.value.resource == MACHINE  # type: ignore[attr-defined]  # the same
 
 
 @pytest.mark.parametrize("spoilt", ["instance", "cause", "correlation_id", "asked_at", "deadline", "attempt"])

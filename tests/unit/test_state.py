@@ -1,30 +1,30 @@
-"""What the state table's reads and writes bring together, cut into pages and note once.
+"""What the state table's reads and writes bring together, cut into pages and note once; and two that write at once."""
 
-That nothing is lost where several write at once is shown in `machines/`, over the same fake.
-"""
-
-from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 import pytest
 
 from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
-from fixtures.account import ACCOUNT
+from fixtures.account import ACCOUNT, FakeAccount
 from fixtures.state_table import STATE_TABLE, table_keys
-from rolekeeper.aws.errors import CorruptItemError, NotFoundError, PermanentError, RetryableError
-from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
+from rolekeeper.aws.errors import ConflictError, CorruptItemError, PermanentError, RetryableError
+from rolekeeper.mappings.revisions import Revisions, StoredMapping
 from rolekeeper.model.instance import (
-    InstanceKey,
+    Action,
+    AppliedChange,
+    Condition,
+    DesiredChange,
     InstanceRecord,
     RecordChange,
+    Timer,
 )
-from rolekeeper.model.mapping import Control, Held, MappingKey, Mode, Pin
-from rolekeeper.storage import layout
-from rolekeeper.storage.state import BATCH_KEYS, FLEET_NEWS, UNPROCESSED_WAITS, State, Store, Update
-from rolekeeper_cli.uses.pins import pin_item
-from strategies.values import KEY, NOW, arn, grant, published
+from rolekeeper.model.mapping import Control, MappingKey
+from rolekeeper.storage import layout, state
+from rolekeeper.storage.state import BATCH_KEYS, FLEET_NEWS, MOST_WRITES, UNPROCESSED_WAITS, State, Store, Update
+from strategies.values import KEY, NOW, arn, grant, key, published
 
 
 class Table:
@@ -80,42 +80,6 @@ def test_an_empty_table_reads_as_nothing_known(table: Table) -> None:
     assert table.calls.counted() == {"BatchGetItem": 1}
 
 
-def test_one_read_holds_all_that_was_asked_for(table: Table) -> None:
-    web, gone = published("workload=web", "web"), published("workload=", "old", deleted=True)
-    for each in (web, gone, published("workload=db", "db")):
-        table.revisions.publish(each, {}, NOW)
-    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
-    table.state.note_sweep(3, 2, NOW)
-    pin = Pin("db", arn("db"), at="2026-03-01", by="ada")
-    table.store.write(table.store.put(pin_item(KEY, pin)))
-    table.put(layout.CONTROL, mode="observe", paused=True)
-    table.calls.clear()
-    snapshot = table.state.read([KEY], [web.key, gone.key, MappingKey("workload", "*")])
-    assert snapshot.control == Control(Mode.OBSERVE, paused=True)
-    assert snapshot.published == {web.key: web, gone.key: gone}
-    assert snapshot.record(KEY).grants == {WEB.profile_arn: WEB}
-    assert snapshot.pins == {KEY: pin}
-    assert snapshot.control.swept
-    assert table.calls.counted() == {"BatchGetItem": 1}
-
-
-def test_what_is_damaged_is_reported_beside_what_is_sound(table: Table) -> None:
-    web, other = published("workload=web", "web"), InstanceKey(KEY.account, KEY.region, "i-00000000000000001")
-    table.revisions.publish(web, {}, NOW)
-    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
-    bad = MappingKey("workload", "db")
-    table.put(layout.published_key(bad, ACCOUNT), spec="garbled")
-    table.put(layout.record_key(other), condition={"action": "Dance"})
-    snapshot = table.state.read([KEY, other], [web.key, bad])
-    assert list(snapshot.records) == [KEY]
-    assert snapshot.published == {web.key: web}
-    assert snapshot.damaged.keys() == {other, bad}
-    for key, item in ((other, "record"), (bad, f"published#{ACCOUNT}")):
-        assert isinstance(snapshot.damaged[key], CorruptItemError)
-        assert snapshot.damaged[key].code == "Damaged"
-        assert f" {item}: " in snapshot.damaged[key].message
-
-
 # Beside them: the control item, what the last sweep saw, and the instance's record and pin.
 @pytest.mark.parametrize(("mappings", "reads"), [(96, 1), (97, 2), (250, 3)])
 def test_more_keys_than_a_request_takes_are_read_in_chunks(table: Table, mappings: int, reads: int) -> None:
@@ -145,9 +109,53 @@ def test_keys_that_stay_unprocessed_fail_the_read(table: Table) -> None:
     assert table.slept == list(UNPROCESSED_WAITS)
 
 
-def test_a_table_that_isnt_there_is_an_error(table: Table) -> None:
-    with pytest.raises(NotFoundError):
-        State(replace(table.store, table="no-such-table"), ACCOUNT, lambda pin: pin).read([KEY], [])
+# ---- two write at once ----
+
+HELD = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
+APPLIED = AppliedChange(DesiredChange(WEB.mapping, 1, arn("web")), NOW)
+# What one writer may write while another one writes anything else of these.
+INDEPENDENT = (
+    RecordChange(grants=(WEB,)),
+    RecordChange(revoked=frozenset({arn("db")})),
+    RecordChange(condition=HELD),
+    RecordChange(applied=APPLIED),
+    RecordChange(timers=(Timer(NOW, KEY),)),
+)
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations(INDEPENDENT, 2)))
+def test_the_order_of_two_writers_doesnt_matter(one: RecordChange, other: RecordChange) -> None:
+    tables = Table(), Table()
+    for table, order in zip(tables, ((one, other), (other, one)), strict=True):
+        table.state.save(KEY, RecordChange(grants=(grant("db", "workload=db"),)), NOW)
+        for change in order:
+            table.state.save(KEY, change, NOW)
+    first, second = (each.client.items(STATE_TABLE) for each in tables)
+    assert sorted(first, key=str) == sorted(second, key=str)
+    assert tables[0].record.grants.keys() >= {each.profile_arn for each in (*one.grants, *other.grants)}
+
+
+@pytest.mark.parametrize("newer", [RecordChange(condition=HELD), RecordChange(ends=True)])
+def test_a_slow_writer_neither_hides_what_a_newer_one_wrote_nor_writes_after_the_end(
+    table: Table, newer: RecordChange
+) -> None:
+    table.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
+    late = RecordChange(clears=True, grants=(WEB,), expected=table.record)
+    table.state.save(KEY, newer, NOW)
+    stored = table.client.items(STATE_TABLE)
+    with pytest.raises(ConflictError):
+        table.state.save(KEY, late, NOW, entry={"outcome": layout.STARTED})
+    assert table.client.items(STATE_TABLE) == stored, "a write that is refused writes nothing at all"
+
+
+def test_an_entry_is_completed_once(table: Table) -> None:
+    entry = table.state.save(KEY, RecordChange(), NOW, entry={"outcome": layout.STARTED})
+    done, refused = (table.state.completion(entry, {"outcome": each}) for each in (layout.DONE, layout.REFUSED))
+    table.state.save(KEY, RecordChange(), NOW, also=[done])
+    with pytest.raises(ConflictError):
+        table.state.save(KEY, RecordChange(grants=(WEB,)), NOW, also=[refused])
+    assert [each["outcome"] for each in table.history] == [layout.DONE]
+    assert table.record == InstanceRecord()
 
 
 def test_a_record_says_in_which_format_it_is(table: Table) -> None:
@@ -188,21 +196,6 @@ def test_history_is_newest_first_and_expires(table: Table) -> None:
     assert entries[0]["expires"] == int((NOW + timedelta(days=30, seconds=4)).timestamp())
 
 
-def test_all_that_is_kept_of_a_mapping_comes_in_one_read(table: Table) -> None:
-    web, star = published("workload=web", "web"), published("workload=*", "db")
-    held = Held(replace(web, revision=2), NOW, "ada")
-    for each in (web, star):
-        table.revisions.publish(each, {}, NOW)
-    table.revisions.note_sent(star)
-    table.revisions.hold(held, {}, NOW)
-    table.calls.clear()
-    assert table.revisions.read(web.key) == StoredMapping(
-        ACCOUNT, {ACCOUNT: AccountRecord(web)}, held, star, unsent=True
-    )
-    assert table.calls.counted() == {"BatchGetItem": 1}
-    assert table.revisions.read(star.key) == StoredMapping(ACCOUNT, {ACCOUNT: AccountRecord(star)}, None, star)
-
-
 def test_a_key_too_long_for_a_partition_has_nothing_kept(table: Table) -> None:
     assert table.revisions.read(MappingKey("k" * 2_000, "v" * 100)) == StoredMapping(ACCOUNT)
 
@@ -220,3 +213,45 @@ def test_an_item_that_is_too_large_is_refused_for_good(table: Table) -> None:
     with pytest.raises(PermanentError):
         table.revisions.publish(words, {}, NOW)
     assert table.revisions.read(words.key).published is None
+
+
+# ---- timers: they ring in order, and a damaged one hides no other ----
+
+
+def in_(seconds: float, subject: Any = KEY) -> Timer:
+    return Timer(NOW + timedelta(seconds=seconds), subject)
+
+
+def test_many_timers_are_read_in_pages_and_cleared_in_transactions(
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.large_pages()
+    monkeypatch.setattr(state, "PAGE", 100)
+    many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * MOST_WRITES + 1)]
+    for timer in many:
+        world.state.arm(timer)
+    world.calls.clear()
+    assert list(world.state.timers_due(NOW + timedelta(minutes=5))) == many
+    world.state.clear_timers(*many)
+    assert world.calls.counted() == {"Query": 3, "TransactWriteItems": 2, "DeleteItem": 1}
+    assert list(world.state.timers_due(NOW + timedelta(minutes=5))) == []
+
+
+def test_a_full_last_page_ends(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "PAGE", 5)
+    many = [in_(number, key(f"workload=w{number}")) for number in range(5)]
+    for timer in many:
+        world.state.arm(timer)
+    assert list(world.state.timers_due(NOW + timedelta(hours=1))) == many
+
+
+@pytest.mark.parametrize(
+    "garbled", [{}, {"due": "soon"}, {"due": 7}, {"due": "2026-03-01T09:00:05Z", "mapping": "web"}]
+)
+def test_a_timer_that_cant_be_read_hides_no_other(world: FakeAccount, garbled: dict[str, Any]) -> None:
+    world.put((layout.TIMERS, f"{layout.timestamp(NOW)}#garbled"), **garbled)
+    world.state.arm(in_(10))
+    damaged, other = world.state.timers_due(NOW + timedelta(minutes=1))
+    assert isinstance(damaged, CorruptItemError)
+    assert "garbled" in str(damaged)
+    assert other == in_(10)

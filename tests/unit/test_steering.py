@@ -1,4 +1,4 @@
-"""What people write into the state table takes effect at once."""
+"""What people write into the state table takes effect at once; and a deployment that changes the mode is reported."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
 from rolekeeper.model.instance import Timer
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.mapping import MappingKey, Mode
 from rolekeeper.storage import layout
 from strategies.values import KEY, NOW
 
@@ -90,12 +90,6 @@ def test_a_write_that_leaves_pause_and_mode_is_told_without_a_mail(
     (detail,) = world.events.named("Control Changed")
     assert detail["from"] == detail["to"]
     assert (len(entries(world)), world.topic.mails) == (1, [])
-
-
-def test_one_that_cant_be_read_is_told_as_what_it_is(world: FakeAccount, steering: OperatorOverrides) -> None:
-    write_control(world, steering, paused="yes\n")
-    (detail,) = world.events.named("Control Changed")
-    assert detail["to"] == detail["in-effect"] == r"the control item's paused is 'yes\n'; write a Boolean"
 
 
 def test_a_record_that_comes_twice_is_told_once(world: FakeAccount, steering: OperatorOverrides) -> None:
@@ -187,25 +181,6 @@ def test_a_released_pin_has_its_instance_looked_at(world: FakeAccount, steering:
     assert armed(world) == []
 
 
-def test_an_instance_whose_record_is_damaged_is_sent_all_the_same(
-    world: FakeAccount, steering: OperatorOverrides
-) -> None:
-    """What is wrong there is told where it is reconciled; other pins must not wait behind it."""
-    world.garble(layout.record_key(KEY))
-    put_pin(world)
-    steering.written(PIN, "event-1", NOW)
-    assert causes(world) == ["its pin was written"]
-
-
-def test_a_pin_whose_timer_cant_be_armed_comes_again(world: FakeAccount, steering: OperatorOverrides) -> None:
-    put_pin(world, expires_at="2026-03-01T10:00:00Z")
-    world.calls.before("PutItem", refusing("InternalServerError", status=500))
-    with pytest.raises(RetryableError):
-        steering.written(PIN, "event-1", NOW)
-    steering.written(PIN, "event-1", NOW)
-    assert (len(causes(world)), len(armed(world))) == (1, 1)
-
-
 @pytest.mark.parametrize(
     "key",
     [
@@ -220,3 +195,66 @@ def test_a_pin_whose_timer_cant_be_armed_comes_again(world: FakeAccount, steerin
 def test_what_steers_nothing_says_so(steering: OperatorOverrides, key: layout.Key) -> None:
     with pytest.raises(UnknownKeyError):
         steering.written(key, "event-1", NOW)
+
+
+# ---- a deployment that changes the mode is reported once: as an event and as a mail ----
+
+
+def deploy(world: FakeAccount, mode: Mode) -> None:
+    """A deployment, and the next minute."""
+    world.mode = mode
+    app = world.app()
+    app.overrides.report_deployed_mode("minute-1")
+    app.telemetry.flush()
+
+
+def test_a_first_deployment_is_no_change(world: FakeAccount) -> None:
+    deploy(world, Mode.OBSERVE)
+    assert world.events.kinds == []
+    assert world.store.get([layout.DEPLOYED])[layout.DEPLOYED]["mode"] == "observe"
+
+
+def test_a_change_is_reported_once_and_says_what_is_in_effect(world: FakeAccount) -> None:
+    deploy(world, Mode.ENFORCE)
+    for _ in range(3):
+        deploy(world, Mode.OBSERVE)
+    (detail,) = world.events.named("Mode Changed")
+    assert (detail["from"], detail["to"], detail["in-effect"]) == ("enforce", "observe", "observe")
+    ((subject, text),) = world.topic.mails
+    assert subject == "Rolekeeper: Mode Changed: observe"
+    assert "A deployment changed the mode from enforce to observe." in text
+    assert "in effect is observe: Rolekeeper decides and reports what it would do, and changes nothing." in text
+    assert "rolekeeper mode enforce" in text
+
+
+def test_the_control_item_is_what_is_in_effect(world: FakeAccount) -> None:
+    deploy(world, Mode.ENFORCE)
+    world.control(mode="enforce")
+    deploy(world, Mode.OBSERVE)
+    (detail,) = world.events.named("Mode Changed")
+    assert (detail["to"], detail["in-effect"]) == ("observe", "enforce")
+
+
+def test_an_unchanged_mode_costs_a_read_and_no_write(world: FakeAccount) -> None:
+    deploy(world, Mode.ENFORCE)
+    world.quiet()
+    deploy(world, Mode.ENFORCE)
+    assert world.calls.made == ["BatchGetItem"]
+
+
+def test_of_two_that_see_it_at_once_one_reports_it(world: FakeAccount) -> None:
+    deploy(world, Mode.ENFORCE)
+    world.calls.after("BatchGetItem", lambda: deploy(world, Mode.OBSERVE))
+    deploy(world, Mode.OBSERVE)
+    assert world.events.kinds == ["Mode Changed"]
+
+
+@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "AccessDeniedException"])
+def test_what_aws_refuses_in_one_minute_is_reported_in_the_next(world: FakeAccount, code: str) -> None:
+    deploy(world, Mode.ENFORCE)
+    world.calls.before("UpdateItem", refusing(code))
+    deploy(world, Mode.OBSERVE)
+    assert world.events.kinds == []
+    assert world.metrics.counts["WillRetry"] == 1
+    deploy(world, Mode.OBSERVE)
+    assert world.events.kinds == ["Mode Changed"]

@@ -1,7 +1,7 @@
 """The sweep: what events missed is found, what is as it should be is left alone."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import chain, repeat
 from typing import Any
@@ -12,15 +12,14 @@ from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, map
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import ec2
-from rolekeeper.aws.ec2 import FILTER_VALUES, RESTARTS
-from rolekeeper.aws.errors import AccessDeniedError, RetryableError, StaleTokenError
+from rolekeeper.aws.ec2 import RESTARTS
+from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet import sweep as sweep_module
 from rolekeeper.fleet.sweep import PROBLEMS, ROWLESS, Phase, Position, SweepResult
-from rolekeeper.model.instance import InstanceRecord
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
-from rolekeeper.storage import Store, layout
+from rolekeeper.storage import layout
 from rolekeeper.storage.state import SweepNote
 
 
@@ -136,68 +135,6 @@ def test_a_converged_fleet_sends_and_writes_nothing(desk: MappingsFixture) -> No
     assert desk.world.events.sent == []
 
 
-def test_a_refusal_that_is_already_shown_is_not_sent_again(desk: MappingsFixture) -> None:
-    instance = desk.world.running(profile="theirs", app="web")
-    desk.quiet()
-    assert sweep(desk).sent == 1
-    desk.world.reconcile(instance)
-    assert desk.world.shows(instance) == "occupied"
-    desk.quiet()
-    assert sweep(desk).sent == 0
-
-
-@pytest.mark.parametrize("hidden", [False, True])
-def test_an_instance_that_an_aws_service_manages_is_seen_and_never_sent(desk: MappingsFixture, *, hidden: bool) -> None:
-    desk.world.truth.launch(tags={"app": "web"}, operator="eks.amazonaws.com", hidden=hidden)
-    desk.world.wait(2)
-    swept = sweep(desk)
-    assert (swept.instances, swept.sent) == (1, 0)
-    assert fleet(desk)["instances"] == 1
-
-
-def test_the_row_shows_how_many_instances_keep_a_foreign_role_and_which_are_nodes(desk: MappingsFixture) -> None:
-    converged(desk, app="web")
-    node = desk.world.running(profile="theirs", app="web", **{"eks:cluster-name": "prod"})
-    desk.world.running(profile="theirs", app="web")
-    desk.world.running(profile="theirs")
-    sweep(desk)
-    row = desk.row("app=web")
-    assert (row["matched"], row["occupied"]) == (3, 2)
-    assert "keep them, EKS nodes among them" in row["status_reason"]
-    desk.world.detach_by_hand(node)
-    desk.world.wait(2)
-    sweep(desk)
-    row = desk.row("app=web")
-    assert (row["matched"], row["occupied"]) == (3, 1)
-    assert "nodes" not in row["status_reason"]
-
-
-def test_a_mapping_whose_role_is_gone_is_suspended_and_its_instances_hold(desk: MappingsFixture) -> None:
-    instance = converged(desk, app="web")
-    desk.delete_role("web")
-    swept = sweep(desk)
-    assert swept.mappings_changed == 1
-    status, reason, revision = desk.shows("app=web")
-    assert (status, revision) == ("Rejected", 1)
-    assert "doesn't exist" in reason
-    assert desk.in_effect("app=web").suspended_because
-    desk.world.reconcile(instance)
-    assert desk.world.carries(instance) == "web"
-
-
-def test_an_expired_mapping_is_shown_as_such_and_its_instances_give_the_role_up(desk: MappingsFixture) -> None:
-    until = desk.world.clock.now().replace(microsecond=0)
-    desk.edit("app=web", role="web", expires_at=f"{until:%Y-%m-%d}T23:59:59Z")
-    instance = converged(desk, app="web")
-    desk.world.later(days=1)
-    desk.quiet()
-    sweep(desk)
-    assert desk.shows("app=web")[0] == "Expired"
-    assert instance in desk.sent_ids()
-    desk.world.reconcile(instance)
-    assert desk.world.carries(instance) == ""
-
-
 def test_an_edit_whose_stream_record_was_lost_is_published(desk: MappingsFixture) -> None:
     desk.put("app=web", role="db")
     sweep(desk)
@@ -234,14 +171,6 @@ def test_a_mapping_table_that_reads_empty_changes_nothing(desk: MappingsFixture,
     assert {desk.world.carries(each) for each in instances} == {"web"}
 
 
-def test_one_mapping_that_cant_be_checked_doesnt_keep_the_others_from_being_checked(desk: MappingsFixture) -> None:
-    desk.edit("app=db", role="db")
-    desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded"))
-    swept = sweep(desk)
-    assert swept.mappings == 2
-    assert len(swept.problems) == 1
-
-
 @pytest.mark.parametrize("damaged", ["an instance's record", "a mapping's record"])
 def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: MappingsFixture, damaged: str) -> None:
     assert desk.edit("app=db", role="db").status == "Published"
@@ -257,30 +186,6 @@ def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: MappingsFixtu
     assert any(each.startswith("Damaged") and bad[0] in each for each in swept.problems)
 
 
-def test_the_record_of_an_instance_whose_end_went_unnoticed_is_forgotten(desk: MappingsFixture) -> None:
-    instance = converged(desk, app="web")
-    desk.world.truth.terminate(instance)
-    desk.world.wait(5)
-    desk.quiet()
-    sweep(desk)
-    assert desk.row("app=web")["matched"] == 0
-    assert desk.sent_ids() == [instance]
-    desk.world.reconcile(instance)
-    assert desk.world.record(instance) == InstanceRecord()
-    # EC2 goes on showing it for about an hour.
-    assert sweep(desk).sent == 0
-
-
-def test_a_page_that_cant_be_read_ends_the_sweep_and_nothing_was_changed(desk: MappingsFixture) -> None:
-    converged(desk, app="web")
-    desk.quiet()
-    desk.world.calls.before("BatchGetItem", refusing("ProvisionedThroughputExceededException", "slow down"))
-    with pytest.raises(RetryableError):
-        sweep(desk)
-    assert desk.world.mutations == []
-    assert desk.sent() == []
-
-
 @pytest.mark.parametrize("operation", ["DescribeInstances", "SendMessageBatch", "Scan"])
 def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: MappingsFixture, operation: str) -> None:
     desk.world.running(app="web")
@@ -294,61 +199,10 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Mappin
     assert desk.world.metrics.counts["PermissionDenied"] == 1
 
 
-def test_a_large_fleet_is_paged_and_costs_two_reads_of_ec2_a_page(desk: MappingsFixture) -> None:
-    desk.world.large_pages()
-    for _ in range(2 * FILTER_VALUES + 1):
-        desk.world.launch(Name="of nobody's concern")
-    desk.world.wait(3)
-    desk.quiet()
-    assert sweep(desk).instances == 2 * FILTER_VALUES + 1
-    assert desk.world.calls["DescribeInstances"] == 3
-    assert desk.world.calls["DescribeIamInstanceProfileAssociations"] == 3
-    # Whether a sweep came to its end before. Of a full page: 200 records and pins, the control item, what the last
-    # sweep saw and two keys of mappings are five requests of 100 keys. Then one mapping, and what the last sweep saw.
-    assert desk.world.calls["BatchGetItem"] == 1 + 5 + 5 + 1 + 1 + 1
-
-
-@pytest.mark.usefixtures("small_pages")
-def test_a_published_mapping_is_read_once_in_a_pass_over_the_fleet(desk: MappingsFixture) -> None:
-    for _ in range(6):
-        converged(desk, app="web")
-    asked: list[tuple[str, str]] = []
-    get = Store.get
-
-    def noted(store: Store, keys: Sequence[layout.Key], *more: Any) -> Any:
-        asked.extend(keys)
-        return get(store, keys, *more)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "get", noted)
-        assert sweep(desk).sent == 0
-    # For the first of three pages; then as its row is checked.
-    assert asked.count(published_at("app=web")) == 2
-
-
 def fleet(desk: MappingsFixture) -> Any:
     pk, sk = layout.FLEET
     items = map(layout.from_attributes, desk.world.dynamodb.items(STATE_TABLE))
     return next((each for each in items if (each["pk"], each["sk"]) == (pk, sk)), {})
-
-
-def test_a_whole_sweep_notes_how_many_instances_there_are_when_that_is_news_or_a_day_old(desk: MappingsFixture) -> None:
-    for _ in range(3):
-        desk.world.stopped()
-    desk.world.truth.terminate(desk.world.running())
-    desk.world.wait(5)
-    sweep(desk)
-    first = fleet(desk)
-    assert first["instances"] == 3
-    desk.world.later(hours=23)
-    sweep(desk)
-    assert fleet(desk) == first
-    desk.world.later(hours=2)
-    sweep(desk)
-    assert (fleet(desk)["instances"], fleet(desk)["at"] > first["at"]) == (3, True)
-    desk.world.running()
-    sweep(desk)
-    assert fleet(desk)["instances"] == 4
 
 
 # ---- the marker, without which every change is held ----
@@ -367,21 +221,6 @@ def test_a_sweep_notes_how_many_mappings_are_published(desk: MappingsFixture) ->
     # Three rows, and the one whose deletion nobody told of; app=web, and what app=spoilt said before.
     assert (swept.mappings, swept.published) == (4, 2)
     assert fleet(desk)["mappings"] == 2
-
-
-def test_the_first_sweep_on_a_table_sends_what_was_held_until_it_came_to_its_end(desk: MappingsFixture) -> None:
-    desk.world.never_swept()
-    instance, fine = desk.world.running(app="web"), desk.world.running()
-    desk.world.reconcile(instance)
-    assert (desk.world.carries(instance), desk.world.shows(instance)) == ("", "unswept")
-    desk.quiet()
-    sweep(desk)
-    assert desk.world.state.read().control.swept
-    assert desk.sent_ids() == [instance]
-    desk.world.reconcile(instance, fine)
-    assert (desk.world.carries(instance), desk.world.shows(instance)) == ("web", "")
-    desk.quiet()
-    assert sweep(desk).sent == 0
 
 
 def no_answer(desk: MappingsFixture) -> None:
@@ -431,26 +270,17 @@ def rejected(desk: MappingsFixture) -> None:
     desk.put("app=web", role="wbe")
 
 
-def in_a_tie(desk: MappingsFixture) -> None:
-    desk.edit("team=a", role="db")
-    desk.world.running(app="web", team="a")
-
-
 def held(desk: MappingsFixture) -> None:
     converged(desk, app="web")
     desk.limits = Limits(0, 0)
     desk.put("app=web", role="db")
 
 
-def expired(desk: MappingsFixture) -> None:
-    desk.put("app=web", role="web", expires_at="2020-01-01T00:00:00Z")
-
-
 def damaged_record(desk: MappingsFixture) -> None:
     desk.world.garble(layout.record_key(desk.world.key(desk.world.running(app="web"))))
 
 
-@pytest.mark.parametrize("trouble", [rejected, in_a_tie, held, expired, damaged_record])
+@pytest.mark.parametrize("trouble", [rejected, held, damaged_record])
 def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(
     desk: MappingsFixture, trouble: Callable[[MappingsFixture], None]
 ) -> None:
@@ -458,14 +288,6 @@ def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(
     desk.world.never_swept()
     sweep(desk)
     assert desk.world.state.read().control.swept
-
-
-def test_a_fleet_that_was_seen_only_in_part_is_counted_by_asking_ec2(desk: MappingsFixture) -> None:
-    for _ in range(3):
-        converged(desk, app="web")
-    damaged_record(desk)
-    assert sweep(desk).problems
-    assert desk.row("app=web")["matched"] == 4
 
 
 # ---- more than one run has time for ----
@@ -527,16 +349,6 @@ def test_each_row_is_checked_once_however_many_runs_it_takes(desk: MappingsFixtu
     assert fleet(desk)["mappings"] == 6
     (started,) = desk.world.machine.started
     assert started["input"]["rest"]["phase"] == "rows"
-
-
-@pytest.mark.usefixtures("small_pages")
-def test_what_a_mapping_governs_is_counted_by_asking_ec2_where_no_run_saw_the_whole_fleet(
-    desk: MappingsFixture,
-) -> None:
-    for _ in range(5):
-        converged(desk, app="web")
-    sweep_to_the_end(desk, 0)
-    assert desk.row("app=web")["matched"] == 5
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -614,13 +426,6 @@ def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_agai
     # So Step Functions refuses the second one (API reference, `StartExecution`).
     desk.world.calls.before("StartExecution", refusing("ExecutionAlreadyExists", "Execution Already Exists"))
     assert not sweep(desk, 0).finished
-
-
-def test_a_rest_that_cant_be_handed_over_has_the_run_tried_again(desk: MappingsFixture) -> None:
-    desk.world.running()
-    desk.world.calls.before("StartExecution", refusing("ThrottlingException", "slow down"))
-    with pytest.raises(RetryableError):
-        sweep(desk, 0)
 
 
 # ---- what EC2 makes of a token ----

@@ -14,10 +14,9 @@ from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import GOES_ON
 from rolekeeper.fleet.targets import ServedTarget
-from rolekeeper.instances.requests import DroppedError
 from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target, Timer
-from rolekeeper.settings import Access, Limits
+from rolekeeper.settings import Access
 from rolekeeper.storage import layout
 
 
@@ -58,24 +57,6 @@ def asked_for(made: Organization) -> list[Target]:
     return [Target(**each["target"]) for each in made.hub.lambda_.invoked]
 
 
-def test_a_sweep_starts_one_run_for_each_registered_target(served: Organization) -> None:
-    served.scheduled()
-    assert served.hub.lambda_.invoked == [event_of(each) for each in (SPOKE, SAME_ACCOUNT, OTHER)]
-    assert served.assumed == {}, "the hub's own run asks nothing of them"
-
-
-def test_a_target_that_is_new_is_swept_within_the_next_minute_and_once(served: Organization) -> None:
-    """Until then nothing is published for its account."""
-    served.sweep()
-    new = Target("333333333333", "eu-west-1")
-    served.spoke(new)
-    join(served, new)
-    for expected in ([new], []):
-        served.hub.quiet()
-        served.scheduled({"task": "expiries"})
-        assert asked_for(served) == expected
-
-
 def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organization) -> None:
     spoke = served.spoke(SPOKE)
     lost, fine = spoke.key(spoke.running(workload="web")), spoke.key(spoke.running(workload="web"))
@@ -103,26 +84,6 @@ def test_terminated_instances_are_no_part_of_what_a_target_has(served: Organizat
     served.wait(minutes=2)
     first, *_ = served.sweep()
     assert (first["instances"], known(served).instances) == (2, 1)
-
-
-def test_the_window_is_a_share_of_what_all_targets_have(served: Organization) -> None:
-    """A hub has few instances of its own, and looks after many."""
-    spoke = served.spoke(SPOKE)
-    served.publish("workload=db", "db")
-    served.scheduled(event_of(SPOKE))
-    ids = [spoke.running(workload="web") for _ in range(10)]
-    served.reconcile(*map(spoke.key, ids))
-    served.sweep()
-    served.wait(hours=1)
-    served.reconcile(*map(spoke.key, ids))  # what went beyond the pace
-    served.wait(minutes=1)
-    served.sweep()
-
-    for each in ids:
-        spoke.tag(each, workload="db")
-    served.hub.limits = Limits(per_edit=1, percent=50)
-    served.reconcile(*map(spoke.key, ids))
-    assert sum(spoke.carries(each) == "db" for each in ids) == 5
 
 
 def test_the_mappings_records_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
@@ -155,14 +116,6 @@ def test_a_target_is_swept_for_the_first_time_only_once_all_its_rows_could_be_ch
     assert spoke.carries(key.id) == "web"
 
 
-def test_a_row_that_cant_be_checked_later_on_leaves_a_target_swept(served: Organization) -> None:
-    served.sweep()
-    served.wait(hours=1)
-    served.spoke(SPOKE).calls.before("GetRole", refusing("Throttling"))
-    served.scheduled(event_of(SPOKE))
-    assert known(served).last_sweep == served.hub.clock.now()
-
-
 def test_iam_is_asked_once_an_hour_about_mappings_that_govern_nothing_in_a_target(served: Organization) -> None:
     spoke = served.spoke(SPOKE)
     served.scheduled(event_of(SPOKE))
@@ -188,25 +141,6 @@ def test_iam_is_asked_about_all_of_a_target_that_had_a_problem(served: Organizat
     spoke.calls.clear()
     served.scheduled(event_of(SPOKE))
     assert "GetRole" in spoke.calls.counted()
-
-
-def test_a_mapping_that_was_published_anew_is_checked_at_once(served: Organization) -> None:
-    served.scheduled(event_of(SPOKE))
-    served.wait(minutes=15)
-    assert not served.scheduled(event_of(SPOKE))["mappings_changed"]
-    served.hub.publish("workload=web", "db")
-    served.spoke(SPOKE).profile("db")
-    assert served.scheduled(event_of(SPOKE))["mappings_changed"] == 1
-
-
-def test_a_role_that_is_missing_in_a_target_is_looked_for_at_once(served: Organization) -> None:
-    spoke = served.spoke(SPOKE)
-    gone = spoke.profiles.pop("web")
-    assert served.scheduled(event_of(SPOKE))["published"] == 0
-    served.wait(minutes=15)
-    spoke.profiles["web"] = gone
-    answer = served.scheduled(event_of(SPOKE))
-    assert (answer["mappings_changed"], answer["published"]) == (1, 1)
 
 
 def test_a_targets_sweep_is_neither_the_hubs_own_nor_another_targets(served: Organization) -> None:
@@ -239,20 +173,6 @@ def test_a_target_that_refuses_is_a_problem_of_its_own_and_the_others_are_swept(
     assert known(served).last_sweep is None
     assert {each.target for each in served.hub.queue.instances} == {OTHER}
     assert known(served, OTHER).last_sweep == served.hub.clock.now()
-
-
-def test_a_target_that_goes_on_refusing_is_mailed_once_and_rings_until_it_answers_again(served: Organization) -> None:
-    served.refuse(SPOKE)
-    # Both Regions have the account's one reader.
-    for _ in range(3):
-        served.sweep()
-        served.wait(minutes=15)
-    assert len(served.hub.topic.mails) == 2
-    assert served.hub.metrics.counts["PermissionDenied"] == 6
-    assert served.hub.metrics.counts["SweepUnfinished"] == 2, "once each, after two intervals"
-    served.admit(SPOKE)
-    served.sweep()
-    assert (known(served).problem, known(served).last_sweep) == ("", served.hub.clock.now())
 
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError", "InvalidParameterValue"])
@@ -318,26 +238,6 @@ def test_a_resumed_run_tells_the_schedule_until_when(served: Organization, large
         served.spoke(SPOKE).running(workload="web")
     assert served.scheduled(large, seconds=0)["finished"] is False
     assert known(served).goes_on_until == served.hub.clock.now() + GOES_ON
-
-
-def test_a_target_whose_sweep_goes_on_for_two_intervals_rings_an_alarm(
-    served: Organization, large: dict[str, Any]
-) -> None:
-    for _ in range(2):
-        served.app().registry.sweep_goes_on(SPOKE, served.hub.clock.now() + GOES_ON)
-        served.wait(minutes=15)
-        served.sweep()
-    assert served.hub.metrics.counts["SweepUnfinished"] == 1
-    assert served.scheduled(large)["finished"] is True
-    assert known(served).unswept == 0
-
-
-def test_a_person_who_asks_for_a_sweep_has_all_targets_swept(served: Organization, large: dict[str, Any]) -> None:
-    served.app().registry.sweep_goes_on(SPOKE, served.hub.clock.now() + GOES_ON)
-    served.hub.quiet()
-    served.scheduled({"task": "sweep", "id": "event-1"})
-    assert sorted(asked_for(served)) == sorted([SPOKE, SAME_ACCOUNT, OTHER])
-    assert large
 
 
 def test_a_person_who_sends_an_event_of_former_times_has_all_targets_swept(served: Organization) -> None:
@@ -451,22 +351,6 @@ def test_a_resumed_run_of_the_hub_and_the_first_sweep_of_the_minute_start_none(s
 
 
 # ---- who is asked for ----
-
-
-@pytest.mark.parametrize("target", [{"account": "1", "region": "eu-west-1"}, {"account": SPOKE.account}, {"a": "b"}])
-def test_what_names_no_target_is_refused(served: Organization, target: dict[str, str]) -> None:
-    with pytest.raises(DroppedError):
-        served.scheduled({"task": "sweep", "id": "sweep-1", "target": target})
-
-
-def test_a_deployment_without_an_organization_sweeps_its_own_target_alone(
-    served: Organization, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.app", lambda _arn: served.hub.app())
-    served.hub.calls.clear()
-    served.scheduled()
-    assert "Query" not in served.hub.calls.counted()
-    assert asked_for(served) == []
 
 
 def test_what_a_hub_began_in_other_targets_ends_once_it_is_of_no_organization(

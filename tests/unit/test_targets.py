@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, refusing
+from fixtures.account import FakeAccount
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, new_organization
-from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, probe, problem_of
+from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, probe
 from rolekeeper.model.instance import Target
-from rolekeeper.storage import layout, state
+from rolekeeper.storage import layout
 
 
 @pytest.fixture
@@ -39,13 +38,6 @@ def test_what_was_registered_is_read_as_it_was_written(registry: Registry, world
     assert registry.get(SAME_ACCOUNT) is None
 
 
-def test_all_of_several_pages_are_read(registry: Registry, world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "PAGE", 2)
-    three = [added(registry, world, each) for each in (OTHER, SAME_ACCOUNT, SPOKE)]
-    assert registry.all() == three[::-1]
-    assert world.calls["Query"] == 2
-
-
 def test_the_targets_of_one_account_are_read_without_the_others(registry: Registry, world: FakeAccount) -> None:
     other, *own = [added(registry, world, each) for each in (OTHER, SPOKE, SAME_ACCOUNT)]
     assert registry.all(SPOKE.account) == own
@@ -66,20 +58,6 @@ def test_an_event_is_noted_at_most_once_an_hour_by_a_process(registry: Registry,
     assert (found.since, found.last_event) == (began, world.clock.now())
 
 
-def test_another_process_notes_an_event_without_registering_anew(registry: Registry, world: FakeAccount) -> None:
-    served = added(registry, world)
-    world.later(minutes=5)
-    assert Registry(world.store).note_event(SPOKE, world.clock.now())
-    assert registry.get(SPOKE) == ServedTarget(SPOKE, VERSION, served.since, world.clock.now())
-
-
-def test_what_a_probe_found_is_always_noted(registry: Registry, world: FakeAccount) -> None:
-    added(registry, world)
-    assert registry.note_event(SPOKE, world.clock.now(), Probed("1.3.0", "ou-a1b2-c3d4e5f6"))
-    found = known(registry)
-    assert (found.version, found.unit) == ("1.3.0", "ou-a1b2-c3d4e5f6")
-
-
 def test_a_unit_that_a_spoke_says_no_longer_is_forgotten(registry: Registry, world: FakeAccount) -> None:
     added(registry, world)
     for probed, unit in ((Probed("1.3.0", "r-a1b2"), "r-a1b2"), (None, "r-a1b2"), (Probed("1.3.0"), "")):
@@ -96,38 +74,6 @@ def test_nothing_but_adding_makes_an_item(registry: Registry, world: FakeAccount
     assert not registry.clear_problem(SPOKE)
     registry.note_sweep(SPOKE, layout.timestamp(at), instances=3, drift=1, at=at)
     assert registry.all() == []
-
-
-def test_a_target_that_was_removed_is_unknown_to_its_next_event(registry: Registry, world: FakeAccount) -> None:
-    added(registry, world)
-    Registry(world.store).remove(SPOKE)
-    world.later(hours=1)
-    assert not registry.note_event(SPOKE, world.clock.now())
-    added(registry, world)
-    registry.remove(SPOKE)
-    assert not registry.note_event(SPOKE, world.clock.now())
-
-
-def test_a_problem_is_news_once_to_one_of_those_who_find_it(registry: Registry, world: FakeAccount) -> None:
-    added(registry, world)
-    since = world.clock.now()
-    assert registry.note_problem(SPOKE, "refused", since)
-    world.later(minutes=1)
-    assert not Registry(world.store).note_problem(SPOKE, "refused", world.clock.now())
-    found = known(registry)
-    assert (found.problem, found.problem_since) == ("refused", since)
-    assert registry.note_problem(SPOKE, "another one " * 1_000, world.clock.now())
-    assert len(known(registry).problem) <= 500
-
-
-def test_a_problem_is_over_once_and_then_news_again(registry: Registry, world: FakeAccount) -> None:
-    served = added(registry, world)
-    assert not registry.clear_problem(SPOKE)
-    registry.note_problem(SPOKE, "refused", world.clock.now())
-    assert registry.clear_problem(SPOKE)
-    assert not registry.clear_problem(SPOKE)
-    assert registry.get(SPOKE) == served
-    assert registry.note_problem(SPOKE, "refused", world.clock.now())
 
 
 def test_a_sweep_that_came_to_its_end_ends_a_problem(registry: Registry, world: FakeAccount) -> None:
@@ -211,18 +157,3 @@ def test_a_probe_asks_as_the_reader_and_tells_the_spokes_version(
 def test_a_probe_tells_the_unit_where_the_spoke_says_one(organization: Organization) -> None:
     organization.say_unit(SPOKE, "ou-a1b2-c3d4e5f6")
     assert probed(organization, SPOKE) == Probed(VERSION, "ou-a1b2-c3d4e5f6")
-
-
-def test_a_probe_of_an_account_without_a_spoke_is_refused(organization: Organization) -> None:
-    with pytest.raises(AccessDeniedError) as refused:
-        probed(organization, SPOKE)
-    words = problem_of(refused.value)
-    assert words == "sts:AssumeRole on arn:aws:iam::111111111111:role/rolekeeper-reader is refused (AccessDenied)"
-
-
-def test_what_a_probe_meets_in_ec2_is_raised(organization: Organization) -> None:
-    spoke = organization.spoke(SPOKE)
-    spoke.calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
-    with pytest.raises(RetryableError):
-        probed(organization, SPOKE)
-    assert probed(organization, SPOKE) == Probed(VERSION)

@@ -1,16 +1,22 @@
-"""The work queue: names of instances go out in tens, in the shape of an event."""
+"""The work queue, and the tasks and machines that are started: what each is sent, and what a refusal means."""
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
-from fakes.ec2 import client_error
-from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.aws.queue import WorkQueue, request
+from fixtures.account import RESUME_MACHINE, FakeAccount, refusing
+from rolekeeper.app import App
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
+from rolekeeper.aws.queue import Task, Tasks, WorkQueue, request, resumable
 from rolekeeper.instances.requests import parse
-from rolekeeper.model.instance import InstanceKey
+from rolekeeper.instances.retry import RetryLoop
+from rolekeeper.mappings.accounts import FanOut, Unsent
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest
+from rolekeeper.model.mapping import MappingKey
 from strategies.values import KEY, NOW
 
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/work"
@@ -19,15 +25,12 @@ URL = "https://sqs.us-east-1.amazonaws.com/123456789012/work"
 class FakeSqs:
     """SendMessageBatch; `refuses` is how many entries of each call it doesn't take."""
 
-    def __init__(self, refuses: int = 0, error: Exception | None = None) -> None:
+    def __init__(self, refuses: int = 0) -> None:
         self.refuses = refuses
-        self.error = error
         self.calls: list[dict[str, Any]] = []
 
     def send_message_batch(self, **arguments: Any) -> dict[str, Any]:
         self.calls.append(arguments)
-        if self.error:
-            raise self.error
         failed = [{"Id": "0", "Code": "InternalError", "Message": "later", "SenderFault": False}] * self.refuses
         return {"Successful": [], **({"Failed": failed} if failed else {})}
 
@@ -73,9 +76,68 @@ def test_a_queue_that_takes_only_some_has_failed() -> None:
     assert (refused.value.code, refused.value.action) == ("InternalError", "sqs:SendMessage")
 
 
-def test_a_queue_that_refuses_or_cant_be_reached_says_what_to_do() -> None:
-    with pytest.raises(AccessDeniedError) as denied:
-        _queue(FakeSqs(error=client_error("AccessDenied"))).send(_fleet(1), "sweep", "c")
-    assert (denied.value.action, denied.value.resource) == ("sqs:SendMessage", URL)
-    with pytest.raises(RetryableError):
-        _queue(FakeSqs(error=EndpointConnectionError(endpoint_url=URL))).send(_fleet(1), "sweep", "c")
+# ---- tasks ----
+
+
+@pytest.mark.parametrize("task", Task)
+def test_a_task_is_started_and_not_waited_for(task: Task) -> None:
+    client = Mock()
+    Tasks(client, "sweeper").start(task, "event-1")
+    invoked = client.invoke.call_args.kwargs
+    assert (invoked["FunctionName"], invoked["InvocationType"]) == ("sweeper", "Event")
+    assert json.loads(invoked["Payload"]) == {"task": task.value, "id": "event-1"}
+
+
+# ---- the machine that goes on with one ----
+
+ODD = MappingKey("team \N{SNOWMAN}", "a/b" * 85)
+REST = resumable(
+    Task.FAN_OUT, "edit-1", FanOut(ODD, "edited", (Unsent("123456789012", "us-east-1", "page 2"),), sent=200)
+)  # no secret
+
+
+def test_the_machine_takes_over_what_the_last_run_answered(world: FakeAccount) -> None:
+    world.app().machine.take_over(f"edit-1 {ODD}", REST)
+    (started,) = world.machine.started
+    assert started["stateMachineArn"] == RESUME_MACHINE
+    assert started["input"] == {
+        "task": "fan-out",
+        "id": "edit-1",
+        "mapping": {"tag_key": ODD.tag_key, "tag_value": ODD.tag_value},
+        "cause": "edited",
+        "left": [{"account": "123456789012", "region": "us-east-1", "token": "page 2"}],
+        "sent": 200,
+        "restarts": 0,
+        "finished": False,
+    }
+    # What Step Functions takes for a name, whatever it is made of (API reference, `StartExecution`).
+    assert re.fullmatch("fan-out-[0-9a-f]{32}", started["name"])
+
+
+# ---- what a refusal means ----
+
+WAKE = ReconcileRequest(KEY, "instance pending", "correlation-1", NOW)
+STARTS: dict[str, tuple[Callable[[App], object], str]] = {
+    "SendMessageBatch": (lambda app: app.queue.send([KEY], "sweep", "c"), "sqs:SendMessage"),
+    "Invoke": (lambda app: app.tasks.start(Task.SWEEP, "event-1"), "lambda:InvokeFunction"),
+    "StartExecution": (lambda app: app.machine.take_over("edit-1", REST), "states:StartExecution"),
+    "StartExecution of a loop": (
+        lambda app: RetryLoop(app.client("stepfunctions"), "machine", 30).start(WAKE, NOW, NOW),
+        "states:StartExecution",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("ThrottlingException", RetryableError), ("AccessDeniedException", AccessDeniedError)]
+)
+@pytest.mark.parametrize("operation", STARTS)
+def test_a_start_that_is_refused_says_what_to_do(
+    world: FakeAccount, operation: str, code: str, kind: type[AwsRefusalError]
+) -> None:
+    start, action = STARTS[operation]
+    world.calls.before(operation.split(maxsplit=1)[0], refusing(code))
+    with pytest.raises(kind) as refused:
+        start(world.app())
+    assert refused.value.action == action
+    assert refused.value.resource

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rolekeeper.fleet.expiry import Expiries
     from rolekeeper.fleet.overrides import OperatorOverrides
-    from rolekeeper.fleet.sweep import OtherTarget, OwnTarget, Sweep
+    from rolekeeper.fleet.sweep import OtherTarget, Sweep
     from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
     from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Sender
     from rolekeeper.mappings.impact import ImpactScanner
@@ -282,10 +282,11 @@ class App:
     ) -> Sweep:
         """A run of a sweep. `event` is the last run's answer, or the schedule's, whose sweep gives way to another."""
         return fleet.sweep.Sweep(
-            target=self._swept_target(),
+            other=self._other_target(self.hub) if self.hub else None,
             ec2=self.ec2,
             state=self.state,
             table=self.table,
+            publisher=self.publisher,
             queue=self.queue,
             machine=self.machine,
             telemetry=self.telemetry,
@@ -299,16 +300,14 @@ class App:
             result=layout.decode(fleet.sweep.SweepResult, event),
         )
 
-    def _swept_target(self) -> OwnTarget | OtherTarget:
-        if self.hub is None:
-            return fleet.sweep.OwnTarget(self.state, self.publisher, self.telemetry, now=self.now)
-        mapped = self.hub.mapped
+    def _other_target(self, hub: App) -> OtherTarget:
+        mapped = hub.mapped
         of_account = [
             replace(mapped.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)
         ]
         targets = replace(mapped, listed=lambda: of_account)
         return fleet.sweep.OtherTarget(
-            elsewhere=self.settings.target,
+            target=self.settings.target,
             registry=self.registry,
             publisher=replace(self.publisher, assessor=replace(self.publisher.assessor, targets=targets)),
             telemetry=self.telemetry,

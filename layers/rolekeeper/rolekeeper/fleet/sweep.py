@@ -87,53 +87,10 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class OwnTarget:
-    """The deployment's own target: its sweep judges the rows, and counts for the limits."""
-
-    state: State
-    publisher: Publisher
-    telemetry: Telemetry
-    now: Callable[[], datetime]
-    elsewhere: Target | None = None
-    is_news: Callable[[AccessDeniedError], bool] = lambda _: True
-
-    def begins(self, rest: Position, *, gives_way: bool) -> str:
-        """Note what a new sweep starts from; returns why it doesn't start, because it `gives_way` to another."""
-        last = self.state.last_sweep()
-        rest.first = not last.ended
-        if not (gives_way and last.goes_on(self.now())):
-            return ""
-        if last.ended:
-            self.telemetry.count("SweepUnfinished")
-        return f"another sweep goes on, until {last.until} at most: this one is left out"
-
-    def goes_on(self, until: datetime | None) -> None:
-        self.state.sweep_goes_on(until)
-
-    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:
-        verdict = self.publisher.recheck(key, correlation_id, scan, seen=seen)
-        in_effect = verdict.revision > 0 and verdict.status is not Status.REMOVED
-        return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)
-
-    def judged(self, swept: SweepResult) -> None:
-        """Note that every row was judged, so what is published is all that governs."""
-        elsewhere = self.publisher.targets.instances_elsewhere
-        self.state.note_sweep(swept.rest.live, swept.published, self.now(), elsewhere=elsewhere)
-
-    def ended(self, swept: SweepResult) -> None:
-        # Once per sweep: the alarm for overdue sweeps counts it.
-        self.telemetry.count("InstancesSwept", swept.instances)
-
-    def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:  # noqa: ARG002  # none does
-        """Whether a refusal ends the sweep; otherwise the run is retried."""
-        return False
-
-
-@dataclass(frozen=True)
 class OtherTarget:
-    """Another target: its sweep checks what is published for its account. The registry has the results."""
+    """What differs in another target: the sweep checks what is published for its account, and the registry notes it."""
 
-    elsewhere: Target
+    target: Target
     registry: Registry
     publisher: Publisher
     telemetry: Telemetry
@@ -143,7 +100,7 @@ class OtherTarget:
 
     @cached_property
     def _known(self) -> ServedTarget | None:
-        return self.registry.get(self.elsewhere)
+        return self.registry.get(self.target)
 
     @cached_property
     def _thorough(self) -> bool:
@@ -152,52 +109,41 @@ class OtherTarget:
         last = known.last_sweep if known and not known.problem else None
         return last is None or last.replace(minute=0, second=0) < self.now().replace(minute=0, second=0)
 
-    def begins(self, rest: Position, *, gives_way: bool) -> str:  # noqa: ARG002  # the starter asks that
+    def begins(self, rest: Position) -> None:
         if known := self._known:
             rest.since = layout.timestamp(known.since) if known.since else ""
             rest.first = self.waits_for_sweep and known.last_sweep is None
-        return ""
 
-    def goes_on(self, until: datetime | None) -> None:
-        self.registry.sweep_goes_on(self.elsewhere, until)
+    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None) -> RecordCheck:
+        return self.publisher.recheck_in(key, self.target, correlation_id, scan=scan, thorough=self._thorough)
 
-    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None, *, seen: bool) -> RecordCheck:  # noqa: ARG002  # about a row alone
-        return self.publisher.recheck_in(key, self.elsewhere, correlation_id, scan=scan, thorough=self._thorough)
-
-    def judged(self, swept: SweepResult) -> None:
-        """Note a first sweep, so that changes may begin. The deployment's own sweep notes the fleet's size."""
-        if swept.rest.first:
-            self._note(swept)
-
-    def ended(self, swept: SweepResult) -> None:
-        if not swept.rest.first:
-            self._note(swept)
-
-    def _note(self, swept: SweepResult) -> None:
+    def note(self, swept: SweepResult) -> None:
         rest = swept.rest
-        self.registry.note_sweep(self.elsewhere, rest.since, instances=rest.live, drift=swept.sent, at=self.now())
+        self.registry.note_sweep(self.target, rest.since, instances=rest.live, drift=swept.sent, at=self.now())
 
     def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
+        """Whether a refusal ends the sweep; otherwise the run is retried."""
         if not error.action.startswith(THERE) or (resumed and isinstance(error, RetryableError)):
             return False
         if not isinstance(error, AccessDeniedError):
-            self.telemetry.will_retry("a target can't be swept", target=str(self.elsewhere), error=str(error))
-            self.registry.note_problem(self.elsewhere, problem_of(error), self.now())
+            self.telemetry.will_retry("a target can't be swept", target=str(self.target), error=str(error))
+            self.registry.note_problem(self.target, problem_of(error), self.now())
         return True
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One run of a sweep. `seconds_left` returns the rest of the function's time.
+    """One run of a sweep, of the deployment's own target or an `other`. `seconds_left` is the rest of the run's time.
 
     A `resumed` run was started by the machine. Any other that `gives_way` does nothing while another sweep goes on; the
     name of its execution comes from `run_id`, which stays the same when Lambda retries the run.
     """
 
-    target: OwnTarget | OtherTarget
+    other: OtherTarget | None
     ec2: Ec2
     state: State
     table: MappingTable
+    publisher: Publisher
     queue: WorkQueue
     machine: ResumeMachine
     telemetry: Telemetry
@@ -217,32 +163,54 @@ class Sweep:
             if self._begins():
                 self._work()
                 if swept.finished and self.resumed:
-                    self.target.goes_on(None)
+                    self._goes_on(None)
                 elif not swept.finished and not self.resumed:
-                    rest = resumable(Task.SWEEP, self.correlation_id, swept, target=self.target.elsewhere)
-                    self.machine.take_over(self.run_id, rest)
+                    target = self.other.target if self.other else None
+                    self.machine.take_over(
+                        self.run_id, resumable(Task.SWEEP, self.correlation_id, swept, target=target)
+                    )
         except AwsRefusalError as error:
             if isinstance(error, AccessDeniedError):
-                self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.target.is_news(error))
-            if not self.target.ends_by(error, resumed=self.resumed):
+                news = self.other.is_news(error) if self.other else True
+                self.telemetry.denied(error, correlation_id=self.correlation_id, news=news)
+            if not (self.other and self.other.ends_by(error, resumed=self.resumed)):
                 raise
-            self.target.goes_on(None)
+            self._goes_on(None)
             self._note(str(error))
             swept.finished = True
             return swept
-        if swept.finished:
-            self.target.ended(swept)
+        if swept.finished and not self.other:
+            # Once per sweep: the alarm for overdue sweeps counts it.
+            self.telemetry.count("InstancesSwept", swept.instances)
+        elif swept.finished and self.other and not swept.rest.first:
+            self.other.note(swept)
         return swept
 
     def _begins(self) -> bool:
         """Whether this run should work. A resumed one keeps the schedule from starting another sweep."""
         self.result.finished = True
         if self.resumed:
-            self.target.goes_on(self.now() + GOES_ON)
-        elif why_not := self.target.begins(self.result.rest, gives_way=self.gives_way):
-            self.result.finished = False
-            self._note(why_not)
+            self._goes_on(self.now() + GOES_ON)
+        elif self.other:
+            self.other.begins(self.result.rest)
+        else:
+            self._begins_own()
         return self.result.finished
+
+    def _begins_own(self) -> None:
+        last = self.state.last_sweep()
+        self.result.rest.first = not last.ended
+        if self.gives_way and last.goes_on(self.now()):
+            if last.ended:
+                self.telemetry.count("SweepUnfinished")
+            self._note(f"another sweep goes on, until {last.until} at most: this one is left out")
+            self.result.finished = False
+
+    def _goes_on(self, until: datetime | None) -> None:
+        if self.other:
+            self.other.registry.sweep_goes_on(self.other.target, until)
+        else:
+            self.state.sweep_goes_on(until)
 
     def _work(self) -> None:
         swept, rest, scans = self.result, self.result.rest, None
@@ -343,9 +311,18 @@ class Sweep:
                 return
         # Only then what is published is all that governs.
         if rest.judged:
-            self.target.judged(self.result)
+            self._note_judged()
             # Until now every change was held: now they are due.
             rest.phase = Phase.HELD if rest.first else Phase.ROWS
+
+    def _note_judged(self) -> None:
+        """Note that every row was judged: for the limits, and after a first sweep changes may begin."""
+        swept = self.result
+        if not self.other:
+            elsewhere = self.publisher.targets.instances_elsewhere
+            self.state.note_sweep(swept.rest.live, swept.published, self.now(), elsewhere=elsewhere)
+        elif swept.rest.first:
+            self.other.note(swept)
 
     def _hand_over(self, unseen: set[MappingKey]) -> None:
         self.result.finished = False
@@ -363,7 +340,7 @@ class Sweep:
         self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
-            checked = self.target.check(key, self.correlation_id, scan, seen=seen)
+            checked = self._checked(key, scan, seen=seen)
         except AwsRefusalError as error:
             # The other rows are checked all the same.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"
@@ -375,6 +352,13 @@ class Sweep:
         self.result.published += 1 if checked.in_effect else 0
         if not checked.judged:
             self.result.rest.judged = False
+
+    def _checked(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> RecordCheck:
+        if self.other:
+            return self.other.check(key, self.correlation_id, scan)
+        verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
+        in_effect = verdict.revision > 0 and verdict.status is not Status.REMOVED
+        return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)
 
     def _is_late(self) -> bool:
         return self.seconds_left() < RESERVE

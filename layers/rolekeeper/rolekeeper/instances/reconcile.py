@@ -168,9 +168,9 @@ class Reconciler:
             observed = self.recorder.pin(request, observed)
             decision = decide(observed, self.settings)
             if decision.action.mutates:
-                ended = self._change(request, observed, decision, batch=batch)
+                ended = self._apply(request, observed, decision, batch=batch)
             else:
-                ended = self._leave(request, observed, decision, last=last)
+                ended = self._record(request, observed, decision, last=last)
         except errors.ConflictError as error:
             # Another actor was faster, at EC2 or with a reconcile of this instance: what it did stays.
             ended = None
@@ -182,7 +182,7 @@ class Reconciler:
             return self.recorder.failed("did not settle", unsettled, request, instance=instance)
         return ended
 
-    def _leave(
+    def _record(
         self, request: ReconcileRequest, observed: Observation, decision: Decision, *, last: bool
     ) -> Outcome | None:
         """Change nothing, and record why; None if EC2's answer or the record is outdated."""
@@ -199,7 +199,7 @@ class Reconciler:
             decision = replace(decision, polls=False, until=now + FOLLOW_UP)
         return self.recorder.show(request, observed, decision)
 
-    def _change(
+    def _apply(
         self, request: ReconcileRequest, observed: Observation, decision: Decision, batch: Batch
     ) -> Outcome | None:
         """Change one instance, if there is room for it, and record the outcome; None if it is half swapped."""
