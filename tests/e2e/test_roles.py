@@ -93,12 +93,8 @@ def test_the_permissions_that_are_listed_for_it_are_enough(
     deployed: EmulatedAccount, rolekeeper: Command, cli: Aws, at_work: str
 ) -> None:
     del at_work
-    on_roles = [
-        action for need in NEEDS if (need.purpose, need.on) == ("roles", "roles") for action in need.actions.split()
-    ]
-    on_all = [
-        action for need in NEEDS if need.purpose == "roles" and need.on != "roles" for action in need.actions.split()
-    ]
+    on_roles = NEEDS["roles"]["roles"].split()
+    on_all = [action for on, needed in NEEDS["roles"].items() if on != "roles" for action in needed.split()]
     statements = (
         allow(f"arn:aws:iam::{deployed.account}:role/rolekeeper/*", *on_roles),
         # Which tables, stack and policies there are is another test's.
