@@ -1,5 +1,6 @@
 """The bench's arithmetic, table, line of JSON, page and plot. No test here takes a time."""
 
+import cProfile
 import importlib
 import json
 import xml.etree.ElementTree as ET
@@ -12,6 +13,7 @@ import pytest
 from bench import bench, calls, cold_start, convergence, notes, page, plot, wire
 from bench.fleet import Fleet
 from bench.rows import Row, Target, missed, shown
+from bench.shares import shares
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
@@ -145,6 +147,17 @@ def test_the_plot_is_well_formed_and_the_same_each_time() -> None:
     assert "decided" not in labels
 
 
+def test_a_bar_is_left_of_the_line_where_the_target_is_held_and_right_of_it_where_it_is_missed() -> None:
+    assert plot.times_the_target(HELD) == pytest.approx(0.9)
+    assert plot.times_the_target(MISSED) == pytest.approx(74 / 46)
+    assert plot.times_the_target(RATE) == pytest.approx(0.95 / 0.98)
+    root = ET.fromstring(plot.svg(ROWS))
+    line = float(next(root.iter("{http://www.w3.org/2000/svg}line")).attrib["x1"])
+    bars = [each.attrib for each in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in each.attrib]
+    sides = [(bar["fill"], float(bar["x"]) >= line - 1) for bar in bars]
+    assert sides == [(plot.HELD, False), (plot.MISSED, True), (plot.HELD, False)]
+
+
 # ---- the parts' own arithmetic ----
 
 
@@ -276,3 +289,16 @@ def test_a_fleet_carries_what_its_rows_ask_and_the_table_explains_it() -> None:
     assert not isinstance(read, bytes)
     [item] = read["Responses"][STATE_TABLE]
     assert f"grant:{arns[1]}" in item
+
+
+# ---- whose code takes the time ----
+
+
+def test_a_profile_is_told_in_shares_by_whose_code_it_is(tmp_path: Path) -> None:
+    program, dump = tmp_path / "on_schedule.py", tmp_path / "dump"
+    program.write_text("import json\n\nfor _ in range(300):\n    sorted(range(5_000), key=str)\n")
+    cProfile.run(f"exec(compile({program.read_text()!r}, '/x/OnSchedule/on_schedule.py', 'exec'))", str(dump))
+    told = shares(dump)
+    assert sum(told.values()) == pytest.approx(1)
+    # What is built in, here sorting, counts for whoever called it.
+    assert next(iter(told)) == "our own"
