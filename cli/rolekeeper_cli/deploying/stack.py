@@ -29,7 +29,7 @@ _WORKS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What is deployed; without a status there is nothing."""
+    """What is deployed; without a status there is no stack."""
 
     status: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -113,9 +113,6 @@ def versions(present: Present) -> str:
 # ---- the stack's parameters ----
 
 
-TEMPLATE = Path("template.yaml")
-
-
 class TemplateLoader(yaml.SafeLoader):
     """Reads a template without what its short functions (`!Ref`) stand for: parameters use none."""
 
@@ -123,7 +120,7 @@ class TemplateLoader(yaml.SafeLoader):
 TemplateLoader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
 
 
-def declared(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
+def declared(template: Path) -> dict[str, dict[str, Any]]:
     parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), TemplateLoader)["Parameters"]  # noqa: S506  # a SafeLoader
     return parameters
 

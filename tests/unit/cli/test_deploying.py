@@ -20,6 +20,7 @@ from rolekeeper_cli.errors import ServiceError
 from support.templates import ROOT
 
 VERSION = installed.version()
+KNOWN = declared(ROOT / "template.yaml")
 OWN = "o-example0000"
 STDERR = 2
 FUNCTION = change("Modify", "OnRetry", "AWS::Lambda::Function", "False", "Environment")
@@ -382,13 +383,11 @@ def test_a_stack_that_cant_be_deployed_to_is_left_alone(
     ],
 )
 def test_what_cloudformation_would_refuse_is_refused_with_the_templates_reason(name: str, value: str) -> None:
-    known = declared()
-    assert refused(known, {name: value}) == [f"{name}={value}: {known[name]['ConstraintDescription']}"]
+    assert refused(KNOWN, {name: value}) == [f"{name}={value}: {KNOWN[name]['ConstraintDescription']}"]
 
 
 def test_what_a_template_has_by_default_and_what_it_takes_is_not_refused() -> None:
-    known = declared()
-    assert refused(known, merged(known, {}, {"RolePath": "/org/roles/", "ChangesPerSecond": "12.5"})) == []
+    assert refused(KNOWN, merged(KNOWN, {}, {"RolePath": "/org/roles/", "ChangesPerSecond": "12.5"})) == []
 
 
 # ---- what goes wrong ----
@@ -462,7 +461,7 @@ def test_the_embedded_aws_makes_its_stack_without_a_word(capsys: pytest.CaptureF
 
 
 def test_each_parameter_of_the_template_is_an_option() -> None:
-    assert list(parameters()) == list(declared())
+    assert list(parameters()) == list(KNOWN)
     assert installed.PARAMETERS.read_text() == written.text(), "run: .venv/bin/python -m tools.parameters"
 
 

@@ -549,16 +549,20 @@ def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: DoctorFixture, monkeyp
     assert only(finds("caller"))[:2] == ("ok", f"{user} may do what the commands need")
 
 
-def test_root_isn_t_asked_for(finds: Finds, ward: DoctorFixture, desk: MappingsFixture) -> None:
-    ward.is_called_by(f"arn:aws:iam::{ACCOUNT}:root")
-    assert only(finds("caller"))[0] == "warn"
+@pytest.mark.parametrize(
+    ("arn", "level"),
+    [
+        (f"arn:aws:iam::{ACCOUNT}:root", "warn"),
+        (f"arn:aws:sts::{ACCOUNT}:federated-user/me", "unknown"),
+        (f"arn:aws:sts::{ACCOUNT}:assumed-role/deleted/me", "unknown"),
+    ],
+)
+def test_who_is_neither_user_nor_role_isn_t_asked_for(
+    finds: Finds, ward: DoctorFixture, desk: MappingsFixture, arn: str, level: str
+) -> None:
+    ward.is_called_by(arn)
+    assert only(finds("caller"))[0] == level
     assert desk.world.calls["SimulatePrincipalPolicy"] == 0
-
-
-@pytest.mark.parametrize("who", ["federated-user/me", "assumed-role/deleted/me"])
-def test_who_is_neither_user_nor_role(finds: Finds, ward: DoctorFixture, who: str) -> None:
-    ward.is_called_by(f"arn:aws:sts::{ACCOUNT}:{who}")
-    assert only(finds("caller"))[0] == "unknown"
 
 
 # ---- what guards the tags ----
