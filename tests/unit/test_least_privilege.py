@@ -185,21 +185,10 @@ def instances_are_ignored_and_pinned(stories: Stories, function: str) -> None:
 
 
 def a_loop_looks_at_an_instance(stories: Stories, function: str) -> None:
-    """It waits, is handed over, waits for EC2, is pinned, and ends."""
+    """It is ignored, pinned, gone, and may no longer be asked for."""
     world = stories.world
     world.publish("workload=web", "web")
-    instance = world.launch(workload="web")
-    stories.retry(instance)
-    assert world.shows(instance) == "changing"
-    world.wait(2)
-    stories.retry(instance)
-    assert world.carries(instance) == ""
-    world.attach_by_hand(instance, "web")
-    row = world.truth.association_of(instance)
-    assert row
-    row.changes_at = None
-    stories.retry(instance)
-    assert world.shows(instance) == "associating"
+    instance = world.running(workload="web")
     until = world.clock.now().replace(year=world.clock.now().year + 1)
     world.tag(instance, **{IGNORE_TAG: layout.timestamp(until)})
     stories.retry(instance)
