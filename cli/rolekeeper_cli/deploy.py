@@ -44,11 +44,9 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     )
 
 
-_BUCKET = click.option(
-    "--bucket", metavar="NAME", help="A bucket of yours to take, in the same Region; else one is made."
-)
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would change, and leave it.")
-_DOWNGRADE = click.option("--allow-downgrade", is_flag=True, help="Let an older version replace a newer one.")
+_BUCKET = click.option("--bucket", metavar="NAME", help="Your own bucket in the same Region. Default: one is created.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+_DOWNGRADE = click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
 
 
 @click.command(

@@ -123,6 +123,27 @@ class Stack:
     created: datetime
 
 
+def describe_stack(client: Any, name: str) -> Mapping[str, Any] | None:
+    """A stack as CloudFormation's DescribeStacks answers; None if there is none."""
+    try:
+        with classified("cloudformation:DescribeStacks", name):
+            [found] = client.describe_stacks(StackName=name)["Stacks"]
+    except PermanentError as error:
+        # CloudFormation has no error code for a stack that doesn't exist.
+        if error.code != "ValidationError":
+            raise
+        return None
+    return dict(found)
+
+
+def parameters_of(stack: Mapping[str, Any]) -> dict[str, str]:
+    return {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
+
+
+def outputs_of(stack: Mapping[str, Any]) -> dict[str, str]:
+    return {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
+
+
 type Remember = Callable[[str, Callable[[], Any]], Any]
 """Gives what is known under a name, or asks for it."""
 
@@ -257,19 +278,14 @@ class Deployment:
         name = self.stack_name
         region = self.session.region_name
         elsewhere = "deploy Rolekeeper, or say where it is: --stack, --region, --profile"
-        try:
-            with classified("cloudformation:DescribeStacks", name):
-                [found] = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-        except PermanentError as error:
-            if error.code != "ValidationError":
-                raise
-            raise ConfigurationError(f"there is no stack '{name}' in {region}", elsewhere) from error
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
+        found = describe_stack(self.client("cloudformation"), name)
+        if found is None:
+            raise ConfigurationError(f"there is no stack '{name}' in {region}", elsewhere)
+        outputs = outputs_of(found)
         if missing := {"MappingTable", "StateTable", "WorkQueue"} - outputs.keys():
             what = f"stack '{name}' in {region} has no output {min(missing)}, so it isn't a running Rolekeeper"
             raise ConfigurationError(what, elsewhere)
-        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())}
-        return Stack(name, outputs, parameters, status=found["StackStatus"], created=found["CreationTime"])
+        return Stack(name, outputs, parameters_of(found), status=found["StackStatus"], created=found["CreationTime"])
 
     def resource(self, name: str) -> str:
         """What AWS calls a resource of the stack, by its name in the template.

@@ -16,8 +16,8 @@ from rolekeeper_cli.render import Document
 def doctor() -> ExitCode:
     """Check the deployment, and say what to fix.
 
-    It looks from outside, with your permissions, and changes nothing. Exits with 1 when a check failed; a warning is no
-    failure, nor is what can't be seen.
+    It looks from outside, with your permissions, and changes nothing. Exits with 1 if a check failed; warnings and
+    unknowns are no failures.
     """
     return examine(doctor_deployment())
 

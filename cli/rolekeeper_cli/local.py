@@ -10,13 +10,13 @@ from rolekeeper_cli.errors import ExitCode
 
 
 @command("console", "rolekeeper console", "rolekeeper console --write", "rolekeeper console --no-browser --port 8080")
-@click.option("--write", "writes", is_flag=True, help="Let the pages change things too; else they only show.")
+@click.option("--write", "writes", is_flag=True, help="Let the pages change things too. Default: they only show.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=0,
     metavar="PORT",
-    help="Where it listens on this machine; by default any free one.",
+    help="The port on this machine. Default: any free one.",
 )
 @click.option("--no-browser", is_flag=True, help='Open no browser; say "console:" and the link, once it listens.')
 def console(port: int, *, writes: bool, no_browser: bool) -> ExitCode:
@@ -33,14 +33,17 @@ def console(port: int, *, writes: bool, no_browser: bool) -> ExitCode:
 
 
 _PORT = click.option(
-    "--port", type=click.IntRange(1, 65535), metavar="PORT", help="Where it listens (or ROLEKEEPER_LOCAL_PORT; 4566)."
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="The port to listen on (or ROLEKEEPER_LOCAL_PORT; 4566).",
 )
 
 _ACCOUNTS = click.option(
     "--accounts",
     type=click.IntRange(1, 3),
     metavar="NUMBER",
-    help="In how many accounts it works, each in two Regions (or ROLEKEEPER_LOCAL_ACCOUNTS; 1, in one Region).",
+    help="The number of accounts, each with two Regions (or ROLEKEEPER_LOCAL_ACCOUNTS; 1, with one Region).",
 )
 
 
@@ -75,5 +78,5 @@ def demo(port: int | None, accounts: int | None, *, console: bool) -> ExitCode:
 
 
 def _ended(code: int) -> ExitCode:
-    """What a process that ended so says: the emulator's own code may be any."""
+    """The command's exit code for a process's: the emulator may end with any."""
     return {0: ExitCode.DONE, 130: ExitCode.INTERRUPTED}.get(code, ExitCode.NO)

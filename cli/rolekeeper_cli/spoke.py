@@ -58,8 +58,8 @@ def _hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def group() -> None:
     """Register this account with a hub.
 
-    A hub is a deployment with --organization-id. A spoke is a stack in each other account and Region that it is to look
-    after: two rules, and three roles once in the account.
+    A hub is a deployment with --organization-id. A spoke is a stack in each other account and Region that the hub is to
+    look after: two rules, and three roles once in the account.
     """
 
 
@@ -74,10 +74,10 @@ def group() -> None:
 @_READER
 @_UNIT
 def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | None) -> ExitCode:
-    """Print what a spoke has to know of its hub.
+    """Print the parameters by which a spoke knows its hub.
 
-    With the hub's credentials. It is JSON as CloudFormation takes it: for rolekeeper spoke deploy --hub, for aws
-    cloudformation deploy --parameter-overrides file://hub.json, and for aws cloudformation create-stack-set
+    Run it with the hub's credentials. It prints JSON as CloudFormation takes it: for rolekeeper spoke deploy --hub, for
+    aws cloudformation deploy --parameter-overrides file://hub.json, and for aws cloudformation create-stack-set
     --parameters file://stack-set.json.
     """
     hub = deploying.spoke.ask_hub(deployment(), readers, home_region, unit=unit)
@@ -100,15 +100,15 @@ def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | No
 @click.option("--create-missing-profiles", type=_TRUTH, help="Whether the hub may make instance profiles here.")
 @click.option("--permissions-boundary", metavar="ARN", help="A policy that bounds what the spoke's roles may do.")
 @_UNIT
-@click.option("--dry-run", is_flag=True, help="Show what would change, and leave it.")
-@click.option("--allow-downgrade", is_flag=True, help="Let an older version replace a newer one.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
 @yes
 def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> ExitCode:
     """Deploy a spoke, or change one.
 
-    With this account's own credentials, in each --region: it may be given again. It shows what would change, and asks.
-    The hub is asked by a profile of its account, or was asked before (rolekeeper spoke parameters); where neither is
-    named, each parameter stays as it is deployed. --stack names the spoke's stack: 'rolekeeper-spoke'.
+    Run it with this account's own credentials; give --region again for another Region. It shows what would change, and
+    asks. Name the hub by an AWS profile of its account, or by the file that rolekeeper spoke parameters wrote; without
+    either, each parameter stays as it is deployed. --stack names the spoke's stack: 'rolekeeper-spoke'.
     """
     if not dry_run:
         terminal.require_answer(yes=yes)
@@ -140,8 +140,9 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
 def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | None, yes: bool) -> ExitCode:
     """Delete the spoke in each --region.
 
-    With this account's own credentials. It says which instances keep their roles, and asks. The account's roles go with
-    the Region that they were made in, last. With a profile of the hub's account it forgets the target there too.
+    Run it with this account's own credentials. It says which instances keep their roles, and asks. The account's roles
+    are deleted last, with the Region in which they were made. With a profile of the hub's account, the hub forgets the
+    target too.
     """
     terminal.require_answer(yes=yes)
     hub = _hub_deployment(hub_profile, hub_region, hub_stack)

@@ -1,6 +1,7 @@
 """What each of the stack's roles may do, and what it may not, as a table of requests: one line for a story.
 
 It is written from docs/security.md, not from the policies. `tests/unit/test_policy_matrix.py` asks IAM's evaluator.
+That a function may do nothing that it never does is in `tests/unit/test_least_privilege.py`, not here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -252,31 +253,17 @@ def reads_roles(who: str | Sequence[str]) -> Iterator[Case]:
 
 
 INSTANCES = [
-    *may_not((STATE, LOOP), READING, "everything"),
     *changes(EVENT, "instance", ELSEWHERE),
-    *may_not(NOT_CHANGING, ATTACH, "instance", new="profile"),
-    *may_not(NOT_CHANGING, REPLACE, "instance", now="profile", new="other profile"),
-    *may_not(NOT_CHANGING, DETACH, "instance", now="profile"),
-    *may_not(ALL, "ec2:DeleteVolume", "volume"),
 ]
 
 TAKE_OVER = [*takes_over(EVENT, NOT_CHANGING, "instance", ELSEWHERE)]
 
 ROLES = [
     *passes(PASSING),
-    *may_not((RETRY, STATE, LOOP), "iam:PassRole", ("role", "role outside"), to=EC2),
-    *may_not(RETRY, "iam:PassRole", "role"),
-    *may_not(ALL, "sts:AssumeRole", ("role", "role outside")),
     # Those that reconcile check pins.
     *reads_roles(LOOKING),
-    *may_not((STATE, LOOP), "iam:GetInstanceProfile", "profile"),
-    *may_not((STATE, LOOP), "iam:GetRole", "role"),
-    *may_not((STATE, LOOP), "iam:GetPolicy", "policy"),
     *makes_profiles(PUBLISHING),
-    *may_not((*RECONCILING, STATE, LOOP), MAKING, "profile"),
-    *may_not(LOOKING, "iam:PutRolePolicy iam:AttachRolePolicy iam:UpdateAssumeRolePolicy iam:CreateRole", "role"),
     *may_not(PUBLISHING, "iam:CreatePolicyVersion iam:DeletePolicy", "policy"),
-    *may_not(ALL, "iam:CreateAccessKey", "user"),
 ]
 
 _PUTS = "dynamodb:PutItem dynamodb:UpdateItem"
@@ -301,18 +288,12 @@ TABLES = [
     *may(STATE, "dynamodb:PutItem", "StateTable", item="timers"),
     *may(RECONCILING, "dynamodb:PutItem", "StateTable", item=(INSTANCE_ITEM, "follow-ups")),
     *may(EVENT, "dynamodb:UpdateItem dynamodb:BatchGetItem", "StateTable", item="window#changes"),
-    *may_not(RETRY, "dynamodb:UpdateItem dynamodb:BatchGetItem", "StateTable", item="window#changes"),
     *may(SCHEDULE, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
-    *may_not((MAPPING, STATE), "dynamodb:Query dynamodb:PutItem dynamodb:DeleteItem", "StateTable", item="follow-ups"),
     *may_not(RECONCILING, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
     *may_not(SCHEDULE, _PUTS, "StateTable", item="follow-ups"),
-    *may_not(SCHEDULE, "dynamodb:DeleteItem", "StateTable", item="fleet"),
     *may_not(PUBLISHING, "dynamodb:DeleteItem", "StateTable", item=MAPPING_ITEM),
     *may(STATE, "dynamodb:BatchGetItem dynamodb:PutItem", "StateTable", item="control-history"),
-    *may_not(STATE, "dynamodb:PutItem", "StateTable", item=("control-history", "control")),
     *may_not(STATE, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control-history"),
-    *may_not(LOOKING, "dynamodb:BatchGetItem dynamodb:PutItem", "StateTable", item="control-history"),
-    *may_not(STATE, "dynamodb:DeleteItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
     # A request without a key, and with one of no family; then what none may do with its own families.
     *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable"),
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable"),
@@ -322,7 +303,6 @@ TABLES = [
     *may_not(FUNCTIONS, f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}", "table", item=FAMILIES),
     # Who signs an approval: anybody, for themselves alone. No function does, not even for itself.
     *may(PUBLISHING, "dynamodb:BatchGetItem", "StateTable", item=f"approval#{ME}"),
-    *may_not((*RECONCILING, STATE), "dynamodb:BatchGetItem", "StateTable", item=f"approval#{ME}"),
     *may_not(
         FUNCTIONS,
         "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem",
@@ -351,20 +331,12 @@ TABLES = [
     *may_not(PEOPLE, _PUTS, "StateTable", item=INSTANCE_ITEM, attributes=[("pk", "sk", each) for each in OURS]),
     *may_not(PEOPLE, _PUTS, "StateTable", item=INSTANCE_ITEM, attributes=(*PINNING, "grant:x")),
     *may_not(RECONCILING, "dynamodb:PutItem", "StateTable", item=INSTANCE_ITEM, attributes=("pk", "sk", "role")),
-    *may_not(PUBLISHING, "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
-    *may_not(RECONCILING, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item=MAPPING_ITEM),
-    *may_not(STATE, "dynamodb:PutItem", "StateTable", item=(INSTANCE_ITEM, "timers")),
     *may_not(RECONCILING, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM, tls="false"),
     *may_not(PUBLISHING, "dynamodb:GetItem", "MappingTable", item="app", tls="false"),
     *may_not(FUNCTIONS, "dynamodb:Scan dynamodb:DeleteTable dynamodb:PartiQLSelect", "StateTable"),
-    *may_not(FUNCTIONS, "dynamodb:UpdateTable dynamodb:UpdateTimeToLive", "StateTable"),
     *may(PUBLISHING, "dynamodb:GetItem dynamodb:Query dynamodb:UpdateItem", "MappingTable", item="app"),
     *may(SCHEDULE, "dynamodb:Scan", "MappingTable"),
-    *may_not(MAPPING, "dynamodb:Scan", "MappingTable"),
-    *may_not((*RECONCILING, STATE, LOOP), "dynamodb:GetItem dynamodb:PutItem", "MappingTable", item="app"),
     *may_not(PUBLISHING, "dynamodb:DeleteTable dynamodb:UpdateTable dynamodb:PartiQLDelete", "MappingTable"),
-    *may_not(ALL, "dynamodb:GetItem dynamodb:PutItem dynamodb:BatchGetItem dynamodb:DeleteItem", "table"),
-    *may_not(SCHEDULE, "dynamodb:Scan", "table"),
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:BatchGetItem dynamodb:UpdateItem", "table of others"),
     *may(MAPPING, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", "MappingTable:stream/1"),
     *may(STATE, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", "StateTable:stream/1"),
@@ -372,7 +344,6 @@ TABLES = [
     *may_not(STATE, "dynamodb:GetRecords", ("MappingTable:stream/1", "table:stream/1")),
     *may_not(MAPPING, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", "MappingTable:stream/1"),
     *may_not(STATE, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", "StateTable:stream/1"),
-    *may_not((EVENT, RETRY, SCHEDULE), "dynamodb:GetRecords", ("MappingTable:stream/1", "StateTable:stream/1")),
     *may_not(STRANGER, "dynamodb:GetItem dynamodb:PutItem", ("MappingTable", "StateTable")),
 ]
 
@@ -382,14 +353,10 @@ QUEUES = [
     *may(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes", "WorkQueue"),
     *may(SCHEDULE, "sqs:GetQueueAttributes", "WorkQueue"),
     *may_not(SCHEDULE, "sqs:GetQueueAttributes", ("DeadLetterQueue", "queue", "queue of others")),
-    *may_not((RETRY, MAPPING, STATE, *MACHINES), "sqs:GetQueueAttributes", "WorkQueue"),
-    *may_not((RETRY, MAPPING, SCHEDULE, STATE, *MACHINES), "sqs:ReceiveMessage sqs:DeleteMessage", "WorkQueue"),
     *may_not(EVENT, "sqs:ReceiveMessage sqs:DeleteMessage", ("DeadLetterQueue", "queue", "queue of others")),
     *may((*PUBLISHING, STATE), "sqs:SendMessage", "WorkQueue"),
     *may((EVENT, RETRY), "sqs:SendMessage", "WorkQueue"),
-    *may_not(MACHINES, "sqs:SendMessage", "WorkQueue"),
     *may((*PUBLISHING, STATE, *MACHINES), "sqs:SendMessage", "DeadLetterQueue"),
-    *may_not(RECONCILING, "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(ALL, "sqs:SendMessage", ("queue", "queue of others")),
     *may_not(ALL, "sqs:PurgeQueue sqs:DeleteQueue sqs:SetQueueAttributes", ("WorkQueue", "DeadLetterQueue")),
     *may(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["InstanceStateRule", "InstanceTagRule"]),
@@ -408,19 +375,14 @@ QUEUES = [
 
 MAILS = [
     *may(FUNCTIONS, "events:PutEvents", "bus", source="rolekeeper"),
-    *may_not(MACHINES, "events:PutEvents", "bus", source="rolekeeper"),
     *may_not(FUNCTIONS, "events:PutEvents", "bus", source=["aws.ec2", ("rolekeeper", "somebody")]),
     *may_not(FUNCTIONS, "events:PutEvents", ("other bus", "bus elsewhere", "bus of others"), source="rolekeeper"),
     *may_not(FUNCTIONS, "events:DeleteEventBus", "bus"),
-    *may_not(FUNCTIONS, "events:PutRule events:PutTargets events:DisableRule", ("InstanceStateRule", "rule")),
     *may(FUNCTIONS, "sns:Publish", "AlarmTopic"),
-    *may_not(MACHINES, "sns:Publish", "AlarmTopic"),
     *may_not(FUNCTIONS, "sns:Publish", "AlarmTopic", tls="false"),
     *may_not(FUNCTIONS, "sns:Publish", ("topic", "topic of others")),
     *may_not(FUNCTIONS, "sns:Subscribe sns:SetTopicAttributes sns:DeleteTopic", "AlarmTopic"),
     *may(FUNCTIONS, "kms:GenerateDataKey kms:Decrypt", "AlarmKey"),
-    *may_not(MACHINES, "kms:Decrypt", "AlarmKey"),
-    *may_not(FUNCTIONS, "kms:Decrypt kms:GenerateDataKey", "key"),
     *may_not(FUNCTIONS, "kms:ScheduleKeyDeletion kms:PutKeyPolicy", "AlarmKey"),
     *may(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by=["alarm", "alarm elsewhere"], of=ACCOUNT),
@@ -445,9 +407,7 @@ MAILS = [
 
 CODE = [
     *may(EVENT, "states:StartExecution", "RetryStateMachine"),
-    *may_not((RETRY, *PUBLISHING, STATE, *MACHINES), "states:StartExecution", "RetryStateMachine"),
     *may(PUBLISHING, "states:StartExecution", "ResumeStateMachine"),
-    *may_not((*RECONCILING, STATE, *MACHINES), "states:StartExecution", "ResumeStateMachine"),
     *may_not((EVENT, *PUBLISHING), "states:StartExecution", "machine"),
     *may_not(PUBLISHING, "states:StartExecution", ("resume machine elsewhere", "resume machine of others")),
     *may_not(EVENT, "states:DeleteStateMachine states:UpdateStateMachine", "RetryStateMachine"),
@@ -459,7 +419,6 @@ CODE = [
     *may(RESUME, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(RESUME, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
     *may(SCHEDULE, "lambda:InvokeFunction", "OnSchedule"),
-    *may_not((*RECONCILING, MAPPING), "lambda:InvokeFunction", "OnSchedule"),
     *may_not(LOOKING, "lambda:InvokeFunction", ("OnRetry", "function")),
     *may_not((SCHEDULE, STATE, RESUME), "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
     *may_not(LOOP, "lambda:UpdateFunctionCode lambda:AddPermission", "OnRetry"),
@@ -485,12 +444,9 @@ WRITING = [
         for role, log in LOGS.items()
         for each in may_not(role, "logs:DeleteLogStream logs:GetLogEvents", f"{log}:1")
     ),
-    *may_not((RETRY, MAPPING, SCHEDULE, STATE, *MACHINES), "logs:PutLogEvents", "OnInstanceEventLogs:1"),
-    *may_not(EVENT, "logs:PutLogEvents", "OnRetryLogs:1"),
     *may_not(ALL, "logs:PutLogEvents logs:CreateLogStream", "log"),
     *may(MACHINES, "logs:CreateLogDelivery logs:ListLogDeliveries", "everything"),
     *may_not(MACHINES, "logs:DeleteResourcePolicy", "everything"),
-    *may_not(LOOP, "logs:PutLogEvents logs:DeleteLogStream", "RetryStateMachineLogs:1"),
 ]
 
 TRUST = [
@@ -512,8 +468,6 @@ READERS, CHANGERS = ("reader of others", "reader"), ("changer of others", "chang
 SPOKES = [
     *may(LOOKING, "sts:AssumeRole", READERS, org_of_it=ORG),
     *may(PASSING, "sts:AssumeRole", CHANGERS, org_of_it=ORG),
-    *may_not((RETRY, STATE, *MACHINES), "sts:AssumeRole", CHANGERS, org_of_it=ORG),
-    *may_not((STATE, *MACHINES), "sts:AssumeRole", READERS, org_of_it=ORG),
     *may_not(ALL, "sts:AssumeRole", (*READERS, *CHANGERS), org_of_it=OTHER_ORG),
     *may_not(ALL, "sts:AssumeRole", (*READERS, *CHANGERS)),
     *may_not(ALL, "sts:TagSession sts:SetSourceIdentity", (*READERS, *CHANGERS), org_of_it=ORG),
@@ -547,12 +501,8 @@ SPOKES = [
     # The registry of targets.
     *may((EVENT, *PUBLISHING), "dynamodb:Query", "StateTable", item="targets"),
     *may((EVENT, SCHEDULE), "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item="targets"),
-    *may_not((RETRY, STATE), "dynamodb:Query", "StateTable", item="targets"),
     *may(LOOKING, "dynamodb:BatchGetItem", "StateTable", item=("control", INSTANCE_ITEM, MAPPING_ITEM, "targets")),
-    *may_not(STATE, "dynamodb:BatchGetItem", "StateTable", item="targets"),
-    *may_not((RETRY, MAPPING, STATE), "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item="targets"),
     *may_not(FUNCTIONS, "dynamodb:DeleteItem", "StateTable", item="targets"),
-    *may_not(EVENT, "dynamodb:Query", "StateTable", item=("targets", "control")),
     *may_not(EVENT, "dynamodb:Query", "table", item="targets"),
 ]
 

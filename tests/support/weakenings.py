@@ -107,7 +107,7 @@ def _of_statement(document: str, statement: Any, path: Path) -> Iterator[Weakeni
     for operator, keys in conditions.items():
         for key, value in keys.items():
             here = (*path, "Condition", operator, key)
-            yield Weakening(f"{name} without {key}", here, DROPPED, actions)
+            yield Weakening(f"{name} without {operator} {key}", here, DROPPED, actions)
             yield from _wider(f"{name}, {key}", value, here, actions)
         if operator != "Null" and not operator.startswith("ForAllValues:"):
             lenient = {other: tests for other, tests in conditions.items() if other != operator}

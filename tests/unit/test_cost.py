@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from bench import bill, cost, others
-from bench.assumed import FLEETS, IDLE, Fleet
+from bench.assumed import FLEETS, IDLE
 
 from fakes.dynamodb_values import item_size
 from fixtures.account import FakeAccount
@@ -177,13 +177,6 @@ def test_a_targets_sweep_takes_what_the_model_says(monkeypatch: pytest.MonkeyPat
         "the registry's item, an account's, the rows, and a share"
     )
     assert writes == sweeps * target.writes
-
-
-def test_a_kind_of_event_costs_alike_alone_and_in_a_month() -> None:
-    fleet = Fleet(1, 1, launches=0, restarts=0, role_changes=1, other_tags=0)
-    still = Fleet(1, 1, launches=0, restarts=0, role_changes=0, other_tags=0)
-    more = cost.ours(fleet)["dynamodb_writes"] - cost.ours(still)["dynamodb_writes"]
-    assert more == cost.COUNTS["replace"].writes + cost.TAKEN_AWAY == cost.happening("replace", 1)["dynamodb_writes"]
 
 
 def test_what_was_written_is_looked_at_once_more_as_the_model_says(

@@ -65,15 +65,6 @@ def test_it_is_made_only_where_somebody_asks_for_it() -> None:
     assert not [name for name, each in RESOURCES.items() if name != "Dashboard" and '"Dashboard"' in json.dumps(each)]
 
 
-def test_its_name_is_another_one_in_each_region() -> None:
-    assert PROPERTIES["DashboardName"] == {"Sub": "${AWS::StackName}-${AWS::Region}"}
-
-
-def test_it_names_only_what_the_template_has() -> None:
-    named = {name.partition(".")[0] for name in re.findall(r"\$\{([^}]+)\}", PROPERTIES["DashboardBody"]["Sub"])}
-    assert named - {"AWS::Region"} <= set(RESOURCES)
-
-
 def test_no_widget_covers_another_or_hangs_over_the_edge() -> None:
     for widget in WIDGETS:
         assert widget["x"] + widget["width"] <= COLUMNS, titled(widget)

@@ -25,17 +25,15 @@ from fixtures.functions import lambda_context, wire
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import SPOKE, Organization, new_organization
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.app import FANS_OUT, App
-from rolekeeper.aws.ec2 import FILTER_VALUES
+from rolekeeper.app import App
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import request
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.retry import RetryState
-from rolekeeper.mappings.rows import FULL
 from rolekeeper.model.instance import InstanceKey
-from rolekeeper.model.mapping import IGNORE_TAG, Mode, Pin
+from rolekeeper.model.mapping import IGNORE_TAG, Pin
 from rolekeeper.settings import Limits
-from rolekeeper.storage import Update, layout
+from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
 from sessions import Sessions
 from simulation.deployment import FUNCTIONS
@@ -102,8 +100,6 @@ class Stories:
     def __init__(self, world: FakeAccount, heard: Heard, patch: pytest.MonkeyPatch) -> None:
         self.desk, self.world = MappingsFixture(world), world
         self._heard, self._running = heard, ""
-        # Of each function's time.
-        self.seconds_left = 840
         self.desk.clients = {
             service: Recorded(service, client, self._hear) for service, client in self.desk.clients.items()
         }
@@ -122,7 +118,7 @@ class Stories:
             "OnRetry": on_retry.handler,
             "OnInstanceEvent": on_instance_event.handler,
         }
-        return handlers[function](event, lambda_context(function, self.seconds_left))
+        return handlers[function](event, lambda_context(function, 840))
 
     def judge(self, function: str, tag: str) -> str:
         """A row changed: the stream says so, or the sweep comes by. What the row shows then."""
@@ -175,77 +171,24 @@ def a_mapping_lives(stories: Stories, function: str) -> None:
     assert stories.judge(function, tag) == "gone"
 
 
-def a_row_is_nearly_full(stories: Stories, function: str) -> None:
-    """Its reason may not fit, so the history says whether it was said before."""
-    stories.desk.put("workload=large", role="x" * FULL)
-    for _ in range(2):
-        assert stories.judge(function, "workload=large") == "Rejected"
-
-
-def the_mode_is_deployed_anew(stories: Stories, function: str) -> None:
-    stories.run(function, {"id": "sweep"})
-    for mode in (Mode.ENFORCE, Mode.OBSERVE):
-        stories.world.mode = mode
-        stories.run(function, {"task": "expiries", "id": "minute"})
-
-
-def instances_are_changed(stories: Stories, function: str) -> None:
-    """Replace, detach, a full window, an approval, a tag to ignore it, a refusal that is mailed, a pin, and the end."""
+def instances_are_ignored_and_pinned(stories: Stories, function: str) -> None:
+    """All other changes of instances are heard in the simulation."""
     world = stories.world
-    for role in ("web", "db"):
-        world.publish(f"workload={role}", role)
-    world.limits = stories.desk.limits = Limits(1, 0)
-    instances = [world.running(workload="web") for _ in range(4)]
-    for each in instances:
-        stories.wake(each)
-        world.tag(each, workload="db")
-    world.paced(1e-6).throttled(world.clock.now())
-    stories.wake(instances[0])
-    assert world.carries(instances[0]) == "web", "it is put back, beyond the pace"
-    world.paced(1000)
-    stories.wake(instances[0])
-    assert world.carries(instances[0]) == "db"
-    stories.wake(instances[1])
-    assert world.shows(instances[1]) == "window"
-    approved = Update().set({"credit": 1, "credit_revision": 1})
-    world.store.write(world.store.update(layout.budget_key(mapping_key("workload=db")), approved))
-    stories.wake(instances[3])
-    assert world.carries(instances[3]) == "db"
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    stories.wake(instance)
     until = world.clock.now().replace(year=world.clock.now().year + 1)
-    world.tag(instances[3], **{IGNORE_TAG: layout.timestamp(until)})
-    stories.wake(instances[3])
-    assert world.shows(instances[3]) == "ignored"
-    world.later(hours=1)
-    world.untag(instances[0], "workload")
-    stories.wake(instances[0])
-    world.wait(1)
-    assert world.carries(instances[0]) == ""
-    world.calls.before("ReplaceIamInstanceProfileAssociation", refusing("UnauthorizedOperation", status=403))
-    world.later(hours=1)
-    stories.wake(instances[2])
-    assert world.topic.mails
+    world.tag(instance, **{IGNORE_TAG: layout.timestamp(until)})
+    stories.wake(instance)
+    assert world.shows(instance) == "ignored"
     pinned(stories, function)
-    world.truth.terminate(instances[2])
-    world.wait(2)
-    stories.wake(instances[2])
 
 
 def a_loop_looks_at_an_instance(stories: Stories, function: str) -> None:
-    """It waits, is handed over, waits for EC2, is pinned, and ends."""
+    """It is ignored, pinned, gone, and may no longer be asked for."""
     world = stories.world
     world.publish("workload=web", "web")
-    instance = world.launch(workload="web")
-    stories.retry(instance)
-    assert world.shows(instance) == "changing"
-    world.wait(2)
-    stories.retry(instance)
-    assert world.carries(instance) == ""
-    world.attach_by_hand(instance, "web")
-    row = world.truth.association_of(instance)
-    assert row
-    row.changes_at = None
-    stories.retry(instance)
-    assert world.shows(instance) == "associating"
+    instance = world.running(workload="web")
     until = world.clock.now().replace(year=world.clock.now().year + 1)
     world.tag(instance, **{IGNORE_TAG: layout.timestamp(until)})
     stories.retry(instance)
@@ -275,25 +218,6 @@ def pinned(stories: Stories, function: str) -> None:
     else:
         stories.wake(instance)
         assert world.carries(instance) == "pinned"
-
-
-def a_rest_is_handed_over(stories: Stories, function: str) -> None:
-    """Time is up after a page: of the sweep, or of a mapping's instances. The machine has the rest done."""
-    world, desk = stories.world, stories.desk
-    desk.role("web")
-    desk.limits = Limits(1_000, 100)
-    for _ in range(FILTER_VALUES + 1):
-        world.launch(workload="web")
-    if function == "OnMappingChange":
-        desk.put("workload=web", role="web")
-        world.calls.before("SendMessageBatch", lambda: world.clock.sleep(FANS_OUT.total_seconds()))
-        assert stories.judge(function, "workload=web") == "Published"
-    else:
-        stories.seconds_left = 0
-        stories.run(function, {"id": "sweep"})
-        stories.seconds_left = 840
-        stories.run(function, world.machine.started[0]["input"])
-    assert len(world.machine.started) == 1
 
 
 class HubStories(Stories):
@@ -327,13 +251,6 @@ def a_spoke_says_that_it_is_there(stories: HubStories, function: str) -> None:
         stories.organization.wait(hours=25)
     assert stories.spoke.carries(instance) == "web"
     assert [each.target for each in stories.app().registry.all()] == [SPOKE]
-
-
-def a_spoke_refuses(stories: HubStories, function: str) -> None:
-    """What is wrong with it is noted, once it had been registered."""
-    a_spoke_says_that_it_is_there(stories, function)
-    stories.organization.refuse(SPOKE)
-    stories.wake_by(stories.spoke.key(stories.spoke.running(workload="web")))
 
 
 def a_spoke_is_known_to_iam_late(stories: HubStories, function: str) -> None:
@@ -378,7 +295,6 @@ def a_spoke_is_swept(stories: HubStories, function: str) -> None:
 
 HUB_STORIES = [
     (a_spoke_says_that_it_is_there, "OnInstanceEvent"),
-    (a_spoke_refuses, "OnInstanceEvent"),
     (a_loop_looks_at_an_instance_of_a_spoke, "OnRetry"),
     (a_mapping_is_published_for_a_spoke, "OnMappingChange"),
     (a_mapping_is_published_for_a_spoke, "OnSchedule"),
@@ -386,14 +302,10 @@ HUB_STORIES = [
     (a_spoke_is_known_to_iam_late, "OnSchedule"),
 ]
 STORIES = [
-    *(
-        (story, name)
-        for story in (a_mapping_lives, a_row_is_nearly_full, a_rest_is_handed_over)
-        for name in ("OnMappingChange", "OnSchedule")
-    ),
-    (the_mode_is_deployed_anew, "OnSchedule"),
+    (a_mapping_lives, "OnMappingChange"),
+    (a_mapping_lives, "OnSchedule"),
     (a_loop_looks_at_an_instance, "OnRetry"),
-    (instances_are_changed, "OnInstanceEvent"),
+    (instances_are_ignored_and_pinned, "OnInstanceEvent"),
 ]
 
 

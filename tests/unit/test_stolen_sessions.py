@@ -91,13 +91,6 @@ def test_one_key_of_anothers_among_its_own_spoils_the_request(function: str) -> 
     assert not may(function, "dynamodb:BatchGetItem", own, "anything else")
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("action", WRITES[:2])
-@pytest.mark.parametrize("attribute", ["role", "profile_arn", "expires_at", "by", "reason"])
-def test_no_function_pins_nor_makes_a_pin_another(function: str, action: str, attribute: str) -> None:
-    assert not may(function, action, PARTITIONS["instances"], attributes=(attribute,))
-
-
 def test_what_makes_a_pin_is_what_no_reconcile_may_write() -> None:
     (kept,) = (each for each in statements("OnRetry") if each["Sid"] == "KeepRecordsButNoPins")
     refused = set(kept["Condition"]["ForAllValues:StringNotEquals"]["dynamodb:Attributes"])

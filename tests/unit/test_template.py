@@ -301,12 +301,6 @@ def test_events_reach_the_work_queue_as_they_are(rule: str) -> None:
     assert not target.keys() & {"Input", "InputPath", "InputTransformer"}
 
 
-@pytest.mark.parametrize("rule", OWN_RULES)
-def test_the_deployments_own_events_are_on_the_default_bus(rule: str) -> None:
-    assert "EventBusName" not in _properties(rule)
-    assert "Condition" not in RESOURCES[rule]
-
-
 # ---- a hub ----
 
 OF_A_HUB = {"SpokeBus", "SpokeBusPolicy", *SPOKE_RULES, "SweepTargetsPolicy"}

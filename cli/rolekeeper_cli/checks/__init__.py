@@ -1,4 +1,4 @@
-"""What `rolekeeper doctor` looks at. A check yields what isn't as it should be, and returns how it is when all is."""
+"""The checks of `rolekeeper doctor`. A check yields what is wrong, and returns what to show if nothing is."""
 
 from typing import TYPE_CHECKING
 

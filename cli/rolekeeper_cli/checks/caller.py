@@ -1,6 +1,6 @@
-"""Whether you, who run the command, may do what its commands need. IAM is asked, nothing is tried."""
+"""Whether the caller may do what the commands need. IAM is asked; nothing is tried."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from rolekeeper.settings import Access
@@ -9,81 +9,62 @@ from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown
 _PAGE = 'have it allowed: docs/security.md, "What the command needs"'
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
-    """Actions that some commands need, on one kind of thing; with blanks between them."""
-
-    purpose: str
-    on: str
-    actions: str
-
-
-# Of a hub alone.
-_READERS = "spokes' readers"
-_LOOKS = "plan, fleet, explain, history, wait"
+# What `NEEDS` is about; a hub alone has readers in its spokes.
+_ROWS, _STATE, _WORK, _READERS = "mapping table", "state table", "work queue", "spokes' readers"
 _LOOK_AT_INSTANCES = "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations"
 _READ_ROLES = "iam:GetRole iam:ListAttachedRolePolicies iam:ListRolePolicies iam:GetRolePolicy"
-_READ_POLICIES = "iam:GetPolicy iam:GetPolicyVersion"
-# docs/security.md, "What the command needs"; a test compares them. What doctor itself lacks, its other checks tell.
-NEEDS = (
-    Need("reading mappings", "mapping table", "dynamodb:Scan dynamodb:GetItem"),
-    Need("reading mappings", "state table", "dynamodb:BatchGetItem"),
-    Need(
-        "writing mappings",
-        "mapping table",
-        "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem",
-    ),
-    Need("approving", "mapping table", "dynamodb:UpdateItem dynamodb:BatchGetItem"),
-    Need("approving", "state table", "dynamodb:PutItem dynamodb:BatchGetItem"),
-    Need("discarding", "mapping table", "dynamodb:UpdateItem dynamodb:BatchGetItem"),
-    Need("discarding", "state table", "dynamodb:BatchGetItem"),
-    Need("history, rollback, deletions", "state table", "dynamodb:Query dynamodb:BatchGetItem"),
-    Need("pause, resume, mode", "state table", "dynamodb:UpdateItem dynamodb:BatchGetItem"),
-    Need("pins", "state table", "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem"),
-    Need("pins", "instances", _LOOK_AT_INSTANCES),
-    Need("pins", "roles", _READ_ROLES),
-    Need("pins", "profiles", "iam:GetInstanceProfile"),
-    Need("pins", "managed policies", _READ_POLICIES),
-    Need("release, apply", "work queue", "sqs:SendMessage"),
-    Need(_LOOKS, "instances", _LOOK_AT_INSTANCES),
-    Need(_LOOKS, "state table", "dynamodb:BatchGetItem dynamodb:Query"),
-    Need(_LOOKS, "roles", _READ_ROLES),
-    Need(_LOOKS, "profiles", "iam:GetInstanceProfile"),
-    Need(_LOOKS, "managed policies", _READ_POLICIES),
-    Need("looking into other accounts", _READERS, "sts:AssumeRole"),
-    Need("explain, to name a rollback", "mapping table", "dynamodb:GetItem"),
-    Need("explain, history --who", "event history", "cloudtrail:LookupEvents"),
-    Need("plan, to name rows that wait", "mapping table", "dynamodb:Scan"),
-    Need("plan -f, and what is shown before a question", "mapping table", "dynamodb:Scan dynamodb:Query"),
-    Need("targets", "state table", "dynamodb:Query dynamodb:BatchGetItem"),
-    Need("targets forget", "state table", "dynamodb:DeleteItem"),
-    Need("guard", "mapping table", "dynamodb:Scan"),
-    Need("guard", "state table", "dynamodb:BatchGetItem"),
-    Need("guard", "stack", "cloudformation:DescribeStackResource"),
-    Need("watch", "log groups", "logs:FilterLogEvents"),
-    Need("watch", "stack", "cloudformation:DescribeStackResource"),
-    Need("sweep", "sweep's function", "lambda:InvokeFunction"),
-    Need("sweep", "stack", "cloudformation:DescribeStackResource"),
+_LOOK = {
+    "instances": _LOOK_AT_INSTANCES,
+    "roles": _READ_ROLES,
+    "profiles": "iam:GetInstanceProfile",
+    "managed policies": "iam:GetPolicy iam:GetPolicyVersion",
+}
+_FIND = {"stack": "cloudformation:DescribeStackResource"}
+# By what a person does, the actions on each kind of thing: docs/security.md, "What the command needs"; a test compares
+# them. What doctor itself lacks, its other checks report.
+NEEDS: Mapping[str, Mapping[str, str]] = {
+    "reading mappings": {_ROWS: "dynamodb:Scan dynamodb:GetItem", _STATE: "dynamodb:BatchGetItem"},
+    "writing mappings": {
+        _ROWS: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem",
+    },
+    "approving": {
+        _ROWS: "dynamodb:UpdateItem dynamodb:BatchGetItem",
+        _STATE: "dynamodb:PutItem dynamodb:BatchGetItem",
+    },
+    "discarding": {_ROWS: "dynamodb:UpdateItem dynamodb:BatchGetItem", _STATE: "dynamodb:BatchGetItem"},
+    "history, rollback, deletions": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},
+    "pause, resume, mode": {_STATE: "dynamodb:UpdateItem dynamodb:BatchGetItem"},
+    "pins": {_STATE: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem", **_LOOK},
+    "release, apply": {_WORK: "sqs:SendMessage"},
+    "plan, fleet, explain, history, wait": {_STATE: "dynamodb:BatchGetItem dynamodb:Query", **_LOOK},
+    "looking into other accounts": {_READERS: "sts:AssumeRole"},
+    "explain, to name a rollback": {_ROWS: "dynamodb:GetItem"},
+    "explain, history --who": {"event history": "cloudtrail:LookupEvents"},
+    "plan, to name rows that wait": {_ROWS: "dynamodb:Scan"},
+    "plan -f, and what is shown before a question": {_ROWS: "dynamodb:Scan dynamodb:Query"},
+    "targets": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},
+    "targets forget": {_STATE: "dynamodb:DeleteItem"},
+    "guard": {_ROWS: "dynamodb:Scan", _STATE: "dynamodb:BatchGetItem", **_FIND},
+    "watch": {"log groups": "logs:FilterLogEvents", **_FIND},
+    "sweep": {"sweep's function": "lambda:InvokeFunction", **_FIND},
     # SQS moves with the caller's own permissions (SQS API reference, `StartMessageMoveTask`).
-    Need(
-        "redrive",
-        "dead-letter queue",
-        "sqs:GetQueueAttributes sqs:ReceiveMessage sqs:ChangeMessageVisibility sqs:DeleteMessage "
+    "redrive": {
+        "dead-letter queue": "sqs:GetQueueAttributes sqs:ReceiveMessage sqs:ChangeMessageVisibility sqs:DeleteMessage "
         "sqs:StartMessageMoveTask sqs:ListMessageMoveTasks",
-    ),
-    Need("redrive", "work queue", "sqs:GetQueueAttributes sqs:SendMessage"),
-    Need("roles", "roles", f"{_READ_ROLES} iam:GenerateServiceLastAccessedDetails"),
-    Need("roles", "managed policies", _READ_POLICIES),
-    Need(
-        "roles",
-        "account",
-        "iam:ListRoles iam:ListInstanceProfiles iam:GetServiceLastAccessedDetails iam:GetAccountSummary",
-    ),
-    Need("console --write, to set tags and to start", "instances", "ec2:CreateTags ec2:DeleteTags ec2:StartInstances"),
-    Need("roles", "instances", _LOOK_AT_INSTANCES),
-    Need("roles", "mapping table", "dynamodb:Scan"),
-    Need("roles", "state table", "dynamodb:BatchGetItem"),
-)
+        _WORK: "sqs:GetQueueAttributes sqs:SendMessage",
+    },
+    "roles": {
+        "roles": f"{_READ_ROLES} iam:GenerateServiceLastAccessedDetails",
+        "managed policies": _LOOK["managed policies"],
+        "account": "iam:ListRoles iam:ListInstanceProfiles iam:GetServiceLastAccessedDetails iam:GetAccountSummary",
+        "instances": _LOOK_AT_INSTANCES,
+        _ROWS: "dynamodb:Scan",
+        _STATE: "dynamodb:BatchGetItem",
+    },
+    "console --write, to set tags and to start": {
+        "instances": "ec2:CreateTags ec2:DeleteTags ec2:StartInstances",
+    },
+}
 
 
 def caller(deployment: DoctorDeployment) -> Findings:
@@ -97,15 +78,18 @@ def caller(deployment: DoctorDeployment) -> Findings:
     where = _arns(deployment)
     if not deployment.settings.organization:
         del where[_READERS]
-    said = {on: _simulated(deployment, principal, on, resource=resource) for on, resource in where.items()}
-    for need in (each for each in NEEDS if each.on in where):
-        refused = [each for each in need.actions.split() if said[need.on][each]["EvalDecision"] != "allowed"]
-        keys = sorted({key for each in refused for key in said[need.on][each].get("MissingContextValues", ())})
+    answers = {on: _simulated(deployment, principal, on, resource=resource) for on, resource in where.items()}
+    needed = [
+        (purpose, on, actions) for purpose, needs in NEEDS.items() for on, actions in needs.items() if on in where
+    ]
+    for purpose, on, actions in needed:
+        refused = [each for each in actions.split() if answers[on][each]["EvalDecision"] != "allowed"]
+        keys = sorted({key for each in refused for key in answers[on][each].get("MissingContextValues", ())})
         if not refused:
             continue
-        what = f"for {need.purpose}: {', '.join(refused)} on {where[need.on]}"
+        what = f"for {purpose}: {', '.join(refused)} on {where[on]}"
         if keys:
-            # The simulation knows only what it is told: nobody makes a request, so there is no LeadingKeys, say.
+            # Nobody makes a request, so the simulation lacks what a request has, such as LeadingKeys.
             yield unknown(f"whether you may depends on {', '.join(keys)}, {what}", _PAGE)
         else:
             yield warn(f"you may not, {what}", _PAGE)
@@ -125,9 +109,9 @@ def _arns(deployment: DoctorDeployment) -> dict[str, str]:
     partition, account, region = deployment.caller.partition, deployment.caller.account, deployment.session.region_name
     here = f"{region}:{account}"
     return {
-        "mapping table": f"arn:{partition}:dynamodb:{here}:table/{deployment.settings.mapping_table}",
-        "state table": f"arn:{partition}:dynamodb:{here}:table/{deployment.output('StateTable')}",
-        "work queue": f"arn:{partition}:sqs:{here}:{deployment.output('WorkQueue').rsplit('/', 1)[-1]}",
+        _ROWS: f"arn:{partition}:dynamodb:{here}:table/{deployment.settings.mapping_table}",
+        _STATE: f"arn:{partition}:dynamodb:{here}:table/{deployment.output('StateTable')}",
+        _WORK: f"arn:{partition}:sqs:{here}:{deployment.output('WorkQueue').rsplit('/', 1)[-1]}",
         "dead-letter queue": f"arn:{partition}:sqs:{here}:{deployment.output('DeadLetterQueue').rsplit('/', 1)[-1]}",
         "stack": f"arn:{partition}:cloudformation:{here}:stack/{deployment.stack.name}/any",
         "log groups": f"arn:{partition}:logs:{here}:log-group:/aws/lambda/{deployment.stack.name}/on-instance-event:*",
@@ -145,7 +129,7 @@ def _arns(deployment: DoctorDeployment) -> dict[str, str]:
 
 def _simulated(deployment: DoctorDeployment, principal: str, on: str, resource: str) -> dict[str, Any]:
     """By each action that is needed on a thing, what IAM says of it."""
-    actions = sorted({action for need in NEEDS if need.on == on for action in need.actions.split()})
+    actions = sorted({action for needs in NEEDS.values() for action in needs.get(on, "").split()})
     asked = {"PolicySourceArn": principal, "ActionNames": actions, "ResourceArns": [resource]}
     pages = deployment.pages("iam:SimulatePrincipalPolicy", principal, **asked)
     return {each["EvalActionName"]: each for page in pages for each in page["EvaluationResults"]}

@@ -1,4 +1,4 @@
-"""A deployment as the doctor looks at it: what several checks look at is asked for once."""
+"""A deployment as the doctor sees it, which reads once what several checks need; and what a check finds."""
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Resource:
 
 
 class DoctorDeployment(Deployment):
-    """Reads each thing once for all checks."""
+    """See the module."""
 
     def output(self, name: str) -> str:
         """An output of the stack.
@@ -43,14 +43,14 @@ class DoctorDeployment(Deployment):
 
     @property
     def sweep_overdue(self) -> timedelta:
-        """How long no sweep may come to its end."""
+        """After how long without a finished sweep the alarm rings."""
         try:
             return timedelta(hours=int(self.stack.parameters["SweepOverdueHours"]))
         except KeyError as error:
             raise self._other_version("parameter SweepOverdueHours") from error
 
     def pages(self, action: str, of: str, **asked: Any) -> list[Mapping[str, Any]]:
-        """All pages of an action, as `iam:ListRoles`, that names what it is asked of."""
+        """All pages of an action such as `iam:ListRoles`; `of` is what an error names."""
         service, _, operation = action.partition(":")
         with classified(action, of):
             return list(self.client(service).get_paginator(xform_name(operation)).paginate(**asked))
@@ -71,10 +71,10 @@ class DoctorDeployment(Deployment):
 
     @cached_property
     def alarms(self) -> Mapping[str, Mapping[str, Any]]:
-        """The stack's alarms that are there, by their names in the template."""
+        """The stack's alarms that exist, by their names in the template."""
         names = {each.id: each.name for each in self.of("AWS::CloudWatch::Alarm")}
         if not names:
-            return {}  # asked for none, CloudWatch tells of all
+            return {}  # without names CloudWatch would answer with all alarms
         found = self.pages("cloudwatch:DescribeAlarms", self.stack.name, AlarmNames=list(names))
         return {names[each["AlarmName"]]: each for page in found for each in page["MetricAlarms"]}
 
@@ -88,7 +88,7 @@ class DoctorDeployment(Deployment):
 
     @cached_property
     def specs(self) -> Sequence[MappingSpec]:
-        """Every mapping: as its row says, where that can be read, and as it is published."""
+        """Every mapping: as its row says, if that can be read, and as it is published."""
         published = self.app.state.read([], self.rows).published.values()
         written = [spec for row in self.rows.values() if (spec := read_row(row, self.app.home).spec)]
         return [*written, *(each.spec for each in published if not each.deleted)]
@@ -166,7 +166,7 @@ class Finding:
 
 
 type Findings = Generator[Finding, None, str]
-"""What a check yields: all that isn't as it should be. It returns how things are when all is well."""
+"""A check yields what is wrong, and returns what to show if nothing is."""
 
 
 warn = partial(Finding, Level.WARN)  # Rolekeeper works, but this should not stay so

@@ -21,7 +21,7 @@ def roles(deployment: DoctorDeployment) -> Findings:
         if users := deployment.role_users.get(each.name, ()):
             yield fail(f"{what}, which {several(users)} is to give", _retrust(each.name, each.trust))
         else:
-            yield warn(f"{what}; no mapping gives it", _make_anew(each.name, path))
+            yield warn(f"{what}; no mapping gives it", _recreate(each.name, path))
     where = f"under {path}"
     return f"EC2 can assume all roles {where}: {len(found):,}" if found else f"there are no roles {where} yet"
 
@@ -49,7 +49,7 @@ def profiles(deployment: DoctorDeployment) -> Findings:
     return "every role that EC2 can assume has its instance profile, or gets it with its first mapping"
 
 
-def _make_anew(name: str, path: str) -> str:
+def _recreate(name: str, path: str) -> str:
     """What to do with a role that isn't for EC2: it must not be made one that a tag could give."""
     return (
         f"it isn't for instances: recreate it outside {path} (aws iam create-role --path / --role-name NEW_NAME …), "

@@ -1,4 +1,4 @@
-"""What is found of a deployment from outside, check by check, and what there is to fix."""
+"""Runs the checks of a deployment, one by one."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -43,7 +43,7 @@ def findings(deployment: DoctorDeployment) -> Iterator[Finding]:
 
 
 def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
-    """What one check finds. What AWS refuses it isn't known, and keeps no other check from being made."""
+    """What one check finds. If AWS refuses it a call, that is an unknown, and the other checks still run."""
     found: list[Finding] = []
     steps = check(deployment)
     try:
@@ -53,13 +53,13 @@ def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
         if not found:
             found.append(Finding(Level.OK, end.value))
     except (AwsRefusalError, CommandError) as error:
-        told = error if isinstance(error, CommandError) else explained(error)
-        assert told is not None  # it is AWS's refusal
-        found.append(unknown(told.what, told.remedy))
+        shown = error if isinstance(error, CommandError) else explained(error)
+        assert shown is not None  # it is AWS's refusal
+        found.append(unknown(shown.what, shown.remedy))
     return [replace(each, check=name) for each in found]
 
 
-# ---- the stack's alarms, those that ring first ----
+# ---- the stack's alarms ----
 
 
 # As CloudWatch says it, in the order of what to look at.
@@ -78,7 +78,7 @@ def _document(alarm: Any, runbook: str) -> dict[str, Any]:
         "state": alarm["StateValue"],
         "since": alarm.get("StateUpdatedTimestamp"),
         "reason": alarm.get("StateReason", ""),
-        # The template's words for a mail end with the page (a test of the template compares them).
+        # The template's description for a mail ends with the section (a test of the template compares them).
         "means": str(alarm.get("AlarmDescription", "")).removesuffix(f" Runbook: {runbook}"),
         "runbook": runbook,
     }

@@ -1,4 +1,4 @@
-"""What CloudFormation made: the stack, its rules, its functions and what wakes them, its alarms and whom they reach."""
+"""What CloudFormation made: the stack, its rules, its functions and their event sources, its alarms and subscribers."""
 
 from rolekeeper.aws.errors import NotFoundError, classified
 from rolekeeper.model.problem import advice, typed
@@ -15,7 +15,7 @@ HUB_OUTPUTS = frozenset({"SpokeBus", "HubReaders", "HubChangers"})
 # CloudFormation user guide, "Stack status codes".
 _DEPLOY = typed("make deploy")
 _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
-# The stack is as it was before somebody tried.
+# The stack is as it was before the attempt.
 _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
 
 
@@ -87,7 +87,7 @@ def functions(deployment: DoctorDeployment) -> Findings:
 
 
 def sources(deployment: DoctorDeployment) -> Findings:
-    """Whether Lambda hands the work queue and the tables' streams to the functions."""
+    """Whether Lambda invokes the functions for the work queue and the tables' streams."""
     client = deployment.client("lambda")
     found = deployment.of("AWS::Lambda::EventSourceMapping")
     for each in found:
@@ -101,7 +101,7 @@ def sources(deployment: DoctorDeployment) -> Findings:
             yield warn(f"event source mapping {each.name} is {state}", "look again in a minute")
         elif state != "Enabled":
             remedy = typed(f"aws lambda update-event-source-mapping --uuid {each.id} --enabled")
-            yield fail(f"event source mapping {each.name} is {state}, so its function isn't woken", remedy)
+            yield fail(f"event source mapping {each.name} is {state}, so its function isn't invoked", remedy)
     return f"all event source mappings are enabled: {len(found)}"
 
 
@@ -129,6 +129,6 @@ def subscribers(deployment: DoctorDeployment) -> Findings:
 
 
 def _gone(kind: str, resource: Resource) -> Finding:
-    """A resource that somebody deleted by hand. CloudFormation doesn't see that, and makes only what is new to it."""
+    """A resource that was deleted by hand. CloudFormation doesn't notice, and creates only what is new to it."""
     remedy = f"take {resource.name} out of template.yaml, make deploy, put it back, make deploy"
     return fail(f"{kind} {resource.name} ({resource.id}) was deleted outside CloudFormation", remedy)

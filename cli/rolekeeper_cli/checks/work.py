@@ -1,4 +1,4 @@
-"""What Rolekeeper does at all: the switches, the sweep, the queues, the rows, and the targets of a hub."""
+"""Whether Rolekeeper works: the switches, the sweep, the queues, the rows, and the targets of a hub."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ def mode(deployment: DoctorDeployment) -> Findings:
 
 
 def sweep(deployment: DoctorDeployment) -> Findings:
-    """When a sweep last saw the whole fleet. It writes down the fleet's size then, if that changed, else once a day."""
+    """When a sweep last saw the whole fleet: it records the fleet's size if that changed, and once a day."""
     item = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
     if "at" not in item:
         if deployment.now() - deployment.stack.created > deployment.sweep_overdue:
@@ -66,10 +66,10 @@ def rows(deployment: DoctorDeployment) -> Findings:
     return f"all rows are published as they are written: {len(found):,}" if found else "there are no mappings yet"
 
 
-# ---- the two queues: what waits, for how long, and what could not be done ----
+# ---- the two queues: what waits, for how long, and what could not be processed ----
 
 
-# In the normal course of things nothing waits; so many are minutes of changes at the rate that EC2 allows.
+# Usually nothing waits; this many take minutes at the rate that EC2 allows.
 MANY = 1_000
 _LOOK_BACK = timedelta(minutes=15)
 _IN_QUEUE = "ApproximateNumberOfMessages"
@@ -100,9 +100,8 @@ def work(deployment: DoctorDeployment) -> Findings:
 def dead_letters(deployment: DoctorDeployment) -> Findings:
     count = sum(_counts(deployment, deployment.output("DeadLetterQueue")))
     if count:
-        lie = "message lies" if count == 1 else "messages lie"
         remedy = advice("see docs/runbook.md#dead-letters; when the cause is fixed: ", typed("rolekeeper redrive"))
-        yield fail(f"{count:,} {lie} in the dead-letter queue: what could not be done", remedy)
+        yield fail(f"messages in the dead-letter queue, which could not be processed: {count:,}", remedy)
     return "the dead-letter queue is empty"
 
 
@@ -113,7 +112,7 @@ def _counts(deployment: DoctorDeployment, url: str) -> list[int]:
 
 
 def _oldest_seconds(deployment: DoctorDeployment) -> float | None:
-    """The age of the work queue's oldest message as CloudWatch saw it last; SQS itself doesn't tell."""
+    """The age of the work queue's oldest message, by CloudWatch's last datapoint; SQS itself has no such attribute."""
     name = deployment.output("WorkQueue").rsplit("/", 1)[-1]
     now = deployment.now()
     with classified("cloudwatch:GetMetricStatistics", name):

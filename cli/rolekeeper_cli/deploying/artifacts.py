@@ -56,10 +56,10 @@ class Bucket:
         self.name = name or f"rolekeeper-artifacts-{place.account}-{place.region}"
 
     def ensure(self) -> None:
-        """Make the bucket unless it is there; of one that a person named, nothing is changed.
+        """Create the bucket unless it exists; a bucket that a person named isn't changed.
 
         Raises:
-            ConfigurationError: it is another account's, in another Region, or it isn't there and was named.
+            ConfigurationError: it is another account's, in another Region, or was named and doesn't exist.
         """
         try:
             found = self._client.head_bucket(**self._named)
@@ -72,7 +72,7 @@ class Bucket:
             self._secure()
 
     def put(self, name: str, content: bytes) -> str:
-        """Upload what isn't there yet; returns its key."""
+        """Upload content that the bucket doesn't have yet; returns its key."""
         digest = hashlib.sha256(content)
         stem, _, suffix = name.rpartition("/")[2].partition(".")
         key = f"{_PREFIX}/{stem}-{digest.hexdigest()[:_DIGITS]}.{suffix}"
@@ -84,7 +84,7 @@ class Bucket:
         return key
 
     def url(self, key: str) -> str:
-        """An object as CloudFormation is told of it."""
+        """The address by which CloudFormation reads an object."""
         return f"{self._client.meta.endpoint_url}/{self.name}/{key}"
 
     @property
@@ -105,12 +105,12 @@ class Bucket:
                 f"there is no bucket {self.name}", "make it first, or leave --bucket out"
             ) from error
         where = {"LocationConstraint": self._place.region}
-        # S3 takes no word for the Region that it began in (S3 API reference, CreateBucket).
+        # S3 refuses us-east-1 as a constraint (S3 API reference, CreateBucket).
         asked = {} if self._place.region == "us-east-1" else {"CreateBucketConfiguration": where}
         self._client.create_bucket(Bucket=self.name, ObjectOwnership="BucketOwnerEnforced", **asked)
 
     def _secure(self) -> None:
-        """Private, encrypted, over TLS only. Each time: a run that ended early may have left it as S3 makes it."""
+        """Make it private, encrypted and TLS only, each time: an earlier run may have ended before that."""
         nobody = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
         self._client.put_public_access_block(**self._named, PublicAccessBlockConfiguration=dict.fromkeys(nobody, True))
         rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
@@ -128,11 +128,11 @@ class Bucket:
         self._client.put_bucket_policy(**self._named, Policy=policy)
 
     def _has(self, key: str, checksum: str) -> bool:
-        """Whether this very content is there: who can write to the bucket could have put another under its name."""
+        """Whether this very content is there: anyone who can write to the bucket could have replaced it."""
         try:
             found = self._client.head_object(**self._named, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
-            # Who may not list the bucket is forbidden what isn't there (S3 API reference, HeadObject).
+            # Without s3:ListBucket, a missing object is forbidden (S3 API reference, HeadObject).
             if error.response["Error"]["Code"] not in {_MISSING, _FORBIDDEN}:
                 raise
             return False
@@ -147,7 +147,7 @@ class Bucket:
 
 @contextmanager
 def built() -> Iterator[Path]:
-    """The folder that `upload` takes: the wheel's, or a clone's that is built now, of its present sources.
+    """The folder that `upload` takes: the wheel's, or one that is built now from a clone's sources.
 
     Raises:
         ConfigurationError: there is neither, or the build failed.

@@ -1,6 +1,6 @@
 """`rolekeeper destroy`: delete the stack, after saying what happens to instances, tables and mappings.
 
-Deleting detaches nothing: instances keep their roles, which nobody changes from then on. Who wants them gone has them
+Deleting detaches nothing: instances keep their roles, which nobody changes from then on. To remove the roles, they are
 detached first, while Rolekeeper is paused: otherwise it would attach them again.
 """
 
@@ -64,7 +64,7 @@ def destroy(
     terminal.require_word(stack, confirm)
     stack_id = str(existing(client, stack)["StackId"])
     kept = dict(_kept(client, stack_id))
-    # A stack that never came to be has no tables, and nothing of it was ever attached.
+    # A stack whose creation failed has no tables, and attached nothing.
     works = deployment.outputs.keys() >= TABLES
     carried = _carried(deployment) if works else []
     mappings = len(deployment.app.table.all_rows()) if works else 0
@@ -83,9 +83,9 @@ def destroy(
         _pause(deployment)
         _detach(deployment, carried)
     delete(client, stack_id, deployment.sleep, what=f"the deletion of {stack}")
-    # What ran when the pause was written may have attached one more since.
+    # A function that ran when the pause was written may have attached another one.
     left = _detach(deployment, _carried(deployment)) if detach and works else carried
-    _tell(kept, mappings, export, detached=len(carried) - len(left), left=left)
+    _report(kept, mappings, export, detached=len(carried) - len(left), left=left)
     return ExitCode.DONE
 
 
@@ -93,8 +93,8 @@ def destroy(
 
 
 def _kept(client: Any, stack_id: str) -> Iterator[tuple[str, str]]:
-    """What the deployed template has CloudFormation retain, by name in the template, with AWS's name."""
-    # Some SDKs have read it as JSON already.
+    """The resources that the deployed template retains: the name in the template, and AWS's name."""
+    # botocore parses a template that is JSON.
     body = client.get_template(StackName=stack_id, TemplateStage="Processed")["TemplateBody"]
     template = body if isinstance(body, dict) else yaml.load(body, TemplateLoader)  # noqa: S506  # a SafeLoader
     for page in client.get_paginator("list_stack_resources").paginate(StackName=stack_id):
@@ -165,7 +165,7 @@ def _detach(deployment: Deployment, carried: Carried) -> Carried:
     return left
 
 
-def _tell(kept: dict[str, str], mappings: int, target: str | None, detached: int, left: Carried) -> None:
+def _report(kept: dict[str, str], mappings: int, target: str | None, detached: int, left: Carried) -> None:
     document = {
         "outcome": "destroyed",
         "kept": [{"resource": name, "name": physical} for name, physical in kept.items()],

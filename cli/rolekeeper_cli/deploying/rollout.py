@@ -1,4 +1,4 @@
-"""Bringing a stack to what template and parameters say, or deleting it: shown, asked about, done and followed."""
+"""Creating, changing or deleting a stack: show what would change, ask, do it, and follow its events."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from rolekeeper_cli import installed, terminal
-from rolekeeper_cli.deploying.stack import REVIEWED, TABLES, Parameters, Present, describe
+from rolekeeper_cli.deploying.stack import REVIEWED, TABLES, Parameters, Present
+from rolekeeper_cli.deployment import describe_stack
 from rolekeeper_cli.errors import ConfigurationError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.tables import show_table
 
-# What CloudFormation says when all is as it should be, as the AWS CLI's `deploy` knows it.
+# What CloudFormation says if there is nothing to change, as the AWS CLI's `deploy` knows it.
 _NO_CHANGE = ("didn't contain changes", "No updates are to be performed")
 _LOOK_SECONDS, _PREPARED_SECONDS, _LONGEST_SECONDS = 2, 600, 7200
 _REPLACEMENT = {"True": "yes", "Conditional": "maybe", "False": "no"}
@@ -23,7 +24,7 @@ _REPLACEMENT = {"True": "yes", "Conditional": "maybe", "False": "no"}
 def _until[T](
     look: Callable[[], T | None], sleep: Callable[[float], None], seconds: float, late: WaitTimeoutError
 ) -> T:
-    """Look until there is something; if it doesn't come in time, raise `late`."""
+    """Look until there is a result; raise `late` if there is none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (found := look()) is not None:
@@ -116,7 +117,7 @@ def _show(changes: Sequence[Mapping[str, Any]], differing: Sequence[Mapping[str,
 
 
 _STACK = "AWS::CloudFormation::Stack"
-# A resource that was given up because another one failed says only that.
+# The reason of a resource that was cancelled because another one failed.
 _GIVEN_UP = "cancelled"
 # This many looks without news, two seconds apart, before what is waited for is named.
 _QUIET_LOOKS = 15
@@ -130,7 +131,7 @@ _REMEDIES = {
 
 
 class Operation:
-    """One operation on a stack, from before it begins: what happens after that is shown once, as it comes."""
+    """One operation on a stack, made before it begins: each later event is shown once."""
 
     def __init__(
         self, client: Any, stack_id: str, sleep: Callable[[float], None], say: Callable[[str], None] = terminal.say
@@ -146,7 +147,7 @@ class Operation:
         self._failures: list[str] = []
 
     def follow(self, what: str, good: Collection[str]) -> None:
-        """Show what happens until it is over.
+        """Show its events until it is over.
 
         Raises:
             ServiceError: it ended in another status than a good one; the resources that failed say why, in their order.
@@ -199,18 +200,27 @@ class Operation:
 def make(
     client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
 ) -> None:
-    """Make or change a stack, ask nobody, and show nothing: the embedded AWS does.
+    """Create or change a stack without asking or showing anything, for the embedded AWS.
 
     Raises:
         ServiceError: it failed.
     """
-    there = describe(client, stack)
+    there = describe_stack(client, stack)
     status = there["StackStatus"] if there else None
     change_set = _change_set(client, stack, template, parameters=parameters, status=status)
     _changes(client, change_set["Id"], sleep)
-    operation = Operation(client, change_set["StackId"], sleep, say=lambda _text: None)
+    _execute(client, change_set, sleep, say=lambda _text: None).follow("the deployment", _DEPLOYED)
+
+
+def _execute(
+    client: Any,
+    change_set: Mapping[str, str],
+    sleep: Callable[[float], None],
+    say: Callable[[str], None] = terminal.say,
+) -> Operation:
+    operation = Operation(client, change_set["StackId"], sleep, say)
     client.execute_change_set(ChangeSetName=change_set["Id"])
-    operation.follow("the deployment", _DEPLOYED)
+    return operation
 
 
 def delete(client: Any, stack_id: str, sleep: Callable[[float], None], what: str) -> None:
@@ -238,7 +248,7 @@ class Rollout:
     dry_run: bool
 
     def without_what_failed(self, present: Present) -> Present:
-        """What there is, once the empty stack that a failed creation left is deleted."""
+        """The stack as it is once an empty one, which a failed creation left, is deleted."""
         if not present.never_worked:
             return present
         if self.dry_run:
@@ -269,7 +279,7 @@ class Rollout:
                 terminal.say("Nothing would change: the stack is as it should be.")
             elif not self.dry_run:
                 terminal.confirm(f"Make these {len(changes)} changes?", yes=self.yes)
-                operation = self._execute(change_set)
+                operation = _execute(self.client, change_set, self.sleep)
         finally:
             if not operation:
                 self._discard(change_set, made_stack=present.status is None)
@@ -282,11 +292,6 @@ class Rollout:
             "parameters": differing,
             "changes": changes,
         }
-
-    def _execute(self, change_set: Mapping[str, str]) -> Operation:
-        operation = Operation(self.client, change_set["StackId"], self.sleep)
-        self.client.execute_change_set(ChangeSetName=change_set["Id"])
-        return operation
 
     def _discard(self, change_set: Mapping[str, str], *, made_stack: bool) -> None:
         self.client.delete_change_set(ChangeSetName=change_set["Id"])

@@ -26,12 +26,11 @@ from rolekeeper_cli.deploying.stack import (
     existing,
     merged,
     ordered,
-    parameters_of,
     refuse_downgrade,
     refused,
     versions,
 )
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.deployment import Deployment, parameters_of
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode, UsageError
 from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.uses.files import content
@@ -182,7 +181,15 @@ def _planned(
     """One stack is given what is asked for; but what the account allows stays until its `own` word is another."""
     kept = {name for name in ALLOWED if name in present.parameters and name not in own}
     given = {name: value for name, value in asked.items() if name not in kept}
-    return Planned(place, present, given, parameters=_parameters(known, present, given))
+    parameters = merged(known, present.parameters, given)
+    if missing := [name for name in known if name not in parameters]:
+        raise UsageError(
+            f"the hub isn't named, so {missing[0]} isn't known",
+            "give --hub-profile; or, with a file that rolekeeper spoke parameters wrote: --hub hub.json",
+        )
+    if wrong := refused(known, parameters):
+        raise UsageError("; ".join(wrong), "see: rolekeeper spoke deploy --help")
+    return Planned(place, present, given, parameters)
 
 
 def _say_what_is_kept(hub: Parameters, planned: Planned) -> None:
@@ -203,18 +210,6 @@ def _deploy(planned: Planned, *, yes: bool, dry_run: bool) -> dict[str, Any]:
     template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, NAMED_ROLES)
     present = rollout.without_what_failed(present)
     return {"region": planned.region, **rollout.change(template, present, parameters, given=planned.given)}
-
-
-def _parameters(known: Mapping[str, Any], present: Present, given: Parameters) -> Parameters:
-    parameters = merged(known, present.parameters, given)
-    if missing := [name for name in known if name not in parameters]:
-        raise UsageError(
-            f"the hub isn't named, so {missing[0]} isn't known",
-            "give --hub-profile; or, with a file that rolekeeper spoke parameters wrote: --hub hub.json",
-        )
-    if wrong := refused(known, parameters):
-        raise UsageError("; ".join(wrong), "see: rolekeeper spoke deploy --help")
-    return parameters
 
 
 def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str:

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from botocore.exceptions import ClientError
 
 from rolekeeper_cli import installed
+from rolekeeper_cli.deployment import describe_stack, outputs_of, parameters_of
 from rolekeeper_cli.errors import CommandError, ConfigurationError
 
 # A stack whose creation failed is empty, and can only be deleted (CloudFormation user guide, "Stack status codes").
 _NEVER_WORKED = "ROLLBACK_COMPLETE"
 # A stack of which there are change sets only.
 REVIEWED = "REVIEW_IN_PROGRESS"
-# How the descriptions of the two templates begin: a stack of another description is none of ours.
+# How the descriptions of the two templates begin: a stack with another description isn't Rolekeeper's.
 HUB, SPOKE = "Rolekeeper.", "Rolekeeper, a spoke."
 TABLES = frozenset({"MappingTable", "StateTable"})
 type Parameters = dict[str, str]
@@ -29,7 +29,7 @@ _WORKS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What is deployed; without a status there is nothing."""
+    """What is deployed; without a status there is no stack."""
 
     status: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -43,11 +43,10 @@ class Present:
         Raises:
             ConfigurationError: the stack isn't one, or can't be deployed to as it is.
         """
-        found = describe(client, stack)
+        found = describe_stack(client, stack)
         if found is None:
             return cls()
         status = found["StackStatus"]
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
         if status != REVIEWED:
             _require_kind(found, stack, kind)
         if status in {_NEVER_WORKED, REVIEWED}:
@@ -56,7 +55,7 @@ class Present:
             busy = status.endswith("_IN_PROGRESS")
             what = f"stack '{stack}' is {status}" + (": CloudFormation is at work on it" if busy else "")
             raise ConfigurationError(what, "try again when it is done" if busy else "repair it in CloudFormation first")
-        return cls(status, parameters_of(found), outputs.get("Version"), found["StackId"])
+        return cls(status, parameters_of(found), outputs_of(found).get("Version"), found["StackId"])
 
     @property
     def is_deployed(self) -> bool:
@@ -67,30 +66,13 @@ class Present:
         return self.status == _NEVER_WORKED
 
 
-def parameters_of(stack: Mapping[str, Any]) -> Parameters:
-    """The parameters of a stack, as DescribeStacks answers."""
-    return {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
-
-
-def describe(client: Any, stack: str) -> dict[str, Any] | None:
-    """The stack as DescribeStacks answers; None where there is none."""
-    try:
-        [found] = client.describe_stacks(StackName=stack)["Stacks"]
-    except ClientError as error:
-        # CloudFormation has no code of its own for a stack that isn't there.
-        if error.response["Error"]["Code"] == "ValidationError" and "does not exist" in str(error):
-            return None
-        raise
-    return dict(found)
-
-
 def existing(client: Any, stack: str, kind: str = HUB) -> Mapping[str, Any]:
     """A stack that is to be deleted, as DescribeStacks answers.
 
     Raises:
         ConfigurationError: there is none, it isn't of this kind, or CloudFormation is at work on it.
     """
-    found = describe(client, stack)
+    found = describe_stack(client, stack)
     if found is None:
         raise ConfigurationError(f"there is no stack '{stack}'", "say where it is: --stack, --region, --profile")
     _require_kind(found, stack, kind)
@@ -131,9 +113,6 @@ def versions(present: Present) -> str:
 # ---- the stack's parameters ----
 
 
-TEMPLATE = Path("template.yaml")
-
-
 class TemplateLoader(yaml.SafeLoader):
     """Reads a template without what its short functions (`!Ref`) stand for: parameters use none."""
 
@@ -141,20 +120,20 @@ class TemplateLoader(yaml.SafeLoader):
 TemplateLoader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
 
 
-def declared(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
+def declared(template: Path) -> dict[str, dict[str, Any]]:
     parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), TemplateLoader)["Parameters"]  # noqa: S506  # a SafeLoader
     return parameters
 
 
 def merged(known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[str, str]) -> Parameters:
-    """The parameters to deploy: as given, else as deployed, else as the template has them, if it does."""
+    """The parameters to deploy: as given, or as deployed, or the template's defaults."""
     kept = {name: value for name, value in present.items() if name in known}
     defaults = {name: str(each["Default"]) for name, each in known.items() if "Default" in each}
     return {**defaults, **kept, **given}
 
 
 def refused(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> list[str]:
-    """What CloudFormation would refuse of the parameters, and why: better known before all is built."""
+    """The parameters that CloudFormation would refuse, and why: known before anything is built."""
     return [
         f"{name}={value}: {known[name].get('ConstraintDescription', 'is not allowed')}"
         for name, value in parameters.items()

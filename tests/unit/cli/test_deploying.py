@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 from tools import parameters as written
 
 from fakes.cloudformation import FakeCloudFormation, change
@@ -16,11 +15,12 @@ from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying import artifacts, deploy, rollout
 from rolekeeper_cli.deploying.parameters import parameters
-from rolekeeper_cli.deploying.stack import TemplateLoader, ordered
+from rolekeeper_cli.deploying.stack import declared, merged, ordered, refused
 from rolekeeper_cli.errors import ServiceError
 from support.templates import ROOT
 
 VERSION = installed.version()
+KNOWN = declared(ROOT / "template.yaml")
 OWN = "o-example0000"
 STDERR = 2
 FUNCTION = change("Modify", "OnRetry", "AWS::Lambda::Function", "False", "Environment")
@@ -364,6 +364,32 @@ def test_a_stack_that_cant_be_deployed_to_is_left_alone(
     assert stack.calls == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RolePath", "/service-role/rolekeeper/"),
+        ("RolePath", "/"),
+        ("RolePath", f"/{'x' * 200}/"),
+        ("Mode", "on"),
+        ("LogRetentionDays", "31"),
+        ("MaxChangesPercent", "101"),
+        ("MaxChangesPercent", "-1"),
+        ("RetryTimeoutMinutes", "4"),
+        ("KmsKeyArn", "alias/mine"),
+        ("ChangesPerSecond", "0"),
+        ("ChangesPerSecond", "1e3"),
+        ("ChangesPerSecond", "101"),
+        ("Workers", "2.5"),
+    ],
+)
+def test_what_cloudformation_would_refuse_is_refused_with_the_templates_reason(name: str, value: str) -> None:
+    assert refused(KNOWN, {name: value}) == [f"{name}={value}: {KNOWN[name]['ConstraintDescription']}"]
+
+
+def test_what_a_template_has_by_default_and_what_it_takes_is_not_refused() -> None:
+    assert refused(KNOWN, merged(KNOWN, {}, {"RolePath": "/org/roles/", "ChangesPerSecond": "12.5"})) == []
+
+
 # ---- what goes wrong ----
 
 
@@ -435,8 +461,7 @@ def test_the_embedded_aws_makes_its_stack_without_a_word(capsys: pytest.CaptureF
 
 
 def test_each_parameter_of_the_template_is_an_option() -> None:
-    declared = yaml.load((ROOT / "template.yaml").read_text(), TemplateLoader)["Parameters"]
-    assert list(parameters()) == list(declared)
+    assert list(parameters()) == list(KNOWN)
     assert installed.PARAMETERS.read_text() == written.text(), "run: .venv/bin/python -m tools.parameters"
 
 

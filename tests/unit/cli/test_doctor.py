@@ -113,13 +113,6 @@ def test_a_rule_that_is_not_on_the_default_bus_is_asked_for_with_its_bus(finds: 
     assert (level, remedy) == ("fail", f"aws events enable-rule --name {name} --event-bus-name rolekeeper")
 
 
-def test_a_hub_without_its_outputs_is_older_than_the_command(finds: Finds, terminal: Terminal) -> None:
-    assert only(finds("stack"))[0] == "ok"
-    terminal.parameters["OrganizationId"] = "o-a1b2c3d4e5"
-    found, what, _ = only(finds("stack"))
-    assert (found, what.rpartition("no output ")[2]) == ("fail", "HubChangers, HubReaders, SpokeBus")
-
-
 def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="none-such")
     desk.quiet()
@@ -180,13 +173,6 @@ def test_what_was_found_before_aws_refused_is_told_too(finds: Finds, ward: Docto
     assert [each[0] for each in finds("rules")] == ["fail", "unknown"]
 
 
-def test_a_bug_is_no_finding(terminal: Terminal, ward: DoctorFixture) -> None:
-    ward.functions["OnRetry"] = {"Configuration": None}
-    ran = terminal("doctor")
-    assert ran.exit_code == 255
-    assert "TypeError" in ran.stderr
-
-
 # ---- what CloudFormation made ----
 
 
@@ -200,13 +186,11 @@ def test_the_doctor_knows_the_template() -> None:
 @pytest.mark.parametrize(
     ("status", "level"),
     [
-        ("UPDATE_COMPLETE", "ok"),
         ("IMPORT_COMPLETE", "ok"),
         ("UPDATE_ROLLBACK_COMPLETE", "warn"),
         ("UPDATE_IN_PROGRESS", "warn"),
         ("UPDATE_ROLLBACK_FAILED", "fail"),
         ("ROLLBACK_COMPLETE", "fail"),
-        ("DELETE_FAILED", "fail"),
     ],
 )
 def test_the_stack_s_status(finds: Finds, terminal: Terminal, status: str, level: str) -> None:
@@ -438,7 +422,7 @@ def test_a_dead_letter(finds: Finds, desk: MappingsFixture, terminal: Terminal) 
     desk.sqs.send_message(QueueUrl=terminal.outputs["DeadLetterQueue"], MessageBody="{}")
     assert only(finds("dead-letters")) == (
         "fail",
-        "1 message lies in the dead-letter queue: what could not be done",
+        "messages in the dead-letter queue, which could not be processed: 1",
         "see docs/runbook.md#dead-letters; when the cause is fixed: rolekeeper redrive",
     )
 
@@ -470,20 +454,6 @@ def test_a_role_that_a_mapping_gives_and_only_lambda_can_assume(finds: Finds, de
     desk.retrust("web", json.loads(document))
     assert only(finds("roles"))[0] == "ok"
     assert json.loads(document)["Statement"][0] == TRUSTS_LAMBDA["Statement"][0]
-
-
-def test_it_fails_where_a_mapping_gives_the_role(finds: Finds, desk: MappingsFixture) -> None:
-    desk.role("web")
-    desk.role("db")
-    desk.edit("workload=web", role="web")
-    # The row says db by now, and revision 1 with web stays in effect.
-    desk.put("workload=web", role="db")
-    for each in ("web", "db"):
-        desk.retrust(each, TRUSTS_LAMBDA)
-    assert [each[:2] for each in finds("roles")] == [
-        ("fail", "EC2 can't assume role db, which workload=web is to give"),
-        ("fail", "EC2 can't assume role web, which workload=web is to give"),
-    ]
 
 
 def test_a_role_that_denies_ec2(finds: Finds, desk: MappingsFixture) -> None:
@@ -535,9 +505,7 @@ def test_the_page_s_needs_are_asked_for() -> None:
     for row in re.findall(r"^\| (.*?)\|.*?\| (`.*`) \|$", section, re.MULTILINE):
         purpose = row[0].replace("`", "").strip() or purpose
         listed.setdefault(purpose, set()).update(re.findall(r"`([a-z0-9]+:\w+)`", row[1]))
-    asked: dict[str, set[str]] = {}
-    for need in NEEDS:
-        asked.setdefault(need.purpose, set()).update(need.actions.split())
+    asked = {purpose: {*" ".join(needs.values()).split()} for purpose, needs in NEEDS.items()}
     # What all need was just done, and what doctor itself lacks is told by its checks.
     assert asked == {name: each for name, each in listed.items() if name not in {"everything", "doctor"}}
 
@@ -581,16 +549,20 @@ def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: DoctorFixture, monkeyp
     assert only(finds("caller"))[:2] == ("ok", f"{user} may do what the commands need")
 
 
-def test_root_isn_t_asked_for(finds: Finds, ward: DoctorFixture, desk: MappingsFixture) -> None:
-    ward.is_called_by(f"arn:aws:iam::{ACCOUNT}:root")
-    assert only(finds("caller"))[0] == "warn"
+@pytest.mark.parametrize(
+    ("arn", "level"),
+    [
+        (f"arn:aws:iam::{ACCOUNT}:root", "warn"),
+        (f"arn:aws:sts::{ACCOUNT}:federated-user/me", "unknown"),
+        (f"arn:aws:sts::{ACCOUNT}:assumed-role/deleted/me", "unknown"),
+    ],
+)
+def test_who_is_neither_user_nor_role_isn_t_asked_for(
+    finds: Finds, ward: DoctorFixture, desk: MappingsFixture, arn: str, level: str
+) -> None:
+    ward.is_called_by(arn)
+    assert only(finds("caller"))[0] == level
     assert desk.world.calls["SimulatePrincipalPolicy"] == 0
-
-
-@pytest.mark.parametrize("who", ["federated-user/me", "assumed-role/deleted/me"])
-def test_who_is_neither_user_nor_role(finds: Finds, ward: DoctorFixture, who: str) -> None:
-    ward.is_called_by(f"arn:aws:sts::{ACCOUNT}:{who}")
-    assert only(finds("caller"))[0] == "unknown"
 
 
 # ---- what guards the tags ----
@@ -665,22 +637,27 @@ def test_tags_that_nothing_guards_are_named(
     ]
 
 
-def test_the_management_account_isn_t_bound(finds: Finds, ward: DoctorFixture) -> None:
-    ward.manager = ACCOUNT
-    level, what, _ = only(finds("tags"))
-    assert (level, what.startswith("the account manages its organization")) == ("warn", True)
-
-
-def test_who_can_t_ask_the_organization_is_told_where_to_look(finds: Finds, ward: DoctorFixture) -> None:
-    ward.denied = {"ListPoliciesForTarget"}
-    level, what, remedy = only(finds("tags"))
-    assert (level, "you aren't allowed organizations:ListPoliciesForTarget" in what) == ("unknown", True)
-    assert remedy.startswith(
-        f"in account 999999999999: aws organizations list-policies-for-target --target-id {ACCOUNT} "
-    )
-
-
-def test_without_an_organization_only_iam_guards(finds: Finds, ward: DoctorFixture) -> None:
-    ward.errors = {"DescribeOrganization": "AWSOrganizationsNotInUseException"}
-    level, what, _ = only(finds("tags"))
-    assert (level, what.startswith("the account is in no organization")) == ("unknown", True)
+@pytest.mark.parametrize(
+    ("ill", "level", "what", "remedy"),
+    [
+        ({"manager": ACCOUNT}, "warn", "the account manages its organization", "let IAM allow "),
+        (
+            {"denied": {"ListPoliciesForTarget"}},
+            "unknown",
+            "whether the tags rolekeeper:ignore are guarded: you aren't allowed organizations:ListPoliciesForTarget",
+            "in account 999999999999: aws organizations list-policies-for-target --target-id ",
+        ),
+        (
+            {"errors": {"DescribeOrganization": "AWSOrganizationsNotInUseException"}},
+            "unknown",
+            "the account is in no organization",
+            "see that IAM allows ",
+        ),
+    ],
+)
+def test_where_no_control_policy_guards_the_tags_or_can_be_seen(
+    finds: Finds, ward: DoctorFixture, ill: dict[str, Any], level: str, what: str, remedy: str
+) -> None:
+    vars(ward).update(ill)
+    found, said, told = only(finds("tags"))
+    assert (found, said.startswith(what), told.startswith(remedy)) == (level, True, True), (said, told)
