@@ -181,7 +181,6 @@ def _tags(tags: Mapping[str, str]) -> "list[TagTypeDef]":
 
 
 def starter_mappings() -> list[dict[str, Any]]:
-    """The rows of examples/mappings.yaml."""
     rows: list[dict[str, Any]] = yaml.safe_load(installed.file("examples/mappings.yaml").read_text())["mappings"]
     return rows
 

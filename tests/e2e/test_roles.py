@@ -32,8 +32,9 @@ def at_work(deployed: EmulatedAccount, cli: Aws) -> Iterator[str]:
     make_role(cli, OLD, "s3:ListAllMyBuckets")
     now = datetime.now(UTC)
     year = (now - timedelta(days=365)).isoformat()
-    deployed.aws.put_role_into_past(WEB, created=year, services={"sqs": (now - timedelta(days=200)).isoformat()})
-    deployed.aws.put_role_into_past(OLD, created=year)
+    services = {"sqs": (now - timedelta(days=200)).isoformat()}
+    deployed.aws.control("role-past", {"role": WEB, "created": year, "services": services})
+    deployed.aws.control("role-past", {"role": OLD, "created": year})
     cli("iam", "update-assume-role-policy", "--role-name", WEB, "--policy-document", ANYBODY)
     role_session(deployed, cli)("s3api", "list-buckets")
     cli("iam", "update-assume-role-policy", "--role-name", WEB, "--policy-document", TRUST)
