@@ -198,6 +198,10 @@ class EmbeddedAws:
         """Let the time of a scheduled rule be now; it must have a rate and be on a default bus."""
         self.control("fire-rule", {"account": account, "region": region, "rule": rule})
 
+    def message_counts(self) -> dict[str, dict[str, int]]:
+        """The outcome of each queue's messages, by its ARN (see ``queues.Queues.document``)."""
+        return dict(self.control("messages"))
+
     def control(self, name: str, document: Mapping[str, Any] | None = None) -> Any:
         """Call the control door (``front.Control``): with a document by POST, without by GET."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -178,7 +178,7 @@ def test_after_chaos_every_instance_is_as_its_tags_say(
     unexplained, explained = compared(story)
     say(*told(unexplained, explained))
 
-    messages = aws.control("messages")[queues.arn(queues.work)]
+    messages = aws.message_counts()[queues.arn(queues.work)]
     say(*report("faults", chaos_faults.counts(aws)), *report("done", story.done))
     say(*report("dead letters", Counter(text or "NOT EXPLAINED" for text in why.values())))
     say(*report("messages on the work queue", messages))

@@ -98,7 +98,7 @@ def test_a_fleet_launched_and_retagged_at_once_gets_its_roles_by_one_change_each
         queues.settle(SECONDS)
         # Nothing that was still in a queue, or followed a change, changed any of it.
         assert sorted(carried(world), key=itemgetter(0)) == sorted(second.items())
-        counts = world.aws.control("messages")
+        counts = world.aws.message_counts()
         print(f"messages: {counts[queues.arn(queues.work)]}")  # noqa: T201  # the same
 
     assert queues.letters() == []

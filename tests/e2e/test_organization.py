@@ -65,7 +65,7 @@ class Organization:
 
     def messages(self) -> dict[str, int]:
         """What became of the messages of the work queue."""
-        return dict(self.aws.control("messages")[arn_of(self.hub, "WorkQueue")])
+        return self.aws.message_counts()[arn_of(self.hub, "WorkQueue")]
 
     def is_done(self) -> bool:
         """Whether all that was sent so far is done."""
@@ -300,5 +300,5 @@ def test_nothing_was_lost_on_the_way(organization: Organization) -> None:
     """Runs last: of all messages none is lost or dead, and each instance's is done."""
     counts = organization.messages()
     assert (counts["lost"], counts["dead"], counts["expired"]) == (0, 0, 0), counts
-    dead = organization.aws.control("messages").get(arn_of(organization.hub, "DeadLetterQueue"), {})
+    dead = organization.aws.message_counts().get(arn_of(organization.hub, "DeadLetterQueue"), {})
     assert dead.get("sent", 0) == 0

@@ -82,7 +82,7 @@ class Pair:
         self.work = Queue(aws.session(), RedrivePolicy=policy, VisibilityTimeout=str(visible_after))
 
     def counts(self, queue: Queue) -> dict[str, int]:
-        return dict(self._aws.control("messages").get(queue.arn, {}))
+        return self._aws.message_counts().get(queue.arn, {})
 
 
 def bodies(queue: Queue) -> set[str]:
