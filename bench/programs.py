@@ -77,11 +77,11 @@ class Bench:
             raise RuntimeError(f"AWS on loopback refused {'; '.join(calls['refused'][:3])}")
         return calls
 
-    def run(self, program: Program, seconds: int = SECONDS) -> Ran:
+    def run(self, program: Program) -> Ran:
         """Run a program; raises a RuntimeError with the end of what it said if it fails."""
         env = {**self.env, **program.env}
         asked = {"argv": [str(program.python), *program.arguments], "env": env, "cwd": str(program.cwd)}
-        line = json.dumps({**asked, "output": str(self._output), "seconds": seconds})
+        line = json.dumps({**asked, "output": str(self._output), "seconds": SECONDS})
         assert self._launcher.stdin
         assert self._launcher.stdout
         self._launcher.stdin.write(f"{line}\n")

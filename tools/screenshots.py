@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser
 
-from fixtures.browser import ConsoleProcess, Visitor, chromium, console, enter, visitor
+from fixtures.browser import Visitor, chromium, console, enter, visitor
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.embedded import EmbeddedAws
 from support.new_profiles import launch_with
@@ -76,32 +75,18 @@ def plan(person: Visitor) -> None:
     person.sees("What happens to instances")
 
 
-class Photographer:
-    """Who has entered the console, and takes pictures of its pages into a folder."""
-
-    def __init__(self, browser: Browser, process: ConsoleProcess, folder: Path) -> None:
-        self._browser, self._origin, self._folder = browser, process.origin, folder
-        with visitor(browser) as first:
-            self._state = enter(first, process)
-
-    def shoot(self, name: str, opens: Opens, scheme: str = "light") -> None:
-        """Open a page, and take its picture.
-
-        Raises:
-            ValueError: it is too large.
-        """
-        file = self._folder / f"{name}.png"
-        with visitor(self._browser, self._state, base_url=self._origin, size=SIZE, color_scheme=scheme) as person:
-            opens(person)
-            # Until parts that are asked for after the page are there.
-            person.page.wait_for_load_state("networkidle")
-            # A page has few colours; the shades at the edges of its letters may go.
-            taken = Image.open(io.BytesIO(person.page.screenshot())).convert("RGB")
-            taken.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
-        size = file.stat().st_size
-        if size > MOST_BYTES:
-            raise ValueError(f"{file} has {size:,} bytes, more than {MOST_BYTES:,}")
-        print(f"{file}: {size:,} bytes")
+def shoot(person: Visitor, opens: Opens, file: Path) -> None:
+    """Open a page, and take its picture; a ValueError if it is too large."""
+    opens(person)
+    # Parts of the page are loaded after it.
+    person.page.wait_for_load_state("networkidle")
+    # A page has few colours; the shades at the edges of its letters may go.
+    taken = Image.open(io.BytesIO(person.page.screenshot())).convert("RGB")
+    taken.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+    size = file.stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(f"{file} has {size:,} bytes, more than {MOST_BYTES:,}")
+    print(f"{file}: {size:,} bytes")
 
 
 def main(folder: Path) -> None:
@@ -109,12 +94,18 @@ def main(folder: Path) -> None:
     with EmbeddedAws(port=PORT, progress=print) as aws:
         aws.deploy()
         fleet = Fleet(EmulatedAccount(aws))
+        pictures: tuple[tuple[str, str, Opens], ...] = (
+            ("console-fleet", "light", lambda person: person.goes("/")),
+            ("console-fleet-dark", "dark", lambda person: person.goes("/")),
+            ("console-instance", "light", lambda person: person.goes(f"/instance/{fleet.moved}")),
+            ("console-edit", "light", plan),
+        )
         with chromium() as browser, console(aws.env, "--write") as process:
-            photographer = Photographer(browser, process, folder)
-            photographer.shoot("console-fleet", lambda person: person.goes("/"))
-            photographer.shoot("console-fleet-dark", lambda person: person.goes("/"), "dark")
-            photographer.shoot("console-instance", lambda person: person.goes(f"/instance/{fleet.moved}"))
-            photographer.shoot("console-edit", plan)
+            with visitor(browser) as first:
+                state = enter(first, process)
+            for name, scheme, opens in pictures:
+                with visitor(browser, state, base_url=process.origin, size=SIZE, color_scheme=scheme) as person:
+                    shoot(person, opens, folder / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What can go wrong, as people are told it: one line says what happened, one what to do. And the exit codes.
+"""The errors that end a command, and the exit codes.
 
 Those above 251 are the AWS CLI's ("Command line return codes" in its user guide).
 """
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What a command's exit code says."""
+    """A command's exit code."""
 
     DONE = 0
     NO = 1  # it ran, and the answer is no: a bad row, a refusal, a question answered with no
-    CHANGES = 2  # only where it was asked for: something would change
+    CHANGES = 2  # with --detailed-exitcode: something would change
     INTERRUPTED = 130
     USAGE = 252
     CONFIGURATION = 253
@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """A command ends here: what happened, and what to do about it; `details` are what is wrong, one by one."""
+    """What happened, and what to do about it, on a line each; `details` are the problems, one by one."""
 
     exit_code = ExitCode.NO
 
@@ -43,7 +43,7 @@ class UsageError(CommandError):
 
 
 class ConfigurationError(CommandError):
-    """No credentials, no Region, no such stack: AWS can't even be asked."""
+    """No credentials, no Region or no such stack."""
 
     exit_code = ExitCode.CONFIGURATION
 
@@ -55,6 +55,6 @@ class ServiceError(CommandError):
 
 
 class WaitTimeoutError(CommandError):
-    """What was waited for didn't come in time."""
+    """The wait took too long."""
 
     exit_code = ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""The options that every command takes, wherever they stand: `rolekeeper --region x mapping ls`, or after `ls`."""
+"""The options that every command takes, in any place: `rolekeeper --region x mapping ls`, or after `ls`."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ OUTPUTS = (TABLE, WIDE, "json", "yaml", "csv")
 
 @dataclass(slots=True)
 class Options:
-    """What was given of them; of an option given twice, the last holds.
+    """The given options; the last value of one that is given twice.
 
     Attributes:
-        regions: all that were given where `region` was given last, for a command that works in several.
+        regions: all values of `--region` in its last place, for a command that works in several Regions.
     """
 
     profile: str | None = None
@@ -26,5 +26,5 @@ class Options:
 
     @property
     def for_people(self) -> bool:
-        """Whether it is people who read what is shown."""
+        """Whether people read the output, not programs."""
         return self.output in {TABLE, WIDE} and not self.query

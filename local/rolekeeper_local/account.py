@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from rolekeeper.model.instance import Condition, InstanceKey, Target
 from rolekeeper.storage import layout
@@ -46,8 +45,9 @@ class EmulatedAccount:
         self.lambda_ = session.client("lambda")
         self.cloudformation = session.client("cloudformation")
         outputs = aws.stack_outputs()
-        self.mapping_table = outputs["MappingTable"]
-        self.state_table = outputs["StateTable"]
+        self.mapping_table, self.state_table = outputs["MappingTable"], outputs["StateTable"]
+        # A client that takes and gives plain values; unlike a Table it may be shared by threads.
+        self.rows = session.resource("dynamodb", endpoint_url=aws.endpoint).meta.client
 
     # ---- seeding ----
 
@@ -103,18 +103,15 @@ class EmulatedAccount:
         return str(answer["Reservations"][0]["Instances"][0]["State"]["Name"])
 
     def shown(self, instance_id: str) -> Shown | None:
+        wanted = {"instance-id": [instance_id], "state": ["associating", "associated"]}
         answer = self.ec2.describe_iam_instance_profile_associations(
-            Filters=[
-                {"Name": "instance-id", "Values": [instance_id]},
-                {"Name": "state", "Values": ["associating", "associated"]},
-            ]
+            Filters=[{"Name": name, "Values": values} for name, values in wanted.items()]
         )
         rows = answer["IamInstanceProfileAssociations"]
         if not rows:
             return None
-        if len(rows) > 1:
-            raise AssertionError(f"{instance_id} has {len(rows)} associations: {rows}")
-        (row,) = rows
+        assert len(rows) == 1, f"{instance_id} has {len(rows)} associations: {rows}"
+        row = rows[0]
         arn = row["IamInstanceProfile"]["Arn"]
         return Shown(row["AssociationId"], arn.rsplit("/", 1)[-1], row["State"], arn=arn)
 
@@ -132,18 +129,16 @@ class EmulatedAccount:
 
     def put_mapping(self, tag_key: str, tag_value: str, **columns: Any) -> None:
         """Write a row, as a person does in the console."""
-        serialize = TypeSerializer().serialize
         row = {"tag_key": tag_key, "tag_value": tag_value, **columns}
-        item = {name: serialize(_sets(name, value)) for name, value in row.items()}
-        self.dynamodb.put_item(TableName=self.mapping_table, Item=item)
+        self.rows.put_item(TableName=self.mapping_table, Item={name: _sets(name, value) for name, value in row.items()})
 
     def set_column(self, tag_key: str, tag_value: str, column: str, value: Any) -> None:
-        self.dynamodb.update_item(
+        self.rows.update_item(
             TableName=self.mapping_table,
-            Key=_key(tag_key, tag_value),
+            Key={"tag_key": tag_key, "tag_value": tag_value},
             UpdateExpression="SET #column = :value",
             ExpressionAttributeNames={"#column": column},
-            ExpressionAttributeValues={":value": TypeSerializer().serialize(_sets(column, value))},
+            ExpressionAttributeValues={":value": _sets(column, value)},
         )
 
     def approve(self, tag_key: str, tag_value: str, revision: int) -> None:
@@ -155,14 +150,13 @@ class EmulatedAccount:
         self.set_column(tag_key, tag_value, "approve", value=revision)
 
     def delete_mapping(self, tag_key: str, tag_value: str) -> None:
-        self.dynamodb.delete_item(TableName=self.mapping_table, Key=_key(tag_key, tag_value))
+        self.rows.delete_item(TableName=self.mapping_table, Key={"tag_key": tag_key, "tag_value": tag_value})
 
     def mapping(self, tag_key: str, tag_value: str) -> dict[str, Any]:
-        """A row as it is now; empty when there is none."""
-        key = _key(tag_key, tag_value)
-        answer = self.dynamodb.get_item(TableName=self.mapping_table, Key=key, ConsistentRead=True)
-        deserialize = TypeDeserializer().deserialize
-        return {name: deserialize(value) for name, value in answer.get("Item", {}).items()}
+        """A row as it is now; empty if there is none."""
+        key = {"tag_key": tag_key, "tag_value": tag_value}
+        answer = self.rows.get_item(TableName=self.mapping_table, Key=key, ConsistentRead=True)
+        return dict(answer.get("Item", {}))
 
     def mapping_status(self, tag_key: str, tag_value: str, status: str) -> dict[str, Any] | None:
         """The row, once it shows this status."""
@@ -174,12 +168,8 @@ class EmulatedAccount:
     def condition(self, instance_id: str, code: str) -> Condition | None:
         """What the instance shows, once it is this code."""
         key = InstanceKey(self.account, self.region, instance_id)
-        found = (
-            State(Store(self.dynamodb, self.state_table), self.account, lambda pin: pin)
-            .read([key])
-            .record(key)
-            .condition
-        )
+        state = State(Store(self.dynamodb, self.state_table), self.account, lambda pin: pin)
+        found = state.read([key]).record(key).condition
         return found if found and found.code == code else None
 
     def sweep(self) -> dict[str, Any]:
@@ -191,13 +181,8 @@ def _tags(tags: Mapping[str, str]) -> "list[TagTypeDef]":
 
 
 def starter_mappings() -> list[dict[str, Any]]:
-    """The rows of examples/mappings.yaml."""
     rows: list[dict[str, Any]] = yaml.safe_load(installed.file("examples/mappings.yaml").read_text())["mappings"]
     return rows
-
-
-def _key(tag_key: str, tag_value: str) -> Any:
-    return {"tag_key": {"S": tag_key}, "tag_value": {"S": tag_value}}
 
 
 def _sets(column: str, value: Any) -> Any:

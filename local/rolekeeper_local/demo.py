@@ -47,7 +47,6 @@ def main(port: int | None = None, accounts: int | None = None, *, with_console: 
 
 
 def _play(console: Console, port: int | None, accounts: int, *, with_console: bool) -> list[str]:
-    """The steps that did not come true."""
     several = accounts > 1
     story: Story = OrganizationDemo(console) if several else AccountDemo(console)
     with EmbeddedAws(port=port, progress=story.says) as aws, ExitStack() as beside:
@@ -117,7 +116,6 @@ def _stay_open(console: Console, link: str) -> None:
 
 
 def _said(command: str, env: Mapping[str, str]) -> str:
-    """What this command of `rolekeeper` says."""
     line = [sys.executable, "-m", "rolekeeper_cli", command]
     return subprocess.run(line, env=env, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
 

@@ -84,8 +84,6 @@ class OrganizationDemo(Story):
         self.sweeps()
         self.own(self.last, self.late[self.last], READ)
 
-    # ---- what they share ----
-
     def does_in(self, world: EmulatedAccount, text: str) -> None:
         self.does(f"{world.account}, {world.region}: {text}")
 

@@ -139,7 +139,6 @@ class Ec2Api:
         truth.drop_events(instance_id, count)
 
     def find_profile(self, reference: str) -> Profile | None:
-        """An instance profile of the current request's account, by name or ARN."""
         by = {"arn": reference} if reference.startswith("arn:") else {"name": reference}
         row = iam._lookup_instance_profile(**by)
         if row is None:

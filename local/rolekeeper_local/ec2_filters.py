@@ -54,9 +54,8 @@ def check(filters: Filters, known: Callable[[str], bool]) -> None:
         if any(len(value) > MAX_LENGTH for value in values):
             raise Ec2Error("InvalidParameterValue", f"A value of the filter '{name}' exceeds {MAX_LENGTH} characters")
         if len(values) > MAX_VALUES:
-            raise Ec2Error(
-                "FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {MAX_VALUES}"
-            )
+            text = f"The maximum number of filter values specified on a single call is {MAX_VALUES}"
+            raise Ec2Error("FilterLimitExceeded", text)
 
 
 def passing(filters: Filters) -> Callable[[Mapping[str, str], Mapping[str, str]], bool]:

@@ -87,9 +87,8 @@ class Instance:
     tag_version: int = 0
     #: Other values that filters may ask for, e.g. ``{"instance-type": "t3.micro"}``.
     attributes: dict[str, str] = field(default_factory=dict)
-    #: The principal of the AWS service that manages it; empty when none does.
+    #: The principal of the AWS service that manages it, if any; the account may hide such instances.
     operator: str = ""
-    #: Whether the account hides it, as one that a service manages.
     hidden: bool = False
 
 

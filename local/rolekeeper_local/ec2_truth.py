@@ -202,10 +202,8 @@ class Ec2Truth:
         ec2_filters.check(filters, lambda name: name in _INSTANCE_FILTERS or name.startswith("tag:"))
         wanted = list(dict.fromkeys(instance_ids))
         if wanted and max_results is not None:
-            raise Ec2Error(
-                "InvalidParameterCombination",
-                "The parameter instancesSet cannot be used with the parameter maxResults",
-            )
+            text = "The parameter instancesSet cannot be used with the parameter maxResults"
+            raise Ec2Error("InvalidParameterCombination", text)
         ids = ec2_filters.exactly(filters, "instance-id")
         found: Iterable[Instance] = self._instances.values()
         if wanted:
@@ -321,11 +319,8 @@ class Ec2Truth:
         profile = self._find_profile(reference)
         if profile is None or self._now() < profile.created_at + self.timings.propagation:
             kind, noun = ("arn", "ARN") if reference.startswith("arn:") else ("name", "name")
-            raise Ec2Error(
-                "InvalidParameterValue",
-                f"Value ({reference}) for parameter iamInstanceProfile.{kind} is invalid. "
-                f"Invalid IAM Instance Profile {noun}",
-            )
+            value = f"Value ({reference}) for parameter iamInstanceProfile.{kind} is invalid."
+            raise Ec2Error("InvalidParameterValue", f"{value} Invalid IAM Instance Profile {noun}")
         if not profile.roles:
             raise Ec2Error("InvalidParameterValue", f'IAM Instance Profile "{profile.arn}" has no associated IAM Roles')
         return profile
@@ -400,9 +395,8 @@ class Ec2Truth:
 
 def _require_running_or_stopped(instance: Instance) -> None:
     if instance.state not in (State.RUNNING, State.STOPPED):
-        raise Ec2Error(
-            "IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'running' or 'stopped' states."
-        )
+        text = f"The instance '{instance.id}' is not in the 'running' or 'stopped' states."
+        raise Ec2Error("IncorrectInstanceState", text)
 
 
 def _wrong_state(instance_id: str, change: str) -> Ec2Error:

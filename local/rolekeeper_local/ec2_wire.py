@@ -25,9 +25,6 @@ def install() -> None:
     ec2._error = lambda code, message, status: error(code, ec2_tags.parsable(message), status)
 
 
-# ---- in ----
-
-
 def params_of(body: bytes, query_params: Mapping[str, Any]) -> Params:
     """A request's parameters, from its address and its body; the last value of one that comes twice."""
     parsed = {**query_params, **parse_qs(body.decode("utf-8", errors="replace"), keep_blank_values=True)}
@@ -65,19 +62,11 @@ def page(params: Params) -> dict[str, Any]:
     ]
     size = params.get("MaxResults")
     if size and not (size.isascii() and size.isdigit() and SMALLEST_PAGE <= int(size) <= LARGEST_PAGE):
-        raise Ec2Error(
-            "InvalidParameterValue",
-            f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value from {SMALLEST_PAGE} to "
-            f"{LARGEST_PAGE}.",
-        )
-    return {
-        "filters": filters,
-        "max_results": int(size) if size else None,
-        "next_token": params.get("NextToken") or None,
-    }
-
-
-# ---- out ----
+        expected = f"Expecting a value from {SMALLEST_PAGE} to {LARGEST_PAGE}."
+        text = f"Value ( {size} ) for parameter maxResults is invalid. {expected}"
+        raise Ec2Error("InvalidParameterValue", text)
+    token = params.get("NextToken") or None
+    return {"filters": filters, "max_results": int(size) if size else None, "next_token": token}
 
 
 def token_xml(token: str | None) -> str:

@@ -198,19 +198,12 @@ class EmbeddedAws:
         """Let the time of a scheduled rule be now; it must have a rate and be on a default bus."""
         self.control("fire-rule", {"account": account, "region": region, "rule": rule})
 
-    def put_role_into_past(self, role: str, **told: Any) -> None:
-        """Say when a role was `created`, and when it last called which `services` (see ``iam_last_used``)."""
-        self.control("role-past", {"role": role, **told})
-
     def message_counts(self) -> dict[str, dict[str, int]]:
         """The outcome of each queue's messages, by its ARN (see ``queues.Queues.document``)."""
         return dict(self.control("messages"))
 
-    def restart_functions(self) -> None:
-        """Kill the processes of all functions, whatever they are at."""
-        self.control("restart-functions", {})
-
     def control(self, name: str, document: Mapping[str, Any] | None = None) -> Any:
+        """Call the control door (``front.Control``): with a document by POST, without by GET."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         body = None if document is None else json.dumps(document).encode()
         with direct.open(f"{self.endpoint}/_rolekeeper/{name}", data=body, timeout=5) as answer:
@@ -219,13 +212,11 @@ class EmbeddedAws:
     # ---- its process ----
 
     def __enter__(self) -> Self:
-        """Start the emulator and wait until it answers."""
         self._require_free_port()
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir(parents=True)
-        with self.step("embedded AWS"):
-            with self.log.open("wb") as log:
-                self._process = self._start(log)
+        with self.step("embedded AWS"), self.log.open("wb") as log:
+            self._process = self._start(log)
             try:
                 self._await_ready()
             except BaseException:
@@ -239,7 +230,6 @@ class EmbeddedAws:
         self.close()
 
     def wait(self) -> int:
-        """Wait until the emulator's process ends; its exit code."""
         assert self._process, "the embedded AWS is not running"
         return self._process.wait()
 

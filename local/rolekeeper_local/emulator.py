@@ -145,7 +145,6 @@ async def _keep_ticking(tick: Callable[[], None]) -> None:
 
 
 def main(port: int, directory: Path, plugin: Path | None = None) -> None:
-    """Run the emulator in this process until it is told to stop."""
     code = 1
     try:
         # Not asyncio.run, which would wait for ministack's threads: one may sleep through a Step Functions wait.

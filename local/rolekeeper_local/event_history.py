@@ -132,7 +132,6 @@ def install() -> None:
 
 
 def _identity(arn: str, service: str) -> dict[str, Any]:
-    """CloudTrail's `userIdentity` of a caller by its ARN."""
     kind, *names = arn.split(":", 5)[5].split("/")
     base: dict[str, Any] = {"arn": arn, "accountId": arn.split(":")[4]}
     if service:
@@ -185,10 +184,8 @@ def _resources(record: Mapping[str, Any]) -> list[dict[str, str]]:
         ids = [each["instanceId"] for each in record["responseElements"]["instancesSet"]["items"]]
     else:
         ids = []
-    return [
-        {"ResourceName": each, **({"ResourceType": "AWS::EC2::Instance"} if each.startswith("i-") else {})}
-        for each in ids
-    ]
+    kinds = {each: {"ResourceType": "AWS::EC2::Instance"} if each.startswith("i-") else {} for each in ids}
+    return [{"ResourceName": each, **kind} for each, kind in kinds.items()]
 
 
 def _value(element: ET.Element) -> Any:

@@ -40,10 +40,7 @@ class Control:
     def __init__(self, ec2_api: Ec2Api, invocations: Invocations, queues: Queues, last_used: LastUsed) -> None:
         self.ec2_api, self.invocations = ec2_api, invocations
         # By name: the answers to GET, and what POST does with its document.
-        self.asked: dict[str, Callable[[], dict[str, Any]]] = {
-            "ping": lambda: {"ok": True},
-            "messages": queues.document,
-        }
+        self.asked: dict[str, Callable[[], Any]] = {"ping": lambda: {"ok": True}, "messages": queues.document}
         self.told: dict[str, Callable[[dict[str, Any]], None]] = {
             "drop-events": lambda told: ec2_api.drop_events(str(told["instance-id"]), int(told.get("count", 1))),
             "role-past": last_used.put_into_past,
@@ -66,7 +63,6 @@ class Control:
 
 
 def front(app: App, control: Control) -> App:
-    """Wrap ministack's ASGI application."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

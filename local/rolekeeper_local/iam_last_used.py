@@ -163,7 +163,7 @@ def _refusal(status: int, code: str, message: str) -> Response:
 
 
 def _read(text: object) -> float:
-    return datetime.fromisoformat(str(text)).astimezone(UTC).timestamp()
+    return datetime.fromisoformat(str(text)).timestamp()
 
 
 def _shown(at: float) -> str:

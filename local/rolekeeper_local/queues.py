@@ -53,9 +53,8 @@ def install() -> "Queues":
         for name in names:
             former = getattr(module, name)
             correct(functools.partial(queues.change, name), name, module)
-            sqs._HANDLERS.update(
-                {action: getattr(module, name) for action, known in sqs._HANDLERS.items() if known is former}
-            )
+            handlers = {action: getattr(module, name) for action, known in sqs._HANDLERS.items() if known is former}
+            sqs._HANDLERS.update(handlers)
     sqs._HANDLERS["StartMessageMoveTask"] = queues.start_move
     sqs._HANDLERS["ListMessageMoveTasks"] = queues.list_moves
     return queues
@@ -82,8 +81,6 @@ class Queues:
                 arn: {**counts, "lost": len(self._open[arn] - there.get(arn, set()))}
                 for arn, counts in self._counts.items()
             }
-
-    # ---- one change at a time, counted ----
 
     def change(self, name: str, original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Call one of _CHANGES, and count the messages that it sends, receives first, or takes from its queue."""
@@ -124,8 +121,6 @@ class Queues:
     def _count(self, queue: Queue, what: str, ids: set[str]) -> None:
         self._counts.setdefault(_arn(queue), Counter())[what] += len(ids)
         self._open[_arn(queue)] = self._open.get(_arn(queue), set()) - ids
-
-    # ---- redriving ----
 
     def start_move(self, data: dict[str, Any], _url: str) -> Answer:
         """StartMessageMoveTask: from a dead-letter queue to another queue, or back to where the messages came from."""

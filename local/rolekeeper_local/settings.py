@@ -47,7 +47,6 @@ def timings_from(environment: Mapping[str, str]) -> Timings:
 
 
 def as_environment(timings: Timings) -> dict[str, str]:
-    """Write the times as ``timings_from`` reads them."""
     return {_variable(name): str(value) for name, value in dataclasses.asdict(timings).items()}
 
 

@@ -19,14 +19,7 @@ from rolekeeper.storage import Store
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
-from rolekeeper_local.embedded import (
-    ACCOUNT,
-    CREDENTIALS,
-    PARAMETERS,
-    REGION,
-    EmbeddedAws,
-    make_stack,
-)
+from rolekeeper_local.embedded import ACCOUNT, CREDENTIALS, PARAMETERS, REGION, EmbeddedAws, make_stack
 from rolekeeper_local.place import EmbeddedAwsError
 from rolekeeper_local.settings import ACCOUNTS, ORGANIZATION
 
@@ -52,34 +45,31 @@ def targets(accounts: int) -> tuple[Target, ...]:
 
 
 def deploy_organization(aws: EmbeddedAws, accounts: int) -> list[EmulatedAccount]:
-    """Deploy the hub and its spokes, with the starter roles and mappings; everything is in effect when it returns.
+    """Deploy a hub with its spokes in this number of accounts, with the starter roles and mappings, all in effect.
 
-    Args:
-        aws: an embedded AWS without a deployment.
-        accounts: how many, the hub's with them.
-
-    Returns:
-        Each target's administrator, the hub's own first.
+    Returns each target's administrator, the hub's own first.
     """
     aws.deploy(**PARAMETERS, OrganizationId=ORGANIZATION)
     worlds = [EmulatedAccount(aws, each.account, each.region) for each in targets(accounts)]
+    hub = worlds[0]
     with aws.step("roles, spokes and mappings"):
         with ThreadPoolExecutor(len(worlds)) as pool:
             list(pool.map(EmulatedAccount.deploy_starter_roles, worlds[:: len(REGIONS)]))
-        operators, key = make_operators(worlds[0])
+        operators, key = make_operators(hub)
         write_profiles(aws, ACCOUNTS[:accounts], operators, key=key)
         deploy_spokes(aws, worlds[1:], [operators])
         register(aws, worlds[1:])
-        worlds[0].seed_mappings()
-        _await_mappings(worlds[0])
+        hub.seed_mappings()
+        rows = [(row["tag_key"], row["tag_value"]) for row in starter_mappings()]
+        _await(lambda: [each for each in rows if not hub.mapping_status(*each, "Published")], "are not in effect")
     with aws.step("the first sweep of each"):
-        worlds[0].sweep()
-        _await(lambda: [each for each in _known(worlds[0]) if each.last_sweep is None], "are not swept")
+        hub.sweep()
+        _await(lambda: [each for each in _known(hub) if each.last_sweep is None], "are not swept")
     return worlds
 
 
 def register(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount]) -> None:
-    """Let the daily event of these spokes be now, and wait until the hub knows them."""
+    """Send the daily event of these spokes now, and wait until the hub knows them."""
     for world in worlds:
         aws.fire_rule(world.account, world.region, PRESENT)
 
@@ -120,7 +110,7 @@ def deploy_spoke(world: EmulatedAccount, parameters: dict[str, str], template: s
 
 @contextmanager
 def role_removed(world: EmulatedAccount, name: str) -> Iterator[None]:
-    """Have one of a spoke's roles gone from its account, and make it anew as it was at the end."""
+    """Delete one of a spoke's roles, and recreate it at the end."""
     role = world.iam.get_role(RoleName=name)["Role"]
     policies = {
         each: world.iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"]
@@ -196,17 +186,12 @@ def as_operators(aws: EmbeddedAws) -> dict[str, str]:
     return {**others, "AWS_CONFIG_FILE": str(profiles_file(aws)), "AWS_PROFILE": HUB}
 
 
-def _await_mappings(hub: EmulatedAccount) -> None:
-    rows = [(row["tag_key"], row["tag_value"]) for row in starter_mappings()]
-    _await(lambda: [each for each in rows if not hub.mapping_status(*each, "Published")], "are not in effect")
-
-
 def _known(world: EmulatedAccount) -> list[ServedTarget]:
     return Registry(Store(world.dynamodb, world.state_table)).all()
 
 
 def _await(missing: Callable[[], Sequence[object]], what: str) -> None:
-    """Wait until nothing is missing; EmbeddedAwsError says what still is after a while."""
+    """Wait until nothing is missing; after a while an EmbeddedAwsError names what still is."""
     deadline = time.monotonic() + _SECONDS
     while left := missing():
         if time.monotonic() > deadline:

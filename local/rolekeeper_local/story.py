@@ -53,8 +53,6 @@ class Story(ABC):
             self._line(str(failure), "bold red", mark="✗")
             self.failed.append(f"{title}: {failure}")
 
-    # ---- lines ----
-
     def does(self, text: str) -> None:
         """Print what the person does now."""
         self._line(text, "cyan", mark="→")
@@ -80,8 +78,6 @@ class Story(ABC):
         with self.console.status(Text(text, style="dim")):
             yield time.monotonic()
 
-    # ---- waiting ----
-
     def until[T](self, what: str, look: Callable[[], T | None], seconds: float = 20) -> T:
         """Wait until `look` finds something, or the step fails."""
         with self._waiting(f"waiting: {what}") as began:
@@ -105,7 +101,6 @@ class Story(ABC):
         self.until(f"{instance_id} is {state}", lambda: world.state(instance_id) == state or None)
 
     def attached(self, world: EmulatedAccount, instance_id: str, profile: str) -> Shown:
-        """Wait until EC2 shows the profile as associated."""
         return self.until(f"EC2 shows {profile} on {instance_id}", lambda: world.carries(instance_id, profile))
 
     def carries_none(self, world: EmulatedAccount, instance_id: str, seconds: float) -> None:

@@ -75,7 +75,7 @@ def break_loose(story: Story, queues: Queues) -> None:
             changes_at = now + WEATHER_SECONDS
             assert story.beyond_the_path(story.seen()) == []
         if now >= restarts_at:
-            aws.restart_functions()
+            aws.control("restart-functions", {})
             story.done["functions restarted"] += 1
             restarts_at = now + RESTART_SECONDS
         if now >= sweeps_at:

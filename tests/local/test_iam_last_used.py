@@ -78,9 +78,8 @@ def test_a_call_counts_whether_it_is_allowed_or_denied_and_nobody_elses_does(aws
 def test_the_control_door_puts_a_role_into_the_past_until_it_is_made_anew(aws: EmbeddedAws) -> None:
     arn = make(aws, "old", allow("s3:*", "sqs:*"))
     month = timedelta(days=30)
-    aws.put_role_into_past(
-        "old", created=(JUNE - month).isoformat(), services={"s3": JUNE.isoformat(), "sqs": (JUNE - month).isoformat()}
-    )
+    services = {"s3": JUNE.isoformat(), "sqs": (JUNE - month).isoformat()}
+    aws.control("role-past", {"role": "old", "created": (JUNE - month).isoformat(), "services": services})
     role = aws.session().client("iam").get_role(RoleName="old")["Role"]
     assert role["CreateDate"] == JUNE - month
     assert role["RoleLastUsed"] == {"LastUsedDate": JUNE, "Region": REGION}

@@ -2,9 +2,6 @@
 
 import base64
 import http.client
-import io
-import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -100,25 +97,7 @@ def by_header(service: str) -> dict[str, str]:
     return {"Authorization": f"AWS4-HMAC-SHA256 {key}, SignedHeaders=host, Signature=00"}
 
 
-def function(aws: EmbeddedAws, name: str) -> bytes:
-    """What Lambda's CreateFunction takes."""
-    iam = aws.session().client("iam")
-    allow = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("module.py", "def handler(event, context):\n    return 'I ran as the developer'\n")
-    zipped = {"ZipFile": base64.b64encode(code.getvalue()).decode()}
-    asked = {"FunctionName": name, "Runtime": "python3.13", "Role": role, "Handler": "module.handler", "Code": zipped}
-    return json.dumps(asked).encode()
-
-
 FUNCTIONS = "/2015-03-31/functions"
-
-
-def functions(aws: EmbeddedAws) -> list[str]:
-    return [each["FunctionName"] for each in aws.session().client("lambda").list_functions()["Functions"]]
 
 
 def rebound(aws: EmbeddedAws) -> Page:
@@ -131,17 +110,16 @@ def rebound(aws: EmbeddedAws) -> Page:
 
 
 @pytest.mark.emulator
-def test_a_web_page_can_not_create_and_run_a_function(aws: EmbeddedAws) -> None:
-    code, page = function(aws, "planted"), Page(aws)
-    assert page.post(f"{FUNCTIONS}?{signed('lambda')}", code).refused
-    assert page.form(f"{FUNCTIONS}?{signed('lambda')}", code).refused
-    assert page.post(f"{FUNCTIONS}/planted/invocations?{signed('lambda')}", b"{}").refused
-    assert functions(aws) == []
+def test_a_web_page_can_not_act_as_the_developer(aws: EmbeddedAws) -> None:
+    call, page, iam = f"/?Action=CreateRole&RoleName=planted&{signed('iam')}", Page(aws), aws.session().client("iam")
+    body = b"AssumeRolePolicyDocument=%7B%7D"
+    for answer in (page.post(call, body), page.form(call, body), page.picture(f"{call}&{body.decode()}")):
+        assert answer.refused
+    assert iam.list_roles()["Roles"] == []
     # The same bytes from a client of the developer's do it.
-    assert ask(aws, "POST", f"{FUNCTIONS}?{signed('lambda')}", {"Content-Type": "text/plain"}, code).status == 201
-    assert functions(aws) == ["planted"]
-    assert page.post(f"{FUNCTIONS}/planted/invocations?{signed('lambda')}", b"{}").refused
-    assert "refused POST '/2015-03-31/functions'" in aws.log.read_text()
+    assert ask(aws, "POST", call, {"Content-Type": "application/x-www-form-urlencoded"}, body).status == 200
+    assert [each["RoleName"] for each in iam.list_roles()["Roles"]] == ["planted"]
+    assert "refused POST '/'" in aws.log.read_text()
 
 
 @pytest.mark.emulator

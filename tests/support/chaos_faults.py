@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
@@ -22,6 +22,7 @@ from rolekeeper_local.asgi import App, Message, Receive, Scope, Send, respond
 if TYPE_CHECKING:  # neither is in every process that reads this
     from rolekeeper_local.embedded import EmbeddedAws
     from rolekeeper_local.front import Control
+    from rolekeeper_local.invocations import Invocations
 
 FILE = Path(__file__)
 ANY_SERVICE = "*"
@@ -79,16 +80,6 @@ class EventFault(StrEnum):
     DELAY = "delay"
 
 
-class Functions(Protocol):
-    """The functions that run now, each by its invocation's trace id."""
-
-    def runs(self, trace_id: str) -> bool:
-        """Whether this invocation is running."""
-
-    def kill(self, trace_id: str) -> None:
-        """Kill the process that runs it."""
-
-
 class Chaos:
     """How much goes wrong now, and in `counts` what did so far, as `throttle ec2` or `drop event`."""
 
@@ -99,21 +90,16 @@ class Chaos:
         self._events: dict[EventFault, float] = {}
 
     def steer(self, asked: Mapping[str, Any]) -> None:
-        """From now on do this; what isn't named doesn't happen any more.
+        """From now on do this, and nothing else.
 
         Args:
             asked: `{"seed": 7, "calls": {"ec2": {"throttle": 0.1}, "*": {…}}, "events": {"drop": 0.05}}`, all optional:
                 shares from 0 to 1 by fault, and by service as clients sign for it (`*`: any that isn't named). A seed
-                begins its throws anew.
-
-        Raises:
-            ValueError: for a name that is no fault, or shares that are more than all.
+                restarts its throws.
         """
-        if unknown := set(asked) - {"seed", "calls", "events"}:
-            raise ValueError(f"unknown: {', '.join(sorted(unknown))}; there are seed, calls, events")
-        calls = {service: _shares(CallFault, shares) for service, shares in asked.get("calls", {}).items()}
-        events = _shares(EventFault, asked.get("events", {}))
-        self._calls, self._events = calls, events
+        calls = asked.get("calls", {})
+        self._calls = {each: {CallFault(name): share for name, share in calls[each].items()} for each in calls}
+        self._events = {EventFault(name): share for name, share in asked.get("events", {}).items()}
         if "seed" in asked:
             self._rng = random.Random(int(asked["seed"]))
 
@@ -144,14 +130,7 @@ class Chaos:
         return None
 
 
-def _shares[F: StrEnum](kind: type[F], asked: Mapping[str, Any]) -> dict[F, float]:
-    shares = {kind(name): float(share) for name, share in asked.items()}
-    if min(shares.values(), default=0) < 0 or sum(shares.values()) > 1:
-        raise ValueError(f"shares are from 0 to 1, and no more than 1 together: {dict(asked)}")
-    return shares
-
-
-def disturbed(app: App, chaos: Chaos, functions: Functions) -> App:
+def disturbed(app: App, chaos: Chaos, functions: "Invocations") -> App:
     """Wrap an ASGI application: calls of functions meet their faults, all others pass."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:

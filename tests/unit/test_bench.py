@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from bench import bench, calls, cold_start, convergence, notes, page, plot, wire
 from bench.fleet import Fleet
-from bench.rows import Row, Target, missed, shown
+from bench.rows import Row, Target, missed
 from bench.shares import REST, group, shares
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
@@ -30,26 +30,20 @@ ROWS = [HELD, MISSED, RATE, PLAIN]
 
 @pytest.mark.parametrize(
     ("row", "ratio", "held"),
-    [(HELD, 0.45, True), (MISSED, 74 / 66, False), (RATE, None, True), (PLAIN, None, None)],
-    ids=lambda value: value.name if isinstance(value, Row) else "",
+    [
+        (HELD, 0.45, True),
+        (MISSED, 74 / 66, False),
+        (RATE, None, True),
+        (replace(RATE, ours=0.949), None, False),
+        (replace(RATE, ours=0.95), None, True),
+        (PLAIN, None, None),
+    ],
 )
 def test_a_row_holds_its_target_by_its_ratio_or_by_its_own_figure(
     row: Row, ratio: float | None, *, held: bool | None
 ) -> None:
     assert row.ratio == ratio
     assert row.held is held
-
-
-def test_the_limit_itself_is_held_from_both_sides() -> None:
-    assert Row("most", 7, "calls", target=Target(7, "ours")).held
-    assert not Row("most", 7.1, "calls", target=Target(7, "ours")).held
-    assert Row("least", 95, "%", target=Target(95, "ours", least=True)).held
-    assert not Row("least", 94.9, "%", target=Target(95, "ours", least=True)).held
-
-
-def test_a_target_that_is_a_ratio_to_nothing_is_a_mistake_in_the_bench() -> None:
-    with pytest.raises(ValueError, match="ratio to nothing"):
-        _ = Row("alone", 1, "ms", target=Target(2)).held
 
 
 def test_a_row_of_json_has_what_scripts_read() -> None:
@@ -75,14 +69,6 @@ def test_a_row_of_json_has_what_scripts_read() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(180_000, "180,000"), (1_234.5, "1,234"), (46.04, "46"), (7, "7"), (5.264, "5.26"), (0.0451, "0.045"), (0, "0")],
-)
-def test_a_figure_is_shown_with_three_digits(value: float, text: str) -> None:
-    assert shown(value) == text
-
-
 def test_a_run_ends_with_one_line_of_json_and_a_miss_fails_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,12 +79,6 @@ def test_a_run_ends_with_one_line_of_json_and_a_miss_fails_nothing(
     assert said[-2] == "1 of 2 targets are missed in this run"
     assert any("missed" in line and "memory" in line for line in said[:-2])
     assert "\x1b" not in "".join(said)
-
-
-def test_a_part_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        bench.main(["--only", "calls,nothing"])
-    assert "there is no part nothing" in capsys.readouterr().err
 
 
 # ---- the page ----
@@ -142,16 +122,6 @@ def test_the_committed_page_has_its_marks_and_explains_every_part() -> None:
 
 
 # ---- the plot ----
-
-
-def test_the_plot_is_well_formed_and_the_same_each_time() -> None:
-    drawn = plot.svg(ROWS)
-    root = ET.fromstring(drawn)
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    assert drawn == plot.svg(list(ROWS))
-    labels = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"cold start", "memory", "share of the rate"} <= set(labels)
-    assert "decided" not in labels
 
 
 def test_a_bar_is_left_of_the_line_where_the_target_is_held_and_right_of_it_where_it_is_missed() -> None:
@@ -198,11 +168,6 @@ def test_an_events_calls_are_counted_until_the_role_is_there(change: str) -> Non
     assert [each for each in MUTATIONS if each in found] == mutations.get(change, [])
 
 
-def test_what_follows_a_batch_is_counted_without_the_minutes_own_calls() -> None:
-    alone = sum(calls.calls("attach", 3, 0.2).values())
-    assert 0 < calls.followed("attach", 0.2) < 10 * alone
-
-
 # ---- AWS on loopback ----
 
 
@@ -211,12 +176,12 @@ def signed(service: str, **headers: str) -> dict[str, str]:
     return {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0", **headers}
 
 
-def parsed(service: str, operation: str, body: bytes, *, status: int = 200) -> dict[str, Any]:
+def parsed(service: str, operation: str, body: bytes) -> dict[str, Any]:
     """What the SDK makes of an answer."""
     model = wire.model(service)
     shape = model.operation_model(operation).output_shape
     assert shape
-    response = {"status_code": status, "headers": {}, "body": body}
+    response = {"status_code": 200, "headers": {}, "body": body}
     read: dict[str, Any] = create_parser(model.metadata["protocol"]).parse(response, shape)
     return read
 
@@ -249,35 +214,6 @@ def test_a_request_is_read_as_the_sdk_was_asked(service: str, operation: str, pa
     body = sent["body"].decode() if isinstance(sent["body"], bytes) else urlencode(sent["body"])
     request = wire.read(signed(service, **sent["headers"]), body)
     assert (request.service, request.operation, request.params) == (service, operation, params)
-
-
-@pytest.mark.parametrize(
-    ("service", "operation", "answer"),
-    [
-        (
-            "ec2",
-            "DescribeInstances",
-            {
-                "Reservations": [{"Instances": [{"InstanceId": "i-1", "Tags": [{"Key": "a<b", "Value": "&"}]}]}],
-                "NextToken": "2",
-            },
-        ),
-        ("iam", "ListRolePolicies", {"PolicyNames": ["one", "two"], "IsTruncated": False}),
-        ("dynamodb", "GetItem", {"Item": {"pk": {"S": "a"}}}),
-    ],
-)
-def test_an_answer_is_what_the_sdk_reads(service: str, operation: str, answer: dict[str, Any]) -> None:
-    _, body = wire.write(service, operation, answer)
-    read = parsed(service, operation, body)
-    read.pop("ResponseMetadata")
-    assert read == answer
-
-
-def test_a_refusal_is_what_the_sdk_raises() -> None:
-    for service, operation in (("ec2", "DescribeInstances"), ("iam", "GetRole"), ("dynamodb", "GetItem")):
-        _, body = wire.refusal(service, "NotKnownHere", "no")
-        read = parsed(service, operation, body, status=400)
-        assert (read["Error"]["Code"], read["Error"]["Message"]) == ("NotKnownHere", "no")
 
 
 def listed(fleet: Fleet, operation: str, **params: Any) -> dict[str, Any]:

@@ -52,20 +52,6 @@ def web(desk: MappingsFixture) -> MappingsFixture:
     return desk
 
 
-def test_a_role_that_isnt_there_is_answered_with_the_one_that_was_meant(
-    terminal: Terminal, web: MappingsFixture
-) -> None:
-    terminal.judges("workload=web")
-    ran = terminal("mapping", "set", "workload=web", "role=wbe")
-    assert ran.exit_code == 1
-    assert "! workload=web is Rejected: role 'wbe' doesn't exist" in ran.stderr
-    assert "  did you mean web? rolekeeper mapping set workload=web role=web\n" in ran.stderr
-    one = web.world.running()
-    ran = terminal("attach", one, "bacth")
-    assert (ran.exit_code, "role 'bacth' doesn't exist" in ran.stderr) == (1, True)
-    assert "  did you mean batch?\n" in ran.stderr
-
-
 def test_a_plan_of_a_file_names_the_role_that_was_meant(
     terminal: Terminal, web: MappingsFixture, tmp_path: Path
 ) -> None:
