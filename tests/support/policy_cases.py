@@ -1,11 +1,12 @@
 """A policy document with the cases that it has to answer, and whether they notice when it is weakened."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper_cli.uses.guard import Arns
+from support.policy_mutants import mutants
 from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, simulate
 
 # A deployment, and a person whom no document names.
@@ -65,7 +66,7 @@ class Story:
         alone = [case for case in self.cases if not case.more]
         with_more = [case for case in self.cases if case.more] or self.cases
         for statements, others, cases in ((allows, [], alone), (denies, allows, with_more)):
-            for said, touched, document in _mutants({**self.document, "Statement": statements}):
+            for said, touched, document in mutants({**self.document, "Statement": statements}):
                 may_notice = [case for case in cases if case.request.action in touched]
                 yield said, {**document, "Statement": [*others, *document["Statement"]]}, may_notice
 
@@ -87,38 +88,3 @@ def may_not(says: str, request: Request) -> Case:
 
 def ask(action: str, resource: str, who: str = STRANGER, context: Context | None = None) -> Request:
     return Request(principal=who, action=action, resource=resource, context=context or {})
-
-
-# ---- a policy document, weakened in every way: each statement, action, resource, test and value left out once ----
-
-
-def _mutants(document: Document) -> Iterator[tuple[str, frozenset[str], Document]]:
-    """Each with what is left out, in words, and the actions that may be answered otherwise by it."""
-    for at, statement in enumerate(document["Statement"]):
-        sid, actions = statement["Sid"], frozenset(statement["Action"])
-        yield f"{sid}", actions, _without(document, at)
-        for element in ("Action", "Resource"):
-            if len(statement[element]) > 1:
-                for each in statement[element]:
-                    touched = frozenset({each}) if element == "Action" else actions
-                    yield f"{sid}: {element} {each}", touched, _without(document, at, element, each)
-        for operator, tests in statement.get("Condition", {}).items():
-            for key, values in tests.items():
-                yield f"{sid}: {operator} {key}", actions, _without(document, at, "Condition", operator, key)
-                if isinstance(values, list) and len(values) > 1:
-                    for each in values:
-                        said = f"{sid}: {operator} {key} {each}"
-                        yield said, actions, _without(document, at, "Condition", operator, key, each)
-
-
-def _without(document: Document, *path: Any) -> Document:
-    """A copy without what is at the end of the path; lists are walked by a position, and left by a value."""
-    copy: Document = json.loads(json.dumps(document))
-    at: Any = copy["Statement"]
-    for step in path[:-1]:
-        at = at[step]
-    if isinstance(at, list) and not isinstance(path[-1], int):
-        at.remove(path[-1])
-    else:
-        del at[path[-1]]
-    return copy

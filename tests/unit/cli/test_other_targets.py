@@ -159,7 +159,7 @@ def test_one_of_a_place_that_is_no_target_is_told_so(
 def test_a_pin_is_written_for_it_and_checked_in_its_account(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
     ran = terminal("replace", spoke.address(web), "db", "--no-wait")
     assert ran.exit_code == 1, "there is no role db in that account"
-    spoke.world.profile("db")
+    spoke.role("db")
     ran = terminal("replace", spoke.address("web-1"), "db", "--no-wait")
     assert ran.exit_code == 0, ran.output
     assert f"rolekeeper release {spoke.address(web)} gives it back" in ran.stderr
@@ -381,7 +381,7 @@ def test_a_files_mapping_is_looked_at_with_each_accounts_own_profile(
     assert (change["instance"], change["action"]) == (web, "Hold")
     assert f"role 'db' doesn't exist in account {TARGET.account}" in change["reason"]
     assert "in effect in 1 of 2 accounts" in document["mappings"][0]["reason"]
-    spoke.world.profile("db")
+    spoke.role("db")
     [change] = terminal.document("plan", "-f", str(file), "--target", TARGET.account)["changes"]
     assert (change["instance"], change["action"], change["from"], change["to"]) == (web, "Replace", "web", "db")
 
@@ -391,7 +391,7 @@ def test_a_plan_says_what_goes_at_once_in_all_targets_by_the_share_of_each(
 ) -> None:
     """Of six that all may take away in a window, each target may its own part."""
     terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "50"}
-    spoke.world.profile("db")
+    spoke.role("db")
     desk.world.profile("db")
     for world, count in ((spoke.world, 7), (desk.world, 3)):
         for _ in range(count):
@@ -703,7 +703,7 @@ def test_where_a_region_of_its_account_cant_be_seen_no_role_is_called_unused(
 def test_a_mapping_for_some_accounts_gives_its_role_there_alone(
     terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
 ) -> None:
-    spoke.world.profile("db")
+    spoke.role("db")
     spoke.registered(unit=UNIT)
     desk.edit("app=theirs", role="db", accounts={TARGET.account})
     desk.edit("app=units", role="db", units={UNIT})
@@ -723,7 +723,7 @@ def test_one_that_no_account_has_is_refused_with_what_is_near(terminal: Terminal
         252,
         f"Error: there is no role wbe under /rolekeeper/ in {accounts}\n  did you mean web?\n",
     )
-    spoke.world.profile("theirs")
+    spoke.role("theirs")
     found = terminal.document("roles", "--role", "theirs")["roles"]
     assert [(each["account"], each["instances"], each["mappings"]) for each in found] == [(TARGET.account, [], [])]
 

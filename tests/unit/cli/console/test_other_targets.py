@@ -133,7 +133,7 @@ def test_what_only_its_account_can_do_is_refused(
 
 
 def test_a_pin_is_planned_and_written_for_it(browser: TestClient, there: str, spoke: SpokeFixture) -> None:
-    spoke.world.profile("db")
+    spoke.role("db")
     browser.get("/")
     form = {"verb": "replace", "role": "db"}
     plan = browser.post(f"/instance/{there}/pin", data=form)
