@@ -15,11 +15,13 @@ from playwright.sync_api import Browser, StorageState
 from tools.artifacts import collect
 
 from fixtures.browser import ConsoleProcess, Visitor, chromium, console, enter, visitor
+from fixtures.command import Command
 from fixtures.wheel import Running, build, running_local
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
+from support.buses import Bus
 from support.clone import SAM, typed
 from support.pages import Shell, aws_cli_is_ready
 from support.ports import free_port
@@ -91,8 +93,8 @@ def _alone() -> Iterator[None]:
 def aws(
     request: pytest.FixtureRequest, artifacts: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EmbeddedAws]:
-    directory = tmp_path_factory.mktemp("aws")
-    with EmbeddedAws(port=free_port(), timings=Timings(), directory=directory, artifacts=artifacts) as embedded:
+    timings, directory = Timings(stopping=1, shutting_down=0.3, propagation=1), tmp_path_factory.mktemp("aws")
+    with EmbeddedAws(port=free_port(), timings=timings, directory=directory, artifacts=artifacts) as embedded:
         embedded.deploy()
         _share(request, embedded)
         yield embedded
@@ -107,6 +109,20 @@ def deployed(aws: EmbeddedAws) -> EmulatedAccount:
     for row in starter_mappings():
         eventually(partial(world.mapping_status, row["tag_key"], row["tag_value"], "Published"))
     return world
+
+
+@pytest.fixture(scope="session")
+def rolekeeper(deployed: EmulatedAccount) -> Command:
+    """The command, as a process."""
+    return Command(deployed.aws.env)
+
+
+@pytest.fixture(scope="module")
+def bus(deployed: EmulatedAccount) -> Iterator[Bus]:
+    """Rolekeeper's events, as a rule of anyone gets them."""
+    made = Bus(deployed.aws).listen({"source": ["rolekeeper"]})
+    yield made
+    made.forget(made.listening)
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,6 @@ SECRET = {"db-password": "correct-horse-battery"}
 
 
 @pytest.fixture(scope="module")
-def rolekeeper(deployed: EmulatedAccount) -> Command:
-    return Command(deployed.aws.env)
-
-
-@pytest.fixture(scope="module")
 def mails(deployed: EmulatedAccount) -> Iterator[Callable[[], list[str]]]:
     """The mails so far, as a queue at the alarm topic gets them."""
     session, topic = deployed.aws.session(), deployed.aws.stack_outputs()["AlarmTopic"]
@@ -32,14 +27,6 @@ def mails(deployed: EmulatedAccount) -> Iterator[Callable[[], list[str]]]:
     subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue.arn, ReturnSubscriptionArn=True)
     yield queue.taken
     sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
-
-
-@pytest.fixture(scope="module")
-def bus(deployed: EmulatedAccount) -> Iterator[Bus]:
-    """Rolekeeper's events, as a rule of somebody's gets them."""
-    made = Bus(deployed.aws).listen({"source": ["rolekeeper"]})
-    yield made
-    made.forget(made.listening)
 
 
 def running(world: EmulatedAccount, **tags: str) -> str:

@@ -97,7 +97,7 @@ def record(world: EmulatedAccount, instance: str) -> InstanceRecord:
 def compared(story: Story) -> tuple[list[Difference], list[str]]:
     """Every instance by EC2's own answer: the differences without a reason, and the others with theirs.
 
-    An association that we made and that no grant explains is one too: nobody would take it away when its tag goes.
+    An association that we made and that no grant explains is one too: nothing would detach it when its tag goes.
     """
     rows, unexplained, explained = story.rows(), [], []
     for seen in story.seen():
@@ -118,10 +118,10 @@ def path_arn(world: EmulatedAccount) -> str:
 
 
 def dropped(world: EmulatedAccount) -> Counter[str]:
-    """How many messages the function's log says that it dropped, by the reason; each message once."""
-    said = world.aws.log.read_text(errors="replace").replace('\\"', '"').splitlines()
+    """How many messages the function dropped by its log, by the reason; each message once."""
+    log = world.aws.log.read_text(errors="replace").replace('\\"', '"').splitlines()
     found = {}
-    for line in (each for each in said if '"dropped"' in each):
+    for line in (each for each in log if '"dropped"' in each):
         reason, message = re.search(r'"reason": ?"([^":]+)', line), re.search(r'"correlation_id": ?"([^"]+)', line)
         assert reason
         assert message
@@ -129,8 +129,8 @@ def dropped(world: EmulatedAccount) -> Counter[str]:
     return Counter(found.values())
 
 
-def told(unexplained: list[Difference], explained: list[str]) -> list[str]:
-    """What came of a comparison, in lines."""
+def summary(unexplained: list[Difference], explained: list[str]) -> list[str]:
+    """The result of a comparison, in lines."""
     differing = [f"DIFFERS: {each.seen}, and should be {each.wanted}" for each in unexplained]
     return [*explained, *differing, f"compared with EC2: {len(differing)} differences, {len(explained)} shown"]
 
@@ -172,7 +172,7 @@ def test_after_chaos_every_instance_is_as_its_tags_say(world: EmulatedAccount) -
     eventually(lambda: story.approve() == 0 and story.published(), QUIET_WITHIN)
     queues.settle(QUIET_WITHIN)
     unexplained, explained = compared(story)
-    say(*told(unexplained, explained))
+    say(*summary(unexplained, explained))
 
     messages = aws.message_counts()[queues.arn(queues.work)]
     say(*report("faults", chaos_faults.counts(aws)), *report("done", story.done))

@@ -1,4 +1,4 @@
-"""Every command of `rolekeeper`, with the real SDK against the embedded AWS, and what it says in JSON."""
+"""Every command of `rolekeeper`, with the real SDK against the embedded AWS, and its answer in JSON."""
 
 import json
 import re
@@ -33,7 +33,7 @@ KEY = "every=a"
 MANY = 26  # one more than may change without approval
 
 
-class Told:
+class Runner:
     """Runs commands in this process, which has what each would import again, and notes which ones ran."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -41,7 +41,7 @@ class Told:
         self.ran: set[str] = set()
 
     def __call__(self, *line: str, code: int = 0) -> Any:
-        """Run it; the document that it wrote, or what it said where that is none."""
+        """Run it for JSON; the document, or an empty text if it wrote none."""
         node: click.Command = cli
         path = ["rolekeeper"]
         for word in line:
@@ -55,14 +55,9 @@ class Told:
         return json.loads(done.stdout) if done.stdout else done.stdout
 
 
-@pytest.fixture(scope="module")
-def rolekeeper(deployed: EmulatedAccount) -> Command:
-    return Command(deployed.aws.env)
-
-
 @pytest.fixture
-def told(deployed: EmulatedAccount) -> Told:
-    return Told(deployed.aws.env)
+def run(deployed: EmulatedAccount) -> Runner:
+    return Runner(deployed.aws.env)
 
 
 @pytest.fixture
@@ -75,93 +70,95 @@ def instance(deployed: EmulatedAccount) -> Iterator[str]:
 
 
 def roles_of(deployed: EmulatedAccount) -> set[str]:
-    """The ARNs of all roles of the account, as IAM says them."""
+    """The ARNs of all roles of the account."""
     pages = deployed.aws.session().client("iam").get_paginator("list_roles").paginate()
     return {role["Arn"] for page in pages for role in page["Roles"]}
 
 
-def mappings_are_edited(told: Told, file: Path) -> dict[str, Any]:
+def mappings_are_edited(run: Runner, file: Path) -> dict[str, Any]:
     """Write, read and roll back a mapping; returns its row as the file has it."""
-    said = told("mapping", "set", KEY, "role=s3-read")
-    assert said["changes"][0]["kind"] == "new"
-    said = told("mapping", "get", KEY)
-    assert said["status"] == "Published"
-    assert KEY in str(told("mapping", "ls"))
-    told("mapping", "export", "-o", str(file))
+    answer = run("mapping", "set", KEY, "role=s3-read")
+    assert answer["changes"][0]["kind"] == "new"
+    answer = run("mapping", "get", KEY)
+    assert answer["status"] == "Published"
+    assert KEY in str(run("mapping", "ls"))
+    run("mapping", "export", "-o", str(file))
     document = yaml.safe_load(file.read_text())
     [row] = [row for row in document["mappings"] if row["tag_key"] == "every"]
     row["owner"] = "somebody"
     file.write_text(yaml.safe_dump(document))
     fine = {"mappings": len(document["mappings"]), "warnings": []}
-    assert told("mapping", "validate", str(file)) == fine
-    said = told("mapping", "diff", str(file), "--detailed-exitcode", code=2)
+    assert run("mapping", "validate", str(file)) == fine
+    answer = run("mapping", "diff", str(file), "--detailed-exitcode", code=2)
     owner = {"owner": {"from": "none", "to": "somebody"}}
-    assert [each["columns"] for each in said["changes"]] == [owner]
-    assert KEY in str(told("mapping", "import", str(file), "--yes"))
-    assert "somebody" in str(told("mapping", "rollback", KEY, "--yes"))
-    said = told("mapping", "history", KEY)
-    assert [each["revision"] for each in said] == [3, 2, 1]
-    assert "mappings" in str(told("schema"))
+    assert [each["columns"] for each in answer["changes"]] == [owner]
+    assert KEY in str(run("mapping", "import", str(file), "--yes"))
+    assert "somebody" in str(run("mapping", "rollback", KEY, "--yes"))
+    answer = run("mapping", "history", KEY)
+    assert [each["revision"] for each in answer] == [3, 2, 1]
+    assert "mappings" in str(run("schema"))
     edited: dict[str, Any] = row
     return edited
 
 
-def a_plan_is_applied(told: Told, deployed: EmulatedAccount, instance: str, *, row: dict[str, Any], file: Path) -> None:
+def a_plan_is_applied(
+    run: Runner, deployed: EmulatedAccount, instance: str, *, row: dict[str, Any], file: Path
+) -> None:
     plan = file.with_name("change.plan")
     deployed.tag(instance, every="a")
     eventually(lambda: deployed.carries(instance, "s3-read"))
     row["role"] = "s3-write"
     file.write_text(yaml.safe_dump({"mappings": [row]}))
-    said = told("plan", "-f", str(file), "--instance", instance, "--out", str(plan), "--detailed-exitcode", code=2)
-    assert said["changes"][0]["to"] == "s3-write"
+    answer = run("plan", "-f", str(file), "--instance", instance, "--out", str(plan), "--detailed-exitcode", code=2)
+    assert answer["changes"][0]["to"] == "s3-write"
     before = deployed.shown(instance)
-    assert told("apply", str(plan))
+    assert run("apply", str(plan))
     after = deployed.carries(instance, "s3-write")
     assert before
     assert after, "apply waited for it"
     assert after.association_id != before.association_id
-    said = told("explain", instance)
-    assert said["carries"]["association"] == after.association_id
-    assert [(each["what"], each["about"]) for each in said["who"]] == [("tagged", "every=a")]
-    said = told("history", "--limit", "2", instance)
-    assert [each["action"] for each in said] == ["Replace", "Attach"]
-    said = told("fleet", "--tag", "every=a")
-    assert [each["stands"] for each in said] == ["ok"]
-    said = told("wait", instance, "--role", "s3-write", "--every", "1")
-    assert said["association"] == after.association_id
+    answer = run("explain", instance)
+    assert answer["carries"]["association"] == after.association_id
+    assert [(each["what"], each["about"]) for each in answer["who"]] == [("tagged", "every=a")]
+    answer = run("history", "--limit", "2", instance)
+    assert [each["action"] for each in answer] == ["Replace", "Attach"]
+    answer = run("fleet", "--tag", "every=a")
+    assert [each["stands"] for each in answer] == ["ok"]
+    answer = run("wait", instance, "--role", "s3-write", "--every", "1")
+    assert answer["association"] == after.association_id
 
 
-def roles_are_changed_by_hand(told: Told, deployed: EmulatedAccount, instance: str) -> None:
-    told("detach", instance, "--confirm", "Detach")
+def roles_are_changed_by_hand(run: Runner, deployed: EmulatedAccount, instance: str) -> None:
+    run("detach", instance, "--confirm", "Detach")
     assert deployed.shown(instance) is None
-    told("attach", instance, "s3-read")
+    run("attach", instance, "s3-read")
     assert deployed.carries(instance, "s3-read")
-    assert "s3-write" in str(told("replace", instance, "s3-write", "--for", "8h"))
+    assert "s3-write" in str(run("replace", instance, "s3-write", "--for", "8h"))
     assert deployed.carries(instance, "s3-write")
-    said = told("release", instance)
-    assert said["released"] == "s3-write"
+    answer = run("release", instance)
+    assert answer["released"] == "s3-write"
 
 
-def the_deployment_is_operated(told: Told, deployed: EmulatedAccount) -> None:
+def the_deployment_is_operated(run: Runner, deployed: EmulatedAccount) -> None:
     deployed.aws.session().client("sqs").purge_queue(QueueUrl=deployed.aws.stack_outputs()["DeadLetterQueue"])
-    assert told("pause")["paused"] is True
-    assert told("resume")["paused"] is False
-    assert told("mode")["mode"] == "enforce"
-    said = told("sweep")
-    assert said["finished"] is True
-    said = told("redrive", "--yes")
-    assert said["letters"] == 0
-    said = told("targets")
-    assert (said[0]["state"], said[0]["hub"]) == ("well", True)
-    said = told("doctor")
-    assert said["summary"]
+    assert run("pause")["paused"] is True
+    assert run("resume")["paused"] is False
+    assert run("mode")["mode"] == "enforce"
+    answer = run("sweep")
+    assert answer["finished"] is True
+    answer = run("redrive", "--yes")
+    assert answer["letters"] == 0
+    answer = run("targets")
+    assert (answer[0]["state"], answer[0]["hub"]) == ("well", True)
+    answer = run("doctor")
+    assert answer["summary"]
 
 
-def guards_are_printed(told: Told, deployed: EmulatedAccount) -> None:
-    assert told("guard")[0]["part"] == "scp-tags"
+def guards_are_printed(run: Runner, deployed: EmulatedAccount) -> None:
+    assert run("guard")[0]["part"] == "scp-tags"
     excepted = ("--except", f"arn:aws:iam::{deployed.account}:role/admin")
     parts = {"scp-tags": excepted, "scp-path": excepted, "editors": (), "approvers": ()}
-    documents = {part: told("guard", part, *options) for part, options in parts.items()}
+    documents = {part: run("guard", part, *options) for part, options in parts.items()}
     [tags, _] = documents["scp-tags"]["Statement"]
     assert "every" in tags["Condition"]["ForAnyValue:StringEquals"]["aws:TagKeys"]
     table = deployed.aws.stack_outputs()["MappingTable"]
@@ -169,44 +166,44 @@ def guards_are_printed(told: Told, deployed: EmulatedAccount) -> None:
     assert f":{deployed.account}:table/{table}" in json.dumps(documents["approvers"])
     functions = {role for role in roles_of(deployed) if re.search("OnMappingChangeRole|OnScheduleRole", role)}
     assert {role for role in roles_of(deployed) if role in json.dumps(documents["scp-path"])} == functions
-    said = told("guard", "detection")
+    answer = run("guard", "detection")
     own = {role for role in roles_of(deployed) if re.search("OnInstanceEventRole", role)}
-    assert set(said["roles"]) == own
+    assert set(answer["roles"]) == own
 
 
-def roles_are_listed(told: Told) -> None:
-    said = told("roles")
-    assert "s3-read" in [each["role"] for each in said["roles"]]
-    said = told("roles", "must-include", "AmazonSSMManagedInstanceCore", code=1)
-    assert "s3-read" in [each["role"] for each in said]
+def roles_are_listed(run: Runner) -> None:
+    answer = run("roles")
+    assert "s3-read" in [each["role"] for each in answer["roles"]]
+    answer = run("roles", "must-include", "AmazonSSMManagedInstanceCore", code=1)
+    assert "s3-read" in [each["role"] for each in answer]
 
 
-def a_held_edit_is_discarded_and_approved(told: Told, deployed: EmulatedAccount) -> None:
+def a_held_edit_is_discarded_and_approved(run: Runner, deployed: EmulatedAccount) -> None:
     ids = launch_many(deployed, MANY, held="a")
-    told("mapping", "set", "held=a", "role=s3-read", code=1)
-    said = told("mapping", "discard", "held=a", "--yes")
-    assert said["changes"][0]["kind"] == "deleted"
-    told("mapping", "set", "held=a", "role=s3-read", code=1)
-    said = told("mapping", "approve", "held=a", "--yes")
-    assert said["revision"] == 2
+    run("mapping", "set", "held=a", "role=s3-read", code=1)
+    answer = run("mapping", "discard", "held=a", "--yes")
+    assert answer["changes"][0]["kind"] == "deleted"
+    run("mapping", "set", "held=a", "role=s3-read", code=1)
+    answer = run("mapping", "approve", "held=a", "--yes")
+    assert answer["revision"] == 2
     eventually(lambda: all(deployed.carries(each, "s3-read") for each in ids), 120)
     deployed.ec2.terminate_instances(InstanceIds=ids)
     eventually(lambda: all(deployed.state(each) == "terminated" for each in ids))
-    told("mapping", "rm", "held=a", "--yes")
+    run("mapping", "rm", "held=a", "--yes")
 
 
-def test_every_command_says_what_it_did(told: Told, deployed: EmulatedAccount, instance: str, tmp_path: Path) -> None:
+def test_every_command_says_what_it_did(run: Runner, deployed: EmulatedAccount, instance: str, tmp_path: Path) -> None:
     file = tmp_path / "mappings.yaml"
-    row = mappings_are_edited(told, file)
-    a_plan_is_applied(told, deployed, instance, row=row, file=file)
-    roles_are_changed_by_hand(told, deployed, instance)
-    the_deployment_is_operated(told, deployed)
-    guards_are_printed(told, deployed)
-    roles_are_listed(told)
-    a_held_edit_is_discarded_and_approved(told, deployed)
-    said = told("mapping", "rm", KEY, "--yes")
-    assert said["changes"][0]["kind"] == "deleted"
-    assert told.ran | ELSEWHERE == {path for path, _ in commands()}
+    row = mappings_are_edited(run, file)
+    a_plan_is_applied(run, deployed, instance, row=row, file=file)
+    roles_are_changed_by_hand(run, deployed, instance)
+    the_deployment_is_operated(run, deployed)
+    guards_are_printed(run, deployed)
+    roles_are_listed(run)
+    a_held_edit_is_discarded_and_approved(run, deployed)
+    answer = run("mapping", "rm", KEY, "--yes")
+    assert answer["changes"][0]["kind"] == "deleted"
+    assert run.ran | ELSEWHERE == {path for path, _ in commands()}
 
 
 def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: EmulatedAccount, instance: str) -> None:

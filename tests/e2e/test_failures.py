@@ -1,8 +1,6 @@
 """What goes wrong on AWS goes wrong here too, and nothing is lost: checked against EC2's own answer."""
 
 import json
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,37 +8,15 @@ import pytest
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import ACCOUNT, STACK
 from support.buses import Bus
+from support.roles import make_role
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
-
-TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-}
-
-
-@pytest.fixture(scope="module")
-def bus(deployed: EmulatedAccount) -> Iterator[Bus]:
-    """The events that Rolekeeper emits, as a rule of somebody's gets them."""
-    made = Bus(deployed.aws).listen({"source": ["rolekeeper"]})
-    yield made
-    made.forget(made.listening)
 
 
 def told(bus: Bus, kind: str, **detail: str) -> Any:
     fitting = (each for each in bus.heard() if each["detail-type"] == kind and detail.items() <= each["detail"].items())
     return next(fitting, None)
-
-
-def role(world: EmulatedAccount, *, path: str = "/rolekeeper/", trust: Any = TRUST, profile: bool = True) -> str:
-    """A role of a new name, with a profile as the console makes it."""
-    iam, name = world.aws.session().client("iam"), f"role-{uuid.uuid4().hex[:8]}"
-    iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(trust))
-    if profile:
-        iam.create_instance_profile(InstanceProfileName=name, Path=path)
-        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
-    return name
 
 
 def attached(world: EmulatedAccount, instance: str, profile: str, seconds: float = 30) -> None:
@@ -56,7 +32,8 @@ def test_a_lost_running_event_is_made_good_by_the_retry_loop(deployed: EmulatedA
 
 
 def test_a_role_without_a_profile_gets_one_and_is_attached_once_ec2_knows_it(deployed: EmulatedAccount) -> None:
-    name = role(deployed, profile=False)
+    name = "without-profile"
+    make_role(deployed.aws, deployed.account, {"Service": "ec2.amazonaws.com"}, name=name)
     instance = deployed.launch("new-profile", fresh=name)
     eventually(lambda: deployed.state(instance) == "running")
     deployed.put_mapping("fresh", name, role=name)
@@ -87,9 +64,10 @@ def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed:
 
 
 def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_says(deployed: EmulatedAccount) -> None:
-    outside = role(deployed, path="/")
-    arn = f"arn:aws:iam::{deployed.account}:instance-profile/{outside}"
-    deployed.put_mapping("ceiling", "x", role=role(deployed))
+    deployed.make_role("outside", path="/")
+    deployed.make_role("ceiling")
+    arn = f"arn:aws:iam::{deployed.account}:instance-profile/outside"
+    deployed.put_mapping("ceiling", "x", role="ceiling")
     eventually(lambda: deployed.mapping_status("ceiling", "x", "Published"))
     # Somebody with write access to our state table forges what is published.
     key = {"pk": {"S": "mapping#7:ceiling#x"}, "sk": {"S": f"published#{ACCOUNT}"}}

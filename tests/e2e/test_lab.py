@@ -113,11 +113,6 @@ def test_the_lab_comes_true(lab: _Lab) -> None:
 
 
 @pytest.fixture
-def rolekeeper(deployed: EmulatedAccount) -> Command:
-    return Command(deployed.aws.env)
-
-
-@pytest.fixture
 def stopped(deployed: EmulatedAccount, rolekeeper: Command) -> Iterator[str]:
     """An instance as the page has it in exercise 2: stopped, with a role that was given by hand."""
     made = deployed.launch("lab-by-hand")

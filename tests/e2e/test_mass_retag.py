@@ -81,25 +81,23 @@ def converged(world: EmulatedAccount, fleet: dict[str, str], what: str) -> dict[
 
     found = eventually(look, SECONDS)
     took = time.monotonic() - began
-    print(f"{what} {len(fleet):,} instances in {took:.0f} s, {len(fleet) / took:.1f} a second")  # noqa: T201  # shown in the run's output
+    print(f"{what} {len(fleet):,} instances in {took:.0f} s, {len(fleet) / took:.1f} a second")  # noqa: T201  # shown by `make soak`
     return found
 
 
 def test_a_fleet_launched_and_retagged_at_once_gets_its_roles_by_one_change_each_and_nothing_is_lost(
-    world: EmulatedAccount, capsys: pytest.CaptureFixture[str]
+    world: EmulatedAccount,
 ) -> None:
     queues = Queues(world, tries=8)
-    with capsys.disabled():
-        print()  # noqa: T201  # the same
-        fleet = launch(world)
-        first = converged(world, fleet, "attached")
-        fleet = retag(world, fleet)
-        second = converged(world, fleet, "replaced")
-        queues.settle(SECONDS)
-        # Nothing that was still in a queue, or followed a change, changed any of it.
-        assert sorted(carried(world), key=itemgetter(0)) == sorted(second.items())
-        counts = world.aws.message_counts()
-        print(f"messages: {counts[queues.arn(queues.work)]}")  # noqa: T201  # the same
+    fleet = launch(world)
+    first = converged(world, fleet, "attached")
+    fleet = retag(world, fleet)
+    second = converged(world, fleet, "replaced")
+    queues.settle(SECONDS)
+    # Nothing that was still in a queue, or followed a change, changed any of it.
+    assert sorted(carried(world), key=itemgetter(0)) == sorted(second.items())
+    counts = world.aws.message_counts()
+    print(f"messages: {counts[queues.arn(queues.work)]}")  # noqa: T201  # the same
 
     assert queues.letters() == []
     ended = {arn: {what: each.get(what, 0) for what in ("dead", "expired", "lost")} for arn, each in counts.items()}

@@ -22,20 +22,14 @@ from simulation.schedule import Schedule, play
 
 ROOT = Path(__file__).parents[2]
 # Seeds that break a promise when a bug which the simulation found is put back, and what the code did wrong then. The
-# others that it found are told by `tests/unit/test_reconcile_races.py`, `test_ownership.py` and `test_window.py`.
+# others that it found are stories of `tests/unit/test_reconcile_races.py` and `test_window.py`.
 KEPT = {
     177: "a change whose outcome nobody recorded was not in the history",
     264: "a mapping that came back between two reads made an owner that didn't seem to match",
     3807: "a table that was lost while it was swept was taken for deleted rows",
 }
-# Seeds that once broke a promise: the first line in the first edition, where an attach whose answer was
-# lost and that landed late was disowned; the others while ownership by path was built.
+# Seeds that once broke a promise, and what they play.
 ONCE_BROKEN = (
-    *(50000163, 50012313, 50017211, 70006394, 70009554, 2002128),
-    *(661, 200261, 402179, 501388, 610357, 700815, 701613, 702337, 702994, 703098, 811085),
-    *(812246, 815015, 817556, 139632629, 181424573, 181426583, 300002342, 900019680, 45760467, 246577108, 124998274),
-    *(36530432, 139580887, 174914901, 938, 79269647, 218032201, 123660657),
-    222404063,
     16948254,  # a profile that Rolekeeper makes, and the answer to that
     160681779,  # what is published for the hub is lost and begins anew, below its copies
     73915908,  # one call that the SDK sends twice, where EC2 drops what the first one made
@@ -58,10 +52,9 @@ def _told(seed: int, hash_seed: str) -> str:
     ).stdout
 
 
-@pytest.mark.parametrize("seed", [5, 39])
-def test_a_seed_plays_the_same_byte_for_byte_in_every_process(seed: int) -> None:
-    story = _told(seed, "1")
-    assert story == _told(seed, "2")
+def test_a_seed_plays_the_same_byte_for_byte_in_every_process() -> None:
+    story = _told(39, "1")
+    assert story == _told(39, "2")
     assert len(story.splitlines()) > 20
 
 
