@@ -30,7 +30,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
-from rolekeeper_cli.uses.edits import Change, RowPlan, all_is_well, planned, said
+from rolekeeper_cli.uses.edits import Change, RowPlan, Unpublished, all_is_well, planned, text_in
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
 from rolekeeper_cli.uses.targets import Places
 
@@ -113,17 +113,16 @@ def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
     return _Judge(deployment, {}, rows).proposal({each.key: each.spec for each in rows.changes})
 
 
-def foresee_held(deployment: Deployment, key: MappingKey, row: Attributes) -> Proposal:
-    """Judge a row that is held, as it is; without an edit if it is in effect by now."""
-    # Whichever is held: an edit, or a deletion, of which the row is what is left.
-    return _Judge(deployment, {key: row}, RowPlan()).proposal({key: None})
+def foresee_held(deployment: Deployment, held: Unpublished) -> Proposal:
+    """Judge a held edit, or deletion, by its row as it is; without an edit if it is in effect by now."""
+    return _Judge(deployment, {held.key: held.row}, RowPlan()).proposal({held.key: None})
 
 
 def _in_conflict(
     table: Mapping[MappingKey, Attributes], deployment: Deployment, wanted: Collection[MappingKey]
 ) -> dict[MappingKey, MappingSpec]:
     """The table's other mappings that aren't published because of a conflict."""
-    rows = {key: row for key, row in table.items() if key not in wanted and said(row, "status") == Status.CONFLICT}
+    rows = {key: row for key, row in table.items() if key not in wanted and text_in(row, "status") == Status.CONFLICT}
     specs = {key: read_row(row, deployment.app.home).spec for key, row in rows.items()}
     return {key: spec for key, spec in specs.items() if spec}
 
@@ -526,16 +525,16 @@ def of_rows(deployment: Deployment, rows: RowPlan) -> Preview:
         proposed = foresee(deployment, rows)
     except AccessDeniedError as error:
         return Preview(unknown=_denied(error))
-    return of_proposal(proposed, withheld(deployment))
+    return of_proposal(deployment, proposed)
 
 
-def of_held(deployment: Deployment, key: MappingKey, row: Attributes, number: int) -> Preview:
-    """What approving a held revision would do; if the caller may not look, what the function counted."""
+def of_held(deployment: Deployment, held: Unpublished) -> Preview:
+    """What approving a held edit would do; if the caller may not look, what the function counted."""
     try:
-        proposed = foresee_held(deployment, key, row)
+        proposed = foresee_held(deployment, held)
     except AccessDeniedError as error:
-        return _as_held(deployment.app.revisions.history(key), number) or Preview(unknown=_denied(error))
-    return of_proposal(proposed, withheld(deployment), approved=True)
+        return _as_held(deployment.app.revisions.history(held.key), held.revision) or Preview(unknown=_denied(error))
+    return of_proposal(deployment, proposed, approved=True)
 
 
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
@@ -606,11 +605,8 @@ def question(key: MappingKey, preview: Preview, *, deletes: bool, revision: int 
 # ---- how ----
 
 
-def of_proposal(proposed: Proposal, why_not: str, *, approved: bool = False) -> Preview:
-    """The sum over rows that were judged, and why others wouldn't be published, unless that is `approved` already.
-
-    `why_not` says why nothing changes now; it is empty if something does.
-    """
+def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = False) -> Preview:
+    """The sum over rows that were judged, and why others wouldn't be published, unless that is `approved` already."""
     edits = proposed.edits
     done = [(each, each.impact) for each in edits if each.takes_effect and each.impact]
     bad = [each for each in edits if each.status not in {Status.PUBLISHED, Status.REMOVED, Status.EXPIRED}]
@@ -619,8 +615,7 @@ def of_proposal(proposed: Proposal, why_not: str, *, approved: bool = False) -> 
     notes += [f"{each}." for each in proposed.unseen]
     ends = [f"{each.key}: at {impact.at_expiry}." for each, impact in done if impact.at_expiry]
     notes += _first(ends, "more rows change instances when they expire")
-    if why_not:
-        notes.append(f"No changes will be made now: {why_not}.")
+    notes += _why_not_now(deployment)
     total = Impact(difference=_together([impact.difference for _, impact in done]))
     for _, impact in done:
         total.include(impact)
@@ -665,14 +660,18 @@ def _of_one(deployment: Deployment, seen: Seen, then: Seen, note: str) -> Previe
         notes.append(f"It carries the foreign {seen.carries}, which Rolekeeper can't put back.")
     if then.decision.action in {Action.WAIT, Action.HOLD}:
         notes.append(f"It doesn't change at once: {then.decision.reason}.")
-    if why := withheld(deployment):
-        notes.append(f"No changes will be made now: {why}.")
+    notes += _why_not_now(deployment)
     if then.should_carry == seen.carries:
         return Preview(foreign=foreign, notes=tuple(notes))
     action = Action.DETACH if not then.should_carry else Action.REPLACE if seen.carries else Action.ATTACH
     role = then.decision.role if then.should_carry else ""
     difference = PolicyReader(deployment.app.iam).difference(seen.carries, role)
     return Preview(_impact({action: 1}, [difference]), foreign, tuple(notes))
+
+
+def _why_not_now(deployment: Deployment) -> list[str]:
+    why = withheld(deployment)
+    return [f"No changes will be made now: {why}."] if why else []
 
 
 def _named(profile_arn: str) -> str:

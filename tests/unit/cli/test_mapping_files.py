@@ -261,11 +261,6 @@ def test_a_file_is_checked_without_aws(terminal: Terminal, desk: MappingsFixture
     assert desk.world.calls.made == []
 
 
-def test_a_dash_is_stdout(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.put("workload=web", role="web")
-    assert terminal("mapping", "export", "-o", "-").stdout == terminal("mapping", "export").stdout != ""
-
-
 @pytest.mark.parametrize("form", ["yaml", "csv", "json", "table"])
 def test_a_form_where_a_file_is_named_is_a_slip(
     terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
