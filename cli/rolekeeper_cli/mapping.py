@@ -394,7 +394,6 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
 
 
 def _undo(there: Deployment, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None) -> ExitCode:
-    """Undo what isn't in effect, once it is shown and a person has agreed."""
     plan = uses.edits.back_to_published(there, edit)
     render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None)
     terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)

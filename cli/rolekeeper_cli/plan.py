@@ -154,7 +154,7 @@ def show(
 
 
 def _draw_rest(plan: uses.preview.FleetPlan) -> None:
-    """What a plan says below its instances: permissions, pace, rows that wait, and the sum."""
+    """What is below the instances: permissions, pace, rows that wait, and the sum."""
     for move, count, found in plan.permissions():
         arrow = _arrow(uses.fleet.profile_name(move.before), uses.fleet.profile_name(move.after))
         if move.account != plan.deployment.home.account:
@@ -188,7 +188,7 @@ def _layout(home: Target) -> Layout:
 
 
 def _draw_edits(proposal: uses.preview.Proposal) -> None:
-    """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
+    """The changed rows, and under each its status then, unless it would just be published."""
     for edit in proposal.edits:
         if edit.change:
             show_change(edit.change)

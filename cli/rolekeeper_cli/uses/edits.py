@@ -305,7 +305,6 @@ class RowVerdict:
 
     @property
     def good(self) -> bool:
-        """Whether what was written is in effect."""
         return self.gone or self.status in GOOD
 
 
@@ -386,7 +385,6 @@ class Unpublished:
 
     @property
     def reason(self) -> str:
-        """Why it isn't in effect, as the row says."""
         return text_in(self.row, "status_reason")
 
     @property
@@ -652,7 +650,6 @@ def remove(deployment: Deployment, key: MappingKey) -> RowPlan:
 
 
 def restoring(deployment: Deployment, old: PublishedMapping) -> RowPlan:
-    """What restoring a revision changes in its row."""
     return row_plan(deployment, old.key, deployment.app.table.get_row(old.key) or {}, old.spec)
 
 

@@ -435,7 +435,6 @@ class FleetPlan:
 
 
 def document(seen: Seen) -> dict[str, Any]:
-    """One instance of the plan."""
     shown = fleet.document(seen)
     first = ("instance", "account", "region", "name", "state", "action", "code")
     return {
@@ -448,12 +447,10 @@ def document(seen: Seen) -> dict[str, Any]:
 
 
 def in_words(found: Difference) -> str:
-    """What a change of role gains and loses."""
     return compare.in_words(found, WORDS)
 
 
 def pace_in_words(pace: Sequence[Mapping[str, Any]]) -> str:
-    """The pace (`FleetPlan.paced`) in a sentence."""
     by = several([f"{each['mapping']} {each['changes']:,}" for each in pace])
     approved = sum(each["approved"] for each in pace)
     too = f", and {approved:,} that are approved" if approved else ""
@@ -474,7 +471,6 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
 
 
 def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
-    """The rows that wait, in a sentence."""
     named = several([f"{each['mapping']}: {mappings.role_in_words(each)}" for each in waiting])
     rows = "1 row waits and isn't" if len(waiting) == 1 else f"{len(waiting):,} rows wait and aren't"
     return f"{rows} counted here: {named}"
@@ -520,7 +516,6 @@ class Preview:
 
 
 def of_rows(deployment: Deployment, rows: RowPlan) -> Preview:
-    """What writing a plan's rows would do."""
     try:
         proposed = foresee(deployment, rows)
     except AccessDeniedError as error:
@@ -538,7 +533,6 @@ def of_held(deployment: Deployment, held: Unpublished) -> Preview:
 
 
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
-    """What pinning an instance would do."""
     candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
     then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
     if seen.observed.pin:
@@ -591,7 +585,6 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
 
 
 def question(key: MappingKey, preview: Preview, *, deletes: bool, revision: int = 0) -> str:
-    """Whether to delete a mapping, or to publish a revision of it."""
     if preview.unknown:
         return f"Delete {key}?" if deletes else f"Publish revision {revision} of {key}?"
     impact = preview.impact

@@ -285,9 +285,7 @@ def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(
     terminal.judges("workload=web")
     assert terminal("mapping", "approve", "workload=web", "--yes").exit_code == 0
     assert held.row("workload=web") == {}
-    served = held.served("workload=web")
-    assert served
-    assert served.deleted
+    assert held.in_effect("workload=web").deleted
 
 
 def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, held: MappingsFixture) -> None:

@@ -101,9 +101,7 @@ def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk
     assert ran.exit_code == 0, ran.output
     assert ran.stdout.splitlines() == ["- old=1  role=web", "= 2 unchanged"]
     assert keys(desk) == ["workload=db", "workload=web"]
-    served = desk.served("old=1")
-    assert served
-    assert served.deleted
+    assert desk.in_effect("old=1").deleted
 
 
 def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
