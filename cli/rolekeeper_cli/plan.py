@@ -80,12 +80,8 @@ def plan(
     waiting, unknown = uses.preview.waiting_rows(there, [each.key for each in proposed.edits])
     if unknown:
         terminal.warn(unknown)
-    seen = without_damaged(
-        places.look(
-            lambda place: [instances[place.settings.target]] if texts else uses.fleet.pages(place),
-            proposed.enforced,
-        )
-    )
+    pages = (lambda place: [instances[place.settings.target]]) if texts else uses.fleet.pages
+    seen = without_damaged(places.look(pages, proposed.enforced))
     named = [f"{each.key.target}/{each.key.id}" for some in instances.values() for each in some]
     where = uses.apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
     basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)

@@ -416,7 +416,7 @@ def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
 
 def back_to_published(deployment: Deployment, edit: Unpublished) -> RowPlan:
     """What undoing it writes into the table. A held edit is discarded instead, so for that it is only shown."""
-    return row_plan(deployment, edit.key, edit.row, edit.in_effect.spec if edit.in_effect else None)
+    return row_plan(deployment, edit.key, edit.row, spec=edit.in_effect.spec if edit.in_effect else None)
 
 
 def undo(deployment: Deployment, edit: Unpublished, *, patience: float = PATIENCE_SECONDS) -> Written:
@@ -641,16 +641,16 @@ class MovedError(CommandError):
 def set_columns(deployment: Deployment, key: MappingKey, assignments: Sequence[str]) -> RowPlan:
     """What `column=value` each changes in a row, or UsageError (`edited`); an empty value removes a column."""
     row = deployment.app.table.get_row(key) or {}
-    return row_plan(deployment, key, row, edited(key, row, assignments, home=deployment.app.home))
+    return row_plan(deployment, key, row, spec=edited(key, row, assignments, home=deployment.app.home))
 
 
 def remove(deployment: Deployment, key: MappingKey) -> RowPlan:
     """The deletion of a row, or CommandError if there is none."""
-    return row_plan(deployment, key, require_row(deployment, key), None)
+    return row_plan(deployment, key, require_row(deployment, key), spec=None)
 
 
 def restoring(deployment: Deployment, old: PublishedMapping) -> RowPlan:
-    return row_plan(deployment, old.key, deployment.app.table.get_row(old.key) or {}, old.spec)
+    return row_plan(deployment, old.key, deployment.app.table.get_row(old.key) or {}, spec=old.spec)
 
 
 def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_SECONDS) -> Written:
