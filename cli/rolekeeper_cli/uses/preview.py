@@ -447,6 +447,7 @@ def document(seen: Seen) -> dict[str, Any]:
 
 
 def in_words(found: Difference) -> str:
+    """What a change of role gains and loses."""
     return compare.in_words(found, WORDS)
 
 

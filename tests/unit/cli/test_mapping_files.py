@@ -131,9 +131,10 @@ def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
 ) -> None:
     file.write_text(TWO)
     desk.quiet()
-    ran = terminal("mapping", "import", str(file))
-    assert ran.exit_code == 252
-    assert "there is no terminal to ask on\n  give --yes" in ran.stderr
+    of_a_mapping = [("mapping", verb, "a=b") for verb in ("rm", "rollback", "discard", "approve")]
+    for line in (("mapping", "import", str(file)), *of_a_mapping, ("redrive",)):
+        ran = terminal(*line)
+        assert (ran.exit_code, "there is no terminal to ask on\n  give --yes" in ran.stderr) == (252, True), line
     assert desk.world.calls.made == []
 
 
