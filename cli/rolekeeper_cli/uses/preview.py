@@ -409,9 +409,9 @@ class FleetPlan:
         if self.narrowed or not self.taken:
             return []
         deployment, limits = self.deployment, self.deployment.settings.limits
-        budgets = {(key, revision): layout.budget_key(key) for key, revision in self.taken}
+        budgets = {key: layout.budget_key(key) for key, _ in self.taken}
         windows = {each: layout.changes_key(each[0], quarantines=each[1]) for each in self.taken_in}
-        items = deployment.app.store.get([*windows.values(), *dict.fromkeys(budgets.values())])
+        items = deployment.app.store.get([*windows.values(), *budgets.values()])
 
         def room_in(key: layout.Key, instances: int) -> int:
             taken = counted(items.get(key, {}), limits.minutes, deployment.now())
@@ -423,7 +423,7 @@ class FleetPlan:
         held = {each.key: each.impact.takes for each in edits if each.status is Status.HELD and each.impact}
         approved = {}
         for (key, revision), changes in self.taken.items():
-            credit = approved_budget(items.get(budgets[key, revision], {}), revision)
+            credit = approved_budget(items.get(budgets[key], {}), revision)
             approved[key, revision] = min(changes, held.get(key, credit))
         if self.taken.total() <= room + sum(approved.values()):
             return []
