@@ -21,7 +21,7 @@ def _switches(function: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
         click.option(
             "--wait",
             is_flag=True,
-            help="Wait for what follows: until instances carry what they should, or, where changes stop, until EC2 has "
+            help="Wait for what follows: until instances carry what they should, or, if changes stop, until EC2 has "
             "finished those that it began.",
         ),
         yes_to_all,
@@ -74,7 +74,7 @@ def mode(mode: str | None, reason: str, *, yes: bool, wait: bool) -> ExitCode:
 
 
 def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool, wait: bool) -> ExitCode:
-    """Change one attribute of the control item, and show how things stand then."""
+    """Change one attribute of the control item, and show the status then."""
     there = deployment()
 
     def expected() -> tuple[Iterable[str], str]:

@@ -38,7 +38,7 @@ def sweep(*, wait: bool) -> ExitCode:
             f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook.md#work-waits)"
         )
     if not swept["finished"]:
-        terminal.warn("it takes more than one run: the rest goes on by itself, from here on (docs/operations.md)")
+        terminal.warn("it takes more than one run: the rest continues automatically (docs/operations.md)")
     return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
 
 
@@ -88,7 +88,7 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
         terminal.say(f"and about {count - len(documents):,} more")
     if dry_run:
         return ExitCode.DONE
-    terminal.confirm(f"Send all {count:,} to the work queue? Mend what is wrong first, or they come back.", yes=yes)
+    terminal.confirm(f"Send all {count:,} to the work queue? Fix the cause first, or they come back.", yes=yes)
     task = queue.move()
     if wait:
         moved = queue.wait(task, count)

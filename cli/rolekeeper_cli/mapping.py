@@ -52,7 +52,7 @@ def group() -> None:
 def list_(status: str | None) -> ExitCode:
     """List the mappings.
 
-    Each with the role that is in effect and, where the row says something else, what that waits for.
+    Each with the role that is in effect and, if the row says something else, why that isn't in effect yet.
     """
     documents = uses.mappings.rows(deployment())
     shown = [each for each in documents if status in (None, each["status"])]
@@ -340,9 +340,14 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -
     return ask_and_write(there, intended, lambda _: question, yes=yes, wait=wait)
 
 
+_held_revision = click.option(
+    "--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held."
+)
+
+
 @command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
 @takes_key
-@click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
+@_held_revision
 @yes
 @waits
 def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
@@ -359,15 +364,15 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     "approve", "rolekeeper mapping approve workload=web", "rolekeeper mapping approve workload=web --revision 5 --yes"
 )
 @takes_key
-@click.option("--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held.")
+@_held_revision
 @yes
 @waits
 def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
     """Approve an edit or a deletion that is held, so that it takes effect.
 
     It was held because it changes many instances; how many, and which permissions they gain and lose, is shown. Your
-    approval is signed in the state table, where nobody else can write it. Your own edit (edited_by names you) you can't
-    approve.
+    approval is signed in the state table, where nobody else can write it. You can't approve your own edit (edited_by
+    names you).
     """
     terminal.require_answer(yes=yes)
     there = deployment()
@@ -381,7 +386,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
         lambda: terminal.line(f"{what}: {held.reason}"),
     )
     _agree(
-        lambda: uses.preview.of_held(there, key, held.row, number=number),
+        lambda: uses.preview.of_held(there, held),
         partial(uses.preview.question, key, deletes=held.deletes, revision=number),
         yes=yes,
     )
@@ -389,7 +394,6 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
 
 
 def _undo(there: Deployment, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None) -> ExitCode:
-    """Undo what isn't in effect, once it is shown and a person has agreed."""
     plan = uses.edits.back_to_published(there, edit)
     render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None)
     terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)

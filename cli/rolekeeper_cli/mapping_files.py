@@ -57,7 +57,7 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     file is bad. A row that another actor changes meanwhile is left alone.
     """
     if not dry_run:
-        # Who types the answer can't type the file.
+        # Stdin can't be both the file and the answer.
         terminal.require_answer(yes=yes)
         if file == uses.files.STDIN and not yes:
             raise UsageError(

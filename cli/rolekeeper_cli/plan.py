@@ -15,7 +15,7 @@ from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout
 from rolekeeper_cli.mapping import show_change, tell
 from rolekeeper_cli.mapping_files import read_mappings
 
@@ -74,18 +74,14 @@ def plan(
         raise UsageError("--instance says where each instance is", "leave --target out")
     there = deployment()
     specs = read_mappings(file, there).specs if file else ()
-    instances = _instances(there, texts)  # before the mappings are judged: a slip in a name is told at once
+    instances = _instances(there, texts)  # before the mappings are judged: a mistyped name fails at once
     places = uses.targets.Places.of(there, instances) if texts else uses.targets.Places.chosen(there, targets)
     proposed = uses.preview.propose(there, specs, prune=prune) if file else uses.preview.Proposal()
     waiting, unknown = uses.preview.waiting_rows(there, [each.key for each in proposed.edits])
     if unknown:
         terminal.warn(unknown)
-    seen = without_damaged(
-        places.look(
-            lambda place: [instances[place.settings.target]] if texts else uses.fleet.pages(place),
-            proposed.enforced,
-        )
-    )
+    pages = (lambda place: [instances[place.settings.target]]) if texts else uses.fleet.pages
+    seen = without_damaged(places.look(pages, proposed.enforced))
     named = [f"{each.key.target}/{each.key.id}" for some in instances.values() for each in some]
     where = uses.apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
     basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
@@ -118,8 +114,8 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
 def apply(plan: str, *, approve: bool) -> ExitCode:
     """Apply a plan, exactly as it is.
 
-    When a tag, a mapping or an association that it rests on moved since, nothing is applied, and what moved is named.
-    It ends when EC2 shows every instance as planned.
+    If a tag, a mapping or an association that it is based on has changed since, nothing is applied, and each change is
+    named. It ends when EC2 shows every instance as planned.
     """
     there = deployment()
     done = uses.apply.apply(there, uses.apply.PlanFile(plan, there.app.home), approve=approve, report=tell)
@@ -136,7 +132,6 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
 
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
-ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
 
 
 def show(
@@ -155,7 +150,7 @@ def show(
 
 
 def _draw_rest(plan: uses.preview.FleetPlan) -> None:
-    """What a plan says below its instances: permissions, pace, rows that wait, and the sum."""
+    """What is below the instances: permissions, pace, rows that wait, and the sum."""
     for move, count, found in plan.permissions():
         arrow = _arrow(uses.fleet.profile_name(move.before), uses.fleet.profile_name(move.after))
         if move.account != plan.deployment.home.account:
@@ -189,7 +184,7 @@ def _layout(home: Target) -> Layout:
 
 
 def _draw_edits(proposal: uses.preview.Proposal) -> None:
-    """The changed rows for people, and under each what Rolekeeper would make of it, unless it would just serve it."""
+    """The changed rows, and under each its status then, unless it would just be published."""
     for edit in proposal.edits:
         if edit.change:
             show_change(edit.change)

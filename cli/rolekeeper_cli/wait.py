@@ -133,17 +133,11 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
                     f"{uses.instances.starts(deployment, instance)}"
                 )
             progress.at(number)
-    raise _not_shown(deployment, instance, role, shown=shown, attempts=attempts)
-
-
-def _not_shown(
-    deployment: Deployment, instance: Instance, role: str, *, shown: Association | None, attempts: int
-) -> WaitTimeoutError:
     has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
     wanted = "no role" if role == model.mapping.NO_ROLE else role
-    return WaitTimeoutError(
-        f"{uses.instances.title(instance)} carries {has} and not {wanted}, "
-        f"after {attempts:,} look{'' if attempts == 1 else 's'}",
+    looks = f"{attempts:,} look{'' if attempts == 1 else 's'}"
+    raise WaitTimeoutError(
+        f"{uses.instances.title(instance)} carries {has} and not {wanted}, after {looks}",
         f"to see what blocks it: rolekeeper explain {uses.instances.addressed(deployment, instance.key.id)}",
     )
 

@@ -10,7 +10,7 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.uses import targets as views
-from rolekeeper_cli.uses.edits import GOOD, said
+from rolekeeper_cli.uses.edits import GOOD, text_in
 from rolekeeper_cli.uses.mappings import with_status
 from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, UNKNOWN
 
@@ -54,9 +54,9 @@ def rows(deployment: DoctorDeployment) -> Findings:
         deployment.sleep(_JUDGED_SECONDS)
         unjudged = [key for key, row in deployment.app.table.get_rows(unjudged).items() if "status" not in row]
     bad = [
-        (key, f"{key} is {said(row, 'status')}: {said(row, 'status_reason')}")
+        (key, f"{key} is {text_in(row, 'status')}: {text_in(row, 'status_reason')}")
         for key, row in found.items()
-        if "status" in row and said(row, "status") not in GOOD
+        if "status" in row and text_in(row, "status") not in GOOD
     ]
     bad += [(key, f"{key} isn't judged yet: its function, on_mapping_change, didn't look at it") for key in unjudged]
     for key, what in bad[:_ROWS]:

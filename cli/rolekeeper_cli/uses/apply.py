@@ -309,7 +309,7 @@ class StalePlanError(CommandError):
 
     def __init__(self, moved: Sequence[str]) -> None:
         what = f"nothing was applied, as the plan is out of date: {several(moved, 1)}"
-        super().__init__(what, "plan anew, look at it, and apply that", moved)
+        super().__init__(what, "make a new plan, look at it, and apply that", moved)
 
 
 def apply(deployment: Deployment, plan: PlanFile, *, approve: bool, report: Report) -> dict[str, Any]:

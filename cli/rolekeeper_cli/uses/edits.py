@@ -1,6 +1,6 @@
-"""Editing mappings: what an edit would change, writing that, and what Rolekeeper makes of it.
+"""Editing mappings: what an edit would change, writing it, and Rolekeeper's verdict.
 
-A plan carries the rows that it was made over. A row that another actor changed since is left as it is.
+A plan holds the rows that it was made on. A row that another actor has changed since is left alone.
 """
 
 import json
@@ -12,14 +12,13 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError
 from rolekeeper.mappings.rows import (
-    ASKS,
     COLUMNS,
-    OURS,
     TYPES,
     Attributes,
     CellError,
     Column,
     HomeAccount,
+    content,
     quote,
     read_row,
     row_of,
@@ -199,9 +198,6 @@ def _shown(column: Column, row: Attributes) -> str:
 
 type Rows = dict[MappingKey, Attributes]
 
-# The columns that aren't part of the mapping: those that Rolekeeper writes, and people's requests to it.
-_BESIDE = frozenset(OURS) | {column.name for column in ASKS}
-
 
 def write_change(deployment: Deployment, change: Change) -> bool:
     """Write a change if the row is still as it was read; False, and nothing is written, if another actor changed it."""
@@ -225,7 +221,7 @@ def _put_again(change: Change, by: Mapping[str, str]) -> tuple[Attributes, Updat
 
     An update that removes `status` would do too, but only for callers who may write that column.
     """
-    kept = {name: value for name, value in change.row.items() if name not in _BESIDE}
+    kept = content(change.row)
     changed, after = change.columns, change.after
     columns = {name: value for name, value in kept.items() if name not in changed}
     columns |= {name: after[name] for name in changed if name in after}
@@ -254,8 +250,8 @@ def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
     return row
 
 
-def said(row: Attributes, column: str) -> str:
-    """A column of a row as text; empty if it is absent."""
+def text_in(row: Attributes, column: str) -> str:
+    """A column of a row as text, as `number_in` reads a number; empty if it is absent."""
     attribute: Any = row.get(column) or {}
     return str(next(iter(attribute.values()), ""))
 
@@ -304,11 +300,11 @@ class RowVerdict:
 
     @property
     def status(self) -> str:
-        return said(self.row or {}, "status")
+        return text_in(self.row or {}, "status")
 
     @property
     def reason(self) -> str:
-        return said(self.row or {}, "status_reason")
+        return text_in(self.row or {}, "status_reason")
 
     def number(self, column: str) -> int:
         """`status_revision` or `held_revision`; 0 for none."""
@@ -320,7 +316,6 @@ class RowVerdict:
 
     @property
     def good(self) -> bool:
-        """Whether what was written is in effect."""
         return self.gone or self.status in GOOD
 
 
@@ -373,7 +368,7 @@ def _verdicts(
                     left.renew()
                 if len(rows) >= len(keys) or left.is_over:
                     break
-    rejected = {key: said(row, "role") for key, row in rows.items() if said(row, "status") == Status.REJECTED}
+    rejected = {key: text_in(row, "role") for key, row in rows.items() if text_in(row, "status") == Status.REJECTED}
     roles = names.path_roles(deployment) if rejected else []
     meant = {key: names.nearest_role(role, roles) for key, role in rejected.items()}
     return tuple(RowVerdict(key, rows.get(key), key in deletes, meant=meant.get(key, "")) for key in keys)
@@ -401,14 +396,13 @@ class Unpublished:
 
     @property
     def reason(self) -> str:
-        """Why it isn't in effect, as the row says."""
-        return said(self.row, "status_reason")
+        return text_in(self.row, "status_reason")
 
     @property
     def named(self) -> str:
         what = "deletion" if self.deletes or not self.row else "edit"
         number = f"revision {self.revision}, " if self.revision else ""
-        status = said(self.row, "status") or "not judged yet"
+        status = text_in(self.row, "status") or "not judged yet"
         return f"the {what} of {self.key} ({number}{status})"
 
     @property
@@ -424,7 +418,7 @@ def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
     stored, row = deployment.app.revisions.read(key), deployment.app.table.get_row(key) or {}
     in_effect = stored.published if stored.published and not stored.published.deleted else None
     held = stored.held.mapping if stored.held and not stored.held.outcome else None
-    if held and said(row, "status") == Status.HELD and held.revision == number_in(row, "held_revision"):
+    if held and text_in(row, "status") == Status.HELD and held.revision == number_in(row, "held_revision"):
         return Unpublished(key, row, in_effect, revision=held.revision, deletes=held.deleted)
     spec = read_row(row, deployment.app.home).spec if row else None
     same = in_effect.spec == spec if in_effect else not row
@@ -433,7 +427,7 @@ def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
 
 def back_to_published(deployment: Deployment, edit: Unpublished) -> RowPlan:
     """What undoing it writes into the table. A held edit is discarded instead, so for that it is only shown."""
-    return row_plan(deployment, edit.key, edit.row, edit.in_effect.spec if edit.in_effect else None)
+    return row_plan(deployment, edit.key, edit.row, spec=edit.in_effect.spec if edit.in_effect else None)
 
 
 def undo(deployment: Deployment, edit: Unpublished, *, patience: float = PATIENCE_SECONDS) -> Written:
@@ -451,7 +445,7 @@ def held_edit(deployment: Deployment, key: MappingKey, revision: int | None = No
     row = require_row(deployment, key)
     held = number_in(row, "held_revision")
     if not held:
-        what = f"no edit of {key} is held: it is {said(row, 'status') or 'not judged yet'}"
+        what = f"no edit of {key} is held: it is {text_in(row, 'status') or 'not judged yet'}"
         raise CommandError(what, "nothing to do")
     if revision not in {None, held}:
         raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one first")
@@ -481,7 +475,7 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
             for key, row in seen.items()
             if "approve" not in row
             or number_in(row, "held_revision") not in {0, held[key]}
-            or said(row, "status") not in {"", Status.HELD}
+            or text_in(row, "status") not in {"", Status.HELD}
         }
 
     written = Written(_verdicts(deployment, list(held), judged, patience=patience))
@@ -642,23 +636,22 @@ class MovedError(CommandError):
     def __init__(self, moved: Sequence[MappingKey], written: int) -> None:
         rows = ", ".join(escaped(str(key)) for key in moved)
         what = f"another actor changed {rows} since the plan: left as it is now; {written:,} others were written"
-        super().__init__(what, "run the command again: it plans anew")
+        super().__init__(what, "run the command again: it makes a new plan")
 
 
 def set_columns(deployment: Deployment, key: MappingKey, assignments: Sequence[str]) -> RowPlan:
     """What `column=value` each changes in a row, or UsageError (`edited`); an empty value removes a column."""
     row = deployment.app.table.get_row(key) or {}
-    return row_plan(deployment, key, row, edited(key, row, assignments, home=deployment.app.home))
+    return row_plan(deployment, key, row, spec=edited(key, row, assignments, home=deployment.app.home))
 
 
 def remove(deployment: Deployment, key: MappingKey) -> RowPlan:
     """The deletion of a row, or CommandError if there is none."""
-    return row_plan(deployment, key, require_row(deployment, key), None)
+    return row_plan(deployment, key, require_row(deployment, key), spec=None)
 
 
 def restoring(deployment: Deployment, old: PublishedMapping) -> RowPlan:
-    """What restoring a revision changes in its row."""
-    return row_plan(deployment, old.key, deployment.app.table.get_row(old.key) or {}, old.spec)
+    return row_plan(deployment, old.key, deployment.app.table.get_row(old.key) or {}, spec=old.spec)
 
 
 def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_SECONDS) -> Written:

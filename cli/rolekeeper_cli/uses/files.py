@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,16 +37,17 @@ class FileError(CommandError):
 
 @dataclass(slots=True)
 class Entry:
-    """One row of a file, with the line of each column; `problems` are of values that YAML can't give a meaning here."""
+    """One row of a file, with the line of each column, and of each problem and warning."""
 
     line: int
     attributes: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     problems: list[tuple[int, Problem]] = field(default_factory=list)
+    warnings: list[tuple[int, Problem]] = field(default_factory=list)
 
-    def placed(self, problems: Iterable[Problem]) -> list[tuple[int, Problem]]:
+    def placed(self, problems: Iterable[Problem]) -> Iterator[tuple[int, Problem]]:
         """Problems, each with its column's line."""
-        return [(self.lines.get(each.column, self.line), each) for each in problems]
+        return ((self.lines.get(each.column, self.line), each) for each in problems)
 
 
 def content(name: str, remedy: str) -> bytes:
@@ -70,16 +71,6 @@ _STANDARD = "tag:yaml.org,2002:"
 _NULL, _BINARY = f"{_STANDARD}null", f"{_STANDARD}binary"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?")
 _KINDS: dict[type[yaml.Node], str] = {yaml.SequenceNode: "a list", yaml.MappingNode: "a map"}
-
-
-def read(text: str, name: str) -> Iterator[Entry]:
-    for node in _rows(_composed(text, name), name):
-        entry = Entry(_line(node))
-        if isinstance(node, yaml.MappingNode):
-            _read_row(node, entry)
-        else:
-            entry.problems.append((entry.line, Problem("is no mapping", "write its columns, as tag_key: workload")))
-        yield entry
 
 
 def write(rows: Iterable[dict[str, Any]]) -> str:
@@ -136,10 +127,13 @@ def _rows(top: yaml.Node, name: str) -> list[yaml.Node]:
     return found
 
 
-def _read_row(node: yaml.MappingNode, entry: Entry) -> None:
+def _entry(node: yaml.Node) -> Entry:
     """A row's columns. One that is there twice is a problem: YAML would silently take the last."""
-    merged = _merged(node, entry)
-    own = _pairs(node, entry)
+    entry = Entry(_line(node))
+    if not isinstance(node, yaml.MappingNode):
+        entry.problems.append((entry.line, Problem("is no mapping", "write its columns, as tag_key: workload")))
+        return entry
+    merged, own = _merged(node, entry), _pairs(node, entry)
     for key, value in (*merged.items(), *own.items()):
         column = FILE_COLUMNS.get(key)
         entry.lines[key] = _line(value)
@@ -149,6 +143,7 @@ def _read_row(node: yaml.MappingNode, entry: Entry) -> None:
         except CellError as error:
             entry.attributes.pop(key, None)
             entry.problems.append((_line(value), Problem(str(error), column=key)))
+    return entry
 
 
 def _merged(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
@@ -284,13 +279,13 @@ def dumped(value: Any, dumper: Any = _Escaping) -> str:
 _NOT_IN_FILES = frozenset({*OURS, *(column.name for column in ASKS)})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
     """A file's mappings, or all that is wrong with it. Problems and warnings begin `mappings.yaml:12: `."""
 
-    specs: Sequence[MappingSpec]
-    problems: Sequence[str]
-    warnings: Sequence[str]
+    specs: list[MappingSpec] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def refuse_csv(name: str) -> None:
@@ -304,42 +299,36 @@ def refuse_csv(name: str) -> None:
 
 def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:
     """Read a file's mappings with the reader of the table's rows; `home` is None without AWS."""
-    return _judged(read(_decoded(data, name), name), name, home)
-
-
-def _judged(entries: Iterable[Entry], name: str, home: HomeAccount | None) -> Reading:
-    specs: list[MappingSpec] = []
-    problems: list[str] = []
-    warnings: list[str] = []
-    first: dict[MappingKey, int] = {}
-    for entry in entries:
-        spec, wrong, odd = _judge(entry, home)
+    reading, first = Reading(), dict[MappingKey, int]()
+    for node in _rows(_composed(_decoded(data, name), name), name):
+        entry = _entry(node)
+        if spec := _judge(entry, home):
+            if spec.key in first:
+                same = Problem(f"is the same row as line {first[spec.key]}", "keep one")
+                entry.problems.append((entry.line, same))
+            first.setdefault(spec.key, entry.line)
+            reading.specs.append(spec)
         title = _title(entry.attributes)
-        problems += [f"{name}:{line}: {title}{each}" for line, each in wrong]
-        warnings += [f"{name}:{line}: {title}{each}" for line, each in odd]
-        if spec is None:
-            continue
-        if spec.key in first:
-            problems.append(f"{name}:{entry.line}: {title}is the same row as line {first[spec.key]}; keep one")
-        first.setdefault(spec.key, entry.line)
-        specs.append(spec)
-    return Reading(specs, problems, warnings)
+        reading.problems += [f"{name}:{line}: {title}{each}" for line, each in entry.problems]
+        reading.warnings += [f"{name}:{line}: {title}{each}" for line, each in entry.warnings]
+    return reading
 
 
-def _judge(
-    entry: Entry, home: HomeAccount | None
-) -> tuple[MappingSpec | None, list[tuple[int, Problem]], list[tuple[int, Problem]]]:
-    """An entry's mapping, its problems and its warnings; with a problem, it has no mapping."""
+def _judge(entry: Entry, home: HomeAccount | None) -> MappingSpec | None:
+    """An entry's mapping; with a problem, it has none."""
     if not entry.attributes:
-        return None, entry.problems or entry.placed([Problem("is empty", "write its columns, or take it out")]), []
+        if not entry.problems:
+            entry.problems.append((entry.line, Problem("is empty", "write its columns, or take it out")))
+        return None
     row = {name: value for name, value in entry.attributes.items() if name not in _NOT_IN_FILES}
     verdict = read_row(row, home or _home_of(row))
     # A column without a meaning isn't missing.
     unclear = {each.column for _, each in entry.problems if each.column}
-    problems = entry.problems + entry.placed(each for each in verdict.problems if each.column not in unclear)
+    entry.problems += entry.placed(each for each in verdict.problems if each.column not in unclear)
     others = sorted(entry.attributes.keys() - row.keys())
-    problems += entry.placed(Problem("isn't written in a file", "leave it out", column=each) for each in others)
-    return (None if problems else verdict.spec), problems, entry.placed(verdict.warnings)
+    entry.problems += entry.placed(Problem("isn't written in a file", "leave it out", column=each) for each in others)
+    entry.warnings += entry.placed(verdict.warnings)
+    return None if entry.problems else verdict.spec
 
 
 def _title(attributes: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from rolekeeper.model.problem import Kind, Problem, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.edits import require_row, said
+from rolekeeper_cli.uses.edits import require_row, text_in
 
 # ---- a row as a document ----
 
@@ -38,17 +38,6 @@ def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[Prob
     written = row_of(verdict.spec) if verdict.spec else row
     names = [column.name for column in (*KEYS, *COLUMNS) if column.name in written]
     return {name: written[name] for name in names}, verdict.problems
-
-
-def row_document(row: Attributes) -> dict[str, Any]:
-    """A row as `get` and `ls` show it; a column of Rolekeeper's with a value that it can't have written is null."""
-    values = {name: plain(attribute) for name, attribute in row.items()}
-    return {
-        "mapping": f"{values['tag_key']}={values['tag_value']}",
-        "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
-        **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
-        **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
-    }
 
 
 def _ours(value: Any, kind: type) -> Any:
@@ -75,13 +64,12 @@ def _simple(value: Any) -> Any:
 
 
 # Why an edit with this status isn't in effect.
-_WAITS = {
+_WAITS: Mapping[str, str] = {
     Status.HELD: "waits for approval",
     Status.REJECTED: "is rejected",
     Status.CONFLICT: "is in conflict",
     Status.WAITING: "waits for AWS",
 }
-_UNJUDGED = "isn't judged yet"
 # The fields of a revision's document; those that it lacks are null.
 _FIELDS = (
     *("at", "event", "status", "reason", "revision", "role", "profile_arn", "cause"),
@@ -120,15 +108,12 @@ def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> 
 
 def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:
     """The same rows; one without room for its status gets it from its history, if that is about the row as it is."""
-    return {
-        key: _by_history(deployment, key, row)
-        if "status" not in row and size_of(row) > FULL and layout.is_partition(layout.mapping_pk(key))
-        else row
-        for key, row in rows.items()
-    }
+    return {key: _with_status(deployment, key, row) for key, row in rows.items()}
 
 
-def _by_history(deployment: Deployment, key: MappingKey, row: Attributes) -> Attributes:
+def _with_status(deployment: Deployment, key: MappingKey, row: Attributes) -> Attributes:
+    if "status" in row or size_of(row) <= FULL or not layout.is_partition(layout.mapping_pk(key)):
+        return row
     last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
     if not last.get("status") or last["fingerprint"] != fingerprint(row):
         return row
@@ -155,18 +140,23 @@ def role_in_words(document: Mapping[str, Any]) -> str:
 
 
 def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:
-    document = row_document(row)
+    """A row; a column of Rolekeeper's with a value that it can't have written is null."""
+    values = {name: plain(attribute) for name, attribute in row.items()}
     in_effect = published if published and not published.deleted else None
     same = in_effect is not None and read_row(row, deployment.app.home).spec == in_effect.spec
-    status = said(row, "status")
-    waits = None
+    status, waits = text_in(row, "status"), None
     if not same or status == Status.HELD:
-        because = _WAITS.get(Status(status), "") if status in set(Status) else _UNJUDGED
-        what = "deletion" if same else "edit"
-        waits = {"what": what, "role": str(document["columns"].get("role", "")), "because": because or _UNJUDGED}
-    served = {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None
-    idle = _idle_because(in_effect.spec, deployment.now()) if in_effect else None
-    return document | {"in_effect": served, "idle_because": idle, "waits": waits}
+        because = _WAITS.get(status, "isn't judged yet")
+        waits = {"what": "deletion" if same else "edit", "role": str(values.get("role", "")), "because": because}
+    return {
+        "mapping": f"{values['tag_key']}={values['tag_value']}",
+        "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
+        **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
+        **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
+        "in_effect": {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None,
+        "idle_because": _idle_because(in_effect.spec, deployment.now()) if in_effect else None,
+        "waits": waits,
+    }
 
 
 def _idle_because(spec: MappingSpec, now: datetime) -> str | None:

@@ -132,7 +132,6 @@ class Pinned:
 
     @property
     def patience(self) -> int:
-        """How many seconds to wait until EC2 shows it."""
         return _LONG_PATIENCE_SECONDS if self.delay else _PATIENCE_SECONDS
 
     def document(self) -> dict[str, Any]:

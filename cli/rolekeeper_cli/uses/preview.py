@@ -29,7 +29,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
-from rolekeeper_cli.uses.edits import Change, RowPlan, all_is_well, planned, said
+from rolekeeper_cli.uses.edits import Change, RowPlan, Unpublished, all_is_well, planned, text_in
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
 from rolekeeper_cli.uses.targets import Places
 
@@ -112,17 +112,16 @@ def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
     return _Judge(deployment, {}, rows).proposal({each.key: each.spec for each in rows.changes})
 
 
-def foresee_held(deployment: Deployment, key: MappingKey, row: Attributes) -> Proposal:
-    """Judge a row that is held, as it is; without an edit if it is in effect by now."""
-    # Whichever is held: an edit, or a deletion, of which the row is what is left.
-    return _Judge(deployment, {key: row}, RowPlan()).proposal({key: None})
+def foresee_held(deployment: Deployment, held: Unpublished) -> Proposal:
+    """Judge a held edit, or deletion, by its row as it is; without an edit if it is in effect by now."""
+    return _Judge(deployment, {held.key: held.row}, RowPlan()).proposal({held.key: None})
 
 
 def _in_conflict(
     table: Mapping[MappingKey, Attributes], deployment: Deployment, wanted: Collection[MappingKey]
 ) -> dict[MappingKey, MappingSpec]:
     """The table's other mappings that aren't published because of a conflict."""
-    rows = {key: row for key, row in table.items() if key not in wanted and said(row, "status") == Status.CONFLICT}
+    rows = {key: row for key, row in table.items() if key not in wanted and text_in(row, "status") == Status.CONFLICT}
     specs = {key: read_row(row, deployment.app.home).spec for key, row in rows.items()}
     return {key: spec for key, spec in specs.items() if spec}
 
@@ -409,9 +408,9 @@ class FleetPlan:
         if self.narrowed or not self.taken:
             return []
         deployment, limits = self.deployment, self.deployment.settings.limits
-        budgets = {(key, revision): layout.budget_key(key) for key, revision in self.taken}
+        budgets = {key: layout.budget_key(key) for key, _ in self.taken}
         windows = {each: layout.changes_key(each[0], quarantines=each[1]) for each in self.taken_in}
-        items = deployment.app.store.get([*windows.values(), *dict.fromkeys(budgets.values())])
+        items = deployment.app.store.get([*windows.values(), *budgets.values()])
 
         def room_in(key: layout.Key, instances: int) -> int:
             taken = counted(items.get(key, {}), limits.minutes, deployment.now())
@@ -423,7 +422,7 @@ class FleetPlan:
         held = {each.key: each.impact.takes for each in edits if each.status is Status.HELD and each.impact}
         approved = {}
         for (key, revision), changes in self.taken.items():
-            credit = approved_budget(items.get(budgets[key, revision], {}), revision)
+            credit = approved_budget(items.get(budgets[key], {}), revision)
             approved[key, revision] = min(changes, held.get(key, credit))
         if self.taken.total() <= room + sum(approved.values()):
             return []
@@ -435,7 +434,6 @@ class FleetPlan:
 
 
 def document(seen: Seen) -> dict[str, Any]:
-    """One instance of the plan."""
     shown = fleet.document(seen)
     first = ("instance", "account", "region", "name", "state", "action", "code")
     return {
@@ -453,7 +451,6 @@ def in_words(found: Difference) -> str:
 
 
 def pace_in_words(pace: Sequence[Mapping[str, Any]]) -> str:
-    """The pace (`FleetPlan.paced`) in a sentence."""
     by = several([f"{each['mapping']} {each['changes']:,}" for each in pace])
     approved = sum(each["approved"] for each in pace)
     too = f", and {approved:,} that are approved" if approved else ""
@@ -474,7 +471,6 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
 
 
 def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
-    """The rows that wait, in a sentence."""
     named = several([f"{each['mapping']}: {mappings.role_in_words(each)}" for each in waiting])
     rows = "1 row waits and isn't" if len(waiting) == 1 else f"{len(waiting):,} rows wait and aren't"
     return f"{rows} counted here: {named}"
@@ -520,25 +516,23 @@ class Preview:
 
 
 def of_rows(deployment: Deployment, rows: RowPlan) -> Preview:
-    """What writing a plan's rows would do."""
     try:
         proposed = foresee(deployment, rows)
     except AccessDeniedError as error:
         return Preview(unknown=_denied(error))
-    return of_proposal(proposed, withheld(deployment))
+    return of_proposal(deployment, proposed)
 
 
-def of_held(deployment: Deployment, key: MappingKey, row: Attributes, number: int) -> Preview:
-    """What approving a held revision would do; if the caller may not look, what the function counted."""
+def of_held(deployment: Deployment, held: Unpublished) -> Preview:
+    """What approving a held edit would do; if the caller may not look, what the function counted."""
     try:
-        proposed = foresee_held(deployment, key, row)
+        proposed = foresee_held(deployment, held)
     except AccessDeniedError as error:
-        return _as_held(deployment.app.revisions.history(key), number) or Preview(unknown=_denied(error))
-    return of_proposal(proposed, withheld(deployment), approved=True)
+        return _as_held(deployment.app.revisions.history(held.key), held.revision) or Preview(unknown=_denied(error))
+    return of_proposal(deployment, proposed, approved=True)
 
 
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
-    """What pinning an instance would do."""
     candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
     then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
     if seen.observed.pin:
@@ -591,7 +585,6 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
 
 
 def question(key: MappingKey, preview: Preview, *, deletes: bool, revision: int = 0) -> str:
-    """Whether to delete a mapping, or to publish a revision of it."""
     if preview.unknown:
         return f"Delete {key}?" if deletes else f"Publish revision {revision} of {key}?"
     impact = preview.impact
@@ -605,11 +598,8 @@ def question(key: MappingKey, preview: Preview, *, deletes: bool, revision: int 
 # ---- how ----
 
 
-def of_proposal(proposed: Proposal, why_not: str, *, approved: bool = False) -> Preview:
-    """The sum over rows that were judged, and why others wouldn't be published, unless that is `approved` already.
-
-    `why_not` says why nothing changes now; it is empty if something does.
-    """
+def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = False) -> Preview:
+    """The sum over rows that were judged, and why others wouldn't be published, unless that is `approved` already."""
     edits = proposed.edits
     done = [(each, each.impact) for each in edits if each.takes_effect and each.impact]
     bad = [each for each in edits if each.status not in {Status.PUBLISHED, Status.REMOVED, Status.EXPIRED}]
@@ -618,8 +608,7 @@ def of_proposal(proposed: Proposal, why_not: str, *, approved: bool = False) -> 
     notes += [f"{each}." for each in proposed.unseen]
     ends = [f"{each.key}: at {impact.at_expiry}." for each, impact in done if impact.at_expiry]
     notes += _first(ends, "more rows change instances when they expire")
-    if why_not:
-        notes.append(f"No changes will be made now: {why_not}.")
+    notes += _why_not_now(deployment)
     total = Impact(difference=_together([impact.difference for _, impact in done]))
     for _, impact in done:
         total.include(impact)
@@ -664,14 +653,18 @@ def _of_one(deployment: Deployment, seen: Seen, then: Seen, note: str) -> Previe
         notes.append(f"It carries the foreign {seen.carries}, which Rolekeeper can't put back.")
     if then.decision.action in {Action.WAIT, Action.HOLD}:
         notes.append(f"It doesn't change at once: {then.decision.reason}.")
-    if why := withheld(deployment):
-        notes.append(f"No changes will be made now: {why}.")
+    notes += _why_not_now(deployment)
     if then.should_carry == seen.carries:
         return Preview(foreign=foreign, notes=tuple(notes))
     action = Action.DETACH if not then.should_carry else Action.REPLACE if seen.carries else Action.ATTACH
     role = then.decision.role if then.should_carry else ""
     difference = PolicyReader(deployment.app.iam).difference(seen.carries, role)
     return Preview(_impact({action: 1}, [difference]), foreign, tuple(notes))
+
+
+def _why_not_now(deployment: Deployment) -> list[str]:
+    why = withheld(deployment)
+    return [f"No changes will be made now: {why}."] if why else []
 
 
 def _named(profile_arn: str) -> str:

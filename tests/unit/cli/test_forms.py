@@ -80,11 +80,6 @@ def test_csv_has_a_head_and_json_in_cells_that_hold_more_than_a_text() -> None:
     assert second["carries"] == "no"
 
 
-def test_csv_of_a_document_with_a_long_list_is_that_list() -> None:
-    assert nested("-o", "csv") == rows("-o", "csv")
-    assert nested("-o", "csv", "--query", "sum") == "n\n2\n"
-
-
 def test_a_cell_of_csv_comes_back_as_it_was() -> None:
     odd = {"name": "", "said": 'a\ttab, "quotes" and\ntwo lines'}
     assert list(csv.DictReader(io.StringIO(rows("-o", "csv", documents=[odd])))) == [odd]

@@ -101,9 +101,7 @@ def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk
     assert ran.exit_code == 0, ran.output
     assert ran.stdout.splitlines() == ["- old=1  role=web", "= 2 unchanged"]
     assert keys(desk) == ["workload=db", "workload=web"]
-    served = desk.served("old=1")
-    assert served
-    assert served.deleted
+    assert desk.in_effect("old=1").deleted
 
 
 def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
@@ -133,9 +131,10 @@ def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
 ) -> None:
     file.write_text(TWO)
     desk.quiet()
-    ran = terminal("mapping", "import", str(file))
-    assert ran.exit_code == 252
-    assert "there is no terminal to ask on\n  give --yes" in ran.stderr
+    of_a_mapping = [("mapping", verb, "a=b") for verb in ("rm", "rollback", "discard", "approve")]
+    for line in (("mapping", "import", str(file)), *of_a_mapping, ("redrive",)):
+        ran = terminal(*line)
+        assert (ran.exit_code, "there is no terminal to ask on\n  give --yes" in ran.stderr) == (252, True), line
     assert desk.world.calls.made == []
 
 
@@ -259,11 +258,6 @@ def test_a_file_is_checked_without_aws(terminal: Terminal, desk: MappingsFixture
     assert ran.exit_code == 1
     assert "; give the role's name, not its ARN: 'web'" in ran.stderr
     assert desk.world.calls.made == []
-
-
-def test_a_dash_is_stdout(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.put("workload=web", role="web")
-    assert terminal("mapping", "export", "-o", "-").stdout == terminal("mapping", "export").stdout != ""
 
 
 @pytest.mark.parametrize("form", ["yaml", "csv", "json", "table"])

@@ -17,9 +17,10 @@ PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
-def pin_of(desk: MappingsFixture, instance: str) -> Pin | None:
+def pin_of(desk: MappingsFixture, instance: str) -> Pin:
+    """Its pin; one without a role where it has none."""
     key = desk.world.key(instance)
-    return desk.world.state.read([key], []).pins.get(key)
+    return desk.world.state.read([key], []).pins.get(key, Pin(""))
 
 
 def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -29,7 +30,6 @@ def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: M
     assert ran.exit_code == 0, ran.output
     now = desk.world.clock.now()
     made = pin_of(desk, instance)
-    assert made
     assert (made.role, made.profile_arn, made.by, made.reason) == ("web", f"{PROFILE}web", CALLER, "incident 42")
     assert made.expires_at
     assert timedelta(hours=7) < made.expires_at - now <= timedelta(hours=8)
@@ -54,7 +54,7 @@ def test_attach_takes_nothing_away_and_replace_needs_something_to_take(
     ran = terminal("replace", free, "web")
     assert ran.exit_code == 1
     assert f"carries no role\n  to give it one: rolekeeper attach {free} web\n" in ran.stderr
-    assert (pin_of(desk, occupied), pin_of(desk, free)) == (None, None)
+    assert (pin_of(desk, occupied).role, pin_of(desk, free).role) == ("", "")
 
 
 def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -67,7 +67,7 @@ def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Termi
     instance = desk.world.running()
     ran = terminal("attach", instance, "web")
     assert (ran.exit_code, "EC2 doesn't show it after 60 s" in ran.stderr) == (255, True)
-    assert pin_of(desk, instance)
+    assert pin_of(desk, instance).role
 
 
 # ---- detach ----
@@ -82,7 +82,7 @@ def test_detach_asks_for_the_word(terminal: Terminal, desk: MappingsFixture) -> 
     assert "for up to six hours" in told
     assert "a deny on aws:TokenIssueTime" in told
     assert "cancelled: 'detach' isn't 'Detach' (upper and lower case count)\n" in ran.stderr
-    assert pin_of(desk, instance) is None
+    assert not pin_of(desk, instance).role
     ran = terminal.types("no\n", "detach", instance)
     assert (ran.exit_code, ran.stderr.endswith("cancelled\n  nothing was changed\n")) == (1, True)
 
@@ -91,7 +91,7 @@ def test_detach_asks_for_the_word(terminal: Terminal, desk: MappingsFixture) -> 
     terminal.meanwhile = lambda: desk.world.truth.disassociate(association.id)
     ran = terminal.types("Detach\n", "detach", instance)
     assert ran.exit_code == 0, ran.output
-    assert (pin_of(desk, instance) or Pin("")).role == "NONE"
+    assert pin_of(desk, instance).role == "NONE"
     assert "EC2 shows no role on it." in ran.stderr
 
 
@@ -105,7 +105,6 @@ def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, de
     assert desk.world.calls.made == []
     assert terminal("detach", instance, "--confirm", "Detach", "--for", "30m", "--no-wait").exit_code == 0
     made = pin_of(desk, instance)
-    assert made
     assert (made.role, made.profile_arn) == ("NONE", "")
 
 
@@ -116,7 +115,7 @@ def test_a_release_gives_the_instance_back_to_its_tags(terminal: Terminal, desk:
     instance = desk.world.running()
     terminal("attach", instance, "web", "--no-wait")
     assert terminal("release", instance).stdout == f"{instance} is released from web and goes back to its tags.\n"
-    assert pin_of(desk, instance) is None
+    assert not pin_of(desk, instance).role
     assert terminal("release", instance).stdout == f"{instance} has no pin; its tags rule.\n"
 
 
@@ -196,7 +195,7 @@ def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Term
     }.items():
         ran = terminal("attach", instance, role)
         assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
-    assert pin_of(desk, instance) is None
+    assert not pin_of(desk, instance).role
 
 
 def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -206,14 +205,12 @@ def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, des
     ran = terminal("attach", instance, "web", "--allow-broad", "--no-wait")
     assert ran.exit_code == 1
     assert "narrow it, or deploy with AllowBroadRoles=true" in ran.stderr
-    assert pin_of(desk, instance) is None
+    assert not pin_of(desk, instance).role
     terminal.parameters["AllowBroadRoles"] = "true"
     assert "or set allow_broad: true" in terminal("attach", instance, "web", "--no-wait").stderr
     ran = terminal("attach", instance, "web", "--allow-broad", "--no-wait")
     assert ran.exit_code == 0, ran.stderr
-    made = pin_of(desk, instance)
-    assert made
-    assert made.allow_broad
+    assert pin_of(desk, instance).allow_broad
 
 
 def test_a_foreign_role_isnt_taken_away(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -221,7 +218,7 @@ def test_a_foreign_role_isnt_taken_away(terminal: Terminal, desk: MappingsFixtur
     ran = terminal("replace", instance, "web")
     assert (ran.exit_code, f"{instance} carries the foreign arn:" in ran.stderr) == (1, True)
     assert "or deploy with TakeOver=true" in ran.stderr
-    assert pin_of(desk, instance) is None
+    assert not pin_of(desk, instance).role
 
 
 def test_what_is_to_be_known_of_a_role_is_a_warning(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -236,9 +233,7 @@ def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk
     desk.iam.create_instance_profile(InstanceProfileName="web-box", Path="/rolekeeper/")
     desk.iam.add_role_to_instance_profile(InstanceProfileName="web-box", RoleName="web")
     assert terminal("attach", instance, "web", "--instance-profile", "web-box", "--no-wait").exit_code == 0
-    made = pin_of(desk, instance)
-    assert made
-    assert made.profile_arn == f"{PROFILE}web-box"
+    assert pin_of(desk, instance).profile_arn == f"{PROFILE}web-box"
 
 
 @pytest.mark.parametrize("text", ["8", "h", "0m", "-1h", "1.5h", "8 h", "9999999d", "99999w", "٣h"])

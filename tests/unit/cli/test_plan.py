@@ -8,7 +8,6 @@ from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture, mapping_file
 from fixtures.terminal import Terminal, lines
 from rolekeeper.settings import Limits
-from rolekeeper.storage import layout
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
@@ -136,15 +135,6 @@ def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: MappingsFixture
     assert terminal.document("plan")["withheld"] == "Rolekeeper is paused"
 
 
-def test_a_damaged_record_is_told_and_the_others_are_planned(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("app=web", role="web")
-    damaged, fine = desk.world.running(app="web"), desk.world.running(app="web")
-    desk.world.garble(layout.record_key(desk.world.key(damaged)))
-    ran = terminal("plan")
-    assert f"Warning: {damaged} is left out" in ran.stderr
-    assert fine in ran.stdout
-
-
 def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit("app=web", role="web")
     for _ in range(3):
@@ -248,15 +238,6 @@ def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
     assert edit["reason"].startswith("deleting it would attach 0, replace 0 and detach 3 instances")
 
 
-def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
-) -> None:
-    desk.world.running(profile="theirs", app="web", **{"eks:cluster-name": "prod"})
-    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"))
-    assert "would be Published: instances that carry foreign roles keep them, EKS nodes among them" in ran.stdout
-    assert "; foreign roles: 1;" in ran.stdout
-
-
 def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.edit("app=web", role="web")
@@ -281,16 +262,6 @@ def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: MappingsFixtur
     assert said in terminal("plan").stderr
     told = {each["mapping"]: each["approved"] for each in terminal.document("plan")["paced"]}
     assert told == {"app=web": 3, "tier=x": 0}
-
-
-def test_what_a_files_edit_is_held_for_its_approval_lets_through(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
-) -> None:
-    terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "0"}
-    desk.three_carry("web", "app=web")
-    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
-    assert "would be Held" in ran.stdout
-    assert "roles are taken away" not in ran.stderr
 
 
 def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What a person at a terminal is shown before anything is done: what it would do to instances."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,12 +176,6 @@ def test_a_foreign_role_that_a_pin_would_take_over_is_named(terminal: Terminal, 
     assert f"It carries the foreign {THEIRS}, which Rolekeeper can't put back." in ran.stderr
 
 
-def test_a_change_that_waits_is_said_beforehand(terminal: Terminal, desk: MappingsFixture) -> None:
-    instance = desk.world.stopped(profile="web")
-    ran = terminal.types("n\n", "replace", instance, "db")
-    assert "It doesn't change at once: role db replaces the present one when the instance runs again." in ran.stderr
-
-
 # ---- the switches ----
 
 
@@ -243,9 +236,3 @@ def test_resume_says_that_nothing_was_withheld(terminal: Terminal) -> None:
 def test_a_mode_that_changes_nothing_says_so(terminal: Terminal) -> None:
     ran = terminal.types("n\n", "mode", "enforce")
     assert "Nothing else changes by that: changes are made as before." in ran.stderr
-
-
-def test_what_is_shown_is_in_no_data(terminal: Terminal) -> None:
-    """A program that has a terminal reads the same document as one without."""
-    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db", "--output", "json")
-    assert json.loads(ran.stdout)["changes"][0]["mapping"] == "app=web"

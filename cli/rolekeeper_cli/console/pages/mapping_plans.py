@@ -23,7 +23,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits, mappings, preview
 from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Written
-from rolekeeper_cli.uses.fleet import Seen, pages, withheld
+from rolekeeper_cli.uses.fleet import Seen, pages
 from rolekeeper_cli.uses.preview import FleetPlan, Preview, Proposal, foresee, foresee_held
 from rolekeeper_cli.uses.targets import Places
 
@@ -73,7 +73,7 @@ def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Pr
     """A plan of assessed rows, with what it would do to instances once it is in effect."""
     edit = next(iter(proposal.edits), None)
     # What the verdict says stands beside it, so it is no note.
-    expected = preview.of_proposal(proposal, withheld(deployment), approved=True)
+    expected = preview.of_proposal(deployment, proposal, approved=True)
     fleet = FleetPlan(deployment)
     found = fleet.documents(_instances(deployment, key, proposal))
     named, others = list(islice(found, NAMED)), sum(1 for _ in found)
@@ -164,10 +164,10 @@ def discard(request: Request, form: Form) -> Response:
 
 def _plan(deployment: Deployment, edit: edits.Unpublished) -> EditPlan:
     try:
-        return planned(deployment, edit.key, RowPlan(), proposal=foresee_held(deployment, edit.key, edit.row))
+        return planned(deployment, edit.key, RowPlan(), proposal=foresee_held(deployment, edit))
     except AccessDeniedError:
         # Who may not look sees what the function counted.
-        counted = preview.of_held(deployment, edit.key, edit.row, number=edit.revision)
+        counted = preview.of_held(deployment, edit)
         return EditPlan(edit.key, RowPlan(), None, preview=counted)
 
 
