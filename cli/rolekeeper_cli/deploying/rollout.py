@@ -218,7 +218,7 @@ def _execute(
     sleep: Callable[[float], None],
     say: Callable[[str], None] = terminal.say,
 ) -> Operation:
-    operation = Operation(client, change_set["StackId"], sleep, say)
+    operation = Operation(client, change_set["StackId"], sleep, say=say)
     client.execute_change_set(ChangeSetName=change_set["Id"])
     return operation
 

@@ -189,7 +189,7 @@ def _planned(
         )
     if wrong := refused(known, parameters):
         raise UsageError("; ".join(wrong), "see: rolekeeper spoke deploy --help")
-    return Planned(place, present, given, parameters)
+    return Planned(place, present, given=given, parameters=parameters)
 
 
 def _say_what_is_kept(hub: Parameters, planned: Planned) -> None:

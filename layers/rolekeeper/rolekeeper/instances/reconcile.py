@@ -297,7 +297,9 @@ class Reconciler:
         put_back: int,
     ) -> dict[InstanceKey, Outcome]:
         """Count the turns that were given and left, and put back what is to come back; returns how that ended."""
-        worker.window.count_turns(_left_turns(observed, ended, self.now()))
+        left = list(_left_turns(observed, ended, self.now()))
+        if left or worker.window.turns:
+            worker.window.count_turns(left)
         back = {key: requests[key] for key, each in ended.items() if each and each.comes_back}
         try:
             late = self._put_back(worker.window, back, put_back) if back else {}
