@@ -1,5 +1,6 @@
 """One cache for all tabs: what it reads of AWS, and when."""
 
+import logging
 from collections import Counter
 from typing import Any
 
@@ -19,6 +20,7 @@ from rolekeeper_cli.console.fleet_cache import (
     WHOLE_SECONDS,
     Fleet,
     FleetCache,
+    FleetReader,
 )
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.fleet import Standing
@@ -126,6 +128,19 @@ def test_the_whole_is_read_every_few_minutes_and_finds_what_no_log_named(story: 
     assert made["DescribeInstances"] == 1
 
 
+def test_it_can_be_read_again_but_not_over_and_over(story: Story, desk: MappingsFixture) -> None:
+    desk.converged("web", app="web")
+    story.later()
+    story.reads_all()
+    for _ in range(10):
+        story.cache.read_again()
+    assert story.turns(AGAIN_SECONDS + 1)["DescribeInstances"] == 1
+    for _ in range(3):
+        story.cache.read_again()
+        story.step()
+    assert story.turns(2)["DescribeInstances"] == 0, "not within ten seconds"
+
+
 def test_an_instance_that_is_gone_when_the_whole_was_read_is_gone(story: Story, desk: MappingsFixture) -> None:
     one = desk.world.running()
     story.reads_all()
@@ -163,6 +178,19 @@ def test_a_log_that_can_be_read_again_ends_its_note(story: Story, monkeypatch: p
         assert "log" in story.reads_all().notes
     story.turns(RETRY_SECONDS + 2)
     assert not story.cache.ask().notes
+
+
+def test_a_bug_is_a_note_and_goes_to_standard_error(
+    story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: FleetReader) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(FleetReader, "pages", broken)
+    with caplog.at_level(logging.ERROR):
+        note = story.step().notes["whole"]
+    assert "ZeroDivisionError: oh" in note.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_an_instance_that_cant_be_decided_about_is_shown_as_unknown(story: Story, desk: MappingsFixture) -> None:

@@ -1,5 +1,6 @@
 """The guard: a browser is let in once by the link, and nobody else is; what isn't asked by our own pages is refused."""
 
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -70,6 +71,11 @@ def ours(guard: Guard) -> dict[str, str]:
 
 
 # ---- the link ----
+
+
+def test_the_name_is_random_and_as_browsers_write_it(guard: Guard) -> None:
+    assert re.fullmatch(rf"http://[0-9a-f]{{16}}\.localhost:{PORT}/enter/[\w-]{{43}}", guard.link)
+    assert re.fullmatch(r"http://\w+\.localhost", Guard(Pages(), 80, writes=False).origin)
 
 
 def test_the_link_becomes_a_cookie_that_scripts_and_other_sites_never_get(guard: Guard, stranger: TestClient) -> None:

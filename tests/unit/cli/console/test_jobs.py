@@ -1,5 +1,6 @@
 """Longer looks at AWS beside a page: shared, kept for a while, and never longer than they are wanted."""
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -92,6 +93,21 @@ def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -
     story.runs()
     story.jobs.get("look", fails)
     assert len(story.waiting) == 1, "who opens the page has it tried at once"
+
+
+def test_a_bug_is_written_to_the_terminal_and_raised_by_the_page(
+    story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_deployment: DoctorDeployment) -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError
+
+    job = story.jobs.get("look", fails)
+    with caplog.at_level(logging.ERROR):
+        story.runs()
+    assert "ZeroDivisionError" in caplog.text
+    with pytest.raises(ZeroDivisionError):
+        job.values()
 
 
 def test_writes_begin_no_second_look_beside_one_that_runs(story: Story) -> None:

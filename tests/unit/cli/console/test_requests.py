@@ -1,17 +1,22 @@
 """Requests that no page of ours makes: none changes anything, none fails, and none shows more than it may."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Iterator
 from itertools import product
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from fixtures.account import MAPPING_TABLE
 from fixtures.console import main as words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.guard import Guard
 from rolekeeper_cli.console.site import PAGES, Site, application
 from rolekeeper_cli.options import Options
@@ -115,6 +120,31 @@ def test_a_body_that_is_no_form_is_answered_by_a_page(console: Guard, desk: Mapp
         answer = asking.post(path, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in {303, 400, 404, 409}, f"{path}: {words(answer)}"
         assert not desk.world.dynamodb.items(MAPPING_TABLE), path
+
+
+def test_a_form_of_which_only_a_part_comes_is_no_bug() -> None:
+    """A tab that is closed while it sends: nothing is done, and the terminal stays quiet."""
+    handled: list[Form] = []
+
+    @posted
+    def handler(_request: Request, form: Form) -> Response:
+        handled.append(form)
+        return Response()
+
+    pieces: list[Message] = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": b"what=pa", "more_body": True},
+    ]
+
+    async def receive() -> Message:
+        return pieces.pop()
+
+    answer = asyncio.run(_awaited(handler(Request({"type": "http", "method": "POST", "headers": []}, receive))))
+    assert (answer.status_code, handled) == (400, [])
+
+
+async def _awaited(answer: Awaitable[Response]) -> Response:
+    return await answer
 
 
 # ---- what fails ----
