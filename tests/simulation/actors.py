@@ -389,6 +389,7 @@ class People:
         self._say(f"the record of {instance[-4:]} is garbled")
         self._weather.count(Fault.RECORD_GARBLED)
         self.damaged.add(instance)
+        self._promises.damaged.add(instance)
         self._deployment.unheard.add(instance)
         self._garble(instance, {"S": "garbage"})
 
@@ -396,6 +397,7 @@ class People:
         """Somebody takes the garbage away, and has the dead letters tried again."""
         for instance in sorted(self.damaged):
             self._garble(instance, None)
+        self._promises.damaged.clear()
 
     def _garble(self, instance: str, garbage: Any) -> None:
         pk, sk = layout.record_key(instance_key(instance))

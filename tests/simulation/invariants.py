@@ -156,6 +156,7 @@ class Promises:
         checked: how often each promise was looked at.
         writer: the run whose write is under way.
         hidden: the rows that were lost with the mapping table, for as long as it reads empty.
+        damaged: the instances whose record can't be read now.
         writes: writes of the functions to their tables so far, also those that change nothing.
         per_second: the changes that may be asked of EC2; `processes` are the workers that there have been.
         hub: those of the hub's own account, where these are of a spoke, and there its `spokes`: what counts over all
@@ -180,6 +181,7 @@ class Promises:
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     hidden: set[MappingKey] = field(default_factory=set)
     lost_at: float = float("-inf")
+    damaged: set[str] = field(default_factory=set)
     marked: list[tuple[float, bool]] = field(default_factory=list)
     approvals: Approvals = field(default_factory=Approvals)
     share: float = 0
@@ -509,8 +511,8 @@ class Promises:
         row = self.account.truth.association_of(instance) if self.account.truth.knows(instance) else None
         if not row or not tags or row.profile_arn != former.profile_arn or self.pins[instance]:
             return False
-        if row.timestamp <= self.lost_at:
-            return False  # no grant explains it, so it is held
+        if row.timestamp <= self.lost_at or instance in self.damaged:
+            return False  # no grant explains it, or its record can't be read, so it is held
         if self.account.truth.instance(instance).state not in (State.RUNNING, State.STOPPED):
             return False
         settled = max(row.timestamp, tags[-1][0]) < since - self.lag - 1
