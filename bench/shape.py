@@ -28,11 +28,11 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "layers, lines": Limit(9_730, 8_000),
+    "layers, lines": Limit(9_740, 8_000),
     "command and console, lines": Limit(16_950, 14_000),
     "command and console, files": Limit(95, 95),
     "embedded AWS, lines": Limit(4_800, 4_800),
-    "tests, lines": Limit(53_770, 46_000),
+    "tests, lines": Limit(53_780, 46_000),
     "docs, lines": Limit(4_200, 4_200),
     "template.yaml, lines": Limit(1_500, 1_500),
     "files entered: instance attached": Limit(14, 14),

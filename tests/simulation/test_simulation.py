@@ -41,6 +41,7 @@ ONCE_BROKEN = (
     900000435,  # a change that the SDK sent again before EC2 refused it, at the full pace
     267098126,  # a denied change, whose look at one association was taken for one at all of the batch
     158584729,  # a change that the SDK sent three times: the third answer says so too, and slows the pace
+    148824587,  # a profile that was made anew while the edit that gives it was held
     148831662,  # an edit of a role that an instance with a garbled record carries: it is held, and isn't counted
 )
 

@@ -275,6 +275,21 @@ def test_approving_the_number_serves_it_and_tidies_the_row(desk: MappingsFixture
     assert len(desk.sent_ids()) == 3
 
 
+def test_a_profile_that_was_made_anew_while_an_edit_was_held_is_published_as_it_is_now(desk: MappingsFixture) -> None:
+    """Otherwise an instance that has the former one looks as it should be, and has no credentials."""
+    desk.edit(TAG, role="api")
+    held = desk.held(TAG)
+    desk.iam.remove_role_from_instance_profile(InstanceProfileName="api", RoleName="api")
+    desk.iam.delete_instance_profile(InstanceProfileName="api")
+    made = desk.iam.create_instance_profile(InstanceProfileName="api", Path="/rolekeeper/")["InstanceProfile"]
+    desk.iam.add_role_to_instance_profile(InstanceProfileName="api", RoleName="api")
+    desk.approve(TAG, 2)
+    now = desk.in_effect(TAG)
+    assert held
+    assert (now.revision, now.profile_id) == (2, made["InstanceProfileId"])
+    assert now.profile_id != held.mapping.profile_id
+
+
 def test_an_approval_pays_for_the_roles_that_are_taken_away_not_for_those_that_are_attached(
     desk: MappingsFixture,
 ) -> None:

@@ -109,7 +109,8 @@ class RowSnapshot:
         """
         held, mapping = self._held, mapping.suspended_for(None)
         if held and held == replace(mapping, revision=held.revision):
-            return held
+            # Its profile may have been deleted and made anew since it was held: the ids are those of now.
+            return replace(mapping, revision=held.revision)
         last = self.stored.last
         return replace(mapping, revision=last + (2 if self.parsed.approve == last + 1 else 1))
 
