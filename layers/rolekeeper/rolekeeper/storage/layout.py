@@ -320,7 +320,7 @@ def held_item(held: Held) -> Item:
 
 def held_from(item: Mapping[str, Any]) -> Held:
     at, outcome = datetime.fromisoformat(item["at"]), item.get(OUTCOME, "")
-    return Held(published_from(item), at, item["by"], outcome, took=int(item.get("took", 0)))
+    return Held(published_from(item), at, item["by"], outcome=outcome, took=int(item.get("took", 0)))
 
 
 def timer_item(timer: Timer) -> Item:
