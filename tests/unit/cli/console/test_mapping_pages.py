@@ -34,7 +34,7 @@ def planned(browser: TestClient, tag: str, **columns: str) -> Response:
 
 def written(browser: TestClient, plan: Response) -> Response:
     """Press the button of a plan."""
-    return browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
+    return browser.post(plan.url.path)
 
 
 # ---- the list, and one ----
@@ -125,8 +125,9 @@ def test_a_plan_is_written_once_and_has_a_page_of_its_own_to_which_a_browser_goe
     assert text(browser.get(str(plan.url))) == text(plan)
     terminal.judges("workload=web")
     assert "revision 2 is in effect" in text(written(browser, plan))
-    for again, status in ((browser.get(str(plan.url)), 404), (written(browser, plan), 409)):
-        assert (again.status_code, "written already" in text(again)) == (status, True)
+    for again in (browser.get(str(plan.url)), written(browser, plan)):
+        assert again.url.path == "/mapping"
+        assert "no plan is done twice. Its result was: Published as written: revision 2 is in effect" in text(again)
     assert desk.served("workload=web").revision == 2  # type: ignore[union-attr]
 
 
