@@ -1,4 +1,4 @@
-"""`rolekeeper deploy`, `upgrade` and `destroy`: the deployment itself, without a clone."""
+"""`rolekeeper deploy` and `destroy`: the deployment itself, without a clone."""
 
 from __future__ import annotations
 
@@ -44,49 +44,29 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     )
 
 
-_BUCKET = click.option("--bucket", metavar="NAME", help="Your own bucket in the same Region. Default: one is created.")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-_DOWNGRADE = click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
-
-
 @click.command(
     "deploy",
     cls=WithParameters,
     examples=[
         "rolekeeper deploy --guided",
+        "rolekeeper deploy",
         "rolekeeper deploy --mode enforce",
         "rolekeeper deploy --yes --max-changes-per-edit 50 --region eu-west-1",
     ],
 )
 @click.option("--guided", is_flag=True, help="Ask for each parameter.")
-@_BUCKET
-@_DRY_RUN
-@_DOWNGRADE
+@click.option("--bucket", metavar="NAME", help="Your own bucket in the same Region. Default: one is created.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
 @yes
-def deploy(**given: Any) -> ExitCode:
-    """Deploy Rolekeeper, or change what is deployed.
-
-    It shows what would change, and asks. Each parameter stays as it is deployed until you give another value.
-    """
-    return _deploy(upgrade=False, **given)
-
-
-@command("upgrade", "rolekeeper upgrade", "rolekeeper upgrade --dry-run", "rolekeeper upgrade --yes")
-@_BUCKET
-@_DRY_RUN
-@_DOWNGRADE
-@yes
-def upgrade(**given: Any) -> ExitCode:
-    """Deploy this version over the one that is deployed.
-
-    It says which version that is, shows what would change, and asks. Every parameter stays as it is.
-    """
-    return _deploy(upgrade=True, guided=False, **given)
-
-
-def _deploy(
-    *, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: bool, yes: bool, upgrade: bool, **given: Any
+def deploy(
+    *, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any
 ) -> ExitCode:
+    """Deploy Rolekeeper, upgrade it, or change its parameters.
+
+    It says which version is deployed, shows what would change, and asks. Each parameter stays as it is deployed until
+    you give another value.
+    """
     if guided or not dry_run:
         terminal.require_answer(yes=yes and not guided)
     return deploying.deploy.deploy(
@@ -96,7 +76,6 @@ def _deploy(
         guided=guided,
         yes=yes,
         dry_run=dry_run,
-        upgrade=upgrade,
         allow_downgrade=allow_downgrade,
     )
 
