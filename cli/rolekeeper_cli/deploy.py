@@ -14,6 +14,25 @@ from rolekeeper_cli.errors import ExitCode
 _ALLOWED_SHOWN = 4
 
 
+# What people set; the help shows the others with --help-all.
+OFTEN_SET = ("--mode", "--role-path", "--take-over", "--max-changes-per-edit", "--alarm-email", "--organization-id")
+HELP_ALL = f"{__name__}.help_all"
+
+
+class ParameterOption(click.Option):
+    """A parameter of the template."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        return super().get_help_record(ctx) if self.opts[0] in OFTEN_SET or HELP_ALL in ctx.meta else None
+
+
+def _help_all(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001  # click's own
+    if wanted:
+        context.meta[HELP_ALL] = True
+        click.echo(context.get_help())
+        context.exit()
+
+
 class WithParameters(Command):
     """Takes the template's parameters as options."""
 
@@ -36,7 +55,7 @@ def named(given: dict[str, str | None]) -> dict[str, str]:
 def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     allowed = [str(each) for each in parameter.get("AllowedValues", ())]
     few = allowed and len(allowed) <= _ALLOWED_SHOWN
-    return click.Option(
+    return ParameterOption(
         [deploying.parameters.option_of(name)],
         metavar="|".join(allowed) if few else parameter["Type"].upper(),
         help=f"{parameter['Description']} ({name})",
@@ -59,6 +78,14 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
 @yes
+@click.option(
+    "--help-all",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_help_all,
+    help="Show this message with all parameters, and exit.",
+)
 def deploy(
     *, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any
 ) -> ExitCode:

@@ -140,7 +140,7 @@ def _check(known: Known, parameters: Mapping[str, str]) -> None:
         for name, value in wrong.items()
     )
     hints = [f"did you mean {meant}?" for name, value in wrong.items() if (meant := _meant(value, known[name]))]
-    raise UsageError(reasons, " ".join(hints) or "see: rolekeeper deploy --help")
+    raise UsageError(reasons, " ".join(hints) or "see: rolekeeper deploy --help-all")
 
 
 def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
