@@ -62,7 +62,7 @@ def list_(status: str | None) -> ExitCode:
     return ExitCode.DONE
 
 
-@command("get", "rolekeeper mapping get workload=web", "rolekeeper mapping get --tag-key a=b --tag-value c")
+@command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
 @takes_key
 def get(key: MappingKey) -> ExitCode:
     """Show one mapping.
@@ -188,10 +188,11 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     for each in sorted(written.bad, key=lambda each: each.key):
         terminal.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
         if each.is_held:
-            terminal.say(f"  rolekeeper mapping approve {each.key} {'deletes' if each.deletes else 'publishes'} it")
-            terminal.say(f"  rolekeeper mapping discard {each.key} drops that, and changes nothing")
+            does = "deletes" if each.deletes else "publishes"
+            terminal.say(f"  rolekeeper mapping approve {each.key.argument} {does} it")
+            terminal.say(f"  rolekeeper mapping discard {each.key.argument} drops that, and changes nothing")
         if each.meant:
-            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key} role={each.meant}")
+            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key.argument} role={each.meant}")
     if written.bad:
         return ExitCode.NO
     gone = sum(each.gone for each in written.rows)

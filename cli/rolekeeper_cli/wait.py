@@ -113,7 +113,7 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
     """Look until EC2 shows the role, `NONE` for no role.
 
     Raises:
-        UsageError: there is no such role.
+        CommandError: there is no such role.
         WaitTimeoutError: EC2 showed something else each time.
     """
     deployment, text = uses.instances.located(deployment, text)

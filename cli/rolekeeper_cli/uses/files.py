@@ -23,7 +23,7 @@ from rolekeeper.mappings.rows import (
 )
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Problem
-from rolekeeper.model.text import escaped
+from rolekeeper.model.text import escaped, key_text
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.suggest import near
 
@@ -333,7 +333,7 @@ def _judge(entry: Entry, home: HomeAccount | None) -> MappingSpec | None:
 
 def _title(attributes: Mapping[str, Any]) -> str:
     key, value = (attributes.get(name, {}).get("S", "") for name in ("tag_key", "tag_value"))
-    return f"{quote(f'{key}={value}')[1:-1]}: " if key and value else ""
+    return f"{quote(key_text(key, value))[1:-1]}: " if key and value else ""
 
 
 def _home_of(attributes: Mapping[str, Any]) -> HomeAccount:
