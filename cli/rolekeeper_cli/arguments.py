@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import wraps
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(days=3650)
+# `role = web`, `role =web` and `role= web` as a shell gives them, with NUL between the words. `role= owner=x` is fine.
+_BLANKS = re.compile(r"(?:^|\0)([^=\0]+)(?:\0=\0?|=\0(?=[^=\0]+(?:\0|$)))([^\0]+)")
 
 
 def _key_and_rest(words: tuple[str, ...]) -> tuple[MappingKey, list[str]]:
     """The mapping that a command is about, and the other words."""
     if not words:
         raise UsageError("no mapping is named", "name one as tag_key=tag_value, like workload=web")
+    if blanks := _BLANKS.search("\0".join(words)):
+        meant = quote(f"{blanks[1]}={blanks[2]}")
+        raise UsageError("there are blanks around '='", f"write {meant}, without blanks")
     return uses.names.mapping_key(words[0]), list(words[1:])
 
 

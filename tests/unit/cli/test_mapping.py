@@ -117,6 +117,8 @@ def test_a_backslash_escapes_an_equals_sign_of_the_key_and_itself(text: str, tag
         (("=web",), "'=web' is no mapping"),
         (("workload=",), "write workload=* for any value"),
         (("a=b", "c=d"), "'c=d' is an unexpected argument"),
+        (("app", "=", "web"), "write app=web, without blanks"),
+        (("app=", "web"), "write app=web, without blanks"),
     ],
 )
 def test_a_mapping_that_cant_be_meant_is_a_slip_in_the_command(
@@ -191,6 +193,10 @@ def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixtur
         ((), "no column is given"),
         (("roel=web",), "did you mean role?"),
         (("role",), "'role' sets no column"),
+        (("role", "=", "web"), "there are blanks around '='\n  write role=web, without blanks"),
+        (("priority=5", "role", "=web"), "write role=web, without blanks"),
+        (("role=", "web"), "write role=web, without blanks"),
+        (("role=web", "description", "=", "a b"), "write 'description=a b', without blanks"),
         (("status=Published",), "'status=Published' sets no column"),
         (("enabled=maybe",), "enabled: is 'maybe'; write true or false"),
         (("role=a/b",), "role: is 'a/b', which holds a path"),
@@ -203,6 +209,14 @@ def test_what_no_row_can_say_is_refused(
     ran = terminal("mapping", "set", "workload=web", *assignments)
     assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
     assert desk.row("workload=web") == {}
+
+
+def test_an_empty_value_and_blanks_in_a_value_are_no_blanks_around_the_sign(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    columns = ("owner=", "role=web", "description=a = b")
+    assert terminal("mapping", "set", "workload=web", *columns, "--no-wait").exit_code == 0
+    assert desk.row("workload=web")["description"] == "a = b"
 
 
 # ---- history, rollback ----
