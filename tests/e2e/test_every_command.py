@@ -25,7 +25,7 @@ pytestmark = pytest.mark.emulator
 
 # They have stories of their own: below, and in test_wheel.py, test_organization.py and test_console*.py.
 _NAMES = [
-    *("watch", "deploy", "upgrade", "destroy", "local", "demo", "console"),
+    *("watch", "deploy", "destroy", "local", "demo", "console"),
     *("spoke parameters", "spoke deploy", "spoke remove", "targets forget"),
 ]
 ELSEWHERE = {f"rolekeeper {name}" for name in _NAMES}
