@@ -521,7 +521,7 @@ class Preview:
         notes: what else to know, each a sentence.
         unknown: why nothing of it is known; empty if it is.
         withheld: whether these are changes that would be made, and then aren't.
-        statuses: those of the rows, if it is about rows.
+        statuses: those of the rows, if it is about rows, and `unpublished` why some wouldn't be published as written.
         paused: whether no changes are made now.
     """
 
@@ -532,6 +532,7 @@ class Preview:
     unknown: str = ""
     withheld: bool = False
     statuses: Sequence[Status] = ()
+    unpublished: Sequence[str] = ()
     paused: bool = False
 
     def lines(self) -> Iterator[str]:
@@ -551,6 +552,7 @@ class Preview:
                 yield f"Not all permissions could be compared: {difference.unknown}."
             elif compared == Difference():
                 yield "Permissions: no change."
+        yield from self.unpublished
         yield from self.notes
 
 
@@ -662,11 +664,8 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
     """The sum over rows that were judged, and why others wouldn't be published; `approved`: those that are held are."""
     statuses = [Status.PUBLISHED if approved and each.needs_approval else each.status for each in proposed.edits]
     bad = [each for each, status in zip(proposed.edits, statuses, strict=True) if status not in _FINE]
-    notes = _first(
-        [f"{each.key} would be {each.status}: {each.besides}." for each in bad],
-        "more rows wouldn't be published as written",
-    )
-    notes += [f"{each}." for each in proposed.unseen]
+    why_not = [f"{each.key} would be {each.status}: {each.besides}." for each in bad]
+    notes = [f"{each}." for each in proposed.unseen]
     done = [(each, each.impact) for each in proposed.edits if each.applies and each.impact]
     ends = [f"{each.key}: at {impact.at_expiry}." for each, impact in done if impact.at_expiry]
     notes += _first(ends, "more rows change instances when they expire")
@@ -678,6 +677,7 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
         foreign=None if held else sum(each.foreign for each in proposed.edits),
         notes=(*notes, *why),
         statuses=statuses,
+        unpublished=_first(why_not, "more rows wouldn't be published as written"),
         paused=bool(why),
     )
 
