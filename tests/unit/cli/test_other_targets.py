@@ -378,7 +378,7 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
     terminal.parameters |= {"MaxChangesPerEdit": "2", "MaxChangesPercent": "1"}
     file = tmp_path / "mappings.yaml"
     file.write_text("mappings:\n- {tag_key: app, tag_value: new, role: web}\n")
-    [edit] = terminal.document("plan", "-f", str(file))["mappings"]
+    [edit] = terminal.document("plan", "-f", str(file), code=4)["mappings"]
     assert (edit["status"], edit["effect"]["attach"]) == ("Held", 3)
     spoke.refuse()
     ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
