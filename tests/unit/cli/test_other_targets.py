@@ -145,7 +145,7 @@ def test_a_pin_is_written_for_it_and_checked_in_its_account(terminal: Terminal, 
     assert spoke.carries(web) == "db"
     assert terminal.document("explain", spoke.address(web))["pin"]["role"] == "db"
     assert "rolekeeper release" in terminal("explain", spoke.address(web)).stdout
-    assert terminal.document("release", spoke.address(web)) == {
+    assert terminal.document("release", spoke.address(web), "--no-wait") == {
         "instance": web,
         "account": TARGET.account,
         "region": TARGET.region,
