@@ -574,7 +574,7 @@ def of_held(deployment: Deployment, held: Unpublished) -> Preview:
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
     candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
     then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
-    if seen.observed.pin:
+    if seen.pin:
         note = f"It is pinned to {_named(seen.should_carry)} now."
     else:
         wanted = profile_name(seen.should_carry)
