@@ -12,7 +12,7 @@ import click
 import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
+from rolekeeper_cli.arguments import OneOf, completes, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
@@ -321,7 +321,13 @@ def _what(entry: Mapping[str, Any]) -> str:
 
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
 @takes_key
-@click.option("--to", type=click.IntRange(1), metavar="N", help="The revision to go back to, whatever the row says.")
+@click.option(
+    "--to",
+    type=click.IntRange(1),
+    metavar="N",
+    shell_complete=completes("revisions"),
+    help="The revision to go back to, whatever the row says.",
+)
 @yes
 @waits
 def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
