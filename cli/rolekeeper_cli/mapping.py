@@ -189,10 +189,10 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
         terminal.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
         if each.is_held:
             does = "deletes" if each.deletes else "publishes"
-            terminal.say(f"  rolekeeper mapping approve {each.key.argument} {does} it")
-            terminal.say(f"  rolekeeper mapping discard {each.key.argument} drops that, and changes nothing")
+            terminal.say(f"  rolekeeper mapping approve {each.argument} {does} it")
+            terminal.say(f"  rolekeeper mapping discard {each.argument} drops that, and changes nothing")
         if each.meant:
-            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key.argument} role={each.meant}")
+            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.argument} role={each.meant}")
     if written.bad:
         return ExitCode.NO
     gone = sum(each.gone for each in written.rows)

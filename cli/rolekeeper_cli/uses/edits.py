@@ -5,6 +5,7 @@ A plan holds the rows that it was made on. A row that another actor has changed 
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -289,6 +290,11 @@ class RowVerdict:
     row: Attributes | None = None
     deletes: bool = False
     meant: str = ""
+
+    @property
+    def argument(self) -> str:
+        """The key as a shell takes it."""
+        return shlex.quote(str(self.key))
 
     @property
     def judged(self) -> bool:
