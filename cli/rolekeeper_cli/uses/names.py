@@ -1,6 +1,7 @@
 """Names of roles and mappings: how a person writes them, and suggestions for a slip, if the caller may list them."""
 
 from collections.abc import Iterable, Sequence
+from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, classified
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, MappingKey
@@ -97,5 +98,6 @@ def row_keys(deployment: Deployment) -> list[MappingKey]:
 
 
 def no_such_mapping(key: MappingKey, others: Iterable[MappingKey]) -> CommandError:
-    hints = [did_you_mean(str(key), map(str, others)), f"{ESCAPES}." if "=" in key.tag_value else "", "See: "]
+    found = " or ".join(map(quote, near(str(key), map(str, others))))
+    hints = [f"did you mean {found}?" if found else "", f"{ESCAPES}." if "=" in key.tag_value else "", "See: "]
     return CommandError(f"there is no mapping {key}", advice(" ".join(filter(None, hints)), Remedy(Kind.MAPPINGS)))

@@ -110,8 +110,13 @@ def test_a_mapping_that_isnt_there_is_told(terminal: Terminal, desk: MappingsFix
         assert ran.exit_code == 1
         assert "a=b" in ran.stderr
     desk.put("cost=center=42", role="web")
-    desk.put("app=web", role="web")
-    said = {"a=b=c": r"an equals sign in the tag's key is written \=. See: ", "app=wbe": "did you mean app=web? See: "}
+    for tag in ("app=web", "app=two words"):
+        desk.put(tag, role="web")
+    said = {
+        "a=b=c": r"an equals sign in the tag's key is written \=. See: ",
+        "app=wbe": "did you mean app=web? See: ",
+        "app=two wrods": "did you mean 'app=two words'? See: ",
+    }
     for key, hint in said.items():
         assert f"there is no mapping {key}\n  {hint}rolekeeper mapping ls" in terminal("mapping", "get", key).stderr
 
