@@ -11,7 +11,7 @@ import click
 import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
+from rolekeeper_cli.arguments import OneOf, completes, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
@@ -196,7 +196,7 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
 
 def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     """Why a row isn't in effect as written, and what to do."""
-    key = verdict.key.argument
+    key = verdict.argument
     terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.reason}"])
     if verdict.is_held:
         who = "; another person has to run it, as this is your edit" if verdict.own else ""
@@ -318,7 +318,13 @@ def _what(entry: Mapping[str, Any]) -> str:
 
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
 @takes_key
-@click.option("--to", type=click.IntRange(1), metavar="N", help="The revision to go back to, whatever the row says.")
+@click.option(
+    "--to",
+    type=click.IntRange(1),
+    metavar="N",
+    shell_complete=completes("revisions"),
+    help="The revision to go back to, whatever the row says.",
+)
 @yes
 @waits
 def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:

@@ -33,9 +33,8 @@ from rolekeeper.mappings.impact import COUNTED, EXPLAINED
 from rolekeeper.mappings.verdict import approval_steps
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy
-from rolekeeper.model.text import escaped
+from rolekeeper.model.text import escaped, split_key
 from rolekeeper_cli import installed
-from rolekeeper_cli.uses import names
 
 # ---- addresses of pages ----
 
@@ -53,7 +52,7 @@ def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
 
 def mapping_named(text: str) -> str:
     """The page of the mapping that a document names."""
-    key, _, value = names.split_tag(text)
+    key, _, value = split_key(text)
     return mapping_url(MappingKey(key, value))
 
 

@@ -4,8 +4,6 @@ import shlex
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.account import MAPPING_TABLE
@@ -14,12 +12,10 @@ from fixtures.terminal import CALLER, USER_ID, Terminal, lines
 from rolekeeper.mappings.rows import OURS
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind
-from rolekeeper.model.text import key_text
 from rolekeeper.settings import Limits
 from rolekeeper_cli.mapping import tell_verdicts
 from rolekeeper_cli.uses import mappings
 from rolekeeper_cli.uses.edits import RowVerdict, Written, all_is_well
-from rolekeeper_cli.uses.names import split_tag
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -85,27 +81,7 @@ def test_the_name_of_a_mapping_can_be_typed_whatever_its_key_holds(terminal: Ter
         typed = shlex.split(str(key.remedy(Kind.MAPPING)))[1:]
         assert terminal.document(*typed)["columns"]["role"] == "web"
         assert terminal("fleet", "--mapping", str(key)).exit_code == 0
-        assert terminal("mapping", "rm", shlex.split(key.argument)[0], "--yes", "--no-wait").exit_code == 0
-
-
-@given(st.text(), st.text(min_size=1))
-def test_a_tag_is_split_where_its_text_says(tag_key: str, tag_value: str) -> None:
-    assert split_tag(key_text(tag_key, tag_value)) == (tag_key, "=", tag_value)
-
-
-@pytest.mark.parametrize(
-    ("text", "tag"),
-    [
-        ("a=b=c", ("a", "=", "b=c")),
-        (r"a\=b=c", ("a=b", "=", "c")),
-        (r"a\\=b", ("a\\", "=", "b")),
-        (r"domain\group=a\=b", (r"domain\group", "=", r"a\=b")),
-        (r"a\=b", ("a=b", "", "")),
-        ("a\\", ("a\\", "", "")),
-    ],
-)
-def test_a_backslash_escapes_an_equals_sign_of_the_key_and_itself(text: str, tag: tuple[str, str, str]) -> None:
-    assert split_tag(text) == tag
+        assert terminal("mapping", "rm", str(key), "--yes", "--no-wait").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -135,8 +111,13 @@ def test_a_mapping_that_isnt_there_is_told(terminal: Terminal, desk: MappingsFix
         assert ran.exit_code == 1
         assert "a=b" in ran.stderr
     desk.put("cost=center=42", role="web")
-    desk.put("app=web", role="web")
-    said = {"a=b=c": r"an equals sign in the tag's key is written \=. See: ", "app=wbe": "did you mean app=web? See: "}
+    for tag in ("app=web", "app=two words"):
+        desk.put(tag, role="web")
+    said = {
+        "a=b=c": r"an equals sign in the tag's key is written \=. See: ",
+        "app=wbe": "did you mean app=web? See: ",
+        "app=two wrods": "did you mean 'app=two words'? See: ",
+    }
     for key, hint in said.items():
         assert f"there is no mapping {key}\n  {hint}rolekeeper mapping ls" in terminal("mapping", "get", key).stderr
 
