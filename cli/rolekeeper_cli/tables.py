@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import batched, zip_longest
+from itertools import batched, chain, zip_longest
 from operator import itemgetter
 from typing import Any
 
@@ -140,9 +140,11 @@ def _fit(places: Sequence[_Place], room: int) -> None:
         each.shrink()
     shown = list(places)
     while (spare := room - sum(each.width for each in shown) - _MARGIN * (len(shown) - 1)) < 0 and len(shown) > 1:
-        others = [each for each in shown if each.column.kind != "key"]
-        # The last one that would be narrower without its cells.
-        last = next((each for each in reversed(others) if each.width > len(each.column.name)), others[-1])
+        others = [each for each in reversed(shown) if each.column.kind != "key"]
+        # One without any cell, or else one that is as wide as its cells; the last of them.
+        empty = (each for each in others if not each.seen - {0, len(each.column.name)})
+        wide = (each for each in others if each.width > len(each.column.name))
+        last = next(chain(empty, wide, others))
         last.fits = False
         shown.remove(last)
     # The key first, as it takes whole cells; then what needs least.
