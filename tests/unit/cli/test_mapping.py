@@ -30,8 +30,8 @@ def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: Mappin
     ran = terminal("mapping", "ls")
     head, new, bad, web = lines(ran.stdout)
     assert head == "MAPPING ROLE STATUS REVISION MATCHED REASON"
-    assert new == "app=new none (db isn't judged yet) not judged yet"
-    assert bad.startswith("workload=bad none (no such is rejected) Rejected 0")
+    assert new == "app=new none → db not judged yet"
+    assert bad.startswith("workload=bad none → no such Rejected 0")
     assert "role: has SPACE" in bad
     assert web == "workload=web web Published 1 0"
     assert ran.stderr == "3 mappings: 1 not judged yet, 1 Rejected, 1 Published.\n"
@@ -58,9 +58,7 @@ def test_a_row_without_room_for_its_status_shows_it_all_the_same(terminal: Termi
     desk.put_raw("workload=web", {"role": {"S": "web"}, "notes": {"S": "x" * room}})
     assert lines(terminal("mapping", "ls").stdout)[1].endswith("not judged yet")
     desk.publish("workload=web")
-    assert lines(terminal("mapping", "ls").stdout)[1].startswith(
-        "workload=web none (web is rejected) Rejected the row has 400 KB"
-    )
+    assert lines(terminal("mapping", "ls").stdout)[1].startswith("workload=web none → web Rejected the row has 400 KB")
     [document] = terminal.document("mapping", "ls", "--status", "rejected")
     assert document["status_reason"].startswith("the row has 400 KB")
 
@@ -144,10 +142,10 @@ def test_the_list_shows_what_is_in_effect_beside_what_waits(terminal: Terminal, 
     assert roles["workload=web"]["in_effect"] == {"role": "web", "revision": 1}
     assert roles["workload=web"]["waits"] == {"what": "edit", "role": "db", "because": "waits for approval"}
     shown = "\n".join(lines(terminal("mapping", "ls").stdout))
-    assert "workload=web web (db waits for approval) " in shown
-    assert "workload=other web (its deletion waits for approval) " in shown
-    assert "workload=gone web (an edit is rejected) " in shown
-    assert "in effect web (db waits for approval)" in lines(terminal("mapping", "get", "workload=web").stdout)
+    assert "workload=web web → db Held " in shown
+    assert "workload=other web → none Held " in shown
+    assert "workload=gone web Rejected " in shown
+    assert "in effect web" in lines(terminal("mapping", "get", "workload=web").stdout)
 
 
 # ---- set, rm ----
