@@ -152,7 +152,7 @@ def shown(request: Request) -> dict[str, Any]:
     values: dict[str, Any] = {"ended": True, "version": ""}
     path = f"/mapping/plan/{request.path_params['plan']}"
     if not kept.outcome:
-        values = _looked_at(request, f"plan {version_of(plan.rows)}", path, partial(expected, plan=plan))
+        values = _looked_at(request, f"plan {version_of(plan.rows)}", path, expect=partial(expected, plan=plan))
         kept.shown = kept.shown or values["ended"]
     about = {"title": f"Plan: {plan.key}", "key": plan.key, "plan": plan, "kept": kept}
     return {**about, **(plan.form or {"fields": None}), **values}
@@ -180,8 +180,8 @@ def held(request: Request) -> dict[str, Any]:
     edit = edits.held_edit(deployment, key)
     stored = deployment.app.revisions.read(key).held
     by = stored.by if stored else ""
-    found = _looked_at(request, f"held {version_of(edit)}", "/mapping/held", partial(expected_of_held, edit=edit))
-    return found | {
+    expect = partial(expected_of_held, edit=edit)
+    return _looked_at(request, f"held {version_of(edit)}", "/mapping/held", expect=expect) | {
         "title": f"Held: {key}",
         "key": key,
         "mapping": mappings.row(deployment, key),
