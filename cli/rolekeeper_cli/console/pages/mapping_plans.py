@@ -137,7 +137,7 @@ def _looked_at(request: Request, name: str, path: str, expect: Callable[[Deploym
     found = paged(
         will.instances if will else (),
         number(request.query_params, "page") or 1,
-        lambda page: f"{path}?{query(page=page)}",
+        lambda page: f"{path}?{query(page=page)}#instances",
     )
     return values | {"will": will, "listed": found, "path": path, "query": query}
 

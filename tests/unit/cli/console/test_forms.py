@@ -58,7 +58,7 @@ def test_the_plan_of_an_instance_has_a_page_to_which_a_browser_goes_back(
     assert "is pinned to web" in words(browser.post(attach.url.path))
     desk.world.calls.clear()
     for again in (browser.get(attach.url.path), browser.post(attach.url.path)):
-        assert f"no plan is done twice. Its result: {instance} (web-1) is pinned to web" in words(again)
+        assert f"no plan is carried out twice. Result: {instance} (web-1) is pinned to web" in words(again)
         assert f'<a class="button" href="/instance/{instance}">See' in again.text
     assert not desk.world.writes
 

@@ -130,7 +130,7 @@ def test_a_plan_is_written_once_and_has_a_page_of_its_own_to_which_a_browser_goe
     terminal.judges("workload=web")
     assert "revision 2 is in effect" in text(written(browser, plan))
     for again in (browser.get(str(plan.url)), written(browser, plan)):
-        assert "no plan is done twice. Its result: Published as written: revision 2 is in effect" in text(again)
+        assert "no plan is carried out twice. Result: Published as written: revision 2 is in effect" in text(again)
         assert '<a class="button" href="/mapping?key=workload&amp;value=web">' in again.text
     assert desk.served("workload=web").revision == 2  # type: ignore[union-attr]
 
