@@ -27,7 +27,7 @@ from rolekeeper.mappings.rows import (
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import IN_EFFECT, Status
 from rolekeeper.model.mapping import Held, MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import Kind, Problem, Remedy, advice
+from rolekeeper.model.problem import Kind, Problem, advice
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment

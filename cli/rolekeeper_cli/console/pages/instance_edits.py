@@ -247,12 +247,9 @@ def plan(request: Request, form: Form) -> Response:
 
 
 def shown(request: Request) -> Response:
-    plan = plan_of(request, PlannedForm)
-    if plan.outcome:
-        return plan.outcome.shown(request, again=True)
-    plan.shown = True
-    what = plan.what
-    return page(request, "instance_plan.html", title=what.plan.what, plan=what.plan, id=what.instance, made=plan.made)
+    kept = plan_of(request, PlannedForm)
+    kept.shown, what = True, kept.what
+    return page(request, "instance_plan.html", title=what.plan.what, kept=kept, plan=what.plan, id=what.instance)
 
 
 @posted
