@@ -166,7 +166,10 @@ def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Ma
         f"rolekeeper release {one} gives it back to its tags"
     )
     assert told["should carry"] == "db"
-    assert told["to undo"] == f"rolekeeper release {one}  (ends the pin: it keeps no role)"
+    assert told["to undo"] == (
+        f"rolekeeper release {one}  (ends the pin: it keeps no role)\n"
+        f"rolekeeper detach {one}  (it keeps no role, whatever its tags say)"
+    )
 
 
 def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(
