@@ -82,7 +82,7 @@ def words(choices: Iterable[str], incomplete: str) -> Offered:
 
 
 def _names_a_key(context: click.Context) -> bool:
-    return bool(context.params.get("words") or context.params.get("tag_key"))
+    return bool(context.params.get("words"))
 
 
 def _offered(found: Mapping[str, str], incomplete: str) -> Offered:

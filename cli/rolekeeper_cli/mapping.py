@@ -28,10 +28,12 @@ STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
 # Those that read or write a file, as `main` has its commands.
 _FILES = {
-    "export": ("mapping_files:export", "Write all mappings to a YAML file."),
-    "import": ("mapping_files:import_", "Write a file's mappings into the table."),
-    "diff": ("mapping_files:diff", "Compare a file's mappings with the table's rows."),
-    "validate": ("mapping_files:validate", "Check a file without AWS, as import does."),
+    "Commands": {
+        "export": ("mapping_files:export", "Write all mappings to a YAML file."),
+        "import": ("mapping_files:import_", "Write a file's mappings into the table."),
+        "diff": ("mapping_files:diff", "Compare a file's mappings with the table's rows."),
+        "validate": ("mapping_files:validate", "Check a file without AWS, as import does."),
+    }
 }
 
 
@@ -42,7 +44,7 @@ _FILES = {
     examples=["rolekeeper mapping ls", "rolekeeper mapping set workload=web role=web"],
 )
 def group() -> None:
-    """Mappings: this tag means this role."""
+    """Manage mappings: this tag means this role."""
 
 
 @command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
@@ -60,7 +62,7 @@ def list_(status: str | None) -> ExitCode:
     return ExitCode.DONE
 
 
-@command("get", "rolekeeper mapping get workload=web", "rolekeeper mapping get --tag-key a=b --tag-value c")
+@command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
 @takes_key
 def get(key: MappingKey) -> ExitCode:
     """Show one mapping.
@@ -84,7 +86,7 @@ def get(key: MappingKey) -> ExitCode:
 @yes_to_all
 @waits
 def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool | None) -> ExitCode:
-    """Write columns of one mapping, new or there.
+    """Create or change one mapping.
 
     The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
     """
@@ -186,10 +188,11 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     for each in sorted(written.bad, key=lambda each: each.key):
         terminal.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
         if each.is_held:
-            terminal.say(f"  rolekeeper mapping approve {each.key} {'deletes' if each.deletes else 'publishes'} it")
-            terminal.say(f"  rolekeeper mapping discard {each.key} drops that, and changes nothing")
+            does = "deletes" if each.deletes else "publishes"
+            terminal.say(f"  rolekeeper mapping approve {each.key.argument} {does} it")
+            terminal.say(f"  rolekeeper mapping discard {each.key.argument} drops that, and changes nothing")
         if each.meant:
-            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key} role={each.meant}")
+            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key.argument} role={each.meant}")
     if written.bad:
         return ExitCode.NO
     gone = sum(each.gone for each in written.rows)
@@ -299,7 +302,6 @@ def history(key: MappingKey, limit: int) -> ExitCode:
             Column("at", lambda each: f"{each['at'][:19]}Z"),
             Column("event"),
             Column("revision"),
-            Column("approved by", folds=True, wide=True),
             Column("claimed by", folds=True),
             Column("correlation id", wide=True),
         ),
@@ -311,9 +313,9 @@ def history(key: MappingKey, limit: int) -> ExitCode:
 
 
 def _what(entry: Mapping[str, Any]) -> str:
-    """What changed, or why nothing did, and who approved it."""
+    """What changed, or why nothing did; and why an edit that was held took effect."""
     what = "; ".join(entry["changes"] or ()) or entry["reason"] or ""
-    return f"approved by {entry['approved_by']}: {what}" if entry["approved_by"] else what
+    return ": ".join(filter(None, (uses.mappings.consent(entry), what)))
 
 
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
@@ -368,11 +370,11 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
 @yes
 @waits
 def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
-    """Approve an edit or a deletion that is held, so that it takes effect.
+    """Approve an edit or a deletion that is held.
 
-    It was held because it changes many instances; how many, and which permissions they gain and lose, is shown. Your
-    approval is signed in the state table, where nobody else can write it. You can't approve your own edit (edited_by
-    names you).
+    It then takes effect. It was held because it changes many instances; how many, and which permissions they gain and
+    lose, is shown. Your approval is signed in the state table, where nobody else can write it. You can't approve your
+    own edit (edited_by names you).
     """
     terminal.require_answer(yes=yes)
     there = deployment()

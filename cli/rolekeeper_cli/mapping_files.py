@@ -90,9 +90,10 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
     return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
 
 
-@command("validate", "rolekeeper mapping validate mappings.yaml")
+@command("validate", "rolekeeper mapping validate mappings.yaml", "rolekeeper mapping validate mappings.yaml --strict")
 @click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
-def validate(file: str) -> ExitCode:
+@click.option("--strict", is_flag=True, help="Fail on a warning too.")
+def validate(file: str, *, strict: bool) -> ExitCode:
     """Check a file without AWS, as import does.
 
     Whether a role exists and may be used is seen only when its row is written.
@@ -100,6 +101,9 @@ def validate(file: str) -> ExitCode:
     reading = read_mappings(file, None)
     # For people, the message says it.
     render.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
+    if strict and reading.warnings:
+        many = f"{len(reading.warnings):,} warnings" if len(reading.warnings) > 1 else "one warning"
+        raise CommandError(f"{many} with --strict", "fix what is shown above")
     terminal.say(f"Mappings that are fine: {len(reading.specs):,}.")
     return ExitCode.DONE
 

@@ -13,7 +13,7 @@ imported "with context": it needs the page's `now`. The macros of `parts.html` a
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -31,10 +31,11 @@ from starlette.routing import Route
 
 from rolekeeper.mappings.impact import COUNTED, EXPLAINED
 from rolekeeper.mappings.verdict import approval_steps
-from rolekeeper.model.mapping import ANY_VALUE, MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import installed
+from rolekeeper_cli.uses import names
 
 # ---- addresses of pages ----
 
@@ -50,15 +51,9 @@ def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
     return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
 
 
-def mapping_named(text: str, tags: Iterable[tuple[str, str]] = ()) -> str:
-    """The page of the mapping that a document names, by the tags of the instance that it is about.
-
-    A key may hold a `=` itself: then it is the tag that tells where the key ends.
-    """
-    for key, value in tags:
-        if text in {f"{key}={value}", f"{key}={ANY_VALUE}"}:
-            return mapping_url(MappingKey(key, text.removeprefix(f"{key}=")))
-    key, _, value = text.partition("=")
+def mapping_named(text: str) -> str:
+    """The page of the mapping that a document names."""
+    key, _, value = names.split_tag(text)
     return mapping_url(MappingKey(key, value))
 
 

@@ -26,7 +26,7 @@ from rolekeeper.mappings.rows import (
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import IN_EFFECT, Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import Kind, Problem, Remedy, advice
+from rolekeeper.model.problem import Kind, Problem, advice
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
@@ -246,7 +246,7 @@ def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
     """One row, or CommandError if there is none."""
     row = deployment.app.table.get_row(key)
     if row is None:
-        raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
+        raise names.no_such_mapping(key, names.row_keys(deployment))
     return row
 
 
@@ -337,10 +337,11 @@ class Written:
 
     def require_judged(self) -> None:
         """Raise WaitTimeoutError if a row has no verdict."""
-        if names := [escaped(str(each)) for each in self.unjudged]:
+        if keys := self.unjudged:
+            named = several([escaped(str(each)) for each in keys], 1)
             raise WaitTimeoutError(
-                f"written, but Rolekeeper said nothing of {several(names, 1)} for {PATIENCE_SECONDS} s",
-                f"see its row later: rolekeeper mapping get {names[0]}; its function is on_mapping_change",
+                f"written, but Rolekeeper said nothing of {named} for {PATIENCE_SECONDS} s",
+                advice("see its row later: ", keys[0].remedy(Kind.MAPPING), "; its function is on_mapping_change"),
             )
 
 

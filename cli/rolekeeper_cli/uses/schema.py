@@ -20,7 +20,7 @@ from rolekeeper.model.mapping import (
     WhenStopped,
     WhenUnmatched,
 )
-from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.suggest import did_you_mean
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
@@ -173,7 +173,7 @@ def column_document(name: str) -> Mapping[str, Any]:
     """One column: what it means and takes, who writes it, and an example.
 
     Raises:
-        UsageError: there is none of that name.
+        CommandError: there is none of that name.
     """
     for column in (*KEYS, *COLUMNS, *ASKS):
         if column.name == name:
@@ -181,7 +181,7 @@ def column_document(name: str) -> Mapping[str, Any]:
     if name in OURS:
         return {"column": name, "means": _sentence(MEANING[name]), "written_by": "Rolekeeper; leave it alone"}
     listed = f"the columns are {', '.join(column_names())}"
-    raise UsageError(f"there is no column {name!r}", f"{did_you_mean(name, column_names())} {listed}".lstrip())
+    raise CommandError(f"there is no column {name!r}", f"{did_you_mean(name, column_names())} {listed}".lstrip())
 
 
 def _filled_in(column: Column) -> Mapping[str, Any]:

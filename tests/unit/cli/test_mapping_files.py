@@ -202,11 +202,21 @@ def test_a_dry_run_gives_the_plan_and_writes_nothing(terminal: Terminal, desk: M
 
 
 def test_a_warning_of_a_row_is_told_with_its_place(terminal: Terminal, file: Path) -> None:
-    file.write_text(TWO + "  prioritty: 9\n")
+    file.write_text(TWO.replace("tag_value: db", "tag_value: d*"))
     ran = terminal("mapping", "import", str(file), "--dry-run")
-    assert (
-        f"Warning: {file}:5: workload=web: unknown column 'prioritty' is not used; did you mean priority?" in ran.stderr
-    )
+    assert ran.exit_code == 0
+    assert f"Warning: {file}:3: workload=d*: tag_value: 'd*' matches that very text" in ran.stderr
+
+
+def test_an_unknown_column_is_an_error_with_its_place(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+    """A limit, or a condition, that nobody reads would make the row do more than it says."""
+    file.write_text(TWO + "  prioritty: 9\n  colour: red\n")
+    for words in (("import", "--yes"), ("diff",), ("validate",)):
+        ran = terminal("mapping", *words, str(file))
+        assert ran.exit_code == 1
+        assert f"! {file}:9: workload=web: unknown column 'prioritty'; did you mean priority?" in ran.stderr
+        assert f"! {file}:10: workload=web: unknown column 'colour'\n" in ran.stderr
+    assert keys(desk) == []
 
 
 # ---- export ----
@@ -258,6 +268,15 @@ def test_a_file_is_checked_without_aws(terminal: Terminal, desk: MappingsFixture
     assert ran.exit_code == 1
     assert "; give the role's name, not its ARN: 'web'" in ran.stderr
     assert desk.world.calls.made == []
+
+
+def test_a_warning_fails_a_strict_check(terminal: Terminal, file: Path) -> None:
+    file.write_text(TWO)
+    assert terminal("mapping", "validate", "--strict", str(file)).exit_code == 0
+    file.write_text(TWO.replace("tag_value: db", "tag_value: d*"))
+    assert terminal("mapping", "validate", str(file)).exit_code == 0
+    ran = terminal("mapping", "validate", "--strict", str(file))
+    assert (ran.exit_code, "Error: one warning with --strict\n" in ran.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("form", ["yaml", "csv", "json", "table"])

@@ -51,6 +51,11 @@ def shown(text: str, longest: int = WORDS) -> str:
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
 
 
+def key_text(tag_key: str, tag_value: str) -> str:
+    r"""A mapping's key as it is typed, `KEY=VALUE`; in the tag's key `\=` is an equals sign and `\\` a backslash."""
+    return f"{tag_key.replace('\\', r'\\').replace('=', r'\=')}={tag_value}"
+
+
 def escaped_json(text: str) -> str:
     """JSON that reads back as the same, its texts escaped; line ends are between values only."""
     return escaped(text, "\n", lambda character: json.dumps(character)[1:-1])
