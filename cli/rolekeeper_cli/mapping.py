@@ -11,7 +11,7 @@ import click
 import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
+from rolekeeper_cli.arguments import OneOf, completes, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
@@ -69,9 +69,10 @@ def get(key: MappingKey) -> ExitCode:
     Its columns, what is in effect, and the result of the last edit.
     """
     document = uses.mappings.row(deployment(), key)
-    own = ("columns", "in_effect", "idle_because", "waits")
-    beside = {name: value for name, value in document.items() if name not in own and value is not None}
-    lines = [*document["columns"].items(), ("in effect", uses.mappings.role_in_words(document)), *beside.items()]
+    told = {"mapping", "columns", "in_effect", "idle_because", "waits"}
+    told |= set() if _reason(document) else {"status_reason"}
+    beside = [(name, value) for name, value in document.items() if name not in told and value is not None]
+    lines = [*document["columns"].items(), ("in effect", _in_effect(document)), *beside]
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
 
@@ -196,7 +197,7 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
 
 def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     """Why a row isn't in effect as written, and what to do."""
-    key = verdict.key.argument
+    key = verdict.argument
     terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.reason}"])
     if verdict.is_held:
         who = "; another person has to run it, as this is your edit" if verdict.own else ""
@@ -260,14 +261,21 @@ def _column(name: str) -> Column:
     return Column(name, lambda each: each["columns"].get(name), wide=True)
 
 
+def _in_effect(document: Mapping[str, Any]) -> str:
+    return uses.mappings.role_in_words({**document, "waits": None}) or "none"
+
+
 def _role(document: Mapping[str, Any]) -> str:
-    return uses.mappings.role_in_words(document)
+    """The role in effect, and the one that the row asks for, if that is another one: the status says why."""
+    now, waits = _in_effect(document), document["waits"]
+    then = ("none" if waits["what"] == "deletion" else waits["role"]) if waits else ""
+    return f"{now} → {then}" if then not in {"", now} else now
 
 
 LAYOUT = Layout(
     (
-        Column("mapping"),
-        Column("role", _role, folds=True),
+        Column("mapping", kind="key"),
+        Column("role", _role, kind="name"),
         Column("status", lambda each: each["status"] or _UNJUDGED),
         Column("revision", lambda each: each["status_revision"]),
         Column("matched"),
@@ -300,7 +308,7 @@ def history(key: MappingKey, limit: int) -> ExitCode:
             Column("at", lambda each: f"{each['at'][:19]}Z"),
             Column("event"),
             Column("revision"),
-            Column("claimed by", folds=True),
+            Column("claimed by"),
             Column("correlation id", wide=True),
         ),
         note=_what,
@@ -318,7 +326,13 @@ def _what(entry: Mapping[str, Any]) -> str:
 
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
 @takes_key
-@click.option("--to", type=click.IntRange(1), metavar="N", help="The revision to go back to, whatever the row says.")
+@click.option(
+    "--to",
+    type=click.IntRange(1),
+    metavar="N",
+    shell_complete=completes("revisions"),
+    help="The revision to go back to, whatever the row says.",
+)
 @yes
 @waits
 def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:

@@ -181,9 +181,11 @@ def _layout(home: Target) -> Layout:
     return Layout(
         (
             Column("", lambda row: SIGNS[row["action"]]),
-            Column("instance", lambda row: uses.instances.address(row, home)),
-            Column("name", folds=True),
-            Column("", lambda row: _arrow(row["from"], row["to"]), folds=True),
+            Column("instance", lambda row: uses.instances.address(row, home), kind="key"),
+            Column("name", kind="name"),
+            Column("from", lambda row: row["from"] or "none", kind="name"),
+            Column("", lambda _: "→"),
+            Column("to", lambda row: row["to"] or "none", kind="name"),
         ),
         note=lambda row: row["reason"],
         brief=True,
@@ -200,9 +202,9 @@ def _draw_edits(proposal: uses.preview.Proposal) -> None:
         else:
             terminal.line(f"= {terminal.one_line(str(edit.key))}")
         if edit.says_more:
-            terminal.line(f"    would be {edit.status}: {edit.reason}", "yellow" if edit.applies else "red")
+            terminal.line(f"would be {edit.status}: {edit.reason}", "yellow" if edit.applies else "red", indent=4)
         if edit.own:
-            terminal.line("    another person has to approve it, as it is your edit", "yellow")
+            terminal.line("another person has to approve it, as it is your edit", "yellow", indent=4)
 
 
 def _arrow(before: str | None, after: str | None) -> str:

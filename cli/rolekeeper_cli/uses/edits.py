@@ -5,6 +5,7 @@ A plan holds the rows that it was made on. A row that another actor has changed 
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -321,6 +322,11 @@ class RowVerdict:
     deletes: bool = False
     meant: str = ""
     own: bool = False
+
+    @property
+    def argument(self) -> str:
+        """The key as a shell takes it."""
+        return shlex.quote(str(self.key))
 
     @property
     def judged(self) -> bool:

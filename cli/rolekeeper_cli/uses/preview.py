@@ -35,6 +35,7 @@ from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.layout import several
+from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
 from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, all_is_well, is_own, planned, text_in
@@ -162,6 +163,8 @@ class _Judge:
         self._records: dict[MappingKey, Mapping[str, AccountRecord]] = {}
         self._assessor = self._made()
         self._took = 0
+        self._progress = Silent(None, "")
+        self._judged = self._looked_at = 0
 
     def _made(self) -> Assessor:
         app, home = self._deployment.app, self._deployment.home
@@ -173,7 +176,7 @@ class _Judge:
             served = registered.get(target) or ServedTarget(target)
             published = self._published.setdefault(target.account, {})
             # The very dictionary: what is judged later sees what was published before.
-            scanner = place.app.scanner(Enforced.of(place, published))
+            scanner = place.app.scanner(replace(Enforced.of(place, published), count=self._count))
             return MappedTarget(target, known, scanner, instances=served.instances, unit=served.unit)
 
         places = self._places.reachable()
@@ -191,11 +194,23 @@ class _Judge:
         self, wanted: Mapping[MappingKey, MappingSpec | None], freed: Mapping[MappingKey, MappingSpec] | None = None
     ) -> Proposal:
         """Judge what each row is to say; None deletes it. `freed` are other rows that may no longer be in conflict."""
-        with self._deployment.progress(len(wanted), "mappings judged") as progress:
-            edits = {key: edit for key in progress.over(sorted(wanted)) if (edit := self._edit(key, wanted[key]))}
+        with self._deployment.progress(len(wanted), "mappings judged") as self._progress:
+            edits = self._edits(wanted, freed or {})
+        found = [edits[key] for key in sorted(edits)]
+        return Proposal(self._rows, found, self._published, unseen=self._places.unseen_in_words())
+
+    def _edits(
+        self, wanted: Mapping[MappingKey, MappingSpec | None], freed: Mapping[MappingKey, MappingSpec]
+    ) -> dict[MappingKey, Edit]:
+        edits: dict[MappingKey, Edit] = {}
+        for key in sorted(wanted):
+            if edit := self._edit(key, wanted[key]):
+                edits[key] = edit
+            self._judged += 1
+            self._count(0)
         # Of two rows in conflict, editing either clears both: so do the file's rows that of others.
         in_conflict = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT}
-        in_conflict |= freed or {}
+        in_conflict |= freed
         before = -1
         while len(in_conflict) != before:
             before = len(in_conflict)
@@ -204,8 +219,12 @@ class _Judge:
             still = {key for key, edit in again.items() if edit and edit.status is Status.CONFLICT}
             edits |= {key: edit for key, edit in again.items() if edit and edit.applies and key not in still}
             in_conflict = {key: in_conflict[key] for key in still}
-        found = [edits[key] for key in sorted(edits)]
-        return Proposal(self._rows, found, self._published, unseen=self._places.unseen_in_words())
+        return edits
+
+    def _count(self, instances: int) -> None:
+        """Show how far it is: one row may match the whole fleet."""
+        self._looked_at += instances
+        self._progress.at(self._judged, rest=f"{self._looked_at:,} instances looked at")
 
     def _edit(self, key: MappingKey, spec: MappingSpec | None) -> Edit | None:
         """What one row's edit would do; None if it is published already as it says."""
@@ -576,7 +595,7 @@ def of_held(deployment: Deployment, held: Unpublished) -> Preview:
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
     candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
     then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
-    if seen.observed.pin:
+    if seen.pin:
         note = f"It is pinned to {_named(seen.should_carry)} now."
     else:
         wanted = profile_name(seen.should_carry)

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.account import refusing
+from fixtures.account import mapping_key, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Instance
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses import preview
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.progress import Silent
+from rolekeeper_cli.uses import edits, preview
 from rolekeeper_cli.uses.fleet import pages as fleet_pages
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
@@ -39,6 +41,20 @@ def test_set_shows_who_would_change_and_asks(terminal: Terminal, desk: MappingsF
     assert "app=web would be" not in ran.stderr
     assert "Write this into app=web? [y/N]" in ran.stderr
     assert (desk.row("app=web")["role"], desk.world.writes) == ("web", [])
+
+
+def test_while_one_row_is_judged_its_instances_are_counted(terminal: Terminal) -> None:  # noqa: ARG001  # it is AWS
+    """It may match the whole fleet."""
+    shown = list[str]()
+
+    class Shown(Silent):
+        def at(self, done: int, total: int | None = None, rest: str = "") -> None:  # noqa: ARG002  # as it is called
+            shown.append(f"{done} {rest}")
+
+    deployment = Deployment(Options(), Shown)
+    rows = edits.set_columns(deployment, mapping_key("app=web"), ["role=db"])
+    preview.foresee(deployment, rows)
+    assert shown == ["0 2 instances looked at", "0 4 instances looked at", "1 4 instances looked at"]
 
 
 def test_set_shows_what_changes_when_the_row_expires(terminal: Terminal) -> None:
