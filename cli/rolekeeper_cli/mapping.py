@@ -200,8 +200,9 @@ def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     key = verdict.argument
     terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.reason}"])
     if verdict.is_held:
-        who = "; another person has to run it, as this is your edit" if verdict.own else ""
-        terminal.say(f"  rolekeeper mapping approve {key} {'deletes' if verdict.deletes else 'publishes'} it{who}")
+        who = "  your own edit, so another person runs it:\n" if verdict.own else ""
+        does = "deletes" if verdict.deletes else "publishes"
+        terminal.say(f"{who}  rolekeeper mapping approve {key} {does} it")
         terminal.say(f"  rolekeeper mapping discard {key} drops that, and changes nothing")
     if verdict.meant:
         terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {key} role={verdict.meant}")

@@ -129,10 +129,14 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     if not (instances or mappings):
         terminal.say("Nothing to do: the plan changes nothing.")
         return ExitCode.DONE
-    rest = f"; {waiting:,} instances wait for the mappings that aren't in effect" if waiting else ""
-    applied = f"Applied: {instances:,} instances as planned, {mappings:,} mappings{rest}."
+    rest = f"; {_counted(waiting, 'instance')} to change once all are in effect" if waiting else ""
+    applied = f"Applied: {_counted(instances, 'instance')} as planned, {_counted(mappings, 'mapping')}{rest}."
     render.show(done, lambda: terminal.line(applied))
     return uses.edits.exit_code(each["status"] for each in done["not_in_effect"])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 # ---- how it is shown ----

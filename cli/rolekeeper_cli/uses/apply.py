@@ -377,8 +377,7 @@ def _refuse_held(proposed: Proposal) -> None:
             what = f"{escaped(str(edit.key))} changes too many instances without approval, so it would be held"
             remedy = advice("give --approve to approve what the plan shows")
             if edit.own:
-                others = "give --approve to go on; it is your edit, so another person then runs: "
-                remedy = advice(others, edit.key.remedy(Kind.APPROVE))
+                remedy = advice("give --approve; another person then runs: ", edit.key.remedy(Kind.APPROVE))
             raise CommandError(f"{what}; nothing was applied", remedy)
 
 

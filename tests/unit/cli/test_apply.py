@@ -118,7 +118,7 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     terminal.meanwhile = rolekeeper_works
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 0, ran.output
-    assert ran.stdout == "Applied: 3 instances as planned, 1 mappings.\n"
+    assert ran.stdout == "Applied: 3 instances as planned, 1 mapping.\n"
     assert ran.stderr.startswith("Published as written.\n  app=web: instances that carry foreign roles keep them")
     assert ({desk.world.carries(each) for each in ids}, desk.world.carries(foreign)) == ({"db"}, "theirs")
     assert desk.revisions("app=web")[-1]["approved_by"] == ACCOUNT
@@ -135,7 +135,7 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
     assert "    another person has to approve it, as it is your edit\n" in planned.stdout
     assert terminal.document("plan", "-f", mapping_file(tmp_path, *rows), code=4)["mappings"][0]["own_edit"]
     desk.quiet()
-    step = "give --approve to go on; it is your edit, so another person then runs: rolekeeper mapping approve app=web"
+    step = "give --approve; another person then runs: rolekeeper mapping approve app=web"
     untouched(desk, terminal("apply", plan), step)
 
     def rolekeeper_works() -> None:
@@ -146,12 +146,9 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
     terminal.meanwhile = rolekeeper_works
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 4, ran.output
-    assert (
-        ran.stdout
-        == "Applied: 1 instances as planned, 2 mappings; 3 instances wait for the mappings that aren't in effect.\n"
-    )
+    assert ran.stdout == "Applied: 1 instance as planned, 2 mappings; 3 instances to change once all are in effect.\n"
     assert "! app=web is Held: " in ran.stderr
-    assert "rolekeeper mapping approve app=web publishes it; another person has to run it" in ran.stderr
+    assert "  your own edit, so another person runs it:\n  rolekeeper mapping approve app=web publishes" in ran.stderr
     assert (desk.world.carries(other), {*desk.sent_ids()}) == ("web", {other})
     assert "approve" not in desk.row("app=web")
 

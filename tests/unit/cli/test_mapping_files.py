@@ -251,6 +251,7 @@ def test_a_repeated_import_says_and_ends_as_the_first_did(
     terminal.judges("app=web")
     first = terminal("mapping", "import", file, "--yes")
     said = first.stderr.splitlines()[1:]
+    assert terminal("plan", "-f", file, "--detailed-exitcode").exit_code == code
     assert (first.exit_code, said[0].startswith(f"! app=web is {status}: ")) == (code, True), first.output
     desk.quiet()
     for way, *options in EVERY_WAY:
