@@ -21,15 +21,7 @@ from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, Attributes, read_row
 from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.instance import Action, Target
-from rolekeeper.model.mapping import (
-    ANY_VALUE,
-    Control,
-    MappingKey,
-    MappingSpec,
-    Pin,
-    PublishedMapping,
-    same_person,
-)
+from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping, same_person
 from rolekeeper.permissions import policies
 from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.storage import layout
@@ -659,12 +651,12 @@ type Consequence = Callable[[Impact], str]
 def question(task: str, preview: Preview, consequence: Consequence | None = None) -> str:
     """Whether to do a task, and what comes of it unless every row is published as written."""
     does = consequence(preview.impact) if consequence and not preview.paused else ""
-    found = [(preview.statuses.count(status), text) for status, text in _OUTCOMES.items()]
-    if len(preview.statuses) == 1:
-        will = "".join(f" It will {text}." for count, text in found if count)
-    else:
-        will = "".join(f" {count:,} {'row' if count == 1 else 'rows'} will {text}." for count, text in found if count)
-    return f"{task}{does}?{will}"
+    sentences = [f"{task}{does}?"]
+    for status, text in _OUTCOMES.items():
+        count = preview.statuses.count(status)
+        rows = "It" if len(preview.statuses) == 1 else "1 row" if count == 1 else f"{count:,} rows"
+        sentences += [f"{rows} will {text}."] if count else []
+    return " ".join(sentences)
 
 
 def changes(impact: Impact) -> str:

@@ -173,6 +173,23 @@ def test_anothers_edit_that_is_held_already_is_approved(
     assert (ran.exit_code, {desk.world.carries(each) for each in ids}) == (0, {"db"}), ran.output
 
 
+def test_a_conflict_that_was_there_already_holds_up_no_other_row(
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+) -> None:
+    rows = ["tag_key: app, tag_value: web, role: web", "tag_key: tier, tag_value: web, role: db"]
+    for tag, role in (("app=web", "web"), ("tier=web", "db")):
+        desk.edit(tag, role=role)
+    desk.world.running(app="web", tier="web")
+    desk.recheck("app=web")
+    desk.recheck("tier=web")
+    file = mapping_file(tmp_path, *rows, "tag_key: new, tag_value: a, role: web")
+    assert (terminal("plan", "-f", file, "--out", plan).exit_code, Path(plan).exists()) == (3, True)
+    terminal.judges("new=a")
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, ran.stdout) == (3, "Applied: 0 instances as planned, 1 mapping.\n"), ran.output
+    assert ("! app=web is Conflict: " in ran.stderr, desk.shows("new=a")[0]) == (True, "Published")
+
+
 def test_a_row_that_isnt_published_as_planned_ends_it(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
