@@ -188,6 +188,9 @@ def test_a_conflict_that_was_there_already_holds_up_no_other_row(
     ran = terminal("apply", plan)
     assert (ran.exit_code, ran.stdout) == (3, "Applied: 0 instances as planned, 1 mapping.\n"), ran.output
     assert ("! app=web is Conflict: " in ran.stderr, desk.shows("new=a")[0]) == (True, "Published")
+    terminal("plan", "-f", file, "--out", plan)
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "Nothing to do: the plan changes nothing." in ran.stderr) == (3, True)
 
 
 def test_a_row_that_isnt_published_as_planned_ends_it(
