@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.instance import InstanceState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.instances import name_of
@@ -60,7 +59,7 @@ def _mappings(deployment: Deployment) -> dict[str, str]:
 
 def _instances(deployment: Deployment) -> dict[str, str]:
     pages = islice(deployment.app.ec2.fleet(), _PAGES)
-    return {each.key.id: name_of(each) for page in pages for each in page if each.state is not InstanceState.TERMINATED}
+    return {each.key.id: name_of(each) for page in pages for each in page if not each.ended}
 
 
 def _targets(deployment: Deployment) -> dict[str, str]:
