@@ -4,7 +4,7 @@ The decisions are the functions' own, as if changes were made. Whether the mode 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import batched
@@ -24,9 +24,13 @@ from rolekeeper_cli.uses.instances import name_of, where
 
 @dataclass(frozen=True)
 class Enforced(State):
-    """The state table as it would read if the mode were enforce, and, if `released`, if no instance had a pin."""
+    """The state table as it would read if the mode were enforce, and, if `released`, if no instance had a pin.
+
+    `count` gets the number of instances of each read.
+    """
 
     released: bool = False
+    count: Callable[[int], object] = lambda _: None
 
     @classmethod
     def of(
@@ -52,7 +56,9 @@ class Enforced(State):
         checked: bool = False,
         counters: Sequence[Key] = (),
     ) -> Snapshot:
-        snapshot = super().read(instances, mappings, checked=checked, counters=counters)
+        keys = list(instances)
+        self.count(len(keys))
+        snapshot = super().read(keys, mappings, checked=checked, counters=counters)
         pins = {} if self.released else snapshot.pins
         return replace(snapshot, control=Control(mode=Mode.ENFORCE), pins=pins)
 

@@ -19,6 +19,7 @@ from rolekeeper.mappings.rows import (
 from rolekeeper.mappings.verdict import NO_LONGER_HELD, Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
+from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -161,7 +162,7 @@ def _document(deployment: Deployment, row: Attributes, published: PublishedMappi
         because = _WAITS.get(status, "isn't judged yet")
         waits = {"what": "deletion" if same else "edit", "role": str(values.get("role", "")), "because": because}
     return {
-        "mapping": f"{values['tag_key']}={values['tag_value']}",
+        "mapping": key_text(values["tag_key"], values["tag_value"]),
         "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
         **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
         **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
