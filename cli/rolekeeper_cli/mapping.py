@@ -92,6 +92,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     """
     there = deployment()
     intended = uses.edits.with_verdicts(there, uses.edits.set_columns(there, key, assignments), patience=patience(wait))
+    intended = uses.preview.written_again(there, intended)
     show_intended(intended)
     return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
 
@@ -225,7 +226,9 @@ def show_plan(plan: uses.edits.RowPlan) -> None:
 
 def show_change(change: uses.edits.Change) -> None:
     sign, colour = _SIGNS[change.kind]
-    cells = "" if change.kind == "changed" else "  " + " ".join(change.cells())
+    cells = "  " + " ".join(change.cells())
+    if change.kind == "changed":
+        cells = "" if change.columns else "  no longer needs approval"
     terminal.line(f"{sign} {escaped(str(change.key))}{escaped(cells)}".rstrip(), colour)
     if change.kind == "changed":
         for name, both in change.columns.items():

@@ -32,7 +32,7 @@ MOST = 50_000
 
 
 # What goes on in EC2 by itself, so that no decision is logged when it ends.
-_MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING, InstanceState.SHUTTING_DOWN})
+_MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING})
 _MOVING_ASSOCIATIONS = frozenset({AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING})
 _RANKS = {each: rank for rank, each in enumerate(Standing)}
 # The stylesheet's classes of those that have another one than their name.
@@ -80,9 +80,9 @@ class FleetRow:
 
 
 def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetRow | None:
-    """None for an instance that EC2 doesn't know, or that is terminated."""
+    """None for an instance that EC2 doesn't know, or that has ended."""
     instance = observed.instance
-    if instance is None or instance.state is InstanceState.TERMINATED:
+    if instance is None or instance.ended:
         return None
     seen = observed if isinstance(observed, Unreadable) else Seen.of(observed, deployment)
     shown = document(seen)
@@ -210,7 +210,7 @@ class FleetReader:
     def _pages(self, place: Deployment) -> Iterator[list[FleetRow]]:
         state, ec2 = Enforced.of(place, {}), self._ec2(place)
         for page in ec2.fleet():
-            living = [each for each in page if each.state is not InstanceState.TERMINATED]
+            living = [each for each in page if not each.ended]
             found = (row_of(each, place) for each in observe_page(living, ec2, state, now=place.now()))
             yield [each for each in found if each]
 

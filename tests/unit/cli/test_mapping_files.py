@@ -265,6 +265,21 @@ def test_a_repeated_import_says_and_ends_as_the_first_did(
 
 
 @pytest.mark.usefixtures("web")
+@pytest.mark.parametrize("command", [("set", "app=web", "role=db"), ("import", "FILE", "--yes")])
+def test_a_held_edit_that_no_longer_needs_approval_is_written_again(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    desk.edit("app=web", role="db")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
+    terminal.changes_pass(3)
+    terminal.judges("app=web")
+    ran = terminal("mapping", *(file if each == "FILE" else each for each in command))
+    assert (ran.exit_code, desk.gives("app=web")) == (0, ("db", 2)), ran.output
+    assert "~ app=web  no longer needs approval\n" in ran.stdout
+    assert "Published as written." in ran.stderr
+
+
+@pytest.mark.usefixtures("web")
 def test_a_held_deletion_waits_for_those_who_want_the_row_and_for_those_who_dont(
     terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:

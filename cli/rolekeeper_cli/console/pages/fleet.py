@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper.model.instance import InstanceState
+from rolekeeper.model.instance import ENDED, InstanceState
 from rolekeeper_cli import uses
 from rolekeeper_cli.console.fleet_cache import KINDS, Fleet, FleetRow
 from rolekeeper_cli.console.page import page, paged, see_other, unless_seen
@@ -24,7 +24,7 @@ from rolekeeper_cli.uses.fleet import Standing
 
 # ---- the filters ----
 
-STATES = tuple(each.value for each in InstanceState if each is not InstanceState.TERMINATED)
+STATES = tuple(each.value for each in InstanceState if each not in ENDED)
 CONDITIONS = tuple(each.value for each in Standing)
 # The filters that a column has to equal.
 _COLUMNS = ("state", "mapping", "account", "region")
