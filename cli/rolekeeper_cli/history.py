@@ -111,6 +111,6 @@ _CONTROL_LAYOUT = Layout(
         Column("claimed by", folds=True),
         Column("correlation id", wide=True),
     ),
-    note=lambda each: each["claimed_reason"],
+    note=lambda each: each["claimed_reason"] or "",
     note_name="claimed reason",
 )

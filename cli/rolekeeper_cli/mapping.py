@@ -302,7 +302,6 @@ def history(key: MappingKey, limit: int) -> ExitCode:
             Column("at", lambda each: f"{each['at'][:19]}Z"),
             Column("event"),
             Column("revision"),
-            Column("approved by", folds=True, wide=True),
             Column("claimed by", folds=True),
             Column("correlation id", wide=True),
         ),
@@ -314,9 +313,9 @@ def history(key: MappingKey, limit: int) -> ExitCode:
 
 
 def _what(entry: Mapping[str, Any]) -> str:
-    """What changed, or why nothing did, and who approved it."""
+    """What changed, or why nothing did; and why an edit that was held took effect."""
     what = "; ".join(entry["changes"] or ()) or entry["reason"] or ""
-    return f"approved by {entry['approved_by']}: {what}" if entry["approved_by"] else what
+    return ": ".join(filter(None, (uses.mappings.consent(entry), what)))
 
 
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")

@@ -98,7 +98,7 @@ _WIDEST = {
     "from": "a-profile",
     "to": "a-profile",
     "mapping": "workload=web",
-    "answer": {"association-id": "iip-assoc-0123456789abcdef0"},
+    "answer": {"association_id": "iip-assoc-0123456789abcdef0"},
     "correlation_id": "c9a7f0c2-0000-0000-0000-000000000000",
     "cause": "",
     "reason": "",

@@ -224,7 +224,7 @@ def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: Emu
             while decided["action"] != "Attach":
                 decided = json.loads(watching.stdout.readline())
             assert (decided["instance"], decided["to"]) == (instance, "s3-read")
-            assert decided["answer"]["association-id"] == shown.association_id
+            assert decided["answer"]["association_id"] == shown.association_id
             watching.send_signal(signal.SIGINT)
             assert watching.wait(20) == 130
         finally:

@@ -19,7 +19,7 @@ from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import who
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
-from rolekeeper_cli.uses.history import entry_document, revision_before
+from rolekeeper_cli.uses.history import as_document, entry_document, revision_before
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
 # ---- how to undo the last change ----
@@ -229,7 +229,7 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
         "state": seen.instance.state.value,
         "carries": _carried(seen, seen.observed.association),
         "should_carry": profile_name(seen.should_carry),
-        "decision": described(seen.decision),
+        "decision": as_document(described(seen.decision)),
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],

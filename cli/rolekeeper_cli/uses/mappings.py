@@ -16,7 +16,7 @@ from rolekeeper.mappings.rows import (
     row_of,
     size_of,
 )
-from rolekeeper.mappings.verdict import Status
+from rolekeeper.mappings.verdict import NO_LONGER_HELD, Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
 from rolekeeper.model.text import key_text
@@ -99,6 +99,18 @@ def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[st
     """The same; empty if there are none: Rolekeeper has judged no edit of it yet, or none lately."""
     entries = deployment.app.revisions.history(key, limit)
     return [{name: None if each.get(name) == "" else each.get(name) for name in _FIELDS} for each in entries]
+
+
+def consent(entry: Mapping[str, Any]) -> str:
+    """Why an edit that was held took effect, in words; empty for any other.
+
+    IAM proves the id of who approved it, and a role's session in it. A user's name is what the approver claims.
+    """
+    if not (by := entry["approved_by"]):
+        return NO_LONGER_HELD if entry["cause"] == NO_LONGER_HELD else ""
+    claimed, session = entry["approver_claims"] or "", by.partition(":")[2]
+    name = session or (claimed.rpartition("/")[2] if claimed.startswith("arn:") and "/" in claimed else "")
+    return f"approved by {name} ({by})" if name else f"approved by {by}"
 
 
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:

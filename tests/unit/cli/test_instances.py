@@ -195,7 +195,7 @@ def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Mappin
     assert attached
     detach, attach = terminal.document("history", "web-1")
     assert (detach["action"], detach["from"], detach["to"], detach["code"]) == ("Detach", "web", None, "unmatched")
-    assert (attach["action"], attach["to"], attach["answer"]["association-id"]) == ("Attach", "web", attached.id)
+    assert (attach["action"], attach["to"], attach["answer"]["association_id"]) == ("Attach", "web", attached.id)
     head, newest, _ = lines(terminal("history", one).stdout)
     assert head == "AT DECIDED ROLE MAPPING WHY"
     assert "Detach (unmatched) web app=web test → " in newest

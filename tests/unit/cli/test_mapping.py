@@ -14,6 +14,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind
 from rolekeeper.settings import Limits
 from rolekeeper_cli.mapping import tell_verdicts
+from rolekeeper_cli.uses import mappings
 from rolekeeper_cli.uses.edits import RowVerdict, Written, all_is_well
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
@@ -277,9 +278,32 @@ def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: MappingsFix
     [newest, *_] = terminal.document("mapping", "history", "workload=web")
     assert (newest["claimed_by"], newest["approved_by"], newest["approver_claims"]) == ("al", USER_ID, CALLER)
     assert (
-        f" 2 al approved by {USER_ID}: role: web → db"
+        f" 2 al approved by moto ({USER_ID}): role: web → db"
         in lines(terminal("mapping", "history", "workload=web").stdout)[1]
     )
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (("AIDA1", "arn:aws:iam::1:user/team/bob"), "approved by bob (AIDA1)"),
+        (("AROA1:bob", "arn:aws:sts::1:assumed-role/ops/carol"), "approved by bob (AROA1:bob)"),
+        (("123456789012", "arn:aws:iam::123456789012:root"), "approved by 123456789012"),
+        (("AIDA1", "me/you"), "approved by AIDA1"),
+        (("AIDA1", None), "approved by AIDA1"),
+        ((None, None), ""),
+    ],
+)
+def test_who_approved_is_named_with_the_id_that_iam_proves(entry: tuple[str, str], words: str) -> None:
+    by, claims = entry
+    assert mappings.consent({"approved_by": by, "approver_claims": claims, "cause": "approved"}) == words
+
+
+def test_history_says_that_a_held_edit_no_longer_needed_approval(terminal: Terminal, held: MappingsFixture) -> None:
+    held.limits = Limits(2, 0)
+    held.recheck("workload=web")
+    shown = lines(terminal("mapping", "history", "workload=web").stdout)
+    assert " 2 al it no longer needs approval: role: web → db" in shown[1]
 
 
 def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: MappingsFixture) -> None:

@@ -1,4 +1,4 @@
-"""Changing one instance: a form leads to what it would do, and that to doing it. Both are POSTs."""
+"""Changing one instance: a form leads to the page of what it would do, and that to doing it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.model.problem import advice
 from rolekeeper_cli.arguments import Duration
-from rolekeeper_cli.console.forms import Form, posted, reason_of, trimmed
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, trimmed
 from rolekeeper_cli.console.page import Notice, done, page, version_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
@@ -214,62 +214,82 @@ _PLANS: Mapping[str, Callable[[Deployment, Seen, Form], Plan]] = {
 # ---- the pages ----
 
 
-# What a form keeps where it is sent back, and what its plan carries on.
+# What a form keeps where it is sent back.
 _FIELDS = ("verb", "role", "instance_profile", "length", "reason", "do", "key", "value")
 # Of what was typed into a field; an address has its length.
 _KEPT = 512
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedForm:
+    """A form about an instance, and what it would do."""
+
+    instance: str
+    kind: str
+    form: Form
+    plan: Plan
+
+
 @posted
 def plan(request: Request, form: Form) -> Response:
-    """What the edit would do; an invalid form goes back with what is wrong."""
-    site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
+    """What the edit would do, as a page of its own; an invalid form goes back with what is wrong."""
+    id_, kind = request.path_params["id"], request.path_params["kind"]
+    if kind not in _PLANS:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
     try:
-        planned = planned_edit(site.look_at(id_), id_, kind, form=form)
+        planned = planned_edit(request.app.state.site.look_at(id_), id_, kind, form=form)
     except ServiceError:
         raise
     except CommandError as error:
-        return _back(request, Notice(error.what, (error.remedy,), "bad"), form)
-    fields = {name: form[name] for name in _FIELDS if form.get(name)}
-    return page(request, "instance_plan.html", title=planned.what, plan=planned, id=id_, kind=kind, fields=fields)
+        return _back(request, error, form)
+    return keep(request, f"/instance/{id_}", PlannedForm(id_, kind, form, plan=planned))
+
+
+def shown(request: Request) -> Response:
+    plan = plan_of(request, PlannedForm)
+    if plan.outcome:
+        return plan.outcome.shown(request, again=True)
+    plan.shown = True
+    what = plan.what
+    return page(request, "instance_plan.html", title=what.plan.what, plan=what.plan, id=what.instance, made=plan.made)
 
 
 @posted
 def write(request: Request, form: Form) -> Response:
     """Do it, if it is still what was shown, and go to the instance's page, which shows what happened."""
-    site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
-    try:
-        planned = planned_edit(site.look_at(id_), id_, kind, form=form)
-        _require_confirmed(planned, form)
+    site, plan = request.app.state.site, plan_of(request, PlannedForm)
+    what = plan.what
+
+    def do() -> Outcome:
+        planned = planned_edit(site.look_at(what.instance), what.instance, what.kind, form=what.form)
+        _require_confirmed(planned, what.plan, form)
         notice = planned.do()
+        # The fleet looks at it next.
+        site.fleet.row(what.instance)
+        return Outcome(f"/instance/{what.instance}", notice)
+
+    try:
+        return do_once(request, plan, do)
     except UsageError as error:
-        return _back(request, Notice(error.what, (error.remedy,), "bad"), form)
-    # The fleet looks at it next.
-    site.fleet.row(id_)
-    return _back(request, notice)
+        return _back(request, error, what.form)
 
 
-def _require_confirmed(planned: Plan, form: Form) -> None:
-    if form.get("rests_on") != planned.rests_on:
+def _require_confirmed(planned: Plan, shown: Plan, form: Form) -> None:
+    if planned.rests_on != shown.rests_on:
         raise UsageError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
     if planned.word and trimmed(form, "confirm") != planned.word:
         raise UsageError(f"{_UNTOUCHED}: the word to type is {planned.word}", f"type {planned.word}, or leave it")
 
 
-def _kind(request: Request) -> str:
-    kind = str(request.path_params["kind"])
-    if kind not in _PLANS:
-        raise HTTPException(HTTPStatus.NOT_FOUND)
-    return kind
-
-
-def _back(request: Request, notice: Notice, form: Form | None = None) -> Response:
-    """To the instance's page with a notice, and with what was typed into a form that is refused."""
-    kept = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT} if form else {}
+def _back(request: Request, error: CommandError, form: Form) -> Response:
+    """To the instance's page with what is wrong, and with what was typed into the form that is refused."""
+    kept = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT}
+    notice = Notice(error.what, (error.remedy,), "bad")
     return done(request, f"/instance/{request.path_params['id']}", notice, **kept)
 
 
 ROUTES = [
+    Route("/instance/{id}/plan/{plan}", shown),
+    Route("/instance/{id}/plan/{plan}", write, methods=["POST"]),
     Route("/instance/{id}/{kind}", plan, methods=["POST"]),
-    Route("/instance/{id}/{kind}/write", write, methods=["POST"]),
 ]

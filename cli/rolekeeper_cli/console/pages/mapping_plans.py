@@ -16,11 +16,11 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, same_person
-from rolekeeper_cli.console.forms import Form, number, posted
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, number, plan_of, posted
 from rolekeeper_cli.console.page import Notice, done, mapping_url, page
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import edits, mappings, preview
 from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Written
 from rolekeeper_cli.uses.fleet import Seen, pages
@@ -101,26 +101,27 @@ def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> I
 
 def plan_made(request: Request) -> Response:
     """A plan with the button that writes it, and the form that it came from, if any."""
-    id_ = request.query_params.get("plan", "")
-    found = _known(request.app.state.site.plans.known(id_))
+    plan = plan_of(request, EditPlan)
+    if plan.outcome:
+        return plan.outcome.shown(request, again=True)
+    plan.shown = True
+    found = plan.what
     again = found.form or {"fields": None}
-    return page(request, "mapping_plan.html", id=id_, plan=found, key=found.key, title=f"Plan: {found.key}", **again)
+    return page(request, "mapping_plan.html", plan=found, key=found.key, title=f"Plan: {found.key}", **again)
 
 
 @posted
-def written(request: Request, form: Form) -> Response:
-    site = request.app.state.site
-    chosen = _known(site.plans.take(form.get("plan", "")))
-    result = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
-    # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
-    stays = not chosen.deletes or result.moved or result.bad
-    return done(request, mapping_url(chosen.key) if stays else "/mappings", _notice(result))
+def written(request: Request, _form: Form) -> Response:
+    site, plan = request.app.state.site, plan_of(request, EditPlan)
+    chosen = plan.what
 
+    def do() -> Outcome:
+        result = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
+        # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
+        stays = not chosen.deletes or result.moved or result.bad
+        return Outcome(mapping_url(chosen.key) if stays else "/mappings", _notice(result))
 
-def _known(found: EditPlan | None) -> EditPlan:
-    if found is None:
-        raise CommandError("this plan was written already, or is no longer known", "look at the mapping, and plan anew")
-    return found
+    return do_once(request, plan, do)
 
 
 # ---- the plan of an edit that is held ----
@@ -209,8 +210,8 @@ def _well(verdict: RowVerdict) -> str:
 
 
 ROUTES = [
-    Route("/mapping/planned", plan_made),
-    Route("/mapping/write", written, methods=["POST"]),
+    Route("/mapping/plan/{plan}", plan_made),
+    Route("/mapping/plan/{plan}", written, methods=["POST"]),
     Route("/mapping/held", held),
     Route("/mapping/approve", approve, methods=["POST"]),
     Route("/mapping/discard", discard, methods=["POST"]),

@@ -170,13 +170,15 @@ class PublishedMapping:
 class Held:
     """A revision that waits for approval: its mapping or tombstone, and who claims to have written it, if anyone does.
 
-    `outcome` is how it ended, if it did: published, or discarded.
+    `outcome` is how it ended, if it did: published, or discarded. `took` is how many changes of other edits counted
+    when it was held.
     """
 
     mapping: PublishedMapping
     at: datetime
     by: str = ""
     outcome: str = ""
+    took: int = 0
 
 
 def same_person(editor: str, approver: str) -> bool:

@@ -11,7 +11,7 @@ from fixtures.account import mapping_key
 from fixtures.console import hidden
 from fixtures.console import main as text
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import CALLER, Terminal
+from fixtures.terminal import CALLER, USER_ID, Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli.console.page import mapping_url
 
@@ -34,7 +34,7 @@ def planned(browser: TestClient, tag: str, **columns: str) -> Response:
 
 def written(browser: TestClient, plan: Response) -> Response:
     """Press the button of a plan."""
-    return browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
+    return browser.post(plan.url.path)
 
 
 # ---- the list, and one ----
@@ -125,8 +125,9 @@ def test_a_plan_is_written_once_and_has_a_page_of_its_own_to_which_a_browser_goe
     assert text(browser.get(str(plan.url))) == text(plan)
     terminal.judges("workload=web")
     assert "revision 2 is in effect" in text(written(browser, plan))
-    for again, status in ((browser.get(str(plan.url)), 404), (written(browser, plan), 409)):
-        assert (again.status_code, "written already" in text(again)) == (status, True)
+    for again in (browser.get(str(plan.url)), written(browser, plan)):
+        assert again.url.path == "/mapping"
+        assert "no plan is done twice. Its result was: Published as written: revision 2 is in effect" in text(again)
     assert desk.served("workload=web").revision == 2  # type: ignore[union-attr]
 
 
@@ -271,6 +272,7 @@ def test_a_held_edit_is_approved_beside_its_plan(
     done = browser.post("/mapping/approve", data={**WEB, "revision": hidden(shown, "revision")})
     assert "revision 2 is in effect" in text(done)
     assert held.shows("workload=web")[::2] == ("Published", 2)
+    assert f"approved by moto ({USER_ID})" in text(browser.get("/mapping", params=WEB))
 
 
 def test_a_held_edit_is_discarded_and_nothing_changes(
