@@ -178,10 +178,11 @@ def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal,
 
 
 def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
-    file.write_text(TWO)
+    file.write_text(TWO.replace("tag_value: db", "tag_value: d b"))
     ran = terminal("mapping", "import", str(file), "--yes")
     assert ran.exit_code == 255
-    assert "Rolekeeper said nothing of workload=db, and 1 more for 60 s" in ran.stderr
+    assert "Rolekeeper said nothing of workload=d b, and 1 more for 60 s" in ran.stderr
+    assert "see its row later: rolekeeper mapping get 'workload=d b'; its function is" in ran.stderr
     assert len(keys(desk)) == 2
 
 
