@@ -112,7 +112,7 @@ def asks(*, yes: bool) -> bool:
 
 def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless --yes answered already; CommandError if the answer is no."""
-    if not yes and not click.confirm(printable(question), err=True):
+    if not yes and not _says_yes(question):
         raise _cancelled()
 
 
@@ -131,7 +131,12 @@ def agree(expected: Callable[[], tuple[Iterable[str], str]], *, yes: bool) -> No
 
 def offer(question: str) -> bool:
     """Whether the person wants something optional; no without a terminal."""
-    return is_terminal() and click.confirm(printable(question), err=True)
+    return is_terminal() and _says_yes(question)
+
+
+def _says_yes(question: str) -> bool:
+    ask = _fitted(f"{question} [y/N]:", sys.stderr)
+    return click.confirm(ask, err=True, show_default=False, prompt_suffix=" ")
 
 
 def require_word(word: str, given: str | None) -> None:
@@ -145,7 +150,7 @@ def require_word(word: str, given: str | None) -> None:
 def confirm_word(word: str, question: str, given: str | None) -> None:
     """Ask for a word to be typed, as the console does, unless it was given; CommandError if another one is typed."""
     if given is None:
-        ask = printable(f"{question} Type {word} to go on ({_CASE})")
+        ask = _fitted(f"{question} Type {word} to go on ({_CASE})", sys.stderr)
         typed = click.prompt(ask, err=True, default="", show_default=False)
         if typed != word and typed.casefold() == word.casefold():
             raise CommandError(

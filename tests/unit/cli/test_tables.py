@@ -158,6 +158,14 @@ def test_each_kind_of_column_gives_way_in_its_manner(
     assert drawn(lambda: Listing(Layout(columns)).draw([document]), 30) == lines
 
 
+def test_where_all_columns_have_no_room_those_without_a_value_go_first_then_the_last(
+    drawn: Callable[..., list[str]],
+) -> None:
+    document = {"id": "i-1", "state": "ok (this deployment)", "event": None, "sweep": "2026-01-31T18:00:00Z", "n": 3}
+    lines = drawn(lambda: Listing(Layout(list(map(Column, document)))).draw([document]), 45)
+    assert lines == ["ID   STATE                 N", "i-1  ok (this deployment)  3", "  sweep: 2026-01-31T18:00:00Z"]
+
+
 def test_a_line_breaks_between_words_on_a_terminal_but_for_what_is_copied(drawn: Callable[..., list[str]]) -> None:
     text = f"it carries {ARN}, which isn't managed\n  rolekeeper release i-0123456789abcdef0 --yes"
     wrapped = ["it carries", f"  {ARN},", "  which isn't managed", *text.splitlines()[1:]]
