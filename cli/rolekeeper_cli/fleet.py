@@ -56,7 +56,7 @@ def fleet(
     *,
     drift: bool,
 ) -> ExitCode:
-    """List instances with the role that they carry and the one that they should carry.
+    """List instances with their role and the one they should carry.
 
     The status is ok, drift (Rolekeeper would change it), waiting, blocked, or foreign (its role is outside the role
     path), with the reason. Use -o wide for all columns. A hub lists the instances of each target that you may read.

@@ -9,7 +9,7 @@ import click
 
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.command import Group, deployment, doctor_deployment
-from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.layout import Column, Layout
 
 _except = click.option(
@@ -67,7 +67,7 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
     arns, keys = uses.guard.Arns.of(there), there.mapped_keys
     documents = uses.guard.tag_policies(arns, keys, principals)
     if part > len(documents):
-        raise UsageError(f"there is no part {part}: all keys fit into {len(documents)}", "give a lower --part")
+        raise CommandError(f"there is no part {part}: all keys fit into {len(documents)}", "give a lower --part")
     about = _for(arns, f"account {arns.account} in {arns.region}")
     if len(documents) > 1:
         about += [f"Part {part} of {len(documents)}, as {len(keys):,} keys don't fit into one: print each with --part."]

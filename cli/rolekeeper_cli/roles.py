@@ -30,7 +30,9 @@ from rolekeeper_cli.layout import Column, Layout, several
     ],
 )
 @click.option("--role", "names", metavar="NAME", multiple=True, help="Only this one, whole; may be given again.")
-@click.option("--unused", is_flag=True, help="Only those that nothing uses.")
+@click.option(
+    "--unused", is_flag=True, help="Only those unused for 90 days, which no mapping gives and no instance carries."
+)
 @click.option(
     "--last-accessed/--no-last-accessed",
     "ask_last_accessed",
@@ -150,7 +152,7 @@ def _notes(rows: Sequence[RoleDocument], summary: Mapping[str, int], path: str, 
 
     for each in rows:
         if each["unused"]:
-            yield f"Nothing uses {name(each)}: {_unused(each)}."
+            yield f"{name(each)} is unused: {_unused(each)}."
     for each in rows:
         if each["broad"]:
             yield f"{name(each)} is broad: {each['broad_because']}."
@@ -164,7 +166,8 @@ def _notes(rows: Sequence[RoleDocument], summary: Mapping[str, int], path: str, 
             there = f" --target {each['account']}" if by_account else ""
             yield f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each['role']}{there}"
     yield (
-        f"{summary['roles']:,} roles: {summary['broad']:,} broad, {summary['unused']:,} that nothing uses, "
+        f"{summary['roles']:,} role{'' if summary['roles'] == 1 else 's'}: {summary['broad']:,} broad, "
+        f"{summary['unused']:,} unused for {uses.roles.DAYS} days, "
         f"{summary['could_be_smaller']:,} that could be smaller."
         if rows
         else f"No role under {path} to show."
@@ -186,7 +189,7 @@ def _details(row: RoleDocument) -> Iterator[tuple[str, str]]:
     for name in ("instances", "mappings", "profiles"):
         yield name, _UNKNOWN if row[name] is None else ", ".join(row[name]) or "none"
     if row["unused"]:
-        yield "unused", f"nothing uses it: {_unused(row)}"
+        yield "unused", _unused(row)
     for each in [_UNKNOWN] if row["may"] is None else row["may"] or ["nothing"]:
         yield "may", each
     yield "broad", _UNKNOWN if row["broad"] is None else row["broad_because"] or "no"

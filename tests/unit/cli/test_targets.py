@@ -172,7 +172,7 @@ def test_none_is_forgotten_unasked(terminal: Terminal, desk: MappingsFixture) ->
         (
             f"{OTHER}/eu-west-9",
             1,
-            f"{OTHER}/eu-west-9 is no target\n  did you mean {OTHER}/eu-west-1? see: rolekeeper targets",
+            f"there is no target {OTHER}/eu-west-9\n  did you mean {OTHER}/eu-west-1? see: rolekeeper targets",
         ),
         (f"{ACCOUNT}/{REGION}", 252, "is the deployment's own"),
     ],
