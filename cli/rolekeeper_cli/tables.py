@@ -96,9 +96,9 @@ class Listing:
                 click.echo(click.style(line, bold=True))
             self._has_head = False
         for document, row in zip(documents, rows, strict=True):
-            colour = self._layout.colour(document) or None
+            colour = self._layout.colour(document)
             for line in self._lines(row):
-                click.echo(click.style(line, fg=colour))
+                click.echo(click.style(line, fg=colour) if colour else line)
             for line in self._below(document, row):
                 click.echo(line)
 
