@@ -119,7 +119,7 @@ class Listing:
         cells = [
             (each.column.name, cell) for each, cell in zip(self._places, row, strict=True) if cell and not each.fits
         ]
-        beside = ", ".join(f"{name}: {cell}" if name else cell for name, cell in cells)
+        beside = "  ".join(f"{name}: {cell}" if name else cell for name, cell in cells)
         note = one_line(self._note(document)) if self._note else ""
         for text in filter(None, (beside, note.partition("; ")[0] if self._layout.brief else note)):
             for line in wrapped(text, self._room - _MARGIN, cell_len):
