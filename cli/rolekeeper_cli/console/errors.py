@@ -87,7 +87,7 @@ def _unasked(error: Exception, reported: CommandError) -> ErrorPage | None:
 def _denied(error: AccessDeniedError) -> ErrorPage:
     what = f"you aren't allowed {error.action} on {error.resource}"
     statement = json.dumps({"Effect": "Allow", "Action": error.action, "Resource": error.resource}, indent=2)
-    remedy = "have it allowed, or start the console with another --profile"
+    remedy = "ask for that permission, or start the console with another --profile"
     return ErrorPage(HTTPStatus.BAD_GATEWAY, "AWS refused", what, remedy=remedy, statement=statement, again=True)
 
 
