@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rich.markup import escape
 from rich.table import Table
 
 SIGNIFICANT = 3  # digits: more would only be noise
@@ -60,6 +61,7 @@ class Row:
             "held": self.held,
             "unit": self.unit,
             "peer": self.peer or None,
+            "error": None,
         }
 
     def cells(self) -> tuple[str, ...]:
@@ -68,6 +70,21 @@ class Row:
         held = {None: "", True: "held", False: "missed"}[self.held]
         ratio = shown(self.ratio) if self.ratio is not None else ""
         return self.name, f"{shown(self.ours)} {self.unit}", against, ratio, str(self.target or ""), held
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A part that failed; the rows that it gave before stay."""
+
+    part: str
+    error: str
+
+    def document(self) -> dict[str, Any]:
+        """What the line of JSON holds: a row without a figure."""
+        return {**Row(self.part, 0, "").document(), "ours": None, "unit": None, "error": self.error}
+
+    def cells(self) -> tuple[str, ...]:
+        return self.part, "", self.error.partition("\n")[0], "", "", "failed"
 
 
 HEADINGS = ("what", "ours", "against", "ratio", "target", "")
@@ -86,12 +103,12 @@ def missed(rows: Iterable[Row]) -> list[Row]:
     return [each for each in rows if each.held is False]
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[Row | Failure]) -> Table:
     """All rows, for a terminal or a file."""
     made = Table(*HEADINGS)
     for each in rows:
-        style = "red" if each.held is False else None
-        made.add_row(*each.cells(), style=style)
+        red = isinstance(each, Failure) or each.held is False
+        made.add_row(*map(escape, each.cells()), style="red" if red else None)
     return made
 
 

@@ -12,14 +12,14 @@ from rolekeeper_cli.errors import CommandError
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.demo_account import FOREIGN, AccountDemo
 from rolekeeper_local.demo_organization import OrganizationDemo
-from rolekeeper_local.embedded import EmbeddedAws, end, leave_by_interrupt
+from rolekeeper_local.embedded import EmbeddedAws, leave_by_interrupt
 from rolekeeper_local.place import EmbeddedAwsError
 from rolekeeper_local.settings import accounts_from
 from rolekeeper_local.spokes import as_operators, deploy_organization
 from rolekeeper_local.story import Story
 
 _SAYS = "console: "
-_STOP_SECONDS = 5
+_STOP_SECONDS = 2
 
 
 def main(port: int | None = None, accounts: int | None = None, *, with_console: bool = False) -> int:
@@ -101,8 +101,17 @@ def _console(aws: EmbeddedAws, env: Mapping[str, str]) -> Iterator[str]:
             raise EmbeddedAwsError(f"the console didn't start:\n{log.read_text()}")
         yield line.removeprefix(_SAYS).strip()
     finally:
-        end(process, _STOP_SECONDS)
+        _end(process)
         process.stdout.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _stay_open(console: Console, link: str) -> None:

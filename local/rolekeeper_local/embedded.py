@@ -45,23 +45,12 @@ PARAMETERS = {"Mode": "enforce", "CreateDashboard": "true"}
 #: Shared by all sessions: each would read the descriptions of its services again, which take longer than a call.
 _LOADER = create_loader()
 _READY_SECONDS = 30
-_STOP_SECONDS = 3
 
 
 def leave_by_interrupt() -> None:
     """End at SIGTERM as at Ctrl-C; and at SIGINT, which a shell's background job ignores by default."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Ask a process to end, and kill it if it doesn't within these seconds."""
-    process.terminate()
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 class EmbeddedAws:
@@ -132,7 +121,8 @@ class EmbeddedAws:
                 "credentials_file": (None, [], os.devnull, None),
             }
         )
-        core.set_default_client_config(Config(proxies={}))
+        # Whoever asks an emulator that ended shall know at once.
+        core.set_default_client_config(Config(proxies={}, retries={"mode": "standard", "total_max_attempts": 2}))
         core.register_component("data_loader", _LOADER)
         session = boto3.Session(
             aws_access_key_id=keys["AccessKeyId"],
@@ -238,10 +228,10 @@ class EmbeddedAws:
         process, self._process = self._process, None
         if process is None:
             return
-        end(process, _STOP_SECONDS)
         with suppress(ProcessLookupError, PermissionError):
-            # The rest of its process group (start_new_session).
+            # Its process group (start_new_session). It keeps nothing, so nothing has to end in order.
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         if process.stdin:
             process.stdin.close()
         shutil.rmtree(self._temporary, ignore_errors=True)

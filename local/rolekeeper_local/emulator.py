@@ -4,9 +4,9 @@ Runs under the interpreter that has ministack, in the environment that ``embedde
 
     python -m rolekeeper_local.emulator PORT DIRECTORY [PLUGIN]
 
-DIRECTORY takes everything that it writes; ``embedded`` removes that. It ends at SIGTERM, at SIGINT and when its
-standard input closes: nothing outlives whoever started it. PLUGIN is a file whose ``plug(app, control)`` wraps
-ministack's application; tests have one that makes things go wrong.
+DIRECTORY takes everything that it writes; ``embedded`` removes that. It leads a process group, and ends at SIGTERM, at
+SIGINT and when its standard input closes, with every process of a function: nothing outlives whoever started it. PLUGIN
+is a file whose ``plug(app, control)`` wraps ministack's application; tests have one that makes things go wrong.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 
 async def serve(port: int, directory: Path, plugin: Path | None) -> None:
-    """Serve until told to stop, then end every function's process."""
+    """Serve until told to stop."""
     hypercorn_compat.install()
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     timings = timings_from(os.environ)
@@ -68,15 +68,14 @@ async def serve(port: int, directory: Path, plugin: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(sys.stdin.fileno(), _stop_at_end_of_input, stop)
-    ticking = asyncio.create_task(_keep_ticking(ec2_api.tick))
+    # hypercorn would stop only once each client has its answer, and a function may take its time.
+    never = asyncio.Event()
+    serving = hypercorn_serve(guarded(front(emulated, control), port), _config(port), shutdown_trigger=never.wait)
     # An emulator whose time stands still would only mislead: it ends, and the launcher shows the log.
-    ticking.add_done_callback(lambda _task: stop.set())
-    try:
-        await hypercorn_serve(guarded(front(emulated, control), port), _config(port), shutdown_trigger=stop.wait)
-    finally:
-        lambda_runtime.reset()
-    if ticking.done():
-        ticking.result()
+    running = [asyncio.ensure_future(each) for each in (serving, _keep_ticking(ec2_api.tick), stop.wait())]
+    ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    for each in ended:
+        each.result()
 
 
 def _correct_everything(ec2_api: Ec2Api, minute_seconds: float) -> Control:
@@ -128,7 +127,6 @@ def _config(port: int) -> Config:
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.keep_alive_timeout = 75
-    config.graceful_timeout = 1
     config.loglevel = "WARNING"
     return config
 
@@ -145,16 +143,14 @@ async def _keep_ticking(tick: Callable[[], None]) -> None:
 
 
 def main(port: int, directory: Path, plugin: Path | None = None) -> None:
-    code = 1
     try:
-        # Not asyncio.run, which would wait for ministack's threads: one may sleep through a Step Functions wait.
         asyncio.new_event_loop().run_until_complete(serve(port, directory, plugin))
-        code = 0
     except Exception:
         logger.exception("the emulator failed")
     finally:
         logging.shutdown()
-        os._exit(code)
+        # Nothing has to end in order, as nothing is kept: neither ministack's threads nor the functions' processes.
+        os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -53,8 +53,7 @@ def deploy_organization(aws: EmbeddedAws, accounts: int) -> list[EmulatedAccount
     worlds = [EmulatedAccount(aws, each.account, each.region) for each in targets(accounts)]
     hub = worlds[0]
     with aws.step("roles, spokes and mappings"):
-        with ThreadPoolExecutor(len(worlds)) as pool:
-            list(pool.map(EmulatedAccount.deploy_starter_roles, worlds[:: len(REGIONS)]))
+        side_by_side(EmulatedAccount.deploy_starter_roles, worlds[:: len(REGIONS)])
         operators, key = make_operators(hub)
         write_profiles(aws, ACCOUNTS[:accounts], operators, key=key)
         deploy_spokes(aws, worlds[1:], [operators])
@@ -91,8 +90,16 @@ def deploy_spokes(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount], readers: 
     parameters = {**spoke_parameters(aws), "OtherReaders": ",".join(readers)}
     for now in ([each for each in worlds if (homes[each.account] == each.region) is home] for home in (True, False)):
         given = [{**parameters, "HomeRegion": homes[world.account]} for world in now]
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(deploy_spoke, now, given))
+        side_by_side(deploy_spoke, now, given)
+
+
+def side_by_side(do: Callable[..., object], *arguments: Sequence[object]) -> None:
+    """Do it with each of the arguments; Ctrl-C waits for none of them: what they ask ends with the emulator."""
+    pool = ThreadPoolExecutor()
+    try:
+        list(pool.map(do, *arguments))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def spoke_parameters(aws: EmbeddedAws) -> dict[str, str]:

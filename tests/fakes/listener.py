@@ -41,9 +41,10 @@ def make_table(aws: EmbeddedAws, name: str, **more: Any) -> Any:
     )
 
 
-def make_function(aws: EmbeddedAws, name: str, code: str, *allowed: str, **environment: str) -> str:
+def make_function(aws: EmbeddedAws, name: str, code: str, *allowed: str, account: str = "", **environment: str) -> str:
     """A function with a role of its own, which may do these actions on everything; its ARN."""
-    iam: Any = aws.session().client("iam")
+    session = aws.session(account=account)
+    iam: Any = session.client("iam")
     role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     allow = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
@@ -51,18 +52,14 @@ def make_function(aws: EmbeddedAws, name: str, code: str, *allowed: str, **envir
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr("module.py", code)
-    made = (
-        aws.session()
-        .client("lambda")
-        .create_function(
-            FunctionName=name,
-            Runtime="python3.13",
-            Role=role,
-            Handler="module.handler",
-            Timeout=60,
-            Environment={"Variables": environment},
-            Code={"ZipFile": zipped.getvalue()},
-        )
+    made = session.client("lambda").create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Role=role,
+        Handler="module.handler",
+        Timeout=60,
+        Environment={"Variables": environment},
+        Code={"ZipFile": zipped.getvalue()},
     )
     return str(made["FunctionArn"])
 

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from botocore.exceptions import ClientError
 from fakes.listener import make_function, make_table
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
+from rolekeeper_local.settings import ACCOUNTS
 from support.buses import Bus
 from support.ports import free_port
 from support.roles import ANYBODY, assumed, make_role
@@ -495,24 +498,41 @@ with EmbeddedAws(port=int(sys.argv[1]), directory=pathlib.Path(sys.argv[2])) as 
     print("up", flush=True)
     aws.wait()
 """
+BUSY = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def handler(event, context):
+    time.sleep(300)
+"""
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_ctrl_c_and_even_a_kill_of_the_launcher_leave_no_process_behind(tmp_path: Path, ending: signal.Signals) -> None:
-    port = free_port()
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(port), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as launcher:
+@pytest.mark.parametrize("endings", [(signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGKILL,)])
+def test_ctrl_c_and_even_a_kill_of_the_launcher_leave_no_process_behind(
+    tmp_path: Path, endings: Sequence[signal.Signals]
+) -> None:
+    """Whatever runs: here a function in each of three accounts, which no SIGTERM ends, and who waits for it."""
+    aws = EmbeddedAws(port=free_port(), directory=tmp_path)
+    line = [sys.executable, "-c", HOLD, str(aws.port), str(tmp_path)]
+    with (
+        ThreadPoolExecutor() as clients,
+        subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as launcher,
+    ):
         try:
             assert launcher.stdout
             assert launcher.stdout.readline() == b"up\n"
-            assert len(processes_with(str(tmp_path))) == 2, "the launcher and the emulator"
-            launcher.send_signal(ending)
+            for account in ACCOUNTS:
+                make_function(aws, "busy", BUSY, account=account)
+                clients.submit(aws.session(account=account).client("lambda").invoke, FunctionName="busy")
+            eventually(lambda: len(processes_with(str(tmp_path))) == 2 + len(ACCOUNTS))
+            for ending in endings:
+                launcher.send_signal(ending)
+                with suppress(subprocess.TimeoutExpired):
+                    launcher.wait(1)
             launcher.wait(15)
         finally:
             launcher.kill()
-    eventually(lambda: not processes_with(str(tmp_path)), 10)
-    if ending is signal.SIGINT:
+        eventually(lambda: not processes_with(str(tmp_path)), 15)
+    if signal.SIGKILL not in endings:
         assert not (tmp_path / "tmp").exists()
 
 

@@ -1,10 +1,12 @@
 """An organization in the embedded AWS: its targets, and what a person is told of them."""
 
+from threading import Event
+
 import pytest
 
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.settings import ACCOUNTS
-from rolekeeper_local.spokes import how_to_act, targets
+from rolekeeper_local.spokes import how_to_act, side_by_side, targets
 
 
 @pytest.mark.parametrize("accounts", [2, 3])
@@ -18,3 +20,18 @@ def test_a_person_is_told_how_to_act_in_each_account_that_is_there_and_no_other(
     said = how_to_act(EmbeddedAws(port=4599), 2)
     assert "export AWS_ENDPOINT_URL=http://127.0.0.1:4599 " in said
     assert [f"AWS_ACCESS_KEY_ID={account} " in said for account in ACCOUNTS] == [True, True, False]
+
+
+def test_ctrl_c_waits_for_no_deployment_that_goes_on_beside_others() -> None:
+    goes_on, ended = Event(), Event()
+
+    def deploy(interrupted: str) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+        goes_on.wait(10)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(deploy, ["Ctrl-C", ""])
+    assert not ended.is_set()
+    goes_on.set()

@@ -4,13 +4,15 @@ import cProfile
 import json
 import platform
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 from urllib.parse import urlencode
 
 import pytest
-from bench import bench, calls, cold_start, convergence, notes, page, plot, wire
+from bench import bench, calls, cold_start, console, convergence, notes, page, plot, wire
 from bench.fleet import Fleet
 from bench.rows import Row, Target, missed
 from bench.shares import REST, group, shares
@@ -56,6 +58,7 @@ def test_a_row_of_json_has_what_scripts_read() -> None:
         "held": True,
         "unit": "ms",
         "peer": "floor",
+        "error": None,
     }
     assert PLAIN.document() | {"name": "", "ours": 0, "unit": ""} == {
         "name": "",
@@ -66,6 +69,7 @@ def test_a_row_of_json_has_what_scripts_read() -> None:
         "held": None,
         "unit": "",
         "peer": None,
+        "error": None,
     }
 
 
@@ -79,6 +83,39 @@ def test_a_run_ends_with_one_line_of_json_and_a_miss_fails_nothing(
     assert said[-2] == "1 of 2 targets are missed in this run"
     assert any("missed" in line and "memory" in line for line in said[:-2])
     assert "\x1b" not in "".join(said)
+
+
+def test_a_part_that_fails_is_a_row_and_takes_no_other_row_along(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_say: bench.Say) -> Iterator[Row]:
+        yield HELD
+        raise RuntimeError("no [answer]\nafter a while")
+
+    monkeypatch.setattr(bench, "PARTS", ("calls", "convergence"))
+    monkeypatch.setattr(calls, "rows", fails)
+    monkeypatch.setattr(convergence, "rows", lambda _say: [MISSED])
+    monkeypatch.setattr(bench, "write", lambda _rows: pytest.fail("a page without all parts"))
+    assert bench.main(["--docs"]) == 1
+    out, err = capsys.readouterr()
+    said = out.splitlines()
+    error = "RuntimeError: no [answer]\nafter a while"
+    found = [(each["name"], each["ours"], each["error"]) for each in json.loads(said[-1])]
+    assert found == [("cold start", 90, None), ("calls", None, error), ("memory", 74, None)]
+    assert said[-3] == "1 of 2 parts failed: calls; the page isn't written"
+    assert any("calls" in line and "RuntimeError: no [answer]" in line and "failed" in line for line in said[:-3])
+    assert "Traceback" in err
+
+
+def test_the_consoles_first_page_is_waited_for_until_it_shows_an_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = iter([(503, "i-1"), (200, "reading"), (200, "i-1"), (200, "reading")])
+    tab = create_autospec(console.Tab, shows=lambda _path: (*next(pages), 1.0))
+    monkeypatch.setattr(console, "LOOK_SECONDS", 0)
+    console.until(tab, "/", "i-1")
+    monkeypatch.setattr(console, "PATIENCE_SECONDS", 0)
+    with pytest.raises(RuntimeError, match="/ doesn't show i-1"):
+        console.until(tab, "/", "i-1")
+    assert list(pages) == []
 
 
 # ---- the page ----

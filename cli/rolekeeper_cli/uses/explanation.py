@@ -19,7 +19,7 @@ from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import who
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
-from rolekeeper_cli.uses.history import entry_document, revision_before
+from rolekeeper_cli.uses.history import as_document, entry_document, revision_before
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
 # ---- how to undo the last change ----
@@ -80,9 +80,9 @@ class _Undoing:
     before: Former
 
     def steps(self) -> Iterator[Step]:
-        pin, name = self.seen.observed.pin, addressed(self.deployment, self.seen.instance.key.id)
+        name = addressed(self.deployment, self.seen.instance.key.id)
         again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
-        if pin and not pin.expired(self.seen.observed.asked_at) and self._brings_it_back(released=True):
+        if self.seen.pin and self._brings_it_back(released=True):
             yield Step(Remedy(Kind.RELEASE, (name,)), f"ends the pin: {again}")
         for key in self._deciding_tags():
             if self._brings_it_back(without=key):
@@ -129,13 +129,13 @@ class _Undoing:
             yield Step(remedy, f"{again}, whatever its tags say")
 
     def _foreign(self, name: str) -> Iterator[Step]:
-        association, pin = self.seen.observed.association, self.seen.observed.pin
+        association = self.seen.observed.association
         winner = self.seen.observed.candidates.winner
         if association and association.profile_arn == self.before.profile_arn:
             return
         id_ = self.seen.instance.key.id
         yield Step(self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true"), "first: leave it alone")
-        if pin:
+        if self.seen.pin:
             yield Step(Remedy(Kind.RELEASE, (name,)), "then: ends the pin, which comes before that tag")
         if winner and winner.spec.role == NO_ROLE and not winner.key.pins:
             untag = self._of_aws(Kind.UNTAG, id_, winner.key.tag_key)
@@ -229,11 +229,11 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
         "state": seen.instance.state.value,
         "carries": _carried(seen, seen.observed.association),
         "should_carry": profile_name(seen.should_carry),
-        "decision": described(seen.decision),
+        "decision": as_document(described(seen.decision)),
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],
-        "pin": _pin(seen.observed.pin),
+        "pin": _pin(seen.pin),
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
         "who": answers,

@@ -14,7 +14,7 @@ from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import Observation, decide
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState, in_account
-from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
+from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
@@ -85,6 +85,12 @@ class Seen:
     def carries(self) -> str:
         """The profile that it carries, by ARN; empty for none."""
         return self.observed.association.profile_arn if self.observed.association else ""
+
+    @property
+    def pin(self) -> Pin | None:
+        """Its pin, unless that is over."""
+        pin = self.observed.pin
+        return None if pin and pin.expired(self.observed.asked_at) else pin
 
     @property
     def should_carry(self) -> str:

@@ -21,7 +21,7 @@ from rolekeeper_cli.uses.roles import DAYS
 from rolekeeper_cli.uses.targets import Places
 
 # What `?only=` shows, and which roles that are.
-FILTERS = {"broad": "broad", "unused": "nothing uses it", "mapped": "given by a mapping", "carried": "carried"}
+FILTERS = {"broad": "broad", "unused": "unused", "mapped": "given by a mapping", "carried": "carried"}
 
 
 # ---- what is asked of AWS ----

@@ -12,7 +12,7 @@ from fixtures.account import mapping_key
 from fixtures.console import hidden, news
 from fixtures.console import main as text
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import CALLER, Terminal
+from fixtures.terminal import CALLER, USER_ID, Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli.console import jobs
 from rolekeeper_cli.console.jobs import Jobs
@@ -283,6 +283,7 @@ def test_a_held_edit_is_approved_beside_its_plan(
     done = browser.post("/mapping/approve", data={**WEB, "revision": hidden(shown, "revision")})
     assert "revision 2 is in effect" in text(done)
     assert held.shows("workload=web")[::2] == ("Published", 2)
+    assert f"approved by moto ({USER_ID})" in text(browser.get("/mapping", params=WEB))
 
 
 def test_a_held_edit_is_discarded_and_nothing_changes(
