@@ -115,11 +115,11 @@ class _Undoing:
             yield Step(key.remedy(Kind.ROLL_BACK, str(old.revision)), does)
 
     def _by_hand(self, name: str, again: str) -> Iterator[Step]:
-        """A pin to what was there. A foreign role has to be put back by a person."""
+        """A pin to what was there, or still is. A foreign role has to be put back by a person."""
         ownership, carries, arn = self.deployment.settings.ownership, self.seen.carries, self.before.profile_arn
         if arn and not ownership.manages(arn):
             yield from self._foreign(name)
-        elif carries == arn or (carries and not self.seen.managed and not ownership.take_over):
+        elif carries and not self.seen.managed and not ownership.take_over:
             return
         elif not arn:
             yield Step(Remedy(Kind.DETACH, (name,)), f"{again}, whatever its tags say")
@@ -131,13 +131,17 @@ class _Undoing:
     def _foreign(self, name: str) -> Iterator[Step]:
         association = self.seen.observed.association
         winner = self.seen.observed.candidates.winner
-        if association and association.profile_arn == self.before.profile_arn:
-            return
+        quarantined = winner is not None and winner.spec.role == NO_ROLE and not winner.key.pins
         id_ = self.seen.instance.key.id
-        yield Step(self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true"), "first: leave it alone")
+        ignore = self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true")
+        if association and association.profile_arn == self.before.profile_arn:
+            if not self.seen.pin and not quarantined:
+                yield Step(ignore, f"leave it alone: it keeps {self.before.name}")
+            return
+        yield Step(ignore, "first: leave it alone")
         if self.seen.pin:
             yield Step(Remedy(Kind.RELEASE, (name,)), "then: ends the pin, which comes before that tag")
-        if winner and winner.spec.role == NO_ROLE and not winner.key.pins:
+        if winner and quarantined:
             untag = self._of_aws(Kind.UNTAG, id_, winner.key.tag_key)
             yield Step(untag, "then: ends the quarantine, which comes before that tag")
         profile = f"--iam-instance-profile Arn={self.before.profile_arn}"

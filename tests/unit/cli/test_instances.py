@@ -163,7 +163,10 @@ def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Ma
     until = desk.world.clock.now() + timedelta(hours=8)
     assert told["pin"] == f"db until {until:%Y-%m-%dT%H:%M:%SZ}, claimed by {CALLER}: incident 42"
     assert told["should carry"] == "db"
-    assert told["to undo"] == f"rolekeeper release {one}  (ends the pin: it keeps no role)"
+    assert told["to undo"] == (
+        f"rolekeeper release {one}  (ends the pin: it keeps no role)\n"
+        f"rolekeeper detach {one}  (it keeps no role, whatever its tags say)"
+    )
 
 
 def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(

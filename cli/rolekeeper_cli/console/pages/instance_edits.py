@@ -99,21 +99,24 @@ def _length(text: str) -> timedelta | None:
 def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     wish = _wish(form)
     planned = pins.planned(deployment, seen.instance.key.id, wish)
+    carries = planned.carries
     whats = {
-        "attach": f"Attach {planned.pin.role} to",
-        "replace": f"Replace {planned.carries} by {planned.pin.role} on",
-        "detach": f"Detach {planned.carries or 'no role'} from",
+        "attach": f"Attach {wish.role} to",
+        "replace": f"Replace {carries} by {wish.role} on",
+        "detach": f"Detach {carries} from",
     }
+    keeps = planned.pin.profile_arn == (planned.shown.profile_arn if planned.shown else "")
+    what = f"Keep {carries or 'no role'} on" if keeps else whats[wish.verb]
     former = seen.pin
     replaced = f"It is pinned to {_role(former)} now; that pin ends." if former else ""
     warning = f"{planned.warning.removesuffix('.')}." if planned.warning else ""
     return Plan(
-        f"{whats[wish.verb]} {title(seen.instance)}{_until(planned.pin) or ' until it is released'}",
+        f"{what} {title(seen.instance)}{_until(planned.pin) or ' until it is released'}",
         seen,
         lambda: _pinned(pins.write(deployment, planned)),
         preview=preview.of_pin(deployment, seen, planned.pin),
         notes=tuple(filter(None, (warning, replaced, pins.outlives(planned)))),
-        word=DETACH if wish.verb == "detach" else "",
+        word=DETACH if wish.verb == "detach" and carries else "",
     )
 
 
@@ -157,11 +160,10 @@ def _released(deployment: Deployment, found: Release) -> Notice:
 
 
 def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
-    """A tag to remove is named exactly; one to set is what a person typed."""
+    """A tag is what the form says, blanks at its ends too: EC2 keeps them."""
     removes = form.get("do") == "remove"
-    key = form.get("key", "") if removes else trimmed(form, "key")
-    value = "" if removes else trimmed(form, "value")
-    if not key:
+    key, value = form.get("key", ""), "" if removes else form.get("value", "")
+    if not key.strip():
         raise UsageError("a tag's key can't be empty", _UNTOUCHED)
     now, name, id_ = seen.instance.tags, title(seen.instance), seen.instance.key.id
     then = {each: text for each, text in now.items() if each != key} | ({} if removes else {key: value})
@@ -183,7 +185,9 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
         text = f"Tag {key} is removed from {id_}." if removes else f"Tag {key}={value} is set on {id_}."
         return Notice(text, ("Rolekeeper hears of it within seconds.",))
 
-    return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then))
+    blanks = [f"'{each}'" for each in (key, value) if each != each.strip()]
+    notes = (f"The blanks at the ends of {' and '.join(blanks)} are part of the tag.",) if blanks else ()
+    return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then), notes=notes)
 
 
 # ---- its start ----

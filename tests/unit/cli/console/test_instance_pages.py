@@ -80,6 +80,7 @@ def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, de
     one = desk.world.running(Name="plain")
     page = browser.get(f"/instance/{one}")
     assert "Attach a role" in words(page)
+    assert '<div id="detach-head" hidden>' in page.text, "there is no role to detach"
     desk.world.tag(one, app="web")
     desk.world.reconcile(one)
     part = browser.get(news(page))
@@ -87,7 +88,8 @@ def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, de
     assert "Replace its role" in said
     assert 'name="verb" value="replace"' in part.text
     assert "app web" in said, "its tags"
-    assert part.text.count("hx-swap-oob") == 3
+    assert '<div id="detach-head" hx-swap-oob="true">' in part.text
+    assert part.text.count("hx-swap-oob") == 4
     assert 'name="reason"' not in part.text, "fields keep what was typed"
 
 
@@ -167,8 +169,8 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, mo
     one = desk.world.running(Name="plain")
     monkeypatch.setattr(instances, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
     monkeypatch.setattr(instances, "remove_tag", lambda _, id_, key: desk.world.untag(id_, key))
-    planned, done = does(browser, one, "tag", do="set", key=" app", value="web ")
-    assert f"Set tag app=web on {one}" in words(planned), "without the blanks that a person types"
+    planned, done = does(browser, one, "tag", do="set", key="app", value="web")
+    assert f"Set tag app=web on {one}" in words(planned)
     assert "it gets a role" in words(planned)
     assert "It should carry web then." in words(planned)
     assert f"Tag app=web is set on {one}." in words(done)
@@ -177,6 +179,31 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, mo
     assert "it loses its role" in words(planned)
     assert f"Tag app is removed from {one}." in words(done)
     assert "has no tag app" in words(browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": "app"}))
+
+
+def test_blanks_around_a_tag_are_part_of_it(
+    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = desk.world.running(Name="plain")
+    monkeypatch.setattr(instances, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
+    planned, done = does(browser, one, "tag", do="set", key="app ", value=" web")
+    assert "The blanks at the ends of 'app ' and ' web' are part of the tag." in words(planned)
+    assert '<th scope="row" class="exact">app </th><td class="exact"> web</td>' in done.text
+    assert "can't be empty" in words(browser.post(f"/instance/{one}/tag", data={"do": "set", "key": " "}))
+
+
+def test_a_pin_keeps_what_a_change_to_come_would_take(browser: TestClient, desk: MappingsFixture) -> None:
+    without = desk.world.running(app="web")
+    assert "Pin it to no role" in words(browser.get(f"/instance/{without}"))
+    planned, _ = does(browser, without, "pin", verb="detach")
+    assert f"Keep no role on {without} until it is released" in words(planned)
+    one = desk.converged("web", app="web")
+    desk.world.untag(one, "app")
+    page = browser.get(f"/instance/{one}")
+    assert "No step keeps" not in words(page)
+    assert "Pin it to web" in words(page)
+    planned, _ = does(browser, one, "pin", verb="replace", role="web")
+    assert f"Keep web on {one} until it is released" in words(planned)
 
 
 def test_a_stopped_one_that_waits_is_started(

@@ -159,14 +159,15 @@ def test_no_page_shows_a_character_that_nobody_sees(browser: TestClient, unseen:
     here, odd, row = f"/instance/{unseen}", quote(ODD_TEXT), {"key": "k", "value": ODD_TEXT}
     asked = dict.fromkeys(("text", "tag", "role", "mapping", "state", "account", "reason", "key", "value"), ODD_TEXT)
     pin = {"verb": "detach", "reason": ODD_TEXT}
+    refused = browser.post(f"{here}/pin", data={**pin, "verb": ODD_TEXT})
     shown = [
+        refused,
         *(
             browser.get(path)
             for path in ("/", here, f"/instance/{odd}", f"/role/{odd}", "/mappings", "/mapping?key=app&value=web")
         ),
         *(browser.get(path, params=asked) for path in ("/", here, "/mappings")),
         *(browser.get(path, params=row) for path in ("/mapping", "/mapping/edit")),
-        browser.post(f"{here}/pin", data={**pin, "verb": ODD_TEXT}),
         browser.post(f"{here}/tag", data={"do": "set", "key": ODD_TEXT, "value": ODD_TEXT}),
         browser.post("/mapping/plan", data={**row, "new": "yes", "role": ODD_TEXT, "description": ODD_TEXT}),
         browser.post("/mapping/change", data={**row, "what": "delete"}),
@@ -180,7 +181,7 @@ def test_no_page_shows_a_character_that_nobody_sees(browser: TestClient, unseen:
     for page in (*shown, *others):
         assert not set(UNSEEN) & set(page.text), page.url
     # Python's `unescape` drops references to controls; browsers keep them.
-    assert hidden(others[-1], "reason") == ODD_TEXT.replace("\x1b\x7f", ""), "it is sent back as it was typed"
+    assert hidden(refused, "reason") == ODD_TEXT.replace("\x1b\x7f", ""), "it is sent back as it was typed"
 
 
 # ---- names, and keys that hold a = ----
