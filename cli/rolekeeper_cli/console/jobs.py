@@ -5,7 +5,7 @@ once.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Lock, Thread
@@ -17,7 +17,8 @@ from starlette.routing import Route
 
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.errors import EXPLAINED
-from rolekeeper_cli.console.page import live, query, see_other
+from rolekeeper_cli.console.forms import number
+from rolekeeper_cli.console.page import live, paged, query, see_other
 from rolekeeper_cli.progress import Silent
 
 _KEPT = timedelta(minutes=10)
@@ -145,6 +146,12 @@ def query_of(request: Request, **changes: object) -> str:
     """The query of such a page, with some of it changed."""
     asked = {name: value for name, value in request.query_params.items() if name != "version"}
     return query({**asked, **changes})
+
+
+def listed[Row](request: Request, rows: Sequence[Row]) -> dict[str, Any]:
+    """The instances of a page's list that its address asks for, as `paged` gives them."""
+    wanted = number(request.query_params, "page") or 1
+    return paged(rows, wanted, lambda page: f"?{query_of(request, page=page)}#instances")
 
 
 class _Step(Silent):

@@ -393,7 +393,7 @@ def test_all_its_instances_can_be_seen_page_by_page(
     seen = re.findall(r'<a href="/instance/([^"]*)"', page.text)
     while link := re.search(r'<a id="page-next" href="([^"]+)"', page.text):
         desk.world.calls.clear()
-        page = browser.get(unescape(link[1]))
+        page = browser.get(page.url.join(unescape(link[1])))
         assert "DescribeInstances" not in desk.world.calls.made
         seen += re.findall(r'<a href="/instance/([^"]*)"', page.text)
     assert len({*seen}) == len(seen) == 5
