@@ -62,11 +62,11 @@ class Job:
             self.version, self.ended = self.version + 1, deployment.now()
             self.end.set()
 
-    def is_over(self, now: datetime, *, polled: bool, news: datetime | None = None) -> bool:
-        """Whether the next page begins a new look: this one ended before the `news`, say."""
+    def is_over(self, now: datetime, *, polled: bool, since: datetime | None) -> bool:
+        """Whether the next page begins a new look: this one is old, failed, or ended before `since`."""
         age = now - self.began
         failed = bool(self.error) and (not polled or age > _RETRIED)
-        outdated = self.outdated or bool(news and self.ended and self.ended < news)
+        outdated = self.outdated or bool(since and self.ended and self.ended < since)
         return self.end.is_set() and (outdated or failed or age > _KEPT)
 
     def values(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Jobs:
         self._lock = Lock()
 
     def get(
-        self, name: str, work: Work, *, anew: bool = False, polled: bool = False, news: datetime | None = None
+        self, name: str, work: Work, *, anew: bool = False, polled: bool = False, since: datetime | None = None
     ) -> Job:
         """The look of this name: the one that runs, or another where the last is old, failed, or isn't wanted (`anew`).
 
@@ -106,7 +106,7 @@ class Jobs:
         """
         with self._lock:
             job = self._jobs.get(name)
-            begins = job is None or job.is_over(self._now(), polled=polled, news=news) or (anew and job.end.is_set())
+            begins = job is None or (anew and job.end.is_set()) or job.is_over(self._now(), polled=polled, since=since)
             if job is None or begins:
                 job = self._jobs[name] = Job(self._now())
                 while len(self._jobs) > _MOST:
@@ -123,11 +123,11 @@ class Jobs:
                 job.outdated = True
 
 
-def look(request: Request, name: str, work: Work, *, news: datetime | None = None) -> Job:
-    """The look of this name, for a page that is `followed`; another one where the last ended before the `news`."""
+def look(request: Request, name: str, work: Work, *, since: datetime | None = None) -> Job:
+    """The look of this name, for a page that is `followed`; another one where the last ended before `since`."""
     jobs: Jobs = request.app.state.site.jobs
     anew = getattr(request.state, "anew", False)
-    return jobs.get(name, work, anew=anew, polled="version" in request.query_params, news=news)
+    return jobs.get(name, work, anew=anew, polled="version" in request.query_params, since=since)
 
 
 def followed(path: str, values: Callable[[Request], dict[str, Any]], template: str) -> list[Route]:

@@ -247,7 +247,8 @@ def plan(request: Request, form: Form) -> Response:
         raise
     except CommandError as error:
         return _back(request, error, form)
-    return keep(request, f"/instance/{id_}", PlannedForm(id_, kind, form, plan=planned))
+    one = planned.seen.instance.key.id
+    return keep(request, f"/instance/{one}", PlannedForm(one, kind, form, plan=planned))
 
 
 def shown(request: Request) -> Response:

@@ -131,7 +131,7 @@ def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> I
 def _looked_at(request: Request, name: str, path: str, expect: Callable[[Deployment], Expected]) -> dict[str, Any]:
     """What an edit would do, as a look: it is kept until something is written, or the fleet is read anew."""
     read_at = request.app.state.site.fleet.read_at
-    values = look(request, name, lambda deployment: [expect(deployment)], news=read_at).values()
+    values = look(request, name, lambda deployment: [expect(deployment)], since=read_at).values()
     will: Expected | None = values["first"]
     found = listed(request, will.instances if will else ())
     return values | {"will": will, "listed": found, "path": path, "query": partial(query_of, request)}
