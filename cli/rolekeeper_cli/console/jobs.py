@@ -36,7 +36,7 @@ class Job:
     """One look. What it found grows while it runs.
 
     `step` says how far it is; `error` why it found no more; `version` is another one each time anything changed. It is
-    `outdated` where what it finds may have changed since it looked.
+    `outdated` where what it finds may have changed since it looked; `reported` once a person has read the error.
     """
 
     began: datetime
@@ -46,6 +46,7 @@ class Job:
     error: Exception | None = None
     version: int = 0
     outdated: bool = False
+    reported: bool = False
     end: Event = field(default_factory=Event)
 
     def run(self, work: Work, deployment: DoctorDeployment) -> None:
@@ -65,7 +66,7 @@ class Job:
     def is_over(self, now: datetime, *, polled: bool, since: datetime | None) -> bool:
         """Whether the next page begins a new look: this one is old, failed, or ended before `since`."""
         age = now - self.began
-        failed = bool(self.error) and (not polled or age > _RETRIED)
+        failed = bool(self.error) and (age > _RETRIED if polled else self.reported)
         outdated = self.outdated or bool(since and self.ended and self.ended < since)
         return self.end.is_set() and (outdated or failed or age > _KEPT)
 
@@ -102,7 +103,8 @@ class Jobs:
     ) -> Job:
         """The look of this name: the one that runs, or another where the last is old, failed, or isn't wanted (`anew`).
 
-        It is waited for a moment. If it failed, an open page that polls has it begun again only some seconds later.
+        It is waited for a moment. If it failed, who opens the page reads why, and the next one has it begun again; an
+        open page that polls, only some seconds later.
         """
         with self._lock:
             job = self._jobs.get(name)
@@ -114,6 +116,7 @@ class Jobs:
         if begins:
             self._beside(lambda: job.run(work, self._look()))
         job.end.wait(PATIENCE_SECONDS)
+        job.reported |= bool(job.error) and not polled
         return job
 
     def forget(self) -> None:
