@@ -177,6 +177,7 @@ def test_no_page_shows_a_character_that_nobody_sees(browser: TestClient, unseen:
     others = [
         *(browser.get(path, params=asked) for path in ("/roles", "/targets", "/settings", f"{here}/facts")),
         browser.post(f"{here}/pin", data=pin),
+        browser.get("/settings/switch", params={"what": "pause", "reason": ODD_TEXT}),
     ]
     for page in (*shown, *others):
         assert not set(UNSEEN) & set(page.text), page.url
