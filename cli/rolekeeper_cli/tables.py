@@ -1,7 +1,6 @@
 """Tables for people, on stdout, drawn by rich."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from itertools import batched, groupby
 from operator import itemgetter
 from typing import Any
@@ -13,6 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from rolekeeper.model.text import in_words
 from rolekeeper_cli import terminal
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.options import WIDE
@@ -110,11 +110,4 @@ def _console(width: int) -> Console:
 
 
 def _cell(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case datetime():
-            return value.isoformat().replace("+00:00", "Z")
-    return one_line(str(value))
+    return one_line(in_words(value))
