@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -141,12 +141,33 @@ HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A sentence with its remedy. `kind` is a class of the stylesheet; `permission` is the one that is missing."""
+    """What hinders the console: what that means to the person, its cause, if any, and the remedy.
+
+    `kind` is a class of the stylesheet; `permission` is the one that is missing. `also` is what else has the cause.
+    """
 
     kind: str
-    text: str
+    means: str
+    cause: str = ""
     remedy: str | Advice = ""
     permission: str = ""
+    unasked: bool = False
+    also: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return f"{self.means}: {self.cause}." if self.cause else f"{self.means}."
+
+
+def one_for_each_cause(notes: Iterable[Note]) -> list[Note]:
+    """The same notes, the bad ones first; those that have a cause in common are one."""
+    found: dict[object, Note] = {}
+    for note in sorted(notes, key=lambda each: each.kind != "bad"):
+        # AWS's services say each in its own words that they weren't reached.
+        cause = note.unasked or note.cause or note.means
+        first = found.get(cause)
+        found[cause] = replace(first, also=(*first.also, note.means)) if first else note
+    return list(found.values())
 
 
 # What each thing that failed means to the person.
@@ -165,6 +186,7 @@ def note_of(name: str, error: Exception) -> Note:
     if reported is None:
         _LOGGER.error("the console failed to read the fleet", exc_info=error)
         words = f"{type(error).__name__}: {error}"
-        return Note(kind, f"{means}: {words}.", "this is a bug; what led to it is where the console was started")
+        return Note(kind, means, words, remedy="this is a bug; what led to it is where the console was started")
     denied = error.action if isinstance(error, AccessDeniedError) else ""
-    return Note(kind, f"{means}: {reported.what}.", reported.remedy, permission=denied)
+    unasked = _unasked(error, reported) is not None
+    return Note(kind, means, reported.what, remedy=reported.remedy, permission=denied, unasked=unasked)
