@@ -35,7 +35,7 @@ class ErrorPage:
     """Why nothing else is shown, and what to do: a sentence each, without its end.
 
     `statement` is the policy statement, as JSON, that would allow it, where a permission is missing; with `again`, the
-    same may succeed a moment later.
+    same may succeed a moment later. `link` is an address of the console's that a bare page leads to.
     """
 
     status: HTTPStatus
@@ -44,10 +44,11 @@ class ErrorPage:
     remedy: str | Advice
     statement: str = ""
     again: bool = False
+    link: str = ""
 
     def bare(self) -> Response:
         """The page without anything of the deployment."""
-        text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy)
+        text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy, link=self.link)
         return HTMLResponse(text, self.status)
 
 
