@@ -78,7 +78,7 @@ def _unasked(error: Exception, reported: CommandError) -> ErrorPage | None:
     cause = error.__cause__ if isinstance(error, AwsRefusalError) else error
     if isinstance(error, AwsRefusalError | BotoCoreError) and isinstance(reported, ConfigurationError):
         remedy = f"{reported.remedy}; if that doesn't help, start the console again"
-    elif isinstance(cause, BotoCoreError):
+    elif isinstance(cause, BotoCoreError | ResponseParserError):
         remedy = f"{reported.remedy}; the console goes on once AWS answers"
     else:
         return None
