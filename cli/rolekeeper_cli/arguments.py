@@ -73,7 +73,15 @@ class OneOf(click.Choice[str]):
 
 type Function = Callable[..., ExitCode]
 type Completed = Literal[
-    "roles", "roles_or_none", "mappings", "instances", "targets", "one_target", "key_and_columns", "columns"
+    "roles",
+    "roles_or_none",
+    "mappings",
+    "instances",
+    "targets",
+    "one_target",
+    "key_and_columns",
+    "columns",
+    "revisions",
 ]
 
 

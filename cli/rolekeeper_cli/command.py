@@ -167,7 +167,7 @@ def _invalid(error: click.ClickException) -> UsageError:
 
 def _report(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values
     terminal.bad(error.details, colour)
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error.what)}", err=True, color=colour)
+    terminal.marked("Error:", error.what, "red", bold=True, colour=colour)
     click.echo(f"  {printable(str(error.remedy))}", err=True)
     return error.exit_code
 

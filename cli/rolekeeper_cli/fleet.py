@@ -141,11 +141,11 @@ def layout(home: Target) -> Layout:
     """The table; `home` is the deployment's own target."""
     return Layout(
         (
-            Column("instance", lambda row: uses.instances.address(row, home)),
-            Column("name", folds=True),
+            Column("instance", lambda row: uses.instances.address(row, home), kind="key"),
+            Column("name", kind="name"),
             Column("state"),
-            Column("carries", lambda row: row["carries"] or "none", folds=True),
-            Column("should carry", lambda row: row["should_carry"] or "none", folds=True),
+            Column("carries", lambda row: row["carries"] or "none", kind="name"),
+            Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
             Column("status", lambda row: row["stands"]),
             Column("mapping", wide=True),
             Column("association", wide=True),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,7 +40,7 @@ def group(context: click.Context) -> ExitCode:
     """
     if context.invoked_subcommand is None:
         documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
-        layout = Layout([Column("part"), Column("is"), Column("for", folds=True)])
+        layout = Layout([Column("part"), Column("is"), Column("for", kind="text")])
         render.show_list(layout, documents, empty=str)
     return ExitCode.DONE
 
@@ -145,7 +144,6 @@ PARTS = {
     "approvers": ("IAM policy", "approve held edits, and write nothing else"),
     "detection": ("exclusion", "leave Rolekeeper's own calls out of detection rules"),
 }
-_WIDTH = 79
 
 # What there is to know of each.
 _HIDE_TAGS = (
@@ -203,4 +201,4 @@ def show(document: Mapping[str, Any], about: Iterable[str], limit: int | None = 
     else:
         click.echo(text)
     for each in about:
-        terminal.say(textwrap.fill(each, _WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False))
+        terminal.say(f"- {each}")

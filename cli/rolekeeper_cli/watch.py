@@ -111,10 +111,10 @@ def layout(home: Target) -> Layout:
     return Layout(
         (
             Column("at", at),
-            Column("instance", lambda each: uses.instances.address(each, home)),
+            Column("instance", lambda each: uses.instances.address(each, home), kind="key"),
             Column("action"),
-            Column("from", lambda each: each["from"] or "none", folds=True),
-            Column("to", lambda each: each["to"] or "none", folds=True),
+            Column("from", lambda each: each["from"] or "none", kind="name"),
+            Column("to", lambda each: each["to"] or "none", kind="name"),
             Column("code", wide=True),
             Column("mapping", wide=True),
             Column("answer", lambda each: uses.history.answered(each["answer"], each["outcome"]), wide=True),

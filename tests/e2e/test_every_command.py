@@ -180,10 +180,10 @@ def roles_are_listed(run: Runner) -> None:
 
 def a_held_edit_is_discarded_and_approved(run: Runner, deployed: EmulatedAccount) -> None:
     ids = launch_many(deployed, MANY, held="a")
-    run("mapping", "set", "held=a", "role=s3-read", code=1)
+    run("mapping", "set", "held=a", "role=s3-read", code=4)
     answer = run("mapping", "discard", "held=a", "--yes")
     assert answer["changes"][0]["kind"] == "deleted"
-    run("mapping", "set", "held=a", "role=s3-read", code=1)
+    run("mapping", "set", "held=a", "role=s3-read", code=4)
     answer = run("mapping", "approve", "held=a", "--yes")
     assert answer["revision"] == 2
     eventually(lambda: all(deployed.carries(each, "s3-read") for each in ids), 120)

@@ -4,7 +4,7 @@ A plan is what a form would do. It is a page with an address, where it is done, 
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
 from http import HTTPStatus
@@ -85,12 +85,6 @@ class Outcome:
     path: str
     notice: Notice
 
-    def shown(self, request: Request, *, again: bool = False) -> Response:
-        if not again:
-            return done(request, self.path, self.notice)
-        text = f"This plan was submitted before, and no plan is done twice. Its result was: {self.notice.text}"
-        return done(request, self.path, replace(self.notice, text=text))
-
 
 @dataclass(eq=False)
 class Plan[What]:
@@ -124,14 +118,15 @@ def plan_of[What](request: Request, kind: type[What]) -> Plan[What]:
 
 
 def do_once[What](request: Request, plan: Plan[What], do: Callable[[], Outcome]) -> Response:
-    """Do it and show the outcome; if that was done already, only show the outcome. After an error it can be done again.
+    """Do it, and go to what that did; if it was done already, to the plan, which says so. After an error it isn't done.
 
     Raises:
         CommandError: nobody has seen the plan.
     """
+    if not plan.shown:
+        raise CommandError("nothing was changed: this plan wasn't shown yet", "open it, and read what it would do")
     with plan.doing:
-        again = plan.outcome is not None
-        if not plan.shown:
-            raise CommandError("nothing was changed: this plan wasn't shown yet", "open it, and read what it would do")
-        outcome = plan.outcome = plan.outcome or do()
-    return outcome.shown(request, again=again)
+        if plan.outcome:
+            return see_other(request.url.path)
+        plan.outcome = do()
+    return done(request, plan.outcome.path, plan.outcome.notice)

@@ -13,7 +13,7 @@ imported "with context": it needs the page's `now`. The macros of `parts.html` a
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -33,9 +33,8 @@ from rolekeeper.mappings.impact import COUNTED, EXPLAINED
 from rolekeeper.mappings.verdict import approval_steps
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy
-from rolekeeper.model.text import escaped, in_words
+from rolekeeper.model.text import escaped, in_words, split_key
 from rolekeeper_cli import installed
-from rolekeeper_cli.uses import names
 
 # ---- addresses of pages ----
 
@@ -53,7 +52,7 @@ def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
 
 def mapping_named(text: str) -> str:
     """The page of the mapping that a document names."""
-    key, _, value = names.split_tag(text)
+    key, _, value = split_key(text)
     return mapping_url(MappingKey(key, value))
 
 
@@ -243,6 +242,32 @@ def unless_seen(request: Request, version: object) -> Response | None:
 def version_of(shown: object) -> str:
     """A text that changes with the documents."""
     return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# Rows of a page.
+PAGE = 200
+
+
+def paged[Row](rows: Sequence[Row], number: int, address: Callable[[int], str]) -> dict[str, Any]:
+    """The rows of one page, counted from 1; of the last one there is, where it is behind that.
+
+    `first` and `last` are the numbers of the rows, from 1; both 0 where there is none. `others` are the addresses of
+    the pages around it, by what a link to each says.
+    """
+    pages = max(1, -(-len(rows) // PAGE))
+    page = min(max(number, 1), pages)
+    begin = (page - 1) * PAGE
+    shown = rows[begin : begin + PAGE]
+    near = (("first", 1), ("previous", page - 1), ("next", page + 1), ("last", pages))
+    return {
+        "rows": shown,
+        "total": len(rows),
+        "first": begin + 1 if shown else 0,
+        "last": begin + len(shown),
+        "page": page,
+        "pages": pages,
+        "others": [(name, address(each)) for name, each in near if 1 <= each <= pages and each != page],
+    }
 
 
 def contains(text: str, *fields: str) -> bool:

@@ -80,9 +80,9 @@ class _Undoing:
     before: Former
 
     def steps(self) -> Iterator[Step]:
-        pin, name = self.seen.observed.pin, addressed(self.deployment, self.seen.instance.key.id)
+        name = addressed(self.deployment, self.seen.instance.key.id)
         again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
-        if pin and not pin.expired(self.seen.observed.asked_at) and self._brings_it_back(released=True):
+        if self.seen.pin and self._brings_it_back(released=True):
             yield Step(Remedy(Kind.RELEASE, (name,)), f"ends the pin: {again}")
         for key in self._deciding_tags():
             if self._brings_it_back(without=key):
@@ -129,17 +129,17 @@ class _Undoing:
             yield Step(remedy, f"{again}, whatever its tags say")
 
     def _foreign(self, name: str) -> Iterator[Step]:
-        association, pin = self.seen.observed.association, self.seen.observed.pin
+        association = self.seen.observed.association
         winner = self.seen.observed.candidates.winner
         quarantined = winner is not None and winner.spec.role == NO_ROLE and not winner.key.pins
         id_ = self.seen.instance.key.id
         ignore = self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true")
         if association and association.profile_arn == self.before.profile_arn:
-            if not pin and not quarantined:
+            if not self.seen.pin and not quarantined:
                 yield Step(ignore, f"leave it alone: it keeps {self.before.name}")
             return
         yield Step(ignore, "first: leave it alone")
-        if pin:
+        if self.seen.pin:
             yield Step(Remedy(Kind.RELEASE, (name,)), "then: ends the pin, which comes before that tag")
         if winner and quarantined:
             untag = self._of_aws(Kind.UNTAG, id_, winner.key.tag_key)
@@ -237,7 +237,7 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],
-        "pin": _pin(seen.observed.pin),
+        "pin": _pin(seen.pin),
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
         "who": answers,

@@ -325,7 +325,7 @@ def _judge(entry: Entry, home: HomeAccount | None) -> MappingSpec | None:
     # A column without a meaning isn't missing.
     unclear = {each.column for _, each in entry.problems if each.column}
     entry.problems += entry.placed(each for each in verdict.problems if each.column not in unclear)
-    for each in sorted(entry.attributes.keys() - row.keys()):
+    for each in (name for name in entry.attributes if name not in row):
         unknown = Problem(f"unknown column {quote(each)}", did_you_mean(each, FILE_COLUMNS))
         ours = Problem("isn't written in a file", "leave it out", column=each)
         entry.problems.append((entry.lines[each], ours if each in _NOT_IN_FILES else unknown))

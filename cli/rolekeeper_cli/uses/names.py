@@ -1,27 +1,17 @@
 """Names of roles and mappings: how a person writes them, and suggestions for a slip, if the caller may list them."""
 
-import re
 from collections.abc import Iterable, Sequence
+from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, classified
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper.model.text import key_text
+from rolekeeper.model.text import key_text, split_key
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.suggest import did_you_mean, near
 
-# A tag's key, in which a backslash takes the next character along, and its value.
-_TAG = re.compile(r"((?:[^=\\]|\\.?)*)(=?)(.*)", re.DOTALL)
-
-
 ESCAPES = r"an equals sign in the tag's key is written \="
-
-
-def split_tag(text: str) -> tuple[str, str, str]:
-    """A tag's key, the `=` and its value, as `key_text` writes them; the last two are empty if there is no `=`."""
-    key, equals, value = _TAG.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches any text
-    return re.sub(r"\\([=\\])", r"\1", key), equals, value
 
 
 def mapping_key(text: str) -> MappingKey:
@@ -30,7 +20,7 @@ def mapping_key(text: str) -> MappingKey:
     Raises:
         UsageError: it isn't one.
     """
-    tag_key, equals, tag_value = split_tag(text)
+    tag_key, equals, tag_value = split_key(text)
     if not (tag_key and equals):
         raise UsageError(f"'{text}' is no mapping", f"name one as tag_key=tag_value, like workload=web; {ESCAPES}")
     if not tag_value:
@@ -45,7 +35,7 @@ def tag_filter(text: str) -> MappingKey:
     Raises:
         UsageError: it isn't one.
     """
-    tag_key, equals, tag_value = split_tag(text)
+    tag_key, equals, tag_value = split_key(text)
     if not tag_key:
         raise UsageError(f"{text!r} is no tag", "name one as KEY, or KEY=VALUE")
     return MappingKey(tag_key, tag_value if equals else ANY_VALUE)
@@ -108,5 +98,6 @@ def row_keys(deployment: Deployment) -> list[MappingKey]:
 
 
 def no_such_mapping(key: MappingKey, others: Iterable[MappingKey]) -> CommandError:
-    hints = [did_you_mean(str(key), map(str, others)), f"{ESCAPES}." if "=" in key.tag_value else "", "See: "]
+    found = " or ".join(map(quote, near(str(key), map(str, others))))
+    hints = [f"did you mean {found}?" if found else "", f"{ESCAPES}." if "=" in key.tag_value else "", "See: "]
     return CommandError(f"there is no mapping {key}", advice(" ".join(filter(None, hints)), Remedy(Kind.MAPPINGS)))

@@ -49,7 +49,7 @@ def document(
 
     Args:
         names: only these roles.
-        unused: only roles that nothing uses.
+        unused: only roles that are unused for `DAYS`.
         last_accessed: whether to ask IAM for its reports of last use.
         instances: whether to read which instances carry the roles.
     """

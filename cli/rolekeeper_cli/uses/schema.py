@@ -6,7 +6,7 @@ roles that aren't there it can't know: the reader of rows and the publisher have
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rolekeeper.mappings import rows
@@ -167,6 +167,12 @@ def column_names(*, keys: bool = True) -> Iterator[str]:
     yield from (column.name for column in ((*KEYS, *COLUMNS, *ASKS) if keys else COLUMNS))
     if keys:
         yield from OURS
+
+
+def choices(name: str) -> Sequence[str]:
+    """The values of a column that takes only some; none if it takes others, or there is no such column."""
+    flags = {column.name for column in COLUMNS if column.kind.type == "BOOL"}
+    return ("true", "false") if name in flags else _ACCEPTS.get(name, {}).get("enum", ())
 
 
 def column_document(name: str) -> Mapping[str, Any]:

@@ -145,7 +145,7 @@ def test_a_pin_is_written_for_it_and_checked_in_its_account(terminal: Terminal, 
     assert spoke.carries(web) == "db"
     assert terminal.document("explain", spoke.address(web))["pin"]["role"] == "db"
     assert "rolekeeper release" in terminal("explain", spoke.address(web)).stdout
-    assert terminal.document("release", spoke.address(web)) == {
+    assert terminal.document("release", spoke.address(web), "--no-wait") == {
         "instance": web,
         "account": TARGET.account,
         "region": TARGET.region,
@@ -378,7 +378,7 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
     terminal.parameters |= {"MaxChangesPerEdit": "2", "MaxChangesPercent": "1"}
     file = tmp_path / "mappings.yaml"
     file.write_text("mappings:\n- {tag_key: app, tag_value: new, role: web}\n")
-    [edit] = terminal.document("plan", "-f", str(file))["mappings"]
+    [edit] = terminal.document("plan", "-f", str(file), code=4)["mappings"]
     assert (edit["status"], edit["effect"]["attach"]) == ("Held", 3)
     spoke.refuse()
     ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
@@ -461,7 +461,7 @@ def test_roles_are_those_of_all_accounts_each_with_its_own(
         f"old {ACCOUNT} 0 0 2025-05-05 no s3",
         f"web {ACCOUNT} 1 1 never no nothing",
         f"web {TARGET.account} 1 1 never no s3",
-        f"Nothing uses old in {ACCOUNT}: no mapping gives it, no instance here carries",
+        f"old in {ACCOUNT} is unused: no mapping gives it, no instance here carries it, last used 2025-05-05.",
     ]
     assert f"Account {ACCOUNT} has 3 of 1,000 instance profiles, 3 of 1,000 roles." in rows
     assert ran.stderr == (

@@ -46,7 +46,7 @@ def take(terminal: Terminal, desk: MappingsFixture, command: str) -> None:
         case ["rolekeeper", "detach", _]:
             assert terminal(*words[1:], "--confirm", "Detach", "--no-wait").exit_code == 0
         case _:
-            ran = terminal(*words[1:], *([] if words[1] == "release" else ["--no-wait"]))
+            ran = terminal(*words[1:], "--no-wait")
             assert ran.exit_code == 0, ran.output
 
 
@@ -104,7 +104,7 @@ def by_a_release(terminal: Terminal, desk: MappingsFixture) -> str:
     """A pin's end."""
     instance = by_a_pin(terminal, desk)
     settle(desk, instance)
-    terminal("release", instance)
+    terminal("release", instance, "--no-wait")
     return instance
 
 

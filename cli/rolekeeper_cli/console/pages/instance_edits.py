@@ -22,7 +22,7 @@ from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.uses import instances, pins, preview
 from rolekeeper_cli.uses.fleet import Seen, profile_name, seen_now
 from rolekeeper_cli.uses.instances import title
-from rolekeeper_cli.uses.pins import Pinned, Released, Wish
+from rolekeeper_cli.uses.pins import Pinned, Release, Wish
 from rolekeeper_cli.uses.preview import Preview
 
 DETACH = "Detach"
@@ -53,7 +53,7 @@ class Plan:
     @property
     def rests_on(self) -> str:
         """A short text that changes with the instance's state, tags, role and pin."""
-        association, pin = self.seen.observed.association, self.seen.observed.pin
+        association, pin = self.seen.observed.association, self.seen.pin
         facts = (
             self.seen.instance.state.value,
             sorted(self.seen.instance.tags.items()),
@@ -107,7 +107,7 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     }
     keeps = planned.pin.profile_arn == (planned.shown.profile_arn if planned.shown else "")
     what = f"Keep {carries or 'no role'} on" if keeps else whats[wish.verb]
-    former = seen.observed.pin
+    former = seen.pin
     replaced = f"It is pinned to {_role(former)} now; that pin ends." if former else ""
     warning = f"{planned.warning.removesuffix('.')}." if planned.warning else ""
     return Plan(
@@ -122,10 +122,10 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
 
 def _pinned(pinned: Pinned) -> Notice:
     text = f"{title(pinned.instance)} is pinned to {_role(pinned.pin)}{_until(pinned.pin)}."
-    if not pinned.delay:
+    delay, ends = pinned.awaited.delay, pinned.awaited.remedy
+    if not delay:
         return Notice(text, ("EC2 shows it within seconds; this page follows.",))
-    remedy = (advice("What ends that: ", pinned.remedy),) if pinned.remedy else ()
-    return Notice(text, (pinned.delay, *remedy), "warn")
+    return Notice(text, (delay, *((advice("What ends that: ", ends),) if ends else ())), "warn")
 
 
 def _until(pin: Pin) -> str:
@@ -137,22 +137,23 @@ def _role(pin: Pin) -> str:
 
 
 def _plan_release(deployment: Deployment, seen: Seen, _: Form) -> Plan:
-    pin, name = seen.observed.pin, title(seen.instance)
+    pin, name = seen.pin, title(seen.instance)
     if pin is None and seen.decision.code != "contested":
         raise CommandError(f"{name} has no pin", "its tags rule already")
     return Plan(
         f"Release {name}" + (f" from its pin to {_role(pin)}" if pin else ""),
         seen,
-        lambda: _released(pins.release(deployment, seen.instance.key.id)),
+        lambda: _released(deployment, pins.to_release(deployment, seen.instance.key.id)),
         preview=preview.of_tags(deployment, seen, seen.instance.tags, released=True),
     )
 
 
-def _released(done: Released) -> Notice:
-    name = title(done.instance)
-    text = f"{name} is released and goes back to its tags." if done.former else f"{name} has no pin; its tags rule."
+def _released(deployment: Deployment, found: Release) -> Notice:
+    pins.release(deployment, found)
+    name = title(found.instance)
+    text = f"{name} is released and goes back to its tags." if found.pin else f"{name} has no pin; its tags rule."
     again = "Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again."
-    return Notice(text, (again,) if done.contested else ())
+    return Notice(text, (again,) if found.contested else ())
 
 
 # ---- tags ----
@@ -250,12 +251,9 @@ def plan(request: Request, form: Form) -> Response:
 
 
 def shown(request: Request) -> Response:
-    plan = plan_of(request, PlannedForm)
-    if plan.outcome:
-        return plan.outcome.shown(request, again=True)
-    plan.shown = True
-    what = plan.what
-    return page(request, "instance_plan.html", title=what.plan.what, plan=what.plan, id=what.instance, made=plan.made)
+    kept = plan_of(request, PlannedForm)
+    kept.shown, what = True, kept.what
+    return page(request, "instance_plan.html", title=what.plan.what, kept=kept, plan=what.plan, id=what.instance)
 
 
 @posted

@@ -1,7 +1,6 @@
 """Editing a mapping: a form, then what it would do, then the writing of that very plan."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +13,7 @@ from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, When
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.forms import Form, keep, number, posted, trimmed
 from rolekeeper_cli.console.page import mapping_url, page, see_other, version_of
-from rolekeeper_cli.console.pages.mapping_plans import plan
+from rolekeeper_cli.console.pages.mapping_plans import EditPlan
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
@@ -119,8 +118,7 @@ def planned(request: Request, form: Form) -> Response:
         rows = _typed(deployment, key, row, form=form)
     except CommandError as error:
         return _form(request, *shown, typed=form, problem=error)
-    found = plan(deployment, key, rows)
-    return keep(request, "/mapping", replace(found, form=_fields(shown[0], row, form) | {"slip": ""}))
+    return keep(request, "/mapping", EditPlan(key, rows, _fields(shown[0], row, form) | {"slip": ""}))
 
 
 def _typed(deployment: Deployment, key: MappingKey, row: Attributes, form: Form) -> RowPlan:
@@ -152,7 +150,7 @@ def changed(request: Request, form: Form) -> Response:
         return see_other(mapping_url(key, "/mapping/held"))
     if not rows.changes:
         raise CommandError("nothing would change: the row says so already", "go back to the mapping")
-    return keep(request, "/mapping", plan(deployment, key, rows))
+    return keep(request, "/mapping", EditPlan(key, rows))
 
 
 def _form(

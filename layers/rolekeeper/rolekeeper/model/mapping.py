@@ -6,7 +6,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from shlex import quote
 from typing import Any
 
 from rolekeeper.model.problem import Kind, Problem, Remedy
@@ -62,11 +61,6 @@ class MappingKey:
         if self == IGNORED:
             return f"the tag {IGNORE_TAG}"
         return "the pin" if self.pins else key_text(self.tag_key, self.tag_value)
-
-    @property
-    def argument(self) -> str:
-        """The key as a shell takes it."""
-        return quote(str(self))
 
     @property
     def pins(self) -> bool:

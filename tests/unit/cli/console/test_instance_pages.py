@@ -161,7 +161,7 @@ def test_a_pin_is_released(browser: TestClient, desk: MappingsFixture) -> None:
     assert "from its pin to db" in words(planned)
     assert "It should carry web then." in words(planned)
     assert "is released and goes back to its tags" in words(done)
-    assert not desk.world.state.read([desk.world.key(one)]).pins
+    assert "Release it" not in words(browser.get(f"/instance/{one}"))
     assert "has no pin" in words(browser.post(f"/instance/{one}/release")), "a second one"
 
 
