@@ -53,9 +53,9 @@ _ACCOUNTS = click.option(
 def local(port: int | None, accounts: int | None) -> ExitCode:
     """Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C.
 
-    It says "ready:" and where it is, once it can be used. Any credentials do. It needs no AWS account and no Docker.
-    With several accounts Rolekeeper is the hub of an organization, starter roles and mappings are there, and it says
-    how to act in each account.
+    It says "ready:" and where it is, once it can be used, and what to type next. Any credentials do. It needs no AWS
+    account and no Docker. Starter roles are there. With several accounts Rolekeeper is the hub of an organization, and
+    starter mappings are there too.
     """
     from rolekeeper_local.__main__ import main  # noqa: PLC0415  # of the extra `local`
 
