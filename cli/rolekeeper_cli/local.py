@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from rolekeeper_cli import console as web
@@ -79,4 +81,6 @@ def demo(port: int | None, accounts: int | None, *, console: bool) -> ExitCode:
 
 def _ended(code: int) -> ExitCode:
     """The command's exit code for a process's: the emulator may end with any."""
+    # At its end Python looks once more through all that the SDK made, for a second or more, unless that is frozen.
+    gc.freeze()
     return {0: ExitCode.DONE, 130: ExitCode.INTERRUPTED}.get(code, ExitCode.NO)

@@ -4,7 +4,6 @@ With `ROLEKEEPER_LOCAL_ACCOUNTS` it is the hub of that many accounts. It stays i
 Standard output carries one line, ``ready: <endpoint>``; progress, and what to type next, goes to standard error.
 """
 
-import gc
 import os
 import sys
 
@@ -31,8 +30,6 @@ def main(port: int | None = None, accounts: int | None = None) -> int:
                 deploy_organization(aws, accounts)
             print(f"ready: {aws.endpoint}", flush=True)  # noqa: T201 - the contract
             _say(next_steps(aws, accounts))
-            # At the end Python would look once more through all that the SDK made here, for a second or more.
-            gc.freeze()
             code = aws.wait()
             _say(f"the emulator ended by itself; its log: {os.path.relpath(aws.log)}")
             return code or 1
