@@ -55,7 +55,7 @@ _ACCOUNTS = click.option(
 def local(port: int | None, accounts: int | None) -> ExitCode:
     """Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C.
 
-    It says "ready:" and where it is, once it can be used, and what to type next. Any credentials do. It needs no AWS
+    Once it can be used, it says "ready:" with its endpoint, and what to type next. Any credentials do. It needs no AWS
     account and no Docker. Starter roles are there. With several accounts Rolekeeper is the hub of an organization, and
     starter mappings are there too.
     """

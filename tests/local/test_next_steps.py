@@ -14,7 +14,7 @@ OURS = Path(sys.executable).with_name("rolekeeper")
 @pytest.mark.parametrize(
     ("programs", "path_is_given", "launches"),
     [
-        ({"rolekeeper": OURS}, False, "boto3"),
+        ({"rolekeeper": OURS}, False, sys.executable),
         ({"rolekeeper": OURS, "aws": Path("/bin/true")}, False, "aws ec2 run-instances"),
         # That of another installation: ours comes first, and in a clone the AWS CLI is beside it.
         ({"rolekeeper": Path("/bin/true")}, True, "aws ec2 run-instances"),
@@ -26,10 +26,10 @@ def test_the_block_finds_the_command_and_launches_by_what_there_is(
 ) -> None:
     for name, program in programs.items():
         (tmp_path / name).symlink_to(program)
-    lines = next_steps(EmbeddedAws(port=4599), 1, {"PATH": str(tmp_path)}).splitlines()
-    assert (f'export PATH={OURS.parent}:"$PATH"' in lines) is path_is_given
-    assert any(line.startswith("instance=$(") and launches in line for line in lines)
-    assert lines[-1] == "Ctrl-C ends this AWS. It keeps nothing."
+    said = next_steps(EmbeddedAws(port=4599), 1, {"PATH": str(tmp_path)})
+    assert (f'export PATH={OURS.parent}:"$PATH"\n' in said) is path_is_given
+    assert f"\ninstance=$({launches}" in said
+    assert said.endswith("\nCtrl-C ends this AWS. It keeps nothing.")
 
 
 @pytest.mark.parametrize(("accounts", "others"), [(2, "web (111111111111)"), (3, "web (111111111111), data (2222")])
