@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import click
 
 from rolekeeper_cli.command import Group
+from rolekeeper_cli.deploy import HELP_ALL
 from rolekeeper_cli.main import cli
 
 _WIDTH = 100
@@ -29,7 +30,9 @@ def commands(group: Group = cli, path: str = "rolekeeper") -> Iterator[tuple[str
 
 
 def _help(path: str, command: click.Command) -> str:
-    return command.get_help(click.Context(command, info_name=path, terminal_width=_WIDTH, **cli.context_settings))
+    context = click.Context(command, info_name=path, terminal_width=_WIDTH, **cli.context_settings)
+    context.meta[HELP_ALL] = True
+    return command.get_help(context)
 
 
 def _without_common(text: str) -> str:

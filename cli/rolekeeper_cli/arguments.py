@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import wraps
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -22,20 +23,18 @@ if TYPE_CHECKING:
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(days=3650)
+# `role = web`, `role =web` and `role= web` as a shell gives them, with NUL between the words. `role= owner=x` is fine.
+_BLANKS = re.compile(r"(?:^|\0)([^=\0]+)(?:\0=\0?|=\0(?=[^=\0]+(?:\0|$)))([^\0]+)")
 
 
-def _key_and_rest(words: tuple[str, ...], tag_key: str | None, tag_value: str | None) -> tuple[MappingKey, list[str]]:
-    """The mapping that a command is about, and the other words.
-
-    `--tag-key` and `--tag-value` name it if the tag key itself holds a `=`.
-    """
-    if tag_key is None and tag_value is None:
-        if not words:
-            raise UsageError("no mapping is named", "name one as tag_key=tag_value, like workload=web")
-        return uses.names.mapping_key(words[0]), list(words[1:])
-    if not tag_key or tag_value is None:
-        raise UsageError("--tag-key and --tag-value belong together", "give both, and no tag_key=tag_value")
-    return uses.names.key_of(tag_key, tag_value), list(words)
+def _key_and_rest(words: tuple[str, ...]) -> tuple[MappingKey, list[str]]:
+    """The mapping that a command is about, and the other words."""
+    if not words:
+        raise UsageError("no mapping is named", "name one as tag_key=tag_value, like workload=web")
+    if blanks := _BLANKS.search("\0".join(words)):
+        meant = quote(f"{blanks[1]}={blanks[2]}")
+        raise UsageError("there are blanks around '='", f"write {meant}, without blanks")
+    return uses.names.mapping_key(words[0]), list(words[1:])
 
 
 class Duration(click.ParamType[timedelta]):
@@ -74,7 +73,15 @@ class OneOf(click.Choice[str]):
 
 type Function = Callable[..., ExitCode]
 type Completed = Literal[
-    "roles", "roles_or_none", "mappings", "instances", "targets", "one_target", "key_and_columns", "columns"
+    "roles",
+    "roles_or_none",
+    "mappings",
+    "instances",
+    "targets",
+    "one_target",
+    "key_and_columns",
+    "columns",
+    "revisions",
 ]
 
 
@@ -84,7 +91,7 @@ def completes(kind: Completed) -> Callable[[click.Context, click.Parameter, str]
 
 
 INSTANCE = "The instance's id, or its Name tag if no other has it; of another target, ACCOUNT/REGION/ID."
-_KEY = "The mapping, as tag_key=tag_value: workload=web. The first '=' splits."
+_KEY = r"The mapping, as tag_key=tag_value: workload=web. An equals sign in the tag's key is written \=."
 
 instance_argument = click.argument("instance", help=INSTANCE, shell_complete=completes("instances"))
 waits = click.option(
@@ -110,8 +117,8 @@ def takes_key(function: Function) -> Function:
     """The command's first argument is the mapping's key."""
 
     @wraps(function)
-    def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
-        key, rest = _key_and_rest(words, tag_key, tag_value)
+    def run(words: tuple[str, ...], **others: Any) -> ExitCode:
+        key, rest = _key_and_rest(words)
         if rest:
             raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
         return function(key, **others)
@@ -123,18 +130,12 @@ def takes_key_and_columns(function: Function) -> Function:
     """The command's first argument is the mapping's key, its second a list of `column=value`."""
 
     @wraps(function)
-    def run(words: tuple[str, ...], tag_key: str | None, tag_value: str | None, **others: Any) -> ExitCode:
-        return function(*_key_and_rest(words, tag_key, tag_value), **others)
+    def run(words: tuple[str, ...], **others: Any) -> ExitCode:
+        return function(*_key_and_rest(words), **others)
 
     about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
     return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers="key_and_columns")
 
 
 def _named(function: Function, metavar: str, about: str, offers: Completed) -> Function:
-    for parameter in (
-        click.option("--tag-value", metavar="VALUE", help="The tag's value, beside --tag-key."),
-        click.option("--tag-key", metavar="KEY", help="The tag's key, instead of KEY, when it holds a '='."),
-        click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=completes(offers)),
-    ):
-        function = parameter(function)
-    return function
+    return click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=completes(offers))(function)

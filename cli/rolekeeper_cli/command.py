@@ -15,13 +15,16 @@ import rolekeeper_cli
 from rolekeeper_cli import checks, terminal
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.options import OUTPUTS, Options
-from rolekeeper_cli.suggest import near
+from rolekeeper_cli.suggest import commands_meant, near
 from rolekeeper_cli.terminal import Progress, printable
 
 if TYPE_CHECKING:
     import boto3
 
     from rolekeeper_cli.deployment import Deployment
+
+
+type Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 
 
 class Command(click.Command):
@@ -31,6 +34,10 @@ class Command(click.Command):
         super().__init__(*arguments, **attributes)
         self.examples = tuple(examples)
         self.params += common_options(short=not any("-o" in each.opts for each in self.params))
+
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002  # click's own
+        """The first sentence, whole: click cuts it to 45 characters for a shell's completion."""
+        return super().get_short_help_str(1_000)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then a group's commands, then the common options."""
@@ -58,15 +65,17 @@ class Group(Command, click.Group):
     """A command of commands. Those of a table are imported when they are called, as click's documentation has it.
 
     Args:
-        lazy: by name, where a command is, as `module:attribute`, and the first sentence of its help.
+        lazy: by section of the help, then by name: where a command is, as `module:attribute`, and the first sentence of
+            its help.
     """
 
     command_class = Command
     group_class = type
 
-    def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]] | None = None, **attributes: Any) -> None:
+    def __init__(self, *arguments: Any, lazy: Sections | None = None, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self._lazy = lazy or {}
+        self._sections = lazy or {}
+        self._lazy = {name: each for section in self._sections.values() for name, each in section.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self._lazy})
@@ -83,13 +92,16 @@ class Group(Command, click.Group):
         return {name: each for name in self.list_commands(context) if (each := self.get_command(context, name))}
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write each command with its short help, without importing one."""
+        """Write each section's commands with the first sentence of their help, without importing one."""
         del ctx
-        described = {name: click.Command(name, help=text) for name, (_, text) in self._lazy.items()}
-        known = sorted({**self.commands, **described}.items())
-        limit = formatter.width - 6 - max(len(name) for name, _ in known)
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, each.get_short_help_str(limit)) for name, each in known])
+        eager = [(name, each.get_short_help_str()) for name, each in self.commands.items() if name not in self._lazy]
+        sections = {"Commands": eager} if eager else {}
+        for title, section in self._sections.items():
+            sections[title] = sections.get(title, []) + [(name, text) for name, (_, text) in section.items()]
+        width = max(len(name) for section in sections.values() for name, _ in section)
+        for title, commands in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in commands])
 
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., ExitCode]], Command]:
@@ -116,8 +128,8 @@ class Root(Group):
         try:
             code: object = super().main(args, prog_name, standalone_mode=False, obj=options, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
-            return ExitCode.USAGE
+            click.echo(error.format_message())
+            return ExitCode.DONE
         except click.ClickException as error:
             return _report(_invalid(error), extra["color"])
         except (click.Abort, KeyboardInterrupt):
@@ -145,7 +157,8 @@ def _invalid(error: click.ClickException) -> UsageError:
         names = (name for each in known.params if isinstance(each, click.Option) for name in each.opts)
         found = near(error.option_name, names)
     elif isinstance(error, click.NoSuchCommand) and isinstance(known, click.Group):
-        found = near(error.command_name, known.list_commands(error.ctx))
+        found = commands_meant(error.ctx.command_path, error.command_name)
+        found = found or near(error.command_name, known.list_commands(error.ctx))
     else:
         return UsageError(error.format_message(), help_)
     meant = f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
@@ -154,7 +167,7 @@ def _invalid(error: click.ClickException) -> UsageError:
 
 def _report(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values
     terminal.bad(error.details, colour)
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error.what)}", err=True, color=colour)
+    terminal.marked("Error:", error.what, "red", bold=True, colour=colour)
     click.echo(f"  {printable(str(error.remedy))}", err=True)
     return error.exit_code
 

@@ -26,6 +26,7 @@ from rolekeeper_cli.options import Options
 # A shell puts what is offered into the command line as it is: a tag's value is anybody's, and may be `$(…)`.
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=,-]*")
 _NO_ROLE = "NONE"
+_REVISIONS = 20
 
 type Offered = list[CompletionItem[str]]
 
@@ -35,7 +36,7 @@ def roles(context: click.Context, incomplete: str) -> Offered:
 
 
 def roles_or_none(context: click.Context, incomplete: str) -> Offered:
-    return _offered({**_cached(context, "roles"), _NO_ROLE: "no role"}, incomplete)
+    return _offered(_roles_or_none(context, incomplete), incomplete)
 
 
 def mappings(context: click.Context, incomplete: str) -> Offered:
@@ -64,12 +65,21 @@ def one_target(context: click.Context, incomplete: str) -> Offered:
 
 
 def key_and_columns(context: click.Context, incomplete: str) -> Offered:
-    """One mapping, then columns, each with a `=`; after `role=` the roles."""
+    """One mapping, then columns, each with a `=`; then the roles, or the values of a column that takes only some."""
     if not _names_a_key(context):
         return mappings(context, incomplete)
-    if incomplete.startswith("role="):
-        return _offered({f"role={each}": "" for each in (*_cached(context, "roles"), _NO_ROLE)}, incomplete)
-    return _offered({f"{each}=": "" for each in uses.schema.column_names(keys=False)}, incomplete)
+    column, equals, typed = incomplete.partition("=")
+    if not equals:
+        return _offered({f"{each}=": "" for each in uses.schema.column_names(keys=False)}, incomplete)
+    values = _roles_or_none(context, typed) if column == "role" else dict.fromkeys(uses.schema.choices(column), "")
+    return _offered({f"{column}={each}": about for each, about in values.items()}, incomplete)
+
+
+def revisions(context: click.Context, incomplete: str) -> Offered:
+    """The last revisions of the command's mapping before the one in effect, the newest first."""
+    # While an option lacks its value, click leaves the arguments there.
+    number = int(_cached(context, "revisions").get("".join(context.args[:1]), 0))
+    return words(map(str, range(number - 1, max(number - 1 - _REVISIONS, 0), -1)), incomplete)
 
 
 def columns(_context: click.Context, incomplete: str) -> Offered:
@@ -81,8 +91,14 @@ def words(choices: Iterable[str], incomplete: str) -> Offered:
     return [CompletionItem(each) for each in choices if each.casefold().startswith(incomplete.casefold())]
 
 
+def _roles_or_none(context: click.Context, typed: str) -> dict[str, str]:
+    """The roles and NONE: not NONE alone, which Tab would insert, and which takes roles away."""
+    found = {name: about for name, about in _cached(context, "roles").items() if _SAFE.fullmatch(name)}
+    return {**found, _NO_ROLE: "no role"} if found or typed else {}
+
+
 def _names_a_key(context: click.Context) -> bool:
-    return bool(context.params.get("words") or context.params.get("tag_key"))
+    return bool(context.params.get("words"))
 
 
 def _offered(found: Mapping[str, str], incomplete: str) -> Offered:
@@ -152,7 +168,7 @@ def _refresh(options: Options, file: Path) -> None:
 
 def use_bash_words() -> None:
     """Join the words that bash splits, if the completion is for bash."""
-    if os.environ.get("_ROLEKEEPER_COMPLETE", "").startswith("bash_complete"):
+    if os.environ.get("_ROLEKEEPER_COMPLETE", "").startswith("bash_"):
         add_completion_class(Bash)
 
 
@@ -160,7 +176,13 @@ _BREAKS = "=:"
 
 
 class Bash(BashComplete):
-    """click's own, except for words with a `=` or a `:`, at which bash splits (COMP_WORDBREAKS)."""
+    """click's own, except for words with a `=` or a `:`, at which bash splits (COMP_WORDBREAKS).
+
+    After `role=` there is no blank: the value follows.
+    """
+
+    _ADDS = "COMPREPLY+=($value)"
+    source_template = BashComplete.source_template.replace(_ADDS, f"[[ $value == *= ]] && compopt -o nospace; {_ADDS}")
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """The words before the one that is completed, and that one."""

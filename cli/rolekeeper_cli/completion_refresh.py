@@ -9,10 +9,11 @@ import signal
 import sys
 import tempfile
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.mappings.table import number_in
 from rolekeeper.model.instance import InstanceState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
@@ -20,55 +21,57 @@ from rolekeeper_cli.uses.instances import name_of
 from rolekeeper_cli.uses.mappings import plain
 from rolekeeper_cli.uses.names import path_roles
 
+type Names = dict[str, dict[str, str]]
+
+KINDS = ("roles", "mappings", "revisions", "instances", "targets")
 _SECONDS = 30
 # Pages of EC2's, 2,000 instances: nobody searches more by Tab.
 _PAGES = 10
 
 
-def names(deployment: Deployment) -> dict[str, dict[str, str]]:
+def names(deployment: Deployment) -> Names:
     """The names of each kind, each with the text to show beside it.
 
     Raises:
         CommandError, AwsRefusalError: there is no deployment, or AWS can't be asked at all.
     """
     _ = deployment.settings
-    found: dict[str, dict[str, str]] = {}
-    for kind, ask in (("roles", _roles), ("mappings", _mappings), ("instances", _instances), ("targets", _targets)):
-        found[kind] = {}
+    found: Names = {kind: {} for kind in KINDS}
+    for ask in (_roles, _mappings, _instances, _targets):
         with suppress(AwsRefusalError):
-            found[kind] = ask(deployment)
+            found |= ask(deployment)
     return found
 
 
-def write(file: Path, found: dict[str, dict[str, str]]) -> None:
+def write(file: Path, found: Names) -> None:
     """Replace the names; only this user may read them."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as made:
         json.dump(found, made)
     Path(made.name).replace(file)
 
 
-def _roles(deployment: Deployment) -> dict[str, str]:
-    return dict.fromkeys(path_roles(deployment), "")
+def _roles(deployment: Deployment) -> Names:
+    return {"roles": dict.fromkeys(path_roles(deployment), "")}
 
 
-def _mappings(deployment: Deployment) -> dict[str, str]:
+def _mappings(deployment: Deployment) -> Names:
+    rows = {str(key): row for key, row in deployment.app.table.all_rows().items()}
     return {
-        str(key): str(plain(row["role"])) if "role" in row else ""
-        for key, row in deployment.app.table.all_rows().items()
+        "mappings": {key: str(plain(row["role"])) if "role" in row else "" for key, row in rows.items()},
+        "revisions": {key: str(number_in(row, "status_revision")) for key, row in rows.items()},
     }
 
 
-def _instances(deployment: Deployment) -> dict[str, str]:
-    pages = islice(deployment.app.ec2.fleet(), _PAGES)
-    return {each.key.id: name_of(each) for page in pages for each in page if each.state is not InstanceState.TERMINATED}
+def _instances(deployment: Deployment) -> Names:
+    found = chain.from_iterable(islice(deployment.app.ec2.fleet(), _PAGES))
+    return {"instances": {each.key.id: name_of(each) for each in found if each.state is not InstanceState.TERMINATED}}
 
 
-def _targets(deployment: Deployment) -> dict[str, str]:
+def _targets(deployment: Deployment) -> Names:
     if not deployment.settings.organization:
         return {}
-    return {str(each.target): each.problem for each in deployment.app.registry.all()} | {
-        str(deployment.home): "the hub"
-    }
+    found = {str(each.target): each.problem for each in deployment.app.registry.all()}
+    return {"targets": {**found, str(deployment.home): "the hub"}}
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ _LAYOUT = Layout(
     (
         Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}"),
         Column("of"),
-        Column("what", folds=True),
+        Column("what", kind="text"),
     ),
     note=lambda each: each["why"],
     note_name="why",

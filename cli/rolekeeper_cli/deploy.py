@@ -1,4 +1,4 @@
-"""`rolekeeper deploy`, `upgrade` and `destroy`: the deployment itself, without a clone."""
+"""`rolekeeper deploy` and `destroy`: the deployment itself, without a clone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ from rolekeeper_cli.command import Command, command, deployment
 from rolekeeper_cli.errors import ExitCode
 
 _ALLOWED_SHOWN = 4
+
+
+# What people set; the help shows the others with --help-all.
+OFTEN_SET = ("--mode", "--role-path", "--take-over", "--max-changes-per-edit", "--alarm-email", "--organization-id")
+HELP_ALL = f"{__name__}.help_all"
+
+
+class ParameterOption(click.Option):
+    """A parameter of the template."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        return super().get_help_record(ctx) if self.opts[0] in OFTEN_SET or HELP_ALL in ctx.meta else None
+
+
+def _help_all(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001  # click's own
+    if wanted:
+        context.meta[HELP_ALL] = True
+        click.echo(context.get_help())
+        context.exit()
 
 
 class WithParameters(Command):
@@ -36,7 +55,7 @@ def named(given: dict[str, str | None]) -> dict[str, str]:
 def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     allowed = [str(each) for each in parameter.get("AllowedValues", ())]
     few = allowed and len(allowed) <= _ALLOWED_SHOWN
-    return click.Option(
+    return ParameterOption(
         [deploying.parameters.option_of(name)],
         metavar="|".join(allowed) if few else parameter["Type"].upper(),
         help=f"{parameter['Description']} ({name})",
@@ -44,49 +63,37 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     )
 
 
-_BUCKET = click.option("--bucket", metavar="NAME", help="Your own bucket in the same Region. Default: one is created.")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-_DOWNGRADE = click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
-
-
 @click.command(
     "deploy",
     cls=WithParameters,
     examples=[
         "rolekeeper deploy --guided",
+        "rolekeeper deploy",
         "rolekeeper deploy --mode enforce",
         "rolekeeper deploy --yes --max-changes-per-edit 50 --region eu-west-1",
     ],
 )
 @click.option("--guided", is_flag=True, help="Ask for each parameter.")
-@_BUCKET
-@_DRY_RUN
-@_DOWNGRADE
+@click.option("--bucket", metavar="NAME", help="Your own bucket in the same Region. Default: one is created.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
 @yes
-def deploy(**given: Any) -> ExitCode:
-    """Deploy Rolekeeper, or change what is deployed.
-
-    It shows what would change, and asks. Each parameter stays as it is deployed until you give another value.
-    """
-    return _deploy(upgrade=False, **given)
-
-
-@command("upgrade", "rolekeeper upgrade", "rolekeeper upgrade --dry-run", "rolekeeper upgrade --yes")
-@_BUCKET
-@_DRY_RUN
-@_DOWNGRADE
-@yes
-def upgrade(**given: Any) -> ExitCode:
-    """Deploy this version over the one that is deployed.
-
-    It says which version that is, shows what would change, and asks. Every parameter stays as it is.
-    """
-    return _deploy(upgrade=True, guided=False, **given)
-
-
-def _deploy(
-    *, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: bool, yes: bool, upgrade: bool, **given: Any
+@click.option(
+    "--help-all",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_help_all,
+    help="Show this message with all parameters, and exit.",
+)
+def deploy(
+    *, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any
 ) -> ExitCode:
+    """Deploy Rolekeeper, upgrade it, or change its parameters.
+
+    It says which version is deployed, shows what would change, and asks. Each parameter stays as it is deployed until
+    you give another value.
+    """
     if guided or not dry_run:
         terminal.require_answer(yes=yes and not guided)
     return deploying.deploy.deploy(
@@ -96,7 +103,6 @@ def _deploy(
         guided=guided,
         yes=yes,
         dry_run=dry_run,
-        upgrade=upgrade,
         allow_downgrade=allow_downgrade,
     )
 

@@ -28,7 +28,7 @@ def doctor() -> ExitCode:
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
 _COUNTED = {"ok": "ok", "warn": "warnings", "fail": "failed", "unknown": "unknown"}
 _LAYOUT = Layout(
-    (Column("level"), Column("check"), Column("what", folds=True)), colour=lambda each: _COLOURS[each["level"]]
+    (Column("level"), Column("check"), Column("what", kind="text")), colour=lambda each: _COLOURS[each["level"]]
 )
 
 

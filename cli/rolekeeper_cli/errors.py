@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """A command's exit code."""
+    """A command's exit code, as docs/cli.md has it; `uses.edits.exit_code` is that of rows."""
 
     DONE = 0
-    NO = 1  # it ran, and the answer is no: a bad row, a refusal, a question answered with no
+    NO = 1  # it ran, and the answer is no: a bad file, a refusal, a question answered with no
     CHANGES = 2  # with --detailed-exitcode: something would change
+    REJECTED = 3  # rows are rejected, or in conflict
+    HELD = 4  # rows wait for approval
     INTERRUPTED = 130
     USAGE = 252
     CONFIGURATION = 253
@@ -29,8 +31,11 @@ class CommandError(Exception):
 
     exit_code = ExitCode.NO
 
-    def __init__(self, what: str, remedy: "str | Advice", details: Iterable[str] = ()) -> None:
+    def __init__(
+        self, what: str, remedy: "str | Advice", details: Iterable[str] = (), *, code: ExitCode | None = None
+    ) -> None:
         super().__init__(f"{what}\n{remedy}")
+        self.exit_code = self.exit_code if code is None else code
         self.what = what
         self.remedy = remedy
         self.details = tuple(details)

@@ -40,7 +40,7 @@ def explain(instance: str, *, ask_who: bool) -> ExitCode:
 def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tuple[str, str]]:
     decision, mapping, last = document["decision"], document["mapping"], document["last"]
     yield "instance", f"{uses.instances.titled(name, document['name'])}, {document['state']}"
-    yield "carries", _carried_in_words(document["carries"])
+    yield "carries", _carried_in_words(document["carries"], mapping)
     yield "should carry", document["should_carry"] or "no role"
     yield "because", f"{decision['reason']} ({decision['action']}, {decision['code']})"
     if document["withheld"]:
@@ -50,22 +50,24 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
         yield "mapping", f"{mapping['mapping']}, revision {mapping['revision']}, priority {mapping['priority']}{owner}"
     for each in document["losers"]:
         yield "and not", f"{each['mapping']}: {each['why']}"
+    commands = [each["command"] for each in document["undo"]]
     if pin := document["pin"]:
         until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
         why = f": {pin['claimed_reason']}" if pin["claimed_reason"] else ""
         yield "pin", f"{pin['role'] or pin['unclear']}{until}, claimed by {pin['claimed_by'] or 'nobody'}{why}"
-        yield "", f"rolekeeper release {name} gives it back to its tags"
+        if (release := f"rolekeeper release {name}") not in commands:
+            yield "", f"{release} gives it back to its tags"
     if shown := document["condition"]:
         parked = ", parked" if shown["parked"] else ""
         # A reason can be long, so it is shown once.
-        reason = "that" if shown["reason"] == decision["reason"] else shown["reason"]
-        yield "shows", f"{reason} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
+        reason = "the same" if shown["reason"] == decision["reason"] else shown["reason"]
+        yield "condition", f"{reason} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
     if former := document["took_over_from"]:
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     yield from uses.who.lines(document["who"], account)
     if last:
         yield "triggered by", f"{last['cause']} ({last['at'][:19]}Z)"
-        reason = "for that reason" if last["reason"] == decision["reason"] else last["reason"]
+        reason = "for the same reason" if last["reason"] == decision["reason"] else last["reason"]
         yield "it decided", f"{last['action']} ({last['code']}): {reason}"
         yield "AWS answered", uses.history.answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
     yield from _undo_lines(document["former"], document["undo"])
@@ -84,11 +86,14 @@ def _undo_lines(former: Mapping[str, Any] | None, steps: Sequence[Mapping[str, s
         yield "to undo", f"no step {verb} {former['instance_profile'] or 'no role'}"
 
 
-def _carried_in_words(carried: Mapping[str, Any] | None) -> str:
+def _carried_in_words(carried: Mapping[str, Any] | None, mapping: Mapping[str, Any] | None) -> str:
+    """The mapping that gave it is named with its revision, unless that is shown as the one that governs it now."""
     if carried is None:
         return "no role"
     if carried["for"]:
-        by = f"attached by Rolekeeper for {carried['for']}, revision {carried['revision']}"
+        by = f"attached by Rolekeeper for {carried['for']}"
+        is_shown = mapping and (carried["for"], carried["revision"]) == (mapping["mapping"], mapping["revision"])
+        by += f", revision {carried['revision']}" if carried["revision"] and not is_shown else ""
     else:
         by = "managed, attached by another actor" if carried["managed"] else "foreign: outside the role path"
     return f"{carried['instance_profile']} ({carried['association']}, {carried['state']}), {by}"

@@ -56,7 +56,7 @@ def fleet(
     *,
     drift: bool,
 ) -> ExitCode:
-    """List instances with the role that they carry and the one that they should carry.
+    """List instances with their role and the one they should carry.
 
     The status is ok, drift (Rolekeeper would change it), waiting, blocked, or foreign (its role is outside the role
     path), with the reason. Use -o wide for all columns. A hub lists the instances of each target that you may read.
@@ -141,11 +141,11 @@ def layout(home: Target) -> Layout:
     """The table; `home` is the deployment's own target."""
     return Layout(
         (
-            Column("instance", lambda row: uses.instances.address(row, home)),
-            Column("name", folds=True),
+            Column("instance", lambda row: uses.instances.address(row, home), kind="key"),
+            Column("name", kind="name"),
             Column("state"),
-            Column("carries", lambda row: row["carries"] or "none", folds=True),
-            Column("should carry", lambda row: row["should_carry"] or "none", folds=True),
+            Column("carries", lambda row: row["carries"] or "none", kind="name"),
+            Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
             Column("status", lambda row: row["stands"]),
             Column("mapping", wide=True),
             Column("association", wide=True),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.command import Group, deployment, doctor_deployment
-from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.layout import Column, Layout
 
 _except = click.option(
@@ -41,7 +40,7 @@ def group(context: click.Context) -> ExitCode:
     """
     if context.invoked_subcommand is None:
         documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
-        layout = Layout([Column("part"), Column("is"), Column("for", folds=True)])
+        layout = Layout([Column("part"), Column("is"), Column("for", kind="text")])
         render.show_list(layout, documents, empty=str)
     return ExitCode.DONE
 
@@ -68,7 +67,7 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
     arns, keys = uses.guard.Arns.of(there), there.mapped_keys
     documents = uses.guard.tag_policies(arns, keys, principals)
     if part > len(documents):
-        raise UsageError(f"there is no part {part}: all keys fit into {len(documents)}", "give a lower --part")
+        raise CommandError(f"there is no part {part}: all keys fit into {len(documents)}", "give a lower --part")
     about = _for(arns, f"account {arns.account} in {arns.region}")
     if len(documents) > 1:
         about += [f"Part {part} of {len(documents)}, as {len(keys):,} keys don't fit into one: print each with --part."]
@@ -145,7 +144,6 @@ PARTS = {
     "approvers": ("IAM policy", "approve held edits, and write nothing else"),
     "detection": ("exclusion", "leave Rolekeeper's own calls out of detection rules"),
 }
-_WIDTH = 79
 
 # What there is to know of each.
 _HIDE_TAGS = (
@@ -203,4 +201,4 @@ def show(document: Mapping[str, Any], about: Iterable[str], limit: int | None = 
     else:
         click.echo(text)
     for each in about:
-        terminal.say(textwrap.fill(each, _WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False))
+        terminal.say(f"- {each}")

@@ -90,11 +90,11 @@ def at(document: Mapping[str, Any]) -> str:
 LAYOUT = Layout(
     (
         Column("at", at),
-        Column("decided", lambda each: f"{each['action']} ({each['code']})", folds=True),
-        Column("from", lambda each: each["from"] or "none", folds=True, wide=True),
-        Column("to", lambda each: each["to"] or "none", folds=True, wide=True),
-        Column("role", folds=True),
-        Column("mapping"),
+        Column("decided", lambda each: f"{each['action']} ({each['code']})"),
+        Column("from", lambda each: each["from"] or "none", kind="name"),
+        Column("to", lambda each: each["to"] or "none", kind="name"),
+        Column("role", wide=True),
+        Column("mapping", wide=True),
         Column("revision", wide=True),
         Column("answer", lambda each: uses.history.answered(each["answer"], each["outcome"]), wide=True),
         Column("correlation id", wide=True),
@@ -105,12 +105,12 @@ LAYOUT = Layout(
 _CONTROL_LAYOUT = Layout(
     (
         Column("at", at),
-        Column("from", folds=True),
-        Column("to", folds=True),
-        Column("in effect", folds=True),
-        Column("claimed by", folds=True),
+        Column("from", kind="text"),
+        Column("to", kind="text"),
+        Column("in effect", kind="text"),
+        Column("claimed by"),
         Column("correlation id", wide=True),
     ),
-    note=lambda each: each["claimed_reason"],
+    note=lambda each: each["claimed_reason"] or "",
     note_name="claimed reason",
 )

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
+
+type Kind = Literal["whole", "key", "name", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +16,14 @@ class Column:
     Attributes:
         name: its heading.
         cell: takes its value out of a document; by default the field of its name.
-        folds: whether it is folded on a narrow terminal; others stay whole.
+        kind: how it gives way on a narrow terminal. A name wraps at blanks, and its words are cut; a text wraps, and
+            its words stay whole; a key that is too long has a line of its own; what is whole goes below the row.
         wide: whether only `-o wide` shows it.
     """
 
     name: str
     cell: Callable[[Any], object] | None = None
-    folds: bool = False
+    kind: Kind = "whole"
     wide: bool = False
 
     def of(self, document: Any) -> object:

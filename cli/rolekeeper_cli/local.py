@@ -22,7 +22,7 @@ from rolekeeper_cli.errors import ExitCode
 )
 @click.option("--no-browser", is_flag=True, help='Open no browser; say "console:" and the link, once it listens.')
 def console(port: int, *, writes: bool, no_browser: bool) -> ExitCode:
-    """Show the fleet, instances, mappings and roles as web pages, on this machine.
+    """Show fleet, mappings and roles as web pages, on this machine.
 
     They act as you: with the same credentials as every command. Only the browser that opens the link is let in, and the
     link works once. The console runs until Ctrl-C, or until it wasn't used for 30 minutes.
@@ -53,11 +53,11 @@ _ACCOUNTS = click.option(
 @_PORT
 @_ACCOUNTS
 def local(port: int | None, accounts: int | None) -> ExitCode:
-    """Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C.
+    """Run an AWS on this machine, with Rolekeeper deployed to it.
 
-    Once it can be used, it says "ready:" with its endpoint, and what to type next. Any credentials do. It needs no AWS
-    account and no Docker. Starter roles are there. With several accounts Rolekeeper is the hub of an organization, and
-    starter mappings are there too.
+    It runs until Ctrl-C. Once it can be used, it says "ready:" with its endpoint, and what to type next. Any
+    credentials do. It needs no AWS account and no Docker. Starter roles are there. With several accounts Rolekeeper is
+    the hub of an organization, and starter mappings are there too.
     """
     from rolekeeper_local.__main__ import main  # noqa: PLC0415  # of the extra `local`
 

@@ -8,40 +8,47 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli.command import Root
 
-# By name: where the command is, and its short help, which the help of all shows without an import.
+# By section of the help, then by name: where the command is, and its short help, which the help of all shows without an
+# import.
 COMMANDS = {
-    "fleet": ("fleet:fleet", "List instances with the role that they carry and the one that they should carry."),
-    "explain": ("explain:explain", "Explain why an instance has its role."),
-    "history": ("history:history", "Show what Rolekeeper did to an instance."),
-    "watch": ("watch:watch", "Show decisions as they happen."),
-    "wait": (
-        "wait:wait",
-        "Wait until EC2 shows a role on an instance, or on each instance of a mapping the role that it should carry.",
-    ),
-    "plan": ("plan:plan", "Show what would change in the fleet, and why."),
-    "apply": ("plan:apply", "Apply a plan, exactly as it is."),
-    "mapping": ("mapping:group", "Mappings: this tag means this role."),
-    "attach": ("pin:attach", "Give a role to an instance without one."),
-    "replace": ("pin:replace", "Give an instance another role."),
-    "detach": ("pin:detach", "Take the role from an instance."),
-    "release": ("pin:release", "Take the pin from an instance."),
-    "pause": ("control:pause", "Stop all changes at once."),
-    "resume": ("control:resume", "Go on after a pause."),
-    "mode": ("control:mode", "Show or set the mode."),
-    "sweep": ("dead_letters:sweep", "Look at the whole fleet and every mapping now."),
-    "redrive": ("dead_letters:redrive", "Send dead letters to the work queue again."),
-    "targets": ("targets:group", "List the accounts and Regions that the deployment looks after."),
-    "spoke": ("spoke:group", "Register this account with a hub."),
-    "deploy": ("deploy:deploy", "Deploy Rolekeeper, or change what is deployed."),
-    "upgrade": ("deploy:upgrade", "Deploy this version over the one that is deployed."),
-    "destroy": ("deploy:destroy", "Delete the deployment."),
-    "guard": ("guard:group", "Print what to put around the deployment."),
-    "doctor": ("doctor:doctor", "Check the deployment, and say what to fix."),
-    "schema": ("mapping_files:schema", "Write the JSON Schema of mapping files, or explain a column."),
-    "roles": ("roles:group", "Show the roles under the role path."),
-    "console": ("local:console", "Show the fleet, instances, mappings and roles as web pages, on this machine."),
-    "local": ("local:local", "Run an AWS on this machine, with Rolekeeper deployed to it, until Ctrl-C."),
-    "demo": ("local:demo", "Watch the whole story on an AWS on this machine."),
+    "Look": {
+        "fleet": ("fleet:fleet", "List instances with their role and the one they should carry."),
+        "explain": ("explain:explain", "Explain why an instance has its role."),
+        "history": ("history:history", "Show what Rolekeeper did to an instance."),
+        "plan": ("plan:plan", "Show what would change in the fleet, and why."),
+        "watch": ("watch:watch", "Show decisions as they happen."),
+        "wait": ("wait:wait", "Wait until instances carry the role that they should."),
+        "roles": ("roles:group", "Show the roles under the role path."),
+        "doctor": ("doctor:doctor", "Check the deployment, and say what to fix."),
+        "console": ("local:console", "Show fleet, mappings and roles as web pages, on this machine."),
+    },
+    "Change": {
+        "apply": ("plan:apply", "Apply a plan, exactly as it is."),
+        "attach": ("pin:attach", "Give a role to an instance without one."),
+        "replace": ("pin:replace", "Give an instance another role."),
+        "detach": ("pin:detach", "Take the role from an instance."),
+        "release": ("pin:release", "Take the pin from an instance."),
+        "pause": ("control:pause", "Stop all changes at once."),
+        "resume": ("control:resume", "Go on after a pause."),
+        "mode": ("control:mode", "Show or set the mode."),
+        "sweep": ("dead_letters:sweep", "Look at the whole fleet and every mapping now."),
+        "redrive": ("dead_letters:redrive", "Send dead letters to the work queue again."),
+    },
+    "Mappings": {
+        "mapping": ("mapping:group", "Manage mappings: this tag means this role."),
+        "schema": ("mapping_files:schema", "Write the JSON Schema of mapping files, or explain a column."),
+    },
+    "Deploy": {
+        "deploy": ("deploy:deploy", "Deploy Rolekeeper, upgrade it, or change its parameters."),
+        "destroy": ("deploy:destroy", "Delete the deployment."),
+        "guard": ("guard:group", "Print what to put around the deployment."),
+        "local": ("local:local", "Run an AWS on this machine, with Rolekeeper deployed to it."),
+        "demo": ("local:demo", "Watch the whole story on an AWS on this machine."),
+    },
+    "Organization": {
+        "targets": ("targets:group", "List the accounts and Regions that the deployment looks after."),
+        "spoke": ("spoke:group", "Register this account with a hub."),
+    },
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +11,7 @@ import click
 import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import OneOf, takes_key, takes_key_and_columns, waits, yes, yes_to_all
+from rolekeeper_cli.arguments import OneOf, completes, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
@@ -28,10 +27,12 @@ STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
 # Those that read or write a file, as `main` has its commands.
 _FILES = {
-    "export": ("mapping_files:export", "Write all mappings to a YAML file."),
-    "import": ("mapping_files:import_", "Write a file's mappings into the table."),
-    "diff": ("mapping_files:diff", "Compare a file's mappings with the table's rows."),
-    "validate": ("mapping_files:validate", "Check a file without AWS, as import does."),
+    "Commands": {
+        "export": ("mapping_files:export", "Write all mappings to a YAML file."),
+        "import": ("mapping_files:import_", "Write a file's mappings into the table."),
+        "diff": ("mapping_files:diff", "Compare a file's mappings with the table's rows."),
+        "validate": ("mapping_files:validate", "Check a file without AWS, as import does."),
+    }
 }
 
 
@@ -42,7 +43,7 @@ _FILES = {
     examples=["rolekeeper mapping ls", "rolekeeper mapping set workload=web role=web"],
 )
 def group() -> None:
-    """Mappings: this tag means this role."""
+    """Manage mappings: this tag means this role."""
 
 
 @command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
@@ -60,7 +61,7 @@ def list_(status: str | None) -> ExitCode:
     return ExitCode.DONE
 
 
-@command("get", "rolekeeper mapping get workload=web", "rolekeeper mapping get --tag-key a=b --tag-value c")
+@command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
 @takes_key
 def get(key: MappingKey) -> ExitCode:
     """Show one mapping.
@@ -68,9 +69,10 @@ def get(key: MappingKey) -> ExitCode:
     Its columns, what is in effect, and the result of the last edit.
     """
     document = uses.mappings.row(deployment(), key)
-    own = ("columns", "in_effect", "idle_because", "waits")
-    beside = {name: value for name, value in document.items() if name not in own and value is not None}
-    lines = [*document["columns"].items(), ("in effect", uses.mappings.role_in_words(document)), *beside.items()]
+    told = {"mapping", "columns", "in_effect", "idle_because", "waits"}
+    told |= set() if _reason(document) else {"status_reason"}
+    beside = [(name, value) for name, value in document.items() if name not in told and value is not None]
+    lines = [*document["columns"].items(), ("in effect", _in_effect(document)), *beside]
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
     return ExitCode.DONE
 
@@ -84,15 +86,14 @@ def get(key: MappingKey) -> ExitCode:
 @yes_to_all
 @waits
 def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool | None) -> ExitCode:
-    """Write columns of one mapping, new or there.
+    """Create or change one mapping.
 
     The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
     """
     there = deployment()
-    intended = uses.edits.set_columns(there, key, assignments)
-    if not shown(intended):
-        return ExitCode.DONE
-    return ask_and_write(there, intended, lambda _: f"Write this into {key}?", yes=yes, wait=wait)
+    intended = uses.edits.with_verdicts(there, uses.edits.set_columns(there, key, assignments), patience=patience(wait))
+    show_intended(intended)
+    return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
 
 
 @command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
@@ -108,42 +109,40 @@ def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
     terminal.require_answer(yes=yes)
     there = deployment()
     intended = uses.edits.remove(there, key)
-    if not shown(intended):
-        return ExitCode.DONE
-    question = partial(uses.preview.question, key, deletes=True)
-    return ask_and_write(there, intended, question, yes=yes, wait=wait)
+    show_intended(intended)
+    return ask_and_write(there, intended, f"Delete {key}", consequence=uses.preview.takes, yes=yes, wait=wait)
 
 
 def ask_and_write(
     there: Deployment,
     intended: uses.edits.RowPlan,
-    question: Callable[[uses.preview.Preview], str],
+    task: str,
     *,
+    consequence: uses.preview.Consequence | None = None,
     yes: bool,
     wait: bool | None,
 ) -> ExitCode:
-    """Write a plan, once a person at a terminal has seen what that would do to instances, and agreed.
+    """Write a plan, once a person at a terminal has seen what that would do to instances, and agreed to the task.
 
     `wait` True follows the instances too, False waits for nothing. Raises as `tell_written`.
     """
-    _agree(lambda: uses.preview.of_rows(there, intended), question, yes=yes)
+    if intended.changes:
+        _agree(lambda: uses.preview.of_rows(there, intended), task, consequence=consequence, yes=yes)
     return tell_written(there, uses.edits.write(there, intended, patience=patience(wait)), wait=wait)
 
 
-def shown(intended: uses.edits.RowPlan) -> bool:
-    """Show a plan; returns whether there is anything to do."""
+def show_intended(intended: uses.edits.RowPlan) -> None:
     render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None)
     if not intended.changes:
-        terminal.say("Nothing to do: the table says so already.")
-    return bool(intended.changes)
+        terminal.say(f"Nothing to {'write' if intended.not_in_effect else 'do'}: the table says so already.")
 
 
 def _agree(
-    preview: Callable[[], uses.preview.Preview], question: Callable[[uses.preview.Preview], str], *, yes: bool
+    preview: Callable[[], uses.preview.Preview], task: str, *, consequence: uses.preview.Consequence | None, yes: bool
 ) -> None:
     def expected() -> tuple[Iterable[str], str]:
         found = preview()
-        return found.lines(), question(found)
+        return found.lines(), uses.preview.question(task, found, consequence)
 
     terminal.agree(expected, yes=yes)
 
@@ -166,36 +165,27 @@ def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: b
         MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
         WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
     """
-    code = ExitCode.DONE
     if wait is not False:
         written.require_judged()
-        code = tell_verdicts(written)
+    code = tell_verdicts(written)
     if written.moved:
         raise uses.edits.MovedError(written.moved, len(written.rows))
-    if wait and code is ExitCode.DONE:
+    if wait and written.rows and code is ExitCode.DONE:
         return tell_followed(uses.follow.follow(deployment, [each.key for each in written.rows]))
     return code
-
-
-def tell(result: uses.edits.Written | uses.follow.Followed) -> ExitCode:
-    return tell_followed(result) if isinstance(result, uses.follow.Followed) else tell_verdicts(result)
 
 
 def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     """Show the verdicts on rows, and what to look at in those that are published as written."""
     for each in sorted(written.bad, key=lambda each: each.key):
-        terminal.bad([f"{escaped(str(each.key))} is {each.status}: {each.reason}"])
-        if each.is_held:
-            terminal.say(f"  rolekeeper mapping approve {each.key} {'deletes' if each.deletes else 'publishes'} it")
-            terminal.say(f"  rolekeeper mapping discard {each.key} drops that, and changes nothing")
-        if each.meant:
-            terminal.say(f"  did you mean {each.meant}? rolekeeper mapping set {each.key} role={each.meant}")
+        _tell_bad(each)
     if written.bad:
-        return ExitCode.NO
-    gone = sum(each.gone for each in written.rows)
-    if published := len(written.rows) - gone:
+        return written.exit_code()
+    judged = [each for each in written.rows if each.judged]
+    gone = sum(each.gone for each in judged)
+    if published := len(judged) - gone:
         terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
-    noted = [each for each in written.rows if each.judged and not each.gone and not uses.edits.all_is_well(each.reason)]
+    noted = [each for each in judged if not each.gone and not uses.edits.all_is_well(each.reason)]
     for each in noted[:_NAMED]:
         terminal.say(f"  {escaped(str(each.key))}: {each.reason}")
     if (more := len(noted) - _NAMED) > 0:
@@ -203,6 +193,18 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     if gone:
         terminal.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
     return ExitCode.DONE
+
+
+def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
+    """Why a row isn't in effect as written, and what to do."""
+    key = verdict.argument
+    terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.reason}"])
+    if verdict.is_held:
+        who = "; another person has to run it, as this is your edit" if verdict.own else ""
+        terminal.say(f"  rolekeeper mapping approve {key} {'deletes' if verdict.deletes else 'publishes'} it{who}")
+        terminal.say(f"  rolekeeper mapping discard {key} drops that, and changes nothing")
+    if verdict.meant:
+        terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {key} role={verdict.meant}")
 
 
 # ---- what an edit changes, a line for each row ----
@@ -259,14 +261,21 @@ def _column(name: str) -> Column:
     return Column(name, lambda each: each["columns"].get(name), wide=True)
 
 
+def _in_effect(document: Mapping[str, Any]) -> str:
+    return uses.mappings.role_in_words({**document, "waits": None}) or "none"
+
+
 def _role(document: Mapping[str, Any]) -> str:
-    return uses.mappings.role_in_words(document)
+    """The role in effect, and the one that the row asks for, if that is another one: the status says why."""
+    now, waits = _in_effect(document), document["waits"]
+    then = ("none" if waits["what"] == "deletion" else waits["role"]) if waits else ""
+    return f"{now} → {then}" if then not in {"", now} else now
 
 
 LAYOUT = Layout(
     (
-        Column("mapping"),
-        Column("role", _role, folds=True),
+        Column("mapping", kind="key"),
+        Column("role", _role, kind="name"),
         Column("status", lambda each: each["status"] or _UNJUDGED),
         Column("revision", lambda each: each["status_revision"]),
         Column("matched"),
@@ -299,8 +308,7 @@ def history(key: MappingKey, limit: int) -> ExitCode:
             Column("at", lambda each: f"{each['at'][:19]}Z"),
             Column("event"),
             Column("revision"),
-            Column("approved by", folds=True, wide=True),
-            Column("claimed by", folds=True),
+            Column("claimed by"),
             Column("correlation id", wide=True),
         ),
         note=_what,
@@ -311,14 +319,20 @@ def history(key: MappingKey, limit: int) -> ExitCode:
 
 
 def _what(entry: Mapping[str, Any]) -> str:
-    """What changed, or why nothing did, and who approved it."""
+    """What changed, or why nothing did; and why an edit that was held took effect."""
     what = "; ".join(entry["changes"] or ()) or entry["reason"] or ""
-    return f"approved by {entry['approved_by']}: {what}" if entry["approved_by"] else what
+    return ": ".join(filter(None, (uses.mappings.consent(entry), what)))
 
 
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
 @takes_key
-@click.option("--to", type=click.IntRange(1), metavar="N", help="The revision to go back to, whatever the row says.")
+@click.option(
+    "--to",
+    type=click.IntRange(1),
+    metavar="N",
+    shell_complete=completes("revisions"),
+    help="The revision to go back to, whatever the row says.",
+)
 @yes
 @waits
 def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
@@ -332,12 +346,10 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -
     if to is None and (edit := uses.edits.unpublished(there, key)):
         return _undo(there, edit, yes=yes, wait=wait)
     old = uses.edits.revision_to_restore(there, key, to)
-    intended = uses.edits.restoring(there, old)
+    intended = uses.edits.with_verdicts(there, uses.edits.restoring(there, old), patience=patience(wait))
     terminal.say(f"Revision {old.revision}:")
-    if not shown(intended):
-        return ExitCode.DONE
-    question = f"Write revision {old.revision} into the row of {key}?"
-    return ask_and_write(there, intended, lambda _: question, yes=yes, wait=wait)
+    show_intended(intended)
+    return ask_and_write(there, intended, f"Write revision {old.revision} into the row of {key}", yes=yes, wait=wait)
 
 
 _held_revision = click.option(
@@ -368,16 +380,17 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
 @yes
 @waits
 def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
-    """Approve an edit or a deletion that is held, so that it takes effect.
+    """Approve an edit or a deletion that is held.
 
-    It was held because it changes many instances; how many, and which permissions they gain and lose, is shown. Your
-    approval is signed in the state table, where nobody else can write it. You can't approve your own edit (edited_by
-    names you).
+    It then takes effect. It was held because it changes many instances; how many, and which permissions they gain and
+    lose, is shown. Your approval is signed in the state table, where nobody else can write it. You can't approve your
+    own edit (edited_by names you).
     """
     terminal.require_answer(yes=yes)
     there = deployment()
     held = uses.edits.held_edit(there, key, revision)
     number = held.revision
+    uses.edits.approvable(there, key, number)
     what = (
         f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
     )
@@ -385,11 +398,10 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
         {"mapping": str(key), "revision": number, "deletes": held.deletes, "reason": held.reason},
         lambda: terminal.line(f"{what}: {held.reason}"),
     )
-    _agree(
-        lambda: uses.preview.of_held(there, held),
-        partial(uses.preview.question, key, deletes=held.deletes, revision=number),
-        yes=yes,
-    )
+    task, consequence = f"Publish revision {number} of {key}", uses.preview.changes
+    if held.deletes:
+        task, consequence = f"Delete {key}", uses.preview.takes
+    _agree(lambda: uses.preview.of_held(there, held), task, consequence=consequence, yes=yes)
     return tell_written(there, uses.edits.approve(there, {key: number}, patience=patience(wait)), wait=wait)
 
 

@@ -12,7 +12,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, detailed_exitcode, waits, yes
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.mapping import ask_and_write, show_plan, shown
+from rolekeeper_cli.mapping import ask_and_write, patience, show_intended, show_plan, tell_written
 from rolekeeper_cli.options import OUTPUTS
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
             )
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
-    intended = _intended(there, file, prune=prune)
-    if not shown(intended):
-        return ExitCode.DONE
-    terminal.say(f"{intended.counts()}.")
+    intended = _intended(there, file, prune=prune, wait=wait)
+    show_intended(intended)
+    if intended.changes:
+        terminal.say(f"{intended.counts()}.")
     if dry_run:
-        return ExitCode.DONE
-    return ask_and_write(there, intended, lambda _: "Write these changes?", yes=yes, wait=wait)
+        return tell_written(there, uses.edits.Written(others=intended.not_in_effect), wait=wait)
+    return ask_and_write(there, intended, "Write these changes", yes=yes, wait=wait)
 
 
 @command(
@@ -85,14 +85,18 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
 
     What an import would write. What that would do to instances: rolekeeper plan -f FILE.
     """
-    intended = _intended(deployment(), file, prune=prune)
+    there = deployment()
+    intended = _intended(there, file, prune=prune)
     render.show(intended.document(), lambda: show_plan(intended))
-    return ExitCode.CHANGES if detailed_exitcode and intended.changes else ExitCode.DONE
+    same = uses.edits.Written(others=intended.not_in_effect)
+    tell_written(there, same, wait=None)
+    return same.exit_code(changes=detailed_exitcode and bool(intended.changes))
 
 
-@command("validate", "rolekeeper mapping validate mappings.yaml")
+@command("validate", "rolekeeper mapping validate mappings.yaml", "rolekeeper mapping validate mappings.yaml --strict")
 @click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
-def validate(file: str) -> ExitCode:
+@click.option("--strict", is_flag=True, help="Fail on a warning too.")
+def validate(file: str, *, strict: bool) -> ExitCode:
     """Check a file without AWS, as import does.
 
     Whether a role exists and may be used is seen only when its row is written.
@@ -100,13 +104,17 @@ def validate(file: str) -> ExitCode:
     reading = read_mappings(file, None)
     # For people, the message says it.
     render.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
+    if strict and reading.warnings:
+        many = f"{len(reading.warnings):,} warnings" if len(reading.warnings) > 1 else "one warning"
+        raise CommandError(f"{many} with --strict", "fix what is shown above")
     terminal.say(f"Mappings that are fine: {len(reading.specs):,}.")
     return ExitCode.DONE
 
 
-def _intended(there: Deployment, file: str, *, prune: bool) -> uses.edits.RowPlan:
+def _intended(there: Deployment, file: str, *, prune: bool, wait: bool | None = None) -> uses.edits.RowPlan:
     reading = read_mappings(file, there)
-    return uses.edits.planned(reading.specs, there.app.table.all_rows(), there.app.home, prune=prune)
+    plan = uses.edits.planned(reading.specs, there.app.table.all_rows(), there.app.home, prune=prune)
+    return uses.edits.with_verdicts(there, plan, patience=patience(wait))
 
 
 def read_mappings(file: str, deployment: Deployment | None) -> uses.files.Reading:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _ROLE = "The role's name, under the role path."
 
 
-def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that writes a pin; except `wait`, these and those of `_role` are fields of a `Wish`."""
+def _writes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that writes a pin."""
     for option in (
         click.option(
             "--wait/--no-wait",
@@ -30,16 +30,21 @@ def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Wait until EC2 shows the change. The default is to wait if it can come now; else you are asked.",
         ),
         click.option("--reason", default="", metavar="TEXT", help="Why, for those who come after."),
-        click.option(
-            "--for",
-            "length",
-            type=Duration(),
-            metavar="DURATION",
-            help="Duration, for example 30m, 8h or 7d. Default: until it is released.",
-        ),
     ):
         function = option(function)
     return function
+
+
+def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that pins; except `wait`, these and those of `_role` are fields of a `Wish`."""
+    length = click.option(
+        "--for",
+        "length",
+        type=Duration(),
+        metavar="DURATION",
+        help="Duration, for example 30m, 8h or 7d. Default: until it is released.",
+    )
+    return length(_writes(function))
 
 
 def _role(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,24 +116,39 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
     )
 
 
-@command("release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1")
+@command(
+    "release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1 --reason 'incident 42 is over' --yes"
+)
 @instance_argument
-def release(instance: str) -> ExitCode:
+@_writes
+@yes_to_all
+def release(instance: str, reason: str, *, wait: bool | None, yes: bool) -> ExitCode:
     """Take the pin from an instance.
 
     It goes back to what its tags say, or to no role if they say nothing. One that Rolekeeper leaves alone because
-    another actor kept reverting its change is taken up again.
+    another actor kept reverting its change is taken up again. On a terminal it shows first what would happen, and asks.
     """
-    done = uses.pins.release(*uses.instances.located(deployment(), instance))
-    name = uses.instances.title(done.instance)
-    if done.former:
-        said = f"{name} is released from {done.former.role or 'its pin'} and goes back to its tags."
-    else:
-        said = f"{name} has no pin; its tags rule."
-    render.show(done.document(), lambda: terminal.line(said))
-    if done.contested:
+    there, instance = uses.instances.located(deployment(), instance)
+    found = uses.pins.to_release(there, instance)
+    name, role = uses.instances.title(found.instance), found.pin.role if found.pin else ""
+    if not (found.pin or found.contested):
+        render.show(found.document(), lambda: terminal.line(f"{name} has no pin; its tags rule."))
+        return ExitCode.DONE
+    question = f"Release {name} from {role or 'its pin'}?" if found.pin else f"Have Rolekeeper try {name} again?"
+    terminal.agree(lambda: (uses.pins.expected_of_release(there, found).lines(), question), yes=yes)
+    uses.pins.release(there, found, reason)
+    said = (
+        f"is released from {role or 'its pin'} and goes back to its tags" if found.pin else "has no pin; its tags rule"
+    )
+    render.show(found.document(), lambda: terminal.line(f"{name} {said}."))
+    if found.contested:
         terminal.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
-    return ExitCode.DONE
+    if wait is False:
+        return ExitCode.DONE
+    awaited = uses.pins.after_release(there, found)
+    if awaited.delay:
+        terminal.say(awaited.delay)
+    return _wait(there, awaited, wait=wait)
 
 
 def _pin(
@@ -145,16 +165,19 @@ def _pin(
     _ask(there, plan, yes=yes, confirm=confirm)
     pinned = uses.pins.write(there, plan)
     _show(there, pinned)
+    return _wait(there, pinned.awaited, wait=wait)
+
+
+def _wait(there: Deployment, awaited: uses.pins.Awaited, *, wait: bool | None) -> ExitCode:
     if wait is None:
-        wait = not pinned.delay or terminal.offer("Wait for it?")
+        wait = not awaited.delay or terminal.offer("Wait for it?")
     if not wait:
         return ExitCode.DONE
-    if pinned.delay:
-        do = f" To have it done, type in another terminal: {pinned.remedy}" if pinned.remedy else ""
-        minutes = pinned.patience // 60
-        terminal.say(f"Waiting, at most {minutes} minutes; Ctrl-C ends the wait, and the pin stays.{do}")
-    uses.pins.wait(there, pinned)
-    terminal.say(f"EC2 shows {'no role' if wish.role == model.mapping.NO_ROLE else wish.role} on it.")
+    if awaited.delay:
+        do = f" To have it done, type in another terminal: {awaited.remedy}" if awaited.remedy else ""
+        terminal.say(f"Waiting, at most {awaited.patience // 60} minutes; Ctrl-C ends only the wait.{do}")
+    uses.pins.wait(there, awaited)
+    terminal.say(f"EC2 shows {uses.fleet.profile_name(awaited.profile_arn) or 'no role'} on it.")
     return ExitCode.DONE
 
 
@@ -185,8 +208,8 @@ def _show(there: Deployment, pinned: uses.pins.Pinned) -> None:
     terminal.say(
         f"  rolekeeper release {uses.instances.addressed(there, pinned.instance.key.id)} gives it back to its tags"
     )
-    if pinned.delay:
-        terminal.say(pinned.delay)
+    if pinned.awaited.delay:
+        terminal.say(pinned.awaited.delay)
 
 
 def _until(expires_at: datetime | None) -> str:

@@ -15,8 +15,8 @@ from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
-from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout
-from rolekeeper_cli.mapping import show_change, tell
+from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout, several
+from rolekeeper_cli.mapping import show_change, tell_verdicts
 from rolekeeper_cli.mapping_files import read_mappings
 
 if TYPE_CHECKING:
@@ -91,11 +91,13 @@ def plan(
         warn_of_unseen(places)
         if out and places.unseen:
             raise CommandError(f"{out} wasn't written: the plan leaves targets out", _NARROW)
-    if detailed_exitcode and (fleet.changes or proposed.edits):
-        return ExitCode.CHANGES
-    if detailed_exitcode and places.unseen:
+        if out:
+            uses.apply.require_applicable(proposed, f"{out} wasn't written")
+    changes = detailed_exitcode and bool(fleet.changes or proposed.edits)
+    code = uses.edits.exit_code((each.status for each in proposed.edits), changes=changes)
+    if detailed_exitcode and places.unseen and code is ExitCode.DONE:
         raise CommandError("whether anything would change isn't known: the plan leaves targets out", _NARROW)
-    return ExitCode.DONE
+    return code
 
 
 def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, list[Instance]]:
@@ -110,7 +112,11 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
 
 @command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
 @click.argument("plan", metavar="PLAN", type=click.Path(), help="What rolekeeper plan --out wrote.")
-@click.option("--approve", is_flag=True, help="Approve what is held for the number of instances that it changes.")
+@click.option(
+    "--approve",
+    is_flag=True,
+    help="Approve what is held for the number of instances that it changes; your own edits another person has to.",
+)
 def apply(plan: str, *, approve: bool) -> ExitCode:
     """Apply a plan, exactly as it is.
 
@@ -118,14 +124,15 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     named. It ends when EC2 shows every instance as planned.
     """
     there = deployment()
-    done = uses.apply.apply(there, uses.apply.PlanFile(plan, there.app.home), approve=approve, report=tell)
-    instances, mappings = done["instances"], len(done["mappings"])
+    done = uses.apply.apply(there, uses.apply.PlanFile(plan, there.app.home), approve=approve, report=tell_verdicts)
+    instances, mappings, waiting = done["instances"], len(done["mappings"]), done["waiting"]
     if not (instances or mappings):
         terminal.say("Nothing to do: the plan changes nothing.")
         return ExitCode.DONE
-    applied = f"Applied: {instances:,} instances as planned, {mappings:,} mappings."
+    rest = f"; {waiting:,} instances wait for the mappings that aren't in effect" if waiting else ""
+    applied = f"Applied: {instances:,} instances as planned, {mappings:,} mappings{rest}."
     render.show(done, lambda: terminal.line(applied))
-    return ExitCode.DONE
+    return uses.edits.exit_code(each["status"] for each in done["not_in_effect"])
 
 
 # ---- how it is shown ----
@@ -158,6 +165,8 @@ def _draw_rest(plan: uses.preview.FleetPlan) -> None:
         terminal.line(f"{arrow} on {count:,}: {uses.preview.in_words(found)}")
     if pace := plan.paced():
         terminal.say(uses.preview.pace_in_words(pace))
+    if held := [str(each.key) for each in plan.proposal.edits if each.needs_approval]:
+        terminal.say(f"Counted as if approved: {several(held)}.")
     if plan.waiting:
         terminal.say(uses.preview.waiting_in_words(plan.waiting))
     terminal.line(f"{plan}.")
@@ -172,9 +181,11 @@ def _layout(home: Target) -> Layout:
     return Layout(
         (
             Column("", lambda row: SIGNS[row["action"]]),
-            Column("instance", lambda row: uses.instances.address(row, home)),
-            Column("name", folds=True),
-            Column("", lambda row: _arrow(row["from"], row["to"]), folds=True),
+            Column("instance", lambda row: uses.instances.address(row, home), kind="key"),
+            Column("name", kind="name"),
+            Column("from", lambda row: row["from"] or "none", kind="name"),
+            Column("", lambda _: "→"),
+            Column("to", lambda row: row["to"] or "none", kind="name"),
         ),
         note=lambda row: row["reason"],
         brief=True,
@@ -191,7 +202,9 @@ def _draw_edits(proposal: uses.preview.Proposal) -> None:
         else:
             terminal.line(f"= {terminal.one_line(str(edit.key))}")
         if edit.says_more:
-            terminal.line(f"    would be {edit.status}: {edit.reason}", "yellow" if edit.takes_effect else "red")
+            terminal.line(f"would be {edit.status}: {edit.reason}", "yellow" if edit.applies else "red", indent=4)
+        if edit.own:
+            terminal.line("another person has to approve it, as it is your edit", "yellow", indent=4)
 
 
 def _arrow(before: str | None, after: str | None) -> str:

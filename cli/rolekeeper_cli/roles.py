@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -31,7 +30,9 @@ from rolekeeper_cli.layout import Column, Layout, several
     ],
 )
 @click.option("--role", "names", metavar="NAME", multiple=True, help="Only this one, whole; may be given again.")
-@click.option("--unused", is_flag=True, help="Only those that nothing uses.")
+@click.option(
+    "--unused", is_flag=True, help="Only those unused for 90 days, which no mapping gives and no instance carries."
+)
 @click.option(
     "--last-accessed/--no-last-accessed",
     "ask_last_accessed",
@@ -112,7 +113,6 @@ def must_include(policy: str) -> ExitCode:
 # ---- for people ----
 
 
-_WIDTH = 79
 # So that a line of the table has its place on a terminal of 80 columns, beside a role's name of 20 characters.
 _SERVICES, _BESIDE_ACCOUNT = 22, 10
 _UNKNOWN = "?"
@@ -124,13 +124,13 @@ def _layout(*, by_account: bool) -> Layout:
     room = _BESIDE_ACCOUNT if by_account else _SERVICES
     return Layout(
         (
-            Column("role"),
+            Column("role", kind="key"),
             *([Column("account")] if by_account else []),
-            Column("instances", lambda row: _count(row["instances"]), folds=True),
-            Column("maps", lambda row: _count(row["mappings"]), folds=True),
-            Column("last used", lambda row: _last_used(row, "never"), folds=True),
-            Column("broad", lambda row: _yes_or_no(row["broad"], _UNKNOWN), folds=True),
-            Column("may use", lambda row: _may_use(row, room), folds=True),
+            Column("instances", lambda row: _count(row["instances"])),
+            Column("maps", lambda row: _count(row["mappings"])),
+            Column("last used", lambda row: _last_used(row, "never")),
+            Column("broad", lambda row: _yes_or_no(row["broad"], _UNKNOWN)),
+            Column("may use", lambda row: _may_use(row, room), kind="text"),
         )
     )
 
@@ -152,22 +152,22 @@ def _notes(rows: Sequence[RoleDocument], summary: Mapping[str, int], path: str, 
 
     for each in rows:
         if each["unused"]:
-            yield from _wrapped(f"Nothing uses {name(each)}: {_unused(each)}.")
+            yield f"{name(each)} is unused: {_unused(each)}."
     for each in rows:
         if each["broad"]:
-            yield from _wrapped(f"{name(each)} is broad: {each['broad_because']}.")
-    for each in rows:
-        if (services := each["unused_services"]) and not each["unused"]:
-            yield from _wrapped(f"{name(each)} didn't use in {uses.roles.DAYS} days: {several(services)}.")
-    for each in rows:
-        if each["smaller"]:
-            drops = sorted({service for one in each["smaller"] for service in one["drops"]})
+            yield f"{name(each)} is broad: {each['broad_because']}."
+    dropped = [sorted({service for one in each["smaller"] for service in one["drops"]}) for each in rows]
+    for each, drops in zip(rows, dropped, strict=True):
+        services = [service for service in each["unused_services"] or () if service not in drops]
+        if services and not each["unused"]:
+            yield f"{name(each)} didn't use in {uses.roles.DAYS} days: {several(services)}."
+    for each, drops in zip(rows, dropped, strict=True):
+        if drops:
             there = f" --target {each['account']}" if by_account else ""
-            yield from _wrapped(
-                f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each['role']}{there}"
-            )
+            yield f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each['role']}{there}"
     yield (
-        f"{summary['roles']:,} roles: {summary['broad']:,} broad, {summary['unused']:,} that nothing uses, "
+        f"{summary['roles']:,} role{'' if summary['roles'] == 1 else 's'}: {summary['broad']:,} broad, "
+        f"{summary['unused']:,} unused for {uses.roles.DAYS} days, "
         f"{summary['could_be_smaller']:,} that could be smaller."
         if rows
         else f"No role under {path} to show."
@@ -189,7 +189,7 @@ def _details(row: RoleDocument) -> Iterator[tuple[str, str]]:
     for name in ("instances", "mappings", "profiles"):
         yield name, _UNKNOWN if row[name] is None else ", ".join(row[name]) or "none"
     if row["unused"]:
-        yield "unused", f"nothing uses it: {_unused(row)}"
+        yield "unused", _unused(row)
     for each in [_UNKNOWN] if row["may"] is None else row["may"] or ["nothing"]:
         yield "may", each
     yield "broad", _UNKNOWN if row["broad"] is None else row["broad_because"] or "no"
@@ -227,10 +227,6 @@ def _yes_or_no(value: bool | None, unknown: str) -> str:  # noqa: FBT001  # what
     return unknown if value is None else "yes" if value else "no"
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-
-
 def _count(values: Sequence[str] | None) -> str:
     return _UNKNOWN if values is None else f"{len(values):,}"
 
@@ -248,8 +244,8 @@ _WORDS, _MAPPINGS = 200, 2
 
 _INCLUSIONS = Layout(
     (
-        Column("role"),
-        Column("mappings", lambda row: several(row["mappings"], _MAPPINGS), folds=True),
+        Column("role", kind="key"),
+        Column("mappings", lambda row: several(row["mappings"], _MAPPINGS)),
         Column("includes it", lambda row: _yes_or_no(row["includes"], "unknown")),
     ),
     note=lambda row: uses.roles.lacks_in_words(row, _WORDS),

@@ -1,13 +1,95 @@
-"""Which names a person may have meant by one that doesn't exist: those a typing slip or two away."""
+"""Which names a person may have meant by one that doesn't exist: those a typing slip or two away.
+
+And the commands that people know from kubectl, gh, terraform and the AWS CLI, with those that do that here.
+"""
 
 from collections.abc import Iterable
 
+# By group: what people type there, and the commands that do it, each as after `rolekeeper`; or of another program.
+COMMANDS_MEANT: dict[str, dict[str, tuple[str, ...]]] = {
+    "rolekeeper": {
+        "list ls": ("fleet", "mapping ls"),
+        "instances nodes ps": ("fleet",),
+        "status health": ("fleet", "doctor", "mode"),
+        "get show describe": ("explain", "mapping get"),
+        "why": ("explain",),
+        "log logs": ("history", "watch"),
+        "events tail": ("watch",),
+        "audit": ("history",),
+        "diff preview": ("plan", "mapping diff"),
+        "check test verify diagnose": ("doctor",),
+        "dashboard ui web open": ("console",),
+        "role": ("roles",),
+        "pin": ("attach", "replace", "detach"),
+        "assign": ("attach",),
+        "unpin": ("release",),
+        "unassign": ("detach",),
+        "stop freeze disable": ("pause",),
+        "start unpause continue enable": ("resume",),
+        "enforce": ("mode enforce",),
+        "observe": ("mode observe",),
+        "reconcile sync refresh": ("sweep",),
+        "retry": ("redrive",),
+        "mappings rules": ("mapping ls",),
+        "set add create new edit": ("mapping set",),
+        "delete remove rm": ("mapping rm", "destroy"),
+        "undo revert rollback": ("mapping rollback",),
+        "approve": ("mapping approve",),
+        "discard reject": ("mapping discard",),
+        "import": ("mapping import",),
+        "export backup": ("mapping export",),
+        "validate lint": ("mapping validate",),
+        "init install bootstrap": ("deploy --guided",),
+        "upgrade update": ("deploy",),
+        "uninstall teardown": ("destroy",),
+        "config configure": ("mode", "deploy --help-all", "aws configure"),
+        "login": ("aws sso login", "aws configure"),
+        "version": ("--version",),
+        "help": ("--help",),
+        "accounts regions hub": ("targets",),
+        "policy policies scp": ("guard",),
+    },
+    "rolekeeper mapping": {
+        "list status": ("mapping ls",),
+        "show describe view": ("mapping get",),
+        "add create new edit update put": ("mapping set",),
+        "delete remove del": ("mapping rm",),
+        "undo revert restore": ("mapping rollback",),
+        "log logs revisions": ("mapping history",),
+        "reject deny cancel": ("mapping discard",),
+        "load apply": ("mapping import",),
+        "dump save backup": ("mapping export",),
+        "check lint": ("mapping validate",),
+        "plan preview": ("plan",),
+        "help": ("mapping --help",),
+    },
+    "rolekeeper targets": {
+        "list ls show status": ("targets",),
+        "rm remove delete": ("targets forget",),
+        "add create register": ("spoke deploy",),
+    },
+    "rolekeeper spoke": {
+        "list ls status": ("targets",),
+        "add create upgrade update": ("spoke deploy",),
+        "rm delete destroy": ("spoke remove",),
+    },
+    "rolekeeper roles": {"list ls": ("roles",), "get show describe": ("roles --role NAME",)},
+    "rolekeeper guard": {"list ls show": ("guard",)},
+}
 _MOST = 3
 # The slips that a word of up to this many characters may hold, and the most.
 _SLIPS = {2: 0, 4: 1, 9: 2}
 _MOST_SLIPS = 3
 # A text this long may be the beginning of a longer name.
 _BEGINNING = 2
+
+
+def commands_meant(group: str, name: str) -> list[str]:
+    """The whole commands that a person may have meant by one that a group doesn't have."""
+    for names, commands in COMMANDS_MEANT.get(group, {}).items():
+        if name.casefold() in names.split():
+            return [each if each.startswith("aws ") else f"rolekeeper {each}" for each in commands]
+    return []
 
 
 def near(text: str, names: Iterable[str]) -> list[str]:

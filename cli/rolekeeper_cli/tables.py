@@ -1,28 +1,62 @@
-"""Tables for people, on stdout, drawn by rich."""
+"""Tables for people, on stdout.
 
+On a terminal a table keeps to its width and breaks no word, id or ARN: names are cut, texts wrap at blanks, a key that
+is too long has a line of its own, and a column for which there is no room is below its row, by name.
+"""
+
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import batched, groupby
+from itertools import batched, chain, zip_longest
 from operator import itemgetter
 from typing import Any
 
 import click
-from rich.cells import cell_len
-from rich.console import Console
-from rich.style import Style
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len, set_cell_size
 
 from rolekeeper_cli import terminal
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import Column, Kind, Layout
 from rolekeeper_cli.options import WIDE
-from rolekeeper_cli.terminal import one_line
+from rolekeeper_cli.terminal import one_line, wrapped
 
 # The rows that are drawn at once.
 _PAGE = 200
 _MARGIN = 2
-# The least width of a folded column, and of a terminal in which notes have their own column.
-_LEAST, _ROOM = 10, 120
+# The least width of a name or a text; a key that is no wider, as an instance's id, never has a line of its own.
+_LEAST, _KEY = 8, 19
+
+
+@dataclass(slots=True)
+class _Place:
+    """A column of a table: the widths of its cells so far, its own, where it begins, and whether it has room."""
+
+    column: Column
+    seen: set[int]
+    width: int = 0
+    start: int = 0
+    fits: bool = True
+
+    def shrink(self) -> None:
+        """Be as narrow as it may be."""
+        kind, self.width, self.fits = self.column.kind, max(self.seen), True
+        if kind == "key":
+            self.width = max((each for each in self.seen if each <= _KEY), default=0)
+        elif kind != "whole":
+            self.width = min(self.width, max(_LEAST, len(self.column.name)))
+
+    def grow(self, spare: int) -> int:
+        """Take what it needs of the spare room; returns how much that is."""
+        before, most = self.width, self.width + spare
+        usable = [each for each in self.seen if each <= most] if self.column.kind == "key" else [most]
+        self.width = max(before, min(max(self.seen), max(usable, default=0)))
+        return self.width - before
+
+    def lines(self, cell: str) -> list[str]:
+        if self.column.kind in {"whole", "key"}:
+            return [cell]
+        lines = wrapped(cell, self.width, cell_len)
+        return lines if self.column.kind == "text" else [_cut(each, self.width) for each in lines]
 
 
 class Listing:
@@ -33,56 +67,55 @@ class Listing:
     """
 
     def __init__(self, layout: Layout, widest: Any = None) -> None:
-        self._layout, self._room = layout, _room()
-        wide, below = terminal.options().output == WIDE, self._room is not None and self._room < _ROOM
-        self._columns = [each for each in layout.columns if wide or not each.wide]
-        self._note = layout.note if below else None
-        if layout.note and not below:
-            self._columns.append(Column(layout.note_name, layout.note, folds=True))
-        self._needs = [len(each.name) if layout.head else 0 for each in self._columns]
+        wide = terminal.options().output == WIDE
+        self._layout, width = layout, None if wide else terminal.width()
+        # Without a width a line is a row.
+        self._room, self._note = width or sys.maxsize, layout.note if width else None
+        columns = [each for each in layout.columns if wide or not each.wide]
+        if layout.note and not self._note:
+            columns.append(Column(layout.note_name, layout.note))
+        self._places = [_Place(each, {len(each.name) if layout.head else 0}) for each in columns]
         self._has_head = layout.head
         if widest is not None:
-            self._widen([self._cells(widest)])
+            self._cells(widest)
 
     def draw(self, documents: Sequence[Any]) -> None:
         """Draw a page of rows, the first one below the columns' names."""
         rows = [self._cells(each) for each in documents]
-        self._widen(rows)
-        for number, lines in groupby(self._lines(rows), itemgetter(0)):
-            colour = "" if number is None else self._layout.colour(documents[number])
-            for _, text in lines:
-                click.echo(click.style(text, fg=colour or None, bold=number is None or None))
-            if number is not None and self._note:
-                self._draw_note(self._note(documents[number]))
-        self._has_head = False
-
-    def _draw_note(self, note: str) -> None:
-        width = (self._room or _ROOM) - _MARGIN
-        text = Text(one_line(note.partition("; ")[0] if self._layout.brief else note))
-        for line in text.wrap(_console(width), width, overflow="fold") if text else ():
-            click.echo(f"{'':{_MARGIN}}{line.plain.rstrip()}")
+        _fit(self._places, self._room)
+        if self._has_head:
+            for line in self._lines([each.column.name.upper() for each in self._places]):
+                click.echo(click.style(line, bold=True))
+            self._has_head = False
+        for document, row in zip(documents, rows, strict=True):
+            colour = self._layout.colour(document) or None
+            for line in self._lines(row):
+                click.echo(click.style(line, fg=colour))
+            for line in self._below(document, row):
+                click.echo(line)
 
     def _cells(self, document: Any) -> list[str]:
-        return [_cell(each.of(document)) for each in self._columns]
+        cells = [_cell(each.column.of(document)) for each in self._places]
+        for place, cell in zip(self._places, cells, strict=True):
+            place.seen.add(cell_len(cell))
+        return cells
 
-    def _widen(self, rows: Iterable[Sequence[str]]) -> None:
-        for row in rows:
-            self._needs = [max(need, cell_len(cell)) for need, cell in zip(self._needs, row, strict=True)]
+    def _lines(self, row: Sequence[str]) -> Iterator[str]:
+        shown = [(each.start, each.lines(cell)) for each, cell in zip(self._places, row, strict=True) if each.fits]
+        starts = [start for start, _ in shown]
+        for parts in zip_longest(*(lines for _, lines in shown), fillvalue=""):
+            yield from _joined(zip(starts, parts, strict=True), self._room)
 
-    def _lines(self, rows: Iterable[Sequence[str]]) -> Iterator[tuple[int | None, str]]:
-        """The lines of a page, each with its row's number; the head's lines have none."""
-        folds = [each.folds and self._room is not None for each in self._columns]
-        least = [min(need, _LEAST) if fold else need for need, fold in zip(self._needs, folds, strict=True)]
-        table = Table(box=None, pad_edge=False, padding=(0, _MARGIN, 0, 0), show_header=self._has_head)
-        for column, fold, width in zip(self._columns, folds, least, strict=True):
-            table.add_column(Text(column.name.upper()), no_wrap=not fold, overflow="fold", min_width=width)
-        for number, row in enumerate(rows):
-            table.add_row(*map(Text, row), style=Style(meta={"row": number}))
-        # The columns that stay whole may be wider than the terminal.
-        console = _console(max(self._room or 0, sum(least) + _MARGIN * (len(least) - 1)))
-        for line in console.render_lines(table, pad=False):
-            style = line[0].style if line else None
-            yield style.meta.get("row") if style else None, "".join(each.text for each in line).rstrip()
+    def _below(self, document: Any, row: Sequence[str]) -> Iterator[str]:
+        """What is below a row: the columns without room, and the note."""
+        cells = [
+            (each.column.name, cell) for each, cell in zip(self._places, row, strict=True) if cell and not each.fits
+        ]
+        beside = ", ".join(f"{name}: {cell}" if name else cell for name, cell in cells)
+        note = one_line(self._note(document)) if self._note else ""
+        for text in filter(None, (beside, note.partition("; ")[0] if self._layout.brief else note)):
+            for line in wrapped(text, self._room - _MARGIN, cell_len):
+                yield from _joined([(_MARGIN, line)], self._room)
 
 
 def stream_list(layout: Layout, documents: Iterable[Any]) -> int:
@@ -95,18 +128,54 @@ def stream_list(layout: Layout, documents: Iterable[Any]) -> int:
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A short table; on a terminal, all but its first column are folded. Without any name it has no head."""
-    columns = [Column(name, itemgetter(at), folds=at > 0) for at, name in enumerate(head)]
+    """A short table; the second of two columns is text. Without any name it has no head."""
+    last: Kind = "text" if len(head) == 2 else "whole"  # noqa: PLR2004  # a name, and what is said of it
+    columns = [Column(name, itemgetter(at), kind=last if at else "whole") for at, name in enumerate(head)]
     Listing(Layout(columns, head=any(head))).draw(list(rows))
 
 
-def _room() -> int | None:
-    """The width for a table; None for as much as it takes."""
-    return None if terminal.options().output == WIDE else terminal.width()
+def _fit(places: Sequence[_Place], room: int) -> None:
+    """Lay columns out: the last ones have no room if all don't fit; those that give way share the spare room."""
+    for each in places:
+        each.shrink()
+    shown = list(places)
+    while (spare := room - sum(each.width for each in shown) - _MARGIN * (len(shown) - 1)) < 0 and len(shown) > 1:
+        others = [each for each in reversed(shown) if each.column.kind != "key"]
+        # One without any cell, or else one that is as wide as its cells; the last of them.
+        empty = (each for each in others if not each.seen - {0, len(each.column.name)})
+        wide = (each for each in others if each.width > len(each.column.name))
+        last = next(chain(empty, wide, others))
+        last.fits = False
+        shown.remove(last)
+    # The key first, as it takes whole cells; then what needs least.
+    growing = [each for each in shown if each.column.kind != "whole"]
+    growing.sort(key=lambda each: (each.column.kind != "key", max(each.seen) - each.width))
+    for left, each in zip(range(len(growing), 0, -1), growing, strict=True):
+        spare -= each.grow(max(spare, 0) // left)
+    start = 0
+    for each in shown:
+        each.start, start = start, start + each.width + _MARGIN
 
 
-def _console(width: int) -> Console:
-    return Console(width=width, color_system=None, legacy_windows=False)
+def _joined(parts: Iterable[tuple[int, str]], room: int) -> Iterator[str]:
+    """Texts from where each begins: a line, or more where one leaves no room for the next."""
+    line = ""
+    for start, text in parts:
+        if line and text and (cell_len(line) > start - _MARGIN or start + cell_len(text) > room):
+            yield line
+            line = ""
+        if text:
+            # A word that is too long for its column begins further left.
+            at = min(start, room - cell_len(text) if cell_len(text) <= room else _MARGIN)
+            line += " " * (at - cell_len(line)) + text
+    yield line
+
+
+def _cut(text: str, width: int) -> str:
+    """A name as short as this; without its middle, as names often differ at the end."""
+    if cell_len(text) <= width:
+        return text
+    return f"{set_cell_size(text, width // 2)}…{set_cell_size(text[::-1], (width - 1) // 2)[::-1]}"
 
 
 def _cell(value: object) -> str:

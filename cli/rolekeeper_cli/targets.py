@@ -78,8 +78,11 @@ _NONE_YET = "No spoke has reported yet; it does with its first event, or within 
 
 
 def _state(row: Mapping[str, Any]) -> str:
-    state = "ok" if row["state"] == uses.targets.WELL else row["state"]
-    return f"{state} (this deployment)" if row["hub"] else str(state)
+    return f"{_named(row['state'])} (this deployment)" if row["hub"] else _named(row["state"])
+
+
+def _named(state: str) -> str:
+    return "ok" if state == uses.targets.WELL else state
 
 
 def _colour(row: Mapping[str, Any]) -> str:
@@ -93,7 +96,7 @@ def _total(deployment: Deployment, documents: Sequence[Mapping[str, Any]]) -> st
         return _ALONE
     states = Counter(each["state"] for each in documents)
     accounts = len({each["account"] for each in documents})
-    words = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
+    words = ", ".join(f"{count:,} {_named(state)}" for state, count in states.most_common())
     many = f"{len(documents):,} {'target' if len(documents) == 1 else 'targets'}"
     total = f"{many} in {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words}."
     return f"{total} {_NONE_YET}" if len(documents) == 1 else total

@@ -6,8 +6,10 @@ be able to move a cursor.
 
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable
+from typing import TextIO
 
 import click
 
@@ -24,21 +26,47 @@ def options() -> Options:
 
 def say(text: str) -> None:
     """A message to the person, on stderr."""
-    click.echo(printable(text), err=True)
+    click.echo(_fitted(text, sys.stderr), err=True)
 
 
 def warn(text: str) -> None:
-    click.echo(f"{click.style('Warning:', fg='yellow')} {printable(text)}", err=True)
+    marked("Warning:", text, "yellow")
 
 
 def bad(texts: Iterable[str], colour: bool | None = None) -> None:  # noqa: FBT001  # click's own three values
     """Things that are wrong, each on a line of its own, on stderr."""
     for each in texts:
-        click.echo(f"{click.style('!', fg='red')} {printable(each)}", err=True, color=colour)
+        marked("!", each, "red", colour=colour)
 
 
-def line(text: str, colour: str | None = None) -> None:
-    click.echo(click.style(printable(text), fg=colour) if colour else printable(text))
+def marked(mark: str, text: str, fg: str, *, bold: bool | None = None, colour: bool | None = None) -> None:
+    """A message that begins with a mark in colour, on stderr."""
+    shown = _fitted(f"{mark} {text}", sys.stderr).removeprefix(mark)
+    click.echo(f"{click.style(mark, fg=fg, bold=bold)}{shown}", err=True, color=colour)
+
+
+def line(text: str, colour: str | None = None, *, indent: int = 0) -> None:
+    shown = _fitted(text, sys.stdout, indent)
+    click.echo(click.style(shown, fg=colour) if colour else shown)
+
+
+def _fitted(text: str, stream: TextIO, indent: int = 0) -> str:
+    """A text for people, which breaks between words on a terminal; indented lines are for copying, so whole."""
+    lines, room = printable(text).split("\n"), width(stream)
+    if room:
+        lines = [each if each.startswith(" ") else "\n  ".join(wrapped(each, room - indent - 2)) for each in lines]
+    return textwrap.indent("\n".join(lines), " " * indent)
+
+
+def wrapped(text: str, room: int, size: Callable[[str], int] = len) -> list[str]:
+    """Lines of whole words; a word that is wider than the room has a line of its own."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and size(lines[-1]) + 1 + size(word) <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [line for each in lines if (line := each.strip())] or [""]
 
 
 def printable(text: str) -> str:
@@ -51,9 +79,9 @@ def one_line(text: str) -> str:
     return escaped(text)
 
 
-def width() -> int | None:
-    """The width of the terminal that data goes to; None for a pipe or a file."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def width(stream: TextIO | None = None) -> int | None:
+    """The width of the terminal that a stream, by default that of data, goes to; None for a pipe or a file."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None
 
 
 def is_terminal() -> bool:
@@ -84,7 +112,7 @@ def asks(*, yes: bool) -> bool:
 
 def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless --yes answered already; CommandError if the answer is no."""
-    if not yes and not click.confirm(printable(question), err=True):
+    if not yes and not _says_yes(question):
         raise _cancelled()
 
 
@@ -103,7 +131,12 @@ def agree(expected: Callable[[], tuple[Iterable[str], str]], *, yes: bool) -> No
 
 def offer(question: str) -> bool:
     """Whether the person wants something optional; no without a terminal."""
-    return is_terminal() and click.confirm(printable(question), err=True)
+    return is_terminal() and _says_yes(question)
+
+
+def _says_yes(question: str) -> bool:
+    ask = _fitted(f"{question} [y/N]:", sys.stderr)
+    return click.confirm(ask, err=True, show_default=False, prompt_suffix=" ")
 
 
 def require_word(word: str, given: str | None) -> None:
@@ -117,7 +150,7 @@ def require_word(word: str, given: str | None) -> None:
 def confirm_word(word: str, question: str, given: str | None) -> None:
     """Ask for a word to be typed, as the console does, unless it was given; CommandError if another one is typed."""
     if given is None:
-        ask = printable(f"{question} Type {word} to go on ({_CASE})")
+        ask = _fitted(f"{question} Type {word} to go on ({_CASE})", sys.stderr)
         typed = click.prompt(ask, err=True, default="", show_default=False)
         if typed != word and typed.casefold() == word.casefold():
             raise CommandError(

@@ -53,8 +53,9 @@ def wait(
     every: float,
     attempts: int,
 ) -> ExitCode:
-    """Wait until EC2 shows a role on an instance, or on each instance of a mapping the role that it should carry.
+    """Wait until instances carry the role that they should.
 
+    Until EC2 shows a role on one instance, or on each instance of a mapping the role that it should carry.
     A hub looks at the mapping's instances in all its targets, and says in which of them which are still missing.
 
     Exits with 255 when it didn't come in time, and with 1 when instances of the mapping are blocked, or wait for their
@@ -112,7 +113,7 @@ def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float,
     """Look until EC2 shows the role, `NONE` for no role.
 
     Raises:
-        UsageError: there is no such role.
+        CommandError: there is no such role.
         WaitTimeoutError: EC2 showed something else each time.
     """
     deployment, text = uses.instances.located(deployment, text)

@@ -98,7 +98,7 @@ _WIDEST = {
     "from": "a-profile",
     "to": "a-profile",
     "mapping": "workload=web",
-    "answer": {"association-id": "iip-assoc-0123456789abcdef0"},
+    "answer": {"association_id": "iip-assoc-0123456789abcdef0"},
     "correlation_id": "c9a7f0c2-0000-0000-0000-000000000000",
     "cause": "",
     "reason": "",
@@ -111,10 +111,10 @@ def layout(home: Target) -> Layout:
     return Layout(
         (
             Column("at", at),
-            Column("instance", lambda each: uses.instances.address(each, home)),
+            Column("instance", lambda each: uses.instances.address(each, home), kind="key"),
             Column("action"),
-            Column("from", lambda each: each["from"] or "none", folds=True),
-            Column("to", lambda each: each["to"] or "none", folds=True),
+            Column("from", lambda each: each["from"] or "none", kind="name"),
+            Column("to", lambda each: each["to"] or "none", kind="name"),
             Column("code", wide=True),
             Column("mapping", wide=True),
             Column("answer", lambda each: uses.history.answered(each["answer"], each["outcome"]), wide=True),

@@ -131,7 +131,7 @@ def dropped(world: EmulatedAccount) -> Counter[str]:
 
 def summary(unexplained: list[Difference], explained: list[str]) -> list[str]:
     """The result of a comparison, in lines."""
-    differing = [f"DIFFERS: {each.seen}, and should be {each.wanted}" for each in unexplained]
+    differing = [f"DIFFERS: {each.seen} shows {each.shown or 'nothing'}, wanted {each.wanted}" for each in unexplained]
     return [*explained, *differing, f"compared with EC2: {len(differing)} differences, {len(explained)} shown"]
 
 

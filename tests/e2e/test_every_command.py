@@ -25,7 +25,7 @@ pytestmark = pytest.mark.emulator
 
 # They have stories of their own: below, and in test_wheel.py, test_organization.py and test_console*.py.
 _NAMES = [
-    *("watch", "deploy", "upgrade", "destroy", "local", "demo", "console"),
+    *("watch", "deploy", "destroy", "local", "demo", "console"),
     *("spoke parameters", "spoke deploy", "spoke remove", "targets forget"),
 ]
 ELSEWHERE = {f"rolekeeper {name}" for name in _NAMES}
@@ -180,10 +180,10 @@ def roles_are_listed(run: Runner) -> None:
 
 def a_held_edit_is_discarded_and_approved(run: Runner, deployed: EmulatedAccount) -> None:
     ids = launch_many(deployed, MANY, held="a")
-    run("mapping", "set", "held=a", "role=s3-read", code=1)
+    run("mapping", "set", "held=a", "role=s3-read", code=4)
     answer = run("mapping", "discard", "held=a", "--yes")
     assert answer["changes"][0]["kind"] == "deleted"
-    run("mapping", "set", "held=a", "role=s3-read", code=1)
+    run("mapping", "set", "held=a", "role=s3-read", code=4)
     answer = run("mapping", "approve", "held=a", "--yes")
     assert answer["revision"] == 2
     eventually(lambda: all(deployed.carries(each, "s3-read") for each in ids), 120)
@@ -224,7 +224,7 @@ def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: Emu
             while decided["action"] != "Attach":
                 decided = json.loads(watching.stdout.readline())
             assert (decided["instance"], decided["to"]) == (instance, "s3-read")
-            assert decided["answer"]["association-id"] == shown.association_id
+            assert decided["answer"]["association_id"] == shown.association_id
             watching.send_signal(signal.SIGINT)
             assert watching.wait(20) == 130
         finally:

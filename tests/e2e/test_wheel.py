@@ -66,7 +66,7 @@ def test_what_the_commands_read_is_packed_with_them(running: Running) -> None:
 
 
 def test_an_upgrade_to_the_same_version_changes_nothing(running: Running) -> None:
-    said = running.rolekeeper("upgrade", "--yes")
+    said = running.rolekeeper("deploy", "--yes")
     assert f"version {version('rolekeeper')} is deployed" in said.stderr
     assert "Nothing would change" in said.stderr
 

@@ -25,10 +25,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An instance that doesn't carry what it should."""
+    """An instance that doesn't carry what it should; `shown` is the code of its condition, if it has one."""
 
     seen: Seen
     wanted: Wanted
+    shown: str = ""
 
 
 def difference(seen: Seen, rows: Iterable[Row], record: InstanceRecord, path_arn: str) -> Difference | None:
@@ -49,7 +50,7 @@ def difference(seen: Seen, rows: Iterable[Row], record: InstanceRecord, path_arn
     found = wanted(situation)
     shown = record.condition.code if record.condition else ""
     right = found.carries == seen.profile and found.shows in ("", shown)
-    return None if right else Difference(seen, found)
+    return None if right else Difference(seen, found, shown)
 
 
 def _mapping(row: Row, path_arn: str) -> PublishedMapping:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.queue import Task
-from rolekeeper.model.instance import Timer
+from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import State, Store
 from rolekeeper_local.account import EmulatedAccount
@@ -69,17 +69,24 @@ class Queues:
         """Wait until no change has yet to be followed up, either.
 
         Follow-ups wait for a minute in the state table. Here they are due at once: no function runs meanwhile, so none
-        can write what a follow-up would have to find later.
+        can write what a follow-up would have to find later. Those of changes that wait for their turn stay: a reconcile
+        before its turn changes nothing, and then nothing would come back to it.
         """
-        minute = self._world.aws.function_name("OnSchedule")
+        minute, deadline = self._world.aws.function_name("OnSchedule"), time.monotonic() + seconds
         self.become_quiet(seconds)
         while waiting := [*self._state.timers_due(datetime.max.replace(tzinfo=UTC), layout.FOLLOW_UPS)]:
-            timers = [each for each in waiting if isinstance(each, Timer)]
+            assert time.monotonic() < deadline, f"not settled within {seconds} s: {waiting}"
+            timers = [each for each in waiting if isinstance(each, Timer) and not self._waits_for_turn(each)]
             for timer in timers:
                 self._state.arm(replace(timer, due=timer.due - timedelta(hours=1)))
             self._state.clear_timers(*timers)
             self._world.lambda_.invoke(FunctionName=minute, Payload=json.dumps({"task": Task.EXPIRIES}).encode())
             self.become_quiet(seconds)
+
+    def _waits_for_turn(self, timer: Timer) -> bool:
+        assert isinstance(timer.subject, InstanceKey)
+        condition = self._state.read([timer.subject], ()).record(timer.subject).condition
+        return bool(condition and condition.watched_until and condition.watched_until > datetime.now(UTC))
 
     def letters(self) -> list[Any]:
         """Every dead letter, each as it is received first."""

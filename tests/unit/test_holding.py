@@ -1,5 +1,6 @@
 """Edits that would change too much: held with what they would do, approved by their number, taken back."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -90,14 +91,6 @@ def test_its_counts_are_kept_up_without_a_word(desk: MappingsFixture) -> None:
     assert desk.world.events.kinds == []
 
 
-def test_it_stays_held_even_if_it_would_change_little_by_now(desk: MappingsFixture) -> None:
-    desk.edit(TAG, role="api")
-    desk.limits = Limits(25, 0)
-    assert desk.recheck(TAG).status is Status.HELD
-    assert "it would attach 0, replace 3 and detach 0 instances; gains" in desk.row(TAG)["status_reason"]
-    assert desk.gives(TAG) == ("web", 1)
-
-
 def test_a_profile_that_waits_for_enforce_is_made_though_the_deletion_of_its_row_is_held(desk: MappingsFixture) -> None:
     desk.role("bare", profile=False)
     desk.world.mode = Mode.OBSERVE
@@ -141,13 +134,22 @@ def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: MappingsFi
 
     assert (verdict.status, verdict.held) == (Status.HELD, 2)
     assert two.row(OTHER)["status_reason"].startswith(
-        "it would attach 0, replace 2 and detach 0 instances, and other edits changed 3 in the last 10 minutes "
+        "it would attach 0, replace 2 and detach 0 instances, and other edits changed 3 within 10 minutes "
         "(5 together; 3 of 5 may change without approval); gains s3:PutObject on *"
     )
     assert two.served(OTHER).spec.role == "web"  # type: ignore[union-attr]  # it is published
     assert two.world.events.kinds[-1] == "Mapping Held"
     assert two.approve(OTHER, 2).status is Status.PUBLISHED
     assert taken(two) == 3, "what somebody approved has a budget of its own"
+
+
+def test_the_sweep_counts_what_it_publishes_of_the_held(two: MappingsFixture) -> None:
+    two.limits = Limits(1, 0)
+    two.edit(TAG, role="api")
+    two.edit(OTHER, role="api")
+    two.limits = Limits(3, 0)
+    assert [two.recheck(each).status for each in (TAG, OTHER)] == [Status.PUBLISHED, Status.HELD]
+    assert taken(two) == 3
 
 
 def test_and_a_deletion(two: MappingsFixture) -> None:
@@ -172,14 +174,27 @@ def test_of_two_that_are_judged_at_the_same_moment_one_is_held(two: MappingsFixt
     assert taken(two) == 2
 
 
-def test_when_the_window_is_over_an_edit_passes_and_what_was_held_stays_held(two: MappingsFixture) -> None:
+@pytest.fixture
+def split(two: MappingsFixture) -> MappingsFixture:
+    """The second of two edits is held, as it is too large with the first; then the window ends."""
     two.edit(TAG, role="api")
     two.edit(OTHER, role="api")
     two.world.later(minutes=11)
-    assert two.recheck(OTHER).status is Status.HELD
-    assert "replace 2 and detach 0 instances; gains" in two.row(OTHER)["status_reason"]
-    assert two.edit(OTHER, role="NONE").status is Status.PUBLISHED
-    assert taken(two) == 2, "what is over is counted no longer"
+    return two
+
+
+def test_the_end_of_the_window_alone_publishes_nothing_that_was_held(split: MappingsFixture) -> None:
+    assert split.recheck(OTHER).status is Status.HELD
+    assert "within 10 minutes (5 together; 3 of 5 may change" in split.row(OTHER)["status_reason"]
+    split.limits = Limits(5, 0)
+    assert split.recheck(OTHER).status is Status.PUBLISHED
+    assert taken(split) == 2, "what is over is counted no longer"
+
+
+@pytest.mark.parametrize("role", ["NONE", "api"])
+def test_an_edit_that_is_written_after_the_window_is_judged_by_itself(split: MappingsFixture, role: str) -> None:
+    assert split.edit(OTHER, role=role).status is Status.PUBLISHED
+    assert taken(split) == 2
 
 
 def test_an_edit_is_counted_once_however_often_it_is_judged(two: MappingsFixture) -> None:
@@ -357,6 +372,77 @@ def test_an_approval_outlives_what_keeps_it_from_being_served(desk: MappingsFixt
     desk.retrust("api", TRUSTS_EC2)
     assert desk.recheck(TAG).status is Status.PUBLISHED
     assert desk.gives(TAG) == ("api", 2)
+
+
+# ---- no longer too large ----
+
+
+def raise_limit(desk: MappingsFixture) -> None:
+    desk.limits = Limits(3, 0)
+
+
+def raise_share(desk: MappingsFixture) -> None:
+    desk.limits = Limits(1, 100)
+
+
+def grow(desk: MappingsFixture) -> None:
+    for _ in range(3):
+        desk.world.running(Name="of nobody's concern")
+
+
+def shrink(desk: MappingsFixture) -> None:
+    for each in [one.key.id for page in desk.app().ec2.fleet() for one in page][1:]:
+        desk.world.untag(each, "workload")
+
+
+@pytest.mark.parametrize("grows", [raise_limit, raise_share, grow, shrink])
+def test_the_sweep_publishes_a_held_edit_once_it_is_within_the_limit(
+    desk: MappingsFixture, grows: Callable[[MappingsFixture], None]
+) -> None:
+    desk.limits = Limits(1, 50)
+    desk.edit(TAG, role="api", edited_by="ada")
+    desk.amend(TAG, approve=2)
+    assert desk.recheck(TAG).status is Status.HELD
+    grows(desk)
+    desk.quiet()
+
+    assert desk.recheck(TAG).status is Status.PUBLISHED
+
+    assert (desk.gives(TAG), desk.shows(TAG)) == (("api", 2), ("Published", "in effect", 2))
+    assert desk.row(TAG).keys().isdisjoint({"held_revision", "approve"})
+    published = desk.history(TAG)[-1]
+    assert (published["cause"], published["claimed_by"]) == ("it no longer needs approval", "ada")
+    assert published["approved_by"] == ""
+    assert credit(desk) == (0, 0), "nobody approved it, so the window limits it"
+    assert desk.sent_ids()
+
+
+def test_a_held_edit_that_is_within_the_limit_is_published_as_it_is_written_again(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    desk.limits = Limits(3, 0)
+    desk.unset(TAG, "status")
+    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert desk.gives(TAG) == ("api", 2)
+
+
+def test_what_was_discarded_stays_so_whatever_the_limit_is_then(desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="api")
+    desk.amend(TAG, discard=2)
+    desk.limits = Limits(3, 0)
+    desk.recheck(TAG)
+    assert (desk.gives(TAG), desk.row(TAG)["role"]) == (("web", 1), "web")
+    assert desk.edit(TAG, role="api").revision == 3, "no number is given twice"
+
+
+def test_a_held_deletion_that_is_within_the_limit_goes_on_though_a_sweep_is_interrupted(desk: MappingsFixture) -> None:
+    desk.remove(TAG)
+    desk.limits = Limits(3, 0)
+    desk.world.calls.before("DeleteItem", refusing("InternalServerError", status=500))
+    with pytest.raises(Exception, match="InternalServerError"):
+        desk.recheck(TAG)
+    assert desk.recheck(TAG).status is Status.REMOVED
+    assert (desk.row(TAG), desk.gives(TAG)) == ({}, ("", 2))
+    assert desk.edit(TAG, role="web").revision == 3
 
 
 # ---- edited and taken back ----

@@ -100,7 +100,7 @@ def test_what_other_edits_took_counts_and_the_fleet_is_counted_only_beyond_the_n
 
 def test_what_other_edits_took_is_told() -> None:
     assert str(compared(impact(web=20), Told(), per_edit=25, took=20)) == (
-        "attach 0, replace 20 and detach 0 instances, and other edits changed 20 in the last 10 minutes "
+        "attach 0, replace 20 and detach 0 instances, and other edits changed 20 within 10 minutes "
         "(40 together; 25 of 100 may change without approval); the same permissions"
     )
 

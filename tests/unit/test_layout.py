@@ -179,7 +179,7 @@ def test_a_published_mapping_comes_back_as_it_was(mapping: PublishedMapping) -> 
 
 @given(published_mappings, moments, words)
 def test_a_held_revision_comes_back_as_it_was(mapping: PublishedMapping, at: datetime, by: str) -> None:
-    held = Held(mapping, at, by)
+    held = Held(mapping, at, by, took=7)
     item = _stored(layout.held_item(held))
     assert layout.held_from(item) == held
     assert (item["pk"], item["sk"]) == layout.held_key(mapping.key)

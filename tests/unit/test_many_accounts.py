@@ -366,6 +366,21 @@ def test_what_would_change_is_counted_over_all_targets(desk: OrganizationDesk) -
     assert desk.published_for(SPOKE.account).revision == 1
 
 
+@pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
+def test_a_held_edit_stays_held_while_an_account_gives_no_answer(desk: OrganizationDesk, call: str) -> None:
+    """Its instances count as none then, as nothing is published for it yet."""
+    desk.limits = Limits(2, 0)
+    desk.launched(3, OTHER)
+    assert desk.edit(TAG, role="web").status is Status.HELD
+    if call == "AssumeRole":
+        desk.organization.refuse(OTHER)
+    else:
+        desk.spoke(OTHER).calls.before(call, refusing("RequestLimitExceeded"))
+    assert desk.recheck(TAG).status is Status.HELD
+    assert "222222222222 gave no answer" in desk.shows(TAG)[1]
+    assert desk.served(TAG) is None
+
+
 def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
     """Of all instances two are few, and of the ten in one Region they are too many."""
     desk.limits = Limits(1, 10)

@@ -27,7 +27,7 @@ def test_a_problem_names_its_column_and_then_what_to_do(problem: Problem, text: 
         (Remedy(Kind.ATTACH, ("i-0abc", "web", "edge")), "rolekeeper attach i-0abc web --instance-profile edge"),
         (Remedy(Kind.ROLL_BACK, ("app", "web", "3")), "rolekeeper mapping rollback app=web --to 3"),
         (Remedy(Kind.APPROVE, ("app", "a b", "3")), "rolekeeper mapping approve 'app=a b' --revision 3"),
-        (Remedy(Kind.MAPPING, ("a=b", "*")), "rolekeeper mapping get --tag-key a=b --tag-value '*'"),
+        (Remedy(Kind.MAPPING, ("a=b", "*")), r"rolekeeper mapping get 'a\=b=*'"),
         (
             Remedy(Kind.TAG, ("i-0abc", "app", "a b"), " --region eu-west-1"),
             "aws ec2 create-tags --resources i-0abc --tags 'Key=app,Value=a b' --region eu-west-1",

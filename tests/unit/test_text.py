@@ -14,7 +14,7 @@ from fixtures.mappings import MappingsFixture
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model.instance import Action, Decision
 from rolekeeper.model.mapping import IGNORE_TAG
-from rolekeeper.model.text import escaped, escaped_json, shown
+from rolekeeper.model.text import escaped, escaped_json, key_text, shown, split_key
 from rolekeeper.telemetry import log_line
 from rolekeeper_cli.uses import files
 from strategies.values import KEY, NOW
@@ -132,3 +132,23 @@ def test_a_rows_editor_is_escaped_in_history_event_mail_and_log(desk: MappingsFi
     assert is_clean(told)
     assert all(is_clean(line) for line in desk.world.log.getvalue().splitlines())
     assert ACCOUNT in mail
+
+
+@given(st.text(), st.text(min_size=1))
+def test_a_tag_is_split_where_its_text_says(tag_key: str, tag_value: str) -> None:
+    assert split_key(key_text(tag_key, tag_value)) == (tag_key, "=", tag_value)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("a=b=c", ("a", "=", "b=c")),
+        (r"a\=b=c", ("a=b", "=", "c")),
+        (r"a\\=b", ("a\\", "=", "b")),
+        (r"domain\group=a\=b", (r"domain\group", "=", r"a\=b")),
+        (r"a\=b", ("a=b", "", "")),
+        ("a\\", ("a\\", "", "")),
+    ],
+)
+def test_a_backslash_escapes_an_equals_sign_of_the_key_and_itself(text: str, tag: tuple[str, str, str]) -> None:
+    assert split_key(text) == tag

@@ -34,7 +34,7 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     "discarding": {_ROWS: "dynamodb:UpdateItem dynamodb:BatchGetItem", _STATE: "dynamodb:BatchGetItem"},
     "history, rollback, deletions": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},
     "pause, resume, mode": {_STATE: "dynamodb:UpdateItem dynamodb:BatchGetItem"},
-    "pins": {_STATE: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem", **_LOOK},
+    "pins": {_STATE: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:BatchGetItem", **_LOOK},
     "release, apply": {_WORK: "sqs:SendMessage"},
     "plan, fleet, explain, history, wait": {_STATE: "dynamodb:BatchGetItem dynamodb:Query", **_LOOK},
     "looking into other accounts": {_READERS: "sts:AssumeRole"},

@@ -176,7 +176,7 @@ def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding
     upgrade = typed(f"rolekeeper spoke deploy --region {target['region']}")
     remedy = advice(f"with the credentials of account {target['account']}: ", upgrade)
     if gap > 0:
-        remedy = advice("upgrade the hub: ", typed("rolekeeper upgrade"))
+        remedy = advice("upgrade the hub: ", typed("rolekeeper deploy"))
     what = f"target {name} has version {target['version']}, and the hub {hub}"
     if abs(gap) == 1:
         yield warn(f"{what}: neighbouring versions work together, others may not", remedy)

@@ -19,13 +19,12 @@ from rolekeeper.model.instance import Association, AssociationState, Instance, I
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.errors import Note, note_of
+from rolekeeper_cli.console.page import PAGE
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.fleet import Enforced, Seen, Standing, document, withheld
 from rolekeeper_cli.uses.history import DecisionLog, level_missing
 from rolekeeper_cli.uses.targets import Places, why_unseen
 
-# Rows of a page.
-PAGE = 200
 # The most instances that are kept, as memory is bounded (0.9 KB each): the command lists larger fleets.
 MOST = 50_000
 
@@ -358,6 +357,12 @@ class FleetCache:
                 return self._rows[text].target
             named = [each.target for each in self._rows.values() if each.name == text]
             return named[0] if len(named) == 1 else None
+
+    @property
+    def read_at(self) -> datetime | None:
+        """When the whole fleet was read last. Nothing is read for it."""
+        with self._changed:
+            return self._facts.read_at
 
     def read_again(self) -> None:
         """Have the whole fleet read, at most every ten seconds."""

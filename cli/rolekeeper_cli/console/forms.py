@@ -1,19 +1,29 @@
-"""Forms: what a page posts, as text fields, for a handler that runs in a thread as all others do."""
+"""Forms: what a page posts, as text fields, for a handler that runs in a thread as all others do; and their plans.
+
+A plan is what a form would do. It is a page with an address, where it is done, at most once.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import wraps
 from http import HTTPStatus
+from threading import Lock
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.console.page import Notice, done, see_other
+from rolekeeper_cli.errors import CommandError, UsageError
 
 # Of a revision's number, and more than enough.
 _DIGITS = 18
 _LONGEST_REASON = 500
+
+# What was shown is then too old to be done.
+_KEPT = timedelta(hours=1)
 
 type Form = Mapping[str, str]
 """A posted form: the fields' texts by name; of a field given twice, the last.
@@ -63,3 +73,60 @@ def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], 
         return await run_in_threadpool(handler, request, form)
 
     return endpoint
+
+
+# ---- the plan of a form ----
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What doing a plan did: a notice, and the page that shows it."""
+
+    path: str
+    notice: Notice
+
+
+@dataclass(eq=False)
+class Plan[What]:
+    """`what` a form would do, and once that is done, its outcome. It is done only after it was `shown`."""
+
+    what: What
+    made: datetime
+    shown: bool = False
+    outcome: Outcome | None = None
+    doing: Lock = field(default_factory=Lock)
+
+
+def keep(request: Request, path: str, what: object) -> Response:
+    """Go to the page of a new plan, below this path: the browser's way back to it sends no form again."""
+    site = request.app.state.site
+    return see_other(f"{path}/plan/{site.plans.keep(Plan(what, site.deployment.now()))}")
+
+
+def plan_of[What](request: Request, kind: type[What]) -> Plan[What]:
+    """The plan that the address names.
+
+    Raises:
+        CommandError: there is none, or no longer.
+    """
+    site = request.app.state.site
+    found = site.plans.known(request.path_params["plan"])
+    if found is None or not isinstance(found.what, kind) or site.deployment.now() - found.made > _KEPT:
+        raise CommandError("this plan is no longer known", "plans are kept for an hour; go back, and plan it again")
+    plan: Plan[What] = found
+    return plan
+
+
+def do_once[What](request: Request, plan: Plan[What], do: Callable[[], Outcome]) -> Response:
+    """Do it, and go to what that did; if it was done already, to the plan, which says so. After an error it isn't done.
+
+    Raises:
+        CommandError: nobody has seen the plan.
+    """
+    if not plan.shown:
+        raise CommandError("nothing was changed: this plan wasn't shown yet", "open it, and read what it would do")
+    with plan.doing:
+        if plan.outcome:
+            return see_other(request.url.path)
+        plan.outcome = do()
+    return done(request, plan.outcome.path, plan.outcome.notice)

@@ -12,9 +12,12 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.errors import EXPLAINED
+from rolekeeper_cli.console.page import live, query, see_other
 from rolekeeper_cli.progress import Silent
 
 _KEPT = timedelta(minutes=10)
@@ -36,6 +39,7 @@ class Job:
     """
 
     began: datetime
+    ended: datetime | None = None
     found: list[Any] = field(default_factory=list)
     step: str = ""
     error: Exception | None = None
@@ -54,14 +58,15 @@ class Job:
             if not isinstance(error, EXPLAINED):
                 logging.getLogger(__name__).exception("a look at AWS failed")
         finally:
-            self.version += 1
+            self.version, self.ended = self.version + 1, deployment.now()
             self.end.set()
 
-    def is_over(self, now: datetime, *, polled: bool) -> bool:
-        """Whether the next page begins a new look."""
+    def is_over(self, now: datetime, *, polled: bool, news: datetime | None = None) -> bool:
+        """Whether the next page begins a new look: this one ended before the `news`, say."""
         age = now - self.began
         failed = bool(self.error) and (not polled or age > _RETRIED)
-        return self.end.is_set() and (self.outdated or failed or age > _KEPT)
+        outdated = self.outdated or bool(news and self.ended and self.ended < news)
+        return self.end.is_set() and (outdated or failed or age > _KEPT)
 
     def values(self) -> dict[str, Any]:
         """All of it, for a page; `first` is what was found first, None until then: most looks find one thing.
@@ -91,14 +96,16 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = Lock()
 
-    def get(self, name: str, work: Work, *, anew: bool = False, polled: bool = False) -> Job:
+    def get(
+        self, name: str, work: Work, *, anew: bool = False, polled: bool = False, news: datetime | None = None
+    ) -> Job:
         """The look of this name: the one that runs, or another where the last is old, failed, or isn't wanted (`anew`).
 
         It is waited for a moment. If it failed, an open page that polls has it begun again only some seconds later.
         """
         with self._lock:
             job = self._jobs.get(name)
-            begins = job is None or job.is_over(self._now(), polled=polled) or (anew and job.end.is_set())
+            begins = job is None or job.is_over(self._now(), polled=polled, news=news) or (anew and job.end.is_set())
             if job is None or begins:
                 job = self._jobs[name] = Job(self._now())
                 while len(self._jobs) > _MOST:
@@ -115,10 +122,29 @@ class Jobs:
                 job.outdated = True
 
 
-def look(request: Request, name: str, work: Work) -> Job:
-    """The look of this name, for a page or for an open page that polls."""
+def look(request: Request, name: str, work: Work, *, news: datetime | None = None) -> Job:
+    """The look of this name, for a page that is `followed`; another one where the last ended before the `news`."""
     jobs: Jobs = request.app.state.site.jobs
-    return jobs.get(name, work, polled="version" in request.query_params)
+    anew = getattr(request.state, "anew", False)
+    return jobs.get(name, work, anew=anew, polled="version" in request.query_params, news=news)
+
+
+def followed(path: str, values: Callable[[Request], dict[str, Any]], template: str) -> list[Route]:
+    """A page of a look, its part, and a link that has it look again: it only reads, so a link may do it."""
+
+    def again(request: Request) -> Response:
+        request.state.anew = True
+        values(request)
+        shown, asked = path.format_map(request.path_params), query_of(request)
+        return see_other(f"{shown}?{asked}" if asked else shown)
+
+    return [*live(path, values, template), Route(f"{path}/again", again)]
+
+
+def query_of(request: Request, **changes: object) -> str:
+    """The query of such a page, with some of it changed."""
+    asked = {name: value for name, value in request.query_params.items() if name != "version"}
+    return query({**asked, **changes})
 
 
 class _Step(Silent):

@@ -1,5 +1,8 @@
 """A page: a template filled in. Every value is escaped, and an undefined one is a fault.
 
+Control, bidirectional and other unseen characters of a value are shown by their numbers, as the command shows them. An
+attribute `value="{{ … }}"` keeps them: a form sends it back.
+
 The filters: `{{ at|ago }}` is a time as people say it with the exact one on hover, `{{ at|when }}` has the exact one
 beside it, for what is compared with logs, `{{ number|count }}` is 1,234, and `{{ what|sentence }}` has a capital and
 a full stop (messages of commands have neither), and `{{ remedy|linked }}` leads to the page that does what it says.
@@ -10,7 +13,7 @@ imported "with context": it needs the page's `now`. The macros of `parts.html` a
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,6 +22,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.ext import Extension
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from starlette.requests import Request
@@ -27,8 +31,9 @@ from starlette.routing import Route
 
 from rolekeeper.mappings.impact import COUNTED, EXPLAINED
 from rolekeeper.mappings.verdict import approval_steps
-from rolekeeper.model.mapping import ANY_VALUE, MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy
+from rolekeeper.model.text import escaped, split_key
 from rolekeeper_cli import installed
 
 # ---- addresses of pages ----
@@ -45,15 +50,9 @@ def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
     return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
 
 
-def mapping_named(text: str, tags: Iterable[tuple[str, str]] = ()) -> str:
-    """The page of the mapping that a document names, by the tags of the instance that it is about.
-
-    A key may hold a `=` itself: then it is the tag that tells where the key ends.
-    """
-    for key, value in tags:
-        if text in {f"{key}={value}", f"{key}={ANY_VALUE}"}:
-            return mapping_url(MappingKey(key, text.removeprefix(f"{key}=")))
-    key, _, value = text.partition("=")
+def mapping_named(text: str) -> str:
+    """The page of the mapping that a document names."""
+    key, _, value = split_key(text)
     return mapping_url(MappingKey(key, value))
 
 
@@ -245,6 +244,32 @@ def version_of(shown: object) -> str:
     return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
+# Rows of a page.
+PAGE = 200
+
+
+def paged[Row](rows: Sequence[Row], number: int, address: Callable[[int], str]) -> dict[str, Any]:
+    """The rows of one page, counted from 1; of the last one there is, where it is behind that.
+
+    `first` and `last` are the numbers of the rows, from 1; both 0 where there is none. `others` are the addresses of
+    the pages around it, by what a link to each says.
+    """
+    pages = max(1, -(-len(rows) // PAGE))
+    page = min(max(number, 1), pages)
+    begin = (page - 1) * PAGE
+    shown = rows[begin : begin + PAGE]
+    near = (("first", 1), ("previous", page - 1), ("next", page + 1), ("last", pages))
+    return {
+        "rows": shown,
+        "total": len(rows),
+        "first": begin + 1 if shown else 0,
+        "last": begin + len(shown),
+        "page": page,
+        "pages": pages,
+        "others": [(name, address(each)) for name, each in near if 1 <= each <= pages and each != page],
+    }
+
+
 def contains(text: str, *fields: str) -> bool:
     """Whether one of the fields has the text of a filter in it, whatever its case."""
     return any(text.casefold() in each.casefold() for each in fields)
@@ -255,16 +280,43 @@ def bare_page(template: str, **values: Any) -> str:
     return templates().get_template(template).render(**values)
 
 
+# Markup has line ends of its own, and those of `<pre>{{ text|e }}</pre>`. C1 controls have no reference: HTML reads
+# those numbers as other characters ("numeric character reference end state").
+_C1 = "".join(map(chr, range(0x80, 0xA0)))
+
+
+def _visible(value: object) -> str:
+    """What a page shows in place of a value."""
+    if isinstance(value, Markup):
+        return Markup(escaped(value, keep=f"\n{_C1}"))  # noqa: S704  # it was markup before
+    return escaped(str(value))
+
+
+def _sent_back(value: object) -> Markup:
+    """An attribute from which a browser reads the very value."""
+    return Markup(escaped(escape(value), keep=_C1, escape=lambda each: f"&#{ord(each)};"))  # noqa: S704  # it is escaped
+
+
+class _SentBack(Extension):
+    """Applies the filter `sent_back` to each attribute `value`: no form can forget it."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:  # noqa: ARG002  # Jinja's
+        return re.sub(r' value="\{\{ (.+?) \}\}"', r' value="{{ (\1)|sent_back }}"', source)
+
+
 @cache
 def templates() -> Environment:
     made = Environment(
         loader=FileSystemLoader(installed.TEMPLATES),
         autoescape=True,
+        finalize=_visible,
+        extensions=[_SentBack],
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters |= {
+        "sent_back": _sent_back,
         "ago": _ago,
         "when": _when,
         "written": _written,

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rolekeeper_cli import terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.console import connections
 from rolekeeper_cli.console.guard import Guard
 from rolekeeper_cli.console.page import bare_page
 from rolekeeper_cli.console.site import Site, application
@@ -27,7 +28,6 @@ from rolekeeper_cli.errors import CommandError
 
 IDLE_SECONDS = 30 * 60.0
 _LOOPBACK = "127.0.0.1"
-_LAST_ANSWERS_SECONDS = 3
 
 
 def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: bool, idle: float = IDLE_SECONDS) -> None:
@@ -51,10 +51,10 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: boo
             Thread(target=open_in_browser, args=(file, guard.link), daemon=True).start()
         else:
             _print(guard.link)
-        server = uvicorn.Server(_config(guard))
-        Thread(target=end_when_idle, args=(pages, server), daemon=True).start()
+        web = connections.server(guard)
+        Thread(target=end_when_idle, args=(pages, web), daemon=True).start()
         terminal.say(f"The console runs until Ctrl-C, or until it wasn't used for {idle / 60:g} minutes.")
-        server.run([listening])
+        web.run([listening])
 
 
 def _listening(port: int) -> socket.socket:
@@ -68,21 +68,6 @@ def _listening(port: int) -> socket.socket:
     # asyncio sets it only on sockets that name their protocol (its `_set_nodelay`).
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
-
-
-def _config(app: Guard) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        # Nothing stands between the browser and us: what says who asked for whom is the asker's invention.
-        proxy_headers=False,
-        timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
-    )
 
 
 @contextmanager

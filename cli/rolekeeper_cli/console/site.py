@@ -93,11 +93,6 @@ class Cache:
         with self._lock:
             return entry.value if (entry := self._entries.get(key)) else None
 
-    def take(self, id_: Hashable) -> Any:
-        """The same, and nobody else gets it."""
-        with self._lock:
-            return entry.value if (entry := self._entries.pop(id_, None)) else None
-
     def forget(self, *keys: Hashable) -> None:
         """A value was just changed: the next one who asks reads it."""
         with self._lock:
@@ -140,7 +135,7 @@ class Site:
     """What all pages share, as `request.app.state.site`.
 
     `deployment` has the session and the clients; what a page asks, it asks of `look()`. With `writes`, pages may change
-    things. `clock` gives seconds that only go on. `plans` of edits are kept until they are written.
+    things. `clock` gives seconds that only go on. `plans` are of edits (`forms.Plan`).
     """
 
     def __init__(

@@ -101,9 +101,7 @@ class Bucket:
         if code != _MISSING:
             raise error
         if not self._is_ours:
-            raise ConfigurationError(
-                f"there is no bucket {self.name}", "make it first, or leave --bucket out"
-            ) from error
+            raise CommandError(f"there is no bucket {self.name}", "make it first, or leave --bucket out") from error
         where = {"LocationConstraint": self._place.region}
         # S3 refuses us-east-1 as a constraint (S3 API reference, CreateBucket).
         asked = {} if self._place.region == "us-east-1" else {"CreateBucketConfiguration": where}

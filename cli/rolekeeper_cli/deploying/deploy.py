@@ -1,4 +1,4 @@
-"""`rolekeeper deploy` and `upgrade`: the stack as this version of the package has it, with AWS's SDK alone.
+"""`rolekeeper deploy`: the stack as this version of the package has it, with AWS's SDK alone.
 
 What is deployed stays: each parameter keeps its value until another is given. Before anything changes, the command
 shows what would change, and asks.
@@ -81,7 +81,7 @@ def _unchecked(wanted: str, former: str, error: AwsRefusalError, *, dry_run: boo
     terminal.confirm_word(wanted, f"{what}.", None)
 
 
-# ---- `rolekeeper deploy` and `upgrade` ----
+# ---- `rolekeeper deploy` ----
 
 
 # The layer is megabytes; and CloudFormation takes its time to answer.
@@ -99,7 +99,6 @@ def deploy(
     guided: bool = False,
     yes: bool,
     dry_run: bool,
-    upgrade: bool,
     allow_downgrade: bool,
 ) -> ExitCode:
     """Parameters that aren't `given` stay as they are deployed. A `bucket` that is named has to be there."""
@@ -107,8 +106,6 @@ def deploy(
     _check(known, given)
     client = deployment.client("cloudformation", PATIENT)
     present = Present.read(client, stack)
-    if upgrade and not present.is_deployed:
-        raise ConfigurationError(f"there is no deployment '{stack}' to upgrade", "make one: rolekeeper deploy")
     refuse_downgrade(present, allowed=allow_downgrade)
     _check_organization(deployment, present, given, dry_run=dry_run)
     caller, region = deployment.caller, str(deployment.session.region_name)
@@ -143,7 +140,7 @@ def _check(known: Known, parameters: Mapping[str, str]) -> None:
         for name, value in wrong.items()
     )
     hints = [f"did you mean {meant}?" for name, value in wrong.items() if (meant := _meant(value, known[name]))]
-    raise UsageError(reasons, " ".join(hints) or "see: rolekeeper deploy --help")
+    raise UsageError(reasons, " ".join(hints) or "see: rolekeeper deploy --help-all")
 
 
 def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:

@@ -70,7 +70,9 @@ def ask_hub(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = N
             "deploy it with --organization-id first: rolekeeper deploy --organization-id o-…",
         )
     if missing := [each for each in _OUTPUTS if each not in stack.outputs]:
-        raise ConfigurationError(f"stack '{stack.name}' has no output {missing[0]}", "rolekeeper upgrade")
+        raise ConfigurationError(
+            f"stack '{stack.name}' has no output {missing[0]}", "deploy this version: rolekeeper deploy"
+        )
     parameters = {
         "HubAccount": hub.caller.account,
         "HubRegion": str(hub.session.region_name),

@@ -19,19 +19,19 @@ from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import ENDED
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.mappings.rows import Attributes, HomeAccount, content, read_row, row_of
-from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Association, InstanceKey, Target
-from rolekeeper.model.mapping import MappingKey, MappingSpec, same_person
+from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.problem import Kind, advice
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses import edits
-from rolekeeper_cli.uses.edits import MovedError, Written, write
+from rolekeeper_cli.uses.edits import MovedError, RowVerdict, Written, write
 from rolekeeper_cli.uses.fleet import Enforced, Seen, look, named, pages, profile_name, withheld
-from rolekeeper_cli.uses.follow import Followed, follow, still_waiting
+from rolekeeper_cli.uses.follow import still_waiting
 from rolekeeper_cli.uses.instances import address, shows, titled, where
 from rolekeeper_cli.uses.preview import Proposal, propose
 from rolekeeper_cli.uses.targets import Places
@@ -39,7 +39,7 @@ from rolekeeper_cli.uses.targets import Places
 # ---- a plan in a file: lines of JSON, written while the instances go by ----
 
 
-FORM = 2
+FORM = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,13 @@ class PlanHeader:
 
 @dataclass(frozen=True, slots=True)
 class PlannedEdit:
-    """A mapping that the plan edits: its row and the revision published at the time, and the assessment of the edit."""
+    """A mapping that the plan edits: its row and the revision published at the time, and what its status would be."""
 
     tag_key: str
     tag_value: str
     row: Attributes
     revision: int
     status: str
-    takes_effect: bool
 
     @property
     def key(self) -> MappingKey:
@@ -144,7 +143,6 @@ def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callab
                     row=each.change.row if each.change else {},
                     revision=each.revision,
                     status=each.status.value,
-                    takes_effect=each.takes_effect,
                 )
                 write({"edit": asdict(edit)})
             yield keep
@@ -225,7 +223,7 @@ def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> I
             yield f"the row of {key} was edited"
         elif present.revision != edit.revision:
             yield f"mapping {key} was at revision {edit.revision}, and is at {present.revision}"
-        elif (present.status, present.takes_effect) != (edit.status, edit.takes_effect):
+        elif present.status != edit.status or not present.applies:
             yield f"mapping {key} would be {present.status} now: {present.reason}"
     yield from (f"mapping {escaped(str(key))} is no longer as the file says" for key in now)
 
@@ -300,8 +298,8 @@ _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 60
 _NAMED = 10
 
-type Report = Callable[[Written | Followed], object]
-"""Shows the verdicts on rows, and how their instances stand."""
+type Report = Callable[[Written], object]
+"""Shows the verdicts on rows."""
 
 
 class StalePlanError(CommandError):
@@ -313,9 +311,10 @@ class StalePlanError(CommandError):
 
 
 def apply(deployment: Deployment, plan: PlanFile, *, approve: bool, report: Report) -> dict[str, Any]:
-    """Apply a plan; returns how many instances EC2 shows as planned, and which mappings were edited.
+    """Apply a plan; returns how many instances EC2 shows as planned, how many wait, and the mappings that were edited.
 
-    With `approve`, edits that are held for the number of instances that they change are approved too.
+    With `approve`, edits that are held for the number of instances that they change are approved too, unless they are
+    the caller's own: those wait for another person, and so do the instances that they change.
 
     Raises:
         CommandError: it is another deployment's, can't be applied now, (`StalePlanError`) something has changed, or
@@ -326,18 +325,25 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool, report: Repo
     _refuse_elsewhere(deployment, plan)
     if why := withheld(deployment):
         raise CommandError(f"nothing can be applied now: {why}", "see: rolekeeper mode, rolekeeper resume")
-    _refuse_unserved(plan, approve=approve)
     proposed = propose(deployment, basis.specs, prune=basis.prune) if basis.specs or basis.prune else Proposal()
     moved = [*moved_edits(deployment, plan, proposed), *moved_instances(deployment, plan, proposed)]
     if moved:
         raise StalePlanError(moved)
-    wanted = {each.key: each.after for each in plan.changes()}
-    if wanted or proposed.edits:
-        _refuse_to_approve_own(deployment, proposed)
-        _write_rows(deployment, proposed, report)
+    if not approve:
+        _refuse_held(proposed)
+    planned = wanted = {each.key: each.after for each in plan.changes()}
+    bad: list[RowVerdict] = []
+    if planned or proposed.edits:
+        bad = _write_rows(deployment, proposed, report)
+        wanted = _in_effect(deployment, planned) if bad else planned
         deployment.app.queue.send(list(wanted), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
         _wait(deployment, wanted)
-    return {"instances": len(wanted), "mappings": [str(each.key) for each in proposed.edits]}
+    return {
+        "instances": len(wanted),
+        "waiting": len(planned) - len(wanted),
+        "mappings": [str(each.key) for each in proposed.edits],
+        "not_in_effect": [each.document() for each in bad],
+    }
 
 
 # ---- may it be applied? ----
@@ -353,58 +359,67 @@ def _refuse_elsewhere(deployment: Deployment, plan: PlanFile) -> None:
         raise CommandError(what, "say where it belongs: --profile, --region, --stack")
 
 
-def _refuse_unserved(plan: PlanFile, *, approve: bool) -> None:
-    for edit in plan.edits:
-        key = escaped(str(edit.key))
-        if edit.status == Status.HELD and not approve:
-            raise CommandError(
-                f"{key} changes too many instances without approval, so it would be held; nothing was applied",
-                "give --approve to approve what the plan shows",
-            )
-        if not edit.takes_effect:
-            raise CommandError(f"{key} would be {edit.status}; nothing was applied", "fix the file, and plan again")
+def require_applicable(proposed: Proposal, what: str) -> None:
+    """Refuse a plan with rows that wouldn't be published, not even once a person approves them."""
+    bad = [each for each in proposed.edits if not each.applies]
+    if bad:
+        remedy = advice("fix the file, and plan again")
+        if bad[0].status is Status.HELD:
+            remedy = advice("its deletion waits for approval; to keep it: ", bad[0].key.remedy(Kind.DISCARD))
+        rows = several([f"{escaped(str(each.key))} would be {each.status}" for each in bad], _NAMED)
+        raise CommandError(f"{what}: {rows}", remedy, code=edits.exit_code(each.status for each in bad))
 
 
-def _refuse_to_approve_own(deployment: Deployment, proposed: Proposal) -> None:
-    caller = deployment.caller
-    own = [edit.key for edit in proposed.edits if edit.change and edit.status == Status.HELD]
-    if own and same_person(caller.arn, caller.arn):
-        raise CommandError(
-            f"{escaped(str(own[0]))} would be your own edit, and another person has to approve it; nothing was applied",
-            "write the rows with rolekeeper mapping import; another person runs rolekeeper mapping approve",
-        )
+def _refuse_held(proposed: Proposal) -> None:
+    """Refuse edits that would be held, unless they are to be approved."""
+    for edit in proposed.edits:
+        if edit.needs_approval:
+            what = f"{escaped(str(edit.key))} changes too many instances without approval, so it would be held"
+            remedy = advice("give --approve to approve what the plan shows")
+            if edit.own:
+                others = "give --approve to go on; it is your edit, so another person then runs: "
+                remedy = advice(others, edit.key.remedy(Kind.APPROVE))
+            raise CommandError(f"{what}; nothing was applied", remedy)
 
 
 # ---- doing it ----
 
 
-def _write_rows(deployment: Deployment, proposed: Proposal, report: Report) -> None:
-    """Write the plan's rows, and approve those that were to be held; CommandError if it doesn't go as planned."""
-    written = write(deployment, proposed.rows)
+def _write_rows(deployment: Deployment, proposed: Proposal, report: Report) -> list[RowVerdict]:
+    """Write the plan's rows, and approve those that are held, except the caller's own; returns what isn't in effect.
+
+    CommandError if a row isn't as planned.
+    """
+    written = write(deployment, edits.with_verdicts(deployment, proposed.rows))
     written.require_judged()
     if written.moved:
         raise MovedError(written.moved, len(written.rows))
-    to_approve = {each.key for each in proposed.edits if each.status is Status.HELD}
-    others = Written(tuple(each for each in written.rows if each.key not in to_approve))
-    report(others)
-    numbers = {key: number_in(row, "held_revision") for key, row in deployment.app.table.get_rows(to_approve).items()}
+    verdicts = {each.key: each for each in (*written.rows, *written.others)}
     # One that isn't held after all, as the fleet grew, is published already.
-    held = {key: number for key, number in numbers.items() if number}
-    done = not held or _approve(deployment, held, report)
-    if others.bad or not done:
-        raise CommandError("not every row was published as planned", "fix what is shown above, then plan again")
-
-
-def _approve(deployment: Deployment, held: Mapping[MappingKey, int], report: Report) -> bool:
-    """Approve what is held, and wait for its instances; returns whether all of it is as planned."""
-    approved = edits.approve(deployment, held)
+    held = [verdicts[each.key] for each in proposed.edits if each.needs_approval and each.key in verdicts]
+    numbers = {each.key: each.number("held_revision") for each in held if each.is_held and not each.own}
+    approved = edits.approve(deployment, numbers)
     approved.require_judged()
-    report(approved)
-    if approved.bad:
-        return False
-    found = follow(deployment, list(held))
-    report(found)
-    return not found.stuck
+    verdicts |= {each.key: each for each in approved.rows}
+    report(Written(tuple(verdicts.values())))
+    waiting = [each for each in verdicts.values() if not each.good]
+    expected = {each.key: each.status for each in proposed.edits if each.own or each.takes_effect}
+    if bad := [each.status for each in waiting if each.status != expected.get(each.key)]:
+        what = "not every row was published as planned"
+        raise CommandError(what, "fix what is shown above, then plan again", code=edits.exit_code(bad))
+    return waiting
+
+
+def _in_effect(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> dict[InstanceKey, str]:
+    """The instances that change as planned although some of the plan's rows aren't in effect."""
+    found: dict[InstanceKey, str] = {}
+    for target in dict.fromkeys(each.target for each in wanted):
+        place = deployment.at(target)
+        ids = [each.id for each in wanted if each.target == target]
+        for seen in look(place, Enforced.of(place), named(place, ids)):
+            if isinstance(seen, Seen) and seen.should_carry == wanted[seen.instance.key]:
+                found[seen.instance.key] = seen.should_carry
+    return found
 
 
 def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:

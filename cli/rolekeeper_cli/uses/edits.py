@@ -5,8 +5,9 @@ A plan holds the rows that it was made on. A row that another actor has changed 
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,12 +26,12 @@ from rolekeeper.mappings.rows import (
 )
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import IN_EFFECT, Status
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import Kind, Problem, Remedy, advice
+from rolekeeper.model.mapping import Held, MappingKey, MappingSpec, PublishedMapping, same_person
+from rolekeeper.model.problem import Kind, Problem, advice
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import names
@@ -149,11 +150,22 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """What an edit, or a file, changes in the mapping table; `kept` rows aren't in the file, and stay."""
+    """What an edit, or a file, changes in the mapping table.
+
+    Attributes:
+        same: the rows that say already what is wanted.
+        kept: how many rows aren't in the file, and stay.
+        not_in_effect: the verdicts on rows that say already what is wanted and aren't in effect (`with_verdicts`).
+    """
 
     changes: tuple[Change, ...] = ()
-    unchanged: int = 0
+    same: tuple[Change, ...] = ()
     kept: int = 0
+    not_in_effect: tuple["RowVerdict", ...] = ()
+
+    @property
+    def unchanged(self) -> int:
+        return len(self.same)
 
     def counts(self) -> str:
         kinds = [each.kind for each in self.changes]
@@ -161,8 +173,12 @@ class RowPlan:
         return f"{', '.join(counted)}, {self.unchanged:,} unchanged"
 
     def document(self) -> dict[str, Any]:
-        changes = [{"mapping": str(each.key), **each.document()} for each in self.changes]
-        return {"changes": changes, "unchanged": self.unchanged, "not_in_file": self.kept}
+        return {
+            "changes": [{"mapping": str(each.key), **each.document()} for each in self.changes],
+            "unchanged": self.unchanged,
+            "not_in_file": self.kept,
+            "not_in_effect": [each.document() for each in self.not_in_effect],
+        }
 
 
 def planned(
@@ -172,11 +188,11 @@ def planned(
     wanted = {spec.key: spec for spec in specs}
     present = {key: read_row(row, home).spec for key, row in rows.items()}
     others = rows.keys() - wanted.keys()
-    keys = sorted(key for key, spec in wanted.items() if present.get(key) != spec)
-    unchanged, kept = len(wanted) - len(keys), 0 if prune else len(others)
-    keys = sorted([*keys, *others]) if prune else keys
-    changes = (Change(key, rows.get(key, {}), present.get(key), spec=wanted.get(key)) for key in keys)
-    return RowPlan(tuple(changes), unchanged, kept)
+    keys = sorted(wanted.keys() | others if prune else wanted)
+    compared = [Change(key, rows.get(key, {}), present.get(key), spec=wanted.get(key)) for key in keys]
+    same = tuple(each for each in compared if each.spec and each.spec == each.was)
+    changes = tuple(each for each in compared if each.spec is None or each.spec != each.was)
+    return RowPlan(changes, same, 0 if prune else len(others))
 
 
 def row_plan(deployment: Deployment, key: MappingKey, row: Attributes, spec: MappingSpec | None) -> RowPlan:
@@ -246,7 +262,7 @@ def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
     """One row, or CommandError if there is none."""
     row = deployment.app.table.get_row(key)
     if row is None:
-        raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
+        raise names.no_such_mapping(key, names.row_keys(deployment))
     return row
 
 
@@ -271,6 +287,21 @@ def all_is_well(reason: str) -> bool:
 
 # In effect as written; every other status needs a person's attention.
 GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
+_CODES: Mapping[str, ExitCode] = {
+    **dict.fromkeys((*GOOD, Status.REMOVED), ExitCode.DONE),
+    Status.REJECTED: ExitCode.REJECTED,
+    Status.CONFLICT: ExitCode.REJECTED,
+    Status.HELD: ExitCode.HELD,
+}
+
+
+def exit_code(statuses: Iterable[str], *, changes: bool = False) -> ExitCode:
+    """How a command ends whose rows have these statuses; `changes`: some are still to be made, and that was asked."""
+    found = {_CODES.get(each, ExitCode.NO) for each in statuses} | ({ExitCode.CHANGES} if changes else set())
+    order = (ExitCode.NO, ExitCode.REJECTED, ExitCode.HELD, ExitCode.CHANGES)
+    return next((each for each in order if each in found), ExitCode.DONE)
+
+
 _POLL_SECONDS = 0.5
 # Rolekeeper judges a row in about a second; after this long without a verdict it isn't just late.
 PATIENCE_SECONDS = 60
@@ -283,12 +314,19 @@ class RowVerdict:
     Attributes:
         row: the row once it is judged, empty if it is deleted and nothing of it is in effect; None until then.
         meant: the role that a rejected row may mean; empty if none has a similar name.
+        own: whether it is held and the caller's own edit, so that another person has to approve it.
     """
 
     key: MappingKey
     row: Attributes | None = None
     deletes: bool = False
     meant: str = ""
+    own: bool = False
+
+    @property
+    def argument(self) -> str:
+        """The key as a shell takes it."""
+        return shlex.quote(str(self.key))
 
     @property
     def judged(self) -> bool:
@@ -318,29 +356,40 @@ class RowVerdict:
     def good(self) -> bool:
         return self.gone or self.status in GOOD
 
+    def document(self) -> dict[str, Any]:
+        return {"mapping": str(self.key), "status": self.status or None, "reason": self.reason or None}
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The rows that were written, and those that were not because another actor had changed them (`moved`)."""
+    """The rows that were written, and those that were not because another actor had changed them (`moved`).
+
+    `others` said already what was wanted, and aren't in effect.
+    """
 
     rows: tuple[RowVerdict, ...] = ()
     moved: tuple[MappingKey, ...] = ()
+    others: tuple[RowVerdict, ...] = ()
 
     @property
     def unjudged(self) -> tuple[MappingKey, ...]:
-        return tuple(each.key for each in self.rows if not each.judged)
+        return tuple(each.key for each in (*self.rows, *self.others) if not each.judged)
 
     @property
     def bad(self) -> tuple[RowVerdict, ...]:
         """The rows that are judged and aren't in effect as written."""
-        return tuple(each for each in self.rows if each.judged and not each.good)
+        return tuple(each for each in (*self.rows, *self.others) if each.judged and not each.good)
+
+    def exit_code(self, *, changes: bool = False) -> ExitCode:
+        return exit_code((each.status for each in self.bad), changes=changes)
 
     def require_judged(self) -> None:
         """Raise WaitTimeoutError if a row has no verdict."""
-        if names := [escaped(str(each)) for each in self.unjudged]:
+        if keys := self.unjudged:
+            named = several([escaped(str(each)) for each in keys], 1)
             raise WaitTimeoutError(
-                f"written, but Rolekeeper said nothing of {several(names, 1)} for {PATIENCE_SECONDS} s",
-                f"see its row later: rolekeeper mapping get {names[0]}; its function is on_mapping_change",
+                f"Rolekeeper said nothing of {named} for {PATIENCE_SECONDS} s",
+                advice("see its row later: ", keys[0].remedy(Kind.MAPPING), "; its function is on_mapping_change"),
             )
 
 
@@ -352,6 +401,14 @@ def _verdicts(
     patience: float,
     deletes: Collection[MappingKey] = (),
 ) -> tuple[RowVerdict, ...]:
+    """The verdicts on these rows, once they are judged (`_until_judged`)."""
+    rows = _until_judged(deployment, keys, judged, patience=patience)
+    return tuple(explained(deployment, {key: rows.get(key) for key in keys}, deletes))
+
+
+def _until_judged(
+    deployment: Deployment, keys: Sequence[MappingKey], judged: Callable[[], Rows], *, patience: float
+) -> Rows:
     """Wait until each of these rows is judged, as long as more of them are.
 
     Args:
@@ -368,10 +425,59 @@ def _verdicts(
                     left.renew()
                 if len(rows) >= len(keys) or left.is_over:
                     break
-    rejected = {key: text_in(row, "role") for key, row in rows.items() if text_in(row, "status") == Status.REJECTED}
-    roles = names.path_roles(deployment) if rejected else []
-    meant = {key: names.nearest_role(role, roles) for key, role in rejected.items()}
-    return tuple(RowVerdict(key, rows.get(key), key in deletes, meant=meant.get(key, "")) for key in keys)
+    return rows
+
+
+def explained(
+    deployment: Deployment, rows: Mapping[MappingKey, Attributes | None], deletes: Collection[MappingKey] = ()
+) -> Iterator[RowVerdict]:
+    """The verdicts that rows show, each with what a person needs to go on."""
+    roles: Sequence[str] | None = None
+    for key, row in rows.items():
+        verdict = RowVerdict(key, row, key in deletes)
+        if verdict.status == Status.REJECTED:
+            roles = names.path_roles(deployment) if roles is None else roles
+            verdict = replace(verdict, meant=names.nearest_role(text_in(row or {}, "role"), roles))
+        if verdict.is_held:
+            verdict = replace(verdict, own=is_own(deployment, deployment.app.revisions.read(key).held))
+        yield verdict
+
+
+def is_own(deployment: Deployment, held: Held | None) -> bool:
+    """Whether the caller made an edit that is held."""
+    return held is not None and same_person(held.by, deployment.caller.arn)
+
+
+# ---- rows that say already what is wanted ----
+
+
+def with_verdicts(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_SECONDS) -> RowPlan:
+    """The same plan with which of the rows that say already what is wanted aren't in effect.
+
+    Those that aren't judged yet are waited for (`_until_judged`). A deletion that is held already is one of them.
+    """
+    held = [each for each in plan.changes if each.spec is None and text_in(each.row, "status") == Status.HELD]
+    wanted = {each.key: each for each in (*plan.same, *held)}
+    in_effect: dict[MappingKey, MappingSpec] = {}
+
+    def judged(rows: Rows) -> Rows:
+        published = deployment.app.state.read([], rows).published if rows else {}
+        in_effect.update({key: each.spec for key, each in published.items() if not each.deleted})
+        # A status is that of the row as it was last judged.
+        return {
+            key: row
+            for key, row in rows.items()
+            if "status" in row and (text_in(row, "status") not in GOOD or in_effect.get(key) == wanted[key].was)
+        }
+
+    found = judged({key: each.row for key, each in wanted.items()})
+    late = [key for key in wanted if key not in found]
+    found |= _until_judged(deployment, late, lambda: judged(deployment.app.table.get_rows(late)), patience=patience)
+    rows = {key: found.get(key) for key in wanted if text_in(found.get(key, {}), "status") not in GOOD}
+    deletes = [key for key in rows if in_effect.get(key) == wanted[key].was]
+    stays = {each.key for each in held} - {*deletes}
+    bad = explained(deployment, {key: row for key, row in rows.items() if key not in stays}, deletes)
+    return replace(plan, not_in_effect=tuple(bad))
 
 
 # ---- undoing an edit that isn't in effect ----
@@ -486,6 +592,15 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
     return written
 
 
+def approvable(deployment: Deployment, key: MappingKey, revision: int) -> Held | None:
+    """What is held of a mapping; CommandError if it is the caller's own edit."""
+    held = deployment.app.revisions.read(key).held
+    if is_own(deployment, held):
+        hint = advice("edited_by names you; another person runs: ", key.remedy(Kind.APPROVE))
+        raise CommandError(f"revision {revision} of {key} is your own edit; it wasn't approved", hint)
+    return held
+
+
 def discard(deployment: Deployment, key: MappingKey, revision: int, *, patience: float = PATIENCE_SECONDS) -> Written:
     """Discard a held revision, by its number, and wait until the row says what is in effect.
 
@@ -510,10 +625,7 @@ def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
     caller, now = deployment.caller, deployment.now()
     expires = int((now + timedelta(days=deployment.settings.history_days)).timestamp())
     signed = {"arn": caller.arn, "at": layout.timestamp(now), "expires": expires}
-    stored = deployment.app.revisions.read(key).held
-    if stored and same_person(stored.by, caller.arn):
-        hint = "edited_by names you; another person runs: rolekeeper mapping approve"
-        raise CommandError(f"revision {revision} of {key} is your own edit; it wasn't approved", hint)
+    stored = approvable(deployment, key, revision)
     if stays := stored is not None and stored.mapping.revision == revision and _holds(deployment, key, revision):
         # Signed first: a row whose approval isn't signed yet is judged again only by the next sweep.
         item = layout.key_attributes(layout.approval_key(caller.id, key, revision)) | signed
@@ -676,4 +788,6 @@ def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_S
         done: Rows = {key: {} for key in gone if key not in published or published[key].deleted}
         return done | {key: row for key, row in seen.items() if "status" in row}
 
-    return Written(_verdicts(deployment, keys, judged, patience=patience, deletes=deleted), tuple(moved))
+    verdicts = _verdicts(deployment, keys, judged, patience=patience, deletes=deleted)
+    others = tuple(each for each in plan.not_in_effect if each.key not in keys)
+    return Written(verdicts, tuple(moved), others)

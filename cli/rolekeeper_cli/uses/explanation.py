@@ -19,7 +19,7 @@ from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import who
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
-from rolekeeper_cli.uses.history import entry_document, revision_before
+from rolekeeper_cli.uses.history import as_document, entry_document, revision_before
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
 # ---- how to undo the last change ----
@@ -80,9 +80,9 @@ class _Undoing:
     before: Former
 
     def steps(self) -> Iterator[Step]:
-        pin, name = self.seen.observed.pin, addressed(self.deployment, self.seen.instance.key.id)
+        name = addressed(self.deployment, self.seen.instance.key.id)
         again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
-        if pin and not pin.expired(self.seen.observed.asked_at) and self._brings_it_back(released=True):
+        if self.seen.pin and self._brings_it_back(released=True):
             yield Step(Remedy(Kind.RELEASE, (name,)), f"ends the pin: {again}")
         for key in self._deciding_tags():
             if self._brings_it_back(without=key):
@@ -115,11 +115,11 @@ class _Undoing:
             yield Step(key.remedy(Kind.ROLL_BACK, str(old.revision)), does)
 
     def _by_hand(self, name: str, again: str) -> Iterator[Step]:
-        """A pin to what was there. A foreign role has to be put back by a person."""
+        """A pin to what was there, or still is. A foreign role has to be put back by a person."""
         ownership, carries, arn = self.deployment.settings.ownership, self.seen.carries, self.before.profile_arn
         if arn and not ownership.manages(arn):
             yield from self._foreign(name)
-        elif carries == arn or (carries and not self.seen.managed and not ownership.take_over):
+        elif carries and not self.seen.managed and not ownership.take_over:
             return
         elif not arn:
             yield Step(Remedy(Kind.DETACH, (name,)), f"{again}, whatever its tags say")
@@ -129,15 +129,19 @@ class _Undoing:
             yield Step(remedy, f"{again}, whatever its tags say")
 
     def _foreign(self, name: str) -> Iterator[Step]:
-        association, pin = self.seen.observed.association, self.seen.observed.pin
+        association = self.seen.observed.association
         winner = self.seen.observed.candidates.winner
-        if association and association.profile_arn == self.before.profile_arn:
-            return
+        quarantined = winner is not None and winner.spec.role == NO_ROLE and not winner.key.pins
         id_ = self.seen.instance.key.id
-        yield Step(self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true"), "first: leave it alone")
-        if pin:
+        ignore = self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true")
+        if association and association.profile_arn == self.before.profile_arn:
+            if not self.seen.pin and not quarantined:
+                yield Step(ignore, f"leave it alone: it keeps {self.before.name}")
+            return
+        yield Step(ignore, "first: leave it alone")
+        if self.seen.pin:
             yield Step(Remedy(Kind.RELEASE, (name,)), "then: ends the pin, which comes before that tag")
-        if winner and winner.spec.role == NO_ROLE and not winner.key.pins:
+        if winner and quarantined:
             untag = self._of_aws(Kind.UNTAG, id_, winner.key.tag_key)
             yield Step(untag, "then: ends the quarantine, which comes before that tag")
         profile = f"--iam-instance-profile Arn={self.before.profile_arn}"
@@ -229,11 +233,11 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
         "state": seen.instance.state.value,
         "carries": _carried(seen, seen.observed.association),
         "should_carry": profile_name(seen.should_carry),
-        "decision": described(seen.decision),
+        "decision": as_document(described(seen.decision)),
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],
-        "pin": _pin(seen.observed.pin),
+        "pin": _pin(seen.pin),
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
         "who": answers,

@@ -23,9 +23,9 @@ from rolekeeper.mappings.rows import (
 )
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Problem
-from rolekeeper.model.text import escaped
+from rolekeeper.model.text import escaped, key_text
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.suggest import near
+from rolekeeper_cli.suggest import did_you_mean, near
 
 STDIN = "-"
 FILE_COLUMNS = {column.name: column for column in (*KEYS, *COLUMNS)}
@@ -138,7 +138,7 @@ def _entry(node: yaml.Node) -> Entry:
         column = FILE_COLUMNS.get(key)
         entry.lines[key] = _line(value)
         try:
-            # Unknown columns are warned about by their name alone.
+            # The name of an unknown column says what is wrong.
             entry.attributes[key] = _attribute(value, column) if column else {"NULL": True}
         except CellError as error:
             entry.attributes.pop(key, None)
@@ -320,20 +320,22 @@ def _judge(entry: Entry, home: HomeAccount | None) -> MappingSpec | None:
         if not entry.problems:
             entry.problems.append((entry.line, Problem("is empty", "write its columns, or take it out")))
         return None
-    row = {name: value for name, value in entry.attributes.items() if name not in _NOT_IN_FILES}
+    row = {name: value for name, value in entry.attributes.items() if name in FILE_COLUMNS}
     verdict = read_row(row, home or _home_of(row))
     # A column without a meaning isn't missing.
     unclear = {each.column for _, each in entry.problems if each.column}
     entry.problems += entry.placed(each for each in verdict.problems if each.column not in unclear)
-    others = sorted(entry.attributes.keys() - row.keys())
-    entry.problems += entry.placed(Problem("isn't written in a file", "leave it out", column=each) for each in others)
+    for each in (name for name in entry.attributes if name not in row):
+        unknown = Problem(f"unknown column {quote(each)}", did_you_mean(each, FILE_COLUMNS))
+        ours = Problem("isn't written in a file", "leave it out", column=each)
+        entry.problems.append((entry.lines[each], ours if each in _NOT_IN_FILES else unknown))
     entry.warnings += entry.placed(verdict.warnings)
     return None if entry.problems else verdict.spec
 
 
 def _title(attributes: Mapping[str, Any]) -> str:
     key, value = (attributes.get(name, {}).get("S", "") for name in ("tag_key", "tag_value"))
-    return f"{quote(f'{key}={value}')[1:-1]}: " if key and value else ""
+    return f"{quote(key_text(key, value))[1:-1]}: " if key and value else ""
 
 
 def _home_of(attributes: Mapping[str, Any]) -> HomeAccount:

@@ -4,7 +4,7 @@ The decisions are the functions' own, as if changes were made. Whether the mode 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import batched
@@ -14,7 +14,7 @@ from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import Observation, decide
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState, in_account
-from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
+from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
@@ -24,9 +24,13 @@ from rolekeeper_cli.uses.instances import name_of, where
 
 @dataclass(frozen=True)
 class Enforced(State):
-    """The state table as it would read if the mode were enforce, and, if `released`, if no instance had a pin."""
+    """The state table as it would read if the mode were enforce, and, if `released`, if no instance had a pin.
+
+    `count` gets the number of instances of each read.
+    """
 
     released: bool = False
+    count: Callable[[int], object] = lambda _: None
 
     @classmethod
     def of(
@@ -52,7 +56,9 @@ class Enforced(State):
         checked: bool = False,
         counters: Sequence[Key] = (),
     ) -> Snapshot:
-        snapshot = super().read(instances, mappings, checked=checked, counters=counters)
+        keys = list(instances)
+        self.count(len(keys))
+        snapshot = super().read(keys, mappings, checked=checked, counters=counters)
         pins = {} if self.released else snapshot.pins
         return replace(snapshot, control=Control(mode=Mode.ENFORCE), pins=pins)
 
@@ -79,6 +85,12 @@ class Seen:
     def carries(self) -> str:
         """The profile that it carries, by ARN; empty for none."""
         return self.observed.association.profile_arn if self.observed.association else ""
+
+    @property
+    def pin(self) -> Pin | None:
+        """Its pin, unless that is over."""
+        pin = self.observed.pin
+        return None if pin and pin.expired(self.observed.asked_at) else pin
 
     @property
     def should_carry(self) -> str:

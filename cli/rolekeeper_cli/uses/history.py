@@ -20,7 +20,7 @@ from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import ID, addressed, find_instance, key_of, located, where
 from rolekeeper_cli.uses.targets import why_unseen
 
-_CONTROL = ("from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
+_CONTROL = ("at", "from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
 
 
 def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = False) -> list[dict[str, Any]]:
@@ -51,7 +51,12 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
 def control_history(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
     """The newest writes of the control item."""
     found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
-    return [{name.replace("-", "_"): entry[name] for name in ("at", *_CONTROL)} for entry in found]
+    return [as_document({name: entry[name] for name in _CONTROL}) for entry in found]
+
+
+def as_document(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored map for programs: keys have underscores, where the state table and events have hyphens; "" is null."""
+    return {name.replace("-", "_"): None if value == "" else value for name, value in stored.items()}
 
 
 def entry_document(key: InstanceKey, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,10 +74,10 @@ def entry_document(key: InstanceKey, entry: Mapping[str, Any]) -> dict[str, Any]
         "mapping": decision["mapping"] or None,
         "revision": int(decision["revision"]),
         "reason": decision["reason"],
-        "answer": dict(entry["answer"]),
+        "answer": as_document(entry["answer"]),
         "outcome": entry.get("outcome") or None,
         "losers": list(decision["losers"]),
-        "seen": entry["seen"],
+        "seen": as_document(entry["seen"]),
         "correlation_id": entry["correlation_id"],
     }
 
@@ -89,7 +94,7 @@ def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
     """What AWS answered; empty if it wasn't asked for a change."""
     if "code" in answer:
         return f"{answer['code']}: {answer.get('message', '')}"
-    return str(answer.get("association-id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
+    return str(answer.get("association_id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
 
 
 def _with_who(

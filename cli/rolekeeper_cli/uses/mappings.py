@@ -16,9 +16,10 @@ from rolekeeper.mappings.rows import (
     row_of,
     size_of,
 )
-from rolekeeper.mappings.verdict import Status
+from rolekeeper.mappings.verdict import NO_LONGER_HELD, Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
+from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -100,6 +101,18 @@ def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[st
     return [{name: None if each.get(name) == "" else each.get(name) for name in _FIELDS} for each in entries]
 
 
+def consent(entry: Mapping[str, Any]) -> str:
+    """Why an edit that was held took effect, in words; empty for any other.
+
+    IAM proves the id of who approved it, and a role's session in it. A user's name is what the approver claims.
+    """
+    if not (by := entry["approved_by"]):
+        return NO_LONGER_HELD if entry["cause"] == NO_LONGER_HELD else ""
+    claimed, session = entry["approver_claims"] or "", by.partition(":")[2]
+    name = session or (claimed.rpartition("/")[2] if claimed.startswith("arn:") and "/" in claimed else "")
+    return f"approved by {name} ({by})" if name else f"approved by {by}"
+
+
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
     """Rows, each with what is in effect and what waits."""
     published, rows = deployment.app.state.read([], rows).published, with_status(deployment, rows)
@@ -149,7 +162,7 @@ def _document(deployment: Deployment, row: Attributes, published: PublishedMappi
         because = _WAITS.get(status, "isn't judged yet")
         waits = {"what": "deletion" if same else "edit", "role": str(values.get("role", "")), "because": because}
     return {
-        "mapping": f"{values['tag_key']}={values['tag_value']}",
+        "mapping": key_text(values["tag_key"], values["tag_value"]),
         "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
         **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
         **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},

@@ -1,35 +1,31 @@
 """Names of roles and mappings: how a person writes them, and suggestions for a slip, if the caller may list them."""
 
 from collections.abc import Iterable, Sequence
+from shlex import quote
 
 from rolekeeper.aws.errors import AccessDeniedError, classified
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper.model.text import key_text, split_key
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.suggest import did_you_mean, near
+
+ESCAPES = r"an equals sign in the tag's key is written \="
 
 
 def mapping_key(text: str) -> MappingKey:
-    """A key as `tag_key=tag_value`; the first `=` splits.
+    """A key as `tag_key=tag_value`.
 
     Raises:
         UsageError: it isn't one.
     """
-    tag_key, equals, tag_value = text.partition("=")
+    tag_key, equals, tag_value = split_key(text)
     if not (tag_key and equals):
-        raise UsageError(f"{text!r} is no mapping", "name one as tag_key=tag_value, like workload=web")
-    return key_of(tag_key, tag_value)
-
-
-def key_of(tag_key: str, tag_value: str) -> MappingKey:
-    """The key of a tag key and a tag value.
-
-    Raises:
-        UsageError: the value is empty.
-    """
+        raise UsageError(f"'{text}' is no mapping", f"name one as tag_key=tag_value, like workload=web; {ESCAPES}")
     if not tag_value:
-        raise UsageError(f"the tag value of {tag_key!r} is empty", f"write {tag_key}={ANY_VALUE} for any value")
+        wild = key_text(tag_key, ANY_VALUE)
+        raise UsageError(f"the tag value of '{tag_key}' is empty", f"write {wild} for any value")
     return MappingKey(tag_key, tag_value)
 
 
@@ -39,7 +35,7 @@ def tag_filter(text: str) -> MappingKey:
     Raises:
         UsageError: it isn't one.
     """
-    tag_key, equals, tag_value = text.partition("=")
+    tag_key, equals, tag_value = split_key(text)
     if not tag_key:
         raise UsageError(f"{text!r} is no tag", "name one as KEY, or KEY=VALUE")
     return MappingKey(tag_key, tag_value if equals else ANY_VALUE)
@@ -77,11 +73,11 @@ def is_known_role(deployment: Deployment, name: str) -> bool:
         return True
 
 
-def no_such_role(deployment: Deployment, name: str, others: Iterable[str] = ()) -> UsageError:
+def no_such_role(deployment: Deployment, name: str, others: Iterable[str] = ()) -> CommandError:
     """The error for a role that doesn't exist; `others` are names beside those under the path."""
     meant = did_you_mean(name, {*path_roles(deployment), *others})
     listed = f"aws iam list-roles --path-prefix {deployment.settings.role_path}"
-    return UsageError(f"there is no role '{name}'", f"{meant} See: {listed}".lstrip())
+    return CommandError(f"there is no role '{name}'", f"{meant} See: {listed}".lstrip())
 
 
 def require_mapping(deployment: Deployment, key: MappingKey) -> None:
@@ -89,10 +85,19 @@ def require_mapping(deployment: Deployment, key: MappingKey) -> None:
     published = deployment.app.state.read([], [key]).published.get(key)
     if published and not published.deleted:
         return
+    if key not in (keys := row_keys(deployment)):
+        raise no_such_mapping(key, keys)
+
+
+def row_keys(deployment: Deployment) -> list[MappingKey]:
+    """The keys of all rows; none if the caller may not read them."""
     try:
-        rows = deployment.app.table.all_rows()
+        return list(deployment.app.table.all_rows())
     except AccessDeniedError:
-        rows = {}
-    if key not in rows:
-        meant = did_you_mean(str(key), map(str, rows))
-        raise UsageError(f"there is no mapping {key}", advice(f"{meant} See: ".lstrip(), Remedy(Kind.MAPPINGS)))
+        return []
+
+
+def no_such_mapping(key: MappingKey, others: Iterable[MappingKey]) -> CommandError:
+    found = " or ".join(map(quote, near(str(key), map(str, others))))
+    hints = [f"did you mean {found}?" if found else "", f"{ESCAPES}." if "=" in key.tag_value else "", "See: "]
+    return CommandError(f"there is no mapping {key}", advice(" ".join(filter(None, hints)), Remedy(Kind.MAPPINGS)))

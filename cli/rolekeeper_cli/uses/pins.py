@@ -7,12 +7,11 @@ from typing import Any
 
 from rolekeeper.mappings.rows import COLUMNS, Cell, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
-from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, Pin
+from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, MappingSpec, Pin
 from rolekeeper.model.problem import Kind, Remedy, advice, typed
 from rolekeeper.permissions.policies import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
-from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.uses import names, preview
@@ -97,8 +96,10 @@ _ENDS = {
     "unswept": Kind.SWEEP,
     "control-unclear": Kind.ENFORCE,
 }
-# An expired pin is kept for a week, so that people can still see it.
+# An expired pin is kept for a week: the history then says who released it, and why, also after an outage.
 _PIN_KEPT = timedelta(days=7)
+# How far the clock that ends a pin may be ahead of the functions': AWS refuses requests of one that is off by more.
+_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,21 +119,31 @@ class PlannedPin:
 
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
-    """A pin that is written, and the pin that it replaced.
+class Awaited:
+    """The profile that EC2 is to show on an instance, by ARN, empty for none, once its pin was `written` or `released`.
 
     `delay` says why EC2 won't show it soon, in words; empty if it will. `remedy` ends the delay, if a step is needed.
     """
 
     instance: Instance
-    pin: Pin
-    former: Pin | None = None
+    profile_arn: str
+    done: str
     delay: str = ""
     remedy: Remedy | None = None
 
     @property
     def patience(self) -> int:
         return _LONG_PATIENCE_SECONDS if self.delay else _PATIENCE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A pin that is written, the pin that it replaced, and what EC2 is to show then."""
+
+    instance: Instance
+    pin: Pin
+    awaited: Awaited
+    former: Pin | None = None
 
     def document(self) -> dict[str, Any]:
         return {
@@ -146,15 +157,15 @@ class Pinned:
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
-    """An instance without its pin, the pin that it had, and whether another actor had kept reverting our change."""
+class Release:
+    """An instance to release, its pin, if it has one, and whether another actor keeps reverting our change to it."""
 
     instance: Instance
-    former: Pin | None
+    pin: Pin | None
     contested: bool
 
     def document(self) -> dict[str, Any]:
-        released = self.former.role if self.former else None
+        released = self.pin.role if self.pin else None
         return {**where(self.instance.key), "released": released, "contested": self.contested}
 
 
@@ -201,48 +212,71 @@ def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
     instance, made = plan.instance, plan.pin
     snapshot = deployment.app.state.read([instance.key], [])
     deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
-    delay, remedy = _delay(deployment, plan, snapshot)
-    return Pinned(instance, made, snapshot.pins.get(instance.key), delay=delay, remedy=remedy)
+    delay, remedy = _delay(deployment, instance, plan.shown, profile_arn=made.profile_arn, control=snapshot.control)
+    awaited = Awaited(instance, made.profile_arn, "written", delay=delay, remedy=remedy)
+    return Pinned(instance, made, awaited, snapshot.pins.get(instance.key))
 
 
-def wait(deployment: Deployment, pinned: Pinned) -> None:
-    """Wait until EC2 shows the pin's role. In any case the pin stays.
+def wait(deployment: Deployment, awaited: Awaited) -> None:
+    """Wait until EC2 shows what it is to show. In any case the pin stays as it was written.
 
     Raises:
         CommandError: Rolekeeper has recorded meanwhile why it can't.
         WaitTimeoutError: EC2 didn't show it in time.
     """
-    instance, patience = pinned.instance, pinned.patience
+    instance, patience = awaited.instance, awaited.patience
     began, associations = deployment.now(), deployment.app.ec2.associations
     with deployment.progress(patience, "seconds waited for EC2") as progress:
         for left in deployment.looks(_POLL_SECONDS, patience):
-            if shows(associations([instance.key.id]).get(instance.key.id), pinned.pin.profile_arn):
+            if shows(associations([instance.key.id]).get(instance.key.id), awaited.profile_arn):
                 return
             progress.at(int((deployment.now() - began).total_seconds()))
-            _stop_where_held(deployment, instance, began)
+            _stop_where_held(deployment, awaited, began)
             if left.is_over:
                 name = addressed(deployment, instance.key.id)
                 raise WaitTimeoutError(
-                    f"the pin is written, but EC2 doesn't show it after {patience} s",
+                    f"the pin is {awaited.done}, but EC2 doesn't show {_named(awaited.profile_arn)} after {patience} s",
                     f"the request stands; to see what blocks it: rolekeeper explain {name}",
                 )
 
 
-def release(deployment: Deployment, text: str) -> Released:
-    """Delete an instance's pin, and forget that another actor kept reverting our change to it."""
+def to_release(deployment: Deployment, text: str) -> Release:
+    """The instance that a text names, by its id or its name, with what a release ends."""
     instance = find_instance(deployment, text)
     snapshot = deployment.app.state.read([instance.key], [])
-    former = snapshot.pins.get(instance.key)
-    record = snapshot.record(instance.key)
-    contested = record.condition is not None and record.condition.code == "contested"
-    store = deployment.app.store
-    if record.changes:
-        deployment.app.state.save(instance.key, RecordChange(lapsed=record.changes), deployment.now())
-    store.write(store.delete(layout.pin_key(instance.key)))
-    if contested and not former:
-        # A deleted pin triggers a reconcile; this doesn't.
-        deployment.app.queue.send([instance.key], f"released by {deployment.caller.arn}", str(uuid.uuid4()))
-    return Released(instance, former, contested)
+    pin, shown = snapshot.pins.get(instance.key), snapshot.record(instance.key).condition
+    pin = None if pin and pin.expired(deployment.now()) else pin
+    return Release(instance, pin, contested=shown is not None and shown.code == "contested")
+
+
+def expected_of_release(deployment: Deployment, found: Release) -> Preview:
+    return preview.of_tags(deployment, seen_now(deployment, found.instance.key), found.instance.tags, released=True)
+
+
+def release(deployment: Deployment, found: Release, reason: str = "") -> None:
+    """End an instance's pin, and forget that another actor kept reverting our change to it."""
+    key, now, by, store = found.instance.key, deployment.now(), deployment.caller.arn, deployment.app.store
+    if changes := deployment.app.state.read([key], []).record(key).changes:
+        deployment.app.state.save(key, RecordChange(lapsed=changes), now)
+    if pin := found.pin:
+        # One that can't be read is over too then.
+        ended = replace(pin, role=pin.role or NO_ROLE, expires_at=now - _SKEW, by=by, reason=reason, unclear="")
+        store.write(store.put(pin_item(key, ended)))
+    elif found.contested:
+        # A pin that is written triggers a reconcile; this doesn't.
+        deployment.app.queue.send([key], f"released by {by}{reason and f': {reason}'}", str(uuid.uuid4()))
+
+
+def after_release(deployment: Deployment, found: Release) -> Awaited:
+    """What EC2 is to show on an instance that was released, by what its tags say; raises as `seen_now`."""
+    seen = seen_now(deployment, found.instance.key)
+    control = deployment.app.state.read([], []).control
+    delay, remedy = _delay(
+        deployment, seen.instance, seen.observed.association, profile_arn=seen.should_carry, control=control
+    )
+    if seen.decision.action is Action.HOLD:
+        delay, remedy = f"It stays as it is: {seen.decision.reason}.", None
+    return Awaited(seen.instance, seen.should_carry, "released", delay=delay, remedy=remedy)
 
 
 def pin_item(key: InstanceKey, pin: Pin) -> layout.Item:
@@ -253,16 +287,20 @@ def pin_item(key: InstanceKey, pin: Pin) -> layout.Item:
     return item
 
 
-def _delay(deployment: Deployment, plan: PlannedPin, snapshot: Snapshot) -> tuple[str, Remedy | None]:
-    """Why EC2 won't show the change soon, in words, and what ends that; empty if it will."""
-    instance, shown, made = plan.instance, plan.shown, plan.pin
-    if withheld := snapshot.control.withholds(deployment.settings.mode):
-        why = f"Nothing changes yet: {withheld.reason}. The pin is kept; it is done when that ends."
-        return why, Remedy(_ENDS[withheld.code])
+def _named(profile_arn: str) -> str:
+    return profile_name(profile_arn) or "no role"
+
+
+def _delay(
+    deployment: Deployment, instance: Instance, shown: Association | None, *, profile_arn: str, control: Control
+) -> tuple[str, Remedy | None]:
+    """Why EC2 won't show a profile soon, in words, and what ends that; empty if it will."""
+    if withheld := control.withholds(deployment.settings.mode):
+        return f"Nothing changes yet: {withheld.reason}. It is done when that ends.", Remedy(_ENDS[withheld.code])
     if instance.state in {InstanceState.PENDING, InstanceState.STOPPING}:
         why = f"The instance is {instance.state}, when EC2 takes no change: it is done as soon as EC2 takes it."
         return why, None
-    replaces = shown and made.role != NO_ROLE and shown.profile_arn != made.profile_arn
+    replaces = shown and profile_arn and shown.profile_arn != profile_arn
     if replaces and instance.state is InstanceState.STOPPED:
         how = starts(deployment, instance)
         why = "The instance is stopped, and EC2 replaces the role of a running one only: it is done when it starts"
@@ -270,10 +308,12 @@ def _delay(deployment: Deployment, plan: PlannedPin, snapshot: Snapshot) -> tupl
     return "", None
 
 
-def _stop_where_held(deployment: Deployment, instance: Instance, since: datetime) -> None:
+def _stop_where_held(deployment: Deployment, awaited: Awaited, since: datetime) -> None:
     """Raise CommandError if Rolekeeper has recorded that EC2 refused the change, or that a permission is missing."""
+    instance = awaited.instance
     shown = deployment.app.state.read([instance.key], []).record(instance.key).condition
     if shown and shown.action is Action.HOLD and shown.since >= since:
-        what = f"the pin is written, but {title(instance)} stays as it is: {shown.reason}"
-        back = f"rolekeeper release {addressed(deployment, instance.key.id)}"
-        raise CommandError(what, f"the request stands; repair that, or take it back: {back}")
+        what = f"the pin is {awaited.done}, but {title(instance)} stays as it is: {shown.reason}"
+        name = addressed(deployment, instance.key.id)
+        back = f", or take it back: rolekeeper release {name}" if awaited.done == "written" else ""
+        raise CommandError(what, f"the request stands; repair that{back}")

@@ -21,15 +21,24 @@ from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, Attributes, read_row
 from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.instance import Action, Target
-from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping
+from rolekeeper.model.mapping import (
+    ANY_VALUE,
+    Control,
+    MappingKey,
+    MappingSpec,
+    Pin,
+    PublishedMapping,
+    same_person,
+)
 from rolekeeper.permissions import policies
 from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.layout import several
+from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
-from rolekeeper_cli.uses.edits import Change, RowPlan, Unpublished, all_is_well, planned, text_in
+from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, all_is_well, is_own, planned, text_in
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
 from rolekeeper_cli.uses.targets import Places
 
@@ -44,7 +53,9 @@ class Edit:
 
     Attributes:
         status: what Rolekeeper would write into its row (`Removed` if none is left), and `reason` why.
-        takes_effect: whether it would be published as asked, if need be once a person approved it.
+        takes_effect: whether it would be in effect as asked, without a person.
+        needs_approval: whether it would be so once a person approves it: a plan counts it as approved.
+        own: whether that has to be another person, as the caller would be, or is, its author.
         revision: what is published now, 0 for nothing.
         change: the change of its row; None if the row is already as asked.
         besides: what of `reason` is neither the change itself nor `impact`.
@@ -56,11 +67,18 @@ class Edit:
     status: Status
     reason: str
     takes_effect: bool
+    needs_approval: bool
+    own: bool
     revision: int
     change: Change | None = None
     besides: str = ""
     impact: Impact | None = None
     foreign: int = 0
+
+    @property
+    def applies(self) -> bool:
+        """Whether a plan with it can be applied."""
+        return self.takes_effect or self.needs_approval
 
     @property
     def says_more(self) -> bool:
@@ -73,6 +91,8 @@ class Edit:
             **(self.change.document() if self.change else {"kind": "unchanged", "columns": {}}),
             "status": self.status.value,
             "takes_effect": self.takes_effect,
+            "needs_approval": self.needs_approval,
+            "own_edit": self.own,
             "reason": self.reason,
             "effect": self.impact.document() if self.impact else None,
             "foreign": self.foreign,
@@ -143,6 +163,8 @@ class _Judge:
         self._records: dict[MappingKey, Mapping[str, AccountRecord]] = {}
         self._assessor = self._made()
         self._took = 0
+        self._progress = Silent(None, "")
+        self._judged = self._looked_at = 0
 
     def _made(self) -> Assessor:
         app, home = self._deployment.app, self._deployment.home
@@ -154,7 +176,7 @@ class _Judge:
             served = registered.get(target) or ServedTarget(target)
             published = self._published.setdefault(target.account, {})
             # The very dictionary: what is judged later sees what was published before.
-            scanner = place.app.scanner(Enforced.of(place, published))
+            scanner = place.app.scanner(replace(Enforced.of(place, published), count=self._count))
             return MappedTarget(target, known, scanner, instances=served.instances, unit=served.unit)
 
         places = self._places.reachable()
@@ -172,19 +194,37 @@ class _Judge:
         self, wanted: Mapping[MappingKey, MappingSpec | None], freed: Mapping[MappingKey, MappingSpec] | None = None
     ) -> Proposal:
         """Judge what each row is to say; None deletes it. `freed` are other rows that may no longer be in conflict."""
-        with self._deployment.progress(len(wanted), "mappings judged") as progress:
-            edits = {key: edit for key in progress.over(sorted(wanted)) if (edit := self._edit(key, wanted[key]))}
+        with self._deployment.progress(len(wanted), "mappings judged") as self._progress:
+            edits = self._edits(wanted, freed or {})
+        found = [edits[key] for key in sorted(edits)]
+        return Proposal(self._rows, found, self._published, unseen=self._places.unseen_in_words())
+
+    def _edits(
+        self, wanted: Mapping[MappingKey, MappingSpec | None], freed: Mapping[MappingKey, MappingSpec]
+    ) -> dict[MappingKey, Edit]:
+        edits: dict[MappingKey, Edit] = {}
+        for key in sorted(wanted):
+            if edit := self._edit(key, wanted[key]):
+                edits[key] = edit
+            self._judged += 1
+            self._count(0)
         # Of two rows in conflict, editing either clears both: so do the file's rows that of others.
         in_conflict = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT}
-        in_conflict |= freed or {}
+        in_conflict |= freed
         before = -1
         while len(in_conflict) != before:
             before = len(in_conflict)
-            again = {key: edit for key in sorted(in_conflict) if (edit := self._edit(key, in_conflict[key]))}
-            edits |= {key: edit for key, edit in again.items() if edit.takes_effect}
-            in_conflict = {key: in_conflict[key] for key, edit in again.items() if edit.status is Status.CONFLICT}
-        found = [edits[key] for key in sorted(edits)]
-        return Proposal(self._rows, found, self._published, unseen=self._places.unseen_in_words())
+            again = {key: self._edit(key, in_conflict[key]) for key in sorted(in_conflict)}
+            edits = {key: edit for key, edit in edits.items() if again.get(key, edit)}
+            still = {key for key, edit in again.items() if edit and edit.status is Status.CONFLICT}
+            edits |= {key: edit for key, edit in again.items() if edit and edit.applies and key not in still}
+            in_conflict = {key: in_conflict[key] for key in still}
+        return edits
+
+    def _count(self, instances: int) -> None:
+        """Show how far it is: one row may match the whole fleet."""
+        self._looked_at += instances
+        self._progress.at(self._judged, rest=f"{self._looked_at:,} instances looked at")
 
     def _edit(self, key: MappingKey, spec: MappingSpec | None) -> Edit | None:
         """What one row's edit would do; None if it is published already as it says."""
@@ -192,29 +232,37 @@ class _Judge:
         snapshot = self._snapshot(key, stored, change)
         verdict = self._assessor.assess(snapshot)
         mapping = verdict.mapping
-        if verdict.ending is Ending.KEEP and change is None:
+        if verdict.ending is Ending.KEEP and change is None and verdict.status in GOOD:
             return None
         # A deletion that is held isn't what a file asks for that has the row.
-        takes_effect = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
-        if takes_effect and mapping and verdict.ending is not Ending.KEEP:
+        applies = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
+        held = verdict.ending is Ending.HOLD
+        if applies and mapping and verdict.ending is not Ending.KEEP:
             own = {stored.home: AccountRecord(mapping)}
             self._records[key] = {**(verdict.records or {}), **own}
             for account, record in self._records[key].items():
                 self._published.setdefault(account, {})[key] = record.mapping
-            if verdict.impact and verdict.ending is not Ending.HOLD and not snapshot.approves(mapping):
+            if verdict.impact and not held and not snapshot.approves(mapping):
                 self._took += verdict.impact.changes
         reason, besides = self._reasons(verdict, spec)
         return Edit(
             key,
             verdict.status,
             reason,
-            takes_effect=takes_effect,
+            takes_effect=applies and not held,
+            needs_approval=applies and held,
+            own=held and self._is_own(stored, change),
             revision=stored.published.revision if stored.published else 0,
             change=change,
             besides=besides,
             impact=verdict.impact,
             foreign=verdict.scan.foreign if verdict.scan else 0,
         )
+
+    def _is_own(self, stored: StoredMapping, change: Change | None) -> bool:
+        """Whether an edit that would be held is the caller's: the one who writes it is its author."""
+        caller = self._deployment.caller.arn
+        return same_person(caller, caller) if change else is_own(self._deployment, stored.held)
 
     def _reasons(self, verdict: Verdict, spec: MappingSpec | None) -> tuple[str, str]:
         """The reason of an edit, and what of it is neither the change itself nor its impact."""
@@ -244,8 +292,9 @@ class _Judge:
             edits={**stored.edits, "total": stored.edits.get("total", 0) + self._took},
         )
         parsed = read_row(row, self._deployment.app.home)
-        # The instances of a row that is published as it says aren't looked at: nothing is asked about them.
-        trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=Scan())
+        # The instances of a row that is published as it says are only looked at if some are in conflict.
+        scan = None if text_in(row, "status") == Status.CONFLICT else Scan()
+        trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=scan)
         signed_as = revisions.signed_as(stored, parsed.approve, parsed.approved_by)
         return RowSnapshot(
             key, row, parsed, stored=stored, at=self._deployment.now(), trigger=trigger, signed_as=signed_as
@@ -265,6 +314,8 @@ def _as_written(change: Change) -> Attributes:
 
 # The most mappings, rows, and kinds of changes that are named one by one.
 _NAMED = 5
+# What a row may come to without a note.
+_FINE = GOOD | {Status.REMOVED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,27 +535,34 @@ class Preview:
     """What something would do to instances.
 
     Attributes:
-        foreign: instances concerned that carry a foreign role.
+        approval: what it would do once a person approves it, beside `impact`.
+        foreign: instances concerned that carry a foreign role; None: not counted, as in the verdict on a held edit.
         notes: what else to know, each a sentence.
         unknown: why nothing of it is known; empty if it is.
         withheld: whether these are changes that would be made, and then aren't.
+        statuses: those of the rows, if it is about rows.
+        paused: whether no changes are made now.
     """
 
     impact: Impact = field(default_factory=Impact)
-    foreign: int = 0
+    approval: Impact = field(default_factory=Impact)
+    foreign: int | None = 0
     notes: tuple[str, ...] = ()
     unknown: str = ""
     withheld: bool = False
+    statuses: Sequence[Status] = ()
+    paused: bool = False
 
     def lines(self) -> Iterator[str]:
-        impact, difference = self.impact, self.impact.difference
+        difference = _together([self.impact.difference, self.approval.difference])
         if self.unknown:
             yield f"What it would do to instances isn't known: {self.unknown}."
         else:
-            counts = f"{impact.attach:,} to attach, {impact.replace:,} to replace, {impact.detach:,} to detach"
-            counts += f", {impact.only_later:,} to change only later" if impact.only_later else ""
-            yield f"{'Withheld' if self.withheld else 'Instances'}: {counts}; {self.foreign:,} with a foreign role."
-        if impact.changes and not self.withheld:
+            foreign = "" if self.foreign is None else f"; {self.foreign:,} with a foreign role"
+            yield f"{'Withheld' if self.withheld else 'Instances'}: {_counts(self.impact)}{foreign}."
+            if self.approval.changes:
+                yield f"Once approved: {_counts(self.approval)}."
+        if (self.impact.changes or self.approval.changes) and not self.withheld:
             compared = Difference(difference.gained, difference.lost)
             if compared != Difference():
                 yield f"Permissions: {in_words(compared)}."
@@ -535,7 +593,7 @@ def of_held(deployment: Deployment, held: Unpublished) -> Preview:
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
     candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
     then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
-    if seen.observed.pin:
+    if seen.pin:
         note = f"It is pinned to {_named(seen.should_carry)} now."
     else:
         wanted = profile_name(seen.should_carry)
@@ -574,7 +632,7 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
     note = f"Nothing changes from then on: {will.reason}" if will else until_now or "Nothing was withheld until now"
     return Preview(
         _impact(plan.actions, differences),
-        plan.foreign,
+        foreign=plan.foreign,
         notes=(
             f"{note}. {number[0].upper()}{number[1:]} were counted.",
             *(f"{each}." for each in places.unseen_in_words()),
@@ -584,35 +642,75 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
     )
 
 
-def question(key: MappingKey, preview: Preview, *, deletes: bool, revision: int = 0) -> str:
-    if preview.unknown:
-        return f"Delete {key}?" if deletes else f"Publish revision {revision} of {key}?"
-    impact = preview.impact
-    if not deletes:
-        return f"Publish revision {revision} of {key}, which changes {_instances(impact.changes)}?"
-    takes = [f"take the role from {_instances(impact.detach)}"] if impact.detach else []
-    gives = [f"give {_instances(impact.replace)} another role"] if impact.replace else []
-    return f"Delete {' and '.join([str(key), *takes, *gives])}?"
+# What happens to a row that isn't published as written.
+_OUTCOMES: Mapping[Status, str] = {
+    Status.HELD: "wait for approval",
+    Status.REJECTED: "be rejected",
+    Status.CONFLICT: "be in conflict",
+    Status.WAITING: "wait for AWS",
+}
+
+type Consequence = Callable[[Impact], str]
+"""What a task does to instances at once, as the end of its question."""
+
+
+def question(task: str, preview: Preview, consequence: Consequence | None = None) -> str:
+    """Whether to do a task, and what comes of it unless every row is published as written."""
+    does = consequence(preview.impact) if consequence and not preview.paused else ""
+    found = [(preview.statuses.count(status), text) for status, text in _OUTCOMES.items()]
+    if len(preview.statuses) == 1:
+        will = "".join(f" It will {text}." for count, text in found if count)
+    else:
+        will = "".join(f" {count:,} {'row' if count == 1 else 'rows'} will {text}." for count, text in found if count)
+    return f"{task}{does}?{will}"
+
+
+def changes(impact: Impact) -> str:
+    return f", which changes {_instances(impact.changes)}" if impact.changes else ""
+
+
+def takes(impact: Impact) -> str:
+    taken = f" and take the role from {_instances(impact.detach)}" if impact.detach else ""
+    return taken + (f" and give {_instances(impact.replace)} another role" if impact.replace else "")
 
 
 # ---- how ----
 
 
 def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = False) -> Preview:
-    """The sum over rows that were judged, and why others wouldn't be published, unless that is `approved` already."""
-    edits = proposed.edits
-    done = [(each, each.impact) for each in edits if each.takes_effect and each.impact]
-    bad = [each for each in edits if each.status not in {Status.PUBLISHED, Status.REMOVED, Status.EXPIRED}]
-    unpublished = [] if approved else [f"{each.key} would be {each.status}: {each.reason}." for each in bad]
-    notes = [*_first(unpublished, "more rows wouldn't be published as written")]
+    """The sum over rows that were judged, and why others wouldn't be published; `approved`: those that are held are."""
+    statuses = [Status.PUBLISHED if approved and each.needs_approval else each.status for each in proposed.edits]
+    bad = [each for each, status in zip(proposed.edits, statuses, strict=True) if status not in _FINE]
+    notes = _first(
+        [f"{each.key} would be {each.status}: {each.besides}." for each in bad],
+        "more rows wouldn't be published as written",
+    )
     notes += [f"{each}." for each in proposed.unseen]
+    done = [(each, each.impact) for each in proposed.edits if each.applies and each.impact]
     ends = [f"{each.key}: at {impact.at_expiry}." for each, impact in done if impact.at_expiry]
     notes += _first(ends, "more rows change instances when they expire")
-    notes += _why_not_now(deployment)
-    total = Impact(difference=_together([impact.difference for _, impact in done]))
-    for _, impact in done:
-        total.include(impact)
-    return Preview(total, sum(each.foreign for each in edits), tuple(notes))
+    why = _why_not_now(deployment)
+    held = any(each.needs_approval for each in proposed.edits)
+    return Preview(
+        _sum([impact for each, impact in done if approved or each.takes_effect]),
+        _sum([impact for each, impact in done if each.needs_approval and not approved]),
+        foreign=None if held else sum(each.foreign for each in proposed.edits),
+        notes=(*notes, *why),
+        statuses=statuses,
+        paused=bool(why),
+    )
+
+
+def _sum(impacts: Sequence[Impact]) -> Impact:
+    total = Impact(difference=_together([each.difference for each in impacts]))
+    for each in impacts:
+        total.include(each)
+    return total
+
+
+def _counts(impact: Impact) -> str:
+    later = f", {impact.only_later:,} to change only later" if impact.only_later else ""
+    return f"{impact.attach:,} to attach, {impact.replace:,} to replace, {impact.detach:,} to detach{later}"
 
 
 def _first(sentences: Sequence[str], more: str) -> list[str]:
@@ -659,7 +757,7 @@ def _of_one(deployment: Deployment, seen: Seen, then: Seen, note: str) -> Previe
     action = Action.DETACH if not then.should_carry else Action.REPLACE if seen.carries else Action.ATTACH
     role = then.decision.role if then.should_carry else ""
     difference = PolicyReader(deployment.app.iam).difference(seen.carries, role)
-    return Preview(_impact({action: 1}, [difference]), foreign, tuple(notes))
+    return Preview(_impact({action: 1}, [difference]), foreign=foreign, notes=tuple(notes))
 
 
 def _why_not_now(deployment: Deployment) -> list[str]:

@@ -20,7 +20,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.policies import Permissions, PolicyReader, TooManyRulesError, as_many, lacking, permissions
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.suggest import did_you_mean
@@ -49,7 +49,7 @@ def document(
 
     Args:
         names: only these roles.
-        unused: only roles that nothing uses.
+        unused: only roles that are unused for `DAYS`.
         last_accessed: whether to ask IAM for its reports of last use.
         instances: whether to read which instances carry the roles.
     """
@@ -86,7 +86,7 @@ def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collec
     if missing := next((each for each in names if each not in present), ""):
         what = f"there is no role {missing} under {deployment.settings.role_path}{where}"
         near = did_you_mean(missing, path_roles(deployment))
-        raise UsageError(what, near or advice("see: ", Remedy(Kind.ROLES)))
+        raise CommandError(what, near or advice("see: ", Remedy(Kind.ROLES)))
 
 
 def _answer(found: Sequence["Inventory"], own: "Inventory", *, is_hub: bool, unused: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ roles that aren't there it can't know: the reader of rows and the publisher have
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rolekeeper.mappings import rows
@@ -20,7 +20,7 @@ from rolekeeper.model.mapping import (
     WhenStopped,
     WhenUnmatched,
 )
-from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.suggest import did_you_mean
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
@@ -169,11 +169,17 @@ def column_names(*, keys: bool = True) -> Iterator[str]:
         yield from OURS
 
 
+def choices(name: str) -> Sequence[str]:
+    """The values of a column that takes only some; none if it takes others, or there is no such column."""
+    flags = {column.name for column in COLUMNS if column.kind.type == "BOOL"}
+    return ("true", "false") if name in flags else _ACCEPTS.get(name, {}).get("enum", ())
+
+
 def column_document(name: str) -> Mapping[str, Any]:
     """One column: what it means and takes, who writes it, and an example.
 
     Raises:
-        UsageError: there is none of that name.
+        CommandError: there is none of that name.
     """
     for column in (*KEYS, *COLUMNS, *ASKS):
         if column.name == name:
@@ -181,7 +187,7 @@ def column_document(name: str) -> Mapping[str, Any]:
     if name in OURS:
         return {"column": name, "means": _sentence(MEANING[name]), "written_by": "Rolekeeper; leave it alone"}
     listed = f"the columns are {', '.join(column_names())}"
-    raise UsageError(f"there is no column {name!r}", f"{did_you_mean(name, column_names())} {listed}".lstrip())
+    raise CommandError(f"there is no column {name!r}", f"{did_you_mean(name, column_names())} {listed}".lstrip())
 
 
 def _filled_in(column: Column) -> Mapping[str, Any]:

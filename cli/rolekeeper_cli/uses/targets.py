@@ -52,7 +52,7 @@ class Places:
         """The targets that texts name, each an account, a Region, or both; without a text, all of the deployment's.
 
         Raises:
-            UsageError: a text names none of them.
+            CommandError: a text names none of them.
         """
         home = deployment.settings.target
         found = [home]
@@ -144,13 +144,13 @@ def _is_meant(text: str, target: Target) -> bool:
     return text in {target.account, target.region, str(target)}
 
 
-def _no_such_target(text: str, known: Sequence[Target]) -> UsageError:
+def _no_such_target(text: str, known: Sequence[Target]) -> CommandError:
     if _BOTH in text:
         names = list(map(str, known))
     else:
         names = sorted({each.account if _ACCOUNT.fullmatch(text) else each.region for each in known})
     meant = f"{did_you_mean(text, names)} see: ".lstrip()
-    return UsageError(f"there is no target {text}", advice(meant, Remedy(Kind.TARGETS)))
+    return CommandError(f"there is no target {text}", advice(meant, Remedy(Kind.TARGETS)))
 
 
 def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment) -> Sequence[T] | CommandError:
@@ -307,7 +307,7 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
     known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}
     if text not in known:
         meant = f"{did_you_mean(text, known)} see: ".lstrip()
-        raise CommandError(f"{target} is no target", advice(meant, Remedy(Kind.TARGETS)))
+        raise CommandError(f"there is no target {target}", advice(meant, Remedy(Kind.TARGETS)))
     if known[text]["hub"]:
         raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
     return known[text]

@@ -14,7 +14,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import classified
-from rolekeeper.model.text import SENTENCE, shown
+from rolekeeper.model.text import SENTENCE, key_text, shown
 
 if TYPE_CHECKING:
     from types_boto3_sns.client import SNSClient
@@ -89,7 +89,7 @@ class Mailer:
 
     def mail(self, event: str, detail: Mapping[str, Any]) -> dict[str, str]:
         """The mail for an event with this detail-type, which is one of TEXTS, as SNS takes it."""
-        mapping = f"{detail.get('tag-key', '')}={detail.get('tag-value', '')}"
+        mapping = key_text(detail.get("tag-key", ""), detail.get("tag-value", ""))
         effect, by = detail.get("effect", {}), detail.get("claimed-by") or "unknown"
         permissions = {name: "; ".join(effect.get(name, ())) or "none" for name in ("gained", "lost")}
         said = {**permissions, **detail, "mapping": mapping, "argument": quote(mapping), "claimed-by": by}

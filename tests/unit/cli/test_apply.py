@@ -61,7 +61,12 @@ def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, des
     terminal("plan", "--out", plan, "--instance", one)
     desk.quiet()
     terminal.reconciles(one)
-    assert terminal.document("apply", plan) == {"instances": 1, "mappings": []}
+    assert terminal.document("apply", plan) == {
+        "instances": 1,
+        "waiting": 0,
+        "mappings": [],
+        "not_in_effect": [],
+    }
     assert desk.sent_ids() == [one]
     assert desk.world.carries(other) == ""
 
@@ -93,14 +98,14 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = desk.three_carry("web", "app=web")
+    # One that the plan shows as blocked stays so, and is as planned.
+    foreign = desk.world.running(profile="theirs", app="web")
     terminal.one_change_passes()
+    the_root_types(monkeypatch)
     terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
     desk.quiet()
-    untouched(desk, terminal("apply", plan), "app=web changes too many instances without approval", "give --approve")
-    own = terminal("apply", plan, "--approve")
-    untouched(desk, own, "app=web would be your own edit, and another person has to approve it", "mapping import")
-
-    the_root_types(monkeypatch)
+    held = "app=web changes too many instances without approval"
+    untouched(desk, terminal("apply", plan), held, "give --approve to approve what the plan shows")
 
     def rolekeeper_works() -> None:
         desk.publish("app=web")
@@ -108,14 +113,67 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
 
     def rolekeeper_publishes() -> None:
         desk.publish("app=web")
-        desk.world.reconcile_all(*ids)
+        desk.world.reconcile_all(foreign, *ids)
 
     terminal.meanwhile = rolekeeper_works
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 0, ran.output
-    assert ran.stderr == "Published as written.\n3 of 3 instances carry what they should.\n"
-    assert {desk.world.carries(each) for each in ids} == {"db"}
+    assert ran.stdout == "Applied: 3 instances as planned, 1 mappings.\n"
+    assert ran.stderr.startswith("Published as written.\n  app=web: instances that carry foreign roles keep them")
+    assert ({desk.world.carries(each) for each in ids}, desk.world.carries(foreign)) == ({"db"}, "theirs")
     assert desk.revisions("app=web")[-1]["approved_by"] == ACCOUNT
+
+
+def test_ones_own_edit_is_written_and_waits_for_another_person(
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+) -> None:
+    desk.three_carry("web", "app=web")
+    other = desk.world.running(new="yes")
+    terminal.one_change_passes()
+    rows = ("tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: web")
+    planned = terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
+    assert "    another person has to approve it, as it is your edit\n" in planned.stdout
+    assert terminal.document("plan", "-f", mapping_file(tmp_path, *rows), code=4)["mappings"][0]["own_edit"]
+    desk.quiet()
+    step = "give --approve to go on; it is your edit, so another person then runs: rolekeeper mapping approve app=web"
+    untouched(desk, terminal("apply", plan), step)
+
+    def rolekeeper_works() -> None:
+        desk.publish("app=web")
+        desk.publish("new=*")
+        terminal.reconciles(other)
+
+    terminal.meanwhile = rolekeeper_works
+    ran = terminal("apply", plan, "--approve")
+    assert ran.exit_code == 4, ran.output
+    assert (
+        ran.stdout
+        == "Applied: 1 instances as planned, 2 mappings; 3 instances wait for the mappings that aren't in effect.\n"
+    )
+    assert "! app=web is Held: " in ran.stderr
+    assert "rolekeeper mapping approve app=web publishes it; another person has to run it" in ran.stderr
+    assert (desk.world.carries(other), {*desk.sent_ids()}) == ("web", {other})
+    assert "approve" not in desk.row("app=web")
+
+    # The next run of the same pipeline finds the row held, and neither writes nor approves it.
+    terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
+    desk.quiet()
+    again = terminal("apply", plan, "--approve", "--output", "json")
+    [held] = json.loads(again.stdout)["not_in_effect"]
+    assert (again.exit_code, held["mapping"], held["status"]) == (4, "app=web", "Held")
+    assert "PutItem" not in desk.world.writes
+
+
+def test_anothers_edit_that_is_held_already_is_approved(
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+) -> None:
+    ids = desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    desk.edit("app=web", role="db", edited_by="al")
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    terminal.meanwhile = lambda: [desk.publish("app=web"), desk.world.reconcile_all(*ids)]
+    ran = terminal("apply", plan, "--approve")
+    assert (ran.exit_code, {desk.world.carries(each) for each in ids}) == (0, {"db"}), ran.output
 
 
 def test_a_row_that_isnt_published_as_planned_ends_it(
@@ -130,7 +188,7 @@ def test_a_row_that_isnt_published_as_planned_ends_it(
 
     terminal.meanwhile = role_goes
     ran = terminal("apply", plan)
-    assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (1, True)
+    assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (3, True)
     assert "! app=web is Rejected: role 'web' doesn't exist" in ran.stderr
     assert desk.sent() == []
 
@@ -140,8 +198,8 @@ def test_an_edit_that_overtakes_the_approval_ends_it(
 ) -> None:
     desk.three_carry("web", "app=web")
     terminal.one_change_passes()
-    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
     the_root_types(monkeypatch)
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
 
     def rolekeeper_holds() -> None:
         desk.publish("app=web")
@@ -149,7 +207,7 @@ def test_an_edit_that_overtakes_the_approval_ends_it(
 
     terminal.meanwhile = rolekeeper_holds
     ran = terminal("apply", plan, "--approve")
-    assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (1, True), ran.output
+    assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (4, True), ran.output
     assert "! app=web is Held: " in ran.stderr
 
 
@@ -242,12 +300,21 @@ def test_a_row_or_a_mapping_that_was_edited_since_is_named(
     untouched(desk, terminal("apply", plan), "mapping app=web would be Rejected now: role 'db' doesn't exist")
 
 
-def test_a_file_that_would_be_rejected_isnt_applied(
+def test_a_plan_that_couldnt_be_applied_isnt_written(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
-    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: a, tag_value: b, role: nobody"), "--out", plan)
-    desk.quiet()
-    untouched(desk, terminal("apply", plan), "a=b would be Rejected")
+    file = mapping_file(tmp_path, "tag_key: a, tag_value: b, role: nobody")
+    assert terminal("plan", "-f", file).exit_code == 3
+    ran = terminal("plan", "-f", file, "--out", plan)
+    assert (ran.exit_code, Path(plan).exists()) == (3, False)
+    assert f"{plan} wasn't written: a=b would be Rejected\n  fix the file, and plan again" in ran.stderr
+
+    desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    desk.remove("app=web")
+    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
+    assert (ran.exit_code, Path(plan).exists()) == (4, False)
+    assert "its deletion waits for approval; to keep it: rolekeeper mapping discard app=web" in ran.stderr
 
 
 def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:

@@ -15,7 +15,7 @@ from fakes.calls import Calls
 from fakes.ec2 import client_error
 from fixtures.mappings import session
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, upload, with_objects
-from rolekeeper_cli.errors import CommandError, ConfigurationError
+from rolekeeper_cli.errors import CommandError
 from support.templates import ROOT
 
 PLACE = Place("123456789012", "us-east-1", "aws")
@@ -103,20 +103,21 @@ class Foreign:
 
 
 @pytest.mark.parametrize(
-    ("s3", "name", "said"),
+    ("s3", "name", "said", "code"),
     [
-        (Foreign("403"), None, "isn't yours"),
-        (Foreign("403"), "theirs", "isn't yours"),
-        (Foreign("404"), "nosuch", "there is no bucket nosuch"),
-        (Foreign("301"), None, "isn't in us-east-1"),
-        (Foreign(region="eu-west-1"), "ours", "isn't in us-east-1"),
+        (Foreign("403"), None, "isn't yours", 253),
+        (Foreign("403"), "theirs", "isn't yours", 253),
+        (Foreign("404"), "nosuch", "there is no bucket nosuch", 1),
+        (Foreign("301"), None, "isn't in us-east-1", 253),
+        (Foreign(region="eu-west-1"), "ours", "isn't in us-east-1", 253),
     ],
 )
 def test_a_bucket_that_cant_be_used_is_refused_before_anything_is_uploaded(
-    s3: Foreign, name: str | None, said: str
+    s3: Foreign, name: str | None, said: str, code: int
 ) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(CommandError, match=said) as refused:
         Bucket(s3, PLACE, name).ensure()
+    assert refused.value.exit_code == code
     assert s3.asked["ExpectedBucketOwner"] == "123456789012", "anyone can guess the name, and make it first"
 
 

@@ -1,5 +1,7 @@
 """What all commands have in common: help, options, exit codes, errors in two lines, colours."""
 
+import itertools
+import re
 import shlex
 import subprocess
 import sys
@@ -27,10 +29,14 @@ from fixtures.terminal import Terminal
 from rolekeeper_cli import deployment
 from rolekeeper_cli import terminal as output
 from rolekeeper_cli.command import Group, Root, command
+from rolekeeper_cli.deploy import OFTEN_SET
+from rolekeeper_cli.deploying.parameters import option_of
+from rolekeeper_cli.deploying.parameters import parameters as deploy_parameters
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.suggest import COMMANDS_MEANT
 
 
 def commands(group: Group, path: str = "rolekeeper") -> Iterator[tuple[str, Any]]:
@@ -57,6 +63,43 @@ def test_every_command_explains_itself_and_each_option_with_an_example(path: str
     parameters = command.get_params(click.Context(command, info_name=path))
     assert [each.name for each in parameters if not getattr(each, "help", None)] == []
     assert len({each.name for each in parameters}) == len(parameters), "none hides a common option"
+
+
+def test_the_help_has_sections_each_in_its_own_order() -> None:
+    shown = CliRunner().invoke(cli, ["--help"], prog_name="rolekeeper", terminal_width=80).stdout
+    titles = re.findall(r"^(\w+):$", shown, re.MULTILINE)
+    assert titles == ["Options", "Look", "Change", "Mappings", "Deploy", "Organization", "Examples"]
+    look, organization = (shown.partition(f"\n{title}:\n")[2].partition("\n\n")[0] for title in titles[1:6:4])
+    assert [line.split()[0] for line in look.splitlines()][:4] == ["fleet", "explain", "history", "plan"]
+    assert [line.split()[0] for line in organization.splitlines()] == ["targets", "spoke"]
+
+
+@pytest.mark.parametrize("path", [path for path, each in ALL.items() if isinstance(each, Group)])
+def test_the_help_says_of_each_command_on_one_line_what_its_own_help_begins_with(path: str) -> None:
+    shown = CliRunner().invoke(cli, [*path.split()[1:], "--help"], prog_name="rolekeeper", terminal_width=80).stdout
+    for name, each in ALL[path].all().items():
+        assert re.search(rf"^  {name} +{re.escape(each.get_short_help_str())}$", shown, re.MULTILINE), name
+        assert each.help.startswith(each.get_short_help_str())
+
+
+@pytest.mark.parametrize("line", [[], ["mapping"], ["spoke"]])
+def test_a_group_alone_shows_its_help(line: list[str]) -> None:
+    ran = CliRunner().invoke(cli, line, prog_name="rolekeeper")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert ran.stdout == CliRunner().invoke(cli, [*line, "--help"], prog_name="rolekeeper").stdout
+
+
+def test_the_help_of_deploy_shows_what_people_set_and_the_rest_when_asked() -> None:
+    own, whole = (
+        CliRunner().invoke(cli, ["deploy", option], prog_name="rolekeeper", terminal_width=200)
+        for option in ("--help", "--help-all")
+    )
+    assert own.exit_code == whole.exit_code == 0
+    parameters = set(map(option_of, deploy_parameters()))
+    shown, all_shown = (set(re.findall(r"^  (--[a-z-]+)", ran.stdout, re.MULTILINE)) for ran in (own, whole))
+    assert shown & parameters == set(OFTEN_SET)
+    assert all_shown == shown | parameters
+    assert len(OFTEN_SET) == 6
 
 
 def test_help_of_every_command_is_quick_as_it_imports_no_sdk() -> None:
@@ -226,7 +269,7 @@ def test_every_way_to_end_has_its_code_and_its_words(error: BaseException, code:
     assert (ran.exit_code, words in ran.stderr) == (code, True), ran.stderr
 
 
-@pytest.mark.parametrize("line", [["mapping", "lss"], ["mapping", "ls", "--colour"], ["mapping"], [], ["attach", "x"]])
+@pytest.mark.parametrize("line", [["mapping", "lss"], ["mapping", "ls", "--colour"], ["attach", "x"]])
 def test_a_slip_in_the_command_line_is_252(line: list[str]) -> None:
     ran = CliRunner().invoke(cli, line, prog_name="rolekeeper")
     assert (ran.exit_code, ran.stdout) == (252, "")
@@ -243,10 +286,24 @@ def test_a_slip_in_the_command_line_is_252(line: list[str]) -> None:
         (["mapping", "ls", "--role", "web"], "No such option '--role'.\n  see: rolekeeper mapping ls --help"),
         (["attach", "web-1", "--role", "web"], "No such option '--role'.\n  ROLE is given without a name; see: rolek"),
         (["nosuch"], "No such command 'nosuch'.\n  see: rolekeeper --help"),
+        (["mapping", "list"], "No such command 'list'. Did you mean 'rolekeeper mapping ls'?"),
+        (["Status"], "Did you mean 'rolekeeper fleet' or 'rolekeeper doctor' or 'rolekeeper mode'?"),
     ],
 )
 def test_what_was_meant_is_guessed_and_nothing_else(line: list[str], said: str) -> None:
     assert said in CliRunner().invoke(cli, line, prog_name="rolekeeper").stderr
+
+
+@pytest.mark.parametrize("group", COMMANDS_MEANT)
+def test_each_name_that_people_try_is_no_command_and_what_is_meant_is_one(group: str) -> None:
+    for names, meant in COMMANDS_MEANT[group].items():
+        assert not set(names.split()) & ALL[group].all().keys()
+        for name, hint in itertools.product(names.split(), meant):
+            ran = CliRunner().invoke(cli, [*group.split()[1:], name], prog_name="rolekeeper")
+            of_ours = not hint.startswith("aws ")
+            assert (ran.exit_code, f"'{'rolekeeper ' * of_ours}{hint}'" in ran.stderr) == (252, True), ran.stderr
+            known = CliRunner().invoke(cli, [*hint.split(), "--help"], prog_name="rolekeeper")
+            assert known.exit_code == 0 or not of_ours, known.stderr
 
 
 # ---- colours ----

@@ -27,6 +27,7 @@ from rolekeeper_cli.options import OUTPUTS, Options
 SLOW = {"boto3", "botocore", "yaml", "rich", "jmespath", "rolekeeper.mappings", "rolekeeper_cli.deployment", "socket"}
 NAMES = {
     "roles": {"web": "", "web-debug": "", "db": "", "$(reboot)": ""},
+    "revisions": {"workload=web": "4", "workload=batch": "0"},
     "mappings": {"workload=web": "web", "workload=batch": "db", "app=a b": "db", "aws:x=1": "db"},
     "instances": {"i-0a": "web-1", "i-0b": "", "i-0c": "twin", "i-0d": "twin", "i-0e": "`rm`", "i-0f": "web-2"},
     "targets": {"123456789012/us-east-1": "the hub", "111111111111/us-east-1": "", "111111111111/eu-west-1": "broken"},
@@ -133,6 +134,14 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("mapping", "set", "workload", "=", "web", "role", "=", "we"), ["web", "web-debug"]),
         (("mapping", "set", "workload", "=", "web", "role", "="), ["NONE", "db", "web", "web-debug"]),
         (("mapping", "set", "workload", "=", "web", "own"), ["owner="]),
+        (("mapping", "set", "workload", "=", "web", "when_occupied", "="), ["keep", "replace"]),
+        (("mapping", "set", "workload", "=", "web", "when_stopped", "=", "s"), ["swap"]),
+        (("mapping", "set", "workload", "=", "web", "enabled", "="), ["false", "true"]),
+        (("mapping", "set", "workload", "=", "web", "owner", "="), []),
+        (("mapping", "set", "workload", "=", "web", "nosuch", "="), []),
+        (("mapping", "rollback", "workload", "=", "web", "--to", ""), ["3", "2", "1"]),
+        (("mapping", "rollback", "workload", "=", "batch", "--to", ""), []),
+        (("mapping", "rollback", "--to", ""), []),
         (("mapping", "get", "aws", ":", "x", "="), ["1"]),
         (("fleet", "--output", "=", "j"), ["json"]),
     ],
@@ -140,6 +149,17 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
 def test_names_are_completed(shell: Shell, words: tuple[str, ...], offered: list[str]) -> None:
     shell.has(NAMES)
     assert shell.offers(*words) == offered
+
+
+@pytest.mark.parametrize("roles", [{}, {"$(reboot)": ""}])
+@pytest.mark.parametrize("line", [("mapping", "set", "app=web", "role", "="), ("wait", "web-1", "--role")])
+def test_none_is_never_the_only_offer_unless_it_is_typed(
+    shell: Shell, line: tuple[str, ...], roles: dict[str, str]
+) -> None:
+    """A shell inserts the only one, and NONE takes roles away; a cache is empty at first."""
+    shell.has({**NAMES, "roles": roles})
+    assert shell.offers(*line, "") == []
+    assert shell.offers(*line, "N") == ["NONE"]
 
 
 @pytest.mark.parametrize(
@@ -230,6 +250,10 @@ def test_a_completion_imports_nothing_that_a_prompt_would_wait_for(shell: Shell,
 # ---- in a shell ----
 
 
+def test_bash_adds_no_blank_after_a_column() -> None:
+    assert "[[ $value == *= ]] && compopt -o nospace; COMPREPLY+=($value)\n" in completion.Bash.source_template
+
+
 # ---- filling it ----
 
 
@@ -251,6 +275,7 @@ def refreshed(terminal: Terminal, desk: MappingsFixture, shell: Shell) -> Iterat
 def test_the_names_are_those_that_the_deployment_has(refreshed: dict[str, dict[str, str]]) -> None:
     assert refreshed["roles"] == {"db": "", "web": ""}
     assert refreshed["mappings"] == {"workload=unread": "7", "workload=web": "web"}
+    assert refreshed["revisions"] == {"workload=unread": "0", "workload=web": "1"}
     assert refreshed["instances"] == {"i-00000000000000001": "web-1"}
     assert refreshed["targets"] == {}, "it is no hub"
 

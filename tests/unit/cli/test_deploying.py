@@ -1,4 +1,4 @@
-"""deploy and upgrade: what would change is shown and asked about, what is deployed stays, and a failure says why."""
+"""deploy: what would change is shown and asked about, what is deployed stays, and a failure says why."""
 
 import subprocess
 from contextlib import nullcontext
@@ -155,7 +155,7 @@ def test_each_parameter_stays_but_for_those_that_are_given(terminal: Terminal, s
 
 def test_where_nothing_would_change_it_says_so(terminal: Terminal, stack: FakeCloudFormation) -> None:
     stack.deployed(Mode="enforce")
-    ran = terminal("upgrade", "--yes")
+    ran = terminal("deploy", "--yes")
     assert ran.exit_code == 0
     assert "Nothing would change" in ran.stderr
     assert stack.calls == ["create_change_set", "delete_change_set"]
@@ -302,7 +302,6 @@ def test_a_build_that_fails_asks_nothing(terminal: Terminal, stack: FakeCloudFor
     ("line", "code", "said"),
     [
         ("deploy", 252, "there is no terminal to ask on"),
-        ("upgrade", 252, "there is no terminal to ask on"),
         ("deploy --guided --yes", 252, "there is no terminal to ask on"),
         ("deploy --yes --mode enforc", 252, "did you mean enforce?"),
         ("deploy --yes --mode Enforce", 252, "did you mean enforce?"),
@@ -311,7 +310,6 @@ def test_a_build_that_fails_asks_nothing(terminal: Terminal, stack: FakeCloudFor
         ("deploy --yes --log-level debug", 252, "did you mean DEBUG?"),
         ("deploy --yes --workers 1", 252, "--workers 1 must be 2 to 100"),
         ("deploy --yes --alarm-email ops", 252, "must be empty or an email address"),
-        ("upgrade --yes", 253, "make one: rolekeeper deploy"),
     ],
 )
 def test_what_is_refused_before_anything_is_uploaded(
@@ -331,12 +329,11 @@ def test_a_newer_version_is_not_replaced_by_an_older_one_unless_told(
 ) -> None:
     stack.deployed(version="0.10.0")
     stack.changes = [FUNCTION]
-    for command in ("upgrade", "deploy"):
-        ran = terminal(command, "--yes")
-        assert ran.exit_code == 1
-        assert f"version 0.10.0 is deployed, which is newer than this {VERSION}" in ran.stderr
+    ran = terminal("deploy", "--yes")
+    assert ran.exit_code == 1
+    assert f"version 0.10.0 is deployed, which is newer than this {VERSION}" in ran.stderr
     assert stack.calls == []
-    ran = terminal("upgrade", "--yes", "--allow-downgrade")
+    ran = terminal("deploy", "--yes", "--allow-downgrade")
     assert ran.exit_code == 0
     assert f"version 0.10.0 is deployed, and would be {VERSION}" in ran.stderr
 

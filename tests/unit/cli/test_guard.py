@@ -53,8 +53,7 @@ def test_a_document_is_json_on_stdout_and_its_remarks_are_on_stderr(terminal: Te
     line = ("guard", part, *(EXCEPT if part.startswith("scp") else ()))
     ran = terminal(*line)
     assert ran.stdout == readable(json.loads(ran.stdout)) + "\n"
-    assert all(each.startswith(("- ", "  ")) and len(each) < 80 for each in ran.stderr.splitlines())
-    assert ran.stderr.startswith("- ")
+    assert {each[:2] for each in ran.stderr.splitlines()} == {"- "}
     assert terminal(*line, "--output", "json").stdout == ran.stdout
 
 
@@ -128,7 +127,7 @@ def test_keys_that_don_t_fit_into_one_policy_are_split(terminal: Terminal, desk:
         assert denies([document], "DeleteTags", ARNS.here("ec2", "instance/*"), None), "each guards by itself"
     assert found == [*keys, "rolekeeper:ignore"]
     ran = terminal("guard", "scp-tags", *EXCEPT, "--part", "3")
-    assert (ran.exit_code, "there is no part 3" in ran.stderr) == (252, True)
+    assert (ran.exit_code, "there is no part 3" in ran.stderr) == (1, True)
 
 
 def test_blanks_go_where_they_would_make_it_too_long(terminal: Terminal, desk: MappingsFixture) -> None:

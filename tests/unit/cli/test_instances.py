@@ -107,7 +107,7 @@ def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal,
     told = explained(terminal, "web-1")
     assert told == {
         "instance": f"{one} (web-1), running",
-        "carries": f"web ({association.id}, associated), attached by Rolekeeper for app=web, revision 1",
+        "carries": f"web ({association.id}, associated), attached by Rolekeeper for app=web",
         "should carry": "web",
         "because": "it carries role web, as app=web asks (Nothing, converged)",
         "mapping": "app=web, revision 1, priority 100, owned by team-a",
@@ -137,8 +137,8 @@ def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk
     assert told["should carry"] == "web"
     assert told["because"].startswith("it carries the foreign arn:aws:iam::123456789012:instance-profile/theirs")
     assert "deploy with TakeOver=true and set when_occupied=replace" in told["because"]
-    assert told["shows"].startswith("that (since ")
-    assert told["it decided"] == "Hold (occupied): for that reason"
+    assert told["condition"].startswith("the same (since ")
+    assert told["it decided"] == "Hold (occupied): for the same reason"
     assert told["AWS answered"] == "nothing: it wasn't asked"
 
 
@@ -161,12 +161,12 @@ def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Ma
     terminal("attach", one, "db", "--for", "8h", "--reason", "incident 42", "--no-wait")
     told = explained(terminal, one)
     until = desk.world.clock.now() + timedelta(hours=8)
-    assert told["pin"] == (
-        f"db until {until:%Y-%m-%dT%H:%M:%SZ}, claimed by {CALLER}: incident 42\n"
-        f"rolekeeper release {one} gives it back to its tags"
-    )
+    assert told["pin"] == f"db until {until:%Y-%m-%dT%H:%M:%SZ}, claimed by {CALLER}: incident 42"
     assert told["should carry"] == "db"
-    assert told["to undo"] == f"rolekeeper release {one}  (ends the pin: it keeps no role)"
+    assert told["to undo"] == (
+        f"rolekeeper release {one}  (ends the pin: it keeps no role)\n"
+        f"rolekeeper detach {one}  (it keeps no role, whatever its tags say)"
+    )
 
 
 def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(
@@ -195,10 +195,10 @@ def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Mappin
     assert attached
     detach, attach = terminal.document("history", "web-1")
     assert (detach["action"], detach["from"], detach["to"], detach["code"]) == ("Detach", "web", None, "unmatched")
-    assert (attach["action"], attach["to"], attach["answer"]["association-id"]) == ("Attach", "web", attached.id)
+    assert (attach["action"], attach["to"], attach["answer"]["association_id"]) == ("Attach", "web", attached.id)
     head, newest, _ = lines(terminal("history", one).stdout)
-    assert head == "AT DECIDED ROLE MAPPING WHY"
-    assert "Detach (unmatched) web app=web test → " in newest
+    assert head == "AT DECIDED FROM TO WHY"
+    assert "Detach (unmatched) web none test → " in newest
     assert attached.id in lines(terminal("history", one, "-o", "wide").stdout)[2]
     ran = terminal("history", one, "--limit", "1")
     assert (len(lines(ran.stdout)), ran.stderr) == (2, "The newest 1; more, if there are any, with --limit.\n")

@@ -1,15 +1,21 @@
 """ls, get, set, rm, history, rollback and approve: one mapping at a time."""
 
+import shlex
 from typing import Any
 
 import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
+from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
 from rolekeeper.mappings.rows import OURS
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind
 from rolekeeper.settings import Limits
-from rolekeeper_cli.uses.edits import all_is_well
+from rolekeeper_cli.mapping import tell_verdicts
+from rolekeeper_cli.uses import mappings
+from rolekeeper_cli.uses.edits import RowVerdict, Written, all_is_well
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -24,8 +30,8 @@ def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: Mappin
     ran = terminal("mapping", "ls")
     head, new, bad, web = lines(ran.stdout)
     assert head == "MAPPING ROLE STATUS REVISION MATCHED REASON"
-    assert new == "app=new none (db isn't judged yet) not judged yet"
-    assert bad.startswith("workload=bad none (no such is rejected) Rejected 0")
+    assert new == "app=new none → db not judged yet"
+    assert bad.startswith("workload=bad none → no such Rejected 0")
     assert "role: has SPACE" in bad
     assert web == "workload=web web Published 1 0"
     assert ran.stderr == "3 mappings: 1 not judged yet, 1 Rejected, 1 Published.\n"
@@ -52,19 +58,28 @@ def test_a_row_without_room_for_its_status_shows_it_all_the_same(terminal: Termi
     desk.put_raw("workload=web", {"role": {"S": "web"}, "notes": {"S": "x" * room}})
     assert lines(terminal("mapping", "ls").stdout)[1].endswith("not judged yet")
     desk.publish("workload=web")
-    assert lines(terminal("mapping", "ls").stdout)[1].startswith(
-        "workload=web none (web is rejected) Rejected the row has 400 KB"
-    )
+    assert lines(terminal("mapping", "ls").stdout)[1].startswith("workload=web none → web Rejected the row has 400 KB")
     [document] = terminal.document("mapping", "ls", "--status", "rejected")
     assert document["status_reason"].startswith("the row has 400 KB")
 
 
-def test_a_key_that_holds_an_equals_sign_can_be_named(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.world.dynamodb.put_item(
-        TableName="rolekeeper-mappings",
-        Item={"tag_key": {"S": "a=b"}, "tag_value": {"S": "c"}, "role": {"S": "web"}},
-    )
-    assert terminal.document("mapping", "get", "--tag-key", "a=b", "--tag-value", "c")["columns"]["role"] == "web"
+def test_the_name_of_a_mapping_can_be_typed_whatever_its_key_holds(terminal: Terminal, desk: MappingsFixture) -> None:
+    """What a document and a remedy say is what every command takes."""
+    for key in (
+        MappingKey("a=b", "c d"),
+        MappingKey("a", "b=c d"),
+        MappingKey("a\\", "=$x"),
+        MappingKey("ou\\x=y", "\\"),
+    ):
+        assert terminal("mapping", "set", str(key), "role=web", "--no-wait").exit_code == 0
+        [row] = desk.world.dynamodb.items(MAPPING_TABLE)
+        assert (row["tag_key"]["S"], row["tag_value"]["S"]) == (key.tag_key, key.tag_value)
+        [listed] = terminal.document("mapping", "ls")
+        assert listed["mapping"] == str(key)
+        typed = shlex.split(str(key.remedy(Kind.MAPPING)))[1:]
+        assert terminal.document(*typed)["columns"]["role"] == "web"
+        assert terminal("fleet", "--mapping", str(key)).exit_code == 0
+        assert terminal("mapping", "rm", str(key), "--yes", "--no-wait").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -72,11 +87,13 @@ def test_a_key_that_holds_an_equals_sign_can_be_named(terminal: Terminal, desk: 
     [
         ((), "no mapping is named"),
         (("workload",), "'workload' is no mapping"),
+        ((r"cost\=center",), r"'cost\=center' is no mapping"),
+        (("workload",), r"an equals sign in the tag's key is written \="),
         (("=web",), "'=web' is no mapping"),
         (("workload=",), "write workload=* for any value"),
         (("a=b", "c=d"), "'c=d' is an unexpected argument"),
-        (("--tag-key", "a"), "belong together"),
-        (("--tag-value", "a"), "belong together"),
+        (("app", "=", "web"), "write app=web, without blanks"),
+        (("app=", "web"), "write app=web, without blanks"),
     ],
 )
 def test_a_mapping_that_cant_be_meant_is_a_slip_in_the_command(
@@ -86,11 +103,21 @@ def test_a_mapping_that_cant_be_meant_is_a_slip_in_the_command(
     assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
 
 
-def test_a_mapping_that_isnt_there_is_told(terminal: Terminal) -> None:
+def test_a_mapping_that_isnt_there_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
     for command in (("get",), ("rm", "--yes"), ("approve", "--yes"), ("history",), ("rollback", "--yes")):
         ran = terminal("mapping", *command, "a=b")
         assert ran.exit_code == 1
         assert "a=b" in ran.stderr
+    desk.put("cost=center=42", role="web")
+    for tag in ("app=web", "app=two words"):
+        desk.put(tag, role="web")
+    said = {
+        "a=b=c": r"an equals sign in the tag's key is written \=. See: ",
+        "app=wbe": "did you mean app=web? See: ",
+        "app=two wrods": "did you mean 'app=two words'? See: ",
+    }
+    for key, hint in said.items():
+        assert f"there is no mapping {key}\n  {hint}rolekeeper mapping ls" in terminal("mapping", "get", key).stderr
 
 
 def test_what_a_row_holds_cant_move_the_cursor(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -115,10 +142,10 @@ def test_the_list_shows_what_is_in_effect_beside_what_waits(terminal: Terminal, 
     assert roles["workload=web"]["in_effect"] == {"role": "web", "revision": 1}
     assert roles["workload=web"]["waits"] == {"what": "edit", "role": "db", "because": "waits for approval"}
     shown = "\n".join(lines(terminal("mapping", "ls").stdout))
-    assert "workload=web web (db waits for approval) " in shown
-    assert "workload=other web (its deletion waits for approval) " in shown
-    assert "workload=gone web (an edit is rejected) " in shown
-    assert "in effect web (db waits for approval)" in lines(terminal("mapping", "get", "workload=web").stdout)
+    assert "workload=web web → db Held " in shown
+    assert "workload=other web → none Held " in shown
+    assert "workload=gone web Rejected " in shown
+    assert "in effect web" in lines(terminal("mapping", "get", "workload=web").stdout)
 
 
 # ---- set, rm ----
@@ -146,6 +173,10 @@ def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixtur
         ((), "no column is given"),
         (("roel=web",), "did you mean role?"),
         (("role",), "'role' sets no column"),
+        (("role", "=", "web"), "there are blanks around '='\n  write role=web, without blanks"),
+        (("priority=5", "role", "=web"), "write role=web, without blanks"),
+        (("role=", "web"), "write role=web, without blanks"),
+        (("role=web", "description", "=", "a b"), "write 'description=a b', without blanks"),
         (("status=Published",), "'status=Published' sets no column"),
         (("enabled=maybe",), "enabled: is 'maybe'; write true or false"),
         (("role=a/b",), "role: is 'a/b', which holds a path"),
@@ -158,6 +189,14 @@ def test_what_no_row_can_say_is_refused(
     ran = terminal("mapping", "set", "workload=web", *assignments)
     assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
     assert desk.row("workload=web") == {}
+
+
+def test_an_empty_value_and_blanks_in_a_value_are_no_blanks_around_the_sign(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    columns = ("owner=", "role=web", "description=a = b")
+    assert terminal("mapping", "set", "workload=web", *columns, "--no-wait").exit_code == 0
+    assert desk.row("workload=web")["description"] == "a = b"
 
 
 # ---- history, rollback ----
@@ -237,17 +276,41 @@ def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: MappingsFix
     [newest, *_] = terminal.document("mapping", "history", "workload=web")
     assert (newest["claimed_by"], newest["approved_by"], newest["approver_claims"]) == ("al", USER_ID, CALLER)
     assert (
-        f" 2 al approved by {USER_ID}: role: web → db"
+        f" 2 al approved by moto ({USER_ID}): role: web → db"
         in lines(terminal("mapping", "history", "workload=web").stdout)[1]
     )
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (("AIDA1", "arn:aws:iam::1:user/team/bob"), "approved by bob (AIDA1)"),
+        (("AROA1:bob", "arn:aws:sts::1:assumed-role/ops/carol"), "approved by bob (AROA1:bob)"),
+        (("123456789012", "arn:aws:iam::123456789012:root"), "approved by 123456789012"),
+        (("AIDA1", "me/you"), "approved by AIDA1"),
+        (("AIDA1", None), "approved by AIDA1"),
+        ((None, None), ""),
+    ],
+)
+def test_who_approved_is_named_with_the_id_that_iam_proves(entry: tuple[str, str], words: str) -> None:
+    by, claims = entry
+    assert mappings.consent({"approved_by": by, "approver_claims": claims, "cause": "approved"}) == words
+
+
+def test_history_says_that_a_held_edit_no_longer_needed_approval(terminal: Terminal, held: MappingsFixture) -> None:
+    held.limits = Limits(2, 0)
+    held.recheck("workload=web")
+    shown = lines(terminal("mapping", "history", "workload=web").stdout)
+    assert " 2 al it no longer needs approval: role: web → db" in shown[1]
 
 
 def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: MappingsFixture) -> None:
     held.edit("workload=web", role="db", priority=7, edited_by=CALLER)
     held.quiet()
-    ran = terminal("mapping", "approve", "workload=web", "--yes")
-    assert ran.exit_code == 1
+    ran = terminal.types("", "mapping", "approve", "workload=web")
+    assert (ran.exit_code, ran.stdout) == (1, ""), "it is neither shown nor asked"
     assert "revision 3 of workload=web is your own edit; it wasn't approved" in ran.stderr
+    assert "another person runs: rolekeeper mapping approve workload=web" in ran.stderr
     assert held.world.writes == []
 
 
@@ -266,10 +329,17 @@ def test_a_number_that_was_written_before_it_was_signed_is_written_again(
 def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Terminal, held: MappingsFixture) -> None:
     terminal.judges("workload=web")
     ran = terminal("mapping", "set", "workload=web", "priority=7")
-    assert ran.exit_code == 1
+    assert ran.exit_code == 4
     assert "! workload=web is Held: it would attach 0, replace 2 and detach 0 instances" in ran.stderr
-    assert "rolekeeper mapping approve workload=web publishes it" in ran.stderr
+    assert "rolekeeper mapping approve workload=web publishes it; another person has to run it, as this" in ran.stderr
     assert held.row("workload=web")["held_revision"] == 3
+
+
+def test_what_a_held_or_rejected_row_says_to_type_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"status": {"S": "Held"}, "status_reason": {"S": "it changes many"}}
+    tell_verdicts(Written((RowVerdict(MappingKey("a=b", "c d"), row, meant="web"),)))
+    said = capsys.readouterr().err
+    assert all(rf"rolekeeper mapping {verb} 'a\=b=c d' " in said for verb in ("approve", "discard", "set")), said
 
 
 def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(
@@ -277,7 +347,7 @@ def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(
 ) -> None:
     terminal.judges("workload=web")
     ran = terminal("mapping", "rm", "workload=web", "--yes")
-    assert ran.exit_code == 1
+    assert ran.exit_code == 4
     assert "! workload=web is Held: " in ran.stderr
     assert "rolekeeper mapping approve workload=web deletes it" in ran.stderr
     assert "rolekeeper mapping discard workload=web drops that" in ran.stderr
@@ -300,7 +370,7 @@ def test_an_edit_that_overtakes_an_approval_is_held_and_shown(terminal: Terminal
     held.world.calls.before("UpdateItem", lambda: held.edit("workload=web", role="db", priority=7))
     terminal.judges("workload=web")
     ran = terminal("mapping", "approve", "workload=web", "--yes")
-    assert (ran.exit_code, "! workload=web is Held: " in ran.stderr) == (1, True)
+    assert (ran.exit_code, "! workload=web is Held: " in ran.stderr) == (4, True)
     assert (held.row("workload=web")["held_revision"], held.shows("workload=web")[2]) == (3, 1)
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.account import MAPPING_TABLE
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import MappingsFixture, mapping_file
 from fixtures.terminal import CALLER, Terminal
+from rolekeeper_cli.uses.edits import exit_code
 
 TWO = """\
 mappings:
@@ -59,7 +60,7 @@ def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: MappingsFixt
 def test_a_default_is_as_good_as_nothing_and_a_moment_is_one_however_it_is_written(
     terminal: Terminal, desk: MappingsFixture, file: Path
 ) -> None:
-    desk.put("workload=web", role="web", priority=100, enabled=True, owner="", expires_at="2030-01-01T01:00:00+01:00")
+    desk.edit("workload=web", role="web", priority=100, enabled=True, owner="", expires_at="2030-01-01T01:00:00+01:00")
     file.write_text("mappings:\n- {tag_key: workload, tag_value: web, role: web, expires_at: '2030-01-01T00:00:00Z'}\n")
     desk.quiet()
     assert "Nothing to do" in terminal("mapping", "import", str(file), "--yes").stderr
@@ -96,6 +97,8 @@ def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk
     assert "not in the file, and left as they are: 1; --prune deletes them" in ran.stderr
     assert keys(desk) == ["old=1", "workload=db", "workload=web"]
 
+    for each in ("workload=db", "workload=web"):
+        desk.publish(each)
     terminal.judges("old=1")
     ran = terminal("mapping", "import", str(file), "--yes", "--prune")
     assert ran.exit_code == 0, ran.output
@@ -168,7 +171,7 @@ def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal,
     file.write_text(TWO.replace("role: web", "role: wbe"))
     terminal.judges("workload=db", "workload=web")
     ran = terminal("mapping", "import", str(file), "--yes")
-    assert ran.exit_code == 1
+    assert ran.exit_code == 3
     assert "! workload=web is Rejected: role 'wbe' doesn't exist" in ran.stderr
     assert "did you mean web? rolekeeper mapping set workload=web role=web" in ran.stderr
     assert "workload=db is" not in ran.stderr
@@ -197,16 +200,132 @@ def test_a_dry_run_gives_the_plan_and_writes_nothing(terminal: Terminal, desk: M
         ],
         "unchanged": 0,
         "not_in_file": 1,
+        "not_in_effect": [],
     }
     assert keys(desk) == ["old=1", "workload=web"]
 
 
 def test_a_warning_of_a_row_is_told_with_its_place(terminal: Terminal, file: Path) -> None:
-    file.write_text(TWO + "  prioritty: 9\n")
+    file.write_text(TWO.replace("tag_value: db", "tag_value: d*"))
     ran = terminal("mapping", "import", str(file), "--dry-run")
-    assert (
-        f"Warning: {file}:5: workload=web: unknown column 'prioritty' is not used; did you mean priority?" in ran.stderr
-    )
+    assert ran.exit_code == 0
+    assert f"Warning: {file}:3: workload=d*: tag_value: 'd*' matches that very text" in ran.stderr
+
+
+def test_an_unknown_column_is_an_error_with_its_place(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+    """A limit, or a condition, that nobody reads would make the row do more than it says."""
+    file.write_text(TWO + "  prioritty: 9\n  colour: red\n")
+    for words in (("import", "--yes"), ("diff",), ("validate",)):
+        ran = terminal("mapping", *words, str(file))
+        assert ran.exit_code == 1
+        assert f"! {file}:9: workload=web: unknown column 'prioritty'; did you mean priority?" in ran.stderr
+        assert f"! {file}:10: workload=web: unknown column 'colour'\n" in ran.stderr
+    assert keys(desk) == []
+
+
+# ---- rows that say already what the file wants ----
+
+
+EVERY_WAY = (
+    ("import", "--yes"),
+    ("import", "--yes", "--no-wait"),
+    ("import", "--dry-run"),
+    ("diff",),
+    ("diff", "--detailed-exitcode"),
+)
+
+
+@pytest.fixture
+def web(terminal: Terminal, desk: MappingsFixture, web_and_db: None) -> None:  # noqa: ARG001  # they are there
+    """`app=web` gives three instances their role; one change passes without approval."""
+    desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+
+
+@pytest.mark.usefixtures("web")
+@pytest.mark.parametrize(("role", "status", "code"), [("nobody", "Rejected", 3), ("db", "Held", 4)])
+def test_a_repeated_import_says_and_ends_as_the_first_did(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, role: str, status: str, code: int
+) -> None:
+    file = mapping_file(tmp_path, f"tag_key: app, tag_value: web, role: {role}")
+    terminal.judges("app=web")
+    first = terminal("mapping", "import", file, "--yes")
+    said = first.stderr.splitlines()[1:]
+    assert (first.exit_code, said[0].startswith(f"! app=web is {status}: ")) == (code, True), first.output
+    desk.quiet()
+    for way, *options in EVERY_WAY:
+        again = terminal("mapping", way, file, *options)
+        assert (again.exit_code, again.stderr.splitlines()[-len(said) :]) == (code, said), way
+    assert "Nothing to write: the table says so already." in terminal("mapping", "import", file, "--yes").stderr
+    [waits] = terminal.document("mapping", "diff", file, code=code)["not_in_effect"]
+    assert waits == {"mapping": "app=web", "status": status, "reason": desk.shows("app=web")[1]}
+    assert terminal("mapping", "set", "app=web", f"role={role}").exit_code == code
+    assert writes(desk) == []
+
+
+@pytest.mark.usefixtures("web")
+def test_a_held_deletion_waits_for_those_who_want_the_row_and_for_those_who_dont(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+) -> None:
+    desk.remove("app=web")
+    wanted, unwanted = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), ("--prune", "-")
+    for arguments in ((wanted,), unwanted):
+        ran = terminal("mapping", "diff", *arguments, "--detailed-exitcode", stdin="mappings: []\n")
+        assert (ran.exit_code, "rolekeeper mapping approve app=web deletes it" in ran.stderr) == (4, True), ran.output
+    terminal.judges("app=web")
+    assert terminal("mapping", "import", *unwanted, "--yes", stdin="mappings: []\n").exit_code == 4
+    # Another edit than a deletion that is held doesn't matter to who wants the row deleted.
+    desk.edit("app=web", role="db")
+    assert terminal("mapping", "diff", *unwanted, stdin="mappings: []\n").exit_code == 0
+
+
+def test_a_row_that_aws_gave_no_answer_for_isnt_in_effect(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+) -> None:
+    desk.put("app=web", role="web", status="Waiting", status_reason="AWS gave no answer")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web")
+    ran = terminal("mapping", "import", file, "--yes")
+    assert (ran.exit_code, "! app=web is Waiting: AWS gave no answer" in ran.stderr) == (1, True)
+
+
+def test_a_row_that_expired_by_its_own_date_is_in_effect(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+) -> None:
+    desk.edit("app=web", role="web", expires_at="2020-01-01T00:00:00Z")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web, expires_at: '2020-01-01T00:00:00Z'")
+    assert desk.shows("app=web")[0] == "Expired"
+    assert [terminal("mapping", way, file, *options).exit_code for way, *options in EVERY_WAY] == [0] * 5
+
+
+@pytest.mark.parametrize("written", ["new", "a status that is older than the row"])
+def test_a_row_that_isnt_judged_yet_is_waited_for(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, written: str
+) -> None:
+    if written != "new":
+        desk.edit("app=web", role="db")
+    desk.set("app=web", role="nobody" if written == "new" else "web")
+    file = mapping_file(tmp_path, f"tag_key: app, tag_value: web, role: {desk.row('app=web')['role']}")
+    ran = terminal("mapping", "diff", file)
+    assert (ran.exit_code, "Rolekeeper said nothing of app=web for 60 s" in ran.stderr) == (255, True)
+    assert terminal("mapping", "import", file, "--yes", "--no-wait").exit_code == 0, "nobody waits"
+    terminal.judges("app=web")
+    assert terminal("mapping", "diff", file).exit_code == (3 if written == "new" else 0)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "changes", "code"),
+    [
+        ("", False, 0),
+        ("", True, 2),
+        ("Published Expired Removed", True, 2),
+        ("Held Published", True, 4),
+        ("Conflict Held", True, 3),
+        ("Held Rejected", False, 3),
+        ("Rejected Held Waiting", True, 1),
+    ],
+)
+def test_the_worst_status_is_how_a_command_ends(statuses: str, *, changes: bool, code: int) -> None:
+    assert exit_code(statuses.split(), changes=changes) == code
 
 
 # ---- export ----
@@ -258,6 +377,15 @@ def test_a_file_is_checked_without_aws(terminal: Terminal, desk: MappingsFixture
     assert ran.exit_code == 1
     assert "; give the role's name, not its ARN: 'web'" in ran.stderr
     assert desk.world.calls.made == []
+
+
+def test_a_warning_fails_a_strict_check(terminal: Terminal, file: Path) -> None:
+    file.write_text(TWO)
+    assert terminal("mapping", "validate", "--strict", str(file)).exit_code == 0
+    file.write_text(TWO.replace("tag_value: db", "tag_value: d*"))
+    assert terminal("mapping", "validate", str(file)).exit_code == 0
+    ran = terminal("mapping", "validate", "--strict", str(file))
+    assert (ran.exit_code, "Error: one warning with --strict\n" in ran.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("form", ["yaml", "csv", "json", "table"])

@@ -63,7 +63,7 @@ def test_every_action_of_the_command_is_listed_and_no_other(
         ["mapping", "rollback", "workload=web", "--to", "1", "--yes", "--no-wait"],
         ["pause"],
         ["replace", instance, "web", "--no-wait"],
-        ["release", contested],
+        ["release", contested, "--no-wait"],
         ["doctor"],
         ["plan"],
         ["plan", "-f", str(file)],

@@ -9,7 +9,8 @@ import pytest
 from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper.model.mapping import Pin
+from rolekeeper.model.mapping import NO_PIN, Pin
+from rolekeeper.storage import layout
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 
@@ -18,9 +19,10 @@ pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 def pin_of(desk: MappingsFixture, instance: str) -> Pin:
-    """Its pin; one without a role where it has none."""
+    """Its pin; one without a role where it has none, or that is over."""
     key = desk.world.key(instance)
-    return desk.world.state.read([key], []).pins.get(key, Pin(""))
+    found = desk.world.state.read([key], []).pins.get(key, NO_PIN)
+    return NO_PIN if found.expired(desk.world.clock.now()) else found
 
 
 def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -66,7 +68,7 @@ def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: MappingsFixtu
 def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Terminal, desk: MappingsFixture) -> None:
     instance = desk.world.running()
     ran = terminal("attach", instance, "web")
-    assert (ran.exit_code, "EC2 doesn't show it after 60 s" in ran.stderr) == (255, True)
+    assert (ran.exit_code, "EC2 doesn't show web after 60 s" in ran.stderr) == (255, True)
     assert pin_of(desk, instance).role
 
 
@@ -111,12 +113,61 @@ def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, de
 # ---- release ----
 
 
-def test_a_release_gives_the_instance_back_to_its_tags(terminal: Terminal, desk: MappingsFixture) -> None:
-    instance = desk.world.running()
-    terminal("attach", instance, "web", "--no-wait")
-    assert terminal("release", instance).stdout == f"{instance} is released from web and goes back to its tags.\n"
-    assert not pin_of(desk, instance).role
+def pinned(terminal: Terminal, desk: MappingsFixture) -> str:
+    """An instance that carries db, as it is pinned, and whose tag asks for web."""
+    desk.edit("app=web", role="web")
+    instance = desk.converged("web", app="web")
+    terminal("replace", instance, "db", "--reason", "incident 42", "--no-wait")
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == "db"
+    return instance
+
+
+def test_a_release_shows_what_it_would_do_asks_and_waits_until_ec2_shows_it(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    instance = pinned(terminal, desk)
+    ran = terminal.types("n\n", "release", instance)
+    assert (ran.exit_code, pin_of(desk, instance).role) == (1, "db")
+    assert "Instances: 0 to attach, 1 to replace, 0 to detach" in ran.stderr
+    assert "It should carry web then." in ran.stderr
+    assert f"Release {instance} from db? [y/N]" in ran.stderr
+
+    def rolekeeper_looks() -> None:
+        desk.world.reconcile(instance)
+        desk.world.wait(3)
+
+    terminal.meanwhile = rolekeeper_looks
+    ran = terminal("release", instance, "--reason", "it is over")
+    assert (ran.exit_code, desk.world.carries(instance)) == (0, "web")
+    assert ran.stdout == f"{instance} is released from db and goes back to its tags.\n"
+    assert ran.stderr == "EC2 shows web on it.\n"
+    arn = f"({PROFILE}db)"
+    assert desk.world.pins_reported(instance) == [
+        f"the pin to db {arn} was set; claimed by {CALLER}, because: incident 42",
+        f"the pin to db {arn} is over; claimed by {CALLER}, because: it is over",
+    ]
+    assert "rolekeeper release" not in terminal("explain", instance).stdout, "it has no pin"
     assert terminal("release", instance).stdout == f"{instance} has no pin; its tags rule.\n"
+
+
+def test_a_release_says_why_the_instance_stays_as_it_is(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = pinned(terminal, desk)
+    desk.world.control(paused=True)
+    ran = terminal("release", instance)
+    assert (ran.exit_code, "Nothing changes yet: Rolekeeper is paused" in ran.stderr) == (0, True)
+    desk.world.control(paused=False)
+    terminal("attach", other := desk.world.running(app="web", tier="gold"), "db", "--no-wait")
+    desk.world.publish("tier=gold", "db")
+    assert "It stays as it is: " in terminal("release", other).stderr
+
+
+def test_a_pin_that_cant_be_read_can_be_released(terminal: Terminal, desk: MappingsFixture) -> None:
+    instance = desk.world.running()
+    desk.world.put(layout.pin_key(desk.world.key(instance)), role="")
+    assert desk.world.decided(instance).code == "pin-unclear"
+    assert "is released from its pin" in terminal("release", instance, "--no-wait").stdout
+    assert desk.world.decided(instance).code == "unmatched"
 
 
 def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -130,9 +181,13 @@ def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: Mappin
     assert decision
     assert decision.code == "contested"
     desk.quiet()
-    ran = terminal("release", instance)
+    ran = terminal("release", instance, "--no-wait", "--reason", "it is stopped")
     assert "Rolekeeper tries again" in ran.stderr
-    assert desk.sent_ids() == [instance]
+    [sent] = desk.sent()
+    assert (sent["detail"]["instance-id"], sent["detail"]["cause"]) == (
+        instance,
+        f"released by {CALLER}: it is stopped",
+    )
     desk.world.reconcile(instance)
     assert desk.world.carries(instance) == "web"
 
@@ -149,7 +204,7 @@ def test_pins_as_json(terminal: Terminal, desk: MappingsFixture) -> None:
     document = terminal.document("attach", instance, "web", "--for", "7d", "--no-wait")
     assert (document["instance"], document["role"], document["by"]) == (instance, "web", CALLER)
     assert document["expires_at"].startswith("2026-03-08T09:00:0")
-    assert terminal.document("release", instance) == {
+    assert terminal.document("release", instance, "--no-wait") == {
         "instance": instance,
         "account": ACCOUNT,
         "region": REGION,
@@ -260,7 +315,7 @@ def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk
     ran = terminal.types("y\ny\n", "replace", instance, "db")
     assert (ran.exit_code, "EC2 shows db on it." in ran.stderr) == (0, True), ran.output
     assert (
-        "Waiting, at most 10 minutes; Ctrl-C ends the wait, and the pin stays. To have it done, type in another "
+        "Waiting, at most 10 minutes; Ctrl-C ends only the wait. To have it done, type in another "
         f"terminal: aws ec2 start-instances --instance-ids {instance}\n"
     ) in ran.stderr
 

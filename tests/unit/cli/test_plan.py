@@ -186,6 +186,7 @@ def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: Ma
     ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
     assert "    would be Held: it would attach 0, replace 3 and detach 0 instances (3 of 3; 1 may change" in ran.stdout
     assert "3 to replace" in ran.stdout
+    assert (ran.exit_code, ran.stderr) == (4, "Counted as if approved: app=web.\n")
 
 
 def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
@@ -200,19 +201,18 @@ def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
             desk.converged("web", **dict([tag.split("=")]))
     asked = [f"tag_key: {tag.split('=')[0]}, tag_value: web, role: db" for tag in tags]
 
-    told = terminal.document("plan", "-f", mapping_file(tmp_path, *asked))["mappings"]
+    told = terminal.document("plan", "-f", mapping_file(tmp_path, *asked), code=4)["mappings"]
 
     assert [(each["mapping"], each["status"]) for each in told] == [
         ("app=web", "Published"), ("tier=web", "Held"), ("unit=web", "Published"),
     ]  # fmt: skip
-    assert "and other edits changed 2 in the last 10 minutes (4 together; 3 of 5 may" in told[1]["reason"]
+    assert "and other edits changed 2 within 10 minutes (4 together; 3 of 5 may" in told[1]["reason"]
     for tag, each in zip(tags, told, strict=True):
         assert desk.edit(tag, role="db").status == each["status"], "as the functions do"
     # What was counted already counts in the next plan too.
-    more = terminal.document("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: NONE"))[
-        "mappings"
-    ]
-    assert "and other edits changed 3 in the last 10 minutes" in more[0]["reason"]
+    none = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: NONE")
+    more = terminal.document("plan", "-f", none, code=4)["mappings"]
+    assert "and other edits changed 3 within 10 minutes" in more[0]["reason"]
 
 
 def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too(
@@ -232,7 +232,7 @@ def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
     terminal.one_change_passes()
     desk.delete("app=web")
     assert desk.publish("app=web").status == "Held"
-    told = terminal.document("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"))
+    told = terminal.document("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), code=4)
     (edit,) = told["mappings"]
     assert (edit["status"], edit["takes_effect"], told["changes"]) == ("Held", False, [])
     assert edit["reason"].startswith("deleting it would attach 0, replace 0 and detach 3 instances")

@@ -3,6 +3,7 @@
 ROLEKEEPER_PLAN_FLEETS plays more of them, as `make soak` does.
 """
 
+import json
 import os
 import random
 from pathlib import Path
@@ -60,11 +61,13 @@ class Play:
 
     def judge_all(self) -> None:
         """The stream's records, in the order of the keys; then the sweep looks at every row once more."""
-        keys = [f"{key}={value}" for key, value in sorted({*self.fleet.rows, *self.fleet.file})]
-        for key in keys:
-            self.desk.publish(key)
-        for key in keys:
-            self.desk.recheck(key)
+        for key, value in sorted({*self.fleet.rows, *self.fleet.file}):
+            self.desk.publish(f"{key}={value}")
+        self.sweep()
+
+    def sweep(self) -> None:
+        for key, value in sorted({*self.fleet.rows, *self.fleet.file}):
+            self.desk.recheck(f"{key}={value}")
 
     def settle(self) -> None:
         """Rolekeeper looks until nothing changes any more."""
@@ -93,12 +96,15 @@ def test_what_plan_says_of_a_file_is_what_the_functions_then_do(
     play = Play(desk, terminal, random_fleet(rng, "f-", prunes=prunes), takes_over=seed % 2 == 0)
     play.begin()
     play.change()
+    play.sweep()  # it finds the conflicts of those changes
     before = play.shown()
     file, prune = written(tmp_path / "mappings.yaml", play.fleet), ["--prune"] if prunes else []
-    plan = terminal.document("plan", "-f", file, *prune)
+    ran = terminal("plan", "-f", file, "--output", "json", *prune)
+    plan = json.loads(ran.stdout)
 
-    assert terminal("mapping", "import", file, "--yes", "--no-wait", *prune).exit_code == 0
+    terminal("mapping", "import", file, "--yes", "--no-wait", *prune)
     play.judge_all()
+    assert terminal("mapping", "diff", file, *prune).exit_code == ran.exit_code
     told = {each["mapping"]: each["status"] for each in plan["mappings"]}
     for mapping, status in told.items():
         assert desk.row(mapping).get("status", "Removed") == status, mapping

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.account import refusing
+from fixtures.account import mapping_key, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Instance
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses import preview
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.progress import Silent
+from rolekeeper_cli.uses import edits, preview
 from rolekeeper_cli.uses.fleet import pages as fleet_pages
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
@@ -41,6 +43,20 @@ def test_set_shows_who_would_change_and_asks(terminal: Terminal, desk: MappingsF
     assert (desk.row("app=web")["role"], desk.world.writes) == ("web", [])
 
 
+def test_while_one_row_is_judged_its_instances_are_counted(terminal: Terminal) -> None:  # noqa: ARG001  # it is AWS
+    """It may match the whole fleet."""
+    shown = list[str]()
+
+    class Shown(Silent):
+        def at(self, done: int, total: int | None = None, rest: str = "") -> None:  # noqa: ARG002  # as it is called
+            shown.append(f"{done} {rest}")
+
+    deployment = Deployment(Options(), Shown)
+    rows = edits.set_columns(deployment, mapping_key("app=web"), ["role=db"])
+    preview.foresee(deployment, rows)
+    assert shown == ["0 2 instances looked at", "0 4 instances looked at", "1 4 instances looked at"]
+
+
 def test_set_shows_what_changes_when_the_row_expires(terminal: Terminal) -> None:
     ran = terminal.types("n\n", "mapping", "set", "app=web", "role=web", "expires_at=2026-12-01T00:00:00Z")
     assert "0 to attach, 0 to replace, 0 to detach, 3 to change only later; 1 with a foreign role." in ran.stderr
@@ -61,6 +77,7 @@ def test_an_edit_that_would_be_rejected_is_shown_with_the_reason(terminal: Termi
     ran = terminal.types("n\n", "mapping", "set", "app=web", "role=nobody")
     assert "Instances: 0 to attach, 0 to replace, 0 to detach" in ran.stderr
     assert "app=web would be Rejected: role 'nobody' doesn't exist" in ran.stderr
+    assert "Write this into app=web? It will be rejected. [y/N]" in ran.stderr
 
 
 def test_rm_of_a_row_by_which_others_would_govern_says_that_too(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -79,6 +96,36 @@ def test_import_shows_the_sum_of_its_rows(terminal: Terminal, desk: MappingsFixt
     assert "Instances: 1 to attach, 3 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
     assert "Write these changes? [y/N]" in ran.stderr
     assert desk.world.writes == []
+    terminal.one_change_passes()
+    file.write_text(f"{file.read_text()}- {{tag_key: a, tag_value: b, role: nobody}}\n")
+    ran = terminal.types("n\n", "mapping", "import", str(file))
+    assert "Instances: 1 to attach, 0 to replace, 0 to detach.\nOnce approved: 0 to" in ran.stderr
+    assert "Write these changes? 1 row will wait for approval. 1 row will be rejected. [y/N]" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "once_approved", "asked"),
+    [
+        ("set app=web role=db", "0 to attach, 3 to replace, 0 to detach", "Write this into app=web?"),
+        ("rm app=web", "0 to attach, 0 to replace, 3 to detach", "Delete app=web?"),
+        (
+            "rollback app=web --to 1",
+            "0 to attach, 3 to replace, 0 to detach",
+            "Write revision 1 into the row of app=web?",
+        ),
+    ],
+)
+def test_a_question_says_that_it_will_wait_and_claims_no_change_until_then(
+    terminal: Terminal, desk: MappingsFixture, line: str, once_approved: str, asked: str
+) -> None:
+    if "rollback" in line:
+        desk.edit("app=web", role="db")
+        desk.world.reconcile_all(*desk.sent_ids())
+    terminal.one_change_passes()
+    ran = terminal.types("n\n", "mapping", *line.split())
+    assert "Instances: 0 to attach, 0 to replace, 0 to detach." in ran.stderr
+    assert f"Once approved: {once_approved}." in ran.stderr
+    assert f"\n{asked} It will wait for approval. [y/N]" in ran.stderr
 
 
 def test_what_the_caller_may_not_look_at_is_unknown_and_asked_all_the_same(
@@ -92,8 +139,8 @@ def test_what_the_caller_may_not_look_at_is_unknown_and_asked_all_the_same(
 
 def test_while_paused_it_is_said_that_nothing_changes_now(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.world.control(paused=True)
-    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db")
-    assert "No changes will be made now: Rolekeeper is paused." in ran.stderr
+    ran = terminal.types("n\n", "mapping", "rm", "app=web")
+    assert "No changes will be made now: Rolekeeper is paused.\nDelete app=web? [y/N]" in ran.stderr
 
 
 # ---- approving ----
@@ -128,6 +175,15 @@ def test_an_approver_who_may_not_look_is_shown_what_was_counted(terminal: Termin
     assert "Instances: 0 to attach, 3 to replace, 0 to detach" in ran.stderr
     assert "It was counted at 20" in ran.stderr
     assert "Publish revision 2 of app=web, which changes 3 instances?" in ran.stderr
+
+
+@pytest.mark.usefixtures("tight")
+def test_approving_what_would_be_rejected_by_now_says_so(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.role("new")
+    desk.edit("app=web", role="new")
+    desk.delete_role("new")
+    ran = terminal.types("n\n", "mapping", "approve", "app=web")
+    assert "Publish revision 2 of app=web? It will be rejected. [y/N]" in ran.stderr
 
 
 @pytest.mark.usefixtures("tight")

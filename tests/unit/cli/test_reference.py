@@ -18,6 +18,7 @@ def test_every_command_is_in_the_reference() -> None:
     assert all(f"## {path}\n" in page for path, _ in reference.commands())
     assert "## rolekeeper mapping import\n\n```\nUsage: rolekeeper mapping import [OPTIONS] " in page
     assert page.count("--profile NAME") == 1, "what every command takes is said once"
+    assert "  --kms-key-arn STRING " in page, "what deploy's own help leaves to --help-all, too"
 
 
 def test_every_exit_code_is_on_the_page_and_no_other() -> None:

@@ -54,7 +54,7 @@ def test_a_deployment_that_looks_after_its_own_account_says_so(terminal: Termina
 
 def test_a_hub_without_a_spoke_says_how_to_get_one(terminal: Terminal) -> None:
     said = terminal("targets").stderr
-    assert said.startswith("1 target in 1 account: 1 well. No spoke has reported yet")
+    assert said.startswith("1 target in 1 account: 1 ok. No spoke has reported yet")
     assert "rolekeeper spoke deploy" in said
 
 
@@ -71,7 +71,7 @@ def test_the_hubs_own_is_first_then_each_by_account_and_region(terminal: Termina
     ]
     assert [(each["instances"], each["drift"]) for each in found] == [(3, None), (5, 2), (5, 0), (5, 0)]
     assert {each["state"] for each in found} == {"well"}
-    assert terminal("targets").stderr == "4 targets in 3 accounts: 4 well.\n"
+    assert terminal("targets").stderr == "4 targets in 3 accounts: 4 ok.\n"
 
 
 def test_a_target_without_a_spoke_that_sends_events_is_unknown(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -83,7 +83,7 @@ def test_a_target_without_a_spoke_that_sends_events_is_unknown(terminal: Termina
     ran = terminal("targets")
     reason = "1,200 events were dropped: sts:AssumeRole is refused"
     assert lines(ran.stdout)[-1] == f"{OTHER} eu-west-1 unknown 2026-03-01T09:00:00Z {reason}"
-    assert ran.stderr == "3 targets in 2 accounts: 2 well, 1 unknown.\n"
+    assert ran.stderr == "3 targets in 2 accounts: 2 ok, 1 unknown.\n"
 
 
 def test_what_is_wrong_with_one_is_a_word_and_its_reason(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -106,7 +106,7 @@ def test_what_is_wrong_with_one_is_a_word_and_its_reason(terminal: Terminal, des
     }
     ran = terminal("targets")
     assert any(line.endswith(problem) for line in lines(ran.stdout))
-    assert ran.stderr == "6 targets in 2 accounts: 2 well, 2 overdue, 1 new, 1 problem.\n"
+    assert ran.stderr == "6 targets in 2 accounts: 2 ok, 2 overdue, 1 new, 1 problem.\n"
 
 
 def test_how_old_a_sweep_may_be_is_two_intervals_or_the_alarms_time(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -172,7 +172,7 @@ def test_none_is_forgotten_unasked(terminal: Terminal, desk: MappingsFixture) ->
         (
             f"{OTHER}/eu-west-9",
             1,
-            f"{OTHER}/eu-west-9 is no target\n  did you mean {OTHER}/eu-west-1? see: rolekeeper targets",
+            f"there is no target {OTHER}/eu-west-9\n  did you mean {OTHER}/eu-west-1? see: rolekeeper targets",
         ),
         (f"{ACCOUNT}/{REGION}", 252, "is the deployment's own"),
     ],

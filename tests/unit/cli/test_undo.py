@@ -46,7 +46,7 @@ def take(terminal: Terminal, desk: MappingsFixture, command: str) -> None:
         case ["rolekeeper", "detach", _]:
             assert terminal(*words[1:], "--confirm", "Detach", "--no-wait").exit_code == 0
         case _:
-            ran = terminal(*words[1:], *([] if words[1] == "release" else ["--no-wait"]))
+            ran = terminal(*words[1:], "--no-wait")
             assert ran.exit_code == 0, ran.output
 
 
@@ -104,7 +104,7 @@ def by_a_release(terminal: Terminal, desk: MappingsFixture) -> str:
     """A pin's end."""
     instance = by_a_pin(terminal, desk)
     settle(desk, instance)
-    terminal("release", instance)
+    terminal("release", instance, "--no-wait")
     return instance
 
 
@@ -212,11 +212,37 @@ def test_what_another_actor_attached_is_nothing_of_ours_to_undo(terminal: Termin
     assert "to undo nothing: Rolekeeper's history has no change that made it so" in shown
 
 
-def test_a_change_that_is_still_to_come_is_undone_without_touching_others(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def to_be_attached(_terminal: Terminal, desk: MappingsFixture) -> str:
     desk.edit("app=web", role="web")
-    instance = desk.world.running(app="web")
+    return desk.world.running(app="web")
+
+
+def foreign_to_be_taken_over(terminal: Terminal, desk: MappingsFixture) -> str:
+    terminal.parameters["TakeOver"] = "true"
+    desk.world.take_over = True
+    desk.edit("app=web", role="web", when_occupied="replace")
+    return desk.world.running(profile="theirs", app="web")
+
+
+TO_COME = {
+    to_be_attached: ("", {"aws ec2 delete-tags", "rolekeeper detach"}),
+    while_its_tag_goes: ("web", {"rolekeeper replace"}),
+    foreign_to_be_taken_over: ("theirs", {"aws ec2 delete-tags", "aws ec2 create-tags"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("story", "step"), [(story, step) for story, (_, steps) in TO_COME.items() for step in sorted(steps)]
+)
+def test_each_step_keeps_what_a_change_to_come_would_take(
+    terminal: Terminal, desk: MappingsFixture, story: Any, step: str
+) -> None:
+    keeps, steps = TO_COME[story]
+    instance = story(terminal, desk)
     told = explained(terminal, instance)
-    assert told["former"] == {"instance_profile": None, "profile_arn": None, "until": None}
-    assert {words_of(each) for each in told["undo"]} == {"aws ec2 delete-tags"}
+    assert (told["former"]["instance_profile"], told["former"]["until"]) == (keeps or None, None)
+    commands = {words_of(each): each for each in told["undo"]}
+    assert commands.keys() == steps
+    take(terminal, desk, commands[step])
+    settle(desk, instance)
+    assert desk.world.carries(instance) == keeps

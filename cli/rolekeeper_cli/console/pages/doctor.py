@@ -5,14 +5,11 @@ from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Level
 from rolekeeper_cli.checks.run import alarms, findings
-from rolekeeper_cli.console.jobs import look
-from rolekeeper_cli.console.page import live, see_other
+from rolekeeper_cli.console.jobs import followed, look
 
 # What there is to do first; as a status has it: its shape, and its words.
 LEVELS = {
@@ -21,12 +18,6 @@ LEVELS = {
     Level.UNKNOWN: ("unknown", "unknown"),
     Level.OK: ("ok", "ok"),
 }
-
-
-def again(request: Request) -> Response:
-    """Check once more. It only reads, so a link may do it."""
-    request.app.state.site.jobs.get("doctor", _examine, anew=True)
-    return see_other("/doctor")
 
 
 def _examine(deployment: DoctorDeployment) -> Iterator[Finding | dict[str, Any]]:
@@ -45,4 +36,4 @@ def _found(request: Request) -> dict[str, Any]:
     return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": ringing}
 
 
-ROUTES = [*live("/doctor", _found, "doctor.html"), Route("/doctor/again", again)]
+ROUTES = followed("/doctor", _found, "doctor.html")

@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 from rolekeeper.model.instance import InstanceState
 from rolekeeper_cli import uses
-from rolekeeper_cli.console.fleet_cache import KINDS, PAGE, Fleet, FleetRow
-from rolekeeper_cli.console.page import page, see_other, unless_seen
+from rolekeeper_cli.console.fleet_cache import KINDS, Fleet, FleetRow
+from rolekeeper_cli.console.page import page, paged, see_other, unless_seen
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses.fleet import Standing
@@ -150,31 +150,16 @@ def choices(fleet: Fleet) -> Mapping[str, Sequence[str]]:
 
 
 def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
-    """The page that a query asks for; the last one there is, where it asks for one behind it.
-
-    `first` and `last` are the numbers of the rows, from 1; both 0 where there is none.
-    """
+    """The page that a query asks for."""
     passes = query.passes()
     others = [row for row in fleet.rows if passes(row)] if query.filters else fleet.rows
     wanted = query.condition if "condition" not in query.wrong else ""
     rows = [row for row in others if row.standing == wanted] if wanted else others
-    pages = max(1, -(-len(rows) // PAGE))
-    page = min(query.page, pages)
-    begin = (page - 1) * PAGE
-    shown = rows[begin : begin + PAGE]
-    near = (("first", 1), ("previous", page - 1), ("next", page + 1), ("last", pages))
-    return {
+    return paged(rows, query.page, lambda number: f"/?{query.address(page=number)}") | {
         "version": fleet.version,
         "query": query,
-        "rows": shown,
-        "total": len(rows),
-        "first": begin + 1 if shown else 0,
-        "last": begin + len(shown),
-        "page": page,
-        "pages": pages,
-        "others": [(name, number) for name, number in near if 1 <= number <= pages and number != page],
         "shares": _shares(Counter(row.standing for row in others), query),
-        "hint": "" if shown else _hint(fleet, query),
+        "hint": "" if rows else _hint(fleet, query),
     }
 
 

@@ -214,7 +214,7 @@ def undo_link(instance: str, step: Step) -> Document:
         case Kind.ATTACH | Kind.REPLACE | Kind.DETACH as verb, (_, *wanted):
             role, profile, *_ = [*wanted, "", ""]
             fields = {"verb": verb.value, "role": role, "instance_profile": profile}
-            found |= {"label": verb.capitalize(), "action": f"{here}/pin", "fields": fields}
+            found |= {"label": f"Pin it to {role or 'no role'}", "action": f"{here}/pin", "fields": fields}
         case Kind.REMOVE_MAPPING | Kind.ROLL_BACK, (tag_key, tag_value, *_):
             key = MappingKey(tag_key, tag_value)
             found |= {"label": f"Go to {key}", "address": mapping_url(key)}

@@ -1,4 +1,4 @@
-"""Changing one instance: a form leads to what it would do, and that to doing it. Both are POSTs."""
+"""Changing one instance: a form leads to the page of what it would do, and that to doing it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.model.problem import advice
 from rolekeeper_cli.arguments import Duration
-from rolekeeper_cli.console.forms import Form, posted, reason_of, trimmed
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, trimmed
 from rolekeeper_cli.console.page import Notice, done, page, version_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.uses import instances, pins, preview
 from rolekeeper_cli.uses.fleet import Seen, profile_name, seen_now
 from rolekeeper_cli.uses.instances import title
-from rolekeeper_cli.uses.pins import Pinned, Released, Wish
+from rolekeeper_cli.uses.pins import Pinned, Release, Wish
 from rolekeeper_cli.uses.preview import Preview
 
 DETACH = "Detach"
@@ -53,7 +53,7 @@ class Plan:
     @property
     def rests_on(self) -> str:
         """A short text that changes with the instance's state, tags, role and pin."""
-        association, pin = self.seen.observed.association, self.seen.observed.pin
+        association, pin = self.seen.observed.association, self.seen.pin
         facts = (
             self.seen.instance.state.value,
             sorted(self.seen.instance.tags.items()),
@@ -99,30 +99,33 @@ def _length(text: str) -> timedelta | None:
 def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     wish = _wish(form)
     planned = pins.planned(deployment, seen.instance.key.id, wish)
+    carries = planned.carries
     whats = {
-        "attach": f"Attach {planned.pin.role} to",
-        "replace": f"Replace {planned.carries} by {planned.pin.role} on",
-        "detach": f"Detach {planned.carries or 'no role'} from",
+        "attach": f"Attach {wish.role} to",
+        "replace": f"Replace {carries} by {wish.role} on",
+        "detach": f"Detach {carries} from",
     }
-    former = seen.observed.pin
+    keeps = planned.pin.profile_arn == (planned.shown.profile_arn if planned.shown else "")
+    what = f"Keep {carries or 'no role'} on" if keeps else whats[wish.verb]
+    former = seen.pin
     replaced = f"It is pinned to {_role(former)} now; that pin ends." if former else ""
     warning = f"{planned.warning.removesuffix('.')}." if planned.warning else ""
     return Plan(
-        f"{whats[wish.verb]} {title(seen.instance)}{_until(planned.pin) or ' until it is released'}",
+        f"{what} {title(seen.instance)}{_until(planned.pin) or ' until it is released'}",
         seen,
         lambda: _pinned(pins.write(deployment, planned)),
         preview=preview.of_pin(deployment, seen, planned.pin),
         notes=tuple(filter(None, (warning, replaced, pins.outlives(planned)))),
-        word=DETACH if wish.verb == "detach" else "",
+        word=DETACH if wish.verb == "detach" and carries else "",
     )
 
 
 def _pinned(pinned: Pinned) -> Notice:
     text = f"{title(pinned.instance)} is pinned to {_role(pinned.pin)}{_until(pinned.pin)}."
-    if not pinned.delay:
+    delay, ends = pinned.awaited.delay, pinned.awaited.remedy
+    if not delay:
         return Notice(text, ("EC2 shows it within seconds; this page follows.",))
-    remedy = (advice("What ends that: ", pinned.remedy),) if pinned.remedy else ()
-    return Notice(text, (pinned.delay, *remedy), "warn")
+    return Notice(text, (delay, *((advice("What ends that: ", ends),) if ends else ())), "warn")
 
 
 def _until(pin: Pin) -> str:
@@ -134,33 +137,33 @@ def _role(pin: Pin) -> str:
 
 
 def _plan_release(deployment: Deployment, seen: Seen, _: Form) -> Plan:
-    pin, name = seen.observed.pin, title(seen.instance)
+    pin, name = seen.pin, title(seen.instance)
     if pin is None and seen.decision.code != "contested":
         raise CommandError(f"{name} has no pin", "its tags rule already")
     return Plan(
         f"Release {name}" + (f" from its pin to {_role(pin)}" if pin else ""),
         seen,
-        lambda: _released(pins.release(deployment, seen.instance.key.id)),
+        lambda: _released(deployment, pins.to_release(deployment, seen.instance.key.id)),
         preview=preview.of_tags(deployment, seen, seen.instance.tags, released=True),
     )
 
 
-def _released(done: Released) -> Notice:
-    name = title(done.instance)
-    text = f"{name} is released and goes back to its tags." if done.former else f"{name} has no pin; its tags rule."
+def _released(deployment: Deployment, found: Release) -> Notice:
+    pins.release(deployment, found)
+    name = title(found.instance)
+    text = f"{name} is released and goes back to its tags." if found.pin else f"{name} has no pin; its tags rule."
     again = "Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again."
-    return Notice(text, (again,) if done.contested else ())
+    return Notice(text, (again,) if found.contested else ())
 
 
 # ---- tags ----
 
 
 def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
-    """A tag to remove is named exactly; one to set is what a person typed."""
+    """A tag is what the form says, blanks at its ends too: EC2 keeps them."""
     removes = form.get("do") == "remove"
-    key = form.get("key", "") if removes else trimmed(form, "key")
-    value = "" if removes else trimmed(form, "value")
-    if not key:
+    key, value = form.get("key", ""), "" if removes else form.get("value", "")
+    if not key.strip():
         raise UsageError("a tag's key can't be empty", _UNTOUCHED)
     now, name, id_ = seen.instance.tags, title(seen.instance), seen.instance.key.id
     then = {each: text for each, text in now.items() if each != key} | ({} if removes else {key: value})
@@ -182,7 +185,9 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
         text = f"Tag {key} is removed from {id_}." if removes else f"Tag {key}={value} is set on {id_}."
         return Notice(text, ("Rolekeeper hears of it within seconds.",))
 
-    return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then))
+    blanks = [f"'{each}'" for each in (key, value) if each != each.strip()]
+    notes = (f"The blanks at the ends of {' and '.join(blanks)} are part of the tag.",) if blanks else ()
+    return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then), notes=notes)
 
 
 # ---- its start ----
@@ -214,62 +219,79 @@ _PLANS: Mapping[str, Callable[[Deployment, Seen, Form], Plan]] = {
 # ---- the pages ----
 
 
-# What a form keeps where it is sent back, and what its plan carries on.
+# What a form keeps where it is sent back.
 _FIELDS = ("verb", "role", "instance_profile", "length", "reason", "do", "key", "value")
 # Of what was typed into a field; an address has its length.
 _KEPT = 512
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedForm:
+    """A form about an instance, and what it would do."""
+
+    instance: str
+    kind: str
+    form: Form
+    plan: Plan
+
+
 @posted
 def plan(request: Request, form: Form) -> Response:
-    """What the edit would do; an invalid form goes back with what is wrong."""
-    site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
+    """What the edit would do, as a page of its own; an invalid form goes back with what is wrong."""
+    id_, kind = request.path_params["id"], request.path_params["kind"]
+    if kind not in _PLANS:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
     try:
-        planned = planned_edit(site.look_at(id_), id_, kind, form=form)
+        planned = planned_edit(request.app.state.site.look_at(id_), id_, kind, form=form)
     except ServiceError:
         raise
     except CommandError as error:
-        return _back(request, Notice(error.what, (error.remedy,), "bad"), form)
-    fields = {name: form[name] for name in _FIELDS if form.get(name)}
-    return page(request, "instance_plan.html", title=planned.what, plan=planned, id=id_, kind=kind, fields=fields)
+        return _back(request, error, form)
+    return keep(request, f"/instance/{id_}", PlannedForm(id_, kind, form, plan=planned))
+
+
+def shown(request: Request) -> Response:
+    kept = plan_of(request, PlannedForm)
+    kept.shown, what = True, kept.what
+    return page(request, "instance_plan.html", title=what.plan.what, kept=kept, plan=what.plan, id=what.instance)
 
 
 @posted
 def write(request: Request, form: Form) -> Response:
     """Do it, if it is still what was shown, and go to the instance's page, which shows what happened."""
-    site, id_, kind = request.app.state.site, request.path_params["id"], _kind(request)
-    try:
-        planned = planned_edit(site.look_at(id_), id_, kind, form=form)
-        _require_confirmed(planned, form)
+    site, plan = request.app.state.site, plan_of(request, PlannedForm)
+    what = plan.what
+
+    def do() -> Outcome:
+        planned = planned_edit(site.look_at(what.instance), what.instance, what.kind, form=what.form)
+        _require_confirmed(planned, what.plan, form)
         notice = planned.do()
+        # The fleet looks at it next.
+        site.fleet.row(what.instance)
+        return Outcome(f"/instance/{what.instance}", notice)
+
+    try:
+        return do_once(request, plan, do)
     except UsageError as error:
-        return _back(request, Notice(error.what, (error.remedy,), "bad"), form)
-    # The fleet looks at it next.
-    site.fleet.row(id_)
-    return _back(request, notice)
+        return _back(request, error, what.form)
 
 
-def _require_confirmed(planned: Plan, form: Form) -> None:
-    if form.get("rests_on") != planned.rests_on:
+def _require_confirmed(planned: Plan, shown: Plan, form: Form) -> None:
+    if planned.rests_on != shown.rests_on:
         raise UsageError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
     if planned.word and trimmed(form, "confirm") != planned.word:
         raise UsageError(f"{_UNTOUCHED}: the word to type is {planned.word}", f"type {planned.word}, or leave it")
 
 
-def _kind(request: Request) -> str:
-    kind = str(request.path_params["kind"])
-    if kind not in _PLANS:
-        raise HTTPException(HTTPStatus.NOT_FOUND)
-    return kind
-
-
-def _back(request: Request, notice: Notice, form: Form | None = None) -> Response:
-    """To the instance's page with a notice, and with what was typed into a form that is refused."""
-    kept = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT} if form else {}
+def _back(request: Request, error: CommandError, form: Form) -> Response:
+    """To the instance's page with what is wrong, and with what was typed into the form that is refused."""
+    kept = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT}
+    notice = Notice(error.what, (error.remedy,), "bad")
     return done(request, f"/instance/{request.path_params['id']}", notice, **kept)
 
 
 ROUTES = [
+    Route("/instance/{id}/plan/{plan}", shown),
+    Route("/instance/{id}/plan/{plan}", write, methods=["POST"]),
     Route("/instance/{id}/{kind}", plan, methods=["POST"]),
-    Route("/instance/{id}/{kind}/write", write, methods=["POST"]),
 ]

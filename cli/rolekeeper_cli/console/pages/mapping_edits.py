@@ -1,7 +1,6 @@
 """Editing a mapping: a form, then what it would do, then the writing of that very plan."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +11,9 @@ from starlette.routing import Route
 from rolekeeper.mappings.rows import COLUMNS, Attributes, Column, content
 from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, WhenUnmatched
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.forms import Form, number, posted, trimmed
+from rolekeeper_cli.console.forms import Form, keep, number, posted, trimmed
 from rolekeeper_cli.console.page import mapping_url, page, see_other, version_of
-from rolekeeper_cli.console.pages.mapping_plans import EditPlan, plan
+from rolekeeper_cli.console.pages.mapping_plans import EditPlan
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
@@ -119,8 +118,7 @@ def planned(request: Request, form: Form) -> Response:
         rows = _typed(deployment, key, row, form=form)
     except CommandError as error:
         return _form(request, *shown, typed=form, problem=error)
-    found = plan(deployment, key, rows)
-    return _show(request, replace(found, form=_fields(shown[0], row, form) | {"slip": ""}))
+    return keep(request, "/mapping", EditPlan(key, rows, _fields(shown[0], row, form) | {"slip": ""}))
 
 
 def _typed(deployment: Deployment, key: MappingKey, row: Attributes, form: Form) -> RowPlan:
@@ -152,12 +150,7 @@ def changed(request: Request, form: Form) -> Response:
         return see_other(mapping_url(key, "/mapping/held"))
     if not rows.changes:
         raise CommandError("nothing would change: the row says so already", "go back to the mapping")
-    return _show(request, plan(deployment, key, rows))
-
-
-def _show(request: Request, found: EditPlan) -> Response:
-    # A page of its own, or the browser's way back to it would ask to send the form once more.
-    return see_other("/mapping/planned", plan=request.app.state.site.plans.keep(found))
+    return keep(request, "/mapping", EditPlan(key, rows))
 
 
 def _form(

@@ -3,10 +3,11 @@
 An edit that is held has its plan too, with the buttons that approve and discard it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from sys import intern
 from typing import Any
 
 from starlette.requests import Request
@@ -16,43 +17,33 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, same_person
-from rolekeeper_cli.console.forms import Form, number, posted
-from rolekeeper_cli.console.page import Notice, done, mapping_url, page
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, number, plan_of, posted
+from rolekeeper_cli.console.jobs import followed, look, query_of
+from rolekeeper_cli.console.page import Notice, done, mapping_url, paged, version_of
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.uses import edits, mappings, preview
-from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Written
+from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Unpublished, Written
 from rolekeeper_cli.uses.fleet import Seen, pages
 from rolekeeper_cli.uses.preview import FleetPlan, Preview, Proposal, foresee, foresee_held
 from rolekeeper_cli.uses.targets import Places
 
 # Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
 PATIENCE_SECONDS = 20
-# At most this many instances are shown; the counts are of all.
-NAMED = 200
+# At most this many instances are kept of each plan, as memory is bounded; the counts are of all.
+MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class EditPlan:
-    """What an edit of one mapping would do. The rows are those that it was planned on: `write` refuses others.
+    """An edit of one mapping. The rows are those that it was planned on: `write` refuses others.
 
-    Attributes:
-        edit: what Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
-        why: what else there is to know of the verdict; empty where it says only what follows.
-        preview: what would happen to instances, in sum.
-        instances: those that would change, wait or be blocked, as `plan` shows them, the first `NAMED`.
-        more: how many more of them there are.
-        form: what the form shows that it came from; None where it came from a button.
+    `form` is what the form shows that it came from; None where it came from a button.
     """
 
     key: MappingKey
     rows: RowPlan
-    edit: Mapping[str, Any] | None
-    preview: Preview
-    why: str = ""
-    instances: Sequence[Mapping[str, Any]] = ()
-    more: int = 0
     form: Mapping[str, Any] | None = None
 
     @property
@@ -60,31 +51,72 @@ class EditPlan:
         return any(each.kind == "deleted" for each in self.rows.changes)
 
 
-def plan(deployment: Deployment, key: MappingKey, rows: RowPlan) -> EditPlan:
-    """What writing these rows would do; the preview says so if the caller lacks a permission."""
+@dataclass(frozen=True, slots=True)
+class PlannedInstance:
+    """An instance that would change, wait or be blocked, as `plan` shows it, without what no page shows."""
+
+    id: str
+    name: str
+    action: str
+    carries: str
+    will_carry: str
+    reason: str
+
+    @classmethod
+    def of(cls, shown: Mapping[str, Any]) -> "PlannedInstance":
+        # Each text once in memory: most instances share them.
+        action, before, after, reason = (intern(shown[name] or "") for name in ("action", "from", "to", "reason"))
+        return cls(shown["instance"], shown["name"], action, carries=before, will_carry=after, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an edit would do.
+
+    Attributes:
+        edit: what Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
+        preview: what would happen to instances, in sum.
+        why: what else there is to know of the verdict; empty where it says only what follows.
+        instances: the first `MOST` of those that don't stay as they are, and `more`, how many others there are.
+    """
+
+    edit: Mapping[str, Any] | None
+    preview: Preview
+    why: str = ""
+    instances: Sequence[PlannedInstance] = ()
+    more: int = 0
+
+
+def expected(deployment: Deployment, plan: EditPlan) -> Expected:
+    """What writing its rows would do; the preview says so if the caller lacks a permission."""
     try:
-        return planned(deployment, key, rows, proposal=foresee(deployment, rows))
+        return foreseen(deployment, plan.key, foresee(deployment, plan.rows))
     except AccessDeniedError as error:
         unknown = f"you aren't allowed {error.action} on {error.resource}"
-        return EditPlan(key, rows, None, preview=Preview(unknown=unknown))
+        return Expected(None, Preview(unknown=unknown))
 
 
-def planned(deployment: Deployment, key: MappingKey, rows: RowPlan, proposal: Proposal) -> EditPlan:
-    """A plan of assessed rows, with what it would do to instances once it is in effect."""
+def expected_of_held(deployment: Deployment, edit: Unpublished) -> Expected:
+    try:
+        return foreseen(deployment, edit.key, foresee_held(deployment, edit))
+    except AccessDeniedError:
+        # Who may not look sees what the function counted.
+        return Expected(None, preview.of_held(deployment, edit))
+
+
+def foreseen(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Expected:
+    """What assessed rows would do to instances once they are in effect."""
     edit = next(iter(proposal.edits), None)
     # What the verdict says stands beside it, so it is no note.
-    expected = preview.of_proposal(deployment, proposal, approved=True)
+    will = preview.of_proposal(deployment, proposal, approved=True)
     fleet = FleetPlan(deployment)
-    found = fleet.documents(_instances(deployment, key, proposal))
-    named, others = list(islice(found, NAMED)), sum(1 for _ in found)
-    expected = replace(expected, foreign=fleet.foreign)
-    return EditPlan(
-        key,
-        rows,
+    found = map(PlannedInstance.of, fleet.documents(_instances(deployment, key, proposal)))
+    kept, others = tuple(islice(found, MOST)), sum(1 for _ in found)
+    return Expected(
         edit.document() if edit else None,
-        preview=expected,
+        replace(will, foreign=fleet.foreign),
         why=edit.besides if edit else "",
-        instances=named,
+        instances=kept,
         more=others,
     )
 
@@ -96,52 +128,67 @@ def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> I
             yield each
 
 
+def _looked_at(request: Request, name: str, path: str, expect: Callable[[Deployment], Expected]) -> dict[str, Any]:
+    """What an edit would do, as a look: it is kept until something is written, or the fleet is read anew."""
+    read_at = request.app.state.site.fleet.read_at
+    values = look(request, name, lambda deployment: [expect(deployment)], news=read_at).values()
+    will: Expected | None = values["first"]
+    query = partial(query_of, request)
+    found = paged(
+        will.instances if will else (),
+        number(request.query_params, "page") or 1,
+        lambda page: f"{path}?{query(page=page)}#instances",
+    )
+    return values | {"will": will, "listed": found, "path": path, "query": query}
+
+
 # ---- the plan of an edit ----
 
 
-def plan_made(request: Request) -> Response:
+def shown(request: Request) -> dict[str, Any]:
     """A plan with the button that writes it, and the form that it came from, if any."""
-    id_ = request.query_params.get("plan", "")
-    found = _known(request.app.state.site.plans.known(id_))
-    again = found.form or {"fields": None}
-    return page(request, "mapping_plan.html", id=id_, plan=found, key=found.key, title=f"Plan: {found.key}", **again)
+    kept = plan_of(request, EditPlan)
+    plan = kept.what
+    values: dict[str, Any] = {"ended": True, "version": ""}
+    path = f"/mapping/plan/{request.path_params['plan']}"
+    if not kept.outcome:
+        values = _looked_at(request, f"plan {version_of(plan.rows)}", path, expect=partial(expected, plan=plan))
+        kept.shown = kept.shown or values["ended"]
+    about = {"title": f"Plan: {plan.key}", "key": plan.key, "plan": plan, "kept": kept}
+    return {**about, **(plan.form or {"fields": None}), **values}
 
 
 @posted
-def written(request: Request, form: Form) -> Response:
-    site = request.app.state.site
-    chosen = _known(site.plans.take(form.get("plan", "")))
-    result = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
-    # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
-    stays = not chosen.deletes or result.moved or result.bad
-    return done(request, mapping_url(chosen.key) if stays else "/mappings", _notice(result))
+def written(request: Request, _form: Form) -> Response:
+    site, plan = request.app.state.site, plan_of(request, EditPlan)
+    chosen = plan.what
 
+    def do() -> Outcome:
+        result = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
+        # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
+        stays = not chosen.deletes or result.moved or result.bad
+        return Outcome(mapping_url(chosen.key) if stays else "/mappings", _notice(result))
 
-def _known(found: EditPlan | None) -> EditPlan:
-    if found is None:
-        raise CommandError("this plan was written already, or is no longer known", "look at the mapping, and plan anew")
-    return found
+    return do_once(request, plan, do)
 
 
 # ---- the plan of an edit that is held ----
 
 
-def held(request: Request) -> Response:
+def held(request: Request) -> dict[str, Any]:
     deployment, key = request.app.state.site.look(), key_of(request.query_params)
     edit = edits.held_edit(deployment, key)
     stored = deployment.app.revisions.read(key).held
     by = stored.by if stored else ""
-    return page(
-        request,
-        "mapping_held.html",
-        title=f"Held: {key}",
-        key=key,
-        mapping=mappings.row(deployment, key),
-        edit=edit,
-        by=by,
-        own=same_person(by, deployment.caller.arn),
-        plan=_plan(deployment, edit),
-    )
+    expect = partial(expected_of_held, edit=edit)
+    return _looked_at(request, f"held {version_of(edit)}", "/mapping/held", expect=expect) | {
+        "title": f"Held: {key}",
+        "key": key,
+        "mapping": mappings.row(deployment, key),
+        "edit": edit,
+        "by": by,
+        "own": same_person(by, deployment.caller.arn),
+    }
 
 
 @posted
@@ -160,15 +207,6 @@ def discard(request: Request, form: Form) -> Response:
     well = f"Revision {revision} of {key} is discarded; no instance changes"
     gone = site.look().app.table.get_row(key) is None
     return done(request, "/mappings" if gone else mapping_url(key), _notice(result, well))
-
-
-def _plan(deployment: Deployment, edit: edits.Unpublished) -> EditPlan:
-    try:
-        return planned(deployment, edit.key, RowPlan(), proposal=foresee_held(deployment, edit))
-    except AccessDeniedError:
-        # Who may not look sees what the function counted.
-        counted = preview.of_held(deployment, edit)
-        return EditPlan(edit.key, RowPlan(), None, preview=counted)
 
 
 def _revision(form: Form) -> int:
@@ -209,9 +247,9 @@ def _well(verdict: RowVerdict) -> str:
 
 
 ROUTES = [
-    Route("/mapping/planned", plan_made),
-    Route("/mapping/write", written, methods=["POST"]),
-    Route("/mapping/held", held),
+    *followed("/mapping/plan/{plan}", shown, "mapping_plan.html"),
+    Route("/mapping/plan/{plan}", written, methods=["POST"]),
+    *followed("/mapping/held", held, "mapping_held.html"),
     Route("/mapping/approve", approve, methods=["POST"]),
     Route("/mapping/discard", discard, methods=["POST"]),
 ]

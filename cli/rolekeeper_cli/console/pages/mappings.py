@@ -73,7 +73,8 @@ def _about(request: Request) -> dict[str, Any]:
     key = key_of(request.query_params)
     deployment = request.app.state.site.look()
     document = mappings.row(deployment, key)
-    revisions = mappings.history(deployment, key, _REVISIONS)
+    history = mappings.history(deployment, key, _REVISIONS)
+    revisions = [{**each, "consent": mappings.consent(each)} for each in history]
     shown = {"mapping": document, "revisions": revisions, "governed": _governed(request)}
     return {**shown, "key": key, "title": str(key), "status_of": status_of, "version": version_of(shown)}
 

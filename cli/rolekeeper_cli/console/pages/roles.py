@@ -6,32 +6,22 @@ IAM takes up to minutes for its reports of last use, so they are asked for by a 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.jobs import Job, look
-from rolekeeper_cli.console.page import contains, live, see_other
+from rolekeeper_cli.console.jobs import Job, followed, look, query_of
+from rolekeeper_cli.console.page import contains
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import roles as views
 from rolekeeper_cli.uses.roles import DAYS
 from rolekeeper_cli.uses.targets import Places
 
 # What `?only=` shows, and which roles that are.
-FILTERS = {"broad": "broad", "unused": "nothing uses it", "mapped": "given by a mapping", "carried": "carried"}
-
-
-def again(request: Request) -> Response:
-    """Read them once more. It only reads, so a link may do it."""
-    request.app.state.site.jobs.get("roles", partial(_look, ask_last_accessed=False), anew=True)
-    query = _query(request)
-    return see_other(f"/roles?{query}" if query else "/roles")
+FILTERS = {"broad": "broad", "unused": "unused", "mapped": "given by a mapping", "carried": "carried"}
 
 
 # ---- what is asked of AWS ----
@@ -93,7 +83,7 @@ def _list(request: Request) -> dict[str, Any]:
         "only": only,
         "text": text,
         "account": account,
-        "query": partial(_query, request),
+        "query": partial(query_of, request),
     }
 
 
@@ -120,7 +110,7 @@ def _one(request: Request) -> dict[str, Any]:
         "found": found,
         "role": shown,
         "names": _names(request, shown["instances"] or ()) if shown else {},
-        "query": partial(_query, request),
+        "query": partial(query_of, request),
     }
 
 
@@ -136,11 +126,6 @@ def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
     return {row.id: row.name for row in request.app.state.site.fleet.ask().rows if row.name and row.id in wanted}
 
 
-def _query(request: Request, **changes: object) -> str:
-    asked = {name: value for name, value in request.query_params.items() if name != "version"}
-    return urlencode({**asked, **changes})
-
-
 def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
     if not contains(text, role["role"], *(role["mappings"] or ()), *(role["services"] or ())):
         return False
@@ -154,8 +139,4 @@ def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
     return True
 
 
-ROUTES = [
-    *live("/roles", _list, "roles.html"),
-    *live("/role/{name}", _one, "role.html"),
-    Route("/roles/again", again),
-]
+ROUTES = [*followed("/roles", _list, "roles.html"), *followed("/role/{name}", _one, "role.html")]

@@ -85,7 +85,9 @@ def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | N
         return None
     what, named = ("is over" if held else "was removed", reported) if pin == NO_PIN else ("was set", pin)
     until = f" until {layout.timestamp(named.expires_at)}" if named.expires_at else ""
-    who = f"claimed by {named.by or 'nobody'}, because: {named.reason or '(no reason)'}"
+    # A person who releases a pin writes that into it, with its end.
+    told = held or named
+    who = f"claimed by {told.by or 'nobody'}, because: {told.reason or '(no reason)'}"
     reason = f"the pin to {named.role or '(unclear)'} ({named.profile_arn or 'no profile'}){until} {what}; {who}"
     key, code = MappingKey(PIN_TAG, observed.key.id), "pin-set" if what == "was set" else "pin-removed"
     return pin, Decision(Action.NOTHING, code, reason, mapping=key, role=named.role, profile_arn=named.profile_arn)

@@ -217,7 +217,7 @@ class Impact:
         if self.fleet is not None:
             number = f"{self.changes:,} of {self.fleet:,}; {self.allowed:,}"
             if self.took:
-                counts += f", and other edits changed {self.took:,} in the last {self.minutes} minutes"
+                counts += f", and other edits changed {self.took:,} within {self.minutes} minutes"
                 number = f"{self.changes + self.took:,} together; {self.allowed:,} of {self.fleet:,}"
             counts += f" ({number} may change without approval)"
         counts += f"; {self.alone}" if self.alone else ""

@@ -237,7 +237,8 @@ class Publisher:
         mapping = verdict.mapping
         if verdict.ending is Ending.HOLD and mapping and not snapshot.holds(mapping):
             entry = entry or snapshot.entry_for(verdict)
-            self.revisions.hold(Held(mapping, snapshot.at, entry["claimed_by"]), entry, snapshot.at)
+            took = verdict.impact.took if verdict.impact else 0
+            self.revisions.hold(Held(mapping, snapshot.at, entry["claimed_by"], took=took), entry, snapshot.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:
             impact, approved = verdict.impact or Impact(), snapshot.approves(mapping)
             budget, counts, blocks = impact.takes if approved else 0, None, snapshot.stored.in_conflict

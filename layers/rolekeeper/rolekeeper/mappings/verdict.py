@@ -40,6 +40,8 @@ PROFILE_RECREATED = "Profile Recreated"
 REASON = 1_000
 # How long before a mapping expires it is reported that many instances will lose its role.
 SOON = timedelta(days=1)
+# Why the sweep publishes an edit that was held, and that nobody approved.
+NO_LONGER_HELD = "it no longer needs approval"
 # What a row says when all is well.
 IN_EFFECT = "in effect"
 
@@ -144,20 +146,26 @@ class RowSnapshot:
             return False
         return self.holds(candidate) and self.parsed.approve == number and not self.about_approval(number)
 
-    def shows_held(self, candidate: PublishedMapping) -> bool:
-        """Whether the row shows exactly this candidate as held. It stays held, even if it would change less by now."""
-        return self.holds(candidate) and number_in(self.row, "held_revision") == candidate.revision
+    def others_took(self, candidate: PublishedMapping, minutes: int) -> int:
+        """How many changes of other edits count with a candidate: those of the last `minutes`.
+
+        For the sweep also those that counted when it was held: otherwise time alone would publish it.
+        """
+        took, held = counted(self.stored.edits, minutes, self.at), self.stored.held
+        return max(took, held.took) if held and self.trigger.recheck and self.holds(candidate) else took
 
     @property
     def holds_deletion(self) -> bool:
-        """Whether the row was put back because its deletion is held, or is left after that deletion was approved.
+        """Whether the row was put back because its deletion is held, or is left after that deletion took effect.
 
         This compares the raw content: so a row that only an older version could read can be deleted too.
         """
         tombstone = self.tombstone
         if tombstone is None or "status" not in self.row or number_in(self.row, "held_revision") != tombstone.revision:
             return False
-        asked = self.holds(tombstone) or self.parsed.approve == tombstone.revision
+        # A sweep that ended after it had deleted the mapping leaves the row to the next one.
+        left = self.published is None and self.trigger.recheck
+        asked = left or self.holds(tombstone) or self.parsed.approve == tombstone.revision
         return asked and content(self.row) == content(row_of(tombstone.spec))
 
     def acted_on(self, revision: int = 0) -> tuple[str, ...]:
@@ -200,6 +208,9 @@ class RowSnapshot:
     def entry_for(self, verdict: "Verdict") -> Entry:
         entry = self.entry(f"Mapping {verdict.status}", verdict.reason, verdict.mapping)
         entry["status"] = "" if verdict.status is Status.REMOVED else verdict.status.value
+        held, swept = self.stored.held, self.trigger.recheck and verdict.ending in (Ending.PUBLISH, Ending.REMOVE)
+        if held and swept and verdict.mapping and self.holds(verdict.mapping) and not entry["approved_by"]:
+            entry |= {"cause": NO_LONGER_HELD, "claimed_by": held.by}
         if verdict.mapping and verdict.impact:
             entry |= {"changes": changes(self.stored.published, verdict.mapping), "effect": verdict.impact.document()}
         return entry
@@ -486,7 +497,7 @@ class Assessor:
         return within_limits(
             with_permissions(impact, sides, self.targets.each),
             limits,
-            took=counted(snapshot.stored.edits, limits.minutes, snapshot.at),
+            took=snapshot.others_took(spread.records[self.targets.home.account].mapping, limits.minutes),
             shares=spread.shares,
             fleets=partial(self.targets.counted_now, changed),
         )
@@ -549,7 +560,9 @@ class Assessor:
         assert impact is not None  # it was compared
         assert scan is not None  # with what was found
         number = candidate.revision
-        if snapshot.approves(candidate) or not (impact.needs_approval or snapshot.shows_held(candidate)):
+        # Nobody knows what a held edit would change where an account gives no answer: its silence publishes nothing.
+        asks = impact.needs_approval or (snapshot.holds(candidate) and reach.unanswered)
+        if snapshot.approves(candidate) or not asks:
             return verdict
         it = "deleting it" if candidate.deleted else "it"
         steps = map(str, approval_steps(snapshot.key, number, deletes=candidate.deleted))

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from rolekeeper.model.problem import Kind, Problem, Remedy
-from rolekeeper.model.text import shown
+from rolekeeper.model.text import key_text, shown
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
@@ -60,7 +60,7 @@ class MappingKey:
     def __str__(self) -> str:
         if self == IGNORED:
             return f"the tag {IGNORE_TAG}"
-        return "the pin" if self.pins else f"{self.tag_key}={self.tag_value}"
+        return "the pin" if self.pins else key_text(self.tag_key, self.tag_value)
 
     @property
     def pins(self) -> bool:
@@ -170,13 +170,15 @@ class PublishedMapping:
 class Held:
     """A revision that waits for approval: its mapping or tombstone, and who claims to have written it, if anyone does.
 
-    `outcome` is how it ended, if it did: published, or discarded.
+    `outcome` is how it ended, if it did: published, or discarded. `took` is how many changes of other edits counted
+    when it was held.
     """
 
     mapping: PublishedMapping
     at: datetime
     by: str = ""
     outcome: str = ""
+    took: int = 0
 
 
 def same_person(editor: str, approver: str) -> bool:

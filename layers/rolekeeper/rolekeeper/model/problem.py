@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from shlex import quote
 
+from rolekeeper.model.text import key_text
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -76,17 +78,10 @@ class Remedy:
             return f"{self.kind} --resources {instance} --tags {tag}{self.options}"
         names, more = self.arguments[:2], self.arguments[2:]
         if self.kind in _OF_A_MAPPING:
-            names = _typed_key(*names)
+            names = (key_text(*names),)
         return " ".join(
             ["rolekeeper", self.kind, *map(quote, names), *(f"{_OPTIONS[self.kind]} {each}" for each in more)]
         )
-
-
-def _typed_key(tag_key: str, tag_value: str) -> tuple[str, ...]:
-    """A mapping's key as it is typed: the first `=` would end the tag's key."""
-    if "=" in tag_key:
-        return "--tag-key", tag_key, "--tag-value", tag_value
-    return (f"{tag_key}={tag_value}",)
 
 
 @dataclass(frozen=True, slots=True)

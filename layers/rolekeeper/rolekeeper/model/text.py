@@ -13,6 +13,8 @@ UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uf
 # Control, format and half characters, and every separator but the blank (Unicode, "General_Category").
 UNPLAIN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
 _NOT_ASCII = re.compile("[^ -~]")
+# A backslash takes the next character along.
+_KEY = re.compile(r"((?:[^=\\]|\\.?)*)(=?)(.*)", re.DOTALL)
 # The most characters of a sentence, and of a person's words in it.
 SENTENCE, WORDS = 2_000, 300
 
@@ -49,6 +51,17 @@ def shown(text: str, longest: int = WORDS) -> str:
     """A person's words as a part of a sentence: escaped, and cut to a length."""
     plain = escaped(text[: longest + 1])
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
+
+
+def key_text(tag_key: str, tag_value: str) -> str:
+    r"""A mapping's key as it is typed, `KEY=VALUE`; in the tag's key `\=` is an equals sign and `\\` a backslash."""
+    return f"{tag_key.replace('\\', r'\\').replace('=', r'\=')}={tag_value}"
+
+
+def split_key(text: str) -> tuple[str, str, str]:
+    """The tag's key, the `=` and the tag's value of such a text; the last two are empty if it has no such `=`."""
+    key, equals, value = _KEY.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches any text
+    return re.sub(r"\\([=\\])", r"\1", key), equals, value
 
 
 def escaped_json(text: str) -> str:

@@ -314,11 +314,13 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
 def held_item(held: Held) -> Item:
     """As its mapping would be published, under its own key and with who wrote it."""
     key = key_attributes(held_key(held.mapping.key))
-    return {**key, **mapping_attributes(held.mapping), "at": timestamp(held.at), "by": escaped(held.by)}
+    about = {"at": timestamp(held.at), "by": escaped(held.by), "took": held.took}
+    return {**key, **mapping_attributes(held.mapping), **about}
 
 
 def held_from(item: Mapping[str, Any]) -> Held:
-    return Held(published_from(item), datetime.fromisoformat(item["at"]), item["by"], outcome=item.get(OUTCOME, ""))
+    at, outcome = datetime.fromisoformat(item["at"]), item.get(OUTCOME, "")
+    return Held(published_from(item), at, item["by"], outcome=outcome, took=int(item.get("took", 0)))
 
 
 def timer_item(timer: Timer) -> Item:

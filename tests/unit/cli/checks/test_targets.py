@@ -87,10 +87,10 @@ def test_a_sweep_that_is_older_than_two_intervals_is_an_error(desk: MappingsFixt
         ("0.4.1", "ok", "", ""),
         ("0.4.9", "ok", "", ""),
         ("0.3.7", "warn", "neighbouring versions work together", f"credentials of account {OTHER}"),
-        ("0.5.0", "warn", "neighbouring versions work together", "rolekeeper upgrade"),
+        ("0.5.0", "warn", "neighbouring versions work together", "upgrade the hub: rolekeeper deploy"),
         ("0.2.7", "fail", "only neighbouring versions", "rolekeeper spoke deploy --region eu-west-1"),
-        ("0.6.0", "fail", "only neighbouring versions", "rolekeeper upgrade"),
-        ("1.4.0", "fail", "only neighbouring versions", "rolekeeper upgrade"),
+        ("0.6.0", "fail", "only neighbouring versions", "upgrade the hub: rolekeeper deploy"),
+        ("1.4.0", "fail", "only neighbouring versions", "upgrade the hub: rolekeeper deploy"),
         ("", "ok", "", ""),
     ],
 )

@@ -10,7 +10,6 @@ from starlette.testclient import TestClient
 from fixtures.account import refusing
 from fixtures.console import news, words
 from fixtures.mappings import MappingsFixture
-from rolekeeper_cli.console.pages import fleet
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +109,7 @@ def test_who_may_not_see_them_reads_which_permission_is_missing(browser: TestCli
 def test_pages_lead_to_each_other_and_keep_the_filters(
     browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "PAGE", 2)
+    monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
     for number in range(5):
         desk.world.running(Name=f"web-{number}", env="prod")
     second = browser.get("/?tag=env&page=2")

@@ -7,7 +7,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.account import refusing
-from fixtures.console import hidden, news, words
+from fixtures.console import news, words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli.uses import instances
@@ -25,8 +25,7 @@ def mapped(desk: MappingsFixture) -> None:
 def does(browser: TestClient, one: str, kind: str, **form: str) -> tuple[Response, Response]:
     """Fill in a form, read its plan, and do it: both pages."""
     planned = browser.post(f"/instance/{one}/{kind}", data=form)
-    typed = {**form, "rests_on": hidden(planned, "rests_on")}
-    return planned, browser.post(f"/instance/{one}/{kind}/write", data=typed)
+    return planned, browser.post(planned.url.path)
 
 
 # ---- looking ----
@@ -81,6 +80,7 @@ def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, de
     one = desk.world.running(Name="plain")
     page = browser.get(f"/instance/{one}")
     assert "Attach a role" in words(page)
+    assert '<div id="detach-head" hidden>' in page.text, "there is no role to detach"
     desk.world.tag(one, app="web")
     desk.world.reconcile(one)
     part = browser.get(news(page))
@@ -88,7 +88,8 @@ def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, de
     assert "Replace its role" in said
     assert 'name="verb" value="replace"' in part.text
     assert "app web" in said, "its tags"
-    assert part.text.count("hx-swap-oob") == 3
+    assert '<div id="detach-head" hx-swap-oob="true">' in part.text
+    assert part.text.count("hx-swap-oob") == 4
     assert 'name="reason"' not in part.text, "fields keep what was typed"
 
 
@@ -115,14 +116,12 @@ def test_a_plan_alone_writes_nothing(browser: TestClient, desk: MappingsFixture)
 
 def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
-    form = {"verb": "replace", "role": "db"}
-    planned = browser.post(f"/instance/{one}/pin", data=form)
+    planned = browser.post(f"/instance/{one}/pin", data={"verb": "replace", "role": "db"})
     desk.world.attach_by_hand(one, "db")
     desk.world.wait(2)
-    done = browser.post(f"/instance/{one}/pin/write", data={**form, "rests_on": hidden(planned, "rests_on")})
+    done = browser.post(planned.url.path)
     assert "Nothing was changed: the instance is not as it was when this was planned" in words(done)
     assert not desk.world.state.read([desk.world.key(one)]).pins
-    assert "Nothing was changed" in words(browser.post(f"/instance/{one}/pin/write", data=form)), "nor without a plan"
 
 
 @pytest.mark.parametrize(
@@ -147,10 +146,9 @@ def test_a_detach_asks_for_its_word(browser: TestClient, desk: MappingsFixture) 
     planned = browser.post(f"/instance/{one}/pin", data={"verb": "detach"})
     assert "aws:TokenIssueTime" in planned.text
     assert "it loses its role" in words(planned)
-    typed = {"verb": "detach", "rests_on": hidden(planned, "rests_on")}
-    assert "the word to type is Detach" in words(browser.post(f"/instance/{one}/pin/write", data=typed))
+    assert "the word to type is Detach" in words(browser.post(planned.url.path))
     assert not desk.world.state.read([desk.world.key(one)]).pins
-    done = browser.post(f"/instance/{one}/pin/write", data={**typed, "confirm": "Detach"})
+    done = browser.post(planned.url.path, data={"confirm": "Detach"})
     assert "is pinned to no role" in words(done)
 
 
@@ -163,7 +161,7 @@ def test_a_pin_is_released(browser: TestClient, desk: MappingsFixture) -> None:
     assert "from its pin to db" in words(planned)
     assert "It should carry web then." in words(planned)
     assert "is released and goes back to its tags" in words(done)
-    assert not desk.world.state.read([desk.world.key(one)]).pins
+    assert "Release it" not in words(browser.get(f"/instance/{one}"))
     assert "has no pin" in words(browser.post(f"/instance/{one}/release")), "a second one"
 
 
@@ -171,8 +169,8 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, mo
     one = desk.world.running(Name="plain")
     monkeypatch.setattr(instances, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
     monkeypatch.setattr(instances, "remove_tag", lambda _, id_, key: desk.world.untag(id_, key))
-    planned, done = does(browser, one, "tag", do="set", key=" app", value="web ")
-    assert f"Set tag app=web on {one}" in words(planned), "without the blanks that a person types"
+    planned, done = does(browser, one, "tag", do="set", key="app", value="web")
+    assert f"Set tag app=web on {one}" in words(planned)
     assert "it gets a role" in words(planned)
     assert "It should carry web then." in words(planned)
     assert f"Tag app=web is set on {one}." in words(done)
@@ -181,6 +179,31 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, mo
     assert "it loses its role" in words(planned)
     assert f"Tag app is removed from {one}." in words(done)
     assert "has no tag app" in words(browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": "app"}))
+
+
+def test_blanks_around_a_tag_are_part_of_it(
+    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = desk.world.running(Name="plain")
+    monkeypatch.setattr(instances, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
+    planned, done = does(browser, one, "tag", do="set", key="app ", value=" web")
+    assert "The blanks at the ends of 'app ' and ' web' are part of the tag." in words(planned)
+    assert '<th scope="row" class="exact">app </th><td class="exact"> web</td>' in done.text
+    assert "can't be empty" in words(browser.post(f"/instance/{one}/tag", data={"do": "set", "key": " "}))
+
+
+def test_a_pin_keeps_what_a_change_to_come_would_take(browser: TestClient, desk: MappingsFixture) -> None:
+    without = desk.world.running(app="web")
+    assert "Pin it to no role" in words(browser.get(f"/instance/{without}"))
+    planned, _ = does(browser, without, "pin", verb="detach")
+    assert f"Keep no role on {without} until it is released" in words(planned)
+    one = desk.converged("web", app="web")
+    desk.world.untag(one, "app")
+    page = browser.get(f"/instance/{one}")
+    assert "No step keeps" not in words(page)
+    assert "Pin it to web" in words(page)
+    planned, _ = does(browser, one, "pin", verb="replace", role="web")
+    assert f"Keep web on {one} until it is released" in words(planned)
 
 
 def test_a_stopped_one_that_waits_is_started(
@@ -206,11 +229,11 @@ def test_a_missing_permission_is_named(browser: TestClient, desk: MappingsFixtur
     one = desk.world.running()
     planned = browser.post(f"/instance/{one}/pin", data={"verb": "attach", "role": "web"})
     desk.world.calls.before("PutItem", refusing("AccessDeniedException", "not you"))
-    typed = {"verb": "attach", "role": "web", "rests_on": hidden(planned, "rests_on")}
-    done = browser.post(f"/instance/{one}/pin/write", data=typed)
+    done = browser.post(planned.url.path)
     assert done.status_code == 502
     assert "You aren't allowed dynamodb:PutItem" in words(done)
     assert f'href="/instance/{one}">Back to the instance' in done.text
+    assert "is pinned to web" in words(browser.post(planned.url.path)), "what failed can be done again"
 
 
 # ---- what changes without the instance ----

@@ -1,6 +1,7 @@
 """Mappings in the console: a list, one of them, and edits that go form, plan, write; nothing is written unseen."""
 
 import re
+from collections.abc import Callable
 from html import unescape
 
 import pytest
@@ -8,12 +9,15 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.account import mapping_key
-from fixtures.console import hidden
+from fixtures.console import hidden, news
 from fixtures.console import main as text
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import CALLER, Terminal
+from fixtures.terminal import CALLER, USER_ID, Terminal
 from rolekeeper.settings import Limits
-from rolekeeper_cli.console.page import mapping_url
+from rolekeeper_cli.console import jobs
+from rolekeeper_cli.console.jobs import Jobs
+from rolekeeper_cli.console.page import Notice, mapping_url
+from rolekeeper_cli.console.site import Site
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -34,7 +38,7 @@ def planned(browser: TestClient, tag: str, **columns: str) -> Response:
 
 def written(browser: TestClient, plan: Response) -> Response:
     """Press the button of a plan."""
-    return browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
+    return browser.post(plan.url.path)
 
 
 # ---- the list, and one ----
@@ -125,8 +129,9 @@ def test_a_plan_is_written_once_and_has_a_page_of_its_own_to_which_a_browser_goe
     assert text(browser.get(str(plan.url))) == text(plan)
     terminal.judges("workload=web")
     assert "revision 2 is in effect" in text(written(browser, plan))
-    for again, status in ((browser.get(str(plan.url)), 404), (written(browser, plan), 409)):
-        assert (again.status_code, "written already" in text(again)) == (status, True)
+    for again in (browser.get(str(plan.url)), written(browser, plan)):
+        assert "no plan is carried out twice. Result: Published as written: revision 2 is in effect" in text(again)
+        assert '<a class="button" href="/mapping?key=workload&amp;value=web">' in again.text
     assert desk.served("workload=web").revision == 2  # type: ignore[union-attr]
 
 
@@ -271,6 +276,7 @@ def test_a_held_edit_is_approved_beside_its_plan(
     done = browser.post("/mapping/approve", data={**WEB, "revision": hidden(shown, "revision")})
     assert "revision 2 is in effect" in text(done)
     assert held.shows("workload=web")[::2] == ("Published", 2)
+    assert f"approved by moto ({USER_ID})" in text(browser.get("/mapping", params=WEB))
 
 
 def test_a_held_edit_is_discarded_and_nothing_changes(
@@ -297,6 +303,97 @@ def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: Mapping
 def test_undoing_a_held_edit_leads_to_its_page(browser: TestClient, held: MappingsFixture) -> None:  # noqa: ARG001
     answer = browser.post("/mapping/change", data={**WEB, "what": "roll-back"})
     assert answer.url.path == "/mapping/held"
+
+
+# ---- plans of many instances ----
+
+
+@pytest.fixture
+def later(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What takes long, and is begun and not done."""
+    waiting: list[Callable[[], None]] = []
+    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0)
+    site.jobs = Jobs(site.look, site.deployment.now, beside=waiting.append)
+    return waiting
+
+
+@pytest.fixture(params=["plan", "held"])
+def address(request: pytest.FixtureRequest, browser: TestClient, desk: MappingsFixture) -> str:
+    """The page of a plan that gives five instances another role, of an edit or of one that is held."""
+    desk.edit("workload=web", role="web")
+    for _ in range(5):
+        desk.converged("web", workload="web")
+    if request.param == "plan":
+        return planned(browser, "workload=web", role="db").url.path
+    desk.limits = Limits(1, 0)
+    desk.put("workload=web", role="db", edited_by="al")
+    desk.publish("workload=web")
+    return mapping_url(mapping_key("workload=web"), "/mapping/held")
+
+
+def below(address: str, path: str) -> str:
+    page, _, query = address.partition("?")
+    return f"{page}{path}?{query}"
+
+
+def looked_for(browser: TestClient, desk: MappingsFixture, address: str) -> tuple[str, bool]:
+    """What a page says, and whether instances were looked at for it."""
+    desk.world.calls.clear()
+    said = text(browser.get(address))
+    return said, "DescribeInstances" in desk.world.calls.made
+
+
+def test_the_page_is_there_at_once_and_goes_on_by_itself(
+    later: list[Callable[[], None]], browser: TestClient, desk: MappingsFixture, address: str
+) -> None:
+    page = browser.get(address)
+    assert "Finding out what it would do: it begins." in text(page)
+    assert ("<noscript>" in page.text, 'method="post"' in page.text) == (True, False), "nobody does what isn't shown"
+    part = news(page, address.partition("?")[0])
+    assert browser.get(part).status_code == 204
+    assert browser.post(address).status_code in {405, 409}
+    assert len(later) == 1, "all of them wait for the same"
+    later.pop()()
+    whole = browser.get(part)
+    assert "Get another role 5" in text(whole)
+    assert ('method="post"' in whole.text, "hx-get" in whole.text) == (True, False)
+    assert desk.served("workload=web").revision == 1  # type: ignore[union-attr]
+
+
+def test_it_is_kept_until_something_is_written_or_the_fleet_is_read_anew(
+    browser: TestClient, desk: MappingsFixture, site: Site, address: str
+) -> None:
+    browser.get("/")
+    browser.get(address)
+    desk.world.wait(30)
+    said, looked = looked_for(browser, desk, address)
+    assert ("Get another role 5" in said, "Counted 30 s ago . Count again" in said, looked) == (True, True, False)
+    assert looked_for(browser, desk, below(address, "/again"))[1]
+    assert not looked_for(browser, desk, address)[1]
+    desk.world.wait(301)
+    assert not looked_for(browser, desk, address)[1]
+    browser.get("/")
+    assert looked_for(browser, desk, address)[1], "the fleet was read anew"
+    site.say(Notice("Something was written"))
+    assert looked_for(browser, desk, address)[1]
+
+
+def test_all_its_instances_can_be_seen_page_by_page(
+    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
+    page = browser.get(address)
+    seen = re.findall(r'<a href="/instance/([^"]*)"', page.text)
+    while link := re.search(r'<a id="page-next" href="([^"]+)"', page.text):
+        desk.world.calls.clear()
+        page = browser.get(unescape(link[1]))
+        assert "DescribeInstances" not in desk.world.calls.made
+        seen += re.findall(r'<a href="/instance/([^"]*)"', page.text)
+    assert len({*seen}) == len(seen) == 5
+    assert "5\N{EN DASH}5 of 5 instances that change, wait or are blocked." in text(page)
+    monkeypatch.setattr("rolekeeper_cli.console.pages.mapping_plans.MOST", 3)
+    said = text(browser.get(below(address, "/again")))
+    assert "1\N{EN DASH}2 of 5 instances that change, wait or are blocked; the first 3 are listed." in said
 
 
 # ---- deletions ----

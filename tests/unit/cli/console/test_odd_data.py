@@ -3,6 +3,7 @@
 import re
 from html import unescape
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from markupsafe import escape
@@ -13,6 +14,7 @@ from fixtures.console import hidden
 from fixtures.console import main as words
 from fixtures.mappings import MappingsFixture
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.text import escaped
 from rolekeeper_cli.uses import instances
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
@@ -75,6 +77,7 @@ def test_a_row_that_rolekeeper_hasnt_judged_has_its_page(browser: TestClient, de
 ODD = [
     *("a=b", "a&b", "50%", "#1", "a+b", " x", "x ", 'it\'s "x"', "<b>", "😀"),
     *("a/b", "a;b", "\\", "?", "..", "a\nb", "k" * 128),
+    *("a\u202eb", "\u2066x", "a\u200bb", "a\x85b", "a\tb", "a\u00a0b"),
 ]
 
 
@@ -86,7 +89,9 @@ def test_a_button_means_the_mapping_of_its_page_and_no_other(
     for key in (MappingKey("k", odd), other):
         item = {"tag_key": {"S": key.tag_key}, "tag_value": {"S": key.tag_value}, "role": {"S": "web"}}
         desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
-    address = re.search(rf'href="([^"]*)">{re.escape(str(escape(f"k={odd}")))}</a>', browser.get("/mappings").text)
+    address = re.search(
+        rf'href="([^"]*)">{re.escape(str(escape(escaped(f"k={odd}"))))}</a>', browser.get("/mappings").text
+    )
     assert address
     page = browser.get(unescape(address[1]))
     names = {name: hidden(page, name) for name in ("key", "value")}
@@ -94,7 +99,7 @@ def test_a_button_means_the_mapping_of_its_page_and_no_other(
     # A browser writes line ends so.
     posted = {name: value.replace("\n", "\r\n") for name, value in names.items()}
     plan = browser.post("/mapping/change", data={**posted, "what": "delete"})
-    browser.post("/mapping/write", data={"plan": hidden(plan, "plan")})
+    browser.post(plan.url.path)
     left = {each["tag_value"]["S"] for each in desk.world.dynamodb.items(MAPPING_TABLE)}
     assert left == {other.tag_value} - {odd}
 
@@ -106,11 +111,10 @@ def test_the_tag_that_is_removed_is_the_one_beside_the_button(
     removed: list[str] = []
     monkeypatch.setattr(instances, "remove_tag", lambda _deployment, _id, key: removed.append(key))
     one = desk.world.running(**{odd: "1", f"{odd.strip()}.": "2"})
-    assert f'name="key" value="{escape(odd)}"' in browser.get(f"/instance/{one}").text
+    assert f'name="key" value="{odd}"' in unescape(browser.get(f"/instance/{one}").text)
     # A browser writes line ends so.
     plan = browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": odd.replace("\n", "\r\n")})
-    form = {"do": "remove", "key": hidden(plan, "key").replace("\n", "\r\n"), "rests_on": hidden(plan, "rests_on")}
-    browser.post(f"/instance/{one}/tag/write", data=form)
+    browser.post(plan.url.path)
     assert removed == [odd]
 
 
@@ -131,6 +135,53 @@ def test_a_description_with_lines_stays_while_another_column_is_edited(
     said = words(browser.post("/mapping/plan", data={**WEB, **typed}))
     assert "role web db" in said
     assert "description" not in said.partition("What Rolekeeper would make of it")[0]
+
+
+# ---- characters that nobody sees ----
+
+# They turn text around, mark its direction, hide, move a terminal's cursor, or break a line.
+UNSEEN = (
+    "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u200b\u200d\ufeff\u00ad\x1b\x7f\u2028\t"
+)
+ODD_TEXT = f"web{UNSEEN}1"
+
+
+@pytest.fixture
+def unseen(desk: MappingsFixture) -> str:
+    """An instance with such a name, tag, reason and role."""
+    desk.put("app=web", role=ODD_TEXT, description=ODD_TEXT, owner=ODD_TEXT)
+    desk.publish("app=web")
+    desk.put(f"k={ODD_TEXT}", role="web")
+    return desk.world.running(app="web", Name=ODD_TEXT, **{f"key{UNSEEN}": ODD_TEXT})
+
+
+def test_no_page_shows_a_character_that_nobody_sees(browser: TestClient, unseen: str) -> None:
+    here, odd, row = f"/instance/{unseen}", quote(ODD_TEXT), {"key": "k", "value": ODD_TEXT}
+    asked = dict.fromkeys(("text", "tag", "role", "mapping", "state", "account", "reason", "key", "value"), ODD_TEXT)
+    pin = {"verb": "detach", "reason": ODD_TEXT}
+    refused = browser.post(f"{here}/pin", data={**pin, "verb": ODD_TEXT})
+    shown = [
+        refused,
+        *(
+            browser.get(path)
+            for path in ("/", here, f"/instance/{odd}", f"/role/{odd}", "/mappings", "/mapping?key=app&value=web")
+        ),
+        *(browser.get(path, params=asked) for path in ("/", here, "/mappings")),
+        *(browser.get(path, params=row) for path in ("/mapping", "/mapping/edit")),
+        browser.post(f"{here}/tag", data={"do": "set", "key": ODD_TEXT, "value": ODD_TEXT}),
+        browser.post("/mapping/plan", data={**row, "new": "yes", "role": ODD_TEXT, "description": ODD_TEXT}),
+        browser.post("/mapping/change", data={**row, "what": "delete"}),
+    ]
+    for page in shown:
+        assert r"web\u202a\u202b" in words(page), page.url
+    others = [
+        *(browser.get(path, params=asked) for path in ("/roles", "/targets", "/settings", f"{here}/facts")),
+        browser.post(f"{here}/pin", data=pin),
+    ]
+    for page in (*shown, *others):
+        assert not set(UNSEEN) & set(page.text), page.url
+    # Python's `unescape` drops references to controls; browsers keep them.
+    assert hidden(refused, "reason") == ODD_TEXT.replace("\x1b\x7f", ""), "it is sent back as it was typed"
 
 
 # ---- names, and keys that hold a = ----

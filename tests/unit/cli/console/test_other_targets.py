@@ -4,7 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fixtures.account import ACCOUNT, REGION
-from fixtures.console import hidden, words
+from fixtures.console import words
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
@@ -103,7 +103,7 @@ def test_a_pin_is_planned_and_written_for_it(browser: TestClient, there: str, sp
     form = {"verb": "replace", "role": "db"}
     plan = browser.post(f"/instance/{there}/pin", data=form)
     assert "Replace web by db on" in words(plan)
-    done = browser.post(f"/instance/{there}/pin/write", data={**form, "rests_on": hidden(plan, "rests_on")})
+    done = browser.post(plan.url.path)
     assert "is pinned to db" in words(done)
     spoke.reconcile(there)
     assert spoke.carries(there) == "db"

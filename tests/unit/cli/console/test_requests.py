@@ -23,7 +23,7 @@ from rolekeeper_cli.options import Options
 
 WEB = {"key": "workload", "value": "web"}
 ROUTES = [each for page in PAGES for each in page.ROUTES]
-PATHS = [each.path.format(id="i-0123456789abcdef0", name="web", kind="pin") for each in ROUTES]
+PATHS = [each.path.format(id="i-0123456789abcdef0", name="web", kind="pin", plan="x") for each in ROUTES]
 LONG = "9" * 5_000
 
 

@@ -42,9 +42,9 @@ def test_they_are_read_again_where_that_is_asked(browser: TestClient, make: Make
 @pytest.mark.usefixtures("instance")
 def test_each_role_is_a_row_with_who_carries_it_and_what_it_may_use(browser: TestClient) -> None:
     said = words(browser.get("/roles"))
-    assert "3 roles under /rolekeeper/ : 1 broad, 1 that nothing uses." in said
+    assert "3 roles under /rolekeeper/ : 1 broad, 1 unused for 90 days." in said
     assert "admin 0 none 2 days ago broad everything" in said
-    assert "old 0 none 2025-05-05 not broad nothing uses it s3" in said
+    assert "old 0 none 2025-05-05 not broad unused s3" in said
     assert "web 1 app=web 24 h ago not broad s3, sns" in said
 
 
@@ -94,7 +94,7 @@ def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out
 def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient, instance: str) -> None:
     del instance
     assert "This role is broad: its policies allow administrator access" in words(browser.get("/role/admin"))
-    assert "Nothing uses this role:" in words(browser.get("/role/old"))
+    assert "This role is unused:" in words(browser.get("/role/old"))
 
 
 def test_a_role_that_isnt_there_is_no_page(browser: TestClient, instance: str) -> None:

@@ -1,0 +1,152 @@
+"""The console's connections on loopback: half a request ends in time, and a flood of them keeps nobody out."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+import pytest
+
+_CHILD = """
+import asyncio, contextlib, resource, socket, sys
+from rolekeeper_cli.console.connections import Limits, server
+
+files, most, request_seconds, idle_seconds = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+async def app(scope, receive, send):
+    if scope["path"] == "/slow":
+        await asyncio.sleep(2)
+    while scope["method"] == "POST" and (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"page"})
+
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+limits = Limits(connections=most, request_seconds=request_seconds, idle_seconds=idle_seconds)
+with contextlib.suppress(KeyboardInterrupt):
+    server(app, limits).run([listening])
+"""
+_HALF = b"GET / HTTP/1.1\r\nHost: x\r\n"
+_WHOLE = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+_PATIENCE_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Served:
+    process: subprocess.Popen[str]
+    port: int
+
+    def sends(self, data: bytes) -> socket.socket:
+        """A connection over which this was sent."""
+        made = socket.create_connection(("127.0.0.1", self.port), timeout=_PATIENCE_SECONDS)
+        made.sendall(data)
+        return made
+
+    def shows_its_page(self) -> bool:
+        with self.sends(_WHOLE) as browser:
+            return _shows_the_page(browser)
+
+    def stderr(self) -> str:
+        """All that it wrote there, once it has ended."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.communicate(timeout=_PATIENCE_SECONDS)[1]
+
+
+@contextmanager
+def served(*, files: int = 200, most: int = 64, request_seconds: int = 60, idle_seconds: int = 60) -> Iterator[Served]:
+    """A server of its own, in a process with at most this many open files."""
+    numbers = map(str, (files, most, request_seconds, idle_seconds))
+    command = [sys.executable, "-c", _CHILD, *numbers]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield Served(process, int(process.stdout.readline()))
+        finally:
+            process.kill()
+
+
+def _shows_the_page(connection: socket.socket) -> bool:
+    received = b""
+    while not received.endswith(b"page") and (more := connection.recv(1_000)):
+        received += more
+    return received.endswith(b"page")
+
+
+def _seconds_until_closed(connection: socket.socket) -> float:
+    began = time.monotonic()
+    with suppress(ConnectionResetError):
+        while connection.recv(1_000):
+            pass
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        _HALF,
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+        _WHOLE + _HALF,
+    ],
+    ids=["nothing", "half a header", "half a form", "half a second request"],
+)
+def test_a_request_that_doesnt_come_in_time_ends_its_connection(sent: bytes) -> None:
+    with served(request_seconds=1, idle_seconds=2) as console, console.sends(sent) as connection:
+        assert 0.5 < _seconds_until_closed(connection) < 5
+
+
+def test_bytes_that_trickle_in_dont_prolong_it() -> None:
+    with served(request_seconds=1) as console, console.sends(_HALF) as connection:
+        began = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() - began < _PATIENCE_SECONDS:
+                connection.sendall(b"X")
+                time.sleep(0.1)
+        assert time.monotonic() - began < 5
+
+
+def test_an_idle_connection_is_closed() -> None:
+    with served(idle_seconds=1) as console, console.sends(_WHOLE) as connection:
+        assert 0.5 < _seconds_until_closed(connection) < 5
+
+
+def test_a_page_that_takes_longer_than_a_request_may_is_shown() -> None:
+    with served(request_seconds=1) as console, console.sends(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n") as connection:
+        assert _shows_the_page(connection)
+
+
+@pytest.mark.parametrize("sent", [b"", _HALF, _WHOLE], ids=["nothing", "half a header", "idle"])
+def test_more_connections_than_open_files_keep_nobody_out_and_are_one_line(sent: bytes) -> None:
+    with served(files=200) as console, ExitStack() as flood:
+        for _ in range(500):
+            flood.enter_context(console.sends(sent))
+        assert console.shows_its_page()
+        [line] = console.stderr().splitlines()
+        assert "more than 64 connections" in line
+
+
+def test_a_connection_whose_page_is_being_made_is_never_closed_for_another() -> None:
+    slow = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+    with served(most=2) as console, console.sends(slow) as one, console.sends(slow) as other:
+        time.sleep(0.5)
+        with console.sends(_WHOLE) as refused:
+            assert _seconds_until_closed(refused) < 1
+        assert _shows_the_page(one)
+        assert _shows_the_page(other)
+
+
+def test_a_process_without_files_left_says_so_in_one_line_and_goes_on() -> None:
+    with served(files=30, request_seconds=1) as console:
+        with ExitStack() as flood:
+            for _ in range(100):
+                flood.enter_context(console.sends(_HALF))
+            time.sleep(2)
+        assert console.shows_its_page()
+        [line] = console.stderr().splitlines()
+        assert "no more connections can be accepted" in line
