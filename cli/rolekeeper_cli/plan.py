@@ -69,9 +69,9 @@ def plan(
     targets into which you may look.
     """
     if prune and not file:
-        raise UsageError("--prune is about a file", "give the file with -f")
+        raise UsageError("--prune needs a file", "give the file with -f")
     if texts and targets:
-        raise UsageError("--instance says where each instance is", "leave --target out")
+        raise UsageError("--instance and --target can't be combined", "leave --target out")
     there = deployment()
     specs = read_mappings(file, there).specs if file else ()
     instances = _instances(there, texts)  # before the mappings are judged: a mistyped name fails at once

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
-from rolekeeper.instances.decide import ENDED
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.mappings.rows import Attributes, HomeAccount, content, read_row, row_of
 from rolekeeper.mappings.verdict import Status
@@ -261,7 +260,7 @@ def _moved(planned: PlannedChange, seen: Seen | Unreadable | None) -> str:
         return "is gone"
     if isinstance(seen, Unreadable):
         return f"can't be read: {seen.error.message}"
-    if seen.instance.state in ENDED:
+    if seen.instance.ended:
         return f"is {seen.instance.state}"
     now = planned_change(seen)
     if now == planned:

@@ -169,8 +169,7 @@ class RowPlan:
 
     def counts(self) -> str:
         kinds = [each.kind for each in self.changes]
-        counted = [f"{kinds.count(kind):,} {kind}" for kind in ("new", "changed", "deleted")]
-        return f"{', '.join(counted)}, {self.unchanged:,} unchanged"
+        return ", ".join(f"{kinds.count(kind):,} {kind}" for kind in ("new", "changed", "deleted"))
 
     def document(self) -> dict[str, Any]:
         return {

@@ -112,11 +112,29 @@ class Proposal:
 def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool) -> Proposal:
     """Judge mappings as if they were written into the table; with `prune`, all other rows were deleted."""
     table = deployment.app.table.all_rows()
-    rows = planned(specs, table, deployment.app.home, prune=prune)
+    rows = written_again(deployment, planned(specs, table, deployment.app.home, prune=prune))
     wanted: dict[MappingKey, MappingSpec | None] = {each.key: each for each in specs}
     wanted |= {each.key: None for each in rows.changes if each.spec is None}
     freed = {} if prune else _in_conflict(table, deployment, wanted)
     return _Judge(deployment, table, rows).proposal(wanted, freed)
+
+
+def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
+    """The same plan, which also writes held rows that no longer need approval: they are published then."""
+    held = tuple(each for each in plan.same if text_in(each.row, "status") == Status.HELD)
+    try:
+        edits = foresee(deployment, RowPlan(held)).edits if held else ()
+    except AccessDeniedError:
+        # The sweep publishes them too.
+        return plan
+    free = {each.key for each in edits if each.takes_effect and each.impact}
+    again = (each for each in held if each.key in free)
+    return replace(
+        plan,
+        changes=tuple(sorted((*plan.changes, *again), key=lambda each: each.key)),
+        same=tuple(each for each in plan.same if each.key not in free),
+        not_in_effect=tuple(each for each in plan.not_in_effect if each.key not in free),
+    )
 
 
 def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:

@@ -127,7 +127,7 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
 def test_ones_own_edit_is_written_and_waits_for_another_person(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
-    desk.three_carry("web", "app=web")
+    carriers = desk.three_carry("web", "app=web")
     other = desk.world.running(new="yes")
     terminal.one_change_passes()
     rows = ("tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: web")
@@ -155,13 +155,25 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
     assert (desk.world.carries(other), {*desk.sent_ids()}) == ("web", {other})
     assert "approve" not in desk.row("app=web")
 
-    # The next run of the same pipeline finds the row held, and neither writes nor approves it.
+    # The next run of the same pipeline finds the row held, and neither writes nor approves it,
     terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
     desk.quiet()
     again = terminal("apply", plan, "--approve", "--output", "json")
     [held] = json.loads(again.stdout)["not_in_effect"]
     assert (again.exit_code, held["mapping"], held["status"]) == (4, "app=web", "Held")
     assert "PutItem" not in desk.world.writes
+
+    # until it no longer needs approval.
+    terminal.changes_pass(4)
+    terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
+
+    def rolekeeper_publishes() -> None:
+        desk.publish("app=web")
+        terminal.reconciles(*carriers)
+
+    terminal.meanwhile = rolekeeper_publishes
+    assert terminal("apply", plan).exit_code == 0
+    assert {desk.world.carries(each) for each in carriers} == {"db"}
 
 
 def test_anothers_edit_that_is_held_already_is_approved(
