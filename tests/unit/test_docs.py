@@ -11,6 +11,7 @@ import pytest
 from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, HomeAccount, read_row
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action
+from rolekeeper_cli.errors import ExitCode
 from spec import telemetry_scan as told
 from spec.telemetry_scan import LAYER, constants, parsed
 from support import templates
@@ -50,6 +51,10 @@ def named(text: str) -> list[str]:
 def blocks(page: str, kind: str) -> list[str]:
     """The fenced blocks of one kind."""
     return re.findall(rf"^```{kind}\n(.*?)^```$", text_of(page), re.MULTILINE | re.DOTALL)
+
+
+def test_the_table_of_exit_codes_is_complete() -> None:
+    assert [row[0] for row in rows(text_of("docs/cli.md"))] == [str(int(code)) for code in ExitCode]
 
 
 # ---- mappings ----
