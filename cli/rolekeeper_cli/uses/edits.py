@@ -722,7 +722,8 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
     if number is None:
         published = deployment.app.revisions.read(key).published
         if published is None:
-            raise CommandError(f"no revision of {key} was ever published", see)
+            # A row that was never published is undone by itself (`unpublished`): there is none.
+            raise names.no_such_mapping(key, names.row_keys(deployment))
         old = revision_before(deployment, key, published.revision)
         if old is None:
             remedy = "name one with --to, or edit the row: rolekeeper mapping set"

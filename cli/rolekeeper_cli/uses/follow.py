@@ -17,6 +17,7 @@ from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses.fleet import Enforced, decided, pages, withheld
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
+from rolekeeper_cli.uses.names import require_mapping
 from rolekeeper_cli.uses.targets import Places
 
 _POLL_SECONDS = 2.0
@@ -82,6 +83,7 @@ def wait_for_mapping(
 ) -> Followed:
     """Wait until the instances with a mapping's tag carry what they should; CommandError if it was never published."""
     if deployment.app.revisions.read(key).published is None:
+        require_mapping(deployment, key)
         raise CommandError(f"no revision of {key} was ever published", "see: rolekeeper mapping ls")
     return follow(deployment, [key], every=every, attempts=attempts, targets=targets)
 
