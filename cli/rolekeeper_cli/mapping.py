@@ -180,9 +180,11 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     """Show the verdicts on rows, and what to look at in those that are published as written."""
     for each in sorted(written.bad, key=lambda each: each.key):
         _tell_bad(each)
-    if written.bad:
-        return written.exit_code()
     judged = [each for each in written.rows if each.judged]
+    if written.bad:
+        if good := sum(each.good for each in judged):
+            terminal.say(f"In effect as written: {good:,} of {len(judged):,} rows.")
+        return written.exit_code()
     gone = sum(each.gone for each in judged)
     if published := len(judged) - gone:
         terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")

@@ -125,15 +125,17 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     """
     there = deployment()
     done = uses.apply.apply(there, uses.apply.PlanFile(plan, there.app.home), approve=approve, report=tell_verdicts)
-    instances, mappings, waiting = done["instances"], len(done["mappings"]), done["waiting"]
-    code = uses.edits.exit_code(each["status"] for each in done["not_in_effect"])
-    if not (instances or mappings):
+    bad = {each["mapping"]: each["status"] for each in done["not_in_effect"]}
+    if done["instances"] or done["mappings"]:
+        applied = len([each for each in done["mappings"] if each not in bad])
+        lines = [f"Applied: {_counted(done['instances'], 'instance')} as planned, {_counted(applied, 'mapping')}."]
+        if done["waiting"]:
+            waiting = _counted(done["waiting"], "instance")
+            lines.append(f"Not in effect yet: {_counted(len(bad), 'mapping')}, {waiting}.")
+        render.show(done, lambda: terminal.line("\n".join(lines)))
+    else:
         terminal.say("Nothing to do: the plan changes nothing.")
-        return code
-    rest = f"; {_counted(waiting, 'instance')} to change once all are in effect" if waiting else ""
-    applied = f"Applied: {_counted(instances, 'instance')} as planned, {_counted(mappings, 'mapping')}{rest}."
-    render.show(done, lambda: terminal.line(applied))
-    return code
+    return uses.edits.exit_code(bad.values())
 
 
 def _counted(number: int, noun: str) -> str:

@@ -173,6 +173,7 @@ def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal,
     assert "! workload=web is Rejected: role 'wbe' doesn't exist" in ran.stderr
     assert "did you mean web? rolekeeper mapping set workload=web role=web" in ran.stderr
     assert "workload=db is" not in ran.stderr
+    assert "In effect as written: 1 of 2 rows." in ran.stderr
 
 
 def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:

@@ -182,8 +182,10 @@ def test_approving_what_would_be_rejected_by_now_says_so(terminal: Terminal, des
     desk.role("new")
     desk.edit("app=web", role="new")
     desk.delete_role("new")
-    ran = terminal.types("n\n", "mapping", "approve", "app=web")
+    terminal.judges("app=web")
+    ran = terminal.types("y\n", "mapping", "approve", "app=web")
     assert "Publish revision 2 of app=web? It will be rejected. [y/N]" in ran.stderr
+    assert (ran.exit_code, desk.shows("app=web")[0]) == (3, "Rejected")
 
 
 @pytest.mark.usefixtures("tight")

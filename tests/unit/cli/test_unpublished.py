@@ -140,6 +140,19 @@ def test_a_rollback_undoes_a_held_edit_first_and_then_goes_back_one_revision(
     assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", 4))
 
 
+def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.limits = Limits(25, 20)
+    desk.edit(TAG, role="db")
+    desk.world.reconcile_all(*desk.sent_ids())
+    terminal.one_change_passes()
+    terminal.judges(TAG)
+    for said in ("! app=web is Held: it would ", "Nothing to write: the table says so already."):
+        ran = terminal("mapping", "rollback", TAG, "--to", "1", "--yes")
+        assert (ran.exit_code, said in ran.stderr) == (4, True), ran.output
+
+
 def test_a_rollback_undoes_a_rejected_edit(terminal: Terminal, desk: MappingsFixture) -> None:
     desk.edit(TAG, role="nobody")
     terminal.judges(TAG)
