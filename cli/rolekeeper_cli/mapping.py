@@ -201,8 +201,9 @@ def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     key = verdict.argument
     terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.reason}"])
     if verdict.is_held:
-        who = "; another person has to run it, as this is your edit" if verdict.own else ""
-        terminal.say(f"  rolekeeper mapping approve {key} {'deletes' if verdict.deletes else 'publishes'} it{who}")
+        who = "  your own edit, so another person runs it:\n" if verdict.own else ""
+        does = "deletes" if verdict.deletes else "publishes"
+        terminal.say(f"{who}  rolekeeper mapping approve {key} {does} it")
         terminal.say(f"  rolekeeper mapping discard {key} drops that, and changes nothing")
     if verdict.meant:
         terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {key} role={verdict.meant}")
@@ -218,7 +219,8 @@ def show_plan(plan: uses.edits.RowPlan) -> None:
     """A line for each row, and under a changed one a line for each column."""
     for change in plan.changes:
         show_change(change)
-    click.echo(f"= {plan.unchanged:,} unchanged")
+    if plan.unchanged:
+        click.echo(f"= {plan.unchanged:,} unchanged")
     if plan.kept:
         terminal.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
 
@@ -397,9 +399,11 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     what = (
         f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
     )
+    # A person who is asked sees what it changes as it is now.
+    why = "." if terminal.asks(yes=yes) else f": {held.reason}"
     render.show(
         {"mapping": str(key), "revision": number, "deletes": held.deletes, "reason": held.reason},
-        lambda: terminal.line(f"{what}: {held.reason}"),
+        lambda: terminal.line(f"{what}{why}"),
     )
     task, consequence = f"Publish revision {number} of {key}", uses.preview.changes
     if held.deletes:

@@ -166,6 +166,13 @@ def test_a_mail_holds_whatever_people_wrote_readable_bounded_and_on_one_line(eve
     assert len(text.splitlines()) <= 17
 
 
+def test_what_a_mail_says_to_type_can_be_pasted() -> None:
+    typed = r"'a\=b c=a=b c'"
+    assert f"rolekeeper mapping approve {typed}; or drop it: rolekeeper mapping discard {typed}\n" in _takes(
+        "Mapping Held", "a=b c"
+    )
+
+
 @given(st.sampled_from(sorted(TEXTS)), st.text())
 def test_no_text_breaks_a_mail(event: str, value: str) -> None:
     _takes(event, value)

@@ -222,7 +222,7 @@ def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> I
             yield f"the row of {key} was edited"
         elif present.revision != edit.revision:
             yield f"mapping {key} was at revision {edit.revision}, and is at {present.revision}"
-        elif present.status != edit.status or not present.applies:
+        elif present.status != edit.status:
             yield f"mapping {key} would be {present.status} now: {present.reason}"
     yield from (f"mapping {escaped(str(key))} is no longer as the file says" for key in now)
 
@@ -340,7 +340,7 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool, report: Repo
     return {
         "instances": len(wanted),
         "waiting": len(planned) - len(wanted),
-        "mappings": [str(each.key) for each in proposed.edits],
+        "mappings": [str(each.key) for each in proposed.edits if each.status is not Status.CONFLICT],
         "not_in_effect": [each.document() for each in bad],
     }
 
@@ -376,8 +376,7 @@ def _refuse_held(proposed: Proposal) -> None:
             what = f"{escaped(str(edit.key))} changes too many instances without approval, so it would be held"
             remedy = advice("give --approve to approve what the plan shows")
             if edit.own:
-                others = "give --approve to go on; it is your edit, so another person then runs: "
-                remedy = advice(others, edit.key.remedy(Kind.APPROVE))
+                remedy = advice("give --approve; another person then runs: ", edit.key.remedy(Kind.APPROVE))
             raise CommandError(f"{what}; nothing was applied", remedy)
 
 

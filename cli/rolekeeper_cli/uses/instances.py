@@ -73,7 +73,7 @@ def find_instance(deployment: Deployment, text: str) -> Instance:
     if found is None:
         raise CommandError(f"there is no instance {addressed(deployment, text)}", _meant(deployment, text))
     if found.ended:
-        raise CommandError(f"{found.key.id} is {found.state}", "name an instance that is there to stay")
+        raise CommandError(f"{found.key.id} is {found.state}", "name an instance that isn't ending")
     return found
 
 

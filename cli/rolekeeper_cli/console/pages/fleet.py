@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from rolekeeper.model.instance import ENDED, InstanceState
 from rolekeeper_cli import uses
-from rolekeeper_cli.console.fleet_cache import KINDS, Fleet, FleetRow
+from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS, KINDS, Fleet, FleetRow
 from rolekeeper_cli.console.page import page, paged, see_other, unless_seen
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
@@ -204,12 +204,8 @@ def _hint(fleet: Fleet, query: Query) -> str:
 # ---- the page ----
 
 
-# A small fleet is read in that time; of a larger one the first page is.
-_PATIENCE_SECONDS = 1.5
-
-
 def fleet(request: Request) -> Response:
-    values = _values(request, _PATIENCE_SECONDS)
+    values = _values(request, FIRST_READ_SECONDS)
     found = choices(values["fleet"])
     return page(request, "fleet.html", title="Fleet", states=STATES, conditions=CONDITIONS, choices=found, **values)
 
