@@ -215,7 +215,7 @@ def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
     deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
     delay, remedy = _delay(deployment, instance, plan.shown, profile_arn=made.profile_arn, control=snapshot.control)
     awaited = Awaited(instance, made.profile_arn, "written", delay=delay, remedy=remedy)
-    return Pinned(instance, made, awaited, _pin_in(deployment, snapshot, instance.key))
+    return Pinned(instance, made, awaited, former=_pin_in(deployment, snapshot, instance.key))
 
 
 def wait(deployment: Deployment, awaited: Awaited) -> None:

@@ -145,7 +145,7 @@ def test_a_release_shows_what_it_would_do_asks_and_waits_until_ec2_shows_it(
     arn = f"({PROFILE}db)"
     assert desk.world.pins_reported(instance) == [
         f"the pin to db {arn} was set; claimed by {CALLER}, because: incident 42",
-        f"the pin to db {arn} is over; claimed by {CALLER}, because: it is over",
+        f"the pin to db {arn} was released; claimed by {CALLER}, because: it is over",
     ]
     assert "rolekeeper release" not in terminal("explain", instance).stdout, "it has no pin"
     assert terminal("release", instance).stdout == f"{instance} has no pin; its tags rule.\n"
