@@ -1,5 +1,9 @@
 """The errors of AWS and of its SDK for people: what happened, and what to do."""
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -14,18 +18,32 @@ BAD_CREDENTIALS = frozenset(
     {"AuthFailure", "IncompleteSignature", "InvalidClientTokenId", "SignatureDoesNotMatch"}
     | {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException"}
 )
+_PAGE = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(!doctype\s+)?html\b", re.IGNORECASE)
 # By which a caller reads another account.
 _ASSUME = "sts:AssumeRole"
 
 
+class ForeignAnswerError(BotoCoreError):
+    """A page of HTML in place of AWS's answer: of a captive portal or a proxy, for example."""
+
+    fmt = "a page of HTML came in place of an answer"
+
+
+def refuse_foreign(response_dict: Mapping[str, Any], **_: object) -> None:
+    """Raise ForeignAnswerError for a page: the SDK takes one with status 200 for an empty answer of most services."""
+    body = response_dict["body"]
+    is_page = "text/html" in response_dict["headers"].get("content-type", "")
+    if is_page or (isinstance(body, bytes) and _PAGE.match(body)):
+        raise ForeignAnswerError
+
+
 def explained(error: Exception) -> CommandError | None:
     """An error of AWS or its SDK; None for any other, which is a bug of ours."""
-    # A proxy's page, for example. It may be long, and in HTML.
-    if isinstance(error, ResponseParserError):
-        return ServiceError("what answered isn't AWS", "see --endpoint-url and the network: a proxy may answer instead")
     if isinstance(error, ClientError):
         error = classify(error, error.operation_name, "*")
     cause = error.__cause__ if isinstance(error, AwsRefusalError) else error
+    if isinstance(cause, ForeignAnswerError | ResponseParserError):
+        return ServiceError("what answered isn't AWS", "see --endpoint-url and the network: a proxy may answer instead")
     if isinstance(cause, BotoCoreError):
         unreachable = ServiceError(f"AWS can't be reached: {_line(cause)}", "see --endpoint-url and the network")
         return _about_setup(cause) or unreachable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from rolekeeper_cli import console as web
@@ -53,9 +55,9 @@ _ACCOUNTS = click.option(
 def local(port: int | None, accounts: int | None) -> ExitCode:
     """Run an AWS on this machine, with Rolekeeper deployed to it.
 
-    It runs until Ctrl-C. It says "ready:" and where it is, once it can be used. Any credentials do. It needs no AWS
-    account and no Docker. With several accounts Rolekeeper is the hub of an organization, starter roles and mappings
-    are there, and it says how to act in each account.
+    It runs until Ctrl-C. Once it can be used, it says "ready:" with its endpoint, and what to type next. Any
+    credentials do. It needs no AWS account and no Docker. Starter roles are there. With several accounts Rolekeeper is
+    the hub of an organization, and starter mappings are there too.
     """
     from rolekeeper_local.__main__ import main  # noqa: PLC0415  # of the extra `local`
 
@@ -79,4 +81,6 @@ def demo(port: int | None, accounts: int | None, *, console: bool) -> ExitCode:
 
 def _ended(code: int) -> ExitCode:
     """The command's exit code for a process's: the emulator may end with any."""
+    # At its end Python looks once more through all that the SDK made, for a second or more, unless that is frozen.
+    gc.freeze()
     return {0: ExitCode.DONE, 130: ExitCode.INTERRUPTED}.get(code, ExitCode.NO)

@@ -92,6 +92,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     """
     there = deployment()
     intended = uses.edits.with_verdicts(there, uses.edits.set_columns(there, key, assignments), patience=patience(wait))
+    intended = uses.preview.written_again(there, intended)
     show_intended(intended)
     return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
 
@@ -200,8 +201,9 @@ def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     key = verdict.argument
     terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.reason}"])
     if verdict.is_held:
-        who = "; another person has to run it, as this is your edit" if verdict.own else ""
-        terminal.say(f"  rolekeeper mapping approve {key} {'deletes' if verdict.deletes else 'publishes'} it{who}")
+        who = "  your own edit, so another person runs it:\n" if verdict.own else ""
+        does = "deletes" if verdict.deletes else "publishes"
+        terminal.say(f"{who}  rolekeeper mapping approve {key} {does} it")
         terminal.say(f"  rolekeeper mapping discard {key} drops that, and changes nothing")
     if verdict.meant:
         terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {key} role={verdict.meant}")
@@ -225,7 +227,9 @@ def show_plan(plan: uses.edits.RowPlan) -> None:
 
 def show_change(change: uses.edits.Change) -> None:
     sign, colour = _SIGNS[change.kind]
-    cells = "" if change.kind == "changed" else "  " + " ".join(change.cells())
+    cells = "  " + " ".join(change.cells())
+    if change.kind == "changed":
+        cells = "" if change.columns else "  no longer needs approval"
     terminal.line(f"{sign} {escaped(str(change.key))}{escaped(cells)}".rstrip(), colour)
     if change.kind == "changed":
         for name, both in change.columns.items():

@@ -7,7 +7,6 @@ is too long has a line of its own, and a column for which there is no room is be
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import batched, chain, zip_longest
 from operator import itemgetter
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import click
 from rich.cells import cell_len, set_cell_size
 
+from rolekeeper.model.text import in_words
 from rolekeeper_cli import terminal
 from rolekeeper_cli.layout import Column, Kind, Layout
 from rolekeeper_cli.options import WIDE
@@ -187,11 +187,4 @@ def _cut(text: str, width: int) -> str:
 
 
 def _cell(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case datetime():
-            return value.isoformat().replace("+00:00", "Z")
-    return one_line(str(value))
+    return one_line(in_words(value))

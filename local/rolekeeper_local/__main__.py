@@ -1,17 +1,19 @@
 """``rolekeeper local``, or ``python -m rolekeeper_local``: the embedded AWS with Rolekeeper deployed.
 
 With `ROLEKEEPER_LOCAL_ACCOUNTS` it is the hub of that many accounts. It stays in the foreground until Ctrl-C.
-Standard output carries one line, ``ready: <endpoint>``; progress goes to standard error.
+Standard output carries one line, ``ready: <endpoint>``; progress, and what to type next, goes to standard error.
 """
 
 import os
 import sys
 
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws, leave_by_interrupt
+from rolekeeper_local.next_steps import next_steps
 from rolekeeper_local.place import EmbeddedAwsError
 from rolekeeper_local.settings import accounts_from
-from rolekeeper_local.spokes import deploy_organization, how_to_act
+from rolekeeper_local.spokes import deploy_organization
 
 
 def main(port: int | None = None, accounts: int | None = None) -> int:
@@ -22,10 +24,12 @@ def main(port: int | None = None, accounts: int | None = None) -> int:
         with EmbeddedAws(port=port, progress=_say) as aws:
             if accounts == 1:
                 aws.deploy()
+                with aws.step("starter roles"):
+                    EmulatedAccount(aws).deploy_starter_roles()
             else:
                 deploy_organization(aws, accounts)
-                _say(how_to_act(aws, accounts))
             print(f"ready: {aws.endpoint}", flush=True)  # noqa: T201 - the contract
+            _say(next_steps(aws, accounts))
             code = aws.wait()
             _say(f"the emulator ended by itself; its log: {os.path.relpath(aws.log)}")
             return code or 1

@@ -19,7 +19,6 @@ from rolekeeper_local.spokes import as_operators, deploy_organization
 from rolekeeper_local.story import Story
 
 _SAYS = "console: "
-_STOP_SECONDS = 2
 
 
 def main(port: int | None = None, accounts: int | None = None, *, with_console: bool = False) -> int:
@@ -84,8 +83,9 @@ def _console(aws: EmbeddedAws, env: Mapping[str, str]) -> Iterator[str]:
         EmbeddedAwsError: it doesn't start; with what it said.
     """
     log = aws.directory / "console.log"
-    with log.open("wb") as said:
-        process = subprocess.Popen(
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(
             [sys.executable, "-m", "rolekeeper_cli", "console", "--no-browser", "--write"],
             env=env,
             stdin=subprocess.DEVNULL,
@@ -93,25 +93,16 @@ def _console(aws: EmbeddedAws, env: Mapping[str, str]) -> Iterator[str]:
             stderr=said,
             # Ctrl-C in the terminal is the demo's: it ends the console in its own order.
             start_new_session=True,
-        )
-    assert process.stdout
-    try:
-        line = process.stdout.readline().decode()
-        if not line.startswith(_SAYS):
-            raise EmbeddedAwsError(f"the console didn't start:\n{log.read_text()}")
-        yield line.removeprefix(_SAYS).strip()
-    finally:
-        _end(process)
-        process.stdout.close()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        ) as process,
+    ):
+        assert process.stdout
+        try:
+            line = process.stdout.readline().decode()
+            if not line.startswith(_SAYS):
+                raise EmbeddedAwsError(f"the console didn't start:\n{log.read_text()}")
+            yield line.removeprefix(_SAYS).strip()
+        finally:
+            process.kill()
 
 
 def _stay_open(console: Console, link: str) -> None:

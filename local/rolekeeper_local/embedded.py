@@ -286,9 +286,8 @@ class EmbeddedAws:
             try:
                 probe.bind(("127.0.0.1", self.port))
             except OSError:
-                raise EmbeddedAwsError(
-                    f"port {self.port} is taken: stop what listens there, or choose another with {PORT_VARIABLE}"
-                ) from None
+                way_out = f"stop what listens there, or choose another by --port or {PORT_VARIABLE}"
+                raise EmbeddedAwsError(f"port {self.port} is taken: {way_out}") from None
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS

@@ -35,5 +35,6 @@ def interpreter() -> Path:
             raise EmbeddedAwsError("the emulator is not set up: run `make setup`")
         return python
     if find_spec("ministack") is None:
-        raise EmbeddedAwsError("the embedded AWS is not installed: uv tool install 'rolekeeper[local]'")
+        command = "uv tool install --force 'rolekeeper[local] @ file:///path/to/the.whl'"
+        raise EmbeddedAwsError(f"the embedded AWS is not installed: install the extra `local` of the wheel: {command}")
     return Path(sys.executable)

@@ -6,7 +6,6 @@ A user takes that role: on AWS an account's root may take none.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -138,25 +137,6 @@ def role_removed(world: EmulatedAccount, name: str) -> Iterator[None]:
 def problem_of(world: EmulatedAccount) -> str:
     """What the hub says is wrong with this target; empty while nothing is."""
     return next((each.problem for each in _known(world) if each.target == world.target), "")
-
-
-def how_to_act(aws: EmbeddedAws, accounts: int) -> str:
-    """How a person acts in each account, for a terminal."""
-    lines = [
-        f"To act in an account, in {' or '.join(REGIONS)}:",
-        f"  export AWS_ENDPOINT_URL={aws.endpoint} AWS_SECRET_ACCESS_KEY=any",
-        f"  AWS_ACCESS_KEY_ID={ACCOUNT} rolekeeper targets --region {REGION}  # the hub's, with the mapping table",
-    ]
-    lines += [
-        f"  AWS_ACCESS_KEY_ID={account} aws ec2 describe-instances --region {REGIONS[-1]}  # a spoke's"
-        for account in ACCOUNTS[1:accounts]
-    ]
-    lines.append(f"or as these profiles: AWS_CONFIG_FILE={os.path.relpath(profiles_file(aws))} and")
-    for name, account in zip(NAMES, ACCOUNTS[:accounts], strict=False):
-        command = "rolekeeper fleet" if name == HUB else "aws ec2 describe-instances"
-        what = "the hub's operators, who may look into all accounts" if name == HUB else f"the root of {account}"
-        lines.append(f"  AWS_PROFILE={name} {command}  # {what}")
-    return "\n".join(lines)
 
 
 def make_operators(hub: EmulatedAccount) -> tuple[str, tuple[str, str]]:

@@ -23,7 +23,7 @@ from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
 from support.buses import Bus
 from support.clone import SAM, typed
-from support.pages import Shell, aws_cli_is_ready
+from support.pages import ROOT, Shell, aws_cli_is_ready
 from support.ports import free_port
 from support.waiting import eventually
 
@@ -191,8 +191,9 @@ def aws_function() -> Iterator[str]:
 
 @pytest.fixture
 def shell(aws: EmbeddedAws, aws_function: str, tmp_path: Path) -> Shell:
-    """A terminal in which the pages' blocks are typed."""
+    """A terminal in the clone, in which the pages' blocks are typed."""
     made = Shell(tmp_path, aws.port)
+    made(f'export PATH="{ROOT / ".venv/bin"}:$PATH"')
     made(aws_function)
     return made
 

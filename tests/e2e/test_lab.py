@@ -1,12 +1,14 @@
-"""The lab (docs/lab.md) is typed as it stands; after each step EC2 is asked whether what the page says is so."""
+"""The lab (docs/lab.md) is typed as it stands, with the wheel alone; after each step EC2 is asked whether it is so."""
 
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from fixtures.command import Command
+from fixtures.wheel import Running
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
 from support.pages import Shell, bash_blocks, text_blocks
@@ -49,8 +51,10 @@ class _Lab:
 
 
 @pytest.fixture
-def lab(aws: EmbeddedAws, shell: Shell) -> _Lab:
-    return _Lab(aws, shell)
+def lab(running: Running, aws_function: str, tmp_path: Path) -> _Lab:
+    shell = running.shell(tmp_path)
+    shell(aws_function)
+    return _Lab(running.aws, shell)
 
 
 def test_the_lab_comes_true(lab: _Lab) -> None:

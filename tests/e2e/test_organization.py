@@ -4,6 +4,7 @@ All roles are EC2's own answer in that account and Region.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from rolekeeper.storage import layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import STACK, EmbeddedAws
+from rolekeeper_local.next_steps import next_steps
 from rolekeeper_local.spokes import (
     CHANGER,
     NAMES,
@@ -29,6 +31,7 @@ from rolekeeper_local.spokes import (
     deploy_spokes,
     role_removed,
 )
+from support.pages import Shell
 from support.ports import free_port
 from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually, stays
@@ -245,6 +248,21 @@ def test_operators_pin_and_explain_an_instance_of_another_account(organization: 
     assert operators.json("explain", address)["carries"]["profile_arn"] == shown.arn
     assert operators.json("release", address)["released"] == READ
     eventually(lambda: world.shown(instance) is None)
+
+
+def test_what_is_typed_next_gives_a_role_in_another_account(
+    organization: Organization, aws_function: str, tmp_path: Path
+) -> None:
+    _title, block, _end = next_steps(organization.aws, 2).split("\n\n")
+    shell = Shell(tmp_path, organization.aws.port)
+    shell(aws_function)
+    said = shell(block)
+    spoke = organization.worlds[2]
+    [instance] = [row["InstanceId"] for row in spoke.fleet() if {"Key": "app", "Value": "web"} in row["Tags"]]
+    assert carries_own(spoke, instance, READ)
+    address = f"{spoke.account}/{spoke.region}/{instance}"
+    assert re.search(rf"^{address} .* ok$", said, re.MULTILINE), "of fleet"
+    assert "it carries role s3-read, as app=web asks" in said, "of explain"
 
 
 # ---- attacks ----

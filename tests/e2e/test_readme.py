@@ -11,7 +11,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from support.pages import ROOT, Shell, bash_blocks
+from support.pages import Shell, bash_blocks
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -74,7 +74,7 @@ def test_every_section_of_the_runbook_can_be_typed(deployed: EmulatedAccount, sh
     eventually(lambda: deployed.carries(instance, "s3-read"), 40)
     export = bash_blocks("README.md")[0].split("\n\n")[0]
     names = bash_blocks("docs/operations.md")[0].replace("i-0123456789abcdef0", instance)
-    shell(f'{export}\n{names}\nPATH="{ROOT / ".venv/bin"}:$PATH"')
+    shell(f"{export}\n{names}")
     blocks = bash_blocks("docs/runbook.md")
     assert len(blocks) >= 18, "nearly each section has something to look at"
     for block in blocks:

@@ -19,7 +19,7 @@ from fixtures.wheel import Running, build
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.spokes import register
-from support.pages import Shell, bash_blocks
+from support.pages import ROOT, Shell, bash_blocks
 from support.ports import free_port
 from support.waiting import eventually, stays
 
@@ -41,14 +41,21 @@ def test_the_demo_of_it_comes_true(running: Running, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
 
 
-def test_two_commands_lead_to_the_first_role_within_two_minutes(running: Running) -> None:
-    """Those two install the wheel and start the embedded AWS; what follows is Rolekeeper's use."""
+def test_two_commands_lead_to_the_first_role_within_two_minutes(running: Running, tmp_path: Path) -> None:
+    """Those two install the wheel and start the embedded AWS, which says what to type next: it is pasted."""
     began, world = time.monotonic(), EmulatedAccount(running.aws)
+    _progress, block, _end = running.next_steps.split("\n\n")
+    said = running.shell(tmp_path)(block)
+    [running.instance] = [each["InstanceId"] for each in world.fleet()]
+    assert world.carries(running.instance, "s3-read")
+    assert running.ready_after + time.monotonic() - began < 120
+    assert f"{running.instance} (web-1) carries s3-read." in said
+    assert re.search(rf"^{running.instance} .* ok$", said, re.MULTILINE), "of fleet"
+    assert "it carries role s3-read, as app=web asks" in said, "of explain"
+    # The stories that follow are about a role of the person's.
     world.make_role("web")
     running.rolekeeper("mapping", "set", "app=web", "role=web")
-    running.instance = world.launch("first", app="web")
     eventually(lambda: world.carries(running.instance, "web"), 40)
-    assert running.ready_after + time.monotonic() - began < 120
 
 
 def test_what_the_commands_read_is_packed_with_them(running: Running) -> None:
@@ -102,8 +109,8 @@ def shell(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Shell:
             for profile, (account, region) in profiles.items()
         )
     )
-    made = Shell(home, running.aws.port)
-    made(f'export PATH="{running.installed.env["PATH"]}:$PWD/.venv/bin:$PATH"')
+    made = running.shell(home)
+    made(f'export PATH="$PATH:{ROOT / ".venv/bin"}"')  # for the AWS CLI
     return made
 
 

@@ -54,9 +54,8 @@ def test_the_command_tells_a_taken_port_in_one_line_and_fails() -> None:
         )
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == (
-        f"port {port} is taken: stop what listens there, or choose another with ROLEKEEPER_LOCAL_PORT\n"
-    )
+    way_out = "stop what listens there, or choose another by --port or ROLEKEEPER_LOCAL_PORT"
+    assert done.stderr == f"port {port} is taken: {way_out}\n"
 
 
 def test_clients_heed_no_profile_endpoint_or_proxy_of_the_persons(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,11 @@
-"""An organization in the embedded AWS: its targets, and what a person is told of them."""
+"""An organization in the embedded AWS: its targets, and what is done side by side in them."""
 
 from threading import Event
 
 import pytest
 
-from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.settings import ACCOUNTS
-from rolekeeper_local.spokes import how_to_act, side_by_side, targets
+from rolekeeper_local.spokes import side_by_side, targets
 
 
 @pytest.mark.parametrize("accounts", [2, 3])
@@ -14,12 +13,6 @@ def test_each_account_is_there_in_two_regions_and_the_hubs_own_is_the_first(acco
     assert [str(each) for each in targets(accounts)] == [
         f"{account}/{region}" for account in ACCOUNTS[:accounts] for region in ("us-east-1", "eu-west-1")
     ]
-
-
-def test_a_person_is_told_how_to_act_in_each_account_that_is_there_and_no_other() -> None:
-    said = how_to_act(EmbeddedAws(port=4599), 2)
-    assert "export AWS_ENDPOINT_URL=http://127.0.0.1:4599 " in said
-    assert [f"AWS_ACCESS_KEY_ID={account} " in said for account in ACCOUNTS] == [True, True, False]
 
 
 def test_ctrl_c_waits_for_no_deployment_that_goes_on_beside_others() -> None:

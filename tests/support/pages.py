@@ -30,9 +30,10 @@ def text_blocks(page: str) -> list[str]:
 
 
 class Shell:
-    """Runs a block as the same terminal would: what one sets, the next still knows."""
+    """Runs a block as the same terminal would: what one sets, the next still knows. It is typed in `folder`."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, folder: Path = ROOT) -> None:
+        self._folder = folder
         self._memory = home / "memory"
         self._memory.touch()
         # The person's own PATH, and none of the settings that the blocks themselves make.
@@ -47,7 +48,7 @@ class Shell:
         kept = shlex.quote(str(self._memory))
         done = subprocess.run(
             ["bash", "-euc", f"set -a; source {kept}\n{block}\n{{ export -p; declare -f; }} > {kept}"],
-            cwd=ROOT,
+            cwd=self._folder,
             env=self._env,
             capture_output=True,
             text=True,

@@ -387,7 +387,7 @@ class Written:
         if keys := self.unjudged:
             named = several([escaped(str(each)) for each in keys], 1)
             raise WaitTimeoutError(
-                f"Rolekeeper said nothing of {named} for {PATIENCE_SECONDS} s",
+                f"{'written, but ' if self.rows else ''}Rolekeeper said nothing of {named} for {PATIENCE_SECONDS} s",
                 advice("see its row later: ", keys[0].remedy(Kind.MAPPING), "; its function is on_mapping_change"),
             )
 

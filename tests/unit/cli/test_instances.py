@@ -31,6 +31,7 @@ def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(
     gone = desk.world.running(app="web")
     desk.world.truth.terminate(gone)
     desk.world.wait(5)
+    desk.world.truth.terminate(desk.world.running(app="web"))
     ran = terminal("fleet")
     head, *rows = lines(ran.stdout)
     assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STATUS REASON"

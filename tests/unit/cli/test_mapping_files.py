@@ -176,10 +176,11 @@ def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal,
 
 
 def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
-    file.write_text(TWO)
+    file.write_text(TWO.replace("tag_value: db", "tag_value: d b"))
     ran = terminal("mapping", "import", str(file), "--yes")
     assert ran.exit_code == 255
-    assert "Rolekeeper said nothing of workload=db, and 1 more for 60 s" in ran.stderr
+    assert "Rolekeeper said nothing of workload=d b, and 1 more for 60 s" in ran.stderr
+    assert "see its row later: rolekeeper mapping get 'workload=d b'; its function is" in ran.stderr
     assert len(keys(desk)) == 2
 
 
@@ -249,6 +250,7 @@ def test_a_repeated_import_says_and_ends_as_the_first_did(
     terminal.judges("app=web")
     first = terminal("mapping", "import", file, "--yes")
     said = first.stderr.splitlines()[1:]
+    assert terminal("plan", "-f", file, "--detailed-exitcode").exit_code == code
     assert (first.exit_code, said[0].startswith(f"! app=web is {status}: ")) == (code, True), first.output
     desk.quiet()
     for way, *options in EVERY_WAY:
@@ -259,6 +261,21 @@ def test_a_repeated_import_says_and_ends_as_the_first_did(
     assert waits == {"mapping": "app=web", "status": status, "reason": desk.shows("app=web")[1]}
     assert terminal("mapping", "set", "app=web", f"role={role}").exit_code == code
     assert writes(desk) == []
+
+
+@pytest.mark.usefixtures("web")
+@pytest.mark.parametrize("command", [("set", "app=web", "role=db"), ("import", "FILE", "--yes")])
+def test_a_held_edit_that_no_longer_needs_approval_is_written_again(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    desk.edit("app=web", role="db")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
+    terminal.changes_pass(3)
+    terminal.judges("app=web")
+    ran = terminal("mapping", *(file if each == "FILE" else each for each in command))
+    assert (ran.exit_code, desk.gives("app=web")) == (0, ("db", 2)), ran.output
+    assert "~ app=web  no longer needs approval\n" in ran.stdout
+    assert "Published as written." in ran.stderr
 
 
 @pytest.mark.usefixtures("web")

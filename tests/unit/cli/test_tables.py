@@ -255,7 +255,7 @@ def test_an_unknown_value_of_a_filter_is_an_error_with_what_was_meant(
     for words, said in {
         ("mapping", "ls", "--status", "Bogus"): "'Bogus' is none of Published, Expired, Rejected, Conflict, Held",
         ("mapping", "ls", "--status", "Reject"): "did you mean Rejected?",
-        ("fleet", "--state", "runing"): "'runing' is none of pending, running, stopping, stopped, shutting-down; did",
+        ("fleet", "--state", "runing"): "'runing' is none of pending, running, stopping, stopped; did",
         ("fleet", "--role", "wbe"): "there is no role 'wbe'\n  did you mean web? See: aws iam list-roles",
         (
             "fleet",
