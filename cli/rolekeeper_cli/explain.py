@@ -60,8 +60,8 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
     if shown := document["condition"]:
         parked = ", parked" if shown["parked"] else ""
         # A reason can be long, so it is shown once.
-        reason = "the same" if shown["reason"] == decision["reason"] else shown["reason"]
-        yield "condition", f"{reason} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
+        reason = "for the same reason" if shown["reason"] == decision["reason"] else shown["reason"]
+        yield "condition", f"{reason}, since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked}"
     if former := document["took_over_from"]:
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     yield from uses.who.lines(document["who"], account)

@@ -138,7 +138,7 @@ def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk
     assert told["should carry"] == "web"
     assert told["because"].startswith("it carries the foreign arn:aws:iam::123456789012:instance-profile/theirs")
     assert "deploy with TakeOver=true and set when_occupied=replace" in told["because"]
-    assert told["condition"].startswith("the same (since ")
+    assert told["condition"].startswith("for the same reason, since ")
     assert told["last decision"] == "Hold (occupied): for the same reason"
     assert told["AWS answered"] == "nothing: it wasn't asked"
 
