@@ -185,5 +185,5 @@ def still_waiting(
     blocked = [
         f"{names[key]}: {shown.reason}" for key in waiting if key in records and (shown := records[key].condition)
     ]
-    remedy = f"the request stands; to see what blocks it: rolekeeper explain {names[waiting[0]]}"
+    remedy = f"the change stays requested; see what blocks it: rolekeeper explain {names[waiting[0]]}"
     return WaitTimeoutError(what, remedy, [*details, *blocked])

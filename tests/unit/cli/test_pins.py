@@ -346,7 +346,7 @@ def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, des
     instance = desk.world.stopped(profile="web")
     began = desk.world.clock.now()
     ran = terminal("replace", instance, "db", "--wait")
-    assert (ran.exit_code, f"to see what blocks it: rolekeeper explain {instance}" in ran.stderr) == (255, True)
+    assert (ran.exit_code, f"see what blocks it: rolekeeper explain {instance}" in ran.stderr) == (255, True)
     assert desk.world.clock.now() - began >= timedelta(minutes=10)
 
 
