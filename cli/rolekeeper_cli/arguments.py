@@ -110,7 +110,11 @@ takes_targets = click.option(
     shell_complete=completes("targets"),
     help="Of a hub: only there, an account, a Region, or ACCOUNT/REGION; may be given again.",
 )
-detailed_exitcode = click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when something would change.")
+detailed_exitcode = click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    help="Exit with 2 when something would change, unless rows are rejected (3) or held (4).",
+)
 
 
 def takes_key(function: Function) -> Function:

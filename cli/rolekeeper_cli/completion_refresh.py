@@ -14,7 +14,6 @@ from pathlib import Path
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.table import number_in
-from rolekeeper.model.instance import InstanceState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.instances import name_of
@@ -64,7 +63,7 @@ def _mappings(deployment: Deployment) -> Names:
 
 def _instances(deployment: Deployment) -> Names:
     found = chain.from_iterable(islice(deployment.app.ec2.fleet(), _PAGES))
-    return {"instances": {each.key.id: name_of(each) for each in found if each.state is not InstanceState.TERMINATED}}
+    return {"instances": {each.key.id: name_of(each) for each in found if not each.ended}}
 
 
 def _targets(deployment: Deployment) -> Names:

@@ -20,6 +20,7 @@ from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Access, Settings
 from rolekeeper_cli.errors import ConfigurationError
+from rolekeeper_cli.explained import refuse_foreign
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.progress import Silent
 
@@ -203,7 +204,7 @@ class Deployment:
     @cached_property
     def session(self) -> boto3.Session:
         region = self._options.region or os.environ.get("AWS_REGION")
-        session = boto3.Session(profile_name=self._options.profile, region_name=region)
+        session = _session(profile_name=self._options.profile, region_name=region)
         if self._options.debug and self._debug:
             self._debug(session, self._options.endpoint_url)
         return session
@@ -218,7 +219,7 @@ class Deployment:
     def _make(self, service: str, region: str, credentials: Mapping[str, str]) -> Any:
         """A client with other credentials, in any Region."""
         with self._making:
-            session = boto3.Session(region_name=region, **credentials)  # type: ignore[arg-type]  # each is a text
+            session = _session(region_name=region, **credentials)
             return session.client(service, config=CONFIG, endpoint_url=self._options.endpoint_url)  # type: ignore[call-overload]  # the same
 
     def client_in(self, there: Settings, service: str) -> Any:
@@ -342,6 +343,13 @@ class Deployment:
     def _other_version(self, lacks: str) -> ConfigurationError:
         what = f"stack '{self.stack.name}' has no {lacks}, so it is of another version"
         return ConfigurationError(what, _OTHER_VERSION)
+
+
+def _session(**given: str | None) -> boto3.Session:
+    """A session whose clients take no page for AWS's answer."""
+    made = boto3.Session(**given)  # type: ignore[arg-type]  # each is a text
+    made.events.register("before-parse", refuse_foreign)
+    return made
 
 
 def _variable(parameter: str) -> str:

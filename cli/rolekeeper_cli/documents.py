@@ -91,7 +91,7 @@ def show_found(query: str, document: Any, form: str, *, follows: bool = False) -
     try:
         found = jmespath.search(query, _simple(document))
     except JMESPathError as error:
-        raise UsageError(f"--query can't be asked: {one_line(str(error))}", "see https://jmespath.org") from error
+        raise UsageError(f"--query failed: {one_line(str(error))}", "see https://jmespath.org") from error
     if form in {TABLE, WIDE}:
         _draw_found(found)
     else:

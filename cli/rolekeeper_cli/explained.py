@@ -1,5 +1,9 @@
 """The errors of AWS and of its SDK for people: what happened, and what to do."""
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -14,20 +18,34 @@ BAD_CREDENTIALS = frozenset(
     {"AuthFailure", "IncompleteSignature", "InvalidClientTokenId", "SignatureDoesNotMatch"}
     | {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException"}
 )
+_PAGE = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(!doctype\s+)?html\b", re.IGNORECASE)
 # By which a caller reads another account.
 _ASSUME = "sts:AssumeRole"
 
 
+class ForeignAnswerError(BotoCoreError):
+    """A page of HTML in place of AWS's answer: of a captive portal or a proxy, for example."""
+
+    fmt = "a page of HTML came in place of an answer"
+
+
+def refuse_foreign(response_dict: Mapping[str, Any], **_: object) -> None:
+    """Raise ForeignAnswerError for a page: the SDK takes one with status 200 for an empty answer of most services."""
+    body = response_dict["body"]
+    is_page = "text/html" in response_dict["headers"].get("content-type", "")
+    if is_page or (isinstance(body, bytes) and _PAGE.match(body)):
+        raise ForeignAnswerError
+
+
 def explained(error: Exception) -> CommandError | None:
     """An error of AWS or its SDK; None for any other, which is a bug of ours."""
-    # A proxy's page, for example. It may be long, and in HTML.
-    if isinstance(error, ResponseParserError):
-        return ServiceError("what answered isn't AWS", "see --endpoint-url and the network: a proxy may answer instead")
     if isinstance(error, ClientError):
         error = classify(error, error.operation_name, "*")
     cause = error.__cause__ if isinstance(error, AwsRefusalError) else error
+    if isinstance(cause, ForeignAnswerError | ResponseParserError):
+        return ServiceError("what answered isn't AWS", "see --endpoint-url and the network: a proxy may answer instead")
     if isinstance(cause, BotoCoreError):
-        unreachable = ServiceError(f"AWS can't be asked: {_line(cause)}", "see --endpoint-url and the network")
+        unreachable = ServiceError(f"AWS can't be reached: {_line(cause)}", "see --endpoint-url and the network")
         return _about_setup(cause) or unreachable
     return _about_refusal(error) if isinstance(error, AwsRefusalError) else None
 
@@ -48,7 +66,7 @@ def _about_setup(error: Exception) -> ConfigurationError | None:
         case exceptions.NoRegionError():
             return ConfigurationError("no Region was given", "give --region, or set AWS_REGION")
         case exceptions.InvalidRegionError():
-            return ConfigurationError(_line(error), "give --region a Region's code, as us-east-1")
+            return ConfigurationError(_line(error), "give the code of a Region, such as us-east-1, with --region")
         case exceptions.SSOError() | exceptions.TokenRetrievalError():
             return ConfigurationError(f"the sign-in has ended: {_line(error)}", "run: aws sso login")
         case (
@@ -64,25 +82,25 @@ def _about_refusal(error: AwsRefusalError) -> CommandError:
     if isinstance(error, AccessDeniedError) and error.action == _ASSUME:
         account = error.resource.split(":")[4]
         return ServiceError(
-            f"you may not look into account {account}: {_line(error)}",
+            f"you aren't allowed to read account {account}: {_line(error)}",
             advice(
-                "see whether it is a target, and the hub may: ",
+                "check that it is a target, and that the hub may read it: ",
                 Remedy(Kind.TARGETS),
-                f"; where you alone may not, have your role among those that {error.resource} trusts (rolekeeper spoke "
-                f"deploy --reader ARN), and allowed {_ASSUME} on it; what Rolekeeper did there, rolekeeper history "
-                f"shows without",
+                f"; if only you may not, {error.resource} has to trust your role (rolekeeper spoke deploy --reader "
+                f"ARN), and your role needs {_ASSUME} on it; rolekeeper history needs neither",
             ),
         )
     if isinstance(error, AccessDeniedError):
         return ServiceError(
-            f"you aren't allowed {error.action} on {error.resource}", "have it allowed, or use another --profile"
+            f"you aren't allowed {error.action} on {error.resource}",
+            "ask for that permission, or use another --profile",
         )
     if isinstance(error, CorruptItemError):
         return ServiceError(f"an item of the state table can't be read: {error.message}", "see docs/operations.md")
     if isinstance(error, RetryableError):
         return ServiceError(f"AWS gave no answer to {error.action}: {_line(error)}", "try again in a moment")
     what = f"AWS refused {error.action} on {error.resource}: {_line(error)}"
-    return ServiceError(what, "read AWS's words, fix it, and try again")
+    return ServiceError(what, "fix what AWS reports, and try again")
 
 
 def _line(error: object) -> str:

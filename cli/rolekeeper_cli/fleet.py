@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rolekeeper.model.instance import Target
 
 
-_STATES = ("pending", "running", "stopping", "stopped", "shutting-down")
+_STATES = ("pending", "running", "stopping", "stopped")
 
 
 @command(

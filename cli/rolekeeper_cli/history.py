@@ -40,7 +40,7 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
     Newest first: every change, every wait, what blocked it and who pinned it, what caused that, and what AWS answered.
     """
     if control == bool(instance) or (control and ask_who):
-        raise UsageError("history is of an instance, or of the control item", "name the instance, or say --control")
+        raise UsageError("history needs an instance, or --control alone", "see: rolekeeper history --help")
     there = deployment()
     if control:
         documents = uses.history.control_history(there, limit)

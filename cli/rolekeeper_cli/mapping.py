@@ -92,6 +92,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     """
     there = deployment()
     intended = uses.edits.with_verdicts(there, uses.edits.set_columns(there, key, assignments), patience=patience(wait))
+    intended = uses.preview.written_again(there, intended)
     show_intended(intended)
     return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
 
@@ -200,8 +201,9 @@ def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     key = verdict.argument
     terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.reason}"])
     if verdict.is_held:
-        who = "; another person has to run it, as this is your edit" if verdict.own else ""
-        terminal.say(f"  rolekeeper mapping approve {key} {'deletes' if verdict.deletes else 'publishes'} it{who}")
+        who = "  your own edit, so another person runs it:\n" if verdict.own else ""
+        does = "deletes" if verdict.deletes else "publishes"
+        terminal.say(f"{who}  rolekeeper mapping approve {key} {does} it")
         terminal.say(f"  rolekeeper mapping discard {key} drops that, and changes nothing")
     if verdict.meant:
         terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {key} role={verdict.meant}")
@@ -217,14 +219,17 @@ def show_plan(plan: uses.edits.RowPlan) -> None:
     """A line for each row, and under a changed one a line for each column."""
     for change in plan.changes:
         show_change(change)
-    click.echo(f"= {plan.unchanged:,} unchanged")
+    if plan.unchanged:
+        click.echo(f"= {plan.unchanged:,} unchanged")
     if plan.kept:
         terminal.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
 
 
 def show_change(change: uses.edits.Change) -> None:
     sign, colour = _SIGNS[change.kind]
-    cells = "" if change.kind == "changed" else "  " + " ".join(change.cells())
+    cells = "  " + " ".join(change.cells())
+    if change.kind == "changed":
+        cells = "" if change.columns else "  no longer needs approval"
     terminal.line(f"{sign} {escaped(str(change.key))}{escaped(cells)}".rstrip(), colour)
     if change.kind == "changed":
         for name, both in change.columns.items():
@@ -394,9 +399,11 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     what = (
         f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
     )
+    # A person who is asked sees what it changes as it is now.
+    why = "." if terminal.asks(yes=yes) else f": {held.reason}"
     render.show(
         {"mapping": str(key), "revision": number, "deletes": held.deletes, "reason": held.reason},
-        lambda: terminal.line(f"{what}: {held.reason}"),
+        lambda: terminal.line(f"{what}{why}"),
     )
     task, consequence = f"Publish revision {number} of {key}", uses.preview.changes
     if held.deletes:

@@ -30,7 +30,9 @@ def export(target: str | None) -> ExitCode:
     """
     if target in OUTPUTS:
         # In other commands -o is --output: nobody wants a file of that name.
-        raise UsageError(f"-o names a file here, and {target!r} is a form", "name the file, as -o mappings.yaml")
+        raise UsageError(
+            f"-o names a file here, and {target!r} is an output format", "name the file, as -o mappings.yaml"
+        )
     if target:
         uses.files.refuse_csv(target)
     text, count = exported(deployment())
@@ -65,7 +67,7 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
             )
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
-    intended = _intended(there, file, prune=prune, wait=wait)
+    intended = uses.preview.written_again(there, _intended(there, file, prune=prune, wait=wait))
     show_intended(intended)
     if intended.changes:
         terminal.say(f"{intended.counts()}.")
@@ -107,7 +109,7 @@ def validate(file: str, *, strict: bool) -> ExitCode:
     if strict and reading.warnings:
         many = f"{len(reading.warnings):,} warnings" if len(reading.warnings) > 1 else "one warning"
         raise CommandError(f"{many} with --strict", "fix what is shown above")
-    terminal.say(f"Mappings that are fine: {len(reading.specs):,}.")
+    terminal.say(f"Valid mappings: {len(reading.specs):,}.")
     return ExitCode.DONE
 
 

@@ -130,16 +130,15 @@ def release(instance: str, reason: str, *, wait: bool | None, yes: bool) -> Exit
     """
     there, instance = uses.instances.located(deployment(), instance)
     found = uses.pins.to_release(there, instance)
-    name, role = uses.instances.title(found.instance), found.pin.role if found.pin else ""
-    if not (found.pin or found.contested):
+    name, pin = uses.instances.title(found.instance), found.pin
+    if not (pin or found.contested):
         render.show(found.document(), lambda: terminal.line(f"{name} has no pin; its tags rule."))
         return ExitCode.DONE
-    question = f"Release {name} from {role or 'its pin'}?" if found.pin else f"Have Rolekeeper try {name} again?"
+    role = pin.role if pin and pin.role not in {"", model.mapping.NO_ROLE} else "its pin"
+    question = f"Release {name} from {role}?" if pin else f"Have Rolekeeper try {name} again?"
     terminal.agree(lambda: (uses.pins.expected_of_release(there, found).lines(), question), yes=yes)
     uses.pins.release(there, found, reason)
-    said = (
-        f"is released from {role or 'its pin'} and goes back to its tags" if found.pin else "has no pin; its tags rule"
-    )
+    said = f"is released from {role} and goes back to its tags" if pin else "has no pin; its tags rule"
     render.show(found.document(), lambda: terminal.line(f"{name} {said}."))
     if found.contested:
         terminal.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")

@@ -69,9 +69,9 @@ def plan(
     targets into which you may look.
     """
     if prune and not file:
-        raise UsageError("--prune is about a file", "give the file with -f")
+        raise UsageError("--prune needs a file", "give the file with -f")
     if texts and targets:
-        raise UsageError("--instance says where each instance is", "leave --target out")
+        raise UsageError("--instance and --target can't be combined", "leave --target out")
     there = deployment()
     specs = read_mappings(file, there).specs if file else ()
     instances = _instances(there, texts)  # before the mappings are judged: a mistyped name fails at once
@@ -115,7 +115,7 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
 @click.option(
     "--approve",
     is_flag=True,
-    help="Approve what is held for the number of instances that it changes; your own edits another person has to.",
+    help="Approve edits that are held, except your own: another person approves those.",
 )
 def apply(plan: str, *, approve: bool) -> ExitCode:
     """Apply a plan, exactly as it is.
@@ -126,13 +126,18 @@ def apply(plan: str, *, approve: bool) -> ExitCode:
     there = deployment()
     done = uses.apply.apply(there, uses.apply.PlanFile(plan, there.app.home), approve=approve, report=tell_verdicts)
     instances, mappings, waiting = done["instances"], len(done["mappings"]), done["waiting"]
+    code = uses.edits.exit_code(each["status"] for each in done["not_in_effect"])
     if not (instances or mappings):
         terminal.say("Nothing to do: the plan changes nothing.")
-        return ExitCode.DONE
-    rest = f"; {waiting:,} instances wait for the mappings that aren't in effect" if waiting else ""
-    applied = f"Applied: {instances:,} instances as planned, {mappings:,} mappings{rest}."
+        return code
+    rest = f"; {_counted(waiting, 'instance')} to change once all are in effect" if waiting else ""
+    applied = f"Applied: {_counted(instances, 'instance')} as planned, {_counted(mappings, 'mapping')}{rest}."
     render.show(done, lambda: terminal.line(applied))
-    return uses.edits.exit_code(each["status"] for each in done["not_in_effect"])
+    return code
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 # ---- how it is shown ----

@@ -55,7 +55,7 @@ def group(
     """
     if context.invoked_subcommand is not None:
         if names or unused or targets:
-            raise UsageError("--role, --unused and --target are about the list", "leave them out")
+            raise UsageError("--role, --unused and --target are options of the list", "leave them out")
         return ExitCode.DONE
 
     deployment = doctor_deployment()

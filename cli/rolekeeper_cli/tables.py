@@ -6,8 +6,7 @@ is too long has a line of its own, and a column for which there is no room is be
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from itertools import batched, chain, zip_longest
 from operator import itemgetter
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import click
 from rich.cells import cell_len, set_cell_size
 
+from rolekeeper.model.text import in_words
 from rolekeeper_cli import terminal
 from rolekeeper_cli.layout import Column, Kind, Layout
 from rolekeeper_cli.options import WIDE
@@ -29,27 +29,35 @@ _LEAST, _KEY = 8, 19
 
 @dataclass(slots=True)
 class _Place:
-    """A column of a table: the widths of its cells so far, its own, where it begins, and whether it has room."""
+    """A column of a table: the widths of its heading and of its cells so far, its own, and where it is, if it fits."""
 
     column: Column
-    seen: set[int]
+    heading: int
+    cells: set[int] = field(default_factory=lambda: {0})
     width: int = 0
     start: int = 0
     fits: bool = True
 
+    @property
+    def need(self) -> int:
+        return max(self.heading, *self.cells)
+
     def shrink(self) -> None:
         """Be as narrow as it may be."""
-        kind, self.width, self.fits = self.column.kind, max(self.seen), True
-        if kind == "key":
-            self.width = max((each for each in self.seen if each <= _KEY), default=0)
-        elif kind != "whole":
-            self.width = min(self.width, max(_LEAST, len(self.column.name)))
+        self.fits = True
+        match self.column.kind:
+            case "whole":
+                self.width = self.need
+            case "key":
+                self.width = max(self.heading, *(each for each in self.cells if each <= _KEY))
+            case "name" | "text":
+                self.width = min(self.need, max(_LEAST, self.heading))
 
     def grow(self, spare: int) -> int:
         """Take what it needs of the spare room; returns how much that is."""
         before, most = self.width, self.width + spare
-        usable = [each for each in self.seen if each <= most] if self.column.kind == "key" else [most]
-        self.width = max(before, min(max(self.seen), max(usable, default=0)))
+        usable = max(each for each in self.cells if each <= most) if self.column.kind == "key" else most
+        self.width = max(before, min(self.need, usable))
         return self.width - before
 
     def lines(self, cell: str) -> list[str]:
@@ -74,7 +82,7 @@ class Listing:
         columns = [each for each in layout.columns if wide or not each.wide]
         if layout.note and not self._note:
             columns.append(Column(layout.note_name, layout.note))
-        self._places = [_Place(each, {len(each.name) if layout.head else 0}) for each in columns]
+        self._places = [_Place(each, len(each.name) if layout.head else 0) for each in columns]
         self._has_head = layout.head
         if widest is not None:
             self._cells(widest)
@@ -88,16 +96,16 @@ class Listing:
                 click.echo(click.style(line, bold=True))
             self._has_head = False
         for document, row in zip(documents, rows, strict=True):
-            colour = self._layout.colour(document) or None
+            colour = self._layout.colour(document)
             for line in self._lines(row):
-                click.echo(click.style(line, fg=colour))
+                click.echo(click.style(line, fg=colour) if colour else line)
             for line in self._below(document, row):
                 click.echo(line)
 
     def _cells(self, document: Any) -> list[str]:
         cells = [_cell(each.column.of(document)) for each in self._places]
         for place, cell in zip(self._places, cells, strict=True):
-            place.seen.add(cell_len(cell))
+            place.cells.add(cell_len(cell))
         return cells
 
     def _lines(self, row: Sequence[str]) -> Iterator[str]:
@@ -111,7 +119,7 @@ class Listing:
         cells = [
             (each.column.name, cell) for each, cell in zip(self._places, row, strict=True) if cell and not each.fits
         ]
-        beside = ", ".join(f"{name}: {cell}" if name else cell for name, cell in cells)
+        beside = "  ".join(f"{name}: {cell}" if name else cell for name, cell in cells)
         note = one_line(self._note(document)) if self._note else ""
         for text in filter(None, (beside, note.partition("; ")[0] if self._layout.brief else note)):
             for line in wrapped(text, self._room - _MARGIN, cell_len):
@@ -141,15 +149,15 @@ def _fit(places: Sequence[_Place], room: int) -> None:
     shown = list(places)
     while (spare := room - sum(each.width for each in shown) - _MARGIN * (len(shown) - 1)) < 0 and len(shown) > 1:
         others = [each for each in reversed(shown) if each.column.kind != "key"]
-        # One without any cell, or else one that is as wide as its cells; the last of them.
-        empty = (each for each in others if not each.seen - {0, len(each.column.name)})
-        wide = (each for each in others if each.width > len(each.column.name))
+        # The last one that holds nothing, or else the last one that is wider than its heading.
+        empty = (each for each in others if each.cells == {0})
+        wide = (each for each in others if each.width > each.heading)
         last = next(chain(empty, wide, others))
         last.fits = False
         shown.remove(last)
     # The key first, as it takes whole cells; then what needs least.
     growing = [each for each in shown if each.column.kind != "whole"]
-    growing.sort(key=lambda each: (each.column.kind != "key", max(each.seen) - each.width))
+    growing.sort(key=lambda each: (each.column.kind != "key", each.need - each.width))
     for left, each in zip(range(len(growing), 0, -1), growing, strict=True):
         spare -= each.grow(max(spare, 0) // left)
     start = 0
@@ -179,11 +187,4 @@ def _cut(text: str, width: int) -> str:
 
 
 def _cell(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case datetime():
-            return value.isoformat().replace("+00:00", "Z")
-    return one_line(str(value))
+    return one_line(in_words(value))

@@ -190,6 +190,6 @@ class Progress(Silent):
         if self._shows and time.monotonic() >= self._next:
             of = self._of if total is None else f" of {total:,}"
             text = f"{done:,}{of} {self._what}{f'; {rest}' if rest else ''}"
-            click.echo(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
+            click.echo(f"\r\033[K{wrapped(text, shutil.get_terminal_size().columns - 1)[0]}", nl=False, err=True)
             self._next = time.monotonic() + _EVERY_SECONDS
             self._shown = True

@@ -69,9 +69,7 @@ def wait(
         render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(in_words(found)))
         return tell_rest(found)
     if targets:
-        raise UsageError(
-            "--target is for a mapping's instances", "name an instance of another target as ACCOUNT/REGION/ID"
-        )
+        raise UsageError("--target needs --mapping", "name an instance of another target as ACCOUNT/REGION/ID")
     if mapping or not (instance and role):
         raise UsageError(
             "wait is for an instance, or for a mapping", "name the instance with --role, or --mapping alone"

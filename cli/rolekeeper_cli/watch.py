@@ -57,9 +57,9 @@ def watch(
             shown += 1
     if not shown:
         about = f" about {only['instance']}" if only else ""
-        others = "" if all_ else ", those that change nothing with --all"
-        where = f"See further back with --since 1h{others}, or how instances stand: rolekeeper fleet"
-        terminal.say(f"No decision came{about}. {where}")
+        others = "" if all_ else ", include those that change nothing with --all"
+        where = f"Look further back with --since 1h{others}, or see each instance's status: rolekeeper fleet"
+        terminal.say(f"There was no decision{about}. {where}")
     return ExitCode.DONE
 
 

@@ -67,10 +67,12 @@ def _found(world: FakeAccount, key: str, value: str) -> list[str]:
     return _all(world, MappingKey(key, value))
 
 
-def test_a_tag_finds_its_instances_that_arent_terminated(world: FakeAccount) -> None:
+def test_a_tag_finds_its_instances_that_havent_ended(world: FakeAccount) -> None:
     web, _, stopped = world.running(workload="web"), world.running(workload="db"), world.stopped(workload="web")
-    world.truth.terminate(world.running(workload="web"))
+    gone, ends = world.running(workload="web"), world.running(workload="web")
+    world.truth.terminate(gone)
     world.wait(5)
+    world.truth.terminate(ends)
     assert _found(world, "workload", "web") == [web, stopped]
     assert len(_found(world, "workload", "*")) == 3
     assert _found(world, "Workload", "web") == []

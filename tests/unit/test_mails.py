@@ -58,6 +58,7 @@ def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(des
     assert "it would attach 0, replace 3 and detach 0 instances" in text
     assert "to approve it: rolekeeper mapping approve workload=web --revision 2" in text
     assert "Look and approve: rolekeeper mapping approve workload=web; or drop it: rolekeeper mapping discard" in text
+    assert "If nobody does, it is published once it changes few enough instances.\n" in text
     assert "Runbook: docs/runbook.md#mapping-held\n" in text
     assert "Cause: the row changed. Edited by (claimed): ada" in text
 
@@ -162,7 +163,14 @@ def test_a_mail_holds_whatever_people_wrote_readable_bounded_and_on_one_line(eve
     text = _takes(event, value)
     if value.isprintable() and len(value) < 100 and event != "Mode Changed":  # which holds nothing that people wrote
         assert value in text
-    assert len(text.splitlines()) <= 16
+    assert len(text.splitlines()) <= 17
+
+
+def test_what_a_mail_says_to_type_can_be_pasted() -> None:
+    typed = r"'a\=b c=a=b c'"
+    assert f"rolekeeper mapping approve {typed}; or drop it: rolekeeper mapping discard {typed}\n" in _takes(
+        "Mapping Held", "a=b c"
+    )
 
 
 @given(st.sampled_from(sorted(TEXTS)), st.text())

@@ -81,13 +81,14 @@ def test_an_instance_of_which_a_mapping_is_damaged_isnt_counted_and_hides_no_oth
     assert (found.matched, found.impact.attach) == (1, 1)
 
 
-def test_the_fleet_is_counted_once_with_hidden_and_without_terminated_instances(
+def test_the_fleet_is_counted_once_with_hidden_and_without_ended_instances(
     world: FakeAccount, scanner: ImpactScanner
 ) -> None:
     world.running()
     world.truth.launch(operator="eks.amazonaws.com", hidden=True)
     world.truth.terminate(world.running())
     world.wait(5)
+    world.truth.terminate(world.running())
     assert scanner.fleet == 2
     world.running()
     assert scanner.fleet == 2, "within one invocation"

@@ -135,6 +135,17 @@ def test_a_converged_fleet_sends_and_writes_nothing(desk: MappingsFixture) -> No
     assert desk.world.events.sent == []
 
 
+def test_instances_that_have_ended_are_counted_nowhere(desk: MappingsFixture) -> None:
+    """EC2 shows them for about an hour."""
+    _, _, ends, gone = (converged(desk, app="web") for _ in range(4))
+    desk.world.truth.terminate(gone)
+    desk.world.wait(60)
+    desk.world.truth.terminate(ends)
+    assert [desk.world.observed(ends).instance.state] == ["shutting-down"]  # type: ignore[union-attr]  # EC2 knows it
+    assert sweep(desk).instances == 2
+    assert (desk.row("app=web")["matched"], fleet(desk)["instances"]) == (2, 2)
+
+
 def test_an_edit_whose_stream_record_was_lost_is_published(desk: MappingsFixture) -> None:
     desk.put("app=web", role="db")
     sweep(desk)
@@ -473,7 +484,7 @@ def test_a_sweep_whose_tokens_never_last_ends_as_a_failure(desk: MappingsFixture
 def test_what_is_handed_on_fits_into_an_execution_whatever_it_names() -> None:
     """AWS_FACTS.md, "Lambda, SQS, ...": 256 KB."""
     longest = MappingKey("\N{GRINNING FACE}" * 128, "\N{GRINNING FACE}" * 256)
-    rest = Position(Phase.ROWS, "x" * 4_000, longest, [longest] * ROWLESS, 10**9, restarts=RESTARTS)
+    rest = Position(Phase.ROWS, "x" * 4_000, longest, [longest] * ROWLESS, restarts=RESTARTS)
     swept = SweepResult(
         10**9, 10**9, 10**9, 10**9, 10**9, finished=False, problems=["\N{GRINNING FACE}" * 500] * PROBLEMS, rest=rest
     )

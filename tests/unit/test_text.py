@@ -14,7 +14,7 @@ from fixtures.mappings import MappingsFixture
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model.instance import Action, Decision
 from rolekeeper.model.mapping import IGNORE_TAG
-from rolekeeper.model.text import escaped, escaped_json, key_text, shown, split_key
+from rolekeeper.model.text import escaped, escaped_json, in_words, key_text, shown, split_key
 from rolekeeper.telemetry import log_line
 from rolekeeper_cli.uses import files
 from strategies.values import KEY, NOW
@@ -132,6 +132,23 @@ def test_a_rows_editor_is_escaped_in_history_event_mail_and_log(desk: MappingsFi
     assert is_clean(told)
     assert all(is_clean(line) for line in desk.world.log.getvalue().splitlines())
     assert ACCOUNT in mail
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (True, "true"),
+        (7, "7"),
+        (NOW.replace(microsecond=0), f"{NOW:%Y-%m-%dT%H:%M:%S}Z"),
+        (["us-east-1", "eu-west-1"], "us-east-1, eu-west-1"),
+        (frozenset({"b", "a"}), "a, b"),
+        ({"team": "x", "environment": "production"}, "environment=production, team=x"),
+        ([{"a": None}, False], "a=, false"),
+    ],
+)
+def test_a_value_is_said_in_words_and_not_in_pythons(value: object, text: str) -> None:
+    assert in_words(value) == text
 
 
 @given(st.text(), st.text(min_size=1))

@@ -6,7 +6,7 @@ from typing import Any
 from rolekeeper.settings import Access
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown, warn
 
-_PAGE = 'have it allowed: docs/security.md, "What the command needs"'
+_PAGE = 'ask for that permission: docs/security.md, "What the command needs"'
 
 
 # What `NEEDS` is about; a hub alone has readers in its spokes.

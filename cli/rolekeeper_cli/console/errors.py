@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -35,7 +35,7 @@ class ErrorPage:
     """Why nothing else is shown, and what to do: a sentence each, without its end.
 
     `statement` is the policy statement, as JSON, that would allow it, where a permission is missing; with `again`, the
-    same may succeed a moment later.
+    same may succeed a moment later. `link` is an address of the console's that a bare page leads to.
     """
 
     status: HTTPStatus
@@ -44,10 +44,11 @@ class ErrorPage:
     remedy: str | Advice
     statement: str = ""
     again: bool = False
+    link: str = ""
 
     def bare(self) -> Response:
         """The page without anything of the deployment."""
-        text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy)
+        text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy, link=self.link)
         return HTMLResponse(text, self.status)
 
 
@@ -77,7 +78,7 @@ def _unasked(error: Exception, reported: CommandError) -> ErrorPage | None:
     cause = error.__cause__ if isinstance(error, AwsRefusalError) else error
     if isinstance(error, AwsRefusalError | BotoCoreError) and isinstance(reported, ConfigurationError):
         remedy = f"{reported.remedy}; if that doesn't help, start the console again"
-    elif isinstance(cause, BotoCoreError):
+    elif isinstance(cause, BotoCoreError | ResponseParserError):
         remedy = f"{reported.remedy}; the console goes on once AWS answers"
     else:
         return None
@@ -87,7 +88,7 @@ def _unasked(error: Exception, reported: CommandError) -> ErrorPage | None:
 def _denied(error: AccessDeniedError) -> ErrorPage:
     what = f"you aren't allowed {error.action} on {error.resource}"
     statement = json.dumps({"Effect": "Allow", "Action": error.action, "Resource": error.resource}, indent=2)
-    remedy = "have it allowed, or start the console with another --profile"
+    remedy = "ask for that permission, or start the console with another --profile"
     return ErrorPage(HTTPStatus.BAD_GATEWAY, "AWS refused", what, remedy=remedy, statement=statement, again=True)
 
 
@@ -141,12 +142,33 @@ HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A sentence with its remedy. `kind` is a class of the stylesheet; `permission` is the one that is missing."""
+    """What hinders the console: what that means to the person, its cause, if any, and the remedy.
+
+    `kind` is a class of the stylesheet; `permission` is the one that is missing. `also` is what else has the cause.
+    """
 
     kind: str
-    text: str
+    means: str
+    cause: str = ""
     remedy: str | Advice = ""
     permission: str = ""
+    unasked: bool = False
+    also: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return f"{self.means}: {self.cause}." if self.cause else f"{self.means}."
+
+
+def one_for_each_cause(notes: Iterable[Note]) -> list[Note]:
+    """The same notes, the bad ones first; those that have a cause in common are one."""
+    found: dict[object, Note] = {}
+    for note in sorted(notes, key=lambda each: each.kind != "bad"):
+        # AWS's services say each in its own words that they weren't reached.
+        cause = note.unasked or note.cause or note.means
+        first = found.get(cause)
+        found[cause] = replace(first, also=(*first.also, note.means)) if first else note
+    return list(found.values())
 
 
 # What each thing that failed means to the person.
@@ -165,6 +187,7 @@ def note_of(name: str, error: Exception) -> Note:
     if reported is None:
         _LOGGER.error("the console failed to read the fleet", exc_info=error)
         words = f"{type(error).__name__}: {error}"
-        return Note(kind, f"{means}: {words}.", "this is a bug; what led to it is where the console was started")
+        return Note(kind, means, words, remedy="this is a bug; what led to it is where the console was started")
     denied = error.action if isinstance(error, AccessDeniedError) else ""
-    return Note(kind, f"{means}: {reported.what}.", reported.remedy, permission=denied)
+    unasked = _unasked(error, reported) is not None
+    return Note(kind, means, reported.what, remedy=reported.remedy, permission=denied, unasked=unasked)

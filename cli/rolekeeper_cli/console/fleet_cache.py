@@ -18,7 +18,7 @@ from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.errors import Note, note_of
+from rolekeeper_cli.console.errors import Note, note_of, one_for_each_cause
 from rolekeeper_cli.console.page import PAGE
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.fleet import Enforced, Seen, Standing, document, withheld
@@ -32,7 +32,7 @@ MOST = 50_000
 
 
 # What goes on in EC2 by itself, so that no decision is logged when it ends.
-_MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING, InstanceState.SHUTTING_DOWN})
+_MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING})
 _MOVING_ASSOCIATIONS = frozenset({AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING})
 _RANKS = {each: rank for rank, each in enumerate(Standing)}
 # The stylesheet's classes of those that have another one than their name.
@@ -80,9 +80,9 @@ class FleetRow:
 
 
 def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetRow | None:
-    """None for an instance that EC2 doesn't know, or that is terminated."""
+    """None for an instance that EC2 doesn't know, or that has ended."""
     instance = observed.instance
-    if instance is None or instance.state is InstanceState.TERMINATED:
+    if instance is None or instance.ended:
         return None
     seen = observed if isinstance(observed, Unreadable) else Seen.of(observed, deployment)
     shown = document(seen)
@@ -210,7 +210,7 @@ class FleetReader:
     def _pages(self, place: Deployment) -> Iterator[list[FleetRow]]:
         state, ec2 = Enforced.of(place, {}), self._ec2(place)
         for page in ec2.fleet():
-            living = [each for each in page if each.state is not InstanceState.TERMINATED]
+            living = [each for each in page if not each.ended]
             found = (row_of(each, place) for each in observe_page(living, ec2, state, now=place.now()))
             yield [each for each in found if each]
 
@@ -269,6 +269,11 @@ class Fleet:
         """Why nothing is known at all; None where something is."""
         return self.notes.get("whole") if not self.rows and self.read_at is None else None
 
+    @property
+    def boxes(self) -> list[Note]:
+        """What the page says of what hinders it; nothing where nothing is known, as it says only why."""
+        return [] if self.unreadable else one_for_each_cause(self.notes.values())
+
 
 # A page asks every second. A tab in the background asks once a minute: it keeps reads going for 15 s of that.
 ASKED_SECONDS = 15.0
@@ -276,6 +281,8 @@ ASKED_SECONDS = 15.0
 OPEN = 50
 TURN_SECONDS = 1.0
 PAGE_SECONDS = 0.2
+# A small fleet is read in that time; of a larger one the first page is.
+FIRST_READ_SECONDS = 1.5
 WHOLE_SECONDS = 300.0
 # Where no decisions can be read: each minute, and a large fleet less often. A page of it is two calls to EC2.
 WITHOUT_LOG_SECONDS, SECONDS_FOR_A_PAGE = 60.0, 2.0
@@ -455,7 +462,7 @@ class FleetCache:
         self._begun, self._seen, count = self._clock(), set(), 0
         self._reader = reader = FleetReader(self._new_look(), self.calls, self.target)
         missing = level_missing(reader.deployment)
-        late = Note("warn", f"Changes show late, with the next full read: {missing}.")
+        late = Note("warn", "Changes show late, with the next full read", missing)
         self._note("level", late if missing else None)
         self._learn(targets=tuple(each.settings.target for each in reader.places.all))
         for count, page in enumerate(reader.pages(), 1):
@@ -470,7 +477,7 @@ class FleetCache:
         self._note("whole", None)
         unseen = "; ".join(reader.places.unseen_in_words())
         remedy = advice("what the last sweep saw there: ", Remedy(Kind.TARGETS))
-        self._note("targets", Note("warn", f"{unseen}.", remedy) if unseen else None)
+        self._note("targets", Note("warn", unseen, remedy=remedy) if unseen else None)
         unlogged = self._facts.notes.keys() & {"log", "level"}
         often = max(WITHOUT_LOG_SECONDS, count * SECONDS_FOR_A_PAGE) if unlogged else WHOLE_SECONDS
         self._due["whole"] = self._begun + often

@@ -7,6 +7,7 @@ What changes anything is refused here too, unless the console was started for th
 """
 
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from http import HTTPStatus
@@ -26,7 +27,9 @@ _READS = {"GET", "HEAD"}
 # What Sec-Fetch-Site says of our own pages, and of what a person types.
 _OURS = {"same-origin", "none"}
 _START_AGAIN = "start it again, and use the link that it gives: rolekeeper console"
-_TOKEN_BYTES = 32
+_TOKEN_BYTES, _NAME_BYTES = 32, 8
+# What another console on this port was called.
+_A_CONSOLE = re.compile(rf"[0-9a-f]{{{2 * _NAME_BYTES}}}\.localhost(:[0-9]+)?")
 _HTTP_PORT = 80
 _LARGEST = 64 * 1024  # bytes of a form
 _DIGITS = 9  # of that number, at most
@@ -52,6 +55,7 @@ _OTHER_ORIGIN = ErrorPage(
     "Asked from elsewhere",
     "a request from another site was refused",
     remedy="open the console itself, and ask there",
+    link="/",
 )
 _UNKNOWN_BROWSER = ErrorPage(
     HTTPStatus.FORBIDDEN, "Access denied", "the console is for the browser that opened its link", remedy=_START_AGAIN
@@ -94,13 +98,20 @@ class Guard:
     def __init__(self, app: ASGIApp, port: int, *, writes: bool) -> None:
         self._app, self._writes = app, writes
         # Of its own for each console: cookies know no port, and another server on loopback must not be sent this one's.
-        name = f"{secrets.token_hex(8)}.localhost"
+        name = f"{secrets.token_hex(_NAME_BYTES)}.localhost"
         self._host = name if port == _HTTP_PORT else f"{name}:{port}"  # as browsers write it
         self._session = secrets.token_urlsafe(_TOKEN_BYTES)
         self._link: str | None = secrets.token_urlsafe(_TOKEN_BYTES)
         self._using = Lock()
         self.origin = f"http://{self._host}"
         self.link = f"{self.origin}{ENTER}{self._link}"
+        self._started_again = ErrorPage(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "The console was started again",
+            "nothing was changed: this tab belongs to a console that has ended; a new one is running",
+            remedy="open the link that it printed; if this browser has opened that link already, continue here",
+            link=f"{self.origin}/",
+        )
         self.on_entered: Callable[[], object] = lambda: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,8 +144,12 @@ class Guard:
     def _from_elsewhere(self, request: Request, *, entering: bool) -> ErrorPage | None:
         """Refuse a request to another name, or from another page."""
         headers = request.headers
-        if headers.getlist("host") != [self._host]:
-            return _OTHER_HOST
+        hosts = headers.getlist("host")
+        if hosts != [self._host]:
+            if len(hosts) != 1 or not _A_CONSOLE.fullmatch(hosts[0]):
+                return _OTHER_HOST
+            if not _is_static(request):
+                return self._started_again
         origins = headers.getlist("origin")
         if origins != [self.origin] and (origins or request.method not in _READS):
             return _OTHER_ORIGIN

@@ -5,7 +5,7 @@ once.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Lock, Thread
@@ -17,7 +17,8 @@ from starlette.routing import Route
 
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.errors import EXPLAINED
-from rolekeeper_cli.console.page import live, query, see_other
+from rolekeeper_cli.console.forms import number
+from rolekeeper_cli.console.page import live, paged, query, see_other
 from rolekeeper_cli.progress import Silent
 
 _KEPT = timedelta(minutes=10)
@@ -35,7 +36,7 @@ class Job:
     """One look. What it found grows while it runs.
 
     `step` says how far it is; `error` why it found no more; `version` is another one each time anything changed. It is
-    `outdated` where what it finds may have changed since it looked.
+    `outdated` where what it finds may have changed since it looked; `reported` once a person has read the error.
     """
 
     began: datetime
@@ -45,6 +46,7 @@ class Job:
     error: Exception | None = None
     version: int = 0
     outdated: bool = False
+    reported: bool = False
     end: Event = field(default_factory=Event)
 
     def run(self, work: Work, deployment: DoctorDeployment) -> None:
@@ -61,11 +63,11 @@ class Job:
             self.version, self.ended = self.version + 1, deployment.now()
             self.end.set()
 
-    def is_over(self, now: datetime, *, polled: bool, news: datetime | None = None) -> bool:
-        """Whether the next page begins a new look: this one ended before the `news`, say."""
+    def is_over(self, now: datetime, *, polled: bool, since: datetime | None) -> bool:
+        """Whether the next page begins a new look: this one is old, failed, or ended before `since`."""
         age = now - self.began
-        failed = bool(self.error) and (not polled or age > _RETRIED)
-        outdated = self.outdated or bool(news and self.ended and self.ended < news)
+        failed = bool(self.error) and (age > _RETRIED if polled else self.reported)
+        outdated = self.outdated or bool(since and self.ended and self.ended < since)
         return self.end.is_set() and (outdated or failed or age > _KEPT)
 
     def values(self) -> dict[str, Any]:
@@ -97,15 +99,16 @@ class Jobs:
         self._lock = Lock()
 
     def get(
-        self, name: str, work: Work, *, anew: bool = False, polled: bool = False, news: datetime | None = None
+        self, name: str, work: Work, *, anew: bool = False, polled: bool = False, since: datetime | None = None
     ) -> Job:
         """The look of this name: the one that runs, or another where the last is old, failed, or isn't wanted (`anew`).
 
-        It is waited for a moment. If it failed, an open page that polls has it begun again only some seconds later.
+        It is waited for a moment. If it failed, who opens the page reads why, and the next one has it begun again; an
+        open page that polls, only some seconds later.
         """
         with self._lock:
             job = self._jobs.get(name)
-            begins = job is None or job.is_over(self._now(), polled=polled, news=news) or (anew and job.end.is_set())
+            begins = job is None or (anew and job.end.is_set()) or job.is_over(self._now(), polled=polled, since=since)
             if job is None or begins:
                 job = self._jobs[name] = Job(self._now())
                 while len(self._jobs) > _MOST:
@@ -113,6 +116,7 @@ class Jobs:
         if begins:
             self._beside(lambda: job.run(work, self._look()))
         job.end.wait(PATIENCE_SECONDS)
+        job.reported |= bool(job.error) and not polled
         return job
 
     def forget(self) -> None:
@@ -122,11 +126,11 @@ class Jobs:
                 job.outdated = True
 
 
-def look(request: Request, name: str, work: Work, *, news: datetime | None = None) -> Job:
-    """The look of this name, for a page that is `followed`; another one where the last ended before the `news`."""
+def look(request: Request, name: str, work: Work, *, since: datetime | None = None) -> Job:
+    """The look of this name, for a page that is `followed`; another one where the last ended before `since`."""
     jobs: Jobs = request.app.state.site.jobs
     anew = getattr(request.state, "anew", False)
-    return jobs.get(name, work, anew=anew, polled="version" in request.query_params, news=news)
+    return jobs.get(name, work, anew=anew, polled="version" in request.query_params, since=since)
 
 
 def followed(path: str, values: Callable[[Request], dict[str, Any]], template: str) -> list[Route]:
@@ -145,6 +149,12 @@ def query_of(request: Request, **changes: object) -> str:
     """The query of such a page, with some of it changed."""
     asked = {name: value for name, value in request.query_params.items() if name != "version"}
     return query({**asked, **changes})
+
+
+def listed[Row](request: Request, rows: Sequence[Row]) -> dict[str, Any]:
+    """The instances of a page's list that its address asks for, as `paged` gives them."""
+    wanted = number(request.query_params, "page") or 1
+    return paged(rows, wanted, lambda page: f"?{query_of(request, page=page)}#instances")
 
 
 class _Step(Silent):

@@ -33,7 +33,7 @@ from rolekeeper.mappings.impact import COUNTED, EXPLAINED
 from rolekeeper.mappings.verdict import approval_steps
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy
-from rolekeeper.model.text import escaped, split_key
+from rolekeeper.model.text import escaped, in_words, split_key
 from rolekeeper_cli import installed
 
 # ---- addresses of pages ----
@@ -289,7 +289,7 @@ def _visible(value: object) -> str:
     """What a page shows in place of a value."""
     if isinstance(value, Markup):
         return Markup(escaped(value, keep=f"\n{_C1}"))  # noqa: S704  # it was markup before
-    return escaped(str(value))
+    return escaped(in_words(value))
 
 
 def _sent_back(value: object) -> Markup:

@@ -146,7 +146,7 @@ class Site:
         self.jobs = Jobs(deployment.anew, deployment.now)
         self.fleet = FleetCache(self.look, clock)
         self.reads, self.plans, self.notices = Cache(clock=clock), Cache(), Cache()
-        self.asking_who = Lock()
+        self.asking_who, self.changing_instances = Lock(), Lock()
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""

@@ -165,9 +165,11 @@ def _make(folder: Path) -> None:
         # What make says goes to stderr, as stdout is for data.
         ended = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=2, check=False).returncode  # noqa: S603  # our own Makefile
     except FileNotFoundError as error:
-        raise ConfigurationError("there is no make, which a deployment from a clone needs", "install make") from error
+        raise ConfigurationError(
+            "make isn't installed, and a deployment from a clone needs it", "install make"
+        ) from error
     if ended:
-        raise ConfigurationError(f"make artifacts failed ({ended})", "its own words, above, say why")
+        raise ConfigurationError(f"make artifacts failed ({ended})", "see its output above")
 
 
 def upload(folder: Path, bucket: Bucket) -> str:

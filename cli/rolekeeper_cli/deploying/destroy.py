@@ -12,7 +12,7 @@ import yaml
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
+from rolekeeper.model.instance import Association, AssociationState, Instance
 from rolekeeper.settings import Ownership
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
@@ -34,10 +34,10 @@ type Carried = list[tuple[Instance, Association]]
 
 
 def carrying(ec2: Ec2, ownership: Ownership) -> Iterator[tuple[Instance, Association]]:
-    """The instances of an account and Region that carry a managed role, and aren't terminated."""
+    """The instances of an account and Region that carry a managed role, and haven't ended."""
     with Progress(None, "instances looked at") as progress:
         for page in progress.pages(ec2.fleet()):
-            there = [each for each in page if each.state is not InstanceState.TERMINATED]
+            there = [each for each in page if not each.ended]
             associations = ec2.associations([each.key.id for each in there])
             for instance in there:
                 found = associations.get(instance.key.id)

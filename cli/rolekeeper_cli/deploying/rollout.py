@@ -88,7 +88,7 @@ def _changes(client: Any, change_set: str, sleep: Callable[[float], None]) -> li
         if status == "FAILED" and any(each in reason for each in _NO_CHANGE):
             return []
         if status == "FAILED":
-            raise ServiceError(f"CloudFormation refuses the deployment: {reason}", "read its words, and try again")
+            raise ServiceError(f"CloudFormation refuses the deployment: {reason}", "fix what it reports, and try again")
         if status != "CREATE_COMPLETE":
             return None
         found = [_change(each["ResourceChange"]) for page in pages for each in page["Changes"]]
@@ -110,7 +110,9 @@ def _show(changes: Sequence[Mapping[str, Any]], differing: Sequence[Mapping[str,
         show_table(tuple(changes[0]), cells)
     for each in changes:
         if each["resource"] in TABLES and (each["action"] == "Remove" or each["replacement"] in {"yes", "maybe"}):
-            terminal.warn(f"{each['resource']} would be another, empty table; the old one is kept, and no longer used.")
+            terminal.warn(
+                f"{each['resource']} would be replaced by an empty table; the old one is kept, but no longer used."
+            )
 
 
 # ---- what happens to the stack ----

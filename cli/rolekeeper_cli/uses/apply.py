@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
-from rolekeeper.instances.decide import ENDED
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.mappings.rows import Attributes, HomeAccount, content, read_row, row_of
 from rolekeeper.mappings.verdict import Status
@@ -223,7 +222,7 @@ def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> I
             yield f"the row of {key} was edited"
         elif present.revision != edit.revision:
             yield f"mapping {key} was at revision {edit.revision}, and is at {present.revision}"
-        elif present.status != edit.status or not present.applies:
+        elif present.status != edit.status:
             yield f"mapping {key} would be {present.status} now: {present.reason}"
     yield from (f"mapping {escaped(str(key))} is no longer as the file says" for key in now)
 
@@ -261,7 +260,7 @@ def _moved(planned: PlannedChange, seen: Seen | Unreadable | None) -> str:
         return "is gone"
     if isinstance(seen, Unreadable):
         return f"can't be read: {seen.error.message}"
-    if seen.instance.state in ENDED:
+    if seen.instance.ended:
         return f"is {seen.instance.state}"
     now = planned_change(seen)
     if now == planned:
@@ -341,7 +340,7 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool, report: Repo
     return {
         "instances": len(wanted),
         "waiting": len(planned) - len(wanted),
-        "mappings": [str(each.key) for each in proposed.edits],
+        "mappings": [str(each.key) for each in proposed.edits if each.status is not Status.CONFLICT],
         "not_in_effect": [each.document() for each in bad],
     }
 
@@ -377,8 +376,7 @@ def _refuse_held(proposed: Proposal) -> None:
             what = f"{escaped(str(edit.key))} changes too many instances without approval, so it would be held"
             remedy = advice("give --approve to approve what the plan shows")
             if edit.own:
-                others = "give --approve to go on; it is your edit, so another person then runs: "
-                remedy = advice(others, edit.key.remedy(Kind.APPROVE))
+                remedy = advice("give --approve; another person then runs: ", edit.key.remedy(Kind.APPROVE))
             raise CommandError(f"{what}; nothing was applied", remedy)
 
 

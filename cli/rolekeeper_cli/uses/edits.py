@@ -169,8 +169,7 @@ class RowPlan:
 
     def counts(self) -> str:
         kinds = [each.kind for each in self.changes]
-        counted = [f"{kinds.count(kind):,} {kind}" for kind in ("new", "changed", "deleted")]
-        return f"{', '.join(counted)}, {self.unchanged:,} unchanged"
+        return ", ".join(f"{kinds.count(kind):,} {kind}" for kind in ("new", "changed", "deleted"))
 
     def document(self) -> dict[str, Any]:
         return {
@@ -388,7 +387,7 @@ class Written:
         if keys := self.unjudged:
             named = several([escaped(str(each)) for each in keys], 1)
             raise WaitTimeoutError(
-                f"Rolekeeper said nothing of {named} for {PATIENCE_SECONDS} s",
+                f"{'written, but ' if self.rows else ''}Rolekeeper said nothing of {named} for {PATIENCE_SECONDS} s",
                 advice("see its row later: ", keys[0].remedy(Kind.MAPPING), "; its function is on_mapping_change"),
             )
 

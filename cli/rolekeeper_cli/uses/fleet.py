@@ -13,7 +13,7 @@ from typing import Any
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import Observation, decide
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
-from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, InstanceState, in_account
+from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, in_account
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
@@ -102,14 +102,10 @@ class Seen:
 
 
 def pages(deployment: Deployment, tags: Sequence[MappingKey] = ()) -> Iterator[list[Instance]]:
-    """Pages of the instances that aren't terminated; of those with all of these tags, if there are any."""
+    """Pages of the instances that haven't ended; of those with all of these tags, if there are any."""
     found = deployment.app.ec2.tagged(tags[0]) if tags else deployment.app.ec2.fleet()
     for page in found:
-        yield [
-            each
-            for each in page
-            if each.state is not InstanceState.TERMINATED and all(tag.matches(each.tags) for tag in tags)
-        ]
+        yield [each for each in page if not each.ended and all(tag.matches(each.tags) for tag in tags)]
 
 
 def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from rolekeeper.instances.decide import ENDED
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
@@ -67,8 +66,8 @@ def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:
             stuck.append((address(where(seen.key), home), seen.error.message))
             continue
         decision = seen.decision
-        if seen.instance.state in ENDED or decision.action is Action.NOTHING:
-            done += seen.instance.state not in ENDED
+        if decision.action is Action.NOTHING:
+            done += 1
         elif decision.action.mutates or decision.polls:
             coming.append(seen.instance.key)
         else:

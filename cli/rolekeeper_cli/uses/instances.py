@@ -72,8 +72,8 @@ def find_instance(deployment: Deployment, text: str) -> Instance:
     found = ec2.instances([text]).get(text) if ID.fullmatch(text) else _named(ec2, text)
     if found is None:
         raise CommandError(f"there is no instance {addressed(deployment, text)}", _meant(deployment, text))
-    if found.state in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}:
-        raise CommandError(f"{found.key.id} is {found.state}", "name an instance that is there to stay")
+    if found.ended:
+        raise CommandError(f"{found.key.id} is {found.state}", "name an instance that isn't ending")
     return found
 
 

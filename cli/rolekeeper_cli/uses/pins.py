@@ -12,6 +12,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice, typed
 from rolekeeper.permissions.policies import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
+from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.uses import names, preview
@@ -214,7 +215,7 @@ def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
     deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
     delay, remedy = _delay(deployment, instance, plan.shown, profile_arn=made.profile_arn, control=snapshot.control)
     awaited = Awaited(instance, made.profile_arn, "written", delay=delay, remedy=remedy)
-    return Pinned(instance, made, awaited, snapshot.pins.get(instance.key))
+    return Pinned(instance, made, awaited, _pin_in(deployment, snapshot, instance.key))
 
 
 def wait(deployment: Deployment, awaited: Awaited) -> None:
@@ -244,9 +245,9 @@ def to_release(deployment: Deployment, text: str) -> Release:
     """The instance that a text names, by its id or its name, with what a release ends."""
     instance = find_instance(deployment, text)
     snapshot = deployment.app.state.read([instance.key], [])
-    pin, shown = snapshot.pins.get(instance.key), snapshot.record(instance.key).condition
-    pin = None if pin and pin.expired(deployment.now()) else pin
-    return Release(instance, pin, contested=shown is not None and shown.code == "contested")
+    shown = snapshot.record(instance.key).condition
+    contested = shown is not None and shown.code == "contested"
+    return Release(instance, _pin_in(deployment, snapshot, instance.key), contested)
 
 
 def expected_of_release(deployment: Deployment, found: Release) -> Preview:
@@ -285,6 +286,12 @@ def pin_item(key: InstanceKey, pin: Pin) -> layout.Item:
     if pin.expires_at:
         item["expires"] = int((pin.expires_at + _PIN_KEPT).timestamp())
     return item
+
+
+def _pin_in(deployment: Deployment, snapshot: Snapshot, key: InstanceKey) -> Pin | None:
+    """An instance's pin, unless that is over."""
+    pin = snapshot.pins.get(key)
+    return None if pin and pin.expired(deployment.now()) else pin
 
 
 def _named(profile_arn: str) -> str:

@@ -21,15 +21,7 @@ from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, Attributes, read_row
 from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.instance import Action, Target
-from rolekeeper.model.mapping import (
-    ANY_VALUE,
-    Control,
-    MappingKey,
-    MappingSpec,
-    Pin,
-    PublishedMapping,
-    same_person,
-)
+from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping, same_person
 from rolekeeper.permissions import policies
 from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.storage import layout
@@ -120,11 +112,29 @@ class Proposal:
 def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool) -> Proposal:
     """Judge mappings as if they were written into the table; with `prune`, all other rows were deleted."""
     table = deployment.app.table.all_rows()
-    rows = planned(specs, table, deployment.app.home, prune=prune)
+    rows = written_again(deployment, planned(specs, table, deployment.app.home, prune=prune))
     wanted: dict[MappingKey, MappingSpec | None] = {each.key: each for each in specs}
     wanted |= {each.key: None for each in rows.changes if each.spec is None}
     freed = {} if prune else _in_conflict(table, deployment, wanted)
     return _Judge(deployment, table, rows).proposal(wanted, freed)
+
+
+def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
+    """The same plan, which also writes held rows that no longer need approval: they are published then."""
+    held = tuple(each for each in plan.same if text_in(each.row, "status") == Status.HELD)
+    try:
+        edits = foresee(deployment, RowPlan(held)).edits if held else ()
+    except AccessDeniedError:
+        # The sweep publishes them too.
+        return plan
+    free = {each.key for each in edits if each.takes_effect and each.impact}
+    again = (each for each in held if each.key in free)
+    return replace(
+        plan,
+        changes=tuple(sorted((*plan.changes, *again), key=lambda each: each.key)),
+        same=tuple(each for each in plan.same if each.key not in free),
+        not_in_effect=tuple(each for each in plan.not_in_effect if each.key not in free),
+    )
 
 
 def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
@@ -540,7 +550,7 @@ class Preview:
         notes: what else to know, each a sentence.
         unknown: why nothing of it is known; empty if it is.
         withheld: whether these are changes that would be made, and then aren't.
-        statuses: those of the rows, if it is about rows.
+        statuses: those of the rows, if it is about rows, and `unpublished` why some wouldn't be published as written.
         paused: whether no changes are made now.
     """
 
@@ -551,6 +561,7 @@ class Preview:
     unknown: str = ""
     withheld: bool = False
     statuses: Sequence[Status] = ()
+    unpublished: Sequence[str] = ()
     paused: bool = False
 
     def lines(self) -> Iterator[str]:
@@ -570,6 +581,7 @@ class Preview:
                 yield f"Not all permissions could be compared: {difference.unknown}."
             elif compared == Difference():
                 yield "Permissions: no change."
+        yield from self.unpublished
         yield from self.notes
 
 
@@ -657,12 +669,12 @@ type Consequence = Callable[[Impact], str]
 def question(task: str, preview: Preview, consequence: Consequence | None = None) -> str:
     """Whether to do a task, and what comes of it unless every row is published as written."""
     does = consequence(preview.impact) if consequence and not preview.paused else ""
-    found = [(preview.statuses.count(status), text) for status, text in _OUTCOMES.items()]
-    if len(preview.statuses) == 1:
-        will = "".join(f" It will {text}." for count, text in found if count)
-    else:
-        will = "".join(f" {count:,} {'row' if count == 1 else 'rows'} will {text}." for count, text in found if count)
-    return f"{task}{does}?{will}"
+    sentences = [f"{task}{does}?"]
+    for status, text in _OUTCOMES.items():
+        count = preview.statuses.count(status)
+        rows = "It" if len(preview.statuses) == 1 else "1 row" if count == 1 else f"{count:,} rows"
+        sentences += [f"{rows} will {text}."] if count else []
+    return " ".join(sentences)
 
 
 def changes(impact: Impact) -> str:
@@ -681,11 +693,8 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
     """The sum over rows that were judged, and why others wouldn't be published; `approved`: those that are held are."""
     statuses = [Status.PUBLISHED if approved and each.needs_approval else each.status for each in proposed.edits]
     bad = [each for each, status in zip(proposed.edits, statuses, strict=True) if status not in _FINE]
-    notes = _first(
-        [f"{each.key} would be {each.status}: {each.besides}." for each in bad],
-        "more rows wouldn't be published as written",
-    )
-    notes += [f"{each}." for each in proposed.unseen]
+    why_not = [f"{each.key} would be {each.status}: {each.besides}." for each in bad]
+    notes = [f"{each}." for each in proposed.unseen]
     done = [(each, each.impact) for each in proposed.edits if each.applies and each.impact]
     ends = [f"{each.key}: at {impact.at_expiry}." for each, impact in done if impact.at_expiry]
     notes += _first(ends, "more rows change instances when they expire")
@@ -697,6 +706,7 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
         foreign=None if held else sum(each.foreign for each in proposed.edits),
         notes=(*notes, *why),
         statuses=statuses,
+        unpublished=_first(why_not, "more rows wouldn't be published as written"),
         paused=bool(why),
     )
 

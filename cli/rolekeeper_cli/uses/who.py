@@ -443,7 +443,7 @@ def lines(answers: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[
         else:
             unknown.setdefault(each["unknown_because"], []).append(f"{each['what']} {each['about']}")
     for because, whats in unknown.items():
-        yield "unknown who", f"{', '.join(whats)}: {because}"
+        yield "unknown", f"who {', '.join(whats)}: {because}"
 
 
 def in_words(answer: Mapping[str, Any], account: str) -> str:

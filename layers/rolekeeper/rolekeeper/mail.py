@@ -62,6 +62,7 @@ AWS says: {aws-says}
     "Mapping Held": f"""{NOT_PUBLISHED}Permissions that instances would gain: {{gained}}
 Permissions that they would lose: {{lost}}
 Look and approve: rolekeeper mapping approve {{argument}}; or drop it: rolekeeper mapping discard {{argument}}
+If nobody does, it is published once it changes few enough instances.
 Runbook: docs/runbook.md#mapping-held
 """,
     "Mapping Expiring": """\

@@ -118,7 +118,7 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     terminal.meanwhile = rolekeeper_works
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 0, ran.output
-    assert ran.stdout == "Applied: 3 instances as planned, 1 mappings.\n"
+    assert ran.stdout == "Applied: 3 instances as planned, 1 mapping.\n"
     assert ran.stderr.startswith("Published as written.\n  app=web: instances that carry foreign roles keep them")
     assert ({desk.world.carries(each) for each in ids}, desk.world.carries(foreign)) == ({"db"}, "theirs")
     assert desk.revisions("app=web")[-1]["approved_by"] == ACCOUNT
@@ -127,7 +127,7 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
 def test_ones_own_edit_is_written_and_waits_for_another_person(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:
-    desk.three_carry("web", "app=web")
+    carriers = desk.three_carry("web", "app=web")
     other = desk.world.running(new="yes")
     terminal.one_change_passes()
     rows = ("tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: web")
@@ -135,7 +135,7 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
     assert "    another person has to approve it, as it is your edit\n" in planned.stdout
     assert terminal.document("plan", "-f", mapping_file(tmp_path, *rows), code=4)["mappings"][0]["own_edit"]
     desk.quiet()
-    step = "give --approve to go on; it is your edit, so another person then runs: rolekeeper mapping approve app=web"
+    step = "give --approve; another person then runs: rolekeeper mapping approve app=web"
     untouched(desk, terminal("apply", plan), step)
 
     def rolekeeper_works() -> None:
@@ -146,22 +146,31 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
     terminal.meanwhile = rolekeeper_works
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 4, ran.output
-    assert (
-        ran.stdout
-        == "Applied: 1 instances as planned, 2 mappings; 3 instances wait for the mappings that aren't in effect.\n"
-    )
+    assert ran.stdout == "Applied: 1 instance as planned, 2 mappings; 3 instances to change once all are in effect.\n"
     assert "! app=web is Held: " in ran.stderr
-    assert "rolekeeper mapping approve app=web publishes it; another person has to run it" in ran.stderr
+    assert "  your own edit, so another person runs it:\n  rolekeeper mapping approve app=web publishes" in ran.stderr
     assert (desk.world.carries(other), {*desk.sent_ids()}) == ("web", {other})
     assert "approve" not in desk.row("app=web")
 
-    # The next run of the same pipeline finds the row held, and neither writes nor approves it.
+    # The next run of the same pipeline finds the row held, and neither writes nor approves it,
     terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
     desk.quiet()
     again = terminal("apply", plan, "--approve", "--output", "json")
     [held] = json.loads(again.stdout)["not_in_effect"]
     assert (again.exit_code, held["mapping"], held["status"]) == (4, "app=web", "Held")
     assert "PutItem" not in desk.world.writes
+
+    # until it no longer needs approval.
+    terminal.changes_pass(4)
+    terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
+
+    def rolekeeper_publishes() -> None:
+        desk.publish("app=web")
+        terminal.reconciles(*carriers)
+
+    terminal.meanwhile = rolekeeper_publishes
+    assert terminal("apply", plan).exit_code == 0
+    assert {desk.world.carries(each) for each in carriers} == {"db"}
 
 
 def test_anothers_edit_that_is_held_already_is_approved(
@@ -174,6 +183,26 @@ def test_anothers_edit_that_is_held_already_is_approved(
     terminal.meanwhile = lambda: [desk.publish("app=web"), desk.world.reconcile_all(*ids)]
     ran = terminal("apply", plan, "--approve")
     assert (ran.exit_code, {desk.world.carries(each) for each in ids}) == (0, {"db"}), ran.output
+
+
+def test_a_conflict_that_was_there_already_holds_up_no_other_row(
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+) -> None:
+    rows = ["tag_key: app, tag_value: web, role: web", "tag_key: tier, tag_value: web, role: db"]
+    for tag, role in (("app=web", "web"), ("tier=web", "db")):
+        desk.edit(tag, role=role)
+    desk.world.running(app="web", tier="web")
+    desk.recheck("app=web")
+    desk.recheck("tier=web")
+    file = mapping_file(tmp_path, *rows, "tag_key: new, tag_value: a, role: web")
+    assert (terminal("plan", "-f", file, "--out", plan).exit_code, Path(plan).exists()) == (3, True)
+    terminal.judges("new=a")
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, ran.stdout) == (3, "Applied: 0 instances as planned, 1 mapping.\n"), ran.output
+    assert ("! app=web is Conflict: " in ran.stderr, desk.shows("new=a")[0]) == (True, "Published")
+    terminal("plan", "-f", file, "--out", plan)
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "Nothing to do: the plan changes nothing." in ran.stderr) == (3, True)
 
 
 def test_a_row_that_isnt_published_as_planned_ends_it(

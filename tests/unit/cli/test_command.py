@@ -253,7 +253,7 @@ def _run(line: list[str], act: Callable[[], object]) -> Result:
         (ProfileNotFound(profile="x"), 253, "The config profile (x) could not be found\n  see: aws configure"),
         (UnauthorizedSSOTokenError(), 253, "run: aws sso login"),
         (client_error("ExpiredToken"), 253, "AWS doesn't take these credentials"),
-        (EndpointConnectionError(endpoint_url="http://x"), 254, "AWS can't be asked: Could not connect"),
+        (EndpointConnectionError(endpoint_url="http://x"), 254, "AWS can't be reached: Could not connect"),
         (ResponseParserError("invalid XML: <html>"), 254, "what answered isn't AWS"),
         (client_error("AccessDenied", operation="GetItem"), 254, "you aren't allowed GetItem on *"),
         (client_error("ThrottlingException"), 254, "AWS gave no answer to Operation"),

@@ -78,4 +78,4 @@ def test_every_write_is_shown(terminal: Terminal, desk: MappingsFixture) -> None
 
 def test_history_is_of_one_thing(terminal: Terminal) -> None:
     for arguments in ([], ["web-1", "--control"], ["--control", "--who"]):
-        assert "history is of an instance, or of the control item" in terminal("history", *arguments).stderr
+        assert "history needs an instance, or --control alone" in terminal("history", *arguments).stderr

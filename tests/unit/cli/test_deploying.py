@@ -184,11 +184,11 @@ def test_a_table_that_would_be_replaced_is_pointed_at(terminal: Terminal, stack:
     stack.changes = [change("Modify", "MappingTable", "AWS::DynamoDB::Table", "True", "KeySchema")]
     ran = terminal("deploy", "--dry-run")
     assert stack.calls == ["create_change_set", "delete_change_set"]
-    assert "MappingTable would be another, empty table" in ran.stderr
+    assert "MappingTable would be replaced by an empty table" in ran.stderr
     assert "Modify MappingTable AWS::DynamoDB::Table yes KeySchema" in lines(ran.stdout)
     stack.changes = [change("Modify", "MappingTable", "AWS::DynamoDB::Table", "False", "Tags")]
     assert terminal.document("deploy", "--dry-run")["outcome"] == "shown"
-    assert "another, empty table" not in terminal("deploy", "--dry-run").stderr
+    assert "by an empty table" not in terminal("deploy", "--dry-run").stderr
 
 
 # ---- guided ----
@@ -292,7 +292,7 @@ def test_a_build_that_fails_asks_nothing(terminal: Terminal, stack: FakeCloudFor
     assert (ran.exit_code, stack.calls) == (253, [])
     assert "make artifacts failed" in ran.stderr
     make.code = None
-    assert "there is no make" in terminal("deploy", "--yes").stderr
+    assert "make isn't installed" in terminal("deploy", "--yes").stderr
 
 
 # ---- what is refused before anything is uploaded ----

@@ -1,13 +1,18 @@
 """A deployment that is looked at for hours: what every page is about is asked once in a while, all else each time."""
 
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
+from rolekeeper.aws.errors import AwsRefusalError, classified
 from rolekeeper_cli.console.site import Cache
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.options import Options
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -27,6 +32,46 @@ class Aws:
     def get_caller_identity(self) -> Any:
         self.calls.append("GetCallerIdentity")
         return {"Arn": "arn:aws:iam::1:user/me", "UserId": "id", "Account": "1"}
+
+
+class Page(BytesIO):
+    """The body of an answer, as urllib3 streams it."""
+
+    def stream(self, *_: object, **__: object) -> Iterator[bytes]:
+        yield self.read()
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html; charset=utf-8", b"<!-- a portal --><html><body>Sign in</body></html>"),
+        ("", b"<!doctype html><title>Sign in to the network<p>"),
+        ("text/plain", b'<?xml version="1.0"?>\n<!DOCTYPE html><html></html>'),
+    ],
+)
+@pytest.mark.parametrize("service", ["sts", "dynamodb", "ec2", "cloudformation"])
+def test_a_page_in_place_of_awss_answer_is_said_to_be_none(
+    monkeypatch: pytest.MonkeyPatch, service: str, kind: str, body: bytes
+) -> None:
+    """Most services' parsers take it for an empty answer: no instance, no mapping."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    deployment = Deployment(Options(region="us-east-1"))
+
+    def answer(request: Any, **_: object) -> Any:
+        headers: Any = {"content-type": kind}
+        return AWSResponse(request.url, 200, headers, Page(body))
+
+    deployment.session.events.register("before-send", answer)
+    asks: Mapping[str, Callable[[Any], object]] = {
+        "sts": lambda client: client.get_caller_identity(),
+        "dynamodb": lambda client: client.get_item(TableName="t", Key={}),
+        "ec2": lambda client: client.describe_instances(),
+        "cloudformation": lambda client: client.describe_stacks(),
+    }
+    with pytest.raises(AwsRefusalError) as refused, classified("x:Ask", "*"):
+        asks[service](deployment.client(service))
+    assert refusal(refused.value).what == "what answered isn't AWS"
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_what_isn_t_allowed_is_unknown_and_stops_no_other_check(
     finds: Finds, ward: DoctorFixture, operation: str, check: str, what: str
 ) -> None:
     ward.denied.add(operation)
-    assert only(finds(check)) == ("unknown", what, "have it allowed, or use another --profile")
+    assert only(finds(check)) == ("unknown", what, "ask for that permission, or use another --profile")
     assert only(finds("mappings"))[0] == "ok"
 
 
@@ -516,7 +516,7 @@ def test_what_the_caller_may_not(finds: Finds, ward: DoctorFixture) -> None:
         f"dynamodb:DeleteItem {TABLE}": {"EvalDecision": "implicitDeny"},
     }
     state = TABLE.replace("rolekeeper-mappings", "rolekeeper-state")
-    remedy = 'have it allowed: docs/security.md, "What the command needs"'
+    remedy = 'ask for that permission: docs/security.md, "What the command needs"'
     assert finds("caller") == [
         ("warn", f"you may not, for writing mappings: dynamodb:PutItem, dynamodb:DeleteItem on {TABLE}", remedy),
         ("warn", f"you may not, for approving: dynamodb:PutItem on {state}", remedy),

@@ -31,6 +31,7 @@ def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(
     gone = desk.world.running(app="web")
     desk.world.truth.terminate(gone)
     desk.world.wait(5)
+    desk.world.truth.terminate(desk.world.running(app="web"))
     ran = terminal("fleet")
     head, *rows = lines(ran.stdout)
     assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STATUS REASON"
@@ -112,8 +113,8 @@ def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal,
         "because": "it carries role web, as app=web asks (Nothing, converged)",
         "mapping": "app=web, revision 1, priority 100, owned by team-a",
         "and not": "app=*: priority 200 comes after 100 of app=web",
-        "unknown who": (
-            "tagged app=web: not in CloudTrail's event history of us-east-1: older than 90 days, not there yet "
+        "unknown": (
+            "who tagged app=web: not in CloudTrail's event history of us-east-1: older than 90 days, not there yet "
             "(up to 15 minutes late), or another Region's"
         ),
         "triggered by": "test (2026-03-01T09:00:04Z)",

@@ -49,9 +49,8 @@ def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: MappingsFixt
     assert ran.stdout.splitlines() == [
         "+ workload=db  role=db",
         "+ workload=web  role=web priority=50",
-        "= 0 unchanged",
     ]
-    assert "2 new, 0 changed, 0 deleted, 0 unchanged." in ran.stderr
+    assert "2 new, 0 changed, 0 deleted." in ran.stderr
     assert "All 2 rows are published as written." in ran.stderr
     assert desk.history("workload=web")[-1]["claimed_by"] == CALLER
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
@@ -80,7 +79,6 @@ def test_a_change_is_shown_column_by_column_and_touches_nothing_else(
         "    role: db → web",
         "    expires_at: never → 2030-01-01T00:00:00Z",
         "    owner: me → none",
-        "= 0 unchanged",
     ]
     row = desk.row("workload=web")
     assert (row["role"], row["note"], row["enabled"]) == ("web", "of somebody's own", True)
@@ -178,10 +176,11 @@ def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal,
 
 
 def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
-    file.write_text(TWO)
+    file.write_text(TWO.replace("tag_value: db", "tag_value: d b"))
     ran = terminal("mapping", "import", str(file), "--yes")
     assert ran.exit_code == 255
-    assert "Rolekeeper said nothing of workload=db, and 1 more for 60 s" in ran.stderr
+    assert "Rolekeeper said nothing of workload=d b, and 1 more for 60 s" in ran.stderr
+    assert "see its row later: rolekeeper mapping get 'workload=d b'; its function is" in ran.stderr
     assert len(keys(desk)) == 2
 
 
@@ -251,6 +250,7 @@ def test_a_repeated_import_says_and_ends_as_the_first_did(
     terminal.judges("app=web")
     first = terminal("mapping", "import", file, "--yes")
     said = first.stderr.splitlines()[1:]
+    assert terminal("plan", "-f", file, "--detailed-exitcode").exit_code == code
     assert (first.exit_code, said[0].startswith(f"! app=web is {status}: ")) == (code, True), first.output
     desk.quiet()
     for way, *options in EVERY_WAY:
@@ -261,6 +261,21 @@ def test_a_repeated_import_says_and_ends_as_the_first_did(
     assert waits == {"mapping": "app=web", "status": status, "reason": desk.shows("app=web")[1]}
     assert terminal("mapping", "set", "app=web", f"role={role}").exit_code == code
     assert writes(desk) == []
+
+
+@pytest.mark.usefixtures("web")
+@pytest.mark.parametrize("command", [("set", "app=web", "role=db"), ("import", "FILE", "--yes")])
+def test_a_held_edit_that_no_longer_needs_approval_is_written_again(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    desk.edit("app=web", role="db")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
+    terminal.changes_pass(3)
+    terminal.judges("app=web")
+    ran = terminal("mapping", *(file if each == "FILE" else each for each in command))
+    assert (ran.exit_code, desk.gives("app=web")) == (0, ("db", 2)), ran.output
+    assert "~ app=web  no longer needs approval\n" in ran.stdout
+    assert "Published as written." in ran.stderr
 
 
 @pytest.mark.usefixtures("web")
@@ -371,7 +386,7 @@ def test_a_file_is_checked_without_aws(terminal: Terminal, desk: MappingsFixture
     file.write_text(TWO)
     desk.quiet()
     ran = terminal("mapping", "validate", str(file))
-    assert (ran.exit_code, ran.stderr) == (0, "Mappings that are fine: 2.\n")
+    assert (ran.exit_code, ran.stderr) == (0, "Valid mappings: 2.\n")
     file.write_text(TWO.replace("role: web", "role: arn:aws:iam::210987654321:role/x/web"))
     ran = terminal("mapping", "validate", str(file))
     assert ran.exit_code == 1

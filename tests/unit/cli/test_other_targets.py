@@ -88,10 +88,10 @@ def test_who_may_not_look_there_hears_what_to_do(terminal: Terminal, spoke: Spok
     for line in (("explain",), ("wait", "--role", "web"), ("release",)):
         ran = terminal(line[0], spoke.address(web), *line[1:])
         assert ran.exit_code == 254
-        assert f"you may not look into account {TARGET.account}" in ran.stderr
-        assert "see whether it is a target, and the hub may: rolekeeper targets" in ran.stderr
-        assert f"among those that {READER} trusts (rolekeeper spoke deploy --reader ARN)" in ran.stderr
-        assert "rolekeeper history shows without" in ran.stderr
+        assert f"you aren't allowed to read account {TARGET.account}" in ran.stderr
+        assert "check that it is a target, and that the hub may read it: rolekeeper targets" in ran.stderr
+        assert f"{READER} has to trust your role (rolekeeper spoke deploy --reader ARN)" in ran.stderr
+        assert "rolekeeper history needs neither" in ran.stderr
 
 
 def test_no_history_is_told_apart_from_an_account_into_which_nobody_looks(
@@ -421,7 +421,7 @@ def test_only_a_targets_instances_are_waited_for(
     ran = terminal("wait", "--mapping", "app=web", "--target", "eu-west-2")
     assert (ran.exit_code, "there is no target eu-west-2\n  did you mean eu-west-1?" in ran.stderr) == (1, True)
     ran = terminal("wait", spoke.address(web), "--role", "web", "--target", TARGET.account)
-    assert (ran.exit_code, "--target is for a mapping's instances" in ran.stderr) == (252, True)
+    assert (ran.exit_code, "--target needs --mapping" in ran.stderr) == (252, True)
 
 
 def test_those_that_dont_come_are_named_by_target_and_by_their_whole_name(

@@ -238,6 +238,21 @@ def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
     assert edit["reason"].startswith("deleting it would attach 0, replace 0 and detach 3 instances")
 
 
+def test_a_conflict_of_rows_in_effect_counts_until_the_file_ends_it(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+) -> None:
+    for tag, role in (("app=web", "web"), ("tier=web", "db")):
+        desk.edit(tag, role=role)
+    desk.world.running(app="web", tier="web")
+    for tag in ("app=web", "tier=web"):
+        desk.recheck(tag)
+    rows = ["tag_key: app, tag_value: web, role: web", "tag_key: tier, tag_value: web, role: db"]
+    told = terminal.document("plan", "-f", mapping_file(tmp_path, *rows), code=3)["mappings"]
+    assert [(each["status"], each["takes_effect"]) for each in told] == [("Conflict", True)] * 2
+    told = terminal.document("plan", "-f", mapping_file(tmp_path, rows[0], f"{rows[1]}, priority: 5"))["mappings"]
+    assert [(each["mapping"], each["status"]) for each in told] == [("tier=web", "Published")]
+
+
 def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.edit("app=web", role="web")
@@ -305,7 +320,7 @@ def test_diff_compares_a_file_with_the_table(terminal: Terminal, desk: MappingsF
     desk.edit("old=yes", role="web")
     file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
     ran = terminal("mapping", "diff", file)
-    assert (ran.exit_code, lines(ran.stdout)) == (0, ["~ app=web", "role: web → db", "= 0 unchanged"])
+    assert (ran.exit_code, lines(ran.stdout)) == (0, ["~ app=web", "role: web → db"])
     assert terminal("mapping", "diff", file, "--detailed-exitcode").exit_code == 2
     pruned = terminal.document("mapping", "diff", file, "--prune")["changes"]
     assert [(each["mapping"], each["kind"]) for each in pruned] == [("app=web", "changed"), ("old=yes", "deleted")]

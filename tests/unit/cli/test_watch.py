@@ -97,7 +97,7 @@ def test_what_ec2_refused_has_that_outcome_in_both(terminal: Terminal, desk: Map
 def test_where_nothing_comes_it_says_where_to_look(terminal: Terminal, desk: MappingsFixture) -> None:
     one = desk.world.running()
     said = terminal("watch", "--instance", one, "--for", "1s").stderr
-    assert said.startswith(f"No decision came about {one}. See further back with --since 1h, ")
+    assert said.startswith(f"There was no decision about {one}. Look further back with --since 1h, ")
     assert "--all" in said
     assert "--all" not in terminal("watch", "--all", "--for", "1s").stderr
 

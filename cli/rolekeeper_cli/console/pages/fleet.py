@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper.model.instance import InstanceState
+from rolekeeper.model.instance import ENDED, InstanceState
 from rolekeeper_cli import uses
-from rolekeeper_cli.console.fleet_cache import KINDS, Fleet, FleetRow
+from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS, KINDS, Fleet, FleetRow
 from rolekeeper_cli.console.page import page, paged, see_other, unless_seen
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
@@ -24,7 +24,7 @@ from rolekeeper_cli.uses.fleet import Standing
 
 # ---- the filters ----
 
-STATES = tuple(each.value for each in InstanceState if each is not InstanceState.TERMINATED)
+STATES = tuple(each.value for each in InstanceState if each not in ENDED)
 CONDITIONS = tuple(each.value for each in Standing)
 # The filters that a column has to equal.
 _COLUMNS = ("state", "mapping", "account", "region")
@@ -204,12 +204,8 @@ def _hint(fleet: Fleet, query: Query) -> str:
 # ---- the page ----
 
 
-# A small fleet is read in that time; of a larger one the first page is.
-_PATIENCE_SECONDS = 1.5
-
-
 def fleet(request: Request) -> Response:
-    values = _values(request, _PATIENCE_SECONDS)
+    values = _values(request, FIRST_READ_SECONDS)
     found = choices(values["fleet"])
     return page(request, "fleet.html", title="Fleet", states=STATES, conditions=CONDITIONS, choices=found, **values)
 

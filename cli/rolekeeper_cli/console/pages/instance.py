@@ -14,6 +14,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
+from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS
 from rolekeeper_cli.console.page import mapping_url, page, see_other
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
@@ -43,6 +44,8 @@ class NoSuchInstanceError(CommandError):
 def instance(request: Request) -> Response:
     """The page; a name leads to the page of the id, and one that several have to all of them."""
     text = request.path_params["id"]
+    if not ID.fullmatch(text) and (named := _named(request, text)):
+        return see_other(f"/instance/{named[0]}") if len(named) == 1 else see_other("/", tag=f"Name={text}")
     stamp = _stamp(request, text)
     try:
         story = _story(request, text, stamp)
@@ -104,6 +107,11 @@ def _story(request: Request, text: str, stamp: int) -> Document:
 
     found: Document = site.reads.get(("story", text, stamp, _minute(request)), read) if stamp else read()
     return found
+
+
+def _named(request: Request, name: str) -> list[str]:
+    """The ids of the instances of this name, in all targets, as far as the fleet is read."""
+    return [row.id for row in request.app.state.site.fleet.ask(FIRST_READ_SECONDS).rows if row.name == name]
 
 
 def _title(story: Document) -> str:

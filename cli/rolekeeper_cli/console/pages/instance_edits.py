@@ -247,7 +247,8 @@ def plan(request: Request, form: Form) -> Response:
         raise
     except CommandError as error:
         return _back(request, error, form)
-    return keep(request, f"/instance/{id_}", PlannedForm(id_, kind, form, plan=planned))
+    one = planned.seen.instance.key.id
+    return keep(request, f"/instance/{one}", PlannedForm(one, kind, form, plan=planned))
 
 
 def shown(request: Request) -> Response:
@@ -263,9 +264,11 @@ def write(request: Request, form: Form) -> Response:
     what = plan.what
 
     def do() -> Outcome:
-        planned = planned_edit(site.look_at(what.instance), what.instance, what.kind, form=what.form)
-        _require_confirmed(planned, what.plan, form)
-        notice = planned.do()
+        # Or another plan is done between the look and the write.
+        with site.changing_instances:
+            planned = planned_edit(site.look_at(what.instance), what.instance, what.kind, form=what.form)
+            _require_confirmed(planned, what.plan, form)
+            notice = planned.do()
         # The fleet looks at it next.
         site.fleet.row(what.instance)
         return Outcome(f"/instance/{what.instance}", notice)

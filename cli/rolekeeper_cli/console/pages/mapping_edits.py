@@ -171,7 +171,7 @@ def _form(
 def _fields(key: MappingKey | None, row: Attributes, typed: Form | None) -> dict[str, Any]:
     return {
         "fields": fields(row, typed),
-        "version": version_of(content(row)),
+        "row_version": version_of(content(row)),
         "columns": columns_of(row),
         "typed": typed or {},
         "is_new": key is None or bool(typed and typed.get("new")),

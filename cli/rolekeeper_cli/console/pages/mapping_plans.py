@@ -18,8 +18,8 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, same_person
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, number, plan_of, posted
-from rolekeeper_cli.console.jobs import followed, look, query_of
-from rolekeeper_cli.console.page import Notice, done, mapping_url, paged, version_of
+from rolekeeper_cli.console.jobs import followed, listed, look, query_of
+from rolekeeper_cli.console.page import Notice, done, mapping_url, version_of
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
@@ -131,15 +131,10 @@ def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> I
 def _looked_at(request: Request, name: str, path: str, expect: Callable[[Deployment], Expected]) -> dict[str, Any]:
     """What an edit would do, as a look: it is kept until something is written, or the fleet is read anew."""
     read_at = request.app.state.site.fleet.read_at
-    values = look(request, name, lambda deployment: [expect(deployment)], news=read_at).values()
+    values = look(request, name, lambda deployment: [expect(deployment)], since=read_at).values()
     will: Expected | None = values["first"]
-    query = partial(query_of, request)
-    found = paged(
-        will.instances if will else (),
-        number(request.query_params, "page") or 1,
-        lambda page: f"{path}?{query(page=page)}#instances",
-    )
-    return values | {"will": will, "listed": found, "path": path, "query": query}
+    found = listed(request, will.instances if will else ())
+    return values | {"will": will, "listed": found, "path": path, "query": partial(query_of, request)}
 
 
 # ---- the plan of an edit ----

@@ -13,7 +13,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console.jobs import Job, followed, look, query_of
+from rolekeeper_cli.console.jobs import Job, followed, listed, look, query_of
 from rolekeeper_cli.console.page import contains
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import roles as views
@@ -100,6 +100,7 @@ def _one(request: Request) -> dict[str, Any]:
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
+    instances = listed(request, (shown and shown["instances"]) or ())
     return values | {
         "title": name,
         "role_name": name,
@@ -109,7 +110,8 @@ def _one(request: Request) -> dict[str, Any]:
         "uses": values["first"] if uses else None,
         "found": found,
         "role": shown,
-        "names": _names(request, shown["instances"] or ()) if shown else {},
+        "instances": instances,
+        "names": _names(request, instances["rows"]),
         "query": partial(query_of, request),
     }
 

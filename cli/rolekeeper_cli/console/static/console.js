@@ -10,7 +10,9 @@
   });
   document.addEventListener("htmx:responseError", function (event) {
     say(event.detail.xhr.status === 403
-      ? "This window is no longer let in: the console was started anew. Use the link that it gave then."
+      ? "This window is no longer let in. Start the console again, and use its link: rolekeeper console"
+      : event.detail.xhr.status === 421
+      ? "The console was started again, and this page is of the former one. Load it again: it leads to the new one."
       : "This page can't be refreshed now, and shows what was known before. Load it again to see why.");
   });
   document.addEventListener("htmx:afterOnLoad", function (event) {

@@ -7,7 +7,7 @@ from itertools import batched, groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError, classified
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState
+from rolekeeper.model.instance import ENDED, Association, AssociationState, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey
 
 if TYPE_CHECKING:
@@ -54,24 +54,24 @@ class Ec2:
         return found
 
     def tagged(self, *keys: MappingKey) -> Iterator[list[Instance]]:
-        """Pages of the instances that carry a tag of these mappings and aren't terminated."""
+        """Pages of the instances that carry a tag of these mappings and haven't ended."""
         for tag_key, group in groupby(sorted(keys), key=lambda key: key.tag_key):
             wanted = list(group)
             for filters in _tag_filters(tag_key, [key.tag_value for key in wanted]):
-                for page in self.fleet(*filters, _NOT_TERMINATED):
+                for page in self.fleet(*filters, _NOT_ENDED):
                     yield [each for each in page if any(key.matches(each.tags) for key in wanted)]
 
     def carrying(self, profile_arns: Sequence[str]) -> Iterator[list[Instance]]:
-        """Pages of the instances that carry one of these profiles and aren't terminated; perhaps of others too."""
+        """Pages of the instances that carry one of these profiles and haven't ended; perhaps of others too."""
         whole = any(len(arn) > FILTER_VALUE for arn in profile_arns)
         for arns in [()] if whole else batched(profile_arns, FILTER_VALUES):
             wanted = [{"Name": "iam-instance-profile.arn", "Values": list(arns)}] if arns else []
-            yield from self.fleet(*wanted, _NOT_TERMINATED)
+            yield from self.fleet(*wanted, _NOT_ENDED)
 
     def tagged_pages(self, key: MappingKey, token: str = "") -> Iterator[tuple[list[Instance], str]]:
         """The same of one mapping, from a token on, each with the next page's token; see `pages`."""
         (filters,) = _tag_filters(key.tag_key, [key.tag_value])
-        for page, following in self.pages(*filters, _NOT_TERMINATED, token=token):
+        for page, following in self.pages(*filters, _NOT_ENDED, token=token):
             yield [each for each in page if key.matches(each.tags)], following
 
     def fleet(self, *filters: dict[str, Any]) -> Iterator[list[Instance]]:
@@ -165,8 +165,7 @@ def _tag_filters(tag_key: str, values: Sequence[str]) -> Iterator[list[dict[str,
             yield [{"Name": f"tag:{tag_key}", "Values": list(some)}]
 
 
-_LIVE = [state.value for state in InstanceState if state is not InstanceState.TERMINATED]
-_NOT_TERMINATED = {"Name": "instance-state-name", "Values": _LIVE}
+_NOT_ENDED = {"Name": "instance-state-name", "Values": [state.value for state in InstanceState if state not in ENDED]}
 
 
 def _changed(answer: Any) -> Association:

@@ -63,10 +63,12 @@ class OperatorOverrides:
         key = layout.instance_key_from(pk)
         if key is None:
             raise UnknownKeyError(f"a pin is under {pk!r:.80}, which names no instance")
-        pin = self.state.read([key]).pins.get(key)
-        if pin and pin.expires_at and pin.expires_at > self.now():
+        pin, what = self.state.read([key]).pins.get(key), "was written"
+        if pin is None or pin.expired(self.now()):
+            what = "was released" if pin else "was removed"
+        elif pin.expires_at:
             self.state.arm(Timer(pin.expires_at, key))
-        self.queue.send([key], "its pin was written" if pin else "its pin was removed", correlation_id)
+        self.queue.send([key], f"its pin {what}", correlation_id)
 
     def _report_control(self, correlation_id: str, at: datetime) -> None:
         """Report a write of the control item: an event, a history entry and, if pause or mode changed, a mail.

@@ -22,7 +22,7 @@ from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.publish import Publisher, RecordCheck
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
+from rolekeeper.model.instance import Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State, layout
@@ -54,16 +54,15 @@ class Position:
     """Where the next run of a sweep goes on, and what its runs add up.
 
     `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings that govern
-    instances and have no row; `live` counts the instances that aren't terminated. `first`: no sweep ended before.
-    `judged`: every row could be judged so far. `crowded`: the work queue was too full when the sweep first had
-    something to send. `since` is when another target was registered.
+    instances and have no row. `first`: no sweep ended before. `judged`: every row could be judged so far. `crowded`:
+    the work queue was too full when the sweep first had something to send. `since` is when another target was
+    registered.
     """
 
     phase: Phase = Phase.FLEET
     token: str = ""
     row: MappingKey | None = None
     rowless: list[MappingKey] = field(default_factory=list)
-    live: int = 0
     first: bool = False
     judged: bool = True
     restarts: int = 0
@@ -73,7 +72,10 @@ class Position:
 
 @dataclass(slots=True)
 class SweepResult:
-    """What a sweep saw, sent and withheld so far; `rest` says what is left until it is `finished`."""
+    """What a sweep saw, sent and withheld so far; `rest` says what is left until it is `finished`.
+
+    `instances` counts those that haven't ended.
+    """
 
     instances: int = 0
     sent: int = 0
@@ -118,8 +120,9 @@ class OtherTarget:
         return self.publisher.recheck_in(key, self.target, correlation_id, scan=scan, thorough=self._thorough)
 
     def note(self, swept: SweepResult) -> None:
-        rest = swept.rest
-        self.registry.note_sweep(self.target, rest.since, instances=rest.live, drift=swept.sent, at=self.now())
+        self.registry.note_sweep(
+            self.target, swept.rest.since, instances=swept.instances, drift=swept.sent, at=self.now()
+        )
 
     def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
         """Whether a refusal ends the sweep; otherwise the run is retried."""
@@ -241,7 +244,7 @@ class Sweep:
             rest.token, swept.finished = "", False
             rest.restarts += 1
             if rest.phase is Phase.FLEET:
-                rest.live = swept.instances = 0
+                swept.instances = 0
         if rest.phase is Phase.FLEET:
             rest.rowless = sorted({*rest.rowless, *scans})
         if whole and swept.finished:
@@ -268,12 +271,11 @@ class Sweep:
         else:
             self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
         if rest.phase is Phase.FLEET:  # no instance counts twice
-            self.result.instances += len(page)
-            rest.live += sum(one.state is not InstanceState.TERMINATED for one in page)
+            self.result.instances += sum(not one.ended for one in page)
 
     def _count(self, observed: Observation, scans: dict[MappingKey, Scan], at: datetime) -> None:
         instance = observed.instance
-        if instance is None or instance.state is InstanceState.TERMINATED:
+        if instance is None or instance.ended:
             return
         live = tuple(each for each in observed.published if not each.deleted)
         # Ranked already, where none of them is a tombstone.
@@ -320,7 +322,7 @@ class Sweep:
         swept = self.result
         if not self.other:
             elsewhere = self.publisher.targets.instances_elsewhere
-            self.state.note_sweep(swept.rest.live, swept.published, self.now(), elsewhere=elsewhere)
+            self.state.note_sweep(swept.instances, swept.published, self.now(), elsewhere=elsewhere)
         elif swept.rest.first:
             self.other.note(swept)
 

@@ -38,7 +38,6 @@ from rolekeeper.model.mapping import (
 from rolekeeper.model.text import shown
 from rolekeeper.settings import Ownership, Settings
 
-ENDED = {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
 _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
 _DETACH = "aws ec2 disassociate-iam-instance-profile --association-id"
 
@@ -140,7 +139,7 @@ def asked_for(seen: Observation, ownership: Ownership) -> Decision:
     decision = partial(Decision, overridden=candidates.overridden)
     if instance is None:
         return decision(Action.NOTHING, "gone", "EC2 doesn't know the instance")
-    if instance.state in ENDED:
+    if instance.ended:
         return decision(Action.NOTHING, "ended", f"the instance is {instance.state}")
     if instance.managed_by:
         reason = f"{instance.managed_by} manages the instance, and its role with it"

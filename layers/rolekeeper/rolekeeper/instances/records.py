@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws import errors
-from rolekeeper.instances.decide import ENDED, Observation, put_off
+from rolekeeper.instances.decide import Observation, put_off
 from rolekeeper.instances.retry import PROPAGATION, RetryLoop
 from rolekeeper.instances.window import Reservation
 from rolekeeper.model.instance import (
@@ -76,7 +76,7 @@ def follow_up(key: InstanceKey, now: datetime) -> Timer:
 
 def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | None:
     """What to report of its pin, if that was written, has ended or was removed since the last report."""
-    if observed.instance is None or observed.instance.state in ENDED:
+    if observed.instance is None or observed.instance.ended:
         return None
     reported, held = observed.record.pin, observed.pin
     # That IAM refuses its role isn't part of what was written.

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from rolekeeper.aws import Each, Ec2
-from rolekeeper.instances.decide import ENDED, Observation, asked_for, resolve
+from rolekeeper.instances.decide import Observation, asked_for, resolve
 from rolekeeper.instances.observe import Observed, observe_page
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
@@ -150,7 +150,7 @@ class Impact:
 
     def add(self, observed: Observation, edit: Edit, ownership: Ownership) -> None:
         """Add one instance, deciding with what is published and with the candidate in its place."""
-        if observed.instance is None or observed.instance.state in ENDED:
+        if observed.instance is None or observed.instance.ended:
             return
         association, grant = observed.association, observed.grant
         if association and association.state is AssociationState.DISASSOCIATING:
@@ -497,9 +497,8 @@ class ImpactScanner:
 
     @cached_property
     def fleet(self) -> int:
-        """How many instances of the account and Region aren't terminated."""
-        shown = (each for page in self.ec2.fleet() for each in page)
-        return sum(each.state is not InstanceState.TERMINATED for each in shown)
+        """How many instances of the account and Region haven't ended."""
+        return sum(not each.ended for page in self.ec2.fleet() for each in page)
 
     def scan(
         self,

@@ -31,7 +31,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.model.problem import Problem
-from rolekeeper.model.text import escaped, unplain_at
+from rolekeeper.model.text import escaped, in_words, unplain_at
 
 _NAMES = {"S": "String", "N": "Number", "BOOL": "Boolean", "M": "Map", "L": "List", "B": "Binary", "NULL": "Null"}
 _NAMES |= {"SS": "String set", "NS": "Number set", "BS": "Binary set"}
@@ -542,13 +542,11 @@ def _written(value: Any) -> Any:
     match value:
         case bool():
             return value
-        case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case frozenset():
             return sorted(value)
         case Mapping():
             return {name: {"S": each} for name, each in value.items()}
-    return str(value)
+    return in_words(value)
 
 
 def content(attributes: Attributes) -> dict[str, Any]:
@@ -596,13 +594,5 @@ def _differing(before: MappingSpec, after: MappingSpec) -> list[tuple[Column, An
 
 
 def _shown(value: Any) -> str:
-    match value:
-        case bool():
-            text = str(value).lower()
-        case frozenset():
-            text = ", ".join(_written(value))
-        case Mapping():
-            text = ", ".join(f"{key}={each}" for key, each in sorted(value.items()))
-        case _:
-            text = "" if value is None else _written(value)
-    return (text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…") or "none"
+    text = in_words(value) or "none"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

@@ -44,6 +44,9 @@ class InstanceState(StrEnum):
     TERMINATED = "terminated"
 
 
+ENDED = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED})
+
+
 class AssociationState(StrEnum):
     """The states in which EC2 lists an association (AWS_FACTS.md, "Attach, replace, detach")."""
 
@@ -89,6 +92,11 @@ class Instance:
     state: InstanceState
     tags: Mapping[str, str]
     managed_by: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone for good: nothing is changed on it, and it isn't counted."""
+        return self.state in ENDED
 
 
 @dataclass(frozen=True, slots=True)

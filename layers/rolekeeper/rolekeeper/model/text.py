@@ -6,7 +6,8 @@ In a sentence it is escaped. A key stays as it is: JSON and YAML escape it.
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 # Drawn as nothing, though their category says letter, mark or symbol (Unicode, "Default_Ignorable_Code_Point").
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
@@ -32,6 +33,24 @@ def escaped(text: str, keep: str = "", escape: Callable[[str], str] = _by_number
         return found[0] if seen or found[0] in keep else escape(found[0])
 
     return _NOT_ASCII.sub(written, text)
+
+
+def in_words(value: object) -> str:
+    """A value as people read it: `true`, a UTC time, `a, b` of several, `key=value` of a map; empty for None."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case Mapping():
+            return ", ".join(f"{name}={in_words(each)}" for name, each in sorted(value.items()))
+        case list() | tuple():
+            return ", ".join(map(in_words, value))
+        case set() | frozenset():
+            return ", ".join(sorted(map(in_words, value)))
+    return str(value)
 
 
 def unplain_at(text: str) -> int | None:

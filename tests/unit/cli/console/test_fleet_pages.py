@@ -1,15 +1,19 @@
 """The fleet in the console: what needs a person first, filters in the address, a bar, pages, and what changed since."""
 
 import re
+from collections.abc import Callable
 from html import unescape
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.account import refusing
 from fixtures.console import news, words
 from fixtures.mappings import MappingsFixture
+from rolekeeper_cli.console import fleet_cache
+from rolekeeper_cli.console.fleet_cache import WHOLE_SECONDS, FleetReader
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +51,30 @@ def test_the_bar_says_how_many_stand_so_and_leads_to_them(browser: TestClient, d
     assert link
     assert listed(browser.get(unescape(link[1]))) == [due]
     assert sorted(listed(browser.get("/?condition=ok"))) == sorted(fine)
+
+
+def test_one_cause_is_one_box(browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of AWS's services that isn't reached says so in its own words."""
+
+    def unreached(service: str) -> Callable[..., None]:
+        def fail(*_: object) -> None:
+            raise EndpointConnectionError(endpoint_url=f"https://{service}")
+
+        return fail
+
+    one = desk.converged("web", app="web")
+    browser.get("/")
+    for service, part in (("ec2", "pages"), ("ec2", "look"), ("logs", "decided")):
+        monkeypatch.setattr(FleetReader, part, unreached(service))
+    monkeypatch.setattr(fleet_cache, "withheld", unreached("dynamodb"))
+    browser.get(f"/instance/{one}")
+    desk.world.wait(WHOLE_SECONDS)
+    page = browser.get("/")
+    assert page.text.partition("<main")[2].count('class="note') == 1
+    said = words(page)
+    assert said.count("AWS can't be asked") == 1
+    assert "The fleet can't be read: AWS can't be asked" in said
+    assert "For the same reason: Whether changes are withheld isn't known." in said
 
 
 @pytest.mark.parametrize(

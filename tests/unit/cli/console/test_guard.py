@@ -215,6 +215,22 @@ def test_a_browser_that_says_it_is_elsewhere_is_refused(guest: TestClient, site:
     assert guest.get("/", headers=both).status_code == 403, "nobody says beside it that they are not elsewhere"
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/mapping/write"), ("GET", "/enter/former-token")])
+def test_a_tab_of_a_former_console_is_told_so_and_led_to_the_present_one(
+    guard: Guard, guest: TestClient, pages: Pages, method: str, path: str
+) -> None:
+    """Both ran on one port; a browser that was let in goes on, and the link isn't shown."""
+    former = TestClient(guard, base_url=Guard(pages, PORT, writes=True).origin)
+    answer = former.request(method, path)
+    assert (answer.status_code, pages.asked) == (421, [])
+    assert "a new one is running" in words(answer)
+    assert f'href="{guard.origin}/">Open the console</a>' in answer.text
+    assert guard.link not in answer.text
+    assert former.get("/static/console.css").status_code == 200, "it looks as a page of the console"
+    elsewhere = guest.get("/", headers={"Sec-Fetch-Site": "cross-site"})
+    assert 'href="/">Open the console</a>' in elsewhere.text, "a browser says so of the link, and one more leads in"
+
+
 # ---- writes ----
 
 

@@ -1,16 +1,20 @@
 """One instance in the console: why it carries what it carries, what happened, and edits that are shown first."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from fixtures import console
 from fixtures.account import refusing
 from fixtures.console import news, words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper_cli.uses import instances
+from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.uses import instances, pins
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +126,25 @@ def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: M
     done = browser.post(planned.url.path)
     assert "Nothing was changed: the instance is not as it was when this was planned" in words(done)
     assert not desk.world.state.read([desk.world.key(one)]).pins
+
+
+def test_of_two_plans_at_once_one_is_done(
+    site: Site, browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, write = desk.converged("web", app="web"), pins.write
+    form = {"verb": "replace", "role": "db"}
+    plans = [browser.post(f"/instance/{one}/pin", data=form).url.path for _ in range(2)]
+
+    def slow(*planned: Any) -> Any:
+        time.sleep(0.3)  # until the other one has looked at the instance
+        return write(*planned)
+
+    monkeypatch.setattr(pins, "write", slow)
+    with ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(lambda plan: console.browser(site).post(plan, follow_redirects=False), plans))
+    said = [words(browser.get(each.headers["location"])) for each in done]
+    assert sorted("is pinned to db" in each for each in said) == [False, True]
+    assert sum("the instance is not as it was when this was planned" in each for each in said) == 1
 
 
 @pytest.mark.parametrize(

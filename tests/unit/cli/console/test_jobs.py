@@ -91,8 +91,11 @@ def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -
         story.jobs.get("look", fails, polled=True)
     assert story.begun == 4, "every 15 seconds"
     story.runs()
+    with pytest.raises(CommandError):
+        story.jobs.get("look", fails).values()
+    assert not story.waiting, "who opens the page reads why"
     story.jobs.get("look", fails)
-    assert len(story.waiting) == 1, "who opens the page has it tried at once"
+    assert len(story.waiting) == 1, "and has it tried again at once"
 
 
 def test_a_bug_is_written_to_the_terminal_and_raised_by_the_page(

@@ -13,6 +13,7 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.console import hidden
 from fixtures.console import main as words
 from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.uses import instances
@@ -60,6 +61,29 @@ def test_a_time_that_is_none_is_shown_as_it_was_written(browser: TestClient, des
     page = browser.get("/mappings")
     assert "2026-12-31 " in words(page)
     assert '<time datetime="2026-12-31T00:00:00Z"' in page.text
+
+
+def test_no_page_and_no_table_shows_a_value_as_python_writes_it(
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal
+) -> None:
+    columns = {"require_tags": {"environment": "production"}, "regions": {"us-east-1"}, "enabled": True}
+    desk.edit("workload=web", role="web", **columns)
+    desk.edit("workload=web", role="db", **columns, accounts={"123456789012"})
+    desk.edit("app=odd", role="web", owner=["a", {"b": True}], whatever=None)
+    one = desk.world.running(workload="web")
+    shown = [
+        *(
+            browser.get(path, params=WEB)
+            for path in ("/", "/mappings", "/mapping", "/mapping/edit", f"/instance/{one}")
+        ),
+        browser.get("/mapping?key=app&value=odd"),
+        browser.post("/mapping/change", data={**WEB, "what": "roll-back"}),
+    ]
+    texts = [words(each) for each in shown]
+    texts += [terminal("mapping", *asked).stdout for asked in (("get", "workload=web"), ("ls", "-o", "wide"))]
+    assert "environment=production" in texts[2]
+    for text in texts:
+        assert not re.search(r"[\[{(]'|'[\]})]|\b(None|True|False|set\(\)|frozenset)\b", text), text
 
 
 def test_a_row_that_rolekeeper_hasnt_judged_has_its_page(browser: TestClient, desk: MappingsFixture) -> None:
@@ -177,6 +201,7 @@ def test_no_page_shows_a_character_that_nobody_sees(browser: TestClient, unseen:
     others = [
         *(browser.get(path, params=asked) for path in ("/roles", "/targets", "/settings", f"{here}/facts")),
         browser.post(f"{here}/pin", data=pin),
+        browser.get("/settings/switch", params={"what": "pause", "reason": ODD_TEXT}),
     ]
     for page in (*shown, *others):
         assert not set(UNSEEN) & set(page.text), page.url

@@ -87,6 +87,17 @@ def test_an_instances_page_is_of_its_own_account(browser: TestClient, there: str
     assert f"the CloudTrail of account {TARGET.account} can't be asked from here" in who
 
 
+def test_a_name_in_the_address_is_found_in_every_target(
+    browser: TestClient, there: str, spoke: SpokeFixture, desk: MappingsFixture
+) -> None:
+    both = {spoke.world.running(Name="web-5"), desk.world.running(Name="web-5")}
+    answer = browser.get("/instance/web-there", follow_redirects=False)
+    assert answer.headers["location"] == f"/instance/{there}", "though no page has read the fleet before"
+    page = browser.get("/instance/web-5")
+    assert {each for each in both if f'href="/instance/{each}"' in page.text} == both
+    assert there not in page.text
+
+
 @pytest.mark.parametrize(("kind", "form"), [("tag", {"do": "set", "key": "app", "value": "db"}), ("start", {})])
 def test_what_only_its_account_can_do_is_refused(
     browser: TestClient, there: str, spoke: SpokeFixture, kind: str, form: dict[str, str]

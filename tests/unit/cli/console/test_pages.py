@@ -29,6 +29,7 @@ from rolekeeper_cli.console import page
 from rolekeeper_cli.console.page import Notice, held_reason, linked, relative, sentence, without_steps
 from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
+from rolekeeper_cli.explained import ForeignAnswerError
 from rolekeeper_cli.uses.preview import Preview
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -270,7 +271,8 @@ def test_a_missing_permission_is_named_with_the_statement_that_allows_it(site: S
         (NoCredentialsError(), 503, "No AWS credentials were found."),
         (EXPIRED, 503, "if that doesn't help, start the console again"),
         (EndpointConnectionError(endpoint_url="http://x"), 503, "the console goes on once AWS answers"),
-        (ResponseParserError("invalid XML: <html>"), 502, "What answered isn't AWS."),
+        (ResponseParserError("invalid XML: <html>"), 503, "What answered isn't AWS."),
+        (ForeignAnswerError(), 503, "What answered isn't AWS."),
         (UsageError("'x' is no tag", "write KEY=VALUE"), 400, "'x' is no tag."),
         (CommandError("there is no instance i-1", "see the fleet"), 404, "There is no instance i-1."),
     ],

@@ -1,5 +1,6 @@
 """The roles in the console: who carries each, what it may do, and what of that it doesn't use."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -95,6 +96,18 @@ def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient, inst
     del instance
     assert "This role is broad: its policies allow administrator access" in words(browser.get("/role/admin"))
     assert "This role is unused:" in words(browser.get("/role/old"))
+
+
+def test_all_who_carry_it_can_be_seen_page_by_page(
+    browser: TestClient, desk: MappingsFixture, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
+    them = {instance, *(desk.converged("web", app="web") for _ in range(2))}
+    first, second = browser.get("/role/web"), browser.get("/role/web?page=2")
+    assert '<a id="page-next" href="?page=2#instances">' in first.text
+    assert "3\N{EN DASH}3 of 3:" in words(second)
+    shown = [re.findall(r'href="/instance/([^"]*)"', each.text) for each in (first, second)]
+    assert ([len(each) for each in shown], {*shown[0], *shown[1]}) == ([2, 1], them)
 
 
 def test_a_role_that_isnt_there_is_no_page(browser: TestClient, instance: str) -> None:
