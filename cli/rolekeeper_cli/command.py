@@ -16,7 +16,7 @@ from rolekeeper_cli import checks, terminal
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.options import OUTPUTS, Options
 from rolekeeper_cli.suggest import commands_meant, near
-from rolekeeper_cli.terminal import Progress, printable
+from rolekeeper_cli.terminal import Progress
 
 if TYPE_CHECKING:
     import boto3
@@ -168,7 +168,7 @@ def _invalid(error: click.ClickException) -> UsageError:
 def _report(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values
     terminal.bad(error.details, colour)
     terminal.marked("Error:", error.what, "red", bold=True, colour=colour)
-    click.echo(f"  {printable(str(error.remedy))}", err=True)
+    terminal.say(str(error.remedy), indent=2)
     return error.exit_code
 
 

@@ -49,7 +49,7 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
         owner = f", owned by {mapping['owner']}" if mapping["owner"] else ""
         yield "mapping", f"{mapping['mapping']}, revision {mapping['revision']}, priority {mapping['priority']}{owner}"
     for each in document["losers"]:
-        yield "and not", f"{each['mapping']}: {each['why']}"
+        yield "overridden", f"{each['mapping']}: {each['why']}"
     commands = [each["command"] for each in document["undo"]]
     if pin := document["pin"]:
         until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
@@ -60,15 +60,15 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
     if shown := document["condition"]:
         parked = ", parked" if shown["parked"] else ""
         # A reason can be long, so it is shown once.
-        reason = "the same" if shown["reason"] == decision["reason"] else shown["reason"]
-        yield "condition", f"{reason} (since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked})"
+        reason = "for the same reason" if shown["reason"] == decision["reason"] else shown["reason"]
+        yield "condition", f"{reason}, since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked}"
     if former := document["took_over_from"]:
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     yield from uses.who.lines(document["who"], account)
     if last:
         yield "triggered by", f"{last['cause']} ({last['at'][:19]}Z)"
         reason = "for the same reason" if last["reason"] == decision["reason"] else last["reason"]
-        yield "it decided", f"{last['action']} ({last['code']}): {reason}"
+        yield "last decision", f"{last['action']} ({last['code']}): {reason}"
         yield "AWS answered", uses.history.answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
     yield from _undo_lines(document["former"], document["undo"])
 

@@ -50,7 +50,8 @@ COMMANDS_MEANT: dict[str, dict[str, tuple[str, ...]]] = {
         "policy policies scp": ("guard",),
     },
     "rolekeeper mapping": {
-        "list status": ("mapping ls",),
+        "list": ("mapping ls",),
+        "status": ("mapping ls", "mapping get"),
         "show describe view": ("mapping get",),
         "add create new edit update put": ("mapping set",),
         "delete remove del": ("mapping rm",),

@@ -24,9 +24,9 @@ def options() -> Options:
     return click.get_current_context().find_root().ensure_object(Options)
 
 
-def say(text: str) -> None:
+def say(text: str, *, indent: int = 0) -> None:
     """A message to the person, on stderr."""
-    click.echo(_fitted(text, sys.stderr), err=True)
+    click.echo(_fitted(text, sys.stderr, indent), err=True)
 
 
 def warn(text: str) -> None:

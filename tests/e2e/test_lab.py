@@ -128,9 +128,14 @@ def stopped(deployed: EmulatedAccount, rolekeeper: Command) -> Iterator[str]:
     deployed.ec2.terminate_instances(InstanceIds=[made])
 
 
+def one_line(text: str) -> str:
+    """The text however wide the terminal is."""
+    return " ".join(text.split())
+
+
 def shown_on_the_page(instance: str) -> list[str]:
     """What the page says that a terminal shows, with this instance and its role."""
-    blocks = [each.strip().replace("i-0123456789abcdef0", instance) for each in text_blocks("docs/lab.md")]
+    blocks = [one_line(each).replace("i-0123456789abcdef0", instance) for each in text_blocks("docs/lab.md")]
     return [each.replace("carries writer", "carries s3-write").replace("to writer?", "to s3-write?") for each in blocks]
 
 
@@ -138,7 +143,7 @@ def test_the_page_shows_what_is_asked_of_a_stopped_instance(
     rolekeeper: Command, deployed: EmulatedAccount, stopped: str
 ) -> None:
     sure, question, waiting, word = shown_on_the_page(stopped)
-    said = rolekeeper.types("y\nn", "replace", stopped, "s3-write").replace("\r", "")
+    said = one_line(rolekeeper.types("y\nn", "replace", stopped, "s3-write"))
     assert sure in said
     assert question in said
     assert waiting not in said
@@ -152,16 +157,16 @@ def test_the_page_shows_what_is_asked_of_a_stopped_instance(
         command = waiting.rpartition("another terminal: ")[2].split()
         assert command == ["aws", "ec2", "start-instances", "--instance-ids", stopped]
         deployed.ec2.start_instances(InstanceIds=[stopped])
-        said = typed.result(120).replace("\r", "")
+        said = one_line(typed.result(120))
     assert question in said
     assert waiting in said
     assert "EC2 shows s3-write on it." in said
     assert deployed.carries(stopped, "s3-write")
 
     # The word, with its case.
-    said = rolekeeper.types("detach", "detach", stopped, code=1).replace("\r", "")
+    said = one_line(rolekeeper.types("detach", "detach", stopped, code=1))
     assert word in said
     assert "'detach' isn't 'Detach' (upper and lower case count)" in said
     assert deployed.carries(stopped, "s3-write")
-    assert word in rolekeeper.types("Detach", "detach", stopped).replace("\r", "")
+    assert word in one_line(rolekeeper.types("Detach", "detach", stopped))
     eventually(lambda: deployed.shown(stopped) is None)

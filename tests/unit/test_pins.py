@@ -137,7 +137,7 @@ def test_who_ended_a_pin_before_its_time_and_why_is_told(world: FakeAccount) -> 
     ended = replace(made, expires_at=world.clock.now() - timedelta(minutes=5), by="grace", reason="seen enough")
     world.pin(instance, ended)
     world.reconcile(instance)
-    assert world.pins_reported(instance)[-1].endswith(" is over; claimed by grace, because: seen enough")
+    assert world.pins_reported(instance)[-1].endswith(" was released; claimed by grace, because: seen enough")
     assert world.carries(instance) == ""
 
 

@@ -381,7 +381,7 @@ def _written(context: Context, at: object) -> Markup | str:
     try:
         return _time(context, str(at), beside=False)
     except (ValueError, OverflowError):
-        return str(at)
+        return in_words(at)
 
 
 def _sections(path: str, *, hub: bool) -> list[tuple[str, str, str]]:

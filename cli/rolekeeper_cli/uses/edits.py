@@ -604,7 +604,7 @@ def discard(deployment: Deployment, key: MappingKey, revision: int, *, patience:
     """Discard a held revision, by its number, and wait until the row says what is in effect.
 
     Raises:
-        CommandError: it is no longer held: it was approved, or edited again.
+        CommandError: it is no longer held: it was published, or edited again.
     """
     if not (_holds(deployment, key, revision) and _ask_to_discard(deployment, key, revision)):
         raise CommandError(f"revision {revision} of {key} is no longer held; nothing was discarded", "look again")
@@ -665,10 +665,10 @@ def _discarded(deployment: Deployment, key: MappingKey) -> int:
 
 
 def _not_discarded(deployment: Deployment, key: MappingKey, revision: int, status: str) -> CommandError:
-    """That a revision was approved, or edited again, while it was being discarded."""
+    """That a revision was published, or edited again, while it was being discarded."""
     published = deployment.app.revisions.read(key).published
     if published and published.revision == revision:
-        what = f"revision {revision} of {key} was approved meanwhile, and is in effect; nothing was discarded"
+        what = f"revision {revision} of {key} was published meanwhile, and is in effect; nothing was discarded"
         return CommandError(what, advice("to go back: ", key.remedy(Kind.ROLL_BACK)))
     what = f"another actor edited {key} meanwhile; nothing was discarded, and the row is {status or 'gone'}"
     return CommandError(what, advice("see: ", key.remedy(Kind.MAPPING)))
@@ -721,7 +721,8 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
     if number is None:
         published = deployment.app.revisions.read(key).published
         if published is None:
-            raise CommandError(f"no revision of {key} was ever published", see)
+            # A row that was never published is undone by itself (`unpublished`): there is none.
+            raise names.no_such_mapping(key, names.row_keys(deployment))
         old = revision_before(deployment, key, published.revision)
         if old is None:
             remedy = "name one with --to, or edit the row: rolekeeper mapping set"

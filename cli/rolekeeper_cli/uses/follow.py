@@ -16,6 +16,7 @@ from rolekeeper_cli.errors import CommandError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses.fleet import Enforced, decided, pages, withheld
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
+from rolekeeper_cli.uses.names import require_mapping
 from rolekeeper_cli.uses.targets import Places
 
 _POLL_SECONDS = 2.0
@@ -81,6 +82,7 @@ def wait_for_mapping(
 ) -> Followed:
     """Wait until the instances with a mapping's tag carry what they should; CommandError if it was never published."""
     if deployment.app.revisions.read(key).published is None:
+        require_mapping(deployment, key)
         raise CommandError(f"no revision of {key} was ever published", "see: rolekeeper mapping ls")
     return follow(deployment, [key], every=every, attempts=attempts, targets=targets)
 
@@ -183,5 +185,5 @@ def still_waiting(
     blocked = [
         f"{names[key]}: {shown.reason}" for key in waiting if key in records and (shown := records[key].condition)
     ]
-    remedy = f"the request stands; to see what blocks it: rolekeeper explain {names[waiting[0]]}"
+    remedy = f"the change stays requested; see what blocks it: rolekeeper explain {names[waiting[0]]}"
     return WaitTimeoutError(what, remedy, [*details, *blocked])

@@ -41,7 +41,7 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
         except AccessDeniedError as error:
             what = f"{key.id} has no history, and whether it is there isn't known: {why_unseen(error).what}"
             raise CommandError(what, advice("see whether the hub may: ", Remedy(Kind.TARGETS))) from error
-        how = advice("see how it stands: ", Remedy(Kind.EXPLAIN, (addressed(deployment, key.id),)))
+        how = advice("see its status: ", Remedy(Kind.EXPLAIN, (addressed(deployment, key.id),)))
         raise CommandError(f"{key.id} has no history", how)
     if ask_who:
         return list(_with_who(deployment, key, found))
@@ -85,8 +85,10 @@ def entry_document(key: InstanceKey, entry: Mapping[str, Any]) -> dict[str, Any]
 def why(document: Mapping[str, Any]) -> str:
     """The cause, the reason, and AWS's answer if that is an error or unknown."""
     parts = [document["cause"], document["reason"]]
-    if "code" in document["answer"] or document["outcome"] == STARTED:
-        parts.append(f"AWS: {answered(document['answer'], document['outcome'])}")
+    answer = answered(document["answer"], document["outcome"])
+    # A reason may give AWS's answer already.
+    if ("code" in document["answer"] or document["outcome"] == STARTED) and answer not in document["reason"]:
+        parts.append(f"AWS: {answer}")
     return " → ".join(filter(None, parts))
 
 

@@ -24,6 +24,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses.edits import require_row, text_in
+from rolekeeper_cli.uses.names import require_mapping
 
 # ---- a row as a document ----
 
@@ -92,6 +93,7 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[
     """A mapping's edits and their results, newest first, or CommandError if there are none."""
     if found := history(deployment, key, limit):
         return found
+    require_mapping(deployment, key)
     raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
 
 

@@ -215,7 +215,7 @@ def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
     deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
     delay, remedy = _delay(deployment, instance, plan.shown, profile_arn=made.profile_arn, control=snapshot.control)
     awaited = Awaited(instance, made.profile_arn, "written", delay=delay, remedy=remedy)
-    return Pinned(instance, made, awaited, _pin_in(deployment, snapshot, instance.key))
+    return Pinned(instance, made, awaited, former=_pin_in(deployment, snapshot, instance.key))
 
 
 def wait(deployment: Deployment, awaited: Awaited) -> None:
@@ -237,7 +237,7 @@ def wait(deployment: Deployment, awaited: Awaited) -> None:
                 name = addressed(deployment, instance.key.id)
                 raise WaitTimeoutError(
                     f"the pin is {awaited.done}, but EC2 doesn't show {_named(awaited.profile_arn)} after {patience} s",
-                    f"the request stands; to see what blocks it: rolekeeper explain {name}",
+                    f"the change stays requested; see what blocks it: rolekeeper explain {name}",
                 )
 
 
@@ -323,4 +323,4 @@ def _stop_where_held(deployment: Deployment, awaited: Awaited, since: datetime) 
         what = f"the pin is {awaited.done}, but {title(instance)} stays as it is: {shown.reason}"
         name = addressed(deployment, instance.key.id)
         back = f", or take it back: rolekeeper release {name}" if awaited.done == "written" else ""
-        raise CommandError(what, f"the request stands; repair that{back}")
+        raise CommandError(what, f"the change stays requested; repair that{back}")

@@ -269,6 +269,17 @@ def test_every_way_to_end_has_its_code_and_its_words(error: BaseException, code:
     assert (ran.exit_code, words in ran.stderr) == (code, True), ran.stderr
 
 
+def test_an_error_breaks_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def act() -> None:
+        raise CommandError("i-0123456789abcdef0 doesn't carry web", "look at i-0123456789abcdef0", ["it waits for EC2"])
+
+    monkeypatch.setattr(output, "width", lambda _stream: 30)
+    assert _run(["see"], act).stderr.splitlines() == [
+        *("! it waits for EC2", "Error: i-0123456789abcdef0", "  doesn't carry web"),
+        *("  look at", "    i-0123456789abcdef0"),
+    ]
+
+
 @pytest.mark.parametrize("line", [["mapping", "lss"], ["mapping", "ls", "--colour"], ["attach", "x"]])
 def test_a_slip_in_the_command_line_is_252(line: list[str]) -> None:
     ran = CliRunner().invoke(cli, line, prog_name="rolekeeper")

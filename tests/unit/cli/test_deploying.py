@@ -153,6 +153,17 @@ def test_each_parameter_stays_but_for_those_that_are_given(terminal: Terminal, s
     assert not [line for line in lines(ran.stdout) if line.startswith(("Mode ", "MaxChangesPerEdit "))]
 
 
+def test_an_older_version_is_upgraded_with_every_parameter_as_it_is(
+    terminal: Terminal, stack: FakeCloudFormation
+) -> None:
+    stack.deployed(version="0.0.1", Mode="enforce", MaxChangesPerEdit="50")
+    stack.changes = [FUNCTION]
+    ran = terminal("deploy", "--yes")
+    assert f"version 0.0.1 is deployed, and would be {VERSION}" in ran.stderr
+    assert f"Version {VERSION} is deployed." in ran.stderr
+    assert asked(stack) == {"Mode": None, "MaxChangesPerEdit": None}
+
+
 def test_where_nothing_would_change_it_says_so(terminal: Terminal, stack: FakeCloudFormation) -> None:
     stack.deployed(Mode="enforce")
     ran = terminal("deploy", "--yes")

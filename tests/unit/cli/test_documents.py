@@ -14,7 +14,7 @@ from fixtures.terminal import Terminal, odd_keys
 OF_OTHERS = {f"guard {part}" for part in ("scp-tags", "scp-path", "editors", "approvers", "detection")}
 OF_OTHERS |= {"spoke parameters", "schema", "mapping export"}
 # Their own stories ask for their documents, if they have one: the terminal checks each that it reads.
-ELSEWHERE = {"console", "demo", "local", "apply", "deploy", "upgrade", "destroy", "spoke deploy", "spoke remove"}
+ELSEWHERE = {"console", "demo", "local", "apply", "deploy", "destroy", "spoke deploy", "spoke remove"}
 ELSEWHERE |= {"targets forget", "roles must-include"}
 
 

@@ -84,7 +84,8 @@ def test_it_waits_for_one_thing(terminal: Terminal, line: list[str]) -> None:
     assert (ran.exit_code, "wait is for an instance, or for a mapping" in ran.stderr) == (252, True)
 
 
-def test_a_mapping_that_isnt_there_isnt_waited_for(terminal: Terminal) -> None:
+def test_a_mapping_that_was_never_published_isnt_waited_for(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.put("a=b", role="web")
     ran = terminal("wait", "--mapping", "a=b")
     assert (ran.exit_code, "no revision of a=b was ever published" in ran.stderr) == (1, True)
 

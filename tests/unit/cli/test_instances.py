@@ -112,13 +112,13 @@ def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal,
         "should carry": "web",
         "because": "it carries role web, as app=web asks (Nothing, converged)",
         "mapping": "app=web, revision 1, priority 100, owned by team-a",
-        "and not": "app=*: priority 200 comes after 100 of app=web",
+        "overridden": "app=*: priority 200 comes after 100 of app=web",
         "unknown": (
             "who tagged app=web: not in CloudTrail's event history of us-east-1: older than 90 days, not there yet "
             "(up to 15 minutes late), or another Region's"
         ),
         "triggered by": "test (2026-03-01T09:00:04Z)",
-        "it decided": "Attach (unoccupied): app=web gives it role web",
+        "last decision": "Attach (unoccupied): app=web gives it role web",
         "AWS answered": association.id,
         "before that": "no role (until 2026-03-01T09:00:04Z)",
         # Without app=web, app=* would give it db.
@@ -138,8 +138,8 @@ def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk
     assert told["should carry"] == "web"
     assert told["because"].startswith("it carries the foreign arn:aws:iam::123456789012:instance-profile/theirs")
     assert "deploy with TakeOver=true and set when_occupied=replace" in told["because"]
-    assert told["condition"].startswith("the same (since ")
-    assert told["it decided"] == "Hold (occupied): for the same reason"
+    assert told["condition"].startswith("for the same reason, since ")
+    assert told["last decision"] == "Hold (occupied): for the same reason"
     assert told["AWS answered"] == "nothing: it wasn't asked"
 
 

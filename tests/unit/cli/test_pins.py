@@ -145,7 +145,7 @@ def test_a_release_shows_what_it_would_do_asks_and_waits_until_ec2_shows_it(
     arn = f"({PROFILE}db)"
     assert desk.world.pins_reported(instance) == [
         f"the pin to db {arn} was set; claimed by {CALLER}, because: incident 42",
-        f"the pin to db {arn} is over; claimed by {CALLER}, because: it is over",
+        f"the pin to db {arn} was released; claimed by {CALLER}, because: it is over",
     ]
     assert "rolekeeper release" not in terminal("explain", instance).stdout, "it has no pin"
     assert terminal("release", instance).stdout == f"{instance} has no pin; its tags rule.\n"
@@ -346,7 +346,7 @@ def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, des
     instance = desk.world.stopped(profile="web")
     began = desk.world.clock.now()
     ran = terminal("replace", instance, "db", "--wait")
-    assert (ran.exit_code, f"to see what blocks it: rolekeeper explain {instance}" in ran.stderr) == (255, True)
+    assert (ran.exit_code, f"see what blocks it: rolekeeper explain {instance}" in ran.stderr) == (255, True)
     assert desk.world.clock.now() - began >= timedelta(minutes=10)
 
 

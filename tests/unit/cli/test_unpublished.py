@@ -94,7 +94,7 @@ def test_a_discard_that_an_approval_overtook_says_that_it_is_in_effect(
     terminal.meanwhile = approved
     ran = terminal("mapping", "discard", TAG, "--yes")
     assert ran.exit_code == 1
-    assert "revision 2 of app=web was approved meanwhile, and is in effect; nothing was discarded" in ran.stderr
+    assert "revision 2 of app=web was published meanwhile, and is in effect; nothing was discarded" in ran.stderr
     assert "to go back: rolekeeper mapping rollback app=web" in ran.stderr
     assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("db", ("Published", 2))
 

@@ -94,6 +94,17 @@ def test_what_ec2_refused_has_that_outcome_in_both(terminal: Terminal, desk: Map
 
 
 @pytest.mark.usefixtures("logs")
+def test_an_answer_of_aws_that_is_the_reason_is_shown_once(terminal: Terminal, desk: MappingsFixture) -> None:
+    one = desk.world.running(app="web")
+    invalid = refusing("InvalidParameterValue", "Invalid IAM Instance Profile ARN")
+    desk.world.calls.before("AssociateIamInstanceProfile", invalid)
+    desk.world.reconcile(one)
+    [row] = terminal("watch", "--since", "10m", "--for", "1s").stdout.splitlines()[1:]
+    assert "EC2 isn't ready for role web" in row
+    assert row.count("InvalidParameterValue") == 1
+
+
+@pytest.mark.usefixtures("logs")
 def test_where_nothing_comes_it_says_where_to_look(terminal: Terminal, desk: MappingsFixture) -> None:
     one = desk.world.running()
     said = terminal("watch", "--instance", one, "--for", "1s").stderr

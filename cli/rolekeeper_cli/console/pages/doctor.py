@@ -1,7 +1,8 @@
 """The doctor: what its checks find, as they find it, and the alarms."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -33,7 +34,15 @@ def _found(request: Request) -> dict[str, Any]:
     levels = {level: [each for each in listed if each.level is level] for level in LEVELS}
     # They come last.
     ringing = values["found"][len(listed) :]
-    return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": ringing}
+    return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": ringing, "causes": _causes}
+
+
+def _causes(found: Iterable[Finding]) -> Mapping[Finding, Sequence[str]]:
+    """The same findings without their checks, each once, with the checks that found it."""
+    checks: dict[Finding, list[str]] = {}
+    for each in found:
+        checks.setdefault(replace(each, check=""), []).append(each.check)
+    return checks
 
 
 ROUTES = followed("/doctor", _found, "doctor.html")

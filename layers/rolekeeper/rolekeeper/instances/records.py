@@ -83,7 +83,7 @@ def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | N
     pin = NO_PIN if held is None or held.expired(now) else replace(held, unclear="" if held.role else held.unclear)
     if pin == reported:
         return None
-    what, named = ("is over" if held else "was removed", reported) if pin == NO_PIN else ("was set", pin)
+    what, named = (_end_of(held, reported), reported) if pin == NO_PIN else ("was set", pin)
     until = f" until {layout.timestamp(named.expires_at)}" if named.expires_at else ""
     # A person who releases a pin writes that into it, with its end.
     told = held or named
@@ -91,6 +91,12 @@ def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | N
     reason = f"the pin to {named.role or '(unclear)'} ({named.profile_arn or 'no profile'}){until} {what}; {who}"
     key, code = MappingKey(PIN_TAG, observed.key.id), "pin-set" if what == "was set" else "pin-removed"
     return pin, Decision(Action.NOTHING, code, reason, mapping=key, role=named.role, profile_arn=named.profile_arn)
+
+
+def _end_of(held: Pin | None, reported: Pin) -> str:
+    if held is None:
+        return "was removed"
+    return "is over" if held.expires_at == reported.expires_at else "was released"
 
 
 def next_record(

@@ -38,6 +38,8 @@ def escaped(text: str, keep: str = "", escape: Callable[[str], str] = _by_number
 def in_words(value: object) -> str:
     """A value as people read it: `true`, a UTC time, `a, b` of several, `key=value` of a map; empty for None."""
     match value:
+        case str():  # nearly all of them
+            return value
         case None:
             return ""
         case bool():

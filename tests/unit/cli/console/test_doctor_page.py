@@ -7,6 +7,7 @@ from fixtures.console import words
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown
 from rolekeeper_cli.checks.run import CHECKS
 
 
@@ -33,6 +34,18 @@ def test_what_there_is_to_fix_comes_first_with_a_command_to_copy(browser: TestCl
     assert f"<code>aws events enable-rule --name {ward.ids['InstanceTagRule']}</code>" in page.text
     assert 'class="state bad">rules<' in page.text
     assert 'class="state drift">subscribers<' in page.text
+
+
+def test_what_hinders_several_checks_is_shown_once(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hindered(_: DoctorDeployment) -> Findings:
+        yield unknown("what answered isn't AWS", "see the network")
+        return ""
+
+    for name in ("rules", "alarms"):
+        monkeypatch.setitem(CHECKS, name, hindered)
+    said = words(browser.get("/doctor"))
+    assert said.count("What answered isn't AWS.") == 1
+    assert "Unknown (2) rules, alarms What answered" in said
 
 
 def test_an_alarm_that_rings_says_why_and_where_its_page_is(browser: TestClient, ward: DoctorFixture) -> None:

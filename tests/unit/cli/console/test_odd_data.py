@@ -69,7 +69,7 @@ def test_no_page_and_no_table_shows_a_value_as_python_writes_it(
     columns = {"require_tags": {"environment": "production"}, "regions": {"us-east-1"}, "enabled": True}
     desk.edit("workload=web", role="web", **columns)
     desk.edit("workload=web", role="db", **columns, accounts={"123456789012"})
-    desk.edit("app=odd", role="web", owner=["a", {"b": True}], whatever=None)
+    desk.edit("app=odd", role="web", owner=["a", {"b": True}], expires_at=True, whatever=None)
     one = desk.world.running(workload="web")
     shown = [
         *(
