@@ -425,7 +425,7 @@ def _undo(there: Deployment, edit: uses.edits.Unpublished, *, yes: bool, wait: b
         written.require_judged()
         gone = written.rows[0].gone
         terminal.say(f"Discarded. {'The row is gone' if gone else f'The row is {written.rows[0].status}'}.")
-    return ExitCode.DONE
+    return written.exit_code()
 
 
 for each in (list_, get, set_, remove, history, rollback, discard, approve):

@@ -70,6 +70,14 @@ def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: Mapp
     assert desk.row("app=new") == {}
 
 
+def test_a_discard_ends_with_what_the_row_is_then(terminal: Terminal, desk: MappingsFixture) -> None:
+    desk.edit(TAG, role="db")
+    desk.delete_role("web")
+    judges_twice(terminal, desk)
+    ran = terminal("mapping", "discard", TAG, "--yes")
+    assert (ran.exit_code, "Discarded. The row is Rejected." in ran.stderr) == (3, True), ran.output
+
+
 @pytest.mark.parametrize("verb", ["approve", "discard"])
 def test_what_isnt_held_is_neither_approved_nor_discarded(terminal: Terminal, desk: MappingsFixture, verb: str) -> None:
     ran = terminal("mapping", verb, TAG, "--yes")
