@@ -167,12 +167,19 @@ def page_of(remedy: Remedy) -> tuple[str, str]:
 class Notice:
     """What a write says on the page that follows it.
 
-    `text` is a sentence, `lines` are details; `kind` is a box's: info, good, warn or bad.
+    `text` is a sentence, `lines` are details; `kind` is a box's: info, good, warn or bad. That page shows the `cause`
+    itself, so its notice doesn't.
     """
 
     text: str
     lines: tuple[str | Advice, ...] = ()
     kind: str = "good"
+    cause: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The text with its cause, for another page."""
+        return f"{self.text}: {self.cause}" if self.cause else self.text
 
 
 def done(request: Request, path: str, notice: Notice, **values: str) -> Response:

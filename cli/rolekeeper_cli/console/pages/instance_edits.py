@@ -121,11 +121,12 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
 
 
 def _pinned(pinned: Pinned) -> Notice:
-    text = f"{title(pinned.instance)} is pinned to {_role(pinned.pin)}{_until(pinned.pin)}."
+    text = f"{title(pinned.instance)} is pinned to {_role(pinned.pin)}{_until(pinned.pin)}"
     delay, ends = pinned.awaited.delay, pinned.awaited.remedy
     if not delay:
-        return Notice(text, ("EC2 shows it within seconds; this page follows.",))
-    return Notice(text, (delay, *((advice("What ends that: ", ends),) if ends else ())), "warn")
+        return Notice(f"{text}.", ("EC2 shows it within seconds; this page follows.",))
+    lines = (advice("What ends that: ", ends),) if ends else ()
+    return Notice(f"{text}, and EC2 doesn't show it yet", lines, "warn", cause=delay)
 
 
 def _until(pin: Pin) -> str:

@@ -228,10 +228,11 @@ def _notice(result: Written, well: str = "") -> Notice:
     hints = (f"did you mean the role {verdict.meant}?",) if verdict.meant else ()
     if verdict.status == Status.HELD:
         revision = verdict.number("held_revision")
-        what = f"Written. It changes much, so revision {revision} waits until another person approves it"
-        return Notice(what, hints, "warn")
-    kind = "warn" if verdict.status == Status.WAITING else "bad"
-    return Notice(f"{verdict.key} is {verdict.status}: {verdict.reason}", hints, kind)
+        cause = f"it changes much, so revision {revision} waits until another person approves it"
+        return Notice("Written, and not in effect yet", hints, "warn", cause=cause)
+    if verdict.status == Status.WAITING:
+        return Notice(f"{verdict.key} is {verdict.status}: {verdict.reason}", hints, "warn")
+    return Notice(f"Written: {verdict.key} is {verdict.status}", hints, "bad", cause=verdict.reason)
 
 
 def _well(verdict: RowVerdict) -> str:

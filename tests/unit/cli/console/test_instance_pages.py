@@ -272,6 +272,9 @@ def test_a_pause_is_said_on_an_open_page(browser: TestClient, desk: MappingsFixt
     assert browser.get(seen).status_code in {200, 204}, "the thread looks at the switches"
     assert "No changes are made now" in words(browser.get(f"/instance/{one}"))
     assert browser.get(seen).status_code == 200
+    _, done = does(browser, one, "pin", verb="replace", role="db")
+    assert "is pinned to db, and EC2 doesn't show it yet. What ends that:" in words(done)
+    assert "Nothing changes yet" not in words(done), "the page says why in a box of its own"
 
 
 def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: MappingsFixture) -> None:

@@ -220,7 +220,7 @@ def test_a_button_shows_its_plan_first(
 
 
 def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad_one(
-    browser: TestClient, desk: MappingsFixture
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal
 ) -> None:
     desk.edit("workload=web", role="web")
     good, bad = planned(browser, "workload=web", role="db"), planned(browser, "workload=web", role="dbb")
@@ -230,6 +230,12 @@ def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad
     assert "Its status then: Rejected Role 'dbb' doesn't exist" in text(bad)
     assert text(bad).count("did you mean 'db'?") == 1
     assert '<button class="button">Apply' in bad.text
+    terminal.judges("workload=web")
+    page = written(browser, bad)
+    assert "Written: workload=web is Rejected. Did you mean the role db?" in text(page)
+    boxes = page.text.partition("<main")[2].split('<div class="note ')[1:]
+    assert sum("doesn&#39;t exist" in each.partition("</div>")[0] for each in boxes) == 1
+    assert "doesn't exist" in text(browser.get(bad.url.path)), "the plan says what became of it, and why"
     assert re.search(r"<details open>\s*<summary>Change the edit", bad.text)
 
 
@@ -434,7 +440,8 @@ def test_a_deletion_that_is_held_leads_to_the_mapping(
     plan = browser.post("/mapping/change", data={**WEB, "what": "delete"})
     terminal.judges("workload=web")
     said = text(written(browser, plan))
-    assert "waits until another person approves it" in said
+    assert "Written, and not in effect yet." in said
+    assert "waits until another person" not in said, "the box of the row says why"
     assert "See what it would do" in said
 
 
