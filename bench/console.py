@@ -70,7 +70,9 @@ def console(aws: Bench) -> Iterator[tuple[Tab, int]]:
     with subprocess.Popen(typed, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as started:  # noqa: S603  # our own command
         try:
             assert started.stdout
-            yield Tab(started.stdout.readline().split()[-1]), started.pid
+            if not (line := started.stdout.readline()):
+                raise RuntimeError(f"the console ended with {started.wait()}")
+            yield Tab(line.split()[-1]), started.pid
         finally:
             started.terminate()
 
