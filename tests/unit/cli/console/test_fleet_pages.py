@@ -72,8 +72,8 @@ def test_one_cause_is_one_box(browser: TestClient, desk: MappingsFixture, monkey
     page = browser.get("/")
     assert page.text.partition("<main")[2].count('class="note') == 1
     said = words(page)
-    assert said.count("AWS can't be asked") == 1
-    assert "The fleet can't be read: AWS can't be asked" in said
+    assert said.count("AWS can't be reached") == 1
+    assert "The fleet can't be read: AWS can't be reached" in said
     assert "For the same reason: Whether changes are withheld isn't known." in said
 
 
