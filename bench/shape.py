@@ -28,17 +28,17 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "layers, lines": Limit(9_740, 8_000),
-    "command and console, lines": Limit(16_950, 14_000),
-    "command and console, files": Limit(95, 95),
-    "embedded AWS, lines": Limit(4_800, 4_800),
-    "tests, lines": Limit(53_780, 46_000),
+    "layers, lines": Limit(9_790, 8_000),
+    "command and console, lines": Limit(18_000, 14_000),
+    "command and console, files": Limit(96, 95),
+    "embedded AWS, lines": Limit(4_830, 4_800),
+    "tests, lines": Limit(55_500, 46_000),
     "docs, lines": Limit(4_200, 4_200),
     "template.yaml, lines": Limit(1_500, 1_500),
     "files entered: instance attached": Limit(14, 14),
     "files entered: row published": Limit(24, 20),
     "files entered: mapping set": Limit(35, 30),
-    "files entered: console's instance page": Limit(28, 25),
+    "files entered: console's instance page": Limit(27, 25),
     f"functions longer than {LONGEST_FUNCTION} lines": Limit(0, 0),
     "constructors called with *parts": Limit(0, 0),
     f"calls of our own with more than {POSITIONAL} positional arguments": Limit(0, 0),
