@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rolekeeper.mappings.rows import Attributes, CellError, HomeAccount, row_of
-from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.mapping import MappingKey, MappingSpec, WhenStopped
 from rolekeeper_cli.uses import files
 from rolekeeper_cli.uses.edits import from_text, to_text
 from rolekeeper_cli.uses.files import (
@@ -49,6 +49,7 @@ def only(reading: Reading) -> MappingSpec:
 
 
 @given(specs=st.lists(row_specs, min_size=1, max_size=4, unique_by=lambda spec: spec.key))
+@example([MappingSpec(MappingKey("app", "web"), "web", when_stopped=WhenStopped.SWAP)])
 def test_every_mapping_that_can_be_is_written_and_read_back(specs: list[MappingSpec]) -> None:
     reading = read(written(specs))
     assert list(reading.problems) == []

@@ -542,11 +542,13 @@ def _written(value: Any) -> Any:
     match value:
         case bool():
             return value
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case frozenset():
             return sorted(value)
         case Mapping():
             return {name: {"S": each} for name, each in value.items()}
-    return in_words(value)
+    return str(value)
 
 
 def content(attributes: Attributes) -> dict[str, Any]:
