@@ -37,6 +37,8 @@ APPROVED = 0.2
 # The longest backoff: a retry loop's hour, and eight receives of a message that fails.
 BACKOFF = 66 * 60.0
 SKEW = 300.0
+# The most sweeps after which no held edit may be left to publish: a schedule holds fewer.
+SWEEPS_AT_REST = 20
 
 
 @dataclass(frozen=True)
@@ -369,7 +371,9 @@ class Schedule:
         # The hub's sweep tells in the rows what the sweep of the spoke before it found. Once a sweep has published
         # a held edit, there may be room for the next one after the window.
         more = bool(self.spoke)
-        while more or self._published() != published:
+        for _ in range(SWEEPS_AT_REST):
+            if not (more or self._published() != published):
+                break
             more, published = False, self._published()
             engine.play(engine.seconds + 60 * WINDOW_MINUTES)
             deployment.sweep()
