@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import rolekeeper_cli
+from rolekeeper.model.problem import Kind
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, takes_key, takes_key_and_columns, waits, yes, yes_to_all
@@ -200,15 +201,15 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
 
 def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     """Why a row isn't in effect as written, and what to do."""
-    key = verdict.argument
-    terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.reason}"])
+    key, held = verdict.key, verdict.number("held_revision")
+    reason = uses.edits.without_steps(verdict.reason, key, held) if verdict.is_held else verdict.reason
+    terminal.bad([f"{escaped(str(key))} is {verdict.status}: {reason}"])
     if verdict.is_held:
-        who = "  your own edit, so another person runs it:\n" if verdict.own else ""
-        does = "deletes" if verdict.deletes else "publishes"
-        terminal.say(f"{who}  rolekeeper mapping approve {key} {does} it")
-        terminal.say(f"  rolekeeper mapping discard {key} drops that, and changes nothing")
+        what, who = "delete" if verdict.deletes else "publish", ", another person runs" if verdict.own else ""
+        terminal.say(f"  to {what} it{who}: {key.remedy(Kind.APPROVE, str(held))}")
+        terminal.say(f"  to keep what is in effect: {key.remedy(Kind.DISCARD)}")
     if verdict.meant:
-        terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {key} role={verdict.meant}")
+        terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {verdict.argument} role={verdict.meant}")
 
 
 # ---- what an edit changes, a line for each row ----

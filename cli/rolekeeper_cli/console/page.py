@@ -30,11 +30,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from rolekeeper.mappings.impact import COUNTED, EXPLAINED
-from rolekeeper.mappings.verdict import approval_steps
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy
 from rolekeeper.model.text import escaped, in_words, split_key
 from rolekeeper_cli import installed
+from rolekeeper_cli.uses.edits import held_steps, without_steps
 
 # ---- addresses of pages ----
 
@@ -120,23 +120,9 @@ def _step(remedy: Remedy, *, begins: bool) -> Markup:
 def held_reason(text: str, key: MappingKey, revision: int | None) -> Markup:
     """The stored reason of a held revision, with links in place of its commands."""
     drawn = escape(text)
-    for step in _steps(key, revision):
+    for step in held_steps(key, revision):
         drawn = drawn.replace(escape(str(step)), linked(step))
     return drawn
-
-
-def without_steps(text: str, key: MappingKey, revision: int | None) -> str:
-    """The same without commands: the page has buttons for these steps."""
-    for step in _steps(key, revision):
-        text = text.replace(f"; {step}", "")
-    return text
-
-
-def _steps(key: MappingKey, revision: int | None) -> tuple[Advice, ...]:
-    """The steps of an edit and of a deletion; none if no revision is named."""
-    if not revision:
-        return ()
-    return *approval_steps(key, revision, deletes=False), *approval_steps(key, revision, deletes=True)
 
 
 def of_pages(text: str) -> str:

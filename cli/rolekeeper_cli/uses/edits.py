@@ -25,9 +25,9 @@ from rolekeeper.mappings.rows import (
     row_of,
 )
 from rolekeeper.mappings.table import if_as_read, number_in
-from rolekeeper.mappings.verdict import IN_EFFECT, Status
+from rolekeeper.mappings.verdict import IN_EFFECT, Status, approval_steps
 from rolekeeper.model.mapping import Held, MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import Kind, Problem, advice
+from rolekeeper.model.problem import Advice, Kind, Problem, advice
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
@@ -299,6 +299,20 @@ def exit_code(statuses: Iterable[str], *, changes: bool = False) -> ExitCode:
     found = {_CODES.get(each, ExitCode.NO) for each in statuses} | ({ExitCode.CHANGES} if changes else set())
     order = (ExitCode.NO, ExitCode.REJECTED, ExitCode.HELD, ExitCode.CHANGES)
     return next((each for each in order if each in found), ExitCode.DONE)
+
+
+def held_steps(key: MappingKey, revision: int | None) -> tuple[Advice, ...]:
+    """The steps that the stored reason of a held edit or deletion names; none if no revision is held."""
+    if not revision:
+        return ()
+    return *approval_steps(key, revision, deletes=False), *approval_steps(key, revision, deletes=True)
+
+
+def without_steps(reason: str, key: MappingKey, revision: int | None) -> str:
+    """A stored reason without its steps, for whoever shows them by itself."""
+    for step in held_steps(key, revision):
+        reason = reason.replace(f"; {step}", "")
+    return reason
 
 
 _POLL_SECONDS = 0.5

@@ -151,7 +151,7 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
         "Not in effect yet: 1 mapping, 3 instances.",
     ]
     assert "! app=web is Held: " in ran.stderr
-    assert "  your own edit, so another person runs it:\n  rolekeeper mapping approve app=web publishes" in ran.stderr
+    assert "  to publish it, another person runs: rolekeeper mapping approve app=web --revision 2\n" in ran.stderr
     assert (desk.world.carries(other), {*desk.sent_ids()}) == ("web", {other})
     assert "approve" not in desk.row("app=web")
 
