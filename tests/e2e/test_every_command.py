@@ -86,9 +86,9 @@ def mappings_are_edited(run: Runner, file: Path) -> dict[str, Any]:
     document = yaml.safe_load(file.read_text())
     [row] = [row for row in document["mappings"] if row["tag_key"] == "every"]
     row["owner"] = "somebody"
-    file.write_text(yaml.safe_dump(document))
-    fine = {"mappings": len(document["mappings"]), "warnings": []}
-    assert run("mapping", "validate", str(file)) == fine
+    # Without the rows of other stories, which may be rejected.
+    file.write_text(yaml.safe_dump({"mappings": [row]}))
+    assert run("mapping", "validate", str(file)) == {"mappings": 1, "warnings": []}
     answer = run("mapping", "diff", str(file), "--detailed-exitcode", code=2)
     owner = {"owner": {"from": "none", "to": "somebody"}}
     assert [each["columns"] for each in answer["changes"]] == [owner]

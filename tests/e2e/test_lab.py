@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,9 @@ def test_the_lab_comes_true(lab: _Lab) -> None:
     stays(lambda: ec2.shown(by_hand) is None)
     told = lab.type_next()
     assert lab.line(by_hand, "reader") in told
-    assert re.findall(r"(Attach|Replace|Detach) \(", lab.type_next()) == ["Attach", "Detach", "Replace", "Attach"]
+    # Two reconciles may begin the same change at once, of which EC2 takes one: then history shows both.
+    decided = [each for each, _ in groupby(re.findall(r"(Attach|Replace|Detach) \(", lab.type_next()))]
+    assert decided == ["Attach", "Detach", "Replace", "Attach"]
 
     # Nothing is left of it.
     lab.type_next()

@@ -98,8 +98,10 @@ class _AwsCli(socketserver.StreamRequestHandler):
         count, *rest = Path(request).read_text().split("\0")[:-1]
         arguments, variables = rest[: int(count)], dict(each.split("=", 1) for each in rest[int(count) :])
         given = {name: value for name, value in variables.items() if name.startswith("AWS_")}
+        # None of the tests' own settings; AWS_DATA_PATH is what the AWS CLI sets as it is imported.
+        ours = {each: os.environ[each] for each in os.environ if not each.startswith("AWS_") or each == "AWS_DATA_PATH"}
         out, err, code = StringIO(), StringIO(), 0
-        with patch.dict(os.environ, given), redirect_stdout(out), redirect_stderr(err):
+        with patch.dict(os.environ, ours | given, clear=True), redirect_stdout(out), redirect_stderr(err):
             try:
                 code = _driver(tuple(sorted(given.items()))).main(arguments)
             except SystemExit as ended:
