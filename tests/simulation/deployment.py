@@ -310,6 +310,11 @@ class Deployment:
         for each in letters:
             self.send(each.body)
 
+    @property
+    def follow_ups(self) -> int:
+        """How many instances are to be looked at again."""
+        return sum(pk == layout.FOLLOW_UPS for pk, _ in self._timers)
+
     # ---- streams ----
 
     def _wrote(self, table: str, key: tuple[str, ...], old: Any, new: Any) -> None:

@@ -37,6 +37,8 @@ APPROVED = 0.2
 # The longest backoff: a retry loop's hour, and eight receives of a message that fails.
 BACKOFF = 66 * 60.0
 SKEW = 300.0
+# How much longer, in seconds, the last change may wait for its turn in the window.
+LATEST_TURN = 3 * 3600.0
 # The most sweeps after which no held edit may be left to publish: a schedule holds fewer.
 SWEEPS_AT_REST = 20
 
@@ -345,12 +347,12 @@ class Schedule:
         if self.spoke:
             self.spoke.people.peace()
             self.deployment.send(present(engine.now()))
-        engine.play(engine.seconds + BACKOFF)
+        self._play_out()
         self._check_unswept()
         gone = self._note_ended()
         deployment.redrive()
         deployment.sweep()
-        engine.play(engine.seconds + BACKOFF)
+        self._play_out()
         for settled in self.all_settled:
             settled.check("after one sweep")
         if self.violations:
@@ -387,6 +389,17 @@ class Schedule:
                     self.people.nudge(instance)
         engine.play(engine.seconds + 120)
         self.promises.check(8, self.promises.writes == writes, lambda: "a converged account was written to")
+
+    def _play_out(self) -> None:
+        """Until nothing is left to be done.
+
+        A change may wait for its turn even longer than the backoff, and EC2 may drop it: its follow-up finds that.
+        """
+        engine = self.engine
+        engine.play(engine.seconds + BACKOFF)
+        until = engine.seconds + LATEST_TURN
+        while self.deployment.follow_ups and engine.seconds < until:
+            engine.play(engine.seconds + 60)
 
     def _published(self) -> int:
         """How often a mapping was published so far."""
