@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import rolekeeper_cli
-from rolekeeper.model.problem import Kind
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, takes_key, takes_key_and_columns, waits, yes, yes_to_all
@@ -201,13 +200,15 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
 
 def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     """Why a row isn't in effect as written, and what to do."""
-    key, held = verdict.key, verdict.number("held_revision")
-    reason = uses.edits.without_steps(verdict.reason, key, held) if verdict.is_held else verdict.reason
-    terminal.bad([f"{escaped(str(key))} is {verdict.status}: {reason}"])
+    reason = verdict.reason
     if verdict.is_held:
+        reason = uses.edits.without_steps(reason, verdict.key, verdict.number("held_revision"))
+    terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {reason}"])
+    if verdict.is_held:
+        approve, discard = verdict.steps
         what, who = "delete" if verdict.deletes else "publish", ", another person runs" if verdict.own else ""
-        terminal.say(f"  to {what} it{who}: {key.remedy(Kind.APPROVE, str(held))}")
-        terminal.say(f"  to keep what is in effect: {key.remedy(Kind.DISCARD)}")
+        terminal.say(f"  to {what} it{who}: {approve}")
+        terminal.say(f"  to keep what is in effect: {discard}")
     if verdict.meant:
         terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {verdict.argument} role={verdict.meant}")
 

@@ -27,7 +27,7 @@ from rolekeeper.mappings.rows import (
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import IN_EFFECT, Status, approval_steps
 from rolekeeper.model.mapping import Held, MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import Advice, Kind, Problem, advice
+from rolekeeper.model.problem import Advice, Kind, Problem, Remedy, advice
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
@@ -364,6 +364,11 @@ class RowVerdict:
     @property
     def is_held(self) -> bool:
         return self.status == Status.HELD
+
+    @property
+    def steps(self) -> tuple[Remedy, Remedy]:
+        """What approves the held edit, and what discards it."""
+        return self.key.remedy(Kind.APPROVE, str(self.number("held_revision"))), self.key.remedy(Kind.DISCARD)
 
     @property
     def good(self) -> bool:
