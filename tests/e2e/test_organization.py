@@ -223,7 +223,7 @@ def test_an_accounts_burst_keeps_no_other_account_waiting(organization: Organiza
     behind = BURST - carrying()
     print(f"{took:.1f} s beside {BURST} changes, of which {behind} still waited then")  # noqa: T201  # shown in the run's output
     # First in, first out, a third of them would still wait; how far the others are depends on the machine.
-    assert behind > BURST / 2
+    assert behind > BURST * 0.4
     noisy.ec2.terminate_instances(InstanceIds=ids)
 
 
