@@ -77,6 +77,8 @@ FUNCTIONS = {
     "fan-out": "OnSchedule",
 }
 TIMEOUTS = {name: RESOURCES[function]["Properties"]["Timeout"] for name, function in FUNCTIONS.items()}
+# Those whose message or execution is tried again if another target gives no answer.
+TRIED_AGAIN = frozenset({"reconcile", "retry"})
 # Lambda stops a chain of messages that has invoked the same function so often (AWS_FACTS.md, "Lambda, SQS, ...").
 LOOP = 16
 LOOPS = frozenset(name for name, each in RESOURCES.items() if each["Properties"].get("RecursiveLoop") == "Allow")
@@ -204,7 +206,11 @@ class Deployment:
             limit=limit,
             ended=ended,
             skew=self._weather.skewed(),
-            notes={"chain": Counter(chain) + Counter([FUNCTIONS[function]]), "process": kept},
+            notes={
+                "function": function,
+                "chain": Counter(chain) + Counter([FUNCTIONS[function]]),
+                "process": kept,
+            },
         )
 
     def _chain(self) -> Chain:
@@ -344,6 +350,11 @@ class Deployment:
         for account in (self._account, *self.spokes.values()):
             if target in (None, account.target):
                 self.unheard.update(account.instances)
+
+    def struck(self, target: Target) -> None:
+        """A call in another target failed: messages are tried again, and anything else is left to its sweep."""
+        if self._engine.running and self._engine.running.notes["function"] not in TRIED_AGAIN:
+            self.miss(target)
 
     # ---- the retry machine ----
 

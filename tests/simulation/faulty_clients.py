@@ -51,9 +51,11 @@ class Call[Answer]:
 class Outside:
     """The border between the functions and AWS."""
 
-    def __init__(self, engine: Engine, weather: Weather) -> None:
+    def __init__(self, engine: Engine, weather: Weather, struck: Callable[[], None] = lambda: None) -> None:
+        """`struck` is told of each call that something strikes."""
         self._engine = engine
         self._weather = weather
+        self._struck = struck
 
     def call[Answer](self, call: Call[Answer]) -> Answer:
         """Make a call, as boto3 would: its answer, or botocore's exception."""
@@ -65,6 +67,7 @@ class Outside:
             fault = None
         if fault:
             self._weather.count(fault)
+            self._struck()
         if self._engine.tells and (call.text or fault):
             self._engine.say(f"{call}{f' [{fault}]' if fault else ''}")
         if fault:

@@ -64,7 +64,7 @@ def join(
     habits: Habits,
 ) -> Spoke:
     """Have a deployment serve a spoke, in its own weather."""
-    outside = Outside(engine, weather)
+    outside = Outside(engine, weather, lambda: deployment.struck(SPOKE))
 
     def emitted(event: Event) -> None:
         deployment.emitted(event, SPOKE)
