@@ -368,20 +368,28 @@ class Schedule:
         deployment.sweep()
         engine.play(engine.seconds + 600)
         self._check_swept_twice()
-        if self.violations:
-            return
-        # The hub's sweep tells in the rows what the sweep of the spoke before it found. Once a sweep has published
-        # a held edit, there may be room for the next one after the window.
-        more = bool(self.spoke)
+        if not self.violations:
+            self._sweep_until_published(published)
+            self._check_converged(gone)
+
+    def _sweep_until_published(self, published: int) -> None:
+        """Sweep until no held edit is left to publish: for the next one there may be room after the window.
+
+        The hub's sweep also tells in the rows what the sweep of the spoke before it found.
+        """
+        engine, more = self.engine, bool(self.spoke)
         for _ in range(SWEEPS_AT_REST):
             if not (more or self._published() != published):
                 break
             more, published = False, self._published()
             engine.play(engine.seconds + 60 * WINDOW_MINUTES)
-            deployment.sweep()
+            self.deployment.sweep()
             engine.play(engine.seconds + 600)
-        writes = self.promises.writes
-        deployment.sweep()
+
+    def _check_converged(self, gone: set[str]) -> None:
+        """Neither a sweep nor an event writes anything by now."""
+        engine, writes = self.engine, self.promises.writes
+        self.deployment.sweep()
         engine.play(engine.seconds + 120)
         for settled in self.all_settled:
             for instance in settled.account.instances:
