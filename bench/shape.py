@@ -32,7 +32,7 @@ LIMITS: Mapping[str, Limit] = {
     "command and console, lines": Limit(18_010, 14_000),
     "command and console, files": Limit(96, 95),
     "embedded AWS, lines": Limit(4_830, 4_800),
-    "tests, lines": Limit(55_530, 46_000),
+    "tests, lines": Limit(55_560, 46_000),
     "docs, lines": Limit(4_200, 4_200),
     "template.yaml, lines": Limit(1_500, 1_500),
     "files entered: instance attached": Limit(14, 14),
