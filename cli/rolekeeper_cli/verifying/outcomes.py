@@ -1,0 +1,86 @@
+"""What a verification finds: of each step of the story, of each probe of a fact, and in all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """How a step or a probe ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"  # of a probe: AWS does otherwise than docs/AWS_FACTS.md says
+    SKIPPED = "skipped"  # it couldn't be tried: `why` says what was missing
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the story, or of what is made before it and removed after it.
+
+    Attributes:
+        name: one word or some with dashes, as `launch`.
+        what: what it proves, in a sentence.
+        seconds: from the API call to EC2's answer that shows it; of a step without such a call, how long it took.
+        why: why it failed or was skipped; empty if it passed.
+    """
+
+    name: str
+    what: str
+    outcome: Outcome
+    seconds: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One fact of docs/AWS_FACTS.md, asked of AWS.
+
+    Attributes:
+        fact: the section of docs/AWS_FACTS.md, by its heading.
+        expected: what that page says.
+        observed: what AWS answered; empty if it couldn't be asked.
+        why: why it couldn't be asked.
+    """
+
+    name: str
+    fact: str
+    expected: str
+    outcome: Outcome
+    observed: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of EC2's, as botocore parses it: of a call that was refused it has `Error`.
+
+    Attributes:
+        at: seconds since the verification began.
+        operation: as the EC2 API reference has it, such as `ReplaceIamInstanceProfileAssociation`.
+    """
+
+    at: float
+    operation: str
+    asked: Mapping[str, Any]
+    answer: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Report:
+    """A whole verification. `left` names what of it is still there at the end: it should be nothing."""
+
+    id: str
+    version: str
+    region: str
+    began: str
+    steps: list[Step] = field(default_factory=list)
+    probes: list[Probe] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    events: list[Mapping[str, Any]] = field(default_factory=list)
+    left: Sequence[str] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every step passed or couldn't be tried, and nothing is left. Probes are about AWS, not about this."""
+        return not self.left and all(each.outcome is not Outcome.FAILED for each in self.steps)
