@@ -155,7 +155,7 @@ def run(facts: Iterable[Fact], stage: Stage) -> Iterator[Probe]:
 
 
 def _probe(fact: Fact, stage: Stage) -> Probe:
-    skipped = Probe(fact.name, fact.section, fact.expected, Outcome.SKIPPED)
+    skipped = Probe(fact.name, fact.section, fact.expected, outcome=Outcome.SKIPPED)
     try:
         observed = fact.ask(stage)
     except NotAskedError as error:
