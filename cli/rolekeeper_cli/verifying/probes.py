@@ -30,6 +30,7 @@ from rolekeeper.aws.errors import (
     StaleTokenError,
     classified,
 )
+from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.who import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
 from rolekeeper_cli.verifying.names import TAG, Names
@@ -185,13 +186,13 @@ def _refusal(act: Callable[[], object], kind: type[AwsRefusalError], *codes: str
     return Observed("accepted", fits=False)
 
 
-def _wait[Found](stage: Stage, what: str, look: Callable[[], Found], seconds: float = _CHANGES) -> Found:
+def _wait[Found](stage: Stage, what: str, look: Callable[[], Found | None], seconds: float = _CHANGES) -> Found:
     """What a look finds, once it is true.
 
     Raises:
         NotAskedError: it isn't within these seconds.
     """
-    for left in stage.deployment.looks(every=2, patience=seconds):
+    for left in stage.deployment.looks(every=1, patience=seconds):
         if found := look():
             return found
         if left.is_over:
@@ -199,14 +200,12 @@ def _wait[Found](stage: Stage, what: str, look: Callable[[], Found], seconds: fl
     raise AssertionError("a wait has no end but these")
 
 
-def _association(stage: Stage, instance: str) -> Any:
-    """The association of an instance as EC2 shows it, or None."""
-    only = [{"Name": "instance-id", "Values": [instance]}]
-    rows = stage.ask("ec2:DescribeIamInstanceProfileAssociations", Filters=only)["IamInstanceProfileAssociations"]
-    return next((each for each in rows if each["State"] != "disassociated"), None)
+def _association(stage: Stage, instance: str) -> Association | None:
+    return stage.deployment.app.ec2.associations([instance]).get(instance)
 
 
 def _instance(stage: Stage, instance: str) -> Any:
+    """An instance as EC2 shows it, with its profile."""
     only = [{"Name": "instance-id", "Values": [instance]}]
     [group] = stage.ask("ec2:DescribeInstances", Filters=only)["Reservations"]
     return group["Instances"][0]
@@ -225,14 +224,14 @@ def _disassociate(stage: Stage, association: str) -> Any:
     return stage.ask(f"ec2:{DISASSOCIATE}", AssociationId=association)
 
 
-def _associated(stage: Stage, instance: str) -> Any:
+def _associated(stage: Stage, instance: str) -> Association:
     """The association of an instance, once it is complete; it is given the first profile if it has none."""
     if _association(stage, instance) is None:
         _associate(stage, instance, stage.profiles[0])
 
-    def complete() -> Any:
+    def complete() -> Association | None:
         found = _association(stage, instance)
-        return found if found and found["State"] == "associated" else None
+        return found if found and found.state is AssociationState.ASSOCIATED else None
 
     return _wait(stage, f"the association of {instance}", complete)
 
@@ -240,15 +239,15 @@ def _associated(stage: Stage, instance: str) -> Any:
 def _bare(stage: Stage, instance: str) -> None:
     """Leave an instance without a profile."""
     if found := _association(stage, instance):
-        if found["State"] != "disassociating":
-            _disassociate(stage, found["AssociationId"])
+        if found.state is not AssociationState.DISASSOCIATING:
+            _disassociate(stage, found.id)
         _wait(stage, f"the disassociation of {instance}", lambda: _association(stage, instance) is None)
 
 
-def _other(stage: Stage, association: Any) -> str:
+def _other(stage: Stage, association: Association) -> str:
     """The one of the two profiles that an association doesn't have."""
     first, second = stage.profiles
-    return second if association["IamInstanceProfile"]["Arn"] == first else first
+    return second if association.profile_arn == first else first
 
 
 def _stale(stage: Stage) -> str:
@@ -264,13 +263,12 @@ def _stale(stage: Stage) -> str:
 def replace_makes_an_id(stage: Stage) -> Observed:
     """A replace answers with a new association id, associating."""
     before = _associated(stage, stage.carrying)
-    after = _replace(stage, before["AssociationId"], _other(stage, before))
+    after = _replace(stage, before.id, _other(stage, before))
     try:
-        text = f"{before['AssociationId']} became {after['AssociationId']}, {after['State']}"
-        return Observed(text, after["AssociationId"] != before["AssociationId"] and after["State"] == "associating")
+        text = f"{before.id} became {after['AssociationId']}, {after['State']}"
+        return Observed(text, after["AssociationId"] != before.id and after["State"] == "associating")
     finally:
-        present = _associated(stage, stage.carrying)["AssociationId"]
-        _replace(stage, present, before["IamInstanceProfile"]["Arn"])
+        _replace(stage, _associated(stage, stage.carrying).id, before.profile_arn)
 
 
 @_fact(RUNNING, _ERRORS, "the instance is stopped, or the id is stale (aws-cli #5251)")
@@ -313,7 +311,7 @@ def second_associate(stage: Stage) -> Observed:
 @_fact(RUNNING, _ERRORS, "already detached | detach: done")
 def second_disassociate(stage: Stage) -> Observed:
     """A second disassociate is refused with InvalidAssociationID.NotFound."""
-    association = _associated(stage, stage.free)["AssociationId"]
+    association = _associated(stage, stage.free).id
     _bare(stage, stage.free)
     return _refusal(lambda: _disassociate(stage, association), NotFoundError, _UNKNOWN_ASSOCIATION)
 
@@ -410,8 +408,7 @@ def new_profile(stage: Stage) -> Observed:
 @_fact(RUNNING, _IAM, "show `IamInstanceProfile.Id` beside the ARN (recorded by Cloud Custodian)")
 def profile_id(stage: Stage) -> Observed:
     """The association and DescribeInstances show the profile's id."""
-    profile = _associated(stage, stage.carrying)["IamInstanceProfile"]
-    name = profile["Arn"].rpartition("/")[2]
+    name = _associated(stage, stage.carrying).profile_arn.rpartition("/")[2]
     known = stage.ask("iam:GetInstanceProfile", InstanceProfileName=name)["InstanceProfile"]
     return _shows(stage, stage.carrying, known["InstanceProfileId"])
 
@@ -429,10 +426,9 @@ def remade_profile(stage: Stage) -> Observed:
 
 def _shows(stage: Stage, instance: str, expected: str) -> Observed:
     """Whether the association of an instance and the instance itself both show this profile's id."""
-    rows = {"association": _association(stage, instance), "instance": _instance(stage, instance)}
-    ids = {what: jmespath.search("IamInstanceProfile.Id", row) for what, row in rows.items()}
-    text = ", ".join(f"{what} shows {shown}" for what, shown in ids.items())
-    return Observed(f"{text}, expected {expected}", set(ids.values()) == {expected})
+    association, profile = _association(stage, instance), _instance(stage, instance).get("IamInstanceProfile", {})
+    ids = [association.profile_id if association else "", profile.get("Id", "")]
+    return Observed(f"{' and '.join(ids)} where {expected} is expected", ids == [expected, expected])
 
 
 # ---- events ----
@@ -658,7 +654,7 @@ def stopped_replace(stage: Stage) -> Observed:
     stage.ask("ec2:StopInstances", InstanceIds=[stage.carrying])
     _in_state(stage, stage.carrying, "stopped")
     other = _other(stage, present)
-    return _refusal(lambda: _replace(stage, present["AssociationId"], other), ConflictError, "IncorrectState")
+    return _refusal(lambda: _replace(stage, present.id, other), ConflictError, "IncorrectState")
 
 
 @_fact(ENDED, _ASSOCIATIONS, "that its association is gone too is inferred")
@@ -667,7 +663,7 @@ def terminated_instance(stage: Stage) -> Observed:
     _in_state(stage, stage.carrying, "terminated")
     association = _association(stage, stage.carrying)
     profile = _instance(stage, stage.carrying).get("IamInstanceProfile")
-    state = association["State"] if association else "none"
+    state = str(association.state) if association else "none"
     return Observed(f"association: {state}, profile: {'one' if profile else 'none'}", not association and not profile)
 
 

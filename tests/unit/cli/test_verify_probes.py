@@ -12,6 +12,7 @@ from fakes.ec2 import client_error
 from fakes.others import FakeIam
 from fixtures.account import ACCOUNT, REGION, FakeAccount
 from fixtures.mappings import session
+from rolekeeper.aws import Ec2
 from rolekeeper_cli.deployment import Caller, Deployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.verifying.names import TAG, Names
@@ -85,6 +86,7 @@ class Account:
         monkeypatch.setitem(deployment.__dict__, "caller", Caller("arn:aws:iam::1:user/me", "AIDA", ACCOUNT, "aws"))
         monkeypatch.setitem(deployment.__dict__, "outputs", {"StateTable": "state"})
         monkeypatch.setitem(deployment.__dict__, "session", session())
+        monkeypatch.setitem(deployment.__dict__, "app", SimpleNamespace(ec2=Ec2(world.ec2, ACCOUNT, REGION)))  # type: ignore[arg-type]  # the fake
         self.stage = Stage(
             deployment=deployment,
             names=NAMES,
@@ -220,7 +222,10 @@ def show_new_id(account: Account) -> None:
 
 def keep_association(account: Account) -> None:
     row = {"State": "associated", "AssociationId": "iip-assoc-1", "IamInstanceProfile": {"Arn": account.a}}
-    account.ec2.describe_iam_instance_profile_associations = answers(IamInstanceProfileAssociations=[row])  # type: ignore[method-assign]  # the same
+    row["InstanceId"] = account.stage.carrying
+    account.ec2.describe_iam_instance_profile_associations = answers(  # type: ignore[method-assign]  # the same
+        IamInstanceProfileAssociations=[row], NextToken=None
+    )
 
 
 def forget_the_second(account: Account) -> None:
@@ -299,8 +304,9 @@ def test_another_answer_fails_the_probe_with_what_was_observed(account: Account,
 
 
 def test_an_answer_of_another_shape_fails_the_probe_too(account: Account) -> None:
-    account.ec2.describe_iam_instance_profile_associations = answers()  # type: ignore[method-assign]  # the wrong answer
-    assert account.probe("profile-id").observed == "KeyError: 'IamInstanceProfileAssociations'"
+    account.iam.get_instance_profile = answers()  # type: ignore[method-assign]  # the same
+    found = account.probe("profile-id")
+    assert (found.outcome, found.observed) == (Outcome.FAILED, "KeyError: 'InstanceProfile'")
 
 
 # ---- it can't be asked ----
