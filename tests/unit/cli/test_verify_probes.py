@@ -396,7 +396,7 @@ def test_what_is_missing_skips_the_probe(
 
 def test_a_probe_that_fails_leaves_nothing_behind(account: Account) -> None:
     take_long(account, 1_000)
-    assert account.probe("new-profile").observed == "a new profile took more than 180 seconds"
+    assert account.probe("new-profile").observed == "not within 180 seconds: EC2 knows a new profile"
     assert NAMES.role("probe-new") not in account.world.profiles
 
 
@@ -405,3 +405,8 @@ def test_another_instances_events_are_no_part_of_the_report(account: Account) ->
     account.probe("state-event")
     assert account.stage.received
     assert "secret" not in json.dumps(account.stage.received)
+
+
+def test_a_refusal_of_the_whole_request_is_one_too(account: Account) -> None:
+    account.events.put_events = refuses("ResourceNotFoundException")
+    assert account.probe("another-region").outcome is Outcome.PASSED
