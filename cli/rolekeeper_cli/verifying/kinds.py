@@ -176,7 +176,7 @@ def _delete_table(aws: Aws, table: Leftover) -> None:
         "dynamodb:DescribeTable", "[Table.DeletionProtectionEnabled || `false`]", TableName=table.ref
     )
     if protected:
-        # With them, DynamoDB would keep a backup of the table for 35 days (docs/AWS_FACTS.md, "Limits and names").
+        # With recovery on, DynamoDB would keep a backup for 35 days (docs/AWS_FACTS.md, "Lambda, SQS, DynamoDB …").
         off = {"PointInTimeRecoveryEnabled": False}
         aws.call("dynamodb:UpdateContinuousBackups", TableName=table.ref, PointInTimeRecoverySpecification=off)
         aws.call("dynamodb:UpdateTable", TableName=table.ref, DeletionProtectionEnabled=False)
