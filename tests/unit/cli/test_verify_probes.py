@@ -235,6 +235,8 @@ def keep_association(account: Account) -> None:
 
 
 def keep_profile(account: Account) -> None:
+    account.world.truth.terminate(account.stage.carrying)
+    account.world.clock.sleep(5)
     row = {"InstanceId": account.stage.carrying, "State": {"Name": "terminated"}, "IamInstanceProfile": {}}
     row["IamInstanceProfile"] = {"Arn": account.a}
     account.ec2.describe_instances = answers(Reservations=[{"Instances": [row]}])  # type: ignore[method-assign]  # the same
