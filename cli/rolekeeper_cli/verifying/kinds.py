@@ -33,10 +33,10 @@ class Aws:
         self.region = str(deployment.session.region_name)
         self._client = cache(deployment.client)
 
-    def call(self, call: str, **asked: Any) -> None:
+    def call(self, call: str, **asked: Any) -> Any:
         service, _, operation = call.partition(":")
         with classified(_permission(call), _first(asked)):
-            getattr(self._client(service), xform_name(operation))(**asked)
+            return getattr(self._client(service), xform_name(operation))(**asked)
 
     def items(self, call: str, query: str, **asked: Any) -> Iterator[Any]:
         """What a JMESPath expression finds on all pages of a list."""
