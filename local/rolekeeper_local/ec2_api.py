@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import ec2, eventbridge, iam
 
-from rolekeeper_local import ec2_tags, ec2_wire
+from rolekeeper_local import ec2_offers, ec2_tags, ec2_wire
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_model import Ec2Error, Event, Instance, Profile, State, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
@@ -58,6 +58,7 @@ class Ec2Api:
             "ReplaceIamInstanceProfileAssociation": self._change_association,
             "DisassociateIamInstanceProfile": self._change_association,
             "DescribeIamInstanceProfileAssociations": self._describe_associations,
+            "DescribeInstanceTypeOfferings": ec2_offers.describe,
         }
 
     def install(self) -> None:

@@ -98,7 +98,7 @@ def test_a_scheduled_function_that_fails_is_tried_again_then_put_aside(aws: Embe
 
 def test_a_group_with_many_messages_in_flight_keeps_no_other_waiting(aws: EmbeddedAws) -> None:
     queue, bus = Queue(aws.session(), VisibilityTimeout="300"), Bus(aws)
-    rule = bus.rule({"source": ["fair"]}, Arn=queue.arn, SqsParameters={"MessageGroupId": "$.source"})
+    rule = bus.rule({"source": ["fair"]}, Arn=queue.arn, SqsParameters={"MessageGroupId": "$.detail.of"})
     for number in range(4):
         queue.sends(f"noisy {number}", MessageGroupId="noisy")
 
@@ -107,7 +107,7 @@ def test_a_group_with_many_messages_in_flight_keeps_no_other_waiting(aws: Embedd
         return [each.get("Attributes", {}).get("MessageGroupId", "none") for each in found]
 
     assert receive() == ["noisy", "noisy"]
-    bus.events.put_events(Entries=[{"Source": "fair", "DetailType": "quiet", "Detail": "{}"}])
+    bus.events.put_events(Entries=[{"Source": "fair", "DetailType": "quiet", "Detail": '{"of": "fair"}'}])
     queue.sends("of no group")
     assert eventually(receive) == ["fair", "none"]
     assert receive() == ["noisy", "noisy"]

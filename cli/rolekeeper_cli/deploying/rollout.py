@@ -42,9 +42,9 @@ NAMED_ROLES = ("CAPABILITY_NAMED_IAM",)
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`source` is where CloudFormation finds it, as CreateChangeSet takes it: `TemplateURL` or `TemplateBody`."""
+    """`source` is where CloudFormation finds it, as CreateChangeSet takes it: `TemplateURL`, for example."""
 
-    source: Mapping[str, str]
+    source: Mapping[str, Any]
     # The deployment's roles have no names of their own, and its transform is a macro of AWS's.
     capabilities: Sequence[str] = ("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND")
 
@@ -166,6 +166,10 @@ class Operation:
             remedy = _REMEDIES.get(status, "repair the stack in CloudFormation")
             raise ServiceError(f"{what} failed ({status}){reasons}", remedy)
 
+    def deployed(self, what: str) -> None:
+        """Follow it until the stack is deployed, or raise as `follow`."""
+        self.follow(what, _DEPLOYED)
+
     def _ended(self) -> str | None:
         """The stack's status, once the operation is over."""
         events = [each for each in self._newest_first() if each["EventId"] not in self._seen]
@@ -199,19 +203,30 @@ class Operation:
                 return
 
 
-def make(
+def start(
     client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
-) -> None:
-    """Create or change a stack without asking or showing anything, for the embedded AWS.
+) -> Operation:
+    """Begin to create or change a stack, without asking or showing anything; `deployed` waits for it.
 
     Raises:
-        ServiceError: it failed.
+        ServiceError: CloudFormation can't make the change set.
     """
     there = describe_stack(client, stack)
     status = there["StackStatus"] if there else None
     change_set = _change_set(client, stack, template, parameters=parameters, status=status)
     _changes(client, change_set["Id"], sleep)
-    _execute(client, change_set, sleep, say=lambda _text: None).follow("the deployment", _DEPLOYED)
+    return _execute(client, change_set, sleep, say=lambda _text: None)
+
+
+def make(
+    client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
+) -> None:
+    """Create or change a stack without asking or showing anything.
+
+    Raises:
+        ServiceError: it failed.
+    """
+    start(client, stack, template, parameters=parameters, sleep=sleep).deployed(f"the deployment of {stack}")
 
 
 def _execute(
@@ -286,7 +301,7 @@ class Rollout:
             if not operation:
                 self._discard(change_set, made_stack=present.status is None)
         if operation:
-            operation.follow(f"the deployment of {self.stack}", _DEPLOYED)
+            operation.deployed(f"the deployment of {self.stack}")
         return {
             "outcome": "deployed" if operation else "shown" if changes else "unchanged",
             "version": installed.version(),

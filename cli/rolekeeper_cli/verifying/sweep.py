@@ -26,47 +26,36 @@ _LAYOUT = Layout(
 
 
 def swept(deployment: Deployment, id_: str | None = None, *, yes: bool) -> ExitCode:
-    """Remove what the verification of an id left, or every one.
-
-    A person is asked. `yes` leaves those that may still be running, unless `id_` names one.
-    """
+    """Remove what the verification of an id left, or every one, also of one that may still be running."""
     terminal.require_answer(yes=yes)
     found = find(deployment)
     _refuse_elsewhere(found, id_)
     documents = _documents(deployment, found, id_)
     _note(found)
-    chosen = [each["id"] for each in documents if id_ or not (yes and each["may_be_running"])]
+    chosen = [each["id"] for each in documents]
     if terminal.options().for_people and documents:
         stream_list(_LAYOUT, documents)
-    for each in documents:
-        if each["id"] not in chosen:
-            terminal.say(f"{each['id']} may still be running. If not: rolekeeper verify --sweep --id {each['id']}")
     if chosen:
         terminal.confirm(f"Remove what {several(chosen)} left?", yes=yes)
         for step in remove(deployment, chosen):
             _show(step)
         found = find(deployment)
-    return _end(deployment, found, documents, chosen=chosen)
+    return _end(deployment, found, documents)
 
 
-def _end(
-    deployment: Deployment, found: Found, documents: Sequence[Mapping[str, Any]], *, chosen: Sequence[str]
-) -> ExitCode:
+def _end(deployment: Deployment, found: Found, documents: Sequence[Mapping[str, Any]]) -> ExitCode:
     """Show what is left of those that were found."""
     asked = {each["id"] for each in documents}
     left = [each for each in found.leftovers if each.id in asked]
     unknown = [refusal(each).what for each in found.unknown]
     document = {
-        "verifications": [
-            {**each, "removed": each["id"] in chosen and not unknown and each["id"] not in by_id(left)}
-            for each in documents
-        ],
+        "verifications": [{**each, "removed": not unknown and each["id"] not in by_id(left)} for each in documents],
         "left": [_document(each) for each in left],
         "unknown": unknown,
         "elsewhere": [{"id": each.id, "region": each.region} for each in found.elsewhere],
     }
     render.show(document, lambda: None)
-    terminal.bad(f"Still there: {each.kind.name} {each.name}" for each in left if each.id in chosen)
+    terminal.bad(f"Still there: {each.kind.name} {each.name}" for each in left)
     terminal.bad(f"It isn't known what is left: {each}" for each in unknown)
     where = f"in {deployment.session.region_name}, account {deployment.caller.account}"
     if left or unknown:

@@ -544,6 +544,20 @@ def test_what_depends_on_the_request(finds: Finds, ward: DoctorFixture) -> None:
     assert (level, what.startswith("whether you may depends on aws:SourceIp, for redrive")) == ("unknown", True)
 
 
+@pytest.mark.parametrize(
+    ("detail", "by"),
+    [
+        ({"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}}, "a service control policy"),
+        ({"PermissionsBoundaryDecisionDetail": {"AllowedByPermissionsBoundary": False}}, "your permissions boundary"),
+    ],
+)
+def test_what_refuses_is_named_if_it_is_no_policy_of_the_caller(
+    finds: Finds, ward: DoctorFixture, detail: dict[str, Any], by: str
+) -> None:
+    ward.decisions = {"sqs:ReceiveMessage": {"EvalDecision": "implicitDeny", **detail}}
+    assert only(finds("caller"))[1].endswith(f"; {by} refuses it")
+
+
 def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: DoctorFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     user = f"arn:aws:iam::{ACCOUNT}:user/ops/me"
     monkeypatch.setattr("fixtures.doctor.SIMULATED", user)
