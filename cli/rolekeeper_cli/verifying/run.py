@@ -126,7 +126,7 @@ class Verification:
         outcome, seconds, why = _tried(act)
         if seconds is None:
             seconds = (self._caller.now() - began).total_seconds()
-        step = Step(name, what, outcome, round(seconds, 1), why=why)
+        step = Step(name, what, outcome, seconds=round(seconds, 1), why=why)
         self.report.steps.append(step)
         self._ended(step)
 
@@ -158,7 +158,7 @@ class Verification:
         if last and (last.asked, last.answer) == (asked, answer):
             return
         at = (self._caller.now() - self._began).total_seconds()
-        self.report.answers.append(Answer(round(at, 3), model.name, asked, answer))
+        self.report.answers.append(Answer(round(at, 3), model.name, asked, answer=answer))
 
 
 def _note_params(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:

@@ -79,7 +79,9 @@ def deploy(caller: Deployment, names: Names, machine: Machine) -> Scene:
     sweep(verified, wait=True)
     made = outputs_of(describe_stack(stacks, names.scene) or {})
     profiles = {name: made[name.capitalize()] for name in ("a", "b", "foreign")}
-    return Scene(names, verified, machine, profiles, security_group=made["SecurityGroup"], events=made["Events"])
+    return Scene(
+        names, verified, machine, profiles=profiles, security_group=made["SecurityGroup"], events=made["Events"]
+    )
 
 
 def allow_no_change(scene: Scene) -> None:
