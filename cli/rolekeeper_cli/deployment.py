@@ -251,13 +251,17 @@ class Deployment:
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def looks(self, every: float, patience: float) -> Iterator[Patience]:
-        """One turn for each look, at most one in `every` seconds. The caller leaves the loop."""
+    def looks(self, every: float, patience: float, *, most: float = 0) -> Iterator[Patience]:
+        """One turn for each look, at most one in `every` seconds. The caller leaves the loop.
+
+        With `most`, each wait is twice as long as the one before, until it is that long.
+        """
         left = Patience(self.now, patience)
         while True:
             began = self.now().timestamp()
             yield left
             self.sleep(max(every, self.now().timestamp() - began))
+            every = max(every, min(2 * every, most))
 
     @property
     def endpoint_url(self) -> str:

@@ -125,8 +125,8 @@ class Kind:
     def _leftover(self, aws: Aws, item: Mapping[str, Any]) -> Leftover | None:
         tags = {each["Key"]: each["Value"] for each in item.get("tags") or ()}
         ref, tagged = item["ref"], id_in_tag(tags.get(TAG, ""))
-        name = item.get("name") or tags.get("Name") or ref
-        found = id_in(name) or id_in(item.get("path") or "") or tagged
+        name = item.get("name") or ref
+        found = id_in(name) or id_in(item.get("path") or "") or tagged or id_in(tags.get("Name", ""))
         if not found:
             return None
         if ":" in name:  # of an ARN or a URL, the name
@@ -176,7 +176,7 @@ def _delete_table(aws: Aws, table: Leftover) -> None:
         "dynamodb:DescribeTable", "[Table.DeletionProtectionEnabled || `false`]", TableName=table.ref
     )
     if protected:
-        # With them, DynamoDB would keep a backup of the table for 35 days (docs/AWS_FACTS.md, "Limits and names").
+        # With recovery on, DynamoDB would keep a backup for 35 days (docs/AWS_FACTS.md, "Lambda, SQS, DynamoDB …").
         off = {"PointInTimeRecoveryEnabled": False}
         aws.call("dynamodb:UpdateContinuousBackups", TableName=table.ref, PointInTimeRecoverySpecification=off)
         aws.call("dynamodb:UpdateTable", TableName=table.ref, DeletionProtectionEnabled=False)
@@ -213,12 +213,11 @@ def _delete_bucket(aws: Aws, bucket: Leftover) -> None:
 # ---- all kinds, in the order in which they are deleted ----
 
 
-def _filters(**filters: str) -> list[Mapping[str, Any]]:
-    """A request of EC2's for each filter: what one request asks for has to meet all of its filters."""
-    return [{"Filters": [{"Name": name, "Values": [value]}]} for name, value in filters.items()]
-
-
-_TAGGED = _filters(**{"tag-key": TAG, "tag:Name": f"{PREFIX}*"})
+# Two requests: what one asks for has to pass all of its filters.
+_TAGGED = [
+    {"Filters": [{"Name": "tag-key", "Values": [TAG]}]},
+    {"Filters": [{"Name": "tag:Name", "Values": [f"{PREFIX}*"]}]},
+]
 _LARGE_PAGES = {"PaginationConfig": {"PageSize": 1000}}
 _STACK_FAILED = "StackStatus == 'DELETE_FAILED' && (StackStatusReason || StackStatus)"
 
@@ -323,7 +322,7 @@ KINDS: Sequence[Kind] = (
         "ec2:DescribeSecurityGroups",
         "SecurityGroups[].{ref: GroupId, name: GroupName, tags: Tags}",
         _by("ec2:DeleteSecurityGroup", lambda id_: {"GroupId": id_}),
-        asked=_filters(**{"tag-key": TAG, "group-name": f"{PREFIX}*"}),
+        asked=[_LARGE_PAGES],
     ),
     Kind(
         "instance profile",

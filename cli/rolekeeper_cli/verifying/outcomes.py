@@ -68,12 +68,20 @@ class Answer:
 
 @dataclass(slots=True)
 class Report:
-    """A whole verification. `left` names what of it is still there at the end: it should be nothing."""
+    """A whole verification.
+
+    Attributes:
+        began: the time, as ISO 8601 has it.
+        caller: the ARN of who ran it. It is never written: with it, redaction finds the caller's names.
+        events: EventBridge's, as they were received.
+        left: names what of it is still there at the end: it should be nothing.
+    """
 
     id: str
     version: str
     region: str
     began: str
+    caller: str = ""
     steps: list[Step] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)

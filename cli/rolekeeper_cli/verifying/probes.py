@@ -30,6 +30,7 @@ from rolekeeper.aws.errors import (
     StaleTokenError,
     classified,
 )
+from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.who import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
 from rolekeeper_cli.verifying.names import TAG, Names
@@ -44,6 +45,8 @@ _UNKNOWN_ASSOCIATION = "InvalidAssociationID.NotFound"
 # EventBridge has no code of its own for it (docs/AWS_FACTS.md, "Many accounts").
 _NOT_ASSUMED = "cannot be assumed"
 _BATCHES = 100
+# Refusals that say nothing about a fact.
+_SKIPPED = AccessDeniedError | RetryableError
 
 
 class NotAskedError(Exception):
@@ -179,34 +182,32 @@ def _refusal(act: Callable[[], object], kind: type[AwsRefusalError], *codes: str
         act()
     except AwsRefusalError as error:
         fits = isinstance(error, kind) and error.code in codes
-        if not fits and isinstance(error, AccessDeniedError | RetryableError):
+        if not fits and isinstance(error, _SKIPPED):
             raise
         return Observed(str(error), fits)
     return Observed("accepted", fits=False)
 
 
-def _wait[Found](stage: Stage, what: str, look: Callable[[], Found], seconds: float = _CHANGES) -> Found:
+def _wait[Found](stage: Stage, what: str, look: Callable[[], Found | None], seconds: float = _CHANGES) -> Found:
     """What a look finds, once it is true.
 
     Raises:
         NotAskedError: it isn't within these seconds.
     """
-    for left in stage.deployment.looks(every=2, patience=seconds):
+    for left in stage.deployment.looks(every=1, patience=seconds):
         if found := look():
             return found
         if left.is_over:
-            raise NotAskedError(f"{what} took more than {seconds:.0f} seconds")
+            raise NotAskedError(f"not within {seconds:.0f} seconds: {what}")
     raise AssertionError("a wait has no end but these")
 
 
-def _association(stage: Stage, instance: str) -> Any:
-    """The association of an instance as EC2 shows it, or None."""
-    only = [{"Name": "instance-id", "Values": [instance]}]
-    rows = stage.ask("ec2:DescribeIamInstanceProfileAssociations", Filters=only)["IamInstanceProfileAssociations"]
-    return next((each for each in rows if each["State"] != "disassociated"), None)
+def _association(stage: Stage, instance: str) -> Association | None:
+    return stage.deployment.app.ec2.associations([instance]).get(instance)
 
 
 def _instance(stage: Stage, instance: str) -> Any:
+    """An instance as EC2 shows it, with its profile."""
     only = [{"Name": "instance-id", "Values": [instance]}]
     [group] = stage.ask("ec2:DescribeInstances", Filters=only)["Reservations"]
     return group["Instances"][0]
@@ -225,30 +226,30 @@ def _disassociate(stage: Stage, association: str) -> Any:
     return stage.ask(f"ec2:{DISASSOCIATE}", AssociationId=association)
 
 
-def _associated(stage: Stage, instance: str) -> Any:
+def _associated(stage: Stage, instance: str) -> Association:
     """The association of an instance, once it is complete; it is given the first profile if it has none."""
     if _association(stage, instance) is None:
         _associate(stage, instance, stage.profiles[0])
 
-    def complete() -> Any:
+    def complete() -> Association | None:
         found = _association(stage, instance)
-        return found if found and found["State"] == "associated" else None
+        return found if found and found.state is AssociationState.ASSOCIATED else None
 
-    return _wait(stage, f"the association of {instance}", complete)
+    return _wait(stage, f"{instance} shows its profile as associated", complete)
 
 
 def _bare(stage: Stage, instance: str) -> None:
     """Leave an instance without a profile."""
     if found := _association(stage, instance):
-        if found["State"] != "disassociating":
-            _disassociate(stage, found["AssociationId"])
-        _wait(stage, f"the disassociation of {instance}", lambda: _association(stage, instance) is None)
+        if found.state is not AssociationState.DISASSOCIATING:
+            _disassociate(stage, found.id)
+        _wait(stage, f"{instance} shows no profile", lambda: _association(stage, instance) is None)
 
 
-def _other(stage: Stage, association: Any) -> str:
+def _other(stage: Stage, association: Association) -> str:
     """The one of the two profiles that an association doesn't have."""
     first, second = stage.profiles
-    return second if association["IamInstanceProfile"]["Arn"] == first else first
+    return second if association.profile_arn == first else first
 
 
 def _stale(stage: Stage) -> str:
@@ -262,34 +263,33 @@ def _stale(stage: Stage) -> str:
 
 @_fact(RUNNING, _ASSOCIATIONS, "a **new** association id, in `associating` (recorded:")
 def replace_makes_an_id(stage: Stage) -> Observed:
-    """A replace answers with a new association id, associating."""
+    """Replacing a profile answers with a new association id, in state associating."""
     before = _associated(stage, stage.carrying)
-    after = _replace(stage, before["AssociationId"], _other(stage, before))
+    after = _replace(stage, before.id, _other(stage, before))
     try:
-        text = f"{before['AssociationId']} became {after['AssociationId']}, {after['State']}"
-        return Observed(text, after["AssociationId"] != before["AssociationId"] and after["State"] == "associating")
+        text = f"{before.id} became {after['AssociationId']}, {after['State']}"
+        return Observed(text, after["AssociationId"] != before.id and after["State"] == "associating")
     finally:
-        present = _associated(stage, stage.carrying)["AssociationId"]
-        _replace(stage, present, before["IamInstanceProfile"]["Arn"])
+        _replace(stage, _associated(stage, stage.carrying).id, before.profile_arn)
 
 
 @_fact(RUNNING, _ERRORS, "the instance is stopped, or the id is stale (aws-cli #5251)")
 def stale_replace(stage: Stage) -> Observed:
-    """A replace by a replaced association's id is refused with IncorrectState."""
+    """Replacing by the id of a replaced association is refused with IncorrectState."""
     stale = _stale(stage)
     return _refusal(lambda: _replace(stage, stale, stage.profiles[0]), ConflictError, "IncorrectState")
 
 
 @_fact(RUNNING, _ERRORS, "| `InvalidAssociationID.NotFound` | already detached |")
 def stale_disassociate(stage: Stage) -> Observed:
-    """A disassociate by a replaced association's id is refused with IncorrectState or InvalidAssociationID.NotFound."""
+    """Disassociating by the id of a replaced one is refused with IncorrectState or InvalidAssociationID.NotFound."""
     stale = _stale(stage)
     return _refusal(lambda: _disassociate(stage, stale), AwsRefusalError, "IncorrectState", _UNKNOWN_ASSOCIATION)
 
 
 @_fact(RUNNING, _ERRORS, "no profile is known of it, so a policy on `ec2:InstanceProfile` may deny the call (inferred;")
 def stale_as_changer(stage: Stage) -> Observed:
-    """A replace by a replaced association's id, as the changer, is refused with UnauthorizedOperation."""
+    """Replacing by the id of a replaced association, as the function, is refused with UnauthorizedOperation."""
     stale = _stale(stage)
     if stage.changer is None:
         raise NotAskedError("the changer's role couldn't be assumed")
@@ -305,26 +305,26 @@ def stale_as_changer(stage: Stage) -> Observed:
 
 @_fact(RUNNING, _ERRORS, '`IncorrectState` "There is an existing association for instance …"')
 def second_associate(stage: Stage) -> Observed:
-    """An associate of an instance that has a profile is refused with IncorrectState."""
+    """Associating a profile with an instance that has one is refused with IncorrectState."""
     other = _other(stage, _associated(stage, stage.carrying))
     return _refusal(lambda: _associate(stage, stage.carrying, other), ConflictError, "IncorrectState")
 
 
 @_fact(RUNNING, _ERRORS, "already detached | detach: done")
 def second_disassociate(stage: Stage) -> Observed:
-    """A second disassociate is refused with InvalidAssociationID.NotFound."""
-    association = _associated(stage, stage.free)["AssociationId"]
+    """Disassociating a second time is refused with InvalidAssociationID.NotFound."""
+    association = _associated(stage, stage.free).id
     _bare(stage, stage.free)
     return _refusal(lambda: _disassociate(stage, association), NotFoundError, _UNKNOWN_ASSOCIATION)
 
 
 def _in_state(stage: Stage, instance: str, state: str) -> None:
-    _wait(stage, f"{state} of {instance}", lambda: _instance(stage, instance)["State"]["Name"] == state)
+    _wait(stage, f"{instance} is {state}", lambda: _instance(stage, instance)["State"]["Name"] == state)
 
 
 @_fact(RUNNING, _ERRORS, "a token of a page that isn't one (boto3 #2673)")
 def wrong_token(stage: Stage) -> Observed:
-    """A NextToken that is none is refused with InvalidParameterValue."""
+    """A NextToken that EC2 never gave is refused with InvalidParameterValue."""
 
     def act() -> None:
         stage.ask("ec2:DescribeInstances", MaxResults=5, NextToken=stage.names.stack)
@@ -337,7 +337,7 @@ def wrong_token(stage: Stage) -> Observed:
 
 @_fact(RUNNING, _ERRORS, "or no such profile (terraform-provider-aws #838, #3055)")
 def unknown_profile(stage: Stage) -> Observed:
-    """An associate with a profile that isn't there is refused with InvalidParameterValue."""
+    """Associating a profile that doesn't exist is refused with InvalidParameterValue."""
     _bare(stage, stage.free)
     unknown = stage.arn("iam", f"instance-profile{stage.names.role_path}{stage.names.role('unknown')}")
     return _refusal(lambda: _associate(stage, stage.free, unknown), NotReadyError, "InvalidParameterValue")
@@ -366,7 +366,7 @@ def _make(stage: Stage, name: str) -> Any:
             return True
         return False
 
-    _wait(stage, f"profile {name}", added)
+    _wait(stage, f"IAM knows profile {name}", added)
     return answer["InstanceProfile"]
 
 
@@ -392,13 +392,13 @@ def _associate_new(stage: Stage, profile: str) -> float:
             return True
         return False
 
-    _wait(stage, "a new profile", taken, seconds=_PROPAGATES)
+    _wait(stage, "EC2 knows a new profile", taken, seconds=_PROPAGATES)
     return (stage.deployment.now() - began).total_seconds()
 
 
 @_fact(RUNNING, _ERRORS, "a new profile not yet visible (up to ~2 min)")
 def new_profile(stage: Stage) -> Observed:
-    """EC2 takes a new profile within 120 seconds."""
+    """EC2 knows a new profile within 120 seconds."""
     with _made(stage, "probe-new") as made:
         try:
             seconds = _associate_new(stage, made["Arn"])
@@ -410,15 +410,14 @@ def new_profile(stage: Stage) -> Observed:
 @_fact(RUNNING, _IAM, "show `IamInstanceProfile.Id` beside the ARN (recorded by Cloud Custodian)")
 def profile_id(stage: Stage) -> Observed:
     """The association and DescribeInstances show the profile's id."""
-    profile = _associated(stage, stage.carrying)["IamInstanceProfile"]
-    name = profile["Arn"].rpartition("/")[2]
+    name = _associated(stage, stage.carrying).profile_arn.rpartition("/")[2]
     known = stage.ask("iam:GetInstanceProfile", InstanceProfileName=name)["InstanceProfile"]
     return _shows(stage, stage.carrying, known["InstanceProfileId"])
 
 
 @_fact(RUNNING, _IAM, "That they go on showing the former id is inferred")
 def remade_profile(stage: Stage) -> Observed:
-    """Of a profile that was deleted and made again, they go on showing the former id."""
+    """EC2 goes on showing the former id of a profile that was deleted and made again."""
     with _made(stage, "probe-again") as former:
         _associate_new(stage, former["Arn"])
         _associated(stage, stage.free)
@@ -429,10 +428,10 @@ def remade_profile(stage: Stage) -> Observed:
 
 def _shows(stage: Stage, instance: str, expected: str) -> Observed:
     """Whether the association of an instance and the instance itself both show this profile's id."""
-    rows = {"association": _association(stage, instance), "instance": _instance(stage, instance)}
-    ids = {what: jmespath.search("IamInstanceProfile.Id", row) for what, row in rows.items()}
-    text = ", ".join(f"{what} shows {shown}" for what, shown in ids.items())
-    return Observed(f"{text}, expected {expected}", set(ids.values()) == {expected})
+    association, profile = _association(stage, instance), _instance(stage, instance).get("IamInstanceProfile", {})
+    shown = {"association": association and association.profile_id, "instance": profile.get("Id")}
+    unlike = [where for where, id_ in shown.items() if id_ != expected]
+    return Observed(f"not shown by the {' and the '.join(unlike)}" if unlike else "shown by both", not unlike)
 
 
 # ---- events ----
@@ -472,12 +471,12 @@ def _first_unlike(events: Sequence[Any], is_like: Callable[[Any], bool]) -> Obse
     for each in events:
         if not is_like(each):
             return Observed(json.dumps(each), fits=False)
-    return Observed(f"so in {len(events)} events", fits=True)
+    return Observed(f"all of {len(events)} events", fits=True)
 
 
 @_fact(RUNNING, _EVENTS, "`detail` has `instance-id` and `state` only")
 def state_event(stage: Stage) -> Observed:
-    """A state change has instance-id and state in its detail, no more, and the instance's ARN in resources."""
+    """The detail of a state change has instance-id and state only, its resources the instance's ARN."""
 
     def is_like(event: Any) -> bool:
         [arn], detail = event["resources"], event["detail"]
@@ -515,32 +514,32 @@ def launch_tag_event(stage: Stage) -> Observed:
 
 @_fact(RUNNING, _QUEUES, "that it is so in a template too is inferred")
 def message_group(stage: Stage) -> Observed:
-    """A rule of a template puts a message into the group that its JSON path names."""
+    """A rule in a template puts each message into the group that its JSON path names."""
     pairs = [{"group": group, "id": each["detail"]["instance-id"]} for group, each in _received(stage, "aws.ec2")]
     return _first_unlike(pairs, lambda pair: pair["group"] == pair["id"])
 
 
 @_fact(RUNNING, _EVENTS, "that `anything-but` skips what is absent is inferred")
 def absent_field(stage: Stage) -> Observed:
-    """Anything-but doesn't match an event without the field."""
+    """An event without the field doesn't match anything-but."""
     pattern = {"detail": {"by": [{"anything-but": ["us"]}]}}
-    return _matching(stage, pattern, {"them": {"by": "them"}, "absent": {"to": "them"}}, expected={"them"})
+    return _matching(stage, pattern, {"them": {"by": "them"}, "absent": {"to": "them"}}, expected=["them"])
 
 
 @_fact(RUNNING, _EVENTS, "that one without `*` may be among them is inferred")
 def wildcard_list(stage: Stage) -> Observed:
-    """A list of wildcards in anything-but takes one without *."""
+    """The list of wildcards in anything-but may have one without *."""
     pattern = {"detail": {"by": [{"anything-but": {"wildcard": ["*/us", "we"]}}]}}
     details = {each: {"by": each} for each in ("role/us", "we", "them")}
-    return _matching(stage, pattern, details, expected={"them"})
+    return _matching(stage, pattern, details, expected=["them"])
 
 
-def _matching(stage: Stage, pattern: Any, details: Mapping[str, Any], expected: set[str]) -> Observed:
+def _matching(stage: Stage, pattern: Any, details: Mapping[str, Any], expected: list[str]) -> Observed:
     """Which events a pattern matches; `details` are theirs, by a name."""
     when, region = f"{stage.deployment.now():%Y-%m-%dT%H:%M:%SZ}", stage.region
     envelope = {"id": "1", "source": stage.names.stack, "detail-type": "probe", "time": when, "resources": []}
     envelope |= {"account": stage.deployment.caller.account, "region": region}
-    matched = {
+    matched = [
         name
         for name, detail in details.items()
         if stage.ask(
@@ -548,8 +547,8 @@ def _matching(stage: Stage, pattern: Any, details: Mapping[str, Any], expected: 
             EventPattern=json.dumps(pattern),
             Event=json.dumps({**envelope, "detail": detail}),
         )["Result"]
-    }
-    return Observed(f"matches {sorted(matched)} of {sorted(details)}", matched == expected)
+    ]
+    return Observed(f"matches {', '.join(matched) or 'none'} of {', '.join(details)}", matched == expected)
 
 
 def _elsewhere(stage: Stage) -> str:
@@ -563,8 +562,8 @@ def _refused(stage: Stage, action: str, entries: str, **asked: Any) -> str:
     """Why EventBridge refused a call, or an entry of it; empty if it didn't."""
     try:
         answer = stage.ask(action, **asked)
-    except PermanentError as error:
-        if isinstance(error, AccessDeniedError):
+    except AwsRefusalError as error:
+        if isinstance(error, _SKIPPED):
             raise
         return str(error)
     return ", ".join(
@@ -650,7 +649,7 @@ def table_policy_keys(stage: Stage) -> Observed:
 
 @_fact(RUNNING, _ERRORS, "observe again; if stopped, wait or swap")
 def stopped_replace(stage: Stage) -> Observed:
-    """A replace on a stopped instance is refused with IncorrectState.
+    """Replacing the profile of a stopped instance is refused with IncorrectState.
 
     The instance is left stopped: it is terminated next.
     """
@@ -658,7 +657,7 @@ def stopped_replace(stage: Stage) -> Observed:
     stage.ask("ec2:StopInstances", InstanceIds=[stage.carrying])
     _in_state(stage, stage.carrying, "stopped")
     other = _other(stage, present)
-    return _refusal(lambda: _replace(stage, present["AssociationId"], other), ConflictError, "IncorrectState")
+    return _refusal(lambda: _replace(stage, present.id, other), ConflictError, "IncorrectState")
 
 
 @_fact(ENDED, _ASSOCIATIONS, "that its association is gone too is inferred")
@@ -667,7 +666,7 @@ def terminated_instance(stage: Stage) -> Observed:
     _in_state(stage, stage.carrying, "terminated")
     association = _association(stage, stage.carrying)
     profile = _instance(stage, stage.carrying).get("IamInstanceProfile")
-    state = association["State"] if association else "none"
+    state = str(association.state) if association else "none"
     return Observed(f"association: {state}, profile: {'one' if profile else 'none'}", not association and not profile)
 
 
@@ -726,12 +725,12 @@ def tags_in_history(stage: Stage) -> Observed:
 
     found, by_id = _named(stage, ("CreateTags", "DeleteTags"), is_ours)
     missing = [each.name for each in found if each.id not in by_id]
-    return Observed(f"{len(missing)} of {len(found)} aren't found by the instance's id", not missing)
+    return Observed(f"the instance's id finds {len(found) - len(missing)} of {len(found)} calls", not missing)
 
 
 @_fact(ENDED, _HISTORY, "`associationId` in both is inferred")
 def associations_in_history(stage: Stage) -> Observed:
-    """The records of the three calls on associations have associationId in request and answer."""
+    """The records of the calls on associations have the association's id in request and answer."""
 
     def is_ours(event: Event) -> bool:
         return stage.names.role_path in json.dumps(event.response)
@@ -745,7 +744,7 @@ def associations_in_history(stage: Stage) -> Observed:
     if unlike := [each for each in found if not is_like(each)]:
         return Observed(json.dumps([unlike[0].name, unlike[0].request, unlike[0].response]), fits=False)
     known = sum(each.id in by_id for each in found)
-    return Observed(f"so in {len(found)} calls, of which {known} are found by the instance's id", fits=True)
+    return Observed(f"all of {len(found)} calls, of which the instance's id finds {known}", fits=True)
 
 
 @dataclass(frozen=True, slots=True)

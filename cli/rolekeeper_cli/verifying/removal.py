@@ -98,7 +98,8 @@ class Removal:
     why: str = ""
 
 
-_LOOK_SECONDS = 2
+# Most things are gone at once; a stack takes minutes.
+_FIRST_LOOK_SECONDS, _LATER_LOOKS_SECONDS = 0.25, 8
 # What one service refuses because of what another one has still, is gone the next time.
 _ROUNDS = 3
 
@@ -136,7 +137,7 @@ def _round(deployment: Deployment, aws: Aws, left: set[str]) -> Iterator[Removal
 def _delete(deployment: Deployment, aws: Aws, kind: Kind, ids: Collection[str]) -> Iterator[Removal]:
     """Ask for the deletion of each thing of a kind, until none is listed any longer or its patience is over."""
     asked, before = _Asked(aws), list[Leftover]()
-    for patience in deployment.looks(_LOOK_SECONDS, kind.patience):
+    for patience in deployment.looks(_FIRST_LOOK_SECONDS, kind.patience, most=_LATER_LOOKS_SECONDS):
         try:
             listed = [each for each in kind.found(aws) if each.id in ids]
         except AwsRefusalError:

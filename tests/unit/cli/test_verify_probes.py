@@ -12,6 +12,7 @@ from fakes.ec2 import client_error
 from fakes.others import FakeIam
 from fixtures.account import ACCOUNT, REGION, FakeAccount
 from fixtures.mappings import session
+from rolekeeper.aws import Ec2
 from rolekeeper_cli.deployment import Caller, Deployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.verifying.names import TAG, Names
@@ -32,6 +33,8 @@ class Iam(FakeIam):
 
     def create_instance_profile(self, InstanceProfileName: str, Path: str, Tags: Any = ()) -> dict[str, Any]:  # noqa: N803  # boto3's own names
         assert {"Key": TAG, "Value": NAMES.id} in Tags
+        if InstanceProfileName in self._profiles:
+            raise client_error("EntityAlreadyExists")
         self.made += 1
         self.world.profile(InstanceProfileName, path=Path, made_now=True)
         made = self.world.profiles[InstanceProfileName]
@@ -74,7 +77,7 @@ class Account:
             remove_targets=answers(),
             delete_rule=answers(),
         )
-        self.dynamodb = SimpleNamespace(get_resource_policy=answers(Policy="{}"), put_item=put_item)
+        self.dynamodb = SimpleNamespace(get_resource_policy=answers(Policy="{}"), put_item=puts())
         self.sqs = SimpleNamespace(receive_message=self.receive)
         self.groups: Callable[[Event], str] = lambda event: str(event.detail.get("instance-id", ""))
         self.history(carrying)
@@ -85,6 +88,7 @@ class Account:
         monkeypatch.setitem(deployment.__dict__, "caller", Caller("arn:aws:iam::1:user/me", "AIDA", ACCOUNT, "aws"))
         monkeypatch.setitem(deployment.__dict__, "outputs", {"StateTable": "state"})
         monkeypatch.setitem(deployment.__dict__, "session", session())
+        monkeypatch.setitem(deployment.__dict__, "app", SimpleNamespace(ec2=Ec2(world.ec2, ACCOUNT, REGION)))  # type: ignore[arg-type]  # the fake
         self.stage = Stage(
             deployment=deployment,
             names=NAMES,
@@ -141,10 +145,14 @@ def refuses(code: str, message: str = "") -> Callable[..., Any]:
     return refuse
 
 
-def put_item(Item: Any, **_: object) -> Any:  # noqa: N803  # the same
-    """As the state table's policy and the condition have it."""
-    allowed = Item["pk"]["S"].startswith("instance#") and Item.keys() == {"pk", "sk"}
-    raise client_error("ConditionalCheckFailedException" if allowed else "AccessDeniedException")
+def puts(partition: str = "instance#", *, any_attribute: bool = False) -> Callable[..., Any]:
+    """PutItem, as the state table's policy has it; the condition of what it allows fails."""
+
+    def put(Item: Any, **_: object) -> Any:  # noqa: N803  # the same
+        allowed = Item["pk"]["S"].startswith(partition) and (any_attribute or Item.keys() == {"pk", "sk"})
+        raise client_error("ConditionalCheckFailedException" if allowed else "AccessDeniedException")
+
+    return put
 
 
 @pytest.fixture
@@ -177,11 +185,11 @@ def accept(account: Account, service: str, operation: str) -> None:
     setattr(getattr(account, service), operation, answers(Entries=[{"EventId": "1"}], FailedEntries=[]))
 
 
-def keep_id(account: Account) -> None:
+def answer_replace(account: Account, state: str, *, keeps: bool) -> None:
     present = account.world.truth.association_of(account.stage.carrying)
     assert present
-    kept = {"AssociationId": present.id, "State": "associating"}
-    account.ec2.replace_iam_instance_profile_association = answers(IamInstanceProfileAssociation=kept)  # type: ignore[method-assign]  # the wrong answer
+    answer = {"AssociationId": present.id if keeps else "iip-assoc-9", "State": state}
+    account.ec2.replace_iam_instance_profile_association = answers(IamInstanceProfileAssociation=answer)  # type: ignore[method-assign]  # the wrong answer
 
 
 def take_long(account: Account, seconds: float) -> None:
@@ -220,7 +228,16 @@ def show_new_id(account: Account) -> None:
 
 def keep_association(account: Account) -> None:
     row = {"State": "associated", "AssociationId": "iip-assoc-1", "IamInstanceProfile": {"Arn": account.a}}
-    account.ec2.describe_iam_instance_profile_associations = answers(IamInstanceProfileAssociations=[row])  # type: ignore[method-assign]  # the same
+    row["InstanceId"] = account.stage.carrying
+    account.ec2.describe_iam_instance_profile_associations = answers(  # type: ignore[method-assign]  # the same
+        IamInstanceProfileAssociations=[row], NextToken=None
+    )
+
+
+def keep_profile(account: Account) -> None:
+    row = {"InstanceId": account.stage.carrying, "State": {"Name": "terminated"}, "IamInstanceProfile": {}}
+    row["IamInstanceProfile"] = {"Arn": account.a}
+    account.ec2.describe_instances = answers(Reservations=[{"Instances": [row]}])  # type: ignore[method-assign]  # the same
 
 
 def forget_the_second(account: Account) -> None:
@@ -240,67 +257,90 @@ def match_all(account: Account) -> None:
     account.events.test_event_pattern = answers(Result=True)
 
 
-def record(account: Account, name: str, request: Any, response: Any) -> None:
+def record_association(account: Account, *, asked: str, made: str) -> None:
     """The only event of the history."""
+    name, profile = "ReplaceIamInstanceProfileAssociation", {"arn": account.a}
+    answer = {"iamInstanceProfileAssociation": {"associationId": made, "iamInstanceProfile": profile}}
     account.trail.events.clear()
-    account.trail.happened(
-        name, user("bob"), request, response, resources=(account.stage.carrying,) * (name == "RunInstances")
-    )
+    request = {f"{name}Request": {"AssociationId": asked}}
+    account.trail.happened(name, user("bob"), request, {f"{name}Response": answer})
+
+
+def record_bare_launch(account: Account) -> None:
+    account.trail.events.clear()
+    account.trail.launched(user("bob"), account.stage.carrying)
+
+
+def list_no_resources(account: Account) -> None:
+    for each in account.trail.events:
+        each["Resources"] = []
 
 
 REPLACE, ASSOCIATE, DISASSOCIATE = (
     f"{each}_iam_instance_profile{'_association' * (each == 'replace')}"
     for each in ("replace", "associate", "disassociate")
 )
-OTHERWISE: dict[str, Callable[[Account], object]] = {
-    "replace-makes-an-id": keep_id,
-    "stale-replace": lambda account: accept(account, "ec2", REPLACE),
-    "stale-disassociate": lambda account: accept(account, "ec2", DISASSOCIATE),
-    "stale-as-changer": lambda account: setattr(account.stage, "changer", account.ec2),
-    "second-associate": lambda account: accept(account, "ec2", ASSOCIATE),
-    "second-disassociate": forget_the_second,
-    "wrong-token": lambda account: accept(account, "ec2", "describe_instances"),
-    "unknown-profile": lambda account: accept(account, "ec2", ASSOCIATE),
-    "new-profile": lambda account: take_long(account, 150),
-    "profile-id": show_another_id,
-    "remade-profile": show_new_id,
-    "absent-field": match_all,
-    "wildcard-list": match_all,
-    "state-event": lambda account: emit(account, "aws.ec2", **{"instance-id": "i-1", "state": "x", "tags": {}}),
-    "tag-event": lambda account: emit(account, "aws.tag", service="ec2", tags={TAG: NAMES.id}),
-    "launch-tag-event": forget_launch_tags,
-    "message-group": lambda account: setattr(account, "groups", lambda _: "$.detail.instance-id"),
-    "another-region": lambda account: accept(account, "events", "put_events"),
-    "wrong-target-role": lambda account: accept(account, "events", "put_targets"),
-    "table-policy-keys": lambda account: setattr(
-        account.dynamodb, "put_item", refuses("ConditionalCheckFailedException")
-    ),
-    "stopped-replace": lambda account: accept(account, "ec2", REPLACE),
-    "terminated-instance": keep_association,
-    "launch-in-history": lambda account: record(
-        account, "RunInstances", {}, {"instancesSet": {"items": [{"instanceId": account.stage.carrying}]}}
-    ),
-    "tags-in-history": lambda account: record(
-        account, "CreateTags", {"resourcesSet": {"items": [{"resourceId": account.stage.carrying}]}}, {}
-    ),
-    "associations-in-history": lambda account: record(
-        account, "AssociateIamInstanceProfile", {}, {"iamInstanceProfile": account.a}
-    ),
+TAG_CHANGE = {
+    "changed-tag-keys": ["app"],
+    "service": "ec2",
+    "resource-type": "instance",
+    "version": 2.0,
+    "tags": {TAG: NAMES.id, "app": "web"},
 }
+OTHERWISE: list[tuple[str, Callable[[Account], object]]] = [
+    ("replace-makes-an-id", lambda account: answer_replace(account, "associating", keeps=True)),
+    ("replace-makes-an-id", lambda account: answer_replace(account, "associated", keeps=False)),
+    ("stale-replace", lambda account: accept(account, "ec2", REPLACE)),
+    ("stale-disassociate", lambda account: accept(account, "ec2", DISASSOCIATE)),
+    ("stale-as-changer", lambda account: setattr(account.stage, "changer", account.ec2)),
+    ("second-associate", lambda account: accept(account, "ec2", ASSOCIATE)),
+    ("second-disassociate", forget_the_second),
+    ("wrong-token", lambda account: accept(account, "ec2", "describe_instances")),
+    ("unknown-profile", lambda account: accept(account, "ec2", ASSOCIATE)),
+    ("unknown-profile", lambda account: setattr(account.ec2, ASSOCIATE, refuses("InvalidParameterValue", "other"))),
+    ("new-profile", lambda account: take_long(account, 150)),
+    ("profile-id", show_another_id),
+    ("remade-profile", show_new_id),
+    ("absent-field", match_all),
+    ("wildcard-list", match_all),
+    ("state-event", lambda account: emit(account, "aws.ec2", **{"instance-id": "i-1", "state": "x", "tags": {}})),
+    ("tag-event", lambda account: emit(account, "aws.tag", **{**TAG_CHANGE, "tags": {"app": "web"}})),
+    ("tag-event", lambda account: emit(account, "aws.tag", **{**TAG_CHANGE, "service": "s3"})),
+    (
+        "tag-event",
+        lambda account: emit(account, "aws.tag", service="ec2", **{"resource-type": "instance", "tags": TAG}),
+    ),
+    ("launch-tag-event", forget_launch_tags),
+    ("message-group", lambda account: setattr(account, "groups", lambda _: "$.detail.instance-id")),
+    ("another-region", lambda account: accept(account, "events", "put_events")),
+    ("wrong-target-role", lambda account: accept(account, "events", "put_targets")),
+    ("wrong-target-role", lambda account: setattr(account.events, "put_targets", refuses("ValidationException"))),
+    ("table-policy-keys", lambda account: setattr(account.dynamodb, "put_item", puts(partition=""))),
+    ("table-policy-keys", lambda account: setattr(account.dynamodb, "put_item", puts(any_attribute=True))),
+    ("stopped-replace", lambda account: accept(account, "ec2", REPLACE)),
+    ("terminated-instance", keep_association),
+    ("terminated-instance", keep_profile),
+    ("launch-in-history", record_bare_launch),
+    ("tags-in-history", list_no_resources),
+    ("associations-in-history", lambda account: record_association(account, asked="", made="iip-assoc-2")),
+    ("associations-in-history", lambda account: record_association(account, asked="iip-assoc-1", made="")),
+]
 
 
-# What a function's transaction may do, the story finds out.
-@pytest.mark.parametrize("name", [each.name for each in ALL if each.name != "transaction-keys"])
-def test_another_answer_fails_the_probe_with_what_was_observed(account: Account, name: str) -> None:
-    OTHERWISE[name](account)
+@pytest.mark.parametrize(("name", "does_otherwise"), OTHERWISE)
+def test_another_answer_fails_the_probe_with_what_was_observed(
+    account: Account, name: str, does_otherwise: Callable[[Account], object]
+) -> None:
+    does_otherwise(account)
     found = account.probe(name)
     assert (found.outcome, found.why) == (Outcome.FAILED, "")
     assert found.observed
 
 
 def test_an_answer_of_another_shape_fails_the_probe_too(account: Account) -> None:
-    account.ec2.describe_iam_instance_profile_associations = answers()  # type: ignore[method-assign]  # the wrong answer
-    assert account.probe("profile-id").observed == "KeyError: 'IamInstanceProfileAssociations'"
+    account.iam.get_instance_profile = answers()  # type: ignore[method-assign]  # the same
+    found = account.probe("profile-id")
+    assert (found.outcome, found.observed) == (Outcome.FAILED, "KeyError: 'InstanceProfile'")
 
 
 # ---- it can't be asked ----
@@ -364,7 +404,11 @@ def lack(attribute: str, value: Any) -> Callable[[Account], object]:
     [
         ("stale-replace", lack("replaced", []), "the story replaced no association"),
         ("stale-as-changer", lack("changer", None), "the changer's role couldn't be assumed"),
-        ("transaction-keys", lack("steps", []), "the story's step launch didn't pass"),
+        (
+            "transaction-keys",
+            lack("steps", [Step("launch", "", Outcome.FAILED, 3.0)]),
+            "the story's step launch didn't pass",
+        ),
         ("launch-in-history", lack("launched", {}), "no instance was launched with a profile"),
         ("launch-in-history", start_late, "CloudTrail's event history didn't have it 60 seconds after the launch"),
         ("state-event", empty_the_queue, "the queue got no event of aws.ec2 about the instances"),
@@ -390,7 +434,7 @@ def test_what_is_missing_skips_the_probe(
 
 def test_a_probe_that_fails_leaves_nothing_behind(account: Account) -> None:
     take_long(account, 1_000)
-    assert account.probe("new-profile").observed == "a new profile took more than 180 seconds"
+    assert account.probe("new-profile").observed == "not within 180 seconds: EC2 knows a new profile"
     assert NAMES.role("probe-new") not in account.world.profiles
 
 
@@ -399,3 +443,8 @@ def test_another_instances_events_are_no_part_of_the_report(account: Account) ->
     account.probe("state-event")
     assert account.stage.received
     assert "secret" not in json.dumps(account.stage.received)
+
+
+def test_a_refusal_of_the_whole_request_is_one_too(account: Account) -> None:
+    account.events.put_events = refuses("ResourceNotFoundException")
+    assert account.probe("another-region").outcome is Outcome.PASSED

@@ -1,5 +1,6 @@
 """What verifications left is found and removed wholly, and nothing else is: over moto's AWS."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
@@ -12,8 +13,10 @@ from fixtures.verification import VerifiedAccount, verified_account
 from rolekeeper_cli.verifying.kinds import KINDS
 from rolekeeper_cli.verifying.names import TAG, Names, id_in
 from rolekeeper_cli.verifying.removal import Deletion, find, remove
+from support.deployment import translated
 
 ID, OTHER = "abc123", "xyz789"
+NAMES = ("AlarmName", "DashboardName", "LayerName", "LogGroupName", "Name", "StateMachineName")
 
 
 @pytest.fixture
@@ -73,6 +76,47 @@ def test_what_a_run_left_that_was_killed_is_found_in_every_service(account: Veri
     assert {each.kind for each in found.leftovers} == {*KINDS}
     assert {each.id for each in found.leftovers} == {ID}
     assert (found.elsewhere, found.unproven, found.unknown) == ([], [], [])
+
+
+# By the type of a resource of the deployment, the kind that finds it; those without one are parts of another.
+KIND_OF = {
+    "AWS::CloudWatch::Alarm": "CloudWatch alarm",
+    "AWS::CloudWatch::Dashboard": "CloudWatch dashboard",
+    "AWS::DynamoDB::Table": "DynamoDB table",
+    "AWS::Events::Rule": "EventBridge rule",
+    "AWS::IAM::ManagedPolicy": "IAM policy",
+    "AWS::IAM::Policy": None,
+    "AWS::IAM::Role": "IAM role",
+    "AWS::Lambda::EventInvokeConfig": None,
+    "AWS::Lambda::EventSourceMapping": "Lambda event source mapping",
+    "AWS::Lambda::Function": "Lambda function",
+    "AWS::Lambda::LayerVersion": "Lambda layer",
+    "AWS::Lambda::Permission": None,
+    "AWS::Logs::LogGroup": "log group",
+    "AWS::Logs::QueryDefinition": "Logs Insights query",
+    "AWS::SNS::Topic": "SNS topic",
+    "AWS::SNS::TopicPolicy": None,
+    "AWS::SQS::Queue": "SQS queue",
+    "AWS::SQS::QueuePolicy": None,
+    "AWS::StepFunctions::StateMachine": "Step Functions state machine",
+}
+# What a verification doesn't ask the deployment for: an organization, a key, mails.
+NOT_ASKED_FOR = {"ServesOrganization", "HasKey", "MailAlarms"}
+# How names begin that find what CloudFormation itself named after the stack.
+OWN_NAMES = re.compile(r"(/aws/lambda/|/aws/vendedlogs/states/)?\$\{AWS::StackName\}[-/]")
+
+
+def test_every_resource_of_the_deployment_is_looked_for_by_the_stacks_name() -> None:
+    made = [each for each in translated()["Resources"].values() if each.get("Condition") not in NOT_ASKED_FOR]
+    assert {each["Type"] for each in made} == KIND_OF.keys()
+    assert {kind for kind in KIND_OF.values() if kind} < {each.name for each in KINDS}
+    for resource in (each for each in made if KIND_OF[each["Type"]]):
+        names = [
+            name for key in NAMES if isinstance(name := resource["Properties"].get(key), dict) and "Fn::Sub" in name
+        ]
+        assert all(OWN_NAMES.match(name["Fn::Sub"]) for name in names), names
+    layers = [each["Properties"] for each in made if each["Type"] == "AWS::Lambda::LayerVersion"]
+    assert all("Fn::Sub" in each["LayerName"] for each in layers), "SAM's own is the same in every stack"
 
 
 def test_nothing_is_found_where_nothing_is_left(account: VerifiedAccount) -> None:
@@ -158,12 +202,13 @@ def test_all_of_it_is_removed_and_the_bucket_last(account: VerifiedAccount) -> N
     assert len(account.client("s3").list_buckets()["Buckets"]) == 0
 
 
-def test_stacks_are_deleted_at_the_same_time(account: VerifiedAccount) -> None:
+def test_stacks_are_deleted_at_the_same_time_and_looked_at_seldom(account: VerifiedAccount) -> None:
     for each in ("", "-scene"):
         account.make_stack(f"{Names(ID).stack}{each}", "CREATE_IN_PROGRESS")
     removed(account)
     assert account.stacks == {}
     assert account.clock.seconds < 100, "each takes a minute"
+    assert account.calls["DescribeStacks"] < 20
 
 
 def test_a_table_leaves_no_backup(account: VerifiedAccount) -> None:
@@ -243,7 +288,7 @@ def test_it_may_be_interrupted_anywhere_and_begun_again(
     sleep = account.sleep
 
     def interrupted(seconds: float) -> None:
-        sleep(seconds)
+        sleep(seconds + 5)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(account, "sleep", interrupted)
