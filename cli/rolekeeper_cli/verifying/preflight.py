@@ -19,9 +19,8 @@ from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.uses.guard import Arns, Document, deploying_policy, verifiers_policies
 from rolekeeper_cli.verifying.machine import Wanted, resolve
-from rolekeeper_cli.verifying.names import PREFIX, TAG, Names
+from rolekeeper_cli.verifying.names import PREFIX, TAG
 from rolekeeper_cli.verifying.quotas import QUOTAS
-from rolekeeper_cli.verifying.scene import launch_request
 
 _PAGE = "docs/verify.md"
 
@@ -185,10 +184,9 @@ def machine(deployment: DoctorDeployment, wanted: Wanted) -> Findings:
         shown = refusal(error) if isinstance(error, PermanentError) else error
         yield fail(shown.what, shown.remedy)
         return ""
-    request = launch_request(found, Names("dryrun"), "a")
     try:
         with classified("ec2:RunInstances", found.subnet):
-            deployment.client("ec2").run_instances(**request, DryRun=True)
+            deployment.client("ec2").run_instances(**found.launch_request("dryrun"), DryRun=True)
     except PermanentError as error:
         # What a dry run answers if the real call would succeed (EC2 API reference, `RunInstances`).
         if error.code != "DryRunOperation":

@@ -24,6 +24,8 @@ _PARAMETERS = {
 }
 # Instances end themselves so many minutes after each start, whatever becomes of the verification.
 LIVES_MINUTES = 30
+# What all of it costs at most, removed after half an hour (docs/verify.md has the sum).
+COST_USD = 0.05
 # A timer of systemd, because a shutdown that is planned once is forgotten when the instance is stopped.
 _ENDS_ITSELF = f"""#!/bin/sh
 cd /etc/systemd/system
@@ -94,29 +96,24 @@ def _as_asked(parameters: Mapping[str, str]) -> list[Mapping[str, Any]]:
 
 def launch(scene: Scene, name: str, *, role: str = "", profile: str = "") -> str:
     """Launch an instance with a tag that asks for a role, or with a profile; returns its id."""
-    given: dict[str, Any] = {"IamInstanceProfile": {"Arn": profile}} if profile else {}
-    request = launch_request(scene.machine, scene.names, name, role=role)
-    ec2 = scene.deployment.client("ec2")
-    answer = ec2.run_instances(**request, SecurityGroupIds=[scene.security_group], **given)
-    return str(answer["Instances"][0]["InstanceId"])
-
-
-def launch_request(machine: Machine, names: Names, name: str, *, role: str = "") -> dict[str, Any]:
-    """What RunInstances takes for an instance, but for its security group and its profile."""
-    tags = {TAG: names.id, "Name": names.role(name)}
-    asks = {names.tag_key: role} if role else {}
+    machine, tags = scene.machine, {TAG: scene.names.id, "Name": scene.names.role(name)}
+    asks = {scene.names.tag_key: role} if role else {}
     tagged = [
         {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in each.items()]}
         for kind, each in (("instance", {**tags, **asks}), ("volume", tags))
     ]
-    return {
-        "ImageId": machine.image,
-        "InstanceType": machine.instance_type,
-        "SubnetId": machine.subnet,
-        "MinCount": 1,
-        "MaxCount": 1,
-        "InstanceInitiatedShutdownBehavior": "terminate",
-        "MetadataOptions": {"HttpTokens": "required"},
-        "UserData": _ENDS_ITSELF,
-        "TagSpecifications": tagged,
-    }
+    given: dict[str, Any] = {"IamInstanceProfile": {"Arn": profile}} if profile else {}
+    answer = scene.deployment.client("ec2").run_instances(
+        ImageId=machine.image,
+        InstanceType=machine.instance_type,
+        SubnetId=machine.subnet,
+        SecurityGroupIds=[scene.security_group],
+        MinCount=1,
+        MaxCount=1,
+        InstanceInitiatedShutdownBehavior="terminate",
+        MetadataOptions={"HttpTokens": "required"},
+        UserData=_ENDS_ITSELF,
+        TagSpecifications=tagged,
+        **given,
+    )
+    return str(answer["Instances"][0]["InstanceId"])
