@@ -9,7 +9,7 @@ import html
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, NewType
@@ -75,7 +75,7 @@ _ESCAPE = re.compile(r"\\+u\{?([0-9a-f]{4})\}?|\\+x([0-9a-f]{2})|%(?:25)*([0-9a-
 
 
 def redacted(report: Report) -> Redacted:
-    """The same report, fit for anybody's eyes. Events of instances that none of its answers name are left out."""
+    """The same report, fit to be published. It has no event of an instance that none of its answers names."""
     redactor = Redactor(Names(report.id), report.caller)
     ours = _instances(report.answers)
     return Redacted(
@@ -87,11 +87,21 @@ def redacted(report: Report) -> Redacted:
             began=redactor.text(report.began),
             steps=[redactor.fields(each) for each in report.steps],
             probes=[redactor.fields(each) for each in report.probes],
-            answers=[redactor.fields(each) for each in report.answers],
+            answers=list(_changed(redactor.fields(each) for each in report.answers)),
             events=[redactor.value(each) for each in report.events if ours & _instances(each)],
             left=[redactor.text(each) for each in report.left],
         )
     )
+
+
+def _changed(answers: Iterable[Answer]) -> Iterator[Answer]:
+    """The answers that differ from the last one to the same call: what is polled is repeated many times."""
+    last: dict[str, object] = {}
+    for each in answers:
+        call = f"{each.operation} {each.asked}"
+        if last.get(call) != each.answer:
+            last[call] = each.answer
+            yield each
 
 
 def _instances(values: object) -> set[str]:
@@ -112,6 +122,7 @@ class Redactor:
     def __init__(self, names: Names, caller: str = "") -> None:
         self._stack = names.stack
         self._own_tags = (TAG, names.tag_key)
+        self._texts: dict[str, str] = {}
         self._numbers: defaultdict[str, dict[str, int]] = defaultdict(dict)
         callers = [re.escape(each) for each in re.split("[/:]", _decoded(caller))[6:] if len(each) > 2]  # noqa: PLR2004  # a shorter one is part of any word
         named = rf"(?<!\w)(?:{'|'.join([*callers, r'name-\d+'])})(?!\w)"
@@ -153,6 +164,11 @@ class Redactor:
         return MARK
 
     def text(self, text: str) -> str:
+        if text not in self._texts:
+            self._texts[text] = self._redacted(text)
+        return self._texts[text]
+
+    def _redacted(self, text: str) -> str:
         found: list[str] = []
         left = _decoded(text)
         for pattern, pseudonym in self._finders:
