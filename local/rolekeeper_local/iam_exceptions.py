@@ -4,6 +4,8 @@ The template is never weakened for the emulator, and nothing is stripped from a 
 evaluation lacks.
 """
 
+import functools
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +32,8 @@ _PASSING = frozenset(
 _ROLE = "rolekeeper-local/role-passed"
 #: The same for the keys of a transaction's items, in the order in which they are checked.
 _ITEMS = "rolekeeper-local/items"
+#: How the names of the condition keys of a simulation begin.
+_ENTRY = "ContextEntries.member"
 
 
 def install(ec2_api: Ec2Api) -> None:
@@ -43,6 +47,22 @@ def install(ec2_api: Ec2Api) -> None:
     correct(_with_user_id, "_conditions_met", iam_evaluator)
     correct(passed.enforce, "enforce", iam_evaluator)
     correct(passed.access_denied_response, "access_denied_response", iam_actions)
+    correct(_with_context, "SimulatePrincipalPolicy", iam._IAM_HANDLERS)
+
+
+def _with_context(original: Callable[..., Any], params: dict[str, Any]) -> object:
+    """A simulation with its `ContextEntries`, which ministack leaves out."""
+    given: dict[str, list[str]] = {}
+    for number in itertools.takewhile(lambda n: f"{_ENTRY}.{n}.ContextKeyName" in params, itertools.count(1)):
+        entry = f"{_ENTRY}.{number}"
+        values = (name for name in params if name.startswith(f"{entry}.ContextKeyValues."))
+        given[iam._p(params, f"{entry}.ContextKeyName").lower()] = [iam._p(params, name) for name in values]
+    made = iam_evaluator.EvalContext
+    iam_evaluator.EvalContext = functools.partial(made, service_context=given)
+    try:
+        return original(params)
+    finally:
+        iam_evaluator.EvalContext = made
 
 
 class _PassRoleCheck:

@@ -51,7 +51,10 @@ def vcpus(deployment: DoctorDeployment) -> Findings:
     """Of on-demand instances of the families A, C, D, H, I, M, R, T and Z. How many are in use isn't counted."""
     quota, of = _quota(deployment, "ec2", "L-1216C47A", default=0)
     if of:
-        yield unknown(f"how many vCPUs the account may have isn't known; a verification takes {VCPUS}", "ask for it")
+        yield unknown(
+            f"how many vCPUs the account may have isn't known; a verification takes {VCPUS}",
+            "look it up in Service Quotas",
+        )
     elif quota < VCPUS:
         yield fail(f"the account may have {quota:,} vCPUs, and a verification takes {VCPUS}", "ask AWS for more")
     return f"the account may have {quota:,} vCPUs, of which a verification takes {VCPUS}"

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 import pytest
 from bench import bill, cost
@@ -16,7 +17,7 @@ from support.templates import ROOT
 PAGE = (ROOT / "docs/verify.md").read_text()
 # Two instances of half an hour, with a public address and 8 GB each; and an hour of the deployment.
 HOURS, GB = 2 * 0.5, 2 * 8
-COSTS = {
+COSTS: dict[str, Mapping[str, float]] = {
     "two instances": {"t3_micro_hours": HOURS},
     "their public addresses": {"ipv4_hours": HOURS},
     "their volumes": {"gp3_gb_months": GB * 30 / MONTH},
