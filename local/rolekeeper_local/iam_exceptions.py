@@ -52,11 +52,11 @@ def install(ec2_api: Ec2Api) -> None:
 
 def _with_context(original: Callable[..., Any], params: dict[str, Any]) -> object:
     """A simulation with its `ContextEntries`, which ministack leaves out."""
-    given: dict[str, list[str]] = {}
+    given: dict[str, str | list[str]] = {}
     for number in itertools.takewhile(lambda n: f"{_ENTRY}.{n}.ContextKeyName" in params, itertools.count(1)):
         entry = f"{_ENTRY}.{number}"
-        values = (name for name in params if name.startswith(f"{entry}.ContextKeyValues."))
-        given[iam._p(params, f"{entry}.ContextKeyName").lower()] = [iam._p(params, name) for name in values]
+        values = [iam._p(params, name) for name in params if name.startswith(f"{entry}.ContextKeyValues.")]
+        given[iam._p(params, f"{entry}.ContextKeyName").lower()] = values if len(values) > 1 else values[0]
     made = iam_evaluator.EvalContext
     iam_evaluator.EvalContext = functools.partial(made, service_context=given)
     try:

@@ -17,7 +17,7 @@ def test_the_context_of_a_simulation_counts(aws: EmbeddedAws, key: str, decision
     iam = aws.session().client("iam")
     user = f"simulated-{key}"
     arn = iam.create_user(UserName=user)["User"]["Arn"]
-    condition = {"StringLike": {"aws:ResourceTag/tagged": "*"}}
+    condition = {"StringEquals": {"aws:ResourceTag/tagged": "any"}}
     statement = {"Effect": "Allow", "Action": "ec2:StopInstances", "Resource": "*", "Condition": condition}
     policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
     iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)
