@@ -58,16 +58,17 @@ def deploy(caller: Deployment, names: Names, machine: Machine) -> Scene:
         CommandError: CloudFormation can't make one.
         AwsRefusalError: the caller may not.
     """
+    where, region = caller.caller, str(caller.session.region_name)
+    place = Place(where.account, region, where.partition)
+    bucket = Bucket(caller.client("s3", PATIENT), place, names.bucket(where.account, region), ours=True)
+    bucket.ensure()  # before all else: it shows whose the rest is (verifying/kinds.py)
     stacks = caller.client("cloudformation", PATIENT)
     given = {"Stack": names.stack, "Id": names.id, "Vpc": machine.vpc}
     scene = Template({"TemplateBody": _TEMPLATE.read_text()}, NAMED_ROLES)
     # Both at once: CloudFormation takes minutes for an instance profile.
     making = start(stacks, names.scene, scene, parameters=_as_asked(given), sleep=caller.sleep)
-    where, region = caller.caller, str(caller.session.region_name)
-    place = Place(where.account, region, where.partition)
     with built() as folder:
-        name = names.bucket(where.account, region)
-        url = upload(folder, Bucket(caller.client("s3", PATIENT), place, name, ours=True))
+        url = upload(folder, bucket)
     parameters = _as_asked({**_PARAMETERS, "RolePath": names.role_path})
     make(stacks, names.stack, Template({"TemplateURL": url}), parameters=parameters, sleep=caller.sleep)
     making.deployed(f"the deployment of {names.scene}")
