@@ -16,6 +16,13 @@ hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, 
 hypothesis.settings.load_profile("steady")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what a test records as its `summary`."""
+    for report in terminalreporter.getreports("passed"):
+        for line in (value for name, value in report.user_properties if name == "summary"):
+            terminalreporter.write_line(str(line))
+
+
 @pytest.fixture(autouse=True)
 def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials that open nothing; whatever a profile or a shell says is not looked at."""

@@ -7,6 +7,7 @@ import pytest
 
 from rolekeeper_cli.verifying.probes import ENDED, RUNNING, UNASKED, Fact
 
+VERIFY = Path(__file__).parents[2] / "docs/verify.md"
 PAGE = re.sub(r"[ \n]+", " ", (Path(__file__).parents[2] / "docs/AWS_FACTS.md").read_text().replace("\n#", "\n§"))
 # Before the first section the page says what the words mean.
 _, *SECTIONS = re.split(r"§#+ ", PAGE)
@@ -37,6 +38,12 @@ def test_a_probe_is_about_words_of_the_section_that_it_names(fact: Fact) -> None
 
 def test_what_cannot_be_asked_is_in_the_page() -> None:
     assert [each.says for each in UNASKED if PAGE.count(each.says) != 1] == []
+
+
+@pytest.mark.skipif(not VERIFY.exists(), reason="docs/verify.md isn't written yet")
+def test_the_page_of_the_command_says_what_it_cannot_ask() -> None:
+    page = re.sub(r"[ \n]+", " ", VERIFY.read_text())
+    assert [each.what for each in UNASKED if each.what not in page] == [], "add them to What it can't prove"
 
 
 def test_each_probe_has_a_name_of_its_own_and_says_what_it_expects() -> None:

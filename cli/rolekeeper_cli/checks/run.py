@@ -34,10 +34,10 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-def findings(deployment: DoctorDeployment) -> Iterator[Finding]:
+def findings(deployment: DoctorDeployment, checks: Mapping[str, Check] = CHECKS) -> Iterator[Finding]:
     """Run every check; what each one finds comes as soon as it has ended."""
-    with deployment.progress(len(CHECKS), "checks") as progress:
-        for name, check in progress.over(CHECKS.items()):
+    with deployment.progress(len(checks), "checks") as progress:
+        for name, check in progress.over(checks.items()):
             found = run(name, check, deployment)
             progress.hide()
             yield from found

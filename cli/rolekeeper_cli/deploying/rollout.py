@@ -75,7 +75,12 @@ def _change_set(
     return change_set
 
 
-def _changes(client: Any, change_set: str, sleep: Callable[[float], None]) -> list[dict[str, Any]]:
+def _named(change_set: Mapping[str, str]) -> dict[str, str]:
+    """A change set in a request: with its stack, on which IAM allows it."""
+    return {"StackName": change_set["StackId"], "ChangeSetName": change_set["Id"]}
+
+
+def _changes(client: Any, change_set: Mapping[str, str], sleep: Callable[[float], None]) -> list[dict[str, Any]]:
     """Wait until CloudFormation knows what a change set would change; returns that.
 
     Raises:
@@ -83,7 +88,7 @@ def _changes(client: Any, change_set: str, sleep: Callable[[float], None]) -> li
     """
 
     def look() -> list[dict[str, Any]] | None:
-        pages = list(client.get_paginator("describe_change_set").paginate(ChangeSetName=change_set))
+        pages = list(client.get_paginator("describe_change_set").paginate(**_named(change_set)))
         status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
         if status == "FAILED" and any(each in reason for each in _NO_CHANGE):
             return []
@@ -214,7 +219,7 @@ def start(
     there = describe_stack(client, stack)
     status = there["StackStatus"] if there else None
     change_set = _change_set(client, stack, template, parameters=parameters, status=status)
-    _changes(client, change_set["Id"], sleep)
+    _changes(client, change_set, sleep)
     return _execute(client, change_set, sleep, say=lambda _text: None)
 
 
@@ -236,7 +241,7 @@ def _execute(
     say: Callable[[str], None] = terminal.say,
 ) -> Operation:
     operation = Operation(client, change_set["StackId"], sleep, say=say)
-    client.execute_change_set(ChangeSetName=change_set["Id"])
+    client.execute_change_set(**_named(change_set))
     return operation
 
 
@@ -289,7 +294,7 @@ class Rollout:
         change_set = _change_set(self.client, self.stack, template, parameters=asked, status=present.status)
         operation: Operation | None = None
         try:
-            changes = _changes(self.client, change_set["Id"], self.sleep)
+            changes = _changes(self.client, change_set, self.sleep)
             differing = _differing(present.parameters, parameters) if changes else []
             _show(changes, differing)
             if not changes:
@@ -311,7 +316,7 @@ class Rollout:
         }
 
     def _discard(self, change_set: Mapping[str, str], *, made_stack: bool) -> None:
-        self.client.delete_change_set(ChangeSetName=change_set["Id"])
+        self.client.delete_change_set(**_named(change_set))
         if made_stack:
             # CloudFormation has a stack for it already, without a resource.
             self.client.delete_stack(StackName=change_set["StackId"])

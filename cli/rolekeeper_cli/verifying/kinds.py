@@ -1,71 +1,13 @@
 """What a verification can leave in an account: how each service lists such things, and how each is deleted."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache
 from itertools import chain
 from typing import Any
 
-import jmespath
-from botocore import xform_name
-
-from rolekeeper.aws.errors import classified
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import PREFIX, TAG, Names, id_in, id_in_tag
-
-# ---- AWS by the names of its operations ----
-
-
-# The permission that a call needs, if it has another name (service authorization reference, "Amazon S3").
-_PERMISSIONS = {
-    "s3:ListBuckets": "s3:ListAllMyBuckets",
-    "s3:ListObjectVersions": "s3:ListBucketVersions",
-    "s3:ListMultipartUploads": "s3:ListBucketMultipartUploads",
-}
-
-
-class Aws:
-    """Calls by service and operation, such as `iam:ListRoles`. A refusal is an AwsRefusalError."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.account = deployment.caller.account
-        self.region = str(deployment.session.region_name)
-        self._client = cache(deployment.client)
-
-    def call(self, call: str, **asked: Any) -> None:
-        service, _, operation = call.partition(":")
-        with classified(_permission(call), _first(asked)):
-            getattr(self._client(service), xform_name(operation))(**asked)
-
-    def items(self, call: str, query: str, **asked: Any) -> Iterator[Any]:
-        """What a JMESPath expression finds on all pages of a list."""
-        with classified(_permission(call), _first(asked) or "*"):
-            for page in self._pages(call, asked):
-                yield from jmespath.search(query, page) or ()
-
-    def _pages(self, call: str, asked: Mapping[str, Any]) -> Iterator[Any]:
-        service, _, operation = call.partition(":")
-        client, method = self._client(service), xform_name(operation)
-        if client.can_paginate(method):
-            yield from client.get_paginator(method).paginate(**asked)
-            return
-        token: dict[str, Any] = {}
-        while True:  # botocore has no paginator for DescribeQueryDefinitions
-            page = getattr(client, method)(**asked, **token)
-            yield page
-            if not page.get("nextToken"):
-                return
-            token = {"nextToken": page["nextToken"]}
-
-
-def _permission(call: str) -> str:
-    return _PERMISSIONS.get(call, call.replace("stepfunctions:", "states:"))
-
-
-def _first(asked: Mapping[str, Any]) -> str:
-    return next((str(each) for each in asked.values() if isinstance(each, str)), "")
-
 
 # ---- a thing, and its kind ----
 
@@ -226,14 +168,14 @@ _STACK_FAILED = "StackStatus == 'DELETE_FAILED' && (StackStatusReason || StackSt
 # It is the first thing that a verification makes, and the last one that is deleted: as long as something of it may be
 # left there is its bucket, in whose name is the Region.
 BUCKET = _Buckets(
-    "S3 bucket", "s3:ListBuckets", "Buckets[].{ref: Name, since: CreationDate}", _delete_bucket, proves=True
+    "S3 bucket", "s3:ListBuckets", "Buckets[].{ref: Name, since: CreationDate}", delete=_delete_bucket, proves=True
 )
 KINDS: Sequence[Kind] = (
     Kind(
         "EC2 instance",
         "ec2:DescribeInstances",
         "Reservations[].Instances[] | [?State.Name != 'terminated'].{ref: InstanceId, since: LaunchTime, tags: Tags}",
-        _by("ec2:TerminateInstances", lambda id_: {"InstanceIds": [id_]}),
+        delete=_by("ec2:TerminateInstances", lambda id_: {"InstanceIds": [id_]}),
         asked=_TAGGED,
         patience=600,
     ),
@@ -241,67 +183,67 @@ KINDS: Sequence[Kind] = (
         "CloudFormation stack",
         "cloudformation:DescribeStacks",
         f"Stacks[].{{ref: StackId, name: StackName, since: CreationTime, tags: Tags, failed: {_STACK_FAILED}}}",
-        _by("cloudformation:DeleteStack", lambda id_: {"StackName": id_}),
+        delete=_by("cloudformation:DeleteStack", lambda id_: {"StackName": id_}),
         patience=1800,
     ),
     Kind(
         "Lambda event source mapping",
         "lambda:ListEventSourceMappings",
         "EventSourceMappings[].{ref: UUID, name: FunctionArn, since: LastModified}",
-        _by("lambda:DeleteEventSourceMapping", lambda uuid: {"UUID": uuid}),
+        delete=_by("lambda:DeleteEventSourceMapping", lambda uuid: {"UUID": uuid}),
     ),
     Kind(
         "Lambda function",
         "lambda:ListFunctions",
         "Functions[].{ref: FunctionName}",
-        _by("lambda:DeleteFunction", lambda name: {"FunctionName": name}),
+        delete=_by("lambda:DeleteFunction", lambda name: {"FunctionName": name}),
     ),
-    Kind("Lambda layer", "lambda:ListLayers", "Layers[].{ref: LayerName}", _delete_layer),
+    Kind("Lambda layer", "lambda:ListLayers", "Layers[].{ref: LayerName}", delete=_delete_layer),
     Kind(
         "EventBridge rule",
         "events:ListRules",
         "Rules[].{ref: Name}",
-        _delete_rule,
+        delete=_delete_rule,
         asked=[{"NamePrefix": PREFIX}],
     ),
     Kind(
         "Step Functions state machine",
         "stepfunctions:ListStateMachines",
         "stateMachines[].{ref: stateMachineArn, name: name, since: creationDate}",
-        _by("stepfunctions:DeleteStateMachine", lambda arn: {"stateMachineArn": arn}),
+        delete=_by("stepfunctions:DeleteStateMachine", lambda arn: {"stateMachineArn": arn}),
     ),
     Kind(
         "CloudWatch alarm",
         "cloudwatch:DescribeAlarms",
         "MetricAlarms[].{ref: AlarmName, since: AlarmConfigurationUpdatedTimestamp}",
-        _by("cloudwatch:DeleteAlarms", lambda name: {"AlarmNames": [name]}),
+        delete=_by("cloudwatch:DeleteAlarms", lambda name: {"AlarmNames": [name]}),
         asked=[{"AlarmNamePrefix": PREFIX}],
     ),
     Kind(
         "CloudWatch dashboard",
         "cloudwatch:ListDashboards",
         "DashboardEntries[].{ref: DashboardName, since: LastModified}",
-        _by("cloudwatch:DeleteDashboards", lambda name: {"DashboardNames": [name]}),
+        delete=_by("cloudwatch:DeleteDashboards", lambda name: {"DashboardNames": [name]}),
         asked=[{"DashboardNamePrefix": PREFIX}],
     ),
     Kind(
         "Logs Insights query",
         "logs:DescribeQueryDefinitions",
         "queryDefinitions[].{ref: queryDefinitionId, name: name}",
-        _by("logs:DeleteQueryDefinition", lambda id_: {"queryDefinitionId": id_}),
+        delete=_by("logs:DeleteQueryDefinition", lambda id_: {"queryDefinitionId": id_}),
         asked=[{"queryDefinitionNamePrefix": PREFIX}],
     ),
     Kind(
         "SNS topic",
         "sns:ListTopics",
         "Topics[].{ref: TopicArn}",
-        _by("sns:DeleteTopic", lambda arn: {"TopicArn": arn}),
+        delete=_by("sns:DeleteTopic", lambda arn: {"TopicArn": arn}),
     ),
     Kind(
         "SQS queue",
         "sqs:ListQueues",
         "QueueUrls[].{ref: @}",
-        _by("sqs:DeleteQueue", lambda url: {"QueueUrl": url}),
+        delete=_by("sqs:DeleteQueue", lambda url: {"QueueUrl": url}),
         asked=[{"QueueNamePrefix": PREFIX, **_LARGE_PAGES}],
     ),
     Kind("DynamoDB table", "dynamodb:ListTables", "TableNames[].{ref: @}", _delete_table, patience=600),
@@ -309,42 +251,42 @@ KINDS: Sequence[Kind] = (
         "log group",
         "logs:DescribeLogGroups",
         "logGroups[].{ref: logGroupName}",
-        _by("logs:DeleteLogGroup", lambda name: {"logGroupName": name}),
+        delete=_by("logs:DeleteLogGroup", lambda name: {"logGroupName": name}),
         asked=[{"logGroupNamePrefix": f"/aws/{each}/{PREFIX}"} for each in ("lambda", "vendedlogs/states")],
     ),
     Kind(
         "EBS volume",
         "ec2:DescribeVolumes",
         "Volumes[].{ref: VolumeId, since: CreateTime, tags: Tags}",
-        _by("ec2:DeleteVolume", lambda id_: {"VolumeId": id_}),
+        delete=_by("ec2:DeleteVolume", lambda id_: {"VolumeId": id_}),
         asked=_TAGGED,
     ),
     Kind(
         "security group",
         "ec2:DescribeSecurityGroups",
         "SecurityGroups[].{ref: GroupId, name: GroupName, tags: Tags}",
-        _by("ec2:DeleteSecurityGroup", lambda id_: {"GroupId": id_}),
+        delete=_by("ec2:DeleteSecurityGroup", lambda id_: {"GroupId": id_}),
         asked=[_LARGE_PAGES],
     ),
     Kind(
         "instance profile",
         "iam:ListInstanceProfiles",
         "InstanceProfiles[].{ref: InstanceProfileName, path: Path, since: CreateDate}",
-        _delete_profile,
+        delete=_delete_profile,
         asked=[_LARGE_PAGES],
     ),
     Kind(
         "IAM role",
         "iam:ListRoles",
         "Roles[].{ref: RoleName, path: Path, since: CreateDate}",
-        _delete_role,
+        delete=_delete_role,
         asked=[_LARGE_PAGES],
     ),
     Kind(
         "IAM policy",
         "iam:ListPolicies",
         "Policies[].{ref: Arn, name: PolicyName, path: Path, since: CreateDate}",
-        _by("iam:DeletePolicy", lambda arn: {"PolicyArn": arn}),
+        delete=_by("iam:DeletePolicy", lambda arn: {"PolicyArn": arn}),
         asked=[{"Scope": "Local", **_LARGE_PAGES}],
     ),
     BUCKET,

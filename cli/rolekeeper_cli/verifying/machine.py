@@ -7,6 +7,7 @@ from typing import Any
 from rolekeeper.aws.errors import classified
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.verifying.names import TAG
 
 ARM, INTEL = "arm64", "x86_64"  # as EC2 has them
 # The cheapest first. Not every Region has every family, nor every zone of one.
@@ -33,6 +34,24 @@ class Machine:
     subnet: str
     vpc: str
     image: str
+
+    def launch_request(self, id_: str, **tags: str) -> dict[str, Any]:
+        """What RunInstances takes for one instance of a verification, with further tags."""
+        tag = [{"Key": TAG, "Value": id_}]
+        more = [{"Key": key, "Value": value} for key, value in tags.items()]
+        return {
+            "ImageId": self.image,
+            "InstanceType": self.instance_type,
+            "SubnetId": self.subnet,
+            "MinCount": 1,
+            "MaxCount": 1,
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "MetadataOptions": {"HttpTokens": "required"},
+            "TagSpecifications": [
+                {"ResourceType": "instance", "Tags": [*tag, *more]},
+                {"ResourceType": "volume", "Tags": tag},
+            ],
+        }
 
 
 def resolve(deployment: Deployment, wanted: Wanted) -> Machine:

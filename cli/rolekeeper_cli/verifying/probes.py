@@ -13,11 +13,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import jmespath
-from botocore import xform_name
 
 from rolekeeper.aws.errors import (
     AccessDeniedError,
@@ -33,6 +32,7 @@ from rolekeeper.aws.errors import (
 from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.who import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
+from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe, Step
 
@@ -81,28 +81,15 @@ class Stage:
     launched: Mapping[str, str]
     steps: Sequence[Step]
     received: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
-    _clients: dict[str, Any] = field(default_factory=dict)
+    aws: Aws = field(init=False)
 
-    def ask(self, action: str, **asked: Any) -> Any:
-        """Call AWS by the IAM action, such as `ec2:DescribeInstances`.
-
-        Raises:
-            AwsRefusalError: AWS refused.
-        """
-        service, _, operation = action.partition(":")
-        if service not in self._clients:
-            self._clients[service] = self.deployment.client(service)
-        with classified(action, "*"):
-            return getattr(self._clients[service], xform_name(operation))(**asked)
+    def __post_init__(self) -> None:
+        self.aws = Aws(self.deployment)
 
     def arn(self, service: str, resource: str, region: str = "") -> str:
         """The ARN of a resource of the account; of IAM without a Region."""
         caller = self.deployment.caller
         return f"arn:{caller.partition}:{service}:{region}:{caller.account}:{resource}"
-
-    @property
-    def region(self) -> str:
-        return str(self.deployment.session.region_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +98,9 @@ class Observed:
 
     text: str
     fits: bool
+
+
+type Ask = Callable[[Stage], Observed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +115,7 @@ class Fact:
 
     section: str
     says: str
-    ask: "Ask"
+    ask: Ask
 
     @property
     def name(self) -> str:
@@ -136,7 +126,6 @@ class Fact:
         return str(self.ask.__doc__).partition("\n")[0]
 
 
-type Ask = Callable[[Stage], Observed]
 RUNNING: list[Fact] = []
 ENDED: list[Fact] = []
 _ASSOCIATIONS, _ERRORS, _IAM, _ACCOUNTS = "Attach, replace, detach", "Errors", "IAM", "Many accounts"
@@ -188,18 +177,20 @@ def _refusal(act: Callable[[], object], kind: type[AwsRefusalError], *codes: str
     return Observed("accepted", fits=False)
 
 
-def _wait[Found](stage: Stage, what: str, look: Callable[[], Found | None], seconds: float = _CHANGES) -> Found:
+def _wait[Found](
+    stage: Stage, what: str, look: Callable[[], Found | None], *, seconds: float = _CHANGES, every: float = 1
+) -> Found:
     """What a look finds, once it is true.
 
     Raises:
         NotAskedError: it isn't within these seconds.
     """
-    for left in stage.deployment.looks(every=1, patience=seconds):
-        if found := look():
-            return found
-        if left.is_over:
+    until = stage.deployment.now() + timedelta(seconds=seconds)
+    while not (found := look()):
+        if stage.deployment.now() >= until:
             raise NotAskedError(f"not within {seconds:.0f} seconds: {what}")
-    raise AssertionError("a wait has no end but these")
+        stage.deployment.sleep(every)
+    return found
 
 
 def _association(stage: Stage, instance: str) -> Association | None:
@@ -209,21 +200,21 @@ def _association(stage: Stage, instance: str) -> Association | None:
 def _instance(stage: Stage, instance: str) -> Any:
     """An instance as EC2 shows it, with its profile."""
     only = [{"Name": "instance-id", "Values": [instance]}]
-    [group] = stage.ask("ec2:DescribeInstances", Filters=only)["Reservations"]
+    [group] = stage.aws.call("ec2:DescribeInstances", Filters=only)["Reservations"]
     return group["Instances"][0]
 
 
 def _associate(stage: Stage, instance: str, profile: str) -> Any:
-    return stage.ask(f"ec2:{ASSOCIATE}", InstanceId=instance, IamInstanceProfile={"Arn": profile})
+    return stage.aws.call(f"ec2:{ASSOCIATE}", InstanceId=instance, IamInstanceProfile={"Arn": profile})
 
 
 def _replace(stage: Stage, association: str, profile: str) -> Any:
-    answer = stage.ask(f"ec2:{REPLACE}", AssociationId=association, IamInstanceProfile={"Arn": profile})
+    answer = stage.aws.call(f"ec2:{REPLACE}", AssociationId=association, IamInstanceProfile={"Arn": profile})
     return answer["IamInstanceProfileAssociation"]
 
 
 def _disassociate(stage: Stage, association: str) -> Any:
-    return stage.ask(f"ec2:{DISASSOCIATE}", AssociationId=association)
+    return stage.aws.call(f"ec2:{DISASSOCIATE}", AssociationId=association)
 
 
 def _associated(stage: Stage, instance: str) -> Association:
@@ -327,7 +318,7 @@ def wrong_token(stage: Stage) -> Observed:
     """A NextToken that EC2 never gave is refused with InvalidParameterValue."""
 
     def act() -> None:
-        stage.ask("ec2:DescribeInstances", MaxResults=5, NextToken=stage.names.stack)
+        stage.aws.call("ec2:DescribeInstances", MaxResults=5, NextToken=stage.names.stack)
 
     return _refusal(act, StaleTokenError, "InvalidParameterValue")
 
@@ -357,12 +348,14 @@ def _made(stage: Stage, name: str) -> Iterator[Any]:
 
 def _make(stage: Stage, name: str) -> Any:
     tags = [{"Key": TAG, "Value": stage.names.id}]
-    answer = stage.ask("iam:CreateInstanceProfile", InstanceProfileName=name, Path=stage.names.role_path, Tags=tags)
+    answer = stage.aws.call(
+        "iam:CreateInstanceProfile", InstanceProfileName=name, Path=stage.names.role_path, Tags=tags
+    )
 
     def added() -> bool:
         # A profile that was made just now may not be there yet (AWS_FACTS.md "IAM").
         with suppress(NotFoundError):
-            stage.ask("iam:AddRoleToInstanceProfile", InstanceProfileName=name, RoleName=_role(stage))
+            stage.aws.call("iam:AddRoleToInstanceProfile", InstanceProfileName=name, RoleName=_role(stage))
             return True
         return False
 
@@ -373,9 +366,9 @@ def _make(stage: Stage, name: str) -> Any:
 def _delete(stage: Stage, name: str) -> None:
     """Delete a profile, whatever of it is there."""
     with suppress(NotFoundError):
-        stage.ask("iam:RemoveRoleFromInstanceProfile", InstanceProfileName=name, RoleName=_role(stage))
+        stage.aws.call("iam:RemoveRoleFromInstanceProfile", InstanceProfileName=name, RoleName=_role(stage))
     with suppress(NotFoundError):
-        stage.ask("iam:DeleteInstanceProfile", InstanceProfileName=name)
+        stage.aws.call("iam:DeleteInstanceProfile", InstanceProfileName=name)
 
 
 def _role(stage: Stage) -> str:
@@ -411,7 +404,7 @@ def new_profile(stage: Stage) -> Observed:
 def profile_id(stage: Stage) -> Observed:
     """The association and DescribeInstances show the profile's id."""
     name = _associated(stage, stage.carrying).profile_arn.rpartition("/")[2]
-    known = stage.ask("iam:GetInstanceProfile", InstanceProfileName=name)["InstanceProfile"]
+    known = stage.aws.call("iam:GetInstanceProfile", InstanceProfileName=name)["InstanceProfile"]
     return _shows(stage, stage.carrying, known["InstanceProfileId"])
 
 
@@ -455,7 +448,7 @@ def _messages(stage: Stage) -> Iterator[tuple[str, Any]]:
     asked = {"QueueUrl": stage.queue, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 1}
     # The account's other instances are in it too: an end, also where they are many.
     for _ in range(_BATCHES):
-        answer = stage.ask("sqs:ReceiveMessage", **asked, MessageSystemAttributeNames=["MessageGroupId"])
+        answer = stage.aws.call("sqs:ReceiveMessage", **asked, MessageSystemAttributeNames=["MessageGroupId"])
         if not answer.get("Messages"):
             return
         for each in answer["Messages"]:
@@ -536,13 +529,13 @@ def wildcard_list(stage: Stage) -> Observed:
 
 def _matching(stage: Stage, pattern: Any, details: Mapping[str, Any], expected: list[str]) -> Observed:
     """Which events a pattern matches; `details` are theirs, by a name."""
-    when, region = f"{stage.deployment.now():%Y-%m-%dT%H:%M:%SZ}", stage.region
+    when, region = f"{stage.deployment.now():%Y-%m-%dT%H:%M:%SZ}", stage.aws.region
     envelope = {"id": "1", "source": stage.names.stack, "detail-type": "probe", "time": when, "resources": []}
     envelope |= {"account": stage.deployment.caller.account, "region": region}
     matched = [
         name
         for name, detail in details.items()
-        if stage.ask(
+        if stage.aws.call(
             "events:TestEventPattern",
             EventPattern=json.dumps(pattern),
             Event=json.dumps({**envelope, "detail": detail}),
@@ -554,14 +547,14 @@ def _matching(stage: Stage, pattern: Any, details: Mapping[str, Any], expected: 
 def _elsewhere(stage: Stage) -> str:
     """The ARN of the account's default bus in another Region. The last of a partition's is on in each account."""
     regions = stage.deployment.session.get_available_regions("events", stage.deployment.caller.partition)
-    other = next(each for each in sorted(regions, reverse=True) if each != stage.region)
+    other = next(each for each in sorted(regions, reverse=True) if each != stage.aws.region)
     return stage.arn("events", "event-bus/default", other)
 
 
 def _refused(stage: Stage, action: str, entries: str, **asked: Any) -> str:
     """Why EventBridge refused a call, or an entry of it; empty if it didn't."""
     try:
-        answer = stage.ask(action, **asked)
+        answer = stage.aws.call(action, **asked)
     except AwsRefusalError as error:
         if isinstance(error, _SKIPPED):
             raise
@@ -585,13 +578,13 @@ def wrong_target_role(stage: Stage) -> Observed:
     rule, role = stage.names.role("probe"), f"role{stage.names.role_path}{stage.names.role('unknown')}"
     target = {"Id": "probe", "Arn": _elsewhere(stage), "RoleArn": stage.arn("iam", role)}
     pattern, tags = json.dumps({"source": [stage.names.stack]}), [{"Key": TAG, "Value": stage.names.id}]
-    stage.ask("events:PutRule", Name=rule, EventPattern=pattern, State="DISABLED", Tags=tags)
+    stage.aws.call("events:PutRule", Name=rule, EventPattern=pattern, State="DISABLED", Tags=tags)
     try:
         refusal = _refused(stage, "events:PutTargets", "FailedEntries", Rule=rule, Targets=[target])
         return Observed(refusal or "accepted", _NOT_ASSUMED in refusal)
     finally:
-        stage.ask("events:RemoveTargets", Rule=rule, Ids=["probe"])
-        stage.ask("events:DeleteRule", Name=rule)
+        stage.aws.call("events:RemoveTargets", Rule=rule, Ids=["probe"])
+        stage.aws.call("events:DeleteRule", Name=rule)
 
 
 # ---- DynamoDB ----
@@ -618,7 +611,9 @@ def table_policy_keys(stage: Stage) -> Observed:
     """
     table = stage.deployment.outputs["StateTable"]
     try:
-        stage.ask("dynamodb:GetResourcePolicy", ResourceArn=stage.arn("dynamodb", f"table/{table}", stage.region))
+        stage.aws.call(
+            "dynamodb:GetResourcePolicy", ResourceArn=stage.arn("dynamodb", f"table/{table}", stage.aws.region)
+        )
     except PermanentError as error:
         if error.code != "PolicyNotFoundException":
             raise
@@ -627,7 +622,7 @@ def table_policy_keys(stage: Stage) -> Observed:
     def put(partition: str, *attributes: str) -> str:
         item = {name: {"S": stage.names.stack} for name in ("sk", *attributes)}
         try:
-            stage.ask(
+            stage.aws.call(
                 "dynamodb:PutItem",
                 TableName=table,
                 Item={**item, "pk": {"S": partition}},
@@ -654,7 +649,7 @@ def stopped_replace(stage: Stage) -> Observed:
     The instance is left stopped: it is terminated next.
     """
     present = _associated(stage, stage.carrying)
-    stage.ask("ec2:StopInstances", InstanceIds=[stage.carrying])
+    stage.aws.call("ec2:StopInstances", InstanceIds=[stage.carrying])
     _in_state(stage, stage.carrying, "stopped")
     other = _other(stage, present)
     return _refusal(lambda: _replace(stage, present.id, other), ConflictError, "IncorrectState")
@@ -674,18 +669,8 @@ def terminated_instance(stage: Stage) -> Observed:
 
 
 def _arrived(stage: Stage, look: Callable[[EventHistory], list[Event]]) -> list[Event]:
-    """Events of the history, once there are any.
-
-    Raises:
-        NotAskedError: there are none yet.
-    """
-    for left in stage.deployment.looks(every=10, patience=_ARRIVES):
-        if found := look(EventHistory(stage.deployment)):
-            return found
-        if left.is_over:
-            break
-    seconds = (stage.deployment.now() - stage.began).total_seconds()
-    raise NotAskedError(f"CloudTrail's event history didn't have it {seconds:.0f} seconds after the launch")
+    what = "CloudTrail's event history shows the call"
+    return _wait(stage, what, lambda: look(EventHistory(stage.deployment)), seconds=_ARRIVES, every=10)
 
 
 @_fact(ENDED, _HISTORY, "that `iamInstanceProfile` is there as `DescribeInstances` has it is inferred")

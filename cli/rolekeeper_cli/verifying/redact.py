@@ -9,12 +9,12 @@ import html
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, NewType
 
-from rolekeeper.model.instance import InstanceState
+from rolekeeper.model.instance import AssociationState, InstanceState
 from rolekeeper.model.text import UNSEEN, in_words
 from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.outcomes import Answer, Outcome, Probe, Report, Step
@@ -37,16 +37,19 @@ _EVENTS = frozenset(
     | {"state", "changed-tag-keys", "tags", "service", "resource-type"}
 )
 _KEPT = _ANSWERS | _EVENTS
-# A `Name` of these is no name of a thing: a state, or what a filter is about.
-_NO_NAMES = {*InstanceState, "instance-id", "instance-state-name", "state", "association-id", "tag-key", "image-id"}
+# These name no thing: states, and what a filter is about.
+_PLAIN = {*InstanceState, *AssociationState, "instance-id", "instance-state-name", "state", "association-id", "tag-key"}
 # Stand for what was found until all was looked for. They aren't printable, so no text has them.
 _FIRST_TOKEN, _TOKENS = 0xF0000, "\U000f0000-\U0010fffd"
 # The words of an ARN that name a kind of thing.
 _KINDS = frozenset(
-    {"*", "aws", "assumed-role", "function", "instance", "instance-profile", "log-group", "network-interface", "policy"}
-    | {"role", "rule", "security-group", "stack", "statemachine", "subnet", "table", "user", "volume", "vpc"}
+    {"*", "aws", "assumed-role", "federated-user", "function", "instance", "instance-profile", "log-group", "policy"}
+    | {"network-interface", "role", "rule", "security-group", "stack", "statemachine", "subnet", "table", "user"}
+    | {"volume", "vpc"}
 )
-_ARN = r"arn:[a-z-]*:[a-z0-9-]*:[a-z0-9-]*:[^:\s]*:[^\s\"'<>();]*[^\s\"'<>();.,:]"
+# A message may name a session without its ARN's head.
+_HEAD = r"arn:[a-z0-9*-]*:[a-z0-9*-]*:[a-z0-9*-]*:"
+_ARN = rf"(?:{_HEAD}[^:\s]*:|(?=assumed-role/|federated-user/))[^\s\"'<>();]*[^\s\"'<>();.,:]"
 _GROUP = "[0-9a-f]{1,4}"
 _IPV6 = rf"(?:{_GROUP}:){{7}}{_GROUP}|{_GROUP}(?::{_GROUP})*::(?:{_GROUP}(?::{_GROUP})*)?|::{_GROUP}(?::{_GROUP})*"
 # An AWS resource type such as AWS::EC2::Instance, which otherwise reads as IPv6.
@@ -56,12 +59,14 @@ _TYPE = r"AWS::(?:EC2|S3|[a-z]+)::[a-z]+"
 _RESOURCE = r"[a-z]{1,8}(?:-[a-z]{1,8})?-[0-9a-f]{8}(?:[0-9a-f]{9})?(?![0-9a-z])"
 _UNIQUE = r"(?:ABIA|ACCA|AGPA|AIDA|AIPA|AKIA|ANPA|ANVA|APKA|AROA|ASCA|ASIA)[A-Z0-9]{12,}"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ACCOUNT = r"(?<!\d)\d{4}-\d{4}-\d{4,}|\d{12,}"
+_ACCOUNT = r"(?<!\d)\d{4}[- ]\d{4}[- ]\d{4,}|\d{12,}"
 _ID = re.compile(f"{_RESOURCE}|{_UNIQUE}|{_UUID}|{_ACCOUNT}", re.IGNORECASE)
 _HIDDEN = "|".join(
     (
         rf"[a-z][a-z0-9+.-]*://[^\s{_TOKENS}]+",
         rf"[^\s@\"'<>()\[\],;:{_TOKENS}]+@[\w-]+(?:\.[\w-]+)*",
+        r"(?:/home/|[/\\]Users[/\\])[^\s/\\]+",
+        r"\b(?:o-[a-z0-9]{10,}|ou-[a-z0-9]{4,}-[a-z0-9]{8,})",
         r"(?:ip|ec2)(?:-\d{1,3}){4}[\w.-]*|[\w.-]+\.(?:internal|compute(?:-\d)?\.amazonaws\.com)",
         r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}",
         r"\d{1,3}(?:\.\d{1,3}){3,}",
@@ -75,7 +80,7 @@ _ESCAPE = re.compile(r"\\+u\{?([0-9a-f]{4})\}?|\\+x([0-9a-f]{2})|%(?:25)*([0-9a-
 
 
 def redacted(report: Report) -> Redacted:
-    """The same report, fit for anybody's eyes. Events of instances that none of its answers name are left out."""
+    """The same report, fit to be published. It has no event of an instance that none of its answers names."""
     redactor = Redactor(Names(report.id), report.caller)
     ours = _instances(report.answers)
     return Redacted(
@@ -87,11 +92,21 @@ def redacted(report: Report) -> Redacted:
             began=redactor.text(report.began),
             steps=[redactor.fields(each) for each in report.steps],
             probes=[redactor.fields(each) for each in report.probes],
-            answers=[redactor.fields(each) for each in report.answers],
+            answers=list(_changed(redactor.fields(each) for each in report.answers)),
             events=[redactor.value(each) for each in report.events if ours & _instances(each)],
             left=[redactor.text(each) for each in report.left],
         )
     )
+
+
+def _changed(answers: Iterable[Answer]) -> Iterator[Answer]:
+    """The answers that differ from the last one to the same call: what is polled is repeated many times."""
+    last: dict[str, object] = {}
+    for each in answers:
+        call = f"{each.operation} {each.asked}"
+        if last.get(call) != each.answer:
+            last[call] = each.answer
+            yield each
 
 
 def _instances(values: object) -> set[str]:
@@ -112,10 +127,11 @@ class Redactor:
     def __init__(self, names: Names, caller: str = "") -> None:
         self._stack = names.stack
         self._own_tags = (TAG, names.tag_key)
+        self._texts: dict[str, str] = {}
         self._numbers: defaultdict[str, dict[str, int]] = defaultdict(dict)
         callers = [re.escape(each) for each in re.split("[/:]", _decoded(caller))[6:] if len(each) > 2]  # noqa: PLR2004  # a shorter one is part of any word
         named = rf"(?<!\w)(?:{'|'.join([*callers, r'name-\d+'])})(?!\w)"
-        kept = rf"{re.escape(self._stack)}|{_TYPE}|{re.escape(MARK)}"
+        kept = rf"{re.escape(self._stack)}|{TAG}|{_TYPE}|{re.escape(MARK)}"
         finders: tuple[tuple[str, Callable[[str], str]], ...] = (
             (_ARN, self._arn),
             (kept, str),
@@ -153,6 +169,11 @@ class Redactor:
         return MARK
 
     def text(self, text: str) -> str:
+        if text not in self._texts:
+            self._texts[text] = text if text in _PLAIN else self._redacted(text)
+        return self._texts[text]
+
+    def _redacted(self, text: str) -> str:
         found: list[str] = []
         left = _decoded(text)
         for pattern, pseudonym in self._finders:
@@ -177,7 +198,7 @@ class Redactor:
                 ]
             case "changed-tag-keys", list():
                 return [self.value(each) for each in value if self._is_own_tag(each)]
-            case "Name", str() if not (value in _NO_NAMES or self._is_own_tag(value.removeprefix("tag:"))):
+            case "Name", str() if not (value in _PLAIN or self._is_own_tag(value.removeprefix("tag:"))):
                 return self._part(_decoded(value))
         return self.value(value)
 
@@ -189,9 +210,8 @@ class Redactor:
         return numbers.setdefault(value.lower(), len(numbers) + 1)
 
     def _arn(self, arn: str) -> str:
-        *head, account, resource = arn.split(":", 5)
-        named = re.sub("[^/:]+", lambda part: self._part(part[0]), f"{account}:{resource}")
-        return ":".join([*(each.lower() for each in head), named])
+        head = "".join(re.findall(f"^{_HEAD}", arn, re.IGNORECASE))
+        return head.lower() + re.sub("[^/:]+", lambda part: self._part(part[0]), arn[len(head) :])
 
     def _part(self, part: str) -> str:
         """A part of an ARN: a kind, an id, or a name."""
@@ -203,7 +223,7 @@ class Redactor:
         return f"name-{self._number('name', name)}"
 
     def _account(self, account: str) -> str:
-        return f"{self._number('account', account.replace('-', '')):012d}"
+        return f"{self._number('account', re.sub('[- ]', '', account)):012d}"
 
     def _uuid(self, uuid: str) -> str:
         return f"ffffffff-0000-0000-0000-{self._number('uuid', uuid):012d}"

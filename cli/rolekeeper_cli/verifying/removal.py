@@ -8,7 +8,8 @@ from enum import StrEnum
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import refusal
-from rolekeeper_cli.verifying.kinds import BUCKET, KINDS, Aws, Kind, Leftover
+from rolekeeper_cli.verifying.aws import Aws
+from rolekeeper_cli.verifying.kinds import BUCKET, KINDS, Kind, Leftover
 
 # A run takes about ten minutes. Nothing shows whether one is still going on but how new its things are.
 RUNS_FOR = timedelta(hours=1)

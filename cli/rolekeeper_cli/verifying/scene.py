@@ -10,6 +10,7 @@ from rolekeeper_cli.deploying.deploy import PATIENT
 from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template, make, start
 from rolekeeper_cli.deployment import Deployment, describe_stack, outputs_of
 from rolekeeper_cli.uses.control import sweep
+from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.machine import Machine
 from rolekeeper_cli.verifying.names import TAG, Names
 
@@ -24,6 +25,8 @@ _PARAMETERS = {
 }
 # Instances end themselves so many minutes after each start, whatever becomes of the verification.
 LIVES_MINUTES = 30
+# What all of it costs at most, removed after half an hour (docs/verify.md has the sum).
+COST_USD = 0.05
 # A timer of systemd, because a shutdown that is planned once is forgotten when the instance is stopped.
 _ENDS_ITSELF = f"""#!/bin/sh
 cd /etc/systemd/system
@@ -59,16 +62,16 @@ def deploy(caller: Deployment, names: Names, machine: Machine) -> Scene:
         AwsRefusalError: the caller may not.
     """
     where, region = caller.caller, str(caller.session.region_name)
-    place = Place(where.account, region, where.partition)
-    bucket = Bucket(caller.client("s3", PATIENT), place, names.bucket(where.account, region), ours=True)
-    bucket.ensure()  # before all else: it shows whose the rest is (verifying/kinds.py)
+    with built() as folder:
+        # The bucket is first: its name tells in which Region the rest is.
+        bucket = names.bucket(where.account, region)
+        place = Place(where.account, region, where.partition)
+        url = upload(folder, Bucket(caller.client("s3", PATIENT), place, bucket, ours=True))
     stacks = caller.client("cloudformation", PATIENT)
     given = {"Stack": names.stack, "Id": names.id, "Vpc": machine.vpc}
     scene = Template({"TemplateBody": _TEMPLATE.read_text()}, NAMED_ROLES)
     # Both at once: CloudFormation takes minutes for an instance profile.
     making = start(stacks, names.scene, scene, parameters=_as_asked(given), sleep=caller.sleep)
-    with built() as folder:
-        url = upload(folder, bucket)
     parameters = _as_asked({**_PARAMETERS, "RolePath": names.role_path})
     make(stacks, names.stack, Template({"TemplateURL": url}), parameters=parameters, sleep=caller.sleep)
     making.deployed(f"the deployment of {names.scene}")
@@ -76,7 +79,9 @@ def deploy(caller: Deployment, names: Names, machine: Machine) -> Scene:
     sweep(verified, wait=True)
     made = outputs_of(describe_stack(stacks, names.scene) or {})
     profiles = {name: made[name.capitalize()] for name in ("a", "b", "foreign")}
-    return Scene(names, verified, machine, profiles, security_group=made["SecurityGroup"], events=made["Events"])
+    return Scene(
+        names, verified, machine, profiles=profiles, security_group=made["SecurityGroup"], events=made["Events"]
+    )
 
 
 def allow_no_change(scene: Scene) -> None:
@@ -93,16 +98,16 @@ def _as_asked(parameters: Mapping[str, str]) -> list[Mapping[str, Any]]:
     return [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
 
 
-def launch(scene: Scene, name: str, *, role: str = "", profile: str = "") -> str:
-    """Launch an instance with a tag that asks for a role, or with a profile; returns its id."""
-    machine, tags = scene.machine, {TAG: scene.names.id, "Name": scene.names.role(name)}
-    asks = {scene.names.tag_key: role} if role else {}
-    tagged = [
-        {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in each.items()]}
-        for kind, each in (("instance", {**tags, **asks}), ("volume", tags))
-    ]
+def launch(scene: Scene, *, role: str = "", profile: str = "") -> str:
+    """Launch an instance with a tag that asks for a role, or with a profile; returns its id.
+
+    It has no tag that a mapping of another deployment may be about, such as `Name`.
+    """
+    machine, tag = scene.machine, {"Key": TAG, "Value": scene.names.id}
+    asks = [{"Key": scene.names.tag_key, "Value": role}] if role else []
     given: dict[str, Any] = {"IamInstanceProfile": {"Arn": profile}} if profile else {}
-    answer = scene.deployment.client("ec2").run_instances(
+    answer = Aws(scene.deployment).call(
+        "ec2:RunInstances",
         ImageId=machine.image,
         InstanceType=machine.instance_type,
         SubnetId=machine.subnet,
@@ -112,7 +117,10 @@ def launch(scene: Scene, name: str, *, role: str = "", profile: str = "") -> str
         InstanceInitiatedShutdownBehavior="terminate",
         MetadataOptions={"HttpTokens": "required"},
         UserData=_ENDS_ITSELF,
-        TagSpecifications=tagged,
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [tag, *asks]},
+            {"ResourceType": "volume", "Tags": [tag]},
+        ],
         **given,
     )
     return str(answer["Instances"][0]["InstanceId"])

@@ -38,7 +38,7 @@ def swept(deployment: Deployment, id_: str | None = None, *, yes: bool) -> ExitC
     if chosen:
         terminal.confirm(f"Remove what {several(chosen)} left?", yes=yes)
         for step in remove(deployment, chosen):
-            _show(step)
+            show(step)
         found = find(deployment)
     return _end(deployment, found, documents, id_=id_)
 
@@ -85,7 +85,7 @@ def _note(found: Found) -> None:
         )
 
 
-def _show(step: Removal) -> None:
+def show(step: Removal) -> None:
     text = f"{step.deletion.value}: {step.leftover.kind.name} {step.leftover.name}"
     if step.why:
         terminal.bad([f"{text}: {step.why}"])

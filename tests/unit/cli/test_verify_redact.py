@@ -68,6 +68,9 @@ SECRETS = {
     "secret key": made("{}+{}/{}", of(BASE64, 12), of(BASE64, 12), of(BASE64, 14)),
     "session token": st.binary(min_size=60, max_size=90).map(lambda each: base64.b64encode(each).decode()),
     "denial": made("{}_-{}", of(BASE64, 40), of(BASE64, 60)),
+    "session without its ARN": made("assumed-role/{}/{}", st.just("Ops"), st.sampled_from(["bob", "bob@example.org"])),
+    "organization": made("o-{}", of("abcdefghij" + DIGITS, 10)),
+    "home": st.sampled_from(["/home/bob", "C:\\Users\\bob", "/Users/bob"]),
     "mail": st.just("jane@example.org"),
     "resource": made(
         "{}-{}",
@@ -186,7 +189,7 @@ def test_an_id_that_looks_like_a_pseudonym_is_taken_for_no_other() -> None:
     assert [redactor.text(each) for each in ids] == ["iip-assoc-00000000000000001", "iip-assoc-00000000000000002"]
 
 
-@pytest.mark.parametrize("account", ["123456789012", "1234-5678-9012", "%31234567890%31%32"])
+@pytest.mark.parametrize("account", ["123456789012", "1234-5678-9012", "1234 5678 9012", "%31234567890%31%32"])
 def test_an_account_is_the_same_however_it_is_written(account: str) -> None:
     redactor = Redactor(NAMES)
     assert redactor.text(OWN) == OWN.replace(ACCOUNT, "000000000001")
@@ -271,6 +274,16 @@ def test_a_profile_that_is_named_without_its_arn_stays_only_if_it_is_its_own() -
     assert [each["IamInstanceProfile"]["Name"] for each in shown] == [NAMES.role("a"), "name-1", "name-1"]
 
 
+def test_of_what_is_polled_only_what_changed_stays() -> None:
+    def poll(at: float, state: str, of: str = INSTANCE) -> Answer:
+        answer = {"Instances": [{"State": {"Name": state}}], "ResponseMetadata": {"RequestId": f"{at}"}}
+        return Answer(at, "DescribeInstances", {"InstanceIds": [of]}, answer)
+
+    polled = [poll(1, "pending"), poll(2, "running", of="i-0123456789abcdef0"), poll(3, "pending"), poll(4, "running")]
+    shown = redacted(report(answers=[*polled, poll(5, "running"), poll(6, "pending")]))
+    assert [each.at for each in shown.answers] == [1, 2, 4, 6]
+
+
 def test_an_event_of_another_instance_is_left_out() -> None:
     described = Answer(1, "DescribeInstances", {}, DESCRIBED)
     events = [_event(INSTANCE), _event("i-0123456789abcdef0")]
@@ -291,3 +304,10 @@ def test_names_of_the_caller_and_of_others_roles_go_and_its_own_stay() -> None:
     assert plain(denied).startswith(hidden_names)
     assert plain(denied).endswith(f"{NAMES.role_path}{NAMES.role('a')}")
     assert plain("jane.doe took PlatformAdmin, not jane.doer") == "name-1 took name-2, not jane.doer"
+
+
+def test_a_caller_that_is_called_like_a_state_or_a_tag_changes_neither() -> None:
+    redactor = Redactor(NAMES, f"arn:aws:sts::{ACCOUNT}:assumed-role/running/rolekeeper")
+    tagged = {"State": {"Name": "running"}, "Tags": [{"Key": "rolekeeper:verify", "Value": "abc123"}]}
+    assert redactor.value(tagged) == tagged
+    assert redactor.text("rolekeeper is running") == "name-1 is name-2"

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -174,8 +176,10 @@ def test_a_tag_or_its_bucket_proves_a_verification(account: VerifiedAccount, pro
     assert "IAM role" in {each.kind.name for each in find(account).leftovers}
 
 
-def test_the_bucket_is_made_before_all_else(account: VerifiedAccount) -> None:
+def test_the_bucket_is_made_before_all_else(account: VerifiedAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     """So what a verification left is proven to be its, wherever it was killed."""
+    monkeypatch.setattr(scene, "built", lambda: nullcontext(Path()))
+    monkeypatch.setattr(scene, "upload", lambda _folder, bucket: bucket.ensure())
     account.denied.add("DescribeStacks")
     with pytest.raises(AccessDeniedError):
         scene.deploy(account, Names(ID), Machine("t3.nano", "x86_64", subnet="subnet-1", vpc="vpc-1", image="ami-1"))
