@@ -15,7 +15,7 @@ from fixtures.terminal import Terminal
 from rolekeeper.permissions.policies import listed, pattern_covers
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.guard import MANAGED_LIMIT, compact, verifiers_policies
-from rolekeeper_cli.verifying.kinds import _permission
+from rolekeeper_cli.verifying.aws import _permission
 from rolekeeper_cli.verifying.names import PREFIX, TAG, Names
 from support.deployment import deployment, translated
 from support.policy_simulation import ACCOUNT, REGION, Policies, Request, needs_node, simulate
