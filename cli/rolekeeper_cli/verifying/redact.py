@@ -131,7 +131,7 @@ class Redactor:
         self._numbers: defaultdict[str, dict[str, int]] = defaultdict(dict)
         callers = [re.escape(each) for each in re.split("[/:]", _decoded(caller))[6:] if len(each) > 2]  # noqa: PLR2004  # a shorter one is part of any word
         named = rf"(?<!\w)(?:{'|'.join([*callers, r'name-\d+'])})(?!\w)"
-        kept = rf"{re.escape(self._stack)}|{TAG}|{_TYPE}|{re.escape(MARK)}"
+        kept = rf"{re.escape(self._stack)}|{TAG}|{_TYPE}"
         finders: tuple[tuple[str, Callable[[str], str]], ...] = (
             (_ARN, self._arn),
             (kept, str),
@@ -162,8 +162,6 @@ class Redactor:
             case int() | float():
                 number = round(value, 3)
                 return number if self.text(str(number)) == str(number) else MARK
-            case bytes():
-                return self.text(value.decode(errors="replace"))
             case str() | datetime():
                 return self.text(in_words(value))
         return MARK
