@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # on this machine, or fetches one.
 PYTHON3 := $(firstword $(foreach each,python3 python3.13 /usr/bin/python3,$(shell command -v $(each))))
 PYTHON := 3.13
-TEMPLATES := template.yaml spoke.yaml examples/roles.yaml
+TEMPLATES := template.yaml spoke.yaml examples/roles.yaml cli/rolekeeper_cli/verifying/scene.yaml
 UV := .envs/uv/bin/uv
 
 .PHONY: help
@@ -91,7 +91,7 @@ lint: .venv/done .envs/checkov/done .envs/sam/done site ## ruff, import-linter, 
 	SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam validate --lint --region us-east-1
 	@# As CloudFormation gets it: checkov doesn't know what SAM adds.
 	@PYTHONPATH=tests .venv/bin/python -m support.deployment .build/template.json
-	.envs/checkov/bin/checkov --config-file .checkov.yaml --file .build/template.json spoke.yaml examples/roles.yaml
+	.envs/checkov/bin/checkov --config-file .checkov.yaml --file .build/template.json $(filter-out template.yaml,$(TEMPLATES))
 
 .PHONY: types
 types: .venv/done ## mypy, strict

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from threading import Lock
@@ -64,12 +64,17 @@ class OtherAccounts:
                 RoleArn=role, RoleSessionName=SESSION, DurationSeconds=_LASTS_SECONDS
             )
         given = answer["Credentials"]
-        credentials = {
-            "aws_access_key_id": given["AccessKeyId"],
-            "aws_secret_access_key": given["SecretAccessKey"],
-            "aws_session_token": given["SessionToken"],
-        }
+        credentials = _keys(given)
         return _Reader(given["Expiration"], cache(lambda service, region: self.make(service, region, credentials)))
+
+
+def _keys(given: Mapping[str, Any]) -> dict[str, str]:
+    """Credentials that STS gave, as a session takes them."""
+    return {
+        "aws_access_key_id": given["AccessKeyId"],
+        "aws_secret_access_key": given["SecretAccessKey"],
+        "aws_session_token": given["SessionToken"],
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,12 @@ class Deployment:
             other._remember = remember  # noqa: SLF001  # its own
         return other
 
+    def of_stack(self, name: str) -> Self:
+        """Another deployment of the same caller and Region, over the same session."""
+        other = self.anew()
+        other._options = replace(self._options, stack=name)  # noqa: SLF001  # its own
+        return other
+
     def at(self, target: Target) -> Self:
         """The same deployment, with the instances and the roles of a target."""
         if target == self.settings.target:
@@ -222,6 +233,10 @@ class Deployment:
             session = _session(region_name=region, **credentials)
             return session.client(service, config=CONFIG, endpoint_url=self._options.endpoint_url)  # type: ignore[call-overload]  # the same
 
+    def client_as(self, given: Mapping[str, Any], service: str) -> Any:
+        """A client in the same Region with credentials that STS gave."""
+        return self._make(service, str(self.session.region_name), _keys(given))
+
     def client_in(self, there: Settings, service: str) -> Any:
         """A client in the account and Region of another target, as the spoke's reader.
 
@@ -236,13 +251,17 @@ class Deployment:
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def looks(self, every: float, patience: float) -> Iterator[Patience]:
-        """One turn for each look, at most one in `every` seconds. The caller leaves the loop."""
+    def looks(self, every: float, patience: float, *, most: float = 0) -> Iterator[Patience]:
+        """One turn for each look, at most one in `every` seconds. The caller leaves the loop.
+
+        With `most`, each wait is twice as long as the one before, until it is that long.
+        """
         left = Patience(self.now, patience)
         while True:
             began = self.now().timestamp()
             yield left
             self.sleep(max(every, self.now().timestamp() - began))
+            every = max(every, min(2 * every, most))
 
     @property
     def endpoint_url(self) -> str:

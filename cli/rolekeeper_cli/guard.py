@@ -11,6 +11,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.command import Group, deployment, doctor_deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.verifying.names import PREFIX, TAG
 
 _except = click.option(
     "--except",
@@ -118,6 +119,24 @@ def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
 
 
 @group.command(
+    "verifiers",
+    examples=["rolekeeper guard verifiers > deploy.json", "rolekeeper guard verifiers --part 2 > verify.json"],
+)
+@click.option("--part", type=click.IntRange(1, 2), default=1, metavar="N", help="Which of the two policies.")
+def verifiers(part: int) -> ExitCode:
+    """Print the IAM policies of those who run rolekeeper verify.
+
+    They need both. The first allows a verification's deployment, the second what is done to it, and to what it is tried
+    on: by their names, or by the tag that they carry. It takes no deployment.
+    """
+    there = deployment()
+    caller, region = there.caller, str(there.session.region_name)
+    document = uses.guard.verifiers_policies(caller.partition, caller.account, region)[part - 1]
+    show(document, [f"Part {part} of 2, both are needed: print each with --part.", *_ABOUT_VERIFIERS])
+    return ExitCode.DONE
+
+
+@group.command(
     "detection",
     examples=["rolekeeper guard detection", "rolekeeper guard detection --query event_pattern --output json"],
 )
@@ -142,6 +161,7 @@ PARTS = {
     "scp-path": ("SCP", "only some change roles and profiles under the path"),
     "editors": ("IAM policy", "write rows, but no approval and no status"),
     "approvers": ("IAM policy", "approve held edits, and write nothing else"),
+    "verifiers": ("IAM policy", "run rolekeeper verify, on its own things only"),
     "detection": ("exclusion", "leave Rolekeeper's own calls out of detection rules"),
 }
 
@@ -176,6 +196,10 @@ _ABOUT_APPROVERS = (
     "It denies all columns but approve, approved_by and discard; deleting; in the state table, all but own approvals.",
     _BOTH,
     "Of a role's session, IAM proves the role and the session's name: have the trust policy fix the name.",
+)
+_ABOUT_VERIFIERS = (
+    f"They are for names that begin with {PREFIX}, and for instances with the tag {TAG}.",
+    "A person who carries them can make roles of that name and pass them: take them away after the verification.",
 )
 _ABOUT_DETECTION = (
     "Leave out roles (userIdentity.sessionContext.sessionIssuer.arn) or sessions (userIdentity.arn), not both.",

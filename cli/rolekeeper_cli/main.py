@@ -41,6 +41,7 @@ COMMANDS = {
     "Deploy": {
         "deploy": ("deploy:deploy", "Deploy Rolekeeper, upgrade it, or change its parameters."),
         "destroy": ("deploy:destroy", "Delete the deployment."),
+        "verify": ("verify:verify", "Prove this version in your own account, and remove all that it took."),
         "guard": ("guard:group", "Print what to put around the deployment."),
         "local": ("local:local", "Run an AWS on this machine, with Rolekeeper deployed to it."),
         "demo": ("local:demo", "Watch the whole story on an AWS on this machine."),

@@ -10,6 +10,7 @@
   guide, "Sending and receiving events between AWS accounts"). `region` stays the sender's too, and so does the event's
   id within a Region (seen on AWS by LocalStack, localstack #11027). ministack knows only the buses of the current
   account and Region.
+- PutTargets refuses a role that EventBridge can't assume (AWS_FACTS.md, Many accounts); ministack takes any.
 
 An event that may not be sent is dropped, with a line in the log; dead-letter queues of targets aren't filled.
 """
@@ -68,6 +69,7 @@ def install() -> None:
     correct(check.enforce, "enforce", iam_evaluator)
     correct(check.access_denied_response, "access_denied_response", iam_actions)
     correct(_put_events, "_put_events", eventbridge)
+    correct(_put_targets, "_put_targets", eventbridge)
     correct(_invoke_target, "_invoke_target", eventbridge)
     correct(_dispatch, "_dispatch_to_event_bus", eventbridge)
 
@@ -169,17 +171,15 @@ def _may_not(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) -
     The caller is a session of the role; `aws:SourceArn` is the rule (EventBridge user guide, "Example policy: Send
     events from specific rules to a bus in a different Region").
     """
-    account, role = rule_arn.split(":")[4], role_of(role_arn)
-    if role is None or role_arn.split(":")[4] != account:
-        return f"{role_arn or 'no role'} is no role of {account}"
+    account = rule_arn.split(":")[4]
     keys = {
         "aws:sourcearn": rule_arn,
         "aws:sourceaccount": account,
         "events:source": event["Source"],
         "events:detail-type": event["DetailType"],
     }
-    if not _trusts_events(role, keys):
-        return f"{role_arn} doesn't trust {_SERVICE}"
+    if (role := _assumable(role_arn, keys)) is None:
+        return f"{role_arn or 'no role'} cannot be assumed for {rule_arn}"
     session = f"arn:aws:sts::{account}:assumed-role/{role['RoleName']}/events"
     caller = iam_evaluator.EvalContext(
         principal_arn=session,
@@ -201,7 +201,11 @@ def _may_not(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) -
     return f"{session} isn't allowed {SENDING} by {whose}"
 
 
-def _trusts_events(role: dict[str, Any], keys: dict[str, str]) -> bool:
+def _assumable(role_arn: str, keys: dict[str, str]) -> dict[str, Any] | None:
+    """The role, if it is in the account of the rule and trusts EventBridge."""
+    role = role_of(role_arn)
+    if role is None or role_arn.split(":")[4] != keys["aws:sourceaccount"]:
+        return None
     context = iam_evaluator.EvalContext(
         principal_arn=_SERVICE,
         principal_type="AWSService",
@@ -212,7 +216,20 @@ def _trusts_events(role: dict[str, Any], keys: dict[str, str]) -> bool:
         service_context=keys,
     )
     trust = role["AssumeRolePolicyDocument"]
-    return bool(iam_evaluator.evaluate_resource_policy(trust, context, service=_SERVICE).decision == "Allow")
+    trusts = iam_evaluator.evaluate_resource_policy(trust, context, service=_SERVICE).decision == "Allow"
+    return role if trusts else None
+
+
+def _put_targets(original: Callable[..., Response], asked: dict[str, Any]) -> Response:
+    key = eventbridge._rule_key(asked.get("Rule"), asked.get("EventBusName", "default"))
+    rule = eventbridge._rules.get(key) or {"Arn": ""}
+    keys = {"aws:sourcearn": rule["Arn"], "aws:sourceaccount": get_account_id()}
+    for role in (each["RoleArn"] for each in asked.get("Targets", []) if each.get("RoleArn")):
+        if _assumable(role, keys) is None:
+            text = f"Provided role '{role}' cannot be assumed by principal '{_SERVICE}'."
+            refused: Response = error_response_json("ValidationException", text, 400)
+            return refused
+    return original(asked)
 
 
 class _BusCheck:

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import ec2, eventbridge, iam
 
-from rolekeeper_local import ec2_tags, ec2_wire
+from rolekeeper_local import ec2_offers, ec2_tags, ec2_wire
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_model import Ec2Error, Event, Instance, Profile, State, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
@@ -58,6 +58,7 @@ class Ec2Api:
             "ReplaceIamInstanceProfileAssociation": self._change_association,
             "DisassociateIamInstanceProfile": self._change_association,
             "DescribeIamInstanceProfileAssociations": self._describe_associations,
+            "DescribeInstanceTypeOfferings": ec2_offers.describe,
         }
 
     def install(self) -> None:
@@ -258,7 +259,7 @@ class Ec2Api:
                 continue
             if truth.forgot(instance_id):
                 # ministack forgets by a clock of its own, later: taken in again, it would be a new instance.
-                del ec2._instances[instance_id]
+                _delete_volumes(ec2._instances.pop(instance_id))
                 ec2._tags.pop(instance_id, None)
                 continue
             profile = (record.get("IamInstanceProfile") or {}).get("Arn")
@@ -292,6 +293,8 @@ class Ec2Api:
         record["State"] = {"Code": instance.state.number, "Name": str(instance.state)}
         # ministack forgets a terminated instance 60 s after this time; the truth decides that.
         record["_terminated_at"] = time.time()
+        if instance.state is State.TERMINATED:
+            _delete_volumes(record)
         row = self.truth().association_of(instance.id)
         record["IamInstanceProfile"] = {"Arn": row.profile_arn, "Id": row.profile_id} if row else None
         ec2._tags[instance.id] = [{"Key": key, "Value": value} for key, value in instance.tags.items()]
@@ -308,3 +311,9 @@ class Ec2Api:
     def _seen(self, profile_row: dict[str, Any]) -> float:
         """When a profile was first seen: ministack's own CreateDate counts whole seconds only."""
         return self._profiles_seen.setdefault(profile_row["InstanceProfileId"], now())
+
+
+def _delete_volumes(record: dict[str, Any]) -> None:
+    """Delete those that came with an instance, as EC2 does when it terminates (`DeleteOnTermination`)."""
+    for each in record.pop("BlockDeviceMappings", ()):
+        ec2._volumes.pop(each["Ebs"]["VolumeId"], None)

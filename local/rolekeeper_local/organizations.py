@@ -20,6 +20,7 @@ from rolekeeper_local.settings import ACCOUNTS, ORGANIZATION
 
 def install() -> None:
     correct(_handle_request, "handle_request", organizations)
+    organizations._DISPATCH["DescribeEffectivePolicy"] = _no_effective_policy
     iam_evaluator._principal_org_id = organization_of
     correct(_resolve_condition_key, "_resolve_condition_key", iam_evaluator)
 
@@ -35,6 +36,12 @@ def _resolve_condition_key(original: Callable[[str, Any], Any], key: str, contex
     return original(key, context)
 
 
+def _no_effective_policy(_asked: Any) -> Response:
+    """Nobody attaches a policy to this organization; ministack doesn't know the call."""
+    refused: Response = error_response_json("EffectivePolicyNotFoundException", "There is no effective policy.", 400)
+    return refused
+
+
 async def _handle_request(original: Callable[..., Awaitable[Response]], *request: Any) -> Response:
     if get_account_id() not in ACCOUNTS:
         text = "Your account is not a member of an organization."
@@ -42,5 +49,5 @@ async def _handle_request(original: Callable[..., Awaitable[Response]], *request
         return refused
     with request_scope(ACCOUNTS[0], get_region()):
         status, headers, body = await original(*request)
-        made = str(organizations._orgs["self"]["Id"])
+        made = str(organizations._orgs.get("self", {"Id": ORGANIZATION})["Id"])  # made when it is first asked for
     return status, headers, body.replace(made.encode(), ORGANIZATION.encode())

@@ -164,7 +164,12 @@ def _fair(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _group_of(event: str, parameters: dict[str, Any] | None = None) -> str | None:
     """The message group that a rule's target gives an event: a text, or a path into the event."""
     group = (parameters or {}).get("MessageGroupId")
-    return str(json.loads(event).get(group[2:], "")) if group and group.startswith("$.") else group
+    if not group or not group.startswith("$."):
+        return group
+    value: Any = json.loads(event)
+    for name in group[2:].split("."):
+        value = value.get(name, "") if isinstance(value, dict) else ""
+    return str(value)
 
 
 def _ends_of_move(source_arn: str, target_arn: str) -> tuple[Queue, Queue]:

@@ -6,20 +6,22 @@
 - A resource that a condition leaves out is ignored, or deleted if it exists (the same guide, "Conditions"), so a change
   set shows it only then. ministack shows all of them as added.
 - A stack has its template's description (CloudFormation API reference, `Stack`); ministack loses it with a change set.
-- ministack refuses a stack with saved queries of CloudWatch Logs, or with alarms over an expression. Here a query is
-  accepted and kept nowhere, and the alarm is over the expression's metric.
+- ministack refuses a stack with saved queries of CloudWatch Logs, or with alarms over an expression. Here a query's
+  name is kept, listed and deleted, and the alarm is over the expression's metric.
 - CloudFormation makes a number of a parameter's text; with the text ministack's poller polls nothing.
 """
 
+import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ministack.core.responses import get_account_id, get_region
-from ministack.services import cloudformation
+from ministack.core.responses import AccountRegionScopedDict, get_account_id, get_region, json_response
+from ministack.services import cloudformation, cloudwatch_logs
 from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 
 from rolekeeper_local.corrections import correct
+from rolekeeper_local.ec2_wire import Response
 
 type Resource = tuple[str, dict[str, Any]]
 
@@ -32,10 +34,11 @@ def install() -> None:
     resources = provisioners._RESOURCE_HANDLERS
     correct(_create_event_source, "create", resources["AWS::Lambda::EventSourceMapping"])
     resources["AWS::Logs::QueryDefinition"] = {
-        "create": lambda _logical_id, _props, _stack: _query(str(uuid.uuid4())),
-        "update": lambda physical_id, _old, _new, _stack: _query(physical_id),
-        "delete": provisioners._cfn_noop_delete,
+        "create": lambda _logical_id, props, _stack: _query(str(uuid.uuid4()), props),
+        "update": lambda physical_id, _old, new, _stack: _query(physical_id, new),
+        "delete": lambda physical_id, _props: _queries.pop(physical_id, None),
     }
+    correct(_logs, "handle_request", cloudwatch_logs)
 
 
 def _evaluate_conditions(
@@ -90,5 +93,25 @@ def _create_event_source(
     return original(logical_id, {**props, **({"ScalingConfig": scaling} if scaling else {})}, stack_name)
 
 
-def _query(physical_id: str) -> Resource:
+_queries = AccountRegionScopedDict()
+
+
+def _query(physical_id: str, props: dict[str, Any]) -> Resource:
+    _queries[physical_id] = props["Name"]
     return physical_id, {"QueryDefinitionId": physical_id}
+
+
+async def _logs(original: Callable[..., Awaitable[Response]], *request: Any) -> Response:
+    _method, _path, headers, body, *_ = request
+    answer: dict[str, Any]
+    match headers.get("x-amz-target", "").rpartition(".")[2]:
+        case "DescribeQueryDefinitions":
+            prefix = json.loads(body).get("queryDefinitionNamePrefix", "")
+            found = [(id_, name) for id_, name in _queries.items() if name.startswith(prefix)]
+            answer = {"queryDefinitions": [{"queryDefinitionId": id_, "name": name} for id_, name in found]}
+        case "DeleteQueryDefinition":
+            answer = {"success": _queries.pop(json.loads(body)["queryDefinitionId"], None) is not None}
+        case _:
+            return await original(*request)
+    response: Response = json_response(answer)
+    return response

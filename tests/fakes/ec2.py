@@ -46,7 +46,7 @@ class FakeEc2:
     # ---- reading ----
 
     def get_paginator(self, name: str) -> "_Paginator":
-        return _Paginator({"describe_instances": self.describe_instances}.get(name, self._associations))
+        return _Paginator(getattr(self, name))
 
     def describe_instances(self, **arguments: Any) -> dict[str, Any]:
         rows, token = self._call(
@@ -55,9 +55,14 @@ class FakeEc2:
                 **self._page(arguments), managed_too=arguments.get("IncludeManagedResources", False)
             ),
         )
-        return {"Reservations": [{"Instances": [instance_row(row)]} for row in rows], "NextToken": token}
+        instances = [{**instance_row(row), **self._profile(row.id)} for row in rows]
+        return {"Reservations": [{"Instances": [each]} for each in instances], "NextToken": token}
 
-    def _associations(self, **arguments: Any) -> dict[str, Any]:
+    def _profile(self, instance: str) -> dict[str, Any]:
+        row = self._truth.association_of(instance)
+        return {"IamInstanceProfile": association_row(row)["IamInstanceProfile"]} if row else {}
+
+    def describe_iam_instance_profile_associations(self, **arguments: Any) -> dict[str, Any]:
         rows, token = self._call(
             "DescribeIamInstanceProfileAssociations",
             lambda: self._truth.describe_associations(**self._page(arguments)),
@@ -85,6 +90,11 @@ class FakeEc2:
     def disassociate_iam_instance_profile(self, **arguments: Any) -> dict[str, Any]:
         association = arguments["AssociationId"]
         return self._mutation("DisassociateIamInstanceProfile", lambda: self._truth.disassociate(association))
+
+    def stop_instances(self, **arguments: Any) -> dict[str, Any]:
+        [instance] = arguments["InstanceIds"]
+        self._call("StopInstances", lambda: self._truth.stop(instance))
+        return {}
 
     # ---- how ----
 

@@ -102,20 +102,29 @@ def test_without_a_role_no_call_makes_such_a_rule(aws: EmbeddedAws, hub: Bus) ->
         Bus(aws, SPOKE, "eu-west-1").rule({"source": ["told.none"]}, Arn=hub.arn)
 
 
+@pytest.mark.parametrize("case", ["no role", "trusts another", "role elsewhere"])
+def test_no_call_makes_a_rule_whose_role_eventbridge_cannot_assume(aws: EmbeddedAws, hub: Bus, case: str) -> None:
+    trusts = {"Service": "lambda.amazonaws.com"} if case == "trusts another" else EVENTS
+    role = make_role(aws, OTHER if case == "role elsewhere" else SPOKE, trusts)
+    with pytest.raises(ClientError, match=r"cannot be assumed by principal 'events\.amazonaws\.com'"):
+        Bus(aws, SPOKE).rule({"source": ["told.none"]}, Arn=hub.arn, RoleArn=role + "x" * (case == "no role"))
+
+
 @pytest.mark.parametrize(
     "case",
-    ["stranger", "no permission", "another bus", "trusts another", "role elsewhere", "trusts another in the hub"],
+    ["stranger", "no permission", "another bus", "deleted role"],
 )
 def test_what_a_role_or_the_bus_does_not_allow_never_arrives(aws: EmbeddedAws, hub: Bus, case: str) -> None:
-    account = {"stranger": STRANGER, "trusts another in the hub": HUB}.get(case, SPOKE)
-    trusts = {"Service": "lambda.amazonaws.com"} if case.startswith("trusts another") else EVENTS
+    account = STRANGER if case == "stranger" else SPOKE
     allowed = {"no permission": [], "another bus": [may_send(hub.arn + "-other")]}.get(case, [may_send(hub.arn)])
-    role = make_role(aws, account, trusts, *allowed)
-    if case == "role elsewhere":
-        role = make_role(aws, OTHER, trusts, *allowed, name=role.rsplit("/", 1)[-1])
+    role = make_role(aws, account, EVENTS, *allowed)
     source = f"told.refused-{case.replace(' ', '-')}"
-    sender = Bus(aws, account, "us-east-1" if account == HUB else "eu-west-1").listen({"source": [source]})
+    sender = Bus(aws, account, "eu-west-1").listen({"source": [source]})
     sender.rule({"source": [source]}, Arn=hub.arn, RoleArn=role)
+    if case == "deleted role":
+        iam, name = sender.session.client("iam"), role.rsplit("/", 1)[-1]
+        iam.delete_role_policy(RoleName=name, PolicyName="policy")
+        iam.delete_role(RoleName=name)
     sender.events.put_events(Entries=[entry(source)])
     eventually(sender.heard)
     stays(lambda: not heard(hub, source), QUIET)

@@ -145,9 +145,12 @@ def test_stop_start_and_terminate_are_shown_by_every_describe_call(ec2: Any) -> 
     eventually(lambda: state(ec2, instance_id) == "stopped")
     (status,) = ec2.describe_instance_status(InstanceIds=[instance_id], IncludeAllInstances=True)["InstanceStatuses"]
     assert status["InstanceState"]["Name"] == "stopped"
+    attached: Any = {"Filters": [{"Name": "attachment.instance-id", "Values": [instance_id]}]}
+    assert len(ec2.describe_volumes(**attached)["Volumes"]) == 1
     ec2.terminate_instances(InstanceIds=[instance_id])
     assert refusal(lambda: ec2.start_instances(InstanceIds=[instance_id]))[0] == "IncorrectInstanceState"
     eventually(lambda: state(ec2, instance_id) == "terminated")
+    assert ec2.describe_volumes(**attached)["Volumes"] == []
 
 
 def test_a_terminated_instance_that_is_shown_no_more_does_not_rise_again(tmp_path: Path) -> None:

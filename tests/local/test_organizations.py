@@ -25,6 +25,12 @@ def test_the_embedded_accounts_are_in_one_organization_and_a_stranger_in_none(aw
         organizations(aws, STRANGER).describe_organization()
 
 
+@pytest.mark.parametrize("account", [MANAGEMENT, MEMBER])
+def test_no_tag_policy_applies(aws: EmbeddedAws, account: str) -> None:
+    with pytest.raises(ClientError, match="EffectivePolicyNotFoundException"):
+        organizations(aws, account).describe_effective_policy(PolicyType="TAG_POLICY")
+
+
 def may_assume(sts: Any, role: str) -> bool:
     """Whether STS lets the caller assume a role; any other error is raised."""
     try:

@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -97,7 +98,7 @@ def test_a_scheduled_function_that_fails_is_tried_again_then_put_aside(aws: Embe
 
 def test_a_group_with_many_messages_in_flight_keeps_no_other_waiting(aws: EmbeddedAws) -> None:
     queue, bus = Queue(aws.session(), VisibilityTimeout="300"), Bus(aws)
-    rule = bus.rule({"source": ["fair"]}, Arn=queue.arn, SqsParameters={"MessageGroupId": "$.source"})
+    rule = bus.rule({"source": ["fair"]}, Arn=queue.arn, SqsParameters={"MessageGroupId": "$.detail.of"})
     for number in range(4):
         queue.sends(f"noisy {number}", MessageGroupId="noisy")
 
@@ -106,7 +107,7 @@ def test_a_group_with_many_messages_in_flight_keeps_no_other_waiting(aws: Embedd
         return [each.get("Attributes", {}).get("MessageGroupId", "none") for each in found]
 
     assert receive() == ["noisy", "noisy"]
-    bus.events.put_events(Entries=[{"Source": "fair", "DetailType": "quiet", "Detail": "{}"}])
+    bus.events.put_events(Entries=[{"Source": "fair", "DetailType": "quiet", "Detail": '{"of": "fair"}'}])
     queue.sends("of no group")
     assert eventually(receive) == ["fair", "none"]
     assert receive() == ["noisy", "noisy"]
@@ -222,6 +223,26 @@ def test_a_stack_that_came_of_a_change_set_has_its_templates_description(aws: Em
     client.execute_change_set(StackName="described", ChangeSetName="first")
     eventually(lambda: status_of(client, "described") == "CREATE_COMPLETE")
     assert client.describe_stacks(StackName="described")["Stacks"][0]["Description"] == "One queue."
+
+
+def test_a_stacks_saved_query_is_listed_until_the_stack_is_deleted(aws: EmbeddedAws) -> None:
+    stacks, logs = aws.session().client("cloudformation"), aws.session().client("logs")
+    query = {"Type": "AWS::Logs::QueryDefinition", "Properties": {"Name": "saved/one", "QueryString": "limit 1"}}
+
+    def names() -> list[str]:
+        found = logs.describe_query_definitions(queryDefinitionNamePrefix="saved/")["queryDefinitions"]
+        return [each["name"] for each in found]
+
+    def delete_by_hand() -> None:
+        [found] = logs.describe_query_definitions()["queryDefinitions"]
+        logs.delete_query_definition(queryDefinitionId=found["queryDefinitionId"])
+
+    delete: Callable[[], object]
+    for delete in (partial(stacks.delete_stack, StackName="saved"), delete_by_hand):
+        stacks.create_stack(StackName="saved", TemplateBody=json.dumps({"Resources": {"Query": query}}))
+        eventually(lambda: names() == ["saved/one"])
+        delete()
+        eventually(lambda: names() == [])
 
 
 def status_of(client: Any, stack: str) -> str:

@@ -270,6 +270,15 @@ def test_a_machine_may_ask_its_function_and_send_dead_letters(machine: str, func
     ]
 
 
+@pytest.mark.parametrize(
+    ("resource", "name"),
+    [("RolekeeperLayer", "LayerName"), ("RetryStateMachine", "Name"), ("ResumeStateMachine", "Name")],
+)
+def test_two_stacks_of_an_account_share_no_name(resource: str, name: str) -> None:
+    """What CloudFormation itself would name without the stack's name, of which policies and clean-ups know it."""
+    assert _properties(resource)[name]["Sub"].startswith("${AWS::StackName}")
+
+
 def test_the_resume_machine_has_the_name_by_which_it_is_started() -> None:
     """A reference would be a circle: on_schedule starts the machine, and is its task."""
     arn = {"Sub": "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:${AWS::StackName}-resume"}

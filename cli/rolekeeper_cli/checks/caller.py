@@ -1,10 +1,13 @@
 """Whether the caller may do what the commands need. IAM is asked; nothing is tried."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rolekeeper.aws.iam import Iam
 from rolekeeper.settings import Access
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, unknown, warn
+from rolekeeper_cli.uses.guard import Arns
 
 _PAGE = 'ask for that permission: docs/security.md, "What the command needs"'
 
@@ -67,69 +70,126 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for: a thing, and condition keys with their values."""
+
+    resource: str
+    context: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """The actions that a purpose takes."""
+
+    purpose: str
+    actions: Sequence[str]
+    request: Request
+
+
 def caller(deployment: DoctorDeployment) -> Findings:
     arn = deployment.caller.arn
     if arn.endswith(":root"):
         yield warn("you are using the account's root user, which no IAM policy limits", "use an IAM role")
         return ""
-    if (principal := _principal(deployment)) is None:
-        yield unknown(f"IAM can't tell what {arn} may do: it is no user and no role", _PAGE)
+    if (principal := principal_of(deployment)) is None:
+        yield no_principal(arn)
         return ""
-    where = _arns(deployment)
-    if not deployment.settings.organization:
-        del where[_READERS]
-    answers = {on: _simulated(deployment, principal, on, resource=resource) for on, resource in where.items()}
-    needed = [
-        (purpose, on, actions) for purpose, needs in NEEDS.items() for on, actions in needs.items() if on in where
-    ]
-    for purpose, on, actions in needed:
-        refused = [each for each in actions.split() if answers[on][each]["EvalDecision"] != "allowed"]
-        keys = sorted({key for each in refused for key in answers[on][each].get("MissingContextValues", ())})
-        if not refused:
-            continue
-        what = f"for {purpose}: {', '.join(refused)} on {where[on]}"
-        if keys:
-            # Nobody makes a request, so the simulation lacks what a request has, such as LeadingKeys.
-            yield unknown(f"whether you may depends on {', '.join(keys)}, {what}", _PAGE)
-        else:
-            yield warn(f"you may not, {what}", _PAGE)
+    queues = (deployment.output(each).rsplit("/", 1)[-1] for each in ("WorkQueue", "DeadLetterQueue"))
+    yield from lacking(deployment, principal, operating(Arns.of(deployment), *queues))
     return f"{arn} may do what the commands need"
 
 
-def _principal(deployment: DoctorDeployment) -> str | None:
+def no_principal(arn: str) -> Finding:
+    return unknown(f"IAM can't tell what {arn} may do: it is no user and no role", _PAGE)
+
+
+def principal_of(deployment: DoctorDeployment) -> str | None:
     """The user or role whose policies count, by its ARN in IAM: a role's session doesn't show the role's path."""
-    kind, *rest = deployment.caller.arn.split(":", 5)[5].split("/")
+    caller = deployment.caller
+    kind, *rest = caller.arn.split(":", 5)[5].split("/")
     if kind == "assumed-role":
-        role = deployment.app.iam.get_role(rest[0])
+        role = Iam(deployment.client("iam"), caller.account, caller.partition).get_role(rest[0])
         return role.arn if role else None
-    return deployment.caller.arn if ":iam::" in deployment.caller.arn and kind == "user" else None
+    return caller.arn if ":iam::" in caller.arn and kind == "user" else None
 
 
-def _arns(deployment: DoctorDeployment) -> dict[str, str]:
-    partition, account, region = deployment.caller.partition, deployment.caller.account, deployment.session.region_name
-    here = f"{region}:{account}"
-    return {
-        _ROWS: f"arn:{partition}:dynamodb:{here}:table/{deployment.settings.mapping_table}",
-        _STATE: f"arn:{partition}:dynamodb:{here}:table/{deployment.output('StateTable')}",
-        _WORK: f"arn:{partition}:sqs:{here}:{deployment.output('WorkQueue').rsplit('/', 1)[-1]}",
-        "dead-letter queue": f"arn:{partition}:sqs:{here}:{deployment.output('DeadLetterQueue').rsplit('/', 1)[-1]}",
-        "stack": f"arn:{partition}:cloudformation:{here}:stack/{deployment.stack.name}/any",
-        "log groups": f"arn:{partition}:logs:{here}:log-group:/aws/lambda/{deployment.stack.name}/on-instance-event:*",
-        "sweep's function": f"arn:{partition}:lambda:{here}:function:{deployment.stack.name}-OnSchedule-any",
-        _READERS: f"arn:{partition}:iam::*:role/{deployment.settings.namespace}-{Access.READER}",
-        "instances": "*",
-        "account": "*",
-        "event history": "*",
-        "managed policies": "*",
+def operating(arns: Arns, work_queue: str, dead_letter_queue: str) -> list[Need]:
+    """What the commands take on a deployment; the queues by name."""
+    where = _arns(arns, work_queue, dead_letter_queue)
+    return [
+        Need(purpose, actions.split(), Request(where[on]))
+        for purpose, needs in NEEDS.items()
+        for on, actions in needs.items()
+        if on in where
+    ]
+
+
+def _arns(arns: Arns, work_queue: str, dead_letter_queue: str) -> dict[str, str]:
+    found = {
+        _ROWS: arns.table(arns.mapping_table),
+        _STATE: arns.table(arns.state_table),
+        _WORK: arns.here("sqs", work_queue),
+        "dead-letter queue": arns.here("sqs", dead_letter_queue),
+        "stack": arns.here("cloudformation", f"stack/{arns.stack}/any"),
+        "log groups": arns.here("logs", f"log-group:/aws/lambda/{arns.stack}/on-instance-event:*"),
+        "sweep's function": arns.here("lambda", f"function:{arns.stack}-OnSchedule-any"),
+        **dict.fromkeys(("instances", "account", "event history", "managed policies"), "*"),
         # Those of a name that nothing has: a policy for the whole path holds for it too.
-        "roles": deployment.app.iam.arn("role", deployment.settings.role_path, "any"),
-        "profiles": deployment.app.iam.arn("instance-profile", deployment.settings.role_path, "any"),
+        "roles": f"arn:{arns.partition}:iam::{arns.account}:role{arns.path}any",
+        "profiles": f"arn:{arns.partition}:iam::{arns.account}:instance-profile{arns.path}any",
     }
+    return {**found, _READERS: arns.served_iam("role", f"/{arns.spokes}-{Access.READER}")} if arns.spokes else found
 
 
-def _simulated(deployment: DoctorDeployment, principal: str, on: str, resource: str) -> dict[str, Any]:
-    """By each action that is needed on a thing, what IAM says of it."""
-    actions = sorted({action for needs in NEEDS.values() for action in needs.get(on, "").split()})
-    asked = {"PolicySourceArn": principal, "ActionNames": actions, "ResourceArns": [resource]}
-    pages = deployment.pages("iam:SimulatePrincipalPolicy", principal, **asked)
+# ---- what IAM says ----
+
+
+def lacking(
+    deployment: DoctorDeployment,
+    principal: str,
+    needs: Sequence[Need],
+    *,
+    level: Level = Level.WARN,
+    remedy: str = _PAGE,
+) -> Iterator[Finding]:
+    """What IAM refuses a principal of what it needs; things are asked about once each."""
+    asked: dict[Request, set[str]] = {}
+    for need in needs:
+        asked.setdefault(need.request, set()).update(need.actions)
+    answers = {each: _simulated(deployment, principal, each, actions=actions) for each, actions in asked.items()}
+    for need in needs:
+        answer = answers[need.request]
+        refused = [each for each in need.actions if answer[each]["EvalDecision"] != "allowed"]
+        if not refused:
+            continue
+        what = f"for {need.purpose}: {', '.join(refused)} on {need.request.resource}"
+        if keys := sorted({key for each in refused for key in answer[each].get("MissingContextValues", ())}):
+            # Nobody makes a request, so the simulation lacks what a request has, such as LeadingKeys.
+            yield unknown(f"whether you may depends on {', '.join(keys)}, {what}", remedy)
+        else:
+            yield Finding(level, f"you may not, {what}{_by([answer[each] for each in refused])}", remedy)
+
+
+def _by(refusals: Sequence[Mapping[str, Any]]) -> str:
+    """What refuses it, if that is none of the principal's own policies (IAM API reference, `EvaluationResult`)."""
+    for detail, allowed, name in (
+        ("OrganizationsDecisionDetail", "AllowedByOrganizations", "a service control policy"),
+        ("PermissionsBoundaryDecisionDetail", "AllowedByPermissionsBoundary", "your permissions boundary"),
+    ):
+        if any(not each.get(detail, {}).get(allowed, True) for each in refusals):
+            return f"; {name} refuses it"
+    return ""
+
+
+def _simulated(
+    deployment: DoctorDeployment, principal: str, request: Request, actions: set[str]
+) -> dict[str, Mapping[str, Any]]:
+    """By each of the actions, what IAM says of it."""
+    asked = {"PolicySourceArn": principal, "ActionNames": sorted(actions), "ResourceArns": [request.resource]}
+    context = [
+        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+        for key, value in request.context
+    ]
+    pages = deployment.pages("iam:SimulatePrincipalPolicy", principal, **asked, ContextEntries=context)
     return {each["EvalActionName"]: each for page in pages for each in page["EvaluationResults"]}

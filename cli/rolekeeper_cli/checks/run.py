@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper_cli.checks import caller, guards, roles, stack, work
+from rolekeeper_cli.checks import caller, guards, roles, stack, verifications, work
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, unknown
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import explained
@@ -30,13 +30,14 @@ CHECKS: Mapping[str, Check] = {
     "caller": caller.caller,
     "trail": guards.trail,
     "tags": guards.tags,
+    "verifications": verifications.verifications,
 }
 
 
-def findings(deployment: DoctorDeployment) -> Iterator[Finding]:
+def findings(deployment: DoctorDeployment, checks: Mapping[str, Check] = CHECKS) -> Iterator[Finding]:
     """Run every check; what each one finds comes as soon as it has ended."""
-    with deployment.progress(len(CHECKS), "checks") as progress:
-        for name, check in progress.over(CHECKS.items()):
+    with deployment.progress(len(checks), "checks") as progress:
+        for name, check in progress.over(checks.items()):
             found = run(name, check, deployment)
             progress.hide()
             yield from found

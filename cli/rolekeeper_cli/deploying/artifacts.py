@@ -46,13 +46,14 @@ class Place:
 class Bucket:
     """A bucket of the deployment's account and Region: Lambda reads code from its own Region only.
 
-    Every call names the account that has to own the bucket: anyone can guess its name, and make it first.
+    Every call names the account that has to own the bucket: anyone can guess its name, and make it first. One that a
+    person named has to be there, unless it is `ours`.
     """
 
-    def __init__(self, client: Any, place: Place, name: str | None) -> None:
+    def __init__(self, client: Any, place: Place, name: str | None, *, ours: bool = False) -> None:
         self._client = client
         self._place = place
-        self._is_ours = name is None
+        self._is_ours = ours or name is None
         self.name = name or f"rolekeeper-artifacts-{place.account}-{place.region}"
 
     def ensure(self) -> None:

@@ -42,9 +42,9 @@ NAMED_ROLES = ("CAPABILITY_NAMED_IAM",)
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`source` is where CloudFormation finds it, as CreateChangeSet takes it: `TemplateURL` or `TemplateBody`."""
+    """`source` is where CloudFormation finds it, as CreateChangeSet takes it: `TemplateURL`, for example."""
 
-    source: Mapping[str, str]
+    source: Mapping[str, Any]
     # The deployment's roles have no names of their own, and its transform is a macro of AWS's.
     capabilities: Sequence[str] = ("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND")
 
@@ -75,7 +75,12 @@ def _change_set(
     return change_set
 
 
-def _changes(client: Any, change_set: str, sleep: Callable[[float], None]) -> list[dict[str, Any]]:
+def _named(change_set: Mapping[str, str]) -> dict[str, str]:
+    """A change set in a request: with its stack, on which IAM allows it."""
+    return {"StackName": change_set["StackId"], "ChangeSetName": change_set["Id"]}
+
+
+def _changes(client: Any, change_set: Mapping[str, str], sleep: Callable[[float], None]) -> list[dict[str, Any]]:
     """Wait until CloudFormation knows what a change set would change; returns that.
 
     Raises:
@@ -83,7 +88,7 @@ def _changes(client: Any, change_set: str, sleep: Callable[[float], None]) -> li
     """
 
     def look() -> list[dict[str, Any]] | None:
-        pages = list(client.get_paginator("describe_change_set").paginate(ChangeSetName=change_set))
+        pages = list(client.get_paginator("describe_change_set").paginate(**_named(change_set)))
         status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
         if status == "FAILED" and any(each in reason for each in _NO_CHANGE):
             return []
@@ -166,6 +171,10 @@ class Operation:
             remedy = _REMEDIES.get(status, "repair the stack in CloudFormation")
             raise ServiceError(f"{what} failed ({status}){reasons}", remedy)
 
+    def deployed(self, what: str) -> None:
+        """Follow it until the stack is deployed, or raise as `follow`."""
+        self.follow(what, _DEPLOYED)
+
     def _ended(self) -> str | None:
         """The stack's status, once the operation is over."""
         events = [each for each in self._newest_first() if each["EventId"] not in self._seen]
@@ -199,19 +208,30 @@ class Operation:
                 return
 
 
-def make(
+def start(
     client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
-) -> None:
-    """Create or change a stack without asking or showing anything, for the embedded AWS.
+) -> Operation:
+    """Begin to create or change a stack, without asking or showing anything; `deployed` waits for it.
 
     Raises:
-        ServiceError: it failed.
+        ServiceError: CloudFormation can't make the change set.
     """
     there = describe_stack(client, stack)
     status = there["StackStatus"] if there else None
     change_set = _change_set(client, stack, template, parameters=parameters, status=status)
-    _changes(client, change_set["Id"], sleep)
-    _execute(client, change_set, sleep, say=lambda _text: None).follow("the deployment", _DEPLOYED)
+    _changes(client, change_set, sleep)
+    return _execute(client, change_set, sleep, say=lambda _text: None)
+
+
+def make(
+    client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
+) -> None:
+    """Create or change a stack without asking or showing anything.
+
+    Raises:
+        ServiceError: it failed.
+    """
+    start(client, stack, template, parameters=parameters, sleep=sleep).deployed(f"the deployment of {stack}")
 
 
 def _execute(
@@ -221,7 +241,7 @@ def _execute(
     say: Callable[[str], None] = terminal.say,
 ) -> Operation:
     operation = Operation(client, change_set["StackId"], sleep, say=say)
-    client.execute_change_set(ChangeSetName=change_set["Id"])
+    client.execute_change_set(**_named(change_set))
     return operation
 
 
@@ -274,7 +294,7 @@ class Rollout:
         change_set = _change_set(self.client, self.stack, template, parameters=asked, status=present.status)
         operation: Operation | None = None
         try:
-            changes = _changes(self.client, change_set["Id"], self.sleep)
+            changes = _changes(self.client, change_set, self.sleep)
             differing = _differing(present.parameters, parameters) if changes else []
             _show(changes, differing)
             if not changes:
@@ -286,7 +306,7 @@ class Rollout:
             if not operation:
                 self._discard(change_set, made_stack=present.status is None)
         if operation:
-            operation.follow(f"the deployment of {self.stack}", _DEPLOYED)
+            operation.deployed(f"the deployment of {self.stack}")
         return {
             "outcome": "deployed" if operation else "shown" if changes else "unchanged",
             "version": installed.version(),
@@ -296,7 +316,7 @@ class Rollout:
         }
 
     def _discard(self, change_set: Mapping[str, str], *, made_stack: bool) -> None:
-        self.client.delete_change_set(ChangeSetName=change_set["Id"])
+        self.client.delete_change_set(**_named(change_set))
         if made_stack:
             # CloudFormation has a stack for it already, without a resource.
             self.client.delete_stack(StackName=change_set["StackId"])

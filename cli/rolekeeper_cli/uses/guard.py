@@ -18,6 +18,7 @@ from rolekeeper.settings import Access
 from rolekeeper_cli import installed
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.verifying.names import PREFIX, TAG
 
 type Document = dict[str, Any]
 
@@ -174,6 +175,18 @@ def _leading(tag_keys: Sequence[str]) -> dict[str, list[str]]:
                 "it takes the characters of Latin-1, and no ${; leave it out",
             )
     return {"dynamodb:LeadingKeys": list(tag_keys)} if tag_keys else {}
+
+
+def deploying_policy(arns: Arns, own: str) -> Document:
+    """What deploying a stack takes; `own` is how the names of all that is in it begin, with a star."""
+    return _rendered("verifiers-deploy", arns=arns, own=own, stack=arns.stack)
+
+
+def verifiers_policies(partition: str, account: str, region: str) -> list[Document]:
+    """The policies that those who run `rolekeeper verify` need, both: one alone would be too long."""
+    own = f"{PREFIX}*"
+    arns = Arns(partition, account, region, path=f"/{own}/", stack=own, mapping_table=own, state_table=own)
+    return [deploying_policy(arns, own), _rendered("verifiers", arns=arns, own=own, tag=TAG)]
 
 
 def detection(arns: Arns, names: Sequence[str]) -> Document:

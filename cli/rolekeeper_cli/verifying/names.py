@@ -1,5 +1,6 @@
 """What a verification calls its things: all that it makes carries its id, by which `--sweep` finds it again."""
 
+import re
 import secrets
 import string
 from dataclasses import dataclass
@@ -9,6 +10,20 @@ PREFIX = "rolekeeper-verify-"
 # The tag of all that it makes and that can be tagged; its value is the id.
 TAG = "rolekeeper:verify"
 _ID_LENGTH = 6
+_ID = rf"[a-z0-9]{{{_ID_LENGTH}}}"
+# A name, a path, an ARN, a queue's URL or a log group, each up to where the id ends.
+_NAMED = re.compile(rf"(?:arn:[^/]*:|https?://.*/|/(?:aws/lambda/|aws/vendedlogs/states/)?)?{PREFIX}({_ID})(?![^-/])")
+
+
+def id_in(name: str) -> str | None:
+    """The id of the verification whose thing has this name; `rolekeeper-verify-production` is none's."""
+    found = _NAMED.match(name)
+    return found[1] if found else None
+
+
+def id_in_tag(value: str) -> str | None:
+    """The same of the tag's value."""
+    return value if re.fullmatch(_ID, value) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +67,8 @@ class Names:
 
     def bucket(self, account: str, region: str) -> str:
         return f"{self.stack}-{account}-{region}"
+
+    def region_of(self, bucket: str, account: str) -> str:
+        """The Region that the name of its bucket says; empty if it isn't the name of its bucket in this account."""
+        start = self.bucket(account, "")
+        return bucket.removeprefix(start) if bucket.startswith(start) else ""

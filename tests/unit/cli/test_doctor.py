@@ -64,7 +64,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
     desk.edit("workload=web", role="web")
     desk.quiet()
     ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (0, "17 ok, 0 warnings, 0 failed, 0 unknown.\n")
+    assert (ran.exit_code, ran.stderr) == (0, "18 ok, 0 warnings, 0 failed, 0 unknown.\n")
     assert lines(ran.stdout) == [
         "LEVEL CHECK WHAT",
         "ok stack stack rolekeeper is CREATE_COMPLETE, with all its outputs and parameters",
@@ -84,6 +84,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
         f"ok caller arn:aws:sts::{ACCOUNT}:assumed-role/people/me may do what the commands need",
         "ok trail trail all keeps who changed a tag",
         "ok tags service control policies guard the tags rolekeeper:ignore, workload",
+        "ok verifications no verification left anything",
     ]
     assert ward.denied == set()
 
@@ -92,14 +93,14 @@ def test_a_warning_is_no_failure_nor_is_what_can_t_be_seen(terminal: Terminal, w
     ward.subscriptions = {"SubscriptionsConfirmed": "0", "SubscriptionsPending": "0"}
     ward.denied.add("DescribeTrails")
     document = terminal.document("doctor")
-    assert document["summary"] == {"ok": 15, "warn": 1, "fail": 0, "unknown": 1}
+    assert document["summary"] == {"ok": 16, "warn": 1, "fail": 0, "unknown": 1}
     assert [each["check"] for each in document["findings"] if each["level"] != "ok"] == ["subscribers", "trail"]
 
 
 def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward: DoctorFixture) -> None:
     ward.rules["InstanceTagRule"] = "DISABLED"
     ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (1, "16 ok, 0 warnings, 1 failed, 0 unknown.\n")
+    assert (ran.exit_code, ran.stderr) == (1, "17 ok, 0 warnings, 1 failed, 0 unknown.\n")
     at = lines(ran.stdout).index("fail rules rule InstanceTagRule is disabled, so its events are lost")
     assert lines(ran.stdout)[at + 1] == "aws events enable-rule --name rolekeeper-InstanceTagRule-1A2B"
 
@@ -145,6 +146,7 @@ def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: Mappi
         ("SimulatePrincipalPolicy", "caller", f"you aren't allowed iam:SimulatePrincipalPolicy on {SIMULATED}"),
         ("DescribeTrails", "trail", "you aren't allowed cloudtrail:DescribeTrails on *"),
         ("DescribeOrganization", "tags", "you aren't allowed organizations:DescribeOrganization on *"),
+        ("ListBuckets", "verifications", "you aren't allowed s3:ListAllMyBuckets on *"),
     ],
 )
 def test_what_isn_t_allowed_is_unknown_and_stops_no_other_check(
@@ -542,6 +544,20 @@ def test_what_depends_on_the_request(finds: Finds, ward: DoctorFixture) -> None:
     assert (level, what.startswith("whether you may depends on aws:SourceIp, for redrive")) == ("unknown", True)
 
 
+@pytest.mark.parametrize(
+    ("detail", "by"),
+    [
+        ({"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}}, "a service control policy"),
+        ({"PermissionsBoundaryDecisionDetail": {"AllowedByPermissionsBoundary": False}}, "your permissions boundary"),
+    ],
+)
+def test_what_refuses_is_named_if_it_is_no_policy_of_the_caller(
+    finds: Finds, ward: DoctorFixture, detail: dict[str, Any], by: str
+) -> None:
+    ward.decisions = {"sqs:ReceiveMessage": {"EvalDecision": "implicitDeny", **detail}}
+    assert only(finds("caller"))[1].endswith(f"; {by} refuses it")
+
+
 def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: DoctorFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     user = f"arn:aws:iam::{ACCOUNT}:user/ops/me"
     monkeypatch.setattr("fixtures.doctor.SIMULATED", user)
@@ -661,3 +677,27 @@ def test_where_no_control_policy_guards_the_tags_or_can_be_seen(
     vars(ward).update(ill)
     found, said, told = only(finds("tags"))
     assert (found, said.startswith(what), told.startswith(remedy)) == (level, True, True), (said, told)
+
+
+# ---- what verifications left ----
+
+
+def test_what_verifications_left_is_named_by_one_call(finds: Finds, ward: DoctorFixture, desk: MappingsFixture) -> None:
+    ago = desk.world.clock.now() - timedelta(hours=1)
+    ward.buckets = {
+        f"rolekeeper-verify-abc123-{ACCOUNT}-{REGION}": ago,
+        f"rolekeeper-verify-def456-{ACCOUNT}-eu-west-1": ago,
+        f"rolekeeper-verify-xyz789-{ACCOUNT}-{REGION}": ago + timedelta(seconds=1),  # it may be running
+        f"rolekeeper-artifacts-{ACCOUNT}-{REGION}": ago,
+        f"rolekeeper-verify-production-{ACCOUNT}-{REGION}": ago,
+    }
+    desk.world.calls.clear()
+    assert finds("verifications") == [
+        (
+            "warn",
+            f"verification {id_} of 2026-03-01 08:00 UTC left something in {region}",
+            f"rolekeeper verify --sweep --id {id_} --region {region}",
+        )
+        for id_, region in (("abc123", REGION), ("def456", "eu-west-1"))
+    ]
+    assert desk.world.calls.made == ["ListBuckets"]

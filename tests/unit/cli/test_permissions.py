@@ -27,6 +27,7 @@ PERMISSION_OF = {
     "SendMessageBatch": "SendMessage",
     "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
     "Invoke": "InvokeFunction",
+    "ListBuckets": "ListAllMyBuckets",
 }
 
 

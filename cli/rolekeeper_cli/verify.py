@@ -1,0 +1,171 @@
+"""`rolekeeper verify`: proof in one's own AWS account, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import rolekeeper_cli
+from rolekeeper_cli import render, terminal, verifying
+from rolekeeper_cli.arguments import yes
+from rolekeeper_cli.command import command, doctor_deployment
+from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.layout import Column, Layout
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+    from rolekeeper_cli.verifying.outcomes import Probe, Report, Step
+
+
+@command(
+    "verify",
+    "rolekeeper verify --pre",
+    "rolekeeper verify",
+    "rolekeeper verify --yes --region eu-west-1 --report reports --output json",
+    "rolekeeper verify --sweep",
+)
+@click.option("--pre", is_flag=True, help="Check what it needs, and change nothing.")
+@click.option("--sweep", is_flag=True, help="Remove what an earlier verification left.")
+@click.option("--id", "id_", metavar="ID", help="With --sweep: of this verification alone.")
+@click.option("--instance-type", metavar="TYPE", help="The type of both instances. Default: the smallest here.")
+@click.option("--subnet", metavar="ID", help="Where they are launched. Default: a default subnet.")
+@click.option("--ami", metavar="ID", help="What they are launched from. Default: Amazon Linux.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(1, 1800),
+    default=180,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each answer of EC2 may take.",
+)
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(file_okay=False, writable=True, path_type=Path),
+    default=".",
+    help="The folder for the report's three files. Default: the current one.",
+)
+@yes
+def verify(
+    *, pre: bool, sweep: bool, id_: str | None, folder: Path, patience: float, yes: bool, **machine: Any
+) -> ExitCode:
+    """Prove this version in your own account, and remove all that it took.
+
+    It deploys this very version under another name and another path, launches two instances, and checks each step
+    against EC2's own answer: a production deployment, its tables and its roles aren't touched. At the end it removes
+    everything, and proves that. It takes about ten minutes. See docs/verify.md.
+
+    Exits with 1 if a step failed, or if anything is left.
+    """
+    if pre and sweep:
+        raise UsageError("--pre and --sweep are different things", "give one of them")
+    if id_ and not sweep:
+        raise UsageError("--id is for --sweep", "give both, or neither")
+    there, wanted = doctor_deployment(), verifying.machine.Wanted(**machine)
+    if pre:
+        return verifying.preflight.examine(there, wanted)
+    terminal.require_answer(yes=yes)
+    if sweep:
+        return verifying.sweep.swept(there, id_, yes=yes)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} can't be made: {error.strerror}", "name another folder: --report") from error
+    chosen, names = verifying.machine.resolve(there, wanted), verifying.names.Names.new()
+    terminal.say(_announcement(there, names, chosen))
+    terminal.confirm("Begin?", yes=yes)
+    shown = _Shown()
+    verification = verifying.run.Verification(
+        there, names, patience=patience, begins=shown.begins, ended=shown.ended, removed=verifying.sweep.show
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a pipeline that ends it has everything removed too
+    try:
+        verification.run(chosen)
+    finally:
+        shown.close()
+        files = verifying.report.write(verification.report, folder)
+        terminal.say(f"Report: {', '.join(map(str, files))}")
+    return _end(verification.report)
+
+
+def _announcement(caller: Deployment, names: verifying.names.Names, machine: verifying.machine.Machine) -> str:
+    """What it will make, what that costs, how long it takes, and how it goes away."""
+    where = f"{caller.session.region_name}, account {caller.caller.account}"
+    lives, costs = verifying.scene.LIVES_MINUTES, verifying.scene.COST_USD
+    return (
+        f"Verification {names.id} in {where}. It makes\n"
+        f"  the stack {names.stack}: this version, which may give the roles under {names.role_path} alone\n"
+        f"  the stack {names.scene}: three roles that allow nothing, a security group, a queue for EC2's events\n"
+        f"  two instances of type {machine.instance_type}, which end themselves {lives} minutes after each start\n"
+        f"It takes about ten minutes, costs at most {costs:.2f} USD, and touches nothing else. At its end, at Ctrl-C "
+        "and after a failure it removes all of this; if it is killed, rolekeeper verify --sweep does."
+    )
+
+
+# ---- how the steps are shown ----
+
+
+_COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
+_LAYOUT = Layout(
+    (Column("outcome"), Column("name"), Column("seconds"), Column("what", kind="text")),
+    note=lambda each: each["why"],
+    note_name="why",
+    colour=lambda each: _COLOURS[each["outcome"]],
+)
+_WIDEST = {"outcome": "skipped", "name": "foreign-mapped", "seconds": "1234.5", "what": "", "why": ""}
+
+
+class _Shown:
+    """For people, each step as it ends, and on a terminal the one that goes on."""
+
+    def __init__(self) -> None:
+        self._listing = rolekeeper_cli.tables.Listing(_LAYOUT, _WIDEST) if terminal.options().for_people else None
+        self._status: Any = None
+
+    def begins(self, name: str) -> None:
+        self.close()
+        if name == verifying.run.REMOVAL:
+            terminal.say("Removing everything. Ctrl-C leaves the rest to: rolekeeper verify --sweep")
+        elif self._listing and sys.stderr.isatty():
+            from rich.console import Console  # noqa: PLC0415  # it takes 30 ms of the 80 that a --help has
+
+            self._status = Console(stderr=True).status(f"{name} …")
+            self._status.start()
+
+    def ended(self, found: Step | Probe) -> None:
+        self.close()
+        if self._listing:
+            self._listing.draw([_row(found)])
+
+    def close(self) -> None:
+        if self._status:
+            self._status.stop()
+            self._status = None
+
+
+def _row(found: Step | Probe) -> dict[str, Any]:
+    """A probe has its expectation as `what`, and why it wasn't asked, or what else AWS answered, as `why`."""
+    if isinstance(found, verifying.outcomes.Step):
+        return asdict(found)
+    why = found.why or (found.observed if found.outcome == "failed" else "")
+    return {"outcome": found.outcome, "name": found.name, "seconds": "", "what": found.expected, "why": why}
+
+
+def _end(report: Report) -> ExitCode:
+    """Show the whole as a document, or what it comes to."""
+    render.show(verifying.report.document(verifying.redact.redacted(report)), lambda: None)
+    facts = Counter(each.outcome for each in report.probes)
+    so, otherwise, unasked = (facts[each] for each in verifying.outcomes.Outcome)
+    if otherwise:
+        terminal.warn(f"{otherwise} facts of docs/AWS_FACTS.md are otherwise here: please send the report")
+    terminal.say(f"Of the facts about AWS {so} are as docs/AWS_FACTS.md has them, and {unasked} couldn't be asked.")
+    terminal.say(f"{'Passed' if report.passed else 'FAILED'}: {len(report.steps)} steps.")
+    if not report.left:
+        terminal.say("Nothing is left.")
+    return ExitCode.DONE if report.passed else ExitCode.NO

@@ -1,0 +1,195 @@
+"""`rolekeeper verify --pre`: can this account and Region take a deployment, and what may the caller do? Read-only."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError, classified
+from rolekeeper.aws.iam import Iam
+from rolekeeper.permissions.policies import listed
+from rolekeeper_cli import findings
+from rolekeeper_cli.checks.caller import Need, Request, lacking, no_principal, operating, principal_of
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
+from rolekeeper_cli.checks.run import Check, run
+from rolekeeper_cli.checks.run import findings as found_by
+from rolekeeper_cli.errors import CommandError, ExitCode
+from rolekeeper_cli.explained import refusal
+from rolekeeper_cli.uses.guard import Arns, Document, deploying_policy, verifiers_policies
+from rolekeeper_cli.verifying.machine import Wanted, resolve
+from rolekeeper_cli.verifying.names import PREFIX, TAG
+from rolekeeper_cli.verifying.quotas import QUOTAS
+
+_PAGE = "docs/verify.md"
+
+
+def examine(deployment: DoctorDeployment, wanted: Wanted) -> ExitCode:
+    """Show what every check finds; the answer is no if anything failed."""
+    return findings.show(preflight(deployment, wanted), checks(wanted))
+
+
+def preflight(deployment: DoctorDeployment, wanted: Wanted) -> Iterator[Finding]:
+    """What every check finds, with the section of the docs; if AWS takes no credentials, only that."""
+    table = checks(wanted)
+    by_name = {name: check for name, (_, check) in table.items()}
+    first = run("credentials", by_name.pop("credentials"), deployment)
+    goes_on = all(each.level is not Level.FAIL for each in first)
+    for each in chain(first, found_by(deployment, by_name) if goes_on else ()):
+        remedy = f"{each.remedy}; see {_PAGE}#{table[each.check][0]}"
+        yield each if each.level is Level.OK else replace(each, remedy=remedy)
+
+
+def checks(wanted: Wanted) -> Mapping[str, tuple[str, Check]]:
+    """By name, in their order: the section of the page, and the check."""
+    return {
+        "credentials": ("permissions", credentials),
+        "verify": ("permissions", verify),
+        "deploy": ("permissions", deploy),
+        "operate": ("permissions", operate),
+        "boundary": ("permissions", boundary),
+        "tag-policy": ("permissions", tag_policy),
+        "machine": ("the-instances", partial(machine, wanted=wanted)),
+        **{name: ("quotas", check) for name, check in QUOTAS.items()},
+    }
+
+
+# ---- who calls, and what they may ----
+
+
+def credentials(deployment: DoctorDeployment) -> Findings:
+    try:
+        caller = deployment.caller
+    except AwsRefusalError as error:
+        shown = refusal(error)
+        yield fail(shown.what, shown.remedy)
+        return ""
+    if caller.arn.endswith(":root"):
+        yield warn("you are using the account's root user, which no IAM policy limits", "use an IAM role")
+    return f"{caller.arn} in {deployment.session.region_name}"
+
+
+def verify(deployment: DoctorDeployment) -> Findings:
+    caller = deployment.caller
+    policies = verifiers_policies(caller.partition, caller.account, str(deployment.session.region_name))
+    needs = [need for policy in policies for need in _needs("verifying", policy)]
+    yield from _may(deployment, needs, level=Level.FAIL, remedy="attach what rolekeeper guard verifiers prints")
+    return "you may do what a verification does"
+
+
+def deploy(deployment: DoctorDeployment) -> Findings:
+    arns = _arns(deployment)
+    needs = _needs(f"deploying {arns.stack}", deploying_policy(arns, f"{arns.stack}-*"))
+    remedy = 'ask for that permission: docs/deploy.md, "What the deployer must be allowed"'
+    yield from _may(deployment, needs, level=Level.WARN, remedy=remedy)
+    return f"you may deploy the stack {arns.stack}"
+
+
+def operate(deployment: DoctorDeployment) -> Findings:
+    arns = _arns(deployment)
+    needs = operating(arns, f"{arns.stack}-WorkQueue-any", f"{arns.stack}-DeadLetterQueue-any")
+    remedy = 'ask for that permission: docs/security.md, "What the command needs"'
+    yield from _may(deployment, needs, level=Level.WARN, remedy=remedy)
+    return f"you may do what the commands need on the stack {arns.stack}"
+
+
+def _arns(deployment: DoctorDeployment) -> Arns:
+    """A deployment's as it would be: CloudFormation adds something of its own to the names."""
+    caller, stack = deployment.caller, deployment.stack_name
+    return Arns(
+        caller.partition,
+        caller.account,
+        str(deployment.session.region_name),
+        path="/rolekeeper/",
+        stack=stack,
+        mapping_table=f"{stack}-MappingTable-any",
+        state_table=f"{stack}-StateTable-any",
+    )
+
+
+def _needs(purpose: str, policy: Document) -> Iterator[Need]:
+    """What a policy allows, as needs. IAM simulates no action with a star, of which each only reads."""
+    for statement in policy["Statement"]:
+        tests = statement.get("Condition", {}).values()
+        context = tuple((key, _one(listed(value)[0])) for test in tests for key, value in test.items())
+        actions = [each for each in statement["Action"] if "*" not in each]
+        for resource in listed(statement["Resource"]):
+            yield Need(purpose, actions, Request(resource if resource == "*" else _one(resource), context))
+
+
+def _one(pattern: str) -> str:
+    """What a pattern stands for, by a name that nothing has."""
+    return pattern.replace("*", "any")
+
+
+def _may(deployment: DoctorDeployment, needs: Any, *, level: Level, remedy: str) -> Iterator[Finding]:
+    arn = deployment.caller.arn
+    if arn.endswith(":root"):
+        yield unknown("IAM doesn't say whether a service control policy limits the root user", "use an IAM role")
+    elif (principal := principal_of(deployment)) is None:
+        yield no_principal(arn)
+    else:
+        yield from lacking(deployment, principal, list(needs), level=level, remedy=remedy)
+
+
+# ---- what bites beside the caller's own policies ----
+
+
+def boundary(deployment: DoctorDeployment) -> Findings:
+    """A boundary often asks that all roles that are made have one too."""
+    caller, iam = deployment.caller, deployment.client("iam")
+    kind, *path = caller.arn.split(":", 5)[5].split("/")
+    found = ""
+    if kind == "assumed-role":
+        role = Iam(iam, caller.account, caller.partition).get_role(path[0])
+        found = role.boundary_arn if role else ""
+    elif kind == "user":
+        with classified("iam:GetUser", caller.arn):
+            user = iam.get_user(UserName=path[-1])["User"]
+        found = user.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
+    if found:
+        what = f"the permissions boundary {found} limits you, and may ask for one on the roles that a deployment makes"
+        yield warn(what, f"deploy with --permissions-boundary {found}")
+    return "no permissions boundary limits you"
+
+
+def tag_policy(deployment: DoctorDeployment) -> Findings:
+    """Whether the organization's effective tag policy is enforced for the tags of a verification."""
+    try:
+        with classified("organizations:DescribeEffectivePolicy", "*"):
+            answer = deployment.client("organizations").describe_effective_policy(PolicyType="TAG_POLICY")
+    except PermanentError as error:
+        if error.code not in {"EffectivePolicyNotFoundException", "AWSOrganizationsNotInUseException"}:
+            raise
+        return "no tag policy applies to the account"
+    tags = json.loads(answer["EffectivePolicy"]["PolicyContent"]).get("tags", {})
+    # Keys of a tag policy are in lower case (Organizations user guide, "Tag policy syntax").
+    if enforced := [key for key, each in tags.items() if key.startswith((TAG, PREFIX)) and each.get("enforced_for")]:
+        what = f"the organization's tag policy is enforced for {', '.join(enforced)}"
+        yield fail(what, "have it leave out these keys, or verify in another account")
+    return f"the organization's tag policy says nothing of {TAG}"
+
+
+# ---- what it launches ----
+
+
+def machine(deployment: DoctorDeployment, wanted: Wanted) -> Findings:
+    """Whether the Region has what is launched, and IAM and EC2 would launch it: a dry run."""
+    try:
+        found = resolve(deployment, wanted)
+    except AccessDeniedError:
+        raise  # so it isn't known
+    except (CommandError, PermanentError) as error:
+        shown = refusal(error) if isinstance(error, PermanentError) else error
+        yield fail(shown.what, shown.remedy)
+        return ""
+    try:
+        with classified("ec2:RunInstances", found.subnet):
+            deployment.client("ec2").run_instances(**found.launch_request("dryrun"), DryRun=True)
+    except PermanentError as error:
+        # What a dry run answers if the real call would succeed (EC2 API reference, `RunInstances`).
+        if error.code != "DryRunOperation":
+            shown = refusal(error)
+            yield fail(shown.what, "choose others: --instance-type, --subnet, --ami; or ask who sets these limits")
+    return f"a dry run launches {found.instance_type} ({found.architecture}) with {found.image} in {found.subnet}"

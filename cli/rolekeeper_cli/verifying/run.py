@@ -1,0 +1,179 @@
+"""A verification from its deployment to the proof that nothing of it is left."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper_cli import installed
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.explained import explained
+from rolekeeper_cli.verifying import probes, removal
+from rolekeeper_cli.verifying.machine import Machine
+from rolekeeper_cli.verifying.names import Names
+from rolekeeper_cli.verifying.outcomes import Answer, Outcome, Probe, Report, Step
+from rolekeeper_cli.verifying.scene import Scene, deploy
+from rolekeeper_cli.verifying.story import Act, StepFailedError, StepSkippedError, Story
+
+# EC2's answers that the report keeps.
+_KEPT = frozenset(
+    f"{verb}IamInstanceProfile{what}"
+    for verb, what in (
+        ("Associate", ""),
+        ("Disassociate", ""),
+        ("Replace", "Association"),
+        ("Describe", "Associations"),
+    )
+) | {"DescribeInstances", "RunInstances", "StartInstances", "StopInstances", "TerminateInstances"}
+
+# The step that is done whatever happens.
+REMOVAL = "removal"
+
+
+class Verification:
+    """See the module.
+
+    Args:
+        patience: how many seconds each answer of EC2's may take.
+        begins: takes the name of a step that begins.
+        ended: takes each step and each probe as it ends.
+        removed: takes what becomes of each thing that is removed.
+    """
+
+    def __init__(
+        self,
+        caller: Deployment,
+        names: Names,
+        *,
+        patience: float,
+        begins: Callable[[str], None],
+        ended: Callable[[Step | Probe], None],
+        removed: Callable[[removal.Removal], None],
+    ) -> None:
+        self._caller, self._names, self._patience = caller, names, patience
+        self._begins, self._ended, self._removal = begins, ended, removed
+        self._began = caller.now()
+        self.report = Report(
+            names.id,
+            installed.version(),
+            str(caller.session.region_name),
+            began=self._began.isoformat(timespec="seconds"),
+            caller=caller.caller.arn,
+        )
+
+    def run(self, machine: Machine) -> None:
+        """Go through it all. What was made is removed, whatever happens; the report says what is left."""
+        self._listen()
+        try:
+            self._play(machine)
+        finally:
+            self._remove()
+
+    def _play(self, machine: Machine) -> None:
+        made: list[Scene] = []
+
+        def make() -> None:
+            made.append(deploy(self._caller, self._names, machine))
+
+        self._step("deploy", "this version is deployed under a path of its own", make)
+        if not made:
+            return
+        story = Story(made[0], self._patience)
+        for name, what, act in story.steps():
+            self._step(name, what, act)
+        self._step("free", "a person takes the foreign role away", story.free_b)
+        if self.report.passed:
+            self._probe(story)
+
+    def _probe(self, story: Story) -> None:
+        scene = story.scene
+        stage = probes.Stage(
+            deployment=scene.deployment,
+            names=self._names,
+            carrying=story.a,
+            free=story.b,
+            profiles=(scene.profiles["a"], scene.profiles["b"]),
+            queue=scene.events,
+            replaced=story.former,
+            changer=story.changer,
+            began=self._began,
+            launched={story.a: "", story.b: scene.profiles["foreign"]},
+            steps=self.report.steps,
+        )
+        self._facts(probes.RUNNING, stage)
+        self._step("terminate", "an instance is terminated", story.terminate_a)
+        if self.report.passed:
+            self._facts(probes.ENDED, stage)
+        self.report.events += [event for _, event in stage.received.values()]
+
+    def _facts(self, facts: Sequence[probes.Fact], stage: probes.Stage) -> None:
+        self._begins("probes")
+        for each in probes.run(facts, stage):
+            self.report.probes.append(each)
+            self._ended(each)
+            self._begins("probes")
+
+    def _step(self, name: str, what: str, act: Act) -> None:
+        """Do a step, unless one before it failed, and tell how it ended."""
+        if self.report.passed:
+            self._try(name, what, act)
+
+    def _try(self, name: str, what: str, act: Act) -> None:
+        self._begins(name)
+        began = self._caller.now()
+        outcome, seconds, why = _tried(act)
+        if seconds is None:
+            seconds = (self._caller.now() - began).total_seconds()
+        step = Step(name, what, outcome, seconds=round(seconds, 1), why=why)
+        self.report.steps.append(step)
+        self._ended(step)
+
+    def _remove(self) -> None:
+        self.report.left = ["unknown: the removal was interrupted"]
+        self._try(REMOVAL, "everything is removed, and no service lists any of it", self._removed)
+
+    def _removed(self) -> None:
+        for each in removal.remove(self._caller, [self._names.id]):
+            self._removal(each)
+        self.report.left = removal.find(self._caller, self._names.id).lines
+        if self.report.left:
+            raise StepFailedError(f"left: {'; '.join(self.report.left)}")
+
+    # ---- EC2's own answers, for the report ----
+
+    def _listen(self) -> None:
+        events = self._caller.session.events
+        events.register("provide-client-params.ec2", _note_params)
+        events.register("after-call.ec2", self._note)
+
+    def _note(self, parsed: Mapping[str, Any], model: Any, context: Mapping[str, Any], **_: object) -> None:
+        """Keep an answer, unless the last one to the same call was equal: a wait asks the same again and again."""
+        if model.name not in _KEPT:
+            return
+        asked = context.get("rolekeeper_asked", {})
+        answer = {name: each for name, each in parsed.items() if name != "ResponseMetadata"}
+        last = next((each for each in reversed(self.report.answers) if each.operation == model.name), None)
+        if last and (last.asked, last.answer) == (asked, answer):
+            return
+        at = (self._caller.now() - self._began).total_seconds()
+        self.report.answers.append(Answer(round(at, 3), model.name, asked, answer=answer))
+
+
+def _note_params(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:
+    context["rolekeeper_asked"] = params
+
+
+def _tried(act: Act) -> tuple[Outcome, float | None, str]:
+    """How a step ends, its seconds if it knows them, and why it didn't pass."""
+    try:
+        return Outcome.PASSED, act(), ""
+    except StepSkippedError as skipped:
+        return Outcome.SKIPPED, None, str(skipped)
+    except StepFailedError as failed:
+        return Outcome.FAILED, None, str(failed)
+    except (AwsRefusalError, CommandError, ClientError, BotoCoreError) as error:
+        shown = error if isinstance(error, CommandError) else explained(error)
+        assert shown  # it is AWS's or its SDK's
+        return Outcome.FAILED, None, f"{shown.what}; {shown.remedy}"

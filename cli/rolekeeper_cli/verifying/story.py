@@ -1,0 +1,345 @@
+"""The steps of a verification: what people do to two instances, and EC2's own answer to it."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState
+from rolekeeper.model.mapping import NO_ROLE, MappingKey
+from rolekeeper.storage import layout
+from rolekeeper_cli.uses.control import sweep
+from rolekeeper_cli.verifying.aws import Aws
+from rolekeeper_cli.verifying.scene import Scene, allow_no_change, launch
+
+# Seconds between two looks at EC2, of whose budget of 20 calls a second others have their share.
+_EVERY = 0.25
+# How long it looks whether something stays as it is: this share of the patience, at most so many seconds.
+_STAYS_SHARE, _STAYS_SECONDS = 0.1, 5.0
+# How often the tag changes in a burst.
+_BURST = 10
+# How long IAM may take to let a role be assumed whose trust policy was changed.
+_TRUSTED_SECONDS = 60.0
+_NONE, _MISSING = "none", "missing"
+
+
+class StepFailedError(Exception):
+    """What a step expected didn't happen."""
+
+
+class StepSkippedError(Exception):
+    """A step couldn't be tried."""
+
+
+type Act = Callable[[], float | None]
+"""Does a step, and returns its seconds, if it measures them itself."""
+
+
+@dataclass
+class Story:
+    """See the module. `a` has the tag, `b` a foreign role; each step goes on where the one before it ended.
+
+    Attributes:
+        patience: how many seconds EC2's answer may take to be as expected.
+        changer: EC2, called with the credentials of the function that changes roles, if they could be had.
+        former: the ids of the associations that were replaced.
+    """
+
+    scene: Scene
+    patience: float
+    a: str = ""
+    b: str = ""
+    changer: Any = None
+    former: list[str] = field(default_factory=list)
+    _foreign: Association | None = None
+
+    def __post_init__(self) -> None:
+        self.aws = Aws(self.scene.deployment)
+
+    def steps(self) -> Iterator[tuple[str, str, Act]]:
+        """Each step's name, what it proves, and what is to be done for it."""
+        yield "mappings", "rows of the mapping table are published", self.mappings
+        yield "launch", "an instance that is launched with a tag gets the role", self.launch
+        yield "retag", "another tag replaces the role under a new association id, never without a role", self.retag
+        yield "restart", "a stopped instance keeps its role, and gets the new one when it has started", self.restart
+        yield "foreign-mapped", "a foreign role stays under a tag that asks for another role", self.foreign_mapped
+        yield "none", "a tag that asks for no role detaches a managed one", self.none
+        yield "foreign-none", "a foreign role stays under a tag that asks for no role", self.foreign_none
+        yield "untag", "a tag that is removed detaches the role", self.untag
+        yield "bad-row", "a row that names no role is rejected, and changes nothing", self.bad_row
+        yield "burst", f"{_BURST} tag changes at once end with the last one's role", self.burst
+        yield "sweep", "the sweep gives back a role that was taken by hand", self.sweep
+        yield "iam", "IAM refuses the function a foreign role, and any outside its path", self.iam
+        yield "held", "an edit that changes more instances than the limit waits for approval", self.held
+
+    # ---- the steps ----
+
+    def mappings(self) -> float:
+        began = self._now()
+        for value in ("a", "b"):
+            self._put(value, self.scene.names.role(value))
+        self._put(_NONE, NO_ROLE)
+        for value in ("a", "b", _NONE):
+            self._row_becomes(value, Status.PUBLISHED)
+        return self._now() - began
+
+    def launch(self) -> float:
+        began = self._now()
+        self.a = launch(self.scene, role="a")
+        self.b = launch(self.scene, profile=self.scene.profiles["foreign"])
+        seconds = self._shows(self.a, "a", began)
+        self._shows(self.b, "foreign", began)
+        return seconds
+
+    def retag(self) -> float:
+        return self._replaced("b", self.a)
+
+    def restart(self) -> float:
+        before = self._association(self.a)
+        self.aws.call("ec2:StopInstances", InstanceIds=[self.a])
+        self._is(self.a, InstanceState.STOPPED)
+        self._tag("a", self.a)
+        self._stays(self.a, before)
+        began = self._now()
+        self.aws.call("ec2:StartInstances", InstanceIds=[self.a])
+        return self._shows(self.a, "a", began)
+
+    def foreign_mapped(self) -> float:
+        foreign = self._association(self.b)
+        seconds = self._replaced("b", self.a, self.b)
+        self._leaves_foreign("b")
+        self._stays(self.b, foreign)
+        return seconds
+
+    def none(self) -> float:
+        self._foreign = self._association(self.b)
+        return self._detached(lambda: self._tag(_NONE, self.a, self.b))
+
+    def foreign_none(self) -> float:
+        began = self._now()
+        self._leaves_foreign(_NONE)
+        seconds = self._now() - began
+        self._stays(self.b, self._foreign)
+        return seconds
+
+    def untag(self) -> float:
+        self._tagged("a")
+        key = self.scene.names.tag_key
+        return self._detached(lambda: self.aws.call("ec2:DeleteTags", Resources=[self.a], Tags=[{"Key": key}]))
+
+    def bad_row(self) -> float:
+        self._tagged("a")
+        before = self._association(self.a)
+        began = self._now()
+        self._put("a", self.scene.names.role(_MISSING))
+        self._row_becomes("a", Status.REJECTED)
+        seconds = self._now() - began
+        self._stays(self.a, before)
+        self._put("a", self.scene.names.role("a"))
+        self._row_becomes("a", Status.PUBLISHED)
+        return seconds
+
+    def burst(self) -> float:
+        for value in "ab" * (_BURST // 2 - 1) + "a":
+            self._tag(value, self.a)
+        began = self._now()
+        self._tag("b", self.a)
+        while True:
+            seconds = self._shows(self.a, "b", began)
+            try:
+                self._stays(self.a, self._association(self.a))
+            except StepFailedError:
+                # A look that began before the last tag may end after it; the last event then puts it right.
+                if self._now() - began > self.patience:
+                    raise
+            else:
+                return seconds
+
+    def sweep(self) -> float:
+        before = self._association(self.a)
+        assert before  # the step before left it so
+        self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=before.id)
+        self._until("EC2 shows no role", lambda: self._association(self.a) is None)
+        began = self._now()
+        sweep(self.scene.deployment, wait=True)
+        return self._shows(self.a, "b", began)
+
+    def iam(self) -> float:
+        began = self._now()
+        self.changer = self.changer or self._as_changer()
+        foreign = self._association(self.b)
+        assert foreign  # it was never taken
+        self._refuses("ec2:DisassociateIamInstanceProfile", self.b, AssociationId=foreign.id)
+        profile = {"Arn": self.scene.profiles["foreign"]}
+        self._refuses("ec2:AssociateIamInstanceProfile", self.a, InstanceId=self.a, IamInstanceProfile=profile)
+        self._stays(self.b, foreign)
+        return self._now() - began
+
+    def held(self) -> float:
+        allow_no_change(self.scene)
+        before = self._association(self.a)
+        began = self._now()
+        self._put("b", self.scene.names.role("a"))
+        self._row_becomes("b", Status.HELD)
+        seconds = self._now() - began
+        self._stays(self.a, before)
+        return seconds
+
+    # ---- what the probes need after it ----
+
+    def free_b(self) -> None:
+        """Take the foreign role from `b`, as only a person can."""
+        if shown := self._association(self.b):
+            self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=shown.id)
+        self._until(f"EC2 shows no role on {self.b}", lambda: self._association(self.b) is None)
+
+    def terminate_a(self) -> None:
+        self.aws.call("ec2:TerminateInstances", InstanceIds=[self.a])
+        self._until(f"{self.a} is terminated", lambda: self._instance(self.a).ended)
+
+    # ---- what people do ----
+
+    def _put(self, value: str, role: str) -> None:
+        """Write a row as people do, whatever stands there."""
+        table = self.scene.deployment.settings.mapping_table
+        row = {"tag_key": self.scene.names.tag_key, "tag_value": value, "role": role}
+        self.aws.call("dynamodb:PutItem", TableName=table, Item=layout.to_attributes(row))
+
+    def _tag(self, value: str, *instances: str) -> None:
+        tags = [{"Key": self.scene.names.tag_key, "Value": value}]
+        self.aws.call("ec2:CreateTags", Resources=list(instances), Tags=tags)
+
+    def _tagged(self, value: str) -> None:
+        """Tag `a`, which has no role, and wait for it."""
+        began = self._now()
+        self._tag(value, self.a)
+        self._shows(self.a, value, began)
+
+    def _replaced(self, value: str, *instances: str) -> float:
+        """Tag, and see that `a` gets the role under a new association id without having been without one."""
+        before = self._association(self.a)
+        assert before  # the step before left it so
+        began = self._now()
+        self._tag(value, *instances)
+        seconds = self._shows(self.a, value, began, gap="for a moment EC2 showed no role")
+        after = self._association(self.a)
+        if after and after.id == before.id:
+            raise StepFailedError(f"EC2 shows the role under the association id that it had before, {before.id}")
+        self.former.append(before.id)
+        return seconds
+
+    def _detached(self, act: Callable[[], object]) -> float:
+        began = self._now()
+        act()
+        self._until("EC2 shows no role", lambda: self._association(self.a) is None)
+        return self._now() - began
+
+    def _as_changer(self) -> Any:
+        """EC2 with the credentials of the function that changes roles, whose role has to trust the caller for that."""
+        deployment, role = self.scene.deployment, self.scene.deployment.resource("OnInstanceEventRole")
+        caller = deployment.caller
+        account = f"arn:{caller.partition}:iam::{caller.account}"
+        by_caller = {"StringEquals": {"aws:userid": caller.id}}
+        statements: list[dict[str, Any]] = [
+            {"Principal": {"Service": "lambda.amazonaws.com"}},
+            {"Principal": {"AWS": f"{account}:root"}, "Condition": by_caller},
+        ]
+        allowed = [{"Effect": "Allow", "Action": "sts:AssumeRole", **each} for each in statements]
+        policy = json.dumps({"Version": "2012-10-17", "Statement": allowed})
+        try:
+            self.aws.call("iam:UpdateAssumeRolePolicy", RoleName=role, PolicyDocument=policy)
+            given = self._assumed(f"{account}:role/{role}")
+        except AccessDeniedError as error:
+            raise StepSkippedError(f"you aren't allowed {error.action} on {role}") from error
+        return deployment.client_as(given, "ec2")
+
+    def _assumed(self, arn: str) -> Any:
+        until = self._now() + min(self.patience, _TRUSTED_SECONDS)
+        while True:
+            try:
+                return self.aws.call("sts:AssumeRole", RoleArn=arn, RoleSessionName="rolekeeper-verify")["Credentials"]
+            except AccessDeniedError:
+                if self._now() >= until:
+                    raise
+            self.scene.deployment.sleep(_EVERY * 8)
+
+    def _refuses(self, action: str, instance: str, **asked: Any) -> None:
+        """See that IAM refuses the function's role a call."""
+        name = action.removeprefix("ec2:")
+        call = {"DisassociateIamInstanceProfile": "disassociate_iam_instance_profile"}
+        try:
+            with classified(action, instance):
+                getattr(self.changer, call.get(name, "associate_iam_instance_profile"))(**asked)
+        except AccessDeniedError:
+            return
+        except AwsRefusalError as error:
+            raise StepFailedError(f"EC2 answers {error.code} to {action}, so IAM has allowed it") from error
+        raise StepFailedError(f"IAM allows {action} on {instance}")
+
+    # ---- what there is to see ----
+
+    def _association(self, instance: str) -> Association | None:
+        return self.scene.deployment.app.ec2.associations([instance]).get(instance)
+
+    def _shows(self, instance: str, profile: str, began: float, *, gap: str = "") -> float:
+        """Wait until EC2 shows a profile as associated; returns the seconds since. With a `gap`, no role fails."""
+        arn = self.scene.profiles[profile]
+
+        def holds() -> bool:
+            shown = self._association(instance)
+            if gap and shown is None:
+                raise StepFailedError(f"{gap} on {instance}")
+            return shown is not None and (shown.profile_arn, shown.state) == (arn, AssociationState.ASSOCIATED)
+
+        self._until(f"EC2 shows {self.scene.names.role(profile)} on {instance} as associated", holds)
+        return self._now() - began
+
+    def _stays(self, instance: str, before: Association | None) -> None:
+        until = self._now() + min(self.patience * _STAYS_SHARE, _STAYS_SECONDS)
+        while self._now() < until:
+            if (shown := self._association(instance)) != before:
+                raise StepFailedError(f"EC2 shows {_words(shown)} on {instance}, and not {_words(before)} as before")
+            self.scene.deployment.sleep(_EVERY)
+
+    def _is(self, instance: str, state: InstanceState) -> None:
+        self._until(f"{instance} is {state}", lambda: self._instance(instance).state is state)
+
+    def _instance(self, instance: str) -> Instance:
+        [found] = self.scene.deployment.app.ec2.instances([instance]).values()
+        return found
+
+    def _leaves_foreign(self, value: str) -> None:
+        """Wait until Rolekeeper has recorded that a row would give `b` another role, and leaves it."""
+        target, row = self.scene.deployment.settings.target, str(MappingKey(self.scene.names.tag_key, value))
+        key = InstanceKey(target.account, target.region, self.b)
+
+        def holds() -> bool:
+            condition = self.scene.deployment.app.state.read([key], []).record(key).condition
+            return condition is not None and condition.code == "occupied" and row in condition.reason
+
+        self._until(f"Rolekeeper records that {row} leaves the foreign role of {self.b}", holds)
+
+    def _row_becomes(self, value: str, status: Status) -> None:
+        key = MappingKey(self.scene.names.tag_key, value)
+
+        def holds() -> bool:
+            row = layout.from_attributes(self.scene.deployment.app.table.get_row(key) or {})
+            return bool(row.get("status") == status)
+
+        self._until(f"the row {key} is {status}", holds)
+
+    def _until(self, what: str, holds: Callable[[], bool]) -> None:
+        began = self._now()
+        while not holds():
+            if self._now() - began > self.patience:
+                raise StepFailedError(f"not within {self.patience:g} s: {what}")
+            self.scene.deployment.sleep(_EVERY)
+
+    def _now(self) -> float:
+        return self.scene.deployment.now().timestamp()
+
+
+def _words(shown: Association | None) -> str:
+    return f"{shown.profile_arn.rsplit('/', 1)[-1]} ({shown.state}, {shown.id})" if shown else "no role"

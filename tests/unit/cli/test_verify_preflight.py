@@ -1,0 +1,289 @@
+"""`rolekeeper verify --pre`: what keeps a deployment or a verification from an account, and what can't be known."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fixtures.account import ACCOUNT, REGION
+from fixtures.doctor import DoctorFixture, refusal
+from fixtures.mappings import MappingsFixture, session
+from fixtures.terminal import Terminal, lines
+from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.run import run as run_check
+from rolekeeper_cli.command import Root, command
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.verifying.machine import Wanted
+from rolekeeper_cli.verifying.names import TAG
+from rolekeeper_cli.verifying.preflight import checks, examine
+from rolekeeper_cli.verifying.quotas import NEEDED
+from support.deployment import deployment, translated
+from support.templates import load
+
+STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/rolekeeper-verify-any/any"
+
+
+class Account(DoctorFixture):
+    """An account without a deployment, in which everything may be done and there is room for all of it."""
+
+    def __init__(self, terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(terminal, desk, monkeypatch)
+        self.tag_policy: dict[str, Any] = {}
+        self.quotas = {"L-244521F2": 300.0, "L-0485CB21": 2000.0, "L-1216C47A": 32.0}
+        self.summary = {
+            f"{each}{end}": count for each in ("Roles", "InstanceProfiles", "Policies") for end, count in USE
+        }
+        self.unreserved = 1000
+        self.simulated: list[Any] = []
+        self.answers = {
+            **self._answers,
+            "DescribeEffectivePolicy": self._tag_policy,
+            "GetServiceQuota": lambda asked: {"Quota": {"Value": self.quotas[asked["QuotaCode"]]}},
+            "GetAccountSummary": lambda _: {"SummaryMap": self.summary},
+            "GetAccountSettings": lambda _: {
+                "AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": self.unreserved}
+            },
+            "DescribeStacks": lambda _: {"Stacks": []},
+            "ListRules": lambda _: {"Rules": [{"Name": "other"}]},
+            "SimulatePrincipalPolicy": self._kept,
+        }
+        self._answers = self.answers
+        ec2 = session().client("ec2")
+        desk.world.calls.watch(ec2)
+        self._serve(ec2)
+        terminal.clients["ec2"] = ec2
+
+    def _tag_policy(self, _asked: Any) -> Any:
+        if not self.tag_policy:
+            raise refusal("EffectivePolicyNotFoundException", "DescribeEffectivePolicy")
+        return {"EffectivePolicy": {"PolicyContent": json.dumps({"tags": self.tag_policy})}}
+
+    def _kept(self, asked: Any) -> Any:
+        self.simulated.append(asked)
+        return self._simulated(asked)
+
+
+USE = [("", 10), ("Quota", 1000)]
+type Finds = Callable[..., list[tuple[str, str, str]]]
+
+
+@pytest.fixture
+def account(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> Account:
+    return Account(terminal, desk, monkeypatch)
+
+
+@pytest.fixture
+def finds(account: Account) -> Finds:
+    """What one check finds: level, what, remedy."""
+    del account
+
+    def found(check: str, wanted: Wanted = Wanted()) -> list[tuple[str, str, str]]:  # noqa: B008  # a value
+        shown = [each.document() for each in run_check(check, checks(wanted)[check][1], DoctorDeployment(Options()))]
+        assert all(bool(each["remedy"]) == (each["level"] != "ok") for each in shown)
+        return [(each["level"], each["what"], each["remedy"]) for each in shown]
+
+    return found
+
+
+def throw(error: Exception) -> Any:
+    raise error
+
+
+@command("pre")
+def pre() -> ExitCode:
+    """Until the command has it."""
+    return examine(DoctorDeployment(Options()), Wanted())
+
+
+def run(*arguments: str) -> Any:
+    root = Root("root")
+    root.add_command(pre)
+    return CliRunner().invoke(root, ["pre", *arguments])
+
+
+# ---- the whole ----
+
+
+def test_an_account_that_takes_all_of_it_is_a_line_for_each_check(account: Account) -> None:
+    ran = run()
+    assert (ran.exit_code, ran.stderr) == (0, "12 ok, 0 warnings, 0 failed, 0 unknown.\n")
+    assert [each.split()[1] for each in lines(ran.stdout)[1:]] == list(checks(Wanted()))
+    assert account.denied == set()
+
+
+def test_what_fails_says_why_what_to_do_and_where_that_is_written(account: Account) -> None:
+    account.quotas["L-244521F2"] = 7.0
+    ran = run("-o", "json")
+    document = json.loads(ran.stdout)
+    assert (ran.exit_code, document["summary"]) == (1, {"ok": 11, "warn": 0, "fail": 1, "unknown": 0})
+    [failed] = [each for each in document["findings"] if each["level"] == "fail"]
+    assert failed["what"] == "1 of 7 rules on the default event bus are in use, and a verification takes 7"
+    assert failed["remedy"].endswith("the console of Service Quotas; see docs/verify.md#quotas")
+
+
+def test_nothing_is_changed(account: Account, desk: MappingsFixture) -> None:
+    """Each call reads, or is a dry run or a simulation."""
+    del account
+    desk.world.calls.clear()
+    run()
+    made = desk.world.calls.counted()
+    assert {each for each in made if not each.startswith(("Describe", "Get", "List", "Simulate"))} == {"RunInstances"}
+    assert made["RunInstances"] == 1
+    assert session().client("ec2").describe_instances()["Reservations"] == []
+
+
+def test_a_check_that_may_not_look_is_unknown_and_the_others_go_on(account: Account) -> None:
+    account.denied.add("GetAccountSummary")
+    ran = run()
+    assert (ran.exit_code, ran.stderr) == (0, "11 ok, 0 warnings, 0 failed, 1 unknown.\n")
+    assert "unknown iam you aren't allowed iam:GetAccountSummary on *" in lines(ran.stdout)
+
+
+# ---- who calls, and what they may ----
+
+
+def test_without_credentials_there_is_nothing_else_to_say(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    expired = AccessDeniedError("ExpiredToken", "The security token has expired", "sts:GetCallerIdentity", "*")
+    monkeypatch.setattr(Deployment, "caller", property(lambda _: throw(expired)))
+    ran = run()
+    assert (ran.exit_code, ran.stderr) == (1, "0 ok, 0 warnings, 1 failed, 0 unknown.\n")
+    assert "sign in again: aws sso login; see docs/verify.md#permissions" in lines(ran.stdout)
+    del account
+
+
+def test_the_root_user_is_warned_and_nothing_is_guessed(account: Account) -> None:
+    account.is_called_by(f"arn:aws:iam::{ACCOUNT}:root")
+    ran = run()
+    assert (ran.exit_code, ran.stderr) == (0, "8 ok, 1 warnings, 0 failed, 3 unknown.\n")
+
+
+@pytest.mark.parametrize(
+    ("refused", "check", "level", "where"),
+    [
+        (f"cloudformation:DeleteStack {STACK}", "verify", "fail", "rolekeeper guard verifiers"),
+        ("ec2:TerminateInstances", "verify", "fail", "rolekeeper guard verifiers"),
+        (f"cloudformation:DeleteStack {STACK.replace('-verify-any', '')}", "deploy", "warn", "docs/deploy.md"),
+        ("dynamodb:Scan", "operate", "warn", "docs/security.md"),
+    ],
+)
+def test_what_the_caller_may_not(
+    finds: Finds, account: Account, refused: str, check: str, level: str, where: str
+) -> None:
+    account.decisions = {refused: {"EvalDecision": "implicitDeny"}}
+    found = finds(check)
+    assert {each[0] for each in found} == {level}
+    assert all(refused.split(maxsplit=1)[0] in what and where in remedy for _, what, remedy in found)
+    assert found
+    others = {"verify", "deploy", "operate"} - {check}
+    assert {each[0] for other in others for each in finds(other)} == {"ok"}
+
+
+def test_a_request_has_the_tag_that_the_policy_asks_for(account: Account, desk: MappingsFixture) -> None:
+    run()
+    context = {
+        (entry["ContextKeyName"], *entry["ContextKeyValues"])
+        for each in account.simulated
+        if "ec2:TerminateInstances" in each["ActionNames"]
+        for entry in each["ContextEntries"]
+    }
+    assert context == {(f"aws:ResourceTag/{TAG}", "any")}
+    del desk
+
+
+@pytest.mark.parametrize("kind", ["role", "user"])
+def test_a_permissions_boundary_is_named(
+    finds: Finds, account: Account, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    arn = f"arn:aws:iam::{ACCOUNT}:policy/limit"
+    if kind == "role":
+        desk.iam.delete_role(RoleName="people")
+        desk.iam.create_role(RoleName="people", Path="/ops/", AssumeRolePolicyDocument="{}", PermissionsBoundary=arn)
+    else:
+        user = f"arn:aws:iam::{ACCOUNT}:user/ops/me"
+        monkeypatch.setattr("fixtures.doctor.SIMULATED", user)
+        account.is_called_by(user)
+        desk.iam.create_user(UserName="me", Path="/ops/")
+        account.answers["GetUser"] = lambda _: {"User": {"PermissionsBoundary": {"PermissionsBoundaryArn": arn}}}
+    [(level, what, remedy)] = finds("boundary")
+    assert (level, arn in what) == ("warn", True)
+    assert remedy.startswith(f"deploy with --permissions-boundary {arn}")
+
+
+@pytest.mark.parametrize(
+    ("policy", "level"),
+    [
+        ({TAG: {"enforced_for": {"@@assign": ["ec2:instance"]}}}, "fail"),
+        ({TAG: {"tag_value": {"@@assign": ["one"]}}}, "ok"),
+        ({"costcenter": {"enforced_for": ["ec2:instance"]}}, "ok"),
+    ],
+)
+def test_a_tag_policy_bites_if_it_is_enforced_for_a_tag_of_the_verification(
+    finds: Finds, account: Account, policy: dict[str, Any], level: str
+) -> None:
+    account.tag_policy = policy
+    assert finds("tag-policy")[0][0] == level
+
+
+def test_an_account_in_no_organization_has_no_tag_policy(finds: Finds, account: Account) -> None:
+    account.errors["DescribeEffectivePolicy"] = "AWSOrganizationsNotInUseException"
+    assert finds("tag-policy")[0][0] == "ok"
+
+
+# ---- what it launches ----
+
+
+def test_a_region_that_lacks_what_is_launched_fails(finds: Finds) -> None:
+    [(level, what, _)] = finds("machine", Wanted(ami="ami-0123456789abcdef0"))
+    assert (level, "ami-0123456789abcdef0" in what) == ("fail", True)
+
+
+def test_a_launch_that_would_be_refused_fails(finds: Finds, account: Account) -> None:
+    """By a service control policy, for example: a dry run says so."""
+    account.errors["RunInstances"] = "UnauthorizedOperation"
+    [(level, what, _)] = finds("machine")
+    assert (level, what.startswith("you aren't allowed ec2:RunInstances")) == ("fail", True)
+
+
+# ---- quotas ----
+
+
+@pytest.mark.parametrize(("used", "level"), [(880, "ok"), (895, "warn"), (990, "warn"), (991, "fail")])
+def test_roles_need_room(finds: Finds, account: Account, used: int, level: str) -> None:
+    account.summary["Roles"] = used
+    assert finds("iam")[0][0] == level
+
+
+def test_an_account_that_lets_few_functions_run_fails(finds: Finds, account: Account) -> None:
+    account.unreserved = 5
+    assert finds("lambda")[0][0] == "fail"
+
+
+def test_few_vcpus_fail(finds: Finds, account: Account) -> None:
+    account.quotas["L-1216C47A"] = 2.0
+    assert finds("vcpus")[0][0] == "fail"
+
+
+@pytest.mark.parametrize(("check", "level"), [("rules", "ok"), ("stacks", "ok"), ("vcpus", "unknown")])
+def test_a_quota_that_isn_t_told_is_called_the_default(finds: Finds, account: Account, check: str, level: str) -> None:
+    account.denied.add("GetServiceQuota")
+    [(found, what, _)] = finds(check)
+    assert (found, "isn't known" in what) == (level, True)
+
+
+def test_what_is_needed_is_what_the_templates_make() -> None:
+    scene = load("cli/rolekeeper_cli/verifying/scene.yaml")["Resources"]
+    made = Counter(each["Type"] for each in (*deployment(translated()).resources.values(), *scene.values()))
+    # One more profile and one more rule are made by probes.
+    assert {
+        "roles": made["AWS::IAM::Role"],
+        "instance profiles": made["AWS::IAM::InstanceProfile"] + 1,
+        "policies": made["AWS::IAM::ManagedPolicy"],
+        "rules": made["AWS::Events::Rule"] + 1,
+        "stacks": 2,
+    } == NEEDED

@@ -1,0 +1,452 @@
+"""The probes of `rolekeeper verify`, on EC2 as docs/AWS_FACTS.md has it, and on an AWS that does otherwise."""
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fakes.cloudtrail import FakeCloudTrail, user
+from fakes.ec2 import client_error
+from fakes.others import FakeIam
+from fixtures.account import ACCOUNT, REGION, FakeAccount
+from fixtures.mappings import session
+from rolekeeper.aws import Ec2
+from rolekeeper_cli.deployment import Caller, Deployment
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.verifying.names import TAG, Names
+from rolekeeper_cli.verifying.outcomes import Outcome, Probe, Step
+from rolekeeper_cli.verifying.probes import ENDED, RUNNING, Stage, run
+from rolekeeper_local.ec2_model import Event, Profile
+
+NAMES = Names("abc123")
+ALL = [*RUNNING, *ENDED]
+
+
+class Iam(FakeIam):
+    """Instance profiles are made and deleted too, each with an id of its own; roles are there."""
+
+    def __init__(self, world: FakeAccount) -> None:
+        super().__init__(world.profiles, world.calls, ACCOUNT)
+        self.world, self.made = world, 0
+
+    def create_instance_profile(self, InstanceProfileName: str, Path: str, Tags: Any = ()) -> dict[str, Any]:  # noqa: N803  # boto3's own names
+        assert {"Key": TAG, "Value": NAMES.id} in Tags
+        if InstanceProfileName in self._profiles:
+            raise client_error("EntityAlreadyExists")
+        self.made += 1
+        self.world.profile(InstanceProfileName, path=Path, made_now=True)
+        made = self.world.profiles[InstanceProfileName]
+        self._profiles[InstanceProfileName] = Profile(
+            made.name, made.arn, id=f"AIPA{self.made}", roles=made.roles, created_at=made.created_at
+        )
+        return self.get_instance_profile(InstanceProfileName)
+
+    def get_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803  # the same
+        found = super().get_instance_profile(InstanceProfileName)
+        return {"InstanceProfile": {**found["InstanceProfile"], "InstanceProfileName": InstanceProfileName}}
+
+    def add_role_to_instance_profile(self, InstanceProfileName: str, RoleName: str) -> dict[str, Any]:  # noqa: N803, ARG002  # the same
+        return {}
+
+    remove_role_from_instance_profile = add_role_to_instance_profile
+
+    def delete_instance_profile(self, InstanceProfileName: str) -> None:  # noqa: N803  # the same
+        if self._profiles.pop(InstanceProfileName, None) is None:
+            raise client_error("NoSuchEntity")
+
+
+class Account:
+    """A verification's account after its story: each service answers as docs/AWS_FACTS.md has it."""
+
+    def __init__(self, world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = world
+        self.a, self.b = (world.profile(NAMES.role(each), path=NAMES.role_path) for each in "ab")
+        carrying, free = (world.truth.launch(tags={TAG: NAMES.id}).id for _ in range(2))
+        world.clock.sleep(5)
+        former = world.truth.associate(carrying, self.b).id
+        world.truth.replace(former, self.a)
+        world.clock.sleep(5)
+        self.ec2, self.iam, self.trail = world.ec2, Iam(world), FakeCloudTrail(world.calls, world.clock.now)
+        self.events = SimpleNamespace(
+            put_events=answers(Entries=[{"ErrorCode": "ValidationException", "ErrorMessage": "Cross-region"}]),
+            test_event_pattern=lambda Event, **_: {"Result": json.loads(Event)["detail"].get("by") == "them"},  # noqa: N803  # the same
+            put_rule=answers(),
+            put_targets=refuses("ValidationException", "Provided role 'x' cannot be assumed by principal 'y'."),
+            remove_targets=answers(),
+            delete_rule=answers(),
+        )
+        self.dynamodb = SimpleNamespace(get_resource_policy=answers(Policy="{}"), put_item=puts())
+        self.sqs = SimpleNamespace(receive_message=self.receive)
+        self.groups: Callable[[Event], str] = lambda event: str(event.detail.get("instance-id", ""))
+        self.history(carrying)
+        deployment = Deployment(Options(region=REGION))
+        monkeypatch.setattr(deployment, "client", lambda service, _config=None: getattr(self, service, self.trail))
+        monkeypatch.setattr(deployment, "now", world.clock.now)
+        monkeypatch.setattr(deployment, "sleep", world.clock.sleep)
+        monkeypatch.setitem(deployment.__dict__, "caller", Caller("arn:aws:iam::1:user/me", "AIDA", ACCOUNT, "aws"))
+        monkeypatch.setitem(deployment.__dict__, "outputs", {"StateTable": "state"})
+        monkeypatch.setitem(deployment.__dict__, "session", session())
+        monkeypatch.setitem(deployment.__dict__, "app", SimpleNamespace(ec2=Ec2(world.ec2, ACCOUNT, REGION)))  # type: ignore[arg-type]  # the fake
+        self.stage = Stage(
+            deployment=deployment,
+            names=NAMES,
+            carrying=carrying,
+            free=free,
+            profiles=(self.a, self.b),
+            queue="https://sqs/events",
+            replaced=[former],
+            changer=SimpleNamespace(
+                replace_iam_instance_profile_association=refuses("UnauthorizedOperation", "Encoded: x")
+            ),
+            began=world.clock.now(),
+            launched={carrying: self.a, free: ""},
+            steps=[Step("launch", "A tag at launch gives its role.", Outcome.PASSED, 3.0)],
+        )
+
+    def history(self, instance: str) -> None:
+        self.trail.launched(user("bob"), instance, profile_arn=self.a)
+        self.trail.tagged(user("bob"), instance, app="web")
+        self.trail.tagged(user("bob"), instance, removed=True, app="")
+        asked = {"ReplaceIamInstanceProfileAssociationRequest": {"AssociationId": "iip-assoc-1"}}
+        made = {"associationId": "iip-assoc-2", "iamInstanceProfile": {"arn": self.a}}
+        answer = {"ReplaceIamInstanceProfileAssociationResponse": {"iamInstanceProfileAssociation": made}}
+        self.trail.happened("ReplaceIamInstanceProfileAssociation", user("bob"), asked, answer)
+
+    def receive(self, **_: object) -> dict[str, Any]:
+        """SQS gives each event once."""
+        events, self.world.emitted[:] = self.world.emitted[:], []
+        return {"Messages": [self.message(at, each) for at, each in enumerate(events)]} if events else {}
+
+    def message(self, at: int, event: Event) -> dict[str, Any]:
+        body = {"id": str(at), "source": event.source, "resources": event.resources, "detail": event.detail}
+        return {"Body": json.dumps(body), "Attributes": {"MessageGroupId": self.groups(event)}}
+
+    def probe(self, name: str) -> Probe:
+        if name == "terminated-instance":
+            self.world.truth.terminate(self.stage.carrying)
+        [found] = run([each for each in ALL if each.name == name], self.stage)
+        return found
+
+    def ended(self) -> list[Probe]:
+        self.world.truth.terminate(self.stage.carrying)
+        return list(run(ENDED, self.stage))
+
+
+def answers(**answer: Any) -> Callable[..., Any]:
+    return lambda **_: answer
+
+
+def refuses(code: str, message: str = "") -> Callable[..., Any]:
+    def refuse(**_: object) -> Any:
+        raise client_error(code, message)
+
+    return refuse
+
+
+def puts(partition: str = "instance#", *, any_attribute: bool = False) -> Callable[..., Any]:
+    """PutItem, as the state table's policy has it; the condition of what it allows fails."""
+
+    def put(Item: Any, **_: object) -> Any:  # noqa: N803  # the same
+        allowed = Item["pk"]["S"].startswith(partition) and (any_attribute or Item.keys() == {"pk", "sk"})
+        raise client_error("ConditionalCheckFailedException" if allowed else "AccessDeniedException")
+
+    return put
+
+
+@pytest.fixture
+def account(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> Account:
+    return Account(world, monkeypatch)
+
+
+def test_an_account_that_does_as_the_page_has_it_passes_every_probe(account: Account) -> None:
+    probes = [*run(RUNNING, account.stage), *account.ended()]
+    assert [(each.name, each.observed, each.why) for each in probes if each.outcome is not Outcome.PASSED] == []
+    assert len(probes) == len(ALL)
+    assert all(each.observed and each.expected and each.fact for each in probes)
+
+
+def test_what_the_probes_made_is_gone(account: Account) -> None:
+    before = dict(account.world.profiles)
+    list(run(RUNNING, account.stage))
+    assert account.iam.made == 3, "a new profile, and one that was made again"
+    assert account.world.profiles == before
+    assert account.world.truth.association_of(account.stage.free) is None
+    present = account.world.truth.association_of(account.stage.carrying)
+    assert present
+    assert present.profile_arn == account.a
+
+
+# ---- AWS does otherwise ----
+
+
+def accept(account: Account, service: str, operation: str) -> None:
+    setattr(getattr(account, service), operation, answers(Entries=[{"EventId": "1"}], FailedEntries=[]))
+
+
+def answer_replace(account: Account, state: str, *, keeps: bool) -> None:
+    present = account.world.truth.association_of(account.stage.carrying)
+    assert present
+    answer = {"AssociationId": present.id if keeps else "iip-assoc-9", "State": state}
+    account.ec2.replace_iam_instance_profile_association = answers(IamInstanceProfileAssociation=answer)  # type: ignore[method-assign]  # the wrong answer
+
+
+def take_long(account: Account, seconds: float) -> None:
+    account.world.truth.timings = type(account.world.truth.timings)(propagation=seconds)
+
+
+def show_another_id(account: Account) -> None:
+    account.iam.get_instance_profile = answers(  # type: ignore[method-assign]  # the same
+        InstanceProfile={"InstanceProfileId": "AIPAOTHER"}
+    )
+
+
+def emit(account: Account, source: str, **detail: Any) -> None:
+    arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{account.stage.free}"
+    account.world.emitted.append(Event(source, "x", resources=(arn,), detail=detail))
+
+
+def forget_launch_tags(account: Account) -> None:
+    account.world.emitted[:] = [each for each in account.world.emitted if each.source != "aws.tag"]
+    account.world.truth.create_tags(account.stage.free, {"app": "web"})
+
+
+def show_new_id(account: Account) -> None:
+    """EC2 shows the id that the profile has now."""
+    describe = account.ec2.describe_iam_instance_profile_associations
+
+    def shown(**asked: Any) -> Any:
+        found = describe(**asked)
+        for each in found["IamInstanceProfileAssociations"]:
+            name = each["IamInstanceProfile"]["Arn"].rpartition("/")[2]
+            each["IamInstanceProfile"]["Id"] = account.world.profiles[name].id
+        return found
+
+    account.ec2.describe_iam_instance_profile_associations = shown  # type: ignore[method-assign]  # the same
+
+
+def keep_association(account: Account) -> None:
+    row = {"State": "associated", "AssociationId": "iip-assoc-1", "IamInstanceProfile": {"Arn": account.a}}
+    row["InstanceId"] = account.stage.carrying
+    account.ec2.describe_iam_instance_profile_associations = answers(  # type: ignore[method-assign]  # the same
+        IamInstanceProfileAssociations=[row], NextToken=None
+    )
+
+
+def keep_profile(account: Account) -> None:
+    account.world.truth.terminate(account.stage.carrying)
+    account.world.clock.sleep(5)
+    row = {"InstanceId": account.stage.carrying, "State": {"Name": "terminated"}, "IamInstanceProfile": {}}
+    row["IamInstanceProfile"] = {"Arn": account.a}
+    account.ec2.describe_instances = answers(Reservations=[{"Instances": [row]}])  # type: ignore[method-assign]  # the same
+
+
+def forget_the_second(account: Account) -> None:
+    """A second disassociate is accepted, like the first."""
+    real, asked = account.ec2.disassociate_iam_instance_profile, set[str]()
+
+    def disassociate(AssociationId: str) -> Any:  # noqa: N803  # the same
+        if AssociationId not in asked:
+            asked.add(AssociationId)
+            return real(AssociationId=AssociationId)
+        return {}
+
+    account.ec2.disassociate_iam_instance_profile = disassociate  # type: ignore[method-assign, assignment]  # the same
+
+
+def match_all(account: Account) -> None:
+    account.events.test_event_pattern = answers(Result=True)
+
+
+def record_association(account: Account, *, asked: str, made: str) -> None:
+    """The only event of the history."""
+    name, profile = "ReplaceIamInstanceProfileAssociation", {"arn": account.a}
+    answer = {"iamInstanceProfileAssociation": {"associationId": made, "iamInstanceProfile": profile}}
+    account.trail.events.clear()
+    request = {f"{name}Request": {"AssociationId": asked}}
+    account.trail.happened(name, user("bob"), request, {f"{name}Response": answer})
+
+
+def record_bare_launch(account: Account) -> None:
+    account.trail.events.clear()
+    account.trail.launched(user("bob"), account.stage.carrying)
+
+
+def list_no_resources(account: Account) -> None:
+    for each in account.trail.events:
+        each["Resources"] = []
+
+
+REPLACE, ASSOCIATE, DISASSOCIATE = (
+    f"{each}_iam_instance_profile{'_association' * (each == 'replace')}"
+    for each in ("replace", "associate", "disassociate")
+)
+TAG_CHANGE = {
+    "changed-tag-keys": ["app"],
+    "service": "ec2",
+    "resource-type": "instance",
+    "version": 2.0,
+    "tags": {TAG: NAMES.id, "app": "web"},
+}
+OTHERWISE: list[tuple[str, Callable[[Account], object]]] = [
+    ("replace-makes-an-id", lambda account: answer_replace(account, "associating", keeps=True)),
+    ("replace-makes-an-id", lambda account: answer_replace(account, "associated", keeps=False)),
+    ("stale-replace", lambda account: accept(account, "ec2", REPLACE)),
+    ("stale-disassociate", lambda account: accept(account, "ec2", DISASSOCIATE)),
+    ("stale-as-changer", lambda account: setattr(account.stage, "changer", account.ec2)),
+    ("second-associate", lambda account: accept(account, "ec2", ASSOCIATE)),
+    ("second-disassociate", forget_the_second),
+    ("wrong-token", lambda account: accept(account, "ec2", "describe_instances")),
+    ("unknown-profile", lambda account: accept(account, "ec2", ASSOCIATE)),
+    ("unknown-profile", lambda account: setattr(account.ec2, ASSOCIATE, refuses("InvalidParameterValue", "other"))),
+    ("new-profile", lambda account: take_long(account, 150)),
+    ("profile-id", show_another_id),
+    ("remade-profile", show_new_id),
+    ("absent-field", match_all),
+    ("wildcard-list", match_all),
+    ("state-event", lambda account: emit(account, "aws.ec2", **{"instance-id": "i-1", "state": "x", "tags": {}})),
+    ("tag-event", lambda account: emit(account, "aws.tag", **{**TAG_CHANGE, "tags": {"app": "web"}})),
+    ("tag-event", lambda account: emit(account, "aws.tag", **{**TAG_CHANGE, "service": "s3"})),
+    (
+        "tag-event",
+        lambda account: emit(account, "aws.tag", service="ec2", **{"resource-type": "instance", "tags": TAG}),
+    ),
+    ("launch-tag-event", forget_launch_tags),
+    ("message-group", lambda account: setattr(account, "groups", lambda _: "$.detail.instance-id")),
+    ("another-region", lambda account: accept(account, "events", "put_events")),
+    ("wrong-target-role", lambda account: accept(account, "events", "put_targets")),
+    ("wrong-target-role", lambda account: setattr(account.events, "put_targets", refuses("ValidationException"))),
+    ("table-policy-keys", lambda account: setattr(account.dynamodb, "put_item", puts(partition=""))),
+    ("table-policy-keys", lambda account: setattr(account.dynamodb, "put_item", puts(any_attribute=True))),
+    ("stopped-replace", lambda account: accept(account, "ec2", REPLACE)),
+    ("terminated-instance", keep_association),
+    ("terminated-instance", keep_profile),
+    ("launch-in-history", record_bare_launch),
+    ("tags-in-history", list_no_resources),
+    ("associations-in-history", lambda account: record_association(account, asked="", made="iip-assoc-2")),
+    ("associations-in-history", lambda account: record_association(account, asked="iip-assoc-1", made="")),
+]
+
+
+@pytest.mark.parametrize(("name", "does_otherwise"), OTHERWISE)
+def test_another_answer_fails_the_probe_with_what_was_observed(
+    account: Account, name: str, does_otherwise: Callable[[Account], object]
+) -> None:
+    does_otherwise(account)
+    found = account.probe(name)
+    assert (found.outcome, found.why) == (Outcome.FAILED, "")
+    assert found.observed
+
+
+def test_an_answer_of_another_shape_fails_the_probe_too(account: Account) -> None:
+    account.iam.get_instance_profile = answers()  # type: ignore[method-assign]  # the same
+    found = account.probe("profile-id")
+    assert (found.outcome, found.observed) == (Outcome.FAILED, "KeyError: 'InstanceProfile'")
+
+
+# ---- it can't be asked ----
+
+
+ASKS = {
+    "replace-makes-an-id": ("ec2", REPLACE),
+    "stale-replace": ("ec2", REPLACE),
+    "stale-disassociate": ("ec2", DISASSOCIATE),
+    "second-associate": ("ec2", ASSOCIATE),
+    "second-disassociate": ("ec2", ASSOCIATE),
+    "wrong-token": ("ec2", "describe_instances"),
+    "unknown-profile": ("ec2", ASSOCIATE),
+    "new-profile": ("iam", "create_instance_profile"),
+    "profile-id": ("iam", "get_instance_profile"),
+    "remade-profile": ("iam", "delete_instance_profile"),
+    "absent-field": ("events", "test_event_pattern"),
+    "wildcard-list": ("events", "test_event_pattern"),
+    "state-event": ("sqs", "receive_message"),
+    "tag-event": ("sqs", "receive_message"),
+    "launch-tag-event": ("sqs", "receive_message"),
+    "message-group": ("sqs", "receive_message"),
+    "another-region": ("events", "put_events"),
+    "wrong-target-role": ("events", "put_targets"),
+    "table-policy-keys": ("dynamodb", "get_resource_policy"),
+    "stopped-replace": ("ec2", "stop_instances"),
+    "terminated-instance": ("ec2", "describe_instances"),
+    "launch-in-history": ("trail", "lookup_events"),
+    "tags-in-history": ("trail", "lookup_events"),
+    "associations-in-history": ("trail", "lookup_events"),
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "why"), [("AccessDenied", "you aren't allowed "), ("RequestLimitExceeded", "got no answer (Request")]
+)
+@pytest.mark.parametrize("name", ASKS)
+def test_a_missing_permission_or_no_answer_skips_the_probe(account: Account, name: str, code: str, why: str) -> None:
+    service, operation = ASKS[name]
+    setattr(getattr(account, service), operation, refuses(code))
+    found = account.probe(name)
+    assert (found.outcome, found.observed) == (Outcome.SKIPPED, "")
+    assert why in found.why
+    assert operation.replace("_", "") in found.why.lower()
+
+
+def empty_the_queue(account: Account) -> None:
+    account.world.emitted.clear()
+
+
+def start_late(account: Account) -> None:
+    account.trail.events.clear()
+
+
+def lack(attribute: str, value: Any) -> Callable[[Account], object]:
+    return lambda account: setattr(account.stage, attribute, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "why"),
+    [
+        ("stale-replace", lack("replaced", []), "the story replaced no association"),
+        ("stale-as-changer", lack("changer", None), "the changer's role couldn't be assumed"),
+        (
+            "transaction-keys",
+            lack("steps", [Step("launch", "", Outcome.FAILED, 3.0)]),
+            "the story's step launch didn't pass",
+        ),
+        ("launch-in-history", lack("launched", {}), "no instance was launched with a profile"),
+        ("launch-in-history", start_late, "not within 60 seconds: CloudTrail's event history shows the call"),
+        ("state-event", empty_the_queue, "the queue got no event of aws.ec2 about the instances"),
+        (
+            "table-policy-keys",
+            lambda account: setattr(account.dynamodb, "get_resource_policy", refuses("PolicyNotFoundException")),
+            "the state table has no policy",
+        ),
+        (
+            "table-policy-keys",
+            lambda account: setattr(account.dynamodb, "put_item", refuses("AccessDeniedException")),
+            "a put that the policy doesn't deny got AccessDeniedException",
+        ),
+    ],
+)
+def test_what_is_missing_skips_the_probe(
+    account: Account, name: str, missing: Callable[[Account], object], why: str
+) -> None:
+    missing(account)
+    found = account.probe(name)
+    assert (found.outcome, found.why) == (Outcome.SKIPPED, why)
+
+
+def test_a_probe_that_fails_leaves_nothing_behind(account: Account) -> None:
+    take_long(account, 1_000)
+    assert account.probe("new-profile").observed == "not within 180 seconds: EC2 knows a new profile"
+    assert NAMES.role("probe-new") not in account.world.profiles
+
+
+def test_another_instances_events_are_no_part_of_the_report(account: Account) -> None:
+    account.world.truth.launch(tags={"theirs": "secret"})
+    account.probe("state-event")
+    assert account.stage.received
+    assert "secret" not in json.dumps(account.stage.received)
+
+
+def test_a_refusal_of_the_whole_request_is_one_too(account: Account) -> None:
+    account.events.put_events = refuses("ResourceNotFoundException")
+    assert account.probe("another-region").outcome is Outcome.PASSED
