@@ -287,16 +287,6 @@ def test_a_value_that_is_no_text_stays_if_it_says_nothing() -> None:
     assert shown == [80, 0.5, True, None, "2026-03-02T00:00:00Z", MARK, MARK, MARK]
 
 
-def test_of_what_is_polled_only_what_changed_stays() -> None:
-    def poll(at: float, state: str, of: str = INSTANCE) -> Answer:
-        answer = {"Instances": [{"State": {"Name": state}}], "ResponseMetadata": {"RequestId": f"{at}"}}
-        return Answer(at, "DescribeInstances", {"InstanceIds": [of]}, answer)
-
-    polled = [poll(1, "pending"), poll(2, "running", of="i-0123456789abcdef0"), poll(3, "pending"), poll(4, "running")]
-    shown = redacted(report(answers=[*polled, poll(5, "running"), poll(6, "pending")]))
-    assert [each.at for each in shown.answers] == [1, 2, 4, 6]
-
-
 def test_an_event_of_another_instance_is_left_out() -> None:
     described = Answer(1, "DescribeInstances", {}, DESCRIBED)
     events = [_event(INSTANCE), _event("i-0123456789abcdef0")]
