@@ -120,7 +120,7 @@ class _Requests:
     def resource_arn(self, original: Callable[..., Any], service: str, *request: Any) -> str:
         # request: method, path, headers, body, params, region, account
         params, region, account = request[4:7]
-        if service == "ec2" and _first(params, "AssociationId"):
+        if service == "ec2" and (_first(params, "AssociationId") or _tagged(params)):
             instance = self._instance(params)
             return f"arn:aws:ec2:{region}:{account}:instance/{instance.id if instance else '*'}"
         if service == "iam" and (arn := _iam_arn(params, account)):
@@ -145,7 +145,7 @@ class _Requests:
 
     def _instance(self, params: dict[str, Any]) -> Instance | None:
         truth = self._ec2_api.truth()
-        instance_id = _first(params, "InstanceId") or _first(params, "InstanceId.1")
+        instance_id = _first(params, "InstanceId") or _first(params, "InstanceId.1") or _tagged(params)
         try:
             if association_id := _first(params, "AssociationId"):
                 instance_id = truth.describe_associations(association_ids=[association_id])[0][0].instance_id
@@ -196,6 +196,12 @@ def _iam_arn(params: dict[str, Any], account: str) -> str:
             made = known.get(name)
             return str(made["Arn"]) if made else f"arn:aws:iam::{account}:{kind}{_first(params, 'Path') or '/'}{name}"
     return ""
+
+
+def _tagged(params: dict[str, Any]) -> str:
+    """The first instance that CreateTags or DeleteTags is about."""
+    resource = _first(params, "ResourceId.1")
+    return resource if resource.startswith("i-") else ""
 
 
 def _first(params: dict[str, Any], name: str) -> str:
