@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rolekeeper.aws.errors import ConflictError
 from rolekeeper_cli.verifying import report as reports
 from rolekeeper_cli.verifying.names import Names
 from rolekeeper_cli.verifying.outcomes import Answer, Outcome, Probe, Report, Step
@@ -114,14 +115,15 @@ def replayed(tmp_path: Path) -> Callable[[object], Replay]:
 
 STORY = (
     DESCRIBED, ATTACHED, shows(row(FIRST, A, "associated")), REPLACED,
-    shows(row(FIRST, A, "disassociated"), row(SECOND, B, "associating")), DETACHED, STALE, shows(),
+    shows(row(FIRST, A, "disassociated"), row(SECOND, B, "associating")), DETACHED, STALE,
+    shows(row(SECOND, B, "disassociated")), shows(),
 )  # fmt: skip
 
 
 def test_a_report_replays_and_says_how_much(replayed: Callable[[object], Replay]) -> None:
     found = replayed(verified(*STORY, Answer(9, "RunInstances", {}, {"Instances": [RUNNING]})))
     assert found.problems == []
-    assert found.counts == {"answers": 7, "refusals": 1, "events": 2}
+    assert found.counts == {"answers": 8, "refusals": 1, "events": 2}
 
 
 KEPT = change(REPLACED.operation, REPLACED.asked, row(FIRST, B, "associating"))
@@ -186,6 +188,14 @@ def test_a_report_that_differs_fails_with_its_file_and_place(name: str, replayed
     document, problem = OTHERWISE[name]
     found = "\n".join(replayed(document).problems)
     assert re.search(f"^rolekeeper-verify-abc123.json: .*{problem}", found, re.MULTILINE), found
+
+
+def test_an_error_that_is_taken_for_another_fails(
+    replayed: Callable[[object], Replay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("support.replay.REFUSALS", ((STALE.answer["Error"]["Code"], "", ConflictError),))
+    [problem] = replayed(verified(DESCRIBED, STALE)).problems
+    assert "answers[1]: DisassociateIamInstanceProfile: InvalidAssociationID.NotFound is taken for NotFound" in problem
 
 
 def test_the_refusals_are_those_of_the_page_of_facts() -> None:

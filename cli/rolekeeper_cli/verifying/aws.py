@@ -28,12 +28,12 @@ class Aws:
 
     def call(self, call: str, **asked: Any) -> Any:
         service, _, operation = call.partition(":")
-        with classified(_permission(call), _first(asked)):
+        with classified(permission_of(call), _first(asked)):
             return getattr(self._client(service), xform_name(operation))(**asked)
 
     def items(self, call: str, query: str, **asked: Any) -> Iterator[Any]:
         """What a JMESPath expression finds on all pages of a list."""
-        with classified(_permission(call), _first(asked)):
+        with classified(permission_of(call), _first(asked)):
             for page in self._pages(call, asked):
                 yield from jmespath.search(query, page) or ()
 
@@ -52,7 +52,7 @@ class Aws:
             token = {"nextToken": page["nextToken"]}
 
 
-def _permission(call: str) -> str:
+def permission_of(call: str) -> str:
     return _PERMISSIONS.get(call, call.replace("stepfunctions:", "states:"))
 
 

@@ -246,7 +246,7 @@ KINDS: Sequence[Kind] = (
         delete=_by("sqs:DeleteQueue", lambda url: {"QueueUrl": url}),
         asked=[{"QueueNamePrefix": PREFIX, **_LARGE_PAGES}],
     ),
-    Kind("DynamoDB table", "dynamodb:ListTables", "TableNames[].{ref: @}", _delete_table, patience=600),
+    Kind("DynamoDB table", "dynamodb:ListTables", "TableNames[].{ref: @}", delete=_delete_table, patience=600),
     Kind(
         "log group",
         "logs:DescribeLogGroups",

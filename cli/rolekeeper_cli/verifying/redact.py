@@ -9,7 +9,7 @@ import html
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, NewType
@@ -92,21 +92,11 @@ def redacted(report: Report) -> Redacted:
             began=redactor.text(report.began),
             steps=[redactor.fields(each) for each in report.steps],
             probes=[redactor.fields(each) for each in report.probes],
-            answers=list(_changed(redactor.fields(each) for each in report.answers)),
+            answers=[redactor.fields(each) for each in report.answers],
             events=[redactor.value(each) for each in report.events if ours & _instances(each)],
             left=[redactor.text(each) for each in report.left],
         )
     )
-
-
-def _changed(answers: Iterable[Answer]) -> Iterator[Answer]:
-    """The answers that differ from the last one to the same call: what is polled is repeated many times."""
-    last: dict[str, object] = {}
-    for each in answers:
-        call = f"{each.operation} {each.asked}"
-        if last.get(call) != each.answer:
-            last[call] = each.answer
-            yield each
 
 
 def _instances(values: object) -> set[str]:
@@ -131,7 +121,7 @@ class Redactor:
         self._numbers: defaultdict[str, dict[str, int]] = defaultdict(dict)
         callers = [re.escape(each) for each in re.split("[/:]", _decoded(caller))[6:] if len(each) > 2]  # noqa: PLR2004  # a shorter one is part of any word
         named = rf"(?<!\w)(?:{'|'.join([*callers, r'name-\d+'])})(?!\w)"
-        kept = rf"{re.escape(self._stack)}|{TAG}|{_TYPE}|{re.escape(MARK)}"
+        kept = rf"{re.escape(self._stack)}|{TAG}|{_TYPE}"
         finders: tuple[tuple[str, Callable[[str], str]], ...] = (
             (_ARN, self._arn),
             (kept, str),
@@ -162,8 +152,6 @@ class Redactor:
             case int() | float():
                 number = round(value, 3)
                 return number if self.text(str(number)) == str(number) else MARK
-            case bytes():
-                return self.text(value.decode(errors="replace"))
             case str() | datetime():
                 return self.text(in_words(value))
         return MARK

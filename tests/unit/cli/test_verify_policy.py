@@ -15,7 +15,7 @@ from fixtures.terminal import Terminal
 from rolekeeper.permissions.policies import listed, pattern_covers
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.guard import MANAGED_LIMIT, compact, verifiers_policies
-from rolekeeper_cli.verifying.aws import _permission
+from rolekeeper_cli.verifying.aws import permission_of
 from rolekeeper_cli.verifying.names import PREFIX, TAG, Names
 from support.deployment import deployment, translated
 from support.policy_simulation import ACCOUNT, REGION, Policies, Request, needs_node, simulate
@@ -180,7 +180,7 @@ def test_it_allows_what_cloudformation_does_for_each_resource() -> None:
 
 def test_it_allows_every_call_that_the_code_names() -> None:
     named = {
-        _permission(call)
+        permission_of(call)
         for file in VERIFYING.glob("*.py")
         for call in re.findall(r'"((?!tag:)[a-z0-9]+:[A-Z][A-Za-z]+)"', file.read_text())
     }

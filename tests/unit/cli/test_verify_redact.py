@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rolekeeper_cli.verifying import report as reports
 from rolekeeper_cli.verifying.names import Names
 from rolekeeper_cli.verifying.outcomes import Answer, Outcome, Probe, Report, Step
-from rolekeeper_cli.verifying.redact import Redactor, redacted
+from rolekeeper_cli.verifying.redact import MARK, Redactor, redacted
 
 NAMES = Names("abc123")
 ACCOUNT = "123456789012"
@@ -274,14 +274,17 @@ def test_a_profile_that_is_named_without_its_arn_stays_only_if_it_is_its_own() -
     assert [each["IamInstanceProfile"]["Name"] for each in shown] == [NAMES.role("a"), "name-1", "name-1"]
 
 
-def test_of_what_is_polled_only_what_changed_stays() -> None:
-    def poll(at: float, state: str, of: str = INSTANCE) -> Answer:
-        answer = {"Instances": [{"State": {"Name": state}}], "ResponseMetadata": {"RequestId": f"{at}"}}
-        return Answer(at, "DescribeInstances", {"InstanceIds": [of]}, answer)
+def test_an_event_keeps_its_own_tags_only() -> None:
+    detail = {"changed-tag-keys": ["CostCenter", NAMES.tag_key], "tags": {"CostCenter": "payroll", NAMES.tag_key: "a"}}
+    shown = Redactor(NAMES).value({"detail": {**detail, "version": 4.0, "tag-policy-compliant": "true"}})
+    own = {"changed-tag-keys": [NAMES.tag_key], "tags": {NAMES.tag_key: "a"}}
+    assert shown == {"detail": {**own, "version": 4.0}}
 
-    polled = [poll(1, "pending"), poll(2, "running", of="i-0123456789abcdef0"), poll(3, "pending"), poll(4, "running")]
-    shown = redacted(report(answers=[*polled, poll(5, "running"), poll(6, "pending")]))
-    assert [each.at for each in shown.answers] == [1, 2, 4, 6]
+
+def test_a_value_that_is_no_text_stays_if_it_says_nothing() -> None:
+    values = [80, 0.5, True, None, datetime(2026, 3, 2, tzinfo=UTC), 123456789012, b"123456789012", object()]
+    shown = Redactor(NAMES).value(values)
+    assert shown == [80, 0.5, True, None, "2026-03-02T00:00:00Z", MARK, MARK, MARK]
 
 
 def test_an_event_of_another_instance_is_left_out() -> None:
@@ -303,6 +306,7 @@ def test_names_of_the_caller_and_of_others_roles_go_and_its_own_stay() -> None:
     hidden_names = "User: arn:aws:sts::000000000001:assumed-role/name-1/name-2 is not"
     assert plain(denied).startswith(hidden_names)
     assert plain(denied).endswith(f"{NAMES.role_path}{NAMES.role('a')}")
+    assert redacted(report(left=["a bucket of jane.doe"])) == report(left=["a bucket of name-1"], caller="")
     assert plain("jane.doe took PlatformAdmin, not jane.doer") == "name-1 took name-2, not jane.doer"
 
 
