@@ -215,7 +215,7 @@ def test_an_account_is_the_same_however_it_is_written(account: str) -> None:
         NAMES.scene,
         NAMES.role_path,
         NAMES.role("a"),
-        f"{NAMES.stack}-OnInstanceEvent",
+        f"{NAMES.stack}-OnInstanceEventRole-1AB2CD3EF4GH",
         "",
     ],
 )
