@@ -4,6 +4,8 @@ The template is never weakened for the emulator, and nothing is stripped from a 
 evaluation lacks.
 """
 
+import functools
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +32,8 @@ _PASSING = frozenset(
 _ROLE = "rolekeeper-local/role-passed"
 #: The same for the keys of a transaction's items, in the order in which they are checked.
 _ITEMS = "rolekeeper-local/items"
+#: How the names of the condition keys of a simulation begin.
+_ENTRY = "ContextEntries.member"
 
 
 def install(ec2_api: Ec2Api) -> None:
@@ -43,6 +47,22 @@ def install(ec2_api: Ec2Api) -> None:
     correct(_with_user_id, "_conditions_met", iam_evaluator)
     correct(passed.enforce, "enforce", iam_evaluator)
     correct(passed.access_denied_response, "access_denied_response", iam_actions)
+    correct(_with_context, "SimulatePrincipalPolicy", iam._IAM_HANDLERS)
+
+
+def _with_context(original: Callable[..., Any], params: dict[str, Any]) -> object:
+    """A simulation with its `ContextEntries`, which ministack leaves out."""
+    given: dict[str, str | list[str]] = {}
+    for number in itertools.takewhile(lambda n: f"{_ENTRY}.{n}.ContextKeyName" in params, itertools.count(1)):
+        entry = f"{_ENTRY}.{number}"
+        values = [iam._p(params, name) for name in params if name.startswith(f"{entry}.ContextKeyValues.")]
+        given[iam._p(params, f"{entry}.ContextKeyName").lower()] = values if len(values) > 1 else values[0]
+    made = iam_evaluator.EvalContext
+    iam_evaluator.EvalContext = functools.partial(made, service_context=given)
+    try:
+        return original(params)
+    finally:
+        iam_evaluator.EvalContext = made
 
 
 class _PassRoleCheck:
@@ -100,7 +120,7 @@ class _Requests:
     def resource_arn(self, original: Callable[..., Any], service: str, *request: Any) -> str:
         # request: method, path, headers, body, params, region, account
         params, region, account = request[4:7]
-        if service == "ec2" and _first(params, "AssociationId"):
+        if service == "ec2" and (_first(params, "AssociationId") or _tagged(params)):
             instance = self._instance(params)
             return f"arn:aws:ec2:{region}:{account}:instance/{instance.id if instance else '*'}"
         if service == "iam" and (arn := _iam_arn(params, account)):
@@ -125,7 +145,7 @@ class _Requests:
 
     def _instance(self, params: dict[str, Any]) -> Instance | None:
         truth = self._ec2_api.truth()
-        instance_id = _first(params, "InstanceId") or _first(params, "InstanceId.1")
+        instance_id = _first(params, "InstanceId") or _first(params, "InstanceId.1") or _tagged(params)
         try:
             if association_id := _first(params, "AssociationId"):
                 instance_id = truth.describe_associations(association_ids=[association_id])[0][0].instance_id
@@ -176,6 +196,12 @@ def _iam_arn(params: dict[str, Any], account: str) -> str:
             made = known.get(name)
             return str(made["Arn"]) if made else f"arn:aws:iam::{account}:{kind}{_first(params, 'Path') or '/'}{name}"
     return ""
+
+
+def _tagged(params: dict[str, Any]) -> str:
+    """The first instance that CreateTags or DeleteTags is about."""
+    resource = _first(params, "ResourceId.1")
+    return resource if resource.startswith("i-") else ""
 
 
 def _first(params: dict[str, Any], name: str) -> str:

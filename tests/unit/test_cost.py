@@ -200,7 +200,7 @@ def test_each_price_has_a_page_and_says_where_it_was_seen() -> None:
     for name, price in bill.prices().items():
         assert ("usd" in price) != ("tiers" in price), name
         assert price["seen"] in {"aws", "others", "no"}, name
-        assert re.fullmatch(r"https://aws\.amazon\.com/[a-z/-]+/pricing/(on-demand/)?", price["page"]), name
+        assert re.fullmatch(r"https://aws\.amazon\.com/[a-z0-9/-]+/pricing/(on-demand/)?", price["page"]), name
 
 
 def test_a_bill_multiplies_and_takes_off_what_is_free() -> None:

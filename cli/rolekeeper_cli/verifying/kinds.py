@@ -68,7 +68,9 @@ class Kind:
         tags = {each["Key"]: each["Value"] for each in item.get("tags") or ()}
         ref, tagged = item["ref"], id_in_tag(tags.get(TAG, ""))
         name = item.get("name") or ref
-        found = id_in(name) or id_in(item.get("path") or "") or tagged or id_in(tags.get("Name", ""))
+        found = id_in(name) or id_in(item.get("path") or "")
+        if "name" not in item:  # as an instance, which has tags only
+            found = found or tagged or id_in(tags.get("Name", ""))
         if not found:
             return None
         if ":" in name:  # of an ARN or a URL, the name

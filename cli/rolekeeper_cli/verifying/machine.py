@@ -35,8 +35,11 @@ class Machine:
     vpc: str
     image: str
 
-    def launch_request(self, id_: str, **tags: str) -> dict[str, Any]:
-        """What RunInstances takes for one instance of a verification, with further tags."""
+    def launch_request(self, id_: str, tags: Mapping[str, str]) -> dict[str, Any]:
+        """What RunInstances takes for one instance of a verification, with further tags.
+
+        It has no tag that a mapping of another deployment may be about, such as `Name`.
+        """
         tag = [{"Key": TAG, "Value": id_}]
         more = [{"Key": key, "Value": value} for key, value in tags.items()]
         return {

@@ -1,11 +1,10 @@
 """`rolekeeper verify --pre`: can this account and Region take a deployment, and what may the caller do? Read-only."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError, classified
 from rolekeeper.aws.iam import Iam
@@ -23,6 +22,8 @@ from rolekeeper_cli.verifying.names import PREFIX, TAG
 from rolekeeper_cli.verifying.quotas import QUOTAS
 
 _PAGE = "docs/verify.md"
+# Of what IAM refuses, this many lines are shown for each check.
+_SHOWN = 3
 
 
 def examine(deployment: DoctorDeployment, wanted: Wanted) -> ExitCode:
@@ -80,7 +81,7 @@ def verify(deployment: DoctorDeployment) -> Findings:
 
 def deploy(deployment: DoctorDeployment) -> Findings:
     arns = _arns(deployment)
-    needs = _needs(f"deploying {arns.stack}", deploying_policy(arns, f"{arns.stack}-*"))
+    needs = list(_needs(f"deploying {arns.stack}", deploying_policy(arns, f"{arns.stack}-*")))
     remedy = 'ask for that permission: docs/deploy.md, "What the deployer must be allowed"'
     yield from _may(deployment, needs, level=Level.WARN, remedy=remedy)
     return f"you may deploy the stack {arns.stack}"
@@ -123,14 +124,17 @@ def _one(pattern: str) -> str:
     return pattern.replace("*", "any")
 
 
-def _may(deployment: DoctorDeployment, needs: Any, *, level: Level, remedy: str) -> Iterator[Finding]:
+def _may(deployment: DoctorDeployment, needs: Sequence[Need], *, level: Level, remedy: str) -> Iterator[Finding]:
     arn = deployment.caller.arn
     if arn.endswith(":root"):
         yield unknown("IAM doesn't say whether a service control policy limits the root user", "use an IAM role")
     elif (principal := principal_of(deployment)) is None:
         yield no_principal(arn)
     else:
-        yield from lacking(deployment, principal, list(needs), level=level, remedy=remedy)
+        found = list(lacking(deployment, principal, needs, level=level, remedy=remedy))
+        yield from found[:_SHOWN]
+        if more := found[_SHOWN:]:
+            yield replace(more[0], what=f"{len(more):,} more like these")
 
 
 # ---- what bites beside the caller's own policies ----
@@ -186,7 +190,7 @@ def machine(deployment: DoctorDeployment, wanted: Wanted) -> Findings:
         return ""
     try:
         with classified("ec2:RunInstances", found.subnet):
-            deployment.client("ec2").run_instances(**found.launch_request("dryrun"), DryRun=True)
+            deployment.client("ec2").run_instances(**found.launch_request("dryrun", tags={}), DryRun=True)
     except PermanentError as error:
         # What a dry run answers if the real call would succeed (EC2 API reference, `RunInstances`).
         if error.code != "DryRunOperation":

@@ -9,7 +9,7 @@ from rolekeeper_cli.checks.run import Check
 # What a verification makes beside what is there; a test counts it in both templates.
 NEEDED = {"roles": 10, "instance profiles": 4, "policies": 3, "rules": 7, "stacks": 2}
 # Two instances of the smallest types.
-_VCPUS = 4
+VCPUS = 4
 # Functions that may run at once: the default of `Workers`, and one of each other.
 _RUNS = 9
 # The last tenth is near.
@@ -51,10 +51,13 @@ def vcpus(deployment: DoctorDeployment) -> Findings:
     """Of on-demand instances of the families A, C, D, H, I, M, R, T and Z. How many are in use isn't counted."""
     quota, of = _quota(deployment, "ec2", "L-1216C47A", default=0)
     if of:
-        yield unknown(f"how many vCPUs the account may have isn't known; a verification takes {_VCPUS}", "ask for it")
-    elif quota < _VCPUS:
-        yield fail(f"the account may have {quota:,} vCPUs, and a verification takes {_VCPUS}", "ask AWS for more")
-    return f"the account may have {quota:,} vCPUs, of which a verification takes {_VCPUS}"
+        yield unknown(
+            f"how many vCPUs the account may have isn't known; a verification takes {VCPUS}",
+            "look it up in Service Quotas",
+        )
+    elif quota < VCPUS:
+        yield fail(f"the account may have {quota:,} vCPUs, and a verification takes {VCPUS}", "ask AWS for more")
+    return f"the account may have {quota:,} vCPUs, of which a verification takes {VCPUS}"
 
 
 def _quota(deployment: DoctorDeployment, service: str, code: str, default: int) -> tuple[int, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.verifying.aws import Aws
@@ -141,6 +141,10 @@ def _delete(deployment: Deployment, aws: Aws, kind: Kind, ids: Collection[str]) 
     for patience in deployment.looks(_FIRST_LOOK_SECONDS, kind.patience, most=_LATER_LOOKS_SECONDS):
         try:
             listed = [each for each in kind.found(aws) if each.id in ids]
+        except RetryableError:
+            if patience.is_over:
+                return
+            continue
         except AwsRefusalError:
             return  # `find` says so
         for gone in (each for each in before if each not in listed):

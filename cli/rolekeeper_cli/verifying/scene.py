@@ -12,7 +12,7 @@ from rolekeeper_cli.deployment import Deployment, describe_stack, outputs_of
 from rolekeeper_cli.uses.control import sweep
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.machine import Machine
-from rolekeeper_cli.verifying.names import TAG, Names
+from rolekeeper_cli.verifying.names import Names
 
 _TEMPLATE = Path(__file__).with_name("scene.yaml")
 # It acts from the start, keeps little, and only the story sweeps.
@@ -99,28 +99,10 @@ def _as_asked(parameters: Mapping[str, str]) -> list[Mapping[str, Any]]:
 
 
 def launch(scene: Scene, *, role: str = "", profile: str = "") -> str:
-    """Launch an instance with a tag that asks for a role, or with a profile; returns its id.
-
-    It has no tag that a mapping of another deployment may be about, such as `Name`.
-    """
-    machine, tag = scene.machine, {"Key": TAG, "Value": scene.names.id}
-    asks = [{"Key": scene.names.tag_key, "Value": role}] if role else []
+    """Launch an instance with a tag that asks for a role, or with a profile; returns its id."""
+    names = scene.names
+    request = scene.machine.launch_request(names.id, {names.tag_key: role} if role else {})
     given: dict[str, Any] = {"IamInstanceProfile": {"Arn": profile}} if profile else {}
-    answer = Aws(scene.deployment).call(
-        "ec2:RunInstances",
-        ImageId=machine.image,
-        InstanceType=machine.instance_type,
-        SubnetId=machine.subnet,
-        SecurityGroupIds=[scene.security_group],
-        MinCount=1,
-        MaxCount=1,
-        InstanceInitiatedShutdownBehavior="terminate",
-        MetadataOptions={"HttpTokens": "required"},
-        UserData=_ENDS_ITSELF,
-        TagSpecifications=[
-            {"ResourceType": "instance", "Tags": [tag, *asks]},
-            {"ResourceType": "volume", "Tags": [tag]},
-        ],
-        **given,
-    )
+    given |= {"SecurityGroupIds": [scene.security_group], "UserData": _ENDS_ITSELF}
+    answer = Aws(scene.deployment).call("ec2:RunInstances", **request, **given)
     return str(answer["Instances"][0]["InstanceId"])

@@ -40,13 +40,13 @@ def swept(deployment: Deployment, id_: str | None = None, *, yes: bool) -> ExitC
         for step in remove(deployment, chosen):
             show(step)
         found = find(deployment)
-    return _end(deployment, found, documents)
+    return _end(deployment, found, documents, id_=id_)
 
 
-def _end(deployment: Deployment, found: Found, documents: Sequence[Mapping[str, Any]]) -> ExitCode:
+def _end(deployment: Deployment, found: Found, documents: Sequence[Mapping[str, Any]], *, id_: str | None) -> ExitCode:
     """Show what is left of those that were found."""
-    asked = {each["id"] for each in documents}
-    left = [each for each in found.leftovers if each.id in asked]
+    ids = [each["id"] for each in documents]
+    left = [each for each in found.leftovers if each.id in ids]
     unknown = [refusal(each).what for each in found.unknown]
     document = {
         "verifications": [{**each, "removed": not unknown and each["id"] not in by_id(left)} for each in documents],
@@ -57,10 +57,11 @@ def _end(deployment: Deployment, found: Found, documents: Sequence[Mapping[str, 
     render.show(document, lambda: None)
     terminal.bad(f"Still there: {each.kind.name} {each.name}" for each in left)
     terminal.bad(f"It isn't known what is left: {each}" for each in unknown)
-    where = f"in {deployment.session.region_name}, account {deployment.caller.account}"
     if left or unknown:
         return ExitCode.NO
-    terminal.say(f"Nothing is left {where}." if documents else f"No verification left anything {where}.")
+    where = f"in {deployment.session.region_name}, account {deployment.caller.account}"
+    nothing = f"Verification {id_} left nothing" if id_ else "No verification left anything"
+    terminal.say(f"{f'Nothing is left of {several(ids)}' if ids else nothing} {where}.")
     return ExitCode.DONE
 
 
@@ -76,10 +77,11 @@ def _note(found: Found) -> None:
     for region in sorted({each.region for each in found.elsewhere}):
         ids = sorted({each.id for each in found.elsewhere if each.region == region})
         terminal.say(f"Left in {region}: {several(ids)}. See: rolekeeper verify --sweep --region {region}")
-    for each in found.unproven:
+    for id_, things in by_id(found.unproven).items():
+        name = f"{things[0].kind.name} {things[0].name}"
         terminal.warn(
-            f"{each.kind.name} {each.name} has a name like a verification's, but neither a bucket nor a tag shows that "
-            f"it is one's. It isn't touched."
+            f"{name} is named as if a verification {id_} had made it, but neither a bucket nor a tag shows that there "
+            f"was one. It isn't touched, nor are others of that name: {len(things) - 1:,}."
         )
 
 

@@ -41,6 +41,7 @@ class Account(DoctorFixture):
         }
         self.unreserved = 1000
         self.simulated: list[Any] = []
+        self.refuses_all = False
         self.answers = {
             **self._answers,
             "DescribeEffectivePolicy": self._tag_policy,
@@ -66,7 +67,12 @@ class Account(DoctorFixture):
 
     def _kept(self, asked: Any) -> Any:
         self.simulated.append(asked)
-        return self._simulated(asked)
+        answer = self._simulated(asked)
+        if self.refuses_all:
+            return {
+                "EvaluationResults": [{**each, "EvalDecision": "implicitDeny"} for each in answer["EvaluationResults"]]
+            }
+        return answer
 
 
 USE = [("", 10), ("Quota", 1000)]
@@ -169,7 +175,7 @@ def test_the_root_user_is_warned_and_nothing_is_guessed(account: Account) -> Non
         (f"cloudformation:DeleteStack {STACK}", "verify", "fail", "rolekeeper guard verifiers"),
         ("ec2:TerminateInstances", "verify", "fail", "rolekeeper guard verifiers"),
         (f"cloudformation:DeleteStack {STACK.replace('-verify-any', '')}", "deploy", "warn", "docs/deploy.md"),
-        ("dynamodb:Scan", "operate", "warn", "docs/security.md"),
+        ("cloudtrail:LookupEvents", "operate", "warn", "docs/security.md"),
     ],
 )
 def test_what_the_caller_may_not(
@@ -182,6 +188,12 @@ def test_what_the_caller_may_not(
     assert found
     others = {"verify", "deploy", "operate"} - {check}
     assert {each[0] for other in others for each in finds(other)} == {"ok"}
+
+
+def test_a_person_who_may_nothing_gets_a_few_lines(finds: Finds, account: Account) -> None:
+    account.refuses_all = True
+    found = finds("deploy")
+    assert (len(found), found[-1][1]) == (4, "18 more like these")
 
 
 def test_a_request_has_the_tag_that_the_policy_asks_for(account: Account, desk: MappingsFixture) -> None:

@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 
 import pytest
 
-from fakes.small_pages import in_small_pages
 from fixtures.account import ACCOUNT, REGION
 from fixtures.verification import VerifiedAccount, verified_account
+from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper_cli.verifying import scene
 from rolekeeper_cli.verifying.kinds import KINDS
+from rolekeeper_cli.verifying.machine import Machine
 from rolekeeper_cli.verifying.names import TAG, Names, id_in
 from rolekeeper_cli.verifying.removal import Deletion, find, remove
 from support.deployment import translated
@@ -71,7 +75,6 @@ def test_every_new_id_is_found_again() -> None:
 
 def test_what_a_run_left_that_was_killed_is_found_in_every_service(account: VerifiedAccount) -> None:
     account.left_by_a_run(ID)
-    in_small_pages(account.client("iam"))
     found = find(account)
     assert {each.kind for each in found.leftovers} == {*KINDS}
     assert {each.id for each in found.leftovers} == {ID}
@@ -132,7 +135,7 @@ def test_what_is_no_verifications_is_never_touched(account: VerifiedAccount) -> 
     account.left_by_a_run(ID)
     account.artifacts(OTHER)
     for name in LOOKALIKES:
-        account.make_stack(name)
+        account.make_stack(name, tagged=ID)
         account.role(name)
         account.table(name)
         account.instance(("Name", name))
@@ -143,7 +146,7 @@ def test_what_is_no_verifications_is_never_touched(account: VerifiedAccount) -> 
     removed(account)
     assert find(account, ID).lines == []
     assert {*account.stacks} == {*LOOKALIKES}
-    assert {each["RoleName"] for each in account.client("iam").list_roles()["Roles"]} == {*LOOKALIKES}
+    assert {*account.client("iam").get_paginator("list_roles").paginate().search("Roles[].RoleName")} == {*LOOKALIKES}
     assert {*account.client("dynamodb").list_tables()["TableNames"]} == {*LOOKALIKES}
     assert len(account.client("s3").list_buckets()["Buckets"]) == 4
     reservations = account.client("ec2").describe_instances()["Reservations"]
@@ -171,6 +174,17 @@ def test_a_tag_or_its_bucket_proves_a_verification(account: VerifiedAccount, pro
         case _:
             account.artifacts(ID)
     assert "IAM role" in {each.kind.name for each in find(account).leftovers}
+
+
+def test_the_bucket_is_made_before_all_else(account: VerifiedAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So what a verification left is proven to be its, wherever it was killed."""
+    monkeypatch.setattr(scene, "built", lambda: nullcontext(Path()))
+    monkeypatch.setattr(scene, "upload", lambda _folder, bucket: bucket.ensure())
+    account.denied.add("DescribeStacks")
+    with pytest.raises(AccessDeniedError):
+        scene.deploy(account, Names(ID), Machine("t3.nano", "x86_64", subnet="subnet-1", vpc="vpc-1", image="ami-1"))
+    account.denied.clear()
+    assert [each.kind.name for each in find(account).leftovers] == ["S3 bucket"]
 
 
 def test_what_is_global_belongs_to_the_region_that_the_bucket_names(account: VerifiedAccount) -> None:
@@ -271,6 +285,13 @@ def test_a_stack_that_never_can_be_deleted_ends_it(account: VerifiedAccount) -> 
         f"CloudFormation stack {Names(ID).scene}",
         f"S3 bucket {Names(ID).bucket(ACCOUNT, REGION)}",
     ]
+
+
+def test_a_list_that_is_throttled_is_asked_for_again(account: VerifiedAccount) -> None:
+    account.make_stack(Names(ID).stack)
+    account.refusals["DescribeStacks"] = ["ThrottlingException"] * 3
+    assert removed(account)[-1] == ("deleted", "CloudFormation stack")
+    assert account.stacks == {}
 
 
 def test_it_waits_only_so_long(account: VerifiedAccount) -> None:

@@ -62,7 +62,7 @@ def test_it_shows_what_is_left_removes_it_and_says_that_nothing_is_left(two: Ver
     ]
     assert "deleting: CloudFormation stack rolekeeper-verify-abc123-scene\n" in ran.stderr
     assert "deleted: CloudFormation stack rolekeeper-verify-xyz789\n" in ran.stderr
-    assert ran.stderr.endswith(f"Nothing is left {HERE}.\n")
+    assert ran.stderr.endswith(f"Nothing is left of abc123, xyz789 {HERE}.\n")
     assert two.stacks == {}
 
 
@@ -79,7 +79,8 @@ def test_without_asking_it_takes_also_what_may_still_be_running(two: VerifiedAcc
 
 
 def test_an_id_is_of_one_verification(two: VerifiedAccount) -> None:
-    assert sweep(two, NEW).exit_code == 0
+    assert sweep(two, NEW).stderr.endswith(f"Nothing is left of xyz789 {HERE}.\n")
+    assert sweep(two, NEW).stderr == f"Verification xyz789 left nothing {HERE}.\n"
     assert {*two.stacks} == {Names(OLD).stack, Names(OLD).scene}
 
 
@@ -139,8 +140,11 @@ def test_what_was_left_in_another_region_is_named_with_the_command(account: Veri
 
 def test_what_is_only_named_like_a_verifications_is_left_even_if_it_is_named(account: VerifiedAccount) -> None:
     account.make_stack("rolekeeper-verify-prod01")
+    account.make_stack("rolekeeper-verify-prod01-eu")
     ran = sweep(account, "prod01")
-    assert "CloudFormation stack rolekeeper-verify-prod01 has a name like a verification's" in ran.stderr
-    assert "It isn't touched." in ran.stderr
+    assert (
+        "CloudFormation stack rolekeeper-verify-prod01 is named as if a verification prod01 had made it" in ran.stderr
+    )
+    assert "It isn't touched, nor are others of that name: 1." in ran.stderr
     assert find(account).leftovers == []
-    assert len(account.stacks) == 1
+    assert len(account.stacks) == 2

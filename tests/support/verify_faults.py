@@ -1,0 +1,251 @@
+"""Wrong answers of AWS on purpose, at which `rolekeeper verify` has to fail.
+
+A plug-in of the embedded AWS (`FILE`), which loads it in its own process and environment. An account's answers are
+right until `steer` says what is wrong there; so verifications in accounts of their own run side by side.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rolekeeper_local.asgi import App
+from rolekeeper_local.corrections import correct
+from rolekeeper_local.ec2_model import Association, AssociationState, Event, State
+from rolekeeper_local.ec2_truth import Ec2Truth
+
+if TYPE_CHECKING:  # neither is in every process that reads this
+    from rolekeeper_local.embedded import EmbeddedAws
+    from rolekeeper_local.front import Control
+
+FILE = Path(__file__)
+
+
+class Fault(StrEnum):
+    """What is wrong in an account."""
+
+    # ---- EC2 and its events ----
+    EVENTS_LOST = "events-lost"
+    TAG_EVENTS_LOST = "tag-events-lost"
+    EVENTS_LOST_ONCE_STOPPED = "events-lost-once-stopped"
+    THIRD_B_LOST = "third-b-lost"  # EC2 takes a third tag for `b`, or a later one, and changes nothing
+    STAYS_ASSOCIATING = "stays-associating"
+    ANOTHER_PROFILE = "another-profile"  # `b` is associated in the place of `a`, and the other way round
+    REPLACE_SHOWS_GAP = "replace-shows-gap"  # no association is shown for 1.5 s
+    REPLACE_KEEPS_ID = "replace-keeps-id"
+    DISASSOCIATE_DOES_NOTHING = "disassociate-does-nothing"
+    FOREIGN_GOES_AT_TAG = "foreign-goes-at-tag"  # the tag asks for a role
+    FOREIGN_GOES_AT_NONE = "foreign-goes-at-none"
+    TERMINATE_DOES_NOTHING = "terminate-does-nothing"
+    # ---- other services ----
+    STREAM_SILENT = "stream-silent"
+    MISSING_ROLE_SHOWN = "missing-role-shown"  # IAM shows a role that doesn't exist
+    ALL_ALLOWED = "all-allowed"
+    SWEEP_FAILS = "sweep-fails"  # not the first one, without which nothing is changed
+    SWEEP_DOES_NOTHING = "sweep-does-nothing"  # the same
+    UPDATE_DOES_NOTHING = "update-does-nothing"  # CloudFormation says that it is complete
+    STACK_LEAVES_QUEUES = "stack-leaves-queues"  # the same, of a deletion
+    STACK_KEEPS_QUEUES = "stack-keeps-queues"  # a stack's deletion fails
+    TABLES_STAY = "tables-stay"  # DynamoDB says that it deletes them
+
+
+def steer(aws: "EmbeddedAws", account: str, *faults: Fault) -> None:
+    """From now on this is wrong in an account, and nothing else."""
+    aws.control("verify-faults", {"account": account, "faults": faults})
+
+
+def plug(app: App, control: "Control") -> App:
+    """Let the control door steer the faults, and have calls and events meet them."""
+    faults = _Faults()
+    control.told["verify-faults"] = faults.steer
+    _install_ec2(_Ec2(faults), type(control.ec2_api))
+    _install_services(_Services(faults))
+    return app
+
+
+def _ministack(name: str) -> Any:
+    """A module of ministack, which is in the emulator's process alone."""
+    return import_module(f"ministack.{name}")
+
+
+class _Faults:
+    def __init__(self) -> None:
+        self._of: dict[str, frozenset[Fault]] = {}
+        self._account = _ministack("core.responses").get_account_id
+
+    def steer(self, asked: Mapping[str, Any]) -> None:
+        self._of[str(asked["account"])] = frozenset(map(Fault, asked["faults"]))
+
+    def here(self, fault: Fault, account: str = "") -> bool:
+        """Whether it is in an account, or in that of the request at hand."""
+        return fault in self._of.get(account or self._account(), ())
+
+
+# ---- EC2 and its events ----
+
+
+_GAP_SECONDS = 1.5
+_TAKEN = 2
+_PREFIX, _FOREIGN, _NONE = "rolekeeper-verify-", "-foreign", "none"
+_OTHERS = {"-a": "-b", "-b": "-a"}
+
+
+class _Ec2:
+    """Corrections of `Ec2Truth`, as `correct` calls them, and of the way of its events to EventBridge."""
+
+    def __init__(self, faults: _Faults) -> None:
+        self._here = faults.here
+        self._stopped: set[str] = set()
+        self._hidden_until: dict[str, float] = {}
+        self._asked_for_b: Counter[str] = Counter()
+
+    def emit(self, original: Callable[..., None], api: Any, account: str, region: str, event: Event) -> None:
+        instance, state = event.resources[0], event.detail.get("state")
+        if state == State.STOPPED:
+            self._stopped.add(instance)
+        lost = {
+            Fault.EVENTS_LOST: True,
+            Fault.TAG_EVENTS_LOST: event.source == "aws.tag",
+            Fault.EVENTS_LOST_ONCE_STOPPED: instance in self._stopped,
+        }
+        if not any(is_such and self._here(fault, account) for fault, is_such in lost.items()):
+            original(api, account, region, event)
+
+    def create_tags(
+        self, original: Callable[..., None], truth: Ec2Truth, instance: str, tags: Mapping[str, str]
+    ) -> None:
+        asked = [value for key, value in tags.items() if key.startswith(_PREFIX)]
+        if "b" in asked:
+            self._asked_for_b[instance] += 1
+            if self._asked_for_b[instance] > _TAKEN and self._here(Fault.THIRD_B_LOST):
+                return
+        original(truth, instance, tags)
+        row = truth.association_of(instance)
+        goes = Fault.FOREIGN_GOES_AT_NONE if _NONE in asked else Fault.FOREIGN_GOES_AT_TAG
+        if asked and row and row.profile_arn.endswith(_FOREIGN) and self._here(goes):
+            truth.disassociate(row.id)
+
+    def associate(
+        self, original: Callable[..., Association], truth: Ec2Truth, instance: str, profile: str
+    ) -> Association:
+        return self._associating(original(truth, instance, self._profile(profile)))
+
+    def replace(self, original: Callable[..., Association], truth: Ec2Truth, id_: str, profile: str) -> Association:
+        row = self._associating(original(truth, id_, self._profile(profile)))
+        if self._here(Fault.REPLACE_SHOWS_GAP):
+            self._hidden_until[row.instance_id] = row.timestamp + _GAP_SECONDS
+        if self._here(Fault.REPLACE_KEEPS_ID):
+            for rows in (truth._associations, truth._passing_associations):  # noqa: SLF001 - no EC2 has a call for it
+                rows[id_] = rows.pop(row.id)
+            row.id = id_
+        return row
+
+    def _profile(self, reference: str) -> str:
+        other = _OTHERS.get(reference[-2:])
+        return reference[:-2] + other if other and self._here(Fault.ANOTHER_PROFILE) else reference
+
+    def _associating(self, row: Association) -> Association:
+        if self._here(Fault.STAYS_ASSOCIATING):
+            row.changes_at = None
+        return row
+
+    def disassociate(self, original: Callable[..., Association], truth: Ec2Truth, id_: str) -> Association:
+        if self._here(Fault.DISASSOCIATE_DOES_NOTHING):
+            [row] = truth.describe_associations(association_ids=[id_])[0]
+            return replace(row, state=AssociationState.DISASSOCIATING)
+        return original(truth, id_)
+
+    def describe_associations(
+        self, original: Callable[..., tuple[list[Association], str | None]], truth: Ec2Truth, **asked: Any
+    ) -> tuple[list[Association], str | None]:
+        rows, token = original(truth, **asked)
+        return [row for row in rows if self._hidden_until.get(row.instance_id, 0) < time.time()], token
+
+    def terminate(self, original: Callable[..., Any], truth: Ec2Truth, instance: str) -> Any:
+        if self._here(Fault.TERMINATE_DOES_NOTHING):
+            return truth.instance(instance).state, State.SHUTTING_DOWN
+        return original(truth, instance)
+
+
+def _install_ec2(ec2: _Ec2, api: type) -> None:
+    correct(ec2.emit, "_emit", api)
+    for each in (
+        ec2.create_tags,
+        ec2.associate,
+        ec2.replace,
+        ec2.disassociate,
+        ec2.describe_associations,
+        ec2.terminate,
+    ):
+        correct(each, each.__name__, Ec2Truth)
+
+
+# ---- other services ----
+
+
+_SWEEP = "-OnSchedule-"
+_MISSING, _THERE = b"-missing", b"-a"
+_QUEUE = "AWS::SQS::Queue"
+
+type Answer = tuple[int, dict[str, str], bytes]
+
+
+class _Services:
+    """Corrections of ministack, as `correct` calls them."""
+
+    def __init__(self, faults: _Faults) -> None:
+        self._here = faults.here
+        self._swept: set[str] = set()
+
+    def stream(self, original: Callable[..., list[Any]], *asked: Any, **named: Any) -> list[Any]:
+        return [] if self._here(Fault.STREAM_SILENT) else original(*asked, **named)
+
+    async def iam(
+        self, original: Callable[..., Awaitable[Answer]], method: str, path: str, headers: Any, body: bytes, query: Any
+    ) -> Answer:
+        if _MISSING not in body or not self._here(Fault.MISSING_ROLE_SHOWN):
+            return await original(method, path, headers, body, query)
+        status, answered, text = await original(method, path, headers, body.replace(_MISSING, _THERE), query)
+        return status, answered, text.replace(_THERE, _MISSING)
+
+    def enforce(self, original: Callable[..., Any], *request: Any, **named: Any) -> Any:
+        return None if self._here(Fault.ALL_ALLOWED) else original(*request, **named)
+
+    async def invoke(self, original: Callable[..., Awaitable[Answer]], name: str, *rest: Any) -> Answer:
+        again = name in self._swept
+        if _SWEEP in name:
+            self._swept.add(name)
+        if again and self._here(Fault.SWEEP_FAILS):
+            return 200, {"X-Amz-Function-Error": "Unhandled"}, b'{"errorType": "Sandbox.Timedout"}'
+        if again and self._here(Fault.SWEEP_DOES_NOTHING):
+            return 200, {}, b"{}"
+        return await original(name, *rest)
+
+    def update(self, original: Callable[..., Any], kind: str, id_: str, old: Any, new: Any, *rest: Any) -> Any:
+        return original(kind, id_, old, old if self._here(Fault.UPDATE_DOES_NOTHING) else new, *rest)
+
+    def delete(self, original: Callable[..., None], kind: str, *rest: Any) -> None:
+        if kind == _QUEUE and self._here(Fault.STACK_KEEPS_QUEUES):
+            raise ValueError("SQS doesn't answer.")
+        if kind != _QUEUE or not self._here(Fault.STACK_LEAVES_QUEUES):
+            original(kind, *rest)
+
+    def delete_table(self, original: Callable[..., Answer], asked: Mapping[str, Any]) -> Answer:
+        if self._here(Fault.TABLES_STAY):
+            return 200, {"Content-Type": "application/x-amz-json-1.0"}, b"{}"
+        return original(asked)
+
+
+def _install_services(services: _Services) -> None:
+    correct(services.stream, "stream_records_since", _ministack("services.dynamodb"))
+    correct(services.iam, "handle_request", _ministack("services.iam"))
+    correct(services.enforce, "enforce", _ministack("core.iam_evaluator"))
+    correct(services.invoke, "_invoke", _ministack("services.lambda_svc"))
+    stacks = _ministack("services.cloudformation.stacks")
+    correct(services.update, "_update_resource", stacks)
+    correct(services.delete, "_delete_resource", stacks)
+    correct(services.delete_table, "_delete_table", _ministack("services.dynamodb"))
