@@ -102,7 +102,8 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 }
 disguises = st.sampled_from(list(DISGUISES.values()))
 marks = ["", " ", '"', "'", "(", ": ", "/", "=", ", ", "\n", "%22"]
-before, after = st.sampled_from([*marks, "the text ", "User: "]), st.sampled_from([*marks, " is denied"])
+before = st.sampled_from([*marks, "the text ", f"{NAMES.stack}-", f"arn:aws:iam::{ACCOUNT}:role/"])
+after = st.sampled_from([*marks, " is denied"])
 hidden = st.tuples(secrets, disguises, before, after).map(lambda each: (each[0], each[1](each[0]), each[2], each[3]))
 
 
