@@ -16,10 +16,12 @@ from rolekeeper_cli.checks.run import Check, run
 from rolekeeper_cli.checks.run import findings as found_by
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.explained import refusal
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses.guard import Arns, Document, deploying_policy, verifiers_policies
 from rolekeeper_cli.verifying.machine import Wanted, resolve
 from rolekeeper_cli.verifying.names import PREFIX, TAG
 from rolekeeper_cli.verifying.quotas import QUOTAS
+from rolekeeper_cli.verifying.removal import find
 
 _PAGE = "docs/verify.md"
 # Of what IAM refuses, this many lines are shown for each check.
@@ -75,7 +77,14 @@ def verify(deployment: DoctorDeployment) -> Findings:
     caller = deployment.caller
     policies = verifiers_policies(caller.partition, caller.account, str(deployment.session.region_name))
     needs = [need for policy in policies for need in _needs("verifying", policy)]
-    yield from _may(deployment, needs, level=Level.FAIL, remedy="attach what rolekeeper guard verifiers prints")
+    remedy = "attach what rolekeeper guard verifiers prints"
+    try:
+        yield from _may(deployment, needs, level=Level.FAIL, remedy=remedy)
+    except AccessDeniedError as error:
+        # The lists by which it proves that nothing is left can be tried.
+        if refused := sorted({each.action for each in find(deployment).unknown}):
+            yield fail(f"you may not, for verifying: {several(refused, most=20)}", remedy)
+        yield unknown(f"whether you may do the rest isn't known: {refusal(error).what}", remedy)
     return "you may do what a verification does"
 
 
@@ -182,8 +191,6 @@ def machine(deployment: DoctorDeployment, wanted: Wanted) -> Findings:
     """Whether the Region has what is launched, and IAM and EC2 would launch it: a dry run."""
     try:
         found = resolve(deployment, wanted)
-    except AccessDeniedError:
-        raise  # so it isn't known
     except (CommandError, PermanentError) as error:
         shown = refusal(error) if isinstance(error, PermanentError) else error
         yield fail(shown.what, shown.remedy)

@@ -23,6 +23,7 @@ from rolekeeper_cli.verifying.machine import Wanted
 from rolekeeper_cli.verifying.names import TAG
 from rolekeeper_cli.verifying.preflight import checks, examine
 from rolekeeper_cli.verifying.quotas import NEEDED
+from rolekeeper_cli.verifying.removal import Found
 from support.deployment import deployment, translated
 from support.templates import load
 
@@ -188,6 +189,26 @@ def test_what_the_caller_may_not(
     assert found
     others = {"verify", "deploy", "operate"} - {check}
     assert {each[0] for other in others for each in finds(other)} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("denied", "levels"), [({"ListTopics", "ListRoles"}, ["fail", "unknown"]), (set(), ["unknown"])]
+)
+def test_without_a_simulation_the_lists_are_tried_and_the_rest_is_unknown(
+    finds: Finds, account: Account, monkeypatch: pytest.MonkeyPatch, denied: set[str], levels: list[str]
+) -> None:
+    refused = [AccessDeniedError("AccessDenied", "no", f"any:{each}", "*") for each in denied]
+    monkeypatch.setattr("rolekeeper_cli.verifying.preflight.find", lambda _: Found([], [], [], refused))
+    account.denied.add("SimulatePrincipalPolicy")
+    found = finds("verify")
+    assert [level for level, _, _ in found] == levels
+    assert all(each in found[0][1] for each in denied)
+    assert "iam:SimulatePrincipalPolicy" in found[-1][1]
+
+
+def test_a_person_who_may_not_look_for_a_machine_can_launch_none(finds: Finds, account: Account) -> None:
+    account.denied.add("DescribeSubnets")
+    assert finds("machine")[0][:2] == ("fail", "you aren't allowed ec2:DescribeSubnets on *")
 
 
 def test_a_person_who_may_nothing_gets_a_few_lines(finds: Finds, account: Account) -> None:
