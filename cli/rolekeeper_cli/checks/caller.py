@@ -164,22 +164,26 @@ def lacking(
         if not refused:
             continue
         what = f"for {need.purpose}: {', '.join(refused)} on {need.request.resource}"
-        if keys := sorted({key for each in refused for key in answer[each].get("MissingContextValues", ())}):
+        if keys := sorted({key for each in refused for key in _missing(answer[each])}):
             # Nobody makes a request, so the simulation lacks what a request has, such as LeadingKeys.
             yield unknown(f"whether you may depends on {', '.join(keys)}, {what}", remedy)
+        elif _refuses(answer, refused, "OrganizationsDecisionDetail", "AllowedByOrganizations"):
+            # IAM doesn't say which keys of such a policy it lacks (IAM API reference, `EvaluationResult`).
+            yield unknown(f"a service control policy refuses it, or depends on the request, {what}", remedy)
+        elif _refuses(answer, refused, "PermissionsBoundaryDecisionDetail", "AllowedByPermissionsBoundary"):
+            yield Finding(level, f"your permissions boundary refuses it, {what}", remedy)
         else:
-            yield Finding(level, f"you may not, {what}{_by([answer[each] for each in refused])}", remedy)
+            yield Finding(level, f"you may not, {what}", remedy)
 
 
-def _by(refusals: Sequence[Mapping[str, Any]]) -> str:
-    """What refuses it, if that is none of the principal's own policies (IAM API reference, `EvaluationResult`)."""
-    for detail, allowed, name in (
-        ("OrganizationsDecisionDetail", "AllowedByOrganizations", "a service control policy"),
-        ("PermissionsBoundaryDecisionDetail", "AllowedByPermissionsBoundary", "your permissions boundary"),
-    ):
-        if any(not each.get(detail, {}).get(allowed, True) for each in refusals):
-            return f"; {name} refuses it"
-    return ""
+def _missing(answer: Mapping[str, Any]) -> Iterator[str]:
+    """The condition keys that IAM lacked; of a named resource they may be with it (the same reference)."""
+    for each in (answer, *answer.get("ResourceSpecificResults", ())):
+        yield from each.get("MissingContextValues", ())
+
+
+def _refuses(answer: Mapping[str, Any], refused: Sequence[str], detail: str, allowed: str) -> bool:
+    return any(not answer[each].get(detail, {}).get(allowed, True) for each in refused)
 
 
 def _simulated(
@@ -187,9 +191,8 @@ def _simulated(
 ) -> dict[str, Mapping[str, Any]]:
     """By each of the actions, what IAM says of it."""
     asked = {"PolicySourceArn": principal, "ActionNames": sorted(actions), "ResourceArns": [request.resource]}
-    context = [
-        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
-        for key, value in request.context
-    ]
+    # Organizations close Regions by it.
+    keys = (("aws:RequestedRegion", str(deployment.session.region_name)), *request.context)
+    context = [{"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"} for key, value in keys]
     pages = deployment.pages("iam:SimulatePrincipalPolicy", principal, **asked, ContextEntries=context)
     return {each["EvalActionName"]: each for page in pages for each in page["EvaluationResults"]}

@@ -110,7 +110,7 @@ def _arns(deployment: DoctorDeployment) -> Arns:
 
 
 def _needs(purpose: str, policy: Document) -> Iterator[Need]:
-    """What a policy allows, as needs. IAM simulates no action with a star, of which each only reads."""
+    """What a policy allows, as needs, without the actions that have a star: they only read."""
     for statement in policy["Statement"]:
         tests = statement.get("Condition", {}).values()
         context = tuple((key, _one(listed(value)[0])) for test in tests for key, value in test.items())

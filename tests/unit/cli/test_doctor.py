@@ -537,25 +537,37 @@ def test_who_may_look_into_other_accounts_matters_to_a_hub_alone(
     assert only(finds("caller"))[:2] == ("warn", what)
 
 
-def test_what_depends_on_the_request(finds: Finds, ward: DoctorFixture) -> None:
-    narrowed = {"EvalDecision": "implicitDeny", "MissingContextValues": ["aws:SourceIp"]}
-    ward.decisions = {"sqs:ReceiveMessage": narrowed}
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        {"MissingContextValues": ["aws:SourceIp"]},
+        {"ResourceSpecificResults": [{"MissingContextValues": ["aws:SourceIp"]}]},
+    ],
+)
+def test_what_depends_on_the_request(finds: Finds, ward: DoctorFixture, lacks: dict[str, Any]) -> None:
+    ward.decisions = {"sqs:ReceiveMessage": {"EvalDecision": "implicitDeny", **lacks}}
     level, what, _ = only(finds("caller"))
     assert (level, what.startswith("whether you may depends on aws:SourceIp, for redrive")) == ("unknown", True)
 
 
 @pytest.mark.parametrize(
-    ("detail", "by"),
+    ("detail", "level", "by"),
     [
-        ({"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}}, "a service control policy"),
-        ({"PermissionsBoundaryDecisionDetail": {"AllowedByPermissionsBoundary": False}}, "your permissions boundary"),
+        ({"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}}, "unknown", "a service control policy"),
+        (
+            {"PermissionsBoundaryDecisionDetail": {"AllowedByPermissionsBoundary": False}},
+            "warn",
+            "your permissions boundary",
+        ),
     ],
 )
 def test_what_refuses_is_named_if_it_is_no_policy_of_the_caller(
-    finds: Finds, ward: DoctorFixture, detail: dict[str, Any], by: str
+    finds: Finds, ward: DoctorFixture, detail: dict[str, Any], level: str, by: str
 ) -> None:
+    """Conditions of a service control policy may lack what a request has, and IAM doesn't say which."""
     ward.decisions = {"sqs:ReceiveMessage": {"EvalDecision": "implicitDeny", **detail}}
-    assert only(finds("caller"))[1].endswith(f"; {by} refuses it")
+    found = only(finds("caller"))
+    assert (found[0], found[1].startswith(f"{by} refuses it")) == (level, True)
 
 
 def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: DoctorFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ def test_the_page_sums_up_what_the_prices_say_and_the_command_says_no_less() -> 
     assert shown == {what: f"{usd:.3f}" for what, usd in {**sums, "all": sum(sums.values())}.items()}
     assert sum(sums.values()) < COST_USD
     assert f"At most {COST_USD:.2f} USD" in PAGE
+    assert f"less than {COST_USD:.2f} USD" in (ROOT / "README.md").read_text()
 
 
 def test_a_day_of_what_a_killed_run_leaves_costs_what_the_page_says() -> None:

@@ -175,7 +175,7 @@ def test_the_root_user_is_warned_and_nothing_is_guessed(account: Account) -> Non
         (f"cloudformation:DeleteStack {STACK}", "verify", "fail", "rolekeeper guard verifiers"),
         ("ec2:TerminateInstances", "verify", "fail", "rolekeeper guard verifiers"),
         (f"cloudformation:DeleteStack {STACK.replace('-verify-any', '')}", "deploy", "warn", "docs/deploy.md"),
-        ("cloudtrail:LookupEvents", "operate", "warn", "docs/security.md"),
+        ("iam:GenerateServiceLastAccessedDetails", "operate", "warn", "docs/security.md"),
     ],
 )
 def test_what_the_caller_may_not(
@@ -204,7 +204,7 @@ def test_a_request_has_the_tag_that_the_policy_asks_for(account: Account, desk: 
         if "ec2:TerminateInstances" in each["ActionNames"]
         for entry in each["ContextEntries"]
     }
-    assert context == {(f"aws:ResourceTag/{TAG}", "any")}
+    assert context == {("aws:RequestedRegion", REGION), (f"aws:ResourceTag/{TAG}", "any")}
     del desk
 
 
