@@ -50,7 +50,6 @@ class Fault(StrEnum):
     UPDATE_DOES_NOTHING = "update-does-nothing"  # CloudFormation says that it is complete
     STACK_LEAVES_QUEUES = "stack-leaves-queues"  # the same, of a deletion
     STACK_KEEPS_QUEUES = "stack-keeps-queues"  # a stack's deletion fails
-    TABLES_STAY = "tables-stay"  # DynamoDB says that it deletes them
 
 
 def steer(aws: "EmbeddedAws", account: str, *faults: Fault) -> None:
@@ -234,11 +233,6 @@ class _Services:
         if kind != _QUEUE or not self._here(Fault.STACK_LEAVES_QUEUES):
             original(kind, *rest)
 
-    def delete_table(self, original: Callable[..., Answer], asked: Mapping[str, Any]) -> Answer:
-        if self._here(Fault.TABLES_STAY):
-            return 200, {"Content-Type": "application/x-amz-json-1.0"}, b"{}"
-        return original(asked)
-
 
 def _install_services(services: _Services) -> None:
     correct(services.stream, "stream_records_since", _ministack("services.dynamodb"))
@@ -248,4 +242,3 @@ def _install_services(services: _Services) -> None:
     stacks = _ministack("services.cloudformation.stacks")
     correct(services.update, "_update_resource", stacks)
     correct(services.delete, "_delete_resource", stacks)
-    correct(services.delete_table, "_delete_table", _ministack("services.dynamodb"))

@@ -111,7 +111,7 @@ class Story:
     def foreign_mapped(self) -> float:
         foreign = self._association(self.b)
         seconds = self._replaced("b", self.a, self.b)
-        self._leaves_foreign("b")
+        self._leaves_foreign("b", foreign)
         self._stays(self.b, foreign)
         return seconds
 
@@ -121,7 +121,7 @@ class Story:
 
     def foreign_none(self) -> float:
         began = self._now()
-        self._leaves_foreign(_NONE)
+        self._leaves_foreign(_NONE, self._foreign)
         seconds = self._now() - began
         self._stays(self.b, self._foreign)
         return seconds
@@ -309,9 +309,12 @@ class Story:
     def _stays(self, instance: str, before: Association | None) -> None:
         until = self._now() + min(self.patience * _STAYS_SHARE, _STAYS_SECONDS)
         while self._now() < until:
-            if (shown := self._association(instance)) != before:
-                raise StepFailedError(f"EC2 shows {_words(shown)} on {instance}, and not {_words(before)} as before")
+            self._is_still(instance, before)
             self.scene.deployment.sleep(_EVERY)
+
+    def _is_still(self, instance: str, before: Association | None) -> None:
+        if (shown := self._association(instance)) != before:
+            raise StepFailedError(f"EC2 shows {_words(shown)} on {instance}, and not {_words(before)} as before")
 
     def _is(self, instance: str, state: InstanceState) -> None:
         self._until(f"{instance} is {state}", lambda: self._instance(instance).state is state)
@@ -320,23 +323,27 @@ class Story:
         [found] = self.scene.deployment.app.ec2.instances([instance]).values()
         return found
 
-    def _leaves_foreign(self, value: str) -> None:
-        """Wait until Rolekeeper has recorded that a row would give `b` another role, and leaves it."""
+    def _leaves_foreign(self, value: str, foreign: Association | None) -> None:
+        """Wait until Rolekeeper has recorded that it leaves `b` its foreign role, which EC2 has to show meanwhile."""
         target, row = self.scene.deployment.settings.target, str(MappingKey(self.scene.names.tag_key, value))
         key = InstanceKey(target.account, target.region, self.b)
 
         def holds() -> bool:
+            self._is_still(self.b, foreign)
             condition = self.scene.deployment.app.state.read([key], []).record(key).condition
             return condition is not None and condition.code == "occupied" and row in condition.reason
 
         self._until(f"Rolekeeper records that {row} leaves the foreign role of {self.b}", holds)
 
     def _row_becomes(self, value: str, status: Status) -> None:
+        """Wait for Rolekeeper's verdict on a row that was put; if it is published, no other one can follow."""
         key = MappingKey(self.scene.names.tag_key, value)
 
         def holds() -> bool:
-            row = layout.from_attributes(self.scene.deployment.app.table.get_row(key) or {})
-            return bool(row.get("status") == status)
+            found = layout.from_attributes(self.scene.deployment.app.table.get_row(key) or {}).get("status")
+            if found == Status.PUBLISHED != status:
+                raise StepFailedError(f"the row {key} is {found}, and not {status}")
+            return bool(found == status)
 
         self._until(f"the row {key} is {status}", holds)
 

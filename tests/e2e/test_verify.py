@@ -1,0 +1,341 @@
+"""`rolekeeper verify` on the embedded AWS: it passes, it fails at each wrong answer, and it leaves nothing behind.
+
+Each verification has an account of its own, so that many run beside each other. ROLEKEEPER_VERIFY_SEED chooses where
+some of them are killed.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from fixtures.command import Command
+from rolekeeper_local.account import EmulatedAccount
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import ACCOUNT, EmbeddedAws
+from rolekeeper_local.place import REPOSITORY
+from support import verify_faults
+from support.inventory import inventory, items
+from support.ports import free_port
+from support.roles import ANYBODY, assumed, make_role, variables
+from support.verify_faults import Fault, steer
+from support.waiting import eventually
+
+pytestmark = pytest.mark.emulator
+
+SEED = int(os.environ.get("ROLEKEEPER_VERIFY_SEED") or random.SystemRandom().randrange(10_000))
+TIMINGS = Timings(pending=0.3, stopping=0.5, shutting_down=0.3, propagation=0.5)
+# How long a right answer may take: a follow-up that comes within two minutes may have to repair the burst. A wait for a
+# wrong answer takes it all, so it is short where that comes before the burst, and before a follow-up would repair it.
+PATIENCE, SHORT_PATIENCE = 150, 30
+AT_ONCE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a verification ended, and its report."""
+
+    code: int
+    report: Mapping[str, Any]
+    files: Collection[Path]
+    stderr: str
+
+    @property
+    def outcomes(self) -> dict[str, set[str]]:
+        """The outcomes of all `steps` and of all `probes`."""
+        return {kind: {each["outcome"] for each in self.report[kind]} for kind in ("steps", "probes")}
+
+    @property
+    def failed(self) -> list[str]:
+        return [each["name"] for each in self.report["steps"] if each["outcome"] == "failed"]
+
+    def why(self, step: str) -> str:
+        return str(next(each["why"] for each in self.report["steps"] if each["name"] == step))
+
+
+class Verifications:
+    """Runs the command in accounts of an embedded AWS, with artifacts that are built already."""
+
+    def __init__(self, aws: EmbeddedAws, installed: Path, folder: Path) -> None:
+        self.aws = aws
+        self.folder, self._installed = folder, installed
+        self._accounts = (f"{each:012}" for each in count(100_000_000_000))
+
+    def account(self) -> str:
+        """An account in which nothing is."""
+        return next(self._accounts)
+
+    def command(self, account: str, keys: Mapping[str, str] = MappingProxyType({})) -> Command:
+        """The installed command, as an account's root or with the variables of another caller."""
+        root = {"AWS_ACCESS_KEY_ID": account, "AWS_SECRET_ACCESS_KEY": "any"}
+        return Command({**self.aws.env, **root, **keys, "PYTHONPATH": str(self._installed), "HOME": str(self.folder)})
+
+    def run(self, account: str, keys: Mapping[str, str] = MappingProxyType({}), *, patience: float = PATIENCE) -> Ended:
+        folder = self.folder / f"{account}-{time.monotonic_ns()}"
+        folder.mkdir()
+        command = self.command(account, keys)
+        asked = ("verify", "--yes", "--patience", str(patience), "--report", str(folder), "--output", "json")
+        done = subprocess.run(
+            [command.command, *asked], env=command.env, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.stdout, done.stderr
+        return Ended(done.returncode, json.loads(done.stdout), list(folder.iterdir()), done.stderr)
+
+    def left(self, account: str) -> dict[str, list[Any]]:
+        """What is in an account by the services' own lists."""
+        return inventory(self.aws.session(account=account))
+
+
+@pytest.fixture(scope="module")
+def verifications(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verifications]:
+    installed = tmp_path_factory.mktemp("installed")
+    shutil.copytree(REPOSITORY / "cli/rolekeeper_cli", installed / "rolekeeper_cli")
+    # As the wheel has them: in a clone the command would build them each time.
+    (installed / "rolekeeper_cli/artifacts").symlink_to(artifacts)
+    folder = tmp_path_factory.mktemp("reports")
+    with EmbeddedAws(
+        port=free_port(), timings=TIMINGS, directory=folder / "aws", artifacts=artifacts, plugin=verify_faults.FILE
+    ) as aws:
+        yield Verifications(aws, installed, folder)
+
+
+def side_by_side[T, R](play: Callable[[T], R], cases: Iterable[T]) -> dict[T, R]:
+    cases = list(cases)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(cases, pool.map(play, cases), strict=True))
+
+
+# ---- as the least policy allows ----
+
+
+@pytest.fixture(scope="module")
+def policies(verifications: Verifications) -> str:
+    """The statements that `rolekeeper guard verifiers` prints for the account ACCOUNT."""
+    command = verifications.command(ACCOUNT)
+    parts = [json.loads(command("guard", "verifiers", "--part", part).stdout) for part in ("1", "2")]
+    return json.dumps([statement for each in parts for statement in each["Statement"]])
+
+
+type Caller = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def caller(verifications: Verifications, policies: str) -> Caller:
+    """Gives the variables of a role of an account that may do the least, without the actions that are denied it."""
+
+    def make(account: str, *denied: str) -> dict[str, str]:
+        statements = json.loads(policies.replace(ACCOUNT, account))
+        deny = [{"Effect": "Deny", "Action": denied, "Resource": "*"}] if denied else []
+        return variables(
+            assumed(verifications.aws, make_role(verifications.aws, account, ANYBODY, *statements, *deny, path="/"))
+        )
+
+    return make
+
+
+def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
+    verifications: Verifications, caller: Caller
+) -> None:
+    aws = verifications.aws
+    aws.deploy()
+    production = EmulatedAccount(aws)
+    production.deploy_starter_roles()
+    production.seed_mappings()
+    eventually(lambda: production.mapping_status("workload", "s3-reader", "Published"))
+    instance = production.launch("production", workload="s3-reader")
+    eventually(lambda: production.carries(instance, "s3-read"))
+    keys = caller(ACCOUNT)
+
+    def production_now() -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+        # Its own minute passes meanwhile: a follow-up is due, and each minute notes how it is deployed.
+        tables = items(aws.session()).items()
+        return inventory(aws.session()), {
+            table: [each for each in rows if each.get("pk") not in ({"S": "follow-ups"}, {"S": "deployed"})]
+            for table, rows in tables
+        }
+
+    before = production_now()
+    ended = verifications.run(ACCOUNT, keys)
+    assert (ended.code, ended.outcomes["steps"], ended.report["left"]) == (0, {"passed"}, [])
+    assert ended.outcomes["probes"] == {"passed", "skipped"}
+    assert {path.suffix for path in ended.files} == {".json", ".md", ".svg"}
+    assert production_now() == before
+
+
+# The step that fails first without a permission.
+NEEDED_BY = {
+    "s3:PutObject": "deploy",
+    "cloudformation:CreateChangeSet": "deploy",
+    "lambda:InvokeFunction": "deploy",
+    "dynamodb:PutItem": "mappings",
+    "ec2:RunInstances": "launch",
+    "iam:PassRole": "launch",
+    "ec2:CreateTags": "retag",
+    "ec2:StartInstances": "restart",
+    "dynamodb:BatchGetItem": "foreign-mapped",
+    "ec2:DeleteTags": "untag",
+    "ec2:DisassociateIamInstanceProfile": "sweep",
+}
+# Without these something can't be removed, or nobody knows whether it was.
+NEEDED_TO_REMOVE = (
+    "ec2:TerminateInstances",
+    "cloudformation:DeleteStack",
+    "dynamodb:DeleteTable",
+    "s3:DeleteBucket",
+    "iam:ListRoles",
+)
+
+
+def test_a_missing_permission_is_named_with_the_step_that_needs_it_and_leaves_nothing(
+    verifications: Verifications, caller: Caller
+) -> None:
+    def play(action: str) -> tuple[int, list[str], bool, bool]:
+        account = verifications.account()
+        keys = caller(account, action)
+        before = verifications.left(account)
+        ended = verifications.run(account, keys)
+        is_named = action in ended.why(ended.failed[0])
+        return ended.code, ended.failed, is_named, verifications.left(account) == before
+
+    assert side_by_side(play, NEEDED_BY) == {action: (1, [step], True, True) for action, step in NEEDED_BY.items()}
+
+
+def test_what_a_missing_permission_leaves_is_told_and_an_administrator_sweeps_it(
+    verifications: Verifications, caller: Caller
+) -> None:
+    def play(action: str) -> tuple[int, list[str], bool, bool]:
+        account = verifications.account()
+        keys = caller(account, action)
+        before = verifications.left(account)
+        steer(verifications.aws, account, FAILS_SOON)
+        ended = verifications.run(account, keys)
+        is_named = action in f"{ended.report['left']}{ended.stderr}"
+        verifications.command(account)("verify", "--sweep", "--yes", seconds=300)
+        return ended.code, ended.failed[1:], is_named, verifications.left(account) == before
+
+    assert side_by_side(play, NEEDED_TO_REMOVE) == dict.fromkeys(NEEDED_TO_REMOVE, (1, ["removal"], True, True))
+
+
+# ---- wrong answers ----
+
+
+# The first step that fails at each of them, those that come after the burst in the second table.
+FAILS_AT = {
+    Fault.STREAM_SILENT: "mappings",
+    Fault.EVENTS_LOST: "launch",
+    Fault.STAYS_ASSOCIATING: "launch",
+    Fault.ANOTHER_PROFILE: "launch",
+    Fault.TAG_EVENTS_LOST: "retag",
+    Fault.REPLACE_SHOWS_GAP: "retag",
+    Fault.REPLACE_KEEPS_ID: "retag",
+    Fault.EVENTS_LOST_ONCE_STOPPED: "restart",
+    Fault.FOREIGN_GOES_AT_TAG: "foreign-mapped",
+    Fault.DISASSOCIATE_DOES_NOTHING: "none",
+    Fault.FOREIGN_GOES_AT_NONE: "foreign-none",
+    Fault.MISSING_ROLE_SHOWN: "bad-row",
+    Fault.THIRD_B_LOST: "burst",
+}
+FAILS_LATER_AT = {
+    Fault.UPDATE_DOES_NOTHING: "held",
+    Fault.SWEEP_FAILS: "sweep",
+    Fault.SWEEP_DOES_NOTHING: "sweep",
+    Fault.ALL_ALLOWED: "iam",
+}
+# With it a verification comes soon to its removal, with all that there is to remove.
+FAILS_SOON = Fault.REPLACE_SHOWS_GAP
+
+
+def test_each_wrong_answer_fails_its_step_and_leaves_nothing(verifications: Verifications) -> None:
+    def play(fault: Fault) -> tuple[int, list[str], dict[str, list[Any]]]:
+        account = verifications.account()
+        steer(verifications.aws, account, fault)
+        ended = verifications.run(account, patience=PATIENCE if fault in FAILS_LATER_AT else SHORT_PATIENCE)
+        return ended.code, ended.failed, verifications.left(account)
+
+    expected = FAILS_LATER_AT | FAILS_AT
+    assert side_by_side(play, expected) == {fault: (1, [step], {}) for fault, step in expected.items()}
+
+
+def test_what_a_stack_forgot_is_removed_all_the_same(verifications: Verifications) -> None:
+    account = verifications.account()
+    steer(verifications.aws, account, FAILS_SOON, Fault.STACK_LEAVES_QUEUES)
+    assert verifications.run(account).failed == ["retag"]
+    assert verifications.left(account) == {}
+
+
+def test_what_aws_keeps_is_named_and_swept_once_it_does_not(verifications: Verifications) -> None:
+    account = verifications.account()
+    steer(verifications.aws, account, FAILS_SOON, Fault.STACK_KEEPS_QUEUES)
+    ended = verifications.run(account)
+    assert (ended.code, ended.failed) == (1, ["retag", "removal"])
+    assert all("CloudFormation stack" in each for each in ended.report["left"]), ended.report["left"]
+    steer(verifications.aws, account)
+    verifications.command(account)("verify", "--sweep", "--yes")
+    assert verifications.left(account) == {}
+
+
+# ---- an end in between ----
+
+
+# What a verification says on its way: it is killed within a second after one of these.
+MARKS = (
+    "Verification",
+    *("deploy", "mappings", "launch", "retag", "restart", "foreign-mapped", "none", "foreign-none", "untag", "bad-row"),
+    *("burst", "sweep", "iam", "held", "stale-replace", "new-profile", "terminate", "Removing", "deleted:"),
+)
+KILLED = 10
+
+
+def ends(verifications: Verifications, account: str, mark: str, seconds: float, number: signal.Signals) -> int:
+    """Begin a verification, and end it by a signal so many seconds after it has said something; its exit code."""
+    command = verifications.command(account)
+    asked = [command.command, "verify", "--yes", "--patience", str(PATIENCE), "--report", str(verifications.folder)]
+    with subprocess.Popen(
+        asked, env=command.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if mark in line.split()[:2]:
+                time.sleep(seconds)
+                process.send_signal(number)
+                break
+        process.communicate(timeout=300)
+    return process.returncode
+
+
+def test_whatever_killed_verifications_leave_one_sweep_removes(verifications: Verifications) -> None:
+    rng, account = random.Random(SEED), verifications.account()
+    places = [(mark, rng.random()) for mark in sorted(rng.sample(MARKS, KILLED), key=MARKS.index)]
+    codes = side_by_side(lambda place: ends(verifications, account, *place, signal.SIGKILL), places)
+    assert codes == dict.fromkeys(places, -signal.SIGKILL), f"ROLEKEEPER_VERIFY_SEED={SEED}"
+    assert verifications.left(account)
+    verifications.command(account)("verify", "--sweep", "--yes", seconds=300)
+    assert verifications.left(account) == {}, f"ROLEKEEPER_VERIFY_SEED={SEED}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+def test_an_interrupted_verification_removes_everything(verifications: Verifications, number: signal.Signals) -> None:
+    account = verifications.account()
+    assert ends(verifications, account, "launch", 0.3, number) == 130
+    assert verifications.left(account) == {}
+
+
+def test_a_removal_that_hangs_can_be_interrupted_and_is_finished_by_a_sweep(verifications: Verifications) -> None:
+    account = verifications.account()
+    steer(verifications.aws, account, FAILS_SOON, Fault.TERMINATE_DOES_NOTHING)
+    assert ends(verifications, account, "Removing", 5, signal.SIGINT) == 130
+    steer(verifications.aws, account)
+    verifications.command(account)("verify", "--sweep", "--yes")
+    assert verifications.left(account) == {}
