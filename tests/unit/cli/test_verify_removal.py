@@ -250,6 +250,7 @@ def test_a_refusal_is_reported_once_and_stops_nothing_else(account: VerifiedAcco
     assert failures(account) == [
         (f"rolekeeper-verify-abc123-{each}Table-1", f"{why}{each}Table-1") for each in ("Mapping", "State")
     ]
+    assert account.clock.seconds < timedelta(minutes=5).total_seconds(), "waiting wouldn't help"
     assert {each.kind.name for each in find(account).leftovers} == {"DynamoDB table", "S3 bucket"}
     account.denied.clear()
     assert failures(account) == []
