@@ -111,4 +111,6 @@ def number_after(token: str | None) -> int:
     try:
         return int(base64.urlsafe_b64decode(token.encode()).decode().removeprefix("after "))
     except (binascii.Error, ValueError) as error:
-        raise Ec2Error("InvalidParameterValue", "Unable to parse pagination token") from error
+        raise Ec2Error(
+            "InvalidParameterValue", f"Value ({token}) for parameter NextToken is invalid. The token is invalid."
+        ) from error

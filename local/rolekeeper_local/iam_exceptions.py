@@ -119,13 +119,19 @@ class _Requests:
 
     def resource_arn(self, original: Callable[..., Any], service: str, *request: Any) -> str:
         # request: method, path, headers, body, params, region, account
-        params, region, account = request[4:7]
+        body, params, region, account = request[3:7]
         if service == "ec2" and (_first(params, "AssociationId") or _tagged(params)):
             instance = self._instance(params)
             return f"arn:aws:ec2:{region}:{account}:instance/{instance.id if instance else '*'}"
         if service == "iam" and (arn := _iam_arn(params, account)):
             return arn
-        return str(original(service, *request))
+        found = str(original(service, *request))
+        if found == "*" and service == "dynamodb":
+            return str(json.loads(body or b"{}").get("ResourceArn", found))
+        if found == "*" and service == "events" and (rule := json.loads(body or b"{}").get("Rule")):
+            found = f"arn:aws:events:{region}:{account}:rule/{json.loads(body).get('EventBusName', 'default')}/{rule}"
+        # A rule of the default bus has no bus in its ARN (service authorization reference, "Amazon EventBridge").
+        return found.replace(":rule/default/", ":rule/")
 
     def _ec2_keys(self, iam_action: str, params: dict[str, Any]) -> dict[str, Any]:
         keys: dict[str, Any] = {}

@@ -374,7 +374,9 @@ def test_pages_follow_each_other_to_the_end_even_when_an_instance_comes_meanwhil
 
 
 def test_a_made_up_page_token_is_refused(world: FakeAccount) -> None:
-    assert refusal(lambda: world.ec2.describe_instances(next_token="?"))[0] == "InvalidParameterValue"
+    code, message = refusal(lambda: world.ec2.describe_instances(next_token="?"))
+    assert code == "InvalidParameterValue"
+    assert message == "Value (?) for parameter NextToken is invalid. The token is invalid."
 
 
 @pytest.mark.parametrize(

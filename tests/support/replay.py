@@ -159,7 +159,8 @@ def _unredacted(document: Mapping[str, Any]) -> Iterator[str]:
         items = enumerate(zip(value, plain[name], strict=False)) if isinstance(value, list) else ()
         places = [f"$.{name}[{number}]" for number, (each, other) in items if each != other]
         if value != plain[name]:
-            yield f"{places[0] if places else f'$.{name}'}: it isn't as redaction leaves it"
+            place = places[0] if places else f"$.{name}"
+            yield f"{place}: it isn't as redaction leaves it: edited, or of another version"
 
 
 def _refused(operation: str, answer: Any) -> Iterator[str]:

@@ -120,8 +120,10 @@ class Redactor:
         self._texts: dict[str, str] = {}
         self._numbers: defaultdict[str, dict[str, int]] = defaultdict(dict)
         callers = [re.escape(each) for each in re.split("[/:]", _decoded(caller))[6:] if len(each) > 2]  # noqa: PLR2004  # a shorter one is part of any word
-        named = rf"(?<!\w)(?:{'|'.join([*callers, r'name-\d+'])})(?!\w)"
-        kept = rf"{re.escape(self._stack)}|{TAG}|{_TYPE}"
+        names_of_others = "|".join([*callers, r"name-\d+"])
+        named = rf"(?<!\w)(?:{names_of_others})(?!\w)"
+        # Its resources have their names in the template.
+        kept = rf"{self._stack}(?-i:-(?!(?i:{names_of_others}))(?:[A-Z][a-z]+)+)?|{TAG}|{_TYPE}"
         finders: tuple[tuple[str, Callable[[str], str]], ...] = (
             (_ARN, self._arn),
             (kept, str),

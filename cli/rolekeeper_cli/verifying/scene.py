@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rolekeeper.aws.errors import NotReadyError
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.deploy import PATIENT
 from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template, make, start
@@ -27,6 +28,8 @@ _PARAMETERS = {
 LIVES_MINUTES = 30
 # What all of it costs at most, removed after half an hour (docs/verify.md has the sum).
 COST_USD = 0.05
+# How long EC2 may not know a profile that was made just now (docs/AWS_FACTS.md, "Errors").
+_KNOWN_SECONDS = 60
 # A timer of systemd, because a shutdown that is planned once is forgotten when the instance is stopped.
 _ENDS_ITSELF = f"""#!/bin/sh
 cd /etc/systemd/system
@@ -104,5 +107,12 @@ def launch(scene: Scene, *, role: str = "", profile: str = "") -> str:
     request = scene.machine.launch_request(names.id, {names.tag_key: role} if role else {})
     given: dict[str, Any] = {"IamInstanceProfile": {"Arn": profile}} if profile else {}
     given |= {"SecurityGroupIds": [scene.security_group], "UserData": _ENDS_ITSELF}
-    answer = Aws(scene.deployment).call("ec2:RunInstances", **request, **given)
-    return str(answer["Instances"][0]["InstanceId"])
+    for left in scene.deployment.looks(every=2, patience=_KNOWN_SECONDS):
+        try:
+            answer = Aws(scene.deployment).call("ec2:RunInstances", **request, **given)
+        except NotReadyError:
+            if left.is_over:
+                raise
+        else:
+            return str(answer["Instances"][0]["InstanceId"])
+    raise AssertionError  # looks go on

@@ -52,6 +52,7 @@ def _end(deployment: Deployment, found: Found, documents: Sequence[Mapping[str, 
         "verifications": [{**each, "removed": not unknown and each["id"] not in by_id(left)} for each in documents],
         "left": [_document(each) for each in left],
         "unknown": unknown,
+        "unproven": [_document(each) for each in found.unproven],
         "elsewhere": [{"id": each.id, "region": each.region} for each in found.elsewhere],
     }
     render.show(document, lambda: None)
@@ -77,11 +78,10 @@ def _note(found: Found) -> None:
     for region in sorted({each.region for each in found.elsewhere}):
         ids = sorted({each.id for each in found.elsewhere if each.region == region})
         terminal.say(f"Left in {region}: {several(ids)}. See: rolekeeper verify --sweep --region {region}")
-    for id_, things in by_id(found.unproven).items():
-        name = f"{things[0].kind.name} {things[0].name}"
+    if found.unproven:
+        names = several([f"{each.kind.name} {each.name}" for each in found.unproven], most=2)
         terminal.warn(
-            f"{name} is named as if a verification {id_} had made it, but neither a bucket nor a tag shows that there "
-            f"was one. It isn't touched, nor are others of that name: {len(things) - 1:,}."
+            f"Not touched: {names}. Named like a verification's, but no bucket or tag shows that there was one."
         )
 
 

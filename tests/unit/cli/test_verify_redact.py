@@ -102,7 +102,8 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 }
 disguises = st.sampled_from(list(DISGUISES.values()))
 marks = ["", " ", '"', "'", "(", ": ", "/", "=", ", ", "\n", "%22"]
-before, after = st.sampled_from([*marks, "the text ", "User: "]), st.sampled_from([*marks, " is denied"])
+before = st.sampled_from([*marks, "the text ", f"{NAMES.stack}-", f"arn:aws:iam::{ACCOUNT}:role/"])
+after = st.sampled_from([*marks, " is denied"])
 hidden = st.tuples(secrets, disguises, before, after).map(lambda each: (each[0], each[1](each[0]), each[2], each[3]))
 
 
@@ -215,7 +216,7 @@ def test_an_account_is_the_same_however_it_is_written(account: str) -> None:
         NAMES.scene,
         NAMES.role_path,
         NAMES.role("a"),
-        f"{NAMES.stack}-OnInstanceEvent",
+        f"{NAMES.stack}-OnInstanceEventRole-1AB2CD3EF4GH",
         "",
     ],
 )

@@ -227,18 +227,20 @@ def test_stacks_are_deleted_at_the_same_time_and_looked_at_seldom(account: Verif
 
 def test_a_table_leaves_no_backup(account: VerifiedAccount) -> None:
     account.table(f"{Names(ID).stack}-StateTable-1")
+    account.asked.clear()
     removed(account)
-    changes = [each for each in account.calls.made if each in {"UpdateContinuousBackups", "UpdateTable", "DeleteTable"}]
-    assert changes[-3:] == ["UpdateContinuousBackups", "UpdateTable", "DeleteTable"]
+    changes = [(each, asked) for each, asked in account.asked if each.startswith(("Update", "DeleteTable"))]
+    assert [each for each, _ in changes] == ["UpdateContinuousBackups", "UpdateTable", "DeleteTable"]
+    assert changes[0][1]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": False}
 
 
 def test_every_call_to_a_bucket_says_who_has_to_own_it(account: VerifiedAccount) -> None:
     account.artifacts(ID)
-    account.buckets_asked.clear()
+    account.asked.clear()
     removed(account)
-    asked = [each for each in account.buckets_asked if "Bucket" in each]
-    assert len(asked) > 5
-    assert {each["ExpectedBucketOwner"] for each in asked} == {ACCOUNT}
+    owners = [asked["ExpectedBucketOwner"] for _, asked in account.asked if "Bucket" in asked]
+    assert len(owners) > 5
+    assert {*owners} == {ACCOUNT}
 
 
 def test_a_refusal_is_reported_once_and_stops_nothing_else(account: VerifiedAccount) -> None:

@@ -108,8 +108,8 @@ _NOT_AUTHORIZED = re.compile(
 # AWS_FACTS.md "Errors"; terraform-provider-aws #838 and #3055: a profile that isn't visible yet.
 _PROPAGATING = ("invalid iam instance profile name", "invalid iam instance profile arn", "has no associated iam roles")
 
-# The same; the second is an emulator's.
-_STALE_TOKEN = ("parameter nexttoken is invalid", "pagination token")
+# The same.
+_STALE_TOKEN = "parameter nexttoken is invalid"  # noqa: S105  # AWS's words
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def _kind(code: str, said: str, answer: Mapping[str, Any]) -> type[AwsRefusalErr
         return NotReadyError if "instanceidentityprofilenotfound" in said.replace(" ", "") else ConflictError
     if code == "InvalidParameterValue" and any(words in said for words in _PROPAGATING):
         return NotReadyError
-    if code == "InvalidParameterValue" and any(words in said for words in _STALE_TOKEN):
+    if code == "InvalidParameterValue" and _STALE_TOKEN in said:
         return StaleTokenError
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return RetryableError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else PermanentError

@@ -1,0 +1,47 @@
+"""What a verification is played in."""
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from fixtures.terminal import Terminal
+from rolekeeper.aws.errors import NotReadyError
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.verifying.machine import Machine
+from rolekeeper_cli.verifying.names import Names
+from rolekeeper_cli.verifying.scene import Scene, launch
+
+NEW = "Value (arn:...) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN"
+
+
+class Ec2:
+    """EC2 that doesn't know a profile until some launches were refused."""
+
+    def __init__(self, refusals: int) -> None:
+        self.asked: list[Any] = []
+        self._refusals = refusals
+
+    def run_instances(self, **asked: Any) -> Any:
+        self.asked.append(asked)
+        if len(self.asked) <= self._refusals:
+            raise ClientError({"Error": {"Code": "InvalidParameterValue", "Message": NEW}}, "RunInstances")
+        return {"Instances": [{"InstanceId": "i-1"}]}
+
+
+def scene(terminal: Terminal, ec2: Ec2) -> Scene:
+    terminal.clients["ec2"] = ec2
+    machine = Machine("t3.nano", "x86_64", subnet="subnet-1", vpc="vpc-1", image="ami-1")
+    return Scene(Names("abc123"), Deployment(Options()), machine, {}, security_group="sg-1", events="")
+
+
+def test_a_launch_waits_until_ec2_knows_the_profile(terminal: Terminal) -> None:
+    ec2 = Ec2(refusals=3)
+    assert launch(scene(terminal, ec2), profile="arn:profile") == "i-1"
+    assert [each["IamInstanceProfile"] for each in ec2.asked] == [{"Arn": "arn:profile"}] * 4
+
+
+def test_a_profile_that_ec2_never_knows_ends_the_wait(terminal: Terminal) -> None:
+    with pytest.raises(NotReadyError):
+        launch(scene(terminal, Ec2(refusals=1000)), profile="arn:profile")
