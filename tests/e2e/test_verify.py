@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -77,12 +76,14 @@ class Verifications:
         """An account in which nothing is."""
         return next(self._accounts)
 
-    def command(self, account: str, keys: Mapping[str, str] = MappingProxyType({})) -> Command:
+    def command(self, account: str, keys: Mapping[str, str] | None = None) -> Command:
         """The installed command, as an account's root or with the variables of another caller."""
         root = {"AWS_ACCESS_KEY_ID": account, "AWS_SECRET_ACCESS_KEY": "any"}
-        return Command({**self.aws.env, **root, **keys, "PYTHONPATH": str(self._installed), "HOME": str(self.folder)})
+        return Command(
+            {**self.aws.env, **root, **(keys or {}), "PYTHONPATH": str(self._installed), "HOME": str(self.folder)}
+        )
 
-    def run(self, account: str, keys: Mapping[str, str] = MappingProxyType({}), *, patience: float = PATIENCE) -> Ended:
+    def run(self, account: str, keys: Mapping[str, str] | None = None, *, patience: float = PATIENCE) -> Ended:
         folder = self.folder / f"{account}-{time.monotonic_ns()}"
         folder.mkdir()
         command = self.command(account, keys)
@@ -92,6 +93,10 @@ class Verifications:
         )
         assert done.stdout, done.stderr
         return Ended(done.returncode, json.loads(done.stdout), list(folder.iterdir()), done.stderr)
+
+    def sweep(self, account: str) -> None:
+        """Remove what verifications left in an account, as its administrator."""
+        self.command(account)("verify", "--sweep", "--yes", seconds=300)
 
     def left(self, account: str) -> dict[str, list[Any]]:
         """What is in an account by the services' own lists."""
@@ -222,7 +227,7 @@ def test_what_a_missing_permission_leaves_is_told_and_an_administrator_sweeps_it
         steer(verifications.aws, account, FAILS_SOON)
         ended = verifications.run(account, keys)
         is_named = action in f"{ended.report['left']}{ended.stderr}"
-        verifications.command(account)("verify", "--sweep", "--yes", seconds=300)
+        verifications.sweep(account)
         return ended.code, ended.failed[1:], is_named, verifications.left(account) == before
 
     assert side_by_side(play, NEEDED_TO_REMOVE) == dict.fromkeys(NEEDED_TO_REMOVE, (1, ["removal"], True, True))
@@ -268,22 +273,21 @@ def test_each_wrong_answer_fails_its_step_and_leaves_nothing(verifications: Veri
     assert side_by_side(play, expected) == {fault: (1, [step], {}) for fault, step in expected.items()}
 
 
-def test_what_a_stack_forgot_is_removed_all_the_same(verifications: Verifications) -> None:
-    account = verifications.account()
-    steer(verifications.aws, account, FAILS_SOON, Fault.STACK_LEAVES_QUEUES)
-    assert verifications.run(account).failed == ["retag"]
-    assert verifications.left(account) == {}
+def test_what_a_deleted_stack_leaves_is_removed_all_the_same_or_named(verifications: Verifications) -> None:
+    def play(fault: Fault) -> tuple[int, list[str], set[str], dict[str, list[Any]]]:
+        account = verifications.account()
+        steer(verifications.aws, account, FAILS_SOON, fault)
+        ended = verifications.run(account)
+        steer(verifications.aws, account)
+        if ended.report["left"]:
+            verifications.sweep(account)
+        kinds = {each.partition(" rolekeeper-verify-")[0] for each in ended.report["left"]}
+        return ended.code, ended.failed, kinds, verifications.left(account)
 
-
-def test_what_aws_keeps_is_named_and_swept_once_it_does_not(verifications: Verifications) -> None:
-    account = verifications.account()
-    steer(verifications.aws, account, FAILS_SOON, Fault.STACK_KEEPS_QUEUES)
-    ended = verifications.run(account)
-    assert (ended.code, ended.failed) == (1, ["retag", "removal"])
-    assert all("CloudFormation stack" in each for each in ended.report["left"]), ended.report["left"]
-    steer(verifications.aws, account)
-    verifications.command(account)("verify", "--sweep", "--yes")
-    assert verifications.left(account) == {}
+    assert side_by_side(play, (Fault.STACK_LEAVES_QUEUES, Fault.STACK_KEEPS_QUEUES)) == {
+        Fault.STACK_LEAVES_QUEUES: (1, ["retag"], set(), {}),
+        Fault.STACK_KEEPS_QUEUES: (1, ["retag", "removal"], {"CloudFormation stack", "S3 bucket"}, {}),
+    }
 
 
 # ---- an end in between ----
@@ -299,7 +303,7 @@ KILLED = 10
 
 
 def ends(verifications: Verifications, account: str, mark: str, seconds: float, number: signal.Signals) -> int:
-    """Begin a verification, and end it by a signal so many seconds after it has said something; its exit code."""
+    """Begin a verification, and send it a signal some seconds after it has said something; its exit code."""
     command = verifications.command(account)
     asked = [command.command, "verify", "--yes", "--patience", str(PATIENCE), "--report", str(verifications.folder)]
     with subprocess.Popen(
@@ -316,20 +320,33 @@ def ends(verifications: Verifications, account: str, mark: str, seconds: float, 
 
 
 def test_whatever_killed_verifications_leave_one_sweep_removes(verifications: Verifications) -> None:
-    rng, account = random.Random(SEED), verifications.account()
+    rng = random.Random(SEED)
     places = [(mark, rng.random()) for mark in sorted(rng.sample(MARKS, KILLED), key=MARKS.index)]
-    codes = side_by_side(lambda place: ends(verifications, account, *place, signal.SIGKILL), places)
-    assert codes == dict.fromkeys(places, -signal.SIGKILL), f"ROLEKEEPER_VERIFY_SEED={SEED}"
-    assert verifications.left(account)
-    verifications.command(account)("verify", "--sweep", "--yes", seconds=300)
-    assert verifications.left(account) == {}, f"ROLEKEEPER_VERIFY_SEED={SEED}"
+    # Two in each account, of which the one is killed early and the other late.
+    accounts = [verifications.account() for _ in range(KILLED // 2)] * 2
+    killed = zip(accounts, places, strict=True)
+
+    def play(each: tuple[str, tuple[str, float]]) -> int:
+        account, place = each
+        return ends(verifications, account, *place, signal.SIGKILL)
+
+    def swept(account: str) -> tuple[bool, dict[str, list[Any]]]:
+        was_left = bool(verifications.left(account))
+        verifications.sweep(account)
+        return was_left, verifications.left(account)
+
+    codes = side_by_side(play, killed)
+    assert codes == dict.fromkeys(codes, -signal.SIGKILL), f"ROLEKEEPER_VERIFY_SEED={SEED}"
+    assert side_by_side(swept, set(accounts)) == dict.fromkeys(accounts, (True, {})), f"ROLEKEEPER_VERIFY_SEED={SEED}"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
-def test_an_interrupted_verification_removes_everything(verifications: Verifications, number: signal.Signals) -> None:
-    account = verifications.account()
-    assert ends(verifications, account, "launch", 0.3, number) == 130
-    assert verifications.left(account) == {}
+def test_an_interrupted_verification_removes_everything(verifications: Verifications) -> None:
+    def play(number: signal.Signals) -> tuple[int, dict[str, list[Any]]]:
+        account = verifications.account()
+        return ends(verifications, account, "launch", 0.3, number), verifications.left(account)
+
+    both = (signal.SIGINT, signal.SIGTERM)
+    assert side_by_side(play, both) == dict.fromkeys(both, (130, {}))
 
 
 def test_a_removal_that_hangs_can_be_interrupted_and_is_finished_by_a_sweep(verifications: Verifications) -> None:
@@ -337,5 +354,5 @@ def test_a_removal_that_hangs_can_be_interrupted_and_is_finished_by_a_sweep(veri
     steer(verifications.aws, account, FAILS_SOON, Fault.TERMINATE_DOES_NOTHING)
     assert ends(verifications, account, "Removing", 5, signal.SIGINT) == 130
     steer(verifications.aws, account)
-    verifications.command(account)("verify", "--sweep", "--yes")
+    verifications.sweep(account)
     assert verifications.left(account) == {}

@@ -250,6 +250,7 @@ def test_a_refusal_is_reported_once_and_stops_nothing_else(account: VerifiedAcco
     assert failures(account) == [
         (f"rolekeeper-verify-abc123-{each}Table-1", f"{why}{each}Table-1") for each in ("Mapping", "State")
     ]
+    assert account.clock.seconds < timedelta(minutes=5).total_seconds(), "waiting wouldn't help"
     assert {each.kind.name for each in find(account).leftovers} == {"DynamoDB table", "S3 bucket"}
     account.denied.clear()
     assert failures(account) == []
@@ -294,6 +295,24 @@ def test_a_list_that_is_throttled_is_asked_for_again(account: VerifiedAccount) -
     account.refusals["DescribeStacks"] = ["ThrottlingException"] * 3
     assert removed(account)[-1] == ("deleted", "CloudFormation stack")
     assert account.stacks == {}
+
+
+def test_a_log_group_that_a_running_function_makes_again_is_deleted_again(
+    account: VerifiedAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs, sleep, looks = account.client("logs"), account.sleep, count(1)
+    group = {"logGroupName": f"/aws/lambda/{Names(ID).stack}/on-instance-event"}
+    logs.create_log_group(**group)
+
+    def function_writes(seconds: float) -> None:
+        sleep(seconds)
+        if next(looks) == 1:
+            logs.create_log_group(**group)
+
+    monkeypatch.setattr(account, "sleep", function_writes)
+    assert failures(account) == []
+    assert find(account, ID).lines == []
+    assert account.clock.seconds < timedelta(minutes=1).total_seconds()
 
 
 def test_it_waits_only_so_long(account: VerifiedAccount) -> None:
