@@ -12,6 +12,8 @@ TEMPLATES = (_CONSOLE / "pages", _CONSOLE / "templates")
 STATIC = _CONSOLE / "static"
 # What `rolekeeper guard` prints is made of these.
 POLICIES = Path(__file__).parent / "policies"
+# The scene of a verification, and what its report is made of.
+VERIFYING = Path(__file__).parent / "verifying"
 # The parameters of template.yaml, of which `rolekeeper deploy` makes its options.
 PARAMETERS = Path(__file__).parent / "deploying" / "parameters.json"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from rolekeeper_cli import installed
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.verifying.names import Names
 from rolekeeper_cli.verifying.outcomes import Outcome, Report
@@ -95,7 +96,7 @@ def _code(text: str) -> _Markdown:
 @cache
 def _templates(*, is_svg: bool) -> Environment:
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(installed.VERIFYING),
         autoescape=is_svg,  # noqa: S701  # Markdown is escaped by `_escaped`
         finalize=None if is_svg else _escaped,
         undefined=StrictUndefined,

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rolekeeper.aws.errors import NotReadyError
+from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.deploy import PATIENT
 from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template, make, start
@@ -15,7 +15,7 @@ from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.machine import Machine
 from rolekeeper_cli.verifying.names import Names
 
-_TEMPLATE = Path(__file__).with_name("scene.yaml")
+_TEMPLATE = installed.VERIFYING / "scene.yaml"
 # It acts from the start, keeps little, and only the story sweeps.
 _PARAMETERS = {
     "Mode": "enforce",
