@@ -164,13 +164,14 @@ def lacking(
         if not refused:
             continue
         what = f"for {need.purpose}: {', '.join(refused)} on {need.request.resource}"
-        if keys := sorted({key for each in refused for key in _missing(answer[each])}):
+        details = [answer[each] for each in refused]
+        if keys := sorted({key for each in details for key in _missing(each)}):
             # Nobody makes a request, so the simulation lacks what a request has, such as LeadingKeys.
             yield unknown(f"whether you may depends on {', '.join(keys)}, {what}", remedy)
-        elif _refuses(answer, refused, "OrganizationsDecisionDetail", "AllowedByOrganizations"):
+        elif _refuses("Organizations", details):
             # IAM doesn't say which keys of such a policy it lacks (IAM API reference, `EvaluationResult`).
             yield unknown(f"a service control policy refuses it, or depends on the request, {what}", remedy)
-        elif _refuses(answer, refused, "PermissionsBoundaryDecisionDetail", "AllowedByPermissionsBoundary"):
+        elif _refuses("PermissionsBoundary", details):
             yield Finding(level, f"your permissions boundary refuses it, {what}", remedy)
         else:
             yield Finding(level, f"you may not, {what}", remedy)
@@ -182,8 +183,8 @@ def _missing(answer: Mapping[str, Any]) -> Iterator[str]:
         yield from each.get("MissingContextValues", ())
 
 
-def _refuses(answer: Mapping[str, Any], refused: Sequence[str], detail: str, allowed: str) -> bool:
-    return any(not answer[each].get(detail, {}).get(allowed, True) for each in refused)
+def _refuses(what: str, answers: Sequence[Mapping[str, Any]]) -> bool:
+    return any(not each.get(f"{what}DecisionDetail", {}).get(f"AllowedBy{what}", True) for each in answers)
 
 
 def _simulated(
