@@ -4,6 +4,7 @@ A plug-in of the embedded AWS (`FILE`), which loads it in its own process and en
 right until `steer` says what is wrong there; so verifications in accounts of their own run side by side.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -35,6 +36,7 @@ class Fault(StrEnum):
     THIRD_B_LOST = "third-b-lost"  # EC2 takes a third tag for `b`, or a later one, and changes nothing
     STAYS_ASSOCIATING = "stays-associating"
     ANOTHER_PROFILE = "another-profile"  # `b` is associated in the place of `a`, and the other way round
+    ROLE_VANISHES = "role-vanishes"  # an association isn't shown again after it was shown as associated
     REPLACE_SHOWS_GAP = "replace-shows-gap"  # no association is shown for 1.5 s
     REPLACE_KEEPS_ID = "replace-keeps-id"
     DISASSOCIATE_DOES_NOTHING = "disassociate-does-nothing"
@@ -162,7 +164,11 @@ class _Ec2:
         self, original: Callable[..., tuple[list[Association], str | None]], truth: Ec2Truth, **asked: Any
     ) -> tuple[list[Association], str | None]:
         rows, token = original(truth, **asked)
-        return [row for row in rows if self._hidden_until.get(row.instance_id, 0) < time.time()], token
+        shown = [row for row in rows if self._hidden_until.get(row.instance_id, 0) < time.time()]
+        if self._here(Fault.ROLE_VANISHES):
+            done = (row for row in shown if row.state is AssociationState.ASSOCIATED)
+            self._hidden_until |= {row.instance_id: math.inf for row in done if not row.profile_arn.endswith(_FOREIGN)}
+        return shown, token
 
     def terminate(self, original: Callable[..., Any], truth: Ec2Truth, instance: str) -> Any:
         if self._here(Fault.TERMINATE_DOES_NOTHING):

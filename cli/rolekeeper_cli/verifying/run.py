@@ -68,6 +68,10 @@ class Verification:
         self._listen()
         try:
             self._play(machine)
+        except BaseException as error:
+            why = "it was interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+            self._end(Step("end", "the verification comes to its end", Outcome.FAILED, seconds=0, why=why))
+            raise
         finally:
             self._remove()
 
@@ -126,7 +130,9 @@ class Verification:
         outcome, seconds, why = _tried(act)
         if seconds is None:
             seconds = (self._caller.now() - began).total_seconds()
-        step = Step(name, what, outcome, seconds=round(seconds, 1), why=why)
+        self._end(Step(name, what, outcome, seconds=round(seconds, 1), why=why))
+
+    def _end(self, step: Step) -> None:
         self.report.steps.append(step)
         self._ended(step)
 

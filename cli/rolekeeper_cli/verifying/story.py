@@ -159,7 +159,7 @@ class Story:
                 if self._now() - began > self.patience:
                     raise
             else:
-                if self._carries(shown, "b"):
+                if self._is_associated(shown, "b"):
                     return seconds
 
     def sweep(self) -> float:
@@ -176,8 +176,7 @@ class Story:
     def iam(self) -> float:
         began = self._now()
         self.changer = self.changer or self._as_changer()
-        foreign = self._association(self.b)
-        assert foreign  # it was never taken
+        foreign = self._carried(self.b)
         self._refuses("ec2:DisassociateIamInstanceProfile", self.b, AssociationId=foreign.id)
         profile = {"Arn": self.scene.profiles["foreign"]}
         self._refuses("ec2:AssociateIamInstanceProfile", self.a, InstanceId=self.a, IamInstanceProfile=profile)
@@ -226,13 +225,11 @@ class Story:
 
     def _replaced(self, value: str, *instances: str) -> float:
         """Tag, and see that `a` gets the role under a new association id without having been without one."""
-        before = self._association(self.a)
-        assert before  # the step before left it so
+        before = self._carried(self.a)
         began = self._now()
         self._tag(value, *instances)
         seconds = self._shows(self.a, value, began, gap="for a moment EC2 showed no role")
-        after = self._association(self.a)
-        if after and after.id == before.id:
+        if self._carried(self.a).id == before.id:
             raise StepFailedError(f"EC2 shows the role under the association id that it had before, {before.id}")
         self.former.append(before.id)
         return seconds
@@ -290,6 +287,12 @@ class Story:
     def _association(self, instance: str) -> Association | None:
         return self.scene.deployment.app.ec2.associations([instance]).get(instance)
 
+    def _carried(self, instance: str) -> Association:
+        """What an instance carries, which had a role when it was looked at last."""
+        if shown := self._association(instance):
+            return shown
+        raise StepFailedError(f"EC2 no longer shows a role on {instance}")
+
     def _shows(self, instance: str, profile: str, began: float, *, gap: str = "") -> float:
         """Wait until EC2 shows a profile as associated; returns the seconds since. With a `gap`, no role fails."""
 
@@ -297,12 +300,12 @@ class Story:
             shown = self._association(instance)
             if gap and shown is None:
                 raise StepFailedError(f"{gap} on {instance}")
-            return self._carries(shown, profile)
+            return self._is_associated(shown, profile)
 
         self._until(f"EC2 shows {self.scene.names.role(profile)} on {instance} as associated", holds)
         return self._now() - began
 
-    def _carries(self, shown: Association | None, profile: str) -> bool:
+    def _is_associated(self, shown: Association | None, profile: str) -> bool:
         arn = self.scene.profiles[profile]
         return shown is not None and (shown.profile_arn, shown.state) == (arn, AssociationState.ASSOCIATED)
 
