@@ -163,9 +163,14 @@ def _end(report: Report) -> ExitCode:
     facts = Counter(each.outcome for each in report.probes)
     so, otherwise, unasked = (facts[each] for each in verifying.outcomes.Outcome)
     if otherwise:
-        terminal.warn(f"{otherwise} facts of docs/AWS_FACTS.md are otherwise here: please send the report")
-    terminal.say(f"Of the facts about AWS {so} are as docs/AWS_FACTS.md has them, and {unasked} couldn't be asked.")
-    terminal.say(f"{'Passed' if report.passed else 'FAILED'}: {len(report.steps)} steps.")
+        terminal.warn(f"AWS differs from docs/AWS_FACTS.md in {otherwise} facts: please send the report as an issue")
+    if report.probes:
+        terminal.say(f"Facts of docs/AWS_FACTS.md: {so} as the page has them, {unasked} couldn't be asked.")
     if not report.left:
         terminal.say("Nothing is left.")
-    return ExitCode.DONE if report.passed else ExitCode.NO
+    if report.passed:
+        terminal.say(f"Passed: {len(report.steps)} steps.")
+        return ExitCode.DONE
+    failed = [each.name for each in report.steps if each.outcome is verifying.outcomes.Outcome.FAILED]
+    terminal.bad([f"Failed: {', '.join(failed)}."])
+    return ExitCode.NO
