@@ -84,7 +84,9 @@ def verify(
     verification = verifying.run.Verification(
         there, names, patience=patience, begins=shown.begins, ended=shown.ended, removed=verifying.sweep.show
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a pipeline that ends it has everything removed too
+    # A pipeline that ends it has everything removed too, and so has Ctrl-C, which a shell's background job ignores.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         verification.run(chosen)
     finally:
