@@ -45,7 +45,6 @@ class Kind:
         delete: asks for the deletion of one, which may take longer than the call.
         patience: how many seconds its deletion may take.
         proves: whether one proves that there was a verification, tagged or not.
-        returns: whether one may be made again after its deletion, by a function that still runs.
     """
 
     name: str
@@ -55,7 +54,6 @@ class Kind:
     asked: Sequence[Mapping[str, Any]] = ({},)
     patience: int = 180
     proves: bool = False
-    returns: bool = False
 
     def found(self, aws: Aws) -> list[Leftover]:
         """All of this kind that are a verification's by tag, name or path.
@@ -255,7 +253,6 @@ KINDS: Sequence[Kind] = (
         "logGroups[].{ref: logGroupName}",
         delete=_by("logs:DeleteLogGroup", lambda name: {"logGroupName": name}),
         asked=[{"logGroupNamePrefix": f"/aws/{each}/{PREFIX}"} for each in ("lambda", "vendedlogs/states")],
-        returns=True,
     ),
     Kind(
         "EBS volume",

@@ -171,7 +171,7 @@ class _Asked:
         """What there is to say of a thing that is listed still."""
         if leftover in self.failed:
             return None
-        started = leftover in self.accepted and not leftover.kind.returns
+        started = leftover in self.accepted
         why = leftover.failed if started else self._ask(leftover)
         if late:
             why = why or self.refused.get(leftover) or "it is still there"

@@ -297,24 +297,6 @@ def test_a_list_that_is_throttled_is_asked_for_again(account: VerifiedAccount) -
     assert account.stacks == {}
 
 
-def test_a_log_group_that_a_running_function_makes_again_is_deleted_again(
-    account: VerifiedAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logs, sleep, looks = account.client("logs"), account.sleep, count(1)
-    group = {"logGroupName": f"/aws/lambda/{Names(ID).stack}/on-instance-event"}
-    logs.create_log_group(**group)
-
-    def function_writes(seconds: float) -> None:
-        sleep(seconds)
-        if next(looks) == 1:
-            logs.create_log_group(**group)
-
-    monkeypatch.setattr(account, "sleep", function_writes)
-    assert failures(account) == []
-    assert find(account, ID).lines == []
-    assert account.clock.seconds < timedelta(minutes=1).total_seconds()
-
-
 def test_it_waits_only_so_long(account: VerifiedAccount) -> None:
     account.client("sns").create_topic(Name=f"{Names(ID).stack}-AlarmTopic-1")
     account.refusals["DeleteTopic"] = ["ConcurrentAccess"] * 1_000
