@@ -5,6 +5,9 @@ Each invocation has a trace id, which SDKs send with every call (Lambda develope
 chain of messages has invoked each function (`Lineage`). ministack detects loops of direct invocations only; here a
 message whose chain has invoked the same function 16 times goes to the dead-letter queue, or is dropped if there is none
 (AWS_FACTS.md, "Lambda, SQS, DynamoDB streams, Step Functions").
+
+A function that names its log group writes into it only while it is there: to make one takes a permission that the
+function's role has to have, and ours have not.
 """
 
 import logging
@@ -20,7 +23,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ministack.core import lambda_runtime
-from ministack.services import lambda_svc, sqs
+from ministack.services import cloudwatch_logs, lambda_svc, sqs
 
 from rolekeeper_local.corrections import correct
 
@@ -83,7 +86,14 @@ def install() -> Invocations:
     correct(_handle_request, "handle_request", sqs)
     correct(_build_send_sys_attrs, "_build_send_sys_attrs", sqs)
     correct(_run_sqs_batch, "_run_sqs_batch", lambda_svc)
+    correct(_emit_lambda_logs, "_emit_lambda_logs", lambda_svc)
     return invocations
+
+
+def _emit_lambda_logs(original: Callable[..., None], function: dict[str, Any], *output: Any, **named: Any) -> None:
+    group = (function.get("config", {}).get("LoggingConfig") or {}).get("LogGroup")
+    if not group or group in cloudwatch_logs._log_groups:
+        original(function, *output, **named)
 
 
 def _kill(worker: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from botocore.exceptions import ClientError
 
-from fakes.listener import Listener, make_table
+from fakes.listener import Listener, make_function, make_table
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from support.buses import Bus, Queue
@@ -65,6 +65,19 @@ def test_more_than_256_kb_of_events_in_a_request_are_refused_whole(aws: Embedded
     assert events.put_events(Entries=[entry])["FailedEntryCount"] == 0
     with pytest.raises(ClientError, match="ValidationException"):
         events.put_events(Entries=[entry, entry])
+
+
+def test_a_function_writes_into_the_log_group_that_it_names_and_does_not_make_it_again(aws: EmbeddedAws) -> None:
+    functions, logs = (aws.session().client(each) for each in ("lambda", "logs"))
+    group = "/aws/lambda/writer/own"
+    make_function(aws, "writer", "def handler(event, context): print('written')")
+    functions.update_function_configuration(FunctionName="writer", LoggingConfig={"LogGroup": group})
+    logs.create_log_group(logGroupName=group)
+    functions.invoke(FunctionName="writer")
+    assert logs.describe_log_streams(logGroupName=group)["logStreams"]
+    logs.delete_log_group(logGroupName=group)
+    functions.invoke(FunctionName="writer")
+    assert logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"] == []
 
 
 # ---- schedules ----
