@@ -193,7 +193,7 @@ def _install_ec2(ec2: _Ec2, api: type) -> None:
 
 
 _SWEEP = "-OnSchedule-"
-_MISSING, _THERE = b"-missing", b"-a"
+_MISSING, _THERE = b"-missing", b"-a"  # how the names of roles end
 _QUEUE = "AWS::SQS::Queue"
 
 type Answer = tuple[int, dict[str, str], bytes]
@@ -215,7 +215,7 @@ class _Services:
         if _MISSING not in body or not self._here(Fault.MISSING_ROLE_SHOWN):
             return await original(method, path, headers, body, query)
         status, answered, text = await original(method, path, headers, body.replace(_MISSING, _THERE), query)
-        return status, answered, text.replace(_THERE, _MISSING)
+        return status, answered, text.replace(_THERE + b"<", _MISSING + b"<")
 
     def enforce(self, original: Callable[..., Any], *request: Any, **named: Any) -> Any:
         return None if self._here(Fault.ALL_ALLOWED) else original(*request, **named)
