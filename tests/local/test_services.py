@@ -68,7 +68,7 @@ def test_more_than_256_kb_of_events_in_a_request_are_refused_whole(aws: Embedded
 
 
 def test_a_function_writes_into_the_log_group_that_it_names_and_does_not_make_it_again(aws: EmbeddedAws) -> None:
-    functions, logs = (aws.session().client(each) for each in ("lambda", "logs"))
+    functions, logs = aws.session().client("lambda"), aws.session().client("logs")
     group = "/aws/lambda/writer/own"
     make_function(aws, "writer", "def handler(event, context): print('written')")
     functions.update_function_configuration(FunctionName="writer", LoggingConfig={"LogGroup": group})
