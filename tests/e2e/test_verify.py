@@ -175,7 +175,7 @@ def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
 
     before = production_now()
     ended = verifications.run(ACCOUNT, keys)
-    assert (ended.code, ended.outcomes["steps"], ended.report["left"]) == (0, {"passed"}, [])
+    assert (ended.code, ended.outcomes["steps"], ended.report["left"]) == (0, {"passed"}, []), ended.report["steps"]
     assert ended.outcomes["probes"] == {"passed", "skipped"}
     assert {path.suffix for path in ended.files} == {".json", ".md", ".svg"}
     assert production_now() == before
