@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
+from rolekeeper.fleet.sweep import CAUSE
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, MappingKey
@@ -18,6 +19,8 @@ from rolekeeper_cli.verifying.scene import Scene, allow_no_change, launch
 _EVERY = 0.25
 # How long it looks whether something stays as it is: this share of the patience, at most so many seconds.
 _STAYS_SHARE, _STAYS_SECONDS = 0.1, 5.0
+# After so many seconds a follow-up may have done it, which has another cause than these.
+_PROMPT_SECONDS, _EVENTS = 15.0, ("tags changed", "instance ")
 # How often the tag changes in a burst.
 _BURST = 10
 # How often the role is taken by hand: the follow-up of an earlier change may give it back before the sweep does.
@@ -91,7 +94,7 @@ class Story:
         began = self._now()
         self.a = launch(self.scene, role="a")
         self.b = launch(self.scene, profile=self.scene.profiles["foreign"])
-        seconds = self._shows(self.a, "a", began)
+        seconds = self._prompt(self._shows(self.a, "a", began))
         self._shows(self.b, "foreign", began)
         return seconds
 
@@ -106,7 +109,7 @@ class Story:
         self._stays(self.a, before)
         began = self._now()
         self.aws.call("ec2:StartInstances", InstanceIds=[self.a])
-        return self._shows(self.a, "a", began)
+        return self._prompt(self._shows(self.a, "a", began))
 
     def foreign_mapped(self) -> float:
         foreign = self._association(self.b)
@@ -170,7 +173,7 @@ class Story:
             began = self._now()
             found = sweep(self.scene.deployment, wait=True) or {}
             if found.get("sent"):
-                return self._shows(self.a, "b", began)
+                return self._prompt(self._shows(self.a, "b", began), CAUSE)
         raise StepFailedError("the sweep reports nothing to repair, and EC2 shows no role")
 
     def iam(self) -> float:
@@ -232,13 +235,22 @@ class Story:
         if self._carried(self.a).id == before.id:
             raise StepFailedError(f"EC2 shows the role under the association id that it had before, {before.id}")
         self.former.append(before.id)
-        return seconds
+        return self._prompt(seconds)
 
     def _detached(self, act: Callable[[], object]) -> float:
         began = self._now()
         act()
         self._until("EC2 shows no role", lambda: self._association(self.a) is None)
-        return self._now() - began
+        return self._prompt(self._now() - began)
+
+    def _prompt(self, seconds: float, *causes: str) -> float:
+        """See that what happened to `a` so late wasn't caused by a follow-up, which repairs what an event should do."""
+        if seconds > _PROMPT_SECONDS:
+            newest = self.scene.deployment.app.store.history(layout.instance_pk(self._key(self.a)), 1)
+            cause = str(newest[0].get("cause", "")) if newest else "nothing"
+            if not cause.startswith(causes or _EVENTS):
+                raise StepFailedError(f"it took {seconds:.0f} s, and was caused by {cause!r}: an event was lost")
+        return seconds
 
     def _as_changer(self) -> Any:
         """EC2 with the credentials of the function that changes roles, whose role has to trust the caller for that."""
@@ -328,8 +340,8 @@ class Story:
 
     def _leaves_foreign(self, value: str, foreign: Association | None) -> None:
         """Wait until Rolekeeper has recorded that it leaves `b` its foreign role, which EC2 has to show meanwhile."""
-        target, row = self.scene.deployment.settings.target, str(MappingKey(self.scene.names.tag_key, value))
-        key = InstanceKey(target.account, target.region, self.b)
+        row = str(MappingKey(self.scene.names.tag_key, value))
+        key = self._key(self.b)
 
         def holds() -> bool:
             self._is_still(self.b, foreign)
@@ -356,6 +368,10 @@ class Story:
             if self._now() - began > self.patience:
                 raise StepFailedError(f"not within {self.patience:g} s: {what}")
             self.scene.deployment.sleep(_EVERY)
+
+    def _key(self, instance: str) -> InstanceKey:
+        target = self.scene.deployment.settings.target
+        return InstanceKey(target.account, target.region, instance)
 
     def _now(self) -> float:
         return self.scene.deployment.now().timestamp()
