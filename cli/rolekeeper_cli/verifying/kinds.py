@@ -179,6 +179,14 @@ KINDS: Sequence[Kind] = (
         asked=_TAGGED,
         patience=600,
     ),
+    # Before the stacks: a role that a probe's profile has can't be deleted.
+    Kind(
+        "instance profile",
+        "iam:ListInstanceProfiles",
+        "InstanceProfiles[].{ref: InstanceProfileName, path: Path, since: CreateDate}",
+        delete=_delete_profile,
+        asked=[_LARGE_PAGES],
+    ),
     Kind(
         "CloudFormation stack",
         "cloudformation:DescribeStacks",
@@ -266,13 +274,6 @@ KINDS: Sequence[Kind] = (
         "ec2:DescribeSecurityGroups",
         "SecurityGroups[].{ref: GroupId, name: GroupName, tags: Tags}",
         delete=_by("ec2:DeleteSecurityGroup", lambda id_: {"GroupId": id_}),
-        asked=[_LARGE_PAGES],
-    ),
-    Kind(
-        "instance profile",
-        "iam:ListInstanceProfiles",
-        "InstanceProfiles[].{ref: InstanceProfileName, path: Path, since: CreateDate}",
-        delete=_delete_profile,
         asked=[_LARGE_PAGES],
     ),
     Kind(
