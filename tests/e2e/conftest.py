@@ -30,7 +30,7 @@ from support.waiting import eventually
 #: What many stories share. Those of one are played by one process, so that it starts once.
 _STARTED = ("browser", "aws", "fresh", "wheel")
 #: The groups that take longest, in the order in which they begin: so none of them is waited for at the end.
-_LONGEST = ("aws", "browser", "verify", "wheel", "chaos", "organization", "fresh")
+_LONGEST = ("aws", "browser", "verify", "verify-ends", "wheel", "chaos", "organization", "fresh")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group_of(item: pytest.Item) -> str:
     if item.path.parent != Path(__file__).parent:
         return item.nodeid.partition("::")[0]
+    if own := item.get_closest_marker("xdist_group"):
+        return str(own.args[0])
     names = getattr(item, "fixturenames", ())
     return next((each for each in _STARTED if each in names), item.path.stem.removeprefix("test_"))
 

@@ -23,10 +23,10 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
-# They have stories of their own: below, and in test_wheel.py, test_organization.py and test_console*.py.
+# They have stories of their own: below, and in test_wheel, test_verify, test_organization and test_console*.
 _NAMES = [
     *("watch", "deploy", "destroy", "local", "demo", "console"),
-    *("spoke parameters", "spoke deploy", "spoke remove", "targets forget"),
+    *("spoke parameters", "spoke deploy", "spoke remove", "targets forget", "verify", "guard verifiers"),
 ]
 ELSEWHERE = {f"rolekeeper {name}" for name in _NAMES}
 KEY = "every=a"

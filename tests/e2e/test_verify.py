@@ -33,13 +33,15 @@ from support.verify_faults import Fault, steer
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
+# Half of the stories are played by another process, with an embedded AWS of its own.
+OTHER_GROUP = pytest.mark.xdist_group("verify-ends")
 
 SEED = int(os.environ.get("ROLEKEEPER_VERIFY_SEED") or random.SystemRandom().randrange(10_000))
 TIMINGS = Timings(pending=0.3, stopping=0.5, shutting_down=0.3, propagation=0.5)
 # How long a right answer may take: a follow-up that comes within two minutes may have to repair the burst. A wait for a
 # wrong answer takes it all, so it is short where that comes before the burst, and before a follow-up would repair it.
 PATIENCE, SHORT_PATIENCE = 150, 30
-AT_ONCE = 6
+AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ NEEDED_TO_REMOVE = (
 )
 
 
+@OTHER_GROUP
 def test_a_missing_permission_is_named_with_the_step_that_needs_it_and_leaves_nothing(
     verifications: Verifications, caller: Caller
 ) -> None:
@@ -219,6 +222,7 @@ def test_a_missing_permission_is_named_with_the_step_that_needs_it_and_leaves_no
     assert side_by_side(play, NEEDED_BY) == {action: (1, [step], True, True) for action, step in NEEDED_BY.items()}
 
 
+@OTHER_GROUP
 def test_what_a_missing_permission_leaves_is_told_and_an_administrator_sweeps_it(
     verifications: Verifications, caller: Caller
 ) -> None:
@@ -276,6 +280,7 @@ def test_each_wrong_answer_fails_its_step_and_leaves_nothing(verifications: Veri
     assert side_by_side(play, expected) == {fault: (1, [step], {}) for fault, step in expected.items()}
 
 
+@OTHER_GROUP
 def test_what_a_deleted_stack_leaves_is_removed_all_the_same_or_named(verifications: Verifications) -> None:
     def play(fault: Fault) -> tuple[int, list[str], set[str], dict[str, list[Any]]]:
         account = verifications.account()
@@ -322,6 +327,7 @@ def ends(verifications: Verifications, account: str, mark: str, seconds: float, 
     return process.returncode
 
 
+@OTHER_GROUP
 def test_whatever_killed_verifications_leave_one_sweep_removes(verifications: Verifications) -> None:
     rng = random.Random(SEED)
     places = [(mark, rng.random()) for mark in sorted(rng.sample(MARKS, KILLED), key=MARKS.index)]
@@ -343,6 +349,7 @@ def test_whatever_killed_verifications_leave_one_sweep_removes(verifications: Ve
     assert side_by_side(swept, set(accounts)) == dict.fromkeys(accounts, (True, {})), f"ROLEKEEPER_VERIFY_SEED={SEED}"
 
 
+@OTHER_GROUP
 def test_an_interrupted_verification_removes_everything_and_has_not_passed(verifications: Verifications) -> None:
     def play(number: signal.Signals) -> tuple[int, str, dict[str, list[Any]]]:
         account = verifications.account()
@@ -354,6 +361,7 @@ def test_an_interrupted_verification_removes_everything_and_has_not_passed(verif
     assert side_by_side(play, both) == dict.fromkeys(both, (130, "failed", {}))
 
 
+@OTHER_GROUP
 def test_a_removal_that_hangs_can_be_interrupted_and_is_finished_by_a_sweep(verifications: Verifications) -> None:
     account = verifications.account()
     steer(verifications.aws, account, FAILS_SOON, Fault.TERMINATE_DOES_NOTHING)
