@@ -38,7 +38,8 @@ _EVENTS = frozenset(
 )
 _KEPT = _ANSWERS | _EVENTS
 # These name no thing: states, and what a filter is about.
-_PLAIN = {*InstanceState, *AssociationState, "instance-id", "instance-state-name", "state", "association-id", "tag-key"}
+_FILTERS = {"instance-id", "instance-state-name", "state", "association-id", "tag-key", "tag:Name"}
+_PLAIN = {*InstanceState, *AssociationState, *_FILTERS}
 # Stand for what was found until all was looked for. They aren't printable, so no text has them.
 _FIRST_TOKEN, _TOKENS = 0xF0000, "\U000f0000-\U0010fffd"
 # The words of an ARN that name a kind of thing.

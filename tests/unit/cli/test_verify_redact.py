@@ -225,7 +225,8 @@ def test_what_says_nothing_about_the_account_stays(text: str) -> None:
 
 
 def test_an_answer_keeps_what_rolekeeper_reads_of_it() -> None:
-    asked = {"InstanceIds": [INSTANCE], "Filters": [{"Name": "tag:rolekeeper:verify", "Values": ["abc123"]}]}
+    names = ("tag:rolekeeper:verify", "tag:Name", "tag-key", "instance-id")
+    asked = {"InstanceIds": [INSTANCE], "Filters": [{"Name": each, "Values": ["abc123"]} for each in names]}
     shown = redacted(report(answers=[Answer(1.23456, "DescribeInstances", asked, DESCRIBED)]))
     [answer] = shown.answers
     assert answer.at == 1.235
