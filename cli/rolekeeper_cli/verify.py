@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     default=180,
     show_default=True,
     metavar="SECONDS",
-    help="How long each answer of EC2 may take.",
+    help="How long each answer of EC2 may take; a burst of tag changes may need 120.",
 )
 @click.option(
     "--report",
