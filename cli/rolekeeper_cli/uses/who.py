@@ -1,202 +1,26 @@
 """Who set the tags and attached the roles that a decision rests on: the calls in CloudTrail's event history."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-import jmespath
-from botocore.config import Config
-
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
+from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation
 from rolekeeper.model.instance import AssociationState
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
-from rolekeeper.model.text import escaped
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.uses.event_history import (
+    ASSOCIATE,
+    DISASSOCIATE,
+    REPLACE,
+    Caller,
+    Event,
+    EventHistory,
+    no_answer,
+)
 from rolekeeper_cli.uses.fleet import profile_name
-
-# ---- CloudTrail's event history: the calls that changed an instance, and who made them ----
-
-
-ACTION = "cloudtrail:LookupEvents"
-LAUNCH = "RunInstances"
-ASSOCIATE, REPLACE = "AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation"
-DISASSOCIATE = "DisassociateIamInstanceProfile"
-# An account and Region has 2 calls a second, which others want too, and 50 events a page.
-_PAUSE_SECONDS = 0.5
-_PAGES = 10
-_KEPT = timedelta(days=90)
-_SECONDS = 15.0
-_CONFIG = Config(read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
-# A role's ARN is the longest of what is shown: a path of 512 characters, a name of 64 (IAM user guide, "IAM and AWS STS
-# quotas").
-_LONGEST = 640
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who made a call: a user by ARN, a role with its session, or the AWS service that made it, for a role maybe."""
-
-    arn: str = ""
-    role: str = ""
-    session: str = ""
-    invoked_by: str = ""
-
-    @classmethod
-    def read(cls, identity: Any) -> "Caller":
-        """Read a record's `userIdentity`: every member may be missing, by its type."""
-        arn = _text(_get(identity, "arn || userName || principalId"))
-        service = _text(_get(identity, "invokedBy"))
-        if _get(identity, "type") != "AssumedRole":
-            return cls(arn=arn, invoked_by=service)
-        role = _text(_get(identity, "sessionContext.sessionIssuer.arn"))
-        return cls(arn, role, arn.rpartition("/")[2], service)
-
-    def words(self, account: str) -> str:
-        """Who it is; an ARN of this account is shown without the account."""
-        who = _short(self.role or self.arn, account) + (f", session {self.session}" if self.session else "")
-        if not who:
-            return self.invoked_by or "nobody that CloudTrail names"
-        return f"{who}, for {self.invoked_by}" if self.invoked_by else who
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One call that succeeded. What it asked and answered is for comparing, never for showing."""
-
-    id: str
-    name: str
-    at: datetime
-    by: Caller
-    request: Any
-    response: Any
-
-    @classmethod
-    def read(cls, found: Mapping[str, Any]) -> "Event | None":
-        """Read an event of LookupEvents; None of a call that was refused."""
-        try:
-            record = json.loads(found.get("CloudTrailEvent", "{}"))
-        except ValueError:
-            record = {}
-        if _get(record, "errorCode"):
-            return None
-        return cls(
-            _text(found.get("EventId")),
-            _text(found.get("EventName")),
-            found["EventTime"].astimezone(UTC),
-            Caller.read(_get(record, "userIdentity")),
-            _get(record, "requestParameters"),
-            _get(record, "responseElements"),
-        )
-
-    def launched(self, instance: str) -> bool:
-        return self.name == LAUNCH and self._launched(instance) is not None
-
-    def sets(self, instance: str, key: str, value: str) -> bool:
-        """Whether it gave an instance this tag, at launch or later."""
-        if self.name == LAUNCH:
-            # The answer has a launch template's tags too; it is left out of a record that would be too large.
-            tags = _list(self._launched(instance), "tagSet.items[]")
-            tags += _list(self.request, "tagSpecificationSet.items[?resourceType=='instance'].tags[]")
-            return self.launched(instance) and _has(tags, key, value)
-        return self.name == "CreateTags" and self._tags(instance, key, value)
-
-    def removes(self, instance: str, key: str) -> bool:
-        """Whether it took a tag from an instance: by its key, or all of them."""
-        everything = not _list(self.request, "tagSet.items[]") and self._names(instance)
-        return self.name == "DeleteTags" and (everything or self._tags(instance, key, None))
-
-    def makes(self, association: str) -> bool:
-        path = f"{self.name}Response.iamInstanceProfileAssociation.associationId"
-        return self.name in {ASSOCIATE, REPLACE} and _get(self.response, path) == association
-
-    def ends(self, association: str) -> bool:
-        path = f"{self.name}Request.AssociationId"
-        return self.name in {REPLACE, DISASSOCIATE} and _get(self.request, path) == association
-
-    def launches_with(self, instance: str, profile_arn: str) -> bool:
-        return self.name == LAUNCH and _get(self._launched(instance), "iamInstanceProfile.arn") == profile_arn
-
-    def _launched(self, instance: str) -> Any:
-        launched = _list(self.response, "instancesSet.items[]")
-        return next((each for each in launched if _get(each, "instanceId") == instance), None)
-
-    def _names(self, instance: str) -> bool:
-        return instance in _list(self.request, "resourcesSet.items[].resourceId")
-
-    def _tags(self, instance: str, key: str, value: str | None) -> bool:
-        return self._names(instance) and _has(_list(self.request, "tagSet.items[]"), key, value)
-
-
-class EventHistory:
-    """Looks events up, within bounds. `looked_at` counts them; `cut` says whether there were more."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self._deployment = deployment
-        self._client = deployment.client("cloudtrail", _CONFIG)
-        self._deadline = deployment.now() + timedelta(seconds=_SECONDS)
-        self._asked = False
-        self.looked_at = 0
-        self.cut = False
-
-    def lookup(self, attribute: str, value: str, since: datetime | None, until: datetime | None) -> Iterator[Event]:
-        """Events with an attribute, newest first."""
-        now = self._deployment.now()
-        if until and until < now - _KEPT:
-            return
-        # It refuses times that it has nothing of (CloudTrail API reference, `InvalidTimeRangeException`).
-        since, until = since if since and since > now - _KEPT else None, until if until and until < now else None
-        asked: dict[str, Any] = {"LookupAttributes": [{"AttributeKey": attribute, "AttributeValue": value}]}
-        asked |= {name: at for name, at in (("StartTime", since), ("EndTime", until)) if at}
-        for _ in range(_PAGES):
-            if self._asked:
-                self._deployment.sleep(_PAUSE_SECONDS)
-            if self._deployment.now() >= self._deadline:
-                break
-            self._asked = True
-            with classified(ACTION, "*"):
-                answer = self._client.lookup_events(**asked)
-            for each in answer["Events"]:
-                self.looked_at += 1
-                if event := Event.read(each):
-                    yield event
-            if "NextToken" not in answer:
-                return
-            asked["NextToken"] = answer["NextToken"]
-        self.cut = True
-
-
-# ---- records from outside: any member may be missing, or of another type, which JMESPath takes for missing ----
-
-
-def _get(document: Any, path: str) -> Any:
-    return jmespath.search(path, document)
-
-
-def _list(document: Any, path: str) -> list[Any]:
-    return _get(document, path) or []
-
-
-def _has(tags: list[Any], key: str, value: str | None) -> bool:
-    """Whether a tag is among them; with no value, whatever its value."""
-    return any(_get(each, "key") == key and value in (None, _get(each, "value") or "") for each in tags)
-
-
-def _text(value: Any) -> str:
-    text = escaped("" if value is None else str(value))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _short(arn: str, account: str) -> str:
-    parts = arn.split(":", 5)
-    return parts[5] if len(parts) == 6 and parts[4] == account else arn  # noqa: PLR2004 - of an ARN
-
-
-# ---- who did it ----
-
 
 type Entry = Mapping[str, Any]
 type Window = tuple[datetime | None, datetime | None]
@@ -260,7 +84,7 @@ def _look_up(deployment: Deployment, instance: str, questions: Sequence[Question
                 for each in questions:
                     each.consider(event)
         except AwsRefusalError as error:
-            return _no_answer(error)
+            return no_answer(error)
     return _not_found(history, str(deployment.session.region_name))
 
 
@@ -292,14 +116,6 @@ def _not_found(history: EventHistory, region: str) -> str:
         return f"not among the {history.looked_at:,} events that were looked through, and there are more"
     why = "older than 90 days, not there yet (up to 15 minutes late), or another Region's"
     return f"not in CloudTrail's event history of {region}: {why}"
-
-
-def _no_answer(error: AwsRefusalError) -> str:
-    if isinstance(error, AccessDeniedError):
-        return f"you aren't allowed {ACTION}"
-    if isinstance(error, RetryableError):
-        return f"CloudTrail gave no answer ({escaped(error.code)})"
-    return f"CloudTrail refused: {escaped(str(error))}"
 
 
 # ---- what is asked ----

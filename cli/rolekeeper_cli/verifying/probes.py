@@ -31,7 +31,7 @@ from rolekeeper.aws.errors import (
 )
 from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.who import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
+from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe, Step
