@@ -46,10 +46,19 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in which an instance carried a profile; it began or ended at times unknown if these are None."""
+    """A time in which an instance carried a profile.
+
+    Attributes:
+        since: when it was attached; None if that isn't known.
+        after: that was no earlier: another one was seen.
+        before_end: it was taken no earlier.
+        until: it was taken no later; None if that isn't known, or it wasn't.
+    """
 
     profile_arn: str
     since: datetime | None = None
+    after: datetime | None = None
+    before_end: datetime | None = None
     until: datetime | None = None
     carried: bool = False
     role_arn: str = ""
@@ -148,7 +157,7 @@ class Held:
             "since": self.since,
             "until": self.until,
             "delivered_at": delivered.at if delivered else None,
-            "delivered_after_seconds": self.after(delivered.at) if delivered else None,
+            "delivered_after_seconds": self.after(delivered.at) if delivered and self.carried else None,
             "first_use": {**first.document(), "after_seconds": self.after(first.at)} if first else None,
             "last_use": last.document() if last else None,
             "valid_until": self.valid_until,
@@ -257,18 +266,19 @@ def spans(entries: Sequence[Entry], shown: str) -> list[Span]:
         entries: its history, the newest first.
         shown: the ARN of the profile that EC2 shows on it; empty for none.
     """
-    found = [Span("")]
+    found, last = [Span("")], None
 
     def becomes(profile_arn: str, at: datetime | None, since: datetime | None = None) -> None:
         if found[-1].profile_arn != profile_arn:
-            found[-1] = replace(found[-1], until=at)
-            found.append(Span(profile_arn, since))
+            found[-1] = replace(found[-1], before_end=since or last, until=at)
+            found.append(Span(profile_arn, since, after=since or last))
 
     for each in reversed(entries):
         at, seen = datetime.fromisoformat(each["at"]), each["seen"]
         becomes(seen["profile-arn"] if seen["association-state"] in _STANDS else "", at)
         if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
             becomes(each["decision"]["profile-arn"], at, since=at)
+        last = at
     becomes(shown, None)
     found[-1] = replace(found[-1], carried=True)
     return [each for each in found if each.profile_arn]
@@ -297,7 +307,7 @@ class Told:
     @property
     def since(self) -> datetime:
         """Since when calls matter: the first change whose former credentials may be valid."""
-        changes = [at for each in self.spans if (at := each.until or each.since)]
+        changes = [at for each in self.spans if (at := each.after if each.carried else each.before_end)]
         return max(self.window, min(changes, default=self.window) - _SLACK)
 
     @property
@@ -321,7 +331,7 @@ class Told:
         carried = [self._carried(role, each) for role, each in roles.items() if each.carried]
         since = carried[0].since or (carried[0].delivered.at if carried[0].delivered else None) if carried else None
         former = [self._former(role, each, since or self.now) for role, each in roles.items() if not each.carried]
-        return [*carried, *(each for each in reversed(former) if each and self._may_be_valid(each))]
+        return [*carried, *(each for each in reversed(former) if self._may_be_valid(each))]
 
     def _roles(self) -> dict[str, Span]:
         """The last span of each role, by its ARN, or by its profile's where that holds none; others' roles first."""
@@ -333,11 +343,11 @@ class Told:
         return found
 
     def _carried(self, role: str, span: Span) -> Held:
-        began = span.since - _SLACK if span.since else self.window
+        began = max(self.window, span.after - _SLACK) if span.after else self.window
         deliveries = self._deliveries(role)
         own = [each for each in deliveries if each.at >= began]
         calls = sorted((each for each in self.uses.get(role, ()) if each.at >= began), key=lambda each: each.at)
-        is_new = began > self.window
+        is_new = bool(span.since) and began > self.window
         return Held(
             span.role_arn,
             str(profile_name(span.profile_arn)),
@@ -351,13 +361,10 @@ class Told:
             recorded=bool(deliveries),
         )
 
-    def _former(self, role: str, span: Span, replaced: datetime) -> Held | None:
-        """A former role; None of one that EC2 had no credentials of. By when another role was there is `replaced`."""
+    def _former(self, role: str, span: Span, replaced: datetime) -> Held:
+        """A former role; by when another role was there is `replaced`."""
         deliveries = self._deliveries(role)
-        if not deliveries and self.answered and not span.until:
-            return None
-        # EC2 gets new ones each hour: without them, the instance had no role, or had ended.
-        ended = span.until or min(replaced, *(each.at + _RENEWED for each in deliveries[-1:]), self.now)
+        ended = span.until or self._ended([*filter(None, [span.after]), *(each.at for each in deliveries)], replaced)
         recorded = max((each.expires for each in deliveries), default=None)
         latest = ended + LIVES
         is_recorded = recorded is not None and self.now - ended > _LATE
@@ -374,6 +381,12 @@ class Told:
             valid_until=recorded if is_recorded else latest,
             recorded=is_recorded,
         )
+
+    def _ended(self, seen: Sequence[datetime], replaced: datetime) -> datetime:
+        """When a role was taken at the latest, by when it was `seen`: EC2 gets new credentials of it each hour."""
+        last = max(seen, default=self.window)
+        taken = replaced if replaced > last else self.now
+        return min(taken, last + _RENEWED) if self.answered else taken
 
     def _deliveries(self, role: str) -> list[Delivery]:
         return sorted(self.deliveries.get(role, ()), key=lambda each: each.at)
