@@ -31,6 +31,7 @@ from rolekeeper_local import (
     event_history,
     iam_exceptions,
     iam_last_used,
+    iam_quotas,
     iam_trust,
     invocations,
     organizations,
@@ -83,7 +84,7 @@ def _correct_everything(ec2_api: Ec2Api, minute_seconds: float) -> Control:
     ec2_api.install()
     event_history.install()
     iam_exceptions.install(ec2_api)
-    for module in (ec2_wire, iam_trust, buses, organizations):
+    for module in (ec2_wire, iam_trust, iam_quotas, buses, organizations):
         module.install()
     for module in (answers, stacks, streams):
         module.install()
