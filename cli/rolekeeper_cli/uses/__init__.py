@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         roles,
         schema,
         targets,
+        uptake,
         usage,
         who,
     )
@@ -47,6 +48,7 @@ __all__ = [
     "roles",
     "schema",
     "targets",
+    "uptake",
     "usage",
     "who",
 ]
