@@ -84,24 +84,19 @@ class EventHistory:
         method, path, headers, body, query_params, _request_id = request
         routing = app._routing_params(method, path, headers, body, query_params)
         params = ec2_wire.params_of(b"", routing)
-        caller = str(caller_arn())
-        name, source, about = params.get("Action", ""), "ec2", params
-        if name not in _RECORDED:
-            if not _ON_INSTANCE.search(caller):
-                return answer
+        action = ""
+        if params.get("Action") in _RECORDED:
+            action = f"ec2:{params['Action']}"
+        elif _ON_INSTANCE.search(str(caller_arn())):
             service = app.detect_service(method, path, headers, routing)
             action = iam_actions.extract_iam_action(service, method, path, headers, body, routing) or ""
-            if not action or _DATA_EVENT.fullmatch(action):
-                return answer
-            source, _, name = action.partition(":")
-            name, about = _CALLS.get(name, name), {}
-        self._record(name, source, about, answer=answer, user_agent=headers.get("user-agent", ""))
+        if action and not _DATA_EVENT.fullmatch(action):
+            self._record(action, params, answer, user_agent=headers.get("user-agent", ""))
         return answer
 
     def delivered(self, instance_id: str, role_arn: str, *, access_key: str, expires: float) -> None:
         """Record that EC2 got credentials of a role for an instance (a record of AWS: shared/recordings)."""
-        record = _record("AssumeRole", "sts", {"type": "AWSService", "invokedBy": _EC2})
-        record |= {
+        record = _begun("AssumeRole", "sts", {"type": "AWSService", "invokedBy": _EC2}) | {
             "sourceIPAddress": _EC2,
             "userAgent": _EC2,
             "requestParameters": {"roleArn": role_arn, "roleSessionName": instance_id},
@@ -139,12 +134,13 @@ class EventHistory:
     def _here(self) -> deque[_Kept]:
         return self._events.setdefault((get_account_id(), get_region()), deque(maxlen=_KEPT))
 
-    def _record(self, name: str, source: str, params: Params, *, answer: Response, user_agent: str) -> None:
+    def _record(self, action: str, params: Params, answer: Response, *, user_agent: str) -> None:
         """Record a call that was answered; what it asked and was told only of the calls in _RECORDED."""
+        source, _, name = action.partition(":")
         status, _, body = answer
         done = status < 400  # noqa: PLR2004 - HTTP's
         by = _identity(caller_arn(), params.get("Operator.Principal", ""))
-        record = _record(name, source, by) | {"userAgent": user_agent}
+        record = _begun(_CALLS.get(name, name), source, by) | {"userAgent": user_agent}
         if name in _RECORDED:
             record["requestParameters"] = _request(name, params)
         if name in _RECORDED and done:
@@ -186,7 +182,7 @@ def install(delay: float) -> EventHistory:
     return history
 
 
-def _record(name: str, source: str, by: dict[str, Any]) -> dict[str, Any]:
+def _begun(name: str, source: str, by: dict[str, Any]) -> dict[str, Any]:
     return {
         "eventVersion": "1.11",
         "userIdentity": by,
@@ -227,14 +223,10 @@ def _identity(arn: str, service: str) -> dict[str, Any]:
     if kind != "assumed-role":
         return {"type": "IAMUser", "userName": names[-1], **base}
     role = iam._roles.get(names[0])
-    arn, id_ = (role["Arn"], role["RoleId"]) if role else ("", "")
-    issuer = {"type": "Role", "principalId": id_, "arn": arn, "userName": names[0]}
-    return {
-        "type": "AssumedRole",
-        "principalId": f"{id_}:{names[-1]}",
-        **base,
-        "sessionContext": {"sessionIssuer": issuer},
-    }
+    role_arn, id_ = (role["Arn"], role["RoleId"]) if role else ("", "")
+    issuer = {"type": "Role", "principalId": id_, "arn": role_arn, "userName": names[0]}
+    base["principalId"] = f"{id_}:{names[-1]}"
+    return {"type": "AssumedRole", **base, "sessionContext": {"sessionIssuer": issuer}}
 
 
 def _request(name: str, params: Params) -> dict[str, Any]:

@@ -19,26 +19,23 @@ from rolekeeper_local.embedded import REGION, EmbeddedAws
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Credentials as an SDK keeps them: since when, and until when they are valid, in hours."""
-
-    since: float
-    expires: float
-
-
-@dataclass(frozen=True, slots=True)
 class Sdk:
-    """`asks_again` is the hour since which a call asks IMDS before."""
+    """What it calls itself, and when it asks IMDS again.
+
+    Attributes:
+        asks_again: Given when it asked and when what it got expires, the time from which on a call asks first; all of
+            them in hours.
+    """
 
     user_agent: str
-    asks_again: Callable[[Kept], float]
+    asks_again: Callable[[float, float], float]
 
 
-BOTOCORE = Sdk("Boto3/1.40.0 md/Botocore#1.40.0 lang/python#3.13.1", lambda kept: kept.expires - 0.25)
-GO = Sdk("aws-sdk-go-v2/1.36.0 lang/go#1.24.0", lambda kept: min(kept.since + 1, kept.expires))
-JAVA = Sdk("aws-sdk-java/2.31.0 md/io#sync lang/java#21.0.6", lambda kept: (kept.since + kept.expires) / 2)
-DOTNET = Sdk("aws-sdk-dotnet-coreclr/3.7.500.0 lang/.NET_Core#8.0.12", lambda _kept: math.inf)
-CURL = Sdk("curl/8.5.0", lambda kept: kept.since)
+BOTOCORE = Sdk("Boto3/1.40.0 md/Botocore#1.40.0 lang/python#3.13.1", lambda _asked, expires: expires - 0.25)
+GO = Sdk("aws-sdk-go-v2/1.36.0 lang/go#1.24.0", lambda asked, expires: min(asked + 1, expires))
+JAVA = Sdk("aws-sdk-java/2.31.0 md/io#sync lang/java#21.0.6", lambda asked, expires: (asked + expires) / 2)
+DOTNET = Sdk("aws-sdk-dotnet-coreclr/3.7.500.0 lang/.NET_Core#8.0.12", lambda _asked, _expires: math.inf)
+CURL = Sdk("curl/8.5.0", lambda asked, _expires: asked)
 
 
 class Software:
@@ -52,8 +49,8 @@ class Software:
         self, aws: EmbeddedAws, instance_id: str, sdk: Sdk, *, hour: float = 3600, region: str = REGION
     ) -> None:
         self._aws, self._instance_id, self._sdk, self._hour, self._region = aws, instance_id, sdk, hour, region
-        self._kept: Kept | None = None
         self._credentials: dict[str, str] = {}
+        self._asks_again = -math.inf
 
     def calls(self, service: str = "sts", operation: str = "get_caller_identity", **parameters: Any) -> Any:
         """Make one call; returns AWS's answer.
@@ -62,8 +59,8 @@ class Software:
             ClientError: AWS refused it.
             urllib.error.HTTPError: IMDS has no credentials.
         """
-        if self._kept is None or time.time() / self._hour >= self._sdk.asks_again(self._kept):
-            self._kept = self._ask_imds()
+        if time.time() / self._hour >= self._asks_again:
+            self._ask_imds()
         session = self._aws.session(credentials=self._credentials, region=self._region)
         client: Any = session.client(service)  # type: ignore[call-overload]
         client.meta.events.register("before-send", self._name)
@@ -73,14 +70,14 @@ class Software:
         """Put the SDK's user agent in the place of this one's."""
         request.headers["User-Agent"] = self._sdk.user_agent
 
-    def _ask_imds(self) -> Kept:
+    def _ask_imds(self) -> None:
         lifetime = {"x-aws-ec2-metadata-token-ttl-seconds": "60"}
         token = {"x-aws-ec2-metadata-token": self._get("api/token", lifetime, method="PUT")}
         path = "meta-data/iam/security-credentials/"
         found = json.loads(self._get(path + self._get(path, token), token))
         self._credentials = {**found, "SessionToken": found["Token"]}
         expires = datetime.fromisoformat(found["Expiration"]).timestamp()
-        return Kept(since=time.time() / self._hour, expires=expires / self._hour)
+        self._asks_again = self._sdk.asks_again(time.time() / self._hour, expires / self._hour)
 
     def _get(self, path: str, headers: dict[str, str], *, method: str = "GET") -> str:
         request = urllib.request.Request(  # noqa: S310 - our own address

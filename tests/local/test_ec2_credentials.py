@@ -8,7 +8,7 @@ from rolekeeper_local import software
 from rolekeeper_local.ec2_credentials import CredentialSchedule
 from rolekeeper_local.ec2_model import Profile, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
-from rolekeeper_local.software import Kept, Sdk
+from rolekeeper_local.software import Sdk
 
 HOUR = 3600.0
 
@@ -95,4 +95,4 @@ def test_a_stopped_instance_gets_none_until_it_starts(fleet: Fleet) -> None:
     ],
 )
 def test_each_sdk_asks_again_by_its_own_rule(sdk: Sdk, hour: float) -> None:
-    assert sdk.asks_again(Kept(since=10, expires=16)) == hour
+    assert sdk.asks_again(10, 16) == hour
