@@ -209,8 +209,7 @@ def _error_code(source: str, body: bytes) -> str:
 
 def _expiration(at: float) -> str:
     """As "Jul 4, 2019 4:29:29 PM", in UTC."""
-    when = datetime.fromtimestamp(at, UTC)
-    return f"{when:%b} {when.day}, {when.year} {when.hour % 12 or 12}:{when:%M:%S %p}"
+    return f"{datetime.fromtimestamp(at, UTC):%b %-d, %Y %-I:%M:%S %p}"
 
 
 def _identity(arn: str, service: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 HOUR = 1.5
 LIFETIME = {"x-aws-ec2-metadata-token-ttl-seconds": "60"}
 EC2 = {"Service": "ec2.amazonaws.com"}
-LOOK = {"Effect": "Allow", "Action": ["ec2:DescribeInstances", "s3:ListAllMyBuckets", "s3:GetObject"], "Resource": "*"}
+LOOK = {"Effect": "Allow", "Action": ["ec2:DescribeInstances", "s3:ListAllMyBuckets"], "Resource": "*"}
 
 
 @pytest.fixture(scope="module")
@@ -257,12 +257,14 @@ def test_calls_of_software_are_found_by_the_instance_but_data_events_are_not(aws
     with pytest.raises(ClientError, match="UnauthorizedOperation"):
         curl.calls("ec2", "create_tags", Resources=[machine.id], Tags=[{"Key": "a", "Value": "b"}])
     with pytest.raises(ClientError, match="AccessDenied"):
-        curl.calls("iam", "list_users")
-    with pytest.raises(ClientError, match="NoSuchBucket"):
-        curl.calls("s3", "get_object", Bucket="none", Key="none")
+        curl.calls("dynamodb", "describe_table", TableName="orders")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        curl.calls("dynamodb", "query", TableName="orders", KeyConditionExpression="id = :id")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        curl.calls("s3", "list_objects_v2", Bucket="reports")
     records = found(aws, "Username", machine.id)
     assert [(each["eventSource"].partition(".")[0], each["eventName"], each.get("errorCode")) for each in records] == [
-        ("iam", "ListUsers", "AccessDenied"),
+        ("dynamodb", "DescribeTable", "AccessDenied"),
         ("ec2", "CreateTags", "Client.UnauthorizedOperation"),
         ("s3", "ListBuckets", None),
         ("sts", "GetCallerIdentity", None),
