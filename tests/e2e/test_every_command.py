@@ -131,6 +131,11 @@ def a_plan_is_applied(
 def roles_are_changed_by_hand(run: Runner, deployed: EmulatedAccount, instance: str) -> None:
     run("detach", instance, "--confirm", "Detach")
     assert deployed.shown(instance) is None
+    answer = run("revoke", instance)
+    assert {each["role"] for each in answer["revoked"]} == {"s3-read", "s3-write"}
+    assert run("revoke", "--clean") == []
+    for each in answer["revoked"]:
+        deployed.aws.session().client("iam").delete_role_policy(RoleName=each["role"], PolicyName=each["policy"])
     run("attach", instance, "s3-read")
     assert deployed.carries(instance, "s3-read")
     assert "s3-write" in str(run("replace", instance, "s3-write", "--for", "8h"))

@@ -69,6 +69,8 @@ def test_every_key_of_every_document_is_lower_snake_case(
         ["detach", one, "--confirm", "Detach", "--no-wait"],
         ["release", one],
         ["replace", one, "db", "--no-wait"],
+        ["revoke", one, "--role", "db"],
+        ["revoke", "--clean"],
         ["pause"],
         ["resume"],
         ["mode"],
