@@ -4,13 +4,16 @@ import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import MappingsFixture, mapping_file
 from fixtures.terminal import Terminal
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.permissions.policies import Difference
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -415,6 +418,27 @@ def test_where_iam_never_shows_it_it_isnt_called_done(terminal: Terminal, desk: 
     assert ran.exit_code == 255
     assert f"was written 3 times, and IAM doesn't show {moved} in that policy of role web" in ran.stderr
     assert (desk.world.calls["PutRolePolicy"], ran.stdout) == (3, "")
+
+
+# ---- what Rolekeeper makes of it ----
+
+
+def test_it_changes_nothing_of_what_the_role_may_do(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str, tmp_path: Path
+) -> None:
+    """Neither to the sweep, nor to a plan that leads away from the role, nor to the edit."""
+    for role in ("web", "db"):
+        desk.grant(role, "s3:GetObject")
+    assert terminal("revoke", moved).exit_code == 0
+    assert desk.recheck("app=web").status is Status.PUBLISHED
+    desk.converged("web", app="web")
+    plan = terminal.document("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
+    [change] = plan["permissions"]
+    assert (change["from"], change["gained"], change["lost"], change["unknown"]) == ("web", [], [], "")
+    verdict = desk.edit("app=web", role="db")
+    assert verdict.impact
+    assert (verdict.status, verdict.impact.difference) == (Status.PUBLISHED, Difference())
+    assert list(iam.revoked("web")) == [moved]
 
 
 # ---- cleaning ----
