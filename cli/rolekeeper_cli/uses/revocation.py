@@ -24,14 +24,22 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.uses import names
 from rolekeeper_cli.uses.fleet import profile_name
-from rolekeeper_cli.uses.instances import ID, account_options, addressed, find_instance, key_of, name_of, title, titled
+from rolekeeper_cli.uses.instances import (
+    CREDENTIALS_LAST,
+    ID,
+    account_options,
+    addressed,
+    find_instance,
+    key_of,
+    name_of,
+    title,
+    titled,
+)
 
 # ---- the policy ----
 
 
 POLICY = "rolekeeper-revoked"
-# How long credentials are valid that EC2 hands out (AWS_FACTS.md "Credentials on the instance").
-VALID = timedelta(hours=6)
 # A statement that is over stays for a while: clocks within AWS differ.
 _MARGIN = timedelta(minutes=15)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -66,7 +74,7 @@ class Entry:
         return found if found.statement == statement else None
 
     def is_over(self, now: datetime) -> bool:
-        return self.before + VALID + _MARGIN < now
+        return self.before + CREDENTIALS_LAST + _MARGIN < now
 
 
 def entries(document: Document) -> list[Entry]:
@@ -239,7 +247,7 @@ def _role_of(deployment: Deployment, profile_arn: str) -> str:
 
 def _held(deployment: Deployment, key: InstanceKey, left: list[Problem]) -> list[str]:
     """The roles that it carried while credentials were handed out that are still valid, the newest first."""
-    since = layout.timestamp(deployment.now() - VALID)
+    since = layout.timestamp(deployment.now() - CREDENTIALS_LAST)
     profiles: list[str] = []
     for entry in deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH):
         decision = entry["decision"]
