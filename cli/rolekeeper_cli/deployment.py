@@ -171,6 +171,7 @@ class Deployment:
         self._shared = cache(self.client)
         self._others = OtherAccounts(self._shared, self._make, self.now)
         self._remember: Remember = lambda _, ask: ask()
+        self._called: dict[str, float] = {}
 
     def anew(self, remember: Remember | None = None) -> Self:
         """One that has asked nothing yet, over the same session and clients.
@@ -182,7 +183,7 @@ class Deployment:
         """
         other = type(self)(self._options, self.progress, self._debug)
         other.session, other._making, other._shared = self.session, self._making, self._shared  # noqa: SLF001  # its own
-        other._others = self._others  # noqa: SLF001  # its own
+        other._others, other._called = self._others, self._called  # noqa: SLF001  # its own
         if remember:
             other._remember = remember  # noqa: SLF001  # its own
         return other
@@ -250,6 +251,12 @@ class Deployment:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def keep_rate(self, what: str, every: float) -> None:
+        """Wait until `what` was called no less than `every` seconds ago in this target, and count this call."""
+        name = f"{what} {self.settings.target}"
+        self.sleep(max(0.0, self._called.get(name, 0.0) + every - self.now().timestamp()))
+        self._called[name] = self.now().timestamp()
 
     def looks(self, every: float, patience: float, *, most: float = 0) -> Iterator[Patience]:
         """One turn for each look, at most one in `every` seconds. The caller leaves the loop.

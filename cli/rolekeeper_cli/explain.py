@@ -20,15 +20,21 @@ from rolekeeper_cli.errors import ExitCode
 @click.option(
     "--who/--no-who", "ask_who", default=True, help="Whether to ask CloudTrail who did it. It is asked by default."
 )
-def explain(instance: str, *, ask_who: bool) -> ExitCode:
+@click.option(
+    "--uptake/--no-uptake",
+    "ask_uptake",
+    default=True,
+    help="Whether to ask CloudTrail if software uses the role. It is asked by default.",
+)
+def explain(instance: str, *, ask_who: bool, ask_uptake: bool) -> ExitCode:
     """Explain why an instance has its role.
 
     The role it has and the one it should have, the mapping that governs it and those that don't, what woke Rolekeeper
     last, what AWS answered, and how to undo it. CloudTrail's event history says who set or removed the tag that
-    decides, who attached a role that isn't Rolekeeper's, and who reverted one that is.
+    decides, who attached a role that isn't Rolekeeper's, who reverted one that is, and whether software uses the role.
     """
     there = deployment()
-    document = uses.explanation.explanation(there, instance, ask_who=ask_who).document
+    document = uses.explanation.explanation(there, instance, ask_who=ask_who, ask_uptake=ask_uptake).document
     lines = partial(_lines, document, uses.instances.address(document, there.home), there.caller.account)
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()))
     return ExitCode.DONE
@@ -65,6 +71,8 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
     if former := document["took_over_from"]:
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     yield from uses.who.lines(document["who"], account)
+    if document["uptake"]:
+        yield from rolekeeper_cli.uptake.lines(document["uptake"], name, brief=True)
     if last:
         yield "triggered by", f"{last['cause']} ({last['at'][:19]}Z)"
         reason = "for the same reason" if last["reason"] == decision["reason"] else last["reason"]

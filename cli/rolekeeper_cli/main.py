@@ -14,6 +14,7 @@ COMMANDS = {
     "Look": {
         "fleet": ("fleet:fleet", "List instances with their role and the one they should carry."),
         "explain": ("explain:explain", "Explain why an instance has its role."),
+        "uptake": ("uptake:uptake", "Show whether software on instances uses their roles."),
         "history": ("history:history", "Show what Rolekeeper did to an instance."),
         "plan": ("plan:plan", "Show what would change in the fleet, and why."),
         "watch": ("watch:watch", "Show decisions as they happen."),

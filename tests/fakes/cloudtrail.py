@@ -49,18 +49,47 @@ class FakeCloudTrail:
         response: Any = None,
         *,
         resources: tuple[str, ...] = (),
+        late: float = 0.0,
         **rest: Any,
     ) -> None:
+        """A call was made; its record comes `late` seconds later."""
         record = {"userIdentity": by, "requestParameters": request, "responseElements": response, **rest}
-        self.events.append(
+        event = {
+            "EventId": f"event-{len(self.events)}",
+            "EventName": name,
+            # In whole seconds.
+            "EventTime": self._now().replace(microsecond=0),
+            "Resources": [{"ResourceName": each} for each in resources],
+            "CloudTrailEvent": json.dumps(record),
+            "comes": self._now() + timedelta(seconds=late),
+        }
+        # A service's own call names no user.
+        self.events.append(event | ({"Username": by["arn"].rpartition("/")[2]} if "arn" in (by or ()) else {}))
+
+    def delivered(self, role_arn: str, instance: str, *, late: float = 0.0, hours: float = 6) -> None:
+        """EC2 got credentials of a role for an instance (AWS_FACTS.md, "Credentials on the instance")."""
+        expires = self._now() + timedelta(hours=hours)
+        self.happened(
+            "AssumeRole",
+            {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"},
+            {"roleArn": role_arn, "roleSessionName": instance},
             {
-                "EventId": f"event-{len(self.events)}",
-                "EventName": name,
-                "EventTime": self._now(),
-                "Resources": [{"ResourceName": each} for each in resources],
-                "CloudTrailEvent": json.dumps(record),
-            }
+                "credentials": {
+                    "accessKeyId": "ASIA",
+                    "expiration": f"{expires:%b} {expires.day}, {expires:%Y %-I:%M:%S %p}",
+                }
+            },
+            resources=(role_arn, instance),
+            late=late,
+            eventSource="sts.amazonaws.com",
         )
+
+    def called(
+        self, role_arn: str, instance: str, name: str = "GetCallerIdentity", agent: str = "Boto3/1.40.0 x", **rest: Any
+    ) -> None:
+        """Software on an instance called with a role's credentials."""
+        by = role(role_arn.partition(":role/")[2], instance, role_arn.split(":")[4])
+        self.happened(name, by, **{"eventSource": "sts.amazonaws.com", "userAgent": agent, **rest})
 
     def tagged(self, by: Any, instance: str, *, removed: bool = False, **tags: str) -> None:
         items = [{"key": key} if removed else {"key": key, "value": value} for key, value in tags.items()]
@@ -92,14 +121,25 @@ class FakeCloudTrail:
         if not oldest <= asked.get("StartTime", oldest) <= asked.get("EndTime", now) <= now:
             raise client_error("InvalidTimeRangeException", "no", "LookupEvents")
         [attribute] = asked["LookupAttributes"]
+        start, end = asked.get("StartTime", oldest), asked.get("EndTime", now)
         found = [
             each
-            for each in reversed(self.events)
-            if attribute["AttributeValue"]
-            in (each["EventName"], *(resource["ResourceName"] for resource in each["Resources"]))
-            and asked.get("StartTime", each["EventTime"]) <= each["EventTime"] <= asked.get("EndTime", self._now())
+            for each in sorted(self.events, key=_order, reverse=True)
+            if attribute["AttributeValue"] in _values(each, attribute["AttributeKey"])
+            and start <= each["EventTime"] <= end
+            and each["comes"] <= now
         ]
         first = int(asked.get("NextToken", 0))
         more = {"NextToken": str(first + self.page)} if len(found) > first + self.page else {}
         self._calls.ends("LookupEvents")
         return {"Events": found[first : first + self.page], **more}
+
+
+def _values(event: Mapping[str, Any], attribute: str) -> list[str]:
+    if attribute == "ResourceName":
+        return [each["ResourceName"] for each in event["Resources"]]
+    return [event.get(attribute, "")]
+
+
+def _order(event: Mapping[str, Any]) -> tuple[datetime, int]:
+    return event["EventTime"], int(event["EventId"].removeprefix("event-"))

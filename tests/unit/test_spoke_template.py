@@ -182,10 +182,11 @@ def test_the_hub_knows_the_daily_event_by_the_schedules_name(namespace: str) -> 
         assert ours.matches_event(event) is (hubs == namespace)
 
 
-def test_the_reader_sees_what_the_functions_see_at_home() -> None:
+def test_the_reader_sees_what_the_functions_see_at_home_and_for_people_who_called() -> None:
     shared = HUBS_RESOURCES["SharedPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     looking = {each["Sid"]: each for each in templates.chosen(shared) if each["Sid"].startswith("See")}
-    assert statements("Reader") == looking
+    calls = {"Sid": "LookUpCalls", "Effect": "Allow", "Action": "cloudtrail:LookupEvents", "Resource": "*"}
+    assert statements("Reader") == {**looking, "LookUpCalls": calls}
 
 
 @pytest.mark.parametrize("takes_over", [(), ("MayTakeOver",)])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         roles,
         schema,
         targets,
+        uptake,
         usage,
         who,
     )
@@ -49,6 +50,7 @@ __all__ = [
     "roles",
     "schema",
     "targets",
+    "uptake",
     "usage",
     "who",
 ]

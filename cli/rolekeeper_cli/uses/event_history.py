@@ -19,7 +19,7 @@ ASSOCIATE, REPLACE = "AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAs
 DISASSOCIATE = "DisassociateIamInstanceProfile"
 # An account and Region has 2 calls a second, which others want too, and 50 events a page.
 _PAUSE_SECONDS = 0.5
-_PAGES = 10
+PAGES = 10
 _KEPT = timedelta(days=90)
 _SECONDS = 15.0
 _CONFIG = Config(read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
@@ -57,31 +57,41 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One call that succeeded. What it asked and answered is for comparing, never for showing."""
+    """One call. What it asked and answered is for comparing, never for showing.
+
+    Attributes:
+        service: as its actions name it, for example `sts`.
+        agent: the program that called, as it names itself: an SDK and its version.
+        refused: the error code; empty of a call that succeeded.
+    """
 
     id: str
     name: str
     at: datetime
     by: Caller
+    service: str
+    agent: str
+    refused: str
     request: Any
     response: Any
 
     @classmethod
-    def read(cls, found: Mapping[str, Any]) -> "Event | None":
-        """Read an event of LookupEvents; None of a call that was refused."""
+    def read(cls, found: Mapping[str, Any]) -> "Event":
+        """Read an event of LookupEvents."""
         try:
             record = json.loads(found.get("CloudTrailEvent", "{}"))
         except ValueError:
             record = {}
-        if _get(record, "errorCode"):
-            return None
         return cls(
             _text(found.get("EventId")),
             _text(found.get("EventName")),
             found["EventTime"].astimezone(UTC),
             Caller.read(_get(record, "userIdentity")),
-            _get(record, "requestParameters"),
-            _get(record, "responseElements"),
+            service=_text(_get(record, "eventSource")).partition(".")[0],
+            agent=_text(_get(record, "userAgent")),
+            refused=_text(_get(record, "errorCode")),
+            request=_get(record, "requestParameters"),
+            response=_get(record, "responseElements"),
         )
 
     def launched(self, instance: str) -> bool:
@@ -126,15 +136,18 @@ class Event:
 class EventHistory:
     """Looks events up, within bounds. `looked_at` counts them; `cut` says whether there were more."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, *, pages: int = PAGES, seconds: float = _SECONDS) -> None:
+        """Raises an AwsRefusalError where the caller may not look into another target."""
         self._deployment = deployment
-        self._client = deployment.client("cloudtrail", _CONFIG)
-        self._deadline = deployment.now() + timedelta(seconds=_SECONDS)
-        self._asked = False
+        self._client = _client(deployment)
+        self._pages = pages
+        self._deadline = deployment.now() + timedelta(seconds=seconds)
         self.looked_at = 0
         self.cut = False
 
-    def lookup(self, attribute: str, value: str, since: datetime | None, until: datetime | None) -> Iterator[Event]:
+    def lookup(
+        self, attribute: str, value: str, since: datetime | None, until: datetime | None = None
+    ) -> Iterator[Event]:
         """Events with an attribute, newest first."""
         now = self._deployment.now()
         if until and until < now - _KEPT:
@@ -143,27 +156,33 @@ class EventHistory:
         since, until = since if since and since > now - _KEPT else None, until if until and until < now else None
         asked: dict[str, Any] = {"LookupAttributes": [{"AttributeKey": attribute, "AttributeValue": value}]}
         asked |= {name: at for name, at in (("StartTime", since), ("EndTime", until)) if at}
-        for _ in range(_PAGES):
-            if self._asked:
-                self._deployment.sleep(_PAUSE_SECONDS)
+        for _ in range(self._pages):
+            self._deployment.keep_rate(ACTION, _PAUSE_SECONDS)
             if self._deployment.now() >= self._deadline:
                 break
-            self._asked = True
             with classified(ACTION, "*"):
                 answer = self._client.lookup_events(**asked)
             for each in answer["Events"]:
                 self.looked_at += 1
-                if event := Event.read(each):
-                    yield event
+                yield Event.read(each)
             if "NextToken" not in answer:
                 return
             asked["NextToken"] = answer["NextToken"]
         self.cut = True
 
 
-def no_answer(error: AwsRefusalError) -> str:
+def _client(deployment: Deployment) -> Any:
+    if deployment.elsewhere:
+        return deployment.client_in(deployment.settings, "cloudtrail")
+    return deployment.client("cloudtrail", _CONFIG)
+
+
+def no_answer(deployment: Deployment, error: AwsRefusalError) -> str:
+    """Why CloudTrail says nothing."""
     if isinstance(error, AccessDeniedError):
-        return f"you aren't allowed {ACTION}"
+        is_reader = deployment.elsewhere and error.action == ACTION
+        who = f"the reader of account {deployment.settings.account} isn't" if is_reader else "you aren't"
+        return f"{who} allowed {error.action}"
     if isinstance(error, RetryableError):
         return f"CloudTrail gave no answer ({escaped(error.code)})"
     return f"CloudTrail refused: {escaped(str(error))}"

@@ -17,7 +17,7 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses import who
+from rolekeeper_cli.uses import uptake, who
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
 from rolekeeper_cli.uses.history import as_document, entry_document, revision_before
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
@@ -213,8 +213,8 @@ class Explanation:
     entries: Sequence[dict[str, Any]]
 
 
-def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanation:
-    """The instance that a text names, explained; who did what, only if that is asked for.
+def explanation(deployment: Deployment, text: str, *, ask_who: bool, ask_uptake: bool = False) -> Explanation:
+    """The instance that a text names, explained; who did what, and whether software uses its role, only if asked.
 
     Raises:
         CommandError: there is no such instance.
@@ -225,6 +225,8 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
     seen = seen_now(deployment, key)
     entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
+    asks = ask_uptake and bool(seen.carries or entries)
+    software = uptake.of_instance(deployment, key, name_of(seen.instance)) if asks else None
     before = former(seen, entries)
     steps = list(_Undoing(deployment, seen, before).steps()) if before else []
     document = {
@@ -241,6 +243,7 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool) -> Explanat
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
         "who": answers,
+        "uptake": software.document() if software else None,
         "last": entry_document(key, entries[0]) if entries else None,
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],

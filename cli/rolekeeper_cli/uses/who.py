@@ -50,7 +50,7 @@ class Question:
         """Take an event as the answer, if it is. Newer events come first."""
         since, until = self.window
         is_within = (since is None or since <= event.at) and (until is None or event.at <= until)
-        if not self.event and is_within and self.did(event):
+        if not (self.event or event.refused) and is_within and self.did(event):
             self.event = event
 
     def document(self, because: str) -> dict[str, Any]:
@@ -75,8 +75,6 @@ def ask(deployment: Deployment, instance: str, questions: Sequence[Question]) ->
 
 def _look_up(deployment: Deployment, instance: str, questions: Sequence[Question]) -> str:
     """Look for the answers. Returns why those that weren't found are unknown."""
-    if deployment.elsewhere:
-        return f"the CloudTrail of account {deployment.settings.account} can't be asked from here"
     with deployment.progress(None, "events of CloudTrail looked through") as progress:
         try:
             history = EventHistory(deployment)
@@ -84,8 +82,8 @@ def _look_up(deployment: Deployment, instance: str, questions: Sequence[Question
                 for each in questions:
                     each.consider(event)
         except AwsRefusalError as error:
-            return no_answer(error)
-    return _not_found(history, str(deployment.session.region_name))
+            return no_answer(deployment, error)
+    return _not_found(history, deployment.settings.region)
 
 
 def _events(history: EventHistory, instance: str, questions: Sequence[Question]) -> Iterator[Event]:

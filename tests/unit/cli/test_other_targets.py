@@ -19,7 +19,7 @@ from support.grants import allow, policy
 TARGET = Target("111111111111", "eu-west-1")
 UNIT = "ou-a1b2-c3d4e5f6"
 READER = f"arn:aws:iam::{TARGET.account}:role/rolekeeper-reader"
-NO_CLOUDTRAIL = f"the CloudTrail of account {TARGET.account} can't be asked from here"
+NO_RECORD = "not in CloudTrail's event history of eu-west-1: "
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_it_is_explained_by_its_own_ec2_and_the_hubs_history(
     assert document["decision"]["code"] == "converged"
     assert document["mapping"]["mapping"] == "app=web"
     assert document["last"]["action"] == "Attach"
-    assert {each["unknown_because"] for each in document["who"]} == {NO_CLOUDTRAIL}
+    assert all(each["unknown_because"].startswith(NO_RECORD) for each in document["who"])
     with_theirs = f"--region eu-west-1 --profile profile-of-{TARGET.account}"
     assert [each["command"] for each in document["undo"]] == [
         f"aws ec2 delete-tags --resources {web} --tags Key=app {with_theirs}",

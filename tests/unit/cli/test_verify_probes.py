@@ -13,6 +13,7 @@ from fakes.others import FakeIam
 from fixtures.account import ACCOUNT, REGION, FakeAccount
 from fixtures.mappings import session
 from rolekeeper.aws import Ec2
+from rolekeeper.model.instance import Target
 from rolekeeper_cli.deployment import Caller, Deployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.verifying.names import TAG, Names
@@ -88,7 +89,9 @@ class Account:
         monkeypatch.setitem(deployment.__dict__, "caller", Caller("arn:aws:iam::1:user/me", "AIDA", ACCOUNT, "aws"))
         monkeypatch.setitem(deployment.__dict__, "outputs", {"StateTable": "state"})
         monkeypatch.setitem(deployment.__dict__, "session", session())
-        monkeypatch.setitem(deployment.__dict__, "app", SimpleNamespace(ec2=Ec2(world.ec2, ACCOUNT, REGION)))  # type: ignore[arg-type]  # the fake
+        app = SimpleNamespace(ec2=Ec2(world.ec2, ACCOUNT, REGION), hub=None)  # type: ignore[arg-type]  # the fake
+        monkeypatch.setitem(deployment.__dict__, "app", app)
+        monkeypatch.setitem(deployment.__dict__, "settings", SimpleNamespace(target=Target(ACCOUNT, REGION)))
         self.stage = Stage(
             deployment=deployment,
             names=NAMES,

@@ -28,7 +28,7 @@ def roles(desk: MappingsFixture) -> None:
 
 def who(terminal: Terminal, instance: str) -> list[Any]:
     """What explain says to programs of who did it, without when."""
-    answers = terminal.document("explain", instance)["who"]
+    answers = terminal.document("explain", instance, "--no-uptake")["who"]
     return [(each["what"], each["about"], each["by"] and each["by"]["arn"], each["event"]) for each in answers]
 
 
@@ -52,7 +52,7 @@ def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, 
     terminal.trail.tagged(BOB, one, other="web")
     terminal.trail.tagged(BOB, "i-0000000000000ffff", app="web")
     assert f"role/team/deployer, session alice (CreateTags app=web, {at:%Y-%m-%dT%H:%M:%SZ})" in (
-        terminal("explain", one).stdout
+        terminal("explain", one, "--no-uptake").stdout
     )
     [answer] = terminal.document("explain", one)["who"]
     assert answer == {
@@ -74,7 +74,7 @@ def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, 
 def test_a_tag_given_at_launch_is_by_whoever_launched_it(terminal: Terminal, desk: MappingsFixture) -> None:
     one = desk.world.running(app="web")
     terminal.trail.launched(AUTO_SCALING, one, app="web")
-    text = terminal("explain", one).stdout
+    text = terminal("explain", one, "--no-uptake").stdout
     assert "AWSServiceRoleForAutoScaling, session AutoScaling, for autoscaling.amazonaws.com (RunInstances" in text
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_asked_where_no_tag_and_nobody_decided(terminal: Terminal, de
     terminal("attach", pinned, "db", "--no-wait")
     desk.quiet()
     assert who(terminal, bare) == who(terminal, pinned) == []
-    assert terminal("explain", desk.world.running(app="web"), "--no-who").exit_code == 0
+    assert terminal("explain", desk.world.running(app="web"), "--no-who", "--no-uptake").exit_code == 0
     assert not desk.world.calls["LookupEvents"]
 
 
@@ -170,7 +170,7 @@ def test_calls_by_name_are_looked_up_only_in_the_time_that_the_history_leaves(
     desk.world.reconcile(one)
     seen = desk.world.clock.now()
     desk.world.wait(3600)
-    terminal("explain", one)
+    terminal("explain", one, "--no-uptake")
     asked = len(terminal.trail.asked)
     windows = {each["LookupAttributes"][0]["AttributeValue"]: each for each in terminal.trail.asked}
     made = windows["AssociateIamInstanceProfile"]
@@ -179,7 +179,7 @@ def test_calls_by_name_are_looked_up_only_in_the_time_that_the_history_leaves(
     assert windows["DisassociateIamInstanceProfile"]["StartTime"] < attached
     assert seen < windows["DisassociateIamInstanceProfile"]["EndTime"] < seen + timedelta(minutes=2)
     desk.world.later(days=91)
-    assert NOWHERE in terminal("explain", one).stdout
+    assert NOWHERE in terminal("explain", one, "--no-uptake").stdout
     assert len(terminal.trail.asked) == asked, "of that time CloudTrail has nothing"
 
 
@@ -199,7 +199,7 @@ def test_without_an_answer_one_line_says_why_and_the_rest_is_explained(
 ) -> None:
     one = desk.world.running(app="web", profile="theirs")
     terminal.trail.refuses = code
-    text = terminal("explain", one).stdout
+    text = terminal("explain", one, "--no-uptake").stdout
     assert f"tagged app=web, attached theirs: {said}\n" in text
     assert "to undo" in text
     assert desk.world.calls["LookupEvents"] == 1
@@ -210,7 +210,7 @@ def test_what_was_found_before_it_was_throttled_is_shown(terminal: Terminal, des
     one = desk.world.running(app="web", profile="theirs")
     terminal.trail.tagged(BOB, one, app="web")
     desk.world.calls.after("LookupEvents", lambda: setattr(terminal.trail, "refuses", "ThrottlingException"))
-    text = terminal("explain", one).stdout
+    text = terminal("explain", one, "--no-uptake").stdout
     assert "user/bob (CreateTags app=web" in text
     assert "attached theirs: CloudTrail gave no answer (ThrottlingException)" in text
 
@@ -247,7 +247,7 @@ def test_an_entry_that_saw_another_value_says_since_when(terminal: Terminal, des
     before = desk.world.clock.now()
     desk.edit("app=db", role="db")
     desk.world.tag(one, app="db")
-    terminal("explain", one)
+    terminal("explain", one, "--no-uptake")
     [asked] = [each for each in terminal.trail.asked if "StartTime" in each]
     assert before - timedelta(minutes=2) < asked["StartTime"] < before
     assert "EndTime" not in asked
@@ -260,7 +260,7 @@ def test_an_instance_with_endless_events_is_asked_about_within_bounds(
     terminal.trail.page = 2
     for number in range(100):
         terminal.trail.tagged(BOB, one, backup=str(number))
-    text = terminal("explain", one).stdout
+    text = terminal("explain", one, "--no-uptake").stdout
     assert "tagged app=web: not among the 20 events that were looked through, and there are more" in text
     assert desk.world.calls["LookupEvents"] == 10
 
@@ -276,7 +276,7 @@ def test_a_slow_cloudtrail_is_asked_within_a_time(terminal: Terminal, desk: Mapp
         desk.world.calls.before("LookupEvents", slowly)
 
     slowly()
-    terminal("explain", one)
+    terminal("explain", one, "--no-uptake")
     assert desk.world.calls["LookupEvents"] == 3
 
 
@@ -297,11 +297,11 @@ def test_what_comes_from_cloudtrail_is_cut_and_escaped(terminal: Terminal, desk:
     one = desk.world.running(app="web")
     evil = {"type": "IAMUser", "arn": f"arn:aws:iam::1:user/\x1b[2J\u202e\u2028\n{'x' * 5_000}"}
     terminal.trail.tagged(evil, one, app="web")
-    for ran in (terminal("explain", one), terminal("explain", one, "--output", "json")):
+    for ran in (terminal("explain", one, "--no-uptake"), terminal("explain", one, "--output", "json")):
         assert not {"\x1b", "\u202e", "\u2028"} & set(ran.stdout)
         assert "xxx…" in ran.stdout
         assert len(ran.stdout) < 4_000
-    assert r"user/\u001b[2J\u202e\u2028\nxxx" in terminal("explain", one).stdout
+    assert r"user/\u001b[2J\u202e\u2028\nxxx" in terminal("explain", one, "--no-uptake").stdout
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_a_record_of_another_shape_answers_nothing(terminal: Terminal, desk: Map
 def test_every_kind_of_caller_has_words(terminal: Terminal, desk: MappingsFixture, identity: Any, words: str) -> None:
     one = desk.world.running(app="web")
     terminal.trail.tagged(identity, one, app="web")
-    assert f"{words} (CreateTags app=web," in terminal("explain", one).stdout
+    assert f"{words} (CreateTags app=web," in terminal("explain", one, "--no-uptake").stdout
 
 
 # ---- history ----

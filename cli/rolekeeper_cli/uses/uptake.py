@@ -1,0 +1,398 @@
+"""What software on an instance does with its roles, by CloudTrail's records of EC2's deliveries and of calls.
+
+An attached role is delivered when EC2 gets credentials of it, and in use when somebody on the instance calls with them.
+Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credentials on the instance").
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import jmespath
+from botocore.utils import parse_timestamp
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.model.instance import AssociationState, InstanceKey
+from rolekeeper.storage import layout
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
+from rolekeeper_cli.uses.fleet import profile_name
+from rolekeeper_cli.uses.instances import ID, find_instance, key_of, located, name_of, where
+
+#: How long the credentials of an instance's role are valid, and how often there are new ones.
+LIVES, _RENEWED = timedelta(hours=6), timedelta(hours=1)
+# How late CloudTrail's records may come, with how wrong the machine's clock may be: AWS refuses calls beyond that.
+_LATE, _SKEW = timedelta(minutes=20), timedelta(minutes=5)
+# A record has whole seconds, and a history entry the time just before its call.
+_SLACK = timedelta(seconds=5)
+# The newest entries of an instance's history that are read.
+_ENTRIES = 100
+_STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
+
+type Entry = Mapping[str, Any]
+
+
+class Status(StrEnum):
+    """How far a role got on an instance; the last two are a former role's."""
+
+    IN_USE = "in-use"
+    DELIVERED = "delivered"
+    NOT_SEEN = "not-seen"
+    STILL_USED = "still-used"
+    STILL_VALID = "still-valid"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in which an instance carried a profile; it began or ended at times unknown if these are None."""
+
+    profile_arn: str
+    since: datetime | None = None
+    until: datetime | None = None
+    carried: bool = False
+    role_arn: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """EC2 got credentials of a role for an instance."""
+
+    role_arn: str
+    at: datetime
+    expires: datetime
+
+    @classmethod
+    def read(cls, event: Event, instance: str) -> "Delivery | None":
+        """The delivery to an instance that a record is about; None if it is about something else."""
+        is_delivery = event.name == "AssumeRole" and event.by.invoked_by.startswith("ec2.amazonaws.com")
+        if not is_delivery or event.refused or _get(event.request, "roleSessionName") != instance:
+            return None
+        role = _get(event.request, "roleArn")
+        return cls(str(role), event.at, _expiration(event)) if role else None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A call with a role's credentials: its action, the SDK that made it as it names itself, and the error code."""
+
+    role_arn: str
+    at: datetime
+    action: str
+    agent: str
+    refused: str = ""
+
+    @classmethod
+    def read(cls, event: Event, instance: str) -> "Use | None":
+        """The call of a session of an instance; None if a record is about another call."""
+        if event.by.session != instance or not event.by.role:
+            return None
+        return cls(event.by.role, event.at, f"{event.service}:{event.name}", event.agent, refused=event.refused)
+
+    def document(self) -> dict[str, Any]:
+        return {"at": self.at, "action": self.action, "agent": self.agent, "refused": self.refused or None}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A role that an instance carries or carried.
+
+    Attributes:
+        since: when it was attached last; None if Rolekeeper didn't do that, or long ago.
+        until: when it was taken; None if that isn't known, or the instance carries it.
+        delivered: the first delivery since it was attached; if that was long ago, the last one.
+        first_use: the first call since it was attached; None if that was long ago, or older ones weren't looked at.
+        last_use: the last call; of a former role, since it was taken.
+        valid_until: until when its credentials are valid, at the latest; None if none are known.
+        recorded: that is what CloudTrail's records say; else it is the most that it can be.
+    """
+
+    role_arn: str
+    instance_profile: str
+    carried: bool
+    since: datetime | None
+    until: datetime | None
+    delivered: Delivery | None
+    first_use: Use | None
+    last_use: Use | None
+    valid_until: datetime | None
+    recorded: bool
+
+    @property
+    def role(self) -> str:
+        return self.role_arn.rsplit("/", 1)[-1] or self.instance_profile
+
+    @property
+    def status(self) -> Status:
+        if not self.carried:
+            return Status.STILL_USED if self.last_use else Status.STILL_VALID
+        if self.last_use:
+            return Status.IN_USE
+        return Status.DELIVERED if self.delivered else Status.NOT_SEEN
+
+    def after(self, at: datetime) -> float | None:
+        """Seconds since it was attached, by AWS's clocks; None if that was too long ago to tell what came first."""
+        if self.since is None or at - self.since > LIVES:
+            return None
+        return max(0.0, (at - self.since).total_seconds())
+
+    def document(self) -> dict[str, Any]:
+        delivered, first, last = self.delivered, self.first_use, self.last_use
+        return {
+            "role": self.role,
+            "role_arn": self.role_arn or None,
+            "instance_profile": self.instance_profile or None,
+            "carried": self.carried,
+            "status": self.status.value,
+            "since": self.since,
+            "until": self.until,
+            "delivered_at": delivered.at if delivered else None,
+            "delivered_after_seconds": self.after(delivered.at) if delivered else None,
+            "first_use": {**first.document(), "after_seconds": self.after(first.at)} if first else None,
+            "last_use": last.document() if last else None,
+            "valid_until": self.valid_until,
+            "valid_until_is_recorded": self.recorded,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Uptake:
+    """What software on an instance does with its roles: the one that it carries first, then former ones.
+
+    Attributes:
+        roles: of the former ones those whose credentials may be valid.
+        since: since when calls were looked for.
+        whole: all of them were looked through.
+        unknown_because: why CloudTrail says nothing; empty if it answered.
+    """
+
+    key: InstanceKey
+    name: str
+    roles: tuple[Held, ...]
+    since: datetime
+    whole: bool
+    unknown_because: str
+
+    @property
+    def carried(self) -> Held | None:
+        return next((each for each in self.roles if each.carried), None)
+
+    @property
+    def former(self) -> tuple[Held, ...]:
+        return tuple(each for each in self.roles if not each.carried)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            **where(self.key),
+            "name": self.name,
+            "roles": [each.document() for each in self.roles],
+            "looked_since": self.since,
+            "looked_through": self.whole,
+            "unknown_because": self.unknown_because or None,
+        }
+
+
+# ---- asking Rolekeeper's history, EC2 and CloudTrail ----
+
+
+def uptake(deployment: Deployment, text: str) -> Uptake:
+    """What software does on the instance that a text names; by its id also on one that has ended.
+
+    Raises:
+        CommandError: there is no such instance, and no record of one.
+    """
+    deployment, text = located(deployment, text)
+    if not ID.fullmatch(text):
+        instance = find_instance(deployment, text)
+        return of_instance(deployment, instance.key, name_of(instance))
+    known = deployment.app.ec2.instances([text]).get(text)
+    found = of_instance(deployment, key_of(deployment, text), name_of(known) if known else "")
+    if not (known or found.roles):
+        find_instance(deployment, text)
+    return found
+
+
+def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
+    """The same of an instance by its key; it has a `name`, or none."""
+    now, entries = deployment.now(), deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
+    shown = deployment.app.ec2.associations([key.id]).get(key.id)
+    known = spans(entries, shown.profile_arn if shown and shown.state in _STANDS else "")
+    recent = [each for each in known if not each.until or each.until > now - LIVES - _SKEW]
+    told = Told(key.id, [replace(each, role_arn=_role(deployment, each)) for each in recent], now)
+    unknown = _ask(deployment, told)
+    return Uptake(key, name, tuple(told.roles()), since=told.since, whole=told.whole, unknown_because=unknown)
+
+
+def _role(deployment: Deployment, span: Span) -> str:
+    """The ARN of the role in a profile; empty if there is none any longer."""
+    profile = deployment.app.iam.get_instance_profile(str(profile_name(span.profile_arn)))
+    return profile.role_arn if profile and profile.arn == span.profile_arn else ""
+
+
+def _ask(deployment: Deployment, told: "Told") -> str:
+    """Have CloudTrail tell; returns why it says nothing."""
+    with deployment.progress(None, "events of CloudTrail looked through") as progress:
+        try:
+            history = EventHistory(deployment)
+            for event in progress.over(history.lookup("ResourceName", told.instance, told.window)):
+                told.delivered(event)
+            for event in progress.over(history.lookup("Username", told.instance, told.since)):
+                told.used(event)
+                if told.is_enough:
+                    break
+        except AwsRefusalError as error:
+            return no_answer(deployment, error)
+    told.answered, told.whole = True, not (history.cut or told.is_enough)
+    return ""
+
+
+# ---- what that says of each role, without asking anybody ----
+
+
+def spans(entries: Sequence[Entry], shown: str) -> list[Span]:
+    """What an instance carried, the oldest first.
+
+    Args:
+        entries: its history, the newest first.
+        shown: the ARN of the profile that EC2 shows on it; empty for none.
+    """
+    found = [Span("")]
+
+    def becomes(profile_arn: str, at: datetime | None, since: datetime | None = None) -> None:
+        if found[-1].profile_arn != profile_arn:
+            found[-1] = replace(found[-1], until=at)
+            found.append(Span(profile_arn, since))
+
+    for each in reversed(entries):
+        at, seen = datetime.fromisoformat(each["at"]), each["seen"]
+        becomes(seen["profile-arn"] if seen["association-state"] in _STANDS else "", at)
+        if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
+            becomes(each["decision"]["profile-arn"], at, since=at)
+    becomes(shown, None)
+    found[-1] = replace(found[-1], carried=True)
+    return [each for each in found if each.profile_arn]
+
+
+@dataclass(slots=True)
+class Told:
+    """What is known of an instance's roles: the `spans`, the oldest first, and CloudTrail's records as they come.
+
+    `answered` says whether CloudTrail was asked, `whole` whether all calls were looked through.
+    """
+
+    instance: str
+    spans: Sequence[Span]
+    now: datetime
+    answered: bool = False
+    whole: bool = True
+    deliveries: dict[str, list[Delivery]] = field(default_factory=dict)
+    uses: dict[str, list[Use]] = field(default_factory=dict)
+
+    @property
+    def window(self) -> datetime:
+        """Since when a delivery can matter."""
+        return self.now - LIVES - _SKEW
+
+    @property
+    def since(self) -> datetime:
+        """Since when calls matter: the first change whose former credentials may be valid."""
+        changes = [at for each in self.spans if (at := each.until or each.since)]
+        return max(self.window, min(changes, default=self.window) - _SLACK)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether older calls tell nothing new: the role was attached long ago, and is in use."""
+        return self.since == self.window and len(self._roles()) == 1 and bool(self.uses)
+
+    def delivered(self, event: Event) -> None:
+        if found := Delivery.read(event, self.instance):
+            self.deliveries.setdefault(found.role_arn, []).append(found)
+
+    def used(self, event: Event) -> None:
+        """Take a call, if it was made with a role of the instance: anybody may give a session an instance's name."""
+        found = Use.read(event, self.instance)
+        if found and found.role_arn in self._roles():
+            self.uses.setdefault(found.role_arn, []).append(found)
+
+    def roles(self) -> list[Held]:
+        """The carried role, then those former ones whose credentials may be valid, the last one first."""
+        roles = self._roles()
+        carried = [self._carried(role, each) for role, each in roles.items() if each.carried]
+        since = carried[0].since or (carried[0].delivered.at if carried[0].delivered else None) if carried else None
+        former = [self._former(role, each, since or self.now) for role, each in roles.items() if not each.carried]
+        return [*carried, *(each for each in reversed(former) if each and self._may_be_valid(each))]
+
+    def _roles(self) -> dict[str, Span]:
+        """The last span of each role, by its ARN, or by its profile's where that holds none; others' roles first."""
+        found = {role: Span("") for role in self.deliveries}
+        for each in self.spans:
+            role = each.role_arn or each.profile_arn
+            found.pop(role, None)
+            found[role] = each
+        return found
+
+    def _carried(self, role: str, span: Span) -> Held:
+        began = span.since - _SLACK if span.since else self.window
+        deliveries = self._deliveries(role)
+        own = [each for each in deliveries if each.at >= began]
+        calls = sorted((each for each in self.uses.get(role, ()) if each.at >= began), key=lambda each: each.at)
+        is_new = began > self.window
+        return Held(
+            span.role_arn,
+            str(profile_name(span.profile_arn)),
+            carried=True,
+            since=span.since,
+            until=None,
+            delivered=own[0 if is_new else -1] if own else None,
+            first_use=calls[0] if calls and is_new and self.whole else None,
+            last_use=calls[-1] if calls else None,
+            valid_until=max((each.expires for each in deliveries), default=None),
+            recorded=bool(deliveries),
+        )
+
+    def _former(self, role: str, span: Span, replaced: datetime) -> Held | None:
+        """A former role; None of one that EC2 had no credentials of. By when another role was there is `replaced`."""
+        deliveries = self._deliveries(role)
+        if not deliveries and self.answered and not span.until:
+            return None
+        # EC2 gets new ones each hour: without them, the instance had no role, or had ended.
+        ended = span.until or min(replaced, *(each.at + _RENEWED for each in deliveries[-1:]), self.now)
+        recorded = max((each.expires for each in deliveries), default=None)
+        latest = ended + LIVES
+        is_recorded = recorded is not None and self.now - ended > _LATE
+        used = [each for each in self.uses.get(role, ()) if each.at > ended + _SLACK]
+        return Held(
+            role if role != span.profile_arn else "",
+            profile_name(span.profile_arn) or "",
+            carried=False,
+            since=span.since,
+            until=span.until,
+            delivered=deliveries[-1] if deliveries else None,
+            first_use=None,
+            last_use=max(used, key=lambda each: each.at, default=None),
+            valid_until=recorded if is_recorded else latest,
+            recorded=is_recorded,
+        )
+
+    def _deliveries(self, role: str) -> list[Delivery]:
+        return sorted(self.deliveries.get(role, ()), key=lambda each: each.at)
+
+    def _may_be_valid(self, held: Held) -> bool:
+        return bool(held.valid_until and held.valid_until > self.now - _SKEW)
+
+
+# ---- records from outside ----
+
+
+def _get(document: Any, path: str) -> Any:
+    return jmespath.search(path, document)
+
+
+def _expiration(event: Event) -> datetime:
+    """When credentials that were delivered expire; a time that can't be read is six hours later."""
+    try:
+        found: datetime = parse_timestamp(str(_get(event.response, "credentials.expiration")))
+    except ValueError:
+        return event.at + LIVES
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
