@@ -39,14 +39,14 @@ _CUTS_OFF = (
     metavar="NAME",
     default="",
     shell_complete=completes("roles"),
-    help="Only this role. Default: each that the instance carried within six hours, and no longer carries.",
+    help="Only this role. Default: each that it no longer carries, and whose credentials may be valid.",
 )
 @click.option("--current", is_flag=True, help="For incidents: also the role that the instance still carries.")
 @click.option("--print", "prints", is_flag=True, help="Only print the role's policy, and write nothing.")
 @click.option("--clean", is_flag=True, help="Remove the entries that are over, of every role under the path.")
 @yes_to_all
 def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clean: bool, yes: bool) -> ExitCode:
-    """Cut off the credentials that an instance holds of a former role.
+    """Cut off the credentials that an instance has of a former role.
 
     EC2 hands out credentials that are valid for six hours, and taking the role away doesn't end them. This writes a
     policy onto the role, rolekeeper-revoked, which denies all that the instance got of it before now, and reads it
@@ -62,6 +62,8 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
         return _print(there, plan)
     for each in plan.problems:
         terminal.warn(str(each))
+    if plan.unknown:
+        terminal.warn(f"roles that another actor attached aren't known: {plan.unknown}")
     if not plan.writable:
         raise CommandError(f"nothing can be revoked of {plan.title}", "see the warnings above; nothing was changed")
     terminal.agree(lambda: (_expected(there, plan), f"Deny it to {plan.title}?"), yes=yes)
@@ -70,6 +72,7 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
         **uses.instances.where(plan.key),
         "revoked": [each.document() for each in done],
         "left": [str(each) for each in plan.problems],
+        "unknown_because": plan.unknown or None,
     }
     render.show(document, lambda: _show(plan, done))
     return ExitCode.NO if plan.problems else ExitCode.DONE

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
@@ -20,8 +19,6 @@ from rolekeeper_cli.suggest import near
 # ACCOUNT/REGION, and what follows it.
 TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})(?:/(.+))?", re.ASCII | re.DOTALL)
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
-# How long credentials are valid that EC2 hands out (AWS_FACTS.md "Credentials on the instance").
-CREDENTIALS_LAST = timedelta(hours=6)
 
 
 class SeveralNamedError(CommandError):

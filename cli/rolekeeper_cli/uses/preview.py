@@ -33,8 +33,8 @@ from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
 from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, all_is_well, is_own, planned, text_in
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
-from rolekeeper_cli.uses.instances import CREDENTIALS_LAST
 from rolekeeper_cli.uses.targets import Places
+from rolekeeper_cli.uses.uptake import LIVES
 
 # ---- mappings as if they were published ----
 
@@ -589,7 +589,7 @@ class Preview:
 
 def outlives(deployment: Deployment, instance: str = "INSTANCE") -> Advice:
     """Until when software may use a role that is taken away now, and what ends that."""
-    until = deployment.now() + CREDENTIALS_LAST
+    until = deployment.now() + LIVES
     return advice(
         f"Software may use the former role's credentials until {until:%Y-%m-%dT%H:%M:%SZ} at the latest; to end them, "
         "once the role is taken away: ",

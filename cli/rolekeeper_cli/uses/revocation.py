@@ -14,18 +14,15 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, NotFoundError, PermanentError, classified
 from rolekeeper.aws.iam import Document
-from rolekeeper.model.instance import Action, AssociationState, InstanceKey
+from rolekeeper.model.instance import AssociationState, InstanceKey
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
-from rolekeeper.storage import layout
-from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.uses import names
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import (
-    CREDENTIALS_LAST,
     ID,
     account_options,
     addressed,
@@ -35,6 +32,7 @@ from rolekeeper_cli.uses.instances import (
     title,
     titled,
 )
+from rolekeeper_cli.uses.uptake import LIVES, Held, of_instance
 
 # ---- the policy ----
 
@@ -74,7 +72,7 @@ class Entry:
         return found if found.statement == statement else None
 
     def is_over(self, now: datetime) -> bool:
-        return self.before + CREDENTIALS_LAST + _MARGIN < now
+        return self.before + LIVES + _MARGIN < now
 
 
 def entries(document: Document) -> list[Entry]:
@@ -115,10 +113,9 @@ def _read(deployment: Deployment, name: str) -> RevokedRole:
     Raises:
         CommandError: there is no such role, or its policy can't be read.
     """
-    iam = deployment.app.iam
     try:
-        with classified("iam:GetRole", iam.arn("role", "/", name)):
-            answer = iam.client.get_role(RoleName=name)
+        with classified("iam:GetRole", deployment.app.iam.arn("role", "/", name)):
+            answer = _iam(deployment).get_role(RoleName=name)
     except NotFoundError as error:
         raise names.no_such_role(deployment, name) from error
     role = answer["Role"]
@@ -129,10 +126,17 @@ def _read(deployment: Deployment, name: str) -> RevokedRole:
     )
 
 
+def _iam(deployment: Deployment) -> Any:
+    """IAM of the target's account, which is one for all its Regions: in the own account, as the caller."""
+    app = deployment.app
+    own = app.hub if app.hub and app.settings.account == app.hub.settings.account else app
+    return own.iam.client
+
+
 def _policy(deployment: Deployment, name: str, arn: str) -> Any:
     """IAM's answer; None if the role has no such policy."""
     with suppress(NotFoundError), classified("iam:GetRolePolicy", arn):
-        return deployment.app.iam.client.get_role_policy(RoleName=name, PolicyName=POLICY)
+        return _iam(deployment).get_role_policy(RoleName=name, PolicyName=POLICY)
     return None
 
 
@@ -155,10 +159,6 @@ def _date(answer: Any) -> datetime:
 # ---- what to revoke ----
 
 
-# How far back the roles that an instance carried are looked for, in history entries.
-_LOOKED_THROUGH = 100
-
-
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """What to deny to an instance: what it got of a role.
@@ -179,12 +179,16 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to revoke of an instance; an ended one has no `name`. `left` says which roles aren't known, and why."""
+    """What to revoke of an instance; an ended one has no `name`.
+
+    `left` are former roles that can't be named, and `unknown` says why there may be more of them; empty if there can't.
+    """
 
     key: InstanceKey
     name: str
     revocations: Sequence[Revocation]
     left: Sequence[Problem] = ()
+    unknown: str = ""
 
     @property
     def title(self) -> str:
@@ -203,25 +207,28 @@ def planned(deployment: Deployment, text: str, *, role: str = "", current: bool 
     """What to revoke of an instance, which may have ended: then it is named by its id.
 
     Args:
-        role: this one only. Otherwise each that the instance carried within the time that credentials are valid.
+        role: this one only. Otherwise each former one whose credentials may be valid.
         current: also the one that it still carries.
 
     Raises:
         CommandError: it still carries the role, there is none to revoke, or a policy can't be read.
     """
     key, name = _instance(deployment, text)
-    left: list[Problem] = []
-    carried = _role_of(deployment, _carried(deployment, key))
-    wanted = [role] if role else _held(deployment, key, left)
-    wanted += [carried] if current and carried and not role else []
-    if not role and not current:
-        wanted = [each for each in wanted if each != carried]
+    carried = _carried(deployment, key)
+    if role:
+        wanted, left, unknown = [role], list[Problem](), ""
+    else:
+        found = of_instance(deployment, key, name)
+        wanted = [each.role for each in found.former if each.role_arn]
+        wanted += [carried] if current and carried else []
+        left = [_without_role(deployment, key, each) for each in found.former if not each.role_arn]
+        unknown = found.unknown_because
     if not wanted and not left:
-        raise _nothing_known(deployment, key, titled(key.id, name), carried)
-    found = [_revocation(deployment, key, each, carried=carried) for each in dict.fromkeys(wanted)]
-    if not current and any(each.carried for each in found):
-        raise _still_carried(deployment, key, titled(key.id, name), carried)
-    return Plan(key, name, found, left)
+        raise _nothing_known(deployment, key, carried=carried, unknown=unknown)
+    revocations = [_revocation(deployment, key, each, carried=carried) for each in dict.fromkeys(wanted)]
+    if not current and any(each.carried for each in revocations):
+        raise _still_carried(deployment, key, carried)
+    return Plan(key, name, revocations, left, unknown=unknown)
 
 
 def _instance(deployment: Deployment, text: str) -> tuple[InstanceKey, str]:
@@ -234,38 +241,17 @@ def _instance(deployment: Deployment, text: str) -> tuple[InstanceKey, str]:
 
 
 def _carried(deployment: Deployment, key: InstanceKey) -> str:
-    """The profile that the instance carries, or is given, by ARN; empty for none."""
+    """The role that the instance carries, or is given; empty for none."""
     shown = deployment.app.ec2.associations([key.id]).get(key.id)
-    return shown.profile_arn if shown and shown.state is not AssociationState.DISASSOCIATED else ""
-
-
-def _role_of(deployment: Deployment, profile_arn: str) -> str:
-    """The role in a profile; empty if there is none."""
-    profile = deployment.app.iam.get_instance_profile(profile_name(profile_arn) or "") if profile_arn else None
+    if shown is None or shown.state is AssociationState.DISASSOCIATED:
+        return ""
+    profile = deployment.app.iam.get_instance_profile(profile_name(shown.profile_arn) or "")
     return profile.role_name if profile else ""
 
 
-def _held(deployment: Deployment, key: InstanceKey, left: list[Problem]) -> list[str]:
-    """The roles that it carried while credentials were handed out that are still valid, the newest first."""
-    since = layout.timestamp(deployment.now() - CREDENTIALS_LAST)
-    profiles: list[str] = []
-    for entry in deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH):
-        decision = entry["decision"]
-        made = Action(decision["action"]).mutates and entry.get("outcome") != REFUSED
-        seen = entry["seen"]["profile-arn"]
-        # What it left was carried until another entry saw something else; what it saw before, no longer.
-        profiles.append(decision["profile-arn"] if made else seen)
-        if entry["at"] < since:
-            break
-        profiles.append(seen)
-    roles = []
-    for profile in filter(None, dict.fromkeys(profiles)):
-        if role := _role_of(deployment, profile):
-            roles.append(role)
-        else:
-            what = f"the role of the instance profile {profile_name(profile)} isn't known, as that is gone or empty"
-            left.append(Problem(what, f"name the role: {_command(deployment, key)} --role ROLE"))
-    return roles
+def _without_role(deployment: Deployment, key: InstanceKey, held: Held) -> Problem:
+    what = f"the role of the instance profile {held.instance_profile} isn't known, as that is gone or empty"
+    return Problem(what, f"name the role: {_command(deployment, key)} --role ROLE")
 
 
 def _revocation(deployment: Deployment, key: InstanceKey, name: str, *, carried: str) -> Revocation:
@@ -274,7 +260,7 @@ def _revocation(deployment: Deployment, key: InstanceKey, name: str, *, carried:
     prints = f"{_command(deployment, key)} --role {role.name}{' --current' if is_carried else ''} --print"
     remedy = f"print the policy and write it yourself: {prints} > FILE && {put(deployment, role.name)}"
     problem = None
-    if deployment.elsewhere:
+    if settings.account != deployment.home.account:
         what = f"role {role.name} is in account {settings.account}, where only its own credentials may write"
         problem = Problem(what, remedy)
     elif not role.path.startswith(settings.role_path):
@@ -295,26 +281,27 @@ def _command(deployment: Deployment, key: InstanceKey) -> str:
     return str(Remedy(Kind.REVOKE, (addressed(deployment, key.id),)))
 
 
-def _still_carried(deployment: Deployment, key: InstanceKey, name: str, role: str) -> CommandError:
+def _still_carried(deployment: Deployment, key: InstanceKey, role: str) -> CommandError:
     remedy = Remedy(Kind.DETACH, (addressed(deployment, key.id),))
     return CommandError(
-        f"{name} still carries {role}, and EC2 goes on handing out credentials of it",
+        f"{key.id} still carries {role}, and EC2 goes on handing out credentials of it",
         advice("take the role away first: ", remedy, "; in an incident, --current cuts off what is out there now"),
     )
 
 
-def _nothing_known(deployment: Deployment, key: InstanceKey, name: str, carried: str) -> CommandError:
-    what = f"Rolekeeper knows of no role that {name} gave up within the last six hours"
-    named = f"name it: {_command(deployment, key)} --role ROLE"
+def _nothing_known(deployment: Deployment, key: InstanceKey, *, carried: str, unknown: str) -> CommandError:
+    """The error for an instance of which no former role is known whose credentials may be valid."""
+    what = f"no former role is known whose credentials {key.id} may have" + (f" ({unknown})" if unknown else "")
+    named = f"{_command(deployment, key)} --role ROLE"
     if not carried:
-        return CommandError(what, named)
+        return CommandError(what, f"name it, if it had one: {named}")
     remedy = Remedy(Kind.DETACH, (addressed(deployment, key.id),))
-    return CommandError(f"{what}, and it still carries {carried}", advice("take that away first: ", remedy))
+    return CommandError(f"{what}; it still carries {carried}", advice("take that away first: ", remedy))
 
 
 def others(deployment: Deployment, revocation: Revocation) -> list[str]:
     """The other instances of the account and Region that carry the role, each with its name."""
-    role, client, ec2 = revocation.role, deployment.app.iam.client, deployment.app.ec2
+    role, client, ec2 = revocation.role, _iam(deployment), deployment.app.ec2
     with classified("iam:ListInstanceProfilesForRole", role.arn):
         pages = client.get_paginator("list_instance_profiles_for_role").paginate(RoleName=role.name)
         profiles = [each["Arn"] for page in pages for each in page["InstanceProfiles"]]
@@ -362,6 +349,9 @@ def write(deployment: Deployment, revocation: Revocation) -> Revoked:
         WaitTimeoutError: IAM doesn't show it.
     """
     name = revocation.role.name
+    if not revocation.carried and _carried(deployment, revocation.key) == name:
+        # It was given back while a person was asked.
+        raise _still_carried(deployment, revocation.key, name)
     for _ in range(_WRITES):
         # Others may have written since it was planned, and the time is the present one.
         role = _read(deployment, name)
@@ -379,9 +369,7 @@ def write(deployment: Deployment, revocation: Revocation) -> Revoked:
 def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: InstanceKey) -> None:
     try:
         with classified("iam:PutRolePolicy", role.arn):
-            deployment.app.iam.client.put_role_policy(
-                RoleName=role.name, PolicyName=POLICY, PolicyDocument=_compact(policy)
-            )
+            _iam(deployment).put_role_policy(RoleName=role.name, PolicyName=POLICY, PolicyDocument=_compact(policy))
     except AccessDeniedError as error:
         raise ServiceError(
             f"you aren't allowed {error.action} on {error.resource}",
@@ -439,7 +427,7 @@ def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:
 
     A role whose policy can't be read is left as it is, and the error given.
     """
-    client, roles = deployment.app.iam.client, deployment.path_roles
+    client, roles = _iam(deployment), deployment.path_roles
     with deployment.progress(len(roles), "roles looked at") as progress:
         for role in progress.over(roles):
             answer = _policy(deployment, role.name, role.arn)

@@ -11,14 +11,17 @@ import pytest
 
 from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture, mapping_file
+from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Target
 from rolekeeper.permissions.policies import Difference
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 POLICY = "rolekeeper-revoked"
 HOURS = 3_600
+DB = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/db"
 
 
 class Iam:
@@ -125,6 +128,7 @@ def test_the_document_has_what_is_in_force(terminal: Terminal, iam: Iam, moved: 
 def test_an_instance_that_ended_is_known_by_its_id(
     terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
 ) -> None:
+    terminal.trail.delivered(DB, moved)
     desk.world.truth.terminate(moved)
     desk.world.later(hours=2)
     assert terminal("revoke", moved).exit_code == 0
@@ -132,40 +136,33 @@ def test_an_instance_that_ended_is_known_by_its_id(
     assert list(iam.revoked("db")) == [moved], "its own role is a former one by now"
 
 
-def test_a_role_that_was_left_more_than_six_hours_ago_is_over(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
-) -> None:
-    desk.world.later(hours=6)
+def test_what_is_over_needs_no_revocation(terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str) -> None:
+    desk.world.later(hours=6, minutes=10)
     ran = terminal("revoke", moved)
     assert ran.exit_code == 1
-    assert f"no role that {moved} (web-1) gave up within the last six hours, and it still carries db" in ran.stderr
+    assert f"no former role is known whose credentials {moved} may have; it still carries db" in ran.stderr
     assert f"rolekeeper detach {moved}" in ran.stderr
     assert iam.statements("web") == []
 
 
-def test_a_role_is_former_until_six_hours_after_it_was_left_however_long_it_was_carried(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam
+def test_a_role_that_another_actor_attached_is_known_by_its_deliveries(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
 ) -> None:
-    desk.edit("app=web", role="web")
-    instance = desk.converged("web", app="web")
-    desk.world.later(days=3)
-    desk.world.untag(instance, "app")
-    desk.world.reconcile(instance)
-    desk.world.later(hours=5)
-    assert terminal("revoke", instance).exit_code == 0
-    assert list(iam.revoked("web")) == [instance]
+    desk.role("theirs")
+    terminal.trail.delivered(f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/theirs", moved)
+    assert terminal("revoke", moved).exit_code == 0
+    assert (list(iam.revoked("web")), list(iam.revoked("theirs"))) == ([moved], [moved])
 
 
-def test_a_role_that_another_person_took_away_unseen_is_former_too(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam
-) -> None:
-    desk.edit("app=web", role="web")
-    instance = desk.converged("web", app="web")
-    desk.world.later(days=3)
-    desk.world.detach_by_hand(instance)
-    desk.world.wait(2)
-    assert terminal("revoke", instance).exit_code == 0
-    assert list(iam.revoked("web")) == [instance]
+def test_where_cloudtrail_cant_be_asked_it_says_what_that_leaves_open(terminal: Terminal, iam: Iam, moved: str) -> None:
+    terminal.trail.refuses = "AccessDeniedException"
+    ran = terminal("revoke", moved)
+    assert ran.exit_code == 0
+    because = "you aren't allowed cloudtrail:LookupEvents"
+    assert f"roles that another actor attached aren't known: {because}" in " ".join(ran.stderr.split())
+    assert list(iam.revoked("web")) == [moved]
+    assert terminal.document("revoke", moved)["unknown_because"] == because
+    assert f"may have ({because})" in terminal("revoke", "i-0123456789abcdef0").stderr
 
 
 def test_a_named_role_needs_no_history(terminal: Terminal, iam: Iam) -> None:
@@ -198,9 +195,18 @@ def test_a_role_that_it_still_carries_is_refused(
     desk.world.attach_by_hand(moved, role)
     ran = terminal("revoke", moved, "--role", role)
     assert ran.exit_code == 1
-    assert f"{moved} (web-1) still carries {role}" in ran.stderr
+    assert f"{moved} still carries {role}" in ran.stderr
     assert f"rolekeeper detach {moved}; in an incident, --current" in ran.stderr
     assert iam.statements(role) == []
+
+
+def test_a_role_that_is_given_back_while_a_person_is_asked_is_refused_too(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    desk.world.calls.before("ListInstanceProfilesForRole", lambda: desk.world.attach_by_hand(moved, "web"))
+    ran = terminal.types("y\n", "revoke", moved)
+    assert (ran.exit_code, f"{moved} still carries web" in ran.stderr) == (1, True)
+    assert iam.statements("web") == []
 
 
 def test_in_an_incident_the_present_role_is_revoked_too(terminal: Terminal, iam: Iam, moved: str) -> None:
@@ -317,7 +323,7 @@ def test_a_printed_policy_is_what_iam_takes_and_nothing_is_written(
 def test_each_role_has_a_policy_of_its_own_to_print(terminal: Terminal, moved: str) -> None:
     ran = terminal("revoke", moved, "--current", "--print")
     assert (ran.exit_code, ran.stdout) == (1, "")
-    assert "carried db, web, and each has a policy of its own\n  name one role: --role NAME" in ran.stderr
+    assert "carried web, db, and each has a policy of its own\n  name one role: --role NAME" in ran.stderr
 
 
 @pytest.mark.parametrize("line", [[], ["i-0123456789abcdef0", "--clean"], ["--clean", "--role", "web"], ["--current"]])
@@ -366,6 +372,25 @@ def test_iam_s_limit_says_how_many_instances_are_in_the_policy(
     told = " ".join(ran.stderr.split())
     assert "would have 4 instances, and all inline policies of a role together have room for 10,240 characters" in told
     assert "rolekeeper revoke --clean" in told
+
+
+def test_in_another_account_only_its_own_credentials_may_write(
+    terminal: Terminal, desk: MappingsFixture, moved: str
+) -> None:
+    del moved  # it is of the own account, and so are the roles web and db
+    target = Target("111111111111", "eu-west-1")
+    spoke = SpokeFixture(terminal, desk, target)
+    spoke.registered()
+    spoke.world.profile("web")
+    instance = spoke.address("i-0123456789abcdef0")
+    ran = terminal("revoke", instance, "--role", "web")
+    told = " ".join(ran.stderr.split())
+    assert ran.exit_code == 1
+    assert "role web is in account 111111111111, where only its own credentials may write" in told
+    assert f"rolekeeper revoke {instance} --role web --print > FILE && aws iam put-role-policy --role-name web" in told
+    assert "--policy-document file://FILE --region eu-west-1 --profile profile-of-111111111111" in told
+    [statement] = json.loads(terminal("revoke", instance, "--role", "web", "--print").stdout)["Statement"]
+    assert statement["Condition"]["StringEquals"] == {"aws:userid": "AROAWEB:i-0123456789abcdef0"}
 
 
 # ---- two people at once, and IAM's delay ----
