@@ -164,7 +164,14 @@ def the_deployment_is_operated(run: Runner, deployed: EmulatedAccount) -> None:
 def guards_are_printed(run: Runner, deployed: EmulatedAccount) -> None:
     assert run("guard")[0]["part"] == "scp-tags"
     excepted = ("--except", f"arn:aws:iam::{deployed.account}:role/admin")
-    parts = {"scp-tags": excepted, "scp-path": excepted, "editors": (), "approvers": ()}
+    parts = {
+        "scp-tags": excepted,
+        "scp-path": excepted,
+        "editors": (),
+        "approvers": (),
+        "revokers": (),
+        "scp-source": (),
+    }
     documents = {part: run("guard", part, *options) for part, options in parts.items()}
     [tags, _] = documents["scp-tags"]["Statement"]
     assert "every" in tags["Condition"]["ForAnyValue:StringEquals"]["aws:TagKeys"]
