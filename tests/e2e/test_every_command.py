@@ -117,6 +117,8 @@ def a_plan_is_applied(
     assert before
     assert after, "apply waited for it"
     assert after.association_id != before.association_id
+    [software] = run("uptake", instance)
+    assert software["instance"] == instance
     answer = run("explain", instance)
     assert answer["carries"]["association"] == after.association_id
     assert [(each["what"], each["about"]) for each in answer["who"]] == [("tagged", "every=a")]

@@ -70,7 +70,7 @@ def test_the_help_has_sections_each_in_its_own_order() -> None:
     titles = re.findall(r"^(\w+):$", shown, re.MULTILINE)
     assert titles == ["Options", "Look", "Change", "Mappings", "Deploy", "Organization", "Examples"]
     look, organization = (shown.partition(f"\n{title}:\n")[2].partition("\n\n")[0] for title in titles[1:6:4])
-    assert [line.split()[0] for line in look.splitlines()][:4] == ["fleet", "explain", "history", "plan"]
+    assert [line.split()[0] for line in look.splitlines()][:4] == ["fleet", "explain", "uptake", "history"]
     assert [line.split()[0] for line in organization.splitlines()] == ["targets", "spoke"]
 
 

@@ -61,6 +61,7 @@ def test_every_key_of_every_document_is_lower_snake_case(
         ["fleet"],
         ["explain", one],
         ["explain", other],
+        ["uptake", one, other],
         ["history", one, "--who"],
         ["history", "--control"],
         ["watch", "--since", "10m", "--for", "1s"],
