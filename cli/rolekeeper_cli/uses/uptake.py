@@ -4,17 +4,18 @@ An attached role is delivered when EC2 gets credentials of it, and in use when s
 Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credentials on the instance").
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache, partial
 from typing import Any
 
 import jmespath
 from botocore.utils import parse_timestamp
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.instance import AssociationState, InstanceKey
+from rolekeeper.model.instance import Association, AssociationState, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
@@ -76,7 +77,7 @@ class Delivery:
     def read(cls, event: Event, instance: str) -> "Delivery | None":
         """The delivery to an instance that a record is about; None if it is about something else."""
         is_delivery = event.name == "AssumeRole" and event.by.invoked_by.startswith("ec2.amazonaws.com")
-        if not is_delivery or event.refused or _get(event.request, "roleSessionName") != instance:
+        if not is_delivery or event.refused or recipient(event) != instance:
             return None
         role = _get(event.request, "roleArn")
         return cls(str(role), event.at, _expiration(event)) if role else None
@@ -171,7 +172,7 @@ class Uptake:
 
     Attributes:
         roles: of the former ones those whose credentials may be valid.
-        since: since when calls were looked for.
+        since: since when calls were looked for; None if they weren't.
         whole: all of them were looked through.
         unknown_because: why CloudTrail says nothing; empty if it answered.
     """
@@ -179,7 +180,7 @@ class Uptake:
     key: InstanceKey
     name: str
     roles: tuple[Held, ...]
-    since: datetime
+    since: datetime | None
     whole: bool
     unknown_because: str
 
@@ -224,36 +225,61 @@ def uptake(deployment: Deployment, text: str) -> Uptake:
 
 def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
     """The same of an instance by its key; it has a `name`, or none."""
-    now, entries = deployment.now(), deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
-    shown = deployment.app.ec2.associations([key.id]).get(key.id)
-    known = spans(entries, shown.profile_arn if shown and shown.state in _STANDS else "")
-    recent = [each for each in known if not each.until or each.until > now - LIVES - _SKEW]
-    told = Told(key.id, [replace(each, role_arn=_role(deployment, each)) for each in recent], now)
-    unknown = _ask(deployment, told)
+    told, unknown = _told(deployment, key), ""
+    try:
+        _ask(deployment, told)
+    except AwsRefusalError as error:
+        unknown = no_answer(deployment, error)
     return Uptake(key, name, tuple(told.roles()), since=told.since, whole=told.whole, unknown_because=unknown)
 
 
-def _role(deployment: Deployment, span: Span) -> str:
-    """The ARN of the role in a profile; empty if there is none any longer."""
-    profile = deployment.app.iam.get_instance_profile(str(profile_name(span.profile_arn)))
-    return profile.role_arn if profile and profile.arn == span.profile_arn else ""
+def carried_by(deployment: Deployment, key: InstanceKey) -> Held | None:
+    """The role that an instance carries now, as far as CloudTrail's records go.
+
+    Raises:
+        AwsRefusalError: CloudTrail says nothing.
+    """
+    told = _told(deployment, key)
+    _ask(deployment, told)
+    return next((each for each in told.roles() if each.carried), None)
 
 
-def _ask(deployment: Deployment, told: "Told") -> str:
-    """Have CloudTrail tell; returns why it says nothing."""
+def _told(deployment: Deployment, key: InstanceKey) -> "Told":
+    shown = deployment.app.ec2.associations([key.id]).get(key.id)
+    known = recent_spans(deployment, key, shown, role_of=roles_by_profile(deployment))
+    return Told(key.id, known, deployment.now())
+
+
+def roles_by_profile(deployment: Deployment) -> Callable[[str], str]:
+    """Gives the ARN of the role in a profile, by the profile's; empty if there is none any longer. It asks IAM once."""
+    return cache(partial(_role, deployment))
+
+
+def _role(deployment: Deployment, profile_arn: str) -> str:
+    profile = deployment.app.iam.get_instance_profile(str(profile_name(profile_arn)))
+    return profile.role_arn if profile and profile.arn == profile_arn else ""
+
+
+def recent_spans(
+    deployment: Deployment, key: InstanceKey, shown: Association | None, *, role_of: Callable[[str], str]
+) -> list[Span]:
+    """What an instance carried in the time that matters, by its history and by the association that EC2 shows."""
+    entries = deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
+    known = spans(entries, shown.profile_arn if shown and shown.state in _STANDS else "")
+    oldest = deployment.now() - LIVES - _SKEW
+    return [
+        replace(each, role_arn=role_of(each.profile_arn)) for each in known if not each.until or each.until > oldest
+    ]
+
+
+def _ask(deployment: Deployment, told: "Told") -> None:
+    """Have CloudTrail tell. What it told before an AwsRefusalError stays."""
     with deployment.progress(None, "events of CloudTrail looked through") as progress:
-        try:
-            history = EventHistory(deployment)
-            for event in progress.over(history.lookup("ResourceName", told.instance, told.window)):
-                told.delivered(event)
-            for event in progress.over(history.lookup("Username", told.instance, told.since)):
-                told.used(event)
-                if told.is_enough:
-                    break
-        except AwsRefusalError as error:
-            return no_answer(deployment, error)
-    told.answered, told.whole = True, not (history.cut or told.is_enough)
-    return ""
+        history = EventHistory(deployment)
+        for event in progress.over(history.lookup("ResourceName", told.instance, told.window)):
+            told.delivered(event)
+        told.look_through(progress.over(history.lookup("Username", told.instance, told.since)))
+    told.answered, told.whole = True, told.whole and not history.cut
 
 
 # ---- what that says of each role, without asking anybody ----
@@ -324,6 +350,14 @@ class Told:
         found = Use.read(event, self.instance)
         if found and found.role_arn in self._roles():
             self.uses.setdefault(found.role_arn, []).append(found)
+
+    def look_through(self, calls: Iterable[Event]) -> None:
+        """Take calls, the newest first, until older ones tell nothing new."""
+        for event in calls:
+            self.used(event)
+            if self.is_enough:
+                self.whole = False
+                return
 
     def roles(self) -> list[Held]:
         """The carried role, then those former ones whose credentials may be valid, the last one first."""
@@ -400,6 +434,11 @@ class Told:
 
 def _get(document: Any, path: str) -> Any:
     return jmespath.search(path, document)
+
+
+def recipient(event: Event) -> str:
+    """The name of the session that an `AssumeRole` is for: to EC2 it is the instance's id."""
+    return str(_get(event.request, "roleSessionName"))
 
 
 def _expiration(event: Event) -> datetime:
