@@ -448,3 +448,11 @@ def _expiration(event: Event) -> datetime:
     except ValueError:
         return event.at + LIVES
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+# ---- for people ----
+
+
+def sdk(agent: str) -> str:
+    """The program that called, in short: the first product of a user agent, as `aws-cli/2.31.0`."""
+    return agent.strip("[] ").partition(" ")[0] or "a program that didn't name itself"
