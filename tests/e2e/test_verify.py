@@ -10,21 +10,26 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
+from botocore.exceptions import ClientError
 
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import ACCOUNT, EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
+from rolekeeper_local.software import CURL, Software
 from support import verify_faults
 from support.inventory import inventory, items
 from support.ports import free_port
@@ -137,10 +142,9 @@ def side_by_side[T, R](play: Callable[[T], R], cases: Iterable[T]) -> dict[T, R]
 
 @pytest.fixture(scope="module")
 def policies(verifications: Verifications) -> str:
-    """The statements that `rolekeeper guard verifiers` prints for the account ACCOUNT."""
+    """The policies that `rolekeeper guard verifiers` prints for the account ACCOUNT."""
     command = verifications.command(ACCOUNT)
-    parts = [json.loads(command("guard", "verifiers", "--part", part).stdout) for part in ("1", "2")]
-    return json.dumps([statement for each in parts for statement in each["Statement"]])
+    return json.dumps([command("guard", "verifiers", "--part", part).stdout for part in ("1", "2")])
 
 
 type Caller = Callable[..., dict[str, str]]
@@ -151,13 +155,38 @@ def caller(verifications: Verifications, policies: str) -> Caller:
     """Gives the variables of a role of an account that may do the least, without the actions that are denied it."""
 
     def make(account: str, *denied: str) -> dict[str, str]:
-        statements = json.loads(policies.replace(ACCOUNT, account))
         deny = [{"Effect": "Deny", "Action": denied, "Resource": "*"}] if denied else []
-        return variables(
-            assumed(verifications.aws, make_role(verifications.aws, account, ANYBODY, *statements, *deny, path="/"))
-        )
+        role = make_role(verifications.aws, account, ANYBODY, *deny, path="/")
+        iam, name = verifications.aws.session(account=account).client("iam"), role.rpartition("/")[2]
+        # Together they are larger than a role's inline policies may be.
+        for part, document in enumerate(json.loads(policies.replace(ACCOUNT, account))):
+            made = iam.create_policy(PolicyName=f"{name}-{part}", PolicyDocument=document)
+            iam.attach_role_policy(RoleName=name, PolicyArn=made["Policy"]["Arn"])
+        return variables(assumed(verifications.aws, role))
 
     return make
+
+
+@contextmanager
+def software_calling(world: EmulatedAccount, but: str) -> Iterator[None]:
+    """What the user data of a verification's instances does, which nothing runs here; one instance has none."""
+    over = threading.Event()
+
+    def call() -> None:
+        while not over.wait(0.3):
+            for each in world.fleet():
+                # It may have no role yet, or have ended, or its role may be denied everything.
+                with suppress(HTTPError, ClientError):
+                    if each["InstanceId"] != but:
+                        Software(world.aws, each["InstanceId"], CURL).calls()
+
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(call)
+        try:
+            yield
+        finally:
+            over.set()
+        calling.result()
 
 
 def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
@@ -182,7 +211,8 @@ def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
         }
 
     before = production_now()
-    ended = verifications.run(ACCOUNT, keys)
+    with software_calling(production, but=instance):
+        ended = verifications.run(ACCOUNT, keys)
     assert (ended.code, ended.outcomes["steps"], ended.report["left"]) == (0, {"passed"}, []), ended.report["steps"]
     assert ended.outcomes["probes"] == {"passed", "skipped"}
     assert {path.suffix for path in ended.files} == {".json", ".md", ".svg"}
