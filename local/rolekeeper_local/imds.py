@@ -85,6 +85,8 @@ class Imds:
 
     async def answer(self, scope: Scope, send: Send) -> None:
         """Answer a request below IMDS_PATH."""
+        # What EC2 shows as associated since the last tick is handed out.
+        self.tick()
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         instance_id, _, path = scope["path"].removeprefix(IMDS_PATH).partition("/")
         # Some SDKs put a slash before their path, after the one that ends the address.

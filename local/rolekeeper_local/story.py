@@ -75,6 +75,16 @@ class Story(ABC):
     def says(self, text: str) -> None:
         self._line(text, "dim", mark="·")
 
+    def runs(self, world: EmulatedAccount, *arguments: str) -> None:
+        """Run the command `rolekeeper`, and print what it prints; the step fails if the command does."""
+        self.does(f"rolekeeper {' '.join(arguments)}")
+        try:
+            text = printed(without_the_persons(world.aws.env), *arguments)
+        except subprocess.CalledProcessError as failed:
+            raise StepFailedError(f"{failed.stdout}{failed.stderr}".strip()) from failed
+        for line in text.splitlines():
+            self.says(line)
+
     def came_true(self, text: str) -> None:
         """Print a check that passed."""
         self._line(text, "green", mark="✓")
