@@ -92,12 +92,7 @@ def _former(role: Mapping[str, Any]) -> str:
 
 def _call(call: Mapping[str, Any]) -> str:
     refused = f", refused ({call['refused']})" if call["refused"] else ""
-    return f"{call['action']} by {sdk(call['agent'])}{refused}"
-
-
-def sdk(agent: str) -> str:
-    """The program that called, in short: the first product of a user agent, as `aws-cli/2.31.0`."""
-    return agent.strip("[] ").partition(" ")[0] or "a program that didn't name itself"
+    return f"{call['action']} by {uses.uptake.sdk(call['agent'])}{refused}"
 
 
 def _when(at: datetime, after: float | None) -> str:
