@@ -14,10 +14,11 @@ from typing import Any
 import jmespath
 from botocore.utils import parse_timestamp
 
-from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.model.instance import Association, AssociationState, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ServiceError
 from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import ID, find_instance, key_of, located, name_of, where
@@ -234,13 +235,18 @@ def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
 
 
 def carried_by(deployment: Deployment, key: InstanceKey) -> Held | None:
-    """The role that an instance carries now, as far as CloudTrail's records go.
+    """The role that an instance carries now, and its use; None if it carries none, or CloudTrail gave no answer.
 
     Raises:
-        AwsRefusalError: CloudTrail says nothing.
+        ServiceError: the caller may not ask CloudTrail.
     """
     told = _told(deployment, key)
-    _ask(deployment, told)
+    try:
+        _ask(deployment, told)
+    except AccessDeniedError as error:
+        raise ServiceError(no_answer(deployment, error), "only CloudTrail shows whether a role is in use") from error
+    except RetryableError:
+        return None
     return next((each for each in told.roles() if each.carried), None)
 
 
