@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ _STATES = ("pending", "running", "stopping", "stopped")
     "rolekeeper fleet --drift -o wide",
     "rolekeeper fleet --tag workload=web --state running --output csv",
     "rolekeeper fleet --role web --query '[].instance'",
+    "rolekeeper fleet --tag workload=web --uptake",
 )
 @click.option("--drift", is_flag=True, help="Only those that aren't as they should be.")
 @click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="Only with this tag; may be given again.")
@@ -46,6 +48,7 @@ _STATES = ("pending", "running", "stopping", "stopped")
     help="Only those that this mapping governs, as tag_key=tag_value.",
     shell_complete=completes("mappings"),
 )
+@click.option("--uptake", "ask_uptake", is_flag=True, help="Ask CloudTrail whether software uses the roles.")
 @takes_targets
 def fleet(
     tags: tuple[str, ...],
@@ -55,11 +58,15 @@ def fleet(
     targets: tuple[str, ...],
     *,
     drift: bool,
+    ask_uptake: bool,
 ) -> ExitCode:
     """List instances with their role and the one they should carry.
 
     The status is ok, drift (Rolekeeper would change it), waiting, blocked, or foreign (its role is outside the role
     path), with the reason. Use -o wide for all columns. A hub lists the instances of each target that you may read.
+
+    With --uptake it also shows whether EC2 delivered the role and software uses it, and until when former roles'
+    credentials are valid. 1,000 instances take a minute or two, as CloudTrail answers two calls a second.
     """
     key = uses.names.mapping_key(mapping) if mapping else None
     filters = uses.fleet.Filters(tuple(map(uses.names.tag_filter, tags)), role, state, mapping=key, drift=drift)
@@ -68,16 +75,20 @@ def fleet(
         uses.names.require_mapping(there, key)
     places = uses.targets.Places.chosen(there, targets)
     seen = places.look(partial(uses.fleet.pages, tags=filters.tags), uses.fleet.Enforced.of)
-    rows = count.listed(without_damaged(seen), filters)
+    listed = count.accepted(without_damaged(seen), filters)
     if role and not uses.names.is_known_role(there, role):
         # It may have been deleted while instances still carry it: only they can show that.
-        first = next(rows, None)
+        first = next(listed, None)
         if first is None:
             raise uses.names.no_such_role(there, role, count.roles)
-        rows = chain([first], rows)
-    empty = partial(_empty, places, filters, count)
-    render.show_list(layout(there.home), rows, empty=empty, total=lambda: _total(count))
+        listed = chain([first], listed)
+    asked = with_uptake(places, list(listed)) if ask_uptake else []
+    rows, empty = asked or map(uses.fleet.document, listed), partial(_empty, places, filters, count)
+    render.show_list(
+        layout(there.home, uptake=ask_uptake), rows, empty=empty, total=lambda: _total(count) + _use_in_words(asked)
+    )
     warn_of_unseen(places)
+    warn_of_unknown(asked)
     if why := uses.fleet.withheld(there):
         terminal.say(f"Nothing is changed now: {why}.")
     return ExitCode.DONE
@@ -101,6 +112,44 @@ def warn_of_unseen(places: uses.targets.Places) -> None:
         terminal.warn(f"{each}; what the last sweep saw there: rolekeeper targets")
 
 
+# ---- what software does with the roles ----
+
+
+def with_uptake(places: uses.targets.Places, listed: Sequence[uses.fleet.Seen]) -> list[dict[str, Any]]:
+    """The instances as documents, each with what software does with its roles."""
+    found = uses.fleet_uptake.of_fleet(places, listed)
+    return [{**uses.fleet.document(each), "uptake": found[each.instance.key].document()} for each in listed]
+
+
+def role_use(document: Mapping[str, Any]) -> str:
+    """Whether software uses the role that an instance carries, in a cell."""
+    for role in document["roles"]:
+        if role["carried"] and not (role["status"] == "not-seen" and document["unknown_because"]):
+            # Only if calls were looked for, and all of them, is it known that none is there.
+            none_seen = role["status"] == "delivered" and document["looked_through"]
+            return f"{role['status'].replace('-', ' ')}{', no call seen' if none_seen else ''}"
+    return "unknown" if document["unknown_because"] else ""
+
+
+def former_roles(document: Mapping[str, Any]) -> str:
+    """The former roles of an instance whose credentials may be valid, in a cell."""
+    found = []
+    for role in document["roles"]:
+        if not role["carried"]:
+            used = " still used," if role["last_use"] else ""
+            found.append(f"{role['role']}{used} valid until {role['valid_until']:%Y-%m-%dT%H:%M:%SZ}")
+    return "; ".join(found) or ("unknown" if document["unknown_because"] else "")
+
+
+def warn_of_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Warn of what isn't known of software, once for each target and reason."""
+    unknown = Counter((row["account"], row["region"], row["uptake"]["unknown_because"]) for row in rows)
+    for (account, region, because), count in unknown.items():
+        if because:
+            instances = "1 instance" if count == 1 else f"{count:,} instances"
+            terminal.warn(f"role use isn't fully known of {instances} in {account}/{region}: {because}")
+
+
 # ---- the table, and the totals below it ----
 
 
@@ -112,6 +161,17 @@ def _total(count: uses.fleet.Count) -> str:
     well = listed == count.stands[uses.fleet.Standing.OK]
     todo = "" if well else "\nWhat to do about one: rolekeeper explain INSTANCE"
     return f"{many}: {', '.join(parts)}.{others}{todo}"
+
+
+def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    asked = sum(row["uptake"]["looked_since"] is not None for row in rows)
+    return (
+        f"\nCalls were looked for on {asked:,} of {len(rows):,} instances. Not seen isn't unused: CloudTrail's records "
+        "are up to 15 minutes late, without calls on data such as S3's objects.\n"
+        "What one called, and how to end a former role's credentials: rolekeeper uptake INSTANCE"
+    )
 
 
 def _empty(places: uses.targets.Places, filters: uses.fleet.Filters, count: uses.fleet.Count) -> str:
@@ -137,8 +197,12 @@ def _reason(row: Mapping[str, Any]) -> str:
     return "" if row["stands"] == uses.fleet.Standing.OK else row["reason"]
 
 
-def layout(home: Target) -> Layout:
-    """The table; `home` is the deployment's own target."""
+def layout(home: Target, *, uptake: bool = False) -> Layout:
+    """The table; `home` is the deployment's own target. With `uptake` the rows have that too."""
+    of_uptake = (
+        Column("role use", lambda row: role_use(row["uptake"]), kind="text"),
+        Column("former roles", lambda row: former_roles(row["uptake"]), kind="text"),
+    )
     return Layout(
         (
             Column("instance", lambda row: uses.instances.address(row, home), kind="key"),
@@ -147,6 +211,7 @@ def layout(home: Target) -> Layout:
             Column("carries", lambda row: row["carries"] or "none", kind="name"),
             Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
             Column("status", lambda row: row["stands"]),
+            *(of_uptake if uptake else ()),
             Column("mapping", wide=True),
             Column("association", wide=True),
         ),

@@ -243,15 +243,14 @@ class Count:
     stands: Counter[str] = field(default_factory=Counter)
     roles: set[str] = field(default_factory=set)
 
-    def listed(self, seen: Iterable[Seen], filters: Filters) -> Iterator[dict[str, Any]]:
-        """The instances that pass, as documents."""
+    def accepted(self, seen: Iterable[Seen], filters: Filters) -> Iterator[Seen]:
+        """The instances that pass."""
         for each in seen:
             self.instances += 1
             self.roles |= roles(each)
             if filters.accept(each):
-                row = document(each)
-                self.stands[row["stands"]] += 1
-                yield row
+                self.stands[standing(each)] += 1
+                yield each
 
 
 # Unknown while the record is damaged, except `stands` and `reason`.

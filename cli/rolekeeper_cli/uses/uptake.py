@@ -4,17 +4,18 @@ An attached role is delivered when EC2 gets credentials of it, and in use when s
 Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credentials on the instance").
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache, partial
 from typing import Any
 
 import jmespath
 from botocore.utils import parse_timestamp
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.instance import AssociationState, InstanceKey
+from rolekeeper.model.instance import Association, AssociationState, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
@@ -46,10 +47,19 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in which an instance carried a profile; it began or ended at times unknown if these are None."""
+    """A time in which an instance carried a profile.
+
+    Attributes:
+        since: when it was attached; None if that isn't known.
+        after: that was no earlier: another one was seen.
+        before_end: it was taken no earlier.
+        until: it was taken no later; None if that isn't known, or it wasn't.
+    """
 
     profile_arn: str
     since: datetime | None = None
+    after: datetime | None = None
+    before_end: datetime | None = None
     until: datetime | None = None
     carried: bool = False
     role_arn: str = ""
@@ -67,7 +77,7 @@ class Delivery:
     def read(cls, event: Event, instance: str) -> "Delivery | None":
         """The delivery to an instance that a record is about; None if it is about something else."""
         is_delivery = event.name == "AssumeRole" and event.by.invoked_by.startswith("ec2.amazonaws.com")
-        if not is_delivery or event.refused or _get(event.request, "roleSessionName") != instance:
+        if not is_delivery or event.refused or recipient(event) != instance:
             return None
         role = _get(event.request, "roleArn")
         return cls(str(role), event.at, _expiration(event)) if role else None
@@ -148,7 +158,7 @@ class Held:
             "since": self.since,
             "until": self.until,
             "delivered_at": delivered.at if delivered else None,
-            "delivered_after_seconds": self.after(delivered.at) if delivered else None,
+            "delivered_after_seconds": self.after(delivered.at) if delivered and self.carried else None,
             "first_use": {**first.document(), "after_seconds": self.after(first.at)} if first else None,
             "last_use": last.document() if last else None,
             "valid_until": self.valid_until,
@@ -162,7 +172,7 @@ class Uptake:
 
     Attributes:
         roles: of the former ones those whose credentials may be valid.
-        since: since when calls were looked for.
+        since: since when calls were looked for; None if they weren't.
         whole: all of them were looked through.
         unknown_because: why CloudTrail says nothing; empty if it answered.
     """
@@ -170,7 +180,7 @@ class Uptake:
     key: InstanceKey
     name: str
     roles: tuple[Held, ...]
-    since: datetime
+    since: datetime | None
     whole: bool
     unknown_because: str
 
@@ -215,36 +225,61 @@ def uptake(deployment: Deployment, text: str) -> Uptake:
 
 def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
     """The same of an instance by its key; it has a `name`, or none."""
-    now, entries = deployment.now(), deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
-    shown = deployment.app.ec2.associations([key.id]).get(key.id)
-    known = spans(entries, shown.profile_arn if shown and shown.state in _STANDS else "")
-    recent = [each for each in known if not each.until or each.until > now - LIVES - _SKEW]
-    told = Told(key.id, [replace(each, role_arn=_role(deployment, each)) for each in recent], now)
-    unknown = _ask(deployment, told)
+    told, unknown = _told(deployment, key), ""
+    try:
+        _ask(deployment, told)
+    except AwsRefusalError as error:
+        unknown = no_answer(deployment, error)
     return Uptake(key, name, tuple(told.roles()), since=told.since, whole=told.whole, unknown_because=unknown)
 
 
-def _role(deployment: Deployment, span: Span) -> str:
-    """The ARN of the role in a profile; empty if there is none any longer."""
-    profile = deployment.app.iam.get_instance_profile(str(profile_name(span.profile_arn)))
-    return profile.role_arn if profile and profile.arn == span.profile_arn else ""
+def carried_by(deployment: Deployment, key: InstanceKey) -> Held | None:
+    """The role that an instance carries now, as far as CloudTrail's records go.
+
+    Raises:
+        AwsRefusalError: CloudTrail says nothing.
+    """
+    told = _told(deployment, key)
+    _ask(deployment, told)
+    return next((each for each in told.roles() if each.carried), None)
 
 
-def _ask(deployment: Deployment, told: "Told") -> str:
-    """Have CloudTrail tell; returns why it says nothing."""
+def _told(deployment: Deployment, key: InstanceKey) -> "Told":
+    shown = deployment.app.ec2.associations([key.id]).get(key.id)
+    known = recent_spans(deployment, key, shown, role_of=roles_by_profile(deployment))
+    return Told(key.id, known, deployment.now())
+
+
+def roles_by_profile(deployment: Deployment) -> Callable[[str], str]:
+    """Gives the ARN of the role in a profile, by the profile's; empty if there is none any longer. It asks IAM once."""
+    return cache(partial(_role, deployment))
+
+
+def _role(deployment: Deployment, profile_arn: str) -> str:
+    profile = deployment.app.iam.get_instance_profile(str(profile_name(profile_arn)))
+    return profile.role_arn if profile and profile.arn == profile_arn else ""
+
+
+def recent_spans(
+    deployment: Deployment, key: InstanceKey, shown: Association | None, *, role_of: Callable[[str], str]
+) -> list[Span]:
+    """What an instance carried in the time that matters, by its history and by the association that EC2 shows."""
+    entries = deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
+    known = spans(entries, shown.profile_arn if shown and shown.state in _STANDS else "")
+    oldest = deployment.now() - LIVES - _SKEW
+    return [
+        replace(each, role_arn=role_of(each.profile_arn)) for each in known if not each.until or each.until > oldest
+    ]
+
+
+def _ask(deployment: Deployment, told: "Told") -> None:
+    """Have CloudTrail tell. What it told before an AwsRefusalError stays."""
     with deployment.progress(None, "events of CloudTrail looked through") as progress:
-        try:
-            history = EventHistory(deployment)
-            for event in progress.over(history.lookup("ResourceName", told.instance, told.window)):
-                told.delivered(event)
-            for event in progress.over(history.lookup("Username", told.instance, told.since)):
-                told.used(event)
-                if told.is_enough:
-                    break
-        except AwsRefusalError as error:
-            return no_answer(deployment, error)
-    told.answered, told.whole = True, not (history.cut or told.is_enough)
-    return ""
+        history = EventHistory(deployment)
+        for event in progress.over(history.lookup("ResourceName", told.instance, told.window)):
+            told.delivered(event)
+        told.look_through(progress.over(history.lookup("Username", told.instance, told.since)))
+    told.answered, told.whole = True, told.whole and not history.cut
 
 
 # ---- what that says of each role, without asking anybody ----
@@ -257,18 +292,19 @@ def spans(entries: Sequence[Entry], shown: str) -> list[Span]:
         entries: its history, the newest first.
         shown: the ARN of the profile that EC2 shows on it; empty for none.
     """
-    found = [Span("")]
+    found, last = [Span("")], None
 
     def becomes(profile_arn: str, at: datetime | None, since: datetime | None = None) -> None:
         if found[-1].profile_arn != profile_arn:
-            found[-1] = replace(found[-1], until=at)
-            found.append(Span(profile_arn, since))
+            found[-1] = replace(found[-1], before_end=since or last, until=at)
+            found.append(Span(profile_arn, since, after=since or last))
 
     for each in reversed(entries):
         at, seen = datetime.fromisoformat(each["at"]), each["seen"]
         becomes(seen["profile-arn"] if seen["association-state"] in _STANDS else "", at)
         if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
             becomes(each["decision"]["profile-arn"], at, since=at)
+        last = at
     becomes(shown, None)
     found[-1] = replace(found[-1], carried=True)
     return [each for each in found if each.profile_arn]
@@ -297,7 +333,7 @@ class Told:
     @property
     def since(self) -> datetime:
         """Since when calls matter: the first change whose former credentials may be valid."""
-        changes = [at for each in self.spans if (at := each.until or each.since)]
+        changes = [at for each in self.spans if (at := each.after if each.carried else each.before_end)]
         return max(self.window, min(changes, default=self.window) - _SLACK)
 
     @property
@@ -315,13 +351,21 @@ class Told:
         if found and found.role_arn in self._roles():
             self.uses.setdefault(found.role_arn, []).append(found)
 
+    def look_through(self, calls: Iterable[Event]) -> None:
+        """Take calls, the newest first, until older ones tell nothing new."""
+        for event in calls:
+            self.used(event)
+            if self.is_enough:
+                self.whole = False
+                return
+
     def roles(self) -> list[Held]:
         """The carried role, then those former ones whose credentials may be valid, the last one first."""
         roles = self._roles()
         carried = [self._carried(role, each) for role, each in roles.items() if each.carried]
         since = carried[0].since or (carried[0].delivered.at if carried[0].delivered else None) if carried else None
         former = [self._former(role, each, since or self.now) for role, each in roles.items() if not each.carried]
-        return [*carried, *(each for each in reversed(former) if each and self._may_be_valid(each))]
+        return [*carried, *(each for each in reversed(former) if self._may_be_valid(each))]
 
     def _roles(self) -> dict[str, Span]:
         """The last span of each role, by its ARN, or by its profile's where that holds none; others' roles first."""
@@ -333,11 +377,11 @@ class Told:
         return found
 
     def _carried(self, role: str, span: Span) -> Held:
-        began = span.since - _SLACK if span.since else self.window
+        began = max(self.window, span.after - _SLACK) if span.after else self.window
         deliveries = self._deliveries(role)
         own = [each for each in deliveries if each.at >= began]
         calls = sorted((each for each in self.uses.get(role, ()) if each.at >= began), key=lambda each: each.at)
-        is_new = began > self.window
+        is_new = bool(span.since) and began > self.window
         return Held(
             span.role_arn,
             str(profile_name(span.profile_arn)),
@@ -351,13 +395,10 @@ class Told:
             recorded=bool(deliveries),
         )
 
-    def _former(self, role: str, span: Span, replaced: datetime) -> Held | None:
-        """A former role; None of one that EC2 had no credentials of. By when another role was there is `replaced`."""
+    def _former(self, role: str, span: Span, replaced: datetime) -> Held:
+        """A former role; by when another role was there is `replaced`."""
         deliveries = self._deliveries(role)
-        if not deliveries and self.answered and not span.until:
-            return None
-        # EC2 gets new ones each hour: without them, the instance had no role, or had ended.
-        ended = span.until or min(replaced, *(each.at + _RENEWED for each in deliveries[-1:]), self.now)
+        ended = span.until or self._ended([*filter(None, [span.after]), *(each.at for each in deliveries)], replaced)
         recorded = max((each.expires for each in deliveries), default=None)
         latest = ended + LIVES
         is_recorded = recorded is not None and self.now - ended > _LATE
@@ -375,6 +416,12 @@ class Told:
             recorded=is_recorded,
         )
 
+    def _ended(self, seen: Sequence[datetime], replaced: datetime) -> datetime:
+        """When a role was taken at the latest, by when it was `seen`: EC2 gets new credentials of it each hour."""
+        last = max(seen, default=self.window)
+        taken = replaced if replaced > last else self.now
+        return min(taken, last + _RENEWED) if self.answered else taken
+
     def _deliveries(self, role: str) -> list[Delivery]:
         return sorted(self.deliveries.get(role, ()), key=lambda each: each.at)
 
@@ -387,6 +434,11 @@ class Told:
 
 def _get(document: Any, path: str) -> Any:
     return jmespath.search(path, document)
+
+
+def recipient(event: Event) -> str:
+    """The name of the session that an `AssumeRole` is for: to EC2 it is the instance's id."""
+    return str(_get(event.request, "roleSessionName"))
 
 
 def _expiration(event: Event) -> datetime:

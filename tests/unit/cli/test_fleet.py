@@ -55,7 +55,7 @@ def test_all_are_counted_and_of_those_that_are_listed_how_they_are(terminal: Ter
     desk.world.running(app="other")
     count = Count()
     found: list[Seen] = looked_at(terminal)
-    listed = list(count.listed(found, Filters(role="web")))
+    listed = list(count.accepted(found, Filters(role="web")))
     assert len(listed) == 2
     assert count.instances == 3
     assert count.stands == {"ok": 1, "drift": 1}

@@ -167,7 +167,7 @@ def test_a_form_that_cant_be_meant_comes_back(
 def test_a_detach_asks_for_its_word(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     planned = browser.post(f"/instance/{one}/pin", data={"verb": "detach"})
-    assert "aws:TokenIssueTime" in planned.text
+    assert f"<code>rolekeeper revoke {one}</code>" in planned.text
     assert "it loses its role" in words(planned)
     assert "the word to type is Detach" in words(browser.post(planned.url.path))
     assert not desk.world.state.read([desk.world.key(one)]).pins
