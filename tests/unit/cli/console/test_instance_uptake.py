@@ -66,6 +66,7 @@ def test_it_says_what_was_delivered_what_is_used_and_how_to_end_a_former_role(
     assert "web former, still used" in text
     assert "Last delivered EC2 got its credentials 5 min ago" in text
     assert "Last call sts:GetCallerIdentity by Boto3/1.40.0 , refused (AccessDenied), 5 s ago" in text
+    assert text.count("Last call") == 1, "of db it is the first one"
     assert f"UTC) at the latest To end that now rolekeeper revoke {one} --role web" in text
     assert "isn't unused: calls on the data of services" in text
     assert "Not all calls were looked through" not in text
@@ -87,10 +88,20 @@ def test_of_a_role_attached_long_ago_the_past_hours_are_looked_at(
     assert f"Calls None seen since {since:%Y-%m-%d %H:%M} UTC, and no delivery" in words(asked(browser, one))
 
 
+def test_that_older_calls_werent_looked_through_is_said_where_a_former_role_may_have_made_them(
+    browser: TestClient, terminal: Terminal, desk: MappingsFixture, one: str
+) -> None:
+    desk.world.wait(30)
+    for _ in range(30):
+        terminal.trail.called(DB, one)
+    desk.world.wait(30)
+    assert "Not all calls were looked through; older ones may" in words(asked(browser, one))
+
+
 @pytest.mark.parametrize(
     ("name", "action", "said"),
     [
-        ("LookupEvents", "cloudtrail:LookupEvents", "web former, may still be used Attached"),
+        ("LookupEvents", "cloudtrail:LookupEvents", "db unknown Attached 5 min ago"),
         ("GetInstanceProfile", "iam:GetInstanceProfile on", ""),
     ],
 )
@@ -102,7 +113,7 @@ def test_a_missing_permission_is_named_beside_what_is_known_without_it(
     text = words(asked(browser, one))
     assert f"Whether software uses a role isn't known: you aren't allowed {action}" in text
     assert said in text
-    assert "none seen" not in text, "nobody looked"
+    assert "None seen" not in text, "nobody looked"
 
 
 def test_one_without_a_role_says_so(browser: TestClient, desk: MappingsFixture) -> None:
@@ -187,6 +198,11 @@ def test_where_nothing_changed_it_is_the_last_six_hours() -> None:
     [row] = shown["rows"]
     assert row["bars"] == [{"kind": "carried", "x": 0, "width": 100}]
     assert row["marks"] == [{"kind": "last", "x": 84.0}], "the delivery was before"
+
+
+def test_one_call_has_one_mark() -> None:
+    [row] = drawn(held(DB, since=ago(1), first_use=use(0.5), last_use=use(0.5)))["rows"]
+    assert [each["kind"] for each in row["marks"]] == ["first"]
 
 
 def test_what_another_actor_took_may_be_used_since_its_last_delivery() -> None:
