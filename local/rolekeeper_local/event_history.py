@@ -54,7 +54,7 @@ _DATA_EVENT = re.compile(
 )
 #: IAM has another name for it.
 _CALLS = {"ListAllMyBuckets": "ListBuckets"}
-_READS = re.compile("Get|List|Describe|Lookup|Head")
+_READS = re.compile("Get|List|Describe|Lookup|AssumeRole")
 #: An error's code, in XML or JSON.
 _CODE = re.compile(rb"<Code>(\w[\w.]*)</Code>|\"__type\": ?\"(?:[^\"]*#)?(\w+)\"")
 #: The attributes of LookupEvents.
@@ -95,7 +95,7 @@ class EventHistory:
         return answer
 
     def delivered(self, instance_id: str, role_arn: str, *, access_key: str, expires: float) -> None:
-        """Record that EC2 got credentials of a role for an instance (a record of AWS: shared/recordings)."""
+        """Record that EC2 got credentials of a role for an instance, which are valid until `expires`."""
         record = _begun("AssumeRole", "sts", {"type": "AWSService", "invokedBy": _EC2}) | {
             "sourceIPAddress": _EC2,
             "userAgent": _EC2,

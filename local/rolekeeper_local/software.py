@@ -1,7 +1,8 @@
 """Software on an instance, which calls AWS with credentials that it gets from IMDS and keeps.
 
 A model of what SDKs do (AWS_FACTS.md, "Credentials on the instance"), not the SDKs: each is the time when it asks IMDS
-again, and its user agent. An SDK of its own would keep real hours; here an hour is as long as the embedded AWS's.
+again, and its user agent. A real one counts real hours; here an hour is as long as the embedded AWS's. And a real one
+may go on with what it keeps when IMDS has nothing; here the call fails.
 """
 
 import json
