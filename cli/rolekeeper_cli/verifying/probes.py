@@ -34,6 +34,7 @@ from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
 from rolekeeper_cli.uses.instances import key_of
+from rolekeeper_cli.uses.revocation import POLICY, Entry
 from rolekeeper_cli.uses.uptake import Delivery, Uptake, of_instance
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import TAG, Names
@@ -43,7 +44,7 @@ _PROPAGATES, _CHANGES = 180.0, 180.0
 # How often CloudTrail is asked within its patience: every 10 seconds, if that is 10 minutes.
 _TRAIL_LOOKS = 60
 # docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".
-_LATE_SECONDS, _REPLACED_SECONDS = 900.0, 60.0
+_LATE_SECONDS, _REPLACED_SECONDS, _DENIES_SECONDS = 900.0, 60.0, 180.0
 # A record's time is earlier or later than the delivery by some seconds.
 _EXPIRATION, _LIVES = "%b %d, %Y %I:%M:%S %p", (timedelta(hours=5, minutes=59), timedelta(hours=6, minutes=40))
 # docs/AWS_FACTS.md, "Errors": a new profile isn't visible for up to about this long.
@@ -55,7 +56,7 @@ _UNKNOWN_ASSOCIATION = "InvalidAssociationID.NotFound"
 _NOT_ASSUMED = "cannot be assumed"
 _BATCHES = 100
 # What the instance that carries a role calls (scene.py).
-_CALL = "GetCallerIdentity"
+_CALL, _DENIABLE = "GetCallerIdentity", "DescribeRegions"
 # Refusals that say nothing about a fact.
 _SKIPPED = AccessDeniedError | RetryableError
 
@@ -195,7 +196,7 @@ def _refusal(act: Callable[[], object], kind: type[AwsRefusalError], *codes: str
 
 
 def _wait[Found](
-    stage: Stage, what: str, look: Callable[[], Found | None], *, seconds: float = _CHANGES, every: float = 1
+    stage: Stage, what: str, look: Callable[[], Found | None], *, seconds: float = _CHANGES, every: float = 0.5
 ) -> Found:
     """What a look finds, once it is true.
 
@@ -679,6 +680,47 @@ def _is_by(stage: Stage, event: Event) -> bool:
     return event.by.session == stage.carrying
 
 
+@_fact(RECORDED, _CREDENTIALS, "That it meets those that EC2 delivered is inferred")
+def denied_credentials(stage: Stage) -> Observed:
+    """A deny by aws:TokenIssueTime and aws:userid refuses what EC2 delivered to an instance before."""
+    role = _associated(stage, stage.carrying).profile_arn.rpartition("/")[2]
+
+    def calls(*, refused: bool) -> list[Event]:
+        found = _recorded(stage, "EventName", _DENIABLE)
+        return [each for each in found if _is_by(stage, each) and bool(each.refused) == refused]
+
+    with _denied(stage, role) as since:
+
+        def look() -> list[Event]:
+            return [each for each in calls(refused=True) if each.at >= since]
+
+        try:
+            first = _arrived(stage, look)[-1]
+        except NotAskedError:
+            latest = max((each.at for each in calls(refused=False)), default=since)
+            if (latest - since).total_seconds() <= _DENIES_SECONDS:
+                raise
+            return Observed(f"still allowed {(latest - since).total_seconds():.0f} seconds later", fits=False)
+    if all(each.at >= since for each in calls(refused=False)):
+        raise NotAskedError(f"{_DENIABLE} wasn't allowed before")
+    return Observed(f"{first.refused} {(first.at - since).total_seconds():.0f} seconds later", fits=True)
+
+
+@contextmanager
+def _denied(stage: Stage, role: str) -> Iterator[datetime]:
+    """Deny the instance that carries a role what it got of it before now; gives the time."""
+    id_ = stage.aws.call("iam:GetRole", RoleName=role)["Role"]["RoleId"]
+    since = stage.deployment.now().replace(microsecond=0)
+    policy = {"RoleName": role, "PolicyName": POLICY}
+    entry = Entry(f"{id_}:{stage.carrying}", since)
+    document = json.dumps({"Version": "2012-10-17", "Statement": [entry.statement]})
+    stage.aws.call("iam:PutRolePolicy", **policy, PolicyDocument=document)
+    try:
+        yield since
+    finally:
+        stage.aws.call("iam:DeleteRolePolicy", **policy)
+
+
 @_fact(RECORDED, _HISTORY, "No page says how late an event gets there.")
 def record_delay(stage: Stage) -> Observed:
     """A call is in the event history within 15 minutes."""
@@ -855,11 +897,6 @@ class Unasked:
 
 _SECOND_ACCOUNT, _NEXT_BILL = "it takes a second account", "only a bill shows it"
 UNASKED: Sequence[Unasked] = (
-    Unasked(
-        "That it meets those that EC2 delivered is inferred",
-        "that a deny by aws:TokenIssueTime and aws:userid ends the credentials that EC2 delivered to one instance",
-        "its roles allow nothing that a deny could end",
-    ),
     Unasked(
         "that an old one is refused so, or with `InvalidNextToken` as other services do, is inferred",
         "how EC2 refuses a NextToken that has expired",
