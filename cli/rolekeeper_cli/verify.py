@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--trail-patience",
-    type=click.FloatRange(0, 1800),
+    type=click.FloatRange(0, 900),
     default=600,
     show_default=True,
     metavar="SECONDS",

@@ -41,7 +41,7 @@ from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe, Step
 
 _PROPAGATES, _CHANGES = 180.0, 180.0
-# How often CloudTrail is asked within its patience: every 10 seconds, if that is 10 minutes.
+# How often CloudTrail is asked within its patience: every 10 seconds of 10 minutes.
 _TRAIL_LOOKS = 60
 # docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".
 _LATE_SECONDS, _REPLACED_SECONDS, _DENIES_SECONDS = 900.0, 60.0, 180.0
@@ -79,6 +79,7 @@ class Stage:
         began: before the first launch.
         launched: by instance, the ARN of the profile that it was launched with; empty if none.
         trail_patience: how many seconds CloudTrail's records may take, once all else was asked.
+        trail_until: the end of that, once a probe has begun to wait.
         received: what the queue had of the two instances, once a probe has read it: message groups and events, by id.
     """
 
@@ -671,13 +672,9 @@ def _recorded(stage: Stage, attribute: str, value: str) -> list[Event]:
 # ---- what EC2 delivers, and software uses: while both instances run ----
 
 
-def _calls(stage: Stage) -> list[Event]:
-    """The calls of the instance that carries a role, newest first."""
-    return _arrived(stage, lambda: [each for each in _recorded(stage, "EventName", _CALL) if _is_by(stage, each)])
-
-
-def _is_by(stage: Stage, event: Event) -> bool:
-    return event.by.session == stage.carrying
+def _calls(stage: Stage, name: str) -> list[Event]:
+    """The calls of this name by the instance that carries a role, newest first."""
+    return [each for each in _recorded(stage, "Username", stage.carrying) if each.name == name]
 
 
 @_fact(RECORDED, _CREDENTIALS, "That it meets those that EC2 delivered is inferred")
@@ -686,8 +683,7 @@ def denied_credentials(stage: Stage) -> Observed:
     role = _associated(stage, stage.carrying).profile_arn.rpartition("/")[2]
 
     def calls(*, refused: bool) -> list[Event]:
-        found = _recorded(stage, "EventName", _DENIABLE)
-        return [each for each in found if _is_by(stage, each) and bool(each.refused) == refused]
+        return [each for each in _calls(stage, _DENIABLE) if bool(each.refused) == refused]
 
     with _denied(stage, role) as since:
 
@@ -724,7 +720,7 @@ def _denied(stage: Stage, role: str) -> Iterator[datetime]:
 @_fact(RECORDED, _HISTORY, "No page says how late an event gets there.")
 def record_delay(stage: Stage) -> Observed:
     """A call is in the event history within 15 minutes."""
-    newest = _calls(stage)[0]
+    newest = _arrived(stage, lambda: _calls(stage, _CALL))[0]
     seconds = (stage.deployment.now() - newest.at).total_seconds()
     return Observed(f"the newest call was made {seconds:.0f} seconds ago", seconds <= _LATE_SECONDS)
 
@@ -732,8 +728,12 @@ def record_delay(stage: Stage) -> Observed:
 @_fact(RECORDED, _HISTORY, "that LookupEvents finds them by it is inferred")
 def calls_by_username(stage: Stage) -> Observed:
     """LookupEvents finds software's calls by the instance's id as Username."""
-    found = _calls(stage)
-    by_name = {each.id for each in _recorded(stage, "Username", stage.carrying)}
+
+    def look() -> list[Event]:
+        return [each for each in _recorded(stage, "EventName", _CALL) if each.by.session == stage.carrying]
+
+    found = _arrived(stage, look)
+    by_name = {each.id for each in _calls(stage, _CALL)}
     missing = [each for each in found if each.id not in by_name]
     return Observed(f"it finds {len(found) - len(missing)} of {len(found)} calls", not missing)
 

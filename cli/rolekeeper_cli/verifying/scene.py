@@ -26,7 +26,7 @@ _PARAMETERS = {
     "LogRetentionDays": "1",
 }
 # Instances end themselves so many minutes after each start, whatever becomes of the verification.
-LIVES_MINUTES = 30
+LIVES_MINUTES = 45
 # What all of it costs at most, removed after half an hour (docs/verify.md has the sum).
 COST_USD = 0.05
 # How long EC2 may not know a profile that was made just now (docs/AWS_FACTS.md, "Errors").
