@@ -93,6 +93,43 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
 
 
 @group.command(
+    "scp-source",
+    examples=[
+        "rolekeeper guard scp-source > source.json",
+        "rolekeeper guard scp-source --except 'arn:aws:iam::*:role/rolekeeper/batch-*'",
+    ],
+)
+@click.option(
+    "--except",
+    "excepted",
+    metavar="ARN",
+    multiple=True,
+    help="A role whose credentials may be used from anywhere; * and ? are wildcards. May be given again.",
+)
+def scp_source(excepted: tuple[str, ...]) -> ExitCode:
+    """Print the service control policy against stolen credentials.
+
+    What an instance gets of a role under the role path works only from its own VPC and its own address. It needs VPC
+    endpoints: a call that doesn't go through one is denied.
+    """
+    principals = uses.guard.principals(excepted) if excepted else []
+    arns = uses.guard.Arns.of(deployment())
+    document = uses.guard.source_policy(arns, principals)
+    show(document, [*_for(arns, f"account {arns.account}"), *_ABOUT_SOURCE], limit=uses.guard.SCP_LIMIT)
+    return ExitCode.DONE
+
+
+@group.command("revokers", examples=["rolekeeper guard revokers > revokers.json"])
+def revokers() -> ExitCode:
+    """Print the IAM policy of those who run rolekeeper revoke.
+
+    They write inline policies of roles under the role path, and read what tells which credentials may be valid.
+    """
+    show(uses.guard.revokers_policy(uses.guard.Arns.of(deployment())), _ABOUT_REVOKERS, limit=uses.guard.MANAGED_LIMIT)
+    return ExitCode.DONE
+
+
+@group.command(
     "editors", examples=["rolekeeper guard editors > editors.json", "rolekeeper guard editors --tag-key workload"]
 )
 @_tag_key
@@ -159,8 +196,10 @@ def detection() -> ExitCode:
 PARTS = {
     "scp-tags": ("SCP", "only some set or remove the tags that mean a role"),
     "scp-path": ("SCP", "only some change roles and profiles under the path"),
+    "scp-source": ("SCP", "an instance's credentials work nowhere else"),
     "editors": ("IAM policy", "write rows, but no approval and no status"),
     "approvers": ("IAM policy", "approve held edits, and write nothing else"),
+    "revokers": ("IAM policy", "run rolekeeper revoke on roles under the path"),
     "verifiers": ("IAM policy", "run rolekeeper verify, on its own things only"),
     "detection": ("exclusion", "leave Rolekeeper's own calls out of detection rules"),
 }
@@ -185,6 +224,17 @@ _ABOUT_PATH = (
     *_ABOUT_SCPS,
     "The roles that it excepts by itself can be changed by those who deploy the stacks: guard that (docs/deploy.md).",
     "It doesn't guard managed policies outside the path: keep those of these roles under it.",
+)
+_ABOUT_SOURCE = (
+    _ABOUT_SCPS[0],
+    "It needs a VPC endpoint of each service that instances call: over a NAT or internet gateway, a call is denied.",
+    "Look first which calls come through one: they have a vpcEndpointId in CloudTrail. --except roles that can't yet.",
+    "It compares an instance's primary IPv4 address: a call over a proxy or from another address of it is denied too.",
+    "It can't see roles that are assumed with these credentials: limit who may be assumed from instances.",
+)
+_ABOUT_REVOKERS = (
+    "IAM can't say which inline policy may be written: who carries it can change what the roles may do. Guard it so.",
+    "guard scp-path denies it to all but those whom it excepts: except these people there too.",
 )
 _BOTH = "A person who carries the policies of both can neither edit nor approve."
 _ABOUT_EDITORS = (

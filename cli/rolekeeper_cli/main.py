@@ -29,6 +29,7 @@ COMMANDS = {
         "replace": ("pin:replace", "Give an instance another role."),
         "detach": ("pin:detach", "Take the role from an instance."),
         "release": ("pin:release", "Take the pin from an instance."),
+        "revoke": ("revoke:revoke", "Cut off the credentials that an instance has of a former role."),
         "pause": ("control:pause", "Stop all changes at once."),
         "resume": ("control:resume", "Go on after a pause."),
         "mode": ("control:mode", "Show or set the mode."),

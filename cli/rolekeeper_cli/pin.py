@@ -182,6 +182,8 @@ def _wait(there: Deployment, awaited: uses.pins.Awaited, *, wait: bool | None) -
 
 def _ask(there: Deployment, plan: uses.pins.PlannedPin, *, yes: bool, confirm: str | None) -> None:
     name, verb = uses.instances.title(plan.instance), plan.wish.verb
+    if former := uses.pins.outlives(there, plan):
+        terminal.say(str(former))
     if verb != "detach":
         question = f"{verb.capitalize()}: pin {name} to {plan.wish.role}?"
         terminal.agree(lambda: (uses.pins.expected(there, plan).lines(), question), yes=yes)
@@ -189,8 +191,6 @@ def _ask(there: Deployment, plan: uses.pins.PlannedPin, *, yes: bool, confirm: s
     if terminal.asks(yes=confirm is not None):
         for line in uses.pins.expected(there, plan).lines():
             terminal.say(line)
-    if text := uses.pins.outlives(plan):
-        terminal.say(text)
     carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
     terminal.confirm_word("Detach", f"{name} {carries}.", confirm)
 

@@ -45,6 +45,14 @@ if TYPE_CHECKING:
     help="How long each answer of EC2 may take; a burst of tag changes may need 120.",
 )
 @click.option(
+    "--trail-patience",
+    type=click.FloatRange(0, 1800),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for CloudTrail's records at the end, which come minutes late. 0 doesn't wait.",
+)
+@click.option(
     "--report",
     "folder",
     type=click.Path(file_okay=False, writable=True, path_type=Path),
@@ -53,13 +61,22 @@ if TYPE_CHECKING:
 )
 @yes
 def verify(
-    *, pre: bool, sweep: bool, id_: str | None, folder: Path, patience: float, yes: bool, **machine: Any
+    *,
+    pre: bool,
+    sweep: bool,
+    id_: str | None,
+    folder: Path,
+    patience: float,
+    trail_patience: float,
+    yes: bool,
+    **machine: Any,
 ) -> ExitCode:
     """Prove this version in your own account, and remove all that it took.
 
     It deploys this very version under another name and another path, launches two instances, and checks each step
     against EC2's own answer: a production deployment, its tables and its roles aren't touched. At the end it removes
-    everything, and proves that. It takes about ten minutes. See docs/verify.md.
+    everything, and proves that. It takes about twenty minutes, half of them for CloudTrail's records. See
+    docs/verify.md.
 
     Exits with 1 if a step failed, or if anything is left.
     """
@@ -77,18 +94,24 @@ def verify(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} can't be made: {error.strerror}", "name another folder: --report") from error
-    chosen, names = verifying.machine.resolve(there, wanted), verifying.names.Names.new()
-    terminal.say(_announcement(there, names, chosen))
+    chosen = verifying.machine.resolve(there, wanted)
+    return _prove(there, chosen, folder, yes=yes, patience=patience, trail_patience=trail_patience)
+
+
+def _prove(
+    caller: Deployment, machine: verifying.machine.Machine, folder: Path, *, yes: bool, **patience: float
+) -> ExitCode:
+    names, shown = verifying.names.Names.new(), _Shown()
+    terminal.say(_announcement(caller, names, machine))
     terminal.confirm("Begin?", yes=yes)
-    shown = _Shown()
     verification = verifying.run.Verification(
-        there, names, patience=patience, begins=shown.begins, ended=shown.ended, removed=verifying.sweep.show
+        caller, names, begins=shown.begins, ended=shown.ended, removed=verifying.sweep.show, **patience
     )
     # A pipeline that ends it has everything removed too, and so has Ctrl-C, which a shell's background job ignores.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        verification.run(chosen)
+        verification.run(machine)
     finally:
         shown.close()
         files = verifying.report.write(verification.report, folder)
@@ -104,9 +127,10 @@ def _announcement(caller: Deployment, names: verifying.names.Names, machine: ver
         f"Verification {names.id} in {where}. It makes\n"
         f"  the stack {names.stack}: this version, which may give the roles under {names.role_path} alone\n"
         f"  the stack {names.scene}: three roles that allow nothing, a security group, a queue for EC2's events\n"
-        f"  two instances of type {machine.instance_type}, which end themselves {lives} minutes after each start\n"
-        f"It takes about ten minutes, costs at most {costs:.2f} USD, and touches nothing else. At its end, at Ctrl-C "
-        "and after a failure it removes all of this; if it is killed, rolekeeper verify --sweep does."
+        f"  two instances of type {machine.instance_type}, which end themselves {lives} minutes after each start;\n"
+        "    one of them calls sts:GetCallerIdentity every 20 seconds\n"
+        f"It takes about twenty minutes, costs at most {costs:.2f} USD, and touches nothing else. At its end, at "
+        "Ctrl-C and after a failure it removes all of this; if it is killed, rolekeeper verify --sweep does."
     )
 
 
@@ -134,6 +158,8 @@ class _Shown:
         self.close()
         if name == verifying.run.REMOVAL:
             terminal.say("Removing everything. Ctrl-C leaves the rest to: rolekeeper verify --sweep")
+        elif name == verifying.run.TRAIL:
+            terminal.say("Waiting for CloudTrail's records, at most as long as --trail-patience says.")
         elif self._listing and sys.stderr.isatty():
             from rich.console import Console  # noqa: PLC0415  # it takes 30 ms of the 80 that a --help has
 

@@ -5,18 +5,19 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
 from rich.console import Console
 
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_local.account import EmulatedAccount
-from rolekeeper_local.demo_account import FOREIGN, AccountDemo
+from rolekeeper_local.demo_account import FOREIGN, HOUR, AccountDemo
 from rolekeeper_local.demo_organization import OrganizationDemo
 from rolekeeper_local.embedded import EmbeddedAws, leave_by_interrupt
 from rolekeeper_local.place import EmbeddedAwsError
-from rolekeeper_local.settings import accounts_from
+from rolekeeper_local.settings import accounts_from, timings_from
 from rolekeeper_local.spokes import as_operators, deploy_organization
-from rolekeeper_local.story import Story
+from rolekeeper_local.story import Story, printed, without_the_persons
 
 _SAYS = "console: "
 
@@ -48,10 +49,11 @@ def main(port: int | None = None, accounts: int | None = None, *, with_console: 
 def _play(console: Console, port: int | None, accounts: int, *, with_console: bool) -> list[str]:
     several = accounts > 1
     story: Story = OrganizationDemo(console) if several else AccountDemo(console)
-    with EmbeddedAws(port=port, progress=story.says) as aws, ExitStack() as beside:
+    timings = replace(timings_from(os.environ), hour=HOUR)
+    with EmbeddedAws(port=port, progress=story.says, timings=timings) as aws, ExitStack() as beside:
         worlds = deploy_organization(aws, accounts) if several else [_deploy(aws, story)]
         story.begin(worlds)
-        env = _without_the_persons(as_operators(aws) if several else aws.env)
+        env = without_the_persons(as_operators(aws) if several else aws.env)
         link = ""
         if with_console:
             link = beside.enter_context(_console(aws, env))
@@ -59,7 +61,7 @@ def _play(console: Console, port: int | None, accounts: int, *, with_console: bo
         story.play()
         for command in ("fleet", "targets") if several else ("fleet",):
             console.print(f"\n$ rolekeeper {command}")
-            console.print(_said(command, env), markup=False, soft_wrap=True)
+            console.print(printed(env, command), markup=False, soft_wrap=True)
         if link:
             _stay_open(console, link)
     return story.failed
@@ -113,17 +115,6 @@ def _stay_open(console: Console, link: str) -> None:
     console.print("Press Enter to end it.")
     with suppress(EOFError, KeyboardInterrupt):
         input()
-
-
-def _said(command: str, env: Mapping[str, str]) -> str:
-    line = [sys.executable, "-m", "rolekeeper_cli", command]
-    return subprocess.run(line, env=env, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
-
-
-def _without_the_persons(env: Mapping[str, str]) -> dict[str, str]:
-    """These variables in the place of the person's, which may lead to another AWS or another stack."""
-    others = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ROLEKEEPER_"))}
-    return {**others, **env}
 
 
 if __name__ == "__main__":

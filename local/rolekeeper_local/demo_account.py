@@ -1,10 +1,16 @@
 """The demo's story of one account: from a launch to how fast it is."""
 
+import json
 import statistics
 import time
+from datetime import UTC, datetime
 
+from botocore.exceptions import ClientError
+
+from rolekeeper_local import software
 from rolekeeper_local.account import EmulatedAccount
-from rolekeeper_local.story import Step, StepFailedError, Story
+from rolekeeper_local.software import Software
+from rolekeeper_local.story import Step, StepFailedError, Story, printed, without_the_persons
 
 READ, WRITE, TABLE = "s3-read", "s3-write", "dynamodb-app"
 WRITER = ("workload", "s3-writer")
@@ -13,6 +19,10 @@ FOREIGN = "node-role"
 RETAGS = 9
 SLOW, SLOWEST = 1, 10  # seconds: of the median, and of one
 SETTLES = 1.5  # seconds, in which EC2 associates
+#: Seconds of an hour of an instance's credentials.
+HOUR = 4.0
+# What every starter role for S3 may ask for.
+BUCKET = "example-reports"
 
 
 class AccountDemo(Story):
@@ -27,6 +37,7 @@ class AccountDemo(Story):
             ("Launch one without, tag it later: it gets the role at once", self.tagged_later),
             ("Change the tag: the role is replaced in one call, with a new association", self.retagged),
             ("Change the tag while stopped: the replace waits, and comes at start", self.retagged_while_stopped),
+            ("Software keeps the former role's credentials: they are cut off (time sped up)", self.cut_off),
             ("Launch one with a role from outside the path: it keeps it, and shows why", self.foreign_role),
             ("Write a bad mapping row: rejected with the reason, the old one stays in effect", self.bad_row),
             ("Edit a mapping: its instances follow", self.edited_mapping),
@@ -70,6 +81,56 @@ class AccountDemo(Story):
         self.world.ec2.start_instances(InstanceIds=[self.batch])
         self.state(self.world, self.batch)
         self.attached(self.world, self.batch, READ)
+
+    def cut_off(self) -> None:
+        world = self.world
+        self.does(f"ec2 run-instances, tagged workload=s3-writer; six hours of credentials are {6 * HOUR:g} s here")
+        world.aws.session().client("s3").create_bucket(Bucket=BUCKET)
+        app = world.launch("app", workload="s3-writer")
+        self.state(world, app)
+        self.attached(world, app, WRITE)
+        sdks = {"curl": software.CURL, "the Go SDK": software.GO, "botocore": software.BOTOCORE}
+        curl, go, botocore = programs = [Software(world.aws, app, sdk, hour=HOUR) for sdk in sdks.values()]
+        self.until(
+            f"{', '.join(sdks)} on it call with {WRITE}",
+            lambda: [_role(each) for each in programs] == [WRITE] * 3 or None,
+        )
+        self.does("ec2 create-tags workload=s3-reader")
+        world.tag(app, workload="s3-reader")
+        self.attached(world, app, READ)
+        self.until(f"curl calls with {READ}", lambda: _role(curl) == READ or None)
+        self.until(
+            f"the Go SDK, which asks for new credentials each hour, calls with {READ}",
+            lambda: _role(go) == READ or None,
+        )
+        self.stays(
+            f"botocore keeps {WRITE}, and may ask for the bucket with it",
+            lambda: _role(botocore) == WRITE and _passes(botocore),
+            2.5,
+        )
+        self.does("rolekeeper uptake app")
+        for line in printed(without_the_persons(world.aws.env), "uptake", "app").splitlines():
+            self.says(line)
+        self.does("iam put-role-policy")
+        self._revoke(app)
+        self.until(f"what botocore keeps of {WRITE} is refused", lambda: not _passes(botocore) or None)
+        if _role(botocore) != WRITE or not (_passes(curl) and _passes(go)):
+            raise StepFailedError(f"the others' calls with {READ} are refused too")
+        self.came_true(f"curl and the Go SDK go on with {READ}")
+
+    def _revoke(self, instance_id: str) -> None:
+        role_id = self.world.iam.get_role(RoleName=WRITE)["Role"]["RoleId"]
+        deny = {
+            "Effect": "Deny",
+            "Action": "*",
+            "Resource": "*",
+            "Condition": {
+                "StringEquals": {"aws:userid": f"{role_id}:{instance_id}"},
+                "DateLessThan": {"aws:TokenIssueTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")},
+            },
+        }
+        document = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+        self.world.iam.put_role_policy(RoleName=WRITE, PolicyName="rolekeeper-revoked", PolicyDocument=document)
 
     def foreign_role(self) -> None:
         self.does(f"ec2 run-instances with instance profile {FOREIGN}, tagged workload=s3-reader")
@@ -135,3 +196,19 @@ class AccountDemo(Story):
         if median >= SLOW:
             raise StepFailedError(f"{text}; it should be under {SLOW} s")
         self.came_true(text)
+
+
+def _role(program: Software) -> str:
+    """The role with which a program calls now."""
+    return str(program.calls()["Arn"]).split("/")[1]
+
+
+def _passes(program: Software) -> bool:
+    """Whether it may ask where the bucket is, as every starter role for S3 may."""
+    try:
+        program.calls("s3", "get_bucket_location", Bucket=BUCKET)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "AccessDenied":
+            return False
+        raise
+    return True

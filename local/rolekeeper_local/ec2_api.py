@@ -7,7 +7,7 @@ import heapq
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -132,12 +132,16 @@ class Ec2Api:
             )
         return truth
 
-    def drop_events(self, instance_id: str, count: int) -> None:
-        """Lose the next events of an instance, in whatever account and Region it is."""
+    def truths(self) -> Mapping[tuple[str, str], Ec2Truth]:
+        """The truths by account and Region."""
+        return self._truths
+
+    def truth_of(self, instance_id: str) -> Ec2Truth:
+        """The truth that knows an instance, of whatever account and Region; an Ec2Error if none does."""
         truth = next((each for each in self._truths.values() if each.knows(instance_id)), None)
         if truth is None:
             raise Ec2Error("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
-        truth.drop_events(instance_id, count)
+        return truth
 
     def find_profile(self, reference: str) -> Profile | None:
         by = {"arn": reference} if reference.startswith("arn:") else {"name": reference}

@@ -57,6 +57,10 @@ class Timings:
     terminated_visible: float = 3600.0
     #: A minute of EventBridge's `rate(...)`, in which scheduled rules count.
     minute: float = 60.0
+    #: An hour of the credentials on instances: EC2 gets new ones each hour, which are valid for six.
+    hour: float = 3600.0
+    #: A call is in CloudTrail's event history after this time at the latest.
+    recording: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,6 +314,11 @@ class Ec2Truth:
         """The association of an instance, in any state."""
         return self._of_instance.get(instance_id)
 
+    def carried(self) -> list[Association]:
+        """The associations of running instances, once each is associated."""
+        rows = (row for row in self._of_instance.values() if row.state is AssociationState.ASSOCIATED)
+        return [row for row in rows if self._instances[row.instance_id].state is State.RUNNING]
+
     def usable_profile(self, reference: str) -> Profile:
         """Find a profile that EC2 accepts, by name or ARN: not one that is missing, too new or empty."""
         profile = self._find_profile(reference)

@@ -134,6 +134,10 @@ class EmbeddedAws:
         session.client = partial(session.client, endpoint_url=self.endpoint)  # type: ignore[method-assign]
         return session
 
+    def imds(self, instance_id: str) -> str:
+        """The address of an instance's metadata service, for `AWS_EC2_METADATA_SERVICE_ENDPOINT`."""
+        return f"{self.endpoint}/_rolekeeper/imds/{instance_id}/"
+
     def stack_outputs(self, stack: str = STACK) -> dict[str, str]:
         (found,) = self.session().client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}

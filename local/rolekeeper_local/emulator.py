@@ -31,6 +31,7 @@ from rolekeeper_local import (
     event_history,
     iam_exceptions,
     iam_last_used,
+    iam_quotas,
     iam_trust,
     invocations,
     organizations,
@@ -44,6 +45,7 @@ from rolekeeper_local.asgi import App
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.front import Control, front
+from rolekeeper_local.imds import Imds
 from rolekeeper_local.origin import guarded
 from rolekeeper_local.settings import timings_from
 
@@ -60,6 +62,7 @@ async def serve(port: int, directory: Path, plugin: Path | None) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     timings = timings_from(os.environ)
     ec2_api = Ec2Api(timings, loop.call_soon)
+    imds = Imds(ec2_api, event_history.install(timings.recording), timings.hour)
     control = _correct_everything(ec2_api, timings.minute)
     emulated = _plug(plugin, app.app, control) if plugin else app.app
     _run_functions_under(make_lambda_python(directory / "lambda-python"))
@@ -70,9 +73,11 @@ async def serve(port: int, directory: Path, plugin: Path | None) -> None:
     loop.add_reader(sys.stdin.fileno(), _stop_at_end_of_input, stop)
     # hypercorn would stop only once each client has its answer, and a function may take its time.
     never = asyncio.Event()
-    serving = hypercorn_serve(guarded(front(emulated, control), port), _config(port), shutdown_trigger=never.wait)
+    answering = guarded(front(emulated, control, imds), port)
+    serving = hypercorn_serve(answering, _config(port), shutdown_trigger=never.wait)
     # An emulator whose time stands still would only mislead: it ends, and the launcher shows the log.
-    running = [asyncio.ensure_future(each) for each in (serving, _keep_ticking(ec2_api.tick), stop.wait())]
+    ticking = _keep_ticking(ec2_api.tick, imds.tick)
+    running = [asyncio.ensure_future(each) for each in (serving, ticking, stop.wait())]
     ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     for each in ended:
         each.result()
@@ -81,9 +86,8 @@ async def serve(port: int, directory: Path, plugin: Path | None) -> None:
 def _correct_everything(ec2_api: Ec2Api, minute_seconds: float) -> Control:
     """Correct ministack; the checks of buses wrap those of IAM, and PutEvents is limited before it is sent on."""
     ec2_api.install()
-    event_history.install()
     iam_exceptions.install(ec2_api)
-    for module in (ec2_wire, iam_trust, buses, organizations):
+    for module in (ec2_wire, iam_trust, iam_quotas, buses, organizations):
         module.install()
     for module in (answers, stacks, streams):
         module.install()
@@ -136,10 +140,11 @@ def _stop_at_end_of_input(stop: asyncio.Event) -> None:
         stop.set()
 
 
-async def _keep_ticking(tick: Callable[[], None]) -> None:
+async def _keep_ticking(*ticks: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(TICK_SECONDS)
-        tick()
+        for tick in ticks:
+            tick()
 
 
 def main(port: int, directory: Path, plugin: Path | None = None) -> None:

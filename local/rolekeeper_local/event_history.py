@@ -1,21 +1,29 @@
-"""CloudTrail's event history: who changed something by EC2's API, for LookupEvents.
+"""CloudTrail's event history, for LookupEvents, with three kinds of records in the shapes of AWS_FACTS.md.
 
-Shapes as in AWS_FACTS.md, "CloudTrail's event history". Where no source says what AWS does, it is pessimistic: calls on
-associations list no resource, so they are found by their name only. Calls that IAM refuses are missing, and no event is
-late.
+- Who launched or tagged an instance, or changed its association. Where no source says what AWS does, it is pessimistic:
+  calls on associations list no resource, so they are found by their name only.
+- Each call by software on an instance, but no data events; of it only who, what, when, and whether it was refused.
+- Each time that EC2 got credentials of an instance's role.
+
+Each record is late by half of the longest delay, or by all of it, in turn; so they don't appear in their order.
 """
 
 import json
+import re
 import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from ministack import app
+from ministack.core import iam_actions
 from ministack.core.iam_evaluator import caller_arn
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import cloudtrail, ec2, iam
+from ministack.services import cloudtrail, iam
 
 from rolekeeper_local import ec2_wire
 from rolekeeper_local.corrections import correct
@@ -26,6 +34,7 @@ type Event = dict[str, Any]
 #: The most events of an account and Region that are kept.
 _KEPT = 10_000
 _LARGEST_PAGE = 50
+_EC2 = "ec2.amazonaws.com"
 _TAGS = ("CreateTags", "DeleteTags")
 _ASSOCIATIONS = (
     "AssociateIamInstanceProfile",
@@ -33,25 +42,69 @@ _ASSOCIATIONS = (
     "DisassociateIamInstanceProfile",
 )
 _RECORDED = frozenset({"RunInstances", *_TAGS, *_ASSOCIATIONS})
+#: The session of software on an instance: EC2 names it by the instance's id.
+_ON_INSTANCE = re.compile(r":assumed-role/[^/]+/i-[0-9a-f]+$")
+#: What is a data event (CloudTrail user guide, "Logging data events"), by the IAM action: of S3 all that is about
+#: objects, of DynamoDB items, of the others messages, metrics, log events and invocations.
+_DATA_EVENT = re.compile(
+    r"s3:(\w+Object\w*|ListBucket(Versions|MultipartUploads)?|\w+MultipartUpload\w*)"
+    r"|dynamodb:(\w*Item|Query|Scan|PartiQL\w+|GetRecords|GetShardIterator)"
+    r"|sqs:(\w+Message|ChangeMessageVisibility)|sns:Publish|kinesis:(Put|Get)\w+"
+    r"|lambda:Invoke\w+|logs:PutLogEvents|cloudwatch:(Put|Get)Metric\w+"
+)
+#: IAM has another name for it.
+_CALLS = {"ListAllMyBuckets": "ListBuckets"}
+_READS = re.compile("Get|List|Describe|Lookup|Head")
+#: An error's code, in XML or JSON.
+_CODE = re.compile(rb"<Code>(\w[\w.]*)</Code>|\"__type\": ?\"(?:[^\"]*#)?(\w+)\"")
 #: The attributes of LookupEvents.
 _ATTRIBUTES = ("EventId", "EventName", "EventSource", "ResourceName", "Username")
 
 
-class EventHistory:
-    """The events of each account and Region, oldest first, each with its number."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An event, its number in the order in which they happened, and the time since which it is found."""
 
-    def __init__(self) -> None:
-        self._events: dict[tuple[str, str], deque[tuple[int, Event]]] = {}
+    number: int
+    found_since: float
+    event: Event
+
+
+class EventHistory:
+    """The events of each account and Region, oldest first; `delay` is the longest, in seconds."""
+
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._events: dict[tuple[str, str], deque[_Kept]] = {}
         self._recorded = 0
 
     async def recorded(self, original: Callable[..., Awaitable[Response]], *request: Any) -> Response:
-        """EC2's handler; records the changing calls."""
+        """Answer any request as ministack does, and record it if it is of a kind that is recorded."""
         answer = await original(*request)
-        _method, _path, _headers, body, query_params = request
-        params = ec2_wire.params_of(body, query_params)
+        method, path, headers, body, query_params, _request_id = request
+        routing = app._routing_params(method, path, headers, body, query_params)
+        params = ec2_wire.params_of(b"", routing)
+        action = ""
         if params.get("Action") in _RECORDED:
-            self._record(params["Action"], params, answer)
+            action = f"ec2:{params['Action']}"
+        elif _ON_INSTANCE.search(str(caller_arn())):
+            service = app.detect_service(method, path, headers, routing)
+            action = iam_actions.extract_iam_action(service, method, path, headers, body, routing) or ""
+        if action and not _DATA_EVENT.fullmatch(action):
+            self._record(action, params, answer, user_agent=headers.get("user-agent", ""))
         return answer
+
+    def delivered(self, instance_id: str, role_arn: str, *, access_key: str, expires: float) -> None:
+        """Record that EC2 got credentials of a role for an instance (a record of AWS: shared/recordings)."""
+        record = _begun("AssumeRole", "sts", {"type": "AWSService", "invokedBy": _EC2}) | {
+            "sourceIPAddress": _EC2,
+            "userAgent": _EC2,
+            "requestParameters": {"roleArn": role_arn, "roleSessionName": instance_id},
+            "responseElements": {"credentials": {"accessKeyId": access_key, "expiration": _expiration(expires)}},
+            "resources": [{"ARN": role_arn, "accountId": get_account_id(), "type": "AWS::IAM::Role"}],
+        }
+        named = {instance_id: "AWS::STS::AssumedRole", role_arn: "AWS::IAM::Role"}
+        self._keep(record, [{"ResourceName": name, "ResourceType": kind} for name, kind in named.items()])
 
     def lookup(self, body: dict[str, Any]) -> Response:
         """Answer LookupEvents, newest first."""
@@ -66,69 +119,97 @@ class EventHistory:
             return _refusal("InvalidTimeRangeException", "The start time is after the end time.")
         before = int(body.get("NextToken", self._recorded + 1))
         found = [
-            (number, event)
-            for number, event in reversed(self._here())
-            if number < before
-            and first <= event["EventTime"] <= last
-            and all(each["AttributeValue"] in _values(event, each["AttributeKey"]) for each in attributes)
+            kept
+            for kept in reversed(self._here())
+            if kept.number < before
+            and kept.found_since <= time.time()
+            and first <= kept.event["EventTime"] <= last
+            and all(each["AttributeValue"] in _values(kept.event, each["AttributeKey"]) for each in attributes)
         ]
         page = found[:size]
-        more = {"NextToken": str(page[-1][0])} if len(found) > size else {}
-        answer: Response = cloudtrail._ok({"Events": [event for _, event in page], **more})
+        more = {"NextToken": str(page[-1].number)} if len(found) > size else {}
+        answer: Response = cloudtrail._ok({"Events": [kept.event for kept in page], **more})
         return answer
 
-    def _here(self) -> deque[tuple[int, Event]]:
+    def _here(self) -> deque[_Kept]:
         return self._events.setdefault((get_account_id(), get_region()), deque(maxlen=_KEPT))
 
-    def _record(self, name: str, params: Params, answer: Response) -> None:
+    def _record(self, action: str, params: Params, answer: Response, *, user_agent: str) -> None:
+        """Record a call that was answered; what it asked and was told only of the calls in _RECORDED."""
+        source, _, name = action.partition(":")
         status, _, body = answer
-        root = _value(ET.fromstring(body))  # noqa: S314 - our own answer, made a moment ago
-        done = status == 200  # noqa: PLR2004 - HTTP's
-        by, now = _identity(caller_arn(), params.get("Operator.Principal", "")), int(time.time())
-        record = {
-            "eventVersion": "1.11",
-            "userIdentity": by,
-            "eventTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-            "eventSource": "ec2.amazonaws.com",
-            "eventName": name,
-            "awsRegion": get_region(),
-            "requestParameters": _request(name, params),
-            "responseElements": _response(name, root) if done else None,
-            "eventID": str(uuid.uuid4()),
-            "readOnly": False,
-            "eventType": "AwsApiCall",
-            "managementEvent": True,
-            "recipientAccountId": get_account_id(),
-            "eventCategory": "Management",
-        }
+        done = status < 400  # noqa: PLR2004 - HTTP's
+        by = _identity(caller_arn(), params.get("Operator.Principal", ""))
+        record = _begun(_CALLS.get(name, name), source, by) | {"userAgent": user_agent}
+        if name in _RECORDED:
+            record["requestParameters"] = _request(name, params)
+        if name in _RECORDED and done:
+            root = _value(ET.fromstring(body))  # noqa: S314 - our own answer, made a moment ago
+            record["responseElements"] = _response(name, root)
         if not done:
-            error = root["Errors"]["Error"]
-            record |= {"errorCode": f"Client.{error['Code']}", "errorMessage": error["Message"]}
+            record["errorCode"] = _error_code(source, body)
+        self._keep(record, _resources(record), Username=by["arn"].rsplit("/", 1)[-1].rsplit(":", 1)[-1])
+
+    def _keep(self, record: dict[str, Any], resources: list[dict[str, str]], **also: str) -> None:
+        self._recorded += 1
+        now = time.time()
+        record["eventTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         event = {
             "EventId": record["eventID"],
-            "EventName": name,
+            "EventName": record["eventName"],
             "EventSource": record["eventSource"],
-            "EventTime": now,
-            "ReadOnly": "false",
-            "Username": by["arn"].rsplit("/", 1)[-1].rsplit(":", 1)[-1],
-            "Resources": _resources(record),
+            "EventTime": int(now),
+            "ReadOnly": str(record["readOnly"]).lower(),
+            "Resources": resources,
             "CloudTrailEvent": json.dumps(record),
+            **also,
         }
-        self._recorded += 1
-        self._here().append((self._recorded, event))
+        found_since = now + self._delay / (1 + self._recorded % 2)
+        self._here().append(_Kept(self._recorded, found_since, event))
 
 
 def _values(event: Event, attribute: str) -> list[str]:
     if attribute == "ResourceName":
         return [each["ResourceName"] for each in event["Resources"]]
-    return [event[attribute]]
+    # What a service does for itself has no name of a user.
+    return [event[attribute]] if attribute in event else []
 
 
-def install() -> None:
-    """Correct this process, after `ec2_api`."""
-    history = EventHistory()
+def install(delay: float) -> EventHistory:
+    history = EventHistory(delay)
     cloudtrail._DISPATCH["LookupEvents"] = history.lookup
-    correct(history.recorded, "handle_request", ec2)
+    correct(history.recorded, "_dispatch_service_request", app)
+    return history
+
+
+def _begun(name: str, source: str, by: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "eventVersion": "1.11",
+        "userIdentity": by,
+        "eventSource": f"{source}.amazonaws.com",
+        "eventName": name,
+        "awsRegion": get_region(),
+        "requestParameters": None,
+        "responseElements": None,
+        "eventID": str(uuid.uuid4()),
+        "readOnly": bool(_READS.match(name)),
+        "eventType": "AwsApiCall",
+        "managementEvent": True,
+        "recipientAccountId": get_account_id(),
+        "eventCategory": "Management",
+    }
+
+
+def _error_code(source: str, body: bytes) -> str:
+    """As CloudTrail has it: of EC2 the code says whose error it was, and of JSON services it lacks `Exception`."""
+    found = _CODE.search(body)
+    code = (found[1] or found[2]).decode() if found else ""
+    return f"Client.{code}" if source == "ec2" else code.replace("AccessDeniedException", "AccessDenied")
+
+
+def _expiration(at: float) -> str:
+    """As "Jul 4, 2019 4:29:29 PM", in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%b %-d, %Y %-I:%M:%S %p}"
 
 
 def _identity(arn: str, service: str) -> dict[str, Any]:
@@ -141,7 +222,9 @@ def _identity(arn: str, service: str) -> dict[str, Any]:
     if kind != "assumed-role":
         return {"type": "IAMUser", "userName": names[-1], **base}
     role = iam._roles.get(names[0])
-    issuer = {"type": "Role", "arn": role["Arn"] if role else "", "userName": names[0]}
+    role_arn, id_ = (role["Arn"], role["RoleId"]) if role else ("", "")
+    issuer = {"type": "Role", "principalId": id_, "arn": role_arn, "userName": names[0]}
+    base["principalId"] = f"{id_}:{names[-1]}"
     return {"type": "AssumedRole", **base, "sessionContext": {"sessionIssuer": issuer}}
 
 

@@ -19,6 +19,7 @@ from rolekeeper_local.asgi import App, Receive, Scope, Send, respond
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.ec2_model import Ec2Error
 from rolekeeper_local.iam_last_used import LastUsed
+from rolekeeper_local.imds import IMDS_PATH, Imds
 from rolekeeper_local.invocations import Invocations
 from rolekeeper_local.queues import Queues
 
@@ -42,11 +43,15 @@ class Control:
         # By name: the answers to GET, and what POST does with its document.
         self.asked: dict[str, Callable[[], Any]] = {"ping": lambda: {"ok": True}, "messages": queues.document}
         self.told: dict[str, Callable[[dict[str, Any]], None]] = {
-            "drop-events": lambda told: ec2_api.drop_events(str(told["instance-id"]), int(told.get("count", 1))),
+            "drop-events": self._drop_events,
             "role-past": last_used.put_into_past,
             "fire-rule": lambda told: rules.let_fire(str(told["account"]), str(told["region"]), str(told["rule"])),
             "restart-functions": lambda _told: invocations.restart(),
         }
+
+    def _drop_events(self, told: dict[str, Any]) -> None:
+        instance_id = str(told["instance-id"])
+        self.ec2_api.truth_of(instance_id).drop_events(instance_id, int(told.get("count", 1)))
 
     async def answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
         """The HTTP status and the answer."""
@@ -62,11 +67,13 @@ class Control:
         return 200, {"ok": True}
 
 
-def front(app: App, control: Control) -> App:
+def front(app: App, control: Control, imds: Imds) -> App:
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
+        elif scope["path"].startswith(IMDS_PATH):
+            await imds.answer(scope, send)
         elif scope["path"].startswith(CONTROL_PATH):
             status, document = await control.answer(scope, receive)
             headers = [(b"content-type", b"application/json")]

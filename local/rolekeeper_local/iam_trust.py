@@ -40,6 +40,14 @@ def role_of(arn: str) -> dict[str, Any] | None:
     return role if role and role["Arn"] == arn else None
 
 
+def trusts_service(role: dict[str, Any], service: str) -> bool:
+    """Whether a role lets a service assume it; conditions aren't asked."""
+    return any(
+        each.get("Effect") == "Allow" and iam_evaluator._service_principal_matches(each.get("Principal"), service)
+        for each in _statements(role["AssumeRolePolicyDocument"])
+    )
+
+
 def _resolve_credential(original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     credential = original(*arguments, **named)
     if getattr(credential, "principal_type", "") != "AssumedRole":

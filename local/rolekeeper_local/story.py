@@ -3,9 +3,12 @@
 Colour and a spinner on a terminal; elsewhere plain lines.
 """
 
+import os
+import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -20,6 +23,18 @@ _LOOK_SECONDS = 0.03
 
 class StepFailedError(Exception):
     """What a step expected did not happen."""
+
+
+def printed(env: Mapping[str, str], *arguments: str) -> str:
+    """What the command `rolekeeper` prints with these variables."""
+    line = [sys.executable, "-m", "rolekeeper_cli", *arguments]
+    return subprocess.run(line, env=env, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
+
+
+def without_the_persons(env: Mapping[str, str]) -> dict[str, str]:
+    """These variables in the place of the person's, which may lead to another AWS or another stack."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ROLEKEEPER_"))}
+    return {**others, **env}
 
 
 class Story(ABC):

@@ -49,7 +49,6 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
         "fleet": "/",
         "fleet, filtered": "/?tag=looks%3Dedited&role=s3-read",
         "fleet, nothing passes": "/?role=nothing",
-        "instance": f"/instance/{good}",
         "instance, foreign": f"/instance/{foreign}",
         "who": f"/instance/{good}/who",
         "no instance": "/instance/i-00000000000000000",
@@ -70,6 +69,7 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
         "no page": "/nothing",
     }
     opens: dict[str, Callable[[Visitor], None]] = {name: partial(_goes, at) for name, at in addresses.items()}
+    opens["instance"] = partial(_opens_with_its_line_of_time, good)
     yield {**opens, "edit, planned": _plans_an_edit, "pin, planned": partial(_plans_a_pin, good)}
     # Its name is longer than lists of 80 columns hold, which other modules look at.
     deployed.delete_mapping("looks", "long")
@@ -82,6 +82,11 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
 
 def _goes(address: str, person: Visitor) -> None:
     person.goes(address)
+
+
+def _opens_with_its_line_of_time(instance: str, person: Visitor) -> None:
+    person.goes(f"/instance/{instance}")
+    expect(person.page.get_by_role("img", name="The roles on a line of time")).to_be_visible()
 
 
 def _plans_an_edit(person: Visitor) -> None:

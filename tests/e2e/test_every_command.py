@@ -133,6 +133,11 @@ def a_plan_is_applied(
 def roles_are_changed_by_hand(run: Runner, deployed: EmulatedAccount, instance: str) -> None:
     run("detach", instance, "--confirm", "Detach")
     assert deployed.shown(instance) is None
+    answer = run("revoke", instance)
+    assert {each["role"] for each in answer["revoked"]} == {"s3-read", "s3-write"}
+    assert run("revoke", "--clean") == []
+    for each in answer["revoked"]:
+        deployed.aws.session().client("iam").delete_role_policy(RoleName=each["role"], PolicyName=each["policy"])
     run("attach", instance, "s3-read")
     assert deployed.carries(instance, "s3-read")
     assert "s3-write" in str(run("replace", instance, "s3-write", "--for", "8h"))
@@ -159,7 +164,14 @@ def the_deployment_is_operated(run: Runner, deployed: EmulatedAccount) -> None:
 def guards_are_printed(run: Runner, deployed: EmulatedAccount) -> None:
     assert run("guard")[0]["part"] == "scp-tags"
     excepted = ("--except", f"arn:aws:iam::{deployed.account}:role/admin")
-    parts = {"scp-tags": excepted, "scp-path": excepted, "editors": (), "approvers": ()}
+    parts = {
+        "scp-tags": excepted,
+        "scp-path": excepted,
+        "editors": (),
+        "approvers": (),
+        "revokers": (),
+        "scp-source": (),
+    }
     documents = {part: run("guard", part, *options) for part, options in parts.items()}
     [tags, _] = documents["scp-tags"]["Statement"]
     assert "every" in tags["Condition"]["ForAnyValue:StringEquals"]["aws:TagKeys"]

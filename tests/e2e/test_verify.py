@@ -41,7 +41,13 @@ TIMINGS = Timings(pending=0.3, stopping=0.5, shutting_down=0.3, propagation=0.5)
 # How long a right answer may take: a follow-up that comes within two minutes may have to repair the burst. A wait for a
 # wrong answer takes it all, so it is short where that comes before the burst, and before a follow-up would repair it.
 PATIENCE, SHORT_PATIENCE = 150, 30
+# Records are there after a second, or never.
+TRAIL_PATIENCE = 3
 AT_ONCE = 8
+
+
+def patient(seconds: float) -> tuple[str, ...]:
+    return "--patience", str(seconds), "--trail-patience", str(TRAIL_PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,7 @@ class Verifications:
 
     def run(self, account: str, keys: Mapping[str, str] | None = None, *, patience: float = PATIENCE) -> Ended:
         command, folder = self.command(account, keys), self.reports(account)
-        asked = ("verify", "--yes", "--patience", str(patience), "--report", str(folder), "--output", "json")
+        asked = ("verify", "--yes", *patient(patience), "--report", str(folder), "--output", "json")
         done = subprocess.run(
             [command.command, *asked], env=command.env, capture_output=True, text=True, timeout=600, check=False
         )
@@ -313,7 +319,7 @@ KILLED = 10
 def ends(verifications: Verifications, account: str, mark: str, seconds: float, number: signal.Signals) -> int:
     """Begin a verification, and send it a signal some seconds after it has said something; its exit code."""
     command = verifications.command(account)
-    asked = ("verify", "--yes", "--patience", str(PATIENCE), "--report", str(verifications.reports(account)))
+    asked = ("verify", "--yes", *patient(PATIENCE), "--report", str(verifications.reports(account)))
     with subprocess.Popen(
         [command.command, *asked], env=command.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 from aws_lambda_powertools import Metrics
@@ -157,7 +158,8 @@ class FakeIam:
         statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
         made = datetime(2026, 1, 1, tzinfo=UTC)
         named = {"RoleName": RoleName, "Arn": arns[RoleName], "Path": _path(arns[RoleName]), "CreateDate": made}
-        return {"Role": {**named, "AssumeRolePolicyDocument": {"Statement": [statement]}}}
+        role = {**named, "RoleId": f"AROA{RoleName.upper()}", "AssumeRolePolicyDocument": {"Statement": [statement]}}
+        return {"Role": role, "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(made, usegmt=True)}}}
 
     def get_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803  # the same
         self._calls.starts("GetInstanceProfile")
@@ -178,6 +180,8 @@ class FakeIam:
 
     def get_role_policy(self, RoleName: str, PolicyName: str) -> dict[str, Any]:  # noqa: N803  # the same
         self._calls.starts("GetRolePolicy")
+        if RoleName not in self.inline:
+            raise client_error("NoSuchEntity", f"The role policy with name {PolicyName} cannot be found.")
         return {"RoleName": RoleName, "PolicyName": PolicyName, "PolicyDocument": self.inline[RoleName]}
 
     def create_instance_profile(self, InstanceProfileName: str, Path: str) -> dict[str, Any]:  # noqa: N803  # the same

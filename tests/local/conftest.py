@@ -11,6 +11,6 @@ from support.ports import free_port
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    timings, directory = Timings(pending=0, propagation=0), tmp_path_factory.mktemp("aws")
+    timings, directory = Timings(pending=0, propagation=0, recording=0), tmp_path_factory.mktemp("aws")
     with EmbeddedAws(port=free_port(), timings=timings, directory=directory) as embedded:
         yield embedded

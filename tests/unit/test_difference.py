@@ -123,6 +123,23 @@ def test_a_deny_of_what_neither_allows_makes_no_difference() -> None:
     assert difference(role(allow("s3:*")), role(allow("s3:*"), deny("iam:*"))) == Difference()
 
 
+OLD = {"DateLessThan": {"aws:TokenIssueTime": "2026-11-28T10:15:00Z"}}
+
+
+@pytest.mark.parametrize("more", [{}, {"StringEquals": {"aws:userid": "AROAWEB:i-0abc"}}], ids=["AWS's own", "ours"])
+def test_a_deny_of_credentials_that_were_given_before_a_time_is_no_difference(more: dict[str, Any]) -> None:
+    """An instance that gets the role has new ones."""
+    held = role(allow("s3:*"))
+    revoked = role(allow("s3:*"), deny("*", Condition={**OLD, **more}))
+    assert difference(held, revoked) == difference(revoked, held) == Difference()
+    assert lacks(revoked, held) == ()
+
+
+def test_a_deny_by_another_time_is_one() -> None:
+    until = {"DateLessThan": {"aws:CurrentTime": "2027-01-01T00:00:00Z"}}
+    assert gained(role(allow("s3:*"), deny("*", Condition=until)), role(allow("s3:*"))) != []
+
+
 def test_a_narrower_deny_within_the_same_is_told_as_the_wider_one_gone() -> None:
     before, after = role(allow("s3:*"), deny("s3:Delete*")), role(allow("s3:*"), deny("s3:DeleteBucket"))
     assert gained(before, after) == ["s3:Delete* on * (no longer denied)"]

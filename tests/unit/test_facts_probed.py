@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper_cli.verifying.probes import ENDED, RUNNING, UNASKED, Fact
+from rolekeeper_cli.verifying.probes import CHANGED, ENDED, RECORDED, RUNNING, UNASKED, Fact
 
 VERIFY = Path(__file__).parents[2] / "docs/verify.md"
 PAGE = re.sub(r"[ \n]+", " ", (Path(__file__).parents[2] / "docs/AWS_FACTS.md").read_text().replace("\n#", "\n§"))
 # Before the first section the page says what the words mean.
 _, *SECTIONS = re.split(r"§#+ ", PAGE)
-PROBES = [*RUNNING, *ENDED]
+PROBES = [*RUNNING, *RECORDED, *CHANGED, *ENDED]
 SAYS = [each.says for each in PROBES] + [each.says for each in UNASKED]
 UNCERTAIN = [
     (found.start(), section) for section in SECTIONS for found in re.finditer(r"\b(inferred|recorded)\b", section)

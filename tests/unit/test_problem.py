@@ -23,6 +23,7 @@ def test_a_problem_names_its_column_and_then_what_to_do(problem: Problem, text: 
     [
         (Remedy(Kind.MAPPINGS), "rolekeeper mapping ls"),
         (Remedy(Kind.RELEASE, ("i-0abc",)), "rolekeeper release i-0abc"),
+        (Remedy(Kind.REVOKE, ("i-0abc",)), "rolekeeper revoke i-0abc"),
         (Remedy(Kind.REPLACE, ("i-0abc", "web")), "rolekeeper replace i-0abc web"),
         (Remedy(Kind.ATTACH, ("i-0abc", "web", "edge")), "rolekeeper attach i-0abc web --instance-profile edge"),
         (Remedy(Kind.ROLL_BACK, ("app", "web", "3")), "rolekeeper mapping rollback app=web --to 3"),

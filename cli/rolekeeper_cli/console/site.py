@@ -26,6 +26,7 @@ from rolekeeper_cli.console.pages import (
     fleet,
     instance,
     instance_edits,
+    instance_uptake,
     mapping_edits,
     mapping_plans,
     mappings,
@@ -211,7 +212,19 @@ def _or_none[T](ask: Callable[[], T]) -> T | None:
 # ---- the pages ----
 
 
-PAGES = (fleet, instance, instance_edits, mappings, mapping_edits, mapping_plans, roles, doctor, targets, settings)
+PAGES = (
+    fleet,
+    instance,
+    instance_edits,
+    instance_uptake,
+    mappings,
+    mapping_edits,
+    mapping_plans,
+    roles,
+    doctor,
+    targets,
+    settings,
+)
 
 
 def application(site: Site) -> Starlette:

@@ -149,6 +149,11 @@ def path_policy(arns: Arns, makers: Sequence[str], excepted: Sequence[str]) -> D
     return _rendered("scp-path", arns=arns, makers=makers, excepted=list(excepted))
 
 
+def source_policy(arns: Arns, excepted: Sequence[str] = ()) -> Document:
+    """An SCP by which what an instance gets of a role under the path works on it alone; of some roles, anywhere."""
+    return _rendered("scp-source", arns=arns, excepted=list(excepted))
+
+
 # ---- the other documents ----
 
 
@@ -160,6 +165,11 @@ def editors_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> Document:
 def approvers_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> Document:
     """The policy of those who approve held edits: all, or those of some tag keys."""
     return _rendered("approvers", arns=arns, columns=APPROVERS_COLUMNS, leading=_leading(tag_keys))
+
+
+def revokers_policy(arns: Arns) -> Document:
+    """The policy of those who run `rolekeeper revoke`."""
+    return _rendered("revokers", arns=arns)
 
 
 def _leading(tag_keys: Sequence[str]) -> dict[str, list[str]]:

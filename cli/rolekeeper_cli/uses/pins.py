@@ -8,7 +8,7 @@ from typing import Any
 from rolekeeper.mappings.rows import COLUMNS, Cell, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, MappingSpec, Pin
-from rolekeeper.model.problem import Kind, Remedy, advice, typed
+from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
 from rolekeeper.permissions.policies import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
@@ -195,14 +195,11 @@ def planned(deployment: Deployment, text: str, wish: Wish) -> PlannedPin:
     return PlannedPin(wish, instance, shown, pin=made, warning=f"role '{wish.role}': {note}" if note else "")
 
 
-def outlives(plan: PlannedPin) -> str:
-    """How long the role's credentials outlive a detach (docs/AWS_FACTS.md, "Credentials on the instance")."""
-    if plan.wish.verb != "detach" or not plan.carries:
-        return ""
-    return (
-        "Software on it may use the role's credentials that it has for up to six hours; "
-        "to end them, add a deny on aws:TokenIssueTime before now to the role's policy, once it is detached."
-    )
+def outlives(deployment: Deployment, plan: PlannedPin) -> Advice | None:
+    """Until when software may use the role that a pin takes away, and what ends that; None if it takes none."""
+    if not plan.shown or plan.pin.profile_arn == plan.shown.profile_arn:
+        return None
+    return preview.outlives(deployment, addressed(deployment, plan.instance.key.id))
 
 
 def expected(deployment: Deployment, plan: PlannedPin) -> Preview:

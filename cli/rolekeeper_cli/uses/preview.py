@@ -22,6 +22,7 @@ from rolekeeper.mappings.rows import COLUMNS, Attributes, read_row
 from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping, same_person
+from rolekeeper.model.problem import Advice, Kind, Remedy, advice
 from rolekeeper.permissions import policies
 from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.storage import layout
@@ -33,6 +34,7 @@ from rolekeeper_cli.uses import names as known
 from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, all_is_well, is_own, planned, text_in
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
 from rolekeeper_cli.uses.targets import Places
+from rolekeeper_cli.uses.uptake import LIVES
 
 # ---- mappings as if they were published ----
 
@@ -557,7 +559,7 @@ class Preview:
     impact: Impact = field(default_factory=Impact)
     approval: Impact = field(default_factory=Impact)
     foreign: int | None = 0
-    notes: tuple[str, ...] = ()
+    notes: tuple[str | Advice, ...] = ()
     unknown: str = ""
     withheld: bool = False
     statuses: Sequence[Status] = ()
@@ -582,7 +584,17 @@ class Preview:
             elif compared == Difference():
                 yield "Permissions: no change."
         yield from self.unpublished
-        yield from self.notes
+        yield from map(str, self.notes)
+
+
+def outlives(deployment: Deployment, instance: str = "INSTANCE") -> Advice:
+    """Until when software may use a role that is taken away now, and what ends that."""
+    until = deployment.now() + LIVES
+    return advice(
+        f"Software may use the former role's credentials until {until:%Y-%m-%dT%H:%M:%SZ} at the latest; to end them, "
+        "once the role is taken away: ",
+        Remedy(Kind.REVOKE, (instance,)),
+    )
 
 
 def of_rows(deployment: Deployment, rows: RowPlan) -> Preview:
@@ -700,11 +712,13 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
     notes += _first(ends, "more rows change instances when they expire")
     why = _why_not_now(deployment)
     held = any(each.needs_approval for each in proposed.edits)
+    at_once = _sum([impact for each, impact in done if approved or each.takes_effect])
+    former = [outlives(deployment)] if at_once.detach and not why else []
     return Preview(
-        _sum([impact for each, impact in done if approved or each.takes_effect]),
+        at_once,
         _sum([impact for each, impact in done if each.needs_approval and not approved]),
         foreign=None if held else sum(each.foreign for each in proposed.edits),
-        notes=(*notes, *why),
+        notes=(*notes, *why, *former),
         statuses=statuses,
         unpublished=_first(why_not, "more rows wouldn't be published as written"),
         paused=bool(why),

@@ -4,7 +4,7 @@ An attached role is delivered when EC2 gets credentials of it, and in use when s
 Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credentials on the instance").
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -48,10 +48,19 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in which an instance carried a profile; it began or ended at times unknown if these are None."""
+    """A time in which an instance carried a profile.
+
+    Attributes:
+        since: when it was attached; None if that isn't known.
+        after: that was no earlier: another one was seen.
+        before_end: it was taken no earlier.
+        until: it was taken no later; None if that isn't known, or it wasn't.
+    """
 
     profile_arn: str
     since: datetime | None = None
+    after: datetime | None = None
+    before_end: datetime | None = None
     until: datetime | None = None
     carried: bool = False
     role_arn: str = ""
@@ -150,7 +159,7 @@ class Held:
             "since": self.since,
             "until": self.until,
             "delivered_at": delivered.at if delivered else None,
-            "delivered_after_seconds": self.after(delivered.at) if delivered else None,
+            "delivered_after_seconds": self.after(delivered.at) if delivered and self.carried else None,
             "first_use": {**first.document(), "after_seconds": self.after(first.at)} if first else None,
             "last_use": last.document() if last else None,
             "valid_until": self.valid_until,
@@ -289,18 +298,19 @@ def spans(entries: Sequence[Entry], shown: str) -> list[Span]:
         entries: its history, the newest first.
         shown: the ARN of the profile that EC2 shows on it; empty for none.
     """
-    found = [Span("")]
+    found, last = [Span("")], None
 
     def becomes(profile_arn: str, at: datetime | None, since: datetime | None = None) -> None:
         if found[-1].profile_arn != profile_arn:
-            found[-1] = replace(found[-1], until=at)
-            found.append(Span(profile_arn, since))
+            found[-1] = replace(found[-1], before_end=since or last, until=at)
+            found.append(Span(profile_arn, since, after=since or last))
 
     for each in reversed(entries):
         at, seen = datetime.fromisoformat(each["at"]), each["seen"]
         becomes(seen["profile-arn"] if seen["association-state"] in _STANDS else "", at)
         if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
             becomes(each["decision"]["profile-arn"], at, since=at)
+        last = at
     becomes(shown, None)
     found[-1] = replace(found[-1], carried=True)
     return [each for each in found if each.profile_arn]
@@ -329,7 +339,7 @@ class Told:
     @property
     def since(self) -> datetime:
         """Since when calls matter: the first change whose former credentials may be valid."""
-        changes = [at for each in self.spans if (at := each.until or each.since)]
+        changes = [at for each in self.spans if (at := each.after if each.carried else each.before_end)]
         return max(self.window, min(changes, default=self.window) - _SLACK)
 
     @property
@@ -361,7 +371,7 @@ class Told:
         carried = [self._carried(role, each) for role, each in roles.items() if each.carried]
         since = carried[0].since or (carried[0].delivered.at if carried[0].delivered else None) if carried else None
         former = [self._former(role, each, since or self.now) for role, each in roles.items() if not each.carried]
-        return [*carried, *(each for each in reversed(former) if each and self._may_be_valid(each))]
+        return [*carried, *(each for each in reversed(former) if self._may_be_valid(each))]
 
     def _roles(self) -> dict[str, Span]:
         """The last span of each role, by its ARN, or by its profile's where that holds none; others' roles first."""
@@ -373,11 +383,11 @@ class Told:
         return found
 
     def _carried(self, role: str, span: Span) -> Held:
-        began = span.since - _SLACK if span.since else self.window
+        began = max(self.window, span.after - _SLACK) if span.after else self.window
         deliveries = self._deliveries(role)
         own = [each for each in deliveries if each.at >= began]
         calls = sorted((each for each in self.uses.get(role, ()) if each.at >= began), key=lambda each: each.at)
-        is_new = began > self.window
+        is_new = bool(span.since) and began > self.window
         return Held(
             span.role_arn,
             str(profile_name(span.profile_arn)),
@@ -391,13 +401,10 @@ class Told:
             recorded=bool(deliveries),
         )
 
-    def _former(self, role: str, span: Span, replaced: datetime) -> Held | None:
-        """A former role; None of one that EC2 had no credentials of. By when another role was there is `replaced`."""
+    def _former(self, role: str, span: Span, replaced: datetime) -> Held:
+        """A former role; by when another role was there is `replaced`."""
         deliveries = self._deliveries(role)
-        if not deliveries and self.answered and not span.until:
-            return None
-        # EC2 gets new ones each hour: without them, the instance had no role, or had ended.
-        ended = span.until or min(replaced, *(each.at + _RENEWED for each in deliveries[-1:]), self.now)
+        ended = span.until or self._ended([*filter(None, [span.after]), *(each.at for each in deliveries)], replaced)
         recorded = max((each.expires for each in deliveries), default=None)
         latest = ended + LIVES
         is_recorded = recorded is not None and self.now - ended > _LATE
@@ -414,6 +421,12 @@ class Told:
             valid_until=recorded if is_recorded else latest,
             recorded=is_recorded,
         )
+
+    def _ended(self, seen: Sequence[datetime], replaced: datetime) -> datetime:
+        """When a role was taken at the latest, by when it was `seen`: EC2 gets new credentials of it each hour."""
+        last = max(seen, default=self.window)
+        taken = replaced if replaced > last else self.now
+        return min(taken, last + _RENEWED) if self.answered else taken
 
     def _deliveries(self, role: str) -> list[Delivery]:
         return sorted(self.deliveries.get(role, ()), key=lambda each: each.at)
@@ -441,3 +454,74 @@ def _expiration(event: Event) -> datetime:
     except ValueError:
         return event.at + LIVES
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+# ---- for people ----
+
+
+_NOT_UNUSED = (
+    "that isn't unused: calls on the data of services, as on S3's objects and DynamoDB's items, aren't in CloudTrail's "
+    "event history, and records are up to 15 minutes late"
+)
+
+
+def lines(document: Mapping[str, Any], address: str, *, brief: bool = False) -> Iterator[tuple[str, str]]:
+    """A document of an instance as lines of a table; `address` is the instance as a command names it."""
+    roles = document["roles"]
+    if not (brief or any(each["carried"] for each in roles)):
+        yield "carries", "no role"
+    for each in roles:
+        if not each["carried"]:
+            yield "former role", _former(each)
+            yield "", f"rolekeeper revoke {address} --role {each['role']} ends that"
+            continue
+        found = list(_carried(each))
+        yield from found[-1:] if brief else found
+        if not (each["last_use"] or document["unknown_because"]):
+            yield "not seen", _not_seen(each, document, f"see rolekeeper uptake {address}" if brief else _NOT_UNUSED)
+    if because := document["unknown_because"]:
+        yield "unknown", f"whether software uses a role: {because}"
+    elif not document["looked_through"] and any(not each["carried"] for each in roles):
+        yield "", "Not all calls were looked through; older ones may have been made with a former role."
+
+
+def _carried(role: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    name, first, last = role["role"], role["first_use"], role["last_use"]
+    if at := role["delivered_at"]:
+        valid = f"valid until {_at(role['valid_until'])}"
+        yield "delivered", f"{name}, {_when(at, role['delivered_after_seconds'])}; {valid}"
+    if last:
+        began = f"first call {_when(first['at'], first['after_seconds'])}: {_call(first)}" if first else ""
+        ends = "" if first and first["at"] == last["at"] else f"last call {_at(last['at'])}: {_call(last)}"
+        yield "in use", f"{name}, {'; '.join(filter(None, (began, ends)))}"
+
+
+def _not_seen(role: Mapping[str, Any], document: Mapping[str, Any], more: str) -> str:
+    what = "no call" if role["delivered_at"] else "neither EC2's delivery nor a call"
+    since = max(document["looked_since"], role["since"] or document["looked_since"])
+    return f"{role['role']}, {what} since {_at(since)}; {more}"
+
+
+def _former(role: Mapping[str, Any]) -> str:
+    taken = f", taken {_at(role['until'])}" if role["until"] else ""
+    last = role["last_use"]
+    used = f"still used, last call {_at(last['at'])}: {_call(last)}" if last else "no call since"
+    return f"{role['role']}{taken}: {used}; its credentials are valid until {_at(role['valid_until'])} at the latest"
+
+
+def _call(call: Mapping[str, Any]) -> str:
+    refused = f", refused ({call['refused']})" if call["refused"] else ""
+    return f"{call['action']} by {sdk(call['agent'])}{refused}"
+
+
+def _when(at: datetime, after: float | None) -> str:
+    return _at(at) if after is None else f"{after:,.0f} s after it was attached ({_at(at)})"
+
+
+def _at(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def sdk(agent: str) -> str:
+    """The program that called, in short: the first product of a user agent, as `aws-cli/2.31.0`."""
+    return agent.strip("[] ").partition(" ")[0] or "a program that didn't name itself"

@@ -1,8 +1,9 @@
 """The facts of docs/AWS_FACTS.md that no source states, or that were seen once, asked of AWS.
 
-`RUNNING` are asked while both instances run, the last of them stops one; `ENDED` once that one is terminated. Most
-take a few seconds. These wait longer, at most: for a profile that IAM made just now, `_PROPAGATES` seconds; for EC2's
-changes of an instance or an association, `_CHANGES`; for an event of CloudTrail's history, `_ARRIVES`.
+`RUNNING` and `RECORDED` are asked while both instances run; `CHANGED` replace the role of one and stop it; `ENDED`
+are asked once that one is terminated. Most take a few seconds. These wait longer, at most: for a profile that IAM
+made just now, `_PROPAGATES` seconds; for EC2's changes of an instance or an association, `_CHANGES`; for CloudTrail's
+records, all of these probes together, the stage's `trail_patience`.
 
 Of the scene they need two profiles under the path; the queue with EC2's state changes, in a message group by
 `$.detail.instance-id`, and with its tag changes; an instance that was launched with a profile, for one of them. They
@@ -13,7 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jmespath
@@ -32,11 +33,19 @@ from rolekeeper.aws.errors import (
 from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
+from rolekeeper_cli.uses.instances import key_of
+from rolekeeper_cli.uses.uptake import Delivery, Uptake, of_instance
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe, Step
 
-_PROPAGATES, _CHANGES, _ARRIVES = 180.0, 180.0, 60.0
+_PROPAGATES, _CHANGES = 180.0, 180.0
+# How often CloudTrail is asked within its patience: every 10 seconds, if that is 10 minutes.
+_TRAIL_LOOKS = 60
+# docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".
+_LATE_SECONDS, _REPLACED_SECONDS = 900.0, 60.0
+# A record's time is earlier or later than the delivery by some seconds.
+_EXPIRATION, _LIVES = "%b %d, %Y %I:%M:%S %p", (timedelta(hours=5, minutes=59), timedelta(hours=6, minutes=40))
 # docs/AWS_FACTS.md, "Errors": a new profile isn't visible for up to about this long.
 _NEW_PROFILE_SECONDS = 120.0
 # The step of the story in which a function writes a transaction.
@@ -45,6 +54,8 @@ _UNKNOWN_ASSOCIATION = "InvalidAssociationID.NotFound"
 # EventBridge has no code of its own for it (docs/AWS_FACTS.md, "Many accounts").
 _NOT_ASSUMED = "cannot be assumed"
 _BATCHES = 100
+# What the instance that carries a role calls (scene.py).
+_CALL = "GetCallerIdentity"
 # Refusals that say nothing about a fact.
 _SKIPPED = AccessDeniedError | RetryableError
 
@@ -66,6 +77,7 @@ class Stage:
         changer: an EC2 client with the credentials of the role that changes instances, if it could be assumed.
         began: before the first launch.
         launched: by instance, the ARN of the profile that it was launched with; empty if none.
+        trail_patience: how many seconds CloudTrail's records may take, once all else was asked.
         received: what the queue had of the two instances, once a probe has read it: message groups and events, by id.
     """
 
@@ -80,6 +92,8 @@ class Stage:
     began: datetime
     launched: Mapping[str, str]
     steps: Sequence[Step]
+    trail_patience: float
+    trail_until: datetime | None = None
     received: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     aws: Aws = field(init=False)
 
@@ -127,9 +141,12 @@ class Fact:
 
 
 RUNNING: list[Fact] = []
+RECORDED: list[Fact] = []
+CHANGED: list[Fact] = []
 ENDED: list[Fact] = []
 _ASSOCIATIONS, _ERRORS, _IAM, _ACCOUNTS = "Attach, replace, detach", "Errors", "IAM", "Many accounts"
 _EVENTS, _BUSES, _HISTORY = "Events", "Events between accounts and Regions", "CloudTrail's event history"
+_CREDENTIALS = "Credentials on the instance"
 _QUEUES = "Lambda, SQS, DynamoDB streams, Step Functions"
 
 
@@ -250,18 +267,6 @@ def _stale(stage: Stage) -> str:
 
 
 # ---- associations ----
-
-
-@_fact(RUNNING, _ASSOCIATIONS, "a **new** association id, in `associating` (recorded:")
-def replace_makes_an_id(stage: Stage) -> Observed:
-    """Replacing a profile answers with a new association id, in state associating."""
-    before = _associated(stage, stage.carrying)
-    after = _replace(stage, before.id, _other(stage, before))
-    try:
-        text = f"{before.id} became {after['AssociationId']}, {after['State']}"
-        return Observed(text, after["AssociationId"] != before.id and after["State"] == "associating")
-    finally:
-        _replace(stage, _associated(stage, stage.carrying).id, before.profile_arn)
 
 
 @_fact(RUNNING, _ERRORS, "the instance is stopped, or the id is stale (aws-cli #5251)")
@@ -639,10 +644,125 @@ def table_policy_keys(stage: Stage) -> Observed:
     return Observed(json.dumps(codes), set(codes.values()) == {"AccessDeniedException"})
 
 
-# ---- what ends the instance that carries a role: after all that need it ----
+# ---- CloudTrail's event history ----
 
 
-@_fact(RUNNING, _ERRORS, "observe again; if stopped, wait or swap")
+def _arrived[Found](stage: Stage, look: Callable[[], list[Found]]) -> list[Found]:
+    """What a look at the event history finds, once there is any.
+
+    Raises:
+        NotAskedError: there are none within the patience that all who wait for records share.
+    """
+    now = stage.deployment.now()
+    stage.trail_until = until = stage.trail_until or now + timedelta(seconds=stage.trail_patience)
+    while not (found := look()):
+        if stage.deployment.now() >= until:
+            raise NotAskedError(f"not in CloudTrail's event history within {stage.trail_patience:.0f} seconds")
+        stage.deployment.sleep(stage.trail_patience / _TRAIL_LOOKS)
+    return found
+
+
+def _recorded(stage: Stage, attribute: str, value: str) -> list[Event]:
+    """The events with an attribute since the verification began, newest first."""
+    return list(EventHistory(stage.deployment).lookup(attribute, value, stage.began, until=None))
+
+
+# ---- what EC2 delivers, and software uses: while both instances run ----
+
+
+def _calls(stage: Stage) -> list[Event]:
+    """The calls of the instance that carries a role, newest first."""
+    return _arrived(stage, lambda: [each for each in _recorded(stage, "EventName", _CALL) if _is_by(stage, each)])
+
+
+def _is_by(stage: Stage, event: Event) -> bool:
+    return event.by.session == stage.carrying
+
+
+@_fact(RECORDED, _HISTORY, "No page says how late an event gets there.")
+def record_delay(stage: Stage) -> Observed:
+    """A call is in the event history within 15 minutes."""
+    newest = _calls(stage)[0]
+    seconds = (stage.deployment.now() - newest.at).total_seconds()
+    return Observed(f"the newest call was made {seconds:.0f} seconds ago", seconds <= _LATE_SECONDS)
+
+
+@_fact(RECORDED, _HISTORY, "that LookupEvents finds them by it is inferred")
+def calls_by_username(stage: Stage) -> Observed:
+    """LookupEvents finds software's calls by the instance's id as Username."""
+    found = _calls(stage)
+    by_name = {each.id for each in _recorded(stage, "Username", stage.carrying)}
+    missing = [each for each in found if each.id not in by_name]
+    return Observed(f"it finds {len(found) - len(missing)} of {len(found)} calls", not missing)
+
+
+@_fact(RECORDED, _CREDENTIALS, "with them at once is inferred")
+def replaced_role(stage: Stage) -> Observed:
+    """A process that starts after a replace calls with the new role, at the latest a minute later."""
+
+    def look() -> list[Uptake]:
+        found = of_instance(stage.deployment, key_of(stage.deployment, stage.carrying), "")
+        if found.unknown_because:
+            raise NotAskedError(found.unknown_because)
+        return [found] if found.carried and found.carried.first_use else []
+
+    [found] = _arrived(stage, look)
+    late = [(each.last_use.at - each.until).total_seconds() for each in found.former if each.last_use and each.until]
+    if not late:
+        return Observed("no call with a former role after its replace", fits=True)
+    return Observed(f"a former role was used {max(late):.0f} seconds after its replace", max(late) <= _REPLACED_SECONDS)
+
+
+def _deliveries(stage: Stage, instance: str) -> list[Event]:
+    """EC2's own calls for credentials of an instance's role, newest first."""
+    return [each for each in _recorded(stage, "ResourceName", instance) if Delivery.read(each, instance)]
+
+
+@_fact(RECORDED, _HISTORY, "in UTC, six hours later (recorded:")
+def delivery_record(stage: Stage) -> Observed:
+    """EC2's AssumeRole for an instance names no caller, and expires in 6 h to 6 h 40 min, as Jul 4, 2019 4:29:29 PM."""
+    found = _arrived(stage, lambda: _deliveries(stage, stage.carrying))
+    lives: list[timedelta] = []
+    for each in found:
+        written = str(jmespath.search("credentials.expiration", each.response))
+        try:
+            lives.append(datetime.strptime(written, _EXPIRATION).replace(tzinfo=UTC) - each.at)
+        except ValueError:
+            return Observed(f"expiration: {written}", fits=False)
+    text = f"{len(found)} records, valid for {min(lives)} to {max(lives)}"
+    least, most = _LIVES
+    return Observed(text, least <= min(lives) and max(lives) <= most and not any(each.by.arn for each in found))
+
+
+@_fact(RECORDED, _CREDENTIALS, "whether or not anything on the instance asks IMDS, is inferred")
+def delivery_unasked(stage: Stage) -> Observed:
+    """EC2 gets credentials of a role that nothing on the instance asks for."""
+    _arrived(stage, lambda: _deliveries(stage, stage.carrying))
+    try:
+        first = _arrived(stage, lambda: _deliveries(stage, stage.free))[-1]
+    except NotAskedError:
+        return Observed("only if something asks", fits=False)
+    launches = [each for each in _recorded(stage, "ResourceName", stage.free) if each.launched(stage.free)]
+    seconds = [f", {(first.at - each.at).total_seconds():.0f} seconds after the launch" for each in launches]
+    return Observed(f"it got some that nothing asked for{''.join(seconds)}", fits=True)
+
+
+# ---- what changes the instance that carries a role, and then stops it: after all that need it ----
+
+
+@_fact(CHANGED, _ASSOCIATIONS, "a **new** association id, in `associating` (recorded:")
+def replace_makes_an_id(stage: Stage) -> Observed:
+    """Replacing a profile answers with a new association id, in state associating."""
+    before = _associated(stage, stage.carrying)
+    after = _replace(stage, before.id, _other(stage, before))
+    try:
+        text = f"{before.id} became {after['AssociationId']}, {after['State']}"
+        return Observed(text, after["AssociationId"] != before.id and after["State"] == "associating")
+    finally:
+        _replace(stage, _associated(stage, stage.carrying).id, before.profile_arn)
+
+
+@_fact(CHANGED, _ERRORS, "observe again; if stopped, wait or swap")
 def stopped_replace(stage: Stage) -> Observed:
     """Replacing the profile of a stopped instance is refused with IncorrectState.
 
@@ -665,12 +785,7 @@ def terminated_instance(stage: Stage) -> Observed:
     return Observed(f"association: {state}, profile: {'one' if profile else 'none'}", not association and not profile)
 
 
-# ---- CloudTrail's event history ----
-
-
-def _arrived(stage: Stage, look: Callable[[EventHistory], list[Event]]) -> list[Event]:
-    what = "CloudTrail's event history shows the call"
-    return _wait(stage, what, lambda: look(EventHistory(stage.deployment)), seconds=_ARRIVES, every=10)
+# ---- CloudTrail's event history of both ----
 
 
 @_fact(ENDED, _HISTORY, "that `iamInstanceProfile` is there as `DescribeInstances` has it is inferred")
@@ -680,9 +795,8 @@ def launch_in_history(stage: Stage) -> Observed:
     if not instance:
         raise NotAskedError("no instance was launched with a profile")
 
-    def look(history: EventHistory) -> list[Event]:
-        events = history.lookup("ResourceName", instance, stage.began, until=None)
-        return [each for each in events if each.launched(instance)]
+    def look() -> list[Event]:
+        return [each for each in _recorded(stage, "ResourceName", instance) if each.launched(instance)]
 
     [launch] = _arrived(stage, look)
     shown = jmespath.search("instancesSet.items[].iamInstanceProfile", launch.response)
@@ -692,13 +806,11 @@ def launch_in_history(stage: Stage) -> Observed:
 def _named(stage: Stage, names: Sequence[str], is_ours: Callable[[Event], bool]) -> tuple[list[Event], set[str]]:
     """The calls of these names that are ours, and the ids of the events that are found by the instance's id."""
 
-    def look(history: EventHistory) -> list[Event]:
-        named = (each for name in names for each in history.lookup("EventName", name, stage.began, until=None))
-        return [each for each in named if is_ours(each)]
+    def look() -> list[Event]:
+        return [each for name in names for each in _recorded(stage, "EventName", name) if is_ours(each)]
 
     found = _arrived(stage, look)
-    by_id = EventHistory(stage.deployment).lookup("ResourceName", stage.carrying, stage.began, until=None)
-    return found, {each.id for each in by_id}
+    return found, {each.id for each in _recorded(stage, "ResourceName", stage.carrying)}
 
 
 @_fact(ENDED, _HISTORY, "That LookupEvents finds them by the instance's id is inferred")
@@ -743,6 +855,11 @@ class Unasked:
 
 _SECOND_ACCOUNT, _NEXT_BILL = "it takes a second account", "only a bill shows it"
 UNASKED: Sequence[Unasked] = (
+    Unasked(
+        "That it meets those that EC2 delivered is inferred",
+        "that a deny by aws:TokenIssueTime and aws:userid ends the credentials that EC2 delivered to one instance",
+        "its roles allow nothing that a deny could end",
+    ),
     Unasked(
         "that an old one is refused so, or with `InvalidNextToken` as other services do, is inferred",
         "how EC2 refuses a NextToken that has expired",

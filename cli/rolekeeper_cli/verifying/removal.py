@@ -11,7 +11,7 @@ from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.kinds import BUCKET, KINDS, Kind, Leftover
 
-# A run takes about ten minutes. Nothing shows whether one is still going on but how new its things are.
+# A run takes about twenty minutes. Nothing shows whether one is still going on but how new its things are.
 RUNS_FOR = timedelta(hours=1)
 
 # ---- finding ----

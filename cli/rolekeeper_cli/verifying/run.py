@@ -30,6 +30,8 @@ _KEPT = frozenset(
 
 # The step that is done whatever happens.
 REMOVAL = "removal"
+# What begins before the probes that wait for CloudTrail.
+TRAIL = "trail"
 
 
 class Verification:
@@ -37,6 +39,7 @@ class Verification:
 
     Args:
         patience: how many seconds each answer of EC2's may take.
+        trail_patience: how many seconds CloudTrail's records may take, once all else is done.
         begins: takes the name of a step that begins.
         ended: takes each step and each probe as it ends.
         removed: takes what becomes of each thing that is removed.
@@ -48,11 +51,13 @@ class Verification:
         names: Names,
         *,
         patience: float,
+        trail_patience: float,
         begins: Callable[[str], None],
         ended: Callable[[Step | Probe], None],
         removed: Callable[[removal.Removal], None],
     ) -> None:
-        self._caller, self._names, self._patience = caller, names, patience
+        self._caller, self._names = caller, names
+        self._patience, self._trail_patience = patience, trail_patience
         self._begins, self._ended, self._removal = begins, ended, removed
         self._began = caller.now()
         self.report = Report(
@@ -105,15 +110,20 @@ class Verification:
             began=self._began,
             launched={story.a: "", story.b: scene.profiles["foreign"]},
             steps=self.report.steps,
+            trail_patience=self._trail_patience,
         )
-        self._facts(probes.RUNNING, stage)
+        self._facts("probes", probes.RUNNING, stage)
+        self._facts(TRAIL, probes.RECORDED, stage)
+        self._step("delivered", "EC2 got credentials of the role that was attached", story.delivered)
+        self._step("in-use", "software on the instance called with the role that was attached", story.in_use)
+        self._facts("probes", probes.CHANGED, stage)
         self._step("terminate", "an instance is terminated", story.terminate_a)
         if self.report.passed:
-            self._facts(probes.ENDED, stage)
+            self._facts("probes", probes.ENDED, stage)
         self.report.events += [event for _, event in stage.received.values()]
 
-    def _facts(self, facts: Sequence[probes.Fact], stage: probes.Stage) -> None:
-        self._begins("probes")
+    def _facts(self, name: str, facts: Sequence[probes.Fact], stage: probes.Stage) -> None:
+        self._begins(name)
         for each in probes.run(facts, stage):
             self.report.probes.append(each)
             self._ended(each)

@@ -1,5 +1,6 @@
 """What a verification plays in: a deployment of this version under a path of its own, and what it is tried on."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,12 +31,18 @@ LIVES_MINUTES = 30
 COST_USD = 0.05
 # How long EC2 may not know a profile that was made just now (docs/AWS_FACTS.md, "Errors").
 _KNOWN_SECONDS = 60
-# A timer of systemd, because a shutdown that is planned once is forgotten when the instance is stopped.
-_ENDS_ITSELF = f"""#!/bin/sh
-cd /etc/systemd/system
-printf '[Service]\\nType=oneshot\\nExecStart=/usr/bin/systemctl poweroff\\n' > rolekeeper-verify.service
-printf '[Timer]\\nOnBootSec={LIVES_MINUTES}min\\n[Install]\\nWantedBy=timers.target\\n' > rolekeeper-verify.timer
-systemctl enable --now rolekeeper-verify.timer
+# Units of systemd by their names, because a shutdown that is planned once is forgotten when the instance is stopped.
+_ENDS_ITSELF = {
+    "rolekeeper-verify.service": "[Service]\nType=oneshot\nExecStart=/usr/bin/systemctl poweroff\n",
+    "rolekeeper-verify.timer": f"[Timer]\nOnBootSec={LIVES_MINUTES}min\n[Install]\nWantedBy=timers.target\n",
+}
+_CALLS = """[Service]
+Environment=AWS_REGION={}
+ExecStart=/usr/bin/aws sts get-caller-identity --cli-connect-timeout 5
+Restart=always
+RestartSec=20
+[Install]
+WantedBy=multi-user.target
 """
 
 
@@ -102,11 +109,14 @@ def _as_asked(parameters: Mapping[str, str]) -> list[Mapping[str, Any]]:
 
 
 def launch(scene: Scene, *, role: str = "", profile: str = "") -> str:
-    """Launch an instance with a tag that asks for a role, or with a profile; returns its id."""
+    """Launch an instance with a tag that asks for a role, or with a profile; returns its id.
+
+    With a tag it makes a call every 20 seconds; without one nothing on it asks for credentials.
+    """
     names = scene.names
     request = scene.machine.launch_request(names.id, {names.tag_key: role} if role else {})
     given: dict[str, Any] = {"IamInstanceProfile": {"Arn": profile}} if profile else {}
-    given |= {"SecurityGroupIds": [scene.security_group], "UserData": _ENDS_ITSELF}
+    given |= {"SecurityGroupIds": [scene.security_group], "UserData": _user_data(scene, calls=bool(role))}
     for left in scene.deployment.looks(every=2, patience=_KNOWN_SECONDS):
         try:
             answer = Aws(scene.deployment).call("ec2:RunInstances", **request, **given)
@@ -116,3 +126,18 @@ def launch(scene: Scene, *, role: str = "", profile: str = "") -> str:
         else:
             return str(answer["Instances"][0]["InstanceId"])
     raise AssertionError  # looks go on
+
+
+def _user_data(scene: Scene, *, calls: bool) -> str:
+    """A cloud-config, as JSON."""
+    units = dict(_ENDS_ITSELF)
+    if calls:
+        units["rolekeeper-verify-calls.service"] = _CALLS.format(scene.deployment.session.region_name)
+    starts = [name for name, unit in units.items() if "[Install]" in unit]
+    config = {
+        # It asks IMDS for credentials, at each start of the instance.
+        "bootcmd": ["systemctl mask amazon-ssm-agent"],
+        "write_files": [{"path": f"/etc/systemd/system/{name}", "content": unit} for name, unit in units.items()],
+        "runcmd": [f"systemctl enable --now {' '.join(starts)}"],
+    }
+    return f"#cloud-config\n{json.dumps(config)}"

@@ -12,6 +12,7 @@ from rolekeeper.model.instance import Association, AssociationState, Instance, I
 from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.control import sweep
+from rolekeeper_cli.uses.uptake import Delivery, Held, Use, of_instance
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.scene import Scene, allow_no_change, launch
 
@@ -194,6 +195,24 @@ class Story:
         self._row_becomes("b", Status.HELD)
         seconds = self._now() - began
         self._stays(self.a, before)
+        return seconds
+
+    # ---- what CloudTrail records of it, minutes later ----
+
+    def delivered(self) -> float:
+        return self._recorded(lambda held: held.delivered)
+
+    def in_use(self) -> float:
+        return self._recorded(lambda held: held.first_use)
+
+    def _recorded(self, what: Callable[[Held], Delivery | Use | None]) -> float:
+        """The seconds from the last time that `a` was given its role until this was recorded of it."""
+        found = of_instance(self.scene.deployment, self._key(self.a), "")
+        held = found.carried
+        record = what(held) if held else None
+        seconds = held.after(record.at) if held and record else None
+        if seconds is None:
+            raise StepSkippedError(found.unknown_because or "CloudTrail's event history doesn't show it")
         return seconds
 
     # ---- what the probes need after it ----

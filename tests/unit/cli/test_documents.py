@@ -12,6 +12,7 @@ from fixtures.terminal import Terminal, odd_keys
 
 # These print what another program takes, in its own form: IAM, CloudFormation, an editor, or a person's YAML file.
 OF_OTHERS = {f"guard {part}" for part in ("scp-tags", "scp-path", "editors", "approvers", "detection", "verifiers")}
+OF_OTHERS |= {"guard scp-source", "guard revokers"}
 OF_OTHERS |= {"spoke parameters", "schema", "mapping export"}
 # Their own stories ask for their documents, if they have one: the terminal checks each that it reads.
 ELSEWHERE = {"console", "demo", "local", "apply", "deploy", "destroy", "spoke deploy", "spoke remove"}
@@ -70,6 +71,8 @@ def test_every_key_of_every_document_is_lower_snake_case(
         ["detach", one, "--confirm", "Detach", "--no-wait"],
         ["release", one],
         ["replace", one, "db", "--no-wait"],
+        ["revoke", one, "--role", "db"],
+        ["revoke", "--clean"],
         ["pause"],
         ["resume"],
         ["mode"],

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from fixtures.terminal import USER_ID, Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli.uses import guard
 from rolekeeper_cli.uses.guard import Arns
+from rolekeeper_cli.uses.revocation import Entry
 from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, needs_node, simulate
 
 pytestmark = needs_node
@@ -283,6 +285,84 @@ def path_cases() -> Iterable[Case]:
         yield may(f"a stranger: {action}", ask(action, role))
 
 
+# ---- where an instance's credentials work ----
+
+EXEMPT = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/batch-*"
+OTHER_VPC: Context = {"aws:SourceVpc": "vpc-2", "aws:VpcSourceIp": "10.0.0.4"}
+AT_HOME: Context = {"aws:SourceVpc": "vpc-1", "aws:VpcSourceIp": "10.0.0.4"}
+
+
+def by_instance(role: str, where: Context, action: str = "ec2:DescribeInstances", **more: str) -> Request:
+    """A call with what an instance got of a role."""
+    got = {
+        "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role{role}",
+        "ec2:SourceInstanceARN": INSTANCE,
+        "aws:EC2InstanceSourceVPC": "vpc-1",
+        "aws:EC2InstanceSourcePrivateIPv4": "10.0.0.4",
+    }
+    session = f"arn:aws:sts::{ACCOUNT}:assumed-role/{role.rsplit('/', 1)[-1]}/i-1"
+    return ask(action, "*", session, {**got, **where, **more})
+
+
+def source_cases() -> Iterable[Case]:
+    web = "/rolekeeper/web"
+    yield may("on the instance, through an endpoint", by_instance(web, AT_HOME))
+    yield may_not("without an endpoint, as from anywhere", by_instance(web, {"aws:SourceIp": "203.0.113.7"}))
+    yield may_not("in another VPC at the same address", by_instance(web, OTHER_VPC))
+    yield may_not("by another machine of the VPC", by_instance(web, {**AT_HOME, "aws:VpcSourceIp": "10.0.0.5"}))
+    yield may("by a service, for the instance", by_instance(web, {"aws:ViaAWSService": "true"}))
+    yield may("to a database within the VPC", by_instance(web, {}, "rds-db:connect"))
+    yield may("a role beside the path", by_instance("/web", OTHER_VPC))
+    yield may("a role that is excepted", by_instance("/rolekeeper/batch-1", OTHER_VPC))
+    person = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role{web}"}
+    yield may("a session that is no instance's", ask("ec2:DescribeInstances", "*", STRANGER, person))
+
+
+# ---- who revokes ----
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/web"
+
+
+def revoker_cases() -> Iterable[Case]:
+    beside = ROLE.replace("/rolekeeper/", "/")
+    for action in ("iam:PutRolePolicy", "iam:DeleteRolePolicy"):
+        yield may(f"{action} under the path", ask(action, ROLE))
+        yield may_not(f"{action} beside the path", ask(action, beside))
+    for action in ("iam:GetRole", "iam:GetRolePolicy", "iam:ListInstanceProfilesForRole"):
+        yield may(f"{action} beside the path", ask(action, beside))
+    for action in ("iam:AttachRolePolicy", "iam:UpdateAssumeRolePolicy", "iam:DeleteRole", "iam:PassRole"):
+        yield may_not(action, ask(action, ROLE))
+    yield may("reads history", ask("dynamodb:Query", STATE))
+    yield may_not("writes history", ask("dynamodb:PutItem", STATE, context={"dynamodb:LeadingKeys": ["instance#1"]}))
+    yield may("asks CloudTrail", ask("cloudtrail:LookupEvents", "*"))
+
+
+# ---- who is revoked ----
+
+BEFORE = datetime(2026, 11, 28, 10, 15, tzinfo=UTC)
+
+
+def revoked_cases() -> Iterable[Case]:
+    """In force for one instance, whatever it calls, and for what it got before."""
+
+    def call(user: str, issued: str, action: str = "ec2:DescribeInstances") -> Case:
+        context = {"aws:userid": user, "aws:TokenIssueTime": issued, "aws:PrincipalArn": ROLE}
+        session = f"arn:aws:sts::{ACCOUNT}:assumed-role/web/{user.partition(':')[2]}"
+        return Case(f"{user} of {issued}: {action}", ask(action, "*", session, context), allowed=True)
+
+    for action in ("ec2:DescribeInstances", "s3:ListAllMyBuckets", "sts:AssumeRole"):
+        yield replace(call("AROAWEB:i-1", "2026-11-28T10:14:59Z", action), allowed=False)
+    yield call("AROAWEB:i-1", "2026-11-28T10:14:59Z", "sts:GetCallerIdentity")  # no policy denies it
+    yield call("AROAWEB:i-1", "2026-11-28T10:15:00Z")
+    yield call("AROAWEB:i-2", "2026-11-28T09:00:00Z")
+    yield call("AROADB:i-1", "2026-11-28T09:00:00Z")
+
+
+REVOKED = {
+    "Version": "2012-10-17",
+    "Statement": [*FULL_ACCESS["Statement"], Entry("AROAWEB:i-1", BEFORE).statement],
+}
+
 # ---- all of them ----
 
 EDITORS, APPROVERS = guard.editors_policy(ARNS), guard.approvers_policy(ARNS)
@@ -292,6 +372,9 @@ STORIES = {
     "approvers": Story(APPROVERS, [*approver_cases()]),
     "editors of two tag keys": Story(guard.editors_policy(ARNS, ["workload", "team"]), [*narrow_cases()]),
     "tags": Story(TAGS, [*tag_cases()], scp=True),
+    "source": Story(guard.source_policy(ARNS, [EXEMPT]), [*source_cases()], scp=True),
+    "revoked": Story(REVOKED, [*revoked_cases()]),
+    "revokers": Story(guard.revokers_policy(ARNS), [*revoker_cases()]),
     "path": Story(guard.path_policy(ARNS, MAKERS, EXCEPTED), [*path_cases()], scp=True),
 }
 
@@ -318,6 +401,20 @@ CHANGES = [
     ("tags", '"aws:TagKeys": "true"', '"aws:TagKeys": "false"', "a stranger removes all tags"),
     ("tags", '"workload"', '"Workload"', "a stranger launches with workload"),
     ("tags", "ops/tagger-*", "*", f"{ADMIN}-2 sets workload"),
+    ("source", "${aws:SourceVpc, 'none'}", "vpc-1", "in another VPC at the same address"),
+    ("source", "${aws:VpcSourceIp, 'none'}", "10.0.0.4", "by another machine of the VPC"),
+    ("source", '"aws:ViaAWSService": "false"', '"aws:ViaAWSService": "true"', "by a service, for the instance"),
+    (
+        "source",
+        '"ec2:SourceInstanceARN": "false"',
+        '"ec2:SourceInstanceARN": "true"',
+        "a session that is no instance's",
+    ),
+    ("source", '"rds-db:connect"', '"rds:connect"', "to a database within the VPC"),
+    ("source", "role/rolekeeper/*", "role/*", "a role beside the path"),
+    ("source", "batch-*", "batch", "a role that is excepted"),
+    ("revoked", "10:15:00Z", "10:14:59Z", "AROAWEB:i-1 of 2026-11-28T10:14:59Z: s3:ListAllMyBuckets"),
+    ("revokers", "role/rolekeeper/*", "role/*", "iam:PutRolePolicy beside the path"),
     ("path", "role/rolekeeper/*", "role/rolekeeper/x*", "a stranger: iam:UpdateAssumeRolePolicy"),
     ("path", "/rolekeeper/*", "/rolekeeper*", "a stranger beside the path: iam:CreateRole"),
 ]

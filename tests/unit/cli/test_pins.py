@@ -81,8 +81,9 @@ def test_detach_asks_for_the_word(terminal: Terminal, desk: MappingsFixture) -> 
     assert ran.exit_code == 1
     assert f"{instance} carries web. Type Detach to go on (upper and lower case count)" in ran.stderr
     told, _, _ = ran.stderr.partition("Type Detach")
-    assert "for up to six hours" in told
-    assert "a deny on aws:TokenIssueTime" in told
+    until = desk.world.clock.now() + timedelta(hours=6)
+    assert f"until {until:%Y-%m-%dT%H:%M:%SZ} at the latest" in told
+    assert f"once the role is taken away: rolekeeper revoke {instance}\n" in told
     assert "cancelled: 'detach' isn't 'Detach' (upper and lower case count)\n" in ran.stderr
     assert not pin_of(desk, instance).role
     ran = terminal.types("no\n", "detach", instance)
@@ -108,6 +109,26 @@ def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, de
     assert terminal("detach", instance, "--confirm", "Detach", "--for", "30m", "--no-wait").exit_code == 0
     made = pin_of(desk, instance)
     assert (made.role, made.profile_arn) == ("NONE", "")
+
+
+@pytest.mark.parametrize(
+    ("carried", "line", "says"),
+    [
+        ("web", ["replace", "db"], True),
+        ("web", ["replace", "web"], False),
+        ("", ["attach", "web"], False),
+        ("", ["detach"], False),
+    ],
+)
+def test_only_where_a_role_is_taken_away_it_says_how_long_that_is_used(
+    terminal: Terminal, desk: MappingsFixture, carried: str, line: list[str], *, says: bool
+) -> None:
+    instance = desk.world.running(profile=carried or None)
+    verb, *role = line
+    confirm = [] if role else ["--confirm", "Detach"]
+    ran = terminal(verb, instance, *role, *confirm, "--no-wait", "--output", "json")
+    assert (ran.exit_code, f"rolekeeper revoke {instance}" in ran.stderr) == (0, says), ran.output
+    assert json.loads(ran.stdout)["instance"] == instance
 
 
 # ---- release ----

@@ -1,6 +1,7 @@
 """What a person at a terminal is shown before anything is done: what it would do to instances."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_set_shows_who_would_change_and_asks(terminal: Terminal, desk: MappingsF
     assert "app=web would be" not in ran.stderr
     assert "Write this into app=web? [y/N]" in ran.stderr
     assert (desk.row("app=web")["role"], desk.world.writes) == ("web", [])
+
+
+@pytest.mark.parametrize(
+    "line", [("set", "app=web", "role=NONE"), ("rm", "app=web"), ("set", "app=web", "enabled=false")]
+)
+def test_an_edit_that_takes_roles_away_says_how_long_they_are_used(
+    terminal: Terminal, desk: MappingsFixture, line: tuple[str, ...]
+) -> None:
+    told = " ".join(terminal.types("n\n", "mapping", *line).stderr.split())
+    until = desk.world.clock.now() + timedelta(hours=6)
+    assert f"may use the former role's credentials until {until:%Y-%m-%dT%H:%M:%SZ} at the latest" in told
+    assert "rolekeeper revoke INSTANCE" in told
 
 
 def test_while_one_row_is_judged_its_instances_are_counted(terminal: Terminal) -> None:  # noqa: ARG001  # it is AWS

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from fakes.cloudtrail import FakeCloudTrail, user
+from fakes.cloudtrail import FakeCloudTrail, role, user
 from fakes.ec2 import client_error
 from fakes.others import FakeIam
 from fixtures.account import ACCOUNT, REGION, FakeAccount
@@ -18,11 +19,11 @@ from rolekeeper_cli.deployment import Caller, Deployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe, Step
-from rolekeeper_cli.verifying.probes import ENDED, RUNNING, Stage, run
+from rolekeeper_cli.verifying.probes import CHANGED, ENDED, RECORDED, RUNNING, Stage, run
 from rolekeeper_local.ec2_model import Event, Profile
 
 NAMES = Names("abc123")
-ALL = [*RUNNING, *ENDED]
+ALL = [*RUNNING, *RECORDED, *CHANGED, *ENDED]
 
 
 class Iam(FakeIam):
@@ -62,14 +63,19 @@ class Account:
     """A verification's account after its story: each service answers as docs/AWS_FACTS.md has it."""
 
     def __init__(self, world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.world = world
+        self.world, began = world, world.clock.now()
+        self.ec2, self.iam, self.trail = world.ec2, Iam(world), FakeCloudTrail(world.calls, world.clock.now)
         self.a, self.b = (world.profile(NAMES.role(each), path=NAMES.role_path) for each in "ab")
         carrying, free = (world.truth.launch(tags={TAG: NAMES.id}).id for _ in range(2))
+        self.trail.launched(user("bob"), free, profile_arn=self.b)
         world.clock.sleep(5)
         former = world.truth.associate(carrying, self.b).id
+        self.trail.delivered(role_of(self.b), free)
+        self.used(carrying, self.b)
+        self.entries = [entry(world.clock.now(), self.b, self.a)]
         world.truth.replace(former, self.a)
         world.clock.sleep(5)
-        self.ec2, self.iam, self.trail = world.ec2, Iam(world), FakeCloudTrail(world.calls, world.clock.now)
+        self.used(carrying, self.a)
         self.events = SimpleNamespace(
             put_events=answers(Entries=[{"ErrorCode": "ValidationException", "ErrorMessage": "Cross-region"}]),
             test_event_pattern=lambda Event, **_: {"Result": json.loads(Event)["detail"].get("by") == "them"},  # noqa: N803  # the same
@@ -89,9 +95,15 @@ class Account:
         monkeypatch.setitem(deployment.__dict__, "caller", Caller("arn:aws:iam::1:user/me", "AIDA", ACCOUNT, "aws"))
         monkeypatch.setitem(deployment.__dict__, "outputs", {"StateTable": "state"})
         monkeypatch.setitem(deployment.__dict__, "session", session())
-        app = SimpleNamespace(ec2=Ec2(world.ec2, ACCOUNT, REGION), hub=None)  # type: ignore[arg-type]  # the fake
+        app = SimpleNamespace(
+            ec2=Ec2(world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # the fake
+            hub=None,
+            store=SimpleNamespace(history=lambda _partition, _most: self.entries),
+            iam=SimpleNamespace(get_instance_profile=profile),
+        )
+        settings = SimpleNamespace(target=Target(ACCOUNT, REGION), account=ACCOUNT, region=REGION)
         monkeypatch.setitem(deployment.__dict__, "app", app)
-        monkeypatch.setitem(deployment.__dict__, "settings", SimpleNamespace(target=Target(ACCOUNT, REGION)))
+        monkeypatch.setitem(deployment.__dict__, "settings", settings)
         self.stage = Stage(
             deployment=deployment,
             names=NAMES,
@@ -103,10 +115,16 @@ class Account:
             changer=SimpleNamespace(
                 replace_iam_instance_profile_association=refuses("UnauthorizedOperation", "Encoded: x")
             ),
-            began=world.clock.now(),
+            began=began,
             launched={carrying: self.a, free: ""},
             steps=[Step("launch", "A tag at launch gives its role.", Outcome.PASSED, 3.0)],
+            trail_patience=600,
         )
+
+    def used(self, instance: str, profile: str) -> None:
+        """EC2 delivers a profile's role, and the AWS CLI calls with it."""
+        self.trail.delivered(role_of(profile), instance)
+        self.trail.called(role_of(profile), instance, agent="aws-cli/2.30.0")
 
     def history(self, instance: str) -> None:
         self.trail.launched(user("bob"), instance, profile_arn=self.a)
@@ -137,6 +155,26 @@ class Account:
         return list(run(ENDED, self.stage))
 
 
+def role_of(profile: str) -> str:
+    return profile.replace(":instance-profile/", ":role/")
+
+
+def profile(name: str) -> Any:
+    arn = f"arn:aws:iam::{ACCOUNT}:instance-profile{NAMES.role_path}{name}"
+    return SimpleNamespace(arn=arn, role_arn=role_of(arn))
+
+
+def entry(at: datetime, before: str, after: str) -> dict[str, Any]:
+    """Of an instance's history: Rolekeeper replaced a profile."""
+    seen = {"profile-arn": before, "association-state": "associated"}
+    return {
+        "at": at.isoformat(),
+        "seen": seen,
+        "decision": {"profile-arn": after},
+        "answer": {"association-id": "iip-assoc-2"},
+    }
+
+
 def answers(**answer: Any) -> Callable[..., Any]:
     return lambda **_: answer
 
@@ -164,7 +202,7 @@ def account(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> Account:
 
 
 def test_an_account_that_does_as_the_page_has_it_passes_every_probe(account: Account) -> None:
-    probes = [*run(RUNNING, account.stage), *account.ended()]
+    probes = [*run([*RUNNING, *RECORDED, *CHANGED], account.stage), *account.ended()]
     assert [(each.name, each.observed, each.why) for each in probes if each.outcome is not Outcome.PASSED] == []
     assert len(probes) == len(ALL)
     assert all(each.observed and each.expected and each.fact for each in probes)
@@ -172,7 +210,7 @@ def test_an_account_that_does_as_the_page_has_it_passes_every_probe(account: Acc
 
 def test_what_the_probes_made_is_gone(account: Account) -> None:
     before = dict(account.world.profiles)
-    list(run(RUNNING, account.stage))
+    list(run([*RUNNING, *CHANGED], account.stage))
     assert account.iam.made == 3, "a new profile, and one that was made again"
     assert account.world.profiles == before
     assert account.world.truth.association_of(account.stage.free) is None
@@ -271,6 +309,39 @@ def record_association(account: Account, *, asked: str, made: str) -> None:
     account.trail.happened(name, user("bob"), request, {f"{name}Response": answer})
 
 
+def name_nobody(account: Account) -> None:
+    for each in account.trail.events:
+        each.pop("Username", None)
+
+
+def use_the_former(account: Account) -> None:
+    account.world.clock.sleep(120)
+    account.trail.called(role_of(account.b), account.stage.carrying)
+
+
+def deliver_otherwise(account: Account, *, by: str = "", expires: str = "Jul 4, 2019 4:29:29 PM") -> None:
+    """The only event of the history."""
+    account.trail.events.clear()
+    account.trail.happened(
+        "AssumeRole",
+        {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"} | ({"arn": by} if by else {}),
+        {"roleArn": role_of(account.a), "roleSessionName": account.stage.carrying},
+        {"credentials": {"expiration": expires}},
+        resources=(account.stage.carrying,),
+    )
+
+
+def later(account: Account, hours: float) -> str:
+    return f"{account.world.clock.now() + timedelta(hours=hours):%b %d, %Y %I:%M:%S %p}"
+
+
+def deliver_when_asked(account: Account) -> None:
+    """Nothing asked on the instance that doesn't call."""
+    account.trail.events[:] = [
+        each for each in account.trail.events if {"ResourceName": account.stage.free} not in each["Resources"]
+    ]
+
+
 def record_bare_launch(account: Account) -> None:
     account.trail.events.clear()
     account.trail.launched(user("bob"), account.stage.carrying)
@@ -322,6 +393,14 @@ OTHERWISE: list[tuple[str, Callable[[Account], object]]] = [
     ("wrong-target-role", lambda account: setattr(account.events, "put_targets", refuses("ValidationException"))),
     ("table-policy-keys", lambda account: setattr(account.dynamodb, "put_item", puts(partition=""))),
     ("table-policy-keys", lambda account: setattr(account.dynamodb, "put_item", puts(any_attribute=True))),
+    ("record-delay", lambda account: account.world.clock.sleep(1_000)),
+    ("calls-by-username", name_nobody),
+    ("replaced-role", use_the_former),
+    ("delivery-record", lambda account: deliver_otherwise(account, expires="2019-07-04T16:29:29Z")),
+    ("delivery-record", lambda account: deliver_otherwise(account, expires=later(account, hours=5))),
+    ("delivery-record", lambda account: deliver_otherwise(account, expires=later(account, hours=7))),
+    ("delivery-record", lambda account: deliver_otherwise(account, expires=later(account, hours=6), by="arn:me")),
+    ("delivery-unasked", deliver_when_asked),
     ("stopped-replace", lambda account: accept(account, "ec2", REPLACE)),
     ("terminated-instance", keep_association),
     ("terminated-instance", keep_profile),
@@ -371,6 +450,10 @@ ASKS = {
     "another-region": ("events", "put_events"),
     "wrong-target-role": ("events", "put_targets"),
     "table-policy-keys": ("dynamodb", "get_resource_policy"),
+    "record-delay": ("trail", "lookup_events"),
+    "calls-by-username": ("trail", "lookup_events"),
+    "delivery-record": ("trail", "lookup_events"),
+    "delivery-unasked": ("trail", "lookup_events"),
     "stopped-replace": ("ec2", "stop_instances"),
     "terminated-instance": ("ec2", "describe_instances"),
     "launch-in-history": ("trail", "lookup_events"),
@@ -415,7 +498,12 @@ def lack(attribute: str, value: Any) -> Callable[[Account], object]:
             "the story's step launch didn't pass",
         ),
         ("launch-in-history", lack("launched", {}), "no instance was launched with a profile"),
-        ("launch-in-history", start_late, "not within 60 seconds: CloudTrail's event history shows the call"),
+        ("launch-in-history", start_late, "not in CloudTrail's event history within 600 seconds"),
+        (
+            "replaced-role",
+            lambda account: setattr(account.trail, "lookup_events", refuses("AccessDenied")),
+            "you aren't allowed cloudtrail:LookupEvents",
+        ),
         ("state-event", empty_the_queue, "the queue got no event of aws.ec2 about the instances"),
         (
             "table-policy-keys",
@@ -435,6 +523,21 @@ def test_what_is_missing_skips_the_probe(
     missing(account)
     found = account.probe(name)
     assert (found.outcome, found.why) == (Outcome.SKIPPED, why)
+
+
+def test_records_that_come_late_are_waited_for(account: Account) -> None:
+    account.trail.events.clear()
+    account.trail.happened(
+        "GetCallerIdentity", role(NAMES.role("a"), account.stage.carrying), late=300, eventSource="sts.amazonaws.com"
+    )
+    assert account.probe("record-delay").observed == "the newest call was made 300 seconds ago"
+
+
+def test_all_records_together_take_no_longer_than_the_patience_for_them(account: Account) -> None:
+    account.trail.events.clear()
+    began = account.world.clock.now()
+    assert {each.outcome for each in run(RECORDED, account.stage)} == {Outcome.SKIPPED}
+    assert account.world.clock.now() - began < timedelta(seconds=660)
 
 
 def test_a_probe_that_fails_leaves_nothing_behind(account: Account) -> None:

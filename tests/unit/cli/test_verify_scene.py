@@ -1,5 +1,6 @@
 """What a verification is played in."""
 
+import json
 from typing import Any
 
 import pytest
@@ -40,6 +41,27 @@ def test_a_launch_waits_until_ec2_knows_the_profile(terminal: Terminal) -> None:
     ec2 = Ec2(refusals=3)
     assert launch(scene(terminal, ec2), profile="arn:profile") == "i-1"
     assert [each["IamInstanceProfile"] for each in ec2.asked] == [{"Arn": "arn:profile"}] * 4
+
+
+@pytest.mark.parametrize(
+    ("given", "started"),
+    [
+        ({"role": "a"}, "rolekeeper-verify.timer rolekeeper-verify-calls.service"),
+        ({"profile": "arn:profile"}, "rolekeeper-verify.timer"),
+    ],
+)
+def test_an_instance_ends_itself_and_only_the_one_with_a_tag_calls(
+    terminal: Terminal, given: dict[str, str], started: str
+) -> None:
+    ec2 = Ec2(refusals=0)
+    launch(scene(terminal, ec2), **given)
+    first, config = ec2.asked[0]["UserData"].split("\n", 1)
+    cloud = json.loads(config)
+    units = {each["path"].rpartition("/")[2]: each["content"] for each in cloud["write_files"]}
+    assert (first, cloud["runcmd"]) == ("#cloud-config", [f"systemctl enable --now {started}"])
+    assert set(started.split()) <= set(units)
+    assert "OnBootSec=30min\n" in units["rolekeeper-verify.timer"]
+    assert all("Environment=AWS_REGION=us-east-1\n" in unit for name, unit in units.items() if "calls" in name)
 
 
 def test_a_profile_that_ec2_never_knows_ends_the_wait(terminal: Terminal) -> None:

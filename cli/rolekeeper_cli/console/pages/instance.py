@@ -1,6 +1,6 @@
 """One instance: what it carries and should carry, why, what its role may do, what happened, and how to undo that."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -48,7 +48,7 @@ def instance(request: Request) -> Response:
         return see_other(f"/instance/{named[0]}") if len(named) == 1 else see_other("/", tag=f"Name={text}")
     stamp = _stamp(request, text)
     try:
-        story = _story(request, text, stamp)
+        story = _story(request, text)
     except SeveralNamedError as error:
         return see_other("/", tag=f"Name={error.name}")
     except NoSuchInstanceError as error:
@@ -67,7 +67,7 @@ def facts(request: Request) -> Response:
     if (asked.get("stamp"), asked.get("minute")) == (str(stamp), str(_minute(request))):
         return Response(status_code=HTTPStatus.NO_CONTENT)
     try:
-        story = _story(request, id_, stamp)
+        story = _story(request, id_)
     except NoSuchInstanceError as error:
         return _unknown(request, error)
     return page(request, "instance.html", part="part", **_values(request, story, stamp))
@@ -91,22 +91,21 @@ def who(request: Request) -> Response:
         row = site.fleet.row(id_)
         title = f"Who did it: {row.name or id_ if row else id_}"
         return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
-    stamp = _stamp(request, id_)
-    shown = site.reads.get(("who", id_, stamp, _minute(request)), ask) if stamp else ask()
+    shown = read_once(request, "who", id_, read=ask)
     part = "part" if "HX-Request" in request.headers else ""
     title = f"Who did it: {shown['name'] or id_}"
     return page(request, "instance_who.html", part=part, title=title, id=id_, answers=shown["who"], entries=None)
 
 
-def _story(request: Request, text: str, stamp: int) -> Document:
-    """The story of an instance; it is read again if the stamp is another, or the fleet doesn't know the instance."""
-    site = request.app.state.site
-
-    def read() -> Document:
-        return story_of(site.look_at(text), text)
-
-    found: Document = site.reads.get(("story", text, stamp, _minute(request)), read) if stamp else read()
+def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T]) -> T:
+    """What was read of an instance: again if its stamp is another, a minute is over, or the fleet doesn't know it."""
+    stamp = _stamp(request, text)
+    found: T = request.app.state.site.reads.get((what, text, stamp, _minute(request)), read) if stamp else read()
     return found
+
+
+def _story(request: Request, text: str) -> Document:
+    return read_once(request, "story", text, read=lambda: story_of(request.app.state.site.look_at(text), text))
 
 
 def _named(request: Request, name: str) -> list[str]:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
-from rolekeeper.model.problem import advice
+from rolekeeper.model.problem import Advice, advice
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, trimmed
 from rolekeeper_cli.console.page import Notice, done, page, version_of
@@ -47,7 +47,7 @@ class Plan:
     seen: Seen
     do: Callable[[], Notice]
     preview: Preview | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str | Advice, ...] = ()
     word: str = ""
 
     @property
@@ -115,7 +115,7 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
         seen,
         lambda: _pinned(pins.write(deployment, planned)),
         preview=preview.of_pin(deployment, seen, planned.pin),
-        notes=tuple(filter(None, (warning, replaced, pins.outlives(planned)))),
+        notes=tuple(filter(None, (warning, replaced, pins.outlives(deployment, planned)))),
         word=DETACH if wish.verb == "detach" and carries else "",
     )
 

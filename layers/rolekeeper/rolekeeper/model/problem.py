@@ -35,6 +35,7 @@ class Kind(StrEnum):
     REPLACE = "replace"
     DETACH = "detach"
     RELEASE = "release"
+    REVOKE = "revoke"
     MAPPINGS = "mapping ls"
     MAPPING = "mapping get"
     MAPPING_HISTORY = "mapping history"

@@ -240,9 +240,17 @@ def _rules(documents: Iterable[Document], effect: Literal["Allow", "Deny"]) -> l
         Rule(_scopes(each, "Action"), _scopes(each, "Resource"), _conditions(each.get("Condition")))
         for document in documents
         for each in statements(document)
-        if each.get("Effect") == effect
+        if each.get("Effect") == effect and not _is_of_former_sessions(each)
     )
     return _few(_merged(rule for rule in found if rule))
+
+
+def _is_of_former_sessions(statement: Document) -> bool:
+    """Whether it denies only what was issued before a time, as a revocation: who gets the role has it nevertheless."""
+    condition = statement.get("Condition")
+    tests = condition.get("DateLessThan") if isinstance(condition, Mapping) else None
+    before = isinstance(tests, Mapping) and any(str(key).lower() == "aws:tokenissuetime" for key in tests)
+    return statement.get("Effect") == "Deny" and before
 
 
 def _few(rules: Iterable[Rule]) -> list[Rule]:

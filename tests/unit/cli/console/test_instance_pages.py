@@ -167,7 +167,7 @@ def test_a_form_that_cant_be_meant_comes_back(
 def test_a_detach_asks_for_its_word(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.converged("web", app="web")
     planned = browser.post(f"/instance/{one}/pin", data={"verb": "detach"})
-    assert "aws:TokenIssueTime" in planned.text
+    assert f"<code>rolekeeper revoke {one}</code>" in planned.text
     assert "it loses its role" in words(planned)
     assert "the word to type is Detach" in words(browser.post(planned.url.path))
     assert not desk.world.state.read([desk.world.key(one)]).pins
@@ -299,8 +299,9 @@ def test_without_suggestions_its_page_and_the_forms_show_nonetheless(
     assert '<option value="db">' in browser.get("/mapping/new").text
 
 
+@pytest.mark.parametrize("part", ["who", "uptake"])
 def test_tabs_of_one_instance_ask_cloudtrail_once(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     one = desk.converged("web", app="web")
     asked: list[object] = []
@@ -312,11 +313,11 @@ def test_tabs_of_one_instance_ask_cloudtrail_once(
 
     monkeypatch.setattr(terminal.trail, "lookup_events", counted)
     browser.get(f"/instance/{one}")
-    first = browser.get(f"/instance/{one}/who")
+    first = browser.get(f"/instance/{one}/{part}")
     often = len(asked)
     assert often > 0
-    assert {browser.get(f"/instance/{one}/who").text == first.text for _ in range(5)} == {True}
+    assert {browser.get(f"/instance/{one}/{part}").text == first.text for _ in range(5)} == {True}
     assert len(asked) == often
     desk.world.wait(60)
-    browser.get(f"/instance/{one}/who")
+    browser.get(f"/instance/{one}/{part}")
     assert len(asked) > often, "events come up to 15 minutes late"

@@ -87,6 +87,22 @@ def test_an_instances_page_is_of_its_own_account(browser: TestClient, there: str
     assert f"not in CloudTrail's event history of {TARGET.region}" in who
 
 
+def test_whether_software_uses_a_role_is_asked_of_the_instances_own_account(
+    browser: TestClient, there: str, spoke: SpokeFixture
+) -> None:
+    browser.get("/")
+    web = f"arn:aws:iam::{TARGET.account}:role/rolekeeper/web"
+    spoke.trail.delivered(web, there)
+    spoke.trail.called(web, there)
+    spoke.world.tag(there, app="none")
+    spoke.reconcile(there)
+    spoke.world.wait(60)
+    spoke.trail.called(web, there)
+    said = words(browser.get(f"/instance/{there}/uptake"))
+    assert "web former, still used" in said
+    assert f"rolekeeper revoke {TARGET}/{there} --role web" in said
+
+
 def test_a_name_in_the_address_is_found_in_every_target(
     browser: TestClient, there: str, spoke: SpokeFixture, desk: MappingsFixture
 ) -> None:

@@ -1,0 +1,126 @@
+"""`rolekeeper revoke`: end what an instance may do with credentials that it got of a role before now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from rolekeeper_cli import guard, render, terminal, uses
+from rolekeeper_cli.arguments import INSTANCE, completes, yes_to_all
+from rolekeeper_cli.command import command, deployment, doctor_deployment
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.layout import several
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.deployment import Deployment
+
+_CUTS_OFF = (
+    "The instance loses what it has of {} too: until IMDS hands out new credentials, up to an hour, and software that "
+    "keeps its credentials until it is restarted. Anyone who is on the instance gets the new ones."
+)
+
+
+@command(
+    "revoke",
+    "rolekeeper revoke web-1",
+    "rolekeeper revoke i-0123456789abcdef0 --role web --print > revoked.json",
+    "rolekeeper revoke --clean",
+)
+@click.argument(
+    "instance",
+    required=False,
+    help=f"{INSTANCE} One that has ended is named by its id.",
+    shell_complete=completes("instances"),
+)
+@click.option(
+    "--role",
+    metavar="NAME",
+    default="",
+    shell_complete=completes("roles"),
+    help="Only this role. Default: each that it no longer carries, and whose credentials may be valid.",
+)
+@click.option("--current", is_flag=True, help="For incidents: also the role that the instance still carries.")
+@click.option("--print", "prints", is_flag=True, help="Only print the role's policy, and write nothing.")
+@click.option("--clean", is_flag=True, help="Remove the entries that are over, of every role under the path.")
+@yes_to_all
+def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clean: bool, yes: bool) -> ExitCode:
+    """Cut off the credentials that an instance has of a former role.
+
+    EC2 hands out credentials that are valid for six hours, and taking the role away doesn't end them. This writes a
+    policy onto the role, rolekeeper-revoked, which denies all that the instance got of it before now, and reads it
+    back. Other instances with that role aren't touched. On a terminal it shows the policy first, and asks.
+    """
+    if clean != (instance is None) or (clean and (role or current or prints)):
+        raise UsageError("name an instance, or give --clean alone", "see: rolekeeper revoke --help")
+    if instance is None:
+        return _clean()
+    there, instance = uses.instances.located(deployment(), instance)
+    plan = uses.revocation.planned(there, instance, role=role, current=current)
+    if prints:
+        return _print(there, plan)
+    for each in plan.problems:
+        terminal.warn(str(each))
+    if plan.unknown:
+        terminal.warn(f"roles that another actor attached aren't known: {plan.unknown}")
+    if not plan.writable:
+        raise CommandError(f"nothing can be revoked of {plan.title}", "see the warnings above; nothing was changed")
+    terminal.agree(lambda: (_expected(there, plan), f"Deny it to {plan.title}?"), yes=yes)
+    done = [uses.revocation.write(there, each) for each in plan.writable]
+    document = {
+        **uses.instances.where(plan.key),
+        "revoked": [each.document() for each in done],
+        "left": [str(each) for each in plan.problems],
+        "unknown_because": plan.unknown or None,
+    }
+    render.show(document, lambda: _show(plan, done))
+    return ExitCode.NO if plan.problems else ExitCode.DONE
+
+
+def _expected(there: Deployment, plan: uses.revocation.Plan) -> Iterator[str]:
+    for each in plan.writable:
+        yield f"{uses.revocation.POLICY} of role {each.role.name}:"
+        yield uses.guard.readable(each.policy)
+        found = uses.revocation.others(there, each)
+        count = f"{len(found):,} other {'instance carries' if len(found) == 1 else 'instances carry'}"
+        named = f" ({several(found)})" if found else ""
+        yield f"{count} {each.role.name} in {there.settings.target.region}{named}: not touched, by the aws:userid."
+        if each.carried:
+            yield _CUTS_OFF.format(each.role.name)
+
+
+def _show(plan: uses.revocation.Plan, done: Sequence[uses.revocation.Revoked]) -> None:
+    for each in done:
+        before = f"{each.entry.before:%Y-%m-%dT%H:%M:%SZ}"
+        terminal.line(f"{plan.title} may do nothing with what it got of {each.role.name} before {before}.")
+    terminal.say("IAM shows the policy; it may take a few minutes until all of AWS follows it.")
+
+
+def _print(there: Deployment, plan: uses.revocation.Plan) -> ExitCode:
+    """Print the one role's policy, as `aws iam put-role-policy` takes it."""
+    if len(plan.revocations) != 1:
+        named = [each.role.name for each in plan.revocations]
+        what = f"{plan.title} carried {several(named)}, and each has a policy of its own" if named else ""
+        raise CommandError(what or str(plan.left[0]), "name one role: --role NAME")
+    [found] = plan.revocations
+    about = [f"To write it: {uses.revocation.put(there, found.role.name)}"]
+    guard.show(found.policy, [*about, *([_CUTS_OFF.format(found.role.name)] if found.carried else [])])
+    return ExitCode.DONE
+
+
+def _clean() -> ExitCode:
+    found = list(uses.revocation.clean(doctor_deployment()))
+    bad = [each for each in found if isinstance(each, CommandError)]
+    done = [each for each in found if not isinstance(each, CommandError)]
+    terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
+    render.show([each.document() for each in done], lambda: _show_cleaned(done))
+    return ExitCode.NO if bad else ExitCode.DONE
+
+
+def _show_cleaned(done: Sequence[uses.revocation.Cleaned]) -> None:
+    for each in done:
+        rest = f"{each.left:,} statements stay" if each.left else "the policy is deleted"
+        terminal.line(f"{each.role}: removed {several(each.removed)}; {rest}.")
+    if not done:
+        terminal.line("No entry is over.")

@@ -1,0 +1,451 @@
+"""Denying what an instance got of a role before now: its credentials are valid for hours, whatever it carries by then.
+
+A role's inline policy has a statement for each instance. IAM writes a policy without a condition on what it replaces:
+a statement is read back, and written again if another person's write took it away.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from rolekeeper.aws.errors import AccessDeniedError, NotFoundError, PermanentError, classified
+from rolekeeper.aws.iam import Document
+from rolekeeper.model.instance import AssociationState, InstanceKey
+from rolekeeper.model.problem import Kind, Problem, Remedy, advice, typed
+from rolekeeper.permissions.policies import listed
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
+from rolekeeper_cli.uses import names
+from rolekeeper_cli.uses.fleet import profile_name
+from rolekeeper_cli.uses.instances import (
+    ID,
+    account_options,
+    addressed,
+    find_instance,
+    key_of,
+    name_of,
+    title,
+    titled,
+)
+from rolekeeper_cli.uses.uptake import LIVES, Held, of_instance
+
+# ---- the policy ----
+
+
+POLICY = "rolekeeper-revoked"
+# A statement that is over stays for a while: clocks within AWS differ.
+_MARGIN = timedelta(minutes=15)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One statement: `user`, a `ROLEID:INSTANCE-ID`, may do nothing with what it got `before`, a whole second."""
+
+    user: str
+    before: datetime
+
+    @property
+    def instance(self) -> str:
+        return self.user.partition(":")[2]
+
+    @property
+    def statement(self) -> dict[str, Any]:
+        times = {"aws:TokenIssueTime": self.before.strftime(_TIME)}
+        condition = {"StringEquals": {"aws:userid": self.user}, "DateLessThan": times}
+        return {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": condition}
+
+    @classmethod
+    def read(cls, statement: Any) -> "Entry | None":
+        """None for any other statement: who wrote that meant something else by it."""
+        try:
+            condition = statement["Condition"]
+            before = datetime.strptime(condition["DateLessThan"]["aws:TokenIssueTime"], _TIME).replace(tzinfo=UTC)
+            found = cls(str(condition["StringEquals"]["aws:userid"]), before)
+        except (KeyError, TypeError, ValueError):
+            return None
+        return found if found.statement == statement else None
+
+    def is_over(self, now: datetime) -> bool:
+        return self.before + LIVES + _MARGIN < now
+
+
+def entries(document: Document) -> list[Entry]:
+    return [entry for each in listed(document.get("Statement")) if (entry := Entry.read(each))]
+
+
+def _current(document: Document, now: datetime) -> list[Any]:
+    """The statements of a policy without those that are over; what others wrote stays."""
+    found = [(each, Entry.read(each)) for each in listed(document.get("Statement"))]
+    return [each for each, entry in found if entry is None or not entry.is_over(now)]
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedRole:
+    """A role with its policy, as IAM shows them `at` a time of IAM's own clock; without a policy that is empty."""
+
+    name: str
+    id: str
+    arn: str
+    path: str
+    policy: Document
+    at: datetime
+
+    def entry(self, instance: str) -> Entry:
+        # IAM's time and the credentials' have whole seconds: what was issued within this one has to go too.
+        return Entry(f"{self.id}:{instance}", self.at.replace(microsecond=0) + timedelta(seconds=1))
+
+    def with_entry(self, entry: Entry) -> dict[str, Any]:
+        """The policy with this in the place of the same instance's, and without what is over."""
+        kept = _current(self.policy, self.at)
+        others = [each for each in kept if (found := Entry.read(each)) is None or found.user != entry.user]
+        return {"Version": "2012-10-17", **self.policy, "Statement": [*others, entry.statement]}
+
+
+def _read(deployment: Deployment, name: str) -> RevokedRole:
+    """A role and its policy as they are now.
+
+    Raises:
+        CommandError: there is no such role, or its policy can't be read.
+    """
+    try:
+        with classified("iam:GetRole", deployment.app.iam.arn("role", "/", name)):
+            answer = _iam(deployment).get_role(RoleName=name)
+    except NotFoundError as error:
+        raise names.no_such_role(deployment, name) from error
+    role = answer["Role"]
+    found = _policy(deployment, name, role["Arn"])
+    policy = _document(deployment, name, found) if found else {}
+    return RevokedRole(
+        role["RoleName"], role["RoleId"], role["Arn"], path=role["Path"], policy=policy, at=_date(answer)
+    )
+
+
+def _iam(deployment: Deployment) -> Any:
+    """IAM of the target's account, which is one for all its Regions: in the own account, as the caller."""
+    app = deployment.app
+    own = app.hub if app.hub and app.settings.account == app.hub.settings.account else app
+    return own.iam.client
+
+
+def _policy(deployment: Deployment, name: str, arn: str) -> Any:
+    """IAM's answer; None if the role has no such policy."""
+    with suppress(NotFoundError), classified("iam:GetRolePolicy", arn):
+        return _iam(deployment).get_role_policy(RoleName=name, PolicyName=POLICY)
+    return None
+
+
+def _document(deployment: Deployment, name: str, answer: Any) -> Document:
+    document = answer["PolicyDocument"]
+    if isinstance(document, Mapping) and "Statement" in document:
+        return document
+    shows = f"aws iam get-role-policy --role-name {name} --policy-name {POLICY}{account_options(deployment)}"
+    raise CommandError(
+        f"the policy {POLICY} of role {name} can't be read, so nothing is written over it",
+        advice("look at it, and delete it if nobody needs it: ", typed(shows)),
+    )
+
+
+def _date(answer: Any) -> datetime:
+    """When AWS answered, by its own clock: this machine's may be wrong, and the time decides what is denied."""
+    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+
+
+# ---- what to revoke ----
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """What to deny to an instance: what it got of a role.
+
+    `carried`: it still carries the role. `problem`: why only a person can write it, and how; None if Rolekeeper can.
+    """
+
+    key: InstanceKey
+    role: RevokedRole
+    carried: bool
+    problem: Problem | None = None
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """The role's policy as it is to be."""
+        return self.role.with_entry(self.role.entry(self.key.id))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to revoke of an instance; an ended one has no `name`.
+
+    `left` are former roles that can't be named, and `unknown` says why there may be more of them; empty if there can't.
+    """
+
+    key: InstanceKey
+    name: str
+    revocations: Sequence[Revocation]
+    left: Sequence[Problem] = ()
+    unknown: str = ""
+
+    @property
+    def title(self) -> str:
+        return titled(self.key.id, self.name)
+
+    @property
+    def writable(self) -> list[Revocation]:
+        return [each for each in self.revocations if not each.problem]
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [*self.left, *(each.problem for each in self.revocations if each.problem)]
+
+
+def planned(deployment: Deployment, text: str, *, role: str = "", current: bool = False) -> Plan:
+    """What to revoke of an instance, which may have ended: then it is named by its id.
+
+    Args:
+        role: this one only. Otherwise each former one whose credentials may be valid.
+        current: also the one that it still carries.
+
+    Raises:
+        CommandError: it still carries the role, there is none to revoke, or a policy can't be read.
+    """
+    key, name = _instance(deployment, text)
+    carried = _carried(deployment, key)
+    if role:
+        wanted, left, unknown = [role], list[Problem](), ""
+    else:
+        found = of_instance(deployment, key, name)
+        wanted = [each.role for each in found.former if each.role_arn]
+        wanted += [carried] if current and carried else []
+        left = [_without_role(deployment, key, each) for each in found.former if not each.role_arn]
+        unknown = found.unknown_because
+    if not wanted and not left:
+        raise _nothing_known(deployment, key, carried=carried, unknown=unknown)
+    revocations = [_revocation(deployment, key, each, carried=carried) for each in dict.fromkeys(wanted)]
+    if not current and any(each.carried for each in revocations):
+        raise _still_carried(deployment, key, carried)
+    return Plan(key, name, revocations, left=left, unknown=unknown)
+
+
+def _instance(deployment: Deployment, text: str) -> tuple[InstanceKey, str]:
+    """Its key, and its name if it hasn't ended."""
+    if not ID.fullmatch(text):
+        found = find_instance(deployment, text)
+        return found.key, name_of(found)
+    shown = deployment.app.ec2.instances([text]).get(text)
+    return key_of(deployment, text), name_of(shown) if shown else ""
+
+
+def _carried(deployment: Deployment, key: InstanceKey) -> str:
+    """The role that the instance carries, or is given; empty for none."""
+    shown = deployment.app.ec2.associations([key.id]).get(key.id)
+    if shown is None or shown.state is AssociationState.DISASSOCIATED:
+        return ""
+    profile = deployment.app.iam.get_instance_profile(profile_name(shown.profile_arn) or "")
+    return profile.role_name if profile else ""
+
+
+def _without_role(deployment: Deployment, key: InstanceKey, held: Held) -> Problem:
+    what = f"the role of the instance profile {held.instance_profile} isn't known, as that is gone or empty"
+    return Problem(what, f"name the role: {_command(deployment, key)} --role ROLE")
+
+
+def _revocation(deployment: Deployment, key: InstanceKey, name: str, *, carried: str) -> Revocation:
+    role, settings = _read(deployment, name), deployment.settings
+    is_carried = role.name == carried
+    prints = f"{_command(deployment, key)} --role {role.name}{' --current' if is_carried else ''} --print"
+    remedy = f"print the policy and write it yourself: {prints} > FILE && {put(deployment, role.name)}"
+    problem = None
+    if settings.account != deployment.home.account:
+        what = f"role {role.name} is in account {settings.account}, where only its own credentials may write"
+        problem = Problem(what, remedy)
+    elif not role.path.startswith(settings.role_path):
+        what = f"role {role.name} is at the path {role.path}, and Rolekeeper writes under {settings.role_path} only"
+        problem = Problem(what, remedy)
+    return Revocation(key, role, is_carried, problem=problem)
+
+
+def put(deployment: Deployment, role: str) -> str:
+    """The command of the AWS CLI that writes a printed policy."""
+    return (
+        f"aws iam put-role-policy --role-name {role} --policy-name {POLICY} --policy-document file://FILE"
+        f"{account_options(deployment)}"
+    )
+
+
+def _command(deployment: Deployment, key: InstanceKey) -> str:
+    return str(Remedy(Kind.REVOKE, (addressed(deployment, key.id),)))
+
+
+def _still_carried(deployment: Deployment, key: InstanceKey, role: str) -> CommandError:
+    remedy = Remedy(Kind.DETACH, (addressed(deployment, key.id),))
+    return CommandError(
+        f"{key.id} still carries {role}, and EC2 goes on handing out credentials of it",
+        advice("take the role away first: ", remedy, "; in an incident, --current cuts off what is out there now"),
+    )
+
+
+def _nothing_known(deployment: Deployment, key: InstanceKey, *, carried: str, unknown: str) -> CommandError:
+    """The error for an instance of which no former role is known whose credentials may be valid."""
+    what = f"no former role is known whose credentials {key.id} may have" + (f" ({unknown})" if unknown else "")
+    named = f"{_command(deployment, key)} --role ROLE"
+    if not carried:
+        return CommandError(what, f"name it, if it had one: {named}")
+    remedy = Remedy(Kind.DETACH, (addressed(deployment, key.id),))
+    return CommandError(f"{what}; it still carries {carried}", advice("take that away first: ", remedy))
+
+
+def others(deployment: Deployment, revocation: Revocation) -> list[str]:
+    """The other instances of the account and Region that carry the role, each with its name."""
+    role, client, ec2 = revocation.role, _iam(deployment), deployment.app.ec2
+    with classified("iam:ListInstanceProfilesForRole", role.arn):
+        pages = client.get_paginator("list_instance_profiles_for_role").paginate(RoleName=role.name)
+        profiles = [each["Arn"] for page in pages for each in page["InstanceProfiles"]]
+    found = []
+    for page in ec2.carrying(profiles) if profiles else ():
+        shown = ec2.associations([each.key.id for each in page])
+        carrying = {id_ for id_, each in shown.items() if each.profile_arn in profiles} - {revocation.key.id}
+        found += [title(each) for each in page if each.key.id in carrying]
+    return found
+
+
+# ---- writing it ----
+
+
+# What another person began to write before us may be there after it.
+_PAUSE_SECONDS, _EVERY_SECONDS, _PATIENCE_SECONDS = 2.0, 1.0, 8.0
+_WRITES = 3
+# IAM user guide, "IAM and AWS STS quotas": of all inline policies of a role together, without blanks.
+_FULL, _ROOM = "LimitExceeded", 10_240
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """An entry that IAM shows in a role's policy."""
+
+    role: RevokedRole
+    entry: Entry
+    policy: Document
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "role": self.role.name,
+            "role_arn": self.role.arn,
+            "policy": POLICY,
+            "before": self.entry.before,
+            "document": self.policy,
+        }
+
+
+def write(deployment: Deployment, revocation: Revocation) -> Revoked:
+    """Write the statement, and read it back.
+
+    Raises:
+        CommandError: IAM refuses it.
+        WaitTimeoutError: IAM doesn't show it.
+    """
+    name = revocation.role.name
+    if not revocation.carried and _carried(deployment, revocation.key) == name:
+        # It was given back while a person was asked.
+        raise _still_carried(deployment, revocation.key, name)
+    for _ in range(_WRITES):
+        # Others may have written since it was planned, and the time is the present one.
+        role = _read(deployment, name)
+        entry = role.entry(revocation.key.id)
+        policy = role.with_entry(entry)
+        _put(deployment, role, policy, key=revocation.key)
+        if _is_shown(deployment, role, entry):
+            return Revoked(role, entry, policy)
+    raise WaitTimeoutError(
+        f"{POLICY} was written {_WRITES} times, and IAM doesn't show {revocation.key.id} in that policy of role {name}",
+        "another person or a tool may write it too: see who called PutRolePolicy in CloudTrail, and try again",
+    )
+
+
+def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: InstanceKey) -> None:
+    try:
+        with classified("iam:PutRolePolicy", role.arn):
+            _iam(deployment).put_role_policy(RoleName=role.name, PolicyName=POLICY, PolicyDocument=_compact(policy))
+    except AccessDeniedError as error:
+        raise ServiceError(
+            f"you aren't allowed {error.action} on {error.resource}",
+            "ask for it (rolekeeper guard revokers prints the policy), or have a person who may write what "
+            f"{_command(deployment, key)} --role {role.name} --print prints",
+        ) from error
+    except PermanentError as error:
+        if error.code != _FULL:
+            raise
+        raise CommandError(
+            f"{POLICY} of role {role.name} would have {len(entries(policy)):,} instances, and all inline policies of "
+            f"a role together have room for {_ROOM:,} characters",
+            advice(
+                "remove what is over: ",
+                Remedy(Kind.REVOKE, ("--clean",)),
+                "; if that isn't enough, revoke all sessions of the role in the IAM console",
+            ),
+        ) from error
+
+
+def _is_shown(deployment: Deployment, role: RevokedRole, entry: Entry) -> bool:
+    """Whether IAM shows the entry, or a later one of the same instance, once other writers had time to finish."""
+    deployment.sleep(_PAUSE_SECONDS)
+    for left in deployment.looks(_EVERY_SECONDS, _PATIENCE_SECONDS):
+        answer = _policy(deployment, role.name, role.arn)
+        shown = entries(_document(deployment, role.name, answer)) if answer else []
+        if any(each.user == entry.user and each.before >= entry.before for each in shown):
+            return True
+        if left.is_over:
+            break
+    return False
+
+
+def _compact(policy: Document) -> str:
+    return json.dumps(policy, separators=(",", ":"))
+
+
+# ---- removing what is over ----
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """The `removed` instances of a role's policy, and how many statements it still has; with none it is deleted."""
+
+    role: str
+    removed: Sequence[str]
+    left: int
+
+    def document(self) -> dict[str, Any]:
+        return {"role": self.role, "removed": list(self.removed), "left": self.left, "deleted": not self.left}
+
+
+def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:
+    """Remove the entries that are over from each role under the path, and a policy without any other statement.
+
+    A role whose policy can't be read is left as it is, and the error given.
+    """
+    client, roles = _iam(deployment), deployment.path_roles
+    with deployment.progress(len(roles), "roles looked at") as progress:
+        for role in progress.over(roles):
+            answer = _policy(deployment, role.name, role.arn)
+            try:
+                policy = _document(deployment, role.name, answer) if answer else {}
+            except CommandError as error:
+                yield error
+                continue
+            now = _date(answer) if answer else deployment.now()
+            removed = [each.instance for each in entries(policy) if each.is_over(now)]
+            kept = _current(policy, now)
+            if not removed:
+                continue
+            if kept:
+                with classified("iam:PutRolePolicy", role.arn):
+                    document = _compact({**policy, "Statement": kept})
+                    client.put_role_policy(RoleName=role.name, PolicyName=POLICY, PolicyDocument=document)
+            else:
+                with classified("iam:DeleteRolePolicy", role.arn):
+                    client.delete_role_policy(RoleName=role.name, PolicyName=POLICY)
+            yield Cleaned(role.name, removed, len(kept))

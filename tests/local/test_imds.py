@@ -1,0 +1,275 @@
+"""The embedded AWS's metadata service, what software does with its credentials, and what the event history shows."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+from botocore.credentials import InstanceMetadataProvider
+from botocore.exceptions import ClientError
+from botocore.utils import InstanceMetadataFetcher
+
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_local.software import BOTOCORE, CURL, GO, Sdk, Software
+from support.ports import free_port
+from support.roles import make_role
+from support.waiting import eventually, stays
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
+
+HOUR = 1.5
+LIFETIME = {"x-aws-ec2-metadata-token-ttl-seconds": "60"}
+EC2 = {"Service": "ec2.amazonaws.com"}
+LOOK = {"Effect": "Allow", "Action": ["ec2:DescribeInstances", "s3:ListAllMyBuckets"], "Resource": "*"}
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    timings = Timings(pending=0, stopping=0, propagation=0, recording=0, hour=HOUR)
+    with EmbeddedAws(port=free_port(), timings=timings, directory=tmp_path_factory.mktemp("aws")) as embedded:
+        yield embedded
+
+
+class Machine:
+    """An instance, its profiles, each with a role of its name, and curl on it."""
+
+    def __init__(self, aws: EmbeddedAws, *roles: str) -> None:
+        self.aws, self.ec2 = aws, aws.session().client("ec2")
+        for role in roles:
+            make_profile(aws, role)
+        made = self.ec2.run_instances(
+            ImageId="ami-12345678", MinCount=1, MaxCount=1, IamInstanceProfile={"Name": roles[0]}
+        )
+        self.id = made["Instances"][0]["InstanceId"]
+        self.carries(roles[0])
+
+    def carries(self, role: str) -> None:
+        """Wait until its metadata service hands out this role."""
+        eventually(lambda: self.role() == role, 3 * HOUR)
+
+    def role(self) -> str:
+        try:
+            return self.get("meta-data/iam/security-credentials/")
+        except HTTPError as refused:
+            return str(refused.code)
+
+    def replace(self, role: str) -> None:
+        self.ec2.replace_iam_instance_profile_association(
+            AssociationId=self.association(), IamInstanceProfile={"Name": role}
+        )
+        self.carries(role)
+
+    def association(self) -> str:
+        shown = self.ec2.describe_iam_instance_profile_associations(
+            Filters=[{"Name": "instance-id", "Values": [self.id]}]
+        )
+        return shown["IamInstanceProfileAssociations"][0]["AssociationId"]
+
+    def get(self, path: str, token: str = "") -> str:
+        return self.ask(path, {"x-aws-ec2-metadata-token": token or self.ask("api/token", LIFETIME, method="PUT")})
+
+    def ask(self, path: str, headers: dict[str, str], method: str = "GET") -> str:
+        request = urllib.request.Request(f"{self.aws.imds(self.id)}latest/{path}", headers=headers, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return str(answer.read().decode())
+
+    def software(self, sdk: Sdk) -> Software:
+        return Software(self.aws, self.id, sdk, hour=HOUR)
+
+
+def make_profile(aws: EmbeddedAws, role: str) -> None:
+    iam = aws.session().client("iam")
+    if role not in [each["RoleName"] for each in iam.list_roles(PathPrefix="/rolekeeper/")["Roles"]]:
+        make_role(aws, "000000000000", EC2, LOOK, name=role)
+        iam.create_instance_profile(InstanceProfileName=role, Path="/rolekeeper/")
+        iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)
+
+
+def found(aws: EmbeddedAws, key: str, value: str) -> list[dict[str, Any]]:
+    """The records found by an attribute, newest first."""
+    attribute: Any = {"AttributeKey": key, "AttributeValue": value}
+    answer = aws.session().client("cloudtrail").lookup_events(LookupAttributes=[attribute])
+    return [json.loads(each["CloudTrailEvent"]) for each in answer["Events"]]
+
+
+# ---- the metadata service ----
+
+
+def test_it_wants_a_token_and_shows_the_role_with_its_credentials(aws: EmbeddedAws) -> None:
+    machine = Machine(aws, "web")
+    for headers in ({}, {"x-aws-ec2-metadata-token": "guessed"}):
+        with pytest.raises(HTTPError, match="401"):
+            machine.ask("meta-data/iam/security-credentials/", headers)
+    assert machine.get("meta-data/instance-id") == machine.id
+    assert json.loads(machine.get("meta-data/iam/info"))["InstanceProfileArn"].endswith(
+        ":instance-profile/rolekeeper/web"
+    )
+    shown = json.loads(machine.get("meta-data/iam/security-credentials/web"))
+    assert shown.keys() == {
+        "Code",
+        "LastUpdated",
+        "Type",
+        "AccessKeyId",
+        "SecretAccessKey",
+        "Token",
+        "Expiration",
+    }
+    valid = datetime.fromisoformat(shown["Expiration"]) - datetime.fromisoformat(shown["LastUpdated"])
+    assert abs(valid - timedelta(seconds=6 * HOUR)) <= timedelta(seconds=1)
+
+
+def test_without_a_role_or_while_stopped_it_has_no_credentials(aws: EmbeddedAws) -> None:
+    machine = Machine(aws, "web")
+    machine.ec2.stop_instances(InstanceIds=[machine.id])
+    eventually(lambda: machine.role() == "404", 5)
+    machine.ec2.start_instances(InstanceIds=[machine.id])
+    machine.carries("web")
+    machine.ec2.disassociate_iam_instance_profile(AssociationId=machine.association())
+    assert machine.role() == "404"
+    with pytest.raises(HTTPError, match="404"):
+        machine.get("meta-data/iam/info")
+
+
+def test_a_role_that_does_not_trust_ec2_is_not_delivered(aws: EmbeddedAws) -> None:
+    machine = Machine(aws, "web", "db")
+    trust = aws.session().client("iam").get_role(RoleName="db")["Role"]["AssumeRolePolicyDocument"]
+    without = json.dumps(trust).replace("ec2.amazonaws.com", "lambda.amazonaws.com")
+    aws.session().client("iam").update_assume_role_policy(RoleName="db", PolicyDocument=without)
+    with pytest.raises(AssertionError):
+        machine.replace("db")
+    assert machine.role() == "404"
+    aws.session().client("iam").update_assume_role_policy(RoleName="db", PolicyDocument=json.dumps(trust))
+    machine.carries("db")
+
+
+def test_botocore_takes_its_credentials_from_there(aws: EmbeddedAws) -> None:
+    machine = Machine(aws, "web")
+    fetcher = InstanceMetadataFetcher(base_url=aws.imds(machine.id), env={}, config={"ec2_metadata_v1_disabled": True})
+    keys: Any = InstanceMetadataProvider(iam_role_fetcher=fetcher).load()
+    credentials = {"AccessKeyId": keys.access_key, "SecretAccessKey": keys.secret_key, "SessionToken": keys.token}
+    answer = aws.session(credentials=credentials).client("sts").get_caller_identity()
+    assert answer["Arn"] == f"arn:aws:sts::000000000000:assumed-role/web/{machine.id}"
+    role = aws.session().client("iam").get_role(RoleName="web")["Role"]
+    assert answer["UserId"] == f"{role['RoleId']}:{machine.id}"
+
+
+# ---- software ----
+
+
+def test_after_a_replace_each_program_uses_the_former_role_until_its_sdk_asks_again(aws: EmbeddedAws) -> None:
+    machine = Machine(aws, "web", "db")
+    botocore, go, curl = (machine.software(each) for each in (BOTOCORE, GO, CURL))
+    former = f"arn:aws:sts::000000000000:assumed-role/web/{machine.id}"
+    new = former.replace("/web/", "/db/")
+    assert {each.calls()["Arn"] for each in (botocore, go, curl)} == {former}
+    machine.replace("db")
+    assert [each.calls()["Arn"] for each in (botocore, curl)] == [former, new]
+    eventually(lambda: go.calls()["Arn"] == new, 2 * HOUR)
+    assert botocore.calls()["Arn"] == former
+
+
+def test_credentials_that_expired_are_refused_and_nobody_becomes_the_administrator_with_them(aws: EmbeddedAws) -> None:
+    machine = Machine(aws, "web")
+    shown = json.loads(machine.get("meta-data/iam/security-credentials/web"))
+    kept = aws.session(credentials={**shown, "SessionToken": shown["Token"]})
+    machine.ec2.disassociate_iam_instance_profile(AssociationId=machine.association())
+    stays(lambda: bool(kept.client("ec2").describe_instances()), 2)
+
+    def refused() -> str:
+        try:
+            kept.client("sts").get_caller_identity()
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+        return ""
+
+    assert eventually(refused, 7 * HOUR) == "ExpiredToken"
+    Machine(aws, "web")  # new sessions, at which ministack forgets those that expired
+    assert refused() == "ExpiredToken"
+
+
+def test_a_deny_of_what_was_issued_before_cuts_off_one_instance_and_not_what_it_gets_later(aws: EmbeddedAws) -> None:
+    cut_off, other = Machine(aws, "web"), Machine(aws, "web")
+    old, beside = cut_off.software(BOTOCORE), other.software(BOTOCORE)
+    for each in (old, beside):
+        assert each.calls("ec2", "describe_instances")
+    iam = aws.session().client("iam")
+    role_id = iam.get_role(RoleName="web")["Role"]["RoleId"]
+    # Times are whole seconds: those of a token are rounded down.
+    before = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    deny = {
+        "Effect": "Deny",
+        "Action": "*",
+        "Resource": "*",
+        "Condition": {
+            "StringEquals": {"aws:userid": f"{role_id}:{cut_off.id}"},
+            "DateLessThan": {"aws:TokenIssueTime": before.strftime("%Y-%m-%dT%H:%M:%SZ")},
+        },
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    iam.put_role_policy(RoleName="web", PolicyName="rolekeeper-revoked", PolicyDocument=policy)
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        old.calls("ec2", "describe_instances")
+    assert beside.calls("ec2", "describe_instances")
+    new = cut_off.software(CURL)
+
+    def passes() -> bool:
+        try:
+            return bool(new.calls("ec2", "describe_instances"))
+        except ClientError:
+            return False
+
+    eventually(passes, 3 * HOUR)
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        old.calls("ec2", "describe_instances")
+    iam.delete_role_policy(RoleName="web", PolicyName="rolekeeper-revoked")
+
+
+# ---- the event history ----
+
+
+def test_ec2s_deliveries_are_found_by_instance_and_role_and_name_no_user(aws: EmbeddedAws) -> None:
+    machine = Machine(aws, "web")
+    eventually(lambda: len(found(aws, "ResourceName", machine.id)) > 2, 3 * HOUR)
+    newest, before, launched = found(aws, "ResourceName", machine.id)[:3]
+    assert launched["eventName"] == "RunInstances"
+    assert newest["userIdentity"] == {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
+    role = "arn:aws:iam::000000000000:role/rolekeeper/web"
+    assert newest["requestParameters"] == {"roleArn": role, "roleSessionName": machine.id}
+    assert newest["resources"] == [{"ARN": role, "accountId": "000000000000", "type": "AWS::IAM::Role"}]
+    at, valid_until = (datetime.fromisoformat(newest["eventTime"]), newest["responseElements"]["credentials"])
+    expires = datetime.strptime(valid_until["expiration"], "%b %d, %Y %I:%M:%S %p").replace(tzinfo=UTC)
+    assert abs(expires - at - timedelta(seconds=6 * HOUR)) <= timedelta(seconds=1)
+    assert newest["eventID"] in [each["eventID"] for each in found(aws, "ResourceName", role)]
+    assert newest["eventID"] in [each["eventID"] for each in found(aws, "EventName", "AssumeRole")]
+    assert before["responseElements"]["credentials"]["accessKeyId"] != valid_until["accessKeyId"]
+    assert found(aws, "Username", machine.id) == [], "no software has called yet"
+
+
+def test_calls_of_software_are_found_by_the_instance_but_data_events_are_not(aws: EmbeddedAws) -> None:
+    machine = Machine(aws, "web")
+    curl = machine.software(CURL)
+    curl.calls()
+    curl.calls("s3", "list_buckets")
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        curl.calls("ec2", "create_tags", Resources=[machine.id], Tags=[{"Key": "a", "Value": "b"}])
+    with pytest.raises(ClientError, match="AccessDenied"):
+        curl.calls("dynamodb", "describe_table", TableName="orders")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        curl.calls("dynamodb", "query", TableName="orders", KeyConditionExpression="id = :id")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        curl.calls("s3", "list_objects_v2", Bucket="reports")
+    records = found(aws, "Username", machine.id)
+    assert [(each["eventSource"].partition(".")[0], each["eventName"], each.get("errorCode")) for each in records] == [
+        ("dynamodb", "DescribeTable", "AccessDenied"),
+        ("ec2", "CreateTags", "Client.UnauthorizedOperation"),
+        ("s3", "ListBuckets", None),
+        ("sts", "GetCallerIdentity", None),
+    ]
+    assert {each["userAgent"] for each in records} == {CURL.user_agent}
+    by = records[0]["userIdentity"]
+    assert (by["type"], by["arn"]) == ("AssumedRole", f"arn:aws:sts::000000000000:assumed-role/web/{machine.id}")
+    assert by["sessionContext"]["sessionIssuer"]["arn"] == "arn:aws:iam::000000000000:role/rolekeeper/web"

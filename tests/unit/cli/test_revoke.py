@@ -1,0 +1,491 @@
+"""revoke: what an instance got of a former role is denied, whatever clock, person or policy is in the way."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.account import ACCOUNT, REGION, refusing
+from fixtures.mappings import MappingsFixture, mapping_file
+from fixtures.spokes import SpokeFixture
+from fixtures.terminal import Terminal
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Target
+from rolekeeper.permissions.policies import Difference
+
+pytestmark = pytest.mark.usefixtures("web_and_db")
+
+POLICY = "rolekeeper-revoked"
+HOURS = 3_600
+DB = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/db"
+
+
+class Iam:
+    """IAM's own clock, which runs ahead of the machine's by `ahead`, and the policy of each role."""
+
+    def __init__(self, desk: MappingsFixture) -> None:
+        self._desk = desk
+        self.ahead = timedelta(0)
+        desk.iam.meta.events.register_first("after-call.iam", self._date)
+
+    def _date(self, parsed: Any, **_: object) -> None:
+        parsed["ResponseMetadata"]["HTTPHeaders"]["date"] = format_datetime(self.now, usegmt=True)
+
+    @property
+    def now(self) -> datetime:
+        return self._desk.world.clock.now() + self.ahead
+
+    def role_id(self, role: str) -> str:
+        return str(self._desk.iam.get_role(RoleName=role)["Role"]["RoleId"])
+
+    def statement(self, role: str, instance: str, *, ago: float = 0) -> dict[str, Any]:
+        """The statement of a revocation so many seconds ago."""
+        return denied(self.role_id(role), instance, self.now - timedelta(seconds=ago))
+
+    def write(self, role: str, *statements: Any) -> None:
+        """A person writes the policy."""
+        document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        self._desk.iam.put_role_policy(RoleName=role, PolicyName=POLICY, PolicyDocument=document)
+
+    def statements(self, role: str) -> list[Any]:
+        """Those of the policy; none if there is no policy."""
+        if POLICY not in self._desk.iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            return []
+        document: Any = self._desk.iam.get_role_policy(RoleName=role, PolicyName=POLICY)["PolicyDocument"]
+        return list(document["Statement"])
+
+    def revoked(self, role: str) -> dict[str, datetime]:
+        """Each instance that is denied what it got before a time."""
+        return {
+            each["Condition"]["StringEquals"]["aws:userid"].partition(":")[2]: datetime.fromisoformat(
+                each["Condition"]["DateLessThan"]["aws:TokenIssueTime"]
+            )
+            for each in self.statements(role)
+        }
+
+
+def denied(role_id: str, instance: str, before: datetime) -> dict[str, Any]:
+    """The statement as it is agreed."""
+    return {
+        "Effect": "Deny",
+        "Action": "*",
+        "Resource": "*",
+        "Condition": {
+            "StringEquals": {"aws:userid": f"{role_id}:{instance}"},
+            "DateLessThan": {"aws:TokenIssueTime": f"{before:%Y-%m-%dT%H:%M:%SZ}"},
+        },
+    }
+
+
+OTHERS: Any = {"Sid": "Mine", "Effect": "Deny", "Action": "s3:*", "Resource": "*"}
+
+
+@pytest.fixture
+def iam(desk: MappingsFixture) -> Iam:
+    return Iam(desk)
+
+
+@pytest.fixture
+def moved(desk: MappingsFixture) -> str:
+    """An instance whose tag led from web to db a minute ago."""
+    desk.edit("app=web", role="web")
+    desk.edit("app=db", role="db")
+    instance = desk.converged("web", app="web", Name="web-1")
+    desk.world.profile("db")
+    desk.world.tag(instance, app="db")
+    desk.world.reconcile(instance)
+    desk.world.wait(60)
+    assert desk.world.carries(instance) == "db"
+    return instance
+
+
+# ---- which roles ----
+
+
+def test_the_former_role_is_revoked_and_the_present_one_stays(terminal: Terminal, iam: Iam, moved: str) -> None:
+    ran = terminal("revoke", "web-1")
+    assert ran.exit_code == 0, ran.output
+    assert list(iam.revoked("web")) == [moved]
+    assert iam.statements("db") == []
+    before = f"{iam.revoked('web')[moved]:%Y-%m-%dT%H:%M:%SZ}"
+    assert ran.stdout == f"{moved} (web-1) may do nothing with what it got of web before {before}.\n"
+
+
+def test_the_document_has_what_is_in_force(terminal: Terminal, iam: Iam, moved: str) -> None:
+    found = terminal.document("revoke", moved)
+    [revoked] = found["revoked"]
+    assert (found["instance"], found["account"], found["region"], found["left"]) == (moved, ACCOUNT, REGION, [])
+    assert (revoked["role"], revoked["policy"]) == ("web", POLICY)
+    assert revoked["role_arn"] == f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/web"
+    assert revoked["document"]["Statement"] == iam.statements("web")
+    assert datetime.fromisoformat(revoked["before"]) == iam.revoked("web")[moved]
+
+
+def test_an_instance_that_ended_is_known_by_its_id(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    terminal.trail.delivered(DB, moved)
+    desk.world.truth.terminate(moved)
+    desk.world.later(hours=2)
+    assert terminal("revoke", moved).exit_code == 0
+    assert list(iam.revoked("web")) == [moved]
+    assert list(iam.revoked("db")) == [moved], "its own role is a former one by now"
+
+
+def test_what_is_over_needs_no_revocation(terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str) -> None:
+    desk.world.later(hours=6, minutes=10)
+    ran = terminal("revoke", moved)
+    assert ran.exit_code == 1
+    assert f"no former role is known whose credentials {moved} may have; it still carries db" in ran.stderr
+    assert f"rolekeeper detach {moved}" in ran.stderr
+    assert iam.statements("web") == []
+
+
+def test_a_role_that_another_actor_attached_is_known_by_its_deliveries(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    desk.role("theirs")
+    terminal.trail.delivered(f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/theirs", moved)
+    assert terminal("revoke", moved).exit_code == 0
+    assert (list(iam.revoked("web")), list(iam.revoked("theirs"))) == ([moved], [moved])
+
+
+def test_where_cloudtrail_cant_be_asked_it_says_what_that_leaves_open(terminal: Terminal, iam: Iam, moved: str) -> None:
+    terminal.trail.refuses = "AccessDeniedException"
+    ran = terminal("revoke", moved)
+    assert ran.exit_code == 0
+    because = "you aren't allowed cloudtrail:LookupEvents"
+    assert f"roles that another actor attached aren't known: {because}" in " ".join(ran.stderr.split())
+    assert list(iam.revoked("web")) == [moved]
+    assert terminal.document("revoke", moved)["unknown_because"] == because
+    assert f"may have ({because})" in terminal("revoke", "i-0123456789abcdef0").stderr
+
+
+def test_a_named_role_needs_no_history(terminal: Terminal, iam: Iam) -> None:
+    ran = terminal("revoke", "i-0123456789abcdef0", "--role", "web")
+    assert ran.exit_code == 0, ran.output
+    assert list(iam.revoked("web")) == ["i-0123456789abcdef0"]
+    ran = terminal("revoke", "i-0123456789abcdef0")
+    assert (ran.exit_code, "rolekeeper revoke i-0123456789abcdef0 --role ROLE" in ran.stderr) == (1, True)
+    assert "did you mean web?" in terminal("revoke", "i-0123456789abcdef0", "--role", "wbe").stderr
+
+
+def test_a_profile_that_is_gone_leaves_its_role_to_a_person(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
+    desk.iam.delete_instance_profile(InstanceProfileName="web")
+    ran = terminal("revoke", moved)
+    assert (ran.exit_code, "the role of the instance profile web isn't known" in ran.stderr) == (1, True)
+    assert iam.statements("web") == []
+
+
+# ---- a role that it still carries ----
+
+
+@pytest.mark.parametrize("role", ["web", "db"])
+def test_a_role_that_it_still_carries_is_refused(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str, role: str
+) -> None:
+    """By EC2's own answer: another person may have put the former one back, and it may be associating."""
+    desk.world.attach_by_hand(moved, role)
+    ran = terminal("revoke", moved, "--role", role)
+    assert ran.exit_code == 1
+    assert f"{moved} still carries {role}" in ran.stderr
+    assert f"rolekeeper detach {moved}; in an incident, --current" in ran.stderr
+    assert iam.statements(role) == []
+
+
+def test_a_role_that_is_given_back_while_a_person_is_asked_is_refused_too(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    desk.world.calls.before("ListInstanceProfilesForRole", lambda: desk.world.attach_by_hand(moved, "web"))
+    ran = terminal.types("y\n", "revoke", moved)
+    assert (ran.exit_code, f"{moved} still carries web" in ran.stderr) == (1, True)
+    assert iam.statements("web") == []
+
+
+def test_in_an_incident_the_present_role_is_revoked_too(terminal: Terminal, iam: Iam, moved: str) -> None:
+    ran = terminal.types("y\n", "revoke", moved, "--current")
+    assert ran.exit_code == 0, ran.output
+    assert (list(iam.revoked("web")), list(iam.revoked("db"))) == ([moved], [moved])
+    told = " ".join(ran.stderr.split())
+    assert "The instance loses what it has of db too: until IMDS hands out new credentials, up to an hour" in told
+    assert "Anyone who is on the instance gets the new ones." in told
+
+
+# ---- what is written ----
+
+
+@pytest.mark.parametrize("minutes", [-10, 0, 10])
+def test_the_time_is_aws_s_and_not_the_machine_s(terminal: Terminal, iam: Iam, moved: str, minutes: int) -> None:
+    iam.ahead = timedelta(minutes=minutes)
+    began = iam.now
+    assert terminal("revoke", moved).exit_code == 0
+    before = iam.revoked("web")[moved]
+    assert began < before <= began + timedelta(seconds=2), "what was issued within this second goes too"
+
+
+def test_a_second_revocation_replaces_the_first_and_leaves_those_of_others(
+    terminal: Terminal, iam: Iam, moved: str
+) -> None:
+    theirs, over = (
+        iam.statement("web", "i-0aaaaaaaaaaaaaaaa", ago=5 * HOURS),
+        iam.statement("web", "i-0bb", ago=7 * HOURS),
+    )
+    iam.write("web", OTHERS, over, theirs, iam.statement("web", moved, ago=HOURS))
+    assert terminal("revoke", moved).exit_code == 0
+    *kept, mine = iam.statements("web")
+    assert kept == [OTHERS, theirs]
+    assert mine["Condition"]["StringEquals"] == {"aws:userid": f"{iam.role_id('web')}:{moved}"}
+
+
+def variations(role_id: str) -> Iterator[tuple[str, Any]]:
+    """Statements of another shape."""
+    ours = denied(role_id, "i-0aa", datetime(2020, 1, 1))  # noqa: DTZ001  # it is only written
+    yield "with a Sid", {**ours, "Sid": "Mine"}
+    yield "an Allow", {**ours, "Effect": "Allow"}
+    yield "a list", {**ours, "Action": ["*"]}
+    yield "of all instances", {**ours, "Condition": {"DateLessThan": ours["Condition"]["DateLessThan"]}}
+    odd = {"DateLessThan": {"aws:TokenIssueTime": "1577836800"}}
+    yield "another form of time", {**ours, "Condition": {**ours["Condition"], **odd}}
+    yield (
+        "several instances",
+        {
+            **ours,
+            "Condition": {
+                **ours["Condition"],
+                "StringEquals": {"aws:userid": [f"{role_id}:i-0aa", f"{role_id}:i-0bb"]},
+            },
+        },
+    )
+
+
+def test_statements_of_another_shape_are_kept_however_old(terminal: Terminal, iam: Iam, moved: str) -> None:
+    written = [each for _, each in variations(iam.role_id("web"))]
+    iam.write("web", *written)
+    assert terminal("revoke", moved).exit_code == 0
+    assert iam.statements("web")[:-1] == written
+    assert terminal("revoke", "--clean").exit_code == 0
+    assert iam.statements("web")[:-1] == written
+
+
+def test_a_policy_that_cant_be_read_isnt_written_over(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    iam.write("web", OTHERS)
+
+    def garble(parsed: Any, **_: object) -> None:
+        parsed["PolicyDocument"] = "not JSON"
+
+    desk.iam.meta.events.register_last("after-call.iam.GetRolePolicy", garble)
+    ran = terminal("revoke", moved)
+    assert ran.exit_code == 1
+    assert f"the policy {POLICY} of role web can't be read, so nothing is written over it" in ran.stderr
+    assert f"aws iam get-role-policy --role-name web --policy-name {POLICY}" in ran.stderr
+    assert "PutRolePolicy" not in desk.world.calls.made[desk.world.calls.made.index("GetRolePolicy") :]
+
+
+# ---- asking ----
+
+
+def test_a_person_sees_the_policy_and_who_else_carries_the_role_before_the_question(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    other = desk.converged("web", app="web", Name="web-2")
+    ran = terminal.types("n\n", "revoke", moved)
+    assert ran.exit_code == 1
+    told, _, _ = ran.stderr.partition(f"Deny it to {moved} (web-1)? [y/N]")
+    assert f'"aws:userid": "{iam.role_id("web")}:{moved}"' in told
+    assert f"1 other instance carries web in us-east-1 ({other} (web-2)): not touched" in " ".join(told.split())
+    assert iam.statements("web") == []
+    assert terminal.types("y\n", "revoke", moved).exit_code == 0
+    assert list(iam.revoked("web")) == [moved]
+
+
+def test_a_printed_policy_is_what_iam_takes_and_nothing_is_written(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    iam.write("web", OTHERS)
+    desk.quiet()
+    ran = terminal("revoke", moved, "--print")
+    assert ran.exit_code == 0, ran.output
+    kept, mine = json.loads(ran.stdout)["Statement"]
+    assert (kept, mine["Condition"]["StringEquals"]) == (OTHERS, {"aws:userid": f"{iam.role_id('web')}:{moved}"})
+    assert f"aws iam put-role-policy --role-name web --policy-name {POLICY} --policy-document file://FILE" in ran.stderr
+    assert "PutRolePolicy" not in desk.world.calls.made
+
+
+def test_each_role_has_a_policy_of_its_own_to_print(terminal: Terminal, moved: str) -> None:
+    ran = terminal("revoke", moved, "--current", "--print")
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "carried web, db, and each has a policy of its own\n  name one role: --role NAME" in ran.stderr
+
+
+@pytest.mark.parametrize("line", [[], ["i-0123456789abcdef0", "--clean"], ["--clean", "--role", "web"], ["--current"]])
+def test_it_is_of_one_instance_or_cleans(terminal: Terminal, line: list[str]) -> None:
+    assert terminal("revoke", *line).exit_code == 252
+
+
+# ---- what IAM refuses ----
+
+
+def test_a_role_outside_the_path_is_only_printed(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    desk.role("theirs", path="/")
+    ran = terminal("revoke", moved, "--role", "theirs")
+    assert ran.exit_code == 1
+    told = " ".join(ran.stderr.split())
+    assert "role theirs is at the path /, and Rolekeeper writes under /rolekeeper/ only" in told
+    assert f"rolekeeper revoke {moved} --role theirs --print" in told
+    assert iam.statements("theirs") == []
+    assert terminal("revoke", moved, "--role", "theirs", "--print").exit_code == 0
+
+
+def test_without_the_permission_it_says_which_one_and_how_to_go_on(
+    terminal: Terminal, desk: MappingsFixture, moved: str
+) -> None:
+    arn = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/web"
+    said = f"User: me is not authorized to perform: iam:PutRolePolicy on resource: role {arn}"
+    desk.world.calls.before("PutRolePolicy", refusing("AccessDenied", said))
+    ran = terminal("revoke", moved)
+    assert ran.exit_code == 254
+    told = " ".join(ran.stderr.split())
+    assert f"you aren't allowed iam:PutRolePolicy on {arn}" in told
+    assert "rolekeeper guard revokers" in told
+    assert f"rolekeeper revoke {moved} --role web --print" in told
+
+
+def test_iam_s_limit_says_how_many_instances_are_in_the_policy(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    iam.write("web", OTHERS, *(iam.statement("web", f"i-0a{each}", ago=HOURS) for each in range(3)))
+    said = "Maximum policy size of 10240 bytes exceeded for role web"
+    desk.world.calls.before("PutRolePolicy", refusing("LimitExceeded", said, status=409))
+    ran = terminal("revoke", moved)
+    assert ran.exit_code == 1
+    told = " ".join(ran.stderr.split())
+    assert "would have 4 instances, and all inline policies of a role together have room for 10,240 characters" in told
+    assert "rolekeeper revoke --clean" in told
+
+
+def test_in_another_account_only_its_own_credentials_may_write(
+    terminal: Terminal, desk: MappingsFixture, moved: str
+) -> None:
+    del moved  # it is of the own account, and so are the roles web and db
+    target = Target("111111111111", "eu-west-1")
+    spoke = SpokeFixture(terminal, desk, target)
+    spoke.registered()
+    spoke.world.profile("web")
+    instance = spoke.address("i-0123456789abcdef0")
+    ran = terminal("revoke", instance, "--role", "web")
+    told = " ".join(ran.stderr.split())
+    assert ran.exit_code == 1
+    assert "role web is in account 111111111111, where only its own credentials may write" in told
+    assert f"rolekeeper revoke {instance} --role web --print > FILE && aws iam put-role-policy --role-name web" in told
+    assert "--policy-document file://FILE --region eu-west-1 --profile profile-of-111111111111" in told
+    [statement] = json.loads(terminal("revoke", instance, "--role", "web", "--print").stdout)["Statement"]
+    assert statement["Condition"]["StringEquals"] == {"aws:userid": "AROAWEB:i-0123456789abcdef0"}
+
+
+# ---- two people at once, and IAM's delay ----
+
+
+def test_what_another_person_wrote_meanwhile_is_kept(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    """They wrote while this one was asked."""
+    theirs = iam.statement("web", "i-0aaaaaaaaaaaaaaaa")
+    desk.world.calls.before("ListInstanceProfilesForRole", lambda: iam.write("web", theirs))
+    assert terminal.types("y\n", "revoke", moved).exit_code == 0
+    assert list(iam.revoked("web")) == ["i-0aaaaaaaaaaaaaaaa", moved]
+
+
+def test_a_statement_that_another_person_s_write_took_away_is_written_again(
+    terminal: Terminal, iam: Iam, moved: str
+) -> None:
+    theirs = iam.statement("web", "i-0aaaaaaaaaaaaaaaa")
+    terminal.meanwhile = lambda: iam.write("web", theirs)
+    assert terminal("revoke", moved).exit_code == 0
+    assert list(iam.revoked("web")) == ["i-0aaaaaaaaaaaaaaaa", moved]
+
+
+def answers_late(desk: MappingsFixture, reads: int) -> None:
+    """IAM shows no policy in so many reads after it was written."""
+    left = iter(range(reads))
+    desk.quiet()
+
+    def hide(**_: object) -> None:
+        if desk.world.calls["PutRolePolicy"] and next(left, None) is not None:
+            refusing("NoSuchEntity")()
+
+    desk.iam.meta.events.register_last("before-call.iam.GetRolePolicy", hide)
+
+
+def test_an_answer_of_iam_from_before_the_write_is_no_failure(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    answers_late(desk, 3)
+    assert terminal("revoke", moved).exit_code == 0
+    assert desk.world.calls["PutRolePolicy"] == 1
+    assert list(iam.revoked("web")) == [moved]
+
+
+@pytest.mark.usefixtures("iam")
+def test_where_iam_never_shows_it_it_isnt_called_done(terminal: Terminal, desk: MappingsFixture, moved: str) -> None:
+    answers_late(desk, 1_000)
+    ran = terminal("revoke", moved)
+    assert ran.exit_code == 255
+    assert f"was written 3 times, and IAM doesn't show {moved} in that policy of role web" in ran.stderr
+    assert (desk.world.calls["PutRolePolicy"], ran.stdout) == (3, "")
+
+
+# ---- what Rolekeeper makes of it ----
+
+
+def test_it_changes_nothing_of_what_the_role_may_do(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str, tmp_path: Path
+) -> None:
+    """Neither to the sweep, nor to a plan that leads away from the role, nor to the edit."""
+    for role in ("web", "db"):
+        desk.grant(role, "s3:GetObject")
+    assert terminal("revoke", moved).exit_code == 0
+    assert desk.recheck("app=web").status is Status.PUBLISHED
+    desk.converged("web", app="web")
+    plan = terminal.document("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
+    [change] = plan["permissions"]
+    assert (change["from"], change["gained"], change["lost"], change["unknown"]) == ("web", [], [], "")
+    verdict = desk.edit("app=web", role="db")
+    assert verdict.impact
+    assert (verdict.status, verdict.impact.difference) == (Status.PUBLISHED, Difference())
+    assert list(iam.revoked("web")) == [moved]
+
+
+# ---- cleaning ----
+
+
+def test_cleaning_removes_what_is_over_and_is_then_done(terminal: Terminal, desk: MappingsFixture, iam: Iam) -> None:
+    young, old = iam.statement("web", "i-0aa", ago=6 * HOURS), iam.statement("web", "i-0bb", ago=6.5 * HOURS)
+    iam.write("web", old, young)
+    iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
+    desk.role("theirs", path="/")
+    iam.write("theirs", iam.statement("theirs", "i-0dd", ago=8 * HOURS))
+    iam.ahead = timedelta(0)
+    assert terminal.document("revoke", "--clean") == [
+        {"role": "db", "removed": ["i-0cc"], "left": 0, "deleted": True},
+        {"role": "web", "removed": ["i-0bb"], "left": 1, "deleted": False},
+    ]
+    assert (iam.statements("web"), iam.statements("db"), len(iam.statements("theirs"))) == ([young], [], 1)
+    desk.quiet()
+    assert terminal("revoke", "--clean").stdout == "No entry is over.\n"
+    assert {"PutRolePolicy", "DeleteRolePolicy"}.isdisjoint(desk.world.calls.made)
+
+
+def test_cleaning_says_what_it_did(terminal: Terminal, iam: Iam) -> None:
+    iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
+    assert terminal("revoke", "--clean").stdout == "db: removed i-0cc; the policy is deleted.\n"

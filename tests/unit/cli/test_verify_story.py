@@ -1,0 +1,68 @@
+"""What the story of a verification reads of CloudTrail's records; the rest of it is played on the embedded AWS."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from fixtures.account import ACCOUNT, REGION
+from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper_cli.uses.uptake import Delivery, Held, Uptake, Use
+from rolekeeper_cli.verifying import story
+from rolekeeper_cli.verifying.story import StepSkippedError, Story
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/a"
+SINCE = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
+
+
+def held(delivered: float | None = None, used: float | None = None, since: datetime | None = SINCE) -> Held:
+    """A carried role with what was recorded, in seconds since it was attached."""
+    delivery = None if delivered is None else Delivery(ROLE, SINCE + timedelta(seconds=delivered), SINCE)
+    use = None if used is None else Use(ROLE, SINCE + timedelta(seconds=used), "sts:GetCallerIdentity", "aws-cli/2")
+    return Held(
+        ROLE,
+        "a",
+        carried=True,
+        since=since,
+        until=None,
+        delivered=delivery,
+        first_use=use,
+        last_use=use,
+        valid_until=None,
+        recorded=True,
+    )
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> Story:
+    deployment = SimpleNamespace(settings=SimpleNamespace(target=Target(ACCOUNT, REGION)))
+    monkeypatch.setattr(story, "Aws", lambda _deployment: None)
+    return Story(SimpleNamespace(deployment=deployment), 180, a="i-1")  # type: ignore[arg-type]  # no scene is asked
+
+
+def records(monkeypatch: pytest.MonkeyPatch, *roles: Held, unknown: str = "") -> None:
+    found = Uptake(InstanceKey(ACCOUNT, REGION, "i-1"), "", roles, SINCE, whole=True, unknown_because=unknown)
+    monkeypatch.setattr(story, "of_instance", lambda _deployment, _key, _name: found)
+
+
+def test_delivery_and_use_take_the_seconds_since_the_role_was_attached(
+    played: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records(monkeypatch, held(delivered=3, used=21))
+    assert (played.delivered(), played.in_use()) == (3, 21)
+
+
+@pytest.mark.parametrize("roles", [(), (held(),), (held(3, 21, since=None),)])
+def test_without_a_record_the_steps_are_skipped(
+    played: Story, monkeypatch: pytest.MonkeyPatch, roles: tuple[Held, ...]
+) -> None:
+    records(monkeypatch, *roles)
+    for step in (played.delivered, played.in_use):
+        with pytest.raises(StepSkippedError, match=r"^CloudTrail's event history doesn't show it$"):
+            step()
+
+
+def test_without_an_answer_the_steps_say_why(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    records(monkeypatch, unknown="you aren't allowed cloudtrail:LookupEvents")
+    with pytest.raises(StepSkippedError, match="LookupEvents"):
+        played.in_use()
