@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.problem import typed
+from rolekeeper.model.problem import Kind, Remedy, typed
 from rolekeeper_cli.console.page import page, see_other
 from rolekeeper_cli.console.pages.instance import read_once
 from rolekeeper_cli.explained import refusal
@@ -45,8 +45,8 @@ def uptake(request: Request) -> Response:
         found = read_once(request, "uptake", id_, read=ask)
     except AwsRefusalError as error:
         return page(request, "instance_uptake.html", part=part, shown=None, unknown=refusal(error).what, **values)
-    address = addressed(deployment, id_)
-    commands = {each.role: typed(f"rolekeeper revoke {address} --role {each.role}") for each in found.former}
+    revoke = Remedy(Kind.REVOKE, (addressed(deployment, id_),))
+    commands = {each.role: typed(f"{revoke} --role {each.role}") for each in found.former}
     values |= {"shown": found.document(), "commands": commands, "lane": lane(found, deployment.now())}
     return page(request, "instance_uptake.html", part=part, unknown=found.unknown_because, **values)
 
@@ -68,7 +68,7 @@ def lane(found: Uptake, now: datetime) -> Mapping[str, Any]:
             "role": each.role,
             "carried": each.carried,
             "bars": [
-                {"kind": kind, "x": place(since), "width": round(place(until) - place(since), 2)}
+                {"kind": kind, "x": place(since), "width": max(0, round(place(until) - place(since), 2))}
                 for kind, since, until in _bars(each, begin, now)
             ],
             "marks": [{"kind": kind, "x": place(at)} for kind, at in _marks(each) if at >= begin],
@@ -86,7 +86,7 @@ def _bars(held: Held, begin: datetime, now: datetime) -> Iterator[tuple[str, dat
     if held.carried:
         yield "carried", since, now
         return
-    taken = held.until or (held.delivered.at if held.delivered else begin)
+    taken = held.until or max(since, held.delivered.at if held.delivered else since)
     yield "carried", since, taken
     yield "valid", taken, held.valid_until or taken
 

@@ -211,6 +211,22 @@ def test_what_another_actor_took_may_be_used_since_its_last_delivery() -> None:
     assert [(each["kind"], each["x"]) for each in row["bars"]] == [("carried", 0), ("valid", 35.14)]
 
 
+@pytest.mark.parametrize(
+    "role",
+    [
+        held(DB, since=ago(-0.05)),
+        held(WEB, carried=False, since=ago(1), valid_until=ago(-5)),
+        held(WEB, carried=False, since=ago(1), delivered=Delivery(WEB, ago(2), ago(-4)), valid_until=ago(-4)),
+        held(WEB, carried=False, until=ago(1), valid_until=ago(2)),
+    ],
+    ids=["attached by a clock ahead", "taken nobody knows when", "delivered before only", "expired before"],
+)
+def test_no_bar_ends_before_it_begins(role: Held) -> None:
+    [row] = drawn(role)["rows"]
+    assert all(each["width"] >= 0 for each in row["bars"])
+    assert all(after["x"] >= before["x"] for before, after in pairwise(row["bars"]))
+
+
 @pytest.mark.parametrize("minutes", [1, 20, 50, 150, 350])
 def test_there_is_room_for_each_time_that_is_written(minutes: int) -> None:
     for end in (0, 2, 6):
