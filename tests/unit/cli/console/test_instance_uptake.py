@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from fixtures.account import refusing
 from fixtures.console import main as words
+from fixtures.console import news
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import InstanceKey
@@ -133,18 +134,19 @@ def test_what_others_named_is_text(browser: TestClient, terminal: Terminal, desk
 # ---- the part and the page ----
 
 
-def test_the_instances_page_asks_for_it_also_once_that_has_ended(
+def test_the_instances_page_asks_for_it_again_once_that_changes_and_also_once_it_has_ended(
     browser: TestClient, terminal: Terminal, desk: MappingsFixture, one: str
 ) -> None:
-    page = browser.get(f"/instance/{one}").text
-    assert f'<div hx-get="/instance/{one}/uptake" hx-trigger="load delay:300ms, every 60s">' in page
+    page = browser.get(f"/instance/{one}")
+    asks = f'<div hx-get="/instance/{one}/uptake" hx-trigger="load delay:300ms, refreshed from:body delay:1s">'
+    assert asks in page.text
     desk.world.wait(60)
+    assert browser.get(news(page)).headers["HX-Trigger"] == "refreshed", "it is asked for again"
     terminal.trail.delivered(DB, one)
     desk.world.truth.terminate(one)
     desk.world.wait(4000)
     terminal.trail.called(DB, one)
-    page = browser.get(f"/instance/{one}").text
-    assert f'<div hx-get="/instance/{one}/uptake" hx-trigger="load delay:300ms">' in page, "nothing will change"
+    assert asks in browser.get(f"/instance/{one}").text
     assert "db former, still used" in words(asked(browser, one))
     assert "<html" in browser.get(f"/instance/{one}/uptake").text, "without scripts it is a page"
 
