@@ -72,7 +72,7 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     yield from uses.who.lines(document["who"], account)
     if document["uptake"]:
-        yield from rolekeeper_cli.uptake.lines(document["uptake"], name, brief=True)
+        yield from uses.uptake.lines(document["uptake"], name, brief=True)
     if last:
         yield "triggered by", f"{last['cause']} ({last['at'][:19]}Z)"
         reason = "for the same reason" if last["reason"] == decision["reason"] else last["reason"]

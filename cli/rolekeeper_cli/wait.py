@@ -1,4 +1,4 @@
-"""`rolekeeper wait`: until EC2 shows a role on an instance, or on all of a mapping."""
+"""`rolekeeper wait`: until EC2 shows a role on an instance, or on all of a mapping, or until software uses it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.errors import ExitCode, UsageError, WaitTimeoutError
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
     from rolekeeper_cli.deployment import Deployment
+    from rolekeeper_cli.uses.uptake import Held
 
 
 @command(
     "wait",
     "rolekeeper wait web-1 --role web",
     "rolekeeper wait web-1 --role NONE --every 5 --attempts 12",
+    "rolekeeper wait web-1 --role web --in-use --attempts 120",
     "rolekeeper wait --mapping workload=web",
     "rolekeeper wait --mapping workload=web --target 111111111111",
 )
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     metavar="KEY",
     help="Wait for all instances with this mapping's tag, as tag_key=tag_value.",
     shell_complete=completes("mappings"),
+)
+@click.option(
+    "--in-use", is_flag=True, help="Until CloudTrail shows a call with the role, by default the one that it carries."
 )
 @click.option(
     "--every",
@@ -50,6 +55,7 @@ def wait(
     mapping: str | None,
     targets: tuple[str, ...],
     *,
+    in_use: bool,
     every: float,
     attempts: int,
 ) -> ExitCode:
@@ -58,23 +64,28 @@ def wait(
     Until EC2 shows a role on one instance, or on each instance of a mapping the role that it should carry.
     A hub looks at the mapping's instances in all its targets, and says in which of them which are still missing.
 
+    With --in-use it also waits until software on the instance called AWS with the role. CloudTrail shows that up to 15
+    minutes late, and never for calls on data, as on S3's objects and DynamoDB's items.
+
     Exits with 255 when it didn't come in time, and with 1 when instances of the mapping are blocked, or wait for their
     start.
     """
     if role == "":
         raise UsageError("--role is empty", "name a role, or NONE")
-    if mapping and not (instance or role):
+    if role == model.mapping.NO_ROLE and in_use:
+        raise UsageError("NONE is no role that software can use", "name a role, or leave out --in-use")
+    if mapping and not (instance or role or in_use):
         key = uses.names.mapping_key(mapping)
         found = uses.follow.wait_for_mapping(deployment(), key, every, attempts=attempts, targets=targets)
         render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(in_words(found)))
         return tell_rest(found)
     if targets:
         raise UsageError("--target needs --mapping", "name an instance of another target as ACCOUNT/REGION/ID")
-    if mapping or not (instance and role):
+    if mapping or not (instance and (role or in_use)):
         raise UsageError(
-            "wait is for an instance, or for a mapping", "name the instance with --role, or --mapping alone"
+            "wait is for an instance, or for a mapping", "name the instance with --role or --in-use, or --mapping alone"
         )
-    return wait_for_role(deployment(), instance, role, every=every, attempts=attempts)
+    return wait_for_role(deployment(), instance, role, in_use=in_use, every=every, attempts=attempts)
 
 
 # ---- what is shown of instances that are followed ----
@@ -107,38 +118,52 @@ def in_words(found: uses.follow.Followed) -> str:
 # ---- an instance ----
 
 
-def wait_for_role(deployment: Deployment, text: str, role: str, *, every: float, attempts: int) -> ExitCode:
-    """Look until EC2 shows the role, `NONE` for no role.
+def wait_for_role(
+    deployment: Deployment, text: str, role: str | None, *, in_use: bool, every: float, attempts: int
+) -> ExitCode:
+    """Look until EC2 shows the role, `NONE` for no role; and, `in_use`, CloudTrail a call with it.
+
+    Args:
+        role: None for the one that the instance carries.
 
     Raises:
-        CommandError: there is no such role.
-        WaitTimeoutError: EC2 showed something else each time.
+        CommandError: there is no such role, or it carries none.
+        WaitTimeoutError: EC2 or CloudTrail showed something else each time.
     """
     deployment, text = uses.instances.located(deployment, text)
     instance = uses.instances.find_instance(deployment, text)
-    if not uses.names.is_known_role(deployment, role):
+    if role is None:
+        role = _carried(deployment, instance)
+    elif not uses.names.is_known_role(deployment, role):
         raise uses.names.no_such_role(deployment, role)
-    shown = None
-    with deployment.progress(attempts, "looks at EC2") as progress:
+    came, shown = False, None
+    with deployment.progress(attempts, "looks at AWS") as progress:
         for number, _ in zip(range(1, attempts + 1), deployment.looks(every, inf), strict=False):
             came, shown = _watch(deployment, instance, role)
-            if came:
-                return _show(instance, role, shown)
-            stopped = instance.state is model.instance.InstanceState.STOPPED
-            if number == 1 and stopped and shown and role != model.mapping.NO_ROLE:
-                terminal.say(
-                    "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
-                    "when_stopped=swap. To have it done, type in another terminal: "
-                    f"{uses.instances.starts(deployment, instance)}"
-                )
+            # The first look shows whether CloudTrail may be asked at all.
+            held = uses.uptake.carried_by(deployment, instance.key) if in_use and (came or number == 1) else None
+            if came and (not in_use or (held and held.role == role and held.last_use)):
+                return _show(instance, shown, role=role, held=held)
+            if number == 1 and in_use:
+                terminal.say("CloudTrail shows calls up to 15 minutes late, and none on data such as S3's objects.")
+            if number == 1 and not came and shown and role != model.mapping.NO_ROLE:
+                _say_if_stopped(deployment, instance)
             progress.at(number)
-    has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
-    wanted = "no role" if role == model.mapping.NO_ROLE else role
-    looks = f"{attempts:,} look{'' if attempts == 1 else 's'}"
-    raise WaitTimeoutError(
-        f"{uses.instances.title(instance)} carries {has} and not {wanted}, after {looks}",
-        f"to see what blocks it: rolekeeper explain {uses.instances.addressed(deployment, instance.key.id)}",
-    )
+    raise _timeout(deployment, instance, shown, role=role, came=came, attempts=attempts)
+
+
+def _carried(deployment: Deployment, instance: Instance) -> str:
+    """The name of the role that an instance carries."""
+    shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
+    role = _role(deployment, shown) if shown else ""
+    if not role:
+        raise CommandError(f"{uses.instances.title(instance)} carries no role", "name the one to wait for with --role")
+    return role
+
+
+def _role(deployment: Deployment, shown: Association) -> str:
+    profile = deployment.app.iam.get_instance_profile(str(uses.fleet.profile_name(shown.profile_arn)))
+    return profile.role_name if profile else ""
 
 
 def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool, Association | None]:
@@ -148,18 +173,44 @@ def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool,
         return role == model.mapping.NO_ROLE, None
     if shown.state is not model.instance.AssociationState.ASSOCIATED:
         return False, shown
-    profile = deployment.app.iam.get_instance_profile(shown.profile_arn.rsplit("/", 1)[-1])
-    return (profile.role_name if profile else "") == role, shown
+    return _role(deployment, shown) == role, shown
 
 
-def _show(instance: Instance, role: str, shown: Association | None) -> ExitCode:
+def _say_if_stopped(deployment: Deployment, instance: Instance) -> None:
+    if instance.state is model.instance.InstanceState.STOPPED:
+        terminal.say(
+            "The instance is stopped, and EC2 replaces the role of a running one only, unless its mapping says "
+            "when_stopped=swap. To have it done, type in another terminal: "
+            f"{uses.instances.starts(deployment, instance)}"
+        )
+
+
+def _timeout(
+    deployment: Deployment, instance: Instance, shown: Association | None, *, role: str, came: bool, attempts: int
+) -> WaitTimeoutError:
+    address = uses.instances.addressed(deployment, instance.key.id)
+    if came:
+        what = f"carries {role}, and CloudTrail shows no call with it"
+        late = "calls come up to 15 minutes late, and those on data never"
+        remedy = f"that isn't unused: {late}; to look again: rolekeeper uptake {address}"
+    else:
+        has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
+        what = f"carries {has} and not {'no role' if role == model.mapping.NO_ROLE else role}"
+        remedy = f"to see what blocks it: rolekeeper explain {address}"
+    looks = f"{attempts:,} look{'' if attempts == 1 else 's'}"
+    return WaitTimeoutError(f"{uses.instances.title(instance)} {what}, after {looks}", remedy)
+
+
+def _show(instance: Instance, shown: Association | None, *, role: str, held: Held | None) -> ExitCode:
     document = {
         **uses.instances.where(instance.key),
         "role": role if shown else None,
         "instance_profile": uses.fleet.profile_name(shown.profile_arn) if shown else None,
         "association": shown.id if shown else None,
     }
-    render.show(
-        document, lambda: terminal.line(f"{uses.instances.title(instance)} carries {document['role'] or 'no role'}.")
-    )
+    text = f"{uses.instances.title(instance)} carries {document['role'] or 'no role'}"
+    if held and held.last_use:
+        document |= {name: held.document()[name] for name in ("since", "delivered_at", "first_use", "last_use")}
+        text += f", and software uses it: {held.last_use.action} at {held.last_use.at:%Y-%m-%dT%H:%M:%SZ}"
+    render.show(document, lambda: terminal.line(f"{text}."))
     return ExitCode.DONE

@@ -61,7 +61,7 @@ def commands(text: str, program: str) -> list[str]:
 
 
 def test_every_alarm_has_its_section_and_every_section_its_alarm_or_mail() -> None:
-    assert list(SECTIONS) == [*ALARMS, *MAILED]
+    assert list(SECTIONS) == [*ALARMS, *MAILED, "An instance is compromised"]
     assert len(SECTIONS) == len(_SECTIONS), "no section is there twice"
     assert ALARMS.keys().isdisjoint(MAILED)
 

@@ -228,7 +228,7 @@ def planned(deployment: Deployment, text: str, *, role: str = "", current: bool 
     revocations = [_revocation(deployment, key, each, carried=carried) for each in dict.fromkeys(wanted)]
     if not current and any(each.carried for each in revocations):
         raise _still_carried(deployment, key, carried)
-    return Plan(key, name, revocations, left, unknown=unknown)
+    return Plan(key, name, revocations, left=left, unknown=unknown)
 
 
 def _instance(deployment: Deployment, text: str) -> tuple[InstanceKey, str]:

@@ -4,7 +4,7 @@ An attached role is delivered when EC2 gets credentials of it, and in use when s
 Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credentials on the instance").
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,10 +14,11 @@ from typing import Any
 import jmespath
 from botocore.utils import parse_timestamp
 
-from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.model.instance import Association, AssociationState, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import ServiceError
 from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import ID, find_instance, key_of, located, name_of, where
@@ -234,13 +235,18 @@ def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
 
 
 def carried_by(deployment: Deployment, key: InstanceKey) -> Held | None:
-    """The role that an instance carries now, as far as CloudTrail's records go.
+    """The role that an instance carries now, and its use; None if it carries none, or CloudTrail gave no answer.
 
     Raises:
-        AwsRefusalError: CloudTrail says nothing.
+        ServiceError: the caller may not ask CloudTrail.
     """
     told = _told(deployment, key)
-    _ask(deployment, told)
+    try:
+        _ask(deployment, told)
+    except AccessDeniedError as error:
+        raise ServiceError(no_answer(deployment, error), "only CloudTrail shows whether a role is in use") from error
+    except RetryableError:
+        return None
     return next((each for each in told.roles() if each.carried), None)
 
 
@@ -451,6 +457,69 @@ def _expiration(event: Event) -> datetime:
 
 
 # ---- for people ----
+
+
+_NOT_UNUSED = (
+    "that isn't unused: calls on the data of services, as on S3's objects and DynamoDB's items, aren't in CloudTrail's "
+    "event history, and records are up to 15 minutes late"
+)
+
+
+def lines(document: Mapping[str, Any], address: str, *, brief: bool = False) -> Iterator[tuple[str, str]]:
+    """A document of an instance as lines of a table; `address` is the instance as a command names it."""
+    roles = document["roles"]
+    if not (brief or any(each["carried"] for each in roles)):
+        yield "carries", "no role"
+    for each in roles:
+        if not each["carried"]:
+            yield "former role", _former(each)
+            yield "", f"rolekeeper revoke {address} --role {each['role']} ends that"
+            continue
+        found = list(_carried(each))
+        yield from found[-1:] if brief else found
+        if not (each["last_use"] or document["unknown_because"]):
+            yield "not seen", _not_seen(each, document, f"see rolekeeper uptake {address}" if brief else _NOT_UNUSED)
+    if because := document["unknown_because"]:
+        yield "unknown", f"whether software uses a role: {because}"
+    elif not document["looked_through"] and any(not each["carried"] for each in roles):
+        yield "", "Not all calls were looked through; older ones may have been made with a former role."
+
+
+def _carried(role: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    name, first, last = role["role"], role["first_use"], role["last_use"]
+    if at := role["delivered_at"]:
+        valid = f"valid until {_at(role['valid_until'])}"
+        yield "delivered", f"{name}, {_when(at, role['delivered_after_seconds'])}; {valid}"
+    if last:
+        began = f"first call {_when(first['at'], first['after_seconds'])}: {_call(first)}" if first else ""
+        ends = "" if first and first["at"] == last["at"] else f"last call {_at(last['at'])}: {_call(last)}"
+        yield "in use", f"{name}, {'; '.join(filter(None, (began, ends)))}"
+
+
+def _not_seen(role: Mapping[str, Any], document: Mapping[str, Any], more: str) -> str:
+    what = "no call" if role["delivered_at"] else "neither EC2's delivery nor a call"
+    since = max(document["looked_since"], role["since"] or document["looked_since"])
+    return f"{role['role']}, {what} since {_at(since)}; {more}"
+
+
+def _former(role: Mapping[str, Any]) -> str:
+    taken = f", taken {_at(role['until'])}" if role["until"] else ""
+    last = role["last_use"]
+    used = f"still used, last call {_at(last['at'])}: {_call(last)}" if last else "no call since"
+    return f"{role['role']}{taken}: {used}; its credentials are valid until {_at(role['valid_until'])} at the latest"
+
+
+def _call(call: Mapping[str, Any]) -> str:
+    refused = f", refused ({call['refused']})" if call["refused"] else ""
+    return f"{call['action']} by {sdk(call['agent'])}{refused}"
+
+
+def _when(at: datetime, after: float | None) -> str:
+    return _at(at) if after is None else f"{after:,.0f} s after it was attached ({_at(at)})"
+
+
+def _at(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def sdk(agent: str) -> str:
