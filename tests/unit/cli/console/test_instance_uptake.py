@@ -207,10 +207,11 @@ def test_one_call_has_one_mark() -> None:
     assert [each["kind"] for each in row["marks"]] == ["first"]
 
 
-def test_what_another_actor_took_may_be_used_since_its_last_delivery() -> None:
-    shown = drawn(held(WEB, carried=False, delivered=Delivery(WEB, ago(3), ago(-3)), valid_until=ago(-3)))
-    [row] = shown["rows"]
-    assert [(each["kind"], each["x"]) for each in row["bars"]] == [("carried", 0), ("valid", 35.14)]
+def test_what_another_actor_replaced_ends_with_its_last_delivery_where_the_next_begins() -> None:
+    web = held(WEB, carried=False, delivered=Delivery(WEB, ago(3), ago(-3)), valid_until=ago(-3))
+    carried, former = drawn(held(DB), web)["rows"]
+    assert [(each["kind"], each["x"]) for each in former["bars"]] == [("carried", 0), ("valid", 35.14)]
+    assert [(each["kind"], each["x"]) for each in carried["bars"]] == [("carried", 35.14)]
 
 
 @pytest.mark.parametrize(
