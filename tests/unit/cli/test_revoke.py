@@ -393,12 +393,13 @@ def test_in_another_account_only_its_own_credentials_may_write(
     assert statement["Condition"]["StringEquals"] == {"aws:userid": "AROAWEB:i-0123456789abcdef0"}
 
 
-@pytest.mark.usefixtures("moved")
-def test_it_calls_what_the_guard_allows_and_nothing_else(terminal: Terminal, desk: MappingsFixture, iam: Iam) -> None:
+def test_it_calls_what_the_guard_allows_and_nothing_else(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
     iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
     policy = json.loads(terminal("guard", "revokers").stdout)
     desk.quiet()
-    assert terminal.types("y\n", "revoke", "web-1").exit_code == 0
+    assert terminal.types("y\n", "revoke", moved).exit_code == 0
     desk.world.later(hours=7)
     assert len(terminal.document("revoke", "--clean")) == 2
     called = {each.partition("_")[0] for each in desk.world.calls.made}
