@@ -80,7 +80,7 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
 
 def _expected(there: Deployment, plan: uses.revocation.Plan) -> Iterator[str]:
     for each in plan.writable:
-        yield f"{uses.revocation.POLICY} of role {each.role.name}:"
+        yield f"{uses.revoked_policy.POLICY} of role {each.role.name}:"
         yield uses.guard.readable(each.policy)
         found = uses.revocation.others(there, each)
         count = f"{len(found):,} other {'instance carries' if len(found) == 1 else 'instances carry'}"

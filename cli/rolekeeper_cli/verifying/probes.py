@@ -34,7 +34,7 @@ from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
 from rolekeeper_cli.uses.instances import key_of
-from rolekeeper_cli.uses.revocation import POLICY, Entry
+from rolekeeper_cli.uses.revoked_policy import POLICY, Entry
 from rolekeeper_cli.uses.uptake import Delivery, Uptake, of_instance
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import TAG, Names

@@ -15,7 +15,8 @@ from rolekeeper_cli.console.page import page, see_other
 from rolekeeper_cli.console.pages.instance import read_once
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.uses.instances import ID, addressed, key_of
-from rolekeeper_cli.uses.uptake import LIVES, Held, Uptake, of_instance, sdk
+from rolekeeper_cli.uses.revoked_policy import LIVES
+from rolekeeper_cli.uses.uptake import Held, Uptake, of_instance, sdk
 
 # What is shown before the oldest change: where a bar begins can be seen.
 _BEFORE = timedelta(minutes=15)
