@@ -137,7 +137,7 @@ def test_an_instance_that_ended_is_known_by_its_id(
 
 
 def test_what_is_over_needs_no_revocation(terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str) -> None:
-    desk.world.later(hours=6, minutes=10)
+    desk.world.later(hours=6, minutes=50)
     ran = terminal("revoke", moved)
     assert ran.exit_code == 1
     assert f"no former role is known whose credentials {moved} may have; it still carries db" in ran.stderr
@@ -484,7 +484,7 @@ def test_it_changes_nothing_of_what_the_role_may_do(
 
 
 def test_cleaning_removes_what_is_over_and_is_then_done(terminal: Terminal, desk: MappingsFixture, iam: Iam) -> None:
-    young, old = iam.statement("web", "i-0aa", ago=6 * HOURS), iam.statement("web", "i-0bb", ago=6.5 * HOURS)
+    young, old = iam.statement("web", "i-0aa", ago=6.5 * HOURS), iam.statement("web", "i-0bb", ago=7 * HOURS)
     iam.write("web", old, young)
     iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
     desk.role("theirs", path="/")
