@@ -167,9 +167,10 @@ def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     asked = sum(row["uptake"]["looked_since"] is not None for row in rows)
+    others = "" if asked == len(rows) else "; of the others 'delivered' doesn't say whether they use it"
     return (
-        f"\nCalls were looked for on {asked:,} of {len(rows):,} instances. Not seen isn't unused: CloudTrail's records "
-        "are up to 15 minutes late, without calls on data such as S3's objects.\n"
+        f"\nCalls were looked for on {asked:,} of {len(rows):,} instances{others}. 'Not seen' isn't unused: "
+        "CloudTrail's records are up to 15 minutes late, without calls on data such as S3's objects.\n"
         "What one called, and how to end a former role's credentials: rolekeeper uptake INSTANCE"
     )
 
@@ -200,8 +201,8 @@ def _reason(row: Mapping[str, Any]) -> str:
 def layout(home: Target, *, uptake: bool = False) -> Layout:
     """The table; `home` is the deployment's own target. With `uptake` the rows have that too."""
     of_uptake = (
-        Column("role use", lambda row: role_use(row["uptake"]), kind="text"),
-        Column("former roles", lambda row: former_roles(row["uptake"]), kind="text"),
+        Column("role use", lambda row: role_use(row["uptake"])),
+        Column("former roles", lambda row: former_roles(row["uptake"])),
     )
     return Layout(
         (

@@ -66,7 +66,7 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
         terminal.warn(f"roles that another actor attached aren't known: {plan.unknown}")
     if not plan.writable:
         raise CommandError(f"nothing can be revoked of {plan.title}", "see the warnings above; nothing was changed")
-    terminal.agree(lambda: (_expected(there, plan), f"Deny it to {plan.title}?"), yes=yes)
+    terminal.agree(lambda: (_expected(there, plan), f"Revoke these credentials of {plan.title}?"), yes=yes)
     done = [uses.revocation.write(there, each) for each in plan.writable]
     document = {
         **uses.instances.where(plan.key),
@@ -80,7 +80,7 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
 
 def _expected(there: Deployment, plan: uses.revocation.Plan) -> Iterator[str]:
     for each in plan.writable:
-        yield f"{uses.revocation.POLICY} of role {each.role.name}:"
+        yield f"{uses.revoked_policy.POLICY} of role {each.role.name}:"
         yield uses.guard.readable(each.policy)
         found = uses.revocation.others(there, each)
         count = f"{len(found):,} other {'instance carries' if len(found) == 1 else 'instances carry'}"
@@ -93,7 +93,7 @@ def _expected(there: Deployment, plan: uses.revocation.Plan) -> Iterator[str]:
 def _show(plan: uses.revocation.Plan, done: Sequence[uses.revocation.Revoked]) -> None:
     for each in done:
         before = f"{each.entry.before:%Y-%m-%dT%H:%M:%SZ}"
-        terminal.line(f"{plan.title} may do nothing with what it got of {each.role.name} before {before}.")
+        terminal.line(f"Revoked: the credentials of {each.role.name} that {plan.title} got before {before}.")
     terminal.say("IAM shows the policy; it may take a few minutes until all of AWS follows it.")
 
 

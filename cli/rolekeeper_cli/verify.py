@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--trail-patience",
-    type=click.FloatRange(0, 1800),
+    type=click.FloatRange(0, 900),
     default=600,
     show_default=True,
     metavar="SECONDS",
@@ -126,9 +126,9 @@ def _announcement(caller: Deployment, names: verifying.names.Names, machine: ver
     return (
         f"Verification {names.id} in {where}. It makes\n"
         f"  the stack {names.stack}: this version, which may give the roles under {names.role_path} alone\n"
-        f"  the stack {names.scene}: three roles that allow nothing, a security group, a queue for EC2's events\n"
+        f"  the stack {names.scene}: three roles (one may list Regions), a security group, a queue for EC2's events\n"
         f"  two instances of type {machine.instance_type}, which end themselves {lives} minutes after each start;\n"
-        "    one of them calls sts:GetCallerIdentity every 20 seconds\n"
+        "    one of them calls sts:GetCallerIdentity and ec2:DescribeRegions every 20 seconds\n"
         f"It takes about twenty minutes, costs at most {costs:.2f} USD, and touches nothing else. At its end, at "
         "Ctrl-C and after a failure it removes all of this; if it is killed, rolekeeper verify --sweep does."
     )

@@ -142,7 +142,7 @@ def wait_for_role(
             came, shown = _watch(deployment, instance, role)
             # The first look shows whether CloudTrail may be asked at all.
             held = uses.uptake.carried_by(deployment, instance.key) if in_use and (came or number == 1) else None
-            if came and (not in_use or (held and held.role == role and held.last_use)):
+            if came and (not in_use or (held and held.last_use)):
                 return _show(instance, shown, role=role, held=held)
             if number == 1 and in_use:
                 terminal.say("CloudTrail shows calls up to 15 minutes late, and none on data such as S3's objects.")

@@ -105,7 +105,7 @@ def _read_deliveries(deployment: Deployment, members: Mapping[str, _Member]) -> 
         cut = f"only the newest {history.looked_at:,} of CloudTrail's records were read" if history.cut else ""
     for member in members.values():
         member.unknown = refused or cut
-        member.told.answered = not member.unknown
+        member.told.answered = not refused
     return not refused
 
 

@@ -33,8 +33,8 @@ from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
 from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, all_is_well, is_own, planned, text_in
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
+from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.targets import Places
-from rolekeeper_cli.uses.uptake import LIVES
 
 # ---- mappings as if they were published ----
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -16,7 +16,6 @@ from rolekeeper.aws.errors import AccessDeniedError, NotFoundError, PermanentErr
 from rolekeeper.aws.iam import Document
 from rolekeeper.model.instance import AssociationState, InstanceKey
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice, typed
-from rolekeeper.permissions.policies import listed
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
@@ -32,57 +31,10 @@ from rolekeeper_cli.uses.instances import (
     title,
     titled,
 )
-from rolekeeper_cli.uses.uptake import LIVES, Held, of_instance
+from rolekeeper_cli.uses.revoked_policy import POLICY, Entry, current, entries
+from rolekeeper_cli.uses.uptake import Held, of_instance
 
-# ---- the policy ----
-
-
-POLICY = "rolekeeper-revoked"
-# A statement that is over stays for a while: clocks within AWS differ.
-_MARGIN = timedelta(minutes=15)
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One statement: `user`, a `ROLEID:INSTANCE-ID`, may do nothing with what it got `before`, a whole second."""
-
-    user: str
-    before: datetime
-
-    @property
-    def instance(self) -> str:
-        return self.user.partition(":")[2]
-
-    @property
-    def statement(self) -> dict[str, Any]:
-        times = {"aws:TokenIssueTime": self.before.strftime(_TIME)}
-        condition = {"StringEquals": {"aws:userid": self.user}, "DateLessThan": times}
-        return {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": condition}
-
-    @classmethod
-    def read(cls, statement: Any) -> "Entry | None":
-        """None for any other statement: who wrote that meant something else by it."""
-        try:
-            condition = statement["Condition"]
-            before = datetime.strptime(condition["DateLessThan"]["aws:TokenIssueTime"], _TIME).replace(tzinfo=UTC)
-            found = cls(str(condition["StringEquals"]["aws:userid"]), before)
-        except (KeyError, TypeError, ValueError):
-            return None
-        return found if found.statement == statement else None
-
-    def is_over(self, now: datetime) -> bool:
-        return self.before + LIVES + _MARGIN < now
-
-
-def entries(document: Document) -> list[Entry]:
-    return [entry for each in listed(document.get("Statement")) if (entry := Entry.read(each))]
-
-
-def _current(document: Document, now: datetime) -> list[Any]:
-    """The statements of a policy without those that are over; what others wrote stays."""
-    found = [(each, Entry.read(each)) for each in listed(document.get("Statement"))]
-    return [each for each, entry in found if entry is None or not entry.is_over(now)]
+# ---- a role with that policy ----
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +54,7 @@ class RevokedRole:
 
     def with_entry(self, entry: Entry) -> dict[str, Any]:
         """The policy with this in the place of the same instance's, and without what is over."""
-        kept = _current(self.policy, self.at)
+        kept = current(self.policy, self.at)
         others = [each for each in kept if (found := Entry.read(each)) is None or found.user != entry.user]
         return {"Version": "2012-10-17", **self.policy, "Statement": [*others, entry.statement]}
 
@@ -438,7 +390,7 @@ def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:
                 continue
             now = _date(answer) if answer else deployment.now()
             removed = [each.instance for each in entries(policy) if each.is_over(now)]
-            kept = _current(policy, now)
+            kept = current(policy, now)
             if not removed:
                 continue
             if kept:

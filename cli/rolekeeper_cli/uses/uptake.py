@@ -22,9 +22,10 @@ from rolekeeper_cli.errors import ServiceError
 from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import ID, find_instance, key_of, located, name_of, where
+from rolekeeper_cli.uses.revoked_policy import LIVES
 
-#: How long the credentials of an instance's role are valid, and how often there are new ones.
-LIVES, _RENEWED = timedelta(hours=6), timedelta(hours=1)
+# How often EC2 gets new credentials of an instance's role.
+_RENEWED = timedelta(hours=1)
 # How late CloudTrail's records may come, with how wrong the machine's clock may be: AWS refuses calls beyond that.
 _LATE, _SKEW = timedelta(minutes=20), timedelta(minutes=5)
 # A record has whole seconds, and a history entry the time just before its call.

@@ -34,16 +34,17 @@ from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
 from rolekeeper_cli.uses.instances import key_of
+from rolekeeper_cli.uses.revoked_policy import POLICY, Entry
 from rolekeeper_cli.uses.uptake import Delivery, Uptake, of_instance
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe, Step
 
 _PROPAGATES, _CHANGES = 180.0, 180.0
-# How often CloudTrail is asked within its patience: every 10 seconds, if that is 10 minutes.
+# How often CloudTrail is asked within its patience: every 10 seconds of 10 minutes.
 _TRAIL_LOOKS = 60
 # docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".
-_LATE_SECONDS, _REPLACED_SECONDS = 900.0, 60.0
+_LATE_SECONDS, _REPLACED_SECONDS, _DENIES_SECONDS = 900.0, 60.0, 180.0
 # A record's time is earlier or later than the delivery by some seconds.
 _EXPIRATION, _LIVES = "%b %d, %Y %I:%M:%S %p", (timedelta(hours=5, minutes=59), timedelta(hours=6, minutes=40))
 # docs/AWS_FACTS.md, "Errors": a new profile isn't visible for up to about this long.
@@ -55,7 +56,7 @@ _UNKNOWN_ASSOCIATION = "InvalidAssociationID.NotFound"
 _NOT_ASSUMED = "cannot be assumed"
 _BATCHES = 100
 # What the instance that carries a role calls (scene.py).
-_CALL = "GetCallerIdentity"
+_CALL, _DENIABLE = "GetCallerIdentity", "DescribeRegions"
 # Refusals that say nothing about a fact.
 _SKIPPED = AccessDeniedError | RetryableError
 
@@ -78,6 +79,7 @@ class Stage:
         began: before the first launch.
         launched: by instance, the ARN of the profile that it was launched with; empty if none.
         trail_patience: how many seconds CloudTrail's records may take, once all else was asked.
+        trail_until: the end of that, once a probe has begun to wait.
         received: what the queue had of the two instances, once a probe has read it: message groups and events, by id.
     """
 
@@ -195,7 +197,7 @@ def _refusal(act: Callable[[], object], kind: type[AwsRefusalError], *codes: str
 
 
 def _wait[Found](
-    stage: Stage, what: str, look: Callable[[], Found | None], *, seconds: float = _CHANGES, every: float = 1
+    stage: Stage, what: str, look: Callable[[], Found | None], *, seconds: float = _CHANGES, every: float = 0.5
 ) -> Found:
     """What a look finds, once it is true.
 
@@ -670,19 +672,55 @@ def _recorded(stage: Stage, attribute: str, value: str) -> list[Event]:
 # ---- what EC2 delivers, and software uses: while both instances run ----
 
 
-def _calls(stage: Stage) -> list[Event]:
-    """The calls of the instance that carries a role, newest first."""
-    return _arrived(stage, lambda: [each for each in _recorded(stage, "EventName", _CALL) if _is_by(stage, each)])
+def _calls(stage: Stage, name: str) -> list[Event]:
+    """The calls of this name by the instance that carries a role, newest first."""
+    return [each for each in _recorded(stage, "Username", stage.carrying) if each.name == name]
 
 
-def _is_by(stage: Stage, event: Event) -> bool:
-    return event.by.session == stage.carrying
+@_fact(RECORDED, _CREDENTIALS, "That it meets those that EC2 delivered is inferred")
+def denied_credentials(stage: Stage) -> Observed:
+    """A deny by aws:TokenIssueTime and aws:userid refuses what EC2 delivered to an instance before."""
+    role = _associated(stage, stage.carrying).profile_arn.rpartition("/")[2]
+
+    def calls(*, refused: bool) -> list[Event]:
+        return [each for each in _calls(stage, _DENIABLE) if bool(each.refused) == refused]
+
+    with _denied(stage, role) as since:
+
+        def look() -> list[Event]:
+            return [each for each in calls(refused=True) if each.at >= since]
+
+        try:
+            first = _arrived(stage, look)[-1]
+        except NotAskedError:
+            latest = max((each.at for each in calls(refused=False)), default=since)
+            if (latest - since).total_seconds() <= _DENIES_SECONDS:
+                raise
+            return Observed(f"still allowed {(latest - since).total_seconds():.0f} seconds later", fits=False)
+    if all(each.at >= since for each in calls(refused=False)):
+        raise NotAskedError(f"{_DENIABLE} wasn't allowed before")
+    return Observed(f"{first.refused} {(first.at - since).total_seconds():.0f} seconds later", fits=True)
+
+
+@contextmanager
+def _denied(stage: Stage, role: str) -> Iterator[datetime]:
+    """Deny the instance that carries a role what it got of it before now; gives the time."""
+    id_ = stage.aws.call("iam:GetRole", RoleName=role)["Role"]["RoleId"]
+    since = stage.deployment.now().replace(microsecond=0)
+    policy = {"RoleName": role, "PolicyName": POLICY}
+    entry = Entry(f"{id_}:{stage.carrying}", since)
+    document = json.dumps({"Version": "2012-10-17", "Statement": [entry.statement]})
+    stage.aws.call("iam:PutRolePolicy", **policy, PolicyDocument=document)
+    try:
+        yield since
+    finally:
+        stage.aws.call("iam:DeleteRolePolicy", **policy)
 
 
 @_fact(RECORDED, _HISTORY, "No page says how late an event gets there.")
 def record_delay(stage: Stage) -> Observed:
     """A call is in the event history within 15 minutes."""
-    newest = _calls(stage)[0]
+    newest = _arrived(stage, lambda: _calls(stage, _CALL))[0]
     seconds = (stage.deployment.now() - newest.at).total_seconds()
     return Observed(f"the newest call was made {seconds:.0f} seconds ago", seconds <= _LATE_SECONDS)
 
@@ -690,8 +728,12 @@ def record_delay(stage: Stage) -> Observed:
 @_fact(RECORDED, _HISTORY, "that LookupEvents finds them by it is inferred")
 def calls_by_username(stage: Stage) -> Observed:
     """LookupEvents finds software's calls by the instance's id as Username."""
-    found = _calls(stage)
-    by_name = {each.id for each in _recorded(stage, "Username", stage.carrying)}
+
+    def look() -> list[Event]:
+        return [each for each in _recorded(stage, "EventName", _CALL) if each.by.session == stage.carrying]
+
+    found = _arrived(stage, look)
+    by_name = {each.id for each in _calls(stage, _CALL)}
     missing = [each for each in found if each.id not in by_name]
     return Observed(f"it finds {len(found) - len(missing)} of {len(found)} calls", not missing)
 
@@ -855,11 +897,6 @@ class Unasked:
 
 _SECOND_ACCOUNT, _NEXT_BILL = "it takes a second account", "only a bill shows it"
 UNASKED: Sequence[Unasked] = (
-    Unasked(
-        "That it meets those that EC2 delivered is inferred",
-        "that a deny by aws:TokenIssueTime and aws:userid ends the credentials that EC2 delivered to one instance",
-        "its roles allow nothing that a deny could end",
-    ),
     Unasked(
         "that an old one is refused so, or with `InvalidNextToken` as other services do, is inferred",
         "how EC2 refuses a NextToken that has expired",

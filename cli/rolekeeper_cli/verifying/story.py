@@ -19,7 +19,7 @@ from rolekeeper_cli.verifying.scene import Scene, allow_no_change, launch
 # Seconds between two looks at EC2, of whose budget of 20 calls a second others have their share.
 _EVERY = 0.25
 # How long it looks whether something stays as it is: this share of the patience, at most so many seconds.
-_STAYS_SHARE, _STAYS_SECONDS = 0.1, 5.0
+_STAYS_SHARE, _STAYS_SECONDS = 0.03, 5.0
 # After so many seconds a follow-up may have done it, which has another cause than these.
 _PROMPT_SECONDS, _EVENTS = 15.0, ("tags changed", "instance ")
 # How often the tag changes in a burst.

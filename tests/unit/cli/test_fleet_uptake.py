@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
@@ -116,7 +117,7 @@ def test_only_those_whose_role_changed_are_asked_for_their_calls(
     assert rows[0].startswith(steady)
     assert rows[0].endswith("ok delivered")
     assert rows[1].endswith(f"ok in use web still used, valid until {expires:%Y-%m-%dT%H:%M:%SZ}")
-    assert "Calls were looked for on 1 of 2 instances. Not seen isn't unused: " in ran.stderr
+    assert "Calls were looked for on 1 of 2 instances; of the others 'delivered' doesn't say " in ran.stderr
     assert "Warning" not in ran.stderr
 
 
@@ -184,6 +185,7 @@ def test_of_a_few_instances_each_is_asked(terminal: Terminal, desk: MappingsFixt
     desk.quiet()
     assert seen(terminal) == {steady: {"web": "in-use"}}
     assert desk.world.calls["LookupEvents"] == 2
+    assert "Calls were looked for on 1 of 1 instances. 'Not seen' isn't" in terminal("fleet", "--uptake").stderr
 
 
 # ---- targets ----
@@ -221,6 +223,8 @@ def test_each_target_has_its_own_history_and_roles_of_one_name_are_told_apart(
 def test_without_the_permission_the_fleet_is_listed_and_it_is_named_once(
     terminal: Terminal, desk: MappingsFixture, steady: str, replaced: str
 ) -> None:
+    desk.world.untag(steady, "app")
+    desk.world.reconcile(steady)
     terminal.trail.refuses = "AccessDeniedException"
     desk.quiet()
     ran = terminal("fleet", "--uptake")
@@ -228,10 +232,19 @@ def test_without_the_permission_the_fleet_is_listed_and_it_is_named_once(
     assert ran.stderr.count("you aren't allowed cloudtrail:LookupEvents") == 1
     assert desk.world.calls["LookupEvents"] == 1
     rows = lines(ran.stdout)
-    assert (rows[1].startswith(steady), rows[1].endswith(" ok unknown unknown")) == (True, True)
-    assert (rows[2].startswith(replaced), " ok unknown web valid until " in rows[2]) == (True, True), (
-        "Rolekeeper's history says that"
-    )
+    assert rows[1].startswith(f"{steady} steady running none none ok unknown web valid until ")
+    assert rows[2].startswith(f"{replaced} replaced running db db ok unknown web valid until ")
+
+
+@pytest.mark.parametrize("few", [0, 10])
+def test_a_role_that_cant_be_read_leaves_the_use_unknown(
+    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, steady: str, few: int
+) -> None:
+    monkeypatch.setattr(fleet_uptake, "FEW", few)
+    desk.world.calls.before("GetInstanceProfile", refusing("AccessDenied"))
+    [row] = terminal.document("fleet", "--uptake")
+    assert (row["instance"], row["uptake"]["roles"]) == (steady, [])
+    assert row["uptake"]["unknown_because"] == "you aren't allowed iam:GetInstanceProfile"
 
 
 @pytest.mark.usefixtures("large")
@@ -265,6 +278,20 @@ def test_of_too_many_changed_instances_some_are_asked_and_the_others_say_so(
     assert "of 1 instance in 123456789012/us-east-1: calls were looked for on 2 of 3 changed" in " ".join(
         lines(ran.stderr)
     )
+
+
+@pytest.mark.usefixtures("large")
+def test_of_an_instance_with_more_calls_than_a_page_it_isnt_said_that_there_is_none(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    ids = [desk.converged("web", app="web") for _ in range(2)]
+    for each in ids:
+        terminal.trail.delivered(WEB, each)
+    for _ in range(51):
+        terminal.trail.called(WEB.replace("web", "other"), ids[0])
+    rows = lines(terminal("fleet", "--uptake").stdout)
+    assert [each.partition(" ok ")[2] for each in rows[1:]] == ["delivered", "delivered, no call seen"]
+    assert looked_up(terminal) == ["AssumeRole", *ids]
 
 
 @pytest.mark.usefixtures("large")

@@ -15,7 +15,7 @@ from fixtures.terminal import USER_ID, Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli.uses import guard
 from rolekeeper_cli.uses.guard import Arns
-from rolekeeper_cli.uses.revocation import Entry
+from rolekeeper_cli.uses.revoked_policy import Entry
 from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, needs_node, simulate
 
 pytestmark = needs_node

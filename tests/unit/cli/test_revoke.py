@@ -112,7 +112,7 @@ def test_the_former_role_is_revoked_and_the_present_one_stays(terminal: Terminal
     assert list(iam.revoked("web")) == [moved]
     assert iam.statements("db") == []
     before = f"{iam.revoked('web')[moved]:%Y-%m-%dT%H:%M:%SZ}"
-    assert ran.stdout == f"{moved} (web-1) may do nothing with what it got of web before {before}.\n"
+    assert ran.stdout == f"Revoked: the credentials of web that {moved} (web-1) got before {before}.\n"
 
 
 def test_the_document_has_what_is_in_force(terminal: Terminal, iam: Iam, moved: str) -> None:
@@ -299,7 +299,7 @@ def test_a_person_sees_the_policy_and_who_else_carries_the_role_before_the_quest
     other = desk.converged("web", app="web", Name="web-2")
     ran = terminal.types("n\n", "revoke", moved)
     assert ran.exit_code == 1
-    told, _, _ = ran.stderr.partition(f"Deny it to {moved} (web-1)? [y/N]")
+    told, _, _ = ran.stderr.partition(f"Revoke these credentials of {moved} (web-1)? [y/N]")
     assert f'"aws:userid": "{iam.role_id("web")}:{moved}"' in told
     assert f"1 other instance carries web in us-east-1 ({other} (web-2)): not touched" in " ".join(told.split())
     assert iam.statements("web") == []
@@ -391,6 +391,20 @@ def test_in_another_account_only_its_own_credentials_may_write(
     assert "--policy-document file://FILE --region eu-west-1 --profile profile-of-111111111111" in told
     [statement] = json.loads(terminal("revoke", instance, "--role", "web", "--print").stdout)["Statement"]
     assert statement["Condition"]["StringEquals"] == {"aws:userid": "AROAWEB:i-0123456789abcdef0"}
+
+
+def test_it_calls_what_the_guard_allows_and_nothing_else(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
+    policy = json.loads(terminal("guard", "revokers").stdout)
+    desk.quiet()
+    assert terminal.types("y\n", "revoke", moved).exit_code == 0
+    desk.world.later(hours=7)
+    assert len(terminal.document("revoke", "--clean")) == 2
+    called = {each.partition("_")[0] for each in desk.world.calls.made}
+    allowed = {action.partition(":")[2] for each in policy["Statement"] for action in each["Action"]}
+    assert called == allowed - {"DescribeStacks"}, "the terminal asks for no stack"
 
 
 # ---- two people at once, and IAM's delay ----

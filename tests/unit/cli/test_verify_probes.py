@@ -32,6 +32,8 @@ class Iam(FakeIam):
     def __init__(self, world: FakeAccount) -> None:
         super().__init__(world.profiles, world.calls, ACCOUNT)
         self.world, self.made = world, 0
+        self.policies: dict[str, Any] = {}
+        self.denied: Callable[[], object] = lambda: None
 
     def create_instance_profile(self, InstanceProfileName: str, Path: str, Tags: Any = ()) -> dict[str, Any]:  # noqa: N803  # boto3's own names
         assert {"Key": TAG, "Value": NAMES.id} in Tags
@@ -53,6 +55,16 @@ class Iam(FakeIam):
         return {}
 
     remove_role_from_instance_profile = add_role_to_instance_profile
+
+    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803, ARG002  # the same
+        return {"Role": {"RoleId": "AROA1"}}
+
+    def put_role_policy(self, RoleName: str, PolicyName: str, PolicyDocument: str) -> None:  # noqa: N803, ARG002  # the same
+        self.policies[RoleName] = json.loads(PolicyDocument)
+        self.denied()
+
+    def delete_role_policy(self, RoleName: str, PolicyName: str) -> None:  # noqa: N803, ARG002  # the same
+        del self.policies[RoleName]
 
     def delete_instance_profile(self, InstanceProfileName: str) -> None:  # noqa: N803  # the same
         if self._profiles.pop(InstanceProfileName, None) is None:
@@ -88,6 +100,7 @@ class Account:
         self.sqs = SimpleNamespace(receive_message=self.receive)
         self.groups: Callable[[Event], str] = lambda event: str(event.detail.get("instance-id", ""))
         self.history(carrying)
+        self.iam.denied = lambda: self.lists_regions(7, errorCode="Client.UnauthorizedOperation")
         deployment = Deployment(Options(region=REGION))
         monkeypatch.setattr(deployment, "client", lambda service, _config=None: getattr(self, service, self.trail))
         monkeypatch.setattr(deployment, "now", world.clock.now)
@@ -125,6 +138,12 @@ class Account:
         """EC2 delivers a profile's role, and the AWS CLI calls with it."""
         self.trail.delivered(role_of(profile), instance)
         self.trail.called(role_of(profile), instance, agent="aws-cli/2.30.0")
+        self.trail.called(role_of(profile), instance, "DescribeRegions")
+
+    def lists_regions(self, seconds: float, **record: Any) -> None:
+        """The instance calls what can be denied, some seconds later; the record comes late."""
+        self.world.clock.sleep(seconds)
+        self.trail.called(role_of(self.a), self.stage.carrying, "DescribeRegions", late=200, **record)
 
     def history(self, instance: str) -> None:
         self.trail.launched(user("bob"), instance, profile_arn=self.a)
@@ -393,6 +412,7 @@ OTHERWISE: list[tuple[str, Callable[[Account], object]]] = [
     ("wrong-target-role", lambda account: setattr(account.events, "put_targets", refuses("ValidationException"))),
     ("table-policy-keys", lambda account: setattr(account.dynamodb, "put_item", puts(partition=""))),
     ("table-policy-keys", lambda account: setattr(account.dynamodb, "put_item", puts(any_attribute=True))),
+    ("denied-credentials", lambda account: setattr(account.iam, "denied", lambda: account.lists_regions(240))),
     ("record-delay", lambda account: account.world.clock.sleep(1_000)),
     ("calls-by-username", name_nobody),
     ("replaced-role", use_the_former),
@@ -450,6 +470,7 @@ ASKS = {
     "another-region": ("events", "put_events"),
     "wrong-target-role": ("events", "put_targets"),
     "table-policy-keys": ("dynamodb", "get_resource_policy"),
+    "denied-credentials": ("iam", "put_role_policy"),
     "record-delay": ("trail", "lookup_events"),
     "calls-by-username": ("trail", "lookup_events"),
     "delivery-record": ("trail", "lookup_events"),
@@ -483,6 +504,10 @@ def start_late(account: Account) -> None:
     account.trail.events.clear()
 
 
+def forget_allowed_calls(account: Account) -> None:
+    account.trail.events[:] = [each for each in account.trail.events if each["EventName"] != "DescribeRegions"]
+
+
 def lack(attribute: str, value: Any) -> Callable[[Account], object]:
     return lambda account: setattr(account.stage, attribute, value)
 
@@ -499,6 +524,12 @@ def lack(attribute: str, value: Any) -> Callable[[Account], object]:
         ),
         ("launch-in-history", lack("launched", {}), "no instance was launched with a profile"),
         ("launch-in-history", start_late, "not in CloudTrail's event history within 600 seconds"),
+        ("denied-credentials", forget_allowed_calls, "DescribeRegions wasn't allowed before"),
+        (
+            "denied-credentials",
+            lambda account: setattr(account.iam, "denied", lambda: None),
+            "not in CloudTrail's event history within 600 seconds",
+        ),
         (
             "replaced-role",
             lambda account: setattr(account.trail, "lookup_events", refuses("AccessDenied")),
@@ -525,6 +556,17 @@ def test_what_is_missing_skips_the_probe(
     assert (found.outcome, found.why) == (Outcome.SKIPPED, why)
 
 
+def test_the_deny_is_of_what_one_instance_got_and_ends_with_the_probe(account: Account) -> None:
+    written: list[Any] = []
+    account.iam.denied = lambda: written.extend(account.iam.policies.values())
+    account.probe("denied-credentials")
+    [[statement]] = [each["Statement"] for each in written]
+    assert (statement["Effect"], statement["Action"], statement["Resource"]) == ("Deny", "*", "*")
+    assert statement["Condition"]["StringEquals"] == {"aws:userid": f"AROA1:{account.stage.carrying}"}
+    assert statement["Condition"].keys() == {"StringEquals", "DateLessThan"}
+    assert account.iam.policies == {}
+
+
 def test_records_that_come_late_are_waited_for(account: Account) -> None:
     account.trail.events.clear()
     account.trail.happened(
@@ -535,6 +577,7 @@ def test_records_that_come_late_are_waited_for(account: Account) -> None:
 
 def test_all_records_together_take_no_longer_than_the_patience_for_them(account: Account) -> None:
     account.trail.events.clear()
+    account.iam.denied = lambda: None
     began = account.world.clock.now()
     assert {each.outcome for each in run(RECORDED, account.stage)} == {Outcome.SKIPPED}
     assert account.world.clock.now() - began < timedelta(seconds=660)

@@ -60,7 +60,7 @@ def test_an_instance_ends_itself_and_only_the_one_with_a_tag_calls(
     units = {each["path"].rpartition("/")[2]: each["content"] for each in cloud["write_files"]}
     assert (first, cloud["runcmd"]) == ("#cloud-config", [f"systemctl enable --now {started}"])
     assert set(started.split()) <= set(units)
-    assert "OnBootSec=30min\n" in units["rolekeeper-verify.timer"]
+    assert "OnBootSec=45min\n" in units["rolekeeper-verify.timer"]
     assert all("Environment=AWS_REGION=us-east-1\n" in unit for name, unit in units.items() if "calls" in name)
 
 

@@ -70,7 +70,10 @@ def facts(request: Request) -> Response:
         story = _story(request, id_)
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    return page(request, "instance.html", part="part", **_values(request, story, stamp))
+    answer = page(request, "instance.html", part="part", **_values(request, story, stamp))
+    # What CloudTrail says of it is asked again then.
+    answer.headers["HX-Trigger"] = "refreshed"
+    return answer
 
 
 def who(request: Request) -> Response:

@@ -10,16 +10,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.problem import typed
+from rolekeeper.model.problem import Kind, Remedy, typed
 from rolekeeper_cli.console.page import page, see_other
 from rolekeeper_cli.console.pages.instance import read_once
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.uses.instances import ID, addressed, key_of
-from rolekeeper_cli.uses.uptake import LIVES, Held, Uptake, of_instance, sdk
+from rolekeeper_cli.uses.revoked_policy import LIVES
+from rolekeeper_cli.uses.uptake import Held, Uptake, of_instance, sdk
 
 # What is shown before the oldest change: where a bar begins can be seen.
 _BEFORE = timedelta(minutes=15)
-# Between two hours on the axis: the first step of which there is room for that many.
+# How far apart the times on the axis are: the first step of which at most that many fit.
 _STEPS = [timedelta(minutes=each) for each in (5, 15, 30, 60, 120)]
 _HOURS = 7
 # In percent: there the text of an hour would be cut off.
@@ -45,8 +46,8 @@ def uptake(request: Request) -> Response:
         found = read_once(request, "uptake", id_, read=ask)
     except AwsRefusalError as error:
         return page(request, "instance_uptake.html", part=part, shown=None, unknown=refusal(error).what, **values)
-    address = addressed(deployment, id_)
-    commands = {each.role: typed(f"rolekeeper revoke {address} --role {each.role}") for each in found.former}
+    revoke = Remedy(Kind.REVOKE, (addressed(deployment, id_),))
+    commands = {each.role: typed(f"{revoke} --role {each.role}") for each in found.former}
     values |= {"shown": found.document(), "commands": commands, "lane": lane(found, deployment.now())}
     return page(request, "instance_uptake.html", part=part, unknown=found.unknown_because, **values)
 
@@ -58,6 +59,8 @@ def lane(found: Uptake, now: datetime) -> Mapping[str, Any]:
     """
     changes = [at for each in found.roles for at in (each.since, each.until) if at and at > now - LIVES]
     begin = min(changes, default=now - LIVES) - _BEFORE
+    # Of what another actor attached it isn't known since when, but two roles are never attached at once.
+    free = max([begin, *(_taken(each, begin) for each in found.former)])
     end = max([now, *(each.valid_until for each in found.former if each.valid_until)])
 
     def place(at: datetime) -> float:
@@ -68,8 +71,8 @@ def lane(found: Uptake, now: datetime) -> Mapping[str, Any]:
             "role": each.role,
             "carried": each.carried,
             "bars": [
-                {"kind": kind, "x": place(since), "width": round(place(until) - place(since), 2)}
-                for kind, since, until in _bars(each, begin, now)
+                {"kind": kind, "x": place(since), "width": max(0, round(place(until) - place(since), 2))}
+                for kind, since, until in _bars(each, free if each.carried else begin, now)
             ],
             "marks": [{"kind": kind, "x": place(at)} for kind, at in _marks(each) if at >= begin],
         }
@@ -82,13 +85,18 @@ def lane(found: Uptake, now: datetime) -> Mapping[str, Any]:
 
 def _bars(held: Held, begin: datetime, now: datetime) -> Iterator[tuple[str, datetime, datetime]]:
     """When it was carried, and from when until when credentials of a former role may be valid."""
-    since = held.since or begin
     if held.carried:
-        yield "carried", since, now
+        yield "carried", held.since or begin, now
         return
-    taken = held.until or (held.delivered.at if held.delivered else begin)
-    yield "carried", since, taken
+    taken = _taken(held, begin)
+    yield "carried", held.since or begin, taken
     yield "valid", taken, held.valid_until or taken
+
+
+def _taken(held: Held, begin: datetime) -> datetime:
+    """When a former role was taken; if that isn't known, when it was seen last."""
+    since = held.since or begin
+    return held.until or max(since, held.delivered.at if held.delivered else since)
 
 
 def _marks(held: Held) -> Iterator[tuple[str, datetime]]:

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from fixtures.account import refusing
 from fixtures.console import main as words
+from fixtures.console import news
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import InstanceKey
@@ -133,18 +134,19 @@ def test_what_others_named_is_text(browser: TestClient, terminal: Terminal, desk
 # ---- the part and the page ----
 
 
-def test_the_instances_page_asks_for_it_also_once_that_has_ended(
+def test_the_instances_page_asks_for_it_again_once_that_changes_and_also_once_it_has_ended(
     browser: TestClient, terminal: Terminal, desk: MappingsFixture, one: str
 ) -> None:
-    page = browser.get(f"/instance/{one}").text
-    assert f'<div hx-get="/instance/{one}/uptake" hx-trigger="load delay:300ms, every 60s">' in page
+    page = browser.get(f"/instance/{one}")
+    asks = f'<div hx-get="/instance/{one}/uptake" hx-trigger="load delay:300ms, refreshed from:body delay:1s">'
+    assert asks in page.text
     desk.world.wait(60)
+    assert browser.get(news(page)).headers["HX-Trigger"] == "refreshed", "it is asked for again"
     terminal.trail.delivered(DB, one)
     desk.world.truth.terminate(one)
     desk.world.wait(4000)
     terminal.trail.called(DB, one)
-    page = browser.get(f"/instance/{one}").text
-    assert f'<div hx-get="/instance/{one}/uptake" hx-trigger="load delay:300ms">' in page, "nothing will change"
+    assert asks in browser.get(f"/instance/{one}").text
     assert "db former, still used" in words(asked(browser, one))
     assert "<html" in browser.get(f"/instance/{one}/uptake").text, "without scripts it is a page"
 
@@ -205,10 +207,27 @@ def test_one_call_has_one_mark() -> None:
     assert [each["kind"] for each in row["marks"]] == ["first"]
 
 
-def test_what_another_actor_took_may_be_used_since_its_last_delivery() -> None:
-    shown = drawn(held(WEB, carried=False, delivered=Delivery(WEB, ago(3), ago(-3)), valid_until=ago(-3)))
-    [row] = shown["rows"]
-    assert [(each["kind"], each["x"]) for each in row["bars"]] == [("carried", 0), ("valid", 35.14)]
+def test_what_another_actor_replaced_ends_with_its_last_delivery_where_the_next_begins() -> None:
+    web = held(WEB, carried=False, delivered=Delivery(WEB, ago(3), ago(-3)), valid_until=ago(-3))
+    carried, former = drawn(held(DB), web)["rows"]
+    assert [(each["kind"], each["x"]) for each in former["bars"]] == [("carried", 0), ("valid", 35.14)]
+    assert [(each["kind"], each["x"]) for each in carried["bars"]] == [("carried", 35.14)]
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        held(DB, since=ago(-0.05)),
+        held(WEB, carried=False, since=ago(1), valid_until=ago(-5)),
+        held(WEB, carried=False, since=ago(1), delivered=Delivery(WEB, ago(2), ago(-4)), valid_until=ago(-4)),
+        held(WEB, carried=False, until=ago(1), valid_until=ago(2)),
+    ],
+    ids=["attached by a clock ahead", "taken nobody knows when", "delivered before only", "expired before"],
+)
+def test_no_bar_ends_before_it_begins(role: Held) -> None:
+    [row] = drawn(role)["rows"]
+    assert all(each["width"] >= 0 for each in row["bars"])
+    assert all(after["x"] >= before["x"] for before, after in pairwise(row["bars"]))
 
 
 @pytest.mark.parametrize("minutes", [1, 20, 50, 150, 350])

@@ -119,6 +119,16 @@ def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestC
     assert foreign in said
 
 
+def test_a_mapping_to_none_says_what_ends_the_former_roles_credentials(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    desk.edit("workload=web", role="web")
+    desk.converged("web", workload="web")
+    plan = planned(browser, "workload=web", role="NONE").text
+    assert "Software may use the former role&#39;s credentials until" in plan
+    assert "once the role is taken away: <code>rolekeeper revoke INSTANCE</code>" in plan
+
+
 def test_a_plan_is_written_once_and_has_a_page_of_its_own_to_which_a_browser_goes_back(
     browser: TestClient, desk: MappingsFixture, terminal: Terminal
 ) -> None:
