@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli import guard, render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, yes_to_all
 from rolekeeper_cli.command import command, deployment, doctor_deployment
@@ -43,7 +44,9 @@ _CUTS_OFF = (
 )
 @click.option("--current", is_flag=True, help="For incidents: also the role that the instance still carries.")
 @click.option("--print", "prints", is_flag=True, help="Only print the role's policy, and write nothing.")
-@click.option("--clean", is_flag=True, help="Remove the entries that are over, of every role under the path.")
+@click.option(
+    "--clean", is_flag=True, help="Remove the entries that are over, of every role of the account under the path."
+)
 @yes_to_all
 def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clean: bool, yes: bool) -> ExitCode:
     """Cut off the credentials that an instance has of a former role.
@@ -67,27 +70,40 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
     if not plan.writable:
         raise CommandError(f"nothing can be revoked of {plan.title}", "see the warnings above; nothing was changed")
     terminal.agree(lambda: (_expected(there, plan), f"Revoke these credentials of {plan.title}?"), yes=yes)
-    done = [uses.revocation.write(there, each) for each in plan.writable]
+    done, failed = uses.revocation.write_all(there, plan)
+    if failed and not done:
+        raise failed[0]
+    terminal.bad(f"{each.what}: {each.remedy}" for each in failed)
     document = {
         **uses.instances.where(plan.key),
         "revoked": [each.document() for each in done],
-        "left": [str(each) for each in plan.problems],
+        "left": [*map(str, plan.problems), *(f"{each.what}; {each.remedy}" for each in failed)],
         "unknown_because": plan.unknown or None,
     }
     render.show(document, lambda: _show(plan, done))
-    return ExitCode.NO if plan.problems else ExitCode.DONE
+    return ExitCode.NO if document["left"] else ExitCode.DONE
 
 
 def _expected(there: Deployment, plan: uses.revocation.Plan) -> Iterator[str]:
     for each in plan.writable:
         yield f"{uses.revocation.POLICY} of role {each.role.name}:"
         yield uses.guard.readable(each.policy)
-        found = uses.revocation.others(there, each)
-        count = f"{len(found):,} other {'instance carries' if len(found) == 1 else 'instances carry'}"
-        named = f" ({several(found)})" if found else ""
-        yield f"{count} {each.role.name} in {there.settings.target.region}{named}: not touched, by the aws:userid."
+        yield _others(there, each)
         if each.carried:
             yield _CUTS_OFF.format(each.role.name)
+
+
+def _others(there: Deployment, revocation: uses.revocation.Revocation) -> str:
+    role, region = revocation.role.name, there.settings.region
+    try:
+        found = uses.revocation.others(there, revocation)
+    except AccessDeniedError as error:
+        return (
+            f"Which other instances carry {role} isn't known: you aren't allowed {error.action}. They aren't touched."
+        )
+    count = f"{len(found):,} other {'instance carries' if len(found) == 1 else 'instances carry'}"
+    named = f" ({several(found)})" if found else ""
+    return f"{count} {role} in {region}{named}: not touched, by the aws:userid."
 
 
 def _show(plan: uses.revocation.Plan, done: Sequence[uses.revocation.Revoked]) -> None:

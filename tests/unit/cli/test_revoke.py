@@ -184,6 +184,26 @@ def test_a_profile_that_is_gone_leaves_its_role_to_a_person(
     assert iam.statements("web") == []
 
 
+def test_a_former_role_that_is_gone_holds_up_no_other(terminal: Terminal, iam: Iam, moved: str) -> None:
+    """Nothing is left of its credentials."""
+    terminal.trail.delivered(f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/gone", moved)
+    assert terminal.document("revoke", moved)["left"] == []
+    assert list(iam.revoked("web")) == [moved]
+
+
+def test_a_role_that_cant_be_written_holds_up_no_other(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    terminal.trail.delivered(DB, moved)
+    desk.world.detach_by_hand(moved)
+    desk.world.wait(2)
+    desk.world.calls.before("PutRolePolicy", refusing("LimitExceeded", "Maximum policy size", status=409))
+    found = terminal.document("revoke", moved, code=1)
+    [revoked], [left] = found["revoked"], found["left"]
+    assert f"{POLICY} of role " in left
+    assert [each for each in ("web", "db") if iam.statements(each)] == [revoked["role"]]
+
+
 # ---- a role that it still carries ----
 
 
@@ -305,6 +325,13 @@ def test_a_person_sees_the_policy_and_who_else_carries_the_role_before_the_quest
     assert iam.statements("web") == []
     assert terminal.types("y\n", "revoke", moved).exit_code == 0
     assert list(iam.revoked("web")) == [moved]
+
+
+def test_who_may_not_see_who_else_carries_it_can_revoke(terminal: Terminal, desk: MappingsFixture, moved: str) -> None:
+    desk.world.calls.before("ListInstanceProfilesForRole", refusing("AccessDenied"))
+    ran = terminal.types("y\n", "revoke", moved)
+    assert ran.exit_code == 0
+    assert "isn't known: you aren't allowed iam:ListInstanceProfilesForRole. They aren't touched." in ran.stderr
 
 
 def test_a_printed_policy_is_what_iam_takes_and_nothing_is_written(
