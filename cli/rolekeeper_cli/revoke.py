@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 _CUTS_OFF = (
-    "The instance loses what it has of {} too: until IMDS hands out new credentials, up to an hour, and software that "
-    "keeps its credentials until it is restarted. Anyone who is on the instance gets the new ones."
+    "The instance itself loses its access as {}, until IMDS hands out new credentials, up to an hour later; software "
+    "that keeps its credentials needs a restart. Anyone who is on the instance gets the new ones."
 )
 
 
@@ -63,12 +63,12 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
     plan = uses.revocation.planned(there, instance, role=role, current=current)
     if prints:
         return _print(there, plan)
-    for each in plan.problems:
-        terminal.warn(str(each))
     if plan.unknown:
         terminal.warn(f"roles that another actor attached aren't known: {plan.unknown}")
+    for each in plan.problems[0 if plan.writable else 1 :]:
+        terminal.warn(str(each))
     if not plan.writable:
-        raise CommandError(f"nothing can be revoked of {plan.title}", "see the warnings above; nothing was changed")
+        raise CommandError(plan.problems[0].what, plan.problems[0].remedy)
     terminal.agree(lambda: (_expected(there, plan), f"Revoke these credentials of {plan.title}?"), yes=yes)
     done, failed = uses.revocation.write_all(there, plan)
     if failed and not done:
@@ -98,12 +98,10 @@ def _others(there: Deployment, revocation: uses.revocation.Revocation) -> str:
     try:
         found = uses.revocation.others(there, revocation)
     except AccessDeniedError as error:
-        return (
-            f"Which other instances carry {role} isn't known: you aren't allowed {error.action}. They aren't touched."
-        )
-    count = f"{len(found):,} other {'instance carries' if len(found) == 1 else 'instances carry'}"
-    named = f" ({several(found)})" if found else ""
-    return f"{count} {role} in {region}{named}: not touched, by the aws:userid."
+        return f"Other instances that carry {role} keep their access; you aren't allowed {error.action} to see which."
+    if not found:
+        return f"No other instance carries {role} in {region}."
+    return f"Other instances that carry {role} in {region}, and keep their access: {len(found):,} ({several(found)})."
 
 
 def _show(plan: uses.revocation.Plan, done: Sequence[uses.revocation.Revoked]) -> None:

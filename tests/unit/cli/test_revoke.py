@@ -234,9 +234,9 @@ def test_in_an_incident_the_present_role_is_revoked_too(terminal: Terminal, iam:
     assert ran.exit_code == 0, ran.output
     assert (list(iam.revoked("web")), list(iam.revoked("db"))) == ([moved], [moved])
     told = " ".join(ran.stderr.split())
-    assert "The instance loses what it has of db too: until IMDS hands out new credentials, up to an hour" in told
+    assert "The instance itself loses its access as db, until IMDS hands out new credentials, up to an hour" in told
     assert "Anyone who is on the instance gets the new ones." in told
-    assert "0 other instances carry db in us-east-1: not touched" in told
+    assert "No other instance carries db in us-east-1." in told
 
 
 # ---- what is written ----
@@ -324,7 +324,8 @@ def test_a_person_sees_the_policy_and_who_else_carries_the_role_before_the_quest
     assert ran.exit_code == 1
     told, _, _ = ran.stderr.partition(f"Revoke these credentials of {moved} (web-1)? [y/N]")
     assert f'"aws:userid": "{iam.role_id("web")}:{moved}"' in told
-    assert f"1 other instance carries web in us-east-1 ({other} (web-2)): not touched" in " ".join(told.split())
+    kept = f"Other instances that carry web in us-east-1, and keep their access: 1 ({other} (web-2))."
+    assert kept in " ".join(told.split())
     assert iam.statements("web") == []
     assert terminal.types("y\n", "revoke", moved).exit_code == 0
     assert list(iam.revoked("web")) == [moved]
@@ -334,7 +335,7 @@ def test_who_may_not_see_who_else_carries_it_can_revoke(terminal: Terminal, desk
     desk.world.calls.before("ListInstanceProfilesForRole", refusing("AccessDenied"))
     ran = terminal.types("y\n", "revoke", moved)
     assert ran.exit_code == 0
-    assert "isn't known: you aren't allowed iam:ListInstanceProfilesForRole. They aren't touched." in ran.stderr
+    assert "you aren't allowed iam:ListInstanceProfilesForRole to see which." in ran.stderr
 
 
 def test_a_printed_policy_is_what_iam_takes_and_nothing_is_written(
