@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli import guard, render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, yes_to_all
 from rolekeeper_cli.command import command, deployment, doctor_deployment
@@ -95,10 +94,9 @@ def _expected(there: Deployment, plan: uses.revocation.Plan) -> Iterator[str]:
 
 def _others(there: Deployment, revocation: uses.revocation.Revocation) -> str:
     role, region = revocation.role.name, there.settings.region
-    try:
-        found = uses.revocation.others(there, revocation)
-    except AccessDeniedError as error:
-        return f"Other instances that carry {role} keep their access; you aren't allowed {error.action} to see which."
+    found, lacks = uses.revocation.others(there, revocation)
+    if lacks:
+        return f"Other instances that carry {role} keep their access; you aren't allowed {lacks} to see which."
     if not found:
         return f"No other instance carries {role} in {region}."
     return f"Other instances that carry {role} in {region}, and keep their access: {len(found):,} ({several(found)})."

@@ -267,18 +267,21 @@ def _nothing_known(deployment: Deployment, key: InstanceKey, *, carried: str, un
     return CommandError(f"{what}; it still carries {carried}", advice("take that away first: ", remedy))
 
 
-def others(deployment: Deployment, revocation: Revocation) -> list[str]:
-    """The other instances of the account and Region that carry the role, each with its name."""
+def others(deployment: Deployment, revocation: Revocation) -> tuple[list[str], str]:
+    """The other instances of the account and Region that carry the role, by name; or the permission to see them."""
     role, client, ec2 = revocation.role, _iam(deployment), deployment.app.ec2
-    with classified("iam:ListInstanceProfilesForRole", role.arn):
-        pages = client.get_paginator("list_instance_profiles_for_role").paginate(RoleName=role.name)
-        profiles = [each["Arn"] for page in pages for each in page["InstanceProfiles"]]
+    try:
+        with classified("iam:ListInstanceProfilesForRole", role.arn):
+            pages = client.get_paginator("list_instance_profiles_for_role").paginate(RoleName=role.name)
+            profiles = [each["Arn"] for page in pages for each in page["InstanceProfiles"]]
+    except AccessDeniedError as error:
+        return [], error.action
     found = []
     for page in ec2.carrying(profiles) if profiles else ():
         shown = ec2.associations([each.key.id for each in page])
         carrying = {id_ for id_, each in shown.items() if each.profile_arn in profiles} - {revocation.key.id}
         found += [title(each) for each in page if each.key.id in carrying]
-    return found
+    return found, ""
 
 
 # ---- writing it ----
