@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, NotFoundError, PermanentError, classified
-from rolekeeper.aws.iam import Document
+from rolekeeper.aws.iam import Document, Role
 from rolekeeper.model.instance import AssociationState, InstanceKey
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice, typed
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -412,22 +412,25 @@ def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:
     client, roles = _iam(deployment), deployment.path_roles
     with deployment.progress(len(roles), "roles looked at") as progress:
         for role in progress.over(roles):
-            answer = _policy(deployment, role.name, role.arn)
+            if not (answer := _policy(deployment, role.name, role.arn)):
+                continue
             try:
-                policy = _document(deployment, role.name, answer) if answer else {}
+                policy = _document(deployment, role.name, answer)
             except CommandError as error:
                 yield error
                 continue
-            now = _date(answer) if answer else deployment.now()
-            removed = [each.instance for each in entries(policy) if each.is_over(now)]
-            kept = current(policy, now)
-            if not removed:
-                continue
-            if kept:
-                with classified("iam:PutRolePolicy", role.arn):
-                    document = _compact({**policy, "Statement": kept})
-                    client.put_role_policy(RoleName=role.name, PolicyName=POLICY, PolicyDocument=document)
-            else:
-                with classified("iam:DeleteRolePolicy", role.arn):
-                    client.delete_role_policy(RoleName=role.name, PolicyName=POLICY)
-            yield Cleaned(role.name, removed, len(kept))
+            now = _date(answer)
+            if removed := [each.instance for each in entries(policy) if each.is_over(now)]:
+                kept = current(policy, now)
+                _keep(client, role, {**policy, "Statement": kept})
+                yield Cleaned(role.name, removed, len(kept))
+
+
+def _keep(client: Any, role: Role, policy: Document) -> None:
+    """Write what is left of a policy, or delete one without a statement, which IAM doesn't take."""
+    if policy["Statement"]:
+        with classified("iam:PutRolePolicy", role.arn):
+            client.put_role_policy(RoleName=role.name, PolicyName=POLICY, PolicyDocument=_compact(policy))
+        return
+    with classified("iam:DeleteRolePolicy", role.arn):
+        client.delete_role_policy(RoleName=role.name, PolicyName=POLICY)
