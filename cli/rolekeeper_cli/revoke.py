@@ -50,9 +50,9 @@ _CUTS_OFF = (
 def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clean: bool, yes: bool) -> ExitCode:
     """Cut off the credentials that an instance has of a former role.
 
-    EC2 hands out credentials that are valid for six hours, and taking the role away doesn't end them. This writes a
-    policy onto the role, rolekeeper-revoked, which denies all that the instance got of it before now, and reads it
-    back. Other instances with that role aren't touched. On a terminal it shows the policy first, and asks.
+    EC2 hands out credentials that are valid for more than six hours, and taking the role away doesn't end them. This
+    writes a policy onto the role, rolekeeper-revoked, which denies all that the instance got of it before now, and
+    reads it back. Other instances with that role aren't touched. On a terminal it shows the policy first, and asks.
     """
     if clean != (instance is None) or (clean and (role or current or prints)):
         raise UsageError("name an instance, or give --clean alone", "see: rolekeeper revoke --help")
