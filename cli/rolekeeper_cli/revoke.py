@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli import guard, render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, yes_to_all
 from rolekeeper_cli.command import command, deployment, doctor_deployment
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 _CUTS_OFF = (
-    "The instance loses what it has of {} too: until IMDS hands out new credentials, up to an hour, and software that "
-    "keeps its credentials until it is restarted. Anyone who is on the instance gets the new ones."
+    "The instance itself loses its access as {}, until IMDS hands out new credentials, up to an hour later; software "
+    "that keeps its credentials needs a restart. Anyone who is on the instance gets the new ones."
 )
 
 
@@ -43,7 +44,9 @@ _CUTS_OFF = (
 )
 @click.option("--current", is_flag=True, help="For incidents: also the role that the instance still carries.")
 @click.option("--print", "prints", is_flag=True, help="Only print the role's policy, and write nothing.")
-@click.option("--clean", is_flag=True, help="Remove the entries that are over, of every role under the path.")
+@click.option(
+    "--clean", is_flag=True, help="Remove the entries that are over, of every role of the account under the path."
+)
 @yes_to_all
 def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clean: bool, yes: bool) -> ExitCode:
     """Cut off the credentials that an instance has of a former role.
@@ -60,34 +63,45 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
     plan = uses.revocation.planned(there, instance, role=role, current=current)
     if prints:
         return _print(there, plan)
-    for each in plan.problems:
-        terminal.warn(str(each))
     if plan.unknown:
         terminal.warn(f"roles that another actor attached aren't known: {plan.unknown}")
+    for each in plan.problems[0 if plan.writable else 1 :]:
+        terminal.warn(str(each))
     if not plan.writable:
-        raise CommandError(f"nothing can be revoked of {plan.title}", "see the warnings above; nothing was changed")
+        raise CommandError(plan.problems[0].what, plan.problems[0].remedy)
     terminal.agree(lambda: (_expected(there, plan), f"Revoke these credentials of {plan.title}?"), yes=yes)
-    done = [uses.revocation.write(there, each) for each in plan.writable]
+    done, failed = uses.revocation.write_all(there, plan)
+    if failed and not done:
+        raise failed[0]
+    terminal.bad(f"{each.what}: {each.remedy}" for each in failed)
     document = {
         **uses.instances.where(plan.key),
         "revoked": [each.document() for each in done],
-        "left": [str(each) for each in plan.problems],
+        "left": [*map(str, plan.problems), *(f"{each.what}; {each.remedy}" for each in failed)],
         "unknown_because": plan.unknown or None,
     }
     render.show(document, lambda: _show(plan, done))
-    return ExitCode.NO if plan.problems else ExitCode.DONE
+    return ExitCode.NO if document["left"] else ExitCode.DONE
 
 
 def _expected(there: Deployment, plan: uses.revocation.Plan) -> Iterator[str]:
     for each in plan.writable:
         yield f"{uses.revoked_policy.POLICY} of role {each.role.name}:"
         yield uses.guard.readable(each.policy)
-        found = uses.revocation.others(there, each)
-        count = f"{len(found):,} other {'instance carries' if len(found) == 1 else 'instances carry'}"
-        named = f" ({several(found)})" if found else ""
-        yield f"{count} {each.role.name} in {there.settings.target.region}{named}: not touched, by the aws:userid."
+        yield _others(there, each)
         if each.carried:
             yield _CUTS_OFF.format(each.role.name)
+
+
+def _others(there: Deployment, revocation: uses.revocation.Revocation) -> str:
+    role, region = revocation.role.name, there.settings.region
+    try:
+        found = uses.revocation.others(there, revocation)
+    except AccessDeniedError as error:
+        return f"Other instances that carry {role} keep their access; you aren't allowed {error.action} to see which."
+    if not found:
+        return f"No other instance carries {role} in {region}."
+    return f"Other instances that carry {role} in {region}, and keep their access: {len(found):,} ({several(found)})."
 
 
 def _show(plan: uses.revocation.Plan, done: Sequence[uses.revocation.Revoked]) -> None:

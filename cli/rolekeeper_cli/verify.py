@@ -101,7 +101,7 @@ def verify(
 def _prove(
     caller: Deployment, machine: verifying.machine.Machine, folder: Path, *, yes: bool, **patience: float
 ) -> ExitCode:
-    names, shown = verifying.names.Names.new(), _Shown()
+    names, shown = verifying.names.Names.new(), _Shown(patience["trail_patience"])
     terminal.say(_announcement(caller, names, machine))
     terminal.confirm("Begin?", yes=yes)
     verification = verifying.run.Verification(
@@ -150,17 +150,19 @@ _WIDEST = {"outcome": "skipped", "name": "foreign-mapped", "seconds": "1234.5", 
 class _Shown:
     """For people, each step as it ends, and on a terminal the one that goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, trail_patience: float) -> None:
+        self._says = {
+            verifying.run.TRAIL: f"CloudTrail's records come minutes late: waiting {trail_patience:g} seconds at most.",
+            verifying.run.REMOVAL: "Removing everything. Ctrl-C leaves the rest to: rolekeeper verify --sweep",
+        }
         self._listing = rolekeeper_cli.tables.Listing(_LAYOUT, _WIDEST) if terminal.options().for_people else None
         self._status: Any = None
 
     def begins(self, name: str) -> None:
         self.close()
-        if name == verifying.run.REMOVAL:
-            terminal.say("Removing everything. Ctrl-C leaves the rest to: rolekeeper verify --sweep")
-        elif name == verifying.run.TRAIL:
-            terminal.say("Waiting for CloudTrail's records, at most as long as --trail-patience says.")
-        elif self._listing and sys.stderr.isatty():
+        if name in self._says:
+            terminal.say(self._says[name])
+        if name != verifying.run.REMOVAL and self._listing and sys.stderr.isatty():
             from rich.console import Console  # noqa: PLC0415  # it takes 30 ms of the 80 that a --help has
 
             self._status = Console(stderr=True).status(f"{name} …")

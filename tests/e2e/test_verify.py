@@ -231,7 +231,10 @@ def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
     assert (ended.code, ended.outcomes["steps"], ended.report["left"]) == (0, {"passed"}, []), ended.report["steps"]
     assert ended.outcomes["probes"] == {"passed", "skipped"}
     assert {each["name"] for each in ended.report["probes"] if each["outcome"] == "skipped"} == UNASKED_HERE
-    assert {path.suffix for path in ended.files} == {".json", ".md", ".svg"}
+    files = {path.suffix: path.read_text() for path in ended.files}
+    assert files.keys() == {".json", ".md", ".svg"}
+    assert "| in-use | passed |" in files[".md"]
+    assert ">in-use</text>" in files[".svg"]
     assert production_now() == before
 
 

@@ -21,7 +21,7 @@ from support.waiting import eventually, stays
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
-HOUR = 1.5
+HOUR = 2.0
 LIFETIME = {"x-aws-ec2-metadata-token-ttl-seconds": "60"}
 EC2 = {"Service": "ec2.amazonaws.com"}
 LOOK = {"Effect": "Allow", "Action": ["ec2:DescribeInstances", "s3:ListAllMyBuckets"], "Resource": "*"}

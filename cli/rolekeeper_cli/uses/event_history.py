@@ -178,7 +178,7 @@ def _client(deployment: Deployment) -> Any:
 
 
 def no_answer(deployment: Deployment, error: AwsRefusalError) -> str:
-    """Why CloudTrail says nothing."""
+    """Why CloudTrail, or whoever else was asked, says nothing."""
     if isinstance(error, AccessDeniedError):
         is_reader = deployment.elsewhere and error.action == ACTION
         who = f"the reader of account {deployment.settings.account} isn't" if is_reader else "you aren't"

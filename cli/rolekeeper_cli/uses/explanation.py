@@ -18,6 +18,7 @@ from rolekeeper.storage.layout import REFUSED
 from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import uptake, who
+from rolekeeper_cli.uses.event_history import no_answer
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
 from rolekeeper_cli.uses.history import as_document, entry_document, revision_before
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
@@ -225,8 +226,7 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool, ask_uptake:
     seen = seen_now(deployment, key)
     entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
-    asks = ask_uptake and bool(seen.carries or entries)
-    software = uptake.of_instance(deployment, key, name_of(seen.instance)) if asks else None
+    software = _software(deployment, seen) if ask_uptake and (seen.carries or entries) else None
     before = former(seen, entries)
     steps = list(_Undoing(deployment, seen, before).steps()) if before else []
     document = {
@@ -250,6 +250,14 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool, ask_uptake:
     }
     documents = [entry_document(key, each) for each in entries]
     return Explanation(document, steps, tags=seen.instance.tags, entries=documents)
+
+
+def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:
+    key, name = seen.instance.key, name_of(seen.instance)
+    try:
+        return uptake.of_instance(deployment, key, name)
+    except AwsRefusalError as error:
+        return uptake.not_known(key, name, no_answer(deployment, error))
 
 
 def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:

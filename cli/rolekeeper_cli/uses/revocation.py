@@ -5,7 +5,7 @@ a statement is read back, and written again if another person's write took it aw
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -59,17 +59,23 @@ class RevokedRole:
         return {"Version": "2012-10-17", **self.policy, "Statement": [*others, entry.statement]}
 
 
+class NoSuchRoleError(CommandError):
+    """A role is gone, and with it what its credentials were good for."""
+
+
 def _read(deployment: Deployment, name: str) -> RevokedRole:
     """A role and its policy as they are now.
 
     Raises:
-        CommandError: there is no such role, or its policy can't be read.
+        NoSuchRoleError: there is none.
+        CommandError: its policy can't be read.
     """
     try:
         with classified("iam:GetRole", deployment.app.iam.arn("role", "/", name)):
             answer = _iam(deployment).get_role(RoleName=name)
     except NotFoundError as error:
-        raise names.no_such_role(deployment, name) from error
+        found = names.no_such_role(deployment, name)
+        raise NoSuchRoleError(found.what, found.remedy) from error
     role = answer["Role"]
     found = _policy(deployment, name, role["Arn"])
     policy = _document(deployment, name, found) if found else {}
@@ -133,7 +139,7 @@ class Revocation:
 class Plan:
     """What to revoke of an instance; an ended one has no `name`.
 
-    `left` are former roles that can't be named, and `unknown` says why there may be more of them; empty if there can't.
+    `left` says which former roles are left out, and why; `unknown`, why there may be more of them, if there may.
     """
 
     key: InstanceKey
@@ -168,19 +174,29 @@ def planned(deployment: Deployment, text: str, *, role: str = "", current: bool 
     key, name = _instance(deployment, text)
     carried = _carried(deployment, key)
     if role:
-        wanted, left, unknown = [role], list[Problem](), ""
+        roles, left, unknown = [_read(deployment, role)], list[Problem](), ""
     else:
         found = of_instance(deployment, key, name)
-        wanted = [each.role for each in found.former if each.role_arn]
-        wanted += [carried] if current and carried else []
         left = [_without_role(deployment, key, each) for each in found.former if not each.role_arn]
-        unknown = found.unknown_because
-    if not wanted and not left:
+        wanted = [each.role for each in found.former if each.role_arn] + ([carried] if current and carried else [])
+        roles, unknown = list(_readable(deployment, wanted, left)), found.unknown_because
+    if not roles and not left:
         raise _nothing_known(deployment, key, carried=carried, unknown=unknown)
-    revocations = [_revocation(deployment, key, each, carried=carried) for each in dict.fromkeys(wanted)]
+    revocations = [_revocation(deployment, key, each, carried=carried) for each in roles]
     if not current and any(each.carried for each in revocations):
         raise _still_carried(deployment, key, carried)
     return Plan(key, name, revocations, left=left, unknown=unknown)
+
+
+def _readable(deployment: Deployment, wanted: Iterable[str], left: list[Problem]) -> Iterator[RevokedRole]:
+    """These roles, each once, without those that are gone; one that can't be read is `left`."""
+    for name in dict.fromkeys(wanted):
+        try:
+            yield _read(deployment, name)
+        except NoSuchRoleError:
+            continue
+        except CommandError as error:
+            left.append(Problem(error.what, str(error.remedy)))
 
 
 def _instance(deployment: Deployment, text: str) -> tuple[InstanceKey, str]:
@@ -206,8 +222,8 @@ def _without_role(deployment: Deployment, key: InstanceKey, held: Held) -> Probl
     return Problem(what, f"name the role: {_command(deployment, key)} --role ROLE")
 
 
-def _revocation(deployment: Deployment, key: InstanceKey, name: str, *, carried: str) -> Revocation:
-    role, settings = _read(deployment, name), deployment.settings
+def _revocation(deployment: Deployment, key: InstanceKey, role: RevokedRole, *, carried: str) -> Revocation:
+    settings = deployment.settings
     is_carried = role.name == carried
     prints = f"{_command(deployment, key)} --role {role.name}{' --current' if is_carried else ''} --print"
     remedy = f"print the policy and write it yourself: {prints} > FILE && {put(deployment, role.name)}"
@@ -293,6 +309,17 @@ class Revoked:
         }
 
 
+def write_all(deployment: Deployment, plan: Plan) -> tuple[list[Revoked], list[CommandError]]:
+    """Write what can be written; one role's error holds up no other, and is given beside."""
+    done, failed = list[Revoked](), list[CommandError]()
+    for each in plan.writable:
+        try:
+            done.append(write(deployment, each))
+        except CommandError as error:
+            failed.append(error)
+    return done, failed
+
+
 def write(deployment: Deployment, revocation: Revocation) -> Revoked:
     """Write the statement, and read it back.
 
@@ -336,7 +363,7 @@ def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: In
             f"a role together have room for {_ROOM:,} characters",
             advice(
                 "remove what is over: ",
-                Remedy(Kind.REVOKE, ("--clean",)),
+                typed("rolekeeper revoke --clean"),
                 "; if that isn't enough, revoke all sessions of the role in the IAM console",
             ),
         ) from error

@@ -7,8 +7,9 @@ from typing import Any
 from rolekeeper.aws.iam import Document
 from rolekeeper.permissions.policies import listed
 
-#: How long the credentials of an instance's role are valid.
-LIVES = timedelta(hours=6)
+#: How long the credentials of an instance's role are valid at most: six hours and some (docs/AWS_FACTS.md, "Credentials
+#: on the instance").
+LIVES = timedelta(hours=6, minutes=40)
 POLICY = "rolekeeper-revoked"
 # A statement that is over stays for a while: clocks within AWS differ.
 _MARGIN = timedelta(minutes=15)

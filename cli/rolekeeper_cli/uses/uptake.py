@@ -5,6 +5,7 @@ Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credenti
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,7 +15,7 @@ from typing import Any
 import jmespath
 from botocore.utils import parse_timestamp
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
 from rolekeeper.model.instance import Association, AssociationState, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
@@ -22,7 +23,7 @@ from rolekeeper_cli.errors import ServiceError
 from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import ID, find_instance, key_of, located, name_of, where
-from rolekeeper_cli.uses.revoked_policy import LIVES
+from rolekeeper_cli.uses.revoked_policy import LIVES, POLICY, entries
 
 # How often EC2 gets new credentials of an instance's role.
 _RENEWED = timedelta(hours=1)
@@ -118,6 +119,7 @@ class Held:
         last_use: the last call; of a former role, since it was taken.
         valid_until: until when its credentials are valid, at the latest; None if none are known.
         recorded: that is what CloudTrail's records say; else it is the most that it can be.
+        denied_before: a policy of a former role denies the instance what it got of it before; None if none does.
     """
 
     role_arn: str
@@ -130,6 +132,7 @@ class Held:
     last_use: Use | None
     valid_until: datetime | None
     recorded: bool
+    denied_before: datetime | None = None
 
     @property
     def role(self) -> str:
@@ -142,6 +145,12 @@ class Held:
         if self.last_use:
             return Status.IN_USE
         return Status.DELIVERED if self.delivered else Status.NOT_SEEN
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether all that EC2 got of a former role is denied."""
+        last = self.until or (self.delivered.at if self.delivered else None)
+        return bool(self.denied_before and last and self.denied_before > last)
 
     def after(self, at: datetime) -> float | None:
         """Seconds since it was attached, by AWS's clocks; None if that was too long ago to tell what came first."""
@@ -165,6 +174,8 @@ class Held:
             "last_use": last.document() if last else None,
             "valid_until": self.valid_until,
             "valid_until_is_recorded": self.recorded,
+            "denied_before": self.denied_before,
+            "cut_off": self.cut_off,
         }
 
 
@@ -232,7 +243,22 @@ def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
         _ask(deployment, told)
     except AwsRefusalError as error:
         unknown = no_answer(deployment, error)
-    return Uptake(key, name, tuple(told.roles()), since=told.since, whole=told.whole, unknown_because=unknown)
+    roles = (each if each.carried else _with_denial(deployment, each, key.id) for each in told.roles())
+    return Uptake(key, name, tuple(roles), since=told.since, whole=told.whole, unknown_because=unknown)
+
+
+def not_known(key: InstanceKey, name: str, because: str) -> Uptake:
+    return Uptake(key, name, (), since=None, whole=False, unknown_because=because)
+
+
+def _with_denial(deployment: Deployment, held: Held, instance: str) -> Held:
+    """A former role with what `rolekeeper revoke` wrote onto it; a caller who may not read that sees none."""
+    with suppress(AwsRefusalError), classified("iam:GetRolePolicy", held.role_arn):
+        answer = deployment.app.iam.client.get_role_policy(RoleName=held.role, PolicyName=POLICY)
+        document = answer["PolicyDocument"]
+        found = entries(document) if isinstance(document, Mapping) else []
+        return replace(held, denied_before=max((e.before for e in found if e.instance == instance), default=None))
+    return held
 
 
 def carried_by(deployment: Deployment, key: InstanceKey) -> Held | None:
@@ -449,7 +475,7 @@ def recipient(event: Event) -> str:
 
 
 def _expiration(event: Event) -> datetime:
-    """When credentials that were delivered expire; a time that can't be read is six hours later."""
+    """When credentials that were delivered expire; for a time that can't be read, at the latest."""
     try:
         found: datetime = parse_timestamp(str(_get(event.response, "credentials.expiration")))
     except ValueError:
@@ -473,8 +499,9 @@ def lines(document: Mapping[str, Any], address: str, *, brief: bool = False) -> 
         yield "carries", "no role"
     for each in roles:
         if not each["carried"]:
-            yield "former role", _former(each)
-            yield "", f"rolekeeper revoke {address} --role {each['role']} ends that"
+            yield "former role", _former(each, is_known=not document["unknown_because"])
+            if not each["cut_off"]:
+                yield "", f"rolekeeper revoke {address} --role {each['role']} ends that"
             continue
         found = list(_carried(each))
         yield from found[-1:] if brief else found
@@ -503,11 +530,15 @@ def _not_seen(role: Mapping[str, Any], document: Mapping[str, Any], more: str) -
     return f"{role['role']}, {what} since {_at(since)}; {more}"
 
 
-def _former(role: Mapping[str, Any]) -> str:
+def _former(role: Mapping[str, Any], *, is_known: bool) -> str:
     taken = f", taken {_at(role['until'])}" if role["until"] else ""
     last = role["last_use"]
-    used = f"still used, last call {_at(last['at'])}: {_call(last)}" if last else "no call since"
-    return f"{role['role']}{taken}: {used}; its credentials are valid until {_at(role['valid_until'])} at the latest"
+    none = "no call since; " if is_known else ""
+    used = f"still used, last call {_at(last['at'])}: {_call(last)}; " if last else none
+    ends = f"its credentials are valid until {_at(role['valid_until'])} at the latest"
+    if role["denied_before"]:
+        ends = f"what the instance got of it before {_at(role['denied_before'])} is denied"
+    return f"{role['role']}{taken}: {used}{ends}"
 
 
 def _call(call: Mapping[str, Any]) -> str:

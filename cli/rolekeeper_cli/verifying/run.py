@@ -31,7 +31,7 @@ _KEPT = frozenset(
 # The step that is done whatever happens.
 REMOVAL = "removal"
 # What begins before the probes that wait for CloudTrail.
-TRAIL = "trail"
+TRAIL = "CloudTrail's records"
 
 
 class Verification:

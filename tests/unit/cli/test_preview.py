@@ -51,7 +51,7 @@ def test_an_edit_that_takes_roles_away_says_how_long_they_are_used(
     terminal: Terminal, desk: MappingsFixture, line: tuple[str, ...]
 ) -> None:
     told = " ".join(terminal.types("n\n", "mapping", *line).stderr.split())
-    until = desk.world.clock.now() + timedelta(hours=6)
+    until = desk.world.clock.now() + timedelta(hours=6, minutes=40)
     assert f"may use the former role's credentials until {until:%Y-%m-%dT%H:%M:%SZ} at the latest" in told
     assert "rolekeeper revoke INSTANCE" in told
 

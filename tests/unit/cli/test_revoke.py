@@ -1,7 +1,7 @@
 """revoke: what an instance got of a former role is denied, whatever clock, person or policy is in the way."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -137,7 +137,7 @@ def test_an_instance_that_ended_is_known_by_its_id(
 
 
 def test_what_is_over_needs_no_revocation(terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str) -> None:
-    desk.world.later(hours=6, minutes=10)
+    desk.world.later(hours=6, minutes=50)
     ran = terminal("revoke", moved)
     assert ran.exit_code == 1
     assert f"no former role is known whose credentials {moved} may have; it still carries db" in ran.stderr
@@ -184,6 +184,26 @@ def test_a_profile_that_is_gone_leaves_its_role_to_a_person(
     assert iam.statements("web") == []
 
 
+def test_a_former_role_that_is_gone_holds_up_no_other(terminal: Terminal, iam: Iam, moved: str) -> None:
+    """Nothing is left of its credentials."""
+    terminal.trail.delivered(f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/gone", moved)
+    assert terminal.document("revoke", moved)["left"] == []
+    assert list(iam.revoked("web")) == [moved]
+
+
+def test_a_role_that_cant_be_written_holds_up_no_other(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    terminal.trail.delivered(DB, moved)
+    desk.world.detach_by_hand(moved)
+    desk.world.wait(2)
+    desk.world.calls.before("PutRolePolicy", refusing("LimitExceeded", "Maximum policy size", status=409))
+    found = terminal.document("revoke", moved, code=1)
+    [revoked], [left] = found["revoked"], found["left"]
+    assert f"{POLICY} of role " in left
+    assert [each for each in ("web", "db") if iam.statements(each)] == [revoked["role"]]
+
+
 # ---- a role that it still carries ----
 
 
@@ -214,8 +234,9 @@ def test_in_an_incident_the_present_role_is_revoked_too(terminal: Terminal, iam:
     assert ran.exit_code == 0, ran.output
     assert (list(iam.revoked("web")), list(iam.revoked("db"))) == ([moved], [moved])
     told = " ".join(ran.stderr.split())
-    assert "The instance loses what it has of db too: until IMDS hands out new credentials, up to an hour" in told
+    assert "The instance itself loses its access as db, until IMDS hands out new credentials, up to an hour" in told
     assert "Anyone who is on the instance gets the new ones." in told
+    assert "No other instance carries db in us-east-1." in told
 
 
 # ---- what is written ----
@@ -288,6 +309,8 @@ def test_a_policy_that_cant_be_read_isnt_written_over(
     assert f"the policy {POLICY} of role web can't be read, so nothing is written over it" in ran.stderr
     assert f"aws iam get-role-policy --role-name web --policy-name {POLICY}" in ran.stderr
     assert "PutRolePolicy" not in desk.world.calls.made[desk.world.calls.made.index("GetRolePolicy") :]
+    ran = terminal("revoke", "--clean")
+    assert (ran.exit_code, f"the policy {POLICY} of role web can't be read" in ran.stderr) == (1, True)
 
 
 # ---- asking ----
@@ -301,10 +324,18 @@ def test_a_person_sees_the_policy_and_who_else_carries_the_role_before_the_quest
     assert ran.exit_code == 1
     told, _, _ = ran.stderr.partition(f"Revoke these credentials of {moved} (web-1)? [y/N]")
     assert f'"aws:userid": "{iam.role_id("web")}:{moved}"' in told
-    assert f"1 other instance carries web in us-east-1 ({other} (web-2)): not touched" in " ".join(told.split())
+    kept = f"Other instances that carry web in us-east-1, and keep their access: 1 ({other} (web-2))."
+    assert kept in " ".join(told.split())
     assert iam.statements("web") == []
     assert terminal.types("y\n", "revoke", moved).exit_code == 0
     assert list(iam.revoked("web")) == [moved]
+
+
+def test_who_may_not_see_who_else_carries_it_can_revoke(terminal: Terminal, desk: MappingsFixture, moved: str) -> None:
+    desk.world.calls.before("ListInstanceProfilesForRole", refusing("AccessDenied"))
+    ran = terminal.types("y\n", "revoke", moved)
+    assert ran.exit_code == 0
+    assert "you aren't allowed iam:ListInstanceProfilesForRole to see which." in ran.stderr
 
 
 def test_a_printed_policy_is_what_iam_takes_and_nothing_is_written(
@@ -420,13 +451,32 @@ def test_what_another_person_wrote_meanwhile_is_kept(
     assert list(iam.revoked("web")) == ["i-0aaaaaaaaaaaaaaaa", moved]
 
 
+def once_written(terminal: Terminal, act: Callable[[], object]) -> None:
+    """Do something while the command waits for what it wrote."""
+
+    def wait() -> None:
+        terminal.meanwhile = act
+
+    terminal.desk.world.calls.after("PutRolePolicy", wait)
+
+
 def test_a_statement_that_another_person_s_write_took_away_is_written_again(
     terminal: Terminal, iam: Iam, moved: str
 ) -> None:
     theirs = iam.statement("web", "i-0aaaaaaaaaaaaaaaa")
-    terminal.meanwhile = lambda: iam.write("web", theirs)
+    once_written(terminal, lambda: iam.write("web", theirs))
     assert terminal("revoke", moved).exit_code == 0
     assert list(iam.revoked("web")) == ["i-0aaaaaaaaaaaaaaaa", moved]
+
+
+def test_a_later_statement_of_the_same_instance_is_as_good(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    """Two people revoke one instance."""
+    once_written(terminal, lambda: iam.write("web", iam.statement("web", moved, ago=-5)))
+    desk.quiet()
+    assert terminal("revoke", moved).exit_code == 0
+    assert desk.world.calls["PutRolePolicy"] == 2, "theirs and ours"
 
 
 def answers_late(desk: MappingsFixture, reads: int) -> None:
@@ -484,7 +534,7 @@ def test_it_changes_nothing_of_what_the_role_may_do(
 
 
 def test_cleaning_removes_what_is_over_and_is_then_done(terminal: Terminal, desk: MappingsFixture, iam: Iam) -> None:
-    young, old = iam.statement("web", "i-0aa", ago=6 * HOURS), iam.statement("web", "i-0bb", ago=6.5 * HOURS)
+    young, old = iam.statement("web", "i-0aa", ago=6.85 * HOURS), iam.statement("web", "i-0bb", ago=7 * HOURS)
     iam.write("web", old, young)
     iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
     desk.role("theirs", path="/")

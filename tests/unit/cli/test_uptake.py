@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 
+from fakes.ec2 import client_error
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import Event
+from rolekeeper_cli.uses.revoked_policy import POLICY, Entry
 from rolekeeper_cli.uses.uptake import Delivery
 
 WEB, DB = (f"arn:aws:iam::123456789012:role/rolekeeper/{each}" for each in ("web", "db"))
 THEIRS = "arn:aws:iam::123456789012:role/theirs"
+# How long credentials are valid at most (AWS_FACTS.md, "Credentials on the instance").
+LONGEST = timedelta(hours=6, minutes=40)
 
 
 @pytest.fixture(autouse=True)
@@ -185,14 +189,14 @@ def test_a_former_role_is_valid_until_its_latest_credentials_expire(
     assert "web" not in of(terminal, one), "they are over"
 
 
-def test_while_records_may_be_missing_it_is_six_hours_after_the_role_was_taken(
+def test_while_records_may_be_missing_it_is_the_longest_after_the_role_was_taken(
     terminal: Terminal, desk: MappingsFixture, one: str
 ) -> None:
     """EC2 may have got new credentials just before the replace, of which the record isn't there yet."""
     desk.world.wait(300)
     role = of(terminal, one)["web"]
     replaced = datetime.fromisoformat(role["until"])
-    assert datetime.fromisoformat(role["valid_until"]) == replaced + timedelta(hours=6)
+    assert datetime.fromisoformat(role["valid_until"]) == replaced + LONGEST
     assert not role["valid_until_is_recorded"]
 
 
@@ -276,6 +280,39 @@ def test_an_instance_that_nobody_knows_is_an_error(terminal: Terminal) -> None:
     assert terminal("uptake").exit_code == 252
 
 
+def denied(desk: MappingsFixture, instance: str) -> None:
+    """`rolekeeper revoke` wrote onto the role web, a moment ago; and somebody else wrote there too."""
+    user = f"{desk.iam.get_role(RoleName='web')['Role']['RoleId']}:{instance}"
+    entry, other = Entry(user, desk.world.clock.now()), Entry("AROA:i-00000000000000abc", desk.world.clock.now())
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [other.statement, entry.statement, {"Effect": "Deny", "Action": "s3:*", "Resource": "*"}],
+    }
+    desk.iam.put_role_policy(RoleName="web", PolicyName=POLICY, PolicyDocument=json.dumps(document))
+
+
+def test_a_former_role_that_is_revoked_is_cut_off(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+    desk.world.wait(60)
+    denied(desk, one)
+    assert shown(terminal, one)["former role"].endswith(
+        f": no call since; what the instance got of it before {at(terminal)} is denied"
+    ), "nothing is left to do"
+    assert of(terminal, one)["web"]["cut_off"]
+
+
+def test_what_was_denied_before_it_got_the_role_again_cuts_off_nothing(
+    terminal: Terminal, desk: MappingsFixture, one: str
+) -> None:
+    desk.world.wait(60)
+    denied(desk, one)
+    for app in ("web", "db"):
+        desk.world.wait(60)
+        desk.world.tag(one, app=app)
+        desk.world.reconcile(one)
+    assert not of(terminal, one)["web"]["cut_off"]
+    assert shown(terminal, one)["former role"].endswith(f"rolekeeper revoke {one} --role web ends that")
+
+
 # ---- CloudTrail's records ----
 
 
@@ -325,8 +362,8 @@ def test_a_record_of_the_very_second_of_the_replace_is_of_the_new_role(terminal:
         ("Jul 4, 2019 4:29:29 PM", timedelta(hours=6, seconds=27)),
         ("Jul 4, 2019, 4:29:29\u202fPM", timedelta(hours=6, seconds=27)),
         ("2019-07-04T16:29:29Z", timedelta(hours=6, seconds=27)),
-        ("soon", timedelta(hours=6)),
-        (None, timedelta(hours=6)),
+        ("soon", LONGEST),
+        (None, LONGEST),
     ],
 )
 def test_the_expiration_is_read_in_each_of_its_forms(said: str | None, lasts: timedelta) -> None:
@@ -363,12 +400,13 @@ def test_with_more_calls_than_are_looked_through_no_call_is_the_first(
 def test_without_cloudtrail_it_says_what_is_missing_and_the_latest_time(
     terminal: Terminal, desk: MappingsFixture, one: str, code: str, said: str
 ) -> None:
-    until = at(terminal, seconds=1, hours=-6)
+    until = at(terminal, seconds=1, hours=-6, minutes=-40)
     desk.world.wait(3600)
     terminal.trail.refuses = code
     found = shown(terminal, one)
     assert found["unknown"] == f"whether software uses a role: {said}"
     assert "not seen" not in found
+    assert "no call since" not in found["former role"]
     assert f"valid until {until} at the latest" in found["former role"]
     [document] = terminal.document("uptake", one)
     assert document["unknown_because"] == said
@@ -386,6 +424,18 @@ def test_several_instances_keep_to_two_calls_a_second(terminal: Terminal, desk: 
     assert terminal("uptake", one, *others).stdout.count("instance ") == 6
     assert len(times) == 12
     assert min(after - before for before, after in pairwise(times)) >= 0.5
+
+
+def test_explain_goes_on_without_what_iam_refuses(
+    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, one: str
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise client_error("AccessDenied", "no", "GetInstanceProfile")
+
+    monkeypatch.setattr(desk.iam, "get_instance_profile", refuse)
+    ran = terminal("explain", one, "--no-who")
+    assert ran.exit_code == 0, ran.output
+    assert "whether software uses a role: you aren't allowed iam:GetInstanceProfile" in " ".join(ran.stdout.split())
 
 
 def test_explain_has_it_in_short(terminal: Terminal, desk: MappingsFixture, one: str) -> None:

@@ -15,10 +15,10 @@ from rolekeeper_cli.console.page import page, see_other
 from rolekeeper_cli.console.pages.instance import read_once
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.uses.instances import ID, addressed, key_of
-from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.uptake import Held, Uptake, of_instance, sdk
 
-# What is shown before the oldest change: where a bar begins can be seen.
+# What is shown of the past, and before its oldest change: where a bar begins can be seen.
+_PAST = timedelta(hours=6)
 _BEFORE = timedelta(minutes=15)
 # How far apart the times on the axis are: the first step of which at most that many fit.
 _STEPS = [timedelta(minutes=each) for each in (5, 15, 30, 60, 120)]
@@ -57,8 +57,8 @@ def lane(found: Uptake, now: datetime) -> Mapping[str, Any]:
 
     Places are in percent of its width: `bars` have `x`, `width` and a kind, `marks` and `hours` an `x`.
     """
-    changes = [at for each in found.roles for at in (each.since, each.until) if at and at > now - LIVES]
-    begin = min(changes, default=now - LIVES) - _BEFORE
+    changes = [at for each in found.roles for at in (each.since, each.until) if at and at > now - _PAST]
+    begin = min(changes, default=now - _PAST) - _BEFORE
     # Of what another actor attached it isn't known since when, but two roles are never attached at once.
     free = max([begin, *(_taken(each, begin) for each in found.former)])
     end = max([now, *(each.valid_until for each in found.former if each.valid_until)])

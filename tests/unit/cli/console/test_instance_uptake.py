@@ -63,7 +63,7 @@ def test_it_says_what_was_delivered_what_is_used_and_how_to_end_a_former_role(
     assert "db in use Attached 4 min ago" in text
     assert "Delivered EC2 got its credentials 8 s after it was attached, 4 min ago" in text
     assert "First call dynamodb:ListTables by aws-sdk-go-v2/1.39.0 , 3 min after it was attached, 1 min ago" in text
-    assert "UTC) Credentials expire in 5 h" in text
+    assert "UTC) Credentials expire in 6 h" in text
     assert "web former, still used" in text
     assert "Last delivered EC2 got its credentials 5 min ago" in text
     assert "Last call sts:GetCallerIdentity by Boto3/1.40.0 , refused (AccessDenied), 5 s ago" in text
@@ -78,14 +78,14 @@ def test_what_isnt_seen_is_said_with_since_when(browser: TestClient, desk: Mappi
     text = words(asked(browser, one))
     assert "db not seen Attached 5 min ago" in text
     assert "Calls None seen since it was attached, and no delivery web former, may still be used" in text
-    assert "Calls None seen since it was taken away Credentials expire in 5 h" in text
+    assert "Calls None seen since it was taken away Credentials expire in 6 h" in text
 
 
 def test_of_a_role_attached_long_ago_the_past_hours_are_looked_at(
     browser: TestClient, desk: MappingsFixture, one: str
 ) -> None:
     desk.world.later(days=3)
-    since = desk.world.clock.now() - timedelta(hours=6, minutes=5)
+    since = desk.world.clock.now() - timedelta(hours=6, minutes=45)
     assert f"Calls None seen since {since:%Y-%m-%d %H:%M} UTC, and no delivery" in words(asked(browser, one))
 
 
