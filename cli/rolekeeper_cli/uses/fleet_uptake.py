@@ -20,6 +20,8 @@ from rolekeeper_cli.uses.uptake import Span, Told, Uptake, of_instance, recent_s
 FEW = 10
 # What is looked through at most in a target. 1,000 instances get credentials 6,000 times in six hours: 120 pages.
 _PAGES, _SECONDS = 300, 600.0
+# Others ask too, and may use up the rate.
+_PAUSES = (2.0, 4.0, 8.0)
 # The instances of a target whose calls are looked for, each on one page.
 ASKED = 120
 
@@ -94,7 +96,7 @@ def _read_deliveries(deployment: Deployment, members: Mapping[str, _Member]) -> 
     until = f"until {since:%H:%M UTC}, in {deployment.settings.target}"
     try:
         with deployment.progress(None, "CloudTrail records read") as progress:
-            history = EventHistory(deployment, pages=_PAGES, seconds=_SECONDS)
+            history = EventHistory(deployment, pages=_PAGES, seconds=_SECONDS, pauses=_PAUSES)
             for event in history.lookup("EventName", "AssumeRole", since):
                 progress.at(history.looked_at, rest=f"back to {event.at:%H:%M}, {until}")
                 if member := members.get(recipient(event)):
@@ -114,7 +116,7 @@ def _look_calls_up(deployment: Deployment, changed: Sequence[_Member]) -> None:
     some = changed[:ASKED]
     try:
         with deployment.progress(len(some), "changed instances asked for their calls") as progress:
-            history = EventHistory(deployment, pages=1, seconds=_SECONDS)
+            history = EventHistory(deployment, pages=1, seconds=_SECONDS, pauses=_PAUSES)
             for each in progress.over(some):
                 each.told.look_through(history.lookup("Username", each.told.instance, each.told.since))
                 each.asked, each.told.whole, history.cut = True, each.told.whole and not history.cut, False

@@ -294,6 +294,17 @@ def test_of_an_instance_with_more_calls_than_a_page_it_isnt_said_that_there_is_n
 
 
 @pytest.mark.usefixtures("large")
+def test_a_page_that_others_calls_left_no_rate_for_is_asked_for_again(
+    terminal: Terminal, desk: MappingsFixture, steady: str
+) -> None:
+    for _ in range(3):
+        desk.world.calls.before("LookupEvents", refusing("ThrottlingException"))
+    began = desk.world.clock.now()
+    assert seen(terminal) == {steady: {"web": "delivered"}}
+    assert desk.world.clock.now() - began == timedelta(seconds=2 + 4 + 8)
+
+
+@pytest.mark.usefixtures("large")
 def test_what_calls_said_before_cloudtrail_was_throttled_is_shown(terminal: Terminal, desk: MappingsFixture) -> None:
     ids = [desk.converged("web", app="web") for _ in range(2)]
     for each in ids:
