@@ -166,12 +166,15 @@ def _total(count: uses.fleet.Count) -> str:
 def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
-    asked = sum(row["uptake"]["looked_since"] is not None for row in rows)
-    others = "" if asked == len(rows) else "; of the others 'delivered' doesn't say whether they use it"
+    asked, most = sum(row["uptake"]["looked_since"] is not None for row in rows), uses.fleet_uptake.ASKED
+    others = (
+        f" On others, whose role didn't change in six hours or that are beyond {most} in a target, 'delivered' doesn't "
+        "say whether it is used."
+    )
     return (
-        f"\nCalls were looked for on {asked:,} of {len(rows):,} instances{others}. 'Not seen' isn't unused: "
-        "CloudTrail's records are up to 15 minutes late, without calls on data such as S3's objects.\n"
-        "What one called, and how to end a former role's credentials: rolekeeper uptake INSTANCE"
+        f"\nCalls were looked for on {asked:,} of {len(rows):,} instances.{others if asked < len(rows) else ''} "
+        "Nothing seen isn't 'unused': CloudTrail's records are up to 15 minutes late, without calls on data such as "
+        "S3's objects.\nWhat one called, and how to end a former role's credentials: rolekeeper uptake INSTANCE"
     )
 
 

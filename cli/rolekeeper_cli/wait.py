@@ -132,9 +132,8 @@ def wait_for_role(
     """
     deployment, text = uses.instances.located(deployment, text)
     instance = uses.instances.find_instance(deployment, text)
-    if role is None:
-        role = _carried(deployment, instance)
-    elif not uses.names.is_known_role(deployment, role):
+    role = role or _carried(deployment, instance)
+    if not uses.names.is_known_role(deployment, role):
         raise uses.names.no_such_role(deployment, role)
     came, shown = False, None
     with deployment.progress(attempts, "looks at AWS") as progress:

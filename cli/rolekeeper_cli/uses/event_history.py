@@ -1,7 +1,8 @@
 """CloudTrail's event history: calls to AWS of the past 90 days, and who made them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -136,9 +137,21 @@ class Event:
 class EventHistory:
     """Looks events up, within bounds. `looked_at` counts them; `cut` says whether there were more."""
 
-    def __init__(self, deployment: Deployment, *, pages: int = PAGES, seconds: float = _SECONDS) -> None:
-        """Raises an AwsRefusalError where the caller may not look into another target."""
+    def __init__(
+        self,
+        deployment: Deployment,
+        *,
+        pages: int = PAGES,
+        seconds: float = _SECONDS,
+        pauses: Sequence[float] = (),
+    ) -> None:
+        """Raises an AwsRefusalError where the caller may not look into another target.
+
+        Args:
+            pauses: seconds after which a page without an answer is asked for again, where many would be lost.
+        """
         self._deployment = deployment
+        self._pauses = pauses
         self._client = _client(deployment)
         self._pages = pages
         self._deadline = deployment.now() + timedelta(seconds=seconds)
@@ -160,8 +173,7 @@ class EventHistory:
             self._deployment.keep_rate(ACTION, _PAUSE_SECONDS)
             if self._deployment.now() >= self._deadline:
                 break
-            with classified(ACTION, "*"):
-                answer = self._client.lookup_events(**asked)
+            answer = self._page(asked)
             for each in answer["Events"]:
                 self.looked_at += 1
                 yield Event.read(each)
@@ -169,6 +181,18 @@ class EventHistory:
                 return
             asked["NextToken"] = answer["NextToken"]
         self.cut = True
+
+    def _page(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        for pause in self._pauses:
+            with suppress(RetryableError):
+                return self._ask(asked)
+            self._deployment.sleep(pause)
+        return self._ask(asked)
+
+    def _ask(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        with classified(ACTION, "*"):
+            answer: Mapping[str, Any] = self._client.lookup_events(**asked)
+        return answer
 
 
 def _client(deployment: Deployment) -> Any:

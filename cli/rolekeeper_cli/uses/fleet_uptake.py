@@ -20,7 +20,9 @@ from rolekeeper_cli.uses.uptake import Span, Told, Uptake, of_instance, recent_s
 FEW = 10
 # What is looked through at most in a target. 1,000 instances get credentials 6,000 times in six hours: 120 pages.
 _PAGES, _SECONDS = 300, 600.0
-# The instances whose calls are looked for, each on one page.
+# Others ask too, and may use up the rate.
+_PAUSES = (2.0, 4.0, 8.0)
+# The instances of a target whose calls are looked for, each on one page.
 ASKED = 120
 
 
@@ -91,12 +93,12 @@ class _Member:
 def _read_deliveries(deployment: Deployment, members: Mapping[str, _Member]) -> bool:
     """Read which roles EC2 got credentials of; returns whether CloudTrail answers."""
     since, refused, cut = min(each.told.window for each in members.values()), "", ""
-    what = f"records of CloudTrail read in {deployment.settings.target}, from now back to {since:%H:%M UTC}"
+    until = f"until {since:%H:%M UTC}, in {deployment.settings.target}"
     try:
-        with deployment.progress(None, what) as progress:
-            history = EventHistory(deployment, pages=_PAGES, seconds=_SECONDS)
+        with deployment.progress(None, "CloudTrail records read") as progress:
+            history = EventHistory(deployment, pages=_PAGES, seconds=_SECONDS, pauses=_PAUSES)
             for event in history.lookup("EventName", "AssumeRole", since):
-                progress.at(history.looked_at, rest=f"now at {event.at:%H:%M UTC}")
+                progress.at(history.looked_at, rest=f"back to {event.at:%H:%M}, {until}")
                 if member := members.get(recipient(event)):
                     member.told.delivered(event)
     except AwsRefusalError as error:
@@ -111,12 +113,10 @@ def _read_deliveries(deployment: Deployment, members: Mapping[str, _Member]) -> 
 
 def _look_calls_up(deployment: Deployment, changed: Sequence[_Member]) -> None:
     """Look for the calls of the first of these, the newest page of each."""
-    for each in changed[ASKED:]:
-        each.unknown = each.unknown or f"calls were looked for on {ASKED} of {len(changed):,} changed instances only"
     some = changed[:ASKED]
     try:
         with deployment.progress(len(some), "changed instances asked for their calls") as progress:
-            history = EventHistory(deployment, pages=1, seconds=_SECONDS)
+            history = EventHistory(deployment, pages=1, seconds=_SECONDS, pauses=_PAUSES)
             for each in progress.over(some):
                 each.told.look_through(history.lookup("Username", each.told.instance, each.told.since))
                 each.asked, each.told.whole, history.cut = True, each.told.whole and not history.cut, False
