@@ -28,12 +28,12 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "layers, lines": Limit(9_790, 8_000),
-    "command and console, lines": Limit(21_460, 14_000),
-    "command and console, files": Limit(115, 95),
-    "embedded AWS, lines": Limit(4_980, 4_800),
-    "tests, lines": Limit(60_200, 46_000),
-    "docs, lines": Limit(4_200, 4_200),
+    "layers, lines": Limit(9_800, 8_000),
+    "command and console, lines": Limit(23_460, 14_000),
+    "command and console, files": Limit(123, 95),
+    "embedded AWS, lines": Limit(5_440, 4_800),
+    "tests, lines": Limit(62_500, 46_000),
+    "docs, lines": Limit(4_330, 4_200),
     "template.yaml, lines": Limit(1_500, 1_500),
     "files entered: instance attached": Limit(14, 14),
     "files entered: row published": Limit(24, 20),

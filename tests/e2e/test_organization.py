@@ -238,6 +238,11 @@ def test_a_spoke_without_its_changer_has_its_instances_wait_and_no_others(organi
     all_carry(waiting, READ)
 
 
+def delivered(operators: Command, address: str) -> bool:
+    [software] = operators.json("uptake", address)
+    return bool(software["roles"][0]["delivered_at"])
+
+
 def test_operators_pin_and_explain_an_instance_of_another_account(organization: Organization) -> None:
     operators, world = Command(as_operators(organization.aws)), organization.last
     [instance] = organization.launch(world).values()
@@ -246,6 +251,8 @@ def test_operators_pin_and_explain_an_instance_of_another_account(organization: 
     shown = carries_own(world, instance, READ)
     assert shown
     assert operators.json("explain", address)["carries"]["profile_arn"] == shown.arn
+    # By the reader of that account, which may look up its CloudTrail's events.
+    eventually(lambda: delivered(operators, address))
     assert operators.json("release", address)["released"] == READ
     eventually(lambda: world.shown(instance) is None)
 
