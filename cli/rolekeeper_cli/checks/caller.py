@@ -42,7 +42,7 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     "plan, fleet, explain, history, wait": {_STATE: "dynamodb:BatchGetItem dynamodb:Query", **_LOOK},
     "looking into other accounts": {_READERS: "sts:AssumeRole"},
     "explain, to name a rollback": {_ROWS: "dynamodb:GetItem"},
-    "explain, history --who": {"event history": "cloudtrail:LookupEvents"},
+    "explain, uptake, history --who, fleet --uptake, wait --in-use": {"event history": "cloudtrail:LookupEvents"},
     "plan, to name rows that wait": {_ROWS: "dynamodb:Scan"},
     "plan -f, and what is shown before a question": {_ROWS: "dynamodb:Scan dynamodb:Query"},
     "targets": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},
