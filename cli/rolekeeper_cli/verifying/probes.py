@@ -34,7 +34,7 @@ from rolekeeper.model.instance import Association, AssociationState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
 from rolekeeper_cli.uses.instances import key_of
-from rolekeeper_cli.uses.revoked_policy import POLICY, Entry
+from rolekeeper_cli.uses.revoked_policy import LIVES, POLICY, Entry
 from rolekeeper_cli.uses.uptake import Delivery, Uptake, of_instance
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import TAG, Names
@@ -46,7 +46,7 @@ _TRAIL_LOOKS = 60
 # docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".
 _LATE_SECONDS, _REPLACED_SECONDS, _DENIES_SECONDS = 900.0, 60.0, 180.0
 # A record's time is earlier or later than the delivery by some seconds.
-_EXPIRATION, _LIVES = "%b %d, %Y %I:%M:%S %p", (timedelta(hours=5, minutes=59), timedelta(hours=6, minutes=40))
+_EXPIRATION, _LIVE_AT_LEAST = "%b %d, %Y %I:%M:%S %p", timedelta(hours=5, minutes=59)
 # docs/AWS_FACTS.md, "Errors": a new profile isn't visible for up to about this long.
 _NEW_PROFILE_SECONDS = 120.0
 # The step of the story in which a function writes a transaction.
@@ -772,8 +772,8 @@ def delivery_record(stage: Stage) -> Observed:
         except ValueError:
             return Observed(f"expiration: {written}", fits=False)
     text = f"{len(found)} records, valid for {min(lives)} to {max(lives)}"
-    least, most = _LIVES
-    return Observed(text, least <= min(lives) and max(lives) <= most and not any(each.by.arn for each in found))
+    fits = min(lives) >= _LIVE_AT_LEAST and max(lives) <= LIVES
+    return Observed(text, fits and not any(each.by.arn for each in found))
 
 
 @_fact(RECORDED, _CREDENTIALS, "whether or not anything on the instance asks IMDS, is inferred")
