@@ -112,7 +112,10 @@ class Account:
             ec2=Ec2(world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # the fake
             hub=None,
             store=SimpleNamespace(history=lambda _partition, _most: self.entries),
-            iam=SimpleNamespace(get_instance_profile=profile),
+            iam=SimpleNamespace(
+                get_instance_profile=profile,
+                client=SimpleNamespace(get_role_policy=refuses("NoSuchEntity", "The role has no such policy.")),
+            ),
         )
         settings = SimpleNamespace(target=Target(ACCOUNT, REGION), account=ACCOUNT, region=REGION)
         monkeypatch.setitem(deployment.__dict__, "app", app)
