@@ -136,8 +136,9 @@ def former_roles(document: Mapping[str, Any]) -> str:
     found = []
     for role in document["roles"]:
         if not role["carried"]:
-            used = " still used," if role["last_use"] else ""
-            found.append(f"{role['role']}{used} valid until {role['valid_until']:%Y-%m-%dT%H:%M:%SZ}")
+            used = " still used," if role["status"] == "still-used" else ""
+            ends = "cut off" if role["status"] == "cut-off" else f"valid until {role['valid_until']:%Y-%m-%dT%H:%M:%SZ}"
+            found.append(f"{role['role']}{used} {ends}")
     return "; ".join(found) or ("unknown" if document["unknown_because"] else "")
 
 

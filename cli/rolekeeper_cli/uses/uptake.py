@@ -39,13 +39,14 @@ type Entry = Mapping[str, Any]
 
 
 class Status(StrEnum):
-    """How far a role got on an instance; the last two are a former role's."""
+    """How far a role got on an instance; the last three are a former role's."""
 
     IN_USE = "in-use"
     DELIVERED = "delivered"
     NOT_SEEN = "not-seen"
     STILL_USED = "still-used"
     STILL_VALID = "still-valid"
+    CUT_OFF = "cut-off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,8 @@ class Held:
 
     @property
     def status(self) -> Status:
+        if self.cut_off:
+            return Status.CUT_OFF
         if not self.carried:
             return Status.STILL_USED if self.last_use else Status.STILL_VALID
         if self.last_use:
@@ -175,7 +178,6 @@ class Held:
             "valid_until": self.valid_until,
             "valid_until_is_recorded": self.recorded,
             "denied_before": self.denied_before,
-            "cut_off": self.cut_off,
         }
 
 
@@ -500,7 +502,7 @@ def lines(document: Mapping[str, Any], address: str, *, brief: bool = False) -> 
     for each in roles:
         if not each["carried"]:
             yield "former role", _former(each, is_known=not document["unknown_because"])
-            if not each["cut_off"]:
+            if each["status"] != Status.CUT_OFF:
                 yield "", f"rolekeeper revoke {address} --role {each['role']} ends that"
             continue
         found = list(_carried(each))
@@ -531,14 +533,15 @@ def _not_seen(role: Mapping[str, Any], document: Mapping[str, Any], more: str) -
 
 
 def _former(role: Mapping[str, Any], *, is_known: bool) -> str:
-    taken = f", taken {_at(role['until'])}" if role["until"] else ""
-    last = role["last_use"]
-    none = "no call since; " if is_known else ""
-    used = f"still used, last call {_at(last['at'])}: {_call(last)}; " if last else none
     ends = f"its credentials are valid until {_at(role['valid_until'])} at the latest"
     if role["denied_before"]:
         ends = f"what the instance got of it before {_at(role['denied_before'])} is denied"
-    return f"{role['role']}{taken}: {used}{ends}"
+    if last := role["last_use"]:
+        still = "" if role["status"] == Status.CUT_OFF else "still used, "
+        ends = f"{still}last call {_at(last['at'])}: {_call(last)}; {ends}"
+    elif is_known:
+        ends = f"no call since; {ends}"
+    return f"{role['role']}{f', taken {_at(role["until"])}' if role['until'] else ''}: {ends}"
 
 
 def _call(call: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 def explained(terminal: Terminal, instance: str) -> dict[str, Any]:
-    document = terminal.document("explain", instance)
+    document = terminal.document("explain", instance, "--no-uptake")
     return {"former": document["former"], "undo": [each["command"] for each in document["undo"]]}
 
 

@@ -297,7 +297,10 @@ def test_a_former_role_that_is_revoked_is_cut_off(terminal: Terminal, desk: Mapp
     assert shown(terminal, one)["former role"].endswith(
         f": no call since; what the instance got of it before {at(terminal)} is denied"
     ), "nothing is left to do"
-    assert of(terminal, one)["web"]["cut_off"]
+    desk.world.wait(60)
+    terminal.trail.called(WEB, one, errorCode="AccessDenied")
+    assert ": last call " in shown(terminal, one)["former role"]
+    assert of(terminal, one)["web"]["status"] == "cut-off"
 
 
 def test_what_was_denied_before_it_got_the_role_again_cuts_off_nothing(
@@ -309,7 +312,7 @@ def test_what_was_denied_before_it_got_the_role_again_cuts_off_nothing(
         desk.world.wait(60)
         desk.world.tag(one, app=app)
         desk.world.reconcile(one)
-    assert not of(terminal, one)["web"]["cut_off"]
+    assert of(terminal, one)["web"]["status"] == "still-valid"
     assert shown(terminal, one)["former role"].endswith(f"rolekeeper revoke {one} --role web ends that")
 
 
