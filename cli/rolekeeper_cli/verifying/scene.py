@@ -137,7 +137,7 @@ def _user_data(scene: Scene, *, calls: bool) -> str:
     starts = [name for name, unit in units.items() if "[Install]" in unit]
     config = {
         # It asks IMDS for credentials, at each start of the instance.
-        "bootcmd": ["systemctl mask amazon-ssm-agent"],
+        "bootcmd": ["systemctl mask --now amazon-ssm-agent"],
         "write_files": [{"path": f"/etc/systemd/system/{name}", "content": unit} for name, unit in units.items()],
         "runcmd": [f"systemctl enable --now {' '.join(starts)}"],
     }
