@@ -679,7 +679,7 @@ def _calls(stage: Stage, name: str) -> list[Event]:
 
 @_fact(RECORDED, _CREDENTIALS, "That it meets those that EC2 delivered is inferred")
 def denied_credentials(stage: Stage) -> Observed:
-    """A deny by aws:TokenIssueTime and aws:userid refuses what EC2 delivered to an instance before."""
+    """A deny by aws:TokenIssueTime and aws:userid ends credentials that EC2 delivered before it."""
     role = _associated(stage, stage.carrying).profile_arn.rpartition("/")[2]
 
     def calls(*, refused: bool) -> list[Event]:
@@ -762,7 +762,7 @@ def _deliveries(stage: Stage, instance: str) -> list[Event]:
 
 @_fact(RECORDED, _HISTORY, "in UTC, six hours later (recorded:")
 def delivery_record(stage: Stage) -> Observed:
-    """EC2's AssumeRole for an instance names no caller, and expires in 6 h to 6 h 40 min, as Jul 4, 2019 4:29:29 PM."""
+    """EC2's AssumeRole names no caller, and expires after 6 h to 6 h 40 min, in the form Jul 4, 2019 4:29:29 PM."""
     found = _arrived(stage, lambda: _deliveries(stage, stage.carrying))
     lives: list[timedelta] = []
     for each in found:
