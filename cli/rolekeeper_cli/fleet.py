@@ -169,8 +169,8 @@ def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     asked, most = sum(row["uptake"]["looked_since"] is not None for row in rows), uses.fleet_uptake.ASKED
     others = (
-        f" On others, whose role didn't change in seven hours or that are beyond {most} in a target, 'delivered' doesn't "
-        "say whether it is used."
+        f" On others, whose role didn't change in seven hours or that are beyond {most} in a target, 'delivered' "
+        "doesn't say whether it is used."
     )
     return (
         f"\nCalls were looked for on {asked:,} of {len(rows):,} instances.{others if asked < len(rows) else ''} "

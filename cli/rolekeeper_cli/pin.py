@@ -182,17 +182,16 @@ def _wait(there: Deployment, awaited: uses.pins.Awaited, *, wait: bool | None) -
 
 def _ask(there: Deployment, plan: uses.pins.PlannedPin, *, yes: bool, confirm: str | None) -> None:
     name, verb = uses.instances.title(plan.instance), plan.wish.verb
-    if former := uses.pins.outlives(there, plan):
-        terminal.say(str(former))
-    if verb != "detach":
-        question = f"{verb.capitalize()}: pin {name} to {plan.wish.role}?"
-        terminal.agree(lambda: (uses.pins.expected(there, plan).lines(), question), yes=yes)
-        return
-    if terminal.asks(yes=confirm is not None):
+    if terminal.asks(yes=yes or confirm is not None):
         for line in uses.pins.expected(there, plan).lines():
             terminal.say(line)
-    carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
-    terminal.confirm_word("Detach", f"{name} {carries}.", confirm)
+    if former := uses.pins.outlives(there, plan):
+        terminal.say(str(former))
+    if verb == "detach":
+        carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
+        terminal.confirm_word("Detach", f"{name} {carries}.", confirm)
+    elif terminal.asks(yes=yes):
+        terminal.confirm(f"{verb.capitalize()}: pin {name} to {plan.wish.role}?", yes=False)
 
 
 def _show(there: Deployment, pinned: uses.pins.Pinned) -> None:
