@@ -15,7 +15,7 @@ from rolekeeper_cli.console.page import page, see_other
 from rolekeeper_cli.console.pages.instance import read_once
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.uses.instances import ID, addressed, key_of
-from rolekeeper_cli.uses.uptake import Held, Uptake, of_instance, sdk
+from rolekeeper_cli.uses.uptake import Held, Status, Uptake, of_instance, sdk
 
 # What is shown of the past, and before its oldest change: where a bar begins can be seen.
 _PAST = timedelta(hours=6)
@@ -61,7 +61,7 @@ def lane(found: Uptake, now: datetime) -> Mapping[str, Any]:
     begin = min(changes, default=now - _PAST) - _BEFORE
     # Of what another actor attached it isn't known since when, but two roles are never attached at once.
     free = max([begin, *(_taken(each, begin) for each in found.former)])
-    end = max([now, *(each.valid_until for each in found.former if each.valid_until)])
+    end = max([now, *(at for each in found.former if (at := _valid_until(each)))])
 
     def place(at: datetime) -> float:
         return round(100 * min(max((at - begin) / (end - begin), 0), 1), 2)
@@ -90,7 +90,12 @@ def _bars(held: Held, begin: datetime, now: datetime) -> Iterator[tuple[str, dat
         return
     taken = _taken(held, begin)
     yield "carried", held.since or begin, taken
-    yield "valid", taken, held.valid_until or taken
+    yield "valid", taken, _valid_until(held) or taken
+
+
+def _valid_until(held: Held) -> datetime | None:
+    """Until when credentials of a former role can be used: a policy may deny what is valid."""
+    return held.denied_before if held.status is Status.CUT_OFF else held.valid_until
 
 
 def _taken(held: Held, begin: datetime) -> datetime:

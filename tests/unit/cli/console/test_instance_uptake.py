@@ -202,6 +202,14 @@ def test_where_nothing_changed_it_is_the_last_six_hours() -> None:
     assert row["marks"] == [{"kind": "last", "x": 84.0}], "the delivery was before"
 
 
+def test_what_is_cut_off_ends_when_it_was_denied() -> None:
+    web = held(WEB, carried=False, since=ago(2), until=ago(1), valid_until=ago(-5), denied_before=ago(0.5))
+    shown = drawn(held(DB, since=ago(1)), web)
+    assert shown["end"] == NOW
+    [_, valid] = shown["rows"][1]["bars"]
+    assert valid["width"] == pytest.approx(100 * 0.5 / 2.25, abs=0.1)
+
+
 def test_one_call_has_one_mark() -> None:
     [row] = drawn(held(DB, since=ago(1), first_use=use(0.5), last_use=use(0.5)))["rows"]
     assert [each["kind"] for each in row["marks"]] == ["first"]
