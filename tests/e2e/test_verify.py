@@ -187,7 +187,8 @@ def calling(aws: EmbeddedAws) -> Iterator[None]:
 
     def call() -> None:
         caller = ""
-        while not ended.wait(0.2):
+        # Not more often than uptake looks through calls: the newest 500.
+        while not ended.wait(1):
             caller = caller or instance()
             with suppress(ClientError, HTTPError):  # it has no role, or one that allows nothing
                 if caller:
