@@ -107,7 +107,7 @@ def _read_deliveries(deployment: Deployment, members: Mapping[str, _Member]) -> 
         cut = f"only the newest {history.looked_at:,} of CloudTrail's records were read" if history.cut else ""
     for member in members.values():
         member.unknown = refused or cut
-        member.told.answered = not refused
+        member.told.answered = not member.unknown
     return not refused
 
 

@@ -152,8 +152,8 @@ class Held:
     @property
     def cut_off(self) -> bool:
         """Whether all that EC2 got of a former role is denied."""
-        last = self.until or (self.delivered.at if self.delivered else None)
-        return bool(self.denied_before and last and self.denied_before > last)
+        got = [at for at in (self.until, self.delivered and self.delivered.at) if at]
+        return bool(got and self.denied_before and self.denied_before > max(got))
 
     def after(self, at: datetime) -> float | None:
         """Seconds since it was attached, by AWS's clocks; None if that was too long ago to tell what came first."""
@@ -313,8 +313,9 @@ def _ask(deployment: Deployment, told: "Told") -> None:
         history = EventHistory(deployment)
         for event in progress.over(history.lookup("ResourceName", told.instance, told.window)):
             told.delivered(event)
+        told.answered = not history.cut
         told.look_through(progress.over(history.lookup("Username", told.instance, told.since)))
-    told.answered, told.whole = True, told.whole and not history.cut
+    told.whole = told.whole and not history.cut
 
 
 # ---- what that says of each role, without asking anybody ----
@@ -349,7 +350,7 @@ def spans(entries: Sequence[Entry], shown: str) -> list[Span]:
 class Told:
     """What is known of an instance's roles: the `spans`, the oldest first, and CloudTrail's records as they come.
 
-    `answered` says whether CloudTrail was asked, `whole` whether all calls were looked through.
+    `answered` says whether CloudTrail told of all deliveries, `whole` whether all calls were looked through.
     """
 
     instance: str
@@ -433,7 +434,10 @@ class Told:
     def _former(self, role: str, span: Span, replaced: datetime) -> Held:
         """A former role; by when another role was there is `replaced`."""
         deliveries = self._deliveries(role)
-        ended = span.until or self._ended([*filter(None, [span.after]), *(each.at for each in deliveries)], replaced)
+        seen = [*filter(None, [span.after]), *(each.at for each in deliveries)]
+        # Another actor may have given it back since, which Rolekeeper didn't see.
+        until = span.until if span.until and max(seen, default=span.until) <= span.until + _SLACK else None
+        ended = until or self._ended(seen, replaced)
         recorded = max((each.expires for each in deliveries), default=None)
         latest = ended + LIVES
         is_recorded = recorded is not None and self.now - ended > _LATE
@@ -443,7 +447,7 @@ class Told:
             profile_name(span.profile_arn) or "",
             carried=False,
             since=span.since,
-            until=span.until,
+            until=until,
             delivered=deliveries[-1] if deliveries else None,
             first_use=None,
             last_use=max(used, key=lambda each: each.at, default=None),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fakes.cloudtrail import user
 from fakes.ec2 import client_error
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal, lines
@@ -314,6 +315,50 @@ def test_what_was_denied_before_it_got_the_role_again_cuts_off_nothing(
         desk.world.reconcile(one)
     assert of(terminal, one)["web"]["status"] == "still-valid"
     assert shown(terminal, one)["former role"].endswith(f"rolekeeper revoke {one} --role web ends that")
+
+
+def test_what_was_delivered_after_the_denial_is_not_cut_off(
+    terminal: Terminal, desk: MappingsFixture, one: str
+) -> None:
+    """IMDS may hand out a role for some seconds more."""
+    denied(desk, one)
+    desk.world.wait(2)
+    terminal.trail.delivered(WEB, one)
+    assert of(terminal, one)["web"]["status"] == "still-valid"
+
+
+def test_a_former_role_that_others_gave_back_and_took_is_valid_since_then(
+    terminal: Terminal, desk: MappingsFixture, one: str
+) -> None:
+    """Rolekeeper saw neither: only EC2's deliveries know."""
+    desk.world.wait(1800)
+    desk.world.attach_by_hand(one, "web")
+    terminal.trail.delivered(WEB, one)
+    desk.world.wait(10)
+    terminal.trail.called(WEB, one)
+    desk.world.attach_by_hand(one, "db")
+    desk.world.wait(1500)
+    role = of(terminal, one)["web"]
+    assert (role["until"], role["valid_until_is_recorded"]) == (None, False)
+    assert datetime.fromisoformat(role["valid_until"]) >= desk.world.clock.now() + timedelta(hours=6)
+    assert role["status"] == "still-valid", "it may have been the instance's role then"
+
+
+def test_where_not_all_deliveries_were_looked_through_a_role_may_be_valid_for_longer(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    one = desk.converged("web", app="web")
+    for _ in range(3):
+        desk.world.wait(3600)
+        terminal.trail.delivered(WEB, one)
+    delivered = desk.world.clock.now()
+    desk.world.detach_by_hand(one)
+    desk.world.wait(60)
+    for number in range(30):
+        terminal.trail.tagged(user("bob"), one, backup=str(number))
+    role = of(terminal, one)["web"]
+    assert role["delivered_at"] is None, "it is among the older records"
+    assert datetime.fromisoformat(role["valid_until"]) >= delivered + timedelta(hours=6)
 
 
 # ---- CloudTrail's records ----

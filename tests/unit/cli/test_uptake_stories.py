@@ -67,9 +67,9 @@ class Story:
             self.call(agent, asks)
 
     def change(self) -> None:
-        world, wanted = self.desk.world, self.random.choice([*ROLES, "", "theirs", "by hand"])
-        if wanted == "theirs":
-            world.attach_by_hand(self.instance, "theirs")
+        world, wanted = self.desk.world, self.random.choice([*ROLES, "", "theirs", "ours", "by hand"])
+        if wanted in {"theirs", "ours"}:
+            world.attach_by_hand(self.instance, "theirs" if wanted == "theirs" else self.random.choice(ROLES))
         elif wanted == "by hand" and world.association(self.instance):
             world.detach_by_hand(self.instance)
         elif wanted in ROLES:
@@ -125,11 +125,12 @@ class Story:
             began = max(here) - SLACK
             recent = [each.at for each in calls if each.at >= max(began, self.now - 6 * HOUR) and each.comes <= before]
             assert said["status"] == "in-use" or not recent
-            # What others attached began at a time that nobody knows.
-            assert said["status"] != "in-use" or not said["since"] or any(each.at >= began for each in calls)
-            if said["first_use"] and said["since"]:
+            # That another actor took it and gave it back may not have been seen.
+            since = datetime.fromisoformat(said["since"]) - SLACK if said["since"] else None
+            assert said["status"] != "in-use" or not since or any(each.at >= since for each in calls)
+            if said["first_use"] and since:
                 first = datetime.fromisoformat(said["first_use"]["at"])
-                assert began <= first <= min(recent, default=first)
+                assert since <= first <= min(recent, default=first)
         elif said["until"]:
             known = datetime.fromisoformat(said["until"])
             was_used = any(each.at > known + SLACK and each.comes <= before for each in calls)
