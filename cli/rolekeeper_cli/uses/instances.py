@@ -77,6 +77,19 @@ def find_instance(deployment: Deployment, text: str) -> Instance:
     return found
 
 
+def known_or_ended(deployment: Deployment, text: str) -> tuple[InstanceKey, str]:
+    """The key of an instance and its name; an id is taken for one that has ended, without a name, if EC2 has none.
+
+    Raises:
+        CommandError: none has the name.
+    """
+    if not ID.fullmatch(text):
+        found = find_instance(deployment, text)
+        return found.key, name_of(found)
+    shown = deployment.app.ec2.instances([text]).get(text)
+    return key_of(deployment, text), name_of(shown) if shown else ""
+
+
 def name_of(instance: Instance) -> str:
     """Its Name tag; empty if it has none."""
     return instance.tags.get("Name", "")

@@ -22,12 +22,9 @@ from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.uses import names
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import (
-    ID,
     account_options,
     addressed,
-    find_instance,
-    key_of,
-    name_of,
+    known_or_ended,
     title,
     titled,
 )
@@ -171,7 +168,7 @@ def planned(deployment: Deployment, text: str, *, role: str = "", current: bool 
     Raises:
         CommandError: it still carries the role, there is none to revoke, or a policy can't be read.
     """
-    key, name = _instance(deployment, text)
+    key, name = known_or_ended(deployment, text)
     carried = _carried(deployment, key)
     if role:
         roles, left, unknown = [_read(deployment, role)], list[Problem](), ""
@@ -197,15 +194,6 @@ def _readable(deployment: Deployment, wanted: Iterable[str], left: list[Problem]
             continue
         except CommandError as error:
             left.append(Problem(error.what, str(error.remedy)))
-
-
-def _instance(deployment: Deployment, text: str) -> tuple[InstanceKey, str]:
-    """Its key, and its name if it hasn't ended."""
-    if not ID.fullmatch(text):
-        found = find_instance(deployment, text)
-        return found.key, name_of(found)
-    shown = deployment.app.ec2.instances([text]).get(text)
-    return key_of(deployment, text), name_of(shown) if shown else ""
 
 
 def _carried(deployment: Deployment, key: InstanceKey) -> str:

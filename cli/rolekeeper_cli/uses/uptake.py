@@ -22,7 +22,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ServiceError
 from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
-from rolekeeper_cli.uses.instances import ID, find_instance, key_of, located, name_of, where
+from rolekeeper_cli.uses.instances import find_instance, known_or_ended, located, where
 from rolekeeper_cli.uses.revoked_policy import LIVES, POLICY, entries
 
 # How often EC2 gets new credentials of an instance's role.
@@ -228,12 +228,8 @@ def uptake(deployment: Deployment, text: str) -> Uptake:
         CommandError: there is no such instance, and no record of one.
     """
     deployment, text = located(deployment, text)
-    if not ID.fullmatch(text):
-        instance = find_instance(deployment, text)
-        return of_instance(deployment, instance.key, name_of(instance))
-    known = deployment.app.ec2.instances([text]).get(text)
-    found = of_instance(deployment, key_of(deployment, text), name_of(known) if known else "")
-    if not (known or found.roles):
+    found = of_instance(deployment, *known_or_ended(deployment, text))
+    if not (found.name or found.roles):
         find_instance(deployment, text)
     return found
 
