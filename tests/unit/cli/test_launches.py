@@ -154,6 +154,53 @@ def test_a_damaged_mapping_blocks_only_what_it_matches(
     assert verdicts(terminal) == {"web": "blocked", "db": "born-right"}
 
 
+# ---- what is said comes true ----
+
+TAGS = (
+    *({"app": "web"}, {"app": "db"}, {"app": "none"}, {"app": "any-other"}, {"team": "x"}, {}),
+    *({"app": "web", "tier": "gold"}, {"app": "web", "rolekeeper:ignore": "true"}, {"app": "off"}, {"app": "needs"}),
+    {"app": "needs", "team": "x"},
+)
+
+
+@pytest.mark.parametrize("take_over", ["false", "true"])
+@pytest.mark.parametrize("profile", ["", "web", "db", "legacy"])
+def test_what_it_says_comes_true_when_an_instance_is_launched(
+    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture, profile: str, take_over: str
+) -> None:
+    terminal.parameters["TakeOver"] = take_over
+    world = desk.world
+    world.take_over = take_over == "true"
+    desk.edit("app=web", role="web", when_occupied="replace")
+    desk.edit("app=none", role="NONE", when_occupied="replace")
+    desk.edit("tier=gold", role="db")
+    desk.edit("app=off", role="db", enabled=False)
+    desk.edit("app=needs", role="db", require_tags={"team": "x"})
+    for number, tags in enumerate(TAGS):
+        there.template(str(number), profile, **tags)
+
+    for name, said in found(terminal).items():
+        tags = TAGS[int(name)]
+        instance = world.running(profile=profile or None, **tags)
+        born = world.carries(instance)
+        for _ in range(3):
+            world.reconcile(instance)
+            world.wait(60)
+        after, shown = world.carries(instance), world.shows(instance)
+
+        assert born == profile == (said["carries"] or ""), tags
+        expected = {
+            "born-right": after == born and not shown,
+            "a-few-seconds-late": (born, after) == ("", said["should_carry"]),
+            "replaced": after != born and after == (said["should_carry"] or ""),
+            "will-stay-occupied": after == born and shown == "occupied" and said["should_carry"] != born,
+            "blocked": after == born and shown == said["code"],
+            "no-mapping": after == born and shown in {"", "unexplained"} and not said["mapping"],
+            "left-alone": after == born and "rolekeeper:ignore" in tags,
+        }
+        assert expected[said["verdict"]], (tags, said, after, shown)
+
+
 # ---- groups ----
 
 
