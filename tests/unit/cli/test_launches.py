@@ -139,6 +139,10 @@ def test_what_an_aws_service_operates_is_left_alone_and_asked_for(terminal: Term
     there.template("auto", app="web")
     there.templates["auto"][0]["Operator"] = {"Managed": True, "Principal": "eks.amazonaws.com"}
 
+    there.template("plain", app="web")
+    there.group("auto-group", "plain", Operator={"Managed": True, "Principal": "eks.amazonaws.com"})
+
+    assert found(terminal)["auto-group"]["verdict"] == "left-alone"
     assert found(terminal)["auto"]["verdict"] == "left-alone"
     assert "eks.amazonaws.com manages" in found(terminal)["auto"]["reason"]
     assert there.asked[0]["IncludeManagedResources"]
