@@ -283,10 +283,8 @@ def _reason(verdict: Verdict, seen: Seen, service: str) -> str:
             return f"{decision.mapping} gives {wanted} after the launch: boot scripts start without credentials"
         case Verdict.REPLACED:
             foreign = "" if seen.managed else "the foreign "
-            return (
-                f"instances start with {foreign}{carries}, and {decision.mapping} gives {wanted} after the launch: "
-                "software may use the former role for hours"
-            )
+            then = f"{decision.mapping} gives {wanted} later: software may keep the former for hours"
+            return f"instances start with {foreign}{carries}, and {then}"
         case Verdict.OCCUPIED:
             return f"instances keep the foreign {carries}, and don't get {wanted}, which {decision.mapping} gives"
         case Verdict.LEFT_ALONE if service and decision.code != "ignored":
