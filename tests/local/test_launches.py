@@ -1,0 +1,229 @@
+"""Launch templates, fleets and Auto Scaling groups of the embedded AWS: what they say, and what they launch."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from rolekeeper_local.embedded import REGION, EmbeddedAws
+from support.buses import Bus
+from support.roles import assumed, make_role
+from support.waiting import eventually
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
+
+EC2 = {"Service": "ec2.amazonaws.com"}
+TYPES = [{"InstanceType": "t3.nano"}, {"InstanceType": "t3.large"}]
+
+
+class Account:
+    """An account of its own, with the instance profiles `web` and `db`."""
+
+    def __init__(self, aws: EmbeddedAws, account: str) -> None:
+        self.aws, self.id = aws, account
+        self.session: boto3.Session = aws.session(account=account)
+        # Calls of tests, whose parameters are plain values.
+        self.ec2: Any = self.session.client("ec2")
+        self.groups: Any = self.session.client("autoscaling")
+        for name in ("web", "db"):
+            make_role(aws, account, EC2, name=name)
+            iam = self.session.client("iam")
+            iam.create_instance_profile(InstanceProfileName=name, Path="/rolekeeper/")
+            iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+
+    def template(self, name: str, *, profile: str = "", **tags: str) -> str:
+        """Make a launch template; returns its id."""
+        data = {"ImageId": "ami-1", "InstanceType": "t3.micro", "TagSpecifications": tagged(**tags)}
+        given = {"IamInstanceProfile": {"Name": profile}} if profile else {}
+        made = self.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={**data, **given})
+        return str(made["LaunchTemplate"]["LaunchTemplateId"])
+
+    def version(self, name: str, source: str = "", **data: Any) -> int:
+        """Make a version of a template; returns its number."""
+        given = {"SourceVersion": source} if source else {}
+        made = self.ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData=data, **given)
+        return int(made["LaunchTemplateVersion"]["VersionNumber"])
+
+    def run(self, template: str, version: str = "", **more: Any) -> Any:
+        named = {"LaunchTemplateName": template, **({"Version": version} if version else {})}
+        return self.ec2.run_instances(MinCount=1, MaxCount=1, LaunchTemplate=named, **more)["Instances"][0]
+
+    def group(self, name: str, *, size: int = 1, most: int = 5, **more: Any) -> None:
+        given = more if more.keys() & {"MixedInstancesPolicy", "LaunchConfigurationName"} else {**use("web"), **more}
+        self.groups.create_auto_scaling_group(
+            AutoScalingGroupName=name, MinSize=0, MaxSize=most, DesiredCapacity=size, **given
+        )
+
+    def shown(self, name: str) -> Any:
+        found = self.groups.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+        return found[0] if found else {}
+
+    def members(self, name: str, state: str = "InService", *, size: int = 1) -> list[Any]:
+        """Wait until this number of a group's instances is in a state, and no other."""
+
+        def look() -> list[Any]:
+            found = self.shown(name)["Instances"]
+            return found if [each["LifecycleState"] for each in found] == [state] * size else []
+
+        return eventually(look)
+
+    def instances(self, *ids: str) -> list[Any]:
+        found = self.ec2.describe_instances(InstanceIds=list(ids))["Reservations"]
+        return [each for row in found for each in row["Instances"]]
+
+    def fleet(self, kind: str, template: str = "web", capacity: int = 1, **more: Any) -> Any:
+        config = {"LaunchTemplateSpecification": {"LaunchTemplateName": template, "Version": "$Default"}}
+        target = {"TotalTargetCapacity": capacity, "DefaultTargetCapacityType": "on-demand"}
+        configs = [{**config, "Overrides": TYPES}]
+        return self.ec2.create_fleet(
+            Type=kind, LaunchTemplateConfigs=configs, TargetCapacitySpecification=target, **more
+        )
+
+
+_ACCOUNTS = itertools.count(700000000000)
+
+
+@pytest.fixture
+def account(aws: EmbeddedAws) -> Iterator[Account]:
+    made = Account(aws, str(next(_ACCOUNTS)))
+    yield made
+    for each in made.groups.describe_auto_scaling_groups()["AutoScalingGroups"]:
+        made.groups.delete_auto_scaling_group(AutoScalingGroupName=each["AutoScalingGroupName"], ForceDelete=True)
+
+
+def use(template: str, version: str = "$Default") -> dict[str, Any]:
+    return {"LaunchTemplate": {"LaunchTemplateName": template, "Version": version}}
+
+
+def tagged(**tags: str) -> list[dict[str, Any]]:
+    return [{"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}]
+
+
+def tags_of(instance: Any) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(ClientError) as caught:
+        call()
+    return str(caught.value)
+
+
+# ---- launch templates ----
+
+
+def test_a_version_inherits_what_it_does_not_name_and_replaces_what_it_names(account: Account) -> None:
+    account.template("web", profile="web", role="web", team="a")
+    for source in ("$Latest", "1"):
+        number = account.version("web", source, TagSpecifications=tagged(role="db"))
+        data = account.ec2.describe_launch_template_versions(LaunchTemplateName="web", Versions=[str(number)])
+        assert data["LaunchTemplateVersions"][0]["LaunchTemplateData"] == {
+            "ImageId": "ami-1",
+            "InstanceType": "t3.micro",
+            "IamInstanceProfile": {"Name": "web"},
+            "TagSpecifications": tagged(role="db"),
+        }
+    without = account.version("web", InstanceType="t3.nano")
+    data = account.ec2.describe_launch_template_versions(LaunchTemplateName="web", Versions=[str(without)])
+    assert data["LaunchTemplateVersions"][0]["LaunchTemplateData"] == {"InstanceType": "t3.nano"}
+
+
+def test_all_default_and_latest_versions_come_in_pages_each_once(account: Account) -> None:
+    for name in ("api", "batch", "cache"):
+        account.template(name)
+    account.version("batch", "1")
+    account.version("batch", "2")
+    account.version("cache", "1")
+    account.ec2.modify_launch_template(LaunchTemplateName="cache", DefaultVersion="2")
+
+    def versions(**asked: Any) -> list[tuple[str, int]]:
+        pages = account.ec2.get_paginator("describe_launch_template_versions").paginate(**asked, MaxResults=2)
+        found = [each for page in pages for each in page["LaunchTemplateVersions"]]
+        return [(each["LaunchTemplateName"], each["VersionNumber"]) for each in found]
+
+    assert versions(Versions=["$Default", "$Latest"]) == [("api", 1), ("batch", 3), ("batch", 1), ("cache", 2)]
+    assert versions(Versions=["$Default"]) == [("api", 1), ("batch", 1), ("cache", 2)]
+    assert versions(LaunchTemplateName="batch") == [("batch", 3), ("batch", 2), ("batch", 1)]
+    assert versions(LaunchTemplateName="batch", Versions=["$Default", "2"]) == [("batch", 2), ("batch", 1)]
+    pages = account.ec2.get_paginator("describe_launch_templates").paginate(MaxResults=2)
+    found = [each for page in pages for each in page["LaunchTemplates"]]
+    assert [(each["LaunchTemplateName"], each["DefaultVersionNumber"]) for each in found] == [
+        ("api", 1),
+        ("batch", 1),
+        ("cache", 2),
+    ]
+
+
+def test_a_template_or_a_version_that_is_not_there_is_refused(account: Account) -> None:
+    account.template("web")
+    versions = account.ec2.describe_launch_template_versions
+    assert "(InvalidLaunchTemplateId.NotFound)" in refusal(lambda: versions(LaunchTemplateId="lt-0123456789abcdef0"))
+    assert "(InvalidLaunchTemplateName.NotFoundException)" in refusal(lambda: account.run("gone"))
+    for call in (
+        lambda: versions(LaunchTemplateName="web", Versions=["7"]),
+        lambda: account.version("web", "7"),
+        lambda: account.run("web", "7"),
+        lambda: account.ec2.modify_launch_template(LaunchTemplateName="web", DefaultVersion="7"),
+    ):
+        assert "(InvalidLaunchTemplateId.VersionNotFound)" in refusal(call)
+    for asked in ({}, {"Versions": ["1"]}):
+        assert "(InvalidParameterCombination)" in refusal(lambda asked=asked: versions(**asked))  # type: ignore[misc]
+
+
+def test_a_launch_takes_profile_and_tags_of_its_template_from_birth(account: Account) -> None:
+    template = account.template("web", profile="web", role="web", team="a")
+    bus = Bus(account.aws, account.id).listen({"source": ["aws.tag"]})
+    born = account.run("web", TagSpecifications=tagged(team="b"))
+    assert born["IamInstanceProfile"]["Arn"].endswith(":instance-profile/rolekeeper/web")
+    tags = {"role": "web", "team": "b", "aws:ec2launchtemplate:id": template, "aws:ec2launchtemplate:version": "1"}
+    assert tags_of(born) == tags_of(account.instances(born["InstanceId"])[0]) == tags
+    (event,) = eventually(bus.heard)
+    assert event["detail"]["tags"] == tags
+
+
+def test_a_launch_uses_the_version_that_it_names_and_its_own_parameters_win(account: Account) -> None:
+    account.template("web", profile="web")
+    arn = account.session.client("iam").get_instance_profile(InstanceProfileName="db")["InstanceProfile"]["Arn"]
+    account.version("web", "1", IamInstanceProfile={"Arn": arn}, InstanceType="t3.large")
+    assert account.run("web")["InstanceType"] == "t3.micro"
+    latest = account.run("web", "$Latest", InstanceType="t3.nano")
+    assert (latest["InstanceType"], latest["IamInstanceProfile"]["Arn"]) == ("t3.nano", arn)
+    own = account.run("web", "2", IamInstanceProfile={"Name": "web"})
+    assert own["IamInstanceProfile"]["Arn"].endswith("/web")
+
+
+def test_a_template_whose_profile_does_not_exist_launches_nothing(account: Account) -> None:
+    account.template("gone", profile="gone")
+    said = "Value (gone) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+    assert said in refusal(lambda: account.run("gone"))
+    assert account.ec2.describe_instances()["Reservations"] == []
+
+
+def test_who_launches_by_a_template_must_pass_its_role(account: Account) -> None:
+    account.template("web", profile="web")
+    may_run = {"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}
+    arn = make_role(account.aws, account.id, {"AWS": account.id}, may_run, name="launcher")
+    launcher: Any = assumed(account.aws, arn).client("ec2")
+    text = refusal(lambda: launcher.run_instances(MinCount=1, MaxCount=1, **use("web")))
+    assert "iam:PassRole" in text
+
+
+def test_the_event_history_says_which_template_a_launch_used(account: Account) -> None:
+    template = account.template("web")
+    id_ = account.ec2.run_instances(MinCount=1, MaxCount=1, LaunchTemplate={"LaunchTemplateId": template})["Instances"][
+        0
+    ]["InstanceId"]
+    attribute: Any = {"AttributeKey": "ResourceName", "AttributeValue": id_}
+    trail = account.session.client("cloudtrail")
+    (event,) = eventually(lambda: trail.lookup_events(LookupAttributes=[attribute])["Events"])
+    record = json.loads(event["CloudTrailEvent"])
+    assert record["requestParameters"]["launchTemplate"] == {"launchTemplateId": template}
+    tags = {
+        tag["key"] for each in record["responseElements"]["instancesSet"]["items"] for tag in each["tagSet"]["items"]
+    }
+    assert "aws:ec2launchtemplate:id" in tags
+    assert record["awsRegion"] == REGION
