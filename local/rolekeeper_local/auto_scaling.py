@@ -1,8 +1,8 @@
 """Auto Scaling groups that launch instances; ministack only counts them.
 
-AWS_FACTS.md, "What launches instances". A group launches what its desired capacity lacks, replaces what was terminated,
-and terminates what is too many, the oldest first. A policy with overrides uses them in turn. A launch lifecycle hook
-holds an instance once it runs.
+AWS_FACTS.md, "What instances are launched with". A group launches what its desired capacity lacks, replaces what was
+terminated, and terminates what is too many, the oldest first. A policy with overrides uses them in turn. A launch
+lifecycle hook holds an instance once it runs.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """EC2 Fleets: ministack launches only those of type `instant`, and shows no fleet's launch templates.
 
-AWS_FACTS.md, "What launches instances". A fleet launches its whole capacity at once, by its launch templates and their
-overrides in turn. It replaces no instance.
+AWS_FACTS.md, "What instances are launched with". A fleet launches its whole capacity at once, by its launch templates
+and their overrides in turn. It replaces no instance.
 """
 
 import itertools
@@ -65,8 +65,12 @@ class Fleets:
         capacity = fleet["TargetCapacitySpecification"]["TotalTargetCapacity"]
         for template, override in itertools.islice(itertools.cycle(ways), capacity):
             named = {f"LaunchTemplate.{member}": text for member, text in template.items()}
+            profile = {
+                f"IamInstanceProfile.{key}": text for key, text in override.get("IamInstanceProfile", {}).items()
+            }
+            plain = {member: text for member, text in override.items() if isinstance(text, str)}
             try:
-                (instance,) = self._ec2_api.run({**override, **named, **own})
+                (instance,) = self._ec2_api.run({**plain, **profile, **named, **own})
             except Ec2Error as error:
                 logger.info("%s can't launch: %s", fleet["FleetId"], error)
                 errors.append({"ErrorCode": error.code, "ErrorMessage": error.message})

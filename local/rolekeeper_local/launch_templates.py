@@ -1,6 +1,6 @@
 """Launch templates where ministack isn't EC2, and what a launch takes from one.
 
-AWS_FACTS.md, "What launches instances". ministack keeps the templates; `RunInstances` of it ignores them.
+AWS_FACTS.md, "What instances are launched with". ministack keeps the templates; `RunInstances` of it ignores them.
 """
 
 from collections.abc import Mapping

@@ -75,10 +75,10 @@ class Account:
         found = self.ec2.describe_instances(InstanceIds=list(ids))["Reservations"]
         return [each for row in found for each in row["Instances"]]
 
-    def fleet(self, kind: str, template: str = "web", capacity: int = 1, **more: Any) -> Any:
+    def fleet(self, kind: str, template: str = "web", capacity: int = 1, overrides: Any = TYPES, **more: Any) -> Any:
         config = {"LaunchTemplateSpecification": {"LaunchTemplateName": template, "Version": "$Default"}}
         target = {"TotalTargetCapacity": capacity, "DefaultTargetCapacityType": "on-demand"}
-        configs = [{**config, "Overrides": TYPES}]
+        configs = [{**config, "Overrides": overrides}]
         return self.ec2.create_fleet(
             Type=kind, LaunchTemplateConfigs=configs, TargetCapacitySpecification=target, **more
         )
@@ -243,10 +243,12 @@ def test_a_fleet_launches_its_capacity_by_its_template_and_overrides(account: Ac
     assert bool(made.get("Instances")) == bool(fleet["Instances"]) == (kind == "instant")
 
 
-def test_only_an_instant_fleet_tags_instances_by_itself(account: Account) -> None:
+def test_an_instant_fleet_alone_gives_tags_and_a_profile_of_its_own(account: Account) -> None:
     account.template("web", role="web", team="a")
-    made = account.fleet("instant", TagSpecifications=tagged(team="b"))
+    overrides = [{"IamInstanceProfile": {"Name": "db"}}]
+    made = account.fleet("instant", overrides=overrides, TagSpecifications=tagged(team="b"))
     (instance,) = account.instances(*made["Instances"][0]["InstanceIds"])
+    assert instance["IamInstanceProfile"]["Arn"].endswith("/db")
     assert tags_of(instance)["role"] == "web"
     assert tags_of(instance)["team"] == "b"
     assert "(InvalidTagSpecification)" in refusal(lambda: account.fleet("request", TagSpecifications=tagged(team="b")))
