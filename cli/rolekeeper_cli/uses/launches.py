@@ -304,6 +304,7 @@ _HOOK = (
     "aws autoscaling put-lifecycle-hook --lifecycle-hook-name wait-for-role --lifecycle-transition "
     "autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 600 --default-result ABANDON --auto-scaling-group-name "
 )
+_HOLDS = "or: instances go into service once their boot script says so; one without a role after 10 minutes is ended"
 BOOT_SCRIPT = "rolekeeper launches --boot-script"
 
 
@@ -316,7 +317,7 @@ def steps(found: Forecast, options: str) -> Iterator[Step]:
         yield from _new_version(launcher, launcher.template, found.should_carry, options=options)
     if launcher.kind is Kind.GROUP and launcher.id and found.verdict is Verdict.LATE:
         name = quote(launcher.name)
-        yield Step(f"{_HOOK}{name}{options}", "or: instances go into service only once their boot script says so")
+        yield Step(f"{_HOOK}{name}{options}", _HOLDS)
         yield Step(BOOT_SCRIPT, "prints the boot script for the user data, which waits for the role and says so")
 
 
