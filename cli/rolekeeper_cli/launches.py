@@ -129,11 +129,10 @@ def _steps(found: Forecast) -> Iterator[str]:
 
 
 def _version(row: Mapping[str, Any]) -> str:
-    template = row["template"]
-    if not template:
-        return ""
-    name = "" if row["kind"] == "launch-template" else f"{template['name']} "
-    return f"{name}{template['version']}" + (f" ({template['number']})" if template["version"].startswith("$") else "")
+    """The number of the template's version, and how it is named if not by that."""
+    template = row["template"] or {"number": "", "version": ""}
+    asked = {"$Default": "default", "$Latest": "latest"}.get(template["version"], "")
+    return f"{template['number']} {asked}".rstrip()
 
 
 _KINDS = {
@@ -157,7 +156,8 @@ def _layout(home: Target) -> Layout:
             Column("verdict", lambda row: row["verdict"].replace("-", " ")),
             Column("starts with", lambda row: row["carries"] or "none", kind="name"),
             Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
-            Column("version", _version, kind="name"),
+            Column("version", _version),
+            Column("template", lambda row: (row["template"] or {}).get("name", ""), wide=True),
             Column("id", lambda row: row["id"] or "", wide=True),
             Column("mapping", lambda row: row["mapping"] or "", wide=True),
         ),
