@@ -17,5 +17,8 @@ def escaped(value: object) -> object:
 
 
 def code(text: str) -> Markdown:
-    """A text from outside: in code GitHub links no name and no number. A cell's code can't hold every character."""
+    """A text from outside: in code GitHub and GitLab link no name, number or address.
+
+    A cell's code can't hold every character.
+    """
     return Markdown(f"`{text.replace('`', "'").replace('|', '¦')}`" if text else "")
