@@ -87,7 +87,9 @@ def _parts(plan: Mapping[str, Any]) -> Iterator[_Part]:
     yield _Part("Pace", plan["paced"], _paced, head=_pace(plan["paced"]))
     yield _Part("Rows that wait, and aren't counted", plan["waiting"], _waiting)
     yield _Part("Permissions", [each for each in moves if not each["severe"]], _move)
-    changes, head = plan["changes"], _table("action", "instance", "name", "from", "to", "reason")
+    # Those that are blocked or wait first, and of the others those that lose a role.
+    changes = sorted(plan["changes"], key=lambda each: tuple(_ACTIONS).index(each["action"]), reverse=True)
+    head = _table("action", "instance", "name", "from", "to", "reason")
     several = len({(each["account"], each["region"]) for each in changes}) > 1
     yield _Part("Instances", changes, partial(_instance, several=several), head=head, folded=True)
 
@@ -98,21 +100,19 @@ def _parts(plan: Mapping[str, Any]) -> Iterator[_Part]:
 def _headline(plan: Mapping[str, Any]) -> str:
     """What the plan comes to, in one line."""
     summary, edits = plan["summary"], plan["mappings"]
-    changes = [f"{_counted(len(edits), 'mapping')} edited"] if edits else []
-    if summary["changes"]:
-        changes.append(f"{summary['changes']:,} of {_counted(summary['instances'], 'instance')} would change")
-    elif edits:
-        changes.append("no instance would change")
+    odd = Counter(each["status"] for each in edits if each["status"] not in _DONE)
+    statuses = ", ".join(f"{count:,} {status}" for status, count in odd.items())
+    instances = f"{summary['changes']:,} of {_counted(summary['instances'], 'instance')} would change"
+    changes = [f"{_counted(len(edits), 'mapping')} edited{f' ({statuses})' if odd else ''}"] if edits else []
+    changes += [instances] if summary["changes"] else ["no instance would change"] if edits else ["nothing changes"]
     beside = {
-        "not in effect": sum(map(_is_bad, edits)),
-        "to approve": sum(each["needs_approval"] for each in edits),
         "to gain severe permissions": sum(each["instances"] for each in plan["permissions"] if each["severe"]),
         "waiting": summary["wait"],
         "blocked": summary["hold"],
     }
     more = [f"{count:,} {what}" for what, count in beside.items() if count]
     more += [f"{_counted(len(plan['unseen']), 'target')} left out"] if plan["unseen"] else []
-    return "; ".join(filter(None, (", ".join(changes) or "nothing changes", ", ".join(more))))
+    return "; ".join(filter(None, (", ".join(changes), ", ".join(more))))
 
 
 def _top(plan: Mapping[str, Any], place: str) -> Iterator[str]:
@@ -125,8 +125,8 @@ def _top(plan: Mapping[str, Any], place: str) -> Iterator[str]:
 
 
 _APPROVAL = (
-    "Once it is written, each of these waits until a person approves it who isn't its author, with the command or on "
-    "its page in `rolekeeper console`. The plan counts it as approved.\n"
+    "Once it is written, each of these waits until a person approves it, with the command or on its page in "
+    "`rolekeeper console`. The identity that writes an edit can't approve it. The plan counts them as approved.\n"
 )
 
 
@@ -140,10 +140,9 @@ def _bad(edit: Mapping[str, Any]) -> str:
 
 def _held(edit: Mapping[str, Any]) -> str:
     tag_key, _, tag_value = split_key(edit["mapping"])
-    who = ", by another person than who made this plan" if edit["own_edit"] else ""
-    return f"- {_name(edit['mapping'])}: {_reason(edit)}; to approve it{who}: " + code(
-        str(Remedy(Kind.APPROVE, (tag_key, tag_value)))
-    )
+    approve = code(str(Remedy(Kind.APPROVE, (tag_key, tag_value))))
+    who = " (not as the identity that made this plan)" if edit["own_edit"] else ""
+    return f"- {_name(edit['mapping'])}: {_reason(edit)}; to approve it: {approve}{who}"
 
 
 def _reason(edit: Mapping[str, Any]) -> str:
@@ -175,7 +174,7 @@ def _effect(effect: Mapping[str, Any] | None) -> str:
 
 
 def _numbers(counts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{counts[each]:,} {each}" for each in _COUNTED if counts[each])
+    return ", ".join(f"{each} {counts[each]:,}" for each in _COUNTED if counts[each])
 
 
 def _pace(pace: Sequence[Mapping[str, Any]]) -> str:
