@@ -20,7 +20,7 @@ LONGEST = 60_000
 # The most rows of a part, and those above which it is folded.
 _ROWS, _UNFOLDED = 200, 15
 # The most characters of a name, and of a reason or a command; the most permissions of one kind of a change of roles.
-_NAME, _SENTENCE, _PHRASES = 80, 600, 8
+_NAME, _SENTENCE, _PHRASES = 80, 1_000, 8
 _DONE = GOOD | {Status.REMOVED}
 _ACTIONS = {"Attach": "attach", "Replace": "replace", "Detach": "detach", "Wait": "waiting", "Hold": "blocked"}
 _COUNTED = ("attach", "replace", "detach")
@@ -33,6 +33,7 @@ class _Part:
     Attributes:
         row: writes one of `items`.
         head: what is above the rows: a sentence, or the head of their table.
+        folded: whether it always is; `urgent`, whether it is open where it can be folded.
     """
 
     title: str
@@ -40,6 +41,7 @@ class _Part:
     row: Callable[[Any], str]
     head: str = ""
     folded: bool = False
+    urgent: bool = False
 
     def text(self, rows: Sequence[str], command: str) -> str:
         """The part with its first rows, how many more there are, and the command that shows all."""
@@ -48,7 +50,7 @@ class _Part:
         lines += [*rows, *([f"\nand {more:,} more: {code(command)}"] if more else [])]
         body = "\n".join(lines)
         if self.folded or len(self.items) > _UNFOLDED:
-            return f"\n<details><summary>{title}</summary>\n\n{body}\n\n</details>\n"
+            return f"\n<details{' open' if self.urgent else ''}><summary>{title}</summary>\n\n{body}\n\n</details>\n"
         return f"\n#### {title}\n\n{body}\n"
 
 
@@ -78,9 +80,9 @@ def page(plan: Mapping[str, Any], place: str, command: str) -> str:
 def _parts(plan: Mapping[str, Any]) -> Iterator[_Part]:
     """The parts, the most important one first."""
     edits, moves = plan["mappings"], plan["permissions"]
-    yield _Part("Not in effect as written", [each for each in edits if _is_bad(each)], _bad)
-    yield _Part("To approve", [each for each in edits if each["needs_approval"]], _held, head=_APPROVAL)
-    yield _Part("Severe permissions", [each for each in moves if each["severe"]], _move)
+    yield _Part("Not in effect as written", [each for each in edits if _is_bad(each)], _bad, urgent=True)
+    yield _Part("To approve", [each for each in edits if each["needs_approval"]], _held, head=_APPROVAL, urgent=True)
+    yield _Part("Severe permissions", [each for each in moves if each["severe"]], _move, urgent=True)
     yield _Part("Mappings", edits, _edit, head=_table("mapping", "change", "instances", "result"))
     yield _Part("Targets that are left out", plan["unseen"], _unseen)
     yield _Part("Accounts", _accounts(plan), _account, head=_table("account", *_ACTIONS.values(), "instances"))
@@ -126,7 +128,7 @@ def _top(plan: Mapping[str, Any], place: str) -> Iterator[str]:
 
 _APPROVAL = (
     "Once it is written, each of these waits until a person approves it, with the command or on its page in "
-    "`rolekeeper console`. The identity that writes an edit can't approve it. The plan counts them as approved.\n"
+    "`rolekeeper console`. The plan counts it as approved.\n"
 )
 
 
@@ -135,14 +137,15 @@ def _is_bad(edit: Mapping[str, Any]) -> bool:
 
 
 def _bad(edit: Mapping[str, Any]) -> str:
-    return f"- {_name(edit['mapping'])} would be **{edit['status']}**: {_reason(edit)}"
+    # The reason has the steps, which the note lacks.
+    return f"- {_name(edit['mapping'])} would be **{edit['status']}**: {code(shown(edit['reason'], _SENTENCE))}"
 
 
 def _held(edit: Mapping[str, Any]) -> str:
     tag_key, _, tag_value = split_key(edit["mapping"])
     approve = code(str(Remedy(Kind.APPROVE, (tag_key, tag_value))))
-    who = " (not as the identity that made this plan)" if edit["own_edit"] else ""
-    return f"- {_name(edit['mapping'])}: {_reason(edit)}; to approve it: {approve}{who}"
+    who = ", as another identity than the one that made this plan" if edit["own_edit"] else ""
+    return f"- {_name(edit['mapping'])}: {_reason(edit)}; to approve it{who}: {approve}"
 
 
 def _reason(edit: Mapping[str, Any]) -> str:

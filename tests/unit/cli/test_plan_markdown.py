@@ -56,7 +56,7 @@ def shown(**parts: Any) -> str:
 
 def headings(text: str) -> list[str]:
     """The parts of a page, in order."""
-    found = (each.removeprefix("<details><summary>").removeprefix("#### ") for each in text.splitlines())
+    found = (each.removeprefix("#### ").rpartition("<summary>")[2] for each in text.splitlines())
     titles = [each.partition("</summary>")[0] for each in found]
     return [each for each in titles if each.endswith(")") and each[-2].isdigit() and not each.startswith(("-", "|"))]
 
@@ -90,10 +90,11 @@ In `123456789012/us-east-1, stack rolekeeper`.
 #### To approve (1)
 
 Once it is written, each of these waits until a person approves it, with the command or on its page in \
-`rolekeeper console`. The identity that writes an edit can't approve it. The plan counts them as approved.
+`rolekeeper console`. The plan counts it as approved.
 
 - `app=web`: `it would attach 0, replace 3 and detach 0 instances (3 of 3; 1 may change without approval) (revision 1 \
-stays in effect)`; to approve it: `rolekeeper mapping approve app=web` (not as the identity that made this plan)
+stays in effect)`; to approve it, as another identity than the one that made this plan: \
+`rolekeeper mapping approve app=web`
 
 #### Mappings (3)
 
@@ -180,6 +181,12 @@ def test_an_edit_that_another_person_wrote_may_be_approved_by_who_made_the_plan(
     assert "; to approve it: `rolekeeper mapping approve x=`\n" in shown(mappings=[held])
 
 
+def test_a_held_deletion_of_a_row_that_the_file_has_names_what_keeps_it() -> None:
+    step = "deleting it would detach 3; to keep it: rolekeeper mapping discard x"
+    bad = {**plan()["mappings"][1], "needs_approval": False, "reason": step, "note": "deleting it would detach 3"}
+    assert f"- `x` would be **Held**: `{step}`\n" in shown(mappings=[bad])
+
+
 def test_severe_permissions_are_apart_and_only_some_of_many_are_named() -> None:
     severe = shown(permissions=plan()["permissions"]).partition("#### Permissions (1)")[0]
     lines = ["  - **severe**: `x`", f"  - gained: {', '.join(['`x`'] * 8)}, and 12 more", "  - lost: `x`"]
@@ -225,9 +232,11 @@ def test_a_pace_a_row_that_waits_and_a_target_that_is_left_out() -> None:
 # ---- it is short enough for a comment ----
 
 
-def test_a_long_part_is_folded() -> None:
+def test_a_long_part_can_be_folded_and_is_open_if_it_needs_attention() -> None:
     many = shown(mappings=plan(many=20)["mappings"])
     assert "<details><summary>Mappings (60)</summary>\n\n| mapping |" in many
+    assert "<details open><summary>Not in effect as written (20)</summary>\n\n- `x` would be" in many
+    assert "<details" not in shown(mappings=plan(many=5)["mappings"])
 
 
 def test_what_is_left_out_is_counted_with_the_command_that_shows_it() -> None:
