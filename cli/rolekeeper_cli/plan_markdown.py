@@ -127,8 +127,8 @@ def _top(plan: Mapping[str, Any], place: str) -> Iterator[str]:
 
 
 _APPROVAL = (
-    "Once it is written, each of these waits until a person approves it, with the command or on its page in "
-    "`rolekeeper console`. The plan counts it as approved.\n"
+    "Once it is written, each of these waits until a person whose policy allows it (`rolekeeper guard approvers`) "
+    "approves it, with the command or on its page in `rolekeeper console`. The plan counts it as approved.\n"
 )
 
 

@@ -89,8 +89,8 @@ In `123456789012/us-east-1, stack rolekeeper`.
 
 #### To approve (1)
 
-Once it is written, each of these waits until a person approves it, with the command or on its page in \
-`rolekeeper console`. The plan counts it as approved.
+Once it is written, each of these waits until a person whose policy allows it (`rolekeeper guard approvers`) approves \
+it, with the command or on its page in `rolekeeper console`. The plan counts it as approved.
 
 - `app=web`: `it would attach 0, replace 3 and detach 0 instances (3 of 3; 1 may change without approval) (revision 1 \
 stays in effect)`; to approve it, as another identity than the one that made this plan: \
@@ -301,7 +301,9 @@ def test_no_text_of_others_draws(text: str) -> None:
     [
         (("fleet", "-o", "markdown"), "'markdown' is not one of 'table', 'wide', 'json', 'yaml', 'csv'"),
         (("-o", "markdown", "fleet"), "rolekeeper fleet has no output markdown it has table, wide, json, yaml, csv"),
-        (("-o", "markdown", "mapping", "ls"), "rolekeeper mapping ls has no output markdown"),
+        (("-o", "markdown", "mapping", "ls"), "rolekeeper mapping has no output markdown"),
+        (("roles", "-o", "markdown"), "'markdown' is not one of"),
+        (("-o", "markdown", "roles"), "rolekeeper roles has no output markdown"),
         (("plan", "-o", "markdown", "--query", "summary"), "--query can't be used with --output markdown"),
     ],
 )
