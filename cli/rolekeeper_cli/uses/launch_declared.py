@@ -102,7 +102,7 @@ def declared(kind: Kind, name: str, sources: Sequence[Source], *, tags: Tags, pl
     for source in (each for number, each in enumerate(sources) if each not in sources[:number]):
         both = tags.over(source.tags)
         unclear = source.unclear or ("" if both.complete else "the keys of its tags aren't known before it is deployed")
-        template = Template("", source.name) if source.template else None
+        template = Template("", source.name, asked="") if source.template else None
         launcher = Launcher(
             kind=kind,
             name=name,
@@ -118,7 +118,7 @@ def declared(kind: Kind, name: str, sources: Sequence[Source], *, tags: Tags, pl
 
 def node_group(name: str, sources: Sequence[Source], place: str) -> Declared:
     """A managed node group of EKS: whatever its template says, its nodes get the role of the group."""
-    template = Template("", sources[0].name) if sources and sources[0].template else None
+    template = Template("", sources[0].name, asked="") if sources and sources[0].template else None
     launcher = Launcher(Kind.GROUP, name, profile="", tags={}, service="EKS", template=template, place=place)
     return Declared(launcher, Source(name))
 
