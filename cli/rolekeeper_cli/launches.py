@@ -99,8 +99,10 @@ def launches(
     if boot_script:
         terminal.line(_BOOT_SCRIPT.read_text().rstrip("\n"))
         return ExitCode.DONE
-    if not templates and (file or parameters or role_path != _PATH):
-        raise UsageError("-f, --parameter and --role-path are for files", "name one with --template")
+    if (file or parameters) and not templates:
+        raise UsageError("-f and --parameter are for files", "name one with --template")
+    if role_path != _PATH and not file:
+        raise UsageError("--role-path is for a file of mappings", "name it with -f")
     there, places = deployment(), None
     if templates and file:
         found = _offline(there, templates, file, parameters=parameters, role_path=role_path, targets=targets)
@@ -146,7 +148,7 @@ def _in_files(
     if len(places.all) > 1:
         raise UsageError("a file is deployed to one target", f"name it: --target {place.settings.target}")
     found = _declared(templates, parameters, place.settings.target)
-    rows = there.app.table.all_rows().values()
+    rows = there.app.table.all_rows()
     rules = list(places.ask(lambda place: [uses.launch_files.in_effect(place, found, rows)]))
     return [each for one in rules for each in uses.launch_files.forecasts(found, one)]
 
@@ -247,13 +249,16 @@ def _layout(home: Target | None) -> Layout:
         target = f"{row['account']}/{row['region']}"
         return row["name"] if row["place"] or target == str(home) else f"{target}/{row['name']}"
 
+    def none(row: Mapping[str, Any]) -> str:
+        return "" if row["verdict"] == "unknown" else "none"
+
     return Layout(
         (
             Column("name", name, kind="name"),
             Column("kind", lambda row: _KINDS.get(row["kind"], row["kind"])),
             Column("verdict", lambda row: row["verdict"].replace("-", " ")),
-            Column("starts with", lambda row: row["carries"] or "none", kind="name"),
-            Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
+            Column("starts with", lambda row: row["carries"] or none(row), kind="name"),
+            Column("should carry", lambda row: row["should_carry"] or none(row), kind="name"),
             Column("version", _version) if home else Column("place", kind="name"),
             Column("template", lambda row: (row["template"] or {}).get("name", ""), wide=True),
             Column("id", lambda row: row["id"] or "", wide=True),

@@ -59,6 +59,8 @@ _NAMES = {
     _CONFIGURATION: "LaunchConfigurationName",
     _PROFILE: "InstanceProfileName",
 }
+_TEMPLATE_NAMES = ("LaunchTemplateId", "LaunchTemplateName", "Id", "Name")
+_TRANSFORM = "a transform makes it (Fn::ForEach, Fn::Transform): give the processed template"
 _VARIABLE = re.compile(r"\$\{(!?)([^}]*)\}")
 _WHOLE = re.compile(r"\$\{([A-Za-z0-9]+)(\.[A-Za-z0-9]+)?\}")
 _FLAGS = {"true": True, "false": False}
@@ -93,10 +95,12 @@ def launchers(
         elif _type(resource) in _READERS:
             kind, read = _READERS[_type(resource)]
             sources, tags = read(template, id_)
+            if "Fn::Transform" in template.properties(id_):
+                sources = [Source(id_, unclear=_TRANSFORM)]
             yield from declared(kind, id_, sources or [NO_TEMPLATE], tags=tags, place=place)
     for loop, body in template.loops():
         if _type(body) in _READERS:
-            source = Source(loop, unclear="Fn::ForEach makes it: give the processed template")
+            source = Source(loop, unclear=_TRANSFORM)
             yield from declared(_READERS[_type(body)][0], loop, [source], tags=Tags(), place=name)
 
 
@@ -135,7 +139,8 @@ class _Resolver:
         return cls({name: _map(document.get(name)) for name in names}, given, pseudo)
 
     def block(self, given: Node) -> Mapping[str, Node]:
-        return _map(self.one(given))
+        """A map, without what it leaves out by AWS::NoValue."""
+        return {key: each for key, each in _map(self.one(given)).items() if self.branches(each) != [ABSENT]}
 
     def items(self, given: Node) -> Sequence[Node]:
         return _list(self.one(given))
@@ -196,9 +201,6 @@ class _Resolver:
                 texts = [self.text(each) for each in _list(items)]
                 known = [each for each in texts if each is not None]
                 return separator.join(known) if isinstance(items, list) and known == texts else UNKNOWN
-            case {"Fn::Split": [str(separator), whole]} if separator:
-                joined = self.text(whole)
-                return UNKNOWN if joined is None else joined.split(separator)
             case {"Fn::Select": [number, parts]}:
                 index, items = self.text(number) or "", self.items(parts)
                 there = index.isdecimal() and len(index) < _DIGITS and int(index) < len(items)
@@ -342,16 +344,13 @@ class _Resolver:
     def source(self, given: Node) -> Source:
         """What a specification of a launch template names."""
         found = self.block(given)
-        named = next(
-            (found[each] for each in ("LaunchTemplateId", "LaunchTemplateName", "Id", "Name") if each in found), None
-        )
-        id_, version = self.id_of(named, _TEMPLATE), self.text(found.get("Version")) or ""
+        named = next((found[each] for each in _TEMPLATE_NAMES if each in found), None)
+        id_, version = self.id_of(named, _TEMPLATE), found.get("Version", "$Default")
         if not id_:
             return other_template(self.text(named) or "")
+        declared_here = self.id_of(version, _TEMPLATE) == id_ or self.text(version) in {"$Latest", "$Default"}
         source = self.of_template(id_)
-        if version.isdecimal():
-            source = replace(source, unclear=f"it uses version {version} of {id_}, which may not be the file's")
-        return source
+        return source if declared_here else replace(source, unclear=f"which version of {id_} it uses isn't known")
 
     def of_template(self, id_: str) -> Source:
         data = self.block(self.properties(id_).get("LaunchTemplateData"))
@@ -361,7 +360,7 @@ class _Resolver:
             self.specified_tags(data.get("TagSpecifications")).over(OF_TEMPLATE),
             attribute="LaunchTemplateData: {{IamInstanceProfile: {{Name: {name}}}}}",
             template=True,
-            unclear="" if data else "its LaunchTemplateData isn't known before it is deployed",
+            unclear=_TRANSFORM if "Fn::Transform" in data or not data else "",
         )
 
 

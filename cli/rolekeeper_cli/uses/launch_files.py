@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import yaml
 
-from rolekeeper.mappings.rows import quote
+from rolekeeper.mappings.rows import Attributes, quote
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingKey, MappingSpec, Mode, PublishedMapping
 from rolekeeper.settings import ContentionRule, Limits, Settings
@@ -41,9 +41,9 @@ def read(files: Mapping[str, bytes], parameters: Mapping[str, str], target: Targ
     found: list[Declared] = []
     known: set[str] = set()
     for name, data in files.items():
-        document, lines = _document(data, name)
-        resources, version, asked = (document.get(each) for each in ("Resources", "format_version", "Parameters"))
         try:
+            document, lines = _document(data, name)
+            resources, version, asked = (document.get(each) for each in ("Resources", "format_version", "Parameters"))
             if isinstance(resources, dict):
                 known |= asked.keys() if isinstance(asked, dict) else set()
                 made = launch_cloudformation.launchers(
@@ -75,8 +75,6 @@ def _document(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, int]]:
     except json.JSONDecodeError as error:
         what = f"{name}:{error.lineno}:{error.colno}: isn't JSON: {error.msg}"
         raise FileError(what, "fix it at that place") from error
-    except RecursionError as error:
-        raise FileError(f"{name}: is nested too deep", _KINDS) from error
 
 
 def _top(document: Any, name: str) -> dict[str, Any]:
@@ -167,10 +165,11 @@ def _steps(found: Forecast, source: Source) -> Iterator[Step]:
         yield Step(text, f"in {source.name}: its instances start with {name}; {NEEDS}")
 
 
-def in_effect(place: Deployment, found: Sequence[Declared], mapped: Iterable[Mapping[str, Any]]) -> Rules:
-    """Rules as in a target now; `mapped` are the rows of the mapping table."""
-    keys = (key for row in mapped for key in (row["tag_key"]["S"], *row.get("require_tags", {}).get("M", ())))
-    return replace(rules_of(place, [each.launcher for each in found]), mapped=frozenset({*keys, IGNORE_TAG}))
+def in_effect(place: Deployment, found: Sequence[Declared], rows: Mapping[MappingKey, Attributes]) -> Rules:
+    """Rules as in a target now; `rows` are those of the mapping table."""
+    required = (name for row in rows.values() for name in row.get("require_tags", {}).get("M", ()))
+    mapped = {IGNORE_TAG, *(key.tag_key for key in rows), *required}
+    return replace(rules_of(place, [each.launcher for each in found]), mapped=frozenset(mapped))
 
 
 def offline(

@@ -245,7 +245,6 @@ Conditions:
         ("!Join ['-', [a, !Ref App]]", "a-web"),
         ("!Join ['-', !Ref List]", "a-b"),
         ("!Select [1, [a, !Ref App]]", "web"),
-        ("!Select ['0', !Split ['-', web-1]]", "web"),
         ("!FindInMap [Apps, !Ref AWS::Region, name]", "web"),
         ("!If [Same, web, db]", "web"),
         ("!If [Other, web, db]", "db"),
@@ -327,8 +326,12 @@ def test_an_unknown_tag_matters_only_where_mappings_ask_for_it() -> None:
         ("LaunchTemplate: !Ref Ask", "its launch template isn't known before it is deployed"),
         ("LaunchConfigurationName: theirs", "its launch configuration isn't in the file"),
         (
+            "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !Ref Ask}",
+            "which version of Template it uses isn't known",
+        ),
+        (
             "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: 3}",
-            "it uses version 3 of Template, which may not be the file's",
+            "which version of Template it uses isn't known",
         ),
     ],
 )
@@ -355,12 +358,28 @@ def test_a_resource_whose_condition_is_false_is_left_out(condition: str, names: 
     assert {each.launcher.name for each in found} == names
 
 
-def test_what_a_loop_makes_is_not_known() -> None:
-    loop = "Fn::ForEach::Many: [Id, [a, b], {'Web${Id}': {Type: AWS::EC2::Instance, Properties: {}}}]"
+@pytest.mark.parametrize(
+    "made",
+    [
+        "Fn::ForEach::Many: [Id, [a, b], {'Web${Id}': {Type: AWS::EC2::Instance, Properties: {}}}]",
+        instance("Fn::Transform: {Name: AWS::Include}, Tags: [{Key: app, Value: web}]"),
+        TEMPLATE.format(profile="Fn::Transform: {Name: AWS::Include}", app="web"),
+    ],
+)
+def test_what_a_transform_makes_is_not_known(made: str) -> None:
+    [found] = forecasts(made).values()
 
-    found = forecasts(loop)
+    assert found.reason == "a transform makes it (Fn::ForEach, Fn::Transform): give the processed template"
 
-    assert found["Fn::ForEach::Many"].reason == "Fn::ForEach makes it: give the processed template"
+
+def test_what_is_left_out_by_a_condition_is_not_there() -> None:
+    left_out = "!If [Other, {}, !Ref AWS::NoValue]"
+
+    found = forecasts(
+        TEMPLATE.format(profile="", app="web") + group(f"{USED}, MixedInstancesPolicy: {left_out}"), sections=SECTIONS
+    )
+
+    assert found["Group"].verdict == Verdict.LATE
 
 
 # ---- where it is, and what to write ----

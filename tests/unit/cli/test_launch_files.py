@@ -45,8 +45,9 @@ NEITHER = "is neither a CloudFormation template nor version 1 of Terraform's JSO
         (b"PK\3\4tfplan", "f: is a binary plan file\ngive its JSON: terraform show -json PLAN > plan.json"),
         (b"{", "f:1:2: isn't JSON"),
         (b"a: [", "isn't YAML"),
-        (b"[" * 100_000, "isn't YAML"),
-        (b'{"a":' + b"[" * 100_000, "f: is nested too deep"),
+        pytest.param(b"[" * 5_000, "maximum nesting depth", id="flow"),
+        pytest.param(b"a:\n" + b"- " * 5_000, "maximum nesting depth", id="block"),
+        pytest.param(b'{"a":' + b"[" * 100_000, "f: is nested too deep", id="json"),
         (b"- a", f"f: {NEITHER}"),
         (b"a: b", f"f: {NEITHER}"),
         (b'{"Resources": []}', f"f: {NEITHER}"),
@@ -263,7 +264,8 @@ def test_a_profile_that_the_file_declares_need_not_be_in_iam(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("-f", "mappings.yaml"), "-f, --parameter and --role-path are for files"),
+        (("-f", "mappings.yaml"), "-f and --parameter are for files"),
+        (("--template", "late.yaml", "--role-path", "/r/"), "--role-path is for a file of mappings"),
         (("--template", "gone.yaml", "-f", "mappings.yaml"), "gone.yaml can't be read"),
         (("--template", "late.yaml", "-f", "mappings.yaml", "--parameter", "App"), "'App' is no parameter"),
         (("--template", "late.yaml", "-f", "mappings.yaml", "--role-path", "r"), "r is no path"),
