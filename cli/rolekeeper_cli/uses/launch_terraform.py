@@ -229,7 +229,7 @@ class _Plan:
         """
         if not cell.known and computed and self.written(resource) and self.expression(resource, cell.path) is None:
             return ""
-        found = self.named(resource, _PROFILE, cell, by="arn" if (cell.text or "").startswith("arn:") else "name")
+        found = self.named(resource, _PROFILE, cell)
         return _arn(found) if found else cell.text
 
     def source(self, resource: Resource, block: Cell, prefix: str = "") -> Source:
@@ -264,6 +264,12 @@ class _Plan:
             return own
         constant = _map(_map(next(iter(_list(blocks[0])), None)).get("tags")).get("constant_value")
         return own.over(_tags(Cell(constant)) if mine and constant else Tags(complete=False))
+
+    def tags_beside(self, group: Resource) -> Iterator[Cell]:
+        """The tags of a group that are resources of their own."""
+        for each in (each for each in self.resources if each.type == "aws_autoscaling_group_tag"):
+            if self.named(each, group.type, each.cell["autoscaling_group_name"]) is group:
+                yield from each.cell["tag"]
 
 
 def _one_of(profiles: Sequence[str | None]) -> str | None:
@@ -321,7 +327,7 @@ def _instance(plan: _Plan, resource: Resource) -> Read:
 
 def _group(plan: _Plan, resource: Resource) -> Read:
     own = Tags(complete=resource.cell["tag"].known)
-    for each in resource.cell["tag"]:
+    for each in (*resource.cell["tag"], *plan.tags_beside(resource)):
         flag = each["propagate_at_launch"]
         propagated = flag.value is True if flag.known else None
         own = tag(each["key"].text, each["value"].text, propagated=propagated).over(own)
