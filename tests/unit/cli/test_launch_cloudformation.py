@@ -117,6 +117,7 @@ def test_a_groups_unknown_tag_hides_its_templates() -> None:
     found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED, tags))
 
     assert found["Group"].verdict == Verdict.UNKNOWN
+    assert "app" not in found["Group"].launcher.tags
 
 
 @pytest.mark.parametrize(("name", "known"), [("AutoScalingGroupName: g, ", ["g"]), ("", [])])
