@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli import installed, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
@@ -25,7 +24,6 @@ _VERDICTS = (
     *("will-stay-occupied", "blocked", "replaced", "a-few-seconds-late"),
     *("unknown", "born-right", "left-alone", "no-mapping"),
 )
-_BOOT_SCRIPT = Path(__file__).with_name("wait_for_role.sh")
 
 
 @command(
@@ -64,7 +62,7 @@ def launches(
     the tags that instances will have. Name one to see what to change. It changes nothing.
     """
     if boot_script:
-        terminal.line(_BOOT_SCRIPT.read_text().rstrip("\n"))
+        terminal.line(installed.BOOT_SCRIPT.read_text().rstrip("\n"))
         return ExitCode.DONE
     there = deployment()
     places = uses.targets.Places.chosen(there, targets)
