@@ -78,5 +78,6 @@ complete() {
 
 if [ -n "$LIFECYCLE_HOOK" ]; then
   # A new role's permissions, and the hook's wait, may begin a moment later.
+  deadline=$(($(date +%s) + 60))
   until_deadline complete || fail "could not complete the lifecycle hook $LIFECYCLE_HOOK of $AUTO_SCALING_GROUP"
 fi

@@ -74,6 +74,18 @@ class Launches:
         self.groups.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
         return str(eventually(partial(self.members, name))[0]["InstanceId"])
 
+    def fleet(self, name: str, template: str) -> str:
+        """Have a fleet launch one instance; returns the id."""
+        specification = {"LaunchTemplateName": template, "Version": "$Default"}
+        made = self.ec2.create_fleet(
+            Type="request",
+            LaunchTemplateConfigs=[{"LaunchTemplateSpecification": specification}],
+            TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+            TagSpecifications=[{"ResourceType": "fleet", "Tags": [{"Key": "Name", "Value": name}]}],
+        )
+        of_it = [{"Name": "tag:aws:ec2:fleet-id", "Values": [made["FleetId"]]}]
+        return str(self.ec2.describe_instances(Filters=of_it)["Reservations"][0]["Instances"][0]["InstanceId"])
+
     def members(self, name: str) -> list[Any]:
         found = self.groups.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
         return list(found[0]["Instances"])
@@ -108,6 +120,9 @@ def launches(deployed: EmulatedAccount) -> Iterator[Launches]:
     yield made
     for each in made.groups.describe_auto_scaling_groups()["AutoScalingGroups"]:
         made.groups.delete_auto_scaling_group(AutoScalingGroupName=each["AutoScalingGroupName"], ForceDelete=True)
+    made.ec2.delete_fleets(
+        FleetIds=[each["FleetId"] for each in made.ec2.describe_fleets()["Fleets"]], TerminateInstances=True
+    )
     for each in made.ec2.describe_launch_templates()["LaunchTemplates"]:
         made.ec2.delete_launch_template(LaunchTemplateId=each["LaunchTemplateId"])
     deployed.delete_mapping(KEY, "web")
@@ -133,11 +148,14 @@ def test_each_verdict_is_what_ec2_then_shows(launches: Launches) -> None:
     launches.template("plain")
     launches.group("late-group", "plain", **web)
     launches.group("right-group", "right")
+    # A fleet launches at once.
+    fleet = launches.start(partial(launches.fleet, "late-fleet", "late"))
     assert launches.verdicts() == {
         "right": "born-right",
         "right-group": "born-right",
         "late": "a-few-seconds-late",
         "late-group": "a-few-seconds-late",
+        "late-fleet": "a-few-seconds-late",
         "replaced": "replaced",
         "occupied": "will-stay-occupied",
         "unmatched": "no-mapping",
@@ -148,10 +166,10 @@ def test_each_verdict_is_what_ec2_then_shows(launches: Launches) -> None:
     templates = ("right", "late", "replaced", "occupied", "unmatched", "ignored")
     ways = {name: partial(launches.run, name) for name in templates}
     ways |= {name: partial(launches.grows, name) for name in ("late-group", "right-group")}
-    started = {name: launches.start(launch) for name, launch in ways.items()}
+    started = {name: launches.start(launch) for name, launch in ways.items()} | {"late-fleet": fleet}
     with pytest.raises(ClientError, match="Invalid IAM Instance Profile name"):
         launches.run("gone")
-    for name in ("late", "late-group", "replaced"):
+    for name in ("late", "late-group", "late-fleet", "replaced"):
         eventually(partial(world.carries, started[name].id, OURS), 40)
     eventually(partial(world.condition, started["occupied"].id, "occupied"))
     world.sweep()
@@ -166,12 +184,12 @@ def test_each_verdict_is_what_ec2_then_shows(launches: Launches) -> None:
         "right-group": (OURS, OURS, True),
         "late": ("", OURS, False),
         "late-group": ("", OURS, False),
+        "late-fleet": ("", OURS, False),
         "replaced": (OLD, OURS, False),
         "occupied": (FOREIGN, FOREIGN, True),
         "unmatched": (OLD, OLD, True),
         "ignored": ("", "", False),
     }
-    assert "has no history" in launches.command("history", started["right"].id, code=1).stderr
 
 
 def _profile(shown: Shown | None) -> str:
@@ -215,9 +233,10 @@ def test_with_the_hook_and_the_boot_script_an_instance_is_in_service_only_with_i
     with subprocess.Popen(["sh", str(script), OURS, "60"], env=env, stderr=subprocess.PIPE, text=True) as boot:
 
         def in_service() -> bool:
+            carries = bool(world.carries(instance, OURS))
             [member] = launches.members(name)
-            states.append((member["LifecycleState"], bool(world.carries(instance, OURS))))
-            return states[-1][0] == "InService"
+            states.append((member["LifecycleState"], carries))
+            return bool(member["LifecycleState"] == "InService")
 
         eventually(in_service)
         assert boot.wait(20) == 0, boot.stderr
