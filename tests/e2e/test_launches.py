@@ -230,7 +230,9 @@ def test_with_the_hook_and_the_boot_script_an_instance_is_in_service_only_with_i
         "HOME": str(tmp_path),
     }
     states: list[tuple[str, bool]] = []
-    with subprocess.Popen(["sh", str(script), OURS, "60"], env=env, stderr=subprocess.PIPE, text=True) as boot:
+    with subprocess.Popen(
+        ["sh", str(script), OURS, "60"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as boot:
 
         def in_service() -> bool:
             carries = bool(world.carries(instance, OURS))
@@ -239,6 +241,8 @@ def test_with_the_hook_and_the_boot_script_an_instance_is_in_service_only_with_i
             return bool(member["LifecycleState"] == "InService")
 
         eventually(in_service)
-        assert boot.wait(20) == 0, boot.stderr
+        said, _ = boot.communicate(timeout=20)
+    # It waited: without credentials the AWS CLI would have complained.
+    assert (boot.returncode, said) == (0, f"wait-for-role: it has the role {OURS}\n")
     assert ("Pending:Wait", False) in states
     assert ("InService", False) not in states
