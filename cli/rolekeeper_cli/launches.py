@@ -68,8 +68,7 @@ def launches(
         return ExitCode.DONE
     there = deployment()
     places = uses.targets.Places.chosen(there, targets)
-    with there.progress(None, "templates, groups and fleets looked at") as progress:
-        found = list(progress.over(places.ask(uses.launchers.forecasts)))
+    found = list(uses.launchers.everywhere(there, places))
     chosen = _named(found, names) if names else [each for each in found if not each.is_beside]
     chosen.sort(key=lambda each: each.urgency)
     documents = [each.document() for each in chosen]

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from rolekeeper_cli.console.forms import number
 from rolekeeper_cli.console.jobs import followed, look, query_of
 from rolekeeper_cli.console.page import contains, paged, query
 from rolekeeper_cli.uses.fleet import withheld
-from rolekeeper_cli.uses.launchers import ORIGINS, forecasts
+from rolekeeper_cli.uses.launchers import ORIGINS, everywhere
 from rolekeeper_cli.uses.launches import Forecast, Verdict
 from rolekeeper_cli.uses.targets import Places
 
@@ -35,10 +35,9 @@ VERDICTS = {
 def _look(deployment: DoctorDeployment) -> Iterator[Forecast | Mapping[str, Any]]:
     """The forecasts, target by target; then what else the page says."""
     places = Places.chosen(deployment)
-    with deployment.progress(len(places.all), "targets read") as progress:
-        found = chain.from_iterable(progress.over(places.ask(lambda place: [forecasts(place)])))
-        yield from islice(found, MOST)
-        cut = next(found, None) is not None
+    found = everywhere(deployment, places)
+    yield from islice(found, MOST)
+    cut = next(found, None) is not None
     yield {"unseen": places.unseen_in_words(), "withheld": withheld(deployment), "cut": cut}
 
 
