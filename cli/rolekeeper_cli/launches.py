@@ -14,7 +14,7 @@ from rolekeeper_cli.arguments import OneOf, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.fleet import warn_of_unseen
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import Column, Layout, several
 from rolekeeper_cli.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _BOOT_SCRIPT = Path(__file__).with_name("wait_for_role.sh")
     type=OneOf(_VERDICTS),
     metavar="VERDICT",
     multiple=True,
-    help="With --exit-code: not for this verdict, as a-few-seconds-late; may be given again.",
+    help="With --exit-code: not for this verdict, such as a-few-seconds-late; may be given again.",
 )
 @click.option("--boot-script", is_flag=True, help="Print a boot script that waits for the role, and nothing else.")
 def launches(
@@ -107,7 +107,7 @@ def _empty() -> str:
 def _total(found: Sequence[Forecast], beside: int, *, steps: bool) -> str:
     counts = Counter(each.verdict for each in found)
     words = ", ".join(f"{counts[each]:,} {each}" for each in uses.launches.Verdict if counts[each])
-    lines = [f"{len(found):,} {'launches' if len(found) == 1 else 'launch'} instances: {words}."]
+    lines = [f"{len(found):,} listed: {words}."]
     if beside:
         templates = "1 launch template isn't" if beside == 1 else f"{beside:,} launch templates aren't"
         lines.append(f"{templates} listed: a group or fleet uses it, and its own tags match no mapping.")
@@ -121,7 +121,7 @@ def _total(found: Sequence[Forecast], beside: int, *, steps: bool) -> str:
 def _steps(found: Forecast) -> Iterator[str]:
     """What to do about one, each command on a line that can be copied."""
     if found.steps:
-        yield f"\n{found.launcher.kind.value.replace('-', ' ').capitalize()} {found.launcher.name}:"
+        yield f"\nWhat to change about {found.launcher.name} ({found.launcher.kind}):"
     for each in found.steps:
         yield f"  {each.does}:\n    {each.text}"
 
@@ -134,6 +134,12 @@ def _version(row: Mapping[str, Any]) -> str:
     return f"{name}{template['version']}" + (f" ({template['number']})" if template["version"].startswith("$") else "")
 
 
+def _note(row: Mapping[str, Any]) -> str:
+    if row["verdict"] == "born-right":
+        return ""
+    return f"{row['reason']}; used by {several(row['used_by'])}" if row["used_by"] else str(row["reason"])
+
+
 _COLOURS = {"will-stay-occupied": "red", "blocked": "red", "replaced": "yellow", "a-few-seconds-late": "yellow"}
 
 
@@ -144,15 +150,15 @@ def _layout(home: Target) -> Layout:
 
     return Layout(
         (
-            Column("name", name, kind="name"),
-            Column("kind", lambda row: row["kind"].replace("-", " ")),
-            Column("version", _version, kind="name"),
+            Column("name", name, kind="key"),
             Column("verdict", lambda row: row["verdict"].replace("-", " ")),
+            Column("kind", lambda row: str(uses.launches.Kind(row["kind"])), kind="text"),
+            Column("version", _version, kind="name"),
             Column("starts with", lambda row: row["carries"] or "none", kind="name"),
             Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
             Column("id", lambda row: row["id"] or "", wide=True),
             Column("mapping", lambda row: row["mapping"] or "", wide=True),
         ),
-        note=lambda row: "" if row["verdict"] == "born-right" else row["reason"],
+        note=_note,
         colour=lambda row: _COLOURS.get(row["verdict"], ""),
     )

@@ -41,6 +41,11 @@ class Kind(StrEnum):
     SPOT_FLEET = "spot-fleet"
     INSTANCE = "instance"  # only in files
 
+    def __str__(self) -> str:
+        """As AWS writes it."""
+        known = {"auto-scaling-group": "Auto Scaling group", "ec2-fleet": "EC2 Fleet", "spot-fleet": "Spot Fleet"}
+        return known.get(self.value, self.value.replace("-", " "))
+
 
 class Verdict(StrEnum):
     """What happens to the role of an instance that is launched, those first that a person should look at."""
@@ -304,7 +309,7 @@ _HOOK = (
     "aws autoscaling put-lifecycle-hook --lifecycle-hook-name wait-for-role --lifecycle-transition "
     "autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 600 --default-result ABANDON --auto-scaling-group-name "
 )
-_HOLDS = "or: instances go into service once their boot script says so; one without a role after 10 minutes is ended"
+_HOLDS = "or instances go into service once their boot script says so; one without a role after 10 minutes is ended"
 BOOT_SCRIPT = "rolekeeper launches --boot-script"
 
 

@@ -431,6 +431,22 @@ def test_a_mistyped_name_is_refused(terminal: Terminal, there: FakeLaunchers) ->
     assert "did you mean frontend?" in ran.output
 
 
+def test_at_80_columns_names_and_verdicts_are_whole(
+    terminal: Terminal, there: FakeLaunchers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolekeeper_cli.terminal.width", lambda _stream=None: 80)
+    name = "a-group-of-the-web-frontend-in-production"
+    there.template("base", app="other")
+    there.group(name, "base", "$Latest", tags={"app": "web"})
+
+    lines = terminal("launches", "base", name).stdout.splitlines()
+
+    assert name in lines
+    [row] = [each for each in lines if each.strip().startswith("a few seconds late")]
+    assert "Auto" in row
+    assert f"  no mapping for its tags; used by {name}" in lines
+
+
 # ---- the exit code ----
 
 

@@ -81,7 +81,8 @@ def _row(found: Forecast, here: Mapping[str, Any]) -> dict[str, Any]:
     key, where = ORIGINS[found.launcher.kind], {"account": found.target.account, "region": found.target.region}
     elsewhere = any(here[name] != value for name, value in where.items())
     asked = {"tag": MappingKey(key, found.launcher.tags[key]), **(where if elsewhere else {})}
-    return found.document() | {"target": found.target if elsewhere else "", "instances": query(asked)}
+    more = {"what": str(found.launcher.kind), "target": found.target if elsewhere else "", "instances": query(asked)}
+    return found.document() | more
 
 
 ROUTES = followed("/launches", _shown, "launches.html")

@@ -57,7 +57,7 @@ def test_those_that_a_person_should_look_at_come_first(browser: TestClient) -> N
         "will stay occupied occupied lt-00000000000000004 instances launch template $Default (1)"
     )
     assert "legacy web app= web Instances keep the foreign legacy, and don't get role web, which app=web" in occupied
-    assert front.startswith("replaced front instances auto scaling group base $Latest (1) db web app= web")
+    assert front.startswith("replaced front instances Auto Scaling group base $Latest (1) db web app= web")
     assert right.endswith("web web app= web"), "there is nothing to say of it"
     assert '<a href="/launches" aria-current="page">Launches</a>' in page.text
 
