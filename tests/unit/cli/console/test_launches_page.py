@@ -1,6 +1,7 @@
 """The page of what launches instances: what a person should look at first, and what to do about it."""
 
 import re
+from collections.abc import Callable
 from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,11 +10,13 @@ from starlette.testclient import TestClient
 
 from fakes.ec2 import client_error
 from fakes.launchers import FakeLaunchers
-from fixtures.console import text_of, words
+from fixtures.console import news, text_of, words
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
+from rolekeeper_cli.console.jobs import Jobs
+from rolekeeper_cli.console.site import Site
 
 SPOKE = Target("111111111111", "eu-west-1")
 
@@ -120,6 +123,24 @@ def test_more_than_a_page_holds_are_on_others(browser: TestClient, monkeypatch: 
 def test_more_than_the_console_keeps_are_the_commands(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rolekeeper_cli.console.pages.launches.MOST", 2)
     assert "There are more than the console keeps." in words(browser.get("/launches"))
+
+
+@pytest.mark.usefixtures("some")
+def test_a_page_doesnt_wait_for_aws_and_follows_until_all_is_read(
+    browser: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Callable[[], None]] = []
+    monkeypatch.setattr("rolekeeper_cli.console.jobs.PATIENCE_SECONDS", 0)
+    site.jobs = Jobs(site.look, site.deployment.now, beside=begun.append)
+    page = browser.get("/launches?text=web")
+    assert "Reading launch templates, groups and fleets: the stack." in words(page)
+    assert "There are no launch templates" not in words(page)
+    seen = news(page, "/launches/part")
+    assert browser.get(seen).status_code == 204
+    begun.pop()()
+    part = browser.get(seen)
+    assert list(rows(part.text)) == ["occupied", "front", "late", "right"]
+    assert "hx-get" not in part.text
 
 
 # ---- what hinders it ----
