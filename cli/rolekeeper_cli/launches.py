@@ -107,7 +107,8 @@ def _empty() -> str:
 def _total(found: Sequence[Forecast], beside: int, *, steps: bool) -> str:
     counts = Counter(each.verdict for each in found)
     words = ", ".join(f"{counts[each]:,} {each}" for each in uses.launches.Verdict if counts[each])
-    lines = [f"{len(found):,} listed: {words}."]
+    kinds = "template, group or fleet" if len(found) == 1 else "templates, groups and fleets"
+    lines = [f"{len(found):,} {kinds}: {words}."]
     if beside:
         templates = "1 launch template isn't" if beside == 1 else f"{beside:,} launch templates aren't"
         lines.append(f"{templates} listed: a group or fleet uses it, and its own tags match no mapping.")
@@ -123,15 +124,14 @@ def _steps(found: Forecast) -> Iterator[str]:
     if found.steps:
         yield f"\nWhat to change about {found.launcher.name} ({found.launcher.kind}):"
     for each in found.steps:
-        yield f"  {each.does}:\n    {each.text}"
+        yield f"  {each.text}\n    {each.does}"
 
 
 def _version(row: Mapping[str, Any]) -> str:
-    template = row["template"]
-    if not template:
-        return ""
-    name = "" if row["kind"] == "launch-template" else f"{template['name']} "
-    return f"{name}{template['version']}" + (f" ({template['number']})" if template["version"].startswith("$") else "")
+    """The number of the template's version, and how it is named if not by that."""
+    template = row["template"] or {"number": "", "version": ""}
+    asked = {"$Default": "default", "$Latest": "latest"}.get(template["version"], "")
+    return f"{template['number']} {asked}".rstrip()
 
 
 def _note(row: Mapping[str, Any]) -> str:
@@ -153,9 +153,10 @@ def _layout(home: Target) -> Layout:
             Column("name", name, kind="key"),
             Column("verdict", lambda row: row["verdict"].replace("-", " ")),
             Column("kind", lambda row: str(uses.launches.Kind(row["kind"])), kind="text"),
-            Column("version", _version, kind="name"),
             Column("starts with", lambda row: row["carries"] or "none", kind="name"),
             Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
+            Column("version", _version),
+            Column("template", lambda row: (row["template"] or {}).get("name", ""), wide=True),
             Column("id", lambda row: row["id"] or "", wide=True),
             Column("mapping", lambda row: row["mapping"] or "", wide=True),
         ),

@@ -42,9 +42,8 @@ class Kind(StrEnum):
     INSTANCE = "instance"  # only in files
 
     def __str__(self) -> str:
-        """As AWS writes it."""
-        known = {"auto-scaling-group": "Auto Scaling group", "ec2-fleet": "EC2 Fleet", "spot-fleet": "Spot Fleet"}
-        return known.get(self.value, self.value.replace("-", " "))
+        short = {"launch-template": "template", "auto-scaling-group": "group", "ec2-fleet": "fleet"}
+        return short.get(self.value, self.value.replace("-", " "))
 
 
 class Verdict(StrEnum):

@@ -56,11 +56,9 @@ def test_those_that_a_person_should_look_at_come_first(browser: TestClient) -> N
     assert list(rows(page.text)) == ["occupied", "front", "late", "right", "unmapped"]
     assert "1 will stay occupied 1 replaced 1 a few seconds late 1 born right 1 no mapping" in words(page)
     occupied, front, _, right, _ = map(text_of, rows(page.text).values())
-    assert occupied.startswith(
-        "will stay occupied occupied lt-00000000000000004 instances launch template $Default (1)"
-    )
+    assert occupied.startswith("will stay occupied occupied lt-00000000000000004 instances template 1 default")
     assert "legacy web app= web Instances keep the foreign legacy, and don't get role web, which app=web" in occupied
-    assert front.startswith("replaced front instances Auto Scaling group base $Latest (1) db web app= web")
+    assert front.startswith("replaced front instances group 1 latest of base db web app= web")
     assert right.endswith("web web app= web"), "there is nothing to say of it"
     assert '<a href="/launches" aria-current="page">Launches</a>' in page.text
 
@@ -195,7 +193,7 @@ def spoke(terminal: Terminal, desk: MappingsFixture, there: FakeLaunchers) -> Sp
 def test_those_of_other_targets_say_where(browser: TestClient) -> None:
     page = browser.get("/launches").text
     far, here = rows(page).values()
-    assert f"far lt-00000000000000001 {SPOKE} instances launch template" in text_of(far)
+    assert f"far lt-00000000000000001 {SPOKE} instances template" in text_of(far)
     assert f"What to do about far in {SPOKE}" in far
     assert f"--region {SPOKE.region}" in far
     assert f"&amp;account={SPOKE.account}&amp;region={SPOKE.region}" in far
