@@ -14,7 +14,7 @@ from rolekeeper_cli.console.fleet_cache import MOST
 from rolekeeper_cli.console.forms import number
 from rolekeeper_cli.console.jobs import followed, look, query_of
 from rolekeeper_cli.console.page import contains, paged, query
-from rolekeeper_cli.uses.fleet import withheld
+from rolekeeper_cli.uses.fleet import profile_name, withheld
 from rolekeeper_cli.uses.launchers import ORIGINS, everywhere
 from rolekeeper_cli.uses.launches import Forecast, Verdict
 from rolekeeper_cli.uses.targets import Places
@@ -70,7 +70,8 @@ def _shown(request: Request) -> dict[str, Any]:
 def _holds(found: Forecast, text: str) -> bool:
     launcher, template = found.launcher, found.launcher.template
     names = (launcher.name, launcher.id, template.name if template else "", str(found.target))
-    return contains(text, *names, found.carries, found.should_carry, str(found.mapping or ""), found.reason)
+    roles = (launcher.profile_name, profile_name(found.should_carry) or "")
+    return contains(text, *names, *roles, str(found.mapping or ""), found.reason)
 
 
 def _row(found: Forecast, here: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,14 +88,15 @@ def test_links_lead_to_its_mapping_and_its_instances(browser: TestClient, desk: 
     [
         ("verdict=replaced", ["front"]),
         ("text=BASE", ["front"]),
-        ("text=legacy", ["occupied"]),
+        ("text=legacy", ["occupied", "kept"]),
+        ("text=instance-profile", []),
         ("text=app%3Dweb&verdict=born-right", ["right"]),
         ("verdict=blocked", []),
-        ("beside=shown", ["occupied", "front", "late", "right", "base", "unmapped"]),
+        ("beside=shown", ["occupied", "front", "late", "right", "kept", "base", "unmapped"]),
     ],
 )
-@pytest.mark.usefixtures("some")
-def test_filters_choose(browser: TestClient, query: str, shown: list[str]) -> None:
+def test_filters_choose(browser: TestClient, some: FakeLaunchers, query: str, shown: list[str]) -> None:
+    some.template("kept", "legacy", **{"rolekeeper:ignore": "true"})
     page = browser.get(f"/launches?{query}")
     assert list(rows(page.text)) == shown
     assert ("Nothing passes these filters" in words(page)) == (not shown)
