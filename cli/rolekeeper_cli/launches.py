@@ -74,7 +74,10 @@ def launches(
     documents = [each.document() for each in chosen]
     beside = 0 if names else len(found) - len(chosen)
     render.show_list(
-        _layout(there.home), documents, empty=_empty, total=lambda: _total(chosen, beside, steps=bool(names))
+        _layout(there.home),
+        documents,
+        empty=_empty,
+        total=lambda: _total(chosen, beside, home=there.home, steps=bool(names)),
     )
     warn_of_unseen(places)
     if why := uses.fleet.withheld(there):
@@ -90,11 +93,11 @@ _NARROW = "narrow it to those that you see: --target"
 
 
 def _named(found: Sequence[Forecast], names: Sequence[str]) -> list[Forecast]:
-    known = {name for each in found for name in (each.launcher.name, each.launcher.id)}
+    known = {name for each in found for name in each.names}
     if missing := next((each for each in names if each not in known), ""):
         what = f"there is no launch template, Auto Scaling group or fleet {missing}"
         raise CommandError(what, did_you_mean(missing, known) or "see: rolekeeper launches")
-    return [each for each in found if {each.launcher.name, each.launcher.id} & set(names)]
+    return [each for each in found if each.names & set(names)]
 
 
 # ---- the table, and what is below it ----
@@ -104,7 +107,7 @@ def _empty() -> str:
     return "There are no launch templates, Auto Scaling groups or fleets. Look elsewhere with --region or --profile."
 
 
-def _total(found: Sequence[Forecast], beside: int, *, steps: bool) -> str:
+def _total(found: Sequence[Forecast], beside: int, *, home: Target, steps: bool) -> str:
     counts = Counter(each.verdict for each in found)
     words = ", ".join(f"{counts[each]:,} {each}" for each in uses.launches.Verdict if counts[each])
     kinds = "template, group or fleet" if len(found) == 1 else "templates, groups and fleets"
@@ -113,16 +116,16 @@ def _total(found: Sequence[Forecast], beside: int, *, steps: bool) -> str:
         templates = "1 launch template isn't" if beside == 1 else f"{beside:,} launch templates aren't"
         lines.append(f"{templates} listed: a group or fleet uses it, and its own tags match no mapping.")
     if steps:
-        lines += [line for each in found for line in _steps(each)]
+        lines += [line for each in found for line in _steps(each, home)]
     elif any(each.steps for each in found):
         lines.append("What to change about one: rolekeeper launches NAME")
     return "\n".join(lines)
 
 
-def _steps(found: Forecast) -> Iterator[str]:
+def _steps(found: Forecast, home: Target) -> Iterator[str]:
     """What to do about one, each command on a line that can be copied."""
     if found.steps:
-        yield f"\nWhat to change about {found.launcher.name} ({found.launcher.kind}):"
+        yield f"\nWhat to change about {_address(found.launcher.name, found.target, home)} ({found.launcher.kind}):"
     for each in found.steps:
         yield f"  {each.text}\n    {each.does}"
 
@@ -143,10 +146,13 @@ def _note(row: Mapping[str, Any]) -> str:
 _COLOURS = {"will-stay-occupied": "red", "blocked": "red", "replaced": "yellow", "a-few-seconds-late": "yellow"}
 
 
+def _address(name: str, target: object, home: Target) -> str:
+    return name if str(target) == str(home) else f"{target}/{name}"
+
+
 def _layout(home: Target) -> Layout:
     def name(row: Mapping[str, Any]) -> str:
-        target = f"{row['account']}/{row['region']}"
-        return row["name"] if target == str(home) else f"{target}/{row['name']}"
+        return _address(row["name"], f"{row['account']}/{row['region']}", home)
 
     return Layout(
         (

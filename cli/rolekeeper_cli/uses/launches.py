@@ -153,6 +153,11 @@ class Forecast:
         return list(Verdict).index(self.verdict), self.launcher.kind, self.launcher.name
 
     @property
+    def names(self) -> set[str]:
+        """What a person may type for it."""
+        return {self.launcher.name, self.launcher.id, f"{self.target}/{self.launcher.name}"}
+
+    @property
     def is_beside(self) -> bool:
         """Whether it is a template whose instances get their tags from the groups and fleets that use it."""
         return bool(self.launcher.used_by) and self.verdict is Verdict.NO_MAPPING
@@ -308,7 +313,10 @@ _HOOK = (
     "aws autoscaling put-lifecycle-hook --lifecycle-hook-name wait-for-role --lifecycle-transition "
     "autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 600 --default-result ABANDON --auto-scaling-group-name "
 )
-_HOLDS = "or instances go into service once their boot script says so; one without a role after 10 minutes is ended"
+_HOLDS = (
+    "the other way: instances go into service once their boot script says so; one without a role after 10 minutes is "
+    "ended"
+)
 BOOT_SCRIPT = "rolekeeper launches --boot-script"
 
 

@@ -519,6 +519,7 @@ def test_other_targets_are_read_and_one_that_cannot_be_is_left_out(
     assert (seen["far"]["account"], seen["far"]["verdict"]) == (SPOKE.account, "a-few-seconds-late")
     assert all("--region eu-west-1" in each["command"] for each in seen["far"]["steps"])
     assert f"{SPOKE}/far" in terminal("launches").output
+    assert f"What to change about {SPOKE}/far (template):" in terminal("launches", f"{SPOKE}/far").output
 
     spoke.refuse()
 
