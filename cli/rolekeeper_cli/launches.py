@@ -35,7 +35,12 @@ _BOOT_SCRIPT = Path(__file__).with_name("wait_for_role.sh")
     "rolekeeper launches --output json --query \"[?verdict=='replaced'].steps\"",
     "rolekeeper launches --boot-script > wait-for-role.sh",
 )
-@click.argument("names", nargs=-1, metavar="[NAME]...", help="Only these templates, groups and fleets, by name or id.")
+@click.argument(
+    "names",
+    nargs=-1,
+    metavar="[NAME]...",
+    help="Only these templates, groups and fleets, by name, ACCOUNT/REGION/NAME or id.",
+)
 @takes_targets
 @click.option(
     "--exit-code", is_flag=True, help="Exit with 2 when instances won't start with the role that they should."
