@@ -77,6 +77,7 @@ def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk:
         "gained": ["rds:Connect on *"],
         "lost": ["s3:GetObject on arn:aws:s3:::reports/*"],
         "unknown": "",
+        "severe": [],
     }
 
 
