@@ -130,7 +130,8 @@ class _Account:
         for group in found:
             name, rows = group["AutoScalingGroupName"], group.get("Tags", ())
             tags = {**_tags(each for each in rows if each.get("PropagateAtLaunch")), _OF_GROUP: name}
-            base = Launcher(Kind.GROUP, name, profile="", tags=tags, id=name, service=_service(name, _tags(rows)))
+            service, operator = _service(name, _tags(rows)), _operator(group)
+            base = Launcher(Kind.GROUP, name, profile="", tags=tags, id=name, service=service, operator=operator)
             policy = group.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
             specified = [group.get("LaunchTemplate"), policy.get("LaunchTemplateSpecification")]
             yield from self._from(base, [*specified, *_specified(policy.get("Overrides", ()))])
@@ -207,12 +208,12 @@ def _of_version(base: Launcher, version: Document, asked: str) -> Launcher:
     """The same launcher with a version of a template; of a key that both have, the launcher's own tag counts."""
     data, id_, number = version["LaunchTemplateData"], version["LaunchTemplateId"], version["VersionNumber"]
     profile, member = _profile(data)
-    operator, name = data.get("Operator") or version.get("Operator") or {}, version["LaunchTemplateName"]
+    name = version["LaunchTemplateName"]
     return replace(
         base,
         profile=profile,
         tags={**_instance_tags(data), _OF_TEMPLATE: id_, _OF_VERSION: str(number), **base.tags},
-        operator=str(operator.get("Principal") or "an AWS service") if operator.get("Managed") else "",
+        operator=base.operator or _operator(data) or _operator(version),
         service=base.service or _service(name, {}),
         template=Template(id_, name, number, asked=asked, member=member),
     )
@@ -230,6 +231,12 @@ def _service(name: str, tags: Mapping[str, str]) -> str:
     """The service whose nodes are launched: by the name that it gives, or by tags, also those that stay on a group."""
     made_by = next((service for service, pattern in _MADE_BY.items() if pattern.match(name)), "")
     return made_by or node_of(Instance(InstanceKey("", "", ""), InstanceState.PENDING, tags), "")
+
+
+def _operator(described: Document) -> str:
+    """The AWS service that EC2 or Auto Scaling names as what manages it; empty for none."""
+    found = described.get("Operator", {})
+    return str(found.get("Principal") or "an AWS service") if found.get("Managed") else ""
 
 
 def _profile(data: Document) -> tuple[str, str]:

@@ -283,10 +283,8 @@ def _reason(verdict: Verdict, seen: Seen, service: str) -> str:
             return f"{decision.mapping} gives {wanted} after the launch: boot scripts start without credentials"
         case Verdict.REPLACED:
             foreign = "" if seen.managed else "the foreign "
-            return (
-                f"instances start with {foreign}{carries}, and {decision.mapping} gives {wanted} after the launch: "
-                "software may use the former role for hours"
-            )
+            then = f"{decision.mapping} gives {wanted} later: software may keep the former for hours"
+            return f"instances start with {foreign}{carries}, and {then}"
         case Verdict.OCCUPIED:
             return f"instances keep the foreign {carries}, and don't get {wanted}, which {decision.mapping} gives"
         case Verdict.LEFT_ALONE if service and decision.code != "ignored":
@@ -306,6 +304,7 @@ _HOOK = (
     "aws autoscaling put-lifecycle-hook --lifecycle-hook-name wait-for-role --lifecycle-transition "
     "autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 600 --default-result ABANDON --auto-scaling-group-name "
 )
+_HOLDS = "or: instances go into service once their boot script says so; one without a role after 10 minutes is ended"
 BOOT_SCRIPT = "rolekeeper launches --boot-script"
 
 
@@ -318,7 +317,7 @@ def steps(found: Forecast, options: str) -> Iterator[Step]:
         yield from _new_version(launcher, launcher.template, found.should_carry, options=options)
     if launcher.kind is Kind.GROUP and launcher.id and found.verdict is Verdict.LATE:
         name = quote(launcher.name)
-        yield Step(f"{_HOOK}{name}{options}", "or: instances go into service only once their boot script says so")
+        yield Step(f"{_HOOK}{name}{options}", _HOLDS)
         yield Step(BOOT_SCRIPT, "prints the boot script for the user data, which waits for the role and says so")
 
 

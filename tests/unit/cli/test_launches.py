@@ -62,6 +62,39 @@ def test_each_template_says_what_its_instances_will_get(terminal: Terminal, ther
     }
 
 
+@pytest.mark.parametrize(
+    ("profile", "tags", "reason"),
+    [
+        ("web", {"app": "web"}, "instances start with role web, as app=web asks"),
+        ("", {"app": "web"}, "app=web gives role web after the launch: boot scripts start without credentials"),
+        ("", {"app": "none"}, "instances start with no role, as app=none asks"),
+        (
+            "db",
+            {"app": "web"},
+            "instances start with db, and app=web gives role web later: software may keep the former for hours",
+        ),
+        ("legacy", {"app": "web"}, "instances keep the foreign legacy, and don't get role web, which app=web gives"),
+        ("legacy", {}, "no mapping for the tags; instances keep legacy, which is foreign"),
+        ("web", {}, "no mapping for the tags; instances keep web, which no mapping gives them"),
+        ("", {}, "no mapping for its tags"),
+        ("legacy", {"eks:cluster-name": "c"}, "EKS manages the instances, and their role with them"),
+        (
+            "legacy",
+            {"eks:cluster-name": "c", "app": "web"},
+            "EKS manages the instances, and their role with them; app=web asks for role web, which they don't get",
+        ),
+        ("", {"eks:cluster-name": "c", "rolekeeper:ignore": "true"}, "its tag rolekeeper:ignore says true"),
+    ],
+)
+def test_the_reason_says_what_instances_will_carry(
+    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture, profile: str, tags: dict[str, str], reason: str
+) -> None:
+    desk.edit("app=none", role="NONE")
+    there.template("one", profile, **tags)
+
+    assert found(terminal)["one"]["reason"] == reason
+
+
 def test_a_profile_is_judged_by_its_arn_however_the_template_names_it(
     terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture
 ) -> None:
@@ -139,6 +172,10 @@ def test_what_an_aws_service_operates_is_left_alone_and_asked_for(terminal: Term
     there.template("auto", app="web")
     there.templates["auto"][0]["Operator"] = {"Managed": True, "Principal": "eks.amazonaws.com"}
 
+    there.template("plain", app="web")
+    there.group("auto-group", "plain", Operator={"Managed": True, "Principal": "eks.amazonaws.com"})
+
+    assert found(terminal)["auto-group"]["verdict"] == "left-alone"
     assert found(terminal)["auto"]["verdict"] == "left-alone"
     assert "eks.amazonaws.com manages" in found(terminal)["auto"]["reason"]
     assert there.asked[0]["IncludeManagedResources"]
@@ -156,7 +193,7 @@ def test_a_damaged_mapping_blocks_only_what_it_matches(
 
 # ---- what is said comes true ----
 
-TAGS = (
+TAGS: tuple[dict[str, str], ...] = (
     *({"app": "web"}, {"app": "db"}, {"app": "none"}, {"app": "any-other"}, {"team": "x"}, {}),
     *({"app": "web", "tier": "gold"}, {"app": "web", "rolekeeper:ignore": "true"}, {"app": "off"}, {"app": "needs"}),
     {"app": "needs", "team": "x"},
