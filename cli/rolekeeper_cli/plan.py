@@ -15,7 +15,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
+from rolekeeper_cli.fleet import NARROW, require_known, warn_of_unseen, without_damaged
 from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout, several
 from rolekeeper_cli.mapping import show_change, tell_verdicts
 from rolekeeper_cli.mapping_files import read_mappings
@@ -24,9 +24,6 @@ from rolekeeper_cli.options import MARKDOWN
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Instance, Target
     from rolekeeper_cli.deployment import Deployment
-
-
-_NARROW = "narrow it to those that you see: --target"
 
 
 @command(
@@ -94,13 +91,13 @@ def plan(
         show(fleet, seen, keep=keep, command=_typed(file, texts, targets, prune=prune))
         warn_of_unseen(places)
         if out and places.unseen:
-            raise CommandError(f"{out} wasn't written: the plan leaves targets out", _NARROW)
+            raise CommandError(f"{out} wasn't written: the plan leaves targets out", NARROW)
         if out:
             uses.apply.require_applicable(proposed, f"{out} wasn't written")
     changes = detailed_exitcode and bool(fleet.changes or proposed.edits)
     code = uses.edits.exit_code((each.status for each in proposed.edits), changes=changes)
-    if detailed_exitcode and places.unseen and code is ExitCode.DONE:
-        raise CommandError("whether anything would change isn't known: the plan leaves targets out", _NARROW)
+    if detailed_exitcode and code is ExitCode.DONE:
+        require_known(places)
     return code
 
 
