@@ -303,7 +303,8 @@ def run(step: str, environ: Mapping[str, str]) -> int:
     options = ["--prune"] if environ.get("ROLEKEEPER_PRUNE") == "true" else []
     with TemporaryDirectory() as folder, _no_commands(environ):
         files = _files(environ.get("ROLEKEEPER_MAPPINGS") or "mappings/*.yaml")
-        return STEPS[step](Pipeline(environ, files, Path(folder), options, pull_requests.host(environ)))
+        host = pull_requests.host(environ)
+        return STEPS[step](Pipeline(environ, files, folder=Path(folder), options=options, host=host))
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
