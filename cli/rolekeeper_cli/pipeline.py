@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
+from rolekeeper.mappings.rows import content
 from rolekeeper_cli import pull_requests
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.pull_requests import MARKER, CommentError, Host
@@ -131,7 +132,7 @@ def review(pipeline: Pipeline) -> int:
         pipeline.report(number, "### Rolekeeper: the files are valid", "A pull request from a fork gets no plan.")
         return ExitCode.DONE
     planned, plan = pipeline.plan()
-    pipeline.report(number, planned.stdout or _failed("The plan", planned), digest=digest(plan))
+    pipeline.report(number, *_shown(planned), digest=digest(plan))
     return planned.code
 
 
@@ -143,7 +144,7 @@ def publish(pipeline: Pipeline) -> int:
         # Perhaps the fleet moved in the seconds between the two.
         planned, made, applied = _planned_and_applied(pipeline)
     if not applied:
-        pipeline.report(number, planned.stdout or _failed("The plan", planned))
+        pipeline.report(number, *_shown(planned))
         return planned.code
     code, parts = applied.code, [_outcome(applied), _compared(number, reviewed, made)]
     if code in _FINE:
@@ -152,7 +153,7 @@ def publish(pipeline: Pipeline) -> int:
         # Instances that stay as they are (1) were in the plan. That others don't change is news.
         code = next((each.code for each in waited if each.code not in {ExitCode.DONE, ExitCode.NO}), code)
     plan_shown = f"<details><summary>What was applied</summary>\n\n{planned.stdout}\n\n</details>"
-    pipeline.report(number, *parts, plan_shown, digest=made)
+    pipeline.report(number, *parts, plan_shown, digest=reviewed)
     return code
 
 
@@ -183,8 +184,14 @@ STEPS: Mapping[str, Callable[[Pipeline], int]] = {"review": review, "publish": p
 
 def digest(plan: Path) -> str:
     """A number for all that a plan is based on and does; empty if it wasn't written. Instances come in any order."""
-    lines = sorted(plan.read_bytes().splitlines()) if plan.exists() else []
-    return hashlib.sha256(b"\n".join(lines)).hexdigest() if lines else ""
+    if not plan.exists():
+        return ""
+    documents = [json.loads(line) for line in plan.read_text(encoding="utf-8").splitlines()]
+    for edit in (each["edit"] for each in documents if "edit" in each):
+        # Without what Rolekeeper wrote into the row, such as how many instances it matched.
+        edit["row"] = content(edit["row"])
+    lines = sorted(json.dumps(each, sort_keys=True) for each in documents)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _reviewed(pipeline: Pipeline) -> tuple[int | None, str]:
@@ -251,6 +258,13 @@ def fenced(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
+def _shown(planned: Done) -> list[str]:
+    """A plan, and why it isn't one to apply, unless it says so itself: of rejected rows."""
+    known = {*_FINE, ExitCode.REJECTED}
+    failed = [] if planned.code in known else [_failed("The plan", planned)]
+    return [*failed, *filter(None, [planned.stdout])]
+
+
 def _failed(what: str, done: Done) -> str:
     return f"### Rolekeeper: failed\n\n{what} ended with exit code {done.code}:\n\n{fenced(done.stderr)}"
 
@@ -288,7 +302,12 @@ def _merged(files: Iterable[Path]) -> str:
 
 
 def _files(pattern: str) -> list[Path]:
-    found = sorted(each for each in Path().glob(pattern) if each.is_file())
+    try:
+        found = sorted(each for each in Path().glob(pattern) if each.is_file())
+    except (NotImplementedError, ValueError) as error:
+        raise UsageError(
+            f"{pattern!r} names no files", "name them from the repository's top, as mappings/*.yaml"
+        ) from error
     if not found:
         raise UsageError(f"no file is named {pattern}", "name the mappings' files, as mappings/*.yaml")
     for each in found:

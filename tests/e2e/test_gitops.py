@@ -2,17 +2,18 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from fakes.code_host import CodeHost
+from fakes.code_host import CodeHost, variables
 from fixtures.command import Command
 from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import ACCOUNT, make_stack
 from support.fleets import launch_many
 from support.waiting import eventually
-from support.workflows import REPOSITORY, ROOT, Clone, Ran, Runner, served
+from support.workflows import REPOSITORY, ROOT, Clone, Ran, Runner, gitlab_job, id_token, served
 
 pytestmark = pytest.mark.emulator
 
@@ -49,27 +50,34 @@ class Team:
 
 
 @pytest.fixture(scope="module")
-def roles(deployed: EmulatedAccount, rolekeeper: Command) -> None:
-    """What docs/gitops.md has people deploy once: the roles of the mappings, and of the pipeline."""
+def policy(deployed: EmulatedAccount, rolekeeper: Command) -> str:
+    """What docs/gitops.md has people print and make: the policy of those who edit mappings."""
     editors = rolekeeper("guard", "editors").stdout
-    policy = deployed.iam.create_policy(PolicyName="rolekeeper-editors", PolicyDocument=editors)["Policy"]["Arn"]
+    return deployed.iam.create_policy(PolicyName="rolekeeper-editors", PolicyDocument=editors)["Policy"]["Arn"]
+
+
+def make_roles(deployed: EmulatedAccount, policy: str, template: str, **more: str) -> None:
+    """Deploy the roles of the pipeline."""
     queue = deployed.aws.stack_outputs()["WorkQueue"].rsplit("/", 1)[-1]
     tables = {"MappingTable": deployed.mapping_table, "StateTable": deployed.state_table}
-    pipeline = {"Subject": f"repo:{REPOSITORY}", "EditorsPolicy": policy, "WorkQueueName": queue, **tables}
-    for name, parameters in (("roles", {"BucketName": "orders"}), ("pipeline", pipeline)):
-        template = Template({"TemplateBody": (EXAMPLE / f"{name}.yaml").read_text()}, NAMED_ROLES)
-        make_stack(deployed.stacks, f"gitops-{name}", template, parameters=parameters)
+    parameters = {"EditorsPolicy": policy, "WorkQueueName": queue, **tables, **more}
+    body = Template({"TemplateBody": template}, NAMED_ROLES)
+    make_stack(deployed.stacks, f"gitops-{more['Host']}", body, parameters=parameters)
 
 
 @pytest.fixture(scope="module")
 def team(
-    deployed: EmulatedAccount, rolekeeper: Command, roles: None, tmp_path_factory: pytest.TempPathFactory
+    deployed: EmulatedAccount, rolekeeper: Command, policy: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Team]:
-    del roles
+    roles = Template({"TemplateBody": (EXAMPLE / "roles.yaml").read_text()}, NAMED_ROLES)
+    make_stack(deployed.stacks, "gitops-roles", roles, parameters={"BucketName": "orders"})
+    template = (EXAMPLE / "pipeline.yaml").read_text()
+    make_roles(deployed, policy, template, Host="GitHub", Subject=f"repo:{REPOSITORY}")
     folder, host = tmp_path_factory.mktemp("gitops"), CodeHost()
     shutil.copytree(EXAMPLE, folder / "repository")
-    workflow = folder / "repository/.github/workflows/rolekeeper.yml"
-    workflow.write_text(workflow.read_text().replace("123456789012", ACCOUNT))
+    for name in (".github/workflows/rolekeeper.yml", ".gitlab-ci.yml"):
+        file = folder / "repository" / name
+        file.write_text(file.read_text().replace("123456789012", ACCOUNT))
     rows = folder / "repository/mappings/orders.yaml"
     rows.unlink()
     rolekeeper("mapping", "export", "-o", str(rows.with_name("present.yaml")))
@@ -152,3 +160,25 @@ def test_a_night_finds_what_was_changed_by_hand(team: Team, deployed: EmulatedAc
     assert instance in found.summary
     assert "orders=batch" in found.summary
     assert "by hand" in found.summary
+
+
+def test_gitlab_runs_the_same_steps(team: Team, deployed: EmulatedAccount, policy: str, tmp_path: Path) -> None:
+    template = (EXAMPLE / "pipeline.yaml").read_text().replace("rolekeeper-review", "gitlab-review")
+    subject = f"project_path:{REPOSITORY}"
+    make_roles(
+        deployed, policy, template.replace("rolekeeper-publish", "gitlab-publish"), Host="GitLab", Subject=subject
+    )
+    host = CodeHost("GitLab", me="project_7_bot")
+    team.clone.leave()
+    ci = team.clone.folder / ".gitlab-ci.yml"
+    ci.write_text(ci.read_text().replace("role/rolekeeper-", "role/gitlab-"))
+    (team.clone.folder / "requirements.txt").touch()
+    team.rows.write_text(team.rows.read_text() + ROW.format("nobody", "orders-web"))
+    environ = {name: value for name, value in deployed.aws.env.items() if "_KEY" not in name}
+    token = id_token("gitlab.com", f"{subject}:ref_type:branch:ref:topic")
+    with served(host) as address:
+        job = variables(host, CI_API_V4_URL=address, CI_MERGE_REQUEST_IID="5", ROLEKEEPER_ID_TOKEN=token)
+        code, log = gitlab_job("rolekeeper review", team.clone.folder, tmp_path, environ | job)
+    assert code == 0, log
+    [note] = host.bodies
+    assert "`orders=nobody`" in note

@@ -23,7 +23,14 @@ from fakes.code_host import TOKEN, CodeHost
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = "example/roles"
-_ISSUER = "token.actions.githubusercontent.com"
+# Makes an environment whose Python is this one, and installs nothing into it.
+_PYTHON = f"""#!/bin/sh
+case "$*" in
+"-I -m venv "*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+"-I -m pip install "*" --require-hashes --requirement "*) for last; do :; done; test -f "$last" ;;
+*) exec {sys.executable} "$@" ;;
+esac
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,8 @@ class Runner:
             if step["uses"].startswith("actions/checkout@"):
                 assert step["with"] == {"persist-credentials": "false"}
                 continue
-            code, log = self._action(step["with"], checkout, environ, _token(subject))
+            token = id_token("token.actions.githubusercontent.com", f"repo:{REPOSITORY}:{subject}")
+            code, log = self._action(step["with"], checkout, environ, token)
         return Ran(code, log, (temp / "summary").read_text())
 
     def _variables(self, event: str, temp: Path, commit: str, pull_request: int) -> dict[str, str]:
@@ -70,12 +78,8 @@ class Runner:
         (temp / "event").write_text(json.dumps(document))
         for name in ("summary", "output"):
             (temp / name).touch()
-        python = temp / "rolekeeper/bin/python"  # where the step `install` puts it
-        python.parent.mkdir(parents=True)
-        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-        python.chmod(0o755)
         return {
-            "PATH": os.environ["PATH"],
+            "PATH": _path(temp),
             "HOME": str(temp),
             "RUNNER_TEMP": str(temp),
             "GITHUB_ACTIONS": "true",
@@ -99,14 +103,38 @@ class Runner:
                 values = {name: _filled(each, inputs) for name, each in step["with"].items()}
                 environ |= {"AWS_REGION": values["aws-region"]}
                 environ |= self._assume(values["role-to-assume"], values["role-session-name"], token)
-            elif "run" in step and step["id"] != "install":
+            elif "run" in step and code == 0:
                 own = {name: _filled(each, inputs) for name, each in step["env"].items()}
-                line = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
-                done = subprocess.run(
-                    line, cwd=checkout, env=environ | own, capture_output=True, text=True, timeout=300, check=False
-                )
-                code, log = done.returncode, done.stdout + done.stderr
+                code, log = _bash(step["run"], checkout, environ | own)
         return code, log
+
+
+def gitlab_job(name: str, checkout: Path, temp: Path, environ: Mapping[str, str]) -> tuple[int, str]:
+    """Run a job of our template for GitLab, with the inputs of the example; its exit code and its log."""
+    spec, template = yaml.load_all((ROOT / "gitops/gitlab.yml").read_text(), Loader=yaml.BaseLoader)
+    [included] = yaml.load((checkout / ".gitlab-ci.yml").read_text(), Loader=yaml.BaseLoader)["include"]
+    inputs = {name: each.get("default") for name, each in spec["spec"]["inputs"].items()} | included["inputs"]
+    assert None not in inputs.values()
+    job, own = template[".rolekeeper"], template[name]
+    variables = {**environ, "PATH": _path(temp), "CI_JOB_ID": "1"}
+    for key, value in {**job["variables"], **own["variables"]}.items():
+        filled = re.sub(r"\$\[\[ inputs\.([^ ]+) ]]", lambda found: inputs[found[1]], value)
+        variables[key] = filled.replace("/tmp/rolekeeper-$CI_JOB_ID", str(temp / "home"))
+    return _bash("\n".join([*job["before_script"], *job["script"], *job["after_script"]]), checkout, variables)
+
+
+def _path(temp: Path) -> str:
+    python = temp / "bin/python"
+    python.parent.mkdir()
+    python.write_text(_PYTHON)
+    python.chmod(0o755)
+    return f"{python.parent}:{os.environ['PATH']}"
+
+
+def _bash(script: str, folder: Path, environ: Mapping[str, str]) -> tuple[int, str]:
+    line = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    done = subprocess.run(line, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 _FILES = {"EVENT_PATH": "event", "STEP_SUMMARY": "summary", "OUTPUT": "output"}
@@ -114,14 +142,15 @@ _FILES = {"EVENT_PATH": "event", "STEP_SUMMARY": "summary", "OUTPUT": "output"}
 
 def _filled(text: str, inputs: Mapping[str, str]) -> str:
     """A value of `env` or `with`, whose expressions are inputs and the run's token."""
-    known = {f"inputs.{name}": value for name, value in inputs.items()} | {"github.token": TOKEN}
+    known = {f"inputs.{name}": value for name, value in inputs.items()}
+    known |= {"github.token": TOKEN, "steps.python.outputs.python-path": "python"}
     once = re.sub(r"\$\{\{ ([^ ]+) }}", lambda found: known[found[1]], text)
     return re.sub(r"\$\{\{ ([^ ]+) }}", lambda found: known[found[1]], once)
 
 
-def _token(subject: str) -> str:
-    """GitHub's token for AWS; nothing here looks at a signature."""
-    claims = {"iss": f"https://{_ISSUER}", "aud": "sts.amazonaws.com", "sub": f"repo:{REPOSITORY}:{subject}"}
+def id_token(issuer: str, subject: str) -> str:
+    """A host's token for AWS; nothing here looks at a signature."""
+    claims = {"iss": f"https://{issuer}", "aud": "sts.amazonaws.com", "sub": subject}
     return ".".join(base64.urlsafe_b64encode(json.dumps(each).encode()).decode() for each in ({}, claims, {}))
 
 

@@ -1,6 +1,5 @@
 """A pipeline's steps: which commands they run, what they show where, and when the job fails."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,13 @@ from fakes.code_host import SHA, TOKEN, CodeHost, variables
 from rolekeeper_cli import pipeline, pull_requests
 from rolekeeper_cli.uses.files import read_file
 
-PLAN = b'{"rolekeeper_plan": 3}\n{"edit": {}}\n{"end": true}\n'
-DIGEST = hashlib.sha256(b"\n".join(sorted(PLAN.splitlines()))).hexdigest()
+PLAN = """{"rolekeeper_plan": 3}
+{"edit": {"row": {"role": {"S": "web"}, "matched": {"N": "1"}}, "revision": 2}}
+{"change": {"instance": "i-1"}}
+{"change": {"instance": "i-2"}}
+{"end": true}
+"""
+DIGEST = "f06651c6aa6c782439277bc38e4e5169ce2f08afd15b1df3f410b5e824caa6ee"
 APPLIED = json.dumps({"mappings": ["app=web", "app=db"], "not_in_effect": [{"mapping": "app=db"}]})
 
 
@@ -73,7 +77,7 @@ class Job:
         code, stdout, stderr = self.answers.get(self.commands[-1], (0, "", ""))
         for each in line:
             if each.startswith("--out=") and code in {0, 4}:
-                Path(each.removeprefix("--out=")).write_bytes(PLAN)
+                Path(each.removeprefix("--out=")).write_text(PLAN)
             if each.startswith("--file="):
                 self.planned = Path(each.removeprefix("--file=")).read_bytes()
         return CompletedProcess(line, code, stdout, stderr)
@@ -109,6 +113,13 @@ def test_a_review_shows_why_there_is_no_plan(job: Job) -> None:
     job.answers["plan"] = (254, "", "Error: AWS refused")
     assert job("review") == 254
     assert "The plan ended with exit code 254:\n\n```text\nError: AWS refused\n```" in job.comment
+
+
+def test_a_plan_that_leaves_targets_out_says_why_it_fails(job: Job) -> None:
+    job.answers["plan"] = (1, "the plan", "Error: the plan leaves targets out")
+    assert job("review") == 1
+    assert "the plan leaves targets out" in job.comment
+    assert "the plan\n\n" in job.comment
 
 
 def test_a_forks_files_are_checked_without_aws_and_without_a_comment(job: Job) -> None:
@@ -161,6 +172,25 @@ def test_a_plan_that_went_out_of_date_is_made_again_once(job: Job) -> None:
     assert job("publish") == 1
     assert job.commands == ["plan", "apply", "plan", "apply"]
     assert "nothing was applied" in job.comment
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ('"matched": {"N": "1"}', '"matched": {"N": "7"}, "status": {"S": "Published"}', True),
+        ("i-1", "i-2", False),
+        ('"revision": 2', '"revision": 3', False),
+        ('"web"', '"db"', False),
+    ],
+)
+def test_a_plan_is_the_same_if_it_rests_on_the_same_and_does_the_same(
+    tmp_path: Path, before: str, after: str, *, same: bool
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text(PLAN)
+    head, edit, *changes, end = PLAN.replace(before, after).splitlines()
+    other.write_text("\n".join([head, edit, *reversed(changes), end]))
+    assert (pipeline.digest(one) == pipeline.digest(other)) is same
 
 
 def test_rejected_rows_are_not_applied(job: Job) -> None:
@@ -239,6 +269,12 @@ def test_no_text_ends_its_block(text: str) -> None:
     fence, *_, last = pipeline.fenced(text).splitlines()
     assert last == fence.removesuffix("text")
     assert last not in text
+
+
+@pytest.mark.parametrize("pattern", ["/etc/*.yaml", "roles/*.yaml"])
+def test_without_files_of_the_repository_there_is_nothing_to_do(job: Job, pattern: str) -> None:
+    job.environ["ROLEKEEPER_MAPPINGS"] = pattern
+    assert job("review") == 252
 
 
 @pytest.mark.parametrize("line", [[], ["deploy"], ["review", "publish"]])
