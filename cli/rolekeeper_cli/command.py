@@ -31,7 +31,7 @@ class Command(click.Command):
     """A command with the common options, and with examples in its help. It returns its `ExitCode`; None is `DONE`.
 
     Args:
-        markdown: whether it has that output, beside those of every command.
+        markdown: whether it, or a command of it, has that output, beside those of every command.
     """
 
     def __init__(
@@ -39,10 +39,9 @@ class Command(click.Command):
     ) -> None:
         super().__init__(*arguments, **attributes)
         self.examples = tuple(examples)
-        # Before its name a group can't know which command follows.
-        self.markdown = markdown or isinstance(self, click.Group)
+        self.markdown = markdown
         short = not any("-o" in each.opts for each in self.params)
-        self.params += common_options(short=short, markdown=self.markdown)
+        self.params += common_options(short=short, markdown=markdown)
 
     def invoke(self, ctx: click.Context) -> Any:
         options = ctx.find_root().ensure_object(Options)
@@ -226,13 +225,14 @@ def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click
         markdown: whether that is among the outputs.
     """
     forms = click.Choice((*OUTPUTS, MARKDOWN) if markdown else OUTPUTS)
+    page = f"; {MARKDOWN}, of plan: a page for a pull request" if markdown else ""
     output = ("-o", "--output") if short else ("--output",)
     return (
         CommonOption("--profile", metavar="NAME", help="AWS profile (or AWS_PROFILE)."),
         CommonOption("--region", metavar="REGION", multiple=True, help="AWS Region (or AWS_REGION, or the profile's)."),
         CommonOption("--endpoint-url", metavar="URL", help="Where AWS is (or AWS_ENDPOINT_URL)."),
         CommonOption("--stack", metavar="NAME", help="Rolekeeper's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
-        CommonOption(*output, type=forms, help="How data is shown; wide: a table with all columns."),
+        CommonOption(*output, type=forms, help=f"How data is shown; wide: a table with all columns{page}."),
         CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
         CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
     )

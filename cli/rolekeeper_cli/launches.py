@@ -108,7 +108,8 @@ def _empty() -> str:
 def _total(found: Sequence[Forecast], beside: int, *, steps: bool) -> str:
     counts = Counter(each.verdict for each in found)
     words = ", ".join(f"{counts[each]:,} {each}" for each in uses.launches.Verdict if counts[each])
-    lines = [f"{len(found):,} {'launches' if len(found) == 1 else 'launch'} instances: {words}."]
+    kinds = "template, group or fleet" if len(found) == 1 else "templates, groups and fleets"
+    lines = [f"{len(found):,} {kinds}: {words}."]
     if beside:
         templates = "1 launch template isn't" if beside == 1 else f"{beside:,} launch templates aren't"
         lines.append(f"{templates} listed: a group or fleet uses it, and its own tags match no mapping.")
@@ -124,17 +125,22 @@ def _steps(found: Forecast) -> Iterator[str]:
     if found.steps:
         yield f"\n{found.launcher.kind.value.replace('-', ' ').capitalize()} {found.launcher.name}:"
     for each in found.steps:
-        yield f"  {each.does}:\n    {each.text}"
+        yield f"  {each.text}\n    {each.does}"
 
 
 def _version(row: Mapping[str, Any]) -> str:
-    template = row["template"]
-    if not template:
-        return ""
-    name = "" if row["kind"] == "launch-template" else f"{template['name']} "
-    return f"{name}{template['version']}" + (f" ({template['number']})" if template["version"].startswith("$") else "")
+    """The number of the template's version, and how it is named if not by that."""
+    template = row["template"] or {"number": "", "version": ""}
+    asked = {"$Default": "default", "$Latest": "latest"}.get(template["version"], "")
+    return f"{template['number']} {asked}".rstrip()
 
 
+_KINDS = {
+    "launch-template": "template",
+    "auto-scaling-group": "group",
+    "ec2-fleet": "fleet",
+    "spot-fleet": "spot fleet",
+}
 _COLOURS = {"will-stay-occupied": "red", "blocked": "red", "replaced": "yellow", "a-few-seconds-late": "yellow"}
 
 
@@ -146,11 +152,12 @@ def _layout(home: Target) -> Layout:
     return Layout(
         (
             Column("name", name, kind="name"),
-            Column("kind", lambda row: row["kind"].replace("-", " ")),
-            Column("version", _version, kind="name"),
+            Column("kind", lambda row: _KINDS.get(row["kind"], row["kind"])),
             Column("verdict", lambda row: row["verdict"].replace("-", " ")),
             Column("starts with", lambda row: row["carries"] or "none", kind="name"),
             Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
+            Column("version", _version),
+            Column("template", lambda row: (row["template"] or {}).get("name", ""), wide=True),
             Column("id", lambda row: row["id"] or "", wide=True),
             Column("mapping", lambda row: row["mapping"] or "", wide=True),
         ),

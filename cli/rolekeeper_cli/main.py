@@ -59,6 +59,7 @@ COMMANDS = {
 @click.group(
     cls=Root,
     lazy=COMMANDS,
+    markdown=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     examples=[
         "rolekeeper plan",

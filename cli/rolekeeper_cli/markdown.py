@@ -2,6 +2,8 @@
 
 import re
 
+from rolekeeper_cli.terminal import one_line
+
 _MARKUP = re.compile(r"([\\`*_\[\]<>|&#~!@$])")
 
 
@@ -19,6 +21,6 @@ def escaped(value: object) -> object:
 def code(text: str) -> Markdown:
     """A text from outside: in code GitHub and GitLab link no name, number or address.
 
-    A cell's code can't hold every character.
+    A cell's code can't hold every character; those that can't be printed are shown by their numbers.
     """
-    return Markdown(f"`{text.replace('`', "'").replace('|', '¦')}`" if text else "")
+    return Markdown(f"`{one_line(text).replace('`', "'").replace('|', '¦')}`" if text else "")

@@ -102,12 +102,12 @@ def plan(
 
 
 def _typed(file: str | None, texts: Sequence[str], targets: Sequence[str], *, prune: bool) -> str:
-    """The command line that shows a plan to people, with all columns."""
+    """The command line that shows all of a plan."""
     words = ["-f", file] if file else []
     words += ["--prune"] if prune else []
     words += [word for text in texts for word in ("--instance", text)]
     words += [word for text in targets for word in ("--target", text)]
-    return shlex.join(["rolekeeper", "plan", *words, "-o", "wide"])
+    return shlex.join(["rolekeeper", "plan", *words, "-o", "json"])
 
 
 def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, list[Instance]]:
@@ -178,7 +178,9 @@ def show(
     documents = plan.documents(seen, keep)
     if terminal.options().output == MARKDOWN:
         whole = {"changes": list(documents), **plan.rest()}
-        click.echo(rolekeeper_cli.plan_markdown.page(whole, command), nl=False)
+        here = plan.deployment
+        place = f"{here.home}, stack {here.stack.name}"
+        click.echo(rolekeeper_cli.plan_markdown.page(whole, place, command), nl=False)
     else:
         render.show_with_rows("changes", documents, plan.rest, draw=draw)
     if why := uses.fleet.withheld(plan.deployment):
