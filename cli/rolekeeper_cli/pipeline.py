@@ -97,11 +97,11 @@ class Pipeline:
         rest = () if fits == parts else ("The run shows the rest.",)
         if self.host and number:
             try:
-                pull_requests.write(self.host, number, "\n\n".join((marker, *fits, *rest, link)))
+                pull_requests.write(self.host, number, _text(marker, *fits, *rest, link))
             except CommentError as error:
                 _log(f"The comment couldn't be written: {error}")
                 parts = (*parts, "> The comment on the pull request couldn't be written, so this is only here.")
-        text = "\n\n".join((*parts, link)) + "\n"
+        text = _text(*parts, link)
         if summary := self.environ.get("GITHUB_STEP_SUMMARY"):
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -166,16 +166,22 @@ def nightly(pipeline: Pipeline) -> int:
     if code == ExitCode.HELD and json.loads(pipeline.rolekeeper(*compare, "--output=json").stdout)["changes"]:
         # A row that waits doesn't hide that others were edited by hand.
         code = ExitCode.CHANGES
-    differs = drift.code or rows.code
+    code = max(drift.code, code, key=lambda each: (each not in _FINE, each))
     pipeline.report(
         None,
-        f"### Rolekeeper: {'the fleet or the table differs' if differs else 'all is as the files say'}",
+        f"### Rolekeeper: {_NIGHTS.get(code, 'failed')}",
         f"Instances that aren't as they should be:\n\n{drift.text}",
         f"Rows of the table that aren't as the files say:\n\n{rows.text}",
     )
-    return max(drift.code, code, key=lambda each: (each not in _FINE, each))
+    return code
 
 
+_NIGHTS: Mapping[int, str] = {
+    ExitCode.DONE: "all is as the files say",
+    ExitCode.CHANGES: "the fleet or the table isn't as the files say",
+    ExitCode.REJECTED: "rows are rejected, or in conflict",
+    ExitCode.HELD: "rows wait for approval",
+}
 STEPS: Mapping[str, Callable[[Pipeline], int]] = {"review": review, "publish": publish, "nightly": nightly}
 
 
@@ -267,6 +273,10 @@ def _shown(planned: Done) -> list[str]:
 
 def _failed(what: str, done: Done) -> str:
     return f"### Rolekeeper: failed\n\n{what} ended with exit code {done.code}:\n\n{fenced(done.stderr)}"
+
+
+def _text(*parts: str) -> str:
+    return "\n\n".join(each.strip() for each in parts if each) + "\n"
 
 
 def _log(text: str) -> None:

@@ -35,7 +35,6 @@ class Api:
 
     url: str
     headers: Mapping[str, str]
-    sleep: Callable[[float], object] = time.sleep
 
     def __call__(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -47,7 +46,7 @@ class Api:
             with urlopen(request, timeout=30) as answer:  # noqa: S310  # the same
                 return json.loads(answer.read() or b"null")
         except HTTPError as error:
-            kind = _BusyError if error.code in _BUSY or error.headers.get("Retry-After") else CommentError
+            kind = _BusyError if error.code in _BUSY else CommentError
             raise kind(f"{method} {path}: {error.code} {error.reason}") from error
         except (URLError, TimeoutError, ValueError) as error:
             raise _BusyError(f"{method} {path}: {error}") from error
@@ -173,7 +172,7 @@ def host(environ: Mapping[str, str]) -> Host | None:
 
 def read(host: Host, number: int) -> str:
     """The pipeline's comment; empty if there is none. CommentError if it can't be read."""
-    return _retried(host, lambda: next((each["body"] for each in _ours(host, number)), ""))
+    return _retried(lambda: next((each["body"] for each in _ours(host, number)), ""))
 
 
 def write(host: Host, number: int, body: str) -> None:
@@ -189,7 +188,7 @@ def write(host: Host, number: int, body: str) -> None:
         for each in ours[1:]:
             host.api("DELETE", host.comment(number, each))
 
-    _retried(host, once)
+    _retried(once)
 
 
 def _ours(host: Host, number: int) -> Iterator[dict[str, Any]]:
@@ -198,10 +197,10 @@ def _ours(host: Host, number: int) -> Iterator[dict[str, Any]]:
             yield each
 
 
-def _retried[T](host: Host, call: Callable[[], T]) -> T:
+def _retried[T](call: Callable[[], T]) -> T:
     for seconds in _WAITS:
         try:
             return call()
         except _BusyError:
-            host.api.sleep(seconds)
+            time.sleep(seconds)
     return call()

@@ -177,8 +177,15 @@ def test_gitlab_runs_the_same_steps(team: Team, deployed: EmulatedAccount, polic
     environ = {name: value for name, value in deployed.aws.env.items() if "_KEY" not in name}
     token = id_token("gitlab.com", f"{subject}:ref_type:branch:ref:topic")
     with served(host) as address:
-        job = variables(host, CI_API_V4_URL=address, CI_MERGE_REQUEST_IID="5", ROLEKEEPER_ID_TOKEN=token)
+        job = variables(
+            host,
+            CI_API_V4_URL=address,
+            CI_MERGE_REQUEST_IID="5",
+            CI_JOB_URL="http://host/jobs/1",
+            ROLEKEEPER_ID_TOKEN=token,
+        )
         code, log = gitlab_job("rolekeeper review", team.clone.folder, tmp_path, environ | job)
     assert code == 0, log
     [note] = host.bodies
     assert "`orders=nobody`" in note
+    assert "(http://host/jobs/1)" in note

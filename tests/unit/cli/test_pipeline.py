@@ -97,7 +97,7 @@ def test_a_review_comments_the_plan_and_fails_for_what_would_be_rejected(job: Jo
     assert job("review") == outcome
     marker = "" if code == 3 else f" plan={DIGEST}"
     link = "<sub>[The run](http://host/o/r/actions/runs/77)</sub>"
-    assert job.comment == f"<!-- rolekeeper pipeline{marker} -->\n\nthe plan\n\n{link}"
+    assert job.comment == f"<!-- rolekeeper pipeline{marker} -->\n\nthe plan\n\n{link}\n"
     assert job.summary == f"the plan\n\n{link}\n"
     assert (job.folder / "output").read_text() == f"exit-code={code}\n"
 
@@ -147,6 +147,8 @@ def test_what_is_published_is_compared_with_what_was_reviewed(job: Job, author: 
     assert job("publish") == 0
     assert said in job.summary
     assert said in job.host.bodies[-1]
+    # If the job runs again, it still is what the pull request showed.
+    assert (f"plan={reviewed} -->" in job.host.bodies[-1]) is (author != "eve")
     assert job.commands == ["plan", "apply"]
 
 
@@ -220,6 +222,7 @@ def test_a_host_that_doesnt_answer_keeps_nothing_from_being_published(
         (0, 4, [], 0),  # a row waits for approval, as before
         (0, 4, [{}], 2),  # another was edited by hand
         (2, 3, [], 3),
+        (2, 4, [], 2),
         (254, 2, [{}], 254),
     ],
 )
