@@ -205,7 +205,7 @@ def _reviewed(pipeline: Pipeline) -> tuple[int | None, str]:
     if not pipeline.host:
         return None, ""
     try:
-        number = pipeline.host.merged()
+        number = pull_requests.merged(pipeline.host)
         comment = pull_requests.read(pipeline.host, number) if number else ""
     except CommentError as error:
         _log(f"The comment on the pull request couldn't be read: {error}")

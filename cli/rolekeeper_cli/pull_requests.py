@@ -170,6 +170,11 @@ def host(environ: Mapping[str, str]) -> Host | None:
 # ---- the comment ----
 
 
+def merged(host: Host) -> int | None:
+    """The pull request that the run's commit merged; None if there is none. CommentError if that can't be read."""
+    return _retried(host.merged)
+
+
 def read(host: Host, number: int) -> str:
     """The pipeline's comment; empty if there is none. CommentError if it can't be read."""
     return _retried(lambda: next((each["body"] for each in _ours(host, number)), ""))

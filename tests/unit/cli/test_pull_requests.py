@@ -89,9 +89,9 @@ def test_a_host_that_stays_busy_is_asked_four_times(fake: CodeHost, connect: Con
 
 def test_a_commit_names_the_pull_request_that_it_merged(fake: CodeHost, connect: Connect) -> None:
     host = connect(fake)
-    assert host.merged() is None
-    fake.merged = {SHA: 12}
-    assert host.merged() == 12
+    assert pull_requests.merged(host) is None
+    fake.merged, fake.faults = {SHA: 12}, [502]
+    assert pull_requests.merged(host) == 12
 
 
 @pytest.mark.parametrize(
