@@ -327,24 +327,24 @@ def _files(pattern: str) -> list[Path]:
     return found
 
 
-def run(step: str, environ: Mapping[str, str]) -> int:
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a step; returns the command's exit code that says its outcome."""
+    if len(arguments) != 1 or arguments[0] not in STEPS:
+        raise UsageError(f"name one step of {', '.join(STEPS)}", "see docs/gitops.md")
     options = ["--prune"] if environ.get("ROLEKEEPER_PRUNE") == "true" else []
-    with TemporaryDirectory() as folder, _no_commands(environ):
-        files = _files(environ.get("ROLEKEEPER_MAPPINGS") or "mappings/*.yaml")
-        host = pull_requests.host(environ)
-        return STEPS[step](Pipeline(environ, files, folder=Path(folder), options=options, host=host))
+    files, host = _files(environ.get("ROLEKEEPER_MAPPINGS") or "mappings/*.yaml"), pull_requests.host(environ)
+    with TemporaryDirectory() as folder:
+        return STEPS[arguments[0]](Pipeline(environ, files, folder=Path(folder), options=options, host=host))
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """The job's exit code: 0 too for what waits for another person's approval."""
-    try:
-        if len(arguments) != 1 or arguments[0] not in STEPS:
-            raise UsageError(f"name one step of {', '.join(STEPS)}", "see docs/gitops.md")
-        code = run(arguments[0], environ)
-    except CommandError as error:
-        _log(f"{error}")
-        return error.exit_code
+    with _no_commands(environ):
+        try:
+            code = run(arguments, environ)
+        except CommandError as error:
+            _log(f"{error}")
+            code = error.exit_code
     if output := environ.get("GITHUB_OUTPUT"):
         with Path(output).open("a", encoding="utf-8") as file:
             file.write(f"exit-code={code}\n")
