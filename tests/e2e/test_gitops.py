@@ -37,7 +37,7 @@ class Team:
     def proposes(self, branch: str) -> Ran:
         """Open a pull request, the only one that is open."""
         self.host.comments.clear()
-        return self.runner("pull_request", self.clone.folder, self.clone.commit(branch), 5)
+        return self.runner("pull_request", self.clone.folder, self.clone.commit(branch))
 
     def merges(self, branch: str) -> Ran:
         commit = self.clone.merge(branch)
@@ -79,8 +79,8 @@ def team(
         file = folder / "repository" / name
         file.write_text(file.read_text().replace("123456789012", ACCOUNT))
     rows = folder / "repository/mappings/orders.yaml"
-    rows.unlink()
     rolekeeper("mapping", "export", "-o", str(rows.with_name("present.yaml")))
+    rolekeeper("mapping", "import", str(rows), "--yes")
     clone = Clone(folder / "repository")
     clone.commit()
 
@@ -97,19 +97,19 @@ def team(
 
     with served(host) as address:
         yield Team(clone, Runner(folder, address, deployed.aws.env, assume), host)
-    for value in ("web", "batch", "report"):
+    for value in ("web", "batch", "api", "report"):
         deployed.delete_mapping("orders", value)
 
 
 def test_what_a_pull_request_showed_is_published_once_it_is_merged(team: Team, deployed: EmulatedAccount) -> None:
-    instance = deployed.launch("orders-1", orders="web")
+    instance = deployed.launch("orders-1", orders="api")
     eventually(lambda: deployed.state(instance) == "running")
-    shutil.copy(EXAMPLE / "mappings/orders.yaml", team.rows)
-    reviewed = team.proposes("orders")
+    team.rows.write_text(team.rows.read_text() + ROW.format("api", "orders-web"))
+    reviewed = team.proposes("api")
     assert reviewed.code == 0, reviewed.log
-    assert "`orders=web`" in team.comment
-    assert deployed.mapping("orders", "web") == {}
-    published = team.merges("orders")
+    assert "`orders=api`" in team.comment
+    assert deployed.mapping("orders", "api") == {}
+    published = team.merges("api")
     assert published.code == 0, published.log
     assert "This is the very plan that the pull request showed." in team.comment
     shown = deployed.shown(instance)
@@ -126,6 +126,16 @@ def test_a_bad_row_fails_the_review_which_says_what_to_do(team: Team, deployed: 
     assert reviewed.code == 3, reviewed.log
     assert "orders-batch" in team.comment.partition("did you mean")[2]
     assert deployed.mapping("orders", "batch")["role"] == "orders-batch"
+
+
+def test_a_forks_files_are_checked_without_credentials(team: Team) -> None:
+    team.host.comments.clear()
+    team.host.readonly = True
+    checked = team.runner("pull_request", team.clone.folder, "c0ffee", head="eve/roles")
+    team.host.readonly = False
+    assert checked.code == 0, checked.log
+    assert "A pull request from a fork gets no plan." in checked.summary
+    assert team.host.bodies == []
 
 
 def test_what_changes_many_instances_waits_for_another_person(
