@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli import installed, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.fleet import warn_of_unseen
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import Column, Layout, several
 from rolekeeper_cli.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ _VERDICTS = (
     *("will-stay-occupied", "blocked", "replaced", "a-few-seconds-late"),
     *("unknown", "born-right", "left-alone", "no-mapping"),
 )
-_BOOT_SCRIPT = Path(__file__).with_name("wait_for_role.sh")
 
 
 @command(
@@ -35,7 +33,12 @@ _BOOT_SCRIPT = Path(__file__).with_name("wait_for_role.sh")
     "rolekeeper launches --output json --query \"[?verdict=='replaced'].steps\"",
     "rolekeeper launches --boot-script > wait-for-role.sh",
 )
-@click.argument("names", nargs=-1, metavar="[NAME]...", help="Only these templates, groups and fleets, by name or id.")
+@click.argument(
+    "names",
+    nargs=-1,
+    metavar="[NAME]...",
+    help="Only these templates, groups and fleets, by name, ACCOUNT/REGION/NAME or id.",
+)
 @takes_targets
 @click.option(
     "--exit-code", is_flag=True, help="Exit with 2 when instances won't start with the role that they should."
@@ -45,7 +48,7 @@ _BOOT_SCRIPT = Path(__file__).with_name("wait_for_role.sh")
     type=OneOf(_VERDICTS),
     metavar="VERDICT",
     multiple=True,
-    help="With --exit-code: not for this verdict, as a-few-seconds-late; may be given again.",
+    help="With --exit-code: not for this verdict, such as a-few-seconds-late; may be given again.",
 )
 @click.option("--boot-script", is_flag=True, help="Print a boot script that waits for the role, and nothing else.")
 def launches(
@@ -64,18 +67,20 @@ def launches(
     the tags that instances will have. Name one to see what to change. It changes nothing.
     """
     if boot_script:
-        terminal.line(_BOOT_SCRIPT.read_text().rstrip("\n"))
+        terminal.line(installed.BOOT_SCRIPT.read_text().rstrip("\n"))
         return ExitCode.DONE
     there = deployment()
     places = uses.targets.Places.chosen(there, targets)
-    with there.progress(None, "templates, groups and fleets looked at") as progress:
-        found = list(progress.over(places.ask(uses.launchers.forecasts)))
+    found = list(uses.launchers.everywhere(there, places))
     chosen = _named(found, names) if names else [each for each in found if not each.is_beside]
     chosen.sort(key=lambda each: each.urgency)
     documents = [each.document() for each in chosen]
     beside = 0 if names else len(found) - len(chosen)
     render.show_list(
-        _layout(there.home), documents, empty=_empty, total=lambda: _total(chosen, beside, steps=bool(names))
+        _layout(there.home),
+        documents,
+        empty=_empty,
+        total=lambda: _total(chosen, beside, home=there.home, steps=bool(names)),
     )
     warn_of_unseen(places)
     if why := uses.fleet.withheld(there):
@@ -91,11 +96,11 @@ _NARROW = "narrow it to those that you see: --target"
 
 
 def _named(found: Sequence[Forecast], names: Sequence[str]) -> list[Forecast]:
-    known = {name for each in found for name in (each.launcher.name, each.launcher.id)}
+    known = {name for each in found for name in each.names}
     if missing := next((each for each in names if each not in known), ""):
         what = f"there is no launch template, Auto Scaling group or fleet {missing}"
         raise CommandError(what, did_you_mean(missing, known) or "see: rolekeeper launches")
-    return [each for each in found if {each.launcher.name, each.launcher.id} & set(names)]
+    return [each for each in found if each.names & set(names)]
 
 
 # ---- the table, and what is below it ----
@@ -105,7 +110,7 @@ def _empty() -> str:
     return "There are no launch templates, Auto Scaling groups or fleets. Look elsewhere with --region or --profile."
 
 
-def _total(found: Sequence[Forecast], beside: int, *, steps: bool) -> str:
+def _total(found: Sequence[Forecast], beside: int, *, home: Target, steps: bool) -> str:
     counts = Counter(each.verdict for each in found)
     words = ", ".join(f"{counts[each]:,} {each}" for each in uses.launches.Verdict if counts[each])
     kinds = "template, group or fleet" if len(found) == 1 else "templates, groups and fleets"
@@ -114,16 +119,16 @@ def _total(found: Sequence[Forecast], beside: int, *, steps: bool) -> str:
         templates = "1 launch template isn't" if beside == 1 else f"{beside:,} launch templates aren't"
         lines.append(f"{templates} listed: a group or fleet uses it, and its own tags match no mapping.")
     if steps:
-        lines += [line for each in found for line in _steps(each)]
+        lines += [line for each in found for line in _steps(each, home)]
     elif any(each.steps for each in found):
         lines.append("What to change about one: rolekeeper launches NAME")
     return "\n".join(lines)
 
 
-def _steps(found: Forecast) -> Iterator[str]:
+def _steps(found: Forecast, home: Target) -> Iterator[str]:
     """What to do about one, each command on a line that can be copied."""
     if found.steps:
-        yield f"\n{found.launcher.kind.value.replace('-', ' ').capitalize()} {found.launcher.name}:"
+        yield f"\nWhat to change about {_address(found.launcher.name, found.target, home)} ({found.launcher.kind}):"
     for each in found.steps:
         yield f"  {each.text}\n    {each.does}"
 
@@ -135,25 +140,28 @@ def _version(row: Mapping[str, Any]) -> str:
     return f"{template['number']} {asked}".rstrip()
 
 
-_KINDS = {
-    "launch-template": "template",
-    "auto-scaling-group": "group",
-    "ec2-fleet": "fleet",
-    "spot-fleet": "spot fleet",
-}
+def _note(row: Mapping[str, Any]) -> str:
+    if row["verdict"] == "born-right":
+        return ""
+    return f"{row['reason']}; used by {several(row['used_by'])}" if row["used_by"] else str(row["reason"])
+
+
 _COLOURS = {"will-stay-occupied": "red", "blocked": "red", "replaced": "yellow", "a-few-seconds-late": "yellow"}
+
+
+def _address(name: str, target: object, home: Target) -> str:
+    return name if str(target) == str(home) else f"{target}/{name}"
 
 
 def _layout(home: Target) -> Layout:
     def name(row: Mapping[str, Any]) -> str:
-        target = f"{row['account']}/{row['region']}"
-        return row["name"] if target == str(home) else f"{target}/{row['name']}"
+        return _address(row["name"], f"{row['account']}/{row['region']}", home)
 
     return Layout(
         (
-            Column("name", name, kind="name"),
-            Column("kind", lambda row: _KINDS.get(row["kind"], row["kind"])),
+            Column("name", name, kind="key"),
             Column("verdict", lambda row: row["verdict"].replace("-", " ")),
+            Column("kind", lambda row: str(uses.launches.Kind(row["kind"])), kind="text"),
             Column("starts with", lambda row: row["carries"] or "none", kind="name"),
             Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
             Column("version", _version),
@@ -161,6 +169,6 @@ def _layout(home: Target) -> Layout:
             Column("id", lambda row: row["id"] or "", wide=True),
             Column("mapping", lambda row: row["mapping"] or "", wide=True),
         ),
-        note=lambda row: "" if row["verdict"] == "born-right" else row["reason"],
+        note=_note,
         colour=lambda row: _COLOURS.get(row["verdict"], ""),
     )
