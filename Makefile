@@ -185,6 +185,14 @@ screenshots: setup ## take the pictures of docs/console.md from the console on a
 release: .venv/done ## VERSION=x.y.z: write version and changelog, commit, build from that commit (make dist), and tag it
 	@.venv/bin/python -m tools.release "$(VERSION)"
 
+.PHONY: formula
+formula: .venv/done ## REPOSITORY=https://…: a Homebrew formula of what make dist built, dist/rolekeeper.rb; asks the package index
+	@mkdir -p .build && rm -f .build/pylock.toml
+	@$(UV) pip compile --quiet --no-header --format pylock.toml --python-version $(PYTHON) --python-platform macos \
+		--constraint requirements/dev.txt pyproject.toml --output-file .build/pylock.toml
+	@.venv/bin/python -m tools.homebrew .build/pylock.toml $(WHEEL_DIR)/rolekeeper-*.tar.gz "$(REPOSITORY)" >.build/rolekeeper.rb
+	@mv .build/rolekeeper.rb $(WHEEL_DIR)/
+
 .PHONY: bench
 bench: .venv/done .envs/sam/done .envs/bench-stock/done .envs/bench-c7n/done ## what we cost beside our peers and our targets: a table, then JSON (ONLY=calls,sweep: some parts; DOCS=1: writes docs/performance.md)
 	@# What is measured is what is deployed. `sam build` runs the pip of the Python 3.13 that it finds; the SAM CLI's own is one.
