@@ -57,16 +57,18 @@ def again(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(root: Path, *words: str) -> None:
     """Run make there with the environments of this clone; of bills of materials, which take long, there is one."""
+    later = time.time() + 3600
     for env in (Path(".venv"), *(each.relative_to(ROOT) for each in (ROOT / ".envs").iterdir())):
         (root / env).mkdir(parents=True, exist_ok=True)
         for entry in (ROOT / env).iterdir():
             if entry.name != "done" and not (root / env / entry.name).exists():
                 (root / env / entry.name).symlink_to(entry)
         (root / env / "done").touch()
-        # Later than anything that the release writes: they aren't made again.
-        os.utime(root / env / "done", (time.time() + 3600,) * 2)
+        # Later than anything that the release writes: make takes them as they are.
+        os.utime(root / env / "done", (later, later))
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    line = ["make", *words, "LOCKS=requirements/uv"]
+    # Without uv it can't set them up again, which would be here.
+    line = ["make", *words, "LOCKS=requirements/uv", "UV=false"]
     done = subprocess.run(line, cwd=root, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
