@@ -14,7 +14,7 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import checks, terminal
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.options import OUTPUTS, Options
+from rolekeeper_cli.options import MARKDOWN, OUTPUTS, Options
 from rolekeeper_cli.suggest import commands_meant, near
 from rolekeeper_cli.terminal import Progress
 
@@ -28,12 +28,28 @@ type Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 
 
 class Command(click.Command):
-    """A command with the common options, and with examples in its help. It returns its `ExitCode`; None is `DONE`."""
+    """A command with the common options, and with examples in its help. It returns its `ExitCode`; None is `DONE`.
 
-    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+    Args:
+        markdown: whether it, or a command of it, has that output, beside those of every command.
+    """
+
+    def __init__(
+        self, *arguments: Any, examples: Sequence[str] = (), markdown: bool = False, **attributes: Any
+    ) -> None:
         super().__init__(*arguments, **attributes)
         self.examples = tuple(examples)
-        self.params += common_options(short=not any("-o" in each.opts for each in self.params))
+        self.markdown = markdown
+        short = not any("-o" in each.opts for each in self.params)
+        self.params += common_options(short=short, markdown=markdown)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        options = ctx.find_root().ensure_object(Options)
+        if options.output == MARKDOWN and not self.markdown:
+            raise UsageError(f"{ctx.command_path} has no output {MARKDOWN}", f"it has {', '.join(OUTPUTS)}")
+        if options.output == MARKDOWN and options.query:
+            raise UsageError(f"--query can't be used with --output {MARKDOWN}", "leave one of them out")
+        return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002  # click's own
         """The first sentence, whole: click cuts it to 45 characters for a shell's completion."""
@@ -104,9 +120,9 @@ class Group(Command, click.Group):
                 formatter.write_dl([(name.ljust(width), text) for name, text in commands])
 
 
-def command(name: str, *examples: str) -> Callable[[Callable[..., ExitCode]], Command]:
-    """A command of this name; each example is a whole command line."""
-    return click.command(name, cls=Command, examples=examples)
+def command(name: str, *examples: str, markdown: bool = False) -> Callable[[Callable[..., ExitCode]], Command]:
+    """A command of this name; each example is a whole command line, `markdown` as `Command`."""
+    return click.command(name, cls=Command, examples=examples, markdown=markdown)
 
 
 class Root(Group):
@@ -201,19 +217,22 @@ class _Query(click.ParamType[str]):
 
 
 @cache
-def common_options(*, short: bool = True) -> tuple[click.Parameter, ...]:
+def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click.Parameter, ...]:
     """The same objects for all commands: new ones for each took 3 ms of every --help.
 
     Args:
         short: whether `-o` is `--output`; not for a command whose `-o` is a file, as with compilers and curl.
+        markdown: whether that is among the outputs.
     """
+    forms = click.Choice((*OUTPUTS, MARKDOWN) if markdown else OUTPUTS)
+    page = f"; {MARKDOWN}, of plan: a page for a pull request" if markdown else ""
     output = ("-o", "--output") if short else ("--output",)
     return (
         CommonOption("--profile", metavar="NAME", help="AWS profile (or AWS_PROFILE)."),
         CommonOption("--region", metavar="REGION", multiple=True, help="AWS Region (or AWS_REGION, or the profile's)."),
         CommonOption("--endpoint-url", metavar="URL", help="Where AWS is (or AWS_ENDPOINT_URL)."),
         CommonOption("--stack", metavar="NAME", help="Rolekeeper's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
-        CommonOption(*output, type=click.Choice(OUTPUTS), help="How data is shown; wide: a table with all columns."),
+        CommonOption(*output, type=forms, help=f"How data is shown; wide: a table with all columns{page}."),
         CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
         CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
     )

@@ -13,7 +13,7 @@ import click
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.layout import Column, Layout
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _STATES = ("pending", "running", "stopping", "stopped")
     "fleet",
     "rolekeeper fleet",
     "rolekeeper fleet --drift -o wide",
+    "rolekeeper fleet --drift --detailed-exitcode",
     "rolekeeper fleet --tag workload=web --state running --output csv",
     "rolekeeper fleet --role web --query '[].instance'",
     "rolekeeper fleet --tag workload=web --uptake",
@@ -50,6 +51,7 @@ _STATES = ("pending", "running", "stopping", "stopped")
 )
 @click.option("--uptake", "ask_uptake", is_flag=True, help="Ask CloudTrail whether software uses the roles.")
 @takes_targets
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when an instance that is listed is in drift.")
 def fleet(
     tags: tuple[str, ...],
     role: str,
@@ -59,6 +61,7 @@ def fleet(
     *,
     drift: bool,
     ask_uptake: bool,
+    detailed_exitcode: bool,
 ) -> ExitCode:
     """List instances with their role and the one they should carry.
 
@@ -91,10 +94,20 @@ def fleet(
     warn_of_unknown(asked)
     if why := uses.fleet.withheld(there):
         terminal.say(f"Nothing is changed now: {why}.")
+    return _drift(count, places) if detailed_exitcode else ExitCode.DONE
+
+
+def _drift(count: uses.fleet.Count, places: uses.targets.Places) -> ExitCode:
+    if count.stands[uses.fleet.Standing.DRIFT]:
+        return ExitCode.CHANGES
+    require_known(places)
     return ExitCode.DONE
 
 
 # ---- what is left out ----
+
+
+NARROW = "narrow it to those that you see: --target"
 
 
 def without_damaged(found: Iterable[uses.fleet.Seen | Unreadable]) -> Iterator[uses.fleet.Seen]:
@@ -110,6 +123,12 @@ def warn_of_unseen(places: uses.targets.Places) -> None:
     """Warn of the targets that couldn't be read, after all were tried."""
     for each in places.unseen_in_words():
         terminal.warn(f"{each}; what the last sweep saw there: rolekeeper targets")
+
+
+def require_known(places: uses.targets.Places) -> None:
+    """Refuse to say that nothing would change if it isn't known of all targets."""
+    if places.unseen:
+        raise CommandError("whether anything would change isn't known: targets are left out", NARROW)
 
 
 # ---- what software does with the roles ----

@@ -17,6 +17,7 @@ COMMANDS = {
         "uptake": ("uptake:uptake", "Show whether software on instances uses their roles."),
         "history": ("history:history", "Show what Rolekeeper did to an instance."),
         "plan": ("plan:plan", "Show what would change in the fleet, and why."),
+        "launches": ("launches:launches", "Show which role instances will get before they are launched."),
         "watch": ("watch:watch", "Show decisions as they happen."),
         "wait": ("wait:wait", "Wait until instances carry the role that they should."),
         "roles": ("roles:group", "Show the roles under the role path."),
@@ -58,6 +59,7 @@ COMMANDS = {
 @click.group(
     cls=Root,
     lazy=COMMANDS,
+    markdown=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     examples=[
         "rolekeeper plan",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 # For people, then for programs.
 TABLE, WIDE = "table", "wide"
 OUTPUTS = (TABLE, WIDE, "json", "yaml", "csv")
+# A page for a pull request, which few commands have.
+MARKDOWN = "markdown"
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,17 +15,15 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.fleet import warn_of_unseen, without_damaged
+from rolekeeper_cli.fleet import NARROW, require_known, warn_of_unseen, without_damaged
 from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout, several
 from rolekeeper_cli.mapping import show_change, tell_verdicts
 from rolekeeper_cli.mapping_files import read_mappings
+from rolekeeper_cli.options import MARKDOWN
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Instance, Target
     from rolekeeper_cli.deployment import Deployment
-
-
-_NARROW = "narrow it to those that you see: --target"
 
 
 @command(
@@ -33,6 +32,8 @@ _NARROW = "narrow it to those that you see: --target"
     "rolekeeper plan -f mappings.yaml --out change.plan",
     "rolekeeper plan --instance web-1 --output json",
     "rolekeeper plan --detailed-exitcode --query summary",
+    "rolekeeper plan -f mappings.yaml --output markdown",
+    markdown=True,
 )
 @click.option(
     "-f",
@@ -87,17 +88,26 @@ def plan(
     basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
     with uses.apply.writing(out, basis, proposed) if out else nullcontext(lambda _: None) as keep:
         fleet = uses.preview.FleetPlan(there, proposed, places, waiting=waiting, narrowed=bool(texts))
-        show(fleet, seen, keep=keep)
+        show(fleet, seen, keep=keep, command=_typed(file, texts, targets, prune=prune))
         warn_of_unseen(places)
         if out and places.unseen:
-            raise CommandError(f"{out} wasn't written: the plan leaves targets out", _NARROW)
+            raise CommandError(f"{out} wasn't written: the plan leaves targets out", NARROW)
         if out:
             uses.apply.require_applicable(proposed, f"{out} wasn't written")
     changes = detailed_exitcode and bool(fleet.changes or proposed.edits)
     code = uses.edits.exit_code((each.status for each in proposed.edits), changes=changes)
-    if detailed_exitcode and places.unseen and code is ExitCode.DONE:
-        raise CommandError("whether anything would change isn't known: the plan leaves targets out", _NARROW)
+    if detailed_exitcode and code is ExitCode.DONE:
+        require_known(places)
     return code
+
+
+def _typed(file: str | None, texts: Sequence[str], targets: Sequence[str], *, prune: bool) -> str:
+    """The command line that shows all of a plan."""
+    words = ["-f", file] if file else []
+    words += ["--prune"] if prune else []
+    words += [word for text in texts for word in ("--instance", text)]
+    words += [word for text in targets for word in ("--target", text)]
+    return shlex.join(["rolekeeper", "plan", *words, "-o", "json"])
 
 
 def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, list[Instance]]:
@@ -149,16 +159,26 @@ SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 
 
 def show(
-    plan: uses.preview.FleetPlan, seen: Iterable[uses.fleet.Seen], keep: Callable[[uses.fleet.Seen], object]
+    plan: uses.preview.FleetPlan,
+    seen: Iterable[uses.fleet.Seen],
+    keep: Callable[[uses.fleet.Seen], object],
+    command: str,
 ) -> None:
-    """Show a plan while it comes; `keep` takes each instance that has a line."""
+    """Show a plan while it comes; `keep` takes each instance that has a line, and `command` shows all of it."""
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
         _draw_edits(plan.proposal)
         rolekeeper_cli.tables.stream_list(_layout(plan.deployment.home), rows)
         _draw_rest(plan)
 
-    render.show_with_rows("changes", plan.documents(seen, keep), plan.rest, draw=draw)
+    documents = plan.documents(seen, keep)
+    if terminal.options().output == MARKDOWN:
+        whole = {"changes": list(documents), **plan.rest()}
+        here = plan.deployment
+        place = f"{here.home}, stack {here.stack.name}"
+        click.echo(rolekeeper_cli.plan_markdown.page(whole, place, command), nl=False)
+    else:
+        render.show_with_rows("changes", documents, plan.rest, draw=draw)
     if why := uses.fleet.withheld(plan.deployment):
         terminal.say(f"No changes will be made now: {why}.")
 

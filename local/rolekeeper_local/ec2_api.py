@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import ec2, eventbridge, iam
 
-from rolekeeper_local import ec2_offers, ec2_tags, ec2_wire
+from rolekeeper_local import ec2_offers, ec2_tags, ec2_wire, launch_templates
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_model import Ec2Error, Event, Instance, Profile, State, Timings
 from rolekeeper_local.ec2_truth import Ec2Truth
@@ -46,7 +46,8 @@ class Ec2Api:
         #: A heap: when an event arrives, its number, and the event.
         self._events: list[tuple[float, int, tuple[str, str, Event]]] = []
         self._happened = 0
-        self._actions: dict[str, Callable[[Params], Response]] = {
+        #: By name: the calls that ministack doesn't answer.
+        self.actions: dict[str, Callable[[Params], Response]] = {
             "RunInstances": self._run_instances,
             "StartInstances": lambda params: self._change_states(params, self.truth().start),
             "StopInstances": lambda params: self._change_states(params, self.truth().stop),
@@ -59,6 +60,7 @@ class Ec2Api:
             "DisassociateIamInstanceProfile": self._change_association,
             "DescribeIamInstanceProfileAssociations": self._describe_associations,
             "DescribeInstanceTypeOfferings": ec2_offers.describe,
+            **launch_templates.CALLS,
         }
 
     def install(self) -> None:
@@ -72,7 +74,7 @@ class Ec2Api:
             return ec2_wire.refusal(
                 Ec2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set."), 412
             )
-        action = self._actions.get(params.get("Action", ""))
+        action = self.actions.get(params.get("Action", ""))
         ec2._ensure_defaults_initialized()
         self.truth().tick()
         try:
@@ -157,24 +159,32 @@ class Ec2Api:
             created_at=self._seen(row),
         )
 
-    # ---- the calls ----
-
-    def _run_instances(self, params: Params) -> Response:
+    def run(self, params: Params) -> list[Instance]:
+        """Launch instances as RunInstances does; an Ec2Error if it is refused."""
+        params = launch_templates.with_template(params)
         if profile := ec2_wire.profile(params, required=False):
             self.truth().usable_profile(profile)
         # ministack launches MinCount; AWS launches as many as it can, up to MaxCount.
         count = max(params.get("MinCount", "1"), params.get("MaxCount", "1"), key=int)
         before = set(ec2._instances.keys())
-        status, headers, body = ec2._run_instances({**params, "MinCount": count, "MaxCount": count})
+        status, _headers, _body = ec2._run_instances({**params, "MinCount": count, "MaxCount": count})
         if status != 200:  # noqa: PLR2004 - HTTP's
-            return status, headers, body
+            # Nothing else is left that ministack refuses.
+            text = f"The image id '[{params.get('ImageId')}]' is not in a state from which you can launch an instance"
+            raise Ec2Error("InvalidAMIID.Unavailable", text)
         self._adopt(self.truth())
-        made = [one for one in ec2._instances if one not in before]
+        made = [self.truth().instance(one) for one in ec2._instances if one not in before]
         for one in made:
             # Only AWS services may name themselves here (EC2 API reference, OperatorRequest).
-            self.truth().instance(one).operator = params.get("Operator.Principal", "")
-        items = "".join(self._instance_xml(self.truth().instance(one)) for one in made)
-        reservation = f"r-{made[0].removeprefix('i-')}"
+            one.operator = params.get("Operator.Principal", "")
+        return made
+
+    # ---- the calls ----
+
+    def _run_instances(self, params: Params) -> Response:
+        made = self.run(params)
+        items = "".join(self._instance_xml(one) for one in made)
+        reservation = f"r-{made[0].id.removeprefix('i-')}"
         return ec2_wire.answer(
             "RunInstances",
             f"<instancesSet>{items}</instancesSet><reservationId>{reservation}</reservationId>"

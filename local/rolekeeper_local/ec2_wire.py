@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
@@ -42,6 +42,28 @@ def tags(params: Params) -> dict[str, str | None]:
     return {params[f"Tag.{n}.Key"]: params.get(f"Tag.{n}.Value") for n in range(1, 1001) if f"Tag.{n}.Key" in params}
 
 
+def below(params: Params, prefix: str) -> Params:
+    """The parameters whose names begin so, without that."""
+    return {key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)}
+
+
+def instance_tags(params: Params) -> dict[str, str]:
+    """The tags that a request has for the instances that it launches."""
+    found: dict[str, str] = {}
+    for n in itertools.takewhile(lambda n: f"TagSpecification.{n}.ResourceType" in params, itertools.count(1)):
+        if params[f"TagSpecification.{n}.ResourceType"] == "instance":
+            given = tags(below(params, f"TagSpecification.{n}."))
+            found |= {key: value or "" for key, value in given.items()}
+    return found
+
+
+def instance_tag_params(tags: Mapping[str, str]) -> Params:
+    """The parameters of a request that tags the instances that it launches."""
+    named = [(f"TagSpecification.1.Tag.{n}.", each) for n, each in enumerate(tags.items(), 1)]
+    pairs = {f"{name}{part}": text for name, each in named for part, text in zip(("Key", "Value"), each, strict=True)}
+    return {"TagSpecification.1.ResourceType": "instance", **pairs}
+
+
 def profile(params: Params, *, required: bool = True) -> str:
     """Read the ARN or the name of the instance profile; empty if there is none and it isn't required."""
     reference = params.get("IamInstanceProfile.Arn") or params.get("IamInstanceProfile.Name") or ""
@@ -67,6 +89,16 @@ def page(params: Params) -> dict[str, Any]:
         raise Ec2Error("InvalidParameterValue", text)
     token = params.get("NextToken") or None
     return {"filters": filters, "max_results": int(size) if size else None, "next_token": token}
+
+
+def cut[Row](rows: Sequence[Row], params: Params, *, size: int | None = None) -> tuple[Sequence[Row], str | None]:
+    """A page of rows and the token of the next one, of calls for which `page` isn't; `size` unless asked."""
+    token = params.get("NextToken") or "0"
+    if not token.isdecimal():
+        raise Ec2Error("InvalidNextToken", f"The token '{token}' is invalid")
+    first = int(token)
+    last = first + int(params.get("MaxResults") or params.get("MaxRecords") or size or len(rows))
+    return rows[first:last], str(last) if last < len(rows) else None
 
 
 def token_xml(token: str | None) -> str:

@@ -42,8 +42,10 @@ from rolekeeper_local import (
     unpacked,
 )
 from rolekeeper_local.asgi import App
+from rolekeeper_local.auto_scaling import AutoScaling
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_api import Ec2Api
+from rolekeeper_local.fleets import Fleets
 from rolekeeper_local.front import Control, front
 from rolekeeper_local.imds import Imds
 from rolekeeper_local.origin import guarded
@@ -62,7 +64,9 @@ async def serve(port: int, directory: Path, plugin: Path | None) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     timings = timings_from(os.environ)
     ec2_api = Ec2Api(timings, loop.call_soon)
+    groups = AutoScaling(ec2_api)
     imds = Imds(ec2_api, event_history.install(timings.recording), timings.hour)
+    groups.install()
     control = _correct_everything(ec2_api, timings.minute)
     emulated = _plug(plugin, app.app, control) if plugin else app.app
     _run_functions_under(make_lambda_python(directory / "lambda-python"))
@@ -76,7 +80,7 @@ async def serve(port: int, directory: Path, plugin: Path | None) -> None:
     answering = guarded(front(emulated, control, imds), port)
     serving = hypercorn_serve(answering, _config(port), shutdown_trigger=never.wait)
     # An emulator whose time stands still would only mislead: it ends, and the launcher shows the log.
-    ticking = _keep_ticking(ec2_api.tick, imds.tick)
+    ticking = _keep_ticking(groups.tick, ec2_api.tick, imds.tick)
     running = [asyncio.ensure_future(each) for each in (serving, ticking, stop.wait())]
     ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     for each in ended:
@@ -86,6 +90,7 @@ async def serve(port: int, directory: Path, plugin: Path | None) -> None:
 def _correct_everything(ec2_api: Ec2Api, minute_seconds: float) -> Control:
     """Correct ministack; the checks of buses wrap those of IAM, and PutEvents is limited before it is sent on."""
     ec2_api.install()
+    Fleets(ec2_api).install()
     iam_exceptions.install(ec2_api)
     for module in (ec2_wire, iam_trust, iam_quotas, buses, organizations):
         module.install()

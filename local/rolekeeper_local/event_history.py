@@ -234,22 +234,24 @@ def _request(name: str, params: Params) -> dict[str, Any]:
         specified = [
             {
                 "resourceType": params[f"TagSpecification.{n}.ResourceType"],
-                "tags": _tags(ec2_wire.tags(_below(params, f"TagSpecification.{n}."))),
+                "tags": _tags(ec2_wire.tags(ec2_wire.below(params, f"TagSpecification.{n}."))),
             }
             for n in range(1, 11)
             if f"TagSpecification.{n}.ResourceType" in params
         ]
-        profile = {key.lower(): value for key, value in _below(params, "IamInstanceProfile.").items()}
+        profile = {key.lower(): value for key, value in ec2_wire.below(params, "IamInstanceProfile.").items()}
+        template = {key[0].lower() + key[1:]: value for key, value in ec2_wire.below(params, "LaunchTemplate.").items()}
         return {
             "instancesSet": {"items": [launched]},
             **({"tagSpecificationSet": {"items": specified}} if specified else {}),
             **({"iamInstanceProfile": profile} if profile else {}),
+            **({"launchTemplate": template} if template else {}),
         }
     if name in _TAGS:
         ids = [{"resourceId": each} for each in ec2_wire.members(params, "ResourceId")]
         return {"resourcesSet": {"items": ids}, "tagSet": {"items": _tags(ec2_wire.tags(params))}}
     asked: dict[str, Any] = {key: params[key] for key in ("InstanceId", "AssociationId") if key in params}
-    if profile := _below(params, "IamInstanceProfile."):
+    if profile := ec2_wire.below(params, "IamInstanceProfile."):
         asked["IamInstanceProfile"] = profile
     return {f"{name}Request": asked}
 
@@ -287,10 +289,6 @@ def _name(element: ET.Element) -> str:
 
 def _tags(tags: Mapping[str, str | None]) -> list[dict[str, str]]:
     return [{"key": key, **({} if value is None else {"value": value})} for key, value in tags.items()]
-
-
-def _below(params: Params, prefix: str) -> Params:
-    return {key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)}
 
 
 def _refusal(code: str, message: str) -> Response:

@@ -14,7 +14,7 @@ from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import iam
 
-from rolekeeper_local import dynamodb_keys
+from rolekeeper_local import dynamodb_keys, launch_templates
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_api import Ec2Api
 from rolekeeper_local.ec2_model import Ec2Error, Instance
@@ -140,6 +140,8 @@ class _Requests:
                 keys[f"aws:ResourceTag/{key}"] = keys[f"ec2:ResourceTag/{key}"] = value
             if row := self._ec2_api.truth().association_of(instance.id):
                 keys["ec2:InstanceProfile"] = row.profile_arn
+        if iam_action == "ec2:RunInstances":
+            params = _with_template(params)
         reference = _first(params, "IamInstanceProfile.Arn") or _first(params, "IamInstanceProfile.Name")
         if iam_action in _PASSING and reference and (profile := self._ec2_api.find_profile(reference)):
             keys["ec2:NewInstanceProfile"] = profile.arn
@@ -158,6 +160,14 @@ class _Requests:
             return truth.instance(instance_id) if instance_id else None
         except Ec2Error:
             return None
+
+
+def _with_template(params: dict[str, Any]) -> dict[str, Any]:
+    """A launch with what its template adds; one that EC2 will refuse as it is."""
+    try:
+        return {**launch_templates.with_template({name: _first(params, name) for name in params})}
+    except Ec2Error:
+        return params
 
 
 def _events_keys(body: bytes) -> dict[str, Any]:

@@ -114,7 +114,8 @@ class Imds:
             return {}
         if truth.instance(instance_id).state is not State.RUNNING:
             return {}
-        documents: dict[str, str | dict[str, str]] = {"instance-id": instance_id}
+        region = truth.instance(instance_id).arn.split(":")[3]
+        documents: dict[str, str | dict[str, str]] = {"instance-id": instance_id, "placement/region": region}
         row, newest = truth.association_of(instance_id), self._newest.get(instance_id)
         if row and row.state is not AssociationState.DISASSOCIATING and newest:
             documents["iam/info"] = {

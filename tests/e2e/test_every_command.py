@@ -119,6 +119,7 @@ def a_plan_is_applied(
     assert after.association_id != before.association_id
     [software] = run("uptake", instance)
     assert software["instance"] == instance
+    assert run("launches") == []
     answer = run("explain", instance)
     assert answer["carries"]["association"] == after.association_id
     assert [(each["what"], each["about"]) for each in answer["who"]] == [("tagged", "every=a")]

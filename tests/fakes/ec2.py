@@ -8,6 +8,7 @@ import botocore.session
 from botocore.exceptions import ClientError
 
 from fakes.calls import Calls
+from fakes.launchers import FakeLaunchers
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance
 from rolekeeper_local.ec2_truth import Ec2Truth
 
@@ -38,6 +39,10 @@ class FakeEc2:
         self._truth = truth
         self._calls = calls
         self._retried: set[str] = set()
+        self.launchers = FakeLaunchers(calls)
+        self.describe_launch_template_versions = self.launchers.describe_launch_template_versions
+        self.describe_fleets = self.launchers.describe_fleets
+        self.describe_spot_fleet_requests = self.launchers.describe_spot_fleet_requests
 
     def lose_the_answer(self, operation: str) -> None:
         """The next call of an operation happens, but its answer is lost, so the SDK sends it a second time."""
@@ -129,7 +134,7 @@ class _Paginator:
         for _ in range(10_000):
             page = self._call(**arguments, **size, **({"NextToken": token} if token else {}))
             yield page
-            token = page["NextToken"]
+            token = page.get("NextToken")
             if not token:
                 return
 

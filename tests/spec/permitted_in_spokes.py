@@ -93,6 +93,10 @@ TRUST = [
     *may_not((EC2, LAMBDA), SESSIONS, ROLES, of=ACCOUNT),
 ]
 
+DESCRIBE_LAUNCHES = (
+    "ec2:DescribeLaunchTemplateVersions ec2:DescribeFleets ec2:DescribeSpotFleetRequests "
+    "autoscaling:DescribeAutoScalingGroups autoscaling:DescribeLaunchConfigurations"
+)
 READS = [
     *reads_roles(READER),
     *may(READER, "iam:GetRole", "reader"),
@@ -100,9 +104,12 @@ READS = [
     *may_not((CHANGER, FORWARDER), READING, "everything"),
     *may_not(READER, "ec2:DescribeInstanceAttribute", "everything"),
     *may_not(READER, "iam:ListRoles iam:ListUsers", "everything"),
-    *may(READER, "cloudtrail:LookupEvents", "everything"),
-    *may_not((CHANGER, FORWARDER), "cloudtrail:LookupEvents", "everything"),
+    *may(READER, f"cloudtrail:LookupEvents {DESCRIBE_LAUNCHES}", "everything"),
+    *may_not((CHANGER, FORWARDER), f"cloudtrail:LookupEvents {DESCRIBE_LAUNCHES}", "everything"),
     *may_not(READER, "cloudtrail:ListTrails cloudtrail:DeleteTrail", "everything"),
+    *may_not(
+        READER, "autoscaling:UpdateAutoScalingGroup ec2:ModifyLaunchTemplate ec2:DescribeLaunchTemplates", "everything"
+    ),
     *may_not((CHANGER, FORWARDER), "iam:GetRole", ("role", "role outside")),
     *may_not((CHANGER, FORWARDER), "iam:GetPolicy", "policy"),
     *may_not(READER, ATTACH, "instance", new="profile"),

@@ -14,7 +14,7 @@ from rolekeeper.mappings.rows import UNIT
 from rolekeeper_cli.deploying.stack import is_allowed
 from spec import permitted_in_spokes
 from spec.permitted import ORG
-from spec.permitted_in_spokes import CHANGERS, HUB_ACCOUNT, HUB_BUS, HUB_REGION, OPERATORS, READERS
+from spec.permitted_in_spokes import CHANGERS, DESCRIBE_LAUNCHES, HUB_ACCOUNT, HUB_BUS, HUB_REGION, OPERATORS, READERS
 from support import templates
 from support.deployment import Deployment, Place, deployment, translated
 
@@ -186,7 +186,8 @@ def test_the_reader_sees_what_the_functions_see_at_home_and_for_people_who_calle
     shared = HUBS_RESOURCES["SharedPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     looking = {each["Sid"]: each for each in templates.chosen(shared) if each["Sid"].startswith("See")}
     calls = {"Sid": "LookUpCalls", "Effect": "Allow", "Action": "cloudtrail:LookupEvents", "Resource": "*"}
-    assert statements("Reader") == {**looking, "LookUpCalls": calls}
+    launches = {"Sid": "LookAtLaunches", "Effect": "Allow", "Action": DESCRIBE_LAUNCHES.split(), "Resource": "*"}
+    assert statements("Reader") == {**looking, "LookUpCalls": calls, "LookAtLaunches": launches}
 
 
 @pytest.mark.parametrize("takes_over", [(), ("MayTakeOver",)])

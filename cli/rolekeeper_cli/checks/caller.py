@@ -43,6 +43,12 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     "looking into other accounts": {_READERS: "sts:AssumeRole"},
     "explain, to name a rollback": {_ROWS: "dynamodb:GetItem"},
     "explain, uptake, history --who, fleet --uptake, wait --in-use": {"event history": "cloudtrail:LookupEvents"},
+    "launches": {
+        "launches": "ec2:DescribeLaunchTemplateVersions ec2:DescribeFleets ec2:DescribeSpotFleetRequests "
+        "autoscaling:DescribeAutoScalingGroups autoscaling:DescribeLaunchConfigurations",
+        "profiles": "iam:GetInstanceProfile",
+        _STATE: "dynamodb:BatchGetItem",
+    },
     "plan, to name rows that wait": {_ROWS: "dynamodb:Scan"},
     "plan -f, and what is shown before a question": {_ROWS: "dynamodb:Scan dynamodb:Query"},
     "targets": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},
@@ -134,7 +140,7 @@ def _arns(arns: Arns, work_queue: str, dead_letter_queue: str) -> dict[str, str]
         "stack": arns.here("cloudformation", f"stack/{arns.stack}/any"),
         "log groups": arns.here("logs", f"log-group:/aws/lambda/{arns.stack}/on-instance-event:*"),
         "sweep's function": arns.here("lambda", f"function:{arns.stack}-OnSchedule-any"),
-        **dict.fromkeys(("instances", "account", "event history", "managed policies"), "*"),
+        **dict.fromkeys(("instances", "account", "event history", "launches", "managed policies"), "*"),
         # Those of a name that nothing has: a policy for the whole path holds for it too.
         "roles": f"arn:{arns.partition}:iam::{arns.account}:role{arns.path}any",
         "profiles": f"arn:{arns.partition}:iam::{arns.account}:instance-profile{arns.path}any",

@@ -178,6 +178,7 @@ SECTIONS = (
     ("Fleet", "/", ("/instance",)),
     ("Mappings", "/mappings", ("/mapping",)),
     ("Roles", "/roles", ("/role",)),
+    ("Launches", "/launches", ()),
     ("Doctor", "/doctor", ()),
     ("Targets", "/targets", ()),
     ("Settings", "/settings", ()),

@@ -88,6 +88,7 @@ class Edit:
             "needs_approval": self.needs_approval,
             "own_edit": self.own,
             "reason": self.reason,
+            "note": self.besides or None,
             "effect": self.impact.document() if self.impact else None,
             "foreign": self.foreign,
         }
@@ -339,6 +340,11 @@ class Move:
     role: str
     account: str
 
+    @property
+    def roles(self) -> tuple[str, str]:
+        """The two as `PolicyReader` takes them."""
+        return self.before, self.role or self.after
+
 
 @dataclass(slots=True)
 class FleetPlan:
@@ -367,6 +373,7 @@ class FleetPlan:
     taken: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
     taken_in: Counter[tuple[Target, bool]] = field(default_factory=Counter)
     foreign: int = 0
+    _readers: dict[str, PolicyReader] = field(default_factory=dict)
 
     @property
     def instances(self) -> int:
@@ -425,6 +432,7 @@ class FleetPlan:
                     "to": profile_name(move.after),
                     "instances": instances,
                     **asdict(found),
+                    "severe": self._reader(move.account).severe_gain(*move.roles),
                 }
                 for move, instances, found in self.permissions()
             ],
@@ -455,12 +463,14 @@ class FleetPlan:
 
     def permissions(self) -> Iterator[tuple[Move, int, Difference]]:
         """What each change of role gains and loses, those of the most instances first."""
-        of_account = {target.account: target for target in reversed(self.there)}
-        readers: dict[str, PolicyReader] = {}
         for move, instances in self.moves.most_common():
-            if move.account not in readers:
-                readers[move.account] = PolicyReader(self.deployment.at(of_account[move.account]).app.iam)
-            yield move, instances, readers[move.account].difference(move.before, move.role or move.after)
+            yield move, instances, self._reader(move.account).difference(*move.roles)
+
+    def _reader(self, account: str) -> PolicyReader:
+        if account not in self._readers:
+            target = next(each for each in self.there if each.account == account)
+            self._readers[account] = PolicyReader(self.deployment.at(target).app.iam)
+        return self._readers[account]
 
     def paced(self) -> list[dict[str, Any]]:
         """The mappings that take roles away, if together they take more than the window lets through at once.

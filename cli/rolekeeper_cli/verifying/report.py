@@ -4,7 +4,6 @@ Each takes a redacted report, so that nothing else can be written.
 """
 
 import json
-import re
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -15,13 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.markdown import code, escaped
 from rolekeeper_cli.verifying.names import Names
 from rolekeeper_cli.verifying.outcomes import Outcome, Report
 from rolekeeper_cli.verifying.redact import Redacted, redacted
 
 # Of the JSON document: a reader knows by it what it may expect.
 FORMAT = 1
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|&#~!@$])")
 
 
 def write(report: Report, folder: Path) -> list[Path]:
@@ -77,34 +76,18 @@ def seconds(report: Report) -> float:
     return round(sum(each.seconds for each in report.steps), 1)
 
 
-class _Markdown(str):
-    """A text that is Markdown already."""
-
-    __slots__ = ()
-
-
-def _escaped(value: object) -> object:
-    """A value that Markdown shows as it is, in one cell of a table."""
-    return value if isinstance(value, _Markdown) else _MARKDOWN.sub(r"\\\1", str(value))
-
-
-def _code(text: str) -> _Markdown:
-    """A text from outside: in code GitHub links no name and no number. A cell's code can't hold every character."""
-    return _Markdown(f"`{text.replace('`', "'").replace('|', '¦')}`" if text else "")
-
-
 @cache
 def _templates(*, is_svg: bool) -> Environment:
     made = Environment(
         loader=FileSystemLoader(installed.VERIFYING),
-        autoescape=is_svg,  # noqa: S701  # Markdown is escaped by `_escaped`
-        finalize=None if is_svg else _escaped,
+        autoescape=is_svg,  # noqa: S701  # Markdown is escaped by `markdown.escaped`
+        finalize=None if is_svg else escaped,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters["code"] = _code
+    made.filters["code"] = code
     return made
 
 

@@ -63,6 +63,7 @@ def test_every_key_of_every_document_is_lower_snake_case(
         ["explain", one],
         ["explain", other],
         ["uptake", one, other],
+        ["launches"],
         ["history", one, "--who"],
         ["history", "--control"],
         ["watch", "--since", "10m", "--for", "1s"],

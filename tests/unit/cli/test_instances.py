@@ -21,6 +21,20 @@ def roles(desk: MappingsFixture) -> None:
 # ---- fleet ----
 
 
+def test_its_exit_code_tells_whether_a_listed_instance_is_in_drift_if_that_is_asked(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.edit("app=web", role="web")
+    desk.converged("web", app="web")
+    desk.world.launch(app="web", Name="pending")
+    assert terminal("fleet", "--drift", "--detailed-exitcode").exit_code == 0, "one that waits isn't in drift"
+    desk.world.running(app="web", Name="bare")
+    assert terminal("fleet", "--drift").exit_code == 0
+    for form in ("table", "json"):
+        assert terminal("fleet", "--drift", "--detailed-exitcode", "-o", form).exit_code == 2
+    assert terminal("fleet", "--state", "pending", "--detailed-exitcode").exit_code == 0
+
+
 def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(
     terminal: Terminal, desk: MappingsFixture
 ) -> None:

@@ -239,6 +239,9 @@ def test_what_cant_be_looked_into_is_left_out_and_said(
     document = terminal.document("plan")
     assert [each["region"] for each in document["unseen"]] == [each.target.region for each in (spoke, *others)]
     assert document["summary"]["instances"] == 1
+    for command in ("fleet", "plan"):
+        ran = terminal(command, "--detailed-exitcode")
+        assert (ran.exit_code, "isn't known: targets are left out" in ran.stderr) == (1, True), "nothing else drifts"
 
 
 def test_where_none_can_be_looked_into_no_instance_is_said_to_be_missing_or_well(

@@ -77,7 +77,20 @@ def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk:
         "gained": ["rds:Connect on *"],
         "lost": ["s3:GetObject on arn:aws:s3:::reports/*"],
         "unknown": "",
+        "severe": [],
     }
+
+
+def test_of_the_gained_permissions_it_names_the_severe_ones_to_programs(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    desk.world.attach_by_hand(desk.world.running(app="web"), "db")
+    for role in ("web", "db"):
+        desk.grant(role, "iam:PutRolePolicy")
+    severe = {each["from"]: each["severe"] for each in terminal.document("plan")["permissions"]}
+    assert severe == {None: ["iam:PutRolePolicy on *"], "db": []}
 
 
 def test_the_same_for_programs(terminal: Terminal, desk: MappingsFixture) -> None:

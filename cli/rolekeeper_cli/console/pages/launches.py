@@ -1,0 +1,88 @@
+"""What launch templates, groups and fleets will give their instances; first those that a person should look at."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+from starlette.requests import Request
+
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.console.fleet_cache import MOST
+from rolekeeper_cli.console.forms import number
+from rolekeeper_cli.console.jobs import followed, look, query_of
+from rolekeeper_cli.console.page import contains, paged, query
+from rolekeeper_cli.uses.fleet import withheld
+from rolekeeper_cli.uses.launchers import ORIGINS, forecasts
+from rolekeeper_cli.uses.launches import Forecast, Verdict
+from rolekeeper_cli.uses.targets import Places
+
+# As a status has it: its shape. An instance that stays occupied is a foreign one of the fleet.
+VERDICTS = {
+    Verdict.OCCUPIED: "foreign",
+    Verdict.BLOCKED: "bad",
+    Verdict.REPLACED: "drift",
+    Verdict.LATE: "wait",
+    Verdict.UNKNOWN: "unknown",
+    Verdict.BORN_RIGHT: "ok",
+    Verdict.LEFT_ALONE: "unknown",
+    Verdict.NO_MAPPING: "unknown",
+}
+
+
+def _look(deployment: DoctorDeployment) -> Iterator[Forecast | Mapping[str, Any]]:
+    """The forecasts, target by target; then what else the page says."""
+    places = Places.chosen(deployment)
+    with deployment.progress(len(places.all), "targets read") as progress:
+        found = chain.from_iterable(progress.over(places.ask(lambda place: [forecasts(place)])))
+        yield from islice(found, MOST)
+        cut = next(found, None) is not None
+    yield {"unseen": places.unseen_in_words(), "withheld": withheld(deployment), "cut": cut}
+
+
+def _shown(request: Request) -> dict[str, Any]:
+    """All of them, those of one verdict, or those with a text in them."""
+    values = look(request, "launches", _look).values()
+    found = sorted((each for each in values["found"] if isinstance(each, Forecast)), key=lambda each: each.urgency)
+    rest = values["found"][len(found) :]
+    verdict, text, beside = (request.query_params.get(name, "").strip() for name in ("verdict", "text", "beside"))
+    known = [each for each in found if beside or not each.is_beside]
+    listed = [each for each in known if verdict in ("", each.verdict) and _holds(each, text)]
+    wanted = number(request.query_params, "page") or 1
+    view = paged(listed, wanted, lambda page: f"?{query_of(request, page=page)}#launches")
+    return values | {
+        "title": "Launches",
+        "rest": rest[0] if rest else {"unseen": [], "withheld": "", "cut": False},
+        "view": view,
+        "rows": [_row(each, request.app.state.site.here()) for each in view["rows"]],
+        "verdicts": VERDICTS,
+        "counts": Counter(each.verdict for each in known),
+        "total": len(known),
+        "beside": beside,
+        "hidden": len(found) - len(known),
+        "chosen": verdict,
+        "text": text,
+        "query": partial(query_of, request),
+    }
+
+
+def _holds(found: Forecast, text: str) -> bool:
+    launcher, template = found.launcher, found.launcher.template
+    names = (launcher.name, launcher.id, template.name if template else "", str(found.target))
+    return contains(text, *names, found.carries, found.should_carry, str(found.mapping or ""), found.reason)
+
+
+def _row(found: Forecast, here: Mapping[str, Any]) -> dict[str, Any]:
+    """Its document, with its target if that isn't the console's own, and the query of a list of its instances.
+
+    AWS gives each of them a tag that names what launched it.
+    """
+    key, where = ORIGINS[found.launcher.kind], {"account": found.target.account, "region": found.target.region}
+    elsewhere = any(here[name] != value for name, value in where.items())
+    asked = {"tag": MappingKey(key, found.launcher.tags[key]), **(where if elsewhere else {})}
+    return found.document() | {"target": found.target if elsewhere else "", "instances": query(asked)}
+
+
+ROUTES = followed("/launches", _shown, "launches.html")

@@ -1,0 +1,343 @@
+"""What will happen to the role of instances that aren't launched yet: decided as the functions decide it.
+
+`Launcher` is what launches instances: a template, a group, a fleet, or an instance that a file declares. `forecast`
+takes one of its instances as it will be once it runs, and asks `decide`.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from shlex import quote
+from typing import Any
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.instances.decide import Observation, decide, mapping_keys, resolve
+from rolekeeper.mappings.impact import node_of
+from rolekeeper.model.instance import (
+    Action,
+    Association,
+    AssociationState,
+    Decision,
+    Instance,
+    InstanceKey,
+    InstanceRecord,
+    InstanceState,
+    Target,
+)
+from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
+from rolekeeper.settings import Settings
+from rolekeeper_cli.uses.fleet import Seen, profile_name
+
+
+class Kind(StrEnum):
+    """What launches instances."""
+
+    TEMPLATE = "launch-template"
+    GROUP = "auto-scaling-group"
+    FLEET = "ec2-fleet"
+    SPOT_FLEET = "spot-fleet"
+    INSTANCE = "instance"  # only in files
+
+
+class Verdict(StrEnum):
+    """What happens to the role of an instance that is launched, those first that a person should look at."""
+
+    OCCUPIED = "will-stay-occupied"
+    BLOCKED = "blocked"
+    REPLACED = "replaced"
+    LATE = "a-few-seconds-late"
+    UNKNOWN = "unknown"
+    BORN_RIGHT = "born-right"
+    LEFT_ALONE = "left-alone"
+    NO_MAPPING = "no-mapping"
+
+    def __str__(self) -> str:
+        return self.value.replace("-", " ")
+
+
+# What a pipeline may stop for: instances start with another role than their tags ask for.
+WRONG = frozenset({Verdict.OCCUPIED, Verdict.BLOCKED, Verdict.REPLACED, Verdict.LATE, Verdict.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The version of a launch template that is used.
+
+    Attributes:
+        number: of the version, 0 if it isn't known.
+        asked: how the launcher names the version: `$Default`, `$Latest` or a number.
+        member: how it names the instance profile: `Name` or `Arn`. A new version has to use the same.
+    """
+
+    id: str
+    name: str
+    number: int = 0
+    asked: str = "$Default"
+    member: str = "Name"
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """What launches instances, and what they start with.
+
+    Attributes:
+        profile: the instance profile as written, a name or an ARN; empty for none. None: it can't be known yet.
+        tags: those that an instance has from its launch on.
+        unknown_tags: keys of tags whose values can't be known yet.
+        operator: the AWS service that manages the instances, as EC2 says; empty for none.
+        service: the one whose nodes they are, by tags and names: EKS, Karpenter, ECS; empty for none.
+        template: the launch template behind it, if it has one.
+        used_by: what launches from this template, each by its name.
+        place: where a file declares it.
+        broken: why it can't launch anything; empty if it can.
+    """
+
+    kind: Kind
+    name: str
+    profile: str | None
+    tags: Mapping[str, str]
+    id: str = ""
+    unknown_tags: frozenset[str] = frozenset()
+    operator: str = ""
+    service: str = ""
+    template: Template | None = None
+    used_by: tuple[str, ...] = ()
+    place: str = ""
+    broken: str = ""
+
+    @property
+    def profile_name(self) -> str:
+        return (self.profile or "").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do, as a command to type or an attribute to write, and what it does."""
+
+    text: str
+    does: str
+
+    def document(self) -> dict[str, str]:
+        return {"command": self.text, "does": self.does}
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What will happen to the role of a launcher's instances.
+
+    Attributes:
+        carries: the profile that they start with, by ARN; empty for none. `should_carry` is the one in the end.
+        code: the decision's code, or `profile-missing`, `not-known`.
+    """
+
+    launcher: Launcher
+    verdict: Verdict
+    code: str
+    reason: str
+    target: Target
+    carries: str = ""
+    should_carry: str = ""
+    mapping: MappingKey | None = None
+    steps: Sequence[Step] = field(default=())
+
+    @property
+    def urgency(self) -> tuple[int, str, str]:
+        """Sorts those first that a person should look at."""
+        return list(Verdict).index(self.verdict), self.launcher.kind, self.launcher.name
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it is a template whose instances get their tags from the groups and fleets that use it."""
+        return bool(self.launcher.used_by) and self.verdict is Verdict.NO_MAPPING
+
+    def document(self) -> dict[str, Any]:
+        launcher, template = self.launcher, self.launcher.template
+        version = {"version": template.asked, "number": template.number or None} if template else {}
+        return {
+            "kind": launcher.kind.value,
+            "name": launcher.name,
+            "id": launcher.id or None,
+            "account": self.target.account,
+            "region": self.target.region,
+            "place": launcher.place or None,
+            "verdict": self.verdict.value,
+            "code": self.code,
+            "reason": self.reason,
+            "carries": profile_name(self.carries),
+            "should_carry": profile_name(self.should_carry),
+            "mapping": str(self.mapping) if self.mapping else None,
+            "template": {"id": template.id, "name": template.name, **version} if template else None,
+            "used_by": list(launcher.used_by),
+            "tags": dict(launcher.tags),
+            "steps": [each.document() for each in self.steps],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides in one target.
+
+    Attributes:
+        published: the mappings in effect there, at least those for the tags of its launchers; those that can't be read
+            are `damaged`.
+        mapped: the tag keys of all mappings; a tag of unknown value doesn't matter unless it is one of them.
+        profile_arn: an instance profile's ARN, by its name as a launcher has it; None if there is none.
+        options: what a command of the AWS CLI needs in this target.
+    """
+
+    target: Target
+    settings: Settings
+    now: datetime
+    published: Mapping[MappingKey, PublishedMapping]
+    profile_arn: Callable[[str], str | None]
+    damaged: Mapping[MappingKey, AwsRefusalError] = field(default_factory=dict)
+    mapped: frozenset[str] = frozenset()
+    options: str = ""
+
+
+def forecast(launcher: Launcher, rules: Rules) -> Forecast:
+    """What will happen to the role of a launcher's instances."""
+    found = partial(Forecast, launcher, target=rules.target)
+    carries = rules.profile_arn(launcher.profile) if launcher.profile else ""
+    if launcher.broken:
+        return found(verdict=Verdict.BLOCKED, code="broken", reason=launcher.broken)
+    if why := _unknown(launcher, rules):
+        return found(verdict=Verdict.UNKNOWN, code="not-known", reason=why)
+    if carries is None:
+        why = f"there is no instance profile {launcher.profile_name}, so EC2 refuses the launch"
+        return found(verdict=Verdict.BLOCKED, code="profile-missing", reason=why)
+    keys = mapping_keys(launcher.tags)
+    if error := next((rules.damaged[each] for each in keys if each in rules.damaged), None):
+        return found(verdict=Verdict.BLOCKED, code="damaged", reason=error.message)
+    seen = _launched(
+        launcher, carries, rules, published=[rules.published[each] for each in keys if each in rules.published]
+    )
+    decision, service = seen.decision, launcher.operator or launcher.service or node_of(seen.instance, carries)
+    verdict = _verdict(decision, service)
+    known = found(
+        verdict=verdict,
+        code=decision.code,
+        reason=_reason(verdict, seen, service),
+        carries=carries,
+        # Where a foreign role stays: the one that the tags ask for.
+        should_carry=decision.profile_arn if verdict is Verdict.OCCUPIED else seen.should_carry,
+        mapping=decision.mapping,
+    )
+    return replace(known, steps=tuple(steps(known, rules.options)))
+
+
+def _unknown(launcher: Launcher, rules: Rules) -> str:
+    if keys := sorted(launcher.unknown_tags & rules.mapped):
+        return f"the value of tag {keys[0]} isn't known before it is deployed, and mappings ask for that tag"
+    return "its instance profile isn't known before it is deployed" if launcher.profile is None else ""
+
+
+def _launched(launcher: Launcher, profile_arn: str, rules: Rules, *, published: Sequence[PublishedMapping]) -> Seen:
+    """One of its instances when it first runs: nothing is remembered of it, and no pin can name it."""
+    key = InstanceKey(rules.target.account, rules.target.region, "")
+    instance = Instance(key, InstanceState.RUNNING, launcher.tags, managed_by=launcher.operator)
+    observed = Observation(
+        key=key,
+        asked_at=rules.now,
+        instance=instance,
+        association=Association("", "", profile_arn, state=AssociationState.ASSOCIATED) if profile_arn else None,
+        record=InstanceRecord(),
+        control=Control(mode=Mode.ENFORCE),
+        candidates=resolve(instance, published, rules.now),
+        published=tuple(published),
+    )
+    settings = replace(rules.settings, mode=Mode.ENFORCE)
+    return Seen(instance, observed, decide(observed, settings), managed=settings.ownership.manages(profile_arn))
+
+
+# ---- the verdict, and why ----
+
+_BY_CODE = {
+    "converged": Verdict.BORN_RIGHT,
+    "occupied": Verdict.OCCUPIED,
+    "unmatched": Verdict.NO_MAPPING,
+    "not-ours": Verdict.NO_MAPPING,
+    "unexplained": Verdict.NO_MAPPING,
+    "ignored": Verdict.LEFT_ALONE,
+    "service-managed": Verdict.LEFT_ALONE,
+}
+_BY_ACTION = {Action.ATTACH: Verdict.LATE, Action.REPLACE: Verdict.REPLACED, Action.DETACH: Verdict.REPLACED}
+
+
+def _verdict(decision: Decision, service: str) -> Verdict:
+    found = _BY_ACTION.get(decision.action) or _BY_CODE.get(decision.code, Verdict.BLOCKED)
+    # A node whose tags a mapping meets keeps its foreign role; one that the mapping would change is told as such.
+    return Verdict.LEFT_ALONE if service and found in {Verdict.OCCUPIED, Verdict.NO_MAPPING} else found
+
+
+def _reason(verdict: Verdict, seen: Seen, service: str) -> str:
+    decision, carries = seen.decision, profile_name(seen.carries)
+    wanted = "no role" if decision.role == NO_ROLE else f"role {decision.role}"
+    match verdict:
+        case Verdict.BORN_RIGHT:
+            return f"instances start with {wanted}, as {decision.mapping} asks"
+        case Verdict.LATE:
+            return f"{decision.mapping} gives {wanted} after the launch: boot scripts start without credentials"
+        case Verdict.REPLACED:
+            foreign = "" if seen.managed else "the foreign "
+            then = f"{decision.mapping} gives {wanted} later: software may keep the former for hours"
+            return f"instances start with {foreign}{carries}, and {then}"
+        case Verdict.OCCUPIED:
+            return f"instances keep the foreign {carries}, and don't get {wanted}, which {decision.mapping} gives"
+        case Verdict.LEFT_ALONE if service and decision.code != "ignored":
+            asks = f"; {decision.mapping} asks for {wanted}, which they don't get" if decision.mapping else ""
+            return f"{service} manages the instances, and their role with them{asks}"
+        case Verdict.NO_MAPPING if seen.carries:
+            stays = "which no mapping gives them" if seen.managed else "which is foreign"
+            return f"no mapping for the tags; instances keep {carries}, {stays}"
+    return decision.reason
+
+
+# ---- what to do ----
+
+_NEEDS = "who launches it needs iam:PassRole for the role"
+# An instance goes into service when its boot script says so; one that never gets the role is ended.
+_HOOK = (
+    "aws autoscaling put-lifecycle-hook --lifecycle-hook-name wait-for-role --lifecycle-transition "
+    "autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 600 --default-result ABANDON --auto-scaling-group-name "
+)
+_HOLDS = "or: instances go into service once their boot script says so; one without a role after 10 minutes is ended"
+BOOT_SCRIPT = "rolekeeper launches --boot-script"
+
+
+def steps(found: Forecast, options: str) -> Iterator[Step]:
+    """What makes its instances start with the right role, or wait for it; `options` are the AWS CLI's in its target."""
+    launcher, role = found.launcher, profile_name(found.should_carry)
+    if found.verdict not in {Verdict.LATE, Verdict.REPLACED, Verdict.OCCUPIED}:
+        return
+    if launcher.template and launcher.template.id and role:
+        yield from _new_version(launcher, launcher.template, found.should_carry, options=options)
+    if launcher.kind is Kind.GROUP and launcher.id and found.verdict is Verdict.LATE:
+        name = quote(launcher.name)
+        yield Step(f"{_HOOK}{name}{options}", _HOLDS)
+        yield Step(BOOT_SCRIPT, "prints the boot script for the user data, which waits for the role and says so")
+
+
+def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, options: str) -> Iterator[Step]:
+    at, role = f"--launch-template-id {template.id}", profile_name(profile_arn)
+    data = {"IamInstanceProfile": {template.member: profile_arn if template.member == "Arn" else role}}
+    value = quote(json.dumps(data, separators=(",", ":")))
+    yield Step(
+        f"aws ec2 create-launch-template-version {at} --source-version {template.number} "
+        f"--launch-template-data {value}{options}",
+        f"makes a version whose instances start with {role}; {_NEEDS}",
+    )
+    newest = (
+        f"\"$(aws ec2 describe-launch-template-versions {at} --versions '$Latest' --query "
+        f"'LaunchTemplateVersions[0].VersionNumber' --output text{options})\""
+    )
+    if template.asked == "$Default":
+        text = f"aws ec2 modify-launch-template {at} --default-version {newest}{options}"
+        yield Step(text, "makes it the default version")
+    elif template.asked != "$Latest" and launcher.kind is Kind.GROUP:
+        text = "aws autoscaling update-auto-scaling-group --auto-scaling-group-name"
+        version = f"--launch-template LaunchTemplateId={template.id},Version={newest}"
+        yield Step(f"{text} {quote(launcher.name)} {version}{options}", "has the group use it")

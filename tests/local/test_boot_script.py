@@ -1,0 +1,125 @@
+"""The boot script that waits for the role, in real shells, against the embedded AWS's metadata service."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rolekeeper_cli
+from rolekeeper_local.embedded import EmbeddedAws
+from support.roles import make_role
+from support.waiting import eventually
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
+
+SCRIPT = Path(rolekeeper_cli.__file__).with_name("wait_for_role.sh")
+SHELLS = pytest.mark.parametrize("shell", ["sh", "bash"])
+
+
+class Machine:
+    """An instance without a role, in an account with two."""
+
+    def __init__(self, aws: EmbeddedAws) -> None:
+        self.aws = aws
+        session = aws.session()
+        self.ec2: Any = session.client("ec2")
+        iam = session.client("iam")
+        for name in ("boot-web", "boot-db"):
+            if name not in [each["RoleName"] for each in iam.list_roles()["Roles"]]:
+                make_role(aws, "000000000000", {"Service": "ec2.amazonaws.com"}, name=name)
+                iam.create_instance_profile(InstanceProfileName=name)
+                iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+        made = self.ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)
+        self.id = str(made["Instances"][0]["InstanceId"])
+
+    def attach(self, role: str) -> str:
+        made = self.ec2.associate_iam_instance_profile(InstanceId=self.id, IamInstanceProfile={"Name": role})
+        return str(made["IamInstanceProfileAssociation"]["AssociationId"])
+
+    def replace(self, association: str, role: str) -> None:
+        self.ec2.replace_iam_instance_profile_association(AssociationId=association, IamInstanceProfile={"Name": role})
+
+    def boots(self, shell: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        return run(shell, *arguments, endpoint=self.aws.imds(self.id), variables=variables)
+
+
+@pytest.fixture
+def machine(aws: EmbeddedAws) -> Machine:
+    return Machine(aws)
+
+
+def run(shell: str, *arguments: str, endpoint: str, variables: Mapping[str, str]) -> subprocess.Popen[str]:
+    env = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint, **variables}
+    return subprocess.Popen(
+        [shell, str(SCRIPT), *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def ended(boot: subprocess.Popen[str]) -> tuple[int, str]:
+    said, _ = boot.communicate(timeout=20)
+    return boot.returncode, said.strip()
+
+
+@SHELLS
+def test_it_waits_until_a_role_comes(machine: Machine, shell: str) -> None:
+    boot = machine.boots(shell)
+    with pytest.raises(subprocess.TimeoutExpired):
+        boot.wait(1.2)
+    machine.attach("boot-web")
+    assert ended(boot) == (0, "wait-for-role: it has the role boot-web")
+
+
+@SHELLS
+def test_it_waits_until_another_role_is_replaced_by_the_named_one(machine: Machine, shell: str) -> None:
+    association = machine.attach("boot-db")
+    boot = machine.boots(shell, "boot-web")
+    with pytest.raises(subprocess.TimeoutExpired):
+        boot.wait(1.2)
+    machine.replace(association, "boot-web")
+    assert ended(boot) == (0, "wait-for-role: it has the role boot-web")
+
+
+@SHELLS
+def test_it_fails_when_the_time_is_over_and_says_what_the_instance_has(machine: Machine, shell: str) -> None:
+    explain = f"to see why: rolekeeper explain {machine.id}"
+    assert ended(machine.boots(shell, "", "1")) == (
+        1,
+        f"wait-for-role: waited 1 s for a role: it has no role; {explain}",
+    )
+    machine.attach("boot-db")
+    eventually(lambda: ended(machine.boots(shell))[0] == 0)
+    assert ended(machine.boots(shell, ROLE="boot-web", TIMEOUT="1")) == (
+        1,
+        f"wait-for-role: waited 1 s for the role boot-web: it has the role boot-db; {explain}",
+    )
+
+
+@SHELLS
+def test_it_says_when_nothing_answers(shell: str) -> None:
+    code, said = ended(run(shell, endpoint="http://127.0.0.1:1/", variables={"TIMEOUT": "0"}))
+    assert (code, said) == (1, "wait-for-role: waited 0 s for a role: no answer from http://127.0.0.1:1/latest")
+
+
+@SHELLS
+def test_it_completes_a_lifecycle_hook_of_which_it_knows_both_names(
+    machine: Machine, shell: str, tmp_path: Path
+) -> None:
+    """And tries again when the hook's wait begins later."""
+    machine.attach("boot-web")
+    aws = tmp_path / "aws"
+    aws.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n[ "$(wc -l < {tmp_path}/calls)" -ge 2 ]\n')
+    aws.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    boot = machine.boots(shell, PATH=path, LIFECYCLE_HOOK="wait-for-role", AUTO_SCALING_GROUP="the web")
+    assert ended(boot) == (0, "wait-for-role: it has the role boot-web")
+    first, second = (tmp_path / "calls").read_text().splitlines()
+    assert first == second
+    assert first == (
+        "autoscaling complete-lifecycle-action --lifecycle-action-result CONTINUE --lifecycle-hook-name "
+        f"wait-for-role --auto-scaling-group-name the web --instance-id {machine.id} --region us-east-1"
+    )
+    code, said = ended(machine.boots(shell, LIFECYCLE_HOOK="wait-for-role"))
+    assert (code, said) == (1, "wait-for-role: set both LIFECYCLE_HOOK and AUTO_SCALING_GROUP, or none of them")
