@@ -18,7 +18,7 @@ BRANCH = "main"
 PROJECT, TEMPLATE, SPOKE, CHANGELOG = "pyproject.toml", "template.yaml", "spoke.yaml", "CHANGELOG.md"
 SUMS = Path("dist/SHA256SUMS")
 PROVENANCE = "provenance.intoto.json"
-BUILD = ("make", "--no-print-directory", "dist")
+BUILD = ("make", "dist")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # Where the present version is, one group before it and one behind.
 _PLACES = {
@@ -98,8 +98,10 @@ def release(version: str, root: Path, build: Sequence[str]) -> None:
     except (OSError, subprocess.CalledProcessError, KeyboardInterrupt) as error:
         git(root, "reset", "--quiet", "--soft", before)
         git(root, "restore", "--staged", "--worktree", "--", *texts)
-        why = getattr(error, "stderr", None) or str(error) or "interrupted"
-        raise RefusedError(f"{why.strip()}\nThe release's commit is undone, and nothing is tagged") from error
+        why = str(error) or "interrupted"
+        if isinstance(error, subprocess.CalledProcessError):
+            why = f"{' '.join(error.cmd)} failed\n{error.stderr or ''}".strip()
+        raise RefusedError(f"{why}\nThe release's commit is undone, and nothing is tagged") from error
 
 
 def verify(tag: str, root: Path) -> None:
