@@ -45,8 +45,8 @@ has_role() {
     if [ $? -eq 99 ]; then seen="no answer from $imds"; else seen='it has no role'; fi
     return 1
   }
-  seen="it has the role $named"
-  [ "$named" = "${ROLE:-$named}" ] || return 1
+  seen="it has ${named:+the role }${named:-no role}"
+  [ -n "$named" ] && [ "$named" = "${ROLE:-$named}" ] || return 1
   case $(metadata "iam/security-credentials/$named" || true) in
     *\"Code\"*:*\"Success\"*) ;;
     *) seen="$seen without credentials" && return 1 ;;
@@ -78,5 +78,6 @@ complete() {
 
 if [ -n "$LIFECYCLE_HOOK" ]; then
   # A new role's permissions, and the hook's wait, may begin a moment later.
+  deadline=$(($(date +%s) + 60))
   until_deadline complete || fail "could not complete the lifecycle hook $LIFECYCLE_HOOK of $AUTO_SCALING_GROUP"
 fi

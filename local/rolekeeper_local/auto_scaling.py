@@ -26,7 +26,9 @@ type Record = dict[str, Any]
 type Call = Callable[[Params], Response]
 
 _LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
-_POLICY, _SPECIFICATION = "MixedInstancesPolicy", "LaunchTemplateSpecification"
+_TEMPLATES = ("LaunchTemplate", "MixedInstancesPolicy")
+_SPECIFICATION = "LaunchTemplateSpecification"
+_NAMES = ("LaunchTemplateId", "LaunchTemplateName")
 #: What a group doesn't show.
 _INTERNAL = ("_refused", "InstanceRefreshes")
 _PAGE = 50
@@ -167,8 +169,8 @@ class AutoScaling:
         return answer
 
     def _update(self, original: Call, params: Params) -> Response:
-        named = ("LaunchTemplate.", "MixedInstancesPolicy.", "LaunchConfigurationName")
-        launches = self._launches(params) if any(key.startswith(named) for key in params) else {}
+        changed = any(key.startswith((*_TEMPLATES, "LaunchConfigurationName")) for key in params)
+        launches = self._launches(params) if changed else {}
         answer = original(params)
         if group := autoscaling._asgs.get(params.get("AutoScalingGroupName")):
             group |= launches
@@ -178,10 +180,10 @@ class AutoScaling:
     def _launches(self, params: Params) -> Record:
         """What a request says that a group launches; refused unless that can be launched."""
         configuration = params.get("LaunchConfigurationName", "")
-        if not configuration and not any(key.startswith(("LaunchTemplate.", f"{_POLICY}.")) for key in params):
+        if not configuration and not any(key.startswith(_TEMPLATES) for key in params):
             raise Ec2Error("ValidationError", _NOTHING_TO_LAUNCH)
         try:
-            asked = {member: autoscaling._parse_nested(params, member) for member in ("LaunchTemplate", _POLICY)}
+            asked = {member: autoscaling._parse_nested(params, member) for member in _TEMPLATES}
             launches = {**_named(asked), "LaunchConfigurationName": configuration}
             for way in _ways(launches):
                 if profile := ec2_wire.profile(launch_templates.with_template(way), required=False):
@@ -267,7 +269,7 @@ def _answer(action: str, result: str = "") -> Response:
 
 
 def _fields(original: Callable[[Record], Record], props: Record) -> Record:
-    return {**original(props), **_named(props)}
+    return {**original(props), **_named({member: props.get(member) or {} for member in _TEMPLATES})}
 
 
 def _make_group(original: Callable[..., tuple[str, Record]], logical_id: str, props: Record, stack: str) -> Any:
@@ -301,24 +303,16 @@ def _add_profile(configuration: str, fields: Mapping[str, Any]) -> None:
         autoscaling._launch_configs[configuration]["IamInstanceProfile"] = profile
 
 
-def _named(fields: Record) -> Record:
-    """What a group launches, each launch template with its id and its name, as the group shows it."""
-
-    def named(specification: Record) -> Record:
-        template = launch_templates.find(specification)
-        both = {key: template[key] for key in ("LaunchTemplateId", "LaunchTemplateName")}
-        return {**both, "Version": str(specification.get("Version") or "$Default")}
-
-    template, policy = fields.get("LaunchTemplate"), fields.get(_POLICY)
-    if policy:
-        launch = policy["LaunchTemplate"]
-        overrides = [
-            {**each, **({_SPECIFICATION: named(each[_SPECIFICATION])} if _SPECIFICATION in each else {})}
-            for each in launch.get("Overrides", [])
-        ]
-        launch = {**launch, _SPECIFICATION: named(launch[_SPECIFICATION]), "Overrides": overrides}
-        policy = {**policy, "LaunchTemplate": launch}
-    return {"LaunchTemplate": named(template) if template else {}, _POLICY: policy or {}}
+def _named(value: Any) -> Any:
+    """The same, with id and name of each launch template in it, as a group shows them."""
+    if isinstance(value, list):
+        return [_named(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys().isdisjoint(_NAMES):
+        return {key: _named(each) for key, each in value.items()}
+    template = launch_templates.find(value)
+    return {key: template[key] for key in _NAMES} | {"Version": str(value.get("Version") or "$Default")}
 
 
 def _ways(group: Record) -> list[Params]:
@@ -328,23 +322,24 @@ def _ways(group: Record) -> list[Params]:
         profile = configuration.get("IamInstanceProfile", "")
         named = {f"IamInstanceProfile.{'Arn' if profile.startswith('arn:') else 'Name'}": profile} if profile else {}
         return [{"ImageId": configuration["ImageId"], "InstanceType": configuration["InstanceType"], **named}]
-    launch = group[_POLICY]["LaunchTemplate"] if group[_POLICY] else {_SPECIFICATION: group["LaunchTemplate"]}
-    if not launch[_SPECIFICATION]:
+    policy = group["MixedInstancesPolicy"].get("LaunchTemplate", {})
+    template = policy.get(_SPECIFICATION) or group["LaunchTemplate"]
+    if not template:
         raise Ec2Error("ValidationError", f"Launch configuration '{group['LaunchConfigurationName']}' was not found")
     return [
         {
-            **{f"LaunchTemplate.{key}": text for key, text in each.get(_SPECIFICATION, launch[_SPECIFICATION]).items()},
+            **{f"LaunchTemplate.{key}": text for key, text in each.get(_SPECIFICATION, template).items()},
             **({"InstanceType": each["InstanceType"]} if "InstanceType" in each else {}),
         }
-        for each in launch.get("Overrides") or [{}]
+        for each in policy.get("Overrides") or [{}]
     ]
 
 
 def _shown(group: Record, instance: Instance) -> Record:
     launched: Record = {"LaunchConfigurationName": group["LaunchConfigurationName"]}
     if id_ := instance.tags.get("aws:ec2launchtemplate:id"):
-        template = _named({"LaunchTemplate": {"LaunchTemplateId": id_}})["LaunchTemplate"]
-        launched = {"LaunchTemplate": template | {"Version": instance.tags["aws:ec2launchtemplate:version"]}}
+        version = instance.tags["aws:ec2launchtemplate:version"]
+        launched = {"LaunchTemplate": _named({"LaunchTemplateId": id_, "Version": version})}
     return {
         "InstanceId": instance.id,
         "InstanceType": instance.attributes["instance-type"],

@@ -18,6 +18,8 @@ from rolekeeper_local.ec2_wire import Params, Response
 
 logger = logging.getLogger(__name__)
 
+_TAG = "aws:ec2:fleet-id"
+
 
 class Fleets:
     """The calls about fleets; ministack keeps the fleets."""
@@ -28,6 +30,7 @@ class Fleets:
     def install(self) -> None:
         self._ec2_api.actions |= {
             "CreateFleet": self._create,
+            "DeleteFleets": self._delete,
             "DescribeFleets": _describe,
             "DescribeSpotFleetRequests": lambda params: ec2_wire.answer(
                 params["Action"], "<spotFleetRequestConfigSet/>"
@@ -55,12 +58,31 @@ class Fleets:
             inner += f"<fleetInstanceSet>{shown}</fleetInstanceSet><errorSet>{_xml(errors)}</errorSet>"
         return ec2_wire.answer("CreateFleet", inner)
 
+    def _delete(self, params: Params) -> Response:
+        """DeleteFleets: instances run on, unless it says otherwise."""
+        truth, deleted, unknown = self._ec2_api.truth(), [], []
+        ends = params.get("TerminateInstances", "").lower() == "true"
+        for id_ in ec2_wire.members(params, "FleetId"):
+            if fleet := ec2._fleets.get(id_):
+                before, fleet["FleetState"] = fleet["FleetState"], "deleted_terminating" if ends else "deleted_running"
+                states = {"CurrentFleetState": fleet["FleetState"], "PreviousFleetState": before}
+                deleted.append({"FleetId": id_, **states})
+                for each in truth.describe_instances(filters=[(f"tag:{_TAG}", [id_])])[0] if ends else ():
+                    truth.terminate(each.id)
+            else:
+                unknown.append(
+                    {"FleetId": id_, "Error": {"Code": "fleetIdDoesNotExist", "Message": "It does not exist."}}
+                )
+        inner = f"<successfulFleetDeletionSet>{_xml(deleted)}</successfulFleetDeletionSet>"
+        inner += f"<unsuccessfulFleetDeletionSet>{_xml(unknown)}</unsuccessfulFleetDeletionSet>"
+        return ec2_wire.answer("DeleteFleets", inner)
+
     def _launch(
         self, fleet: dict[str, Any], configs: list[dict[str, Any]], tags: dict[str, str]
     ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
         """Launch a fleet's capacity; returns what was launched, and what was refused."""
         launched, errors = [], []
-        own = ec2_wire.instance_tag_params({**tags, "aws:ec2:fleet-id": fleet["FleetId"]})
+        own = ec2_wire.instance_tag_params({**tags, _TAG: fleet["FleetId"]})
         ways = [(config["LaunchTemplateSpecification"], each) for config in configs for each in config["Overrides"]]
         capacity = fleet["TargetCapacitySpecification"]["TotalTargetCapacity"]
         for template, override in itertools.islice(itertools.cycle(ways), capacity):

@@ -14,6 +14,7 @@ from rolekeeper_local.ec2_wire import Params, Response
 
 type Record = dict[str, Any]
 
+_NAMED = ("LaunchTemplateId", "LaunchTemplateName")
 #: The versions that may be asked for of all templates at once.
 _BY_NAME = {"$Latest": "LatestVersionNumber", "$Default": "DefaultVersionNumber"}
 #: What a launch takes as it is; profile, groups and tags have their own ways.
@@ -91,19 +92,10 @@ def modify(params: Params) -> Response:
     return answer
 
 
-def delete(params: Params) -> Response:
-    answer: Response = ec2._delete_launch_template({"LaunchTemplateId": find(params)["LaunchTemplateId"]})
-    return answer
-
-
 def describe(params: Params) -> Response:
-    named = [
-        find({member: each})
-        for member in ("LaunchTemplateId", "LaunchTemplateName")
-        for each in ec2_wire.members(params, member)
-    ]
+    named = [find({member: each}) for member in _NAMED for each in ec2_wire.members(params, member)]
     page, token = ec2_wire.cut(named or list(ec2._launch_templates.values()), params)
-    asked = {key: value for key, value in params.items() if not key.startswith("LaunchTemplateName.")}
+    asked = {key: value for key, value in params.items() if not key.startswith(_NAMED)}
     ids = {f"LaunchTemplateId.{n}": each["LaunchTemplateId"] for n, each in enumerate(page, 1)}
     status, headers, body = ec2._describe_launch_templates({**asked, **ids})
     end = b"</launchTemplates>"
@@ -113,7 +105,7 @@ def describe(params: Params) -> Response:
 def describe_versions(params: Params) -> Response:
     """DescribeLaunchTemplateVersions: of one template, or the latest or default ones of all."""
     wanted = ec2_wire.members(params, "LaunchTemplateVersion")
-    if params.get("LaunchTemplateId") or params.get("LaunchTemplateName"):
+    if any(params.get(each) for each in _NAMED):
         templates = [find(params)]
     elif wanted and set(wanted) <= set(_BY_NAME):
         templates = list(ec2._launch_templates.values())
@@ -134,7 +126,6 @@ def describe_versions(params: Params) -> Response:
 CALLS = {
     "CreateLaunchTemplateVersion": create_version,
     "ModifyLaunchTemplate": modify,
-    "DeleteLaunchTemplate": delete,
     "DescribeLaunchTemplates": describe,
     "DescribeLaunchTemplateVersions": describe_versions,
 }

@@ -58,6 +58,13 @@ def run(shell: str, *arguments: str, endpoint: str, variables: Mapping[str, str]
     )
 
 
+def with_command(folder: Path, name: str, script: str) -> str:
+    """A PATH on which a command is this script."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}")
+    (folder / name).chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
 def ended(boot: subprocess.Popen[str]) -> tuple[int, str]:
     said, _ = boot.communicate(timeout=20)
     return boot.returncode, said.strip()
@@ -98,6 +105,21 @@ def test_it_fails_when_the_time_is_over_and_says_what_the_instance_has(machine: 
 
 
 @SHELLS
+def test_a_role_that_ec2_may_not_assume_is_not_enough(shell: str, tmp_path: Path) -> None:
+    answers = {
+        "*/token": "t",
+        "*-credentials/": "web",
+        "*-credentials/web": '{"Code" : "Failed"}',
+        "*/instance-id": "i-1",
+    }
+    cases = "".join(f"{address}) echo '{answer}' ;;\n" for address, answer in answers.items())
+    path = with_command(tmp_path, "curl", f'for address do :; done\ncase "$address" in\n{cases}esac\n')
+    code, said = ended(run(shell, endpoint="http://imds", variables={"PATH": path, "TIMEOUT": "0"}))
+    assert code == 1
+    assert "it has the role web without credentials; to see why: rolekeeper explain i-1" in said
+
+
+@SHELLS
 def test_it_says_when_nothing_answers(shell: str) -> None:
     code, said = ended(run(shell, endpoint="http://127.0.0.1:1/", variables={"TIMEOUT": "0"}))
     assert (code, said) == (1, "wait-for-role: waited 0 s for a role: no answer from http://127.0.0.1:1/latest")
@@ -109,13 +131,11 @@ def test_it_completes_a_lifecycle_hook_of_which_it_knows_both_names(
 ) -> None:
     """And tries again when the hook's wait begins later."""
     machine.attach("boot-web")
-    aws = tmp_path / "aws"
-    aws.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n[ "$(wc -l < {tmp_path}/calls)" -ge 2 ]\n')
-    aws.chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    calls = tmp_path / "calls"
+    path = with_command(tmp_path, "aws", f'echo "$@" >> {calls}\n[ "$(wc -l < {calls})" -ge 2 ]\n')
     boot = machine.boots(shell, PATH=path, LIFECYCLE_HOOK="wait-for-role", AUTO_SCALING_GROUP="the web")
     assert ended(boot) == (0, "wait-for-role: it has the role boot-web")
-    first, second = (tmp_path / "calls").read_text().splitlines()
+    first, second = calls.read_text().splitlines()
     assert first == second
     assert first == (
         "autoscaling complete-lifecycle-action --lifecycle-action-result CONTINUE --lifecycle-hook-name "

@@ -107,6 +107,14 @@ def tags_of(instance: Any) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
 
 
+def in_pages(client: Any, call: str, member: str, **asked: Any) -> list[Any]:
+    """All rows, of which each page has at most two."""
+    pages = client.get_paginator(call).paginate(**asked, PaginationConfig={"PageSize": 2})
+    rows = [page[member] for page in pages]
+    assert all(len(each) <= 2 for each in rows)
+    return [each for some in rows for each in some]
+
+
 def refusal(call: Callable[[], object]) -> str:
     with pytest.raises(ClientError) as caught:
         call()
@@ -138,19 +146,17 @@ def test_all_default_and_latest_versions_come_in_pages_each_once(account: Accoun
     account.version("batch", "1")
     account.version("batch", "2")
     account.version("cache", "1")
-    account.ec2.modify_launch_template(LaunchTemplateName="cache", DefaultVersion="2")
+    account.ec2.modify_launch_template(LaunchTemplateName="cache", DefaultVersion="$Latest")
 
     def versions(**asked: Any) -> list[tuple[str, int]]:
-        pages = account.ec2.get_paginator("describe_launch_template_versions").paginate(**asked, MaxResults=2)
-        found = [each for page in pages for each in page["LaunchTemplateVersions"]]
+        found = in_pages(account.ec2, "describe_launch_template_versions", "LaunchTemplateVersions", **asked)
         return [(each["LaunchTemplateName"], each["VersionNumber"]) for each in found]
 
     assert versions(Versions=["$Default", "$Latest"]) == [("api", 1), ("batch", 3), ("batch", 1), ("cache", 2)]
     assert versions(Versions=["$Default"]) == [("api", 1), ("batch", 1), ("cache", 2)]
     assert versions(LaunchTemplateName="batch") == [("batch", 3), ("batch", 2), ("batch", 1)]
     assert versions(LaunchTemplateName="batch", Versions=["$Default", "2"]) == [("batch", 2), ("batch", 1)]
-    pages = account.ec2.get_paginator("describe_launch_templates").paginate(MaxResults=2)
-    found = [each for page in pages for each in page["LaunchTemplates"]]
+    found = in_pages(account.ec2, "describe_launch_templates", "LaunchTemplates")
     assert [(each["LaunchTemplateName"], each["DefaultVersionNumber"]) for each in found] == [
         ("api", 1),
         ("batch", 1),
@@ -255,6 +261,21 @@ def test_an_instant_fleet_alone_gives_tags_and_a_profile_of_its_own(account: Acc
     assert account.ec2.describe_spot_fleet_requests()["SpotFleetRequestConfigs"] == []
 
 
+def test_a_fleet_is_deleted_with_its_instances_or_without(account: Account) -> None:
+    account.template("web")
+    kept, ended = (account.fleet("request")["FleetId"] for _ in range(2))
+    account.ec2.delete_fleets(FleetIds=[kept], TerminateInstances=False)
+    answer = account.ec2.delete_fleets(FleetIds=[ended, "fleet-gone"], TerminateInstances=True)
+    assert [each["FleetId"] for each in answer["SuccessfulFleetDeletions"]] == [ended]
+    assert [each["Error"]["Code"] for each in answer["UnsuccessfulFleetDeletions"]] == ["fleetIdDoesNotExist"]
+    states = [each["FleetState"] for each in account.ec2.describe_fleets(FleetIds=[kept, ended])["Fleets"]]
+    assert states == ["deleted_running", "deleted_terminating"]
+    found = [each for row in account.ec2.describe_instances()["Reservations"] for each in row["Instances"]]
+    alive = [each["State"]["Name"] in {"pending", "running"} for each in found]
+    assert [tags_of(each)["aws:ec2:fleet-id"] for each in found] == [kept, ended]
+    assert alive == [True, False]
+
+
 # ---- Auto Scaling groups ----
 
 
@@ -328,10 +349,10 @@ def test_groups_come_in_pages_and_by_tag(account: Account) -> None:
         account.group(name, size=0, Tags=[{"Key": "team", "Value": name, "PropagateAtLaunch": True}])
 
     def names(**asked: Any) -> list[str]:
-        pages = account.groups.get_paginator("describe_auto_scaling_groups").paginate(**asked)
-        return [each["AutoScalingGroupName"] for page in pages for each in page["AutoScalingGroups"]]
+        found = in_pages(account.groups, "describe_auto_scaling_groups", "AutoScalingGroups", **asked)
+        return [each["AutoScalingGroupName"] for each in found]
 
-    assert names(PaginationConfig={"PageSize": 2}) == ["a", "b", "c"]
+    assert names() == ["a", "b", "c"]
     assert names(Filters=[{"Name": "tag:team", "Values": ["b", "c"]}]) == ["b", "c"]
 
 

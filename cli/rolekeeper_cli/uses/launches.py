@@ -41,6 +41,10 @@ class Kind(StrEnum):
     SPOT_FLEET = "spot-fleet"
     INSTANCE = "instance"  # only in files
 
+    def __str__(self) -> str:
+        short = {"launch-template": "template", "auto-scaling-group": "group", "ec2-fleet": "fleet"}
+        return short.get(self.value, self.value.replace("-", " "))
+
 
 class Verdict(StrEnum):
     """What happens to the role of an instance that is launched, those first that a person should look at."""
@@ -149,6 +153,11 @@ class Forecast:
     def urgency(self) -> tuple[int, str, str]:
         """Sorts those first that a person should look at."""
         return list(Verdict).index(self.verdict), self.launcher.kind, self.launcher.name
+
+    @property
+    def names(self) -> set[str]:
+        """What a person may type for it."""
+        return {self.launcher.name, self.launcher.id, f"{self.target}/{self.launcher.name}"}
 
     @property
     def is_beside(self) -> bool:
@@ -308,7 +317,10 @@ _HOOK = (
     "aws autoscaling put-lifecycle-hook --lifecycle-hook-name wait-for-role --lifecycle-transition "
     "autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 600 --default-result ABANDON --auto-scaling-group-name "
 )
-_HOLDS = "or: instances go into service once their boot script says so; one without a role after 10 minutes is ended"
+_HOLDS = (
+    "the other way: instances go into service once their boot script says so; one without a role after 10 minutes is "
+    "ended"
+)
 BOOT_SCRIPT = "rolekeeper launches --boot-script"
 
 

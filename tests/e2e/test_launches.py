@@ -1,0 +1,248 @@
+"""What `rolekeeper launches` forecasts, really launched: EC2's own answers have to be the verdicts."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from fixtures.command import Command
+from rolekeeper_local.account import EmulatedAccount, Shown
+from support.pages import ROOT, Shell
+from support.waiting import eventually
+
+pytestmark = pytest.mark.emulator
+
+KEY, OURS, OLD, FOREIGN = "launching", "launch-web", "launch-old", "launch-node"
+COMPLETES = {
+    "Effect": "Allow",
+    "Action": "autoscaling:CompleteLifecycleAction",
+    "Resource": "arn:aws:autoscaling:*:*:*",
+}
+
+
+def once_known[T](call: Callable[[], T]) -> T | None:
+    """Make a call for which EC2 has to know a profile that IAM made a moment ago."""
+    try:
+        return call()
+    except ClientError as error:
+        if "Invalid IAM Instance Profile name" not in str(error):
+            raise
+        return None
+
+
+@dataclass(frozen=True)
+class Started:
+    """An instance, and its role when it was launched."""
+
+    id: str
+    born_with: Shown | None
+
+
+class Launches:
+    """The templates and groups of an account, and the command."""
+
+    def __init__(self, world: EmulatedAccount) -> None:
+        self.world, self.command = world, Command(world.aws.env)
+        self.ec2: Any = world.ec2
+        self.groups: Any = world.aws.session().client("autoscaling")
+
+    def template(self, name: str, profile: str = "", **tags: str) -> None:
+        data: dict[str, Any] = {"ImageId": "ami-1", "InstanceType": "t3.micro"}
+        if profile:
+            data["IamInstanceProfile"] = {"Name": profile}
+        if tags:
+            given = [{"Key": key, "Value": value} for key, value in tags.items()]
+            data["TagSpecifications"] = [{"ResourceType": "instance", "Tags": given}]
+        self.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+
+    def group(self, name: str, template: str, version: str = "$Default", **tags: str) -> None:
+        given = [{"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in tags.items()]
+        specified = {"LaunchTemplateName": template, "Version": version}
+        make = partial(self.groups.create_auto_scaling_group, AutoScalingGroupName=name, MinSize=0, MaxSize=1)
+        eventually(partial(once_known, partial(make, LaunchTemplate=specified, Tags=given)))
+
+    def grows(self, name: str) -> str:
+        """Have a group launch its instance; returns the id."""
+        self.groups.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=1)
+        return str(eventually(partial(self.members, name))[0]["InstanceId"])
+
+    def fleet(self, name: str, template: str) -> str:
+        """Have a fleet launch one instance; returns the id."""
+        specification = {"LaunchTemplateName": template, "Version": "$Default"}
+        made = self.ec2.create_fleet(
+            Type="request",
+            LaunchTemplateConfigs=[{"LaunchTemplateSpecification": specification}],
+            TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+            TagSpecifications=[{"ResourceType": "fleet", "Tags": [{"Key": "Name", "Value": name}]}],
+        )
+        of_it = [{"Name": "tag:aws:ec2:fleet-id", "Values": [made["FleetId"]]}]
+        return str(self.ec2.describe_instances(Filters=of_it)["Reservations"][0]["Instances"][0]["InstanceId"])
+
+    def members(self, name: str) -> list[Any]:
+        found = self.groups.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+        return list(found[0]["Instances"])
+
+    def run(self, template: str) -> str:
+        named = {"LaunchTemplateName": template}
+        made = self.ec2.run_instances(MinCount=1, MaxCount=1, LaunchTemplate=named)
+        return str(made["Instances"][0]["InstanceId"])
+
+    def start(self, launch: Callable[[], str]) -> Started:
+        """Launch an instance, once EC2 knows its profile, and see at once what it starts with."""
+        instance = eventually(partial(once_known, launch))
+        return Started(instance, self.world.shown(instance))
+
+    def verdicts(self, *names: str) -> dict[str, str]:
+        return {each["name"]: each["verdict"] for each in self.command.json("launches", *names)}
+
+    def steps(self, name: str) -> list[str]:
+        [found] = self.command.json("launches", name)
+        return [each["command"] for each in found["steps"]]
+
+
+@pytest.fixture(scope="module")
+def launches(deployed: EmulatedAccount) -> Iterator[Launches]:
+    for name, path in ((OURS, "/rolekeeper/"), (OLD, "/rolekeeper/"), (FOREIGN, "/")):
+        deployed.make_role(name, path=path)
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [COMPLETES]})
+    deployed.iam.put_role_policy(RoleName=OURS, PolicyName="completes", PolicyDocument=policy)
+    deployed.put_mapping(KEY, "web", role=OURS)
+    eventually(partial(deployed.mapping_status, KEY, "web", "Published"))
+    made = Launches(deployed)
+    yield made
+    for each in made.groups.describe_auto_scaling_groups()["AutoScalingGroups"]:
+        made.groups.delete_auto_scaling_group(AutoScalingGroupName=each["AutoScalingGroupName"], ForceDelete=True)
+    made.ec2.delete_fleets(
+        FleetIds=[each["FleetId"] for each in made.ec2.describe_fleets()["Fleets"]], TerminateInstances=True
+    )
+    for each in made.ec2.describe_launch_templates()["LaunchTemplates"]:
+        made.ec2.delete_launch_template(LaunchTemplateId=each["LaunchTemplateId"])
+    deployed.delete_mapping(KEY, "web")
+
+
+@pytest.fixture
+def cli(launches: Launches, shell: Shell) -> Shell:
+    """The shell, with the AWS CLI at the embedded AWS."""
+    for name, value in launches.world.aws.env.items():
+        shell(f"export {name}={quote(value)}")
+    return shell
+
+
+def test_each_verdict_is_what_ec2_then_shows(launches: Launches) -> None:
+    world, web = launches.world, {KEY: "web"}
+    launches.template("right", OURS, **web)
+    launches.template("late", **web)
+    launches.template("replaced", OLD, **web)
+    launches.template("occupied", FOREIGN, **web)
+    launches.template("unmatched", OLD, **{KEY: "nobody"})
+    launches.template("ignored", **web, **{"rolekeeper:ignore": "true"})
+    launches.template("gone", "launch-gone", **web)
+    launches.template("plain")
+    launches.group("late-group", "plain", **web)
+    launches.group("right-group", "right")
+    # A fleet launches at once.
+    fleet = launches.start(partial(launches.fleet, "late-fleet", "late"))
+    assert launches.verdicts() == {
+        "right": "born-right",
+        "right-group": "born-right",
+        "late": "a-few-seconds-late",
+        "late-group": "a-few-seconds-late",
+        "late-fleet": "a-few-seconds-late",
+        "replaced": "replaced",
+        "occupied": "will-stay-occupied",
+        "unmatched": "no-mapping",
+        "ignored": "left-alone",
+        "gone": "blocked",
+    }
+
+    templates = ("right", "late", "replaced", "occupied", "unmatched", "ignored")
+    ways = {name: partial(launches.run, name) for name in templates}
+    ways |= {name: partial(launches.grows, name) for name in ("late-group", "right-group")}
+    started = {name: launches.start(launch) for name, launch in ways.items()} | {"late-fleet": fleet}
+    with pytest.raises(ClientError, match="Invalid IAM Instance Profile name"):
+        launches.run("gone")
+    for name in ("late", "late-group", "late-fleet", "replaced"):
+        eventually(partial(world.carries, started[name].id, OURS), 40)
+    eventually(partial(world.condition, started["occupied"].id, "occupied"))
+    world.sweep()
+
+    def became(name: str) -> tuple[str, str, bool]:
+        """The profile at birth, the one of now, and whether the association is the same."""
+        then, now = started[name].born_with, world.shown(started[name].id)
+        return _profile(then), _profile(now), bool(then and now and then.association_id == now.association_id)
+
+    assert {name: became(name) for name in started} == {
+        "right": (OURS, OURS, True),
+        "right-group": (OURS, OURS, True),
+        "late": ("", OURS, False),
+        "late-group": ("", OURS, False),
+        "late-fleet": ("", OURS, False),
+        "replaced": (OLD, OURS, False),
+        "occupied": (FOREIGN, FOREIGN, True),
+        "unmatched": (OLD, OLD, True),
+        "ignored": ("", "", False),
+    }
+
+
+def _profile(shown: Shown | None) -> str:
+    return shown.profile if shown else ""
+
+
+def test_the_printed_commands_make_a_late_template_and_a_late_group_born_right(launches: Launches, cli: Shell) -> None:
+    launches.template("fixed", **{KEY: "web"})
+    launches.template("numbered")
+    launches.group("fixed-group", "numbered", "1", **{KEY: "web"})
+    names = ("fixed", "fixed-group")
+    assert set(launches.verdicts(*names).values()) == {"a-few-seconds-late"}
+    for name in names:
+        for step in launches.steps(name)[:2]:
+            cli(step)
+    assert set(launches.verdicts(*names).values()) == {"born-right"}
+    for instance in (launches.run("fixed"), launches.grows("fixed-group")):
+        assert _profile(launches.world.shown(instance)) == OURS
+
+
+def test_with_the_hook_and_the_boot_script_an_instance_is_in_service_only_with_its_role(
+    launches: Launches, cli: Shell, tmp_path: Path
+) -> None:
+    world, name = launches.world, "traffic"
+    launches.template("traffic-template")
+    launches.group(name, "traffic-template", **{KEY: "web"})
+    hook, boot_script = launches.steps(name)[-2:]
+    cli(hook)
+    script = tmp_path / "wait-for-role.sh"
+    script.write_text(launches.command(*boot_script.split()[1:]).stdout)
+    instance = launches.grows(name)
+    env = {
+        "PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
+        "AWS_ENDPOINT_URL": world.aws.endpoint,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": world.aws.imds(instance),
+        "LIFECYCLE_HOOK": "wait-for-role",
+        "AUTO_SCALING_GROUP": name,
+        "HOME": str(tmp_path),
+    }
+    states: list[tuple[str, bool]] = []
+    with subprocess.Popen(
+        ["sh", str(script), OURS, "60"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as boot:
+
+        def in_service() -> bool:
+            carries = bool(world.carries(instance, OURS))
+            [member] = launches.members(name)
+            states.append((member["LifecycleState"], carries))
+            return bool(member["LifecycleState"] == "InService")
+
+        eventually(in_service)
+        said, _ = boot.communicate(timeout=20)
+    # It waited: without credentials the AWS CLI would have complained.
+    assert (boot.returncode, said) == (0, f"wait-for-role: it has the role {OURS}\n")
+    assert ("Pending:Wait", False) in states
+    assert ("InService", False) not in states
