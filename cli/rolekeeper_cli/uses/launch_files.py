@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 import yaml
@@ -18,7 +19,7 @@ from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import launch_cloudformation, launch_terraform
 from rolekeeper_cli.uses.files import FileError, composed, decoded
-from rolekeeper_cli.uses.launch_declared import PROFILE, Declared, Source, with_users
+from rolekeeper_cli.uses.launch_declared import PROFILE, Declared, Source, as_map, with_users
 from rolekeeper_cli.uses.launchers import rules_of
 from rolekeeper_cli.uses.launches import NEEDS, Forecast, Rules, Step, Verdict, forecast
 
@@ -69,7 +70,7 @@ def _document(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, int]]:
     text = decoded(data, name, _KINDS)
     if not text.lstrip().startswith("{"):
         top = composed(text, name, _KINDS)
-        return _top(_plain(top, set(), name), name), _lines(top)
+        return _top(_plain(top, count(), name), name), _lines(top)
     try:
         return _top(json.loads(text, parse_int=str, parse_float=_number), name), {}
     except json.JSONDecodeError as error:
@@ -86,22 +87,22 @@ def _top(document: Any, name: str) -> dict[str, Any]:
 # ---- YAML with CloudFormation's short forms ----
 
 _STANDARD = "tag:yaml.org,2002:"
+_MERGE = f"{_STANDARD}merge"
+# Of the nodes of a file, with what its aliases repeat. A template has 1 MB at most.
+_MOST = 500_000
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]*[1-9])?")
 _TRUE = frozenset({"true", "yes", "on"})
 
 
-def _plain(node: yaml.Node, seen: set[int], name: str) -> Any:
+def _plain(node: yaml.Node, numbers: Iterator[int], name: str) -> Any:
     """A node as JSON has it, a number as its text: `!Sub x` is `{"Fn::Sub": "x"}`."""
-    if id(node) in seen:
-        what = f"{name}:{node.start_mark.line + 1}: has a YAML alias, which CloudFormation doesn't read"
-        raise FileError(what, "give the packaged template: aws cloudformation package")
-    seen.add(id(node))
+    if next(numbers) > _MOST:
+        raise FileError(f"{name}: is too large once its YAML aliases are expanded", _KINDS)
     match node:
         case yaml.MappingNode():
-            pairs = ((str(key.value), value) for key, value in node.value)
-            found: Any = {key: _plain(value, seen, name) for key, value in pairs}
+            found: Any = _plain_map(node, numbers, name)
         case yaml.SequenceNode():
-            found = [_plain(each, seen, name) for each in node.value]
+            found = [_plain(each, numbers, name) for each in node.value]
         case _:
             found = str(node.value)
     kind = node.tag.removeprefix(_STANDARD)
@@ -115,6 +116,19 @@ def _plain(node: yaml.Node, seen: set[int], name: str) -> Any:
     if kind == "null":
         return None
     return found.casefold() in _TRUE if kind == "bool" else found
+
+
+def _plain_map(node: yaml.MappingNode, numbers: Iterator[int], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    # What `<<` adds comes first: a map's own keys take precedence.
+    for key, value in sorted(node.value, key=lambda pair: pair[0].tag != _MERGE):
+        plain = _plain(value, numbers, name)
+        if key.tag == _MERGE:
+            for each in reversed(plain if isinstance(plain, list) else [plain]):
+                found |= as_map(each)
+        else:
+            found[str(key.value)] = plain
+    return found
 
 
 def _number(text: str) -> Any:
@@ -148,8 +162,9 @@ def forecasts(found: Sequence[Declared], rules: Rules, scoped: Collection[Mappin
         kept = {key: each for key, each in rules.published.items() if key == besides or key not in scoped}
         return replace(rules, published=kept, profile_arn=profile_arn)
 
+    surely = published()
     for each in found:
-        made = forecast(each.launcher, published())
+        made = forecast(each.launcher, surely)
         for key in (key for key in scoped if key.matches(each.launcher.tags)):
             other = forecast(each.launcher, published(key))
             if (made.verdict, made.should_carry) != (other.verdict, other.should_carry):

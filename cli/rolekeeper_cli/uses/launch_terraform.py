@@ -5,6 +5,7 @@ which resource they refer.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +32,8 @@ from rolekeeper_cli.uses.launch_declared import (
 )
 from rolekeeper_cli.uses.launches import Kind
 
-_TEMPLATE, _CONFIGURATION, _PROFILE = "aws_launch_template", "aws_launch_configuration", "aws_iam_instance_profile"
+_TEMPLATE, _GROUP = "aws_launch_template", "aws_autoscaling_group"
+_CONFIGURATION, _PROFILE = "aws_launch_configuration", "aws_iam_instance_profile"
 # `[0]` and `["blue"]` of an address.
 _INDEX = re.compile(r'\[(?:[0-9]+|"(?:[^"\\]|\\.)*")\]')
 # A type or `module`, `var`; a name; an index; an attribute.
@@ -75,31 +77,13 @@ class Cell:
         return found if self.known and isinstance(found, str) else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Resource:
-    """A resource as it will be."""
+    """A resource as it will be. `modules` are the names of those that it is in, `module` their address."""
 
-    given: Mapping[str, Any]
-    module: str
-    cell: Cell
-    created: bool = False
-
-    @property
-    def address(self) -> str:
-        return str(self.given.get("address"))
-
-    @property
-    def type(self) -> str:
-        return str(self.given.get("type"))
-
-    @property
-    def name(self) -> str:
-        return str(self.given.get("name"))
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """The names of the modules that it is in."""
-        return tuple(_INDEX.sub("", self.module).split(".")[1::2])
+    def __init__(self, given: Mapping[str, Any], module: str, cell: Cell, *, created: bool = False) -> None:
+        self.address, self.type, self.name = (str(given.get(each)) for each in ("address", "type", "name"))
+        self.index, self.cell, self.created = given.get("index"), cell, created
+        self.module, self.modules = module, tuple(_INDEX.sub("", module).split(".")[1::2])
 
 
 def launchers(document: Mapping[str, Any], name: str) -> Iterator[Declared]:
@@ -136,13 +120,28 @@ def _in_state(module: Mapping[str, Any]) -> Iterator[Resource]:
         yield from _in_state(child)
 
 
-type _Hit = tuple[tuple[str, ...], str]  # the names of modules, and what is referred to in the innermost
+type _Modules = tuple[str, ...]
+type _Hit = tuple[_Modules, str]  # what is referred to, and in which module
 
 
-@dataclass(frozen=True, slots=True)
 class _Plan:
-    resources: Sequence[Resource]
-    configuration: Mapping[str, Any]
+    """The resources of a plan, by how others name them."""
+
+    def __init__(self, resources: Sequence[Resource], configuration: Mapping[str, Any]) -> None:
+        self.configuration = configuration
+        self._blocks: dict[_Modules, Mapping[tuple[Any, Any], Mapping[str, Any]]] = {}
+        self._by_text: dict[tuple[str, str, str], Resource] = {}
+        self._by_block = defaultdict[_Hit, list[Resource]](list)
+        self._tags_beside = defaultdict[Resource | None, list[Cell]](list)
+        for each in resources:
+            self._by_block[each.modules, f"{each.type}.{each.name}"].append(each)
+            for attribute in ("id", "name"):
+                if text := each.cell[attribute].text:
+                    self._by_text.setdefault((each.type, attribute, text), each)
+        for each in resources:
+            if each.type == "aws_autoscaling_group_tag":
+                group = self.named(each, _GROUP, each.cell["autoscaling_group_name"])
+                self._tags_beside[group] += each.cell["tag"]
 
     # ---- the configuration: what a value that isn't known refers to ----
 
@@ -154,8 +153,10 @@ class _Plan:
 
     def written(self, resource: Resource) -> Mapping[str, Any]:
         """A resource's block in the configuration."""
-        blocks, mine = as_list(self._module(resource.modules).get("resources")), (resource.type, resource.name)
-        return next((each for each in map(as_map, blocks) if (each.get("type"), each.get("name")) == mine), {})
+        if resource.modules not in self._blocks:
+            blocks = map(as_map, as_list(self._module(resource.modules).get("resources")))
+            self._blocks[resource.modules] = {(str(each.get("type")), str(each.get("name"))): each for each in blocks}
+        return self._blocks[resource.modules].get((resource.type, resource.name), {})
 
     def expression(self, resource: Resource, path: Sequence[str | int]) -> Any:
         """How a value is written; None if it isn't, or if it can't be said in which of several blocks."""
@@ -177,21 +178,16 @@ class _Plan:
         if len(hits) != 1:
             return None
         [(modules, local)] = hits
-        base, own = _INDEX.sub("", local), resource.given.get("index")
-        found = [
-            each
-            for each in self.resources
-            if each.modules == modules and each.type == type_ and f"{type_}.{each.name}" == base
-        ]
-        for same in (
-            [each for each in found if each.address.endswith(local)],
-            [each for each in found if resource.module.startswith(each.module)],
-            [each for each in found if each.given.get("index") == own],
+        found = self._by_block.get((modules, _INDEX.sub("", local)), [])
+        for fits in (
+            lambda each: each.address.endswith(local),
+            lambda each: resource.module.startswith(each.module),
+            lambda each: each.index == resource.index,
         ):
-            found = [each for each in found if each in same] or found
-        return found[0] if len(found) == 1 else None
+            found = [each for each in found if fits(each)] or found
+        return found[0] if len(found) == 1 and found[0].type == type_ else None
 
-    def _follow(self, modules: tuple[str, ...], expression: Any, seen: set[_Hit]) -> Iterator[_Hit]:
+    def _follow(self, modules: _Modules, expression: Any, seen: set[_Hit]) -> Iterator[_Hit]:
         for reference in (each for each in as_list(as_map(expression).get("references")) if isinstance(each, str)):
             parts = _REFERENCE.match(reference)
             if not parts or (modules, reference) in seen:
@@ -215,8 +211,7 @@ class _Plan:
         """The resource of the file that a value names, or to which it refers if it isn't known."""
         if cell.text is None:
             return self.referred(resource, type_, cell.path)
-        found = (each for each in self.resources if each.type == type_ and each.cell[by].text == cell.text != "")
-        return next(found, None)
+        return self._by_text.get((type_, by, cell.text))
 
     def profile(self, resource: Resource, cell: Cell, *, computed: bool = False) -> str | None:
         """An instance profile, by name or ARN, as `Launcher.profile` has it.
@@ -262,11 +257,9 @@ class _Plan:
         constant = as_map(as_map(next(iter(as_list(blocks[0])), None)).get("tags")).get("constant_value")
         return own.over(_tags(Cell(constant)) if mine and constant else Tags(complete=False))
 
-    def tags_beside(self, group: Resource) -> Iterator[Cell]:
+    def tags_beside(self, group: Resource) -> Sequence[Cell]:
         """The tags of a group that are resources of their own."""
-        for each in (each for each in self.resources if each.type == "aws_autoscaling_group_tag"):
-            if self.named(each, group.type, each.cell["autoscaling_group_name"]) is group:
-                yield from each.cell["tag"]
+        return self._tags_beside[group]
 
 
 def _one_of(profiles: Sequence[str | None]) -> str | None:
@@ -368,7 +361,7 @@ _READERS: Mapping[str, tuple[Kind, Callable[[_Plan, Resource], Read]]] = {
     _TEMPLATE: (Kind.TEMPLATE, _template),
     "aws_instance": (Kind.INSTANCE, _instance),
     "aws_spot_instance_request": (Kind.INSTANCE, _instance),
-    "aws_autoscaling_group": (Kind.GROUP, _group),
+    _GROUP: (Kind.GROUP, _group),
     "aws_ec2_fleet": (Kind.FLEET, _fleet),
     "aws_spot_fleet_request": (Kind.SPOT_FLEET, _spot_fleet),
 }

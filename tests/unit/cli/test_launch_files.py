@@ -37,6 +37,10 @@ def instance(tags: str, profile: str = "") -> bytes:
 NEITHER = "is neither a CloudFormation template nor version 1 of Terraform's JSON"
 
 
+# Each level has the one before twice.
+BOMB = b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 40))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -53,8 +57,8 @@ NEITHER = "is neither a CloudFormation template nor version 1 of Terraform's JSO
         (b"a: b", f"f: {NEITHER}"),
         (b'{"Resources": []}', f"f: {NEITHER}"),
         (b'{"format_version": "2.0"}', f"f: {NEITHER}"),
-        (b"Resources: {A: &a {Type: x}, B: *a}", "f:1: has a YAML alias, which CloudFormation doesn't read"),
-        (b"Resources: {A: &a [*a]}", "f:1: has a YAML alias"),
+        (BOMB, "f: is too large once its YAML aliases are expanded"),
+        (b"Resources: {A: &a [*a]}", "f: is nested too deep"),
         (
             b"Conditions: {A: !Condition A}\nResources: {One: {Type: AWS::EC2::Instance, Condition: A}}",
             "f: is nested too deep, or a condition refers to itself",
@@ -66,6 +70,26 @@ def test_a_bad_file_says_what_is_wrong_with_it(data: bytes, message: str) -> Non
         launch_files.read({"f": data}, {}, None)
 
     assert message in str(raised.value)
+
+
+def test_aliases_are_expanded_as_the_sam_cli_expands_them() -> None:
+    template = """
+Globals:
+  web: &web {Key: app, Value: web}
+  team: &team {Key: team, Value: a}
+Resources:
+  One: &one
+    Type: AWS::EC2::Instance
+    Properties: &properties {Tags: [*web, {<<: [*team, *web], Value: b}]}
+  Two:
+    <<: *one
+    Properties: {<<: *properties, IamInstanceProfile: web}
+"""
+
+    one, two = launch_files.read({"f": template.encode()}, {}, None)
+
+    assert (one.launcher.tags["app"], one.launcher.tags["team"], one.launcher.profile) == ("web", "b", "")
+    assert (two.launcher.tags["app"], two.launcher.tags["team"], two.launcher.profile) == ("web", "b", "web")
 
 
 def test_conditions_that_name_each_other_twice_take_no_longer() -> None:
