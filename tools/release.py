@@ -1,12 +1,14 @@
-"""Makes the version's number and the changelog those of a release: `release.py VERSION`.
+"""Makes a release (`release.py VERSION`, which is `make release`), or checks what was built of one (`--verify TAG`).
 
 It refuses what would release something else than what was tested: a tree with changes, another branch, a number that
-isn't higher, a changelog that says nothing. Building, committing and tagging is `make release`.
+isn't higher, a changelog that says nothing. It writes number and changelog, commits, builds from that commit, and tags
+it with the checksums of what was built. If any of this fails, it takes the commit back.
 """
 
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,6 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BRANCH = "main"
 PROJECT, TEMPLATE, SPOKE, CHANGELOG = "pyproject.toml", "template.yaml", "spoke.yaml", "CHANGELOG.md"
+SUMS = Path("dist/SHA256SUMS")
+PROVENANCE = "provenance.intoto.json"
+BUILD = ("make", "dist")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # Where the present version is, one group before it and one behind.
 _PLACES = {
@@ -31,11 +36,9 @@ class RefusedError(Exception):
 
 def released(version: str, today: date, files: Mapping[str, str]) -> dict[str, str]:
     """The texts of the files, by their names, as the release has them; raises RefusedError."""
-    present = re.search(r'^version = "(.+)"$', files[PROJECT], re.MULTILINE)
-    if not present:
-        raise RefusedError(f"{PROJECT} names no version")
-    if numbers(version) <= numbers(present[1]):
-        raise RefusedError(f"{version} isn't higher than {present[1]}, the version of {PROJECT}")
+    present = version_of(files[PROJECT])
+    if numbers(version) <= numbers(present):
+        raise RefusedError(f"{version} isn't higher than {present}, the version of {PROJECT}")
     head, heading, rest = files[CHANGELOG].partition(_UNRELEASED)
     news = rest.partition("\n## ")[0]
     if not (heading and re.search(r"^- ", news, re.MULTILINE)):
@@ -45,6 +48,11 @@ def released(version: str, today: date, files: Mapping[str, str]) -> dict[str, s
     if unchanged:
         raise RefusedError(f"{unchanged[0]} doesn't hold the version where it should")
     return {**made, CHANGELOG: f"{head}{_UNRELEASED}\n## [{version}] - {today.isoformat()}\n{rest}"}
+
+
+def version_of(project: str) -> str:
+    """The version that the text of pyproject.toml has."""
+    return str(tomllib.loads(project)["project"]["version"])
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -66,6 +74,50 @@ def check_tree(version: str, root: Path) -> None:
         raise RefusedError(f"the tag v{version} is taken")
 
 
+def release(version: str, root: Path, build: Sequence[str]) -> None:
+    """Commit, build and tag; raises RefusedError, and leaves the tree as it was.
+
+    Args:
+        version: the release's.
+        root: of the clone.
+        build: the command that builds from HEAD, and writes the checksums.
+    """
+    numbers(version)
+    check_tree(version, root)
+    texts = released(
+        version, datetime.now(UTC).date(), {name: (root / name).read_text() for name in (*_PLACES, CHANGELOG)}
+    )
+    before = git(root, "rev-parse", "HEAD")
+    try:
+        for name, text in texts.items():
+            (root / name).write_text(text)
+        git(root, "commit", "--quiet", "--all", "--message", f"Release {version}")
+        subprocess.run(build, cwd=root, check=True)  # noqa: S603  # our own words
+        message = f"Rolekeeper {version}\n\n{(root / SUMS).read_text()}"
+        git(root, "tag", "--annotate", "--cleanup=verbatim", "--message", message, f"v{version}")
+    except (OSError, subprocess.CalledProcessError, KeyboardInterrupt) as error:
+        git(root, "reset", "--quiet", "--soft", before)
+        git(root, "restore", "--staged", "--worktree", "--", *texts)
+        why = str(error) or "interrupted"
+        if isinstance(error, subprocess.CalledProcessError):
+            why = f"{' '.join(error.cmd)} failed\n{error.stderr or ''}".strip()
+        raise RefusedError(f"{why}\nThe release's commit is undone, and nothing is tagged") from error
+
+
+def verify(tag: str, root: Path) -> None:
+    """Raises RefusedError unless what was built is what the tag promises: its version, its checksums."""
+    present = f"v{version_of((root / PROJECT).read_text())}"
+    if tag != present:
+        raise RefusedError(f"the tag is {tag}, and {PROJECT} has the version of {present}")
+    promised = git(root, "for-each-ref", "--format=%(contents:body)", f"refs/tags/{tag}").splitlines()
+    built = (root / SUMS).read_text().splitlines()
+    if different := {line.split()[-1] for line in {*promised} ^ {*built} if line}:
+        names = ", ".join(sorted(different))
+        raise RefusedError(
+            f"built with other contents than {tag} has: {names}. Compare internalParameters in {PROVENANCE}"
+        )
+
+
 def git(root: Path, *arguments: str) -> str:
     """What git answers."""
     command = ["git", *arguments]
@@ -73,20 +125,20 @@ def git(root: Path, *arguments: str) -> str:
     return ran.stdout.strip()
 
 
-def main(arguments: Sequence[str], root: Path = ROOT) -> int:
-    """Write the release's texts; 1 where it is refused."""
-    [version] = arguments
+def main(arguments: Sequence[str], root: Path = ROOT, build: Sequence[str] = BUILD) -> int:
+    """Make a release, or verify one; 1 where it is refused."""
     try:
-        numbers(version)
-        check_tree(version, root)
-        files = {name: (root / name).read_text() for name in (*_PLACES, CHANGELOG)}
-        made = released(version, datetime.now(UTC).date(), files)
+        match arguments:
+            case ["--verify", tag]:
+                verify(tag, root)
+                print(f"{SUMS} is that of {tag}")
+            case _:
+                version = " ".join(arguments)
+                release(version, root, build)
+                print(f"v{version} is committed and tagged: push both; CONTRIBUTING.md says what follows")
     except RefusedError as error:
         print(f"no release: {error}", file=sys.stderr)
         return 1
-    for name, text in made.items():
-        (root / name).write_text(text)
-    print(f"{', '.join(made)}: now {version}")
     return 0
 
 

@@ -12,6 +12,8 @@ TEMPLATES = (_CONSOLE / "pages", _CONSOLE / "templates")
 STATIC = _CONSOLE / "static"
 # What `rolekeeper guard` prints is made of these.
 POLICIES = Path(__file__).parent / "policies"
+# What `rolekeeper launches --boot-script` prints.
+BOOT_SCRIPT = Path(__file__).parent / "wait_for_role.sh"
 # The scene of a verification, and what its report is made of.
 VERIFYING = Path(__file__).parent / "verifying"
 # The parameters of template.yaml, of which `rolekeeper deploy` makes its options.

@@ -127,14 +127,18 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
     is_flag=True,
     help="Approve edits that are held, except your own: another person approves those.",
 )
-def apply(plan: str, *, approve: bool) -> ExitCode:
+@click.option("--hold", is_flag=True, help="Write edits that are held too, and approve none: another person does.")
+def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
     """Apply a plan, exactly as it is.
 
     If a tag, a mapping or an association that it is based on has changed since, nothing is applied, and each change is
     named. It ends when EC2 shows every instance as planned.
     """
+    if approve and hold:
+        raise UsageError("--approve and --hold can't be combined", "leave one out")
     there = deployment()
-    done = uses.apply.apply(there, uses.apply.PlanFile(plan, there.app.home), approve=approve, report=tell_verdicts)
+    file = uses.apply.PlanFile(plan, there.app.home)
+    done = uses.apply.apply(there, file, approve=approve, hold=hold, report=tell_verdicts)
     bad = {each["mapping"]: each["status"] for each in done["not_in_effect"]}
     if done["instances"] or done["mappings"]:
         applied = len([each for each in done["mappings"] if each not in bad])

@@ -20,7 +20,10 @@ WIDE_SCREEN = (1_600, 1_000)
 A4 = (718, 1_000)
 LONG = "x" * 120
 # The pages that have every colour, which axe looks at in the dark too.
-COLOURED = ("fleet", "instance", "instance, foreign", "mapping, rejected", "held", "edit, planned", "doctor", "pause")
+COLOURED = (
+    *("fleet", "instance", "instance, foreign", "mapping, rejected", "held", "edit, planned", "launches"),
+    *("doctor", "pause"),
+)
 LONG_ROLE = "looks-a-role-with-a-name-as-long-as-iam-lets-it-be-for-payments"
 
 type Pages = Mapping[str, Callable[[Visitor], None]]
@@ -62,6 +65,7 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
         "roles": "/roles",
         "roles, none": "/roles?text=nothing",
         "role": "/role/s3-read",
+        "launches, none": "/launches?text=nothing",
         "doctor": "/doctor",
         "targets": "/targets",
         "settings": "/settings",
@@ -69,8 +73,12 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
         "no page": "/nothing",
     }
     opens: dict[str, Callable[[Visitor], None]] = {name: partial(_goes, at) for name, at in addresses.items()}
+    templates = _templates(deployed)
+    opens["launches"] = _unfolds_launches
     opens["instance"] = partial(_opens_with_its_line_of_time, good)
     yield {**opens, "edit, planned": _plans_an_edit, "pin, planned": partial(_plans_a_pin, good)}
+    for each in templates:
+        deployed.ec2.delete_launch_template(LaunchTemplateName=each)
     # Its name is longer than lists of 80 columns hold, which other modules look at.
     deployed.delete_mapping("looks", "long")
     # Another module looks at what is held.
@@ -78,6 +86,26 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
     deployed.iam.remove_role_from_instance_profile(InstanceProfileName=LONG_ROLE, RoleName=LONG_ROLE)
     deployed.iam.delete_instance_profile(InstanceProfileName=LONG_ROLE)
     deployed.iam.delete_role(RoleName=LONG_ROLE)
+
+
+def _templates(deployed: EmulatedAccount) -> list[str]:
+    """Launch templates of several verdicts, by their names; one is as long as EC2 lets it be."""
+    born = {"looks-foreign": "looks-node", "looks-right": "s3-read", "looks-replaced": "s3-write", f"{LONG}-of-128": ""}
+    for name, profile in born.items():
+        deployed.ec2.create_launch_template(
+            LaunchTemplateName=name,
+            LaunchTemplateData={
+                "IamInstanceProfile": {"Name": profile} if profile else {},
+                "TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "looks", "Value": "edited"}]}],
+            },
+        )
+    return list(born)
+
+
+def _unfolds_launches(person: Visitor) -> None:
+    person.goes("/launches")
+    for each in person.page.get_by_text("What to do about").all():
+        each.click()
 
 
 def _goes(address: str, person: Visitor) -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from fixtures.command import Command
-from fixtures.wheel import Running, build
+from fixtures.wheel import Running
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.spokes import register
@@ -24,10 +24,6 @@ from support.ports import free_port
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
-
-
-def test_the_same_sources_give_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
-    assert build(tmp_path).read_bytes() == wheel.read_bytes()
 
 
 def test_the_demo_of_it_comes_true(running: Running, tmp_path: Path) -> None:

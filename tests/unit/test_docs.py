@@ -283,6 +283,7 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
         LOCAL,
         ROOT / "functions",
         ROOT / "docs",
+        ROOT / "examples/gitops",
     ]
     assert [name for name in sorted(names) if not any((place / name).exists() for place in places)] == []
 

@@ -1,6 +1,7 @@
 """What releases are made with, and what draws the README's picture."""
 
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from datetime import date
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from samtranslator.yaml_helper import yaml_parse
 from tools import artifacts, picture, release
+from tools.release import git
 
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -56,24 +58,48 @@ def test_our_own_files_can_be_released() -> None:
     assert made["spoke.yaml"].count("'99.0.0'") == 2, "the tag of the reader, and the output"
 
 
+BUILDS = f"""
+import pathlib, subprocess, tomllib
+version = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]["version"]
+commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+pathlib.Path("dist").mkdir(exist_ok=True)
+pathlib.Path("{release.SUMS}").write_text(f"{{'0' * 64}}  rolekeeper-{{version}}.tar.gz\\n{{commit:0<64}}  #commit\\n")
+"""
+BUILD = [sys.executable, "-c", BUILDS]
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A repository with these files, on its main branch."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
-    for command in (
-        ["init", "--quiet", "--initial-branch", "main"],
-        ["add", "--all"],
-        ["-c", "user.name=g", "-c", "user.email=g@h", "commit", "--quiet", "--message", "all"],
-    ):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    (tmp_path / ".gitignore").write_text("dist/\n")
+    git(tmp_path, "init", "--quiet", "--initial-branch", "main")
+    for name, value in {
+        "user.name": "g",
+        "user.email": "g@h",
+        "commit.gpgSign": "false",
+        "tag.gpgSign": "false",
+    }.items():
+        git(tmp_path, "config", name, value)
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message", "all")
     return tmp_path
 
 
-def test_a_clean_main_branch_is_written_to(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert release.main(["0.2.0"], tree) == 0
-    assert 'version = "0.2.0"' in (tree / "pyproject.toml").read_text()
-    assert capsys.readouterr().out == "pyproject.toml, template.yaml, spoke.yaml, CHANGELOG.md: now 0.2.0\n"
+def texts(tree: Path) -> dict[str, str]:
+    return {name: (tree / name).read_text() for name in FILES}
+
+
+def test_a_release_is_committed_then_built_from_that_commit_and_tagged_with_the_checksums(tree: Path) -> None:
+    assert release.main(["0.2.0"], tree, BUILD) == 0
+    assert 'version = "0.2.0"' in texts(tree)["pyproject.toml"]
+    assert git(tree, "log", "--format=%s") == "Release 0.2.0\nall"
+    assert git(tree, "status", "--porcelain") == ""
+    commit = git(tree, "rev-parse", "HEAD")
+    assert git(tree, "rev-parse", "v0.2.0^{commit}") == commit
+    said = git(tree, "for-each-ref", "--format=%(contents)", "refs/tags/v0.2.0")
+    assert said == f"Rolekeeper 0.2.0\n\n{'0' * 64}  rolekeeper-0.2.0.tar.gz\n{commit:0<64}  #commit"
 
 
 @pytest.mark.parametrize(
@@ -87,10 +113,71 @@ def test_a_clean_main_branch_is_written_to(tree: Path, capsys: pytest.CaptureFix
 def test_nothing_is_written_where_something_else_would_be_released(
     tree: Path, capsys: pytest.CaptureFixture[str], command: list[str], why: str
 ) -> None:
-    subprocess.run(["git", *command], cwd=tree, check=True)
-    assert release.main(["0.2.0"], tree) == 1
+    git(tree, *command)
+    assert release.main(["0.2.0"], tree, BUILD) == 1
     assert why in capsys.readouterr().err
-    assert {name: (tree / name).read_text() for name in FILES} == FILES
+    assert texts(tree) == FILES
+
+
+@pytest.mark.parametrize("fails", ["commit", "build", "interrupted", "no checksums", "tag"])
+def test_a_release_that_fails_leaves_no_commit_no_tag_and_the_files_of_before(
+    tree: Path, capsys: pytest.CaptureFixture[str], fails: str
+) -> None:
+    """What a person wrote meanwhile stays."""
+    hook = {"commit": "pre-commit", "tag": "reference-transaction"}.get(fails)
+    if hook:
+        (tree / ".git/hooks" / hook).write_text(
+            "#!/bin/sh\n! grep refs/tags\n" if fails == "tag" else "#!/bin/sh\nexit 1\n"
+        )
+        (tree / ".git/hooks" / hook).chmod(0o755)
+    ends = {"build": "; raise SystemExit(2)", "interrupted": "; import os; os.kill(os.getppid(), 2); input()"}.get(
+        fails, ""
+    )
+    builds = "" if fails == "no checksums" else BUILDS
+    build = [sys.executable, "-c", f"{builds}\nopen('noted', 'w').close(){ends}"]
+    before = git(tree, "rev-parse", "HEAD")
+    assert release.main(["0.2.0"], tree, build) == 1
+    assert "The release's commit is undone, and nothing is tagged" in capsys.readouterr().err
+    assert git(tree, "rev-parse", "HEAD") == before
+    assert git(tree, "tag") == ""
+    assert texts(tree) == FILES
+    assert git(tree, "status", "--porcelain") == ("" if fails == "commit" else "?? noted")
+
+
+def test_what_was_built_of_a_tag_is_what_the_tag_has(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert release.main(["0.2.0"], tree, BUILD) == 0
+    assert release.main(["--verify", "v0.2.0"], tree) == 0
+    (tree / release.SUMS).write_text((tree / release.SUMS).read_text().replace("0" * 64, "1" * 64))
+    assert release.main(["--verify", "v0.2.0"], tree) == 1
+    assert "other contents than v0.2.0 has: rolekeeper-0.2.0.tar.gz." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tag", "why"),
+    [("v0.3.0", "the tag is v0.3.0, and pyproject.toml has the version of v0.1.0"), ("v0.1.0", "#commit")],
+)
+def test_a_tag_that_no_release_made_is_refused(
+    tree: Path, capsys: pytest.CaptureFixture[str], tag: str, why: str
+) -> None:
+    git(tree, "tag", tag)
+    subprocess.run(BUILD, cwd=tree, check=True)
+    assert release.main(["--verify", tag], tree) == 1
+    assert why in capsys.readouterr().err
+
+
+# ---- who may publish ----
+
+
+def test_only_the_job_that_publishes_gets_an_identity_and_it_waits_for_a_person_and_runs_nothing_of_ours() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    allowed = {name: {**job.get("permissions", {})} for name, job in jobs.items()}
+    assert [name for name, permissions in allowed.items() if "id-token" in permissions] == ["publish"]
+    assert [
+        name for name, permissions in allowed.items() if "contents" in permissions if permissions["contents"] == "write"
+    ] == ["release"]
+    assert jobs["publish"]["environment"] == "release"
+    assert set(jobs["publish"]["needs"]) == {"test", "build"}
+    assert not [step for step in jobs["publish"]["steps"] if "run" in step or "checkout" in step["uses"]]
 
 
 # ---- what the wheel carries ----

@@ -309,11 +309,13 @@ class StalePlanError(CommandError):
         super().__init__(what, "make a new plan, look at it, and apply that", moved)
 
 
-def apply(deployment: Deployment, plan: PlanFile, *, approve: bool, report: Report) -> dict[str, Any]:
+def apply(
+    deployment: Deployment, plan: PlanFile, *, approve: bool = False, hold: bool = False, report: Report
+) -> dict[str, Any]:
     """Apply a plan; returns how many instances EC2 shows as planned, how many wait, and the mappings that were edited.
 
     With `approve`, edits that are held for the number of instances that they change are approved too, unless they are
-    the caller's own: those wait for another person, and so do the instances that they change.
+    the caller's own: those wait for another person, and so do the instances that they change. With `hold`, all do.
 
     Raises:
         CommandError: it is another deployment's, can't be applied now, (`StalePlanError`) something has changed, or
@@ -328,12 +330,12 @@ def apply(deployment: Deployment, plan: PlanFile, *, approve: bool, report: Repo
     moved = [*moved_edits(deployment, plan, proposed), *moved_instances(deployment, plan, proposed)]
     if moved:
         raise StalePlanError(moved)
-    if not approve:
+    if not (approve or hold):
         _refuse_held(proposed)
     planned = wanted = {each.key: each.after for each in plan.changes()}
     bad: list[RowVerdict] = []
     if planned or proposed.edits:
-        bad = _write_rows(deployment, proposed, report)
+        bad = _write_rows(deployment, proposed, report, approve=approve)
         wanted = _in_effect(deployment, planned) if bad else planned
         deployment.app.queue.send(list(wanted), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
         _wait(deployment, wanted)
@@ -383,8 +385,10 @@ def _refuse_held(proposed: Proposal) -> None:
 # ---- doing it ----
 
 
-def _write_rows(deployment: Deployment, proposed: Proposal, report: Report) -> list[RowVerdict]:
-    """Write the plan's rows, and approve those that are held, except the caller's own; returns what isn't in effect.
+def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, approve: bool) -> list[RowVerdict]:
+    """Write the plan's rows; with `approve`, approve those that are held, except the caller's own.
+
+    Returns what isn't in effect.
 
     CommandError if a row isn't as planned.
     """
@@ -394,14 +398,14 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Report) -> l
         raise MovedError(written.moved, len(written.rows))
     verdicts = {each.key: each for each in (*written.rows, *written.others)}
     # One that isn't held after all, as the fleet grew, is published already.
-    held = [verdicts[each.key] for each in proposed.edits if each.needs_approval and each.key in verdicts]
+    held = [verdicts[each.key] for each in proposed.edits if approve and each.needs_approval and each.key in verdicts]
     numbers = {each.key: each.number("held_revision") for each in held if each.is_held and not each.own}
     approved = edits.approve(deployment, numbers)
     approved.require_judged()
     verdicts |= {each.key: each for each in approved.rows}
     report(Written(tuple(verdicts.values())))
     waiting = [each for each in verdicts.values() if not each.good]
-    expected = {each.key: each.status for each in proposed.edits if each.own or each.takes_effect}
+    expected = {each.key: each.status for each in proposed.edits if each.own or each.takes_effect or not approve}
     if bad := [each.status for each in waiting if each.status != expected.get(each.key)]:
         what = "not every row was published as planned"
         raise CommandError(what, "fix what is shown above, then plan again", code=edits.exit_code(bad))

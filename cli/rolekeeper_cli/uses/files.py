@@ -82,8 +82,11 @@ def write(rows: Iterable[dict[str, Any]]) -> str:
 # ---- reading ----
 
 
-def _composed(text: str, name: str) -> yaml.Node:
-    """The tree of a file, with the place and the text of every node."""
+_WRITE = f"list the mappings under {TOP}; rolekeeper mapping export shows how"
+
+
+def composed(text: str, name: str, remedy: str = _WRITE) -> yaml.Node:
+    """The tree of a YAML file, with the place and the text of every node; `remedy` says what it should hold."""
     try:
         node = yaml.compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
@@ -97,9 +100,9 @@ def _composed(text: str, name: str) -> yaml.Node:
         # A character that no YAML file may hold, such as NUL; the message has its number.
         raise FileError(f"{name}: isn't YAML: {' '.join(str(error).split())}", "remove that character") from error
     except RecursionError as error:
-        raise FileError(f"{name}: is nested too deep", f"write a list of mappings under {TOP}") from error
+        raise FileError(f"{name}: is nested too deep", remedy) from error
     if node is None:
-        raise FileError(f"{name}: holds only comments", "write the mappings into it")
+        raise FileError(f"{name}: holds only comments", remedy)
     return node
 
 
@@ -300,7 +303,7 @@ def refuse_csv(name: str) -> None:
 def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:
     """Read a file's mappings with the reader of the table's rows; `home` is None without AWS."""
     reading, first = Reading(), dict[MappingKey, int]()
-    for node in _rows(_composed(_decoded(data, name), name), name):
+    for node in _rows(composed(decoded(data, name), name), name):
         entry = _entry(node)
         if spec := _judge(entry, home):
             if spec.key in first:
@@ -347,7 +350,7 @@ def _home_of(attributes: Mapping[str, Any]) -> HomeAccount:
     return HomeAccount("")
 
 
-def _decoded(data: bytes, name: str) -> str:
+def decoded(data: bytes, name: str, remedy: str = _WRITE) -> str:
     """UTF-8, with or without a byte order mark; UTF-16 with one, as Windows PowerShell writes it."""
     coding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     try:
@@ -356,5 +359,5 @@ def _decoded(data: bytes, name: str) -> str:
         what = f"{name}: byte {error.start + 1} is no {coding.removesuffix('-sig').upper()}"
         raise FileError(what, "save the file as UTF-8") from error
     if not text.strip():
-        raise FileError(f"{name}: is empty", "write the mappings into it; rolekeeper mapping export shows how")
+        raise FileError(f"{name}: is empty", remedy)
     return text

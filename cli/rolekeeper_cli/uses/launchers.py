@@ -21,6 +21,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.fleet import Enforced
 from rolekeeper_cli.uses.instances import account_options
 from rolekeeper_cli.uses.launches import Forecast, Kind, Launcher, Rules, Template, forecast
+from rolekeeper_cli.uses.targets import Places
 
 type Document = Mapping[str, Any]
 
@@ -64,6 +65,13 @@ def forecasts(place: Deployment) -> list[Forecast]:
     found = launchers(place)
     rules = rules_of(place, found)
     return [forecast(each, rules) for each in found]
+
+
+def everywhere(deployment: Deployment, places: Places) -> Iterator[Forecast]:
+    """The same of each target that can be read; shows how far it is."""
+    with deployment.progress(len(places.all), "targets read") as progress:
+        for each in progress.over(places.ask(lambda place: [forecasts(place)])):
+            yield from each
 
 
 def rules_of(place: Deployment, found: Iterable[Launcher]) -> Rules:

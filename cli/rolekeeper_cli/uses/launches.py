@@ -41,6 +41,10 @@ class Kind(StrEnum):
     SPOT_FLEET = "spot-fleet"
     INSTANCE = "instance"  # only in files
 
+    def __str__(self) -> str:
+        short = {"launch-template": "template", "auto-scaling-group": "group", "ec2-fleet": "fleet"}
+        return short.get(self.value, self.value.replace("-", " "))
+
 
 class Verdict(StrEnum):
     """What happens to the role of an instance that is launched, those first that a person should look at."""
@@ -93,6 +97,7 @@ class Launcher:
         used_by: what launches from this template, each by its name.
         place: where a file declares it.
         broken: why it can't launch anything; empty if it can.
+        unclear: why it can't be known yet what its instances start with; empty if it can.
     """
 
     kind: Kind
@@ -107,6 +112,7 @@ class Launcher:
     used_by: tuple[str, ...] = ()
     place: str = ""
     broken: str = ""
+    unclear: str = ""
 
     @property
     def profile_name(self) -> str:
@@ -149,6 +155,11 @@ class Forecast:
         return list(Verdict).index(self.verdict), self.launcher.kind, self.launcher.name
 
     @property
+    def names(self) -> set[str]:
+        """What a person may type for it."""
+        return {self.launcher.name, self.launcher.id, f"{self.target}/{self.launcher.name}"}
+
+    @property
     def is_beside(self) -> bool:
         """Whether it is a template whose instances get their tags from the groups and fleets that use it."""
         return bool(self.launcher.used_by) and self.verdict is Verdict.NO_MAPPING
@@ -160,8 +171,8 @@ class Forecast:
             "kind": launcher.kind.value,
             "name": launcher.name,
             "id": launcher.id or None,
-            "account": self.target.account,
-            "region": self.target.region,
+            "account": self.target.account or None,
+            "region": self.target.region or None,
             "place": launcher.place or None,
             "verdict": self.verdict.value,
             "code": self.code,
@@ -230,6 +241,8 @@ def forecast(launcher: Launcher, rules: Rules) -> Forecast:
 
 
 def _unknown(launcher: Launcher, rules: Rules) -> str:
+    if launcher.unclear:
+        return launcher.unclear
     if keys := sorted(launcher.unknown_tags & rules.mapped):
         return f"the value of tag {keys[0]} isn't known before it is deployed, and mappings ask for that tag"
     return "its instance profile isn't known before it is deployed" if launcher.profile is None else ""
@@ -298,13 +311,16 @@ def _reason(verdict: Verdict, seen: Seen, service: str) -> str:
 
 # ---- what to do ----
 
-_NEEDS = "who launches it needs iam:PassRole for the role"
+NEEDS = "who launches it needs iam:PassRole for the role"
 # An instance goes into service when its boot script says so; one that never gets the role is ended.
 _HOOK = (
     "aws autoscaling put-lifecycle-hook --lifecycle-hook-name wait-for-role --lifecycle-transition "
     "autoscaling:EC2_INSTANCE_LAUNCHING --heartbeat-timeout 600 --default-result ABANDON --auto-scaling-group-name "
 )
-_HOLDS = "or: instances go into service once their boot script says so; one without a role after 10 minutes is ended"
+_HOLDS = (
+    "the other way: instances go into service once their boot script says so; one without a role after 10 minutes is "
+    "ended"
+)
 BOOT_SCRIPT = "rolekeeper launches --boot-script"
 
 
@@ -328,7 +344,7 @@ def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, op
     yield Step(
         f"aws ec2 create-launch-template-version {at} --source-version {template.number} "
         f"--launch-template-data {value}{options}",
-        f"makes a version whose instances start with {role}; {_NEEDS}",
+        f"makes a version whose instances start with {role}; {NEEDS}",
     )
     newest = (
         f"\"$(aws ec2 describe-launch-template-versions {at} --versions '$Latest' --query "

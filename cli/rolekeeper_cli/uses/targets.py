@@ -140,6 +140,16 @@ class Places:
         ]
 
 
+def written(texts: Sequence[str]) -> Target | None:
+    """The target that is written as ACCOUNT/REGION, without asking which there are; None for no text."""
+    if not texts:
+        return None
+    account, _, region = texts[0].partition("/")
+    if len(texts) > 1 or not _ACCOUNT.fullmatch(account) or not region:
+        raise UsageError(f"{' and '.join(texts)} isn't one target", "write --target ACCOUNT/REGION once")
+    return Target(account, region)
+
+
 def _is_meant(text: str, target: Target) -> bool:
     return text in {target.account, target.region, str(target)}
 

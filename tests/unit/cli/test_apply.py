@@ -188,6 +188,23 @@ def test_anothers_edit_that_is_held_already_is_approved(
     assert (ran.exit_code, {desk.world.carries(each) for each in ids}) == (0, {"db"}), ran.output
 
 
+@pytest.mark.parametrize("author", ["", "arn:aws:sts::123456789012:assumed-role/publish/another-session"])
+def test_with_hold_what_needs_approval_is_written_and_nobodys_edit_is_approved(
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, author: str
+) -> None:
+    ids = desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    if author:
+        desk.edit("app=web", role="db", edited_by=author)
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    terminal.meanwhile = lambda: desk.publish("app=web")
+    ran = terminal("apply", plan, "--hold")
+    assert ran.exit_code == 4, ran.output
+    assert "rolekeeper mapping approve app=web --revision 2" in ran.stderr
+    assert ({desk.world.carries(each) for each in ids}, "approve" in desk.row("app=web")) == ({"web"}, False)
+    assert terminal("apply", plan, "--hold", "--approve").exit_code == 252
+
+
 def test_a_conflict_that_was_there_already_holds_up_no_other_row(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:

@@ -431,6 +431,22 @@ def test_a_mistyped_name_is_refused(terminal: Terminal, there: FakeLaunchers) ->
     assert "did you mean frontend?" in ran.output
 
 
+def test_at_80_columns_names_and_verdicts_are_whole(
+    terminal: Terminal, there: FakeLaunchers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolekeeper_cli.terminal.width", lambda _stream=None: 80)
+    name = "a-group-of-the-web-frontend-in-production"
+    there.template("base", app="other")
+    there.group(name, "base", "$Latest", tags={"app": "web"})
+
+    lines = terminal("launches", "base", name).stdout.splitlines()
+
+    assert name in lines
+    [row] = [each for each in lines if each.strip().startswith("a few seconds late")]
+    assert row.split()[4:] == ["group", "none", "web", "1", "latest"]
+    assert f"  no mapping for its tags; used by {name}" in lines
+
+
 # ---- the exit code ----
 
 
@@ -503,6 +519,7 @@ def test_other_targets_are_read_and_one_that_cannot_be_is_left_out(
     assert (seen["far"]["account"], seen["far"]["verdict"]) == (SPOKE.account, "a-few-seconds-late")
     assert all("--region eu-west-1" in each["command"] for each in seen["far"]["steps"])
     assert f"{SPOKE}/far" in terminal("launches").output
+    assert f"What to change about {SPOKE}/far (template):" in terminal("launches", f"{SPOKE}/far").output
 
     spoke.refuse()
 

@@ -53,6 +53,9 @@ def test_every_action_of_the_command_is_listed_and_no_other(
     desk.world.attach_by_hand(instance, "web")
     file = tmp_path / "mappings.yaml"
     file.write_text("mappings:\n- {tag_key: workload, tag_value: '*', role: db}\n")
+    launchers = desk.world.ec2.launchers
+    launchers.configurations = [{"LaunchConfigurationName": "old", "IamInstanceProfile": "web"}]
+    launchers.group("workers", LaunchConfigurationName="old")
     desk.quiet()
     rows = "mappings:\n- {tag_key: a, tag_value: b, role: web}\n"
     for line in (
@@ -69,6 +72,7 @@ def test_every_action_of_the_command_is_listed_and_no_other(
         ["plan"],
         ["plan", "-f", str(file)],
         ["fleet"],
+        ["launches"],
         ["explain", instance],
         ["history", contested],
         ["wait", instance, "--role", "web", "--attempts", "1"],

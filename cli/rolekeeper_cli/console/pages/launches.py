@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from starlette.requests import Request
@@ -14,8 +14,8 @@ from rolekeeper_cli.console.fleet_cache import MOST
 from rolekeeper_cli.console.forms import number
 from rolekeeper_cli.console.jobs import followed, look, query_of
 from rolekeeper_cli.console.page import contains, paged, query
-from rolekeeper_cli.uses.fleet import withheld
-from rolekeeper_cli.uses.launchers import ORIGINS, forecasts
+from rolekeeper_cli.uses.fleet import profile_name, withheld
+from rolekeeper_cli.uses.launchers import ORIGINS, everywhere
 from rolekeeper_cli.uses.launches import Forecast, Verdict
 from rolekeeper_cli.uses.targets import Places
 
@@ -35,10 +35,9 @@ VERDICTS = {
 def _look(deployment: DoctorDeployment) -> Iterator[Forecast | Mapping[str, Any]]:
     """The forecasts, target by target; then what else the page says."""
     places = Places.chosen(deployment)
-    with deployment.progress(len(places.all), "targets read") as progress:
-        found = chain.from_iterable(progress.over(places.ask(lambda place: [forecasts(place)])))
-        yield from islice(found, MOST)
-        cut = next(found, None) is not None
+    found = everywhere(deployment, places)
+    yield from islice(found, MOST)
+    cut = next(found, None) is not None
     yield {"unseen": places.unseen_in_words(), "withheld": withheld(deployment), "cut": cut}
 
 
@@ -71,7 +70,8 @@ def _shown(request: Request) -> dict[str, Any]:
 def _holds(found: Forecast, text: str) -> bool:
     launcher, template = found.launcher, found.launcher.template
     names = (launcher.name, launcher.id, template.name if template else "", str(found.target))
-    return contains(text, *names, found.carries, found.should_carry, str(found.mapping or ""), found.reason)
+    roles = (launcher.profile_name, profile_name(found.should_carry) or "")
+    return contains(text, *names, *roles, str(found.mapping or ""), found.reason)
 
 
 def _row(found: Forecast, here: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,8 @@ def _row(found: Forecast, here: Mapping[str, Any]) -> dict[str, Any]:
     key, where = ORIGINS[found.launcher.kind], {"account": found.target.account, "region": found.target.region}
     elsewhere = any(here[name] != value for name, value in where.items())
     asked = {"tag": MappingKey(key, found.launcher.tags[key]), **(where if elsewhere else {})}
-    return found.document() | {"target": found.target if elsewhere else "", "instances": query(asked)}
+    more = {"what": str(found.launcher.kind), "target": found.target if elsewhere else "", "instances": query(asked)}
+    return found.document() | more
 
 
 ROUTES = followed("/launches", _shown, "launches.html")

@@ -1,6 +1,7 @@
 """The page of what launches instances: what a person should look at first, and what to do about it."""
 
 import re
+from collections.abc import Callable
 from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,11 +10,13 @@ from starlette.testclient import TestClient
 
 from fakes.ec2 import client_error
 from fakes.launchers import FakeLaunchers
-from fixtures.console import text_of, words
+from fixtures.console import news, text_of, words
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
+from rolekeeper_cli.console.jobs import Jobs
+from rolekeeper_cli.console.site import Site
 
 SPOKE = Target("111111111111", "eu-west-1")
 
@@ -53,11 +56,9 @@ def test_those_that_a_person_should_look_at_come_first(browser: TestClient) -> N
     assert list(rows(page.text)) == ["occupied", "front", "late", "right", "unmapped"]
     assert "1 will stay occupied 1 replaced 1 a few seconds late 1 born right 1 no mapping" in words(page)
     occupied, front, _, right, _ = map(text_of, rows(page.text).values())
-    assert occupied.startswith(
-        "will stay occupied occupied lt-00000000000000004 instances launch template $Default (1)"
-    )
+    assert occupied.startswith("will stay occupied occupied lt-00000000000000004 instances template 1 default")
     assert "legacy web app= web Instances keep the foreign legacy, and don't get role web, which app=web" in occupied
-    assert front.startswith("replaced front instances auto scaling group base $Latest (1) db web app= web")
+    assert front.startswith("replaced front instances group 1 latest of base db web app= web")
     assert right.endswith("web web app= web"), "there is nothing to say of it"
     assert '<a href="/launches" aria-current="page">Launches</a>' in page.text
 
@@ -87,14 +88,15 @@ def test_links_lead_to_its_mapping_and_its_instances(browser: TestClient, desk: 
     [
         ("verdict=replaced", ["front"]),
         ("text=BASE", ["front"]),
-        ("text=legacy", ["occupied"]),
+        ("text=legacy", ["occupied", "kept"]),
+        ("text=instance-profile", []),
         ("text=app%3Dweb&verdict=born-right", ["right"]),
         ("verdict=blocked", []),
-        ("beside=shown", ["occupied", "front", "late", "right", "base", "unmapped"]),
+        ("beside=shown", ["occupied", "front", "late", "right", "kept", "base", "unmapped"]),
     ],
 )
-@pytest.mark.usefixtures("some")
-def test_filters_choose(browser: TestClient, query: str, shown: list[str]) -> None:
+def test_filters_choose(browser: TestClient, some: FakeLaunchers, query: str, shown: list[str]) -> None:
+    some.template("kept", "legacy", **{"rolekeeper:ignore": "true"})
     page = browser.get(f"/launches?{query}")
     assert list(rows(page.text)) == shown
     assert ("Nothing passes these filters" in words(page)) == (not shown)
@@ -120,6 +122,24 @@ def test_more_than_a_page_holds_are_on_others(browser: TestClient, monkeypatch: 
 def test_more_than_the_console_keeps_are_the_commands(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rolekeeper_cli.console.pages.launches.MOST", 2)
     assert "There are more than the console keeps." in words(browser.get("/launches"))
+
+
+@pytest.mark.usefixtures("some")
+def test_a_page_doesnt_wait_for_aws_and_follows_until_all_is_read(
+    browser: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Callable[[], None]] = []
+    monkeypatch.setattr("rolekeeper_cli.console.jobs.PATIENCE_SECONDS", 0)
+    site.jobs = Jobs(site.look, site.deployment.now, beside=begun.append)
+    page = browser.get("/launches?text=web")
+    assert "Reading launch templates, groups and fleets: the stack." in words(page)
+    assert "There are no launch templates" not in words(page)
+    seen = news(page, "/launches/part")
+    assert browser.get(seen).status_code == 204
+    begun.pop()()
+    part = browser.get(seen)
+    assert list(rows(part.text)) == ["occupied", "front", "late", "right"]
+    assert "hx-get" not in part.text
 
 
 # ---- what hinders it ----
@@ -174,7 +194,7 @@ def spoke(terminal: Terminal, desk: MappingsFixture, there: FakeLaunchers) -> Sp
 def test_those_of_other_targets_say_where(browser: TestClient) -> None:
     page = browser.get("/launches").text
     far, here = rows(page).values()
-    assert f"far lt-00000000000000001 {SPOKE} instances launch template" in text_of(far)
+    assert f"far lt-00000000000000001 {SPOKE} instances template" in text_of(far)
     assert f"What to do about far in {SPOKE}" in far
     assert f"--region {SPOKE.region}" in far
     assert f"&amp;account={SPOKE.account}&amp;region={SPOKE.region}" in far

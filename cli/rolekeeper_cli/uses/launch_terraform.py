@@ -1,0 +1,370 @@
+"""What a Terraform plan or state launches, from `terraform show -json` (JSON Output Format, version 1).
+
+A plan has the values that are known before it is applied. `after_unknown` says which aren't, and the configuration to
+which resource they refer.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rolekeeper_cli.uses.launch_declared import (
+    NO_CONFIGURATION,
+    NO_TEMPLATE,
+    OF_FLEET,
+    OF_SPOT_FLEET,
+    OF_TEMPLATE,
+    PROFILE,
+    Declared,
+    Read,
+    Source,
+    Tags,
+    declared,
+    instead,
+    node_group,
+    of_group,
+    other_template,
+    tag,
+)
+from rolekeeper_cli.uses.launches import Kind
+
+_TEMPLATE, _CONFIGURATION, _PROFILE = "aws_launch_template", "aws_launch_configuration", "aws_iam_instance_profile"
+# `[0]` and `["blue"]` of an address.
+_INDEX = re.compile(r'\[(?:[0-9]+|"(?:[^"\\]|\\.)*")\]')
+# A type or `module`, `var`; a name; an index; an attribute.
+_REFERENCE = re.compile(rf"([\w-]+)\.([\w-]+)({_INDEX.pattern})?(?:\.([\w-]+))?")
+# References to what a plan always knows.
+_KNOWN = frozenset({"each", "count", "path", "self", "terraform"})
+_BLOCK, _ARGUMENT = 'iam_instance_profile {{ name = "{name}" }}', 'iam_instance_profile = "{name}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value of a resource, at a path, and which of it isn't known: True for all, or a map or list of its form."""
+
+    value: Any
+    unknown: Any = False
+    path: tuple[str | int, ...] = ()
+
+    def __getitem__(self, name: str) -> "Cell":
+        unknown = _map(self.unknown).get(name, self.unknown is True)
+        return Cell(_map(self.value).get(name), unknown, (*self.path, name))
+
+    def __iter__(self) -> "Iterator[Cell]":
+        """The elements of a list, as blocks are."""
+        unknown = [*_list(self.unknown)]
+        for number, each in enumerate(_list(self.value)):
+            yield Cell(each, unknown[number] if number < len(unknown) else False, (*self.path, number))
+
+    @property
+    def known(self) -> bool:
+        return self.unknown is not True
+
+    @property
+    def block(self) -> "Cell":
+        """The first of its elements."""
+        return next(iter(self), Cell(None, self.unknown is True, self.path))
+
+    @property
+    def text(self) -> str | None:
+        """Its text, empty if it isn't set; None if it isn't known, or is none."""
+        found = "" if self.value is None else self.value
+        return found if self.known and isinstance(found, str) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resource:
+    """A resource as it will be."""
+
+    given: Mapping[str, Any]
+    module: str
+    cell: Cell
+    created: bool = False
+
+    @property
+    def address(self) -> str:
+        return str(self.given.get("address"))
+
+    @property
+    def type(self) -> str:
+        return str(self.given.get("type"))
+
+    @property
+    def name(self) -> str:
+        return str(self.given.get("name"))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The names of the modules that it is in."""
+        return tuple(_INDEX.sub("", self.module).split(".")[1::2])
+
+
+def launchers(document: Mapping[str, Any], name: str) -> Iterator[Declared]:
+    """What a plan's or a state's resources launch; what the plan deletes is left out."""
+    changes, values = document.get("resource_changes"), _map(document.get("values"))
+    found = list(_in_state(_map(values.get("root_module"))) if changes is None else _in_plan(_list(changes)))
+    plan = _Plan(found, _map(document.get("configuration")))
+    for resource in found:
+        if resource.type == "aws_eks_node_group":
+            template = [plan.source(resource, each) for each in resource.cell["launch_template"]]
+            yield node_group(resource.address, template, name)
+        elif resource.type in _READERS:
+            kind, read = _READERS[resource.type]
+            sources, tags = read(plan, resource)
+            yield from declared(kind, resource.address, sources or [NO_TEMPLATE], tags=tags, place=name)
+
+
+def _map(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}
+
+
+def _list(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, list) else ()
+
+
+def _in_plan(changes: Sequence[Any]) -> Iterator[Resource]:
+    for each in map(_map, changes):
+        change = _map(each.get("change"))
+        if each.get("mode") == "managed" and "deposed" not in each and isinstance(change.get("after"), Mapping):
+            cell, created = Cell(change["after"], change.get("after_unknown")), "create" in _list(change.get("actions"))
+            yield Resource(each, str(each.get("module_address") or ""), cell, created=created)
+
+
+def _in_state(module: Mapping[str, Any]) -> Iterator[Resource]:
+    for each in map(_map, _list(module.get("resources"))):
+        if each.get("mode") == "managed":
+            yield Resource(each, str(module.get("address") or ""), Cell(each.get("values")))
+    for child in map(_map, _list(module.get("child_modules"))):
+        yield from _in_state(child)
+
+
+type _Hit = tuple[tuple[str, ...], str]  # the names of modules, and what is referred to in the innermost
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    resources: Sequence[Resource]
+    configuration: Mapping[str, Any]
+
+    # ---- the configuration: what a value that isn't known refers to ----
+
+    def _module(self, names: Sequence[str]) -> Mapping[str, Any]:
+        module = _map(self.configuration.get("root_module"))
+        for name in names:
+            module = _map(_map(_map(module.get("module_calls")).get(name)).get("module"))
+        return module
+
+    def written(self, resource: Resource) -> Mapping[str, Any]:
+        """A resource's block in the configuration."""
+        blocks, mine = _list(self._module(resource.modules).get("resources")), (resource.type, resource.name)
+        return next((each for each in map(_map, blocks) if (each.get("type"), each.get("name")) == mine), {})
+
+    def expression(self, resource: Resource, path: Sequence[str | int]) -> Any:
+        """How a value is written; None if it isn't, or if it can't be said in which of several blocks."""
+        found: Any = self.written(resource).get("expressions")
+        for step in path:
+            if isinstance(step, str):
+                found = _map(found).get(step)
+            elif isinstance(found, list):
+                # Blocks of a Spot Fleet are sets.
+                ordered = len(found) == 1 or resource.type != "aws_spot_fleet_request"
+                found = found[step] if ordered and step < len(found) else None
+        return found
+
+    def referred(self, resource: Resource, type_: str, path: Sequence[str | int]) -> Resource | None:
+        """The resource of a type to which a value refers and to nothing else, also through modules."""
+        hits = set(self._follow(resource.modules, self.expression(resource, path), set()))
+        # `x.web[0].id` refers to `x.web` too.
+        hits -= {(modules, _INDEX.sub("", local)) for modules, local in hits if local.endswith("]")}
+        if len(hits) != 1:
+            return None
+        [(modules, local)] = hits
+        base, own = _INDEX.sub("", local), resource.given.get("index")
+        found = [
+            each
+            for each in self.resources
+            if each.modules == modules and each.type == type_ and f"{type_}.{each.name}" == base
+        ]
+        for same in (
+            [each for each in found if each.address.endswith(local)],
+            [each for each in found if resource.module.startswith(each.module)],
+            [each for each in found if each.given.get("index") == own],
+        ):
+            found = [each for each in found if each in same] or found
+        return found[0] if len(found) == 1 else None
+
+    def _follow(self, modules: tuple[str, ...], expression: Any, seen: set[_Hit]) -> Iterator[_Hit]:
+        for reference in (each for each in _list(_map(expression).get("references")) if isinstance(each, str)):
+            parts = _REFERENCE.match(reference)
+            if not parts or (modules, reference) in seen:
+                continue
+            seen.add((modules, reference))
+            kind, name, index, output = parts.groups("")
+            if kind == "module":
+                outputs = _map(self._module((*modules, name)).get("outputs"))
+                if output:
+                    yield from self._follow((*modules, name), _map(outputs.get(output)).get("expression"), seen)
+            elif kind == "var":
+                calls = _map(self._module(modules[:-1]).get("module_calls")) if modules else {}
+                given = _map(_map(calls.get(modules[-1])).get("expressions")) if modules else {}
+                yield from self._follow(modules[:-1], given.get(name), seen)
+            elif kind not in _KNOWN:
+                yield modules, f"{kind}.{name}{index}"
+
+    # ---- what instances start with ----
+
+    def named(self, resource: Resource, type_: str, cell: Cell, *, by: str = "name") -> Resource | None:
+        """The resource of the file that a value names, or to which it refers if it isn't known."""
+        if cell.text is None:
+            return self.referred(resource, type_, cell.path)
+        found = (each for each in self.resources if each.type == type_ and each.cell[by].text == cell.text != "")
+        return next(found, None)
+
+    def profile(self, resource: Resource, cell: Cell, *, computed: bool = False) -> str | None:
+        """An instance profile, by name or ARN, as `Launcher.profile` has it.
+
+        Args:
+            computed: a plan doesn't know it if it isn't written either: there is none then.
+        """
+        if not cell.known and computed and self.written(resource) and self.expression(resource, cell.path) is None:
+            return ""
+        found = self.named(resource, _PROFILE, cell, by="arn" if (cell.text or "").startswith("arn:") else "name")
+        return _arn(found) if found else cell.text
+
+    def source(self, resource: Resource, block: Cell, prefix: str = "") -> Source:
+        """What a block that names a launch template says."""
+        cells = {name: block[f"{prefix}{name}"] for name in ("id", "name")}
+        for name, cell in cells.items():
+            if found := self.named(resource, _TEMPLATE, cell, by=name):
+                return replace(self.of_template(found), unclear=_other_version(found, block["version"].text))
+        return other_template(cells["id"].text or cells["name"].text or "")
+
+    def of_template(self, template: Resource) -> Source:
+        cell, block = template.cell, template.cell["iam_instance_profile"].block
+        profile = _one_of([self.profile(template, block[name]) for name in ("name", "arn")])
+        tags = replace(OF_TEMPLATE, complete=cell["tag_specifications"].known)
+        for each in cell["tag_specifications"]:
+            kind = each["resource_type"].text
+            tags = replace(tags, complete=tags.complete and kind is not None)
+            tags = _tags(each["tags"]).over(tags) if kind == "instance" else tags
+        return Source(template.address, profile, tags, attribute=_BLOCK, template=True)
+
+    def tags(self, resource: Resource) -> Tags:
+        """A resource's tags with the provider's default tags."""
+        both = resource.cell["tags_all"]
+        if both.known and both.value is not None:
+            return _tags(both)
+        own, providers = _tags(resource.cell["tags"]), _map(self.configuration.get("provider_config"))
+        mine = providers.get(str(self.written(resource).get("provider_config_key")))
+        # A provider that a module inherits isn't listed: it is one of the others.
+        configured = [mine] if mine else providers.values()
+        blocks = [_map(_map(each).get("expressions")).get("default_tags") for each in configured]
+        if not any(blocks):
+            return own
+        constant = _map(_map(next(iter(_list(blocks[0])), None)).get("tags")).get("constant_value")
+        return own.over(_tags(Cell(constant)) if mine and constant else Tags(complete=False))
+
+
+def _one_of(profiles: Sequence[str | None]) -> str | None:
+    """The one that is set, of the two ways to name an instance profile."""
+    return next((each for each in profiles if each != ""), "")
+
+
+def _arn(profile: Resource) -> str | None:
+    """The ARN of a profile that the file declares; if Terraform makes its name, only the beginning is known."""
+    cell = profile.cell
+    name = cell["name"].text or f"{cell['name_prefix'].text or 'terraform-'}*"
+    path = cell["path"].text
+    return None if path is None else f"{PROFILE}{path or '/'}{name}"
+
+
+def _other_version(template: Resource, version: str | None) -> str:
+    """Why the version that is used may not be the one that the file declares; empty if it is."""
+    cell = template.cell
+    latest, default = cell["latest_version"].text, cell["default_version"].text
+    if version is None or version == "$Latest" or (latest and version == latest):
+        return ""
+    if version in {"", "$Default"}:
+        if template.created or cell["update_default_version"].value is True or (latest and default == latest):
+            return ""
+        return f"it uses the default version of {template.address}, which may be an earlier one"
+    return f"it uses version {version} of {template.address}, which may be an earlier one"
+
+
+def _tags(cell: Cell) -> Tags:
+    """A map of tags."""
+    if not cell.known or not isinstance(cell.value, Mapping | None):
+        return Tags(complete=False)
+    unknown = {key for key, flag in _map(cell.unknown).items() if flag}
+    known = {key: cell[key].text for key, value in _map(cell.value).items() if value is not None and key not in unknown}
+    unclear = {key for key, text in known.items() if text is None}
+    return Tags({key: text for key, text in known.items() if text is not None}, frozenset(unknown | unclear))
+
+
+# ---- resources ----
+
+
+def _template(plan: _Plan, resource: Resource) -> Read:
+    return [plan.of_template(resource)], Tags()
+
+
+def _instance(plan: _Plan, resource: Resource) -> Read:
+    # Of one that runs already, the state says what it got of its template.
+    blocks = list(resource.cell["launch_template"]) if resource.created else []
+    base = plan.source(resource, blocks[0]) if blocks else Source(resource.address)
+    own = plan.profile(resource, resource.cell["iam_instance_profile"], computed=True)
+    # Those of a Spot request tag the request.
+    tags = plan.tags(resource) if resource.type == "aws_instance" else Tags()
+    return [instead(base, resource.address, own, attribute=_ARGUMENT)], tags
+
+
+def _group(plan: _Plan, resource: Resource) -> Read:
+    own = Tags(complete=resource.cell["tag"].known)
+    for each in resource.cell["tag"]:
+        flag = each["propagate_at_launch"]
+        propagated = flag.value is True if flag.known else None
+        own = tag(each["key"].text, each["value"].text, propagated=propagated).over(own)
+    return list(_sources(plan, resource)), own.over(of_group(resource.cell["name"].text))
+
+
+def _sources(plan: _Plan, resource: Resource) -> Iterator[Source]:
+    """What a group's instances start from."""
+    cell, policy = resource.cell, resource.cell["mixed_instances_policy"].block["launch_template"].block
+    for each in cell["launch_template"]:
+        yield plan.source(resource, each)
+    for each in (policy, *policy["override"]):
+        for block in each["launch_template_specification"]:
+            yield plan.source(resource, block, "launch_template_")
+    if cell["launch_configuration"].text != "":
+        found = plan.named(resource, _CONFIGURATION, cell["launch_configuration"])
+        profile = plan.profile(found, found.cell["iam_instance_profile"]) if found else ""
+        yield Source(found.address, profile, attribute=_ARGUMENT) if found else NO_CONFIGURATION
+
+
+def _fleet(plan: _Plan, resource: Resource) -> Read:
+    return [plan.source(resource, each, "launch_template_") for each in _configured(resource)], OF_FLEET
+
+
+def _configured(resource: Resource) -> Iterator[Cell]:
+    for each in resource.cell["launch_template_config"]:
+        yield from each["launch_template_specification"]
+
+
+def _spot_fleet(plan: _Plan, resource: Resource) -> Read:
+    sources = [plan.source(resource, each) for each in _configured(resource)]
+    for each in resource.cell["launch_specification"]:
+        names = ("iam_instance_profile_arn", "iam_instance_profile")
+        profile = _one_of([plan.profile(resource, each[name]) for name in names])
+        sources.append(Source(resource.address, profile, _tags(each["tags"]), attribute=_ARGUMENT))
+    return sources, OF_SPOT_FLEET
+
+
+_READERS: Mapping[str, tuple[Kind, Callable[[_Plan, Resource], Read]]] = {
+    _TEMPLATE: (Kind.TEMPLATE, _template),
+    "aws_instance": (Kind.INSTANCE, _instance),
+    "aws_spot_instance_request": (Kind.INSTANCE, _instance),
+    "aws_autoscaling_group": (Kind.GROUP, _group),
+    "aws_ec2_fleet": (Kind.FLEET, _fleet),
+    "aws_spot_fleet_request": (Kind.SPOT_FLEET, _spot_fleet),
+}

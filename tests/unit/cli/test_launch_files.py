@@ -1,0 +1,280 @@
+"""Files of infrastructure, and what `rolekeeper launches --template` says of them."""
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import Terminal
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.uses import launch_files
+from rolekeeper_cli.uses.launches import Rules, Verdict
+
+NOW, HERE = datetime(2026, 11, 29, tzinfo=UTC), Target("111111111111", "eu-west-1")
+
+
+def offline(*specs: MappingSpec, target: Target | None = None) -> tuple[Rules, frozenset[MappingKey]]:
+    return launch_files.offline(specs, "/rolekeeper/", target=target, now=NOW)
+
+
+def instance(tags: str, profile: str = "") -> bytes:
+    named = f"IamInstanceProfile: {profile}, " if profile else ""
+    return f"Resources: {{One: {{Type: AWS::EC2::Instance, Properties: {{{named}Tags: {tags}}}}}}}".encode()
+
+
+# ---- files that can't be read ----
+
+NEITHER = "is neither a CloudFormation template nor version 1 of Terraform's JSON"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "f: is empty"),
+        (b"# nothing\n", "f: holds only comments"),
+        (b"\xff\x00", "f: byte 1 is no UTF-8"),
+        (b"PK\3\4tfplan", "f: is a binary plan file\ngive its JSON: terraform show -json PLAN > plan.json"),
+        (b"{", "f:1:2: isn't JSON"),
+        (b"a: [", "isn't YAML"),
+        pytest.param(b"[" * 5_000, "maximum nesting depth", id="flow"),
+        pytest.param(b"a:\n" + b"- " * 5_000, "maximum nesting depth", id="block"),
+        pytest.param(b'{"a":' + b"[" * 100_000, "f: is nested too deep", id="json"),
+        (b"- a", f"f: {NEITHER}"),
+        (b"a: b", f"f: {NEITHER}"),
+        (b'{"Resources": []}', f"f: {NEITHER}"),
+        (b'{"format_version": "2.0"}', f"f: {NEITHER}"),
+        (b"Resources: {A: &a {Type: x}, B: *a}", "f:1: has a YAML alias, which CloudFormation doesn't read"),
+        (b"Resources: {A: &a [*a]}", "f:1: has a YAML alias"),
+        (
+            b"Conditions: {A: !Condition A}\nResources: {One: {Type: AWS::EC2::Instance, Condition: A}}",
+            "f: is nested too deep, or a condition refers to itself",
+        ),
+    ],
+)
+def test_a_bad_file_says_what_is_wrong_with_it(data: bytes, message: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        launch_files.read({"f": data}, {}, None)
+
+    assert message in str(raised.value)
+
+
+def test_conditions_that_name_each_other_twice_take_no_longer() -> None:
+    """Each of these is looked at once; otherwise it would take 2^60 looks."""
+    conditions: dict[str, Any] = {f"C{n}": {"Fn::Or": [{"Condition": f"C{n + 1}"}] * 2} for n in range(60)}
+    resources = {"One": {"Type": "AWS::EC2::Instance", "Condition": "C0"}}
+    document = json.dumps({"Conditions": conditions, "Resources": resources})
+
+    assert len(launch_files.read({"f": document.encode()}, {}, None)) == 1
+
+
+def test_a_parameter_that_no_template_has_is_refused() -> None:
+    template = b"Parameters: {Workload: {Type: String}}\n" + instance("[]")
+
+    with pytest.raises(CommandError, match="parameter 'Worklod'\ndid you mean Workload"):
+        launch_files.read({"f": template}, {"Worklod": "web"}, None)
+
+
+TYPES = ["AWS::EC2::Instance", "AWS::EC2::LaunchTemplate", "AWS::AutoScaling::AutoScalingGroup", "AWS::EC2::EC2Fleet"]
+TYPES += ["AWS::EC2::SpotFleet", "AWS::EKS::Nodegroup", "AWS::IAM::InstanceProfile"]
+TYPES += ["aws_instance", "aws_launch_template", "aws_autoscaling_group", "aws_ec2_fleet", "aws_spot_fleet_request"]
+WORDS = ["A", "B", "Tags", "Key", "Value", "Type", "Properties", "Ref", "Fn::If", "Fn::Sub", "Fn::Join", "Fn::Select"]
+WORDS += ["Fn::FindInMap", "Fn::Split", "Fn::GetAtt", "Condition", "Fn::And", "LaunchTemplate", "LaunchTemplateData"]
+WORDS += ["IamInstanceProfile", "Name", "TagSpecifications", "MixedInstancesPolicy", "LaunchTemplateConfigs"]
+WORDS += ["type", "name", "mode", "managed", "change", "after", "after_unknown", "actions", "references", "module"]
+WORDS += ["tags", "tags_all", "tag", "launch_template", "expressions", "outputs", "${A}", "AWS::NoValue", "0", "-1"]
+scalars = st.sampled_from([*WORDS, *TYPES, True, False, None, 1, 1.5, ""])
+nodes = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=30,
+)
+resources = st.fixed_dictionaries({"Type": st.sampled_from(TYPES), "Properties": nodes}) | nodes
+changes = st.fixed_dictionaries(
+    {
+        "address": st.sampled_from(["aws_instance.A", "module.B[0].aws_instance.A"]),
+        "mode": st.just("managed"),
+        "type": st.sampled_from(TYPES),
+        "name": scalars,
+        "module_address": st.sampled_from(["module.B[0]", "x", None, 1]),
+        "change": st.fixed_dictionaries({"after": nodes, "after_unknown": nodes, "actions": nodes}),
+    }
+)
+templates = st.fixed_dictionaries(
+    {
+        "Resources": st.dictionaries(st.sampled_from(["A", "B", "Fn::ForEach::A"]), resources, max_size=3),
+        "Parameters": nodes,
+        "Conditions": nodes,
+        "Mappings": nodes,
+    }
+)
+plans = st.fixed_dictionaries(
+    {
+        "format_version": st.just("1.2"),
+        "resource_changes": st.lists(changes | nodes, max_size=3),
+        "configuration": nodes,
+    }
+)
+states = st.fixed_dictionaries({"format_version": st.just("1.0"), "values": nodes})
+
+
+@given(templates | plans | states | nodes)
+@example({"Resources": {"A": {"Type": "AWS::EC2::Instance", "Properties": {"Tags": [{"Fn::If": ["A", 1, 2]}]}}}})
+def test_no_document_makes_it_crash(document: Any) -> None:
+    rules, scoped = offline(MappingSpec(MappingKey("A", "A"), "web"), target=HERE)
+    try:
+        found = launch_files.read({"f": json.dumps(document).encode()}, {}, HERE)
+    except CommandError:
+        return
+    for each in launch_files.forecasts(found, rules, scoped):
+        assert json.dumps(each.document())
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_bytes_make_it_crash(data: bytes) -> None:
+    with suppress(CommandError):
+        launch_files.read({"f": data}, {}, None)
+
+
+# ---- mappings for some accounts, Regions and units ----
+
+
+@pytest.mark.parametrize(
+    ("scope", "target", "verdict"),
+    [
+        ({"accounts": frozenset({HERE.account})}, HERE, Verdict.LATE),
+        ({"accounts": frozenset({"222222222222"})}, HERE, Verdict.NO_MAPPING),
+        ({"accounts": frozenset({HERE.account})}, None, Verdict.UNKNOWN),
+        ({"regions": frozenset({HERE.region})}, HERE, Verdict.LATE),
+        ({"regions": frozenset({HERE.region})}, None, Verdict.UNKNOWN),
+        ({"units": frozenset({"ou-a1b2-c3d4e5f6"})}, HERE, Verdict.UNKNOWN),
+    ],
+)
+def test_a_mapping_with_a_scope_is_judged_where_that_is_known(
+    scope: dict[str, Any], target: Target | None, verdict: Verdict
+) -> None:
+    rules, scoped = offline(MappingSpec(MappingKey("app", "web"), "web", **scope), target=target)
+    found = launch_files.read({"f": instance("[{Key: app, Value: web}]")}, {}, target)
+
+    [forecast] = launch_files.forecasts(found, rules, scoped)
+
+    assert forecast.verdict == verdict
+
+
+def test_a_scope_does_not_matter_where_another_mapping_comes_first() -> None:
+    scoped_one = MappingSpec(MappingKey("team", "a"), "db", priority=50, accounts=frozenset({HERE.account}))
+    first = MappingSpec(MappingKey("app", "web"), "web", priority=10)
+    rules, scoped = offline(scoped_one, first)
+    found = launch_files.read({"f": instance("[{Key: app, Value: web}, {Key: team, Value: a}]")}, {}, None)
+
+    [forecast] = launch_files.forecasts(found, rules, scoped)
+
+    assert forecast.verdict == Verdict.LATE
+
+
+# ---- the command ----
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    row = "- {tag_key: app, tag_value: web, role: web}\n"
+    (tmp_path / "mappings.yaml").write_text(f"mappings:\n{row}")
+    (tmp_path / "late.yaml").write_bytes(instance("[{Key: app, Value: web}]"))
+    (tmp_path / "right.yaml").write_bytes(instance("[{Key: app, Value: web}]", "web"))
+    return tmp_path
+
+
+OFFLINE = ("launches", "-f", "mappings.yaml", "--template")
+
+
+def test_a_pipeline_fails_before_anything_is_launched(terminal: Terminal, files: Path) -> None:
+    del files
+    assert terminal(*OFFLINE, "right.yaml", "--exit-code").exit_code == 0
+    assert terminal(*OFFLINE, "right.yaml", "--template", "late.yaml", "--exit-code").exit_code == 2
+    assert terminal(*OFFLINE, "late.yaml", "--exit-code", "--allow", "a-few-seconds-late").exit_code == 0
+
+
+def test_with_a_file_of_mappings_aws_is_not_asked(
+    terminal: Terminal, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del files
+    monkeypatch.setattr(Deployment, "client", lambda _, service, _config=None: pytest.fail(service))
+    monkeypatch.setattr(Deployment, "session", property(lambda _: pytest.fail("a session")))
+
+    [found] = terminal.document(*OFFLINE, "late.yaml")
+
+    assert (found["account"], found["region"], found["place"]) == (None, None, "late.yaml:1")
+
+
+def test_a_person_sees_where_each_is_and_what_to_write(terminal: Terminal, files: Path) -> None:
+    del files
+    ran = terminal(*OFFLINE, "late.yaml", "One")
+
+    assert "late.yaml:1" in ran.stdout
+    assert "IamInstanceProfile: web" in ran.stderr
+
+
+def test_without_a_file_of_mappings_the_published_ones_count(
+    terminal: Terminal, files: Path, desk: MappingsFixture, web_and_db: None
+) -> None:
+    del files, web_and_db
+    desk.edit("app=web", role="db")
+
+    [late] = terminal.document("launches", "--template", "late.yaml")
+    [right] = terminal.document("launches", "--template", "right.yaml")
+
+    assert (late["verdict"], late["should_carry"]) == ("a-few-seconds-late", "db")
+    assert right["verdict"] == "replaced"
+
+
+def test_an_unknown_tag_matters_if_a_row_asks_for_it(terminal: Terminal, files: Path, desk: MappingsFixture) -> None:
+    desk.role("web")
+    desk.edit("app=web", role="web", require_tags={"stage": "live"})
+    (files / "one.yaml").write_bytes(instance("[{Key: stage, Value: !ImportValue s}]"))
+
+    [found] = terminal.document("launches", "--template", "one.yaml")
+
+    assert found["verdict"] == "unknown"
+
+
+def test_a_profile_that_the_file_declares_need_not_be_in_iam(
+    terminal: Terminal, files: Path, desk: MappingsFixture, web_and_db: None
+) -> None:
+    del web_and_db
+    desk.edit("app=web", role="web")
+    declared = b"{Type: AWS::IAM::InstanceProfile, Properties: {Path: /rolekeeper/, InstanceProfileName: new}}"
+    (files / "one.yaml").write_bytes(
+        instance("[{Key: app, Value: web}]", "!Ref P").replace(b"{One:", b"{P: " + declared + b", One:")
+    )
+
+    [found] = terminal.document("launches", "--template", "one.yaml")
+
+    assert (found["verdict"], found["carries"]) == ("replaced", "new")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-f", "mappings.yaml"), "-f and --parameter are for files"),
+        (("--template", "late.yaml", "--role-path", "/r/"), "--role-path is for a file of mappings"),
+        (("--template", "gone.yaml", "-f", "mappings.yaml"), "gone.yaml can't be read"),
+        (("--template", "late.yaml", "-f", "mappings.yaml", "--parameter", "App"), "'App' is no parameter"),
+        (("--template", "late.yaml", "-f", "mappings.yaml", "--role-path", "r"), "r is no path"),
+        (("--template", "late.yaml", "-f", "mappings.yaml", "--target", "eu-west-1"), "eu-west-1 isn't one target"),
+    ],
+)
+def test_a_wrong_option_is_refused(terminal: Terminal, files: Path, options: tuple[str, ...], message: str) -> None:
+    del files
+    ran = terminal("launches", *options)
+
+    assert ran.exit_code == 252
+    assert message in ran.output
