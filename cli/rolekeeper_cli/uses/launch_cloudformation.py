@@ -7,7 +7,6 @@ it is never guessed.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
 from rolekeeper.model.instance import Target, partition_of
@@ -22,6 +21,8 @@ from rolekeeper_cli.uses.launch_declared import (
     Read,
     Source,
     Tags,
+    as_list,
+    as_map,
     declared,
     instead,
     node_group,
@@ -34,14 +35,8 @@ from rolekeeper_cli.uses.launches import Kind
 type Node = Any  # as JSON has it: text, Boolean, list or map; an intrinsic function is a map with one key
 
 
-class Special(Enum):
-    """What a value is if it is no text, list or map."""
-
-    UNKNOWN = "not known before it is deployed"
-    ABSENT = "AWS::NoValue"
-
-
-UNKNOWN, ABSENT = Special.UNKNOWN, Special.ABSENT
+# What a value is if it isn't known before it is deployed, and if there is none.
+UNKNOWN, ABSENT = object(), object()
 
 _INSTANCE, _TEMPLATE, _CONFIGURATION, _GROUP, _FLEET, _SPOT_FLEET, _NODES, _PROFILE = (
     "AWS::EC2::Instance",
@@ -64,7 +59,6 @@ _TRANSFORM = "a transform makes it (Fn::ForEach, Fn::Transform): give the proces
 _VARIABLE = re.compile(r"\$\{(!?)([^}]*)\}")
 _WHOLE = re.compile(r"\$\{([A-Za-z0-9]+)(\.[A-Za-z0-9]+)?\}")
 _FLAGS = {"true": True, "false": False}
-_DIGITS = 5
 _LONGEST = 2048  # an ARN; tags and names are shorter
 _OF_STACK = frozenset({"aws:cloudformation:stack-name", "aws:cloudformation:stack-id"})
 
@@ -104,16 +98,8 @@ def launchers(
             yield from declared(_READERS[_type(body)][0], loop, [source], tags=Tags(), place=name)
 
 
-def _map(given: Node) -> Mapping[str, Node]:
-    return given if isinstance(given, Mapping) else {}
-
-
-def _list(given: Node) -> Sequence[Node]:
-    return given if isinstance(given, list) else ()
-
-
 def _type(resource: Node) -> str:
-    found = _map(resource).get("Type")
+    found = as_map(resource).get("Type")
     return found if isinstance(found, str) else ""
 
 
@@ -136,14 +122,14 @@ class _Resolver:
         if target:
             partition = partition_of(target.region)
             pseudo = {"AccountId": target.account, "Region": target.region, "Partition": partition}
-        return cls({name: _map(document.get(name)) for name in names}, given, pseudo)
+        return cls({name: as_map(document.get(name)) for name in names}, given, pseudo)
 
     def block(self, given: Node) -> Mapping[str, Node]:
         """A map, without what it leaves out by AWS::NoValue."""
-        return {key: each for key, each in _map(self.one(given)).items() if self.branches(each) != [ABSENT]}
+        return {key: each for key, each in as_map(self.one(given)).items() if self.branches(each) != [ABSENT]}
 
     def items(self, given: Node) -> Sequence[Node]:
-        return _list(self.one(given))
+        return as_list(self.one(given))
 
     @property
     def resources(self) -> Mapping[str, Node]:
@@ -153,16 +139,16 @@ class _Resolver:
         """The resources that Fn::ForEach makes, each by the name of its loop."""
         for name, loop in self.resources.items():
             if name.startswith("Fn::ForEach"):
-                for body in (each for part in _list(loop) for each in _map(part).values()):
+                for body in (each for part in as_list(loop) for each in as_map(part).values()):
                     yield name, body
 
     def is_created(self, resource: Node) -> bool:
         """Whether it may be created: its condition isn't known to be false."""
-        name = _map(resource).get("Condition")
+        name = as_map(resource).get("Condition")
         return not isinstance(name, str) or self._named_condition(name) is not False
 
     def properties(self, id_: str) -> Mapping[str, Node]:
-        return self.block(_map(self.resources.get(id_)).get("Properties"))
+        return self.block(as_map(self.resources.get(id_)).get("Properties"))
 
     def branches(self, given: Node) -> list[Node]:
         """What a value may be: each branch of a condition that isn't known."""
@@ -176,7 +162,7 @@ class _Resolver:
         return [given]
 
     def one(self, given: Node) -> Node:
-        """The value, with a function at its top resolved: text, list, map, or Special."""
+        """The value, with a function at its top resolved: text, list, map, UNKNOWN or ABSENT."""
         found = [self._called(each) for each in self.branches(given)]
         return found[0] if all(each == found[0] for each in found) else UNKNOWN
 
@@ -198,18 +184,17 @@ class _Resolver:
                 return self._substituted(text, variables)
             case {"Fn::Join": [str(separator), parts]}:
                 items = self.one(parts)
-                texts = [self.text(each) for each in _list(items)]
+                texts = [self.text(each) for each in as_list(items)]
                 known = [each for each in texts if each is not None]
                 return separator.join(known) if isinstance(items, list) and known == texts else UNKNOWN
             case {"Fn::Select": [number, parts]}:
                 index, items = self.text(number) or "", self.items(parts)
-                there = index.isdecimal() and len(index) < _DIGITS and int(index) < len(items)
-                return self.one(items[int(index)]) if there else UNKNOWN
+                return self.one(items[int(index)]) if index.isdecimal() and int(index) < len(items) else UNKNOWN
             case {"Fn::FindInMap": [name, first, second, *_]}:
                 keys = [self.text(each) or "" for each in (name, first, second)]
                 found: Node = self.sections["Mappings"]
                 for key in keys:
-                    found = _map(found).get(key)
+                    found = as_map(found).get(key)
                 return UNKNOWN if found is None else found
         is_call = (
             isinstance(given, dict) and len(given) == 1 and next(iter(given)).startswith(("Fn::", "Ref", "Condition"))
@@ -221,7 +206,7 @@ class _Resolver:
         if name.startswith("AWS::"):
             return self.pseudo.get(name.removeprefix("AWS::"), UNKNOWN)
         if name in self.sections["Parameters"]:
-            parameter = _map(self.sections["Parameters"][name])
+            parameter = as_map(self.sections["Parameters"][name])
             value, kind = self.given.get(name, parameter.get("Default")), str(parameter.get("Type"))
             if not isinstance(value, str) or kind.startswith("AWS::SSM::"):
                 return UNKNOWN
@@ -320,8 +305,8 @@ class _Resolver:
         lists, tags = self.branches(given), Tags()
         for some in map(self._called, lists):
             these = Tags(complete=some is ABSENT or isinstance(some, list))
-            for entries in map(self.branches, _list(some)):
-                for entry in (_map(each) for each in map(self._called, entries) if each is not ABSENT):
+            for entries in map(self.branches, as_list(some)):
+                for entry in (as_map(each) for each in map(self._called, entries) if each is not ABSENT):
                     certain = not propagated or _FLAGS.get(self.text(entry.get("PropagateAtLaunch")) or "")
                     one = tag(self.text(entry.get("Key")), self.text(entry.get("Value")), propagated=certain)
                     these = (one if len(entries) == 1 else one.doubtful).over(these)
@@ -333,10 +318,10 @@ class _Resolver:
         found, tags = self.one(given), Tags()
         if found is ABSENT:
             return tags
-        for each in map(self.one, _list(found)):
-            kind = self.text(_map(each).get("ResourceType"))
+        for each in map(self.one, as_list(found)):
+            kind = self.text(as_map(each).get("ResourceType"))
             if kind == "instance":
-                tags = self.tags(_map(each).get("Tags")).over(tags)
+                tags = self.tags(as_map(each).get("Tags")).over(tags)
             elif kind is None:
                 tags = replace(tags, complete=False)
         return tags if isinstance(found, list) else replace(tags, complete=False)

@@ -3,11 +3,21 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rolekeeper_cli.uses.launches import Kind, Launcher, Template
 
 # The beginning of the ARN of an instance profile that the file declares: its account isn't known.
 PROFILE = "arn:aws:iam:::instance-profile"
+
+
+def as_map(given: Any) -> Mapping[str, Any]:
+    """A map of a file; empty in the place of what is none."""
+    return given if isinstance(given, Mapping) else {}
+
+
+def as_list(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, list) else ()
 
 
 @dataclass(frozen=True, slots=True)

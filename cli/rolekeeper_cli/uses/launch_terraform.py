@@ -20,6 +20,8 @@ from rolekeeper_cli.uses.launch_declared import (
     Read,
     Source,
     Tags,
+    as_list,
+    as_map,
     declared,
     instead,
     node_group,
@@ -48,13 +50,13 @@ class Cell:
     path: tuple[str | int, ...] = ()
 
     def __getitem__(self, name: str) -> "Cell":
-        unknown = _map(self.unknown).get(name, self.unknown is True)
-        return Cell(_map(self.value).get(name), unknown, (*self.path, name))
+        unknown = as_map(self.unknown).get(name, self.unknown is True)
+        return Cell(as_map(self.value).get(name), unknown, (*self.path, name))
 
     def __iter__(self) -> "Iterator[Cell]":
         """The elements of a list, as blocks are."""
-        unknown = [*_list(self.unknown)]
-        for number, each in enumerate(_list(self.value)):
+        unknown = [*as_list(self.unknown)]
+        for number, each in enumerate(as_list(self.value)):
             yield Cell(each, unknown[number] if number < len(unknown) else False, (*self.path, number))
 
     @property
@@ -102,9 +104,9 @@ class Resource:
 
 def launchers(document: Mapping[str, Any], name: str) -> Iterator[Declared]:
     """What a plan's or a state's resources launch; what the plan deletes is left out."""
-    changes, values = document.get("resource_changes"), _map(document.get("values"))
-    found = list(_in_state(_map(values.get("root_module"))) if changes is None else _in_plan(_list(changes)))
-    plan = _Plan(found, _map(document.get("configuration")))
+    changes, values = document.get("resource_changes"), as_map(document.get("values"))
+    found = list(_in_state(as_map(values.get("root_module"))) if changes is None else _in_plan(as_list(changes)))
+    plan = _Plan(found, as_map(document.get("configuration")))
     for resource in found:
         if resource.type == "aws_eks_node_group":
             template = [plan.source(resource, each) for each in resource.cell["launch_template"]]
@@ -115,27 +117,22 @@ def launchers(document: Mapping[str, Any], name: str) -> Iterator[Declared]:
             yield from declared(kind, resource.address, sources or [NO_TEMPLATE], tags=tags, place=name)
 
 
-def _map(given: Any) -> Mapping[str, Any]:
-    return given if isinstance(given, Mapping) else {}
-
-
-def _list(given: Any) -> Sequence[Any]:
-    return given if isinstance(given, list) else ()
-
-
 def _in_plan(changes: Sequence[Any]) -> Iterator[Resource]:
-    for each in map(_map, changes):
-        change = _map(each.get("change"))
+    for each in map(as_map, changes):
+        change = as_map(each.get("change"))
         if each.get("mode") == "managed" and "deposed" not in each and isinstance(change.get("after"), Mapping):
-            cell, created = Cell(change["after"], change.get("after_unknown")), "create" in _list(change.get("actions"))
+            cell, created = (
+                Cell(change["after"], change.get("after_unknown")),
+                "create" in as_list(change.get("actions")),
+            )
             yield Resource(each, str(each.get("module_address") or ""), cell, created=created)
 
 
 def _in_state(module: Mapping[str, Any]) -> Iterator[Resource]:
-    for each in map(_map, _list(module.get("resources"))):
+    for each in map(as_map, as_list(module.get("resources"))):
         if each.get("mode") == "managed":
             yield Resource(each, str(module.get("address") or ""), Cell(each.get("values")))
-    for child in map(_map, _list(module.get("child_modules"))):
+    for child in map(as_map, as_list(module.get("child_modules"))):
         yield from _in_state(child)
 
 
@@ -150,22 +147,22 @@ class _Plan:
     # ---- the configuration: what a value that isn't known refers to ----
 
     def _module(self, names: Sequence[str]) -> Mapping[str, Any]:
-        module = _map(self.configuration.get("root_module"))
+        module = as_map(self.configuration.get("root_module"))
         for name in names:
-            module = _map(_map(_map(module.get("module_calls")).get(name)).get("module"))
+            module = as_map(as_map(as_map(module.get("module_calls")).get(name)).get("module"))
         return module
 
     def written(self, resource: Resource) -> Mapping[str, Any]:
         """A resource's block in the configuration."""
-        blocks, mine = _list(self._module(resource.modules).get("resources")), (resource.type, resource.name)
-        return next((each for each in map(_map, blocks) if (each.get("type"), each.get("name")) == mine), {})
+        blocks, mine = as_list(self._module(resource.modules).get("resources")), (resource.type, resource.name)
+        return next((each for each in map(as_map, blocks) if (each.get("type"), each.get("name")) == mine), {})
 
     def expression(self, resource: Resource, path: Sequence[str | int]) -> Any:
         """How a value is written; None if it isn't, or if it can't be said in which of several blocks."""
         found: Any = self.written(resource).get("expressions")
         for step in path:
             if isinstance(step, str):
-                found = _map(found).get(step)
+                found = as_map(found).get(step)
             elif isinstance(found, list):
                 # Blocks of a Spot Fleet are sets.
                 ordered = len(found) == 1 or resource.type != "aws_spot_fleet_request"
@@ -195,19 +192,19 @@ class _Plan:
         return found[0] if len(found) == 1 else None
 
     def _follow(self, modules: tuple[str, ...], expression: Any, seen: set[_Hit]) -> Iterator[_Hit]:
-        for reference in (each for each in _list(_map(expression).get("references")) if isinstance(each, str)):
+        for reference in (each for each in as_list(as_map(expression).get("references")) if isinstance(each, str)):
             parts = _REFERENCE.match(reference)
             if not parts or (modules, reference) in seen:
                 continue
             seen.add((modules, reference))
             kind, name, index, output = parts.groups("")
             if kind == "module":
-                outputs = _map(self._module((*modules, name)).get("outputs"))
+                outputs = as_map(self._module((*modules, name)).get("outputs"))
                 if output:
-                    yield from self._follow((*modules, name), _map(outputs.get(output)).get("expression"), seen)
+                    yield from self._follow((*modules, name), as_map(outputs.get(output)).get("expression"), seen)
             elif kind == "var":
-                calls = _map(self._module(modules[:-1]).get("module_calls")) if modules else {}
-                given = _map(_map(calls.get(modules[-1])).get("expressions")) if modules else {}
+                calls = as_map(self._module(modules[:-1]).get("module_calls")) if modules else {}
+                given = as_map(as_map(calls.get(modules[-1])).get("expressions")) if modules else {}
                 yield from self._follow(modules[:-1], given.get(name), seen)
             elif kind not in _KNOWN:
                 yield modules, f"{kind}.{name}{index}"
@@ -229,7 +226,7 @@ class _Plan:
         """
         if not cell.known and computed and self.written(resource) and self.expression(resource, cell.path) is None:
             return ""
-        found = self.named(resource, _PROFILE, cell, by="arn" if (cell.text or "").startswith("arn:") else "name")
+        found = self.named(resource, _PROFILE, cell)
         return _arn(found) if found else cell.text
 
     def source(self, resource: Resource, block: Cell, prefix: str = "") -> Source:
@@ -255,15 +252,21 @@ class _Plan:
         both = resource.cell["tags_all"]
         if both.known and both.value is not None:
             return _tags(both)
-        own, providers = _tags(resource.cell["tags"]), _map(self.configuration.get("provider_config"))
+        own, providers = _tags(resource.cell["tags"]), as_map(self.configuration.get("provider_config"))
         mine = providers.get(str(self.written(resource).get("provider_config_key")))
         # A provider that a module inherits isn't listed: it is one of the others.
         configured = [mine] if mine else providers.values()
-        blocks = [_map(_map(each).get("expressions")).get("default_tags") for each in configured]
+        blocks = [as_map(as_map(each).get("expressions")).get("default_tags") for each in configured]
         if not any(blocks):
             return own
-        constant = _map(_map(next(iter(_list(blocks[0])), None)).get("tags")).get("constant_value")
+        constant = as_map(as_map(next(iter(as_list(blocks[0])), None)).get("tags")).get("constant_value")
         return own.over(_tags(Cell(constant)) if mine and constant else Tags(complete=False))
+
+    def tags_beside(self, group: Resource) -> Iterator[Cell]:
+        """The tags of a group that are resources of their own."""
+        for each in (each for each in self.resources if each.type == "aws_autoscaling_group_tag"):
+            if self.named(each, group.type, each.cell["autoscaling_group_name"]) is group:
+                yield from each.cell["tag"]
 
 
 def _one_of(profiles: Sequence[str | None]) -> str | None:
@@ -296,10 +299,11 @@ def _tags(cell: Cell) -> Tags:
     """A map of tags."""
     if not cell.known or not isinstance(cell.value, Mapping | None):
         return Tags(complete=False)
-    unknown = {key for key, flag in _map(cell.unknown).items() if flag}
-    known = {key: cell[key].text for key, value in _map(cell.value).items() if value is not None and key not in unknown}
-    unclear = {key for key, text in known.items() if text is None}
-    return Tags({key: text for key, text in known.items() if text is not None}, frozenset(unknown | unclear))
+    # A value that isn't known is left out, so its key is there only.
+    keys = dict.fromkeys([*as_map(cell.value), *(key for key, flag in as_map(cell.unknown).items() if flag)])
+    texts = {key: cell[key].text for key in keys if cell[key].value is not None or not cell[key].known}
+    known = {key: text for key, text in texts.items() if text is not None}
+    return Tags(known, frozenset(texts.keys() - known.keys()))
 
 
 # ---- resources ----
@@ -321,7 +325,7 @@ def _instance(plan: _Plan, resource: Resource) -> Read:
 
 def _group(plan: _Plan, resource: Resource) -> Read:
     own = Tags(complete=resource.cell["tag"].known)
-    for each in resource.cell["tag"]:
+    for each in (*resource.cell["tag"], *plan.tags_beside(resource)):
         flag = each["propagate_at_launch"]
         propagated = flag.value is True if flag.known else None
         own = tag(each["key"].text, each["value"].text, propagated=propagated).over(own)

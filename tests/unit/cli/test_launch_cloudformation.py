@@ -58,8 +58,8 @@ Template:
     LaunchTemplateData:
       {profile}
       TagSpecifications:
-      - {{ResourceType: volume, Tags: [{{Key: app, Value: db}}]}}
       - {{ResourceType: instance, Tags: [{{Key: app, Value: {app}}}]}}
+      - {{ResourceType: volume, Tags: [{{Key: app, Value: volume}}]}}
 """
 VERDICTS = [
     ("web", "web", Verdict.BORN_RIGHT),
@@ -109,6 +109,24 @@ def test_a_tag_that_a_group_keeps_to_itself_is_no_instances() -> None:
     found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED, tags))
 
     assert found["Group"].should_carry.endswith("/web")
+
+
+def test_a_groups_unknown_tag_hides_its_templates() -> None:
+    tags = "[{Key: app, Value: !ImportValue app, PropagateAtLaunch: true}]"
+
+    found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED, tags))
+
+    assert found["Group"].verdict == Verdict.UNKNOWN
+    assert "app" not in found["Group"].launcher.tags
+
+
+@pytest.mark.parametrize(("name", "known"), [("AutoScalingGroupName: g, ", ["g"]), ("", [])])
+def test_a_group_tags_its_instances_with_its_name(name: str, known: list[str]) -> None:
+    found = read(TEMPLATE.format(profile="", app="web") + group(f"{name}{USED}"))
+
+    launcher = found[1].launcher
+    assert [text for key, text in launcher.tags.items() if key == "aws:autoscaling:groupName"] == known
+    assert ("aws:autoscaling:groupName" in launcher.unknown_tags) == (not known)
 
 
 def test_a_mixed_group_is_judged_for_each_of_its_templates() -> None:
@@ -295,13 +313,25 @@ def test_a_parameter_that_is_given_comes_before_its_default() -> None:
     assert tags_of("!If [Maybe, web, db]", SECTIONS, Ask="web") == ({"app": "web"}, set())
 
 
-def test_a_tag_that_depends_on_a_condition_is_not_known() -> None:
-    tags = "Tags: [!If [Maybe, {Key: app, Value: web}, !Ref AWS::NoValue], {Key: b, Value: c}]"
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "[!If [Maybe, {Key: app, Value: web}, !Ref AWS::NoValue], {Key: b, Value: c}]",
+        "!If [Maybe, [{Key: app, Value: web}], !Ref AWS::NoValue]",
+        "!If [Maybe, [{Key: app, Value: web}], [{Key: app, Value: web}]]",
+    ],
+)
+def test_a_tag_that_depends_on_a_condition_is_not_known(tags: str) -> None:
+    [one] = read(instance(f"Tags: {tags}"), sections=SECTIONS)
 
-    [one] = read(instance(tags), sections=SECTIONS)
-
-    assert one.launcher.tags == {"b": "c", "aws:cloudformation:logical-id": "One"}
+    assert "app" not in one.launcher.tags
     assert "app" in one.launcher.unknown_tags
+
+
+def test_a_profile_that_depends_on_a_condition_is_not_known() -> None:
+    [one] = read(instance("IamInstanceProfile: !If [Maybe, web, !Ref AWS::NoValue]"), sections=SECTIONS)
+
+    assert one.launcher.profile is None
 
 
 @pytest.mark.parametrize(

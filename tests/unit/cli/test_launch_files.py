@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fixtures.mappings import MappingsFixture
+from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec
@@ -180,6 +181,28 @@ def test_a_scope_does_not_matter_where_another_mapping_comes_first() -> None:
     assert forecast.verdict == Verdict.LATE
 
 
+def test_an_unknown_tag_matters_if_a_mapping_requires_it_or_if_it_excludes_the_instance() -> None:
+    rules, scoped = offline(MappingSpec(MappingKey("app", "web"), "web", require_tags={"stage": "live"}))
+    for key in ("stage", "rolekeeper:ignore"):
+        tags = f"[{{Key: app, Value: web}}, {{Key: {key}, Value: !ImportValue x}}]"
+        found = launch_files.read({"f": instance(tags)}, {}, None)
+
+        [forecast] = launch_files.forecasts(found, rules, scoped)
+
+        assert forecast.verdict == Verdict.UNKNOWN
+
+
+def test_mappings_that_tie_block_and_the_ignore_tag_leaves_alone() -> None:
+    rules, scoped = offline(MappingSpec(MappingKey("app", "web"), "web"), MappingSpec(MappingKey("team", "a"), "db"))
+    for key, value, verdict in (("team", "a", Verdict.BLOCKED), ("rolekeeper:ignore", "'true'", Verdict.LEFT_ALONE)):
+        tags = f"[{{Key: app, Value: web}}, {{Key: {key}, Value: {value}}}]"
+        found = launch_files.read({"f": instance(tags)}, {}, None)
+
+        [forecast] = launch_files.forecasts(found, rules, scoped)
+
+        assert forecast.verdict == verdict
+
+
 # ---- the command ----
 
 
@@ -239,11 +262,21 @@ def test_without_a_file_of_mappings_the_published_ones_count(
 def test_an_unknown_tag_matters_if_a_row_asks_for_it(terminal: Terminal, files: Path, desk: MappingsFixture) -> None:
     desk.role("web")
     desk.edit("app=web", role="web", require_tags={"stage": "live"})
-    (files / "one.yaml").write_bytes(instance("[{Key: stage, Value: !ImportValue s}]"))
+    for key in ("stage", "rolekeeper:ignore"):
+        (files / "one.yaml").write_bytes(instance(f"[{{Key: {key}, Value: !ImportValue s}}]"))
 
-    [found] = terminal.document("launches", "--template", "one.yaml")
+        [found] = terminal.document("launches", "--template", "one.yaml")
 
-    assert found["verdict"] == "unknown"
+        assert found["verdict"] == "unknown"
+
+
+def test_a_hubs_file_is_deployed_to_one_target(terminal: Terminal, files: Path, desk: MappingsFixture) -> None:
+    del files
+    SpokeFixture.with_web(terminal, desk, HERE)
+
+    assert "a file is deployed to one target" in terminal("launches", "--template", "late.yaml").output
+    [found] = terminal.document("launches", "--template", "late.yaml", "--target", str(HERE))
+    assert (found["verdict"], found["account"]) == ("a-few-seconds-late", HERE.account)
 
 
 def test_a_profile_that_the_file_declares_need_not_be_in_iam(

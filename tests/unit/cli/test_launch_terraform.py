@@ -45,14 +45,14 @@ def refers(*references: str) -> Document:
     return {"references": list(references)}
 
 
-def plan(*changes: Document, root: Document | None = None, provider: Document | None = None) -> Document:
+def plan(*changes: Document, root: Document | None = None) -> Document:
     return {
         "format_version": "1.2",
         "terraform_version": "1.13.0",
         "planned_values": {"root_module": {}},
         "resource_changes": list(changes),
         "configuration": {
-            "provider_config": {"aws": {"name": "aws", "expressions": provider or {}}},
+            "provider_config": {"aws": {"name": "aws", "expressions": {}}},
             "root_module": root or {},
         },
     }
@@ -199,6 +199,17 @@ def test_an_override_refers_to_the_template_of_its_own_block() -> None:
     assert [each.launcher.profile for each in found if each.launcher.kind == "auto-scaling-group"] == ["", "db"]
 
 
+def test_a_group_has_the_tags_that_are_resources_of_their_own() -> None:
+    block = {"key": "app", "value": "db", "propagate_at_launch": True}
+    beside = change("aws_autoscaling_group_tag.app", {"autoscaling_group_name": "group", "tag": [block]})
+    other = change("aws_autoscaling_group_tag.x", {"autoscaling_group_name": "x", "tag": [block | {"value": "web"}]})
+    named = {"launch_template": [{"id": None, "name": "web", "version": "$Latest"}]}
+
+    found = forecasts(plan(template(app="web"), group(**named), beside, other))
+
+    assert found["aws_autoscaling_group.group"].should_carry.endswith("/db")
+
+
 def test_a_launch_configuration_has_no_tags_of_its_own() -> None:
     old = change("aws_launch_configuration.old", {"name": "old", "iam_instance_profile": "db"})
 
@@ -229,6 +240,20 @@ def test_a_spot_fleet_has_templates_or_specifications_of_its_own() -> None:
     assert [each.verdict for each in found] == [Verdict.BORN_RIGHT, Verdict.BORN_RIGHT]
 
 
+def test_which_of_two_sets_of_a_spot_fleet_refers_to_a_profile_is_not_guessed() -> None:
+    web, db = (refers(f"aws_iam_instance_profile.{name}.id") for name in ("web", "db"))
+    fleet = change(
+        "aws_spot_fleet_request.fleet",
+        {"launch_specification": [{"tags": {"app": "web"}}, {"tags": {"app": "db"}}]},
+        {"launch_specification": [{"iam_instance_profile": True}] * 2},
+    )
+    blocks = [{"iam_instance_profile": web}, {"iam_instance_profile": db}]
+    root = {"resources": [written("aws_spot_fleet_request.fleet", launch_specification=blocks)]}
+    both = profile(NAMED), profile(NAMED | {"name": "db"}, address="aws_iam_instance_profile.db")
+
+    assert [each.launcher.profile for each in read(plan(*both, fleet, root=root))] == [None, None]
+
+
 def test_tags_of_a_spot_request_are_not_its_instances() -> None:
     request = instance(address="aws_spot_instance_request.spot", app="web")
     root = {"resources": [written("aws_spot_instance_request.spot")]}
@@ -238,10 +263,13 @@ def test_tags_of_a_spot_request_are_not_its_instances() -> None:
 
 def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -> None:
     nodes = change("aws_eks_node_group.nodes", {"launch_template": [{"name": "web", "version": "1"}]})
+    other = group(launch_template=[{"id": None, "name": "web", "version": "$Latest"}])
 
     found = forecasts(plan(template(app="web"), nodes))
+    shared = forecasts(plan(template(app="web"), nodes, other))
 
     assert {each.verdict for each in found.values()} == {Verdict.LEFT_ALONE}
+    assert shared["aws_launch_template.web"].verdict == Verdict.LATE
 
 
 # ---- instance profiles of the same plan ----
@@ -339,6 +367,22 @@ def test_a_reference_is_followed_through_a_modules_output_and_anothers_variable(
     assert found["module.app[0].aws_instance.one"].verdict == Verdict.BORN_RIGHT
 
 
+def test_a_module_that_is_there_twice_refers_to_its_own_profile() -> None:
+    inner = {"resources": [written("aws_iam_instance_profile.web"), BY_PROFILE["resources"][0]]}
+    web, db = ('module.m["web"]', 'module.m["db"]')
+
+    found = forecasts(
+        plan(
+            profile(NAMED, address=f"{web}.aws_iam_instance_profile.web"),
+            profile(NAMED | {"name": "db"}, address=f"{db}.aws_iam_instance_profile.web"),
+            instance(address=f"{web}.aws_instance.one", app="web"),
+            root={"module_calls": {"m": {"module": inner}}},
+        )
+    )
+
+    assert found[f"{web}.aws_instance.one"].verdict == Verdict.BORN_RIGHT
+
+
 def test_variables_and_outputs_that_go_in_a_circle_end() -> None:
     one = written("aws_instance.one", iam_instance_profile=refers("var.v"))
     inner = {"outputs": {"o": {"expression": refers("var.v")}}, "resources": [one]}
@@ -389,8 +433,10 @@ def test_a_reference_with_an_index_means_that_one() -> None:
 # ---- tags ----
 
 
-def tags_of(resource: Document, provider: Document | None = None) -> tuple[dict[str, str], set[str], str]:
-    [one] = read(plan(resource, root=ONE, provider=provider))
+def tags_of(resource: Document, providers: Document | None = None) -> tuple[dict[str, str], set[str], str]:
+    document = plan(resource, root=ONE)
+    document["configuration"]["provider_config"] = providers or {}
+    [one] = read(document)
     return dict(one.launcher.tags), set(one.launcher.unknown_tags), one.launcher.unclear
 
 
@@ -401,27 +447,30 @@ def test_an_instance_has_the_providers_default_tags() -> None:
     assert tags_of(made) == ({"app": "web", "team": "a"}, set(), "")
 
 
+DEFAULTS = {"default_tags": [{"tags": {"constant_value": {"app": "x", "team": "a"}}}]}
+NOT_KNOWN = "the keys of its tags aren't known before it is deployed"
+
+
 @pytest.mark.parametrize(
-    ("provider", "tags", "unclear"),
+    ("providers", "tags", "unclear"),
     [
-        ({}, {"app": "web"}, ""),
-        ({"default_tags": [{"tags": {"constant_value": {"app": "x", "team": "a"}}}]}, {"app": "web", "team": "a"}, ""),
-        (
-            {"default_tags": [{"tags": refers("local.tags")}]},
-            {"app": "web"},
-            "the keys of its tags aren't known before it is deployed",
-        ),
+        ({"aws": {}}, {"app": "web"}, ""),
+        ({"aws": {"expressions": DEFAULTS}}, {"app": "web", "team": "a"}, ""),
+        ({"aws": {"expressions": {"default_tags": [{"tags": refers("local.tags")}]}}}, {"app": "web"}, NOT_KNOWN),
+        # An inherited provider isn't listed.
+        ({"aws.other": {"expressions": DEFAULTS}}, {"app": "web"}, NOT_KNOWN),
     ],
 )
 def test_one_unknown_tag_leaves_the_others_and_the_default_tags_known(
-    provider: Document, tags: Document, unclear: str
+    providers: Document, tags: Document, unclear: str
 ) -> None:
     """The plan knows nothing of tags_all then."""
     made = instance("web", app="web")
+    made["change"]["after"] |= {"tags": {"app": "web", "gone": None}}
     made["change"]["after"].pop("tags_all")
     made["change"]["after_unknown"] |= {"tags": {"vpc": True}, "tags_all": True}
 
-    assert tags_of(made, provider) == (tags, {"vpc"}, unclear)
+    assert tags_of(made, providers) == (tags, {"vpc"}, unclear)
 
 
 def test_tags_that_are_not_known_at_all_are_not_guessed() -> None:
@@ -429,7 +478,15 @@ def test_tags_that_are_not_known_at_all_are_not_guessed() -> None:
     made["change"]["after"].pop("tags_all")
     made["change"]["after_unknown"] |= {"tags": True, "tags_all": True}
 
-    assert tags_of(made)[2] == "the keys of its tags aren't known before it is deployed"
+    assert tags_of(made)[2] == NOT_KNOWN
+
+
+@pytest.mark.parametrize("made", [template(), group(launch_template=[{"name": "web", "version": "$Latest"}])])
+def test_blocks_of_tags_that_are_not_known_at_all_are_not_guessed(made: Document) -> None:
+    made["change"]["after_unknown"] |= {"tag": True, "tag_specifications": True}
+    made["change"]["after"] |= {"tag": None, "tag_specifications": None}
+
+    assert forecasts(plan(template("aws_launch_template.web"), made))[made["address"]].reason == NOT_KNOWN
 
 
 def test_an_unknown_value_of_a_groups_tag_is_not_guessed() -> None:
@@ -494,6 +551,14 @@ def test_of_a_launch_template_an_instance_surely_gets_the_profile() -> None:
         assert (
             forecasts(plan(template(profile="web", app="web"), made, root=root))["aws_instance.one"].verdict == verdict
         )
+
+
+def test_an_instance_that_runs_already_has_what_the_state_says() -> None:
+    made = instance("web", app="web")
+    made["change"] |= {"actions": ["no-op"], "after_unknown": {}}
+    made["change"]["after"]["launch_template"] = [{"id": "lt-9", "name": "x", "version": "1"}]
+
+    assert forecasts(plan(made))["aws_instance.one"].verdict == Verdict.BORN_RIGHT
 
 
 def test_a_state_says_it_all() -> None:
