@@ -346,7 +346,10 @@ def test_nothing_is_said_of_an_instance_whose_tag_keys_are_not_known(tags: str) 
 def test_an_unknown_tag_matters_only_where_mappings_ask_for_it() -> None:
     tags = "Tags: [{Key: app, Value: web}, {Key: Name, Value: !Ref AWS::StackName}]"
 
+    unknown = "Tags: [{Key: app, Value: !Ref AWS::StackName}]"
+
     assert forecasts(instance(tags))["One"].verdict == Verdict.LATE
+    assert forecasts(instance(unknown))["One"].reason.startswith("the value of tag app isn't known")
 
 
 @pytest.mark.parametrize(
