@@ -177,7 +177,7 @@ def _steps(found: Forecast, source: Source) -> Iterator[Step]:
     if found.verdict in {Verdict.LATE, Verdict.REPLACED, Verdict.OCCUPIED} and found.should_carry:
         path, _, name = found.should_carry.partition(":instance-profile")[2].rpartition("/")
         text = source.attribute.format(name=name, path=f"{path}/")
-        yield Step(text, f"in {source.name}: its instances start with {name}; {NEEDS}")
+        yield Step(text, f"in {source.name}: instances start with {name}; {NEEDS}")
 
 
 def in_effect(place: Deployment, found: Sequence[Declared], rows: Mapping[MappingKey, Attributes]) -> Rules:

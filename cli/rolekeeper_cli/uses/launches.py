@@ -166,7 +166,7 @@ class Forecast:
 
     def document(self) -> dict[str, Any]:
         launcher, template = self.launcher, self.launcher.template
-        version = {"version": template.asked, "number": template.number or None} if template else {}
+        version = {"version": template.asked or None, "number": template.number or None} if template else {}
         return {
             "kind": launcher.kind.value,
             "name": launcher.name,
@@ -180,7 +180,7 @@ class Forecast:
             "carries": profile_name(self.carries),
             "should_carry": profile_name(self.should_carry),
             "mapping": str(self.mapping) if self.mapping else None,
-            "template": {"id": template.id, "name": template.name, **version} if template else None,
+            "template": {"id": template.id or None, "name": template.name, **version} if template else None,
             "used_by": list(launcher.used_by),
             "tags": dict(launcher.tags),
             "steps": [each.document() for each in self.steps],

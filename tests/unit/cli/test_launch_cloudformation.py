@@ -458,7 +458,7 @@ def test_the_step_is_the_property_to_write(resources: str, name: str, step: str)
     [found] = forecasts(resources)[name].steps
 
     assert found.text == step
-    assert found.does == f"in {name}: its instances start with web; who launches it needs iam:PassRole for the role"
+    assert found.does == f"in {name}: instances start with web; who launches it needs iam:PassRole for the role"
 
 
 def test_the_property_is_written_into_the_groups_template() -> None:
