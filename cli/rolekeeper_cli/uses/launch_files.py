@@ -12,8 +12,8 @@ import yaml
 
 from rolekeeper.mappings.rows import Attributes, quote
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingKey, MappingSpec, Mode, PublishedMapping
-from rolekeeper.settings import ContentionRule, Limits, Settings
+from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.settings import Ownership
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
@@ -152,11 +152,12 @@ def forecasts(found: Sequence[Declared], rules: Rules, scoped: Collection[Mappin
     Args:
         scoped: mappings of which it isn't known whether their accounts, Regions and units are met.
     """
-    base = rules.settings.ownership.prefix.removesuffix(rules.settings.role_path)
+    at_home = "".join(rules.ownership.prefix.partition(":instance-profile")[:2])
 
     def profile_arn(written: str) -> str | None:
         # One that the file declares need not be there yet.
-        return base + written.removeprefix(PROFILE) if written.startswith(PROFILE) else rules.profile_arn(written)
+        declared_here = written.startswith(PROFILE)
+        return f"{at_home}{written.removeprefix(PROFILE)}" if declared_here else rules.profile_arn(written)
 
     def published(besides: MappingKey | None = None) -> Rules:
         kept = {key: each for key, each in rules.published.items() if key == besides or key not in scoped}
@@ -194,9 +195,9 @@ def offline(
 
     An instance profile that no mapping gives is taken as one outside the role path, unless the file says its path.
     """
-    settings = replace(_SETTINGS, role_path=role_path).at(target or Target("", ""))
-    prefix = settings.ownership.prefix
-    base, managed = prefix.removesuffix(role_path), {each.profile_name for each in specs if each.role != NO_ROLE}
+    place = target or Target("", "")
+    base = f"arn:aws:iam::{place.account}:instance-profile"
+    prefix, managed = f"{base}{role_path}", {each.profile_name for each in specs if each.role != NO_ROLE}
     published, scoped = {}, set()
     for each in specs:
         spec = replace(each, units=frozenset())
@@ -212,28 +213,5 @@ def offline(
         return f"{base}/{name}" if name else f"{prefix}{written}" if written in managed else f"{base}/{written}"
 
     mapped = frozenset(name for each in specs for name in (each.key.tag_key, *each.require_tags)) | {IGNORE_TAG}
-    rules = Rules(settings.target, settings, now=now, published=published, profile_arn=profile_arn, mapped=mapped)
+    rules = Rules(place, Ownership(prefix), now=now, published=published, profile_arn=profile_arn, mapped=mapped)
     return rules, frozenset(scoped)
-
-
-# What a forecast takes from a deployment's settings, where there is no deployment; the rest is never read.
-_SETTINGS = Settings(
-    account="",
-    region="",
-    partition="aws",
-    mapping_table="",
-    state_table="",
-    work_queue_url="",
-    role_path="",
-    take_over=False,
-    create_missing_profiles=False,
-    allow_broad_roles=False,
-    require_permissions_boundary="",
-    mode=Mode.ENFORCE,
-    limits=Limits(0, 0),
-    changes_per_second=0,
-    workers=0,
-    contention=ContentionRule(),
-    retry_timeout_minutes=0,
-    history_days=0,
-)

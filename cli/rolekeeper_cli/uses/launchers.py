@@ -86,7 +86,7 @@ def rules_of(place: Deployment, found: Iterable[Launcher]) -> Rules:
 
     return Rules(
         place.settings.target,
-        place.settings,
+        place.settings.ownership,
         now=place.now(),
         published=snapshot.published,
         profile_arn=profile_arn,

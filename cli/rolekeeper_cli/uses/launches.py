@@ -1,7 +1,7 @@
 """What will happen to the role of instances that aren't launched yet: decided as the functions decide it.
 
 `Launcher` is what launches instances: a template, a group, a fleet, or an instance that a file declares. `forecast`
-takes one of its instances as it will be once it runs, and asks `decide`.
+takes one of its instances as it will be once it runs, and asks `asked_for`, as `decide` does.
 """
 
 import json
@@ -14,7 +14,7 @@ from shlex import quote
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.decide import Observation, decide, mapping_keys, resolve
+from rolekeeper.instances.decide import Observation, asked_for, mapping_keys, resolve
 from rolekeeper.mappings.impact import node_of
 from rolekeeper.model.instance import (
     Action,
@@ -28,7 +28,7 @@ from rolekeeper.model.instance import (
     Target,
 )
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
-from rolekeeper.settings import Settings
+from rolekeeper.settings import Ownership
 from rolekeeper_cli.uses.fleet import Seen, profile_name
 
 
@@ -200,7 +200,7 @@ class Rules:
     """
 
     target: Target
-    settings: Settings
+    ownership: Ownership
     now: datetime
     published: Mapping[MappingKey, PublishedMapping]
     profile_arn: Callable[[str], str | None]
@@ -262,8 +262,9 @@ def _launched(launcher: Launcher, profile_arn: str, rules: Rules, *, published: 
         candidates=resolve(instance, published, rules.now),
         published=tuple(published),
     )
-    settings = replace(rules.settings, mode=Mode.ENFORCE)
-    return Seen(instance, observed, decide(observed, settings), managed=settings.ownership.manages(profile_arn))
+    # Nothing of it can be contested yet, and what operators withhold now they may not withhold then.
+    decision = asked_for(observed, rules.ownership)
+    return Seen(instance, observed, decision, managed=rules.ownership.manages(profile_arn))
 
 
 # ---- the verdict, and why ----
