@@ -81,7 +81,8 @@ class Resource:
     """A resource as it will be. `modules` are the names of those that it is in, `module` their address."""
 
     def __init__(self, given: Mapping[str, Any], module: str, cell: Cell, *, created: bool = False) -> None:
-        self.address, self.type, self.name = (str(given.get(each)) for each in ("address", "type", "name"))
+        self.address, self.type = str(given.get("address")), str(given.get("type"))
+        self.block = f"{self.type}.{given.get('name')}"
         self.index, self.cell, self.created = given.get("index"), cell, created
         self.module, self.modules = module, tuple(_INDEX.sub("", module).split(".")[1::2])
 
@@ -129,12 +130,12 @@ class _Plan:
 
     def __init__(self, resources: Sequence[Resource], configuration: Mapping[str, Any]) -> None:
         self.configuration = configuration
-        self._blocks: dict[_Modules, Mapping[tuple[Any, Any], Mapping[str, Any]]] = {}
+        self._written: dict[_Modules, Mapping[str, Mapping[str, Any]]] = {}
         self._by_text: dict[tuple[str, str, str], Resource] = {}
         self._by_block = defaultdict[_Hit, list[Resource]](list)
         self._tags_beside = defaultdict[Resource | None, list[Cell]](list)
         for each in resources:
-            self._by_block[each.modules, f"{each.type}.{each.name}"].append(each)
+            self._by_block[each.modules, each.block].append(each)
             for attribute in ("id", "name"):
                 if text := each.cell[attribute].text:
                     self._by_text.setdefault((each.type, attribute, text), each)
@@ -151,16 +152,16 @@ class _Plan:
             module = as_map(as_map(as_map(module.get("module_calls")).get(name)).get("module"))
         return module
 
-    def written(self, resource: Resource) -> Mapping[str, Any]:
-        """A resource's block in the configuration."""
-        if resource.modules not in self._blocks:
-            blocks = map(as_map, as_list(self._module(resource.modules).get("resources")))
-            self._blocks[resource.modules] = {(str(each.get("type")), str(each.get("name"))): each for each in blocks}
-        return self._blocks[resource.modules].get((resource.type, resource.name), {})
+    def written(self, modules: _Modules, block: str) -> Mapping[str, Any]:
+        """A resource's block in the configuration of its module."""
+        if modules not in self._written:
+            blocks = map(as_map, as_list(self._module(modules).get("resources")))
+            self._written[modules] = {f"{each.get('type')}.{each.get('name')}": each for each in blocks}
+        return self._written[modules].get(block, {})
 
     def expression(self, resource: Resource, path: Sequence[str | int]) -> Any:
         """How a value is written; None if it isn't, or if it can't be said in which of several blocks."""
-        found: Any = self.written(resource).get("expressions")
+        found: Any = self.written(resource.modules, resource.block).get("expressions")
         for step in path:
             if isinstance(step, str):
                 found = as_map(found).get(step)
@@ -170,11 +171,18 @@ class _Plan:
                 found = found[step] if ordered and step < len(found) else None
         return found
 
-    def referred(self, resource: Resource, type_: str, path: Sequence[str | int]) -> Resource | None:
-        """The resource of a type to which a value refers and to nothing else, also through modules."""
+    def _hits(self, resource: Resource, path: Sequence[str | int]) -> set[_Hit]:
+        """All that a value refers to and that may not be known."""
         hits = set(self._follow(resource.modules, self.expression(resource, path), set()))
         # `x.web[0].id` refers to `x.web` too.
         hits -= {(modules, _INDEX.sub("", local)) for modules, local in hits if local.endswith("]")}
+        # Of a block with `count = 0` there is nothing to refer to.
+        blocks = {hit: (hit[0], _INDEX.sub("", hit[1])) for hit in hits}
+        return {hit for hit, block in blocks.items() if block in self._by_block or not self.written(*block)}
+
+    def referred(self, resource: Resource, type_: str, path: Sequence[str | int]) -> Resource | None:
+        """The resource of a type to which a value refers and to nothing else, also through modules."""
+        hits = self._hits(resource, path)
         if len(hits) != 1:
             return None
         [(modules, local)] = hits
@@ -196,8 +204,10 @@ class _Plan:
             kind, name, index, output = parts.groups("")
             if kind == "module":
                 outputs = as_map(self._module((*modules, name)).get("outputs"))
-                if output:
-                    yield from self._follow((*modules, name), as_map(outputs.get(output)).get("expression"), seen)
+                if output in outputs:
+                    yield from self._follow((*modules, name), as_map(outputs[output]).get("expression"), seen)
+                elif output:
+                    yield modules, f"module.{name}"
             elif kind == "var":
                 calls = as_map(self._module(modules[:-1]).get("module_calls")) if modules else {}
                 given = as_map(as_map(calls.get(modules[-1])).get("expressions")) if modules else {}
@@ -217,9 +227,10 @@ class _Plan:
         """An instance profile, by name or ARN, as `Launcher.profile` has it.
 
         Args:
-            computed: a plan doesn't know it if it isn't written either: there is none then.
+            computed: without one, a plan doesn't know it either: then it refers to nothing that isn't known.
         """
-        if not cell.known and computed and self.written(resource) and self.expression(resource, cell.path) is None:
+        is_written = self.written(resource.modules, resource.block)
+        if computed and not cell.known and is_written and not self._hits(resource, cell.path):
             return ""
         found = self.named(resource, _PROFILE, cell)
         return _arn(found) if found else cell.text
@@ -248,7 +259,7 @@ class _Plan:
         if both.known and both.value is not None:
             return _tags(both)
         own, providers = _tags(resource.cell["tags"]), as_map(self.configuration.get("provider_config"))
-        mine = providers.get(str(self.written(resource).get("provider_config_key")))
+        mine = providers.get(str(self.written(resource.modules, resource.block).get("provider_config_key")))
         # A provider that a module inherits isn't listed: it is one of the others.
         configured = [mine] if mine else providers.values()
         blocks = [as_map(as_map(each).get("expressions")).get("default_tags") for each in configured]

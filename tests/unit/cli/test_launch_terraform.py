@@ -327,7 +327,6 @@ def test_a_profile_that_is_written_by_its_name_is_found_in_the_plan_too() -> Non
         ("data.aws_iam_instance_profile.web.name", "data.aws_iam_instance_profile.web"),
         ("aws_iam_instance_profile.web.name", "aws_iam_instance_profile.db.name"),
         ("aws_iam_instance_profile.gone.name",),
-        ("var.profile",),
         ("module.gone.profile",),
     ],
 )
@@ -341,6 +340,28 @@ def test_a_profile_that_the_plan_does_not_say_is_not_guessed(references: tuple[s
         Verdict.UNKNOWN,
         "its instance profile isn't known before it is deployed",
     )
+
+
+@pytest.mark.parametrize(
+    ("expression", "verdict"),
+    [
+        ({}, Verdict.LATE),
+        (refers("var.profile"), Verdict.LATE),
+        (
+            refers("var.create", "aws_iam_instance_profile.none[0].name", "aws_iam_instance_profile.none[0]"),
+            Verdict.LATE,
+        ),
+        (refers("aws_iam_instance_profile.none[0].name", *REFERRED["references"]), Verdict.BORN_RIGHT),
+    ],
+)
+def test_an_instance_may_be_written_without_a_profile(expression: Document, verdict: Verdict) -> None:
+    """By a variable that is null, or by a profile that isn't made: the plan doesn't know the profile then either."""
+    one = written("aws_instance.one", iam_instance_profile=expression)
+    root = {"resources": [one, written("aws_iam_instance_profile.none"), written("aws_iam_instance_profile.web")]}
+
+    found = forecasts(plan(profile(NAMED), instance(app="web"), root=root))
+
+    assert found["aws_instance.one"].verdict == verdict
 
 
 # ---- modules, count and for_each ----
@@ -390,7 +411,7 @@ def test_variables_and_outputs_that_go_in_a_circle_end() -> None:
 
     found = forecasts(plan(instance(address="module.m.aws_instance.one", app="web"), root=root))
 
-    assert found["module.m.aws_instance.one"].verdict == Verdict.UNKNOWN
+    assert list(found) == ["module.m.aws_instance.one"]
 
 
 @pytest.mark.parametrize("index", ["0", '"blue"'])
