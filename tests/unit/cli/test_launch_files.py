@@ -80,7 +80,7 @@ Globals:
 Resources:
   One: &one
     Type: AWS::EC2::Instance
-    Properties: &properties {Tags: [*web, {<<: [*team, *web], Value: b}]}
+    Properties: &properties {Tags: [*web, {Value: b, <<: [*team, *web]}]}
   Two:
     <<: *one
     Properties: {<<: *properties, IamInstanceProfile: web}

@@ -327,6 +327,7 @@ def test_a_profile_that_is_written_by_its_name_is_found_in_the_plan_too() -> Non
         ("data.aws_iam_instance_profile.web.name", "data.aws_iam_instance_profile.web"),
         ("aws_iam_instance_profile.web.name", "aws_iam_instance_profile.db.name"),
         ("aws_iam_instance_profile.gone.name",),
+        ("aws_iam_role.web.name", "aws_iam_role.web"),
         ("module.gone.profile",),
     ],
 )
@@ -334,7 +335,9 @@ def test_a_profile_that_the_plan_does_not_say_is_not_guessed(references: tuple[s
     root = {"resources": [written("aws_instance.one", iam_instance_profile=refers(*references))]}
     both = profile(NAMED), profile(NAMED | {"name": "db"}, address="aws_iam_instance_profile.db")
 
-    found = forecasts(plan(*both, instance(app="web"), root=root))["aws_instance.one"]
+    role = change("aws_iam_role.web", {"path": "/rolekeeper/"}, {"name": True})
+
+    found = forecasts(plan(*both, role, instance(app="web"), root=root))["aws_instance.one"]
 
     assert (found.verdict, found.reason) == (
         Verdict.UNKNOWN,
