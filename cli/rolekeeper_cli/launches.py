@@ -37,7 +37,7 @@ _PATH = "/rolekeeper/"
     "rolekeeper launches --output json --query \"[?verdict=='replaced'].steps\"",
     "rolekeeper launches --boot-script > wait-for-role.sh",
     "rolekeeper launches --template template.yaml -f mappings.yaml --exit-code",
-    "terraform show -json change.plan | rolekeeper launches --template - --exit-code",
+    "rolekeeper launches --template plan.json --exit-code",
 )
 @click.argument(
     "names",

@@ -49,6 +49,7 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
         "profiles": "iam:GetInstanceProfile",
         _STATE: "dynamodb:BatchGetItem",
     },
+    "launches --template, without -f": {_ROWS: "dynamodb:Scan"},
     "plan, to name rows that wait": {_ROWS: "dynamodb:Scan"},
     "plan -f, and what is shown before a question": {_ROWS: "dynamodb:Scan dynamodb:Query"},
     "targets": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},

@@ -918,6 +918,16 @@ UNASKED: Sequence[Unasked] = (
         "the instances are launched without one",
     ),
     Unasked(
+        "that a given `IamInstanceProfile` replaces the inherited one as a whole is inferred",
+        "that a profile given to a new version of a launch template replaces the inherited one",
+        "the command names the profile as the former version does, so nothing depends on it",
+    ),
+    Unasked(
+        "that one which is both `$Default` and `$Latest` comes once is inferred",
+        "that a version which is default and latest comes once",
+        "the command takes each version once, however often it comes",
+    ),
+    Unasked(
         "an empty `tagSet` for a delete of all tags is inferred",
         "how CloudTrail records that all tags were deleted",
         "the tag by which the instance is found and removed would go with them",
