@@ -103,6 +103,9 @@ def launchers(place: Deployment) -> list[Launcher]:
     for each in users:
         if each.template:
             used[each.template.id].add(each.name)
+    for number, each in enumerate(users):
+        if each.template:
+            users[number] = replace(each, beside=tuple(sorted(used[each.template.id] - {each.name})))
     return [*users, *account.templates(used)]
 
 
@@ -147,6 +150,7 @@ class _Account:
             tags = {**_tags(each for each in rows if each.get("PropagateAtLaunch")), _OF_GROUP: name}
             service, operator = _service(name, _tags(rows)), _operator(group)
             base = Launcher(Kind.GROUP, name, profile="", tags=tags, id=name, service=service, operator=operator)
+            base = replace(base, mixed="MixedInstancesPolicy" in group)
             policy = group.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
             specified = [group.get("LaunchTemplate"), policy.get("LaunchTemplateSpecification")]
             yield from self._from(base, [*specified, *_specified(policy.get("Overrides", ()))])

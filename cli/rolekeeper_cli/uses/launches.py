@@ -29,6 +29,7 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.settings import Ownership
+from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses.fleet import Seen, profile_name
 
 
@@ -95,6 +96,8 @@ class Launcher:
         service: the one whose nodes they are, by tags and names: EKS, Karpenter, ECS; empty for none.
         template: the launch template behind it, if it has one.
         used_by: what launches from this template, each by its name.
+        beside: what else launches from its template, each by its name.
+        mixed: whether a mixed instances policy names its template.
         place: where a file declares it.
         broken: why it can't launch anything; empty if it can.
         unclear: why it can't be known yet what its instances start with; empty if it can.
@@ -110,6 +113,8 @@ class Launcher:
     service: str = ""
     template: Template | None = None
     used_by: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    mixed: bool = False
     place: str = ""
     broken: str = ""
     unclear: str = ""
@@ -342,19 +347,25 @@ def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, op
     at, role = f"--launch-template-id {template.id}", profile_name(profile_arn)
     data = {"IamInstanceProfile": {template.member: profile_arn if template.member == "Arn" else role}}
     value = quote(json.dumps(data, separators=(",", ":")))
+    # Where others launch from the template too, a group is given the new version alone.
+    others = several(launcher.beside or launcher.used_by)
+    shared = template.asked == "$Default" and launcher.kind is Kind.GROUP and bool(launcher.beside)
+    alone = shared or template.asked not in {"$Default", "$Latest"}
+    also = f"; {others} may use it too, so look at that first" if others and not alone else ""
+    then = "; then name it in the group's mixed instances policy" if alone and launcher.mixed else ""
     yield Step(
         f"aws ec2 create-launch-template-version {at} --source-version {template.number} "
         f"--launch-template-data {value}{options}",
-        f"makes a version whose instances start with {role}; {NEEDS}",
+        f"makes a version whose instances start with {role}{also}{then}; {NEEDS}",
     )
     newest = (
         f"\"$(aws ec2 describe-launch-template-versions {at} --versions '$Latest' --query "
         f"'LaunchTemplateVersions[0].VersionNumber' --output text{options})\""
     )
-    if template.asked == "$Default":
+    if template.asked == "$Default" and not alone:
         text = f"aws ec2 modify-launch-template {at} --default-version {newest}{options}"
         yield Step(text, "makes it the default version")
-    elif template.asked != "$Latest" and launcher.kind is Kind.GROUP:
+    elif alone and launcher.kind is Kind.GROUP and not launcher.mixed:
         text = "aws autoscaling update-auto-scaling-group --auto-scaling-group-name"
         version = f"--launch-template LaunchTemplateId={template.id},Version={newest}"
-        yield Step(f"{text} {quote(launcher.name)} {version}{options}", "has the group use it")
+        yield Step(f"{text} {quote(launcher.name)} {version}{options}", "has the group use it, and no other one")

@@ -414,6 +414,41 @@ def test_a_group_on_the_latest_version_needs_only_a_new_one(terminal: Terminal, 
     assert len(found(terminal)["front"]["steps"]) == 1
 
 
+def test_where_others_launch_from_the_template_the_group_alone_gets_the_new_version(
+    terminal: Terminal, there: FakeLaunchers
+) -> None:
+    there.template("base")
+    there.group("front", "base", tags={"app": "web"})
+    there.group("back", "base", tags={"app": "db"})
+
+    [new, use, *_] = found(terminal)["front"]["steps"]
+
+    assert "back" not in new["does"]
+    assert shlex.split(use["command"])[:3] == ["aws", "autoscaling", "update-auto-scaling-group"]
+
+
+def test_a_new_latest_version_names_the_others_that_may_use_it(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base", "db")
+    there.group("front", "base", "$Latest", tags={"app": "web"})
+    there.group("back", "base", "$Latest", tags={"app": "db"})
+
+    [new] = found(terminal)["front"]["steps"]
+
+    assert "back may use it too" in new["does"]
+    assert "front, back may" not in new["does"]
+
+
+def test_no_step_takes_the_mixed_instances_policy_from_a_group(terminal: Terminal, there: FakeLaunchers) -> None:
+    """`update-auto-scaling-group --launch-template` would put the template in its place."""
+    there.template("base", "db")
+    policy = {"LaunchTemplate": {"LaunchTemplateSpecification": specified("base", "1")}}
+    there.group("front", tags={"app": "web"}, MixedInstancesPolicy=policy)
+
+    [new] = found(terminal)["front"]["steps"]
+
+    assert "then name it in the group's mixed instances policy" in new["does"]
+
+
 def test_people_see_the_steps_of_those_that_they_name(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("late", app="web")
 
