@@ -352,6 +352,8 @@ def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, op
     shared = template.asked == "$Default" and launcher.kind is Kind.GROUP and bool(launcher.beside)
     alone = shared or template.asked not in {"$Default", "$Latest"}
     also = f"; {others} may use it too, so look at that first" if others and not alone else ""
+    stack = launcher.tags.get("aws:cloudformation:stack-name", "")
+    also += f"; stack {stack} declares {launcher.name}, so change it there" if stack else ""
     then = "; then name it in the group's mixed instances policy" if alone and launcher.mixed else ""
     yield Step(
         f"aws ec2 create-launch-template-version {at} --source-version {template.number} "

@@ -438,6 +438,13 @@ def test_a_new_latest_version_names_the_others_that_may_use_it(terminal: Termina
     assert "front, back may" not in new["does"]
 
 
+def test_a_group_of_a_stack_is_changed_there(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base")
+    there.group("front", "base", tags={"app": "web", "aws:cloudformation:stack-name": "shop"})
+
+    assert "stack shop declares front, so change it there" in found(terminal)["front"]["steps"][0]["does"]
+
+
 def test_no_step_takes_the_mixed_instances_policy_from_a_group(terminal: Terminal, there: FakeLaunchers) -> None:
     """`update-auto-scaling-group --launch-template` would put the template in its place."""
     there.template("base", "db")
