@@ -14,6 +14,7 @@ from packaging.metadata import Metadata
 from tools.release import git
 
 from support.pages import ROOT
+from support.repositories import new_repository
 
 pytestmark = pytest.mark.emulator
 
@@ -32,14 +33,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changelog = root / "CHANGELOG.md"
     # Right after a release there is no news yet.
     changelog.write_text(changelog.read_text().replace("## [Unreleased]\n", "## [Unreleased]\n\n- A thing.\n", 1))
-    git(root, "init", "--quiet", "--initial-branch", "main")
-    for name, value in {
-        "user.name": "g",
-        "user.email": "g@h",
-        "commit.gpgSign": "false",
-        "tag.gpgSign": "false",
-    }.items():
-        git(root, "config", name, value)
+    new_repository(root)
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message", "all")
     make(root, "release", f"VERSION={VERSION}")

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from fakes.code_host import TOKEN, CodeHost
+from support.repositories import new_repository
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = "example/roles"
@@ -194,9 +195,7 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._git("init", "--quiet", "--initial-branch", "main")
-        for name, value in (("user.name", "al"), ("user.email", "al@example.com"), ("core.hooksPath", "/dev/null")):
-            self._git("config", name, value)
+        new_repository(folder)
 
     def commit(self, branch: str = "main") -> str:
         """Commit all that changed on a branch, which begins at main; the commit."""

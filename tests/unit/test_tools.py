@@ -12,6 +12,8 @@ from samtranslator.yaml_helper import yaml_parse
 from tools import artifacts, picture, release
 from tools.release import git
 
+from support.repositories import new_repository
+
 ROOT = Path(__file__).parents[2]
 FILES = {
     "pyproject.toml": '[project]\nname = "rolekeeper"\nversion = "0.1.0"\n',
@@ -74,14 +76,7 @@ def tree(tmp_path: Path) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     (tmp_path / ".gitignore").write_text("dist/\n")
-    git(tmp_path, "init", "--quiet", "--initial-branch", "main")
-    for name, value in {
-        "user.name": "g",
-        "user.email": "g@h",
-        "commit.gpgSign": "false",
-        "tag.gpgSign": "false",
-    }.items():
-        git(tmp_path, "config", name, value)
+    new_repository(tmp_path)
     git(tmp_path, "add", "--all")
     git(tmp_path, "commit", "--quiet", "--message", "all")
     return tmp_path
