@@ -29,6 +29,17 @@
       if (unfolded.indexOf(each.textContent) >= 0) { each.parentElement.open = true; }
     });
   });
+  // Only a script can copy, so the stylesheet shows those buttons only with one.
+  document.documentElement.classList.add("scripted");
+  document.addEventListener("click", function (event) {
+    var button = event.target.closest("button.copy");
+    if (!button) { return; }
+    navigator.clipboard.writeText(button.value).then(function () {
+      button.classList.add("copied");
+      document.getElementById("heard").textContent = "Copied";
+      setTimeout(function () { button.classList.remove("copied"); }, 1500);
+    }, function () { say("The browser doesn't let the console copy. Select the text, and copy it by hand."); });
+  });
   // As page.py says it: up to this many seconds, the unit and its seconds.
   var units = [[60, "s", 1], [3600, "min", 60], [172800, "h", 3600], [5184000, "days", 86400]];
   function ago(at) {
