@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import Browser, StorageState, expect
 
-from fixtures.browser import NARROW, ConsoleProcess, Visitor, axe_is_there, needs_chromium, visitor
+from fixtures.browser import NARROW, WIDE, ConsoleProcess, Visitor, axe_is_there, needs_chromium, visitor
 from rolekeeper_local.account import EmulatedAccount
 from support.new_profiles import launch_with
 from support.waiting import eventually
@@ -15,15 +15,16 @@ pytestmark = [pytest.mark.emulator, needs_chromium]
 
 # More than an edit may change without approval.
 MANY = 26
-WIDE_SCREEN = (1_600, 1_000)
 # A sheet without its margins of 1 cm.
 A4 = (718, 1_000)
+SIZES = {"small phone": NARROW, "phone": (390, 844), "paper": A4, "laptop": WIDE, "wide": (1_920, 1_080)}
+# What a press of Tab stops at.
+FOCUSABLE = """Array.from(document.querySelectorAll(
+    "a[href], button:enabled, input:enabled:not([type=hidden]), select:enabled, textarea, summary, [tabindex='0']"
+)).filter(each => each.checkVisibility({visibilityProperty: true}) && each.getClientRects().length)"""
 LONG = "x" * 120
-# The pages that have every colour, which axe looks at in the dark too.
-COLOURED = (
-    *("fleet", "instance", "instance, foreign", "mapping, rejected", "held", "edit, planned", "launches"),
-    *("doctor", "pause"),
-)
+# These are opened by what only scripts bring.
+SCRIPTED = ("instance",)
 LONG_ROLE = "looks-a-role-with-a-name-as-long-as-iam-lets-it-be-for-payments"
 
 type Pages = Mapping[str, Callable[[Visitor], None]]
@@ -144,22 +145,26 @@ def test_no_page_has_a_barrier_or_a_bar_to_scroll_by(person: Visitor, pages: Pag
         opens(person)
         found[name] = _too_wide(person)
         if axe_is_there():
-            person.page.emulate_media(color_scheme="dark")
-            found[name] += [f"dark: {each}" for each in (person.barriers("color-contrast") if name in COLOURED else [])]
-            person.page.emulate_media(color_scheme="light")
             found[name] += person.barriers()
+            person.page.emulate_media(color_scheme="dark")
+            found[name] += [f"dark: {each}" for each in person.barriers("color-contrast")]
+            person.page.emulate_media(color_scheme="light")
+            person.page.set_viewport_size({"width": SIZES["phone"][0], "height": SIZES["phone"][1]})
+            found[name] += [f"phone: {each}" for each in person.barriers()]
     person.expects("404")
     assert {name: each for name, each in found.items() if each} == {}
 
 
 def _too_wide(person: Visitor) -> list[str]:
-    """By how much, on a phone, on paper and on a wide screen, where each table is looked at too."""
+    """By how much in each size; of a laptop and a wide screen, each table is looked at too."""
     found = []
-    for name, (width, height) in {"phone": NARROW, "paper": A4, "wide": WIDE_SCREEN}.items():
+    for name, (width, height) in SIZES.items():
         person.page.set_viewport_size({"width": width, "height": height})
         person.page.emulate_media(media="print" if name == "paper" else "screen")
         found += [f"{name}: {pixels} pixels" for pixels in [person.overflow()] if pixels]
-    return [*found, *(f"wide: {each}" for each in _scrolled(person))]
+        found += [f"{name}: {each}" for each in (_scrolled(person) if width >= WIDE[0] else [])]
+    person.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
+    return found
 
 
 def _scrolled(person: Visitor) -> list[str]:
@@ -169,6 +174,46 @@ def _scrolled(person: Visitor) -> list[str]:
         ".map(each => each.getAttribute('aria-label'))"
     )
     return labels
+
+
+def test_the_keyboard_reaches_each_control_of_each_page_and_shows_where_it_is(person: Visitor, pages: Pages) -> None:
+    found = {}
+    for name, opens in pages.items():
+        opens(person)
+        found[name] = _unreached(person)
+    person.expects("404")
+    assert {name: each for name, each in found.items() if each} == {}
+
+
+def _unreached(person: Visitor) -> list[str]:
+    """What no press of Tab stops at, and where the stop isn't seen."""
+    controls = person.page.evaluate(f"(window.controls = {FOCUSABLE}).length")
+    person.page.evaluate("window.stops = new Set(), window.unseen = []")
+    for _ in range(controls + 2):
+        person.page.keyboard.press("Tab")
+        person.page.evaluate("""() => {
+            const at = document.activeElement
+            stops.add(at)
+            const outline = getComputedStyle(at).outlineStyle
+            if (outline === "none" && at !== document.body) unseen.push(at.outerHTML.slice(0, 120))
+        }""")
+    missed: list[str] = person.page.evaluate(
+        "[...controls.filter(each => each.isConnected && !stops.has(each)).map(each => each.outerHTML.slice(0, 120)),"
+        " ...unseen.map(each => `not seen: ${each}`)]"
+    )
+    return missed
+
+
+def test_without_scripts_each_page_says_what_it_is_about(
+    browser: Browser, writing: ConsoleProcess, entered: StorageState, pages: Pages
+) -> None:
+    with visitor(browser, entered, "no-scripts", base_url=writing.origin, java_script_enabled=False) as person:
+        for name, opens in pages.items():
+            if name not in SCRIPTED:
+                opens(person)
+                expect(person.page.locator("main h1")).not_to_be_empty()
+                expect(person.page.locator("main")).not_to_contain_text("being read")
+        person.expects("404")
 
 
 def test_on_a_phone_why_a_list_is_empty_is_in_sight(
