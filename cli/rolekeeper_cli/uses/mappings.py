@@ -1,10 +1,12 @@
 """The mapping table's rows, each with what is in effect beside what it says and that waits; and their revisions."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.rows import (
     COLUMNS,
     FULL,
@@ -23,8 +25,10 @@ from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.edits import require_row, text_in
+from rolekeeper_cli.uses.edits import GOOD, Change, require_row, text_in
 from rolekeeper_cli.uses.names import require_mapping
+
+type Columns = Mapping[str, Mapping[str, str]]
 
 # ---- a row as a document ----
 
@@ -101,6 +105,51 @@ def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[st
     """The same; empty if there are none: Rolekeeper has judged no edit of it yet, or none lately."""
     entries = deployment.app.revisions.history(key, limit)
     return [{name: None if each.get(name) == "" else each.get(name) for name in _FIELDS} for each in entries]
+
+
+def diffs(deployment: Deployment, key: MappingKey, entries: Iterable[Mapping[str, Any]], limit: int) -> list[Columns]:
+    """The columns that each edit of a history changed, each `from` and `to`; empty for one that isn't known in full."""
+    published: dict[int, PublishedMapping] = {}
+    for item in deployment.app.store.last(layout.mapping_pk(key), "revision#", limit):
+        with suppress(CorruptItemError):
+            revision = deployment.app.store.decode(layout.published_from, item)
+            published[revision.revision] = revision
+    held = deployment.app.revisions.read(key).held
+    known = ({held.mapping.revision: held.mapping} if held else {}) | published
+
+    def diff(entry: Mapping[str, Any]) -> Columns:
+        after = known.get(entry["revision"])
+        # What a rejected edit wrote isn't kept: its entry names the revision that stays in effect.
+        if after is None or not entry["changes"]:
+            return {}
+        was = published.get(max((number for number in published if number < after.revision), default=0))
+        if was is None and after.revision > 1:
+            return {}
+        before, then = (each.spec if each and not each.deleted else None for each in (was, after))
+        return Change(key, {}, before, spec=then).columns
+
+    return [diff(each) for each in entries]
+
+
+def last_edits(deployment: Deployment, documents: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """When each row was edited last, and who claims to have done it, by its mapping; both as far as they are known."""
+    names = {MappingKey(each["columns"]["tag_key"], each["columns"]["tag_value"]): each for each in documents}
+    at: dict[MappingKey, layout.Key] = {}
+    entries: dict[MappingKey, Mapping[str, Any]] = {}
+    for key, row in names.items():
+        if row["status"] == Status.HELD:
+            at[key] = layout.held_key(key)
+        elif row["status"] in GOOD and row["status_revision"]:
+            at[key] = layout.mapping_pk(key), layout.revision_sk(row["status_revision"])
+        else:
+            # Only the history has an edit that isn't in effect.
+            entries[key] = next(iter(deployment.app.revisions.history(key, 1)), {})
+    items = deployment.app.store.get(at.values())
+    entries |= {key: items[where] for key, where in at.items() if where in items}
+    return {
+        names[key]["mapping"]: (str(each.get("at", "")), str(each.get("claimed_by") or each.get("by", "")))
+        for key, each in entries.items()
+    }
 
 
 def consent(entry: Mapping[str, Any]) -> str:
