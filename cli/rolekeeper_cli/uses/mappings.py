@@ -25,10 +25,10 @@ from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.edits import GOOD, Change, require_row, text_in
+from rolekeeper_cli.uses.edits import GOOD, require_row, text_in, to_text
 from rolekeeper_cli.uses.names import require_mapping
 
-type Columns = Mapping[str, Mapping[str, str]]
+type Columns = Mapping[str, tuple[str, str]]
 
 # ---- a row as a document ----
 
@@ -108,7 +108,10 @@ def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[st
 
 
 def diffs(deployment: Deployment, key: MappingKey, entries: Iterable[Mapping[str, Any]], limit: int) -> list[Columns]:
-    """The columns that each edit of a history changed, each `from` and `to`; empty for one that isn't known in full."""
+    """The columns that each edit of a history changed, before and after; empty for one that isn't known in full.
+
+    A default is empty, as are all columns before a new row and after a deletion.
+    """
     published: dict[int, PublishedMapping] = {}
     for item in deployment.app.store.last(layout.mapping_pk(key), "revision#", limit):
         with suppress(CorruptItemError):
@@ -118,37 +121,37 @@ def diffs(deployment: Deployment, key: MappingKey, entries: Iterable[Mapping[str
     known = ({held.mapping.revision: held.mapping} if held else {}) | published
 
     def diff(entry: Mapping[str, Any]) -> Columns:
-        after = known.get(entry["revision"])
         # What a rejected edit wrote isn't kept: its entry names the revision that stays in effect.
-        if after is None or not entry["changes"]:
+        after = known.get(entry["revision"]) if entry["changes"] else None
+        was = published.get(max((number for number in published if after and number < after.revision), default=0))
+        if after is None or (was is None and after.revision > 1):
             return {}
-        was = published.get(max((number for number in published if number < after.revision), default=0))
-        if was is None and after.revision > 1:
-            return {}
-        before, then = (each.spec if each and not each.deleted else None for each in (was, after))
-        return Change(key, {}, before, spec=then).columns
+        both = (row_of(each.spec) if each and not each.deleted else {} for each in (was, after))
+        before, then = ({name: to_text(value) for name, value in row.items()} for row in both)
+        names = [column.name for column in COLUMNS if before.get(column.name) != then.get(column.name)]
+        return {name: (before.get(name, ""), then.get(name, "")) for name in names}
 
     return [diff(each) for each in entries]
 
 
-def last_edits(deployment: Deployment, documents: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
-    """When each row was edited last, and who claims to have done it, by its mapping; both as far as they are known."""
-    names = {MappingKey(each["columns"]["tag_key"], each["columns"]["tag_value"]): each for each in documents}
-    at: dict[MappingKey, layout.Key] = {}
-    entries: dict[MappingKey, Mapping[str, Any]] = {}
-    for key, row in names.items():
+def last_edits(deployment: Deployment, documents: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """When (`at`) each row was edited last, and who claims to have done it (`by`), by its mapping; empty if unknown."""
+    at: dict[str, layout.Key] = {}
+    entries: dict[str, Mapping[str, Any]] = {}
+    for row in documents:
+        key, name = MappingKey(row["columns"]["tag_key"], row["columns"]["tag_value"]), row["mapping"]
         if row["status"] == Status.HELD:
-            at[key] = layout.held_key(key)
+            at[name] = layout.held_key(key)
         elif row["status"] in GOOD and row["status_revision"]:
-            at[key] = layout.mapping_pk(key), layout.revision_sk(row["status_revision"])
+            at[name] = layout.mapping_pk(key), layout.revision_sk(row["status_revision"])
         else:
             # Only the history has an edit that isn't in effect.
-            entries[key] = next(iter(deployment.app.revisions.history(key, 1)), {})
+            entries[name] = next(iter(deployment.app.revisions.history(key, 1)), {})
     items = deployment.app.store.get(at.values())
-    entries |= {key: items[where] for key, where in at.items() if where in items}
+    entries |= {name: items.get(where, {}) for name, where in at.items()}
     return {
-        names[key]["mapping"]: (str(each.get("at", "")), str(each.get("claimed_by") or each.get("by", "")))
-        for key, each in entries.items()
+        name: {"at": str(each.get("at", "")), "by": str(each.get("claimed_by") or each.get("by", ""))}
+        for name, each in entries.items()
     }
 
 

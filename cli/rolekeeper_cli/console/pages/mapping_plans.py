@@ -58,9 +58,9 @@ class EditPlan:
         if self.deletes:
             return str(self.key.remedy(Kind.REMOVE_MAPPING))
         [change] = self.rows.changes
-        # An empty text removes a column.
-        texts = {name: edits.to_text(change.after[name]) if name in change.after else "" for name in change.columns}
-        return join(["rolekeeper", "mapping", "set", str(self.key), *(f"{name}={text}" for name, text in texts.items())])
+        row = change.after
+        columns = [f"{name}={edits.to_text(row[name]) if name in row else ''}" for name in change.columns]
+        return join(["rolekeeper", "mapping", "set", str(self.key), *columns])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """The mappings: what is in effect of each row, what waits, and what Rolekeeper says of it; and each by itself."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +20,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import mappings
 from rolekeeper_cli.uses.fleet import Standing, published_there
-from rolekeeper_cli.uses.overlaps import Overlap, Tagged, overlaps
+from rolekeeper_cli.uses.overlaps import Overlap, overlaps
 
 type Document = Mapping[str, Any]
 
@@ -87,16 +87,11 @@ def _about(request: Request) -> dict[str, Any]:
     shown = {
         "mapping": document,
         "revisions": revisions,
-        "governed": _governed(request),
-        "overlaps": [each for each in _overlaps(request) or () if each.concerns(key)],
+        "governed": _governed(request)[document["mapping"]],
+        "overlaps": _overlaps(request, key),
     }
-    return {
-        **shown,
-        "key": key,
-        "title": str(key),
-        "command": str(key.remedy(Kind.MAPPING)),
-        "version": version_of(shown),
-    }
+    about = {"key": key, "title": str(key), "command": str(key.remedy(Kind.MAPPING))}
+    return {**shown, **about, "version": version_of(shown)}
 
 
 # ---- the list ----
@@ -104,55 +99,57 @@ def _about(request: Request) -> dict[str, Any]:
 
 def _shown(request: Request) -> dict[str, Any]:
     """All mappings, those of one status, or those with a text in them."""
-    everything = _rows(request)
+    everything, shared = _rows(request), _overlaps(request)
     status, text = (request.query_params.get(name, "").strip() for name in ("status", "text"))
-    sort = Sort.read(request.query_params.get("sort", ""), _COLUMNS)
+    sort = Sort.read(request.query_params.get("sort", ""), _KEYS)
     found = [
         each
         for each in everything
         if status in ("", status_of(each))
         and contains(text, each["mapping"], each["by"], *map(str, each["columns"].values()))
     ]
-    asked = {"status": status, "text": text, "sort": str(sort)}
-    counted, shared = Counter(map(status_of, everything)), _overlaps(request)
+    asked, counts = {"status": status, "text": text, "sort": str(sort)}, Counter(map(status_of, everything))
     return {
         "title": "Mappings",
-        "mappings": sort.ordered(sorted(found, key=_place), _COLUMNS),
+        "mappings": sort.ordered(sorted(found, key=_place), _KEYS),
         "asked": asked,
         "sort": sort,
         "address": lambda column: f"/mappings?{query({**asked, 'sort': column})}",
-        "statuses": [(each, counted[each]) for each in _ORDER if counted[each]],
+        "statuses": [(each, counts[each]) for each in _ORDER if counts[each]],
         "total": len(everything),
-        "read": request.app.state.site.fleet.ask().read_at is not None,
         "overlaps": shared,
-        "version": version_of([asked, found, counted, shared]),
+        "version": version_of([asked, found, counts, shared]),
     }
 
 
 def _rows(request: Request) -> list[Document]:
-    """All rows, each with who edited it last and when, and its instances; their numbers are None until they are read.
-
-    What is written of an edit stays as it is, so it is read again only after the next.
-    """
+    """All rows, each with what columns show of it beside: its edit, its instances, and a default."""
     site, governed = request.app.state.site, _governed(request)
     rows: Sequence[Document] = site.mappings()
-    judged = version_of([[each["mapping"], *(each[name] for name in _VERDICT)] for each in rows])
+    # What is stored of an edit stays as it is.
+    judged = version_of([{**each, "columns": None} for each in rows])
     edits = site.reads.get(("edits", judged), lambda: mappings.last_edits(site.look(), rows))
-    found: list[Document] = []
-    for each in rows:
-        at, by = edits.get(each["mapping"], ("", ""))
-        number, drift = governed.get(each["mapping"], (0, 0)) if governed is not None else (None, None)
-        found.append({**each, "at": at, "by": by, "number": number, "drift": drift})
+    return [{**each, **_texts(each), **edits[each["mapping"]], **governed[each["mapping"]]} for each in rows]
+
+
+def _texts(document: Document) -> Document:
+    columns, in_effect = document["columns"], document["in_effect"] or {}
+    priority = columns.get("priority", _PRIORITY)
+    return {
+        "role": in_effect.get("role", ""),
+        # A row that can't be read may have anything there.
+        "priority": priority if isinstance(priority, int) else _PRIORITY,
+        **{name: str(columns.get(name, "")) for name in ("owner", "expires_at")},
+    }
+
+
+def _governed(request: Request) -> Mapping[str, Mapping[str, int]]:
+    """How many instances each mapping governs now, and how many of them are in drift; as far as the fleet was read."""
+    found: dict[str, dict[str, int]] = defaultdict(lambda: {"number": 0, "drift": 0})
+    for each in request.app.state.site.fleet.ask().rows:
+        found[each.mapping]["number"] += 1
+        found[each.mapping]["drift"] += each.standing is Standing.DRIFT
     return found
-
-
-def _governed(request: Request) -> Mapping[str, tuple[int, int]] | None:
-    """How many instances each mapping governs now, and how many of them are in drift; None until the fleet was read."""
-    fleet = request.app.state.site.fleet.ask()
-    if not fleet.read_at:
-        return None
-    drift = Counter(each.mapping for each in fleet.rows if each.standing is Standing.DRIFT)
-    return {name: (number, drift[name]) for name, number in Counter(each.mapping for each in fleet.rows).items()}
 
 
 def _place(document: Document) -> tuple[int, str]:
@@ -160,69 +157,39 @@ def _place(document: Document) -> tuple[int, str]:
     return _ORDER.index(status) if status in _ORDER else 0, document["mapping"]
 
 
-def _priority(document: Document) -> int:
-    """A row that can't be read may have anything there."""
-    found = document["columns"].get("priority")
-    return found if isinstance(found, int) else _DEFAULT_PRIORITY
-
-
-_DEFAULT_PRIORITY = MappingSpec(MappingKey("", ""), "").priority
-_VERDICT = ("status", "status_reason", "status_revision", "held_revision")
-_COLUMNS: Mapping[str, Callable[[Document], Any]] = {
-    "status": _place,
-    "mapping": lambda each: each["mapping"],
-    "role": lambda each: each["in_effect"]["role"] if each["in_effect"] else "",
-    "by": lambda each: each["by"],
-    "changed": lambda each: each["at"],
-    "number": lambda each: each["number"] or 0,
-    "drift": lambda each: each["drift"] or 0,
-    "priority": _priority,
-    "owner": lambda each: str(each["columns"].get("owner", "")),
-    "expires": lambda each: str(each["columns"].get("expires_at", "")),
-}
+_PRIORITY = MappingSpec(MappingKey("", ""), "").priority
+_SORTED = ("mapping", "role", "number", "drift", "at", "by", "priority", "owner", "expires_at")
+_KEYS: Mapping[str, Callable[[Document], Any]] = {"status": _place, **{name: itemgetter(name) for name in _SORTED}}
 
 
 # ---- mappings that match the same instances ----
 
 
 def _shared(request: Request) -> dict[str, Any]:
-    """All overlaps, or those of one mapping."""
-    key, found = None, _overlaps(request)
-    if request.query_params.get("key"):
-        key = key_of(request.query_params)
-        found = [each for each in found or () if each.concerns(key)]
-    conflicts = [each for each in request.app.state.site.mappings() if each["status"] == Status.CONFLICT]
-    shown = {"overlaps": found, "conflicts": [] if key else conflicts, "key": key}
-    return {
-        "title": f"Overlaps of {key}" if key else "Overlaps",
-        **shown,
-        "instances": _instances_of,
-        "read": request.app.state.site.fleet.ask().read_at is not None,
-        "version": version_of(shown),
-    }
+    """All overlaps and the rows in conflict, or those of one mapping."""
+    key = key_of(request.query_params) if request.query_params.get("key") else None
+    rows = [each for each in request.app.state.site.mappings() if each["status"] == Status.CONFLICT]
+    conflicts = [each for each in rows if key in (None, key_in(each))]
+    shown = {"overlaps": _overlaps(request, key), "conflicts": conflicts, "key": key}
+    return {"title": f"Overlaps of {key}" if key else "Overlaps", **shown, "version": version_of(shown)}
 
 
-def _instances_of(overlap: Overlap) -> str:
-    """The page of the instances that have the tags of all its mappings."""
-    return f"/?{urlencode([('tag', str(each.key)) for each in overlap.specs])}"
-
-
-def _overlaps(request: Request) -> list[Overlap] | None:
-    """What the fleet's tags meet; None until the fleet was read."""
+def _overlaps(request: Request, key: MappingKey | None = None) -> list[Overlap] | None:
+    """What the fleet's tags meet, or those with this mapping; None until the fleet was read."""
     site = request.app.state.site
     fleet = site.fleet.ask()
-    if not fleet.read_at:
-        return None
 
     def read() -> list[Overlap]:
         deployment = site.look()
         published = deployment.app.state.read([], map(key_in, site.mappings())).published
         at = cache(deployment.at)
-        tagged = (Tagged(each.target, each.tags, each.mapping) for each in fleet.rows)
+        tagged = ((each.target, each.tags, each.mapping) for each in fleet.rows)
         return overlaps(tagged, published, lambda there, each: published_there(at(there), each), deployment.now())
 
+    if not fleet.read_at:
+        return None
     found: list[Overlap] = site.reads.get("overlaps", read, _OVERLAPS_SECONDS)
-    return found
+    return [each for each in found if key is None or any(spec.key == key for spec in each.specs)]
 
 
 ROUTES = [
