@@ -31,8 +31,8 @@ _FIRST = ("role", "description", "owner", "priority", "enabled", "expires_at")
 def fields(row: Attributes, typed: Form | None = None) -> list[dict[str, Any]]:
     """The form of a row, a field for each column; with what was typed into it, where it comes back.
 
-    `text` is what is filled in, as `mapping set` takes it; `default` is what holds where nothing is filled in, empty for
-    a required column; `choices` is empty where a person types.
+    `text` is what is filled in, as `mapping set` takes it; `default` is what holds where nothing is filled in, empty
+    for a required column; `choices` is empty where a person types.
     """
     texts = columns_of(row) if typed is None else typed
     found = [_field(column, texts.get(column.name, "")) for column in COLUMNS]
