@@ -195,7 +195,6 @@ def held(request: Request) -> dict[str, Any]:
         "edit": edit,
         "by": by,
         "own": same_person(by, deployment.caller.arn),
-        "origin": _origin(request.query_params),
         "command": str(key.remedy(Kind.APPROVE, str(edit.revision))),
     }
 
@@ -205,7 +204,7 @@ def approve(request: Request, form: Form) -> Response:
     """Approve the revision that was shown, and no other."""
     site, key, revision = request.app.state.site, key_of(form), _revision(form)
     result = edits.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
-    return done(request, "/mappings" if _origin(form) else mapping_url(key), _notice(result))
+    return done(request, "/mappings" if form.get("from") == "list" else mapping_url(key), _notice(result))
 
 
 @posted
@@ -215,12 +214,7 @@ def discard(request: Request, form: Form) -> Response:
     result = edits.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
     well = f"Revision {revision} of {key} is discarded; no instance changes"
     gone = site.look().app.table.get_row(key) is None
-    return done(request, "/mappings" if gone or _origin(form) else mapping_url(key), _notice(result, well))
-
-
-def _origin(values: Mapping[str, str]) -> str:
-    """The page that the plan was opened on, and to which its buttons lead back: the list, or else the mapping's."""
-    return "list" if values.get("from") == "list" else ""
+    return done(request, "/mappings" if gone or form.get("from") == "list" else mapping_url(key), _notice(result, well))
 
 
 def _revision(form: Form) -> int:
@@ -258,7 +252,7 @@ def _well(verdict: RowVerdict) -> str:
     if verdict.gone:
         return f"{verdict.key} is deleted"
     revision = verdict.number("status_revision")
-    return f"{verdict.status} as written: revision {revision} is in effect; its instances follow"
+    return f"{verdict.key} is {verdict.status} as written: revision {revision} is in effect; its instances follow"
 
 
 ROUTES = [

@@ -222,7 +222,10 @@ def test_a_plan_is_written_once_and_has_a_page_of_its_own_to_which_a_browser_goe
     terminal.judges("workload=web")
     assert "revision 2 is in effect" in text(written(browser, plan))
     for again in (browser.get(str(plan.url)), written(browser, plan)):
-        assert "no plan is carried out twice. Result: Published as written: revision 2 is in effect" in text(again)
+        assert (
+            "no plan is carried out twice. Result: workload=web is Published as written: revision 2 is in effect"
+            in text(again)
+        )
         assert '<a class="button" href="/mapping?key=workload&amp;value=web">' in again.text
     assert desk.served("workload=web").revision == 2  # type: ignore[union-attr]
 
@@ -415,7 +418,9 @@ def test_a_held_edit_is_reached_from_the_list_and_leads_back_to_where_one_was(
     form = {**WEB, "from": hidden(shown, "from"), "revision": hidden(shown, "revision")}
     done = browser.post(f"/mapping/{button}", data=form)
     assert done.url.path == path
-    assert ("revision 2 is in effect" if button == "approve" else "is discarded") in text(done)
+    assert (
+        "workload=web is Published as written: revision 2 is in effect" if button == "approve" else "is discarded"
+    ) in text(done)
     assert origin in form["from"]
 
 
