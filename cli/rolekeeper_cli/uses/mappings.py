@@ -1,10 +1,12 @@
 """The mapping table's rows, each with what is in effect beside what it says and that waits; and their revisions."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.rows import (
     COLUMNS,
     FULL,
@@ -23,8 +25,10 @@ from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.edits import require_row, text_in
+from rolekeeper_cli.uses.edits import GOOD, require_row, text_in, to_text
 from rolekeeper_cli.uses.names import require_mapping
+
+type Columns = Mapping[str, tuple[str, str]]
 
 # ---- a row as a document ----
 
@@ -101,6 +105,54 @@ def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[st
     """The same; empty if there are none: Rolekeeper has judged no edit of it yet, or none lately."""
     entries = deployment.app.revisions.history(key, limit)
     return [{name: None if each.get(name) == "" else each.get(name) for name in _FIELDS} for each in entries]
+
+
+def diffs(deployment: Deployment, key: MappingKey, entries: Iterable[Mapping[str, Any]], limit: int) -> list[Columns]:
+    """The columns that each edit of a history changed, before and after; empty for one that isn't known in full.
+
+    A default is empty, as are all columns before a new row and after a deletion.
+    """
+    published: dict[int, PublishedMapping] = {}
+    for item in deployment.app.store.last(layout.mapping_pk(key), "revision#", limit):
+        with suppress(CorruptItemError):
+            revision = deployment.app.store.decode(layout.published_from, item)
+            published[revision.revision] = revision
+    held = deployment.app.revisions.read(key).held
+    known = ({held.mapping.revision: held.mapping} if held else {}) | published
+
+    def diff(entry: Mapping[str, Any]) -> Columns:
+        # What a rejected edit wrote isn't kept: its entry names the revision that stays in effect.
+        after = known.get(entry["revision"]) if entry["changes"] else None
+        was = published.get(max((number for number in published if after and number < after.revision), default=0))
+        if after is None or (was is None and after.revision > 1):
+            return {}
+        both = (row_of(each.spec) if each and not each.deleted else {} for each in (was, after))
+        before, then = ({name: to_text(value) for name, value in row.items()} for row in both)
+        names = [column.name for column in COLUMNS if before.get(column.name) != then.get(column.name)]
+        return {name: (before.get(name, ""), then.get(name, "")) for name in names}
+
+    return [diff(each) for each in entries]
+
+
+def last_edits(deployment: Deployment, documents: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """When (`at`) each row was edited last, and who claims to have done it (`by`), by its mapping; empty if unknown."""
+    at: dict[str, layout.Key] = {}
+    entries: dict[str, Mapping[str, Any]] = {}
+    for row in documents:
+        key, name = MappingKey(row["columns"]["tag_key"], row["columns"]["tag_value"]), row["mapping"]
+        if row["status"] == Status.HELD:
+            at[name] = layout.held_key(key)
+        elif row["status"] in GOOD and row["status_revision"]:
+            at[name] = layout.mapping_pk(key), layout.revision_sk(row["status_revision"])
+        else:
+            # Only the history has an edit that isn't in effect.
+            entries[name] = next(iter(deployment.app.revisions.history(key, 1)), {})
+    items = deployment.app.store.get(at.values())
+    entries |= {name: items.get(where, {}) for name, where in at.items()}
+    return {
+        name: {"at": str(each.get("at", "")), "by": str(each.get("claimed_by") or each.get("by", ""))}
+        for name, each in entries.items()
+    }
 
 
 def consent(entry: Mapping[str, Any]) -> str:

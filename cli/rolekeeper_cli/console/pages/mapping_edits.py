@@ -19,7 +19,6 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits
 from rolekeeper_cli.uses.edits import RowPlan, UnreadableRowError, to_text
-from rolekeeper_cli.uses.schema import MEANING
 
 # ---- the form: a field for each column ----
 
@@ -32,8 +31,8 @@ _FIRST = ("role", "description", "owner", "priority", "enabled", "expires_at")
 def fields(row: Attributes, typed: Form | None = None) -> list[dict[str, Any]]:
     """The form of a row, a field for each column; with what was typed into it, where it comes back.
 
-    `text` is what is filled in, as `mapping set` takes it; `takes` says which values; `default` is what holds where
-    nothing is filled in, empty for a required column; `choices` is empty where a person types.
+    `text` is what is filled in, as `mapping set` takes it; `default` is what holds where nothing is filled in, empty
+    for a required column; `choices` is empty where a person types.
     """
     texts = columns_of(row) if typed is None else typed
     found = [_field(column, texts.get(column.name, "")) for column in COLUMNS]
@@ -58,13 +57,11 @@ def _is_same(typed: str, text: str) -> bool:
 
 
 def _field(column: Column, text: str) -> dict[str, Any]:
-    name, meaning = column.name, MEANING[column.name]
+    name = column.name
     return {
         "name": name,
         "label": name.replace("_", " ").capitalize(),
         "text": text,
-        "means": f"{meaning[0].upper()}{meaning[1:]}.",
-        "takes": column.kind.range,
         "default": "" if column.default == "required" else column.default,
         "choices": ["true", "false"] if column.kind.type == "BOOL" else [each.value for each in _CHOICES.get(name, ())],
         "first": name in _FIRST,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from shlex import join
 from sys import intern
 from typing import Any
 
@@ -17,6 +18,7 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, same_person
+from rolekeeper.model.problem import Kind
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, number, plan_of, posted
 from rolekeeper_cli.console.jobs import followed, listed, look, query_of
 from rolekeeper_cli.console.page import Notice, done, mapping_url, version_of
@@ -49,6 +51,16 @@ class EditPlan:
     @property
     def deletes(self) -> bool:
         return any(each.kind == "deleted" for each in self.rows.changes)
+
+    @property
+    def command(self) -> str:
+        """The command that writes the same."""
+        if self.deletes:
+            return str(self.key.remedy(Kind.REMOVE_MAPPING))
+        [change] = self.rows.changes
+        row = change.after
+        columns = [f"{name}={edits.to_text(row[name]) if name in row else ''}" for name in change.columns]
+        return join(["rolekeeper", "mapping", "set", str(self.key), *columns])
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +195,7 @@ def held(request: Request) -> dict[str, Any]:
         "edit": edit,
         "by": by,
         "own": same_person(by, deployment.caller.arn),
+        "command": str(key.remedy(Kind.APPROVE, str(edit.revision))),
     }
 
 
@@ -191,7 +204,7 @@ def approve(request: Request, form: Form) -> Response:
     """Approve the revision that was shown, and no other."""
     site, key, revision = request.app.state.site, key_of(form), _revision(form)
     result = edits.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
-    return done(request, mapping_url(key), _notice(result))
+    return done(request, "/mappings" if form.get("from") == "list" else mapping_url(key), _notice(result))
 
 
 @posted
@@ -201,7 +214,7 @@ def discard(request: Request, form: Form) -> Response:
     result = edits.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
     well = f"Revision {revision} of {key} is discarded; no instance changes"
     gone = site.look().app.table.get_row(key) is None
-    return done(request, "/mappings" if gone else mapping_url(key), _notice(result, well))
+    return done(request, "/mappings" if gone or form.get("from") == "list" else mapping_url(key), _notice(result, well))
 
 
 def _revision(form: Form) -> int:
@@ -239,7 +252,7 @@ def _well(verdict: RowVerdict) -> str:
     if verdict.gone:
         return f"{verdict.key} is deleted"
     revision = verdict.number("status_revision")
-    return f"{verdict.status} as written: revision {revision} is in effect; its instances follow"
+    return f"{verdict.key} is {verdict.status} as written: revision {revision} is in effect; its instances follow"
 
 
 ROUTES = [

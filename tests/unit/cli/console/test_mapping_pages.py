@@ -9,10 +9,11 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.account import mapping_key
-from fixtures.console import hidden, news
+from fixtures.console import hidden, news, text_of
 from fixtures.console import main as text
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, USER_ID, Terminal
+from rolekeeper.model.mapping import Pin
 from rolekeeper.settings import Limits
 from rolekeeper_cli.console import jobs
 from rolekeeper_cli.console.jobs import Jobs
@@ -56,7 +57,9 @@ def test_the_list_begins_with_what_wants_a_person(browser: TestClient, desk: Map
     assert "workload=bad" in only
     assert "1 of 3 mappings" in only
     assert "1 of 3 mappings" in text(browser.get("/mappings", params={"text": "TEAM-WEB"}))
-    assert "No mapping passes the filter" in text(browser.get("/mappings", params={"text": "nothing like it"}))
+    assert "No mapping matches There are 3 in all." in text(
+        browser.get("/mappings", params={"text": "nothing like it"})
+    )
 
 
 def test_the_instances_that_a_mapping_governs_are_counted_now(browser: TestClient, desk: MappingsFixture) -> None:
@@ -64,11 +67,90 @@ def test_the_instances_that_a_mapping_governs_are_counted_now(browser: TestClien
     desk.edit("workload=db", role="db")
     for _ in range(2):
         desk.world.running(workload="web")
-    assert re.findall(r'aria-label="(.*?)"', browser.get("/mappings").text.partition("<table")[2]) == [
-        "0 instances of workload=db",
-        "2 instances of workload=web",
+    desk.converged("web", workload="web")
+    links = re.findall(r'href="/\?(.*?)" aria-label="(.*?)"', unescape(browser.get("/mappings").text))
+    assert links == [
+        ("mapping=workload%3Ddb", "0 instances of workload=db"),
+        ("mapping=workload%3Ddb&condition=drift", "0 in drift of workload=db"),
+        ("mapping=workload%3Dweb", "3 instances of workload=web"),
+        ("mapping=workload%3Dweb&condition=drift", "2 in drift of workload=web"),
     ]
-    assert "It governs 2 instances now. 0 matched it when" in text(browser.get("/mapping", params=WEB))
+    assert "In effect: web , revision 1, on 3 instances , 2 in drift" in text(browser.get("/mapping", params=WEB))
+
+
+def column(page: Response, number: int) -> list[str]:
+    """What a column of the list says, from above."""
+    rows = re.findall(r'<tr id="row-\d+">(.*?)</tr>', page.text, re.DOTALL)
+    return [text_of(re.findall(r"<t[hd].*?</t[hd]>", each, re.DOTALL)[number]) for each in rows]
+
+
+def test_the_list_is_sorted_by_any_column_and_stays_so_while_it_is_filtered(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    desk.edit("app=a", role="web", priority=7, owner="y", edited_by="zoe")
+    desk.edit("app=b", role="db", owner="x", edited_by="arn:aws:iam::123456789012:user/amy")
+    desk.edit("app=c", role="db", priority=200, owner="z", edited_by="bob", expires_at="2030-01-01T00:00:00Z")
+    for _ in range(2):
+        desk.world.running(app="b")
+    orders = {
+        "": "abc",
+        "status": "abc",
+        "-mapping": "cba",
+        "role": "bca",
+        "-number": "bac",
+        "-drift": "bac",
+        "-at": "cba",
+        "by": "bca",
+        "priority": "abc",
+        "owner": "bac",
+        "-expires_at": "cab",
+        "no-such": "abc",
+    }
+    for sort, wanted in orders.items():
+        page = browser.get("/mappings", params={"sort": sort})
+        assert column(page, 1) == [f"app={each}" for each in wanted], sort
+    page = browser.get("/mappings")
+    assert (column(page, 7), column(page, 8)) == (["zoe", "amy", "bob"], ["7", "100", "200"])
+    page = browser.get("/mappings", params={"sort": "-priority", "status": "Published"})
+    assert 'aria-sort="descending"' in page.text
+    assert hidden(page, "sort") == "-priority"
+    links = {unescape(each) for each in re.findall(r'href="/mappings\?([^"]*)"', page.text)}
+    assert {"sort=-priority", "status=Published&sort=owner", "status=Published&sort=-priority"} <= links
+
+
+def test_who_edited_a_row_last_and_when_is_listed_also_of_edits_that_arent_in_effect(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    desk.edit("app=a", role="web", edited_by="amy")
+    desk.world.wait(600)
+    desk.edit("app=b", role="no-such", edited_by="bob")
+    page = browser.get("/mappings")
+    assert (column(page, 1), column(page, 7)) == (["app=b", "app=a"], ["bob", "amy"])
+    assert column(page, 6) == ["0 s ago", "10 min ago"]
+    # What is stored of an edit isn't asked for again.
+    asked = len(desk.world.calls.made)
+    desk.world.wait(10)
+    browser.get("/mappings")
+    again = desk.world.calls.made[asked:]
+    assert again.count("Query") == 0
+    desk.edit("app=b", role="db", edited_by="cid")
+    desk.world.wait(10)
+    assert "cid" in column(browser.get("/mappings"), 7)
+
+
+def test_what_waits_is_said_in_a_line_with_all_of_it_on_hover(browser: TestClient, held: MappingsFixture) -> None:
+    held.edit("app=bad", role="no-such")
+    held.put("app=new", role="db")
+    page = browser.get("/mappings")
+    rejected, waiting, new = (each for each in column(page, 3))
+    assert rejected.startswith("→ no-such Role 'no-such' doesn't exist")
+    assert waiting == "→ db revision 2 Review Approve … Discard …"
+    assert new == "→ db"
+    titles = [unescape(each) for each in re.findall(r'class="line" title="(.*?)"', page.text)]
+    assert "replace 2" in titles[1]
+    assert "rolekeeper mapping approve" not in titles[1], "its button says that"
+    counts = re.findall(r'<a id="status-.*?</a>', page.text)
+    assert [text_of(each) for each in counts] == ["Rejected 1", "Held 1", "Not judged yet 1"]
 
 
 def test_a_mapping_that_isnt_there_is_said(browser: TestClient) -> None:
@@ -140,7 +222,10 @@ def test_a_plan_is_written_once_and_has_a_page_of_its_own_to_which_a_browser_goe
     terminal.judges("workload=web")
     assert "revision 2 is in effect" in text(written(browser, plan))
     for again in (browser.get(str(plan.url)), written(browser, plan)):
-        assert "no plan is carried out twice. Result: Published as written: revision 2 is in effect" in text(again)
+        assert (
+            "no plan is carried out twice. Result: workload=web is Published as written: revision 2 is in effect"
+            in text(again)
+        )
         assert '<a class="button" href="/mapping?key=workload&amp;value=web">' in again.text
     assert desk.served("workload=web").revision == 2  # type: ignore[union-attr]
 
@@ -266,7 +351,8 @@ def test_deleting_names_who_loses_a_role(browser: TestClient, desk: MappingsFixt
 def test_going_back_to_an_old_revision(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="db")
-    assert "Go back to revision 1" in text(browser.get("/mapping", params=WEB))
+    page = browser.get("/mapping", params=WEB)
+    assert re.findall(r'aria-label="Roll back to this: (.*?)"', page.text) == ["revision 1"]
     plan = browser.post("/mapping/change", data={**WEB, "what": "roll-back", "to": "1"})
     terminal.judges("workload=web")
     assert "revision 3 is in effect" in text(written(browser, plan))
@@ -291,7 +377,7 @@ def held(desk: MappingsFixture) -> MappingsFixture:
 def test_a_held_edit_is_approved_beside_its_plan(
     browser: TestClient, held: MappingsFixture, terminal: Terminal
 ) -> None:
-    assert "Revision 2 waits for approval:" in text(browser.get("/mapping", params=WEB))
+    assert "→ db Revision 2 waits for approval:" in text(browser.get("/mapping", params=WEB))
     shown = browser.get("/mapping/held", params=WEB)
     assert "Get another role 2" in text(shown)
     assert "edited by al" in text(shown)
@@ -312,6 +398,32 @@ def test_a_held_edit_is_discarded_and_nothing_changes(
     assert held.row("workload=web")["role"] == "web"
 
 
+@pytest.mark.parametrize(("origin", "path"), [("list", "/mappings"), ("", "/mapping")])
+@pytest.mark.parametrize("button", ["approve", "discard"])
+def test_a_held_edit_is_reached_from_the_list_and_leads_back_to_where_one_was(
+    browser: TestClient, held: MappingsFixture, terminal: Terminal, button: str, origin: str, path: str
+) -> None:
+    page = browser.get(path, params=WEB)
+    links = {
+        text_of(label): unescape(link)
+        for link, label in re.findall(r'href="(/mapping/held\?[^"]*)"[^>]*>(.*?)</a>', page.text)
+    }
+    assert [each.partition("#")[2] for each in links.values()] == ["", "approve", "discard"]
+    shown = browser.get(links[f"{button.capitalize()} …"])
+    assert "Get another role 2" in text(shown), "nobody approves what wasn't shown"
+    assert re.search(rf'action="/mapping/{button}">.*?<button [^>]*id="{button}"', shown.text)
+    assert f'href="{path}' in shown.text.partition('class="bar does"')[2], "and so does Cancel"
+    assert held.row("workload=web")["status"] == "Held"
+    terminal.judges("workload=web", "workload=web")
+    form = {**WEB, "from": hidden(shown, "from"), "revision": hidden(shown, "revision")}
+    done = browser.post(f"/mapping/{button}", data=form)
+    assert done.url.path == path
+    assert (
+        "workload=web is Published as written: revision 2 is in effect" if button == "approve" else "is discarded"
+    ) in text(done)
+    assert origin in form["from"]
+
+
 def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: MappingsFixture) -> None:
     held.put("workload=web", role="db", owner="me", edited_by=CALLER)
     held.publish("workload=web")
@@ -326,6 +438,128 @@ def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: Mapping
 def test_undoing_a_held_edit_leads_to_its_page(browser: TestClient, held: MappingsFixture) -> None:  # noqa: ARG001
     answer = browser.post("/mapping/change", data={**WEB, "what": "roll-back"})
     assert answer.url.path == "/mapping/held"
+
+
+# ---- its edits ----
+
+
+def test_a_rows_edits_are_shown_column_by_column_with_what_they_did(browser: TestClient, held: MappingsFixture) -> None:
+    held.limits = Limits(25, 20)
+    held.edit("workload=web", role="db", priority=5, edited_by="arn:aws:sts::123456789012:assumed-role/Ops/bo")
+    held.edit("workload=web", role="no-such", edited_by="cy")
+    held.edit("workload=web", role="db")
+    held.remove("workload=web")
+    held.edit("workload=web", role="web")
+    edits = browser.get("/mapping", params=WEB).text.partition('class="steps edits"')[2]
+    steps = re.split(r"<li>\s*<p>", edits)[1:]
+    said = [text_of(each).partition(" · ")[::2] for each in steps]
+    assert [first for first, _ in said] == [
+        *("Published revision 6", "Removed revision 5", "Published revision 4", "Rejected"),
+        *("Published revision 3", "Held revision 2", "Published revision 1"),
+    ]
+    back, removed, plain, rejected, third, waiting, first = (rest.partition("UTC) ")[2] for _, rest in said)
+    assert back.startswith("role web")
+    assert removed.startswith("role was db Instances: 2 detached")
+    assert plain.startswith("priority was 5 Roll back to this")
+    assert rejected.startswith("· by cy (claimed) Role 'no-such' doesn't exist")
+    assert third.startswith("· by bo (claimed) role was web then db priority 5 Instances: 2 replaced")
+    assert waiting.startswith("· by al (claimed) role was web then db Would change: 2 replaced")
+    assert first.startswith("role web Roll back to this")
+
+
+def test_what_waits_now_is_shown_column_by_column(browser: TestClient, held: MappingsFixture) -> None:  # noqa: ARG001
+    assert "by al (claimed) role was web then db Would change: 2 replaced" in text(browser.get("/mapping", params=WEB))
+
+
+def test_a_damaged_revision_hides_no_other(browser: TestClient, held: MappingsFixture) -> None:
+    item = held.revisions("workload=web")[0]
+    held.world.store.write(held.world.store.put({**item, "spec": "damaged"}))
+    page = browser.get("/mapping", params=WEB)
+    assert page.status_code == 200
+    assert "a new row role: web" in text(page), "as it was written down"
+
+
+# ---- the same as a command ----
+
+
+def test_a_page_says_which_command_does_the_same(browser: TestClient, held: MappingsFixture) -> None:
+    held.edit("a=b=c", role="web", owner="x y")
+    plan = planned(browser, r"a=b=c", role="db", owner="", description="it's new")
+    odd = {"key": "a", "value": "b=c"}
+    deletion = browser.post("/mapping/change", data={**odd, "what": "delete"})
+    pages = [browser.get("/mapping", params=odd), plan, deletion, browser.get("/mapping/held", params=WEB)]
+    copied = [hidden_copy(each) for each in pages]
+    assert copied == [
+        "rolekeeper mapping get a=b=c",
+        """rolekeeper mapping set a=b=c role=db owner= 'description=it'"'"'s new'""",
+        "rolekeeper mapping rm a=b=c",
+        "rolekeeper mapping approve workload=web --revision 2",
+    ]
+
+
+def hidden_copy(page: Response) -> str:
+    [found] = re.findall(r'class="copy" value="([^"]*)" aria-label="Copy the command"', page.text)
+    return unescape(found)
+
+
+# ---- mappings that match the same instances ----
+
+
+@pytest.fixture
+def shared(desk: MappingsFixture) -> MappingsFixture:
+    """Two instances on which one mapping wins, three on which two tie, and one that a pin governs."""
+    desk.edit("app=web", role="web", priority=50)
+    desk.edit("tier=gold", role="db")
+    for _ in range(2):
+        desk.converged("web", app="web", tier="gold", Name="each has another")
+    for _ in range(3):
+        desk.world.running(tier="gold", team="a")
+    arn = desk.in_effect("tier=gold").profile_arn
+    desk.world.pin(desk.world.running(app="web", tier="gold"), Pin("db", arn))
+    desk.edit("team=a", role="web", priority=200)
+    desk.put("team=a", role="web", priority=100)
+    return desk
+
+
+def ladders(page: Response) -> list[str]:
+    return [text_of(each) for each in re.findall(r"<tr>\s*<th scope=\"row\">.*?</tr>", page.text, re.DOTALL)]
+
+
+def test_which_mappings_meet_and_who_wins_is_drawn(browser: TestClient, shared: MappingsFixture) -> None:  # noqa: ARG001
+    page = browser.get("/mappings/overlaps")
+    assert ladders(page) == [
+        "db 100 tier=gold db wins 200 team=a web overridden 3",
+        "web 50 app=web web wins 100 tier=gold db overridden 2",
+    ]
+    assert 'href="/?tag=app%3Dweb&amp;tag=tier%3Dgold" aria-label="2 instances' in page.text.replace("&tag", "&amp;tag")
+    assert "Overlaps 2" in text(browser.get("/mappings"))
+    own = browser.get("/mappings/overlaps", params={"key": "team", "value": "a"})
+    assert len(ladders(own)) == 1
+    assert "3 shared with other mappings" in text(browser.get("/mapping", params={"key": "team", "value": "a"}))
+
+
+def test_a_tie_is_drawn_with_no_winner(browser: TestClient, shared: MappingsFixture) -> None:
+    """Each was in effect before an instance carried both tags."""
+    shared.edit("size=xl", role="web")
+    shared.world.running(tier="gold", size="xl")
+    tie, *_ = ladders(browser.get("/mappings/overlaps"))
+    assert tie == "Tie 100 size=xl web tie 100 tier=gold db tie 1"
+    assert "1 tie" in text(browser.get("/mappings"))
+
+
+def test_rows_in_conflict_are_listed_with_the_reason(browser: TestClient, shared: MappingsFixture) -> None:
+    shared.publish("team=a")
+    assert "Rows in conflict team=a → edit: conflicts with tier=gold" in text(browser.get("/mappings/overlaps"))
+
+
+def test_where_nothing_meets_it_says_so(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web")
+    desk.converged("web", workload="web")
+    assert "No instance matches two mappings." in text(browser.get("/mappings/overlaps"))
+    assert "No instance matches workload=web and another mapping." in text(
+        browser.get("/mappings/overlaps", params=WEB)
+    )
+    assert "Overlaps" not in text(browser.get("/mappings"))
 
 
 # ---- plans of many instances ----
@@ -433,7 +667,7 @@ def test_one_without_a_row_that_is_still_in_effect_can_be_put_back(
     assert "Its row was deleted, and it is still in effect: its instances carry web, revision 1" in text(page)
     plan = browser.post("/mapping/change", data={**WEB, "what": "roll-back"})
     terminal.judges("workload=web")
-    assert "In effect web , revision 1" in text(written(browser, plan))
+    assert "In effect: web , revision 1" in text(written(browser, plan))
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
     desk.publish("workload=web")
@@ -452,7 +686,7 @@ def test_a_deletion_that_is_held_leads_to_the_mapping(
     said = text(written(browser, plan))
     assert "Written, and not in effect yet." in said
     assert "waits until another person" not in said, "the box of the row says why"
-    assert "See what it would do" in said
+    assert "Review Approve … Discard …" in said
 
 
 # ---- who only looks ----
@@ -466,12 +700,16 @@ def test_a_console_that_only_shows_has_no_form_that_changes_anything(
         path: onlooker.get(path, params=None if "?" in path else WEB)
         for path in (
             *("/mappings", "/mapping", "/mapping/held", "/settings", "/settings/switch?what=pause&reason=x"),
-            *("/mapping/new", "/mapping/edit", f"/instance/{one}"),
+            *("/mapping/new", "/mapping/edit", "/mappings/overlaps", f"/instance/{one}"),
         )
     }
     assert [path for path, page in pages.items() if 'method="post"' in page.text] == []
     assert f"rolekeeper detach {one}" in text(pages[f"/instance/{one}"]), "but what to type"
     assert "<form" not in pages["/settings"].text
+    assert "Review" in text(pages["/mappings"])
+    assert {"Approve …", "Discard …"} & {
+        *re.findall(r"\w+ …", text(pages["/mappings"]) + text(pages["/mapping"]))
+    } == set()
     assert "This console only shows." in text(pages["/settings/switch?what=pause&reason=x"])
     assert "start it with --write" in text(pages["/mapping/held"])
     for path in ("/mapping/new", "/mapping/edit"):
