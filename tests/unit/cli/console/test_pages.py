@@ -128,7 +128,7 @@ def test_what_a_write_said_is_shown_by_its_id(site: Site, browser: TestClient) -
     assert "workload=&lt;web&gt; is written." in text
     assert "i-1 follows" in text
     assert "is written" not in browser.get("/").text
-    assert 'role="status"' not in browser.get("/?said=Call+this+number").text, "a link makes no page say anything"
+    assert "Call this number" not in browser.get("/?said=Call+this+number").text, "a link makes no page say anything"
 
 
 # ---- times and numbers ----
