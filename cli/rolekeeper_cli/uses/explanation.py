@@ -8,7 +8,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.rows import read_row
-from rolekeeper.model.instance import Action, Association, Condition
+from rolekeeper.model.instance import Action, Association, Condition, InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.permissions.policies import PolicyReader
@@ -205,17 +205,39 @@ _LOOKED_THROUGH = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What an instance's history says: its entries as documents, newest first, and what it carried, oldest first."""
+
+    entries: Sequence[dict[str, Any]] = ()
+    spans: Sequence[uptake.Span] = ()
+
+    @classmethod
+    def of(cls, key: InstanceKey, entries: Sequence[Entry], shown: Association | None) -> "Past":
+        return cls([entry_document(key, each) for each in entries], uptake.spans(entries, shown))
+
+
+def past(deployment: Deployment, key: InstanceKey, limit: int) -> Past:
+    """The newest entries of an instance, which may be gone."""
+    entries = deployment.app.store.history(layout.instance_pk(key), limit)
+    return Past.of(key, entries, deployment.app.ec2.associations([key.id]).get(key.id))
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """An instance explained; `entries` are its history, newest first."""
+    """An instance explained."""
 
     document: dict[str, Any]
     undo: Sequence[Step]
     tags: Mapping[str, str]
-    entries: Sequence[dict[str, Any]]
+    past: Past
 
 
-def explanation(deployment: Deployment, text: str, *, ask_who: bool, ask_uptake: bool = False) -> Explanation:
+def explanation(
+    deployment: Deployment, text: str, *, ask_who: bool, ask_uptake: bool = False, limit: int = _LOOKED_THROUGH
+) -> Explanation:
     """The instance that a text names, explained; who did what, and whether software uses its role, only if asked.
+
+    The newest entries of its history are read, up to a `limit`.
 
     Raises:
         CommandError: there is no such instance.
@@ -224,7 +246,7 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool, ask_uptake:
     deployment, text = located(deployment, text)
     key = find_instance(deployment, text).key
     seen = seen_now(deployment, key)
-    entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
+    entries = deployment.app.store.history(layout.instance_pk(key), limit)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
     software = _software(deployment, seen) if ask_uptake and (seen.carries or entries) else None
     before = former(seen, entries)
@@ -248,8 +270,7 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool, ask_uptake:
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    documents = [entry_document(key, each) for each in entries]
-    return Explanation(document, steps, tags=seen.instance.tags, entries=documents)
+    return Explanation(document, steps, tags=seen.instance.tags, past=Past.of(key, entries, seen.observed.association))
 
 
 def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:

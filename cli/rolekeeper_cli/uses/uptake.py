@@ -296,7 +296,7 @@ def recent_spans(
 ) -> list[Span]:
     """What an instance carried in the time that matters, by its history and by the association that EC2 shows."""
     entries = deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
-    known = spans(entries, shown.profile_arn if shown and shown.state in _STANDS else "")
+    known = spans(entries, shown)
     oldest = deployment.now() - LIVES - _SKEW
     return [
         replace(each, role_arn=role_of(each.profile_arn)) for each in known if not each.until or each.until > oldest
@@ -317,12 +317,12 @@ def _ask(deployment: Deployment, told: "Told") -> None:
 # ---- what that says of each role, without asking anybody ----
 
 
-def spans(entries: Sequence[Entry], shown: str) -> list[Span]:
+def spans(entries: Sequence[Entry], shown: Association | None) -> list[Span]:
     """What an instance carried, the oldest first.
 
     Args:
         entries: its history, the newest first.
-        shown: the ARN of the profile that EC2 shows on it; empty for none.
+        shown: what EC2 shows on it.
     """
     found, last = [Span("")], None
 
@@ -337,7 +337,7 @@ def spans(entries: Sequence[Entry], shown: str) -> list[Span]:
         if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
             becomes(each["decision"]["profile-arn"], at, since=at)
         last = at
-    becomes(shown, None)
+    becomes(shown.profile_arn if shown and shown.state in _STANDS else "", None)
     found[-1] = replace(found[-1], carried=True)
     return [each for each in found if each.profile_arn]
 

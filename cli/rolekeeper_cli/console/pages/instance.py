@@ -1,7 +1,6 @@
 """One instance: what it carries and should carry, why, what its role may do, what happened, and how to undo that."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -15,19 +14,23 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS
+from rolekeeper_cli.console.forms import number
 from rolekeeper_cli.console.page import mapping_url, page, see_other
+from rolekeeper_cli.console.pages.instance_story import answer, grouped, lane, reason
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.suggest import near
 from rolekeeper_cli.uses import explanation, history
-from rolekeeper_cli.uses.explanation import Step
-from rolekeeper_cli.uses.instances import ID, SeveralNamedError
+from rolekeeper_cli.uses.explanation import Past, Step
+from rolekeeper_cli.uses.instances import ID, SeveralNamedError, account_options, addressed, key_of
 
 type Document = Mapping[str, Any]
 
-# The newest entries of the timeline; the command shows more.
-ENTRIES = 50
+# The newest entries of the timeline, and how many of them an address may ask for.
+ENTRIES, FURTHER = 50, 1000
+# The newest entries that the lane of roles is drawn by before CloudTrail answers.
+_LANE = 100
 # The newest entries of a history that CloudTrail is asked about: each takes a call or more, two a second.
 _ASKED = 10
 # What a form on the page may be given beforehand, as its address says it.
@@ -56,7 +59,14 @@ def instance(request: Request) -> Response:
     if story["id"] != text:
         return see_other(f"/instance/{quote(story['id'])}")
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    return page(request, "instance.html", title=_title(story), form=form, **_values(request, story, stamp))
+    opened, values = _opened(request.query_params), _values(request, story, stamp)
+    return page(request, "instance.html", title=_title(story), form=form, opened=opened, **values)
+
+
+def _opened(asked: Document) -> str:
+    """The form that is open: the one that an address names, or that it fills in."""
+    fills = "detach" if asked.get("verb") == "detach" else "pin" if any(map(asked.get, _PREFILLED[:5])) else "tag"
+    return asked.get("open") or (fills if any(map(asked.get, _PREFILLED)) else "")
 
 
 def facts(request: Request) -> Response:
@@ -108,7 +118,13 @@ def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T
 
 
 def _story(request: Request, text: str) -> Document:
-    return read_once(request, "story", text, read=lambda: story_of(request.app.state.site.look_at(text), text))
+    site, limit = request.app.state.site, _entries(request)
+    return read_once(request, f"story {limit}", text, read=lambda: story_of(site.look_at(text), text, limit))
+
+
+def _entries(request: Request) -> int:
+    """How many entries of the timeline are shown: `?entries=200`."""
+    return min(max(number(request.query_params, "entries") or 0, ENTRIES), FURTHER)
 
 
 def _named(request: Request, name: str) -> list[str]:
@@ -131,8 +147,11 @@ def _minute(request: Request) -> int:
 
 
 def _values(request: Request, story: Document, stamp: int) -> Mapping[str, Any]:
-    row = request.app.state.site.fleet.row(story["id"])
-    return {"story": story, "stamp": stamp, "minute": _minute(request), "row": row}
+    site, asked = request.app.state.site, {name: request.query_params.get(name, "") for name in ("span", "entries")}
+    known = story["past"]
+    drawn = lane(known.spans, (), site.deployment.now(), past=asked["span"], entries=known.entries)
+    values = {"story": story, "stamp": stamp, "minute": _minute(request), "row": site.fleet.row(story["id"])}
+    return {**values, "asked": asked, "lane": drawn}
 
 
 def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
@@ -147,10 +166,10 @@ def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
 # ---- what they show ----
 
 
-def story_of(deployment: Deployment, text: str) -> Document:
+def story_of(deployment: Deployment, text: str, limit: int = ENTRIES) -> Document:
     """All that the page shows of the instance that a text, its id or its name, names.
 
-    `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, the timeline is all there
+    `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, its `past` is all there
     is. The timeline begins with the newest entry, and is `whole` if it goes back as far as there is history.
 
     Raises:
@@ -158,32 +177,34 @@ def story_of(deployment: Deployment, text: str) -> Document:
         SeveralNamedError: several have this name.
     """
     try:
-        found = explanation.explanation(deployment, text, ask_who=False)
+        # The lane of roles goes back further than the timeline.
+        found = explanation.explanation(deployment, text, ask_who=False, limit=max(limit, _LANE))
     except (ConfigurationError, ServiceError, SeveralNamedError):
         raise
     except CommandError as error:
-        timeline = _timeline(deployment, text)
-        if not timeline:
+        past = explanation.past(deployment, key_of(deployment, text), limit) if ID.fullmatch(text) else Past()
+        if not past.entries:
             raise NoSuchInstanceError(error.what, error.remedy) from error
-        whole = len(timeline) < ENTRIES
-        return {"id": text, "shown": None, "gone": error.what, "timeline": timeline, "whole": whole}
-    id_ = found.document["instance"]
+        return {"id": text, "shown": None, "gone": error.what, **_timeline(past, limit)}
+    id_, shown = found.document["instance"], found.document
     return {
         "id": id_,
-        "shown": found.document,
+        "shown": shown,
+        "answer": answer(shown, found.past.entries),
+        "reason": reason(shown),
         "tags": found.tags,
-        "may": _may(deployment, found.document),
+        "may": _may(deployment, shown),
         "undo": [undo_link(id_, each) for each in found.undo],
+        # As commands name it, and what those of the AWS CLI need in another account.
+        "address": addressed(deployment, id_),
+        "options": account_options(deployment),
         "gone": "",
-        "timeline": found.entries[:ENTRIES],
-        "whole": len(found.entries) < ENTRIES,
+        **_timeline(found.past, limit),
     }
 
 
-def _timeline(deployment: Deployment, id_: str) -> Sequence[Document]:
-    with suppress(CommandError):
-        return history.entries(deployment, id_, ENTRIES) if ID.fullmatch(id_) else ()
-    return ()
+def _timeline(past: Past, limit: int) -> Document:
+    return {"past": past, "timeline": grouped(past.entries[:limit]), "whole": len(past.entries) < limit}
 
 
 def _may(deployment: Deployment, shown: Document) -> Document:
