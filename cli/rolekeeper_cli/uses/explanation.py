@@ -8,7 +8,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.rows import read_row
-from rolekeeper.model.instance import Action, Association, Condition, InstanceKey
+from rolekeeper.model.instance import Action, Association, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.permissions.policies import PolicyReader
@@ -205,31 +205,14 @@ _LOOKED_THROUGH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """What an instance's history says: its entries as documents, newest first, and what it carried, oldest first."""
-
-    entries: Sequence[dict[str, Any]] = ()
-    spans: Sequence[uptake.Span] = ()
-
-    @classmethod
-    def of(cls, key: InstanceKey, entries: Sequence[Entry], shown: Association | None) -> "Past":
-        return cls([entry_document(key, each) for each in entries], uptake.spans(entries, shown))
-
-
-def past(deployment: Deployment, key: InstanceKey, limit: int) -> Past:
-    """The newest entries of an instance, which may be gone."""
-    entries = deployment.app.store.history(layout.instance_pk(key), limit)
-    return Past.of(key, entries, deployment.app.ec2.associations([key.id]).get(key.id))
-
-
-@dataclass(frozen=True, slots=True)
 class Explanation:
-    """An instance explained."""
+    """An instance explained; `entries` are its history, newest first, by which it carried the roles of `spans`."""
 
     document: dict[str, Any]
     undo: Sequence[Step]
     tags: Mapping[str, str]
-    past: Past
+    entries: Sequence[dict[str, Any]]
+    spans: Sequence[uptake.Span]
 
 
 def explanation(
@@ -270,7 +253,8 @@ def explanation(
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    return Explanation(document, steps, tags=seen.instance.tags, past=Past.of(key, entries, seen.observed.association))
+    documents, spans = [entry_document(key, each) for each in entries], uptake.spans(entries, seen.observed.association)
+    return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=spans)
 
 
 def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:

@@ -58,6 +58,7 @@ class Span:
         after: that was no earlier: another one was seen.
         before_end: it was taken no earlier.
         until: it was taken no later; None if that isn't known, or it wasn't.
+        mapping: the one for which Rolekeeper attached it.
     """
 
     profile_arn: str
@@ -67,6 +68,7 @@ class Span:
     until: datetime | None = None
     carried: bool = False
     role_arn: str = ""
+    mapping: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,16 +328,16 @@ def spans(entries: Sequence[Entry], shown: Association | None) -> list[Span]:
     """
     found, last = [Span("")], None
 
-    def becomes(profile_arn: str, at: datetime | None, since: datetime | None = None) -> None:
+    def becomes(profile_arn: str, at: datetime | None, since: datetime | None = None, mapping: str = "") -> None:
         if found[-1].profile_arn != profile_arn:
             found[-1] = replace(found[-1], before_end=since or last, until=at)
-            found.append(Span(profile_arn, since, after=since or last))
+            found.append(Span(profile_arn, since, after=since or last, mapping=mapping))
 
     for each in reversed(entries):
         at, seen = datetime.fromisoformat(each["at"]), each["seen"]
         becomes(seen["profile-arn"] if seen["association-state"] in _STANDS else "", at)
         if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
-            becomes(each["decision"]["profile-arn"], at, since=at)
+            becomes(each["decision"]["profile-arn"], at, since=at, mapping=each["decision"]["mapping"])
         last = at
     becomes(shown.profile_arn if shown and shown.state in _STANDS else "", None)
     found[-1] = replace(found[-1], carried=True)

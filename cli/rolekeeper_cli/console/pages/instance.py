@@ -13,28 +13,28 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
+from rolekeeper.storage import layout
 from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS
 from rolekeeper_cli.console.forms import number
 from rolekeeper_cli.console.page import mapping_url, page, see_other
-from rolekeeper_cli.console.pages.instance_story import answer, grouped, lane, reason
+from rolekeeper_cli.console.pages.instance_story import answer, grouped, lane
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.suggest import near
 from rolekeeper_cli.uses import explanation, history
-from rolekeeper_cli.uses.explanation import Past, Step
+from rolekeeper_cli.uses.explanation import Step
 from rolekeeper_cli.uses.instances import ID, SeveralNamedError, account_options, addressed, key_of
+from rolekeeper_cli.uses.uptake import spans
 
 type Document = Mapping[str, Any]
 
-# The newest entries of the timeline, and how many of them an address may ask for.
-ENTRIES, FURTHER = 50, 1000
-# The newest entries that the lane of roles is drawn by before CloudTrail answers.
-_LANE = 100
+# The newest entries of the timeline that are shown, and read, and how many an address may ask for.
+ENTRIES, _READ, FURTHER = 50, 100, 1000
 # The newest entries of a history that CloudTrail is asked about: each takes a call or more, two a second.
 _ASKED = 10
 # What a form on the page may be given beforehand, as its address says it.
-_PREFILLED = ("verb", "role", "instance_profile", "length", "reason", "key", "value")
+_PREFILLED = ("open", "verb", "role", "instance_profile", "length", "reason", "key", "value")
 
 
 class NoSuchInstanceError(CommandError):
@@ -51,22 +51,15 @@ def instance(request: Request) -> Response:
         return see_other(f"/instance/{named[0]}") if len(named) == 1 else see_other("/", tag=f"Name={text}")
     stamp = _stamp(request, text)
     try:
-        story = _story(request, text)
+        found = story(request, text)
     except SeveralNamedError as error:
         return see_other("/", tag=f"Name={error.name}")
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    if story["id"] != text:
-        return see_other(f"/instance/{quote(story['id'])}")
+    if found["id"] != text:
+        return see_other(f"/instance/{quote(found['id'])}")
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    opened, values = _opened(request.query_params), _values(request, story, stamp)
-    return page(request, "instance.html", title=_title(story), form=form, opened=opened, **values)
-
-
-def _opened(asked: Document) -> str:
-    """The form that is open: the one that an address names, or that it fills in."""
-    fills = "detach" if asked.get("verb") == "detach" else "pin" if any(map(asked.get, _PREFILLED[:5])) else "tag"
-    return asked.get("open") or (fills if any(map(asked.get, _PREFILLED)) else "")
+    return page(request, "instance.html", title=_title(found), form=form, **_values(request, found, stamp))
 
 
 def facts(request: Request) -> Response:
@@ -77,10 +70,10 @@ def facts(request: Request) -> Response:
     if (asked.get("stamp"), asked.get("minute")) == (str(stamp), str(_minute(request))):
         return Response(status_code=HTTPStatus.NO_CONTENT)
     try:
-        story = _story(request, id_)
+        found = story(request, id_)
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    answer = page(request, "instance.html", part="part", **_values(request, story, stamp))
+    answer = page(request, "instance.html", part="part", **_values(request, found, stamp))
     # What CloudTrail says of it is asked again then.
     answer.headers["HX-Trigger"] = "refreshed"
     return answer
@@ -117,8 +110,10 @@ def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T
     return found
 
 
-def _story(request: Request, text: str) -> Document:
-    site, limit = request.app.state.site, _entries(request)
+def story(request: Request, text: str) -> Document:
+    """`story_of` the instance that a text names, read once for all of its page's parts."""
+    site, further = request.app.state.site, "span" in request.query_params or _entries(request) > ENTRIES
+    limit = FURTHER if further else _READ
     return read_once(request, f"story {limit}", text, read=lambda: story_of(site.look_at(text), text, limit))
 
 
@@ -132,8 +127,8 @@ def _named(request: Request, name: str) -> list[str]:
     return [row.id for row in request.app.state.site.fleet.ask(FIRST_READ_SECONDS).rows if row.name == name]
 
 
-def _title(story: Document) -> str:
-    return str((story["shown"]["name"] if story["shown"] else "") or story["id"])
+def _title(found: Document) -> str:
+    return str((found["shown"]["name"] if found["shown"] else "") or found["id"])
 
 
 def _stamp(request: Request, text: str) -> int:
@@ -146,12 +141,16 @@ def _minute(request: Request) -> int:
     return int(request.app.state.site.clock() // 60)
 
 
-def _values(request: Request, story: Document, stamp: int) -> Mapping[str, Any]:
-    site, asked = request.app.state.site, {name: request.query_params.get(name, "") for name in ("span", "entries")}
-    known = story["past"]
-    drawn = lane(known.spans, (), site.deployment.now(), past=asked["span"], entries=known.entries)
-    values = {"story": story, "stamp": stamp, "minute": _minute(request), "row": site.fleet.row(story["id"])}
-    return {**values, "asked": asked, "lane": drawn}
+def _values(request: Request, found: Document, stamp: int) -> Mapping[str, Any]:
+    site, shown, span = request.app.state.site, _entries(request), request.query_params.get("span", "")
+    return {
+        "story": found,
+        "asked": {"stamp": stamp, "minute": _minute(request), "entries": shown},
+        "row": site.fleet.row(found["id"]),
+        "lane": lane(found["spans"], (), site.deployment.now(), past=span),
+        "timeline": grouped(found["entries"][:shown]),
+        "whole": len(found["entries"]) <= shown,
+    }
 
 
 def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
@@ -166,45 +165,41 @@ def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
 # ---- what they show ----
 
 
-def story_of(deployment: Deployment, text: str, limit: int = ENTRIES) -> Document:
+def story_of(deployment: Deployment, text: str, limit: int = FURTHER) -> Document:
     """All that the page shows of the instance that a text, its id or its name, names.
 
-    `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, its `past` is all there
-    is. The timeline begins with the newest entry, and is `whole` if it goes back as far as there is history.
+    `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, its history is all there
+    is. Of that up to `limit` entries are read, the newest first.
 
     Raises:
         NoSuchInstanceError: there is none, and no history of one.
         SeveralNamedError: several have this name.
     """
     try:
-        # The lane of roles goes back further than the timeline.
-        found = explanation.explanation(deployment, text, ask_who=False, limit=max(limit, _LANE))
+        found = explanation.explanation(deployment, text, ask_who=False, limit=limit)
     except (ConfigurationError, ServiceError, SeveralNamedError):
         raise
     except CommandError as error:
-        past = explanation.past(deployment, key_of(deployment, text), limit) if ID.fullmatch(text) else Past()
-        if not past.entries:
+        key = key_of(deployment, text)
+        past = deployment.app.store.history(layout.instance_pk(key), limit) if ID.fullmatch(text) else ()
+        if not past:
             raise NoSuchInstanceError(error.what, error.remedy) from error
-        return {"id": text, "shown": None, "gone": error.what, **_timeline(past, limit)}
+        entries, told = [history.entry_document(key, each) for each in past], spans(past, None)
+        return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": told}
     id_, shown = found.document["instance"], found.document
     return {
         "id": id_,
         "shown": shown,
-        "answer": answer(shown, found.past.entries),
-        "reason": reason(shown),
+        "answer": answer(shown, found.entries),
         "tags": found.tags,
         "may": _may(deployment, shown),
         "undo": [undo_link(id_, each) for each in found.undo],
         # As commands name it, and what those of the AWS CLI need in another account.
         "address": addressed(deployment, id_),
         "options": account_options(deployment),
-        "gone": "",
-        **_timeline(found.past, limit),
+        "entries": found.entries,
+        "spans": found.spans,
     }
-
-
-def _timeline(past: Past, limit: int) -> Document:
-    return {"past": past, "timeline": grouped(past.entries[:limit]), "whole": len(past.entries) < limit}
 
 
 def _may(deployment: Deployment, shown: Document) -> Document:

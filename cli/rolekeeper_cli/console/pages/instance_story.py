@@ -1,8 +1,9 @@
 """What an instance's page says and draws, without asking anybody: one answer, its roles over time, its timeline."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from string import Formatter
 from typing import Any
@@ -25,12 +26,10 @@ class Part:
 
 
 _CHANGES = ("Attach", "Replace", "Detach")
-# What operators withhold is said above the answer.
-_WITHHELD = frozenset({"paused", "observed", "unswept", "control-unclear"})
-# By the code of a decision that changes nothing; without one it is the decision's reason.
+# By the code of a decision that changes nothing; without one its reason says it.
 _ANSWERS = {
     "converged": "{role}{asks}{since}",
-    "unmatched": "{role}: its tags match no mapping{since}",
+    "unmatched": "{role}: its tags match no mapping",
     "not-ours": "{role}: its tags match no mapping",
     "kept": "{role}, kept: {mapping} no longer matches{since}",
     "stopped": "{role}; becomes {wanted} when it is started{asks}",
@@ -38,13 +37,7 @@ _ANSWERS = {
     "associating": "{role} is being attached{asks}",
     "disassociating": "{role} is being detached",
     "occupied": "{role}: {mapping} asks for {wish} and leaves it",
-    "contested": "{role}; another actor keeps reverting {wish}{asks}",
-    "tie": "{role}: its mappings conflict",
-    "suspended": "{role}: {mapping} can't be used",
-    "mapping-missing": "{role}: the record of {mapping} is missing",
-    "unexplained": "{role}: no mapping gives it, and Rolekeeper didn't attach it",
-    "pin-unclear": "{role}: its pin can't be read",
-    "ignore-unclear": "{role}: its tag to ignore it can't be read",
+    "contested": "{role}; another actor keeps reverting Rolekeeper's change to it",
 }
 
 
@@ -71,34 +64,19 @@ def answer(shown: Document, entries: Sequence[Document]) -> list[Part]:
         "at": Part(since[1], "time"),
         "reason": Part(decision["reason"]),
     }
-    return list(_filled(says.replace("{asks}", asks).replace("{since}", since[0]), values))
-
-
-def reason(shown: Document) -> str:
-    """What the answer doesn't say: why an instance is blocked, or why its change isn't made; empty for nothing."""
-    decision, condition = shown["decision"], shown["condition"]
-    if decision["action"] in _CHANGES and condition and condition["code"] not in _WITHHELD:
-        return str(condition["reason"])
-    return str(decision["reason"]) if decision["action"] == "Hold" else ""
-
-
-def _filled(text: str, values: Mapping[str, Part]) -> Iterator[Part]:
-    for words, name, _, _ in Formatter().parse(text):
-        yield from [Part(words)] if words else []
-        yield from [values[name]] if name else []
+    pieces = Formatter().parse(says.replace("{asks}", asks).replace("{since}", since[0]))
+    found = [each for words, name, _, _ in pieces for each in (Part(words), values.get(name or ""))]
+    return [each for each in found if each and (each.value or each.kind == "role")]
 
 
 def _since(carries: Document | None, entries: Sequence[Document]) -> tuple[str, str]:
-    """Since when and by whom: only an entry of this very association, or a detach that nothing followed, says that."""
+    """By whom, and since when: only an entry of this very association says that."""
+    if carries is None:
+        return "", ""
     for each in entries:
-        made = each["action"] in _CHANGES and each["outcome"] != REFUSED
-        if made and each["action"] == "Detach" and not carries:
-            return ", since {at}; detached by Rolekeeper", each["at"]
-        if made and carries and each["answer"].get("association_id") == carries["association"]:
+        if each["answer"].get("association_id") == carries["association"] and each["outcome"] != REFUSED:
             return ", since {at}; attached by Rolekeeper", each["at"]
-        if not carries and (made or each["seen"]["profile_arn"]):
-            break
-    return (f"; attached by {'Rolekeeper' if carries['for'] else 'another actor'}" if carries else "", "")
+    return f"; attached by {'Rolekeeper' if carries['for'] else 'another actor'}", ""
 
 
 # ---- its timeline ----
@@ -127,29 +105,22 @@ _EDGE = 6
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A bar from a time `until` another, or a mark without an end.
+    """A bar until a time, or a mark without one, of a `kind` that `instance_lane.html` names."""
 
-    Kinds of bars are ours (Rolekeeper attached it), others (another actor did), and valid (credentials of a former role
-    may be); of marks attached, delivered, first, last and still (a former role's last call).
-    """
-
+    role: str
     kind: str
     since: datetime
     until: datetime | None = None
     mapping: str = ""
 
 
-def lane(
-    spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: str = "", entries: Sequence[Document] = ()
-) -> Document:
+def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: str = "") -> Document:
     """What an instance carried by its history, with what CloudTrail says of its roles, if it was asked.
 
-    Places are in percent of the width: bars have `x` and `width`, marks and `hours` an `x`. Without a known `past` it
-    begins before the oldest change of the last 24 hours.
+    Places are in percent of the width. Without a known `past` it begins before the oldest change of the last 24 hours.
     """
-    length = PASTS.get(past, _DAY)
-    known = _known(spans, roles)
-    changes = [at for each in known for at in (each.since, each.until) if at and now - length < at]
+    length, known = PASTS.get(past, _DAY), _known(spans, roles)
+    changes = [at for span, _ in known for at in (span.since, span.until) if at and now - length < at]
     begin = now - length if past in PASTS else min(changes, default=now - length) - _BEFORE
     ends = [at for each in roles if not each.carried and (at := _valid_until(each))]
     end = max([now, *(min(at, now + length) for at in ends)])
@@ -158,74 +129,48 @@ def lane(
         return round(100 * min(max((at - begin) / (end - begin), 0), 1), 2)
 
     rows: dict[str, dict[str, Any]] = {}
-    for span, drawn in _drawn(known, roles, begin, now=now, entries=entries):
-        held = _held(span, roles)
-        name = (held.role if held else "") or profile_name(span.profile_arn) or ""
-        row = rows.pop(name, {"role": name, "bars": [], "marks": []})
-        # The order is that of their last times.
-        rows[name] = row | {"carried": span.carried}
-        if drawn.until is None and drawn.since >= begin:
-            row["marks"].append({"drawn": drawn, "x": place(drawn.since)})
-        elif drawn.until and drawn.until >= begin:
-            x = place(drawn.since)
-            row["bars"].append({"drawn": drawn, "x": x, "width": max(0, round(place(drawn.until) - x, 2))})
-    shown = [each for each in reversed(rows.values()) if each["bars"]]
+    for each in _drawn(known, begin, now):
+        if (each.until or each.since) >= begin:
+            # The order is that of their last times.
+            row = rows[each.role] = rows.pop(each.role, {"role": each.role, "bars": [], "marks": []})
+            x, width = place(each.since), round(place(each.until or each.since) - place(each.since), 2)
+            row["bars" if each.until else "marks"].append({"drawn": each, "x": x, "width": max(0, width)})
+    shown = [row for row in reversed(rows.values()) if row["bars"]]
     kinds = {each["drawn"].kind for row in shown for each in (*row["bars"], *row["marks"])}
     hours = [{"x": place(at), "text": text} for at, text in _hours(begin, end)]
     return {"begin": begin, "end": end, "now": place(now), "rows": shown, "hours": hours, "kinds": kinds, "past": past}
 
 
-def _known(spans: Sequence[Span], roles: Sequence[Held]) -> list[Span]:
-    """The spans, the oldest first, and before them what only CloudTrail knows; what is carried comes last."""
-    names = {profile_name(each.profile_arn) for each in spans}
-    others = [each for each in reversed(roles) if each.instance_profile not in names]
-    more = [
-        Span(each.instance_profile or each.role, each.since, until=each.until, carried=each.carried) for each in others
-    ]
-    return sorted([*more, *spans], key=lambda each: each.carried)
+def _known(spans: Sequence[Span], roles: Sequence[Held]) -> list[tuple[Span, Held | None]]:
+    """The spans, the oldest first, the last one of each role with what CloudTrail says; before them what only it knows.
+
+    What is carried comes last.
+    """
+    held = {each.instance_profile or each.role: each for each in roles}
+    known = [(each, held.pop(profile_name(each.profile_arn) or "", None)) for each in reversed(spans)]
+    known += [(Span(name, each.since, until=each.until, carried=each.carried), each) for name, each in held.items()]
+    known.reverse()
+    return sorted(known, key=lambda each: each[0].carried)
 
 
-def _held(span: Span, roles: Sequence[Held]) -> Held | None:
-    name = profile_name(span.profile_arn)
-    return next((each for each in roles if name in (each.instance_profile, each.role)), None)
-
-
-def _drawn(
-    known: Sequence[Span], roles: Sequence[Held], begin: datetime, *, now: datetime, entries: Sequence[Document]
-) -> Iterator[tuple[Span, Drawn]]:
+def _drawn(known: Iterable[tuple[Span, Held | None]], begin: datetime, now: datetime) -> Iterator[Drawn]:
     """Two roles are never attached at once: what another actor attached begins when the one before it was gone."""
-    changes = {datetime.fromisoformat(each["at"]): each for each in entries}
-    last = {each.profile_arn: each for each in known}
     free = begin
-    for span in known:
-        held = _held(span, roles) if span is last[span.profile_arn] else None
+    for span, held in known:
+        draw = partial(Drawn, profile_name(span.profile_arn) or "", mapping=span.mapping)
         since = span.since or max(free, span.after or begin)
-        free = until = now if span.carried else span.until or _seen_last(span, since, held)
-        entry = changes.get(span.since) if span.since else None
-        mapping = entry["mapping"] or "" if entry else ""
-        yield span, Drawn("ours" if span.since else "others", since, until, mapping=mapping)
+        # Of a former role it may not be known when it was taken, but when it was seen last.
+        seen = [since, span.before_end, held.delivered.at if held and held.delivered else None]
+        free = until = now if span.carried else span.until or max(filter(None, seen))
+        yield draw("ours" if span.since else "others", since, until)
         if span.since:
-            yield span, Drawn("attached", span.since, mapping=mapping)
+            yield draw("attached", since)
+        if held and not held.carried:
+            yield draw("valid", until, _valid_until(held) or until)
         if held:
-            for each in _of_cloudtrail(held, until):
-                yield span, each
-
-
-def _seen_last(span: Span, since: datetime, held: Held | None) -> datetime:
-    """When a former role was seen last, as it isn't known when it was taken."""
-    delivered = held.delivered.at if held and held.delivered else None
-    return max(filter(None, (since, span.before_end, delivered)))
-
-
-def _of_cloudtrail(held: Held, taken: datetime) -> Iterator[Drawn]:
-    if not held.carried:
-        yield Drawn("valid", taken, _valid_until(held) or taken)
-    if held.delivered:
-        yield Drawn("delivered", held.delivered.at)
-    if held.first_use:
-        yield Drawn("first", held.first_use.at)
-    if held.last_use and held.last_use != held.first_use:
-        yield Drawn("last" if held.carried else "still", held.last_use.at)
+            last = held.last_use if held.last_use != held.first_use else None
+            marks = {"delivered": held.delivered, "first": held.first_use, "last" if held.carried else "still": last}
+            yield from (draw(kind, each.at) for kind, each in marks.items() if each)
 
 
 def _valid_until(held: Held) -> datetime | None:

@@ -1,5 +1,7 @@
 """Whether software on an instance uses its roles, and until when former ones are valid: on a line of time, in words."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -10,12 +12,11 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.problem import Kind, Remedy, typed
 from rolekeeper_cli.console.page import page, see_other
-from rolekeeper_cli.console.pages.instance import FURTHER, read_once
+from rolekeeper_cli.console.pages.instance import NoSuchInstanceError, read_once, story
 from rolekeeper_cli.console.pages.instance_story import lane
 from rolekeeper_cli.explained import refusal
-from rolekeeper_cli.uses.explanation import Past, past
 from rolekeeper_cli.uses.instances import ID, addressed, key_of
-from rolekeeper_cli.uses.uptake import Held, Uptake, of_instance, sdk
+from rolekeeper_cli.uses.uptake import Held, Span, Uptake, of_instance, sdk
 
 
 def uptake(request: Request) -> Response:
@@ -31,12 +32,9 @@ def uptake(request: Request) -> Response:
         with site.asking_who:
             return of_instance(deployment, key_of(deployment, id_), name)
 
-    asked = request.query_params.get("span", "")
     values: dict[str, Any] = {"id": id_, "title": f"Does software use it: {name or id_}", "sdk": sdk, "shown": None}
-    known, unknown = Past(), ""
-    roles: tuple[Held, ...] = ()
+    roles, unknown = tuple[Held, ...](), ""
     try:
-        known = read_once(request, "past", id_, read=lambda: past(deployment, key_of(deployment, id_), FURTHER))
         found = read_once(request, "uptake", id_, read=ask)
     except AwsRefusalError as error:
         unknown = refusal(error).what
@@ -45,7 +43,10 @@ def uptake(request: Request) -> Response:
         commands = {each.role: typed(f"{revoke} --role {each.role}") for each in found.former}
         values |= {"shown": found.document(), "commands": commands}
         roles, unknown = found.roles, found.unknown_because
-    drawn = lane(known.spans, roles, deployment.now(), past=asked, entries=known.entries)
+    spans: Sequence[Span] = ()
+    with suppress(NoSuchInstanceError):
+        spans = story(request, id_)["spans"]
+    drawn = lane(spans, roles, deployment.now(), past=request.query_params.get("span", ""))
     part = "part" if "HX-Request" in request.headers else ""
     return page(request, "instance_uptake.html", part=part, unknown=unknown, lane=drawn, **values)
 
