@@ -20,7 +20,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import uptake, who
 from rolekeeper_cli.uses.event_history import no_answer
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
-from rolekeeper_cli.uses.history import as_document, entry_document, revision_before
+from rolekeeper_cli.uses.history import Span, as_document, entry_document, revision_before, spans
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
 # ---- how to undo the last change ----
@@ -212,7 +212,7 @@ class Explanation:
     undo: Sequence[Step]
     tags: Mapping[str, str]
     entries: Sequence[dict[str, Any]]
-    spans: Sequence[uptake.Span]
+    spans: Sequence[Span]
 
 
 def explanation(
@@ -253,8 +253,8 @@ def explanation(
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    documents, spans = [entry_document(key, each) for each in entries], uptake.spans(entries, seen.observed.association)
-    return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=spans)
+    documents, carried = [entry_document(key, each) for each in entries], spans(entries, seen.observed.association)
+    return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
 
 
 def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:

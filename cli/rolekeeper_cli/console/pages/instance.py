@@ -15,7 +15,6 @@ from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper.storage import layout
 from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS
-from rolekeeper_cli.console.forms import number
 from rolekeeper_cli.console.page import mapping_url, page, see_other
 from rolekeeper_cli.console.pages.instance_story import answer, grouped, lane
 from rolekeeper_cli.deployment import Deployment
@@ -25,12 +24,12 @@ from rolekeeper_cli.suggest import near
 from rolekeeper_cli.uses import explanation, history
 from rolekeeper_cli.uses.explanation import Step
 from rolekeeper_cli.uses.instances import ID, SeveralNamedError, account_options, addressed, key_of
-from rolekeeper_cli.uses.uptake import spans
 
 type Document = Mapping[str, Any]
 
-# The newest entries of the timeline that are shown, and read, and how many an address may ask for.
-ENTRIES, _READ, FURTHER = 50, 100, 1000
+# The newest entries of the timeline that are shown, those that are read, and how many more an address may ask for.
+ENTRIES, _READ, _MOST = 50, 100, 1000
+_MORE = {"200": 200, "1000": _MOST}
 # The newest entries of a history that CloudTrail is asked about: each takes a call or more, two a second.
 _ASKED = 10
 # What a form on the page may be given beforehand, as its address says it.
@@ -113,13 +112,13 @@ def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T
 def story(request: Request, text: str) -> Document:
     """`story_of` the instance that a text names, read once for all of its page's parts."""
     site, further = request.app.state.site, "span" in request.query_params or _entries(request) > ENTRIES
-    limit = FURTHER if further else _READ
+    limit = _MOST if further else _READ
     return read_once(request, f"story {limit}", text, read=lambda: story_of(site.look_at(text), text, limit))
 
 
 def _entries(request: Request) -> int:
-    """How many entries of the timeline are shown: `?entries=200`."""
-    return min(max(number(request.query_params, "entries") or 0, ENTRIES), FURTHER)
+    """How many entries of the timeline are shown."""
+    return _MORE.get(request.query_params.get("entries", ""), ENTRIES)
 
 
 def _named(request: Request, name: str) -> list[str]:
@@ -165,7 +164,7 @@ def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
 # ---- what they show ----
 
 
-def story_of(deployment: Deployment, text: str, limit: int = FURTHER) -> Document:
+def story_of(deployment: Deployment, text: str, limit: int = _MOST) -> Document:
     """All that the page shows of the instance that a text, its id or its name, names.
 
     `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, its history is all there
@@ -184,8 +183,8 @@ def story_of(deployment: Deployment, text: str, limit: int = FURTHER) -> Documen
         past = deployment.app.store.history(layout.instance_pk(key), limit) if ID.fullmatch(text) else ()
         if not past:
             raise NoSuchInstanceError(error.what, error.remedy) from error
-        entries, told = [history.entry_document(key, each) for each in past], spans(past, None)
-        return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": told}
+        entries, spans = [history.entry_document(key, each) for each in past], history.spans(past, None)
+        return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": spans}
     id_, shown = found.document["instance"], found.document
     return {
         "id": id_,

@@ -10,7 +10,8 @@ from typing import Any
 
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.uses.fleet import profile_name
-from rolekeeper_cli.uses.uptake import Held, Span, Status
+from rolekeeper_cli.uses.history import Span
+from rolekeeper_cli.uses.uptake import Held, Status
 
 type Document = Mapping[str, Any]
 
@@ -105,7 +106,7 @@ _EDGE = 6
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A bar until a time, or a mark without one, of a `kind` that `instance_lane.html` names."""
+    """A bar until a time, or a mark without one, of a `kind` that `instance.html` names."""
 
     role: str
     kind: str

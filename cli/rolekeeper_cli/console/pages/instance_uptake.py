@@ -15,8 +15,9 @@ from rolekeeper_cli.console.page import page, see_other
 from rolekeeper_cli.console.pages.instance import NoSuchInstanceError, read_once, story
 from rolekeeper_cli.console.pages.instance_story import lane
 from rolekeeper_cli.explained import refusal
+from rolekeeper_cli.uses.history import Span
 from rolekeeper_cli.uses.instances import ID, addressed, key_of
-from rolekeeper_cli.uses.uptake import Held, Span, Uptake, of_instance, sdk
+from rolekeeper_cli.uses.uptake import Held, Uptake, of_instance, sdk
 
 
 def uptake(request: Request) -> Response:

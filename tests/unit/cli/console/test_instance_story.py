@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rolekeeper_cli.console.pages.instance_story import Part, answer, grouped, lane
-from rolekeeper_cli.uses.uptake import Delivery, Held, Span, Use
+from rolekeeper_cli.uses.history import Span
+from rolekeeper_cli.uses.uptake import Delivery, Held, Use
 
 WEB, DB = (f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{each}" for each in ("web", "db"))
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
