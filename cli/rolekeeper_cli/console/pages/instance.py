@@ -27,7 +27,7 @@ from rolekeeper_cli.uses.instances import ID, SeveralNamedError, account_options
 
 type Document = Mapping[str, Any]
 
-# The newest entries of the timeline that are shown, those that are read, and how many more an address may ask for.
+# The newest entries of the timeline that are shown, that are read, and how many more an address may ask for.
 ENTRIES, _READ, _MOST = 50, 100, 1000
 _MORE = {"200": 200, "1000": _MOST}
 # The newest entries of a history that CloudTrail is asked about: each takes a call or more, two a second.
@@ -111,14 +111,9 @@ def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T
 
 def story(request: Request, text: str) -> Document:
     """`story_of` the instance that a text names, read once for all of its page's parts."""
-    site, further = request.app.state.site, "span" in request.query_params or _entries(request) > ENTRIES
-    limit = _MOST if further else _READ
-    return read_once(request, f"story {limit}", text, read=lambda: story_of(site.look_at(text), text, limit))
-
-
-def _entries(request: Request) -> int:
-    """How many entries of the timeline are shown."""
-    return _MORE.get(request.query_params.get("entries", ""), ENTRIES)
+    limit = _MOST if {"span", "entries"} & request.query_params.keys() else _READ
+    look_at = request.app.state.site.look_at
+    return read_once(request, f"story {limit}", text, read=lambda: story_of(look_at(text), text, limit))
 
 
 def _named(request: Request, name: str) -> list[str]:
@@ -141,14 +136,15 @@ def _minute(request: Request) -> int:
 
 
 def _values(request: Request, found: Document, stamp: int) -> Mapping[str, Any]:
-    site, shown, span = request.app.state.site, _entries(request), request.query_params.get("span", "")
+    site, span, more = (request.app.state.site, *(request.query_params.get(name, "") for name in ("span", "entries")))
+    shown = _MORE.get(more, ENTRIES)
     return {
         "story": found,
-        "asked": {"stamp": stamp, "minute": _minute(request), "entries": shown},
+        "asked": {"stamp": stamp, "minute": _minute(request), "entries": more},
         "row": site.fleet.row(found["id"]),
         "lane": lane(found["spans"], (), site.deployment.now(), past=span),
         "timeline": grouped(found["entries"][:shown]),
-        "whole": len(found["entries"]) <= shown,
+        "whole": len(found["entries"]) < min(shown + 1, _MOST),
     }
 
 
@@ -164,7 +160,7 @@ def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
 # ---- what they show ----
 
 
-def story_of(deployment: Deployment, text: str, limit: int = _MOST) -> Document:
+def story_of(deployment: Deployment, text: str, limit: int) -> Document:
     """All that the page shows of the instance that a text, its id or its name, names.
 
     `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, its history is all there

@@ -94,7 +94,7 @@ def grouped(entries: Sequence[Document]) -> list[list[Document]]:
 
 # What of the past can be asked for.
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-PASTS = {"1h": _HOUR, "6h": 6 * _HOUR, "24h": _DAY, "7d": 7 * _DAY, "30d": 30 * _DAY}
+_PASTS = {"1h": _HOUR, "6h": 6 * _HOUR, "24h": _DAY, "7d": 7 * _DAY, "30d": 30 * _DAY}
 # What is shown before the oldest change, if nothing is asked for: where a bar begins can be seen.
 _BEFORE = timedelta(minutes=15)
 # How far apart the times on the axis are: the first step of which at most that many fit.
@@ -120,11 +120,10 @@ def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: s
 
     Places are in percent of the width. Without a known `past` it begins before the oldest change of the last 24 hours.
     """
-    length, known = PASTS.get(past, _DAY), _known(spans, roles)
+    length, known = _PASTS.get(past, _DAY), _known(spans, roles)
     changes = [at for span, _ in known for at in (span.since, span.until) if at and now - length < at]
-    begin = now - length if past in PASTS else min(changes, default=now - length) - _BEFORE
-    ends = [at for each in roles if not each.carried and (at := _valid_until(each))]
-    end = max([now, *(min(at, now + length) for at in ends)])
+    begin = now - length if past in _PASTS else min(changes, default=now - length) - _BEFORE
+    end = max([now, *(min(at, now + length) for each in roles if not each.carried and (at := _valid_until(each)))])
 
     def place(at: datetime) -> float:
         return round(100 * min(max((at - begin) / (end - begin), 0), 1), 2)
@@ -143,10 +142,7 @@ def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: s
 
 
 def _known(spans: Sequence[Span], roles: Sequence[Held]) -> list[tuple[Span, Held | None]]:
-    """The spans, the oldest first, the last one of each role with what CloudTrail says; before them what only it knows.
-
-    What is carried comes last.
-    """
+    """The spans, each role's last one with what CloudTrail says, after what only it knows; the carried one last."""
     held = {each.instance_profile or each.role: each for each in roles}
     known = [(each, held.pop(profile_name(each.profile_arn) or "", None)) for each in reversed(spans)]
     known += [(Span(name, each.since, until=each.until, carried=each.carried), each) for name, each in held.items()]

@@ -1,7 +1,5 @@
 """Whether software on an instance uses its roles, and until when former ones are valid: on a line of time, in words."""
 
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -12,10 +10,9 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.problem import Kind, Remedy, typed
 from rolekeeper_cli.console.page import page, see_other
-from rolekeeper_cli.console.pages.instance import NoSuchInstanceError, read_once, story
+from rolekeeper_cli.console.pages.instance import read_once, story
 from rolekeeper_cli.console.pages.instance_story import lane
 from rolekeeper_cli.explained import refusal
-from rolekeeper_cli.uses.history import Span
 from rolekeeper_cli.uses.instances import ID, addressed, key_of
 from rolekeeper_cli.uses.uptake import Held, Uptake, of_instance, sdk
 
@@ -44,10 +41,8 @@ def uptake(request: Request) -> Response:
         commands = {each.role: typed(f"{revoke} --role {each.role}") for each in found.former}
         values |= {"shown": found.document(), "commands": commands}
         roles, unknown = found.roles, found.unknown_because
-    spans: Sequence[Span] = ()
-    with suppress(NoSuchInstanceError):
-        spans = story(request, id_)["spans"]
-    drawn = lane(spans, roles, deployment.now(), past=request.query_params.get("span", ""))
+    spans, past = story(request, id_)["spans"], request.query_params.get("span", "")
+    drawn = lane(spans, roles, deployment.now(), past=past)
     part = "part" if "HX-Request" in request.headers else ""
     return page(request, "instance_uptake.html", part=part, unknown=unknown, lane=drawn, **values)
 
