@@ -160,4 +160,10 @@ def test_all_that_is_drawn_has_a_label_and_its_legend(browser: TestClient, desk:
     shown = ("attached by Rolekeeper", "its credentials may be valid", "first call")
     assert [each in legend for each in shown] == [True, True, False]
     assert part.count('fill="url(#hatched)"') == 2
+    assert part.count("attached by Rolekeeper for app=web</title>") == 1, "the whole of it, in the place of the first"
+    desk.world.wait(60)
+    desk.world.calls.before("LookupEvents", refusing("AccessDeniedException", "no"))
+    assert "attached by Rolekeeper for app=web</title>" in asked(browser, one).text, (
+        "also if CloudTrail isn't to be asked"
+    )
     assert "style=" not in part, "the content security policy allows none"
