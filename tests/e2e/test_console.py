@@ -90,13 +90,13 @@ def test_what_a_person_typed_stays_while_the_page_follows(
 ) -> None:
     instance = launch("typing")
     person.goes(f"/instance/{instance}")
-    form = person.part("Attach a role")
+    form = person.unfolds("Pin a role")
     person.fills("Reason", "half of a reas", form)
     deployed.tag(instance, workload="s3-reader")
     eventually(lambda: deployed.carries(instance, READ))
-    expect(person.page.get_by_role("heading", name="Replace its role")).to_be_visible()
+    expect(form.locator("[name=verb]")).to_have_value("replace")
     expect(person.page.locator("#tags")).to_contain_text("s3-reader")
-    field = person.part("Replace its role").get_by_label("Reason", exact=True)
+    field = form.get_by_label("Reason", exact=True)
     expect(field).to_have_value("half of a reas")
     expect(field).to_be_focused()
 

@@ -63,7 +63,7 @@ class Lab:
 
     def tags(self, name: str, value: str) -> None:
         self.opens(name)
-        form = self.person.part("Set a tag")
+        form = self.person.unfolds("Set a tag")
         self.person.fills("Key", "job", form)
         self.person.fills("Value", value, form)
         self.does(form)
@@ -73,9 +73,9 @@ class Lab:
         self.person.page.get_by_role("button", name="Remove tag job").click()
         self.person.presses("Do it")
 
-    def pins(self, name: str, heading: str, role: str, reason: str = "") -> None:
+    def pins(self, name: str, role: str, reason: str = "") -> None:
         self.opens(name)
-        form = self.person.part(heading)
+        form = self.person.unfolds("Pin a role")
         self.person.fills("Role", role, form)
         self.person.fills("Reason", reason, form)
         self.does(form)
@@ -83,16 +83,16 @@ class Lab:
     def detaches(self, name: str) -> None:
         """It takes the word, with a capital D."""
         self.opens(name)
-        self.person.presses("Show what it would do", self.person.part("Detach its role"))
+        self.person.presses("Show what it would do", self.person.unfolds("Detach"))
         word = self.person.page.get_by_label("Type Detach to do it")
         word.fill("detach")
         assert not word.evaluate("field => field.checkValidity()")
         word.fill("Detach")
         self.person.presses("Do it")
 
-    def presses(self, name: str, heading: str) -> None:
+    def presses(self, name: str, button: str) -> None:
         self.opens(name)
-        self.does(self.person.part(heading))
+        self.does(self.person.unfolds(button))
 
     def does(self, form: Locator) -> None:
         """See what a form would do, and do it."""
@@ -128,22 +128,22 @@ def test_the_lab_comes_true_by_clicks_alone(lab: Lab) -> None:
     lab.tags(by_tag, "reader")
     lab.association(by_tag, "reader")
     page.sees("Attach", "reader")
-    lab.pins(by_hand, "Attach a role", "reader", "first lab")
+    lab.pins(by_hand, "reader", "first lab")
     lab.association(by_hand, "reader")
     page.sees("first lab")
-    lab.pins(stopped, "Attach a role", "reader")
+    lab.pins(stopped, "reader")
     attached = {name: lab.association(name, "reader") for name in NAMES}
 
     # Exercise 2: replace; each time under another id.
     lab.tags(by_tag, "writer")
     lab.association(by_tag, "writer")
-    lab.pins(by_hand, "Replace its role", "writer")
+    lab.pins(by_hand, "writer")
     lab.association(by_hand, "writer")
-    lab.pins(stopped, "Replace its role", "writer")
+    lab.pins(stopped, "writer")
     page.sees("waiting")
     lab.keeps(stopped, "reader")
     assert lab.association(stopped, "reader") == attached[stopped]
-    lab.presses(stopped, "Start it")
+    lab.presses(stopped, "Start")
     written = {name: lab.association(name, "writer") for name in NAMES}
     assert not {*attached.values()} & {*written.values()}
 
@@ -158,7 +158,7 @@ def test_the_lab_comes_true_by_clicks_alone(lab: Lab) -> None:
     lab.keeps(by_hand, "")
     lab.opens(by_hand)
     page.sees("Pin", "job=reader")
-    lab.presses(by_hand, "Release it")
+    lab.presses(by_hand, "Release")
     lab.association(by_hand, "reader")
 
     # What was done to it, newest first.

@@ -127,7 +127,7 @@ def _plans_an_edit(person: Visitor) -> None:
 
 def _plans_a_pin(instance: str, person: Visitor) -> None:
     person.goes(f"/instance/{instance}")
-    person.presses("Show what it would do", person.part("Detach its role"))
+    person.presses("Show what it would do", person.unfolds("Detach"))
     person.sees("it loses its role")
 
 

@@ -20,7 +20,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import uptake, who
 from rolekeeper_cli.uses.event_history import no_answer
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
-from rolekeeper_cli.uses.history import as_document, entry_document, revision_before
+from rolekeeper_cli.uses.history import Span, as_document, entry_document, revision_before, spans
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
 # ---- how to undo the last change ----
@@ -206,16 +206,21 @@ _LOOKED_THROUGH = 100
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An instance explained; `entries` are its history, newest first."""
+    """An instance explained; `entries` are its history, newest first, by which it carried the roles of `spans`."""
 
     document: dict[str, Any]
     undo: Sequence[Step]
     tags: Mapping[str, str]
     entries: Sequence[dict[str, Any]]
+    spans: Sequence[Span]
 
 
-def explanation(deployment: Deployment, text: str, *, ask_who: bool, ask_uptake: bool = False) -> Explanation:
+def explanation(
+    deployment: Deployment, text: str, *, ask_who: bool, ask_uptake: bool = False, limit: int = _LOOKED_THROUGH
+) -> Explanation:
     """The instance that a text names, explained; who did what, and whether software uses its role, only if asked.
+
+    The newest entries of its history are read, up to a `limit`.
 
     Raises:
         CommandError: there is no such instance.
@@ -224,7 +229,7 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool, ask_uptake:
     deployment, text = located(deployment, text)
     key = find_instance(deployment, text).key
     seen = seen_now(deployment, key)
-    entries = deployment.app.store.history(layout.instance_pk(key), _LOOKED_THROUGH)
+    entries = deployment.app.store.history(layout.instance_pk(key), limit)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
     software = _software(deployment, seen) if ask_uptake and (seen.carries or entries) else None
     before = former(seen, entries)
@@ -248,8 +253,8 @@ def explanation(deployment: Deployment, text: str, *, ask_who: bool, ask_uptake:
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    documents = [entry_document(key, each) for each in entries]
-    return Explanation(document, steps, tags=seen.instance.tags, entries=documents)
+    documents, carried = [entry_document(key, each) for each in entries], spans(entries, seen.observed.association)
+    return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
 
 
 def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:

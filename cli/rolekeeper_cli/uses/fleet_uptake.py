@@ -12,9 +12,10 @@ from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import Seen
+from rolekeeper_cli.uses.history import Span
 from rolekeeper_cli.uses.instances import name_of
 from rolekeeper_cli.uses.targets import Places
-from rolekeeper_cli.uses.uptake import Span, Told, Uptake, of_instance, recent_spans, recipient, roles_by_profile
+from rolekeeper_cli.uses.uptake import Told, Uptake, of_instance, recent_spans, recipient, roles_by_profile
 
 # Up to this many instances it is faster, and says more, to ask for each.
 FEW = 10

@@ -3,12 +3,13 @@
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice, pairwise
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, classified
-from rolekeeper.model.instance import Action, InstanceKey
+from rolekeeper.model.instance import Action, Association, AssociationState, InstanceKey
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
@@ -106,6 +107,59 @@ def _with_who(
     answers = iter(who.ask(deployment, key.id, list(chain.from_iterable(asked))))
     for entry, some in zip(entries, asked, strict=True):
         yield {**entry_document(key, entry), "who": list(islice(answers, len(some)))}
+
+
+# ---- what an instance carried ----
+
+
+_STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in which an instance carried a profile.
+
+    Attributes:
+        since: when it was attached; None if that isn't known.
+        after: that was no earlier: another one was seen.
+        before_end: it was taken no earlier.
+        until: it was taken no later; None if that isn't known, or it wasn't.
+        mapping: the one for which Rolekeeper attached it.
+    """
+
+    profile_arn: str
+    since: datetime | None = None
+    after: datetime | None = None
+    before_end: datetime | None = None
+    until: datetime | None = None
+    carried: bool = False
+    role_arn: str = ""
+    mapping: str = ""
+
+
+def spans(entries: Sequence[Mapping[str, Any]], shown: Association | None) -> list[Span]:
+    """What an instance carried, the oldest first.
+
+    Args:
+        entries: its history, the newest first.
+        shown: what EC2 shows on it.
+    """
+    found, last = [Span("")], None
+
+    def becomes(profile_arn: str, at: datetime | None, since: datetime | None = None, mapping: str = "") -> None:
+        if found[-1].profile_arn != profile_arn:
+            found[-1] = replace(found[-1], before_end=since or last, until=at)
+            found.append(Span(profile_arn, since, after=since or last, mapping=mapping))
+
+    for each in reversed(entries):
+        at, seen = datetime.fromisoformat(each["at"]), each["seen"]
+        becomes(seen["profile-arn"] if seen["association-state"] in _STANDS else "", at)
+        if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
+            becomes(each["decision"]["profile-arn"], at, since=at, mapping=each["decision"]["mapping"])
+        last = at
+    becomes(shown.profile_arn if shown and shown.state in _STANDS else "", None)
+    found[-1] = replace(found[-1], carried=True)
+    return [each for each in found if each.profile_arn]
 
 
 # ---- the decisions in the functions' logs ----

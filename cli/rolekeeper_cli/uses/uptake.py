@@ -16,12 +16,13 @@ import jmespath
 from botocore.utils import parse_timestamp
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
-from rolekeeper.model.instance import Association, AssociationState, InstanceKey
+from rolekeeper.model.instance import Association, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ServiceError
 from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
+from rolekeeper_cli.uses.history import Span, spans
 from rolekeeper_cli.uses.instances import find_instance, known_or_ended, located, where
 from rolekeeper_cli.uses.revoked_policy import LIVES, POLICY, entries
 
@@ -33,7 +34,6 @@ _LATE, _SKEW = timedelta(minutes=20), timedelta(minutes=5)
 _SLACK = timedelta(seconds=5)
 # The newest entries of an instance's history that are read.
 _ENTRIES = 100
-_STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 
 type Entry = Mapping[str, Any]
 
@@ -47,26 +47,6 @@ class Status(StrEnum):
     STILL_USED = "still-used"
     STILL_VALID = "still-valid"
     CUT_OFF = "cut-off"
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A time in which an instance carried a profile.
-
-    Attributes:
-        since: when it was attached; None if that isn't known.
-        after: that was no earlier: another one was seen.
-        before_end: it was taken no earlier.
-        until: it was taken no later; None if that isn't known, or it wasn't.
-    """
-
-    profile_arn: str
-    since: datetime | None = None
-    after: datetime | None = None
-    before_end: datetime | None = None
-    until: datetime | None = None
-    carried: bool = False
-    role_arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +276,7 @@ def recent_spans(
 ) -> list[Span]:
     """What an instance carried in the time that matters, by its history and by the association that EC2 shows."""
     entries = deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
-    known = spans(entries, shown.profile_arn if shown and shown.state in _STANDS else "")
+    known = spans(entries, shown)
     oldest = deployment.now() - LIVES - _SKEW
     return [
         replace(each, role_arn=role_of(each.profile_arn)) for each in known if not each.until or each.until > oldest
@@ -315,31 +295,6 @@ def _ask(deployment: Deployment, told: "Told") -> None:
 
 
 # ---- what that says of each role, without asking anybody ----
-
-
-def spans(entries: Sequence[Entry], shown: str) -> list[Span]:
-    """What an instance carried, the oldest first.
-
-    Args:
-        entries: its history, the newest first.
-        shown: the ARN of the profile that EC2 shows on it; empty for none.
-    """
-    found, last = [Span("")], None
-
-    def becomes(profile_arn: str, at: datetime | None, since: datetime | None = None) -> None:
-        if found[-1].profile_arn != profile_arn:
-            found[-1] = replace(found[-1], before_end=since or last, until=at)
-            found.append(Span(profile_arn, since, after=since or last))
-
-    for each in reversed(entries):
-        at, seen = datetime.fromisoformat(each["at"]), each["seen"]
-        becomes(seen["profile-arn"] if seen["association-state"] in _STANDS else "", at)
-        if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
-            becomes(each["decision"]["profile-arn"], at, since=at)
-        last = at
-    becomes(shown, None)
-    found[-1] = replace(found[-1], carried=True)
-    return [each for each in found if each.profile_arn]
 
 
 @dataclass(slots=True)

@@ -1,7 +1,6 @@
 """One instance: what it carries and should carry, why, what its role may do, what happened, and how to undo that."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -14,24 +13,27 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
+from rolekeeper.storage import layout
 from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS
 from rolekeeper_cli.console.page import mapping_url, page, see_other
+from rolekeeper_cli.console.pages.instance_story import answer, grouped, lane
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.suggest import near
 from rolekeeper_cli.uses import explanation, history
 from rolekeeper_cli.uses.explanation import Step
-from rolekeeper_cli.uses.instances import ID, SeveralNamedError
+from rolekeeper_cli.uses.instances import ID, SeveralNamedError, account_options, addressed, key_of
 
 type Document = Mapping[str, Any]
 
-# The newest entries of the timeline; the command shows more.
-ENTRIES = 50
+# The newest entries of the timeline that are shown, that are read, and how many more an address may ask for.
+ENTRIES, _READ, _MOST = 50, 100, 1000
+_MORE = {"200": 200, "1000": _MOST}
 # The newest entries of a history that CloudTrail is asked about: each takes a call or more, two a second.
 _ASKED = 10
 # What a form on the page may be given beforehand, as its address says it.
-_PREFILLED = ("verb", "role", "instance_profile", "length", "reason", "key", "value")
+_PREFILLED = ("open", "verb", "role", "instance_profile", "length", "reason", "key", "value")
 
 
 class NoSuchInstanceError(CommandError):
@@ -48,15 +50,15 @@ def instance(request: Request) -> Response:
         return see_other(f"/instance/{named[0]}") if len(named) == 1 else see_other("/", tag=f"Name={text}")
     stamp = _stamp(request, text)
     try:
-        story = _story(request, text)
+        found = story(request, text)
     except SeveralNamedError as error:
         return see_other("/", tag=f"Name={error.name}")
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    if story["id"] != text:
-        return see_other(f"/instance/{quote(story['id'])}")
+    if found["id"] != text:
+        return see_other(f"/instance/{quote(found['id'])}")
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    return page(request, "instance.html", title=_title(story), form=form, **_values(request, story, stamp))
+    return page(request, "instance.html", title=_title(found), form=form, **_values(request, found, stamp))
 
 
 def facts(request: Request) -> Response:
@@ -67,10 +69,10 @@ def facts(request: Request) -> Response:
     if (asked.get("stamp"), asked.get("minute")) == (str(stamp), str(_minute(request))):
         return Response(status_code=HTTPStatus.NO_CONTENT)
     try:
-        story = _story(request, id_)
+        found = story(request, id_)
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    answer = page(request, "instance.html", part="part", **_values(request, story, stamp))
+    answer = page(request, "instance.html", part="part", **_values(request, found, stamp))
     # What CloudTrail says of it is asked again then.
     answer.headers["HX-Trigger"] = "refreshed"
     return answer
@@ -107,8 +109,11 @@ def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T
     return found
 
 
-def _story(request: Request, text: str) -> Document:
-    return read_once(request, "story", text, read=lambda: story_of(request.app.state.site.look_at(text), text))
+def story(request: Request, text: str) -> Document:
+    """`story_of` the instance that a text names, read once for all of its page's parts."""
+    limit = _MOST if {"span", "entries"} & request.query_params.keys() else _READ
+    look_at = request.app.state.site.look_at
+    return read_once(request, f"story {limit}", text, read=lambda: story_of(look_at(text), text, limit))
 
 
 def _named(request: Request, name: str) -> list[str]:
@@ -116,8 +121,8 @@ def _named(request: Request, name: str) -> list[str]:
     return [row.id for row in request.app.state.site.fleet.ask(FIRST_READ_SECONDS).rows if row.name == name]
 
 
-def _title(story: Document) -> str:
-    return str((story["shown"]["name"] if story["shown"] else "") or story["id"])
+def _title(found: Document) -> str:
+    return str((found["shown"]["name"] if found["shown"] else "") or found["id"])
 
 
 def _stamp(request: Request, text: str) -> int:
@@ -130,9 +135,17 @@ def _minute(request: Request) -> int:
     return int(request.app.state.site.clock() // 60)
 
 
-def _values(request: Request, story: Document, stamp: int) -> Mapping[str, Any]:
-    row = request.app.state.site.fleet.row(story["id"])
-    return {"story": story, "stamp": stamp, "minute": _minute(request), "row": row}
+def _values(request: Request, found: Document, stamp: int) -> Mapping[str, Any]:
+    site, span, more = (request.app.state.site, *(request.query_params.get(name, "") for name in ("span", "entries")))
+    shown = _MORE.get(more, ENTRIES)
+    return {
+        "story": found,
+        "asked": {"stamp": stamp, "minute": _minute(request), "entries": more},
+        "row": site.fleet.row(found["id"]),
+        "lane": lane(found["spans"], (), site.deployment.now(), past=span),
+        "timeline": grouped(found["entries"][:shown]),
+        "whole": len(found["entries"]) < min(shown + 1, _MOST),
+    }
 
 
 def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
@@ -147,43 +160,41 @@ def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
 # ---- what they show ----
 
 
-def story_of(deployment: Deployment, text: str) -> Document:
+def story_of(deployment: Deployment, text: str, limit: int) -> Document:
     """All that the page shows of the instance that a text, its id or its name, names.
 
-    `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, the timeline is all there
-    is. The timeline begins with the newest entry, and is `whole` if it goes back as far as there is history.
+    `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, its history is all there
+    is. Of that up to `limit` entries are read, the newest first.
 
     Raises:
         NoSuchInstanceError: there is none, and no history of one.
         SeveralNamedError: several have this name.
     """
     try:
-        found = explanation.explanation(deployment, text, ask_who=False)
+        found = explanation.explanation(deployment, text, ask_who=False, limit=limit)
     except (ConfigurationError, ServiceError, SeveralNamedError):
         raise
     except CommandError as error:
-        timeline = _timeline(deployment, text)
-        if not timeline:
+        key = key_of(deployment, text)
+        past = deployment.app.store.history(layout.instance_pk(key), limit) if ID.fullmatch(text) else ()
+        if not past:
             raise NoSuchInstanceError(error.what, error.remedy) from error
-        whole = len(timeline) < ENTRIES
-        return {"id": text, "shown": None, "gone": error.what, "timeline": timeline, "whole": whole}
-    id_ = found.document["instance"]
+        entries, spans = [history.entry_document(key, each) for each in past], history.spans(past, None)
+        return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": spans}
+    id_, shown = found.document["instance"], found.document
     return {
         "id": id_,
-        "shown": found.document,
+        "shown": shown,
+        "answer": answer(shown, found.entries),
         "tags": found.tags,
-        "may": _may(deployment, found.document),
+        "may": _may(deployment, shown),
         "undo": [undo_link(id_, each) for each in found.undo],
-        "gone": "",
-        "timeline": found.entries[:ENTRIES],
-        "whole": len(found.entries) < ENTRIES,
+        # As commands name it, and what those of the AWS CLI need in another account.
+        "address": addressed(deployment, id_),
+        "options": account_options(deployment),
+        "entries": found.entries,
+        "spans": found.spans,
     }
-
-
-def _timeline(deployment: Deployment, id_: str) -> Sequence[Document]:
-    with suppress(CommandError):
-        return history.entries(deployment, id_, ENTRIES) if ID.fullmatch(id_) else ()
-    return ()
 
 
 def _may(deployment: Deployment, shown: Document) -> Document:

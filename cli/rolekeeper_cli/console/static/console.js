@@ -18,15 +18,18 @@
   document.addEventListener("htmx:afterOnLoad", function (event) {
     if (event.detail.xhr.status < 400) { banner().hidden = true; }
   });
-  // By its words: a part that is drawn anew knows nothing of the fold that was open in the one before.
+  // By its id, or its words and where it is: a part that is drawn anew knows nothing of the fold that was open before.
   var unfolded = [];
+  function nameOf(summary) {
+    return summary.parentElement.id || (summary.closest("[id]") || {}).id + summary.textContent;
+  }
   function folds(open) { return Array.from(document.querySelectorAll(open ? "details[open] > summary" : "summary")); }
   document.addEventListener("htmx:beforeSwap", function () {
-    unfolded = folds(true).map(function (each) { return each.textContent; });
+    unfolded = folds(true).map(nameOf);
   });
   document.addEventListener("htmx:afterSwap", function () {
     folds(false).forEach(function (each) {
-      if (unfolded.indexOf(each.textContent) >= 0) { each.parentElement.open = true; }
+      if (unfolded.indexOf(nameOf(each)) >= 0) { each.parentElement.open = true; }
     });
   });
   // Only a script can copy, so the stylesheet shows those buttons only with one.

@@ -1,7 +1,9 @@
 """One instance in the console: why it carries what it carries, what happened, and edits that are shown first."""
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from starlette.testclient import TestClient
 
 from fixtures import console
 from fixtures.account import refusing
-from fixtures.console import news, words
+from fixtures.console import main, news, words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console.site import Site
@@ -38,23 +40,128 @@ def does(browser: TestClient, one: str, kind: str, **form: str) -> tuple[Respons
 def test_it_says_what_it_carries_why_and_what_the_role_may_do(browser: TestClient, desk: MappingsFixture) -> None:
     desk.edit("env=prod", role="db", priority=200)
     one = desk.converged("web", app="web", env="prod", Name="web-1")
-    text = words(browser.get(f"/instance/{one}"))
-    assert "it carries role web, as app=web asks" in text.lower()
-    assert "attached by Rolekeeper for app=web , revision 1 (associated" in text
+    page = browser.get(f"/instance/{one}")
+    text = words(page)
+    assert re.search(r"ok web , as app=web asks, since [\d:]+ UTC ; attached by Rolekeeper", text)
+    assert '<a href="/role/web"><code>web</code></a>' in page.text
+    association = f"iip-assoc-{one[2:-1]}2"
+    assert f"Association {association} associated, for app=web revision 1" in text
+    for copied in (one, association, "arn:aws:iam::123456789012:instance-profile/rolekeeper/web"):
+        assert f'class="copy" value="{copied}"' in page.text
     assert "env=prod priority 200 comes after 100 of app=web" in text
     assert "s3:GetObject on arn:aws:s3:::reports/*" in text
-    assert "Attach no role → web for app=web revision 1" in text
+    assert "Attach no role → web for app=web rev 1" in text
     assert "Cause: test. EC2 answered iip-assoc-" in text
 
 
 def test_drift_is_explained_and_a_foreign_role_named_as_one(browser: TestClient, desk: MappingsFixture) -> None:
     text = words(browser.get(f"/instance/{desk.world.running(app='web')}"))
-    assert "drift app=web gives it role web. What it carries isn't what it should" in text
+    assert "drift no role ; becomes web , as app=web asks Rolekeeper changes that within seconds" in text
     assert "It still carries no role : the change is to come." in text
-    assert "Before" not in text
+    assert "It carried" not in text
     text = words(browser.get(f"/instance/{desk.world.running(profile='theirs', app='web')}"))
-    assert "foreign from outside the role path" in text
-    assert "so app=web leaves it" in text
+    assert "foreign theirs (foreign) : app=web asks for web and leaves it" in text
+
+
+def test_the_reason_is_said_once(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running(profile="theirs", app="web")
+    live = main(browser.get(f"/instance/{one}")).partition("Timeline")[0]
+    assert live.count("outside the role path") == 1
+    other = desk.world.running(app="web")
+    desk.world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "no"))
+    desk.world.reconcile(other)
+    live = main(browser.get(f"/instance/{other}")).partition("Timeline")[0]
+    assert live.count("is missing") == 1, "why the change isn't made"
+    assert "Condition Hold (denied) since" in live
+
+
+def test_the_roles_over_time_show_at_once_and_without_cloudtrail(
+    browser: TestClient, desk: MappingsFixture, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal.trail, "lookup_events", None)
+    since = desk.world.clock.now()
+    one = desk.converged("web", app="web")
+    desk.world.wait(3 * 3600)
+    page, text = browser.get(f"/instance/{one}"), "attached by Rolekeeper for app=web"
+    assert (
+        f"<title>web, {since:%Y-%m-%d %H:%M} to {desk.world.clock.now():%Y-%m-%d %H:%M} UTC: {text}</title>"
+        in page.text
+    )
+    assert f"Role What From, UTC Until, UTC web {text} {since:%Y-%m-%d %H:%M}" in words(page), "for who can't see it"
+    assert 'aria-current="true">auto</a>' in page.text
+    week = browser.get(f"/instance/{one}?span=7d").text
+    assert 'aria-current="true">7d</a>' in week
+    assert f"from {desk.world.clock.now() - timedelta(days=7):%Y-%m-%d %H:%M} to" in week
+    assert f'hx-get="/instance/{one}/uptake?span=7d"' in week, "what CloudTrail says is of the same time"
+
+
+def test_entries_that_repeat_are_one_line(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.converged("web", app="web")
+    desk.world.detach_by_hand(one)
+    desk.world.wait(100)
+    desk.world.reconcile(one)
+    page = browser.get(f"/instance/{one}")
+    assert "2 × Attach no role → web for app=web rev 1 Details" in words(page)  # noqa: RUF001
+    assert page.text.count('<details id="at-') == 1
+    assert words(page).count("Cause: test.") == 2, "below the line"
+
+
+def test_older_entries_are_a_link_away(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("app=db", role="db")
+    one = desk.converged("web", app="web")
+    for _ in range(26):
+        for role in ("db", "web"):
+            desk.world.tag(one, app=role)
+            desk.world.reconcile(one)
+            desk.world.wait(100)
+    page = browser.get(f"/instance/{one}")
+    assert page.text.count('<details id="at-') == 50
+    assert "The newest 50. More" in words(page)
+    assert f'href="/instance/{one}?entries=200#timeline"' in page.text
+    more = browser.get(f"/instance/{one}?entries=200")
+    assert more.text.count('<details id="at-') == 53
+    assert "The newest" not in words(more)
+    desk.world.wait(60)
+    assert browser.get(news(more)).text.count('<details id="at-') == 53, "a page that follows keeps them"
+
+
+# ---- forms behind buttons ----
+
+
+def test_one_form_is_open_at_a_time_and_an_address_opens_one(browser: TestClient, desk: MappingsFixture) -> None:
+    """Browsers close the other ones of the same name."""
+    one = desk.converged("web", app="web")
+
+    def opened(query: str) -> list[str]:
+        text = browser.get(f"/instance/{one}{query}").text
+        assert re.findall(r'<details name="change" id="(\w+)"', text) == ["pin", "detach", "tag"]
+        return re.findall(r'<details name="change" id="(\w+)" open', text)
+
+    assert opened("") == []
+    assert opened("?open=detach") == ["detach"]
+    assert opened("?role=db") == ["pin"]
+    assert opened("?verb=detach&reason=x") == ["detach"]
+    assert opened("?key=app&value=db") == ["tag"]
+    assert opened("?open=%22%3E") == []
+
+
+def test_beside_each_form_and_undo_is_the_command_that_does_the_same(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    one = desk.converged("web", app="web")
+    does(browser, one, "pin", verb="replace", role="db")
+    desk.world.reconcile(one)
+    desk.world.stop(one)
+    commands = re.findall(r"As a command</summary><code>(.*?)</code>", browser.get(f"/instance/{one}").text)
+    assert commands == [
+        f"rolekeeper replace {one} ROLE",
+        f"rolekeeper detach {one}",
+        f"aws ec2 create-tags --resources {one} --tags Key=KEY,Value=VALUE",
+        f"rolekeeper release {one}",
+        f"aws ec2 start-instances --instance-ids {one}",
+        f"rolekeeper release {one}",
+        f"rolekeeper replace {one} web",
+    ]
 
 
 def test_one_that_is_gone_shows_its_history(browser: TestClient, desk: MappingsFixture) -> None:
@@ -66,7 +173,8 @@ def test_one_that_is_gone_shows_its_history(browser: TestClient, desk: MappingsF
     text = words(page)
     assert "This is its history" in text
     assert "Attach no role → web" in text
-    assert "Change it" not in text
+    assert "Pin a role" not in text
+    assert "attached by Rolekeeper for app=web" in text, "on the line of time"
     assert "/facts" not in page.text, "there will be no news"
 
 
@@ -83,17 +191,16 @@ def test_one_that_never_was_is_a_designed_page_with_near_ones(browser: TestClien
 def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.world.running(Name="plain")
     page = browser.get(f"/instance/{one}")
-    assert "Attach a role" in words(page)
+    assert 'name="verb" value="attach"' in page.text
     assert '<div id="detach-head" hidden>' in page.text, "there is no role to detach"
     desk.world.tag(one, app="web")
     desk.world.reconcile(one)
     part = browser.get(news(page))
     said = words(part)
-    assert "Replace its role" in said
     assert 'name="verb" value="replace"' in part.text
     assert "app web" in said, "its tags"
     assert '<div id="detach-head" hx-swap-oob="true">' in part.text
-    assert part.text.count("hx-swap-oob") == 4
+    assert part.text.count("hx-swap-oob") == 6
     assert 'name="reason"' not in part.text, "fields keep what was typed"
 
 
@@ -184,7 +291,7 @@ def test_a_pin_is_released(browser: TestClient, desk: MappingsFixture) -> None:
     assert "from its pin to db" in words(planned)
     assert "It should carry web then." in words(planned)
     assert "is released and goes back to its tags" in words(done)
-    assert "Release it" not in words(browser.get(f"/instance/{one}"))
+    assert 'id="release"' not in browser.get(f"/instance/{one}").text
     assert "has no pin" in words(browser.post(f"/instance/{one}/release")), "a second one"
 
 

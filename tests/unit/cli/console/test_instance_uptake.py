@@ -1,9 +1,7 @@
 """Whether software on an instance uses its roles, in the console: on a line of time, and in words."""
 
 import re
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Any
+from datetime import timedelta
 
 import pytest
 from httpx2 import Response
@@ -14,12 +12,8 @@ from fixtures.console import main as words
 from fixtures.console import news
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper.model.instance import InstanceKey
-from rolekeeper_cli.console.pages.instance_uptake import lane
-from rolekeeper_cli.uses.uptake import Delivery, Held, Uptake, Use
 
 WEB, DB = (f"arn:aws:iam::123456789012:role/rolekeeper/{each}" for each in ("web", "db"))
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -119,7 +113,7 @@ def test_a_missing_permission_is_named_beside_what_is_known_without_it(
 
 def test_one_without_a_role_says_so(browser: TestClient, desk: MappingsFixture) -> None:
     text = words(asked(browser, desk.world.running()))
-    assert text == "It carries no role, and no credentials of a former one are valid."
+    assert text.endswith("history shows. It carries no role, and no credentials of a former one are valid.")
 
 
 def test_what_others_named_is_text(browser: TestClient, terminal: Terminal, desk: MappingsFixture, one: str) -> None:
@@ -158,106 +152,18 @@ def test_a_name_leads_to_the_instances_page(browser: TestClient, one: str) -> No
 # ---- the line of time ----
 
 
-def held(role: str, **values: Any) -> Held:
-    nothing = dict.fromkeys(("since", "until", "delivered", "first_use", "last_use", "valid_until"))
-    return Held(role, role, **{"carried": True, "recorded": True, **nothing, **values})
-
-
-def ago(hours: float) -> datetime:
-    return NOW - timedelta(hours=hours)
-
-
-def drawn(*roles: Held) -> Any:
-    return lane(Uptake(InstanceKey("1", "r", "i-1"), "", roles, since=NOW, whole=True, unknown_because=""), NOW)
-
-
-def use(hours: float) -> Use:
-    return Use("", ago(hours), "sts:GetCallerIdentity", "Boto3")
-
-
-def test_a_replace_is_drawn_from_just_before_it_until_the_last_credentials_expire() -> None:
-    """From 9:45 to 13:45: a quarter of an hour is 6.25 percent."""
-    db = held(DB, since=ago(2), delivered=Delivery(DB, ago(1.75), NOW), first_use=use(1.5), last_use=use(0.25))
-    web = held(WEB, carried=False, since=ago(72), until=ago(2), last_use=use(1), valid_until=ago(-1.75))
-    shown = drawn(db, web)
-    assert (shown["begin"], shown["end"], shown["now"]) == (ago(2.25), ago(-1.75), 56.25)
-    carried, former = shown["rows"]
-    assert carried["bars"] == [{"kind": "carried", "x": 6.25, "width": 50.0}]
-    marks = [("delivered", 12.5), ("first", 18.75), ("last", 50.0)]
-    assert carried["marks"] == [{"kind": kind, "x": x} for kind, x in marks]
-    assert former["bars"] == [
-        {"kind": "carried", "x": 0.0, "width": 6.25},
-        {"kind": "valid", "x": 6.25, "width": 93.75},
-    ]
-    assert former["marks"] == [{"kind": "still", "x": 31.25}]
-    assert shown["kinds"] == {"carried", "valid", "delivered", "first", "last", "still"}
-    assert [f"{each['at']:%H:%M}" for each in shown["hours"]] == ["10:00", "11:00", "12:00", "13:00"]
-
-
-def test_where_nothing_changed_it_is_the_last_six_hours() -> None:
-    shown = drawn(held(DB, since=ago(72), delivered=Delivery(DB, ago(7), NOW), last_use=use(1)))
-    assert (shown["begin"], shown["end"], shown["now"]) == (ago(6.25), NOW, 100)
-    [row] = shown["rows"]
-    assert row["bars"] == [{"kind": "carried", "x": 0, "width": 100}]
-    assert row["marks"] == [{"kind": "last", "x": 84.0}], "the delivery was before"
-
-
-def test_what_is_cut_off_ends_when_it_was_denied() -> None:
-    web = held(WEB, carried=False, since=ago(2), until=ago(1), valid_until=ago(-5), denied_before=ago(0.5))
-    shown = drawn(held(DB, since=ago(1)), web)
-    assert shown["end"] == NOW
-    [_, valid] = shown["rows"][1]["bars"]
-    assert valid["width"] == pytest.approx(100 * 0.5 / 2.25, abs=0.1)
-
-
-def test_one_call_has_one_mark() -> None:
-    [row] = drawn(held(DB, since=ago(1), first_use=use(0.5), last_use=use(0.5)))["rows"]
-    assert [each["kind"] for each in row["marks"]] == ["first"]
-
-
-def test_what_another_actor_replaced_ends_with_its_last_delivery_where_the_next_begins() -> None:
-    web = held(WEB, carried=False, delivered=Delivery(WEB, ago(3), ago(-3)), valid_until=ago(-3))
-    carried, former = drawn(held(DB), web)["rows"]
-    assert [(each["kind"], each["x"]) for each in former["bars"]] == [("carried", 0), ("valid", 35.14)]
-    assert [(each["kind"], each["x"]) for each in carried["bars"]] == [("carried", 35.14)]
-
-
-@pytest.mark.parametrize(
-    "role",
-    [
-        held(DB, since=ago(-0.05)),
-        held(WEB, carried=False, since=ago(1), valid_until=ago(-5)),
-        held(WEB, carried=False, since=ago(1), delivered=Delivery(WEB, ago(2), ago(-4)), valid_until=ago(-4)),
-        held(WEB, carried=False, until=ago(1), valid_until=ago(2)),
-    ],
-    ids=["attached by a clock ahead", "taken nobody knows when", "delivered before only", "expired before"],
-)
-def test_no_bar_ends_before_it_begins(role: Held) -> None:
-    [row] = drawn(role)["rows"]
-    assert all(each["width"] >= 0 for each in row["bars"])
-    assert all(after["x"] >= before["x"] for before, after in pairwise(row["bars"]))
-
-
-@pytest.mark.parametrize("minutes", [1, 20, 50, 150, 350])
-def test_there_is_room_for_each_time_that_is_written(minutes: int) -> None:
-    for end in (0, 2, 6):
-        taken = held(WEB, carried=False, until=ago(minutes / 60), valid_until=ago(-end))
-        places = [each["x"] for each in drawn(taken)["hours"]]
-        assert 1 <= len(places) <= 7
-        assert min(places) >= 6
-        assert max(places) <= 94
-        assert all(after - before > 12 for before, after in pairwise(places))
-
-
 def test_all_that_is_drawn_has_a_label_and_its_legend(browser: TestClient, desk: MappingsFixture, one: str) -> None:
     desk.world.wait(300)
     part = asked(browser, one).text
-    assert re.search(r'role="img" aria-label="The roles on a line of time, from \S+ \S+ to \S+ UTC;', part)
+    assert re.search(r'role="img" aria-label="The roles on a line of time, from \S+ \S+ to \S+ \S+ UTC;', part)
     legend = part.partition('<ul class="legend">')[2].partition("</ul>")[0]
-    assert ("attached" in legend, "its credentials may be valid" in legend, "first call" in legend) == (
-        True,
-        True,
-        False,
-    )
+    shown = ("attached by Rolekeeper", "its credentials may be valid", "first call")
+    assert [each in legend for each in shown] == [True, True, False]
     assert part.count('fill="url(#hatched)"') == 2
+    assert part.count("attached by Rolekeeper for app=web</title>") == 1, "the whole of it, in the place of the first"
+    desk.world.wait(60)
+    desk.world.calls.before("LookupEvents", refusing("AccessDeniedException", "no"))
+    assert "attached by Rolekeeper for app=web</title>" in asked(browser, one).text, (
+        "also if CloudTrail isn't to be asked"
+    )
     assert "style=" not in part, "the content security policy allows none"

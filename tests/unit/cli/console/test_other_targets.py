@@ -78,8 +78,9 @@ def test_an_instances_page_is_of_its_own_account(browser: TestClient, there: str
     page = browser.get(f"/instance/{there}")
     said = words(page)
     assert page.status_code == 200
-    assert f"In account {TARGET.account}, {TARGET.region}" in said
+    assert f"Account {TARGET.account}, {TARGET.region}" in said
     assert "attached by Rolekeeper for app=web" in said
+    assert f"rolekeeper replace {TARGET}/{there} ROLE" in said
     assert f'action="/instance/{there}/pin"' in page.text, "the undo is a button here too"
     assert f"aws ec2 delete-tags --resources {there} --tags Key=app --region {TARGET.region}" in page.text
     assert browser.get("/instance/web-there", follow_redirects=False).headers["location"] == f"/instance/{there}"
