@@ -14,7 +14,7 @@ from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import Observation, decide
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, in_account
-from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
+from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
@@ -203,6 +203,95 @@ def standing(seen: Seen) -> Standing:
     if foreign and (action is Action.NOTHING or code == "occupied"):
         return Standing.FOREIGN
     return _STANDINGS.get(action, Standing.DRIFT)
+
+
+# ---- the reason in a few words ----
+
+
+@dataclass(frozen=True, slots=True)
+class ShortReason:
+    """Why an instance has its status: the `cause`, and what tells apart those that share it. Both may be empty."""
+
+    cause: str = ""
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.detail}".strip()
+
+
+# By the decision's code, with the names of `_names`. What isn't here needs no words: the instance is as it should be,
+# or is gone, or operators withhold all changes.
+_SHORT = {
+    "unoccupied": ShortReason("attach", "{role}"),
+    "differs": ShortReason("replace", "{carries} with {role}"),
+    "quarantined": ShortReason("detach", "{carries}"),
+    "unmatched": ShortReason("detach", "{carries}"),
+    "kept": ShortReason("kept:", "{mapping} no longer matches"),
+    "not-ours": ShortReason("foreign role", "{carries}"),
+    "occupied": ShortReason("foreign role", "{carries}"),
+    "unexplained": ShortReason("unexplained role", "{carries}"),
+    "service-managed": ShortReason("managed by", "{service}"),
+    "changing": ShortReason("{state}: waits until that ends"),
+    "associating": ShortReason("attaching", "{role}"),
+    "disassociating": ShortReason("detaching", "{carries}"),
+    "stopped": ShortReason("stopped: waits for its start"),
+    "ignored": ShortReason("ignored", "{until}"),
+    "ignore-unclear": ShortReason("unclear tag", IGNORE_TAG),
+    "pin-unclear": ShortReason("unclear pin"),
+    "contested": ShortReason("contested: another actor reverts it"),
+    "tie": ShortReason("tie:", "{tied}"),
+    "suspended": ShortReason("suspended:", "{mapping}"),
+    "mapping-missing": ShortReason("mapping missing:", "{granted}"),
+}
+# How the last attempt at a change ended, as the instance's record says: no decision has these codes.
+_TRIED = {
+    "window": ShortReason("window: waits for room"),
+    "throttled": ShortReason("throttled: tried again soon"),
+    "propagating": ShortReason("profile not known to EC2 yet:", "{role}"),
+    "denied": ShortReason("denied by AWS"),
+    "refused": ShortReason("refused by EC2"),
+}
+
+
+def short_reason(seen: Seen | Unreadable) -> ShortReason:
+    """The reason of the status, for a list; empty where there is nothing to say. It holds no ARN."""
+    if isinstance(seen, Unreadable):
+        return ShortReason("damaged record")
+    decision = seen.decision
+    found = _tried(seen) or _SHORT.get(decision.code, ShortReason())
+    if decision.code == "unmatched" and not seen.carries:
+        found = ShortReason()
+    if decision.code == "converged" and decision.mapping and decision.mapping.pins:
+        found = ShortReason("pinned", "{until}")
+    names = _names(seen)
+    return ShortReason(found.cause.format_map(names), found.detail.format_map(names))
+
+
+def _tried(seen: Seen) -> ShortReason | None:
+    """How the last attempt at the very change that is due ended, if it failed or waits for its turn."""
+    shown, decision = seen.observed.record.condition, seen.decision
+    if not (shown and shown.code in _TRIED and decision.action.mutates):
+        return None
+    # The arguments of a refusal are EC2's words.
+    tried = replace(decision, action=shown.action, code=shown.code, arguments=())
+    return _TRIED[shown.code] if f"{shown.fingerprint}|".startswith(f"{tried.fingerprint}|") else None
+
+
+def _names(seen: Seen) -> dict[str, str]:
+    decision, observed = seen.decision, seen.observed
+    service = seen.instance.managed_by.removesuffix(".amazonaws.com")
+    until = seen.pin.expires_at if seen.pin else decision.until
+    return {
+        "role": decision.role,
+        "carries": profile_name(seen.carries) or "",
+        "mapping": str(decision.mapping or ""),
+        "granted": str(observed.grant.mapping) if observed.grant else "",
+        "tied": ", ".join(str(each.key) for each in observed.candidates.in_conflict),
+        "state": seen.instance.state.value,
+        # ECS and EKS, as AWS writes them.
+        "service": service.upper() if len(service) == len("ecs") else service,
+        "until": f"until {until:%Y-%m-%d %H:%M %Z}" if until else "",
+    }
 
 
 @dataclass(frozen=True, slots=True)
