@@ -198,7 +198,7 @@ def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
     return paged(query.sort.ordered(rows, COLUMNS), query.page, lambda number: query.url(page=number)) | {
         "version": fleet.version,
         "query": query,
-        "several": len({(row.account, row.region) for row in fleet.rows}) > 1,
+        "several": len({*fleet.targets, *(row.target for row in fleet.rows)}) > 1,
         "shares": _shares(Counter(row.standing for row in of_any_status), query),
         "groups": _groups(rows, query),
         "hint": "" if rows else _hint(fleet, query),
