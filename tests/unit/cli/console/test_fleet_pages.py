@@ -165,9 +165,8 @@ def test_a_filter_that_cant_be_read_says_what_is_wrong_and_the_others_hold(
 def chips(page: Response) -> dict[str, str]:
     """What each chip says, and where it leads."""
     inside = page.text.partition('class="chips"')[2].partition("</ul>")[0]
-    return {
-        console.text_of(text): unescape(link) for link, text in re.findall(r'href="([^"]*)"[^>]*>(.*?)</a>', inside)
-    }
+    found = re.findall(r'href="([^"]*)"[^>]*>(.*?)</a>', inside)
+    return {console.text_of(text).lstrip("\N{MULTIPLICATION SIGN} "): unescape(link) for link, text in found}
 
 
 @pytest.mark.usefixtures("some")
