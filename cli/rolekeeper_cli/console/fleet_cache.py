@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from itertools import chain, islice
 from sys import intern
 from threading import Condition, Event, Lock, Thread
@@ -25,7 +25,7 @@ from rolekeeper_cli.uses.fleet import Enforced, Seen, ShortReason, Standing, doc
 from rolekeeper_cli.uses.history import DecisionLog, level_missing
 from rolekeeper_cli.uses.targets import Places, why_unseen
 
-# The most instances that are kept, as memory is bounded (0.9 KB each): the command lists larger fleets.
+# The most instances that are kept, as memory is bounded (1 KB each): the command lists larger fleets.
 MOST = 50_000
 
 # ---- an instance as it is kept: small, so that 10,000 of them take little memory ----
@@ -102,16 +102,10 @@ def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetR
         mapping=intern(shown["mapping"] or ""),
         standing=Standing(shown["stands"]),
         reason=intern(f"{unclear}{shown['reason']}"),
-        short=_shared(short_reason(seen)),
+        short=short_reason(seen),
         moves=isinstance(seen, Seen) and _moves(seen),
         trace=_trace(seen) if isinstance(seen, Seen) else 0,
     )
-
-
-@lru_cache(1_000)
-def _shared(reason: ShortReason) -> ShortReason:
-    """The same for all instances that are equal in it."""
-    return reason
 
 
 def _moves(seen: Seen) -> bool:

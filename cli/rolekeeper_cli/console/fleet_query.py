@@ -1,13 +1,10 @@
-r"""What the fleet's search field holds: words and filters, such as `web status:blocked tag:"team=a b"`.
-
-In quotes a value may have blanks; there `\"` is a quote and `\\` a backslash.
-"""
+"""What the fleet's search field holds: words and filters, such as `web status:blocked tag:"team=a b"`."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# What begins with a quote ends with the next one, or with the text.
+# What begins with a quote ends with the next one, or with the text; in it a backslash takes the next character along.
 _TERM = re.compile(r'([^\s":]*:)?"((?:[^"\\]|\\.)*)(?:"|\\?\Z)|(\S+)', re.DOTALL)
 _NEEDS_QUOTES = re.compile(r'\A"|\s|\A\Z')
 # More narrow nothing down, and each is asked of every instance.

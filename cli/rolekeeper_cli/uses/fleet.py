@@ -219,8 +219,8 @@ class ShortReason:
         return f"{self.cause} {self.detail}".strip()
 
 
-# By the decision's code, with the names of `_names`. What isn't here needs no words: the instance is as it should be,
-# or is gone, or operators withhold all changes.
+_NONE = ShortReason()
+# By the decision's code. What isn't here needs no words: it is as it should be, or gone, or all changes are withheld.
 _SHORT = {
     "unoccupied": ShortReason("attach", "{role}"),
     "differs": ShortReason("replace", "{carries} with {role}"),
@@ -242,56 +242,51 @@ _SHORT = {
     "tie": ShortReason("tie:", "{tied}"),
     "suspended": ShortReason("suspended:", "{mapping}"),
     "mapping-missing": ShortReason("mapping missing:", "{granted}"),
-}
-# How the last attempt at a change ended, as the instance's record says: no decision has these codes.
-_TRIED = {
     "window": ShortReason("window: waits for room"),
     "throttled": ShortReason("throttled: tried again soon"),
     "propagating": ShortReason("profile not known to EC2 yet:", "{role}"),
     "denied": ShortReason("denied by AWS"),
     "refused": ShortReason("refused by EC2"),
 }
+# How an attempt at a change ended: no decision has these codes, but the instance's record may.
+_TRIED = frozenset({"window", "throttled", "propagating", "denied", "refused"})
 
 
 def short_reason(seen: Seen | Unreadable) -> ShortReason:
-    """The reason of the status, for a list; empty where there is nothing to say. It holds no ARN."""
+    """The reason of the status, for a list, without an ARN."""
     if isinstance(seen, Unreadable):
         return ShortReason("damaged record")
-    decision = seen.decision
-    found = _tried(seen) or _SHORT.get(decision.code, ShortReason())
-    if decision.code == "unmatched" and not seen.carries:
-        found = ShortReason()
+    decision, observed = seen.decision, seen.observed
+    found = _SHORT.get(_code(seen), _NONE)
     if decision.code == "converged" and decision.mapping and decision.mapping.pins:
         found = ShortReason("pinned", "{until}")
-    names = _names(seen)
-    return ShortReason(found.cause.format_map(names), found.detail.format_map(names))
-
-
-def _tried(seen: Seen) -> ShortReason | None:
-    """How the last attempt at the very change that is due ended, if it failed or waits for its turn."""
-    shown, decision = seen.observed.record.condition, seen.decision
-    if not (shown and shown.code in _TRIED and decision.action.mutates):
-        return None
-    # The arguments of a refusal are EC2's words.
-    tried = replace(decision, action=shown.action, code=shown.code, arguments=())
-    return _TRIED[shown.code] if f"{shown.fingerprint}|".startswith(f"{tried.fingerprint}|") else None
-
-
-def _names(seen: Seen) -> dict[str, str]:
-    decision, observed = seen.decision, seen.observed
+    if found is _NONE or (decision.code == "unmatched" and not seen.carries):
+        return _NONE  # one for all of them: most instances are ok
     service = seen.instance.managed_by.removesuffix(".amazonaws.com")
     until = seen.pin.expires_at if seen.pin else decision.until
-    return {
+    names = {
         "role": decision.role,
-        "carries": profile_name(seen.carries) or "",
-        "mapping": str(decision.mapping or ""),
-        "granted": str(observed.grant.mapping) if observed.grant else "",
+        "carries": profile_name(seen.carries),
+        "mapping": decision.mapping,
+        "granted": observed.grant.mapping if observed.grant else "",
         "tied": ", ".join(str(each.key) for each in observed.candidates.in_conflict),
-        "state": seen.instance.state.value,
+        "state": seen.instance.state,
         # ECS and EKS, as AWS writes them.
         "service": service.upper() if len(service) == len("ecs") else service,
         "until": f"until {until:%Y-%m-%d %H:%M %Z}" if until else "",
     }
+    return ShortReason(found.cause.format_map(names), found.detail.format_map(names))
+
+
+def _code(seen: Seen) -> str:
+    """The decision's; or that of the last attempt at this very change, if that failed or waits for its turn."""
+    shown, decision = seen.observed.record.condition, seen.decision
+    if shown and shown.code in _TRIED and decision.action.mutates:
+        # The arguments of a refusal are EC2's words.
+        tried = replace(decision, action=shown.action, code=shown.code, arguments=())
+        if f"{shown.fingerprint}|".startswith(f"{tried.fingerprint}|"):
+            return shown.code
+    return decision.code
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from itertools import accumulate, pairwise
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -34,20 +35,14 @@ CONDITIONS = tuple(each.value for each in Standing)
 FILTERS = ("status", "state", "role", "mapping", "tag", "account", "region", "reason")
 # The parameters that an address may have in the place of the search field's text, as former ones had.
 _FORMER = {"text": "", "condition": "status", **{each: each for each in FILTERS}}
-
-
-def _last_if_empty(text: str) -> tuple[bool, str]:
-    return not text, text
-
-
-# What a list can be sorted by.
+# What a list can be sorted by; what is empty comes last.
 COLUMNS: Mapping[str, Callable[[FleetRow], Any]] = {
     "status": lambda row: row.order[0],
     "name": lambda row: (row.name or row.id).casefold(),
     "state": lambda row: row.state,
-    "role": lambda row: (_last_if_empty(row.carries), _last_if_empty(row.should_carry)),
-    "mapping": lambda row: _last_if_empty(row.mapping),
-    "reason": lambda row: _last_if_empty(str(row.short)),
+    "role": lambda row: (not row.carries, row.carries, not row.should_carry, row.should_carry),
+    "mapping": lambda row: (not row.mapping, row.mapping),
+    "reason": lambda row: (not row.short.cause, str(row.short)),
     "target": lambda row: row.target,
 }
 
@@ -91,11 +86,12 @@ class Query:
     @classmethod
     def read(cls, params: QueryParams) -> "Query":
         """The filters' former parameters are read too."""
-        former = (Term(key, each) for name, key in _FORMER.items() for each in params.getlist(name) if each.strip())
-        terms = distinct((*read(params.get("q", "")), *former))
-        number = params.get("page", "1")[:9]
-        page = int(number) if number.isascii() and number.isdigit() else 1
-        return cls(terms, Sort.read(params.get("sort", ""), COLUMNS), max(page, 1))
+        asked = ((key, each) for name, key in _FORMER.items() for each in params.getlist(name) if each.strip())
+        # The blanks of a tag are its own: a link names it with them.
+        former = (Term(key, each if key == "tag" else each.strip()) for key, each in asked)
+        page = params.get("page", "")[:9]
+        number = int(page) if page.isascii() and page.isdigit() else 1
+        return cls(distinct((*read(params.get("q", "")), *former)), Sort.read(params.get("sort", ""), COLUMNS), number)
 
     @property
     def text(self) -> str:
@@ -156,20 +152,16 @@ _SUGGESTED, _OF_ONE = 200, 40
 
 def suggestions(fleet: Fleet) -> list[str]:
     """Filters that some instance passes, of each key the most frequent first."""
-    rows = fleet.rows
-    found: Mapping[str, Iterable[str]] = {
-        "status": (row.standing.value for row in rows),
-        "state": (row.state for row in rows),
-        "role": (role for row in rows for role in {*row.roles}),
-        "mapping": (row.mapping for row in rows if "=" in row.mapping),
-        "account": (row.account for row in rows),
-        "region": (row.region for row in rows),
-    }
-    counted = {key: Counter(values) for key, values in found.items()}
-    tags = Counter(tag for row in rows for tag in row.tags if tag[0] != "Name")
-    counted["tag"] = Counter({key_text(*tag): number for tag, number in tags.most_common(_OF_ONE)})
-    terms = (Term(key, value) for key, values in counted.items() for value, _ in values.most_common(_OF_ONE))
-    return [str(each) for each in terms][:_SUGGESTED]
+    counted: dict[str, Counter[Any]] = {key: Counter() for key in FILTERS if key != "reason"}
+    for row in fleet.rows:
+        for key in ("state", "mapping", "account", "region"):
+            counted[key][getattr(row, key)] += 1
+        counted["status"][row.standing.value] += 1
+        counted["role"].update({*row.roles})
+        counted["tag"].update(each for each in row.tags if each[0] != "Name")
+    found = ((key, each) for key, values in counted.items() for each, _ in values.most_common(_OF_ONE))
+    terms = (Term(key, key_text(*each) if key == "tag" else each) for key, each in found)
+    return [str(each) for each in terms if not _wrong(each)][:_SUGGESTED]
 
 
 # ---- a page of the fleet ----
@@ -211,23 +203,20 @@ def _shares(counted: Counter[Standing], query: Query) -> list[dict[str, Any]]:
     standings = [each for each in dict.fromkeys((Standing.OK, *Standing)) if counted[each]]
     wide = {each: max(THINNEST, WIDTH * counted[each] / total) for each in standings}
     scale = WIDTH / sum(wide.values()) if wide else 0
-    shares, x = [], 0.0
-    for each in standings:
-        width = wide[each] * scale
-        shares.append(
-            {
-                "standing": each,
-                "kind": KINDS.get(each, each.value),
-                "word": WORDS[each],
-                "number": counted[each],
-                "x": round(x, 2),
-                "width": round(width, 2),
-                "address": query.url(terms=query.having(status=each.value)),
-                "chosen": Term("status", each.value) in query.terms,
-            }
-        )
-        x += width
-    return shares
+    ends = accumulate((wide[each] * scale for each in standings), initial=0.0)
+    return [
+        {
+            "standing": each,
+            "kind": KINDS.get(each, each.value),
+            "word": WORDS[each],
+            "number": counted[each],
+            "x": round(x, 2),
+            "width": round(end - x, 2),
+            "address": query.url(terms=query.having(status=each.value)),
+            "chosen": Term("status", each.value) in query.terms,
+        }
+        for each, (x, end) in zip(standings, pairwise(ends), strict=True)
+    ]
 
 
 def _groups(rows: Iterable[FleetRow], query: Query) -> list[dict[str, Any]]:
@@ -244,7 +233,6 @@ def _groups(rows: Iterable[FleetRow], query: Query) -> list[dict[str, Any]]:
     return [
         {
             "kind": KINDS.get(standing, standing.value),
-            "standing": standing,
             "number": details.total(),
             "cause": cause,
             "address": link(standing, cause),
@@ -257,14 +245,11 @@ def _groups(rows: Iterable[FleetRow], query: Query) -> list[dict[str, Any]]:
 
 def _hint(fleet: Fleet, query: Query) -> str:
     """What may have been meant by a filter that nothing passes; empty if each names something that exists."""
-    found = {
-        "role": ("no instance carries or should carry role '{}'", {role for row in fleet.rows for role in row.roles}),
-        "mapping": ("no instance is governed by {}", {row.mapping for row in fleet.rows if row.mapping}),
-    }
-    for term in query.terms:
-        text, values = found.get(term.key, ("", {term.value}))
-        if term.value not in values and term not in query.wrong:
-            return "; ".join(filter(None, (text.format(term.value), did_you_mean(term.value, values))))
+    known = {"role": {role for row in fleet.rows for role in row.roles}, "mapping": {row.mapping for row in fleet.rows}}
+    for each in query.terms:
+        if each.key in known and each.value not in known[each.key] and not _wrong(each):
+            meant = did_you_mean(each.value, known[each.key])
+            return f"no instance has {each.key} {each.value}{f'; {meant}' if meant else ''}"
     return ""
 
 
