@@ -26,7 +26,7 @@ PATIENCE_SECONDS, LOOK_SECONDS = 600.0, 0.1
 PAGES = {
     "the first page": "/",
     "the last page": "/?page=50",
-    "a page that is filtered": "/?tag=app%3Dapp-7",
+    "a page that is filtered": "/?q=tag:app%3Dapp-7",
 }
 
 

@@ -71,7 +71,7 @@ def test_a_change_shows_within_two_seconds(
     deployed.tag(instance, workload="s3-writer")
     eventually(lambda: deployed.carries(instance, WRITE), 30)
     began = time.monotonic()
-    expect(person.row(instance).get_by_role("cell").nth(3)).to_have_text(WRITE)
+    expect(person.row(instance).locator(".role")).to_have_text(WRITE)
     took = time.monotonic() - began
     record_property("seconds until a change shows", took)
     assert took < 10
@@ -111,7 +111,7 @@ def test_without_javascript_the_fleet_is_filtered_and_an_edit_written(
     instance, other = launch("plain", READ, console="plain"), launch("other")
     with visitor(browser, entered, "without-js", base_url=writing.origin, java_script_enabled=False) as person:
         person.page.goto("/")
-        person.page.get_by_label("Tag", exact=True).fill("console=plain")
+        person.page.get_by_label("Filter the instances").fill("tag:console=plain")
         person.presses("Filter")
         expect(person.row(instance)).to_be_visible()
         expect(person.row(other)).to_have_count(0)
@@ -152,6 +152,22 @@ def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
     keyboard.press("Enter")
     person.sees("Rolekeeper is resumed")
     assert control(deployed)["paused"] is False
+
+
+def test_the_search_completes_its_last_word_and_chosen_rows_stay_chosen(
+    person: Visitor, deployed: EmulatedAccount, launch: Launch
+) -> None:
+    instance = launch("chosen", READ, workload="s3-reader")
+    person.goes("/")
+    expect(person.row(instance)).to_contain_text("workload=s3-reader")
+    person.page.get_by_label("Filter the instances").press_sequentially("cho status:o")
+    options = "Array.from(document.getElementById('q').list.options, each => each.value)"
+    assert all(each.startswith("cho ") for each in person.page.evaluate(options))
+    box = person.row(instance).get_by_role("checkbox")
+    box.check()
+    deployed.tag(instance, workload="s3-writer")
+    expect(person.row(instance).locator(".role")).to_have_text(WRITE)
+    expect(box).to_be_checked()
 
 
 def tabs_to(person: Visitor, name: str) -> None:

@@ -51,8 +51,8 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
     eventually(lambda: deployed.condition(foreign, "occupied"))
     addresses = {
         "fleet": "/",
-        "fleet, filtered": "/?tag=looks%3Dedited&role=s3-read",
-        "fleet, nothing passes": "/?role=nothing",
+        "fleet, filtered": "/?q=tag:looks%3Dedited+role:s3-read",
+        "fleet, nothing passes": "/?q=role:nothing",
         "instance, foreign": f"/instance/{foreign}",
         "who": f"/instance/{good}/who",
         "no instance": "/instance/i-00000000000000000",

@@ -21,11 +21,11 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.errors import Note, note_of, one_for_each_cause
 from rolekeeper_cli.console.page import PAGE
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.fleet import Enforced, Seen, Standing, document, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, ShortReason, Standing, document, short_reason, withheld
 from rolekeeper_cli.uses.history import DecisionLog, level_missing
 from rolekeeper_cli.uses.targets import Places, why_unseen
 
-# The most instances that are kept, as memory is bounded (0.9 KB each): the command lists larger fleets.
+# The most instances that are kept, as memory is bounded (1 KB each): the command lists larger fleets.
 MOST = 50_000
 
 # ---- an instance as it is kept: small, so that 10,000 of them take little memory ----
@@ -43,8 +43,9 @@ KINDS = {Standing.BLOCKED: "bad", Standing.WAITING: "wait"}
 class FleetRow:
     """One instance; texts are empty for none.
 
-    `tags` are in order. `carries` and `should_carry` are profiles, by name. It `moves` where EC2 changes it without a
-    logged decision. `trace` stands for what else its own page shows, so that a change of that is seen too.
+    `tags` are in order. `short` is the `reason` in a few words. `carries` and `should_carry` are profiles, by name. It
+    `moves` where EC2 changes it without a logged decision. `trace` stands for what else its own page shows, so that a
+    change of that is seen too.
     """
 
     id: str
@@ -58,6 +59,7 @@ class FleetRow:
     mapping: str
     standing: Standing
     reason: str
+    short: ShortReason
     moves: bool
     trace: int
 
@@ -100,6 +102,7 @@ def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetR
         mapping=intern(shown["mapping"] or ""),
         standing=Standing(shown["stands"]),
         reason=intern(f"{unclear}{shown['reason']}"),
+        short=short_reason(seen),
         moves=isinstance(seen, Seen) and _moves(seen),
         trace=_trace(seen) if isinstance(seen, Seen) else 0,
     )

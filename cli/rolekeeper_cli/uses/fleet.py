@@ -14,7 +14,7 @@ from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import Observation, decide
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, in_account
-from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
+from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
@@ -203,6 +203,90 @@ def standing(seen: Seen) -> Standing:
     if foreign and (action is Action.NOTHING or code == "occupied"):
         return Standing.FOREIGN
     return _STANDINGS.get(action, Standing.DRIFT)
+
+
+# ---- the reason in a few words ----
+
+
+@dataclass(frozen=True, slots=True)
+class ShortReason:
+    """Why an instance has its status: the `cause`, and what tells apart those that share it. Both may be empty."""
+
+    cause: str = ""
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.detail}".strip()
+
+
+_NONE = ShortReason()
+# By the decision's code. What isn't here needs no words: it is as it should be, or gone, or all changes are withheld.
+_SHORT = {
+    "unoccupied": ShortReason("attach", "{role}"),
+    "differs": ShortReason("replace", "{carries} with {role}"),
+    "quarantined": ShortReason("detach", "{carries}"),
+    "unmatched": ShortReason("detach", "{carries}"),
+    "kept": ShortReason("kept:", "{mapping} no longer matches"),
+    "not-ours": ShortReason("foreign role", "{carries}"),
+    "occupied": ShortReason("foreign role", "{carries}"),
+    "unexplained": ShortReason("unexplained role", "{carries}"),
+    "service-managed": ShortReason("managed by", "{service}"),
+    "changing": ShortReason("{state}: waits until that ends"),
+    "associating": ShortReason("attaching", "{role}"),
+    "disassociating": ShortReason("detaching", "{carries}"),
+    "stopped": ShortReason("stopped: waits for its start"),
+    "ignored": ShortReason("ignored", "{until}"),
+    "ignore-unclear": ShortReason("unclear tag", IGNORE_TAG),
+    "pin-unclear": ShortReason("unclear pin"),
+    "contested": ShortReason("contested: another actor reverts it"),
+    "tie": ShortReason("tie:", "{tied}"),
+    "suspended": ShortReason("suspended:", "{mapping}"),
+    "mapping-missing": ShortReason("mapping missing:", "{granted}"),
+    "window": ShortReason("window: waits for room"),
+    "throttled": ShortReason("throttled: tried again soon"),
+    "propagating": ShortReason("profile not known to EC2 yet:", "{role}"),
+    "denied": ShortReason("denied by AWS"),
+    "refused": ShortReason("refused by EC2"),
+}
+# How an attempt at a change ended: no decision has these codes, but the instance's record may.
+_TRIED = frozenset({"window", "throttled", "propagating", "denied", "refused"})
+
+
+def short_reason(seen: Seen | Unreadable) -> ShortReason:
+    """The reason of the status, for a list, without an ARN."""
+    if isinstance(seen, Unreadable):
+        return ShortReason("damaged record")
+    decision, observed = seen.decision, seen.observed
+    found = _SHORT.get(_code(seen), _NONE)
+    if decision.code == "converged" and decision.mapping and decision.mapping.pins:
+        found = ShortReason("pinned", "{until}")
+    if found is _NONE or (decision.code == "unmatched" and not seen.carries):
+        return _NONE  # one for all of them: most instances are ok
+    service = seen.instance.managed_by.removesuffix(".amazonaws.com")
+    until = seen.pin.expires_at if seen.pin else decision.until
+    names = {
+        "role": decision.role,
+        "carries": profile_name(seen.carries),
+        "mapping": decision.mapping,
+        "granted": observed.grant.mapping if observed.grant else "",
+        "tied": ", ".join(str(each.key) for each in observed.candidates.in_conflict),
+        "state": seen.instance.state,
+        # ECS and EKS, as AWS writes them.
+        "service": service.upper() if len(service) == len("ecs") else service,
+        "until": f"until {until:%Y-%m-%d %H:%M %Z}" if until else "",
+    }
+    return ShortReason(found.cause.format_map(names), found.detail.format_map(names))
+
+
+def _code(seen: Seen) -> str:
+    """The decision's; or that of the last attempt at this very change, if that failed or waits for its turn."""
+    shown, decision = seen.observed.record.condition, seen.decision
+    if shown and shown.code in _TRIED and decision.action.mutates:
+        # The arguments of a refusal are EC2's words.
+        tried = replace(decision, action=shown.action, code=shown.code, arguments=())
+        if f"{shown.fingerprint}|".startswith(f"{tried.fingerprint}|"):
+            return shown.code
+    return decision.code
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
 """The fleet: each instance with the role that it carries and the one that it should carry.
 
-Filters are in the address. A bad one says what is wrong, and the others hold.
+Filters and the order are in the address. A filter that can't be read says what is wrong, and the others hold.
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from itertools import accumulate, pairwise
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -15,108 +17,151 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.model.instance import ENDED, InstanceState
+from rolekeeper.model.text import key_text
 from rolekeeper_cli import uses
 from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS, KINDS, Fleet, FleetRow
+from rolekeeper_cli.console.fleet_query import Term, distinct, read, written
 from rolekeeper_cli.console.page import page, paged, see_other, unless_seen
+from rolekeeper_cli.console.page import query as query_text
+from rolekeeper_cli.console.sorting import Sort
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.suggest import did_you_mean, near
 from rolekeeper_cli.uses.fleet import Standing
 
 # ---- the filters ----
 
 STATES = tuple(each.value for each in InstanceState if each not in ENDED)
 CONDITIONS = tuple(each.value for each in Standing)
-# The filters that a column has to equal.
-_COLUMNS = ("state", "mapping", "account", "region")
-_TEXTS = ("text", "condition", "role", *_COLUMNS)
-# More narrow nothing down, and an address has its length.
-_TAGS = 20
+FILTERS = ("status", "state", "role", "mapping", "tag", "account", "region", "reason")
+# The parameters that an address may have in the place of the search field's text, as former ones had.
+_FORMER = {"text": "", "condition": "status", **{each: each for each in FILTERS}}
+# What a list can be sorted by; what is empty comes last.
+COLUMNS: Mapping[str, Callable[[FleetRow], Any]] = {
+    "status": lambda row: row.order[0],
+    "name": lambda row: (row.name or row.id).casefold(),
+    "state": lambda row: row.state,
+    "role": lambda row: (not row.carries, row.carries, not row.should_carry, row.should_carry),
+    "mapping": lambda row: (not row.mapping, row.mapping),
+    "reason": lambda row: (not row.short.cause, str(row.short)),
+    "target": lambda row: row.target,
+}
+
+
+@lru_cache(1_000)
+def _words(text: str) -> str:
+    """Whole words, so that a role whose name goes on is another one."""
+    return f" {' '.join(filter(None, re.split(r'[:,]?(?:\s+|\Z)', text.casefold())))} "
+
+
+def _test(term: Term) -> Callable[[FleetRow], bool]:
+    """Whether an instance has what a term asks for."""
+    value = term.value
+    match term.key:
+        case "":
+            text = value.casefold()
+            return lambda row: text in row.name.casefold() or text in row.id
+        case "role":
+            return lambda row: value in row.roles
+        case "tag":
+            tag = uses.names.tag_filter(value)
+            return lambda row: tag.matches(dict(row.tags))
+        case "reason":
+            words = _words(value)
+            return lambda row: words in _words(str(row.short))
+    name = "standing" if term.key == "status" else term.key
+    return lambda row: bool(getattr(row, name) == value)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The filters, as they were written; those that are `wrong`, by name, filter nothing.
+    """What an address asks for: terms, the order, and the page, counted from 1.
 
-    `text` is a part of a name or an id, `condition` a status; `tags` are each `KEY` or `KEY=VALUE`; `role` is a profile
-    that an instance carries or should carry, or `NONE`; `page` counts from 1.
+    All words and tags have to match, and of the other filters one of each key. One that is `wrong` filters nothing.
     """
 
-    text: str = ""
-    state: str = ""
-    condition: str = ""
-    tags: tuple[str, ...] = ()
-    role: str = ""
-    mapping: str = ""
-    account: str = ""
-    region: str = ""
+    terms: tuple[Term, ...] = ()
+    sort: Sort = field(default_factory=Sort)
     page: int = 1
-    wrong: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def read(cls, params: QueryParams) -> "Query":
-        wrong: dict[str, str] = {}
-        texts = {name: params.get(name, "").strip() for name in _TEXTS}
-        # Their blanks stay: a link names a tag with those that it has.
-        tags = tuple(each for each in params.getlist("tag") if each.strip())[:_TAGS]
-        _one_of("state", texts["state"], STATES, wrong=wrong)
-        _one_of("condition", texts["condition"], CONDITIONS, wrong=wrong)
-        for each in tags:
-            _reads("tag", uses.names.tag_filter, each, wrong=wrong)
-        if texts["mapping"]:
-            _reads("mapping", uses.names.mapping_key, texts["mapping"], wrong=wrong)
-        page = params.get("page", "1")
-        if not (page.isascii() and page.isdigit() and int(page[:9]) > 0):
-            wrong["page"] = f"{page!r} is no page; this is the first"
-            page = "1"
-        return cls(**texts, tags=tags, page=int(page[:9]), wrong=wrong)
+        """The filters' former parameters are read too."""
+        asked = ((key, each) for name, key in _FORMER.items() for each in params.getlist(name) if each.strip())
+        # The blanks of a tag are its own: a link names it with them.
+        former = (Term(key, each if key == "tag" else each.strip()) for key, each in asked)
+        page = params.get("page", "")[:9]
+        number = int(page) if page.isascii() and page.isdigit() else 1
+        return cls(distinct((*read(params.get("q", "")), *former)), Sort.read(params.get("sort", ""), COLUMNS), number)
 
     @property
-    def filters(self) -> bool:
-        return bool(self.address(page=1))
+    def text(self) -> str:
+        return written(self.terms)
 
-    def passes(self) -> Callable[[FleetRow], bool]:
-        """A test of an instance by all filters but that of its status."""
-        text = self.text.casefold()
-        columns = [(name, getattr(self, name)) for name in _COLUMNS if getattr(self, name) and name not in self.wrong]
-        # Blanks at the ends of what a person typed may be the tag's, or an accident.
-        written = [{each, each.strip()} for each in self.tags if "tag" not in self.wrong or _is_tag(each)]
-        tags = [[uses.names.tag_filter(each) for each in either] for either in written]
+    @property
+    def wrong(self) -> Mapping[Term, str]:
+        return {each: why for each in self.terms if (why := _wrong(each))}
 
-        def passes(row: FleetRow) -> bool:
-            return (
-                (text in row.name.casefold() or text in row.id)
-                and self.role in ("", *row.roles)
-                and all(getattr(row, name) == wanted for name, wanted in columns)
-                and all(any(tag.matches(dict(row.tags)) for tag in either) for either in tags)
-            )
+    def having(self, **values: str) -> tuple[Term, ...]:
+        """The terms with these in the place of those with the same key; an empty value leaves them out."""
+        kept = (each for each in self.terms if each.key not in values)
+        return (*kept, *(Term(key, value) for key, value in values.items() if value))
 
-        return passes
+    def passes(self, terms: Iterable[Term]) -> Callable[[FleetRow], bool]:
+        """A test of an instance by some of the terms."""
+        either: dict[object, list[Callable[[FleetRow], bool]]] = {}
+        for each in (each for each in terms if not _wrong(each)):
+            of = each if each.key in ("", "tag") else each.key
+            either.setdefault(of, []).append(_test(each))
+        groups = list(either.values())
+        return lambda row: all(any(test(row) for test in group) for group in groups)
 
-    def address(self, **changes: str | int) -> str:
-        """The query of an address, with some of it changed; empty without a filter."""
-        names = {each.name: each.name for each in fields(self) if each.name != "wrong"} | {"tags": "tag"}
-        values = {name: getattr(self, field) for field, name in names.items()} | changes
-        asked = {name: value for name, value in values.items() if value not in ("", ())}
-        if asked["page"] == 1:
-            del asked["page"]
-        return urlencode(asked, doseq=True)
+    def address(self, **changes: Any) -> str:
+        """The query of an address, with some of it changed; a change leads to the first page. Empty without any."""
+        to = replace(self, **{"page": 1, **changes}) if changes else self
+        return query_text({"q": to.text, "sort": str(to.sort), "page": to.page if to.page > 1 else ""})
 
+    def url(self, **changes: Any) -> str:
+        address = self.address(**changes)
+        return f"/?{address}" if address else "/"
 
-def _one_of(name: str, text: str, words: Sequence[str], wrong: dict[str, str]) -> None:
-    if text and text not in words:
-        what = "status" if name == "condition" else name
-        wrong[name] = f"there is no {what} '{text}'; {did_you_mean(text, words) or 'choose one of the list'}"
+    def sorted_by(self, text: str) -> str:
+        return self.url(sort=Sort.read(text, COLUMNS))
 
 
-def _reads(name: str, read: Callable[[str], object], text: str, wrong: dict[str, str]) -> None:
+def _wrong(term: Term) -> str:
+    """What is wrong with a term; empty if it can be read."""
+    key, value = term.key, term.value
+    if key and key not in FILTERS:
+        meant = Term(near(key, FILTERS)[0], value) if near(key, FILTERS) else Term("tag", key_text(key, value))
+        return f"there is no filter '{key}'; did you mean {meant}?"
+    if key and not value.strip():
+        return f"'{key}:' has no value"
+    words: Mapping[str, Sequence[str]] = {"status": CONDITIONS, "state": STATES}
+    if key in words and value not in words[key]:
+        return f"there is no {key} '{value}'; {did_you_mean(value, words[key]) or f'use {", ".join(words[key])}'}"
     try:
-        read(text)
+        {"tag": uses.names.tag_filter, "mapping": uses.names.mapping_key}.get(key, str)(value)
     except UsageError as error:
-        wrong[name] = f"{error.what}; {error.remedy}"
+        return f"{error.what}; {error.remedy}"
+    return ""
 
 
-def _is_tag(text: str) -> bool:
-    return bool(text.strip().partition("=")[0])
+# The most suggestions of the search field, and of one filter's.
+_SUGGESTED, _OF_ONE = 200, 40
+
+
+def suggestions(fleet: Fleet) -> list[str]:
+    """Filters that some instance passes, of each key the most frequent first."""
+    counted: dict[str, Counter[Any]] = {key: Counter() for key in FILTERS if key != "reason"}
+    for row in fleet.rows:
+        for key in ("state", "mapping", "account", "region"):
+            counted[key][getattr(row, key)] += 1
+        counted["status"][row.standing.value] += 1
+        counted["role"].update({*row.roles})
+        counted["tag"].update(each for each in row.tags if each[0] != "Name")
+    found = ((key, each) for key, values in counted.items() for each, _ in values.most_common(_OF_ONE))
+    terms = (Term(key, key_text(*each) if key == "tag" else each) for key, each in found)
+    return [str(each) for each in terms if not _wrong(each)][:_SUGGESTED]
 
 
 # ---- a page of the fleet ----
@@ -124,8 +169,8 @@ def _is_tag(text: str) -> bool:
 
 # The width of the bar in its own units, and how thin a share may be that is still seen.
 WIDTH, THINNEST = 1_000.0, 4.0
-# The most suggestions of a field.
-_SUGGESTED = 200
+# From how many instances on a reason is counted above the list, and how many of its details are named.
+MANY, DETAILS = 5, 6
 # What each status is called behind a number.
 WORDS = {
     Standing.OK: "as they should be",
@@ -137,28 +182,17 @@ WORDS = {
 }
 
 
-def choices(fleet: Fleet) -> Mapping[str, Sequence[str]]:
-    """What the fields of the filters suggest: values of the fleet."""
-    targets = {*fleet.targets, *(row.target for row in fleet.rows)}
-    found = {
-        "roles": {role for row in fleet.rows for role in row.roles},
-        "mappings": {row.mapping for row in fleet.rows if "=" in row.mapping},
-        "accounts": {each.account for each in targets},
-        "regions": {each.region for each in targets},
-    }
-    return {name: sorted(names)[:_SUGGESTED] for name, names in found.items()}
-
-
 def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
     """The page that a query asks for."""
-    passes = query.passes()
-    others = [row for row in fleet.rows if passes(row)] if query.filters else fleet.rows
-    wanted = query.condition if "condition" not in query.wrong else ""
-    rows = [row for row in others if row.standing == wanted] if wanted else others
-    return paged(rows, query.page, lambda number: f"/?{query.address(page=number)}") | {
+    others = query.having(status="")
+    of_any_status = list(filter(query.passes(others), fleet.rows))
+    rows = list(filter(query.passes({*query.terms} - {*others}), of_any_status))
+    return paged(query.sort.ordered(rows, COLUMNS), query.page, lambda number: query.url(page=number)) | {
         "version": fleet.version,
         "query": query,
-        "shares": _shares(Counter(row.standing for row in others), query),
+        "several": len({*fleet.targets, *(row.target for row in fleet.rows)}) > 1,
+        "shares": _shares(Counter(row.standing for row in of_any_status), query),
+        "groups": _groups(rows, query),
         "hint": "" if rows else _hint(fleet, query),
     }
 
@@ -169,45 +203,66 @@ def _shares(counted: Counter[Standing], query: Query) -> list[dict[str, Any]]:
     standings = [each for each in dict.fromkeys((Standing.OK, *Standing)) if counted[each]]
     wide = {each: max(THINNEST, WIDTH * counted[each] / total) for each in standings}
     scale = WIDTH / sum(wide.values()) if wide else 0
-    shares, x = [], 0.0
-    for each in standings:
-        width = wide[each] * scale
-        shares.append(
-            {
-                "standing": each,
-                "kind": KINDS.get(each, each.value),
-                "word": WORDS[each],
-                "number": counted[each],
-                "x": round(x, 2),
-                "width": round(width, 2),
-                "address": query.address(condition=each.value, page=1),
-                "chosen": query.condition == each,
-            }
-        )
-        x += width
-    return shares
+    ends = accumulate((wide[each] * scale for each in standings), initial=0.0)
+    return [
+        {
+            "standing": each,
+            "kind": KINDS.get(each, each.value),
+            "word": WORDS[each],
+            "number": counted[each],
+            "x": round(x, 2),
+            "width": round(end - x, 2),
+            "address": query.url(terms=query.having(status=each.value)),
+            "chosen": Term("status", each.value) in query.terms,
+        }
+        for each, (x, end) in zip(standings, pairwise(ends), strict=True)
+    ]
+
+
+def _groups(rows: Iterable[FleetRow], query: Query) -> list[dict[str, Any]]:
+    """The reasons that many instances have, the most frequent first; none if all have the same."""
+    counted = Counter((row.standing, row.short) for row in rows if row.standing is not Standing.OK)
+    groups: dict[tuple[Standing, str], Counter[str]] = {}
+    for (standing, short), number in counted.items():
+        groups.setdefault((standing, short.cause), Counter())[short.detail] += number
+
+    def link(standing: Standing, *reason: str) -> str:
+        return query.url(terms=query.having(status=standing.value, reason=" ".join(reason)))
+
+    many = [each for each in groups.items() if each[1].total() >= MANY and len(counted) > 1]
+    return [
+        {
+            "kind": KINDS.get(standing, standing.value),
+            "number": details.total(),
+            "cause": cause,
+            "address": link(standing, cause),
+            "details": [(each, number, link(standing, cause, each)) for each, number in details.most_common(DETAILS)],
+            "more": max(0, len(details) - DETAILS),
+        }
+        for (standing, cause), details in sorted(many, key=lambda each: -each[1].total())
+    ]
 
 
 def _hint(fleet: Fleet, query: Query) -> str:
     """What may have been meant by a filter that nothing passes; empty if each names something that exists."""
-    roles = {role for row in fleet.rows for role in row.roles}
-    mappings = {row.mapping for row in fleet.rows if row.mapping}
-    if query.role and query.role not in roles:
-        what, meant = f"no instance carries or should carry role '{query.role}'", did_you_mean(query.role, roles)
-    elif query.mapping and "mapping" not in query.wrong and query.mapping not in mappings:
-        what, meant = f"no instance is governed by {query.mapping}", did_you_mean(query.mapping, mappings)
-    else:
-        return ""
-    return f"{what}; {meant}" if meant else what
+    known = {"role": {role for row in fleet.rows for role in row.roles}, "mapping": {row.mapping for row in fleet.rows}}
+    for each in query.terms:
+        if each.key in known and each.value not in known[each.key] and not _wrong(each):
+            meant = did_you_mean(each.value, known[each.key])
+            return f"no instance has {each.key} {each.value}{f'; {meant}' if meant else ''}"
+    return ""
 
 
 # ---- the page ----
 
 
 def fleet(request: Request) -> Response:
+    if _FORMER.keys() & request.query_params.keys():
+        return see_other(Query.read(request.query_params).url(), said=request.query_params.get("said", ""))
     values = _values(request, FIRST_READ_SECONDS)
-    found = choices(values["fleet"])
-    return page(request, "fleet.html", title="Fleet", states=STATES, conditions=CONDITIONS, choices=found, **values)
+    known = values["fleet"]
+    found = request.app.state.site.reads.get(("suggestions", known.version), partial(suggestions, known))
+    return page(request, "fleet.html", title="Fleet", suggestions=found, **values)
 
 
 def rows(request: Request) -> Response:
@@ -224,8 +279,7 @@ def reads(request: Request) -> Response:
 
 def again(request: Request) -> Response:
     request.app.state.site.fleet.read_again()
-    address = Query.read(request.query_params).address()
-    return see_other(f"/?{address}" if address else "/")
+    return see_other(Query.read(request.query_params).url())
 
 
 def _values(request: Request, patience: float = 0.0) -> dict[str, Any]:

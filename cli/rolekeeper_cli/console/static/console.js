@@ -32,6 +32,25 @@
       if (unfolded.indexOf(nameOf(each)) >= 0) { each.parentElement.open = true; }
     });
   });
+  // Rows that are drawn anew stay chosen.
+  var chosen = [];
+  function choices() { return Array.from(document.querySelectorAll("input[type=checkbox][form=many]")); }
+  document.addEventListener("htmx:beforeSwap", function () {
+    chosen = choices().filter(function (each) { return each.checked; }).map(function (each) { return each.value; });
+  });
+  document.addEventListener("htmx:afterSwap", function () {
+    choices().forEach(function (each) { if (chosen.indexOf(each.value) >= 0) { each.checked = true; } });
+  });
+  // A list of suggestions completes a whole field; this one its last word: each begins with what is before that.
+  document.addEventListener("input", function (event) {
+    var list = event.target.id === "q" && event.target.list;
+    if (!list) { return; }
+    var before = event.target.value.match(/^(?:(?:[^\s"]|"(?:[^"\\]|\\.)*")*\s+)*/)[0];
+    Array.from(list.options).forEach(function (each) {
+      each.label = each.label || each.value;
+      each.value = before + each.label;
+    });
+  });
   // Only a script can copy, so the stylesheet shows those buttons only with one.
   document.documentElement.classList.add("scripted");
   document.addEventListener("click", function (event) {

@@ -237,11 +237,11 @@ def test_a_name_that_several_have_leads_to_all_of_them(browser: TestClient, desk
     both = {desk.world.running(Name="same one"), desk.world.running(Name="same one")}
     desk.world.running(Name="other")
     page = browser.get("/instance/same%20one")
-    assert str(page.url.query, "ascii") == "tag=Name%3Dsame+one"
+    assert page.url.params["q"] == 'tag:"Name=same one"'
     assert set(re.findall(r'href="/instance/([^"]*)"', page.text)) == both
 
 
 def test_blanks_that_a_person_types_around_a_filter_find_the_same(browser: TestClient, desk: MappingsFixture) -> None:
     one, other = desk.world.running(app="web"), desk.world.running(app="other")
-    found = browser.get("/", params={"tag": "  app=web "}).text
+    found = browser.get("/", params={"q": "  tag:app=web "}).text
     assert (one in found, other in found) == (True, False)

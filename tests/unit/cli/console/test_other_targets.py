@@ -1,5 +1,7 @@
 """The console of a hub: all its targets in one list, an instance's page wherever that is, and what can't be seen."""
 
+import re
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -33,10 +35,8 @@ def here(desk: MappingsFixture) -> str:
 
 
 def options(text: str, name: str) -> list[str]:
-    """What a select offers."""
-    _, _, after = text.partition(f'<select id="filter-{name}"')
-    inside = after.partition("</select>")[0]
-    return [each.partition("</option>")[0] for each in inside.split("<option>")[1:]]
+    """The values of a filter that are suggested."""
+    return sorted(re.findall(rf'<option value="{name}:([^"]*)"', text))
 
 
 def test_all_targets_are_one_list_that_is_narrowed_by_account_and_region(
@@ -44,7 +44,8 @@ def test_all_targets_are_one_list_that_is_narrowed_by_account_and_region(
 ) -> None:
     page = browser.get("/")
     assert {f'href="/instance/{each}"' in page.text for each in (there, here)} == {True}
-    assert words(page).count(str(TARGET)) == 1, "where it isn't the console's own, it says where"
+    assert [words(page).count(str(each)) for each in (TARGET, Target(ACCOUNT, REGION))] == [1, 1], "each says where"
+    assert 'id="sort-target"' in page.text
     assert options(page.text, "account") == [TARGET.account, ACCOUNT]
     assert options(page.text, "region") == [TARGET.region, REGION]
     narrowed = browser.get("/", params={"account": TARGET.account}).text
@@ -61,7 +62,7 @@ def test_a_target_that_cant_be_seen_is_said_and_hinders_no_other(
     assert f"{TARGET} is left out: you may not look there." in said
     assert "What the last sweep saw there: Targets ." in said
     assert '<a href="/targets">Targets</a>' in page.text.partition('id="notes"')[2]
-    assert options(page.text, "account") == [TARGET.account, ACCOUNT]
+    assert options(page.text, "account") == [ACCOUNT], "what finds nothing isn't suggested"
 
 
 def test_the_list_of_mappings_says_which_accounts_lack_a_role(browser: TestClient, desk: MappingsFixture) -> None:
