@@ -149,12 +149,17 @@ def choices(fleet: Fleet) -> Mapping[str, Sequence[str]]:
     return {name: sorted(names)[:_SUGGESTED] for name, names in found.items()}
 
 
-def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
-    """The page that a query asks for."""
+def passing(fleet: Fleet, query: Query) -> tuple[Sequence[FleetRow], Sequence[FleetRow]]:
+    """The instances that pass all filters but that of their status, and those of them that pass that too."""
     passes = query.passes()
     others = [row for row in fleet.rows if passes(row)] if query.filters else fleet.rows
     wanted = query.condition if "condition" not in query.wrong else ""
-    rows = [row for row in others if row.standing == wanted] if wanted else others
+    return others, [row for row in others if row.standing == wanted] if wanted else others
+
+
+def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
+    """The page that a query asks for."""
+    others, rows = passing(fleet, query)
     return paged(rows, query.page, lambda number: f"/?{query.address(page=number)}") | {
         "version": fleet.version,
         "query": query,

@@ -40,6 +40,37 @@
       setTimeout(function () { button.classList.remove("copied"); }, 1500);
     }, function () { say("The browser doesn't let the console copy. Select the text, and copy it by hand."); });
   });
+  // Instances to change at once: which are chosen survives that the list is drawn anew.
+  var chosen = new Set(), act = document.getElementById("many-act"), ofPage = document.getElementById("many-page");
+  function boxes() { return Array.from(document.querySelectorAll("input[name=instance][form=many]")); }
+  function count() {
+    var shown = document.getElementById("many-count"), number = boxes().filter(function (each) { return each.checked; }).length;
+    if (!shown) { return; }
+    shown.textContent = number ? ": " + number + " chosen" : "";
+    ofPage.checked = number > 0 && number === boxes().length;
+    if (number) { shown.closest("details").open = true; }
+  }
+  function choose() {
+    boxes().forEach(function (each) { each.checked = chosen.has(each.value); });
+    count();
+  }
+  function fields() {
+    document.querySelectorAll("[data-acts]").forEach(function (each) {
+      each.hidden = each.dataset.acts.split(" ").indexOf(act.value) < 0;
+    });
+  }
+  document.addEventListener("change", function (event) {
+    var box = event.target;
+    if (box === act) { fields(); }
+    (box === ofPage ? boxes() : boxes().filter(function (each) { return each === box; })).forEach(function (each) {
+      chosen[box.checked ? "add" : "delete"](each.value);
+    });
+    choose();
+  });
+  document.addEventListener("htmx:afterSwap", choose);
+  if (act) { fields(); }
+  boxes().forEach(function (each) { if (each.checked) { chosen.add(each.value); } });
+  count();
   // As page.py says it: up to this many seconds, the unit and its seconds.
   var units = [[60, "s", 1], [3600, "min", 60], [172800, "h", 3600], [5184000, "days", 86400]];
   function ago(at) {

@@ -69,7 +69,7 @@ def test_a_tag_may_be_as_long_as_ec2_lets_it(deployment: Deployment, account: Ac
     ids=["no key", "a long key", "a long value", "AWS's", "AWS's, in capitals"],
 )
 def test_what_ec2_wouldnt_take_isnt_asked(deployment: Deployment, key: str, value: str, why: str) -> None:
-    # The desk's own EC2 knows no call about tags at all.
+    # The desk's own EC2 has no such instance, and would say that.
     with pytest.raises(UsageError, match=why):
         set_tag(deployment, [ID], key, value)
     if key != "workload":
