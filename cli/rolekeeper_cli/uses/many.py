@@ -15,11 +15,11 @@ from rolekeeper.instances.observe import Observed, Unreadable, observe
 from rolekeeper.model.instance import Instance, Target
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.uses import instances, pins, preview
 from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name
 from rolekeeper_cli.uses.pins import Release, Wish
 from rolekeeper_cli.uses.preview import FleetPlan, Preview
+from rolekeeper_cli.uses.targets import why_unseen
 
 # After this many refusals in a row, AWS isn't asked for the others: they lack the same permission.
 MOST_REFUSED = 5
@@ -256,7 +256,7 @@ def _contested(seen: Seen) -> bool:
 
 
 def _reported(error: AwsRefusalError | CommandError) -> CommandError:
-    return error if isinstance(error, CommandError) else refusal(error)
+    return error if isinstance(error, CommandError) else why_unseen(error)
 
 
 # ---- doing it ----
