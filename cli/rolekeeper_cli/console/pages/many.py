@@ -18,7 +18,7 @@ from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import OPEN
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, several, trimmed
 from rolekeeper_cli.console.jobs import Job, listed
-from rolekeeper_cli.console.page import Notice, done, live
+from rolekeeper_cli.console.page import Notice, done, live, see_other
 from rolekeeper_cli.console.pages.fleet import Query, passing
 from rolekeeper_cli.console.pages.instance_edits import DETACH, length
 from rolekeeper_cli.errors import CommandError, UsageError
@@ -198,9 +198,11 @@ def write(request: Request, form: Form) -> Response:
         return Outcome(request.url.path, Notice("Submitted", kind="info"))
 
     try:
-        return do_once(request, kept, do)
+        do_once(request, kept, do)
     except UsageError as error:
         return done(request, request.url.path, Notice(error.what, (error.remedy,), "bad"))
+    # It shows the results by itself.
+    return see_other(request.url.path)
 
 
 def _look_again(request: Request, planned: list[Planned]) -> None:

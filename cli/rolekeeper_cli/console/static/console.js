@@ -48,7 +48,9 @@
     if (!shown) { return; }
     shown.textContent = number ? ": " + number + " chosen" : "";
     ofPage.checked = number > 0 && number === boxes().length;
-    if (number) { shown.closest("details").open = true; }
+    var bar = shown.closest("details"), was = bar.classList.contains("chosen");
+    bar.classList.toggle("chosen", number > 0);
+    if (!was || !number) { bar.open = number > 0 && matchMedia("(min-width: 40rem)").matches; }
   }
   function choose() {
     boxes().forEach(function (each) { each.checked = chosen.has(each.value); });
