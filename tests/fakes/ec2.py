@@ -98,11 +98,13 @@ class FakeEc2:
 
     def create_tags(self, **arguments: Any) -> None:
         tags = {each["Key"]: each["Value"] for each in arguments["Tags"]}
-        self._call("CreateTags", lambda: [self._truth.create_tags(each, tags) for each in arguments["Resources"]])
+        for each in self._call("CreateTags", lambda: arguments["Resources"]):
+            self._truth.create_tags(each, tags)
 
     def delete_tags(self, **arguments: Any) -> None:
         keys = dict.fromkeys(each["Key"] for each in arguments["Tags"])
-        self._call("DeleteTags", lambda: [self._truth.delete_tags(each, keys) for each in arguments["Resources"]])
+        for each in self._call("DeleteTags", lambda: arguments["Resources"]):
+            self._truth.delete_tags(each, keys)
 
     def stop_instances(self, **arguments: Any) -> dict[str, Any]:
         [instance] = arguments["InstanceIds"]

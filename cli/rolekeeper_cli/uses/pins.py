@@ -26,7 +26,7 @@ from rolekeeper_cli.uses.preview import Preview
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the person asks for. `verb` is the command: `attach`, `replace` or `detach`."""
+    """What the person asks for. `verb` is the command: `attach`, `replace`, `detach` or `release`."""
 
     verb: str
     role: str

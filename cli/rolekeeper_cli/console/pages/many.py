@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -23,7 +24,7 @@ from rolekeeper_cli.console.pages.fleet import Query, passing
 from rolekeeper_cli.console.pages.instance_edits import DETACH, length
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import many
-from rolekeeper_cli.uses.many import Act, Plan, Planned, Releasing, Result, Tagging
+from rolekeeper_cli.uses.many import RELEASE, Act, Plan, Result, Tagging
 from rolekeeper_cli.uses.pins import Wish
 
 # The most that are changed at once; a form holds the ids of about twice as many.
@@ -81,7 +82,7 @@ def _act(form: Form, now: datetime) -> Act:
             verb = "detach" if role == NO_ROLE else "replace"
             return Wish(verb, role, length=length(trimmed(form, "length")), reason=reason_of(form))
         case "release":
-            return Releasing(reason_of(form))
+            return Wish(RELEASE, "", reason=reason_of(form))
         case "ignore":
             return Tagging(IGNORE_TAG, _until(trimmed(form, "until"), now))
         case "retag":
@@ -94,12 +95,9 @@ def _act(form: Form, now: datetime) -> Act:
 
 def _until(text: str, now: datetime) -> str:
     """The value of the tag that has instances ignored until a time, which is written as itself or as a duration."""
-    try:
-        time_left = length(text)
-    except UsageError:
-        value = text
-    else:
-        value = f"{now + time_left:%Y-%m-%dT%H:%M:%SZ}" if time_left else ""
+    value = text
+    with suppress(UsageError):
+        value = f"{now + (length(text) or timedelta()):%Y-%m-%dT%H:%M:%SZ}"
     found = exclusion({IGNORE_TAG: value}, now)
     if found is None or found.code != "ignored":
         raise UsageError(f"{text!r} is no time to come", "write how long, as 8h or 7d, or a time with its zone")
@@ -109,10 +107,9 @@ def _until(text: str, now: datetime) -> str:
 def _title(act: Act, number: int) -> str:
     these = "1 instance" if number == 1 else f"{number:,} instances"
     match act:
-        case Wish(role=role):
-            return f"Pin {these} to {'no role' if role == NO_ROLE else role}"
-        case Releasing():
-            return f"Release {these}"
+        case Wish(verb, role):
+            pinned = f"Pin {these} to {'no role' if role == NO_ROLE else role}"
+            return f"Release {these}" if verb == RELEASE else pinned
         case Tagging(key, None):
             return f"Remove tag {key} from {these}"
         case Tagging(key, value):
@@ -143,7 +140,8 @@ def shown(request: Request) -> dict[str, Any]:
         raise error
     kept.shown = kept.shown or bool(ended and found)
     results: dict[str, Result] = {each.id: each for each in list(job.found)} if batch.doing else {}
-    rows = found.planned if found else ()
+    # What was refused comes first.
+    rows = sorted(found.planned if found else (), key=lambda each: each.id not in results or not results[each.id].why)
     return {
         "title": _title(found.act, len(rows)) if found else f"Change {len(batch.chosen):,} instances",
         "version": version,
@@ -153,22 +151,11 @@ def shown(request: Request) -> dict[str, Any]:
         "plan": found,
         "job": job,
         "results": results,
-        "counted": Counter(_result_of(results.get(each.id), ended=ended) for each in rows) if batch.doing else {},
-        "listed": listed(request, sorted(rows, key=lambda each: _order(results.get(each.id)))),
+        "counted": Counter(each.word for each in results.values()),
+        "listed": listed(request, rows),
         "word": _word(found) if found else "",
         "path": f"/fleet/many/plan/{request.path_params['plan']}",
     }
-
-
-def _result_of(result: Result | None, *, ended: bool) -> str:
-    if result is None:
-        return "not tried" if ended else "to come"
-    return "done" if not result.why else "refused" if result.tried else "not tried"
-
-
-def _order(result: Result | None) -> int:
-    """What was refused comes first."""
-    return 2 if result and not result.why else 0 if result else 1
 
 
 def _word(found: Plan) -> str:
@@ -192,7 +179,9 @@ def write(request: Request, form: Form) -> Response:
         def work(deployment: DoctorDeployment) -> Iterator[Result]:
             yield from many.carry_out(deployment, found.act, found.planned, turn=site.changing_instances)
             site.jobs.forget()
-            _look_again(request, list(found.planned))
+            # The fleet looks at them next, and at others once they are decided about.
+            for each in found.planned[:OPEN]:
+                site.fleet.row(each.id)
 
         batch.doing = site.jobs.begin(work)
         return Outcome(request.url.path, Notice("Submitted", kind="info"))
@@ -203,15 +192,6 @@ def write(request: Request, form: Form) -> Response:
         return done(request, request.url.path, Notice(error.what, (error.remedy,), "bad"))
     # It shows the results by itself.
     return see_other(request.url.path)
-
-
-def _look_again(request: Request, planned: list[Planned]) -> None:
-    """Have the fleet's list show them as they are now."""
-    fleet = request.app.state.site.fleet
-    if len(planned) > OPEN:
-        fleet.read_again()
-    for each in planned[:OPEN]:
-        fleet.row(each.id)
 
 
 ROUTES = [

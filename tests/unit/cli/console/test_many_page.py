@@ -1,4 +1,4 @@
-"""Many instances changed at once in the console: one plan of all, what it leaves out and why, and the result of each."""
+"""Many instances changed at once: one plan of all, what it leaves out and why, and the result of each."""
 
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -129,7 +129,7 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture) ->
     web, had = desk.converged("web", app="web"), desk.converged("db", app="db", Name="had")
     plan = planned(browser, web, had, **TAG)
     assert "Get another role 1 Left out 1" in words(plan)
-    assert "1 : it has the tag with this value already had" in words(plan)
+    assert "1 : its tags are so already had" in words(plan)
     assert "Done 1" in words(done(browser, plan))
     assert tags(desk, web)["app"] == "db"
     plan = planned(browser, web, had, act="retag", do="remove", key="app", value="left over")
@@ -181,9 +181,9 @@ def test_those_that_cant_take_part_are_named_with_why(browser: TestClient, desk:
     plan = planned(browser, fine, foreign, again, gone, *nonsense, **PIN)
     assert "Pin 1 instance to db" in words(plan)
     assert "Left out 7" in words(plan)
-    assert "1 : it is terminated gone" in words(plan)
+    assert "1 : the instance is terminated gone" in words(plan)
     assert "4 : there is no such instance" in words(plan)
-    assert "1 : it is pinned to db already again" in words(plan)
+    assert "1 : its pin is so already again" in words(plan)
     assert "1 : it carries the foreign role theirs, which Rolekeeper may not take away foreign" in words(plan)
     assert "<script>" not in plan.text
     assert "Done 1" in words(done(browser, plan))
@@ -206,7 +206,7 @@ def test_a_hubs_other_account_is_pinned_here_and_tagged_with_its_own_credentials
     there, here = spoke.world.running(app="web", Name="there"), desk.world.running(Name="here")
     browser.get("/")
     plan = planned(browser, there, here, **TAG)
-    assert f"1 : only the credentials of account {THERE.account} can tag it {there}" in words(plan)
+    assert f"1 : tags in account {THERE.account} are set with its own credentials {there}" in words(plan)
     assert "Set tag app=db on 1 instance" in words(plan)
     plan = planned(browser, there, here, **PIN)
     assert "Get a role 2" in words(plan)
