@@ -356,6 +356,14 @@ def test_aws_isnt_asked_for_all_where_it_refuses_every_one(browser: TestClient, 
     assert desk.world.calls["PutItem"] == 5
 
 
+def test_refusals_of_single_ones_keep_no_other_from_being_tried(browser: TestClient, desk: MappingsFixture) -> None:
+    plan = planned(browser, *running(desk, 9), **PIN)
+    refuse = refusing("AccessDeniedException")
+    for step in (*4 * (refuse,), lambda: None, *4 * (refuse,)):
+        desk.world.calls.before("PutItem", step)
+    assert "Done 1 Refused 8" in words(done(browser, plan))
+
+
 def test_those_that_cant_be_looked_at_again_arent_tried(browser: TestClient, desk: MappingsFixture) -> None:
     one = desk.world.running()
     plan = planned(browser, one, **PIN)
