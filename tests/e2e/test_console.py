@@ -145,7 +145,7 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
     person.presses("Show what it would do")
     person.sees("Set tag workload=s3-reader on 2 instances")
     person.presses("Do it")
-    person.sees("2Done")
+    person.sees("Done2")
     for each in both:
         eventually(lambda each=each: deployed.carries(each, READ))
 

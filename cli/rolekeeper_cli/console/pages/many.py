@@ -18,7 +18,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import OPEN
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, several, trimmed
-from rolekeeper_cli.console.jobs import Job, listed
+from rolekeeper_cli.console.jobs import Job, listed, query_of
 from rolekeeper_cli.console.page import Notice, done, live, see_other
 from rolekeeper_cli.console.pages.fleet import Query, passing
 from rolekeeper_cli.console.pages.instance_edits import DETACH, length
@@ -145,6 +145,7 @@ def shown(request: Request) -> dict[str, Any]:
     return {
         "title": _title(found.act, len(rows)) if found else f"Change {len(batch.chosen):,} instances",
         "version": version,
+        "news": query_of(request, version=version),
         "ended": ended,
         "kept": kept,
         "batch": batch,

@@ -41,13 +41,14 @@
     }, function () { say("The browser doesn't let the console copy. Select the text, and copy it by hand."); });
   });
   // Instances to change at once: which are chosen survives that the list is drawn anew.
-  var chosen = new Set(), act = document.getElementById("many-act"), ofPage = document.getElementById("many-page");
+  var chosen = new Set();
+  function ofMany(part) { return document.getElementById("many-" + part); }
   function boxes() { return Array.from(document.querySelectorAll("input[name=instance][form=many]")); }
   function count() {
-    var shown = document.getElementById("many-count"), number = boxes().filter(function (each) { return each.checked; }).length;
+    var shown = ofMany("count"), number = boxes().filter(function (each) { return each.checked; }).length;
     if (!shown) { return; }
     shown.textContent = number ? ": " + number + " chosen" : "";
-    ofPage.checked = number > 0 && number === boxes().length;
+    ofMany("page").checked = number > 0 && number === boxes().length;
     var bar = shown.closest("details"), was = bar.classList.contains("chosen");
     bar.classList.toggle("chosen", number > 0);
     if (!was || !number) { bar.open = number > 0 && matchMedia("(min-width: 40rem)").matches; }
@@ -57,20 +58,21 @@
     count();
   }
   function fields() {
+    var act = ofMany("act");
     document.querySelectorAll("[data-acts]").forEach(function (each) {
       each.hidden = each.dataset.acts.split(" ").indexOf(act.value) < 0;
     });
   }
   document.addEventListener("change", function (event) {
     var box = event.target;
-    if (box === act) { fields(); }
-    (box === ofPage ? boxes() : boxes().filter(function (each) { return each === box; })).forEach(function (each) {
+    if (box.id === "many-act") { fields(); }
+    (box.id === "many-page" ? boxes() : boxes().filter(function (each) { return each === box; })).forEach(function (each) {
       chosen[box.checked ? "add" : "delete"](each.value);
     });
     choose();
   });
-  document.addEventListener("htmx:afterSwap", choose);
-  if (act) { fields(); }
+  document.addEventListener("htmx:afterSwap", function () { choose(); fields(); });
+  fields();
   boxes().forEach(function (each) { if (each.checked) { chosen.add(each.value); } });
   count();
   // As page.py says it: up to this many seconds, the unit and its seconds.

@@ -417,6 +417,7 @@ def test_its_page_is_there_at_once_and_it_goes_on_when_that_is_closed(
     assert "this plan wasn't shown yet" in words(done(browser, plan))
     part = news(plan, plan.url.path)
     assert browser.get(part).status_code == 204
+    assert "page=2&version=" in news(browser.get(f"{plan.url.path}?page=2"), plan.url.path), "it stays on its page"
     later.pop()()
     assert "Do it" in words(browser.get(part)), "now it is shown"
     begun = done(browser, plan)
