@@ -146,8 +146,7 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
     person.sees("Set tag workload=s3-reader on 2 instances")
     person.presses("Do it")
     person.sees("Done2")
-    for each in both:
-        eventually(lambda each=each: deployed.carries(each, READ))
+    eventually(lambda: all(deployed.carries(each, READ) for each in both))
 
 
 def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
