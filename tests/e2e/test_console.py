@@ -127,6 +127,28 @@ def test_without_javascript_the_fleet_is_filtered_and_an_edit_written(
             expect(person.page.locator(".working")).to_have_count(0)
 
 
+def test_many_instances_are_chosen_and_tagged_with_one_plan(
+    person: Visitor, deployed: EmulatedAccount, launch: Launch
+) -> None:
+    both = [launch("many-1"), launch("many-2")]
+    person.goes("/?text=many-")
+    for each in both:
+        person.row(each).get_by_role("checkbox").check()
+    person.sees("2 chosen")
+    deployed.tag(both[0], workload="s3-writer")
+    expect(person.row(both[0])).to_contain_text("workload=s3-writer")
+    expect(person.row(both[0]).get_by_role("checkbox")).to_be_checked()
+    expect(person.page.get_by_label("Tag key")).to_be_hidden()
+    person.page.get_by_label("What to do").select_option("retag")
+    person.page.get_by_label("Tag key").fill("workload")
+    person.page.get_by_label("Tag value").fill("s3-reader")
+    person.presses("Show what it would do")
+    person.sees("Set tag workload=s3-reader on 2 instances")
+    person.presses("Do it")
+    person.sees("Done2")
+    eventually(lambda: all(deployed.carries(each, READ) for each in both))
+
+
 def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
     person: Visitor, deployed: EmulatedAccount
 ) -> None:

@@ -96,6 +96,16 @@ class FakeEc2:
         association = arguments["AssociationId"]
         return self._mutation("DisassociateIamInstanceProfile", lambda: self._truth.disassociate(association))
 
+    def create_tags(self, **arguments: Any) -> None:
+        tags = {each["Key"]: each["Value"] for each in arguments["Tags"]}
+        for each in self._call("CreateTags", lambda: arguments["Resources"]):
+            self._truth.create_tags(each, tags)
+
+    def delete_tags(self, **arguments: Any) -> None:
+        keys = dict.fromkeys(each["Key"] for each in arguments["Tags"])
+        for each in self._call("DeleteTags", lambda: arguments["Resources"]):
+            self._truth.delete_tags(each, keys)
+
     def stop_instances(self, **arguments: Any) -> dict[str, Any]:
         [instance] = arguments["InstanceIds"]
         self._call("StopInstances", lambda: self._truth.stop(instance))

@@ -12,6 +12,7 @@ from threading import Lock
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -26,7 +27,7 @@ _LONGEST_REASON = 500
 _KEPT = timedelta(hours=1)
 
 type Form = Mapping[str, str]
-"""A posted form: the fields' texts by name; of a field given twice, the last.
+"""A posted form: the fields' texts by name; of a field given twice, the last (all of them: `several`).
 
 Blanks stay: `web ` is another tag than `web`, and a hidden field names one of them. See `trimmed`.
 """
@@ -38,6 +39,12 @@ def trimmed(form: Form, name: str) -> str:
     For fields that a person fills in, not for those that say what the page was about.
     """
     return form.get(name, "").strip()
+
+
+def several(form: Form, name: str) -> list[str]:
+    """All texts of a field that may be given several times."""
+    assert isinstance(form, ImmutableMultiDict)  # it is posted
+    return list(form.getlist(name))
 
 
 def reason_of(form: Form) -> str:
@@ -69,7 +76,7 @@ def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], 
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody waits for it
         fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
         # A browser writes each line end as two characters, whatever the page said.
-        form = {name: value.replace("\r\n", "\n") for name, value in fields}
+        form = ImmutableMultiDict([(name, value.replace("\r\n", "\n")) for name, value in fields])
         return await run_in_threadpool(handler, request, form)
 
     return endpoint

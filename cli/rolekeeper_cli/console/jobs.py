@@ -1,7 +1,7 @@
 """Longer looks at AWS, beside the page that asks for them: it shows how far they are, and what they have found.
 
 Nothing is changed by them. All tabs share one of a name, and it is kept for a while: ten tabs that open a page ask AWS
-once.
+once. What a plan needs, or does, is a job too, without a name (`Jobs.begin`).
 """
 
 import logging
@@ -117,6 +117,13 @@ class Jobs:
             self._beside(lambda: job.run(work, self._look()))
         job.end.wait(PATIENCE_SECONDS)
         job.reported |= bool(job.error) and not polled
+        return job
+
+    def begin(self, work: Work) -> Job:
+        """Work that belongs to one plan: it goes on when nobody looks, and isn't begun again."""
+        job = Job(self._now())
+        self._beside(lambda: job.run(work, self._look()))
+        job.end.wait(PATIENCE_SECONDS)
         return job
 
     def forget(self) -> None:

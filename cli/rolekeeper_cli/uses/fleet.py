@@ -93,6 +93,22 @@ class Seen:
         return None if pin and pin.expired(self.observed.asked_at) else pin
 
     @property
+    def facts(self) -> tuple[object, ...]:
+        """What a plan for it rests on: its state, tags, role and pin."""
+        pin = self.pin
+        return (
+            self.instance.state,
+            tuple(sorted(self.instance.tags.items())),
+            self.observed.association.id if self.observed.association else "",
+            (pin.role, pin.at) if pin else (),
+        )
+
+    @property
+    def waits(self) -> str:
+        """Why its change isn't made at once, in words; empty for none."""
+        return self.decision.reason if self.decision.action in {Action.WAIT, Action.HOLD} else ""
+
+    @property
     def should_carry(self) -> str:
         """The profile that it should carry in the end, by ARN; empty for none. If unknown, the current profile."""
         decision = self.decision

@@ -178,41 +178,47 @@ def start(deployment: Deployment, instance_id: str) -> InstanceState:
         UsageError: it is in another target.
         AwsRefusalError: AWS refused, for example because there is no such instance.
     """
-    _require_here(deployment, "instances", done="started")
+    require_here(deployment, "instances", done="started")
     with classified("ec2:StartInstances", key_of(deployment, instance_id).arn):
         answer = deployment.app.client("ec2").start_instances(InstanceIds=[instance_id])
     return InstanceState(answer["StartingInstances"][0]["CurrentState"]["Name"])
 
 
-def set_tag(deployment: Deployment, instance_id: str, key: str, value: str) -> None:
-    """Set a tag of an instance.
+def require_tag(key: str, value: str) -> None:
+    """Raise UsageError for a tag that EC2 doesn't accept."""
+    _require_key(key)
+    if len(value) > VALUE_LENGTH:
+        raise UsageError(f"a tag's value has at most {VALUE_LENGTH} characters, not {len(value):,}", _UNTOUCHED)
+
+
+def set_tag(deployment: Deployment, ids: Sequence[str], key: str, value: str) -> None:
+    """Set a tag of instances, by one call: of up to 1,000 (EC2 API reference, "CreateTags").
 
     Raises:
         UsageError: EC2 doesn't accept such a tag. AWS wasn't asked.
         AwsRefusalError: AWS refused.
     """
-    _require_here(deployment, "tags", done="set")
-    _require_key(key)
-    if len(value) > VALUE_LENGTH:
-        raise UsageError(f"a tag's value has at most {VALUE_LENGTH} characters, not {len(value):,}", _UNTOUCHED)
-    with classified("ec2:CreateTags", key_of(deployment, instance_id).arn):
-        deployment.app.client("ec2").create_tags(Resources=[instance_id], Tags=[{"Key": key, "Value": value}])
+    require_here(deployment, "tags", done="set")
+    require_tag(key, value)
+    with classified("ec2:CreateTags", key_of(deployment, ids[0]).arn):
+        deployment.app.client("ec2").create_tags(Resources=ids, Tags=[{"Key": key, "Value": value}])
 
 
-def remove_tag(deployment: Deployment, instance_id: str, key: str) -> None:
-    """Remove a tag from an instance, if it has that.
+def remove_tag(deployment: Deployment, ids: Sequence[str], key: str) -> None:
+    """Remove a tag from those of some instances that have it, by one call, as `set_tag`.
 
     Raises:
         UsageError: there can be no such tag, or it is AWS's. AWS wasn't asked.
         AwsRefusalError: AWS refused.
     """
-    _require_here(deployment, "tags", done="set")
+    require_here(deployment, "tags", done="set")
     _require_key(key)
-    with classified("ec2:DeleteTags", key_of(deployment, instance_id).arn):
-        deployment.app.client("ec2").delete_tags(Resources=[instance_id], Tags=[{"Key": key}])
+    with classified("ec2:DeleteTags", key_of(deployment, ids[0]).arn):
+        deployment.app.client("ec2").delete_tags(Resources=ids, Tags=[{"Key": key}])
 
 
-def _require_here(deployment: Deployment, what: str, *, done: str) -> None:
+def require_here(deployment: Deployment, what: str, *, done: str) -> None:
+    """Raise UsageError in another target: there the caller's credentials change nothing."""
     if deployment.elsewhere:
         account = deployment.settings.account
         raise UsageError(f"{what} in account {account} are {done} with its own credentials", _UNTOUCHED)

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.rows import COLUMNS, Cell, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, MappingSpec, Pin
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
 from rolekeeper.permissions.policies import PolicyReader
 from rolekeeper.permissions.roles import Roles
-from rolekeeper.storage import layout
+from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import Snapshot
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
@@ -25,7 +26,7 @@ from rolekeeper_cli.uses.preview import Preview
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the person asks for. `verb` is the command: `attach`, `replace` or `detach`."""
+    """What the person asks for. `verb` is the command: `attach`, `replace`, `detach` or `release`."""
 
     verb: str
     role: str
@@ -35,7 +36,7 @@ class Wish:
     allow_broad: bool = False
 
 
-def _usable_profile(deployment: Deployment, wish: Wish) -> tuple[str, str]:
+def usable_profile(deployment: Deployment, wish: Wish) -> tuple[str, str]:
     """The ARN of the profile to attach, and a note about its role; each may be empty. CommandError if it can't be."""
     if wish.verb == "detach":
         return "", ""
@@ -73,7 +74,7 @@ def _refuse_wrong_verb(deployment: Deployment, instance: Instance, wish: Wish, s
         raise CommandError(f"{title(instance)} carries no role", remedy)
 
 
-def _refuse_foreign(deployment: Deployment, instance: Instance, shown: Association | None) -> None:
+def refuse_foreign(deployment: Deployment, instance: Instance, shown: Association | None) -> None:
     """IAM lets Rolekeeper take away only profiles under the role path, unless the deployment has TakeOver."""
     ownership = deployment.settings.ownership
     if shown and not ownership.manages(shown.profile_arn) and not ownership.take_over:
@@ -177,13 +178,19 @@ def planned(deployment: Deployment, text: str, wish: Wish) -> PlannedPin:
         CommandError: the role can't be used, there is no such instance, or the verb doesn't fit what it carries.
     """
     # The role first: a mistyped role is the commonest mistake, and needs no instance to be seen.
-    profile_arn, note = _usable_profile(deployment, wish)
+    profile_arn, note = usable_profile(deployment, wish)
     instance = find_instance(deployment, text)
     shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
     _refuse_wrong_verb(deployment, instance, wish, shown=shown)
-    _refuse_foreign(deployment, instance, shown)
+    refuse_foreign(deployment, instance, shown)
+    made = made_of(deployment, wish, profile_arn)
+    return PlannedPin(wish, instance, shown, pin=made, warning=f"role '{wish.role}': {note}" if note else "")
+
+
+def made_of(deployment: Deployment, wish: Wish, profile_arn: str) -> Pin:
+    """The pin that a wish makes now."""
     now = deployment.now()
-    made = Pin(
+    return Pin(
         role=wish.role,
         profile_arn=profile_arn,
         expires_at=now + wish.length if wish.length else None,
@@ -192,7 +199,6 @@ def planned(deployment: Deployment, text: str, wish: Wish) -> PlannedPin:
         reason=wish.reason,
         allow_broad=wish.allow_broad,
     )
-    return PlannedPin(wish, instance, shown, pin=made, warning=f"role '{wish.role}': {note}" if note else "")
 
 
 def outlives(deployment: Deployment, plan: PlannedPin) -> Advice | None:
@@ -209,7 +215,7 @@ def expected(deployment: Deployment, plan: PlannedPin) -> Preview:
 def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
     instance, made = plan.instance, plan.pin
     snapshot = deployment.app.state.read([instance.key], [])
-    deployment.app.store.write(deployment.app.store.put(pin_item(instance.key, made)))
+    put(deployment, instance.key, made, former=snapshot.pins.get(instance.key))
     delay, remedy = _delay(deployment, instance, plan.shown, profile_arn=made.profile_arn, control=snapshot.control)
     awaited = Awaited(instance, made.profile_arn, "written", delay=delay, remedy=remedy)
     return Pinned(instance, made, awaited, former=_pin_in(deployment, snapshot, instance.key))
@@ -253,13 +259,13 @@ def expected_of_release(deployment: Deployment, found: Release) -> Preview:
 
 def release(deployment: Deployment, found: Release, reason: str = "") -> None:
     """End an instance's pin, and forget that another actor kept reverting our change to it."""
-    key, now, by, store = found.instance.key, deployment.now(), deployment.caller.arn, deployment.app.store
+    key, now, by = found.instance.key, deployment.now(), deployment.caller.arn
     if changes := deployment.app.state.read([key], []).record(key).changes:
         deployment.app.state.save(key, RecordChange(lapsed=changes), now)
     if pin := found.pin:
         # One that can't be read is over too then.
         ended = replace(pin, role=pin.role or NO_ROLE, expires_at=now - _SKEW, by=by, reason=reason, unclear="")
-        store.write(store.put(pin_item(key, ended)))
+        put(deployment, key, ended, former=pin)
     elif found.contested:
         # A pin that is written triggers a reconcile; this doesn't.
         deployment.app.queue.send([key], f"released by {by}{reason and f': {reason}'}", str(uuid.uuid4()))
@@ -275,6 +281,28 @@ def after_release(deployment: Deployment, found: Release) -> Awaited:
     if seen.decision.action is Action.HOLD:
         delay, remedy = f"It stays as it is: {seen.decision.reason}.", None
     return Awaited(seen.instance, seen.should_carry, "released", delay=delay, remedy=remedy)
+
+
+def put(deployment: Deployment, key: InstanceKey, pin: Pin, *, former: Pin | None) -> None:
+    """Write an instance's pin in the place of its `former` one, over or not.
+
+    Raises:
+        CommandError: another one was written meanwhile.
+    """
+    store = deployment.app.store
+    write = store.put(pin_item(key, pin))
+    known = {"at": former.at, "by": former.by} if former else {}
+    # One that a person wrote by hand may lack what it is known by.
+    if all(known.values()):
+        write["Put"] |= Update().only_as(known, "at", "by").condition()
+    try:
+        store.write(write)
+    except ConflictError as error:
+        found = deployment.app.state.read([key], []).pins.get(key)
+        # Ours, of which the answer was lost.
+        if found is None or (found.at, found.by) != (pin.at, pin.by):
+            what = f"another person pinned or released {key.id} meanwhile; nothing was changed"
+            raise CommandError(what, "look at it again") from error
 
 
 def pin_item(key: InstanceKey, pin: Pin) -> layout.Item:

@@ -403,13 +403,28 @@ class FleetPlan:
         self.foreign += decision.takes_over or decision.code == "occupied"
         if decision.action.mutates:
             self.changed[target] += 1
-            role = decision.role if decision.profile_arn else ""
-            move = Move(seen.carries, seen.should_carry, role, account=target.account)
-            if move in self.moves or len(self.moves) < MOVES:
-                self.moves[move] += 1
-            if counted_for := decision.counted_for:
-                self.taken[counted_for, decision.revision] += 1
-                self.taken_in[target, decision.quarantines] += 1
+            self._move(seen)
+
+    def becomes(self, then: Seen) -> Action:
+        """Count an instance as it would be; returns its change, whether that is made at once or later."""
+        action = Action.NOTHING
+        if then.should_carry != then.carries:
+            action = Action.DETACH if not then.should_carry else Action.REPLACE if then.carries else Action.ATTACH
+            self._move(then)
+        self.there.setdefault(then.instance.key.target, 0)
+        self.actions[action] += 1
+        self.foreign += bool(then.carries) and not then.managed
+        return action
+
+    def _move(self, seen: Seen) -> None:
+        decision, target = seen.decision, seen.instance.key.target
+        role = decision.role if decision.profile_arn else ""
+        move = Move(seen.carries, seen.should_carry, role, account=target.account)
+        if move in self.moves or len(self.moves) < MOVES:
+            self.moves[move] += 1
+        if decision.action.mutates and (counted_for := decision.counted_for):
+            self.taken[counted_for, decision.revision] += 1
+            self.taken_in[target, decision.quarantines] += 1
 
     def documents(
         self, seen: Iterable[Seen], keep: Callable[[Seen], object] = lambda _: None
@@ -625,21 +640,25 @@ def of_held(deployment: Deployment, held: Unpublished) -> Preview:
 
 
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
-    candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
-    then = Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
     if seen.pin:
         note = f"It is pinned to {_named(seen.should_carry)} now."
     else:
         wanted = profile_name(seen.should_carry)
         note = f"Its tags ask for {wanted}." if wanted else "Its tags match no mapping that gives a role."
-    return _of_one(deployment, seen, then, note=note)
+    return _of_one(deployment, as_pinned(deployment, seen, pin), note=note)
+
+
+def as_pinned(deployment: Deployment, seen: Seen, pin: Pin) -> Seen:
+    """An instance as it would be with a pin."""
+    candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
+    return Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
 
 
 def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, released: bool = False) -> Preview:
     """What it would do to an instance to have these tags, or to be released from its pin; raises as `seen_now`."""
     described = replace(seen.instance, tags=tags)
     then = seen_now(deployment, seen.instance.key, described=described, released=released)
-    return _of_one(deployment, seen, then, note=f"It should carry {_named(then.should_carry)} then.")
+    return _of_one(deployment, then, note=f"It should carry {_named(then.should_carry)} then.")
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
@@ -777,21 +796,22 @@ def _together(found: Sequence[Difference]) -> Difference:
     )
 
 
-def _of_one(deployment: Deployment, seen: Seen, then: Seen, note: str) -> Preview:
-    """What happens to one instance, as it is and as it would be."""
-    foreign = int(bool(seen.carries) and not seen.managed)
-    notes = [note]
-    if foreign:
-        notes.append(f"It carries the foreign {seen.carries}, which Rolekeeper can't put back.")
-    if then.decision.action in {Action.WAIT, Action.HOLD}:
-        notes.append(f"It doesn't change at once: {then.decision.reason}.")
-    notes += _why_not_now(deployment)
-    if then.should_carry == seen.carries:
-        return Preview(foreign=foreign, notes=tuple(notes))
-    action = Action.DETACH if not then.should_carry else Action.REPLACE if seen.carries else Action.ATTACH
-    role = then.decision.role if then.should_carry else ""
-    difference = PolicyReader(deployment.app.iam).difference(seen.carries, role)
-    return Preview(_impact({action: 1}, [difference]), foreign=foreign, notes=tuple(notes))
+def _of_one(deployment: Deployment, then: Seen, note: str) -> Preview:
+    """What happens to one instance that would be so."""
+    plan, notes = FleetPlan(deployment), [note]
+    plan.becomes(then)
+    if plan.foreign:
+        notes.append(f"It carries the foreign {then.carries}, which Rolekeeper can't put back.")
+    if then.waits:
+        notes.append(f"It doesn't change at once: {then.waits}.")
+    return of_several(plan, notes)
+
+
+def of_several(plan: FleetPlan, notes: Sequence[str | Advice]) -> Preview:
+    """The sum over the instances of a plan, each counted as it would be (`FleetPlan.becomes`)."""
+    differences = [found for _, _, found in plan.permissions()]
+    notes = (*notes, *_why_not_now(plan.deployment))
+    return Preview(_impact(plan.actions, differences), foreign=plan.foreign, notes=notes)
 
 
 def _why_not_now(deployment: Deployment) -> list[str]:

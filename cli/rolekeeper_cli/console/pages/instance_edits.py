@@ -16,7 +16,7 @@ from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.model.problem import Advice, advice
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, trimmed
-from rolekeeper_cli.console.page import Notice, done, page, version_of
+from rolekeeper_cli.console.page import Notice, done, page
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.uses import instances, pins, preview
@@ -50,18 +50,6 @@ class Plan:
     notes: tuple[str | Advice, ...] = ()
     word: str = ""
 
-    @property
-    def rests_on(self) -> str:
-        """A short text that changes with the instance's state, tags, role and pin."""
-        association, pin = self.seen.observed.association, self.seen.pin
-        facts = (
-            self.seen.instance.state.value,
-            sorted(self.seen.instance.tags.items()),
-            association.id if association else "",
-            (pin.role, pin.at) if pin else "",
-        )
-        return version_of(facts)
-
 
 def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Plan:
     """What an edit (pin, release, tag or start) would do.
@@ -86,10 +74,11 @@ def _wish(form: Form) -> Wish:
     if not role:
         raise UsageError("no role is named", "name the role, under the role path")
     profile = "" if verb == "detach" else trimmed(form, "instance_profile")
-    return Wish(verb, role, profile, length=_length(trimmed(form, "length")), reason=reason_of(form))
+    return Wish(verb, role, profile, length=length(trimmed(form, "length")), reason=reason_of(form))
 
 
-def _length(text: str) -> timedelta | None:
+def length(text: str) -> timedelta | None:
+    """How long a pin lasts, as `8h`; None where nothing is said."""
     try:
         return Duration().convert(text, None, None) if text else None
     except click.UsageError as error:
@@ -180,9 +169,9 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
 
     def do() -> Notice:
         if removes:
-            instances.remove_tag(deployment, id_, key)
+            instances.remove_tag(deployment, [id_], key)
         else:
-            instances.set_tag(deployment, id_, key, value=value)
+            instances.set_tag(deployment, [id_], key, value=value)
         text = f"Tag {key} is removed from {id_}." if removes else f"Tag {key}={value} is set on {id_}."
         return Notice(text, ("Rolekeeper hears of it within seconds.",))
 
@@ -281,7 +270,7 @@ def write(request: Request, form: Form) -> Response:
 
 
 def _require_confirmed(planned: Plan, shown: Plan, form: Form) -> None:
-    if planned.rests_on != shown.rests_on:
+    if planned.seen.facts != shown.seen.facts:
         raise UsageError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
     if planned.word and trimmed(form, "confirm") != planned.word:
         raise UsageError(f"{_UNTOUCHED}: the word to type is {planned.word}", f"type {planned.word}, or leave it")

@@ -32,15 +32,6 @@
       if (unfolded.indexOf(nameOf(each)) >= 0) { each.parentElement.open = true; }
     });
   });
-  // Rows that are drawn anew stay chosen.
-  var chosen = [];
-  function choices() { return Array.from(document.querySelectorAll("input[type=checkbox][form=many]")); }
-  document.addEventListener("htmx:beforeSwap", function () {
-    chosen = choices().filter(function (each) { return each.checked; }).map(function (each) { return each.value; });
-  });
-  document.addEventListener("htmx:afterSwap", function () {
-    choices().forEach(function (each) { if (chosen.indexOf(each.value) >= 0) { each.checked = true; } });
-  });
   // A list of suggestions completes a whole field; this one its last word: each begins with what is before that.
   document.addEventListener("input", function (event) {
     var list = event.target.id === "q" && event.target.list;
@@ -62,6 +53,41 @@
       setTimeout(function () { button.classList.remove("copied"); }, 1500);
     }, function () { say("The browser doesn't let the console copy. Select the text, and copy it by hand."); });
   });
+  // Instances to change at once: which are chosen survives that the list is drawn anew.
+  var chosen = new Set();
+  function ofMany(part) { return document.getElementById("many-" + part); }
+  function boxes() { return Array.from(document.querySelectorAll("input[name=instance][form=many]")); }
+  function count() {
+    var shown = ofMany("count"), number = boxes().filter(function (each) { return each.checked; }).length;
+    if (!shown) { return; }
+    shown.textContent = number ? ": " + number + " chosen" : "";
+    ofMany("page").checked = number > 0 && number === boxes().length;
+    var bar = shown.closest("details"), was = bar.classList.contains("chosen");
+    bar.classList.toggle("chosen", number > 0);
+    if (!was || !number) { bar.open = number > 0 && matchMedia("(min-width: 40rem)").matches; }
+  }
+  function choose() {
+    boxes().forEach(function (each) { each.checked = chosen.has(each.value); });
+    count();
+  }
+  function fields() {
+    var act = ofMany("act");
+    document.querySelectorAll("[data-acts]").forEach(function (each) {
+      each.hidden = each.dataset.acts.split(" ").indexOf(act.value) < 0;
+    });
+  }
+  document.addEventListener("change", function (event) {
+    var box = event.target;
+    if (box.id === "many-act") { fields(); }
+    (box.id === "many-page" ? boxes() : boxes().filter(function (each) { return each === box; })).forEach(function (each) {
+      chosen[box.checked ? "add" : "delete"](each.value);
+    });
+    choose();
+  });
+  document.addEventListener("htmx:afterSwap", function () { choose(); fields(); });
+  fields();
+  boxes().forEach(function (each) { if (each.checked) { chosen.add(each.value); } });
+  count();
   // As page.py says it: up to this many seconds, the unit and its seconds.
   var units = [[60, "s", 1], [3600, "min", 60], [172800, "h", 3600], [5184000, "days", 86400]];
   function ago(at) {

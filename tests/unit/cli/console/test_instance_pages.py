@@ -297,8 +297,8 @@ def test_a_pin_is_released(browser: TestClient, desk: MappingsFixture) -> None:
 
 def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     one = desk.world.running(Name="plain")
-    monkeypatch.setattr(instances, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
-    monkeypatch.setattr(instances, "remove_tag", lambda _, id_, key: desk.world.untag(id_, key))
+    monkeypatch.setattr(instances, "set_tag", lambda _, ids, key, value: desk.world.tag(*ids, **{key: value}))
+    monkeypatch.setattr(instances, "remove_tag", lambda _, ids, key: desk.world.untag(*ids, key))
     planned, done = does(browser, one, "tag", do="set", key="app", value="web")
     assert f"Set tag app=web on {one}" in words(planned)
     assert "it gets a role" in words(planned)
@@ -315,7 +315,7 @@ def test_blanks_around_a_tag_are_part_of_it(
     browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = desk.world.running(Name="plain")
-    monkeypatch.setattr(instances, "set_tag", lambda _, id_, key, value: desk.world.tag(id_, **{key: value}))
+    monkeypatch.setattr(instances, "set_tag", lambda _, ids, key, value: desk.world.tag(*ids, **{key: value}))
     planned, done = does(browser, one, "tag", do="set", key="app ", value=" web")
     assert "The blanks at the ends of 'app ' and ' web' are part of the tag." in words(planned)
     assert '<th scope="row" class="exact">app </th><td class="exact"> web</td>' in done.text

@@ -133,7 +133,7 @@ def test_the_tag_that_is_removed_is_the_one_beside_the_button(
     browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, odd: str
 ) -> None:
     removed: list[str] = []
-    monkeypatch.setattr(instances, "remove_tag", lambda _deployment, _id, key: removed.append(key))
+    monkeypatch.setattr(instances, "remove_tag", lambda _deployment, _ids, key: removed.append(key))
     one = desk.world.running(**{odd: "1", f"{odd.strip()}.": "2"})
     assert f'name="key" value="{odd}"' in unescape(browser.get(f"/instance/{one}").text)
     # A browser writes line ends so.

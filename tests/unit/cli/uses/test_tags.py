@@ -43,17 +43,17 @@ def account(terminal: Terminal) -> Account:
 
 
 def test_a_tag_is_set_changed_and_removed(deployment: Deployment, account: Account) -> None:
-    set_tag(deployment, account.id, "workload", "web")
-    set_tag(deployment, account.id, "owner", "")
+    set_tag(deployment, [account.id], "workload", "web")
+    set_tag(deployment, [account.id], "owner", "")
     assert account.tags == {"workload": "web", "owner": ""}
-    set_tag(deployment, account.id, "workload", "db")
-    remove_tag(deployment, account.id, "owner")
-    remove_tag(deployment, account.id, "never-there")
+    set_tag(deployment, [account.id], "workload", "db")
+    remove_tag(deployment, [account.id], "owner")
+    remove_tag(deployment, [account.id], "never-there")
     assert account.tags == {"workload": "db"}
 
 
 def test_a_tag_may_be_as_long_as_ec2_lets_it(deployment: Deployment, account: Account) -> None:
-    set_tag(deployment, account.id, "k" * 128, "v" * 256)
+    set_tag(deployment, [account.id], "k" * 128, "v" * 256)
     assert account.tags == {"k" * 128: "v" * 256}
 
 
@@ -69,12 +69,12 @@ def test_a_tag_may_be_as_long_as_ec2_lets_it(deployment: Deployment, account: Ac
     ids=["no key", "a long key", "a long value", "AWS's", "AWS's, in capitals"],
 )
 def test_what_ec2_wouldnt_take_isnt_asked(deployment: Deployment, key: str, value: str, why: str) -> None:
-    # The desk's own EC2 knows no call about tags at all.
+    # The desk's own EC2 has no such instance, and would say that.
     with pytest.raises(UsageError, match=why):
-        set_tag(deployment, ID, key, value)
+        set_tag(deployment, [ID], key, value)
     if key != "workload":
         with pytest.raises(UsageError, match=why):
-            remove_tag(deployment, ID, key)
+            remove_tag(deployment, [ID], key)
 
 
 def test_a_stopped_instance_is_started(deployment: Deployment, account: Account) -> None:
@@ -93,8 +93,8 @@ def test_a_missing_permission_is_named(
     for operation in ("create_tags", "delete_tags", "start_instances"):
         monkeypatch.setattr(account.ec2, operation, refuse)
     for action, act in (
-        ("ec2:CreateTags", lambda: set_tag(deployment, account.id, "workload", "web")),
-        ("ec2:DeleteTags", lambda: remove_tag(deployment, account.id, "workload")),
+        ("ec2:CreateTags", lambda: set_tag(deployment, [account.id], "workload", "web")),
+        ("ec2:DeleteTags", lambda: remove_tag(deployment, [account.id], "workload")),
         ("ec2:StartInstances", lambda: start(deployment, account.id)),
     ):
         with pytest.raises(AccessDeniedError) as refused:

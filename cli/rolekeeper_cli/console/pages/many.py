@@ -1,0 +1,202 @@
+"""Changing many instances at once: those that were chosen in the fleet's list, with one plan of all, done once."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rolekeeper.instances.decide import exclusion
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.console.fleet_cache import OPEN
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, several, trimmed
+from rolekeeper_cli.console.jobs import Job, listed, query_of
+from rolekeeper_cli.console.page import Notice, done, live, see_other
+from rolekeeper_cli.console.pages.fleet import Query
+from rolekeeper_cli.console.pages.instance_edits import DETACH, length
+from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.uses import many
+from rolekeeper_cli.uses.many import RELEASE, Act, Plan, Result, Tagging
+from rolekeeper_cli.uses.pins import Wish
+
+# The most that are changed at once; a form holds the ids of about twice as many.
+MOST = 1_000
+
+
+@dataclass(eq=False, slots=True)
+class Batch:
+    """A form about chosen instances, by id, the job that finds out what it would do, and the one that does it."""
+
+    form: Form
+    chosen: Mapping[str, Target | None]
+    job: Job
+    doing: Job | None = None
+
+    @property
+    def plan(self) -> Plan | None:
+        """None while it is being made, or where it can't be."""
+        return self.job.found[0] if self.job.found else None
+
+
+# ---- the form ----
+
+
+def _chosen(request: Request, form: Form) -> dict[str, Target | None]:
+    """The instances that a form is about, each with its target where that is known.
+
+    Raises:
+        UsageError: there is none, there are too many, or which they are can't be known.
+    """
+    site = request.app.state.site
+    if former := form.get("of"):
+        kept = site.plans.known(former)
+        found = dict(kept.what.chosen) if kept and isinstance(kept.what, Batch) else {}
+    elif "all" in form:
+        query, fleet = Query.read(QueryParams(form["all"])), site.fleet.ask()
+        if query.wrong or fleet.read_at is None:
+            raise UsageError("which instances pass the filters isn't known", "look at the list again, and choose there")
+        found = {row.id: row.target for row in filter(query.passes(query.terms), fleet.rows)}
+    else:
+        found = {each: site.fleet.target(each) for each in several(form, "instance")}
+    if not found:
+        raise UsageError("no instance is chosen", "choose some in the fleet's list")
+    if len(found) > MOST:
+        raise UsageError(f"{len(found):,} instances are chosen; at most {MOST:,} are changed at once", "choose fewer")
+    return found
+
+
+def _act(form: Form, now: datetime) -> Act:
+    match form.get("act"):
+        case "pin":
+            role = trimmed(form, "role")
+            if not role:
+                raise UsageError("no role is named", f"name the role, under the role path, or {NO_ROLE}")
+            verb = "detach" if role == NO_ROLE else "replace"
+            return Wish(verb, role, length=length(trimmed(form, "length")), reason=reason_of(form))
+        case "release":
+            return Wish(RELEASE, "", reason=reason_of(form))
+        case "ignore":
+            return Tagging(IGNORE_TAG, _until(trimmed(form, "until"), now))
+        case "retag":
+            key = form.get("key", "")
+            if not key.strip():
+                raise UsageError("a tag's key can't be empty", "name the tag")
+            return Tagging(key, None if form.get("do") == "remove" else form.get("value", ""))
+    raise UsageError("the form doesn't say what to do", "choose what to do with the instances")
+
+
+def _until(text: str, now: datetime) -> str:
+    """The value of the tag that has instances ignored until a time, which is written as itself or as a duration."""
+    value = text
+    with suppress(UsageError):
+        value = f"{now + (length(text) or timedelta()):%Y-%m-%dT%H:%M:%SZ}"
+    found = exclusion({IGNORE_TAG: value}, now)
+    if found is None or found.code != "ignored":
+        raise UsageError(f"{text!r} is no time to come", "write how long, as 8h or 7d, or a time with its zone")
+    return value
+
+
+def _title(act: Act, number: int) -> str:
+    these = "1 instance" if number == 1 else f"{number:,} instances"
+    match act:
+        case Wish(verb, role):
+            pinned = f"Pin {these} to {'no role' if role == NO_ROLE else role}"
+            return f"Release {these}" if verb == RELEASE else pinned
+        case Tagging(key, None):
+            return f"Remove tag {key} from {these}"
+        case Tagging(key, value):
+            return f"Set tag {key}={value} on {these}"
+
+
+# ---- the pages ----
+
+
+@posted
+def plan(request: Request, form: Form) -> Response:
+    site, chosen = request.app.state.site, _chosen(request, form)
+    fleet = Counter(row.target for row in site.fleet.ask().rows)
+
+    def work(deployment: DoctorDeployment) -> Iterator[Plan]:
+        yield many.plan(deployment, _act(form, deployment.now()), chosen, fleet)
+
+    return keep(request, "/fleet/many", Batch(form, chosen, site.jobs.begin(work)))
+
+
+def shown(request: Request) -> dict[str, Any]:
+    """A plan, with what hinders it, or with the results once it is being done."""
+    kept = plan_of(request, Batch)
+    batch = kept.what
+    job, found, error = batch.doing or batch.job, batch.plan, batch.job.error
+    version, ended = f"{batch.job.version}.{job.version}", job.end.is_set()
+    if error and not isinstance(error, CommandError):
+        raise error
+    kept.shown = kept.shown or bool(ended and found)
+    results: dict[str, Result] = {each.id: each for each in list(job.found)} if batch.doing else {}
+    # What was refused comes first.
+    rows = sorted(found.planned if found else (), key=lambda each: each.id not in results or not results[each.id].why)
+    return {
+        "title": _title(found.act, len(rows)) if found else f"Change {len(batch.chosen):,} instances",
+        "version": version,
+        "news": query_of(request, version=version),
+        "ended": ended,
+        "kept": kept,
+        "batch": batch,
+        "plan": found,
+        "job": job,
+        "results": results,
+        "counted": Counter(each.word for each in results.values()),
+        "listed": listed(request, rows),
+        "word": _word(found) if found else "",
+        "path": f"/fleet/many/plan/{request.path_params['plan']}",
+    }
+
+
+def _word(found: Plan) -> str:
+    """What has to be typed to do it."""
+    return DETACH if found.preview.impact.detach else ""
+
+
+@posted
+def write(request: Request, form: Form) -> Response:
+    """Do it to all that are still as they were planned. It goes on when the page is closed, and is done once."""
+    site, kept = request.app.state.site, plan_of(request, Batch)
+    batch = kept.what
+
+    def do() -> Outcome:
+        found = batch.plan
+        if not (found and found.planned):
+            raise UsageError("nothing was changed: there is nothing to do", "choose other instances")
+        if (word := _word(found)) and trimmed(form, "confirm") != word:
+            raise UsageError(f"nothing was changed: the word to type is {word}", f"type {word}, or leave it")
+
+        def work(deployment: DoctorDeployment) -> Iterator[Result]:
+            yield from many.carry_out(deployment, found.act, found.planned, turn=site.changing_instances)
+            site.jobs.forget()
+            # The fleet looks at them next, and at others once they are decided about.
+            for each in found.planned[:OPEN]:
+                site.fleet.row(each.id)
+
+        batch.doing = site.jobs.begin(work)
+        return Outcome(request.url.path, Notice("Submitted", kind="info"))
+
+    try:
+        do_once(request, kept, do)
+    except UsageError as error:
+        return done(request, request.url.path, Notice(error.what, (error.remedy,), "bad"))
+    # It shows the results by itself.
+    return see_other(request.url.path)
+
+
+ROUTES = [
+    Route("/fleet/many", plan, methods=["POST"]),
+    *live("/fleet/many/plan/{plan}", shown, "many.html"),
+    Route("/fleet/many/plan/{plan}", write, methods=["POST"]),
+]
