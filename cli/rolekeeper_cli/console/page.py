@@ -111,7 +111,9 @@ def linked(text: str | Remedy | Advice) -> Markup:
 def _step(remedy: Remedy, *, begins: bool) -> Markup:
     address, label = page_of(remedy)
     if not address:
-        return Markup("<code>{}</code>").format(str(remedy))
+        # The macro is typed as what any module may hold.
+        copy: Callable[[str, str], Markup] = templates().globals["parts"].copy  # type: ignore[attr-defined]
+        return Markup("<code>{}</code> {}").format(str(remedy), copy(str(remedy), "the command"))
     if begins:
         label = f"{label[0].upper()}{label[1:]}"
     return Markup('<a href="{}">{}</a>').format(address, label)
@@ -182,6 +184,23 @@ SECTIONS = (
     ("Doctor", "/doctor", ()),
     ("Targets", "/targets", ()),
     ("Settings", "/settings", ()),
+)
+# The keys of every page: what is pressed, what that does, and for console.js the page or the name of it.
+KEYS = (
+    ("/", "Search", "search"),
+    ("g f", "Fleet", "/"),
+    ("g m", "Mappings", "/mappings"),
+    ("g r", "Roles", "/roles"),
+    ("g l", "Launches", "/launches"),
+    ("g d", "Doctor", "/doctor"),
+    ("g t", "Targets", "/targets"),
+    ("g a", "Activity", "/activity"),
+    ("g s", "Settings", "/settings"),
+    ("j", "Next row", "next"),
+    ("k", "Previous row", "previous"),
+    ("o", "Open the row (also Enter)", "open"),
+    ("x", "Check the row", "check"),
+    ("?", "Show these shortcuts", "keys"),
 )
 # Up to this age (left out), what one of the units is called and how long it is, in seconds.
 _UNITS = (
@@ -325,6 +344,7 @@ def templates() -> Environment:
         "mapping_named": mapping_named,
         "query": query,
     }
+    made.globals["keys"] = KEYS
     made.globals["parts"] = made.get_template("parts.html").module
     return made
 

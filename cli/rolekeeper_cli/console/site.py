@@ -32,6 +32,7 @@ from rolekeeper_cli.console.pages import (
     mapping_plans,
     mappings,
     roles,
+    search,
     settings,
     targets,
 )
@@ -169,10 +170,14 @@ class Site:
     def targets(self) -> list[dict[str, Any]]:
         return self.reads.get("targets", lambda: uses.targets.documents(self.look()), _TARGETS_SECONDS)
 
+    def roles(self) -> list[str]:
+        """The names of the roles under the role path."""
+        return self.reads.get("roles", lambda: uses.names.listed_roles(self.look()), _ROLES_SECONDS)
+
     def role_names(self) -> list[str]:
-        """The names of the roles under the role path, for suggestions; none if IAM gives no answer."""
+        """The same for suggestions; none if IAM gives no answer."""
         try:
-            return self.reads.get("roles", lambda: uses.names.path_roles(self.look()), _ROLES_SECONDS)
+            return self.roles()
         except (AwsRefusalError, CommandError):
             return []
 
@@ -226,6 +231,7 @@ PAGES = (
     doctor,
     targets,
     settings,
+    search,
 )
 
 
