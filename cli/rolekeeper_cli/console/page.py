@@ -185,23 +185,6 @@ SECTIONS = (
     ("Targets", "/targets", ()),
     ("Settings", "/settings", ()),
 )
-# The keys of every page: what is pressed, what that does, and for console.js the page or the name of it.
-KEYS = (
-    ("/", "Search", "search"),
-    ("g f", "Fleet", "/"),
-    ("g m", "Mappings", "/mappings"),
-    ("g r", "Roles", "/roles"),
-    ("g l", "Launches", "/launches"),
-    ("g d", "Doctor", "/doctor"),
-    ("g t", "Targets", "/targets"),
-    ("g a", "Activity", "/activity"),
-    ("g s", "Settings", "/settings"),
-    ("j", "Next row", "next"),
-    ("k", "Previous row", "previous"),
-    ("o", "Open the row (also Enter)", "open"),
-    ("x", "Check the row", "check"),
-    ("?", "Show these shortcuts", "keys"),
-)
 # Up to this age (left out), what one of the units is called and how long it is, in seconds.
 _UNITS = (
     (timedelta(minutes=1), "s", 1),
@@ -344,7 +327,6 @@ def templates() -> Environment:
         "mapping_named": mapping_named,
         "query": query,
     }
-    made.globals["keys"] = KEYS
     made.globals["parts"] = made.get_template("parts.html").module
     return made
 

@@ -170,14 +170,10 @@ class Site:
     def targets(self) -> list[dict[str, Any]]:
         return self.reads.get("targets", lambda: uses.targets.documents(self.look()), _TARGETS_SECONDS)
 
-    def roles(self) -> list[str]:
-        """The names of the roles under the role path."""
-        return self.reads.get("roles", lambda: uses.names.listed_roles(self.look()), _ROLES_SECONDS)
-
     def role_names(self) -> list[str]:
-        """The same for suggestions; none if IAM gives no answer."""
+        """The names of the roles under the role path, for suggestions; none if IAM gives no answer."""
         try:
-            return self.roles()
+            return self.reads.get("roles", lambda: uses.names.path_roles(self.look()), _ROLES_SECONDS)
         except (AwsRefusalError, CommandError):
             return []
 

@@ -43,19 +43,15 @@ def tag_filter(text: str) -> MappingKey:
 
 def path_roles(deployment: Deployment) -> list[str]:
     """The names of the roles under the role path; none if the caller may not list them."""
+    if deployment.elsewhere:
+        return []  # no spoke lets its roles be listed
+    path = deployment.settings.role_path
     try:
-        # No spoke lets its roles be listed.
-        return [] if deployment.elsewhere else listed_roles(deployment)
+        with classified("iam:ListRoles", deployment.app.iam.arn("role", path, "*")):
+            pages = deployment.client("iam").get_paginator("list_roles").paginate(PathPrefix=path)
+            return [each["RoleName"] for page in pages for each in page["Roles"]]
     except AccessDeniedError:
         return []
-
-
-def listed_roles(deployment: Deployment) -> list[str]:
-    """The same of the home account, or AccessDeniedError."""
-    path = deployment.settings.role_path
-    with classified("iam:ListRoles", deployment.app.iam.arn("role", path, "*")):
-        pages = deployment.client("iam").get_paginator("list_roles").paginate(PathPrefix=path)
-        return [each["RoleName"] for page in pages for each in page["Roles"]]
 
 
 def role_meant(deployment: Deployment, name: str) -> str:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, same_person
+from rolekeeper.model.problem import Kind
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, number, plan_of, posted
 from rolekeeper_cli.console.jobs import followed, listed, look, query_of
 from rolekeeper_cli.console.page import Notice, done, mapping_url, version_of
@@ -175,14 +176,15 @@ def held(request: Request) -> dict[str, Any]:
     edit = edits.held_edit(deployment, key)
     stored = deployment.app.revisions.read(key).held
     by = stored.by if stored else ""
-    expect = partial(expected_of_held, edit=edit)
+    own, expect = same_person(by, deployment.caller.arn), partial(expected_of_held, edit=edit)
     return _looked_at(request, f"held {version_of(edit)}", "/mapping/held", expect=expect) | {
         "title": f"Held: {key}",
         "key": key,
         "mapping": mappings.row(deployment, key),
         "edit": edit,
         "by": by,
-        "own": same_person(by, deployment.caller.arn),
+        "own": own,
+        "command": str(key.remedy(Kind.DISCARD if own else Kind.APPROVE, str(edit.revision))),
     }
 
 

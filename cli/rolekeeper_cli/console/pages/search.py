@@ -1,7 +1,6 @@
 """Search, from every page: instances, mappings, roles, tags, accounts and Regions, pages and actions by their names.
 
-It looks through what the pages have read, and asks AWS nothing that they don't ask. An action leads to the page or form
-that does it.
+It looks through what the pages have read, and asks AWS nothing else. An action leads to the page or form that does it.
 """
 
 import re
@@ -32,9 +31,9 @@ def folded(text: str) -> str:
 
 
 def rank(text: str, name: str) -> int | None:
-    """How well a name fits a text, both folded: 0 is the text, 1 begins with it, 2 has a word that does, 3 holds it.
+    """How well a name fits a text, both folded; None if it doesn't.
 
-    One that holds each of several words is a 3 too; None is no hit.
+    0 is the text, 1 begins with it, 2 has a word that does, 3 holds it, or each of several words.
     """
     if text not in name:
         return 3 if " " in text and all(word in name for word in text.split()) else None
@@ -46,7 +45,7 @@ def rank(text: str, name: str) -> int | None:
 def ranked[Item](
     text: str, items: Iterable[Item], names: Callable[[Item], Sequence[str]], *, most: int
 ) -> tuple[list[Item], int, int]:
-    """The `most` items whose names fit a text best, equal ones by their first name; the best rank, and how many fit."""
+    """The `most` items that fit best, equal ones by their first name; the rank of the first, and how many fit."""
     wanted, found = folded(text), []
     for item in items:
         called = [folded(each) for each in names(item)]
@@ -62,15 +61,15 @@ def ranked[Item](
 
 # Hits of each kind; and where only that kind is asked for.
 MOST, ALONE = 8, 200
-# An address has its length, and no name is longer.
-LONGEST = 300
-# Each key pressed asks again.
+# Of what is typed: an address has its length.
+_LONGEST = 300
+# Each key that is pressed asks again.
 _KEPT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A page to open. It is found by its label and what it is `also` called; `status` is a kind and a word."""
+    """A page to open, found by its label and what it is `also` called; `status` is a kind and a word."""
 
     label: str
     address: str
@@ -78,19 +77,15 @@ class Hit:
     also: tuple[str, ...] = ()
     status: tuple[str, str] | None = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.label, *self.also
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """The hits of one kind, the best first, and the `address` of all of them; or why that kind is `unknown`."""
 
     name: str
-    hits: Sequence[Hit] = ()
-    total: int = 0
-    address: str = ""
+    hits: Sequence[Hit]
+    total: int
+    address: str
     unknown: str = ""
 
 
@@ -104,16 +99,16 @@ _ACTIONS = (
     ("Show blocked instances", "/?condition=blocked", "problems", False),
     ("Show instances in drift", "/?condition=drift", "differ", False),
     ("Read the fleet again", "/fleet/again", "refresh reload", False),
-    ("Read roles again", "/roles/again", "refresh reload", False),
-    ("Read launches again", "/launches/again", "refresh reload", False),
     ("Check the deployment again", "/doctor/again", "doctor health", False),
-    ("Find permissions that roles don't use", "/roles?ask=last-accessed", "unused services last accessed", False),
-    ("Show keyboard shortcuts", "/keys", "help", False),
+    ("Find permissions that roles don't use", "/roles?ask=last-accessed", "unused services", False),
+    ("Show keyboard shortcuts", "/search#shortcuts", "keys help", False),
+    ("Activity", "/activity", "plots history changes", False),
+    *((name, address, "", False) for name, address, _ in SECTIONS),
 )
 
 
-def actions(request: Request) -> list[Hit]:
-    """What can be done with this console now."""
+def _actions(request: Request) -> list[Hit]:
+    """The pages, and what can be done with this console now."""
     site = request.app.state.site
     not_now = "Pause Rolekeeper" if site.here()["paused"] else "Resume Rolekeeper"
     return [
@@ -123,43 +118,26 @@ def actions(request: Request) -> list[Hit]:
     ]
 
 
-def _pages(_: Request) -> list[Hit]:
-    return [Hit(name, address) for name, address, _within in SECTIONS] + [Hit("Activity", "/activity")]
-
-
-def _mappings(request: Request) -> list[Hit]:
+def _mappings(request: Request) -> list[Hit] | str:
+    try:
+        rows = request.app.state.site.mappings()
+    except EXPLAINED as error:
+        return explain(error, writing=False).what
     return [
-        Hit(
-            each["mapping"],
-            mapping_url(key_of(each)),
-            f"{each['columns'].get('role', '')} · {status_of(each)}",
-            also=tuple(map(str, each["columns"].values())),
-        )
-        for each in request.app.state.site.mappings()
+        Hit(each["mapping"], mapping_url(key_of(each)), status_of(each), also=tuple(map(str, each["columns"].values())))
+        for each in rows
     ]
 
 
-def _roles(request: Request) -> list[Hit]:
-    return [Hit(each, f"/role/{quote(each, safe='')}") for each in request.app.state.site.roles()]
-
-
-def _read(request: Request, name: str, read: Callable[[Request], list[Hit]]) -> list[Hit] | str:
-    """What the pages have read; or why it can't be read."""
-
-    def tried() -> list[Hit] | str:
-        try:
-            return read(request)
-        except EXPLAINED as error:
-            return explain(error, writing=False).what
-
-    found: list[Hit] | str = request.app.state.site.reads.get(("search", name), tried, _KEPT_SECONDS)
-    return found
+def _roles(request: Request) -> list[Hit] | str:
+    names = request.app.state.site.role_names()
+    return [Hit(each, f"/role/{quote(each, safe='')}") for each in names] or "IAM lists none under the role path"
 
 
 def _instance(row: FleetRow) -> Hit:
     carries = row.carries or "no role"
     about = f"{row.id} · {carries}" if row.name else carries
-    return Hit(row.name or row.id, f"/instance/{quote(row.id)}", about, status=(row.kind, row.standing))
+    return Hit(row.name or row.id, f"/instance/{row.id}", about, status=(row.kind, row.standing))
 
 
 def _tags(fleet: Fleet) -> list[Hit]:
@@ -170,19 +148,20 @@ def _tags(fleet: Fleet) -> list[Hit]:
         counted[key_text(key, "").removesuffix("=")] += number
         if key != "Name":
             counted[key_text(key, value)] = number
-    return [Hit(name, f"/?{query({'tag': name})}", _counted(number)) for name, number in counted.items()]
+    return [_filter("tag", name, number) for name, number in counted.items()]
 
 
 def _places(fleet: Fleet) -> list[Hit]:
     counted, places = Counter(row.target for row in fleet.rows), Counter[tuple[str, str]]()
     for each in {*fleet.targets, *counted}:
-        places[("account", each.account)] += counted[each]
-        places[("region", each.region)] += counted[each]
-    return [Hit(name, f"/?{query({kind: name})}", _counted(number)) for (kind, name), number in places.items()]
+        places["account", each.account] += counted[each]
+        places["region", each.region] += counted[each]
+    return [_filter(kind, name, number) for (kind, name), number in places.items()]
 
 
-def _counted(number: int) -> str:
-    return f"{number:,} {'instance' if number == 1 else 'instances'}"
+def _filter(kind: str, name: str, number: int) -> Hit:
+    about = f"{number:,} {'instance' if number == 1 else 'instances'}"
+    return Hit(name, f"/?{query({kind: name})}", about)
 
 
 # ---- what is found ----
@@ -190,54 +169,39 @@ def _counted(number: int) -> str:
 
 def groups(request: Request, text: str, only: str = "") -> list[Group]:
     """What fits a text, by kind, that of the best hit first; `only` asks for more hits of one kind, and no others."""
-    fleet, most = request.app.state.site.fleet.ask(), ALONE if only else MOST
-    rows, rank_of_rows, total = ranked(text, fleet.rows, lambda row: (row.name or row.id, row.id), most=most)
+    site, most = request.app.state.site, ALONE if only else MOST
+    fleet = site.fleet.ask()
+    rows, best, total = ranked(text, fleet.rows, lambda row: (row.name or row.id, row.id), most=most)
     why = fleet.unreadable.text if fleet.unreadable else "" if fleet.read_at else f"{fleet.read:,} are read so far"
-    instances = Group("Instances", [_instance(row) for row in rows], total, f"/?{query({'text': text})}", why)
-    found = [(rank_of_rows, instances)]
+    found = [(best, Group("Instances", [*map(_instance, rows)], total, f"/?{query({'text': text})}", why))]
     for name, path, hits in (
-        ("Mappings", "/mappings", _read(request, "mappings", _mappings)),
-        ("Roles", "/roles", _read(request, "roles", _roles)),
+        ("Mappings", "/mappings", site.reads.get("search", lambda: _mappings(request), _KEPT_SECONDS)),
+        ("Roles", "/roles", _roles(request)),
         ("Tags", "", _tags(fleet)),
         ("Accounts and Regions", "", _places(fleet)),
-        ("Pages", "", _pages(request)),
-        ("Actions", "", actions(request)),
+        ("Pages and actions", "", _actions(request)),
     ):
-        known = [] if isinstance(hits, str) else hits
-        shown, best, total = ranked(text, known, lambda hit: hit.names, most=most)
+        known, why = ([], hits) if isinstance(hits, str) else (hits, "")
+        shown, best, total = ranked(text, known, lambda hit: (hit.label, *hit.also), most=most)
         address = f"{path}?{query({'text': text})}" if path else f"/search?{query({'q': text, 'only': name})}"
-        found.append((best, Group(name, shown, total, address, hits if isinstance(hits, str) else "")))
-    found.sort(key=lambda each: each[0])
-    return [group for _, group in found if only in ("", group.name)]
-
-
-def _found(request: Request) -> tuple[str, list[Group]]:
-    """The text that is searched for, and what fits; without one, what there is to do."""
-    text = request.query_params.get("q", "")[:LONGEST].strip()
-    if text:
-        return text, groups(request, text, request.query_params.get("only", ""))
-    return "", [Group("Actions", some := actions(request), len(some))]
+        found.append((best, Group(name, shown, total, address, why)))
+    return [group for _, group in sorted(found, key=lambda each: each[0]) if only in ("", group.name)]
 
 
 def search(request: Request) -> Response:
-    """The page; an instance's id, and the only hit there can be, is opened at once."""
-    text, found = _found(request)
-    if ID.fullmatch(text):
+    """The page, or what a script shows below the field. An instance's id and the only hit are opened at once."""
+    text, part = request.query_params.get("q", "").strip()[:_LONGEST], "hx-request" in request.headers
+    if ID.fullmatch(text) and not part:
         return see_other(f"/instance/{text}")
+    if text:
+        found = groups(request, text, request.query_params.get("only", ""))
+    else:
+        found = [Group("Pages and actions", listed := _actions(request), len(listed), "")]
     hits = [hit for group in found for hit in group.hits]
-    if text and len(hits) == 1 and not any(group.unknown for group in found):
+    if text and len(hits) == 1 and not part and not any(group.unknown for group in found):
         return see_other(hits[0].address)
-    return page(request, "search.html", title=f"Search: {text}" if text else "Search", text=text, groups=found)
+    title = f"Search: {text}" if text else "Search"
+    return page(request, "search.html", part="palette" if part else "", title=title, text=text, groups=found)
 
 
-def palette(request: Request) -> Response:
-    """The same below the field, while a person types."""
-    text, found = _found(request)
-    return page(request, "search.html", part="palette", text=text, groups=found)
-
-
-def keys(request: Request) -> Response:
-    return page(request, "keys.html", title="Keyboard shortcuts")
-
-
-ROUTES = [Route("/search", search), Route("/search/palette", palette), Route("/keys", keys)]
+ROUTES = [Route("/search", search)]

@@ -101,8 +101,10 @@
   field.setAttribute("aria-autocomplete", "list");
   field.setAttribute("aria-controls", "hits");
   unfold(false);
-  if (!/^\/(search|keys)$/.test(location.pathname)) {
-    var page = {title: document.title.replace(/ · Rolekeeper$/, ""), address: location.pathname + location.search.replace(/[?&]said=[^&]*/, "")};
+  if (location.pathname !== "/search") {
+    var at = new URL(location.href);
+    at.searchParams.delete("said");
+    var page = {title: document.title.replace(/ · Rolekeeper$/, ""), address: at.pathname + at.search};
     sessionStorage.setItem("visited", JSON.stringify([page].concat(visited().filter(function (each) {
       return each.address !== page.address;
     })).slice(0, 6)));
