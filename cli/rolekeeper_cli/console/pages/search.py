@@ -136,7 +136,7 @@ def _roles(request: Request) -> list[Hit] | str:
 
 def _instance(row: FleetRow) -> Hit:
     carries = row.carries or "no role"
-    about = f"{row.id} · {carries}" if row.name else carries
+    about = f"{carries} · {row.id}" if row.name else carries
     return Hit(row.name or row.id, f"/instance/{row.id}", about, status=(row.kind, row.standing))
 
 

@@ -101,7 +101,7 @@
   field.setAttribute("aria-autocomplete", "list");
   field.setAttribute("aria-controls", "hits");
   unfold(false);
-  if (location.pathname !== "/search") {
+  if (location.pathname !== "/search" && (performance.getEntriesByType("navigation")[0].responseStatus || 200) < 400) {
     var at = new URL(location.href);
     at.searchParams.delete("said");
     var page = {title: document.title.replace(/ · Rolekeeper$/, ""), address: at.pathname + at.search};
