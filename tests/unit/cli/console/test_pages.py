@@ -230,8 +230,9 @@ SAYS_RESUME = '<a href="/settings">resume it in Settings</a>'
         ),
         (
             advice("see why: ", typed("aws logs tail '<x>'"), "; then: ", typed("make deploy")),
-            f"see why: <code>aws logs tail &#39;&lt;x&gt;&#39;</code> {copies('aws logs tail &#39;&lt;x&gt;&#39;')}; "
-            f"then: <code>make deploy</code> {copies('make deploy')}",
+            "see why: <code>aws logs tail &#39;&lt;x&gt;&#39;</code> "
+            + copies("aws logs tail &#39;&lt;x&gt;&#39;")
+            + f"; then: <code>make deploy</code> {copies('make deploy')}",
         ),
         # What a person wrote is no step, whatever it looks like.
         ("a tag <b>says</b> rolekeeper mapping ls", "a tag &lt;b&gt;says&lt;/b&gt; rolekeeper mapping ls"),
