@@ -169,7 +169,7 @@
   }
   document.addEventListener("keydown", function (event) {
     var modified = event.ctrlKey || event.metaKey;
-    if (keys.open) { return; }
+    if (document.querySelector("dialog[open]")) { return; }
     if (modified && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
       event.preventDefault();
       search();
