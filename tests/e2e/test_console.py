@@ -210,3 +210,78 @@ def control(world: EmulatedAccount) -> dict[str, object]:
     """The switches, as the state table has them."""
     store = Store(world.dynamodb, world.state_table)
     return dict(store.get([layout.CONTROL])[layout.CONTROL])
+
+
+# ---- search, and keys ----
+
+
+def test_a_person_finds_an_instance_by_keys_alone(person: Visitor, launch: Launch) -> None:
+    instance = launch("needle")
+    person.goes("/")
+    expect(person.row(instance)).to_be_visible()
+    person.goes("/mappings")
+    page, press = person.page, person.page.keyboard.press
+    field = page.get_by_role("combobox", name="Search")
+    press("/")
+    expect(field).to_be_focused()
+    expect(page.get_by_role("option", name="Fleet", exact=True).first).to_be_visible()
+    page.keyboard.type("needl")
+    option = page.get_by_role("option").filter(has_text=instance)
+    expect(option).to_have_attribute("aria-selected", "false")
+    press("ArrowDown")
+    expect(option).to_have_attribute("aria-selected", "true")
+    assert field.get_attribute("aria-activedescendant") == option.get_attribute("id")
+    assert person.barriers() == []
+    press("Escape")
+    expect(option).to_be_hidden()
+    expect(field).not_to_be_focused()
+    press("Control+k")
+    expect(option).to_be_visible()
+    press("ArrowDown")
+    press("Enter")
+    page.wait_for_url(f"**/instance/{instance}")
+
+
+def test_keys_lead_between_pages_and_rows_until_they_are_turned_off(person: Visitor, launch: Launch) -> None:
+    instance = launch("by-keys")
+    person.goes("/?text=by-keys")
+    expect(person.row(instance)).to_be_visible()
+    page, press = person.page, person.page.keyboard.press
+    press("j")
+    expect(page.get_by_role("link", name="by-keys")).to_be_focused()
+    press("o")
+    page.wait_for_url(f"**/instance/{instance}")
+    press("g")
+    press("m")
+    page.wait_for_url("**/mappings")
+    page.locator("main").get_by_role("searchbox").press_sequentially("gs?")
+    expect(page.locator("main").get_by_role("searchbox")).to_have_value("gs?")
+    page.locator("h1").click()
+    press("?")
+    shortcuts = page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(shortcuts).to_be_visible()
+    assert person.barriers() == []
+    press("g")
+    press("r")
+    shortcuts.get_by_label("Use shortcuts of a single key").uncheck()
+    press("Escape")
+    expect(shortcuts).to_be_hidden()
+    press("?")
+    press("g")
+    press("r")
+    expect(shortcuts).to_be_hidden()
+    assert page.url.endswith("/mappings")
+    press("Control+k")
+    expect(page.get_by_role("combobox", name="Search")).to_be_focused()
+
+
+def test_without_javascript_an_instance_is_found_too(
+    browser: Browser, writing: ConsoleProcess, entered: StorageState, launch: Launch
+) -> None:
+    instance = launch("plain-needle")
+    with visitor(browser, entered, "search-plain", base_url=writing.origin, java_script_enabled=False) as person:
+        person.page.goto("/")
+        expect(person.row(instance)).to_be_visible()
+        person.page.get_by_role("searchbox", name="Search", exact=True).fill("plain-needle")
+        person.page.keyboard.press("Enter")
+        person.page.wait_for_url(f"**/instance/{instance}")

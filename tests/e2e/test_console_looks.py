@@ -70,6 +70,8 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
         "doctor": "/doctor",
         "targets": "/targets",
         "settings": "/settings",
+        "search": "/search?q=looks",
+        "search, empty": "/search",
         "pause": f"/settings/switch?what=pause&reason={LONG}",
         "no page": "/nothing",
     }

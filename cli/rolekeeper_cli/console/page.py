@@ -111,7 +111,9 @@ def linked(text: str | Remedy | Advice) -> Markup:
 def _step(remedy: Remedy, *, begins: bool) -> Markup:
     address, label = page_of(remedy)
     if not address:
-        return Markup("<code>{}</code>").format(str(remedy))
+        # The macro is typed as what any module may hold.
+        copy: Callable[[str, str], Markup] = templates().globals["parts"].copy  # type: ignore[attr-defined]
+        return Markup("<code>{}</code> {}").format(str(remedy), copy(str(remedy), "the command"))
     if begins:
         label = f"{label[0].upper()}{label[1:]}"
     return Markup('<a href="{}">{}</a>').format(address, label)

@@ -33,6 +33,7 @@ from rolekeeper_cli.console.pages import (
     mapping_plans,
     mappings,
     roles,
+    search,
     settings,
     targets,
 )
@@ -228,6 +229,7 @@ PAGES = (
     doctor,
     targets,
     settings,
+    search,
 )
 
 

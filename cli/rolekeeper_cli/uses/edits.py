@@ -144,6 +144,15 @@ class Change:
         both = {column.name: (_shown(column, before), _shown(column, after)) for column in COLUMNS}
         return {name: {"from": old, "to": new} for name, (old, new) in both.items() if old != new}
 
+    @property
+    def command(self) -> str:
+        """The command that makes it."""
+        if self.spec is None:
+            return str(self.key.remedy(Kind.REMOVE_MAPPING))
+        after = {name: to_text(value) for name, value in self.after.items()}
+        cells = [f"{name}={after.get(name, '')}" for name in self.columns]
+        return shlex.join(["rolekeeper", "mapping", "set", str(self.key), *cells])
+
     def document(self) -> dict[str, Any]:
         return {"kind": self.kind, "columns": self.columns}
 

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from botocore.stub import Stubber
 from click.testing import CliRunner, Result
 
 from fakes.ec2 import client_error
+from fixtures.command import parsed
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper_cli import deployment
@@ -139,17 +139,9 @@ def test_help_of_every_command_is_quick_as_it_imports_no_sdk() -> None:
 
 def test_every_example_can_be_typed() -> None:
     """Each parses: its options and its number of arguments are the command's."""
-    for path, each in ALL.items():
+    for each in ALL.values():
         for example in each.examples:
-            line = shlex.split(example.partition(" < ")[0].partition(" > ")[0])
-            node: Any = cli
-            words = line[1:]
-            while isinstance(node, Group):
-                if node.invoke_without_command and (not words or words[0].startswith("-")):
-                    break
-                node, words = node.all()[words[0]], words[1:]
-            with node.make_context(path, words, resilient_parsing=False) as context:
-                assert context.params is not None
+            parsed(example.partition(" < ")[0].partition(" > ")[0])
 
 
 # ---- options ----

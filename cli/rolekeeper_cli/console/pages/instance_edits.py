@@ -1,5 +1,6 @@
 """Changing one instance: a form leads to the page of what it would do, and that to doing it."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +14,7 @@ from starlette.routing import Route
 
 from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
-from rolekeeper.model.problem import Advice, advice
+from rolekeeper.model.problem import Advice, Kind, Remedy, advice
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, trimmed
 from rolekeeper_cli.console.page import Notice, done, page
@@ -21,7 +22,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.uses import instances, pins, preview
 from rolekeeper_cli.uses.fleet import Seen, profile_name, seen_now
-from rolekeeper_cli.uses.instances import title
+from rolekeeper_cli.uses.instances import addressed, title
 from rolekeeper_cli.uses.pins import Pinned, Release, Wish
 from rolekeeper_cli.uses.preview import Preview
 
@@ -41,6 +42,7 @@ class Plan:
         preview: None where it changes no role.
         notes: sentences about what else happens.
         word: what has to be typed to do it; empty for nothing.
+        command: what does the same in a terminal.
     """
 
     what: str
@@ -49,6 +51,7 @@ class Plan:
     preview: Preview | None = None
     notes: tuple[str | Advice, ...] = ()
     word: str = ""
+    command: str = ""
 
 
 def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Plan:
@@ -106,7 +109,15 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
         preview=preview.of_pin(deployment, seen, planned.pin),
         notes=tuple(filter(None, (warning, replaced, pins.outlives(deployment, planned)))),
         word=DETACH if wish.verb == "detach" and carries else "",
+        command=_pin_command(deployment, seen, wish, length=trimmed(form, "length")),
     )
+
+
+def _pin_command(deployment: Deployment, seen: Seen, wish: Wish, length: str) -> str:
+    names = [] if wish.verb == "detach" else [wish.role, wish.instance_profile]
+    remedy = Remedy(Kind(wish.verb), (addressed(deployment, seen.instance.key.id), *filter(None, names)))
+    options = {"--for": length, "--reason": wish.reason}
+    return " ".join([str(remedy), *(shlex.join(each) for each in options.items() if each[1])])
 
 
 def _pinned(pinned: Pinned) -> Notice:
@@ -135,6 +146,7 @@ def _plan_release(deployment: Deployment, seen: Seen, _: Form) -> Plan:
         seen,
         lambda: _released(deployment, pins.to_release(deployment, seen.instance.key.id)),
         preview=preview.of_tags(deployment, seen, seen.instance.tags, released=True),
+        command=str(Remedy(Kind.RELEASE, (addressed(deployment, seen.instance.key.id),))),
     )
 
 
@@ -177,7 +189,8 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
 
     blanks = [f"'{each}'" for each in (key, value) if each != each.strip()]
     notes = (f"The blanks at the ends of {' and '.join(blanks)} are part of the tag.",) if blanks else ()
-    return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then), notes=notes)
+    remedy = Remedy(Kind.UNTAG, (id_, key)) if removes else Remedy(Kind.TAG, (id_, key, value))
+    return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then), notes=notes, command=str(remedy))
 
 
 # ---- its start ----
@@ -195,7 +208,8 @@ def _plan_start(deployment: Deployment, seen: Seen, _: Form) -> Plan:
     def do() -> Notice:
         return Notice(f"{id_} is started: EC2 says {instances.start(deployment, id_)}.", ("This page follows.",))
 
-    return Plan(f"Start {name}", seen, do, notes=tuple(notes))
+    command = f"aws ec2 start-instances --instance-ids {id_}"
+    return Plan(f"Start {name}", seen, do, notes=tuple(notes), command=command)
 
 
 _PLANS: Mapping[str, Callable[[Deployment, Seen, Form], Plan]] = {

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from shlex import join
 from sys import intern
 from typing import Any
 
@@ -51,16 +50,6 @@ class EditPlan:
     @property
     def deletes(self) -> bool:
         return any(each.kind == "deleted" for each in self.rows.changes)
-
-    @property
-    def command(self) -> str:
-        """The command that writes the same."""
-        if self.deletes:
-            return str(self.key.remedy(Kind.REMOVE_MAPPING))
-        [change] = self.rows.changes
-        row = change.after
-        columns = [f"{name}={edits.to_text(row[name]) if name in row else ''}" for name in change.columns]
-        return join(["rolekeeper", "mapping", "set", str(self.key), *columns])
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +176,15 @@ def held(request: Request) -> dict[str, Any]:
     edit = edits.held_edit(deployment, key)
     stored = deployment.app.revisions.read(key).held
     by = stored.by if stored else ""
-    expect = partial(expected_of_held, edit=edit)
+    own, expect = same_person(by, deployment.caller.arn), partial(expected_of_held, edit=edit)
     return _looked_at(request, f"held {version_of(edit)}", "/mapping/held", expect=expect) | {
         "title": f"Held: {key}",
         "key": key,
         "mapping": mappings.row(deployment, key),
         "edit": edit,
         "by": by,
-        "own": same_person(by, deployment.caller.arn),
-        "command": str(key.remedy(Kind.APPROVE, str(edit.revision))),
+        "own": own,
+        "command": str(key.remedy(Kind.DISCARD if own else Kind.APPROVE, str(edit.revision))),
     }
 
 

@@ -3,6 +3,7 @@
 IAM takes up to minutes for its reports of last use, so they are asked for by a link of their own.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -72,6 +73,7 @@ def _list(request: Request) -> dict[str, Any]:
     values = job.values()
     found = values["first"]
     only, text, account = (request.query_params.get(each, "").strip() for each in ("only", "text", "account"))
+    options = [*([] if asks else ["--no-last-accessed"]), *(["--unused"] if only == "unused" else [])]
     roles = [each for each in found["roles"] if account in ("", each["account"])] if found else []
     return values | {
         "title": "Roles",
@@ -84,6 +86,7 @@ def _list(request: Request) -> dict[str, Any]:
         "text": text,
         "account": account,
         "query": partial(query_of, request),
+        "command": shlex.join(["rolekeeper", "roles", *options, *(["--target", account] if account else [])]),
     }
 
 

@@ -1,5 +1,6 @@
 """Settings: the mode, the pause, who set them and why; and switching them, once it was shown what that would do."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,11 +67,13 @@ def history(request: Request) -> Response:
 def planned(request: Request) -> Response:
     name, switch = _switch(request.query_params.get("what", ""))
     reason = request.query_params.get("reason", "").strip()
+    command = ["rolekeeper", *(["mode"] if "mode" in switch.change else []), name]
     values = _expected(request, name, switch) | {
         "title": switch.title,
         "name": name,
         "switch": switch,
         "reason": reason,
+        "command": shlex.join([*command, *(["--reason", reason] if reason else [])]),
         "set": control.settings(request.app.state.site.look()),
     }
     return page(request, "switch.html", **values)

@@ -31,7 +31,9 @@ def test_what_there_is_to_fix_comes_first_with_a_command_to_copy(browser: TestCl
     said = words(page)
     assert said.index("Failed (1)") < said.index("Warnings (1)") < said.index("OK (")
     assert "rules Rule InstanceTagRule is disabled, so its events are lost." in said
-    assert f"<code>aws events enable-rule --name {ward.ids['InstanceTagRule']}</code>" in page.text
+    command = f"aws events enable-rule --name {ward.ids['InstanceTagRule']}"
+    assert f'<code>{command}</code> <button type="button" class="copy" value="{command}"' in page.text
+    assert 'class="copy" value="rolekeeper doctor"' in page.text, "what prints the same"
     assert 'class="state bad">rules<' in page.text
     assert 'class="state drift">subscribers<' in page.text
 

@@ -67,7 +67,7 @@ def test_those_that_a_person_should_look_at_come_first(browser: TestClient) -> N
 def test_what_to_do_is_below_its_row_as_commands_to_copy(browser: TestClient) -> None:
     late = rows(browser.get("/launches").text)["late"]
     assert "<summary>What to do about late</summary>" in late
-    command, *_ = (unescape(each) for each in re.findall(r'class="remedy">.*?<code>(.*?)</code>', late))
+    command, *_ = (unescape(each) for each in re.findall(r'class="remedy">.*?<code>(.*?)</code> <button', late))
     assert command.startswith("aws ec2 create-launch-template-version --launch-template-id lt-00000000000000003")
     assert """--launch-template-data '{"IamInstanceProfile":{"Name":"web"}}'""" in command
 

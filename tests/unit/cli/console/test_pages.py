@@ -199,6 +199,11 @@ def test_a_sentence_has_a_capital_unless_it_begins_with_a_name(text: str, said: 
     assert str(sentence(advice(text))) == said
 
 
+def copies(command: str) -> str:
+    what = "Copy the command"
+    return f'<button type="button" class="copy" value="{command}" aria-label="{what}" title="{what}"></button>'
+
+
 SAYS_RESUME = '<a href="/settings">resume it in Settings</a>'
 
 
@@ -218,11 +223,16 @@ SAYS_RESUME = '<a href="/settings">resume it in Settings</a>'
             'see: <a href="/mapping?key=app&amp;value=a+b">the page of app=a b</a>',
         ),
         (Remedy(Kind.MAPPING, ("a", "<b>")), '<a href="/mapping?key=a&amp;value=%3Cb%3E">The page of a=&lt;b&gt;</a>'),
-        # What no page does stays to be typed.
-        (Remedy(Kind.EXPLAIN, ("1/eu-west-1/i-0abc",)), "<code>rolekeeper explain 1/eu-west-1/i-0abc</code>"),
+        # What no page does stays to be typed, or copied.
+        (
+            Remedy(Kind.EXPLAIN, ("1/eu-west-1/i-0abc",)),
+            f"<code>rolekeeper explain 1/eu-west-1/i-0abc</code> {copies('rolekeeper explain 1/eu-west-1/i-0abc')}",
+        ),
         (
             advice("see why: ", typed("aws logs tail '<x>'"), "; then: ", typed("make deploy")),
-            "see why: <code>aws logs tail &#39;&lt;x&gt;&#39;</code>; then: <code>make deploy</code>",
+            "see why: <code>aws logs tail &#39;&lt;x&gt;&#39;</code> "
+            + copies("aws logs tail &#39;&lt;x&gt;&#39;")
+            + f"; then: <code>make deploy</code> {copies('make deploy')}",
         ),
         # What a person wrote is no step, whatever it looks like.
         ("a tag <b>says</b> rolekeeper mapping ls", "a tag &lt;b&gt;says&lt;/b&gt; rolekeeper mapping ls"),

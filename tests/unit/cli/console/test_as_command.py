@@ -1,0 +1,146 @@
+"""The command that a page names does what the page does: its own parser reads the page's values out of it."""
+
+import re
+import shlex
+from html import unescape
+from typing import Any
+
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from fixtures.command import parsed
+from fixtures.console import hidden
+from fixtures.mappings import MappingsFixture
+from fixtures.terminal import CALLER, Terminal
+from rolekeeper.settings import Limits
+
+pytestmark = pytest.mark.usefixtures("web_and_db")
+
+
+def command(page: Response) -> str:
+    """The command that a page names, which its button copies."""
+    [found] = re.findall(r'class="as-command">.*?<code>(.*?)</code> <button[^>]* value="(.*?)"', page.text)
+    assert unescape(found[0]) == unescape(found[1])
+    return unescape(found[0])
+
+
+def given(page: Response) -> dict[str, Any]:
+    """The arguments and options of that command that aren't left out."""
+    return {name: value for name, value in parsed(command(page)).items() if value not in (None, False, (), "")}
+
+
+# ---- an instance ----
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        (
+            {"verb": "replace", "role": "db", "length": "8h", "reason": "it's $HOME"},
+            "replace {} db --for 8h --reason 'it'\"'\"'s $HOME'",
+        ),
+        ({"verb": "detach"}, "detach {}"),
+    ],
+)
+def test_a_pin(browser: TestClient, desk: MappingsFixture, form: dict[str, str], line: str) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.converged("web", app="web")
+    page = browser.post(f"/instance/{one}/pin", data=form)
+    assert command(page) == f"rolekeeper {line.format(one)}"
+    assert given(page)["instance"] == one
+    assert given(page).get("reason", "") == form.get("reason", "")
+
+
+def test_a_release(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.running()
+    pin = browser.post(f"/instance/{one}/pin", data={"verb": "attach", "role": "web", "instance_profile": "web"})
+    assert command(pin) == f"rolekeeper attach {one} web --instance-profile web"
+    assert given(pin)["instance_profile"] == "web"
+    browser.post(pin.url.path)
+    assert given(browser.post(f"/instance/{one}/release"))["instance"] == one
+
+
+def test_a_tag_and_a_start_are_the_aws_command_line(browser: TestClient, desk: MappingsFixture) -> None:
+    one = desk.world.stopped(app="web")
+    asked = [
+        ("tag", {"do": "set", "key": "app", "value": "a b"}),
+        ("tag", {"do": "remove", "key": "app"}),
+        ("start", {}),
+    ]
+    assert [command(browser.post(f"/instance/{one}/{kind}", data=form)) for kind, form in asked] == [
+        f"aws ec2 create-tags --resources {one} --tags 'Key=app,Value=a b'",
+        f"aws ec2 delete-tags --resources {one} --tags Key=app",
+        f"aws ec2 start-instances --instance-ids {one}",
+    ]
+
+
+# ---- a mapping ----
+
+
+def planned(browser: TestClient, **columns: str) -> Response:
+    page = browser.get("/mapping/edit?key=app&value=web")
+    names = {"key": "app", "value": "web", "version": hidden(page, "version")}
+    return browser.post("/mapping/plan", data={"role": "web", **names, **columns})
+
+
+def test_an_edit_is_the_same_change_of_the_row(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
+    desk.edit("app=web", role="web", owner="team-web", priority=50)
+    line = command(planned(browser, role="db", priority="", owner="it's $HOME", require_tags=r"env=a\;b;c\=d=e"))
+    assert shlex.split(line)[:4] == ["rolekeeper", "mapping", "set", "app=web"]
+    parsed(line)
+    typed = terminal(*shlex.split(line)[1:], "--yes", "--no-wait")
+    assert typed.exit_code == 0, typed.stderr
+    row = desk.row("app=web")
+    assert (row["role"], row["owner"], row.get("priority")) == ("db", "it's $HOME", None)
+    assert row["require_tags"] == {"env": "a;b", "c=d": "e"}
+
+
+def test_a_new_row_is_named_with_its_columns_and_a_deletion_with_none(
+    browser: TestClient, desk: MappingsFixture
+) -> None:
+    desk.edit("app=web", role="web")
+    gone = browser.post("/mapping/change", data={"key": "app", "value": "web", "what": "delete"})
+    assert command(gone) == "rolekeeper mapping rm app=web"
+    assert given(gone)["words"] == ("app=web",)
+    new = {"key": "a=b", "value": "c d", "new": "yes", "role": "db", "owner": "me"}
+    form = browser.get("/mapping/new")
+    page = browser.post("/mapping/plan", data={**new, "version": hidden(form, "version")})
+    assert shlex.split(command(page)) == ["rolekeeper", "mapping", "set", "a\\=b=c d", "role=db", "owner=me"]
+    assert parsed(command(page))
+
+
+@pytest.mark.parametrize(("by", "verb"), [("al", "approve"), (CALLER, "discard")])
+def test_a_held_edit_is_approved_or_ones_own_discarded(
+    browser: TestClient, desk: MappingsFixture, by: str, verb: str
+) -> None:
+    desk.edit("app=web", role="web")
+    for _ in range(2):
+        desk.converged("web", app="web")
+    desk.limits = Limits(1, 0)
+    desk.put("app=web", role="db", edited_by=by)
+    desk.publish("app=web")
+    page = browser.get("/mapping/held?key=app&value=web")
+    assert command(page) == f"rolekeeper mapping {verb} app=web --revision 2"
+    assert given(page)["revision"] == 2
+
+
+# ---- the whole deployment ----
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("/settings/switch?what=pause&reason=it%27s+bad", "pause --reason 'it'\"'\"'s bad'"),
+        ("/settings/switch?what=resume", "resume"),
+        ("/settings/switch?what=observe", "mode observe"),
+        ("/settings/switch?what=deployed&reason=x", "mode deployed --reason x"),
+        ("/launches", "launches"),
+        ("/roles", "roles --no-last-accessed"),
+        ("/roles?only=unused&account=%24%28id%29", "roles --no-last-accessed --unused --target '$(id)'"),
+    ],
+)
+def test_a_switch_and_a_list(browser: TestClient, path: str, line: str) -> None:
+    page = browser.get(path)
+    assert command(page) == f"rolekeeper {line}"
+    given(page)
