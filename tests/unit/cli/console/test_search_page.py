@@ -137,7 +137,10 @@ def test_an_id_and_what_alone_fits_is_opened_at_once(browser: TestClient, desk: 
     gone = "i-0123456789abcdef0"
     assert finds(browser, gone).headers["location"] == f"/instance/{gone}", "its history may be there"
     assert finds(browser, "web").status_code == 200, "a role, an instance and a tag"
-    assert browser.get("/search", params={"q": one}, headers=OF_SCRIPTS).status_code == 200, "not while one types"
+    for text in (one, "web-1"):
+        part = browser.get("/search", params={"q": text}, headers=OF_SCRIPTS, follow_redirects=False)
+        assert part.status_code == 200, "not while one types"
+    assert finds(browser, one[-4:]).headers["location"] == f"/instance/{one}", "a part of an id will do"
 
 
 def test_tags_lead_to_the_fleet_with_them(browser: TestClient, desk: MappingsFixture) -> None:
@@ -195,6 +198,9 @@ def test_no_search_asks_aws_again(browser: TestClient, desk: MappingsFixture) ->
     for text in ("we", "web", "web-"):
         finds(browser, text)
     assert {each for each in desk.world.calls.made if not each.startswith("FilterLog")} == set()
+    desk.world.clock.sleep(3)
+    finds(browser, "web-1")
+    assert "Scan" not in desk.world.calls.made, "a person types for some seconds"
 
 
 def test_what_is_found_is_shown_as_text(browser: TestClient, desk: MappingsFixture) -> None:
