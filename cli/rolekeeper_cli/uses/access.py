@@ -46,11 +46,6 @@ class Level(StrEnum):
     READS = "reads"
     UNSURE = "may use"
 
-    @property
-    def label(self) -> str:
-        """The same where no service follows."""
-        return self.removesuffix(" to").removesuffix(" of")
-
 
 _NARROWEST = (Level.READS, Level.PERMISSIONS, Level.WRITES, Level.UNSURE, Level.FULL)
 

@@ -154,7 +154,7 @@ def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
     )
     theirs = browser.get("/role/web", params={"account": TARGET.account, "ask": "last-accessed"})
     assert f'<a href="/instance/{there}">' in theirs.text
-    assert "S3 reads s3:GetObject *" in words(theirs)
+    assert "reads S3 s3:GetObject on *" in words(theirs)
     assert "a spoke's reader may not ask IAM for its report" in words(theirs)
     own = browser.get("/role/web").text
     assert (f'<a href="/instance/{here}">' in own, there in own, "Ask IAM" in own) == (True, False, True)

@@ -117,8 +117,8 @@ def test_what_it_may_do_stands_beside_the_policies_that_say_so(browser: TestClie
     page = browser.get("/role/web")
     said = words(page)
     assert "Given by app=web , carried by 1 instance , last used 24 h ago" in said
-    assert "SNS writes sns:Publish *" in said
-    assert "S3 reads s3:GetObject *" in said
+    assert "writes SNS sns:Publish on *" in said
+    assert "reads S3 s3:GetObject on *" in said
     assert '"Action": [ "s3:GetObject", "sns:Publish" ]' in said
     assert '"Service": "ec2.amazonaws.com"' in said, "the trust policy"
     copied = [unescape(each) for each in re.findall(r'class="copy" value="([^"]*)"', page.text)]
