@@ -126,28 +126,28 @@ def _rows(aws: Bench, tab: Tab, process: int, say: Callable[[str], None]) -> Ite
         say(name)
         took = median(tab.shows(path)[2] for _ in range(ROUNDS))
         yield Row(f"console, {name} from the cache, {over}", took, "ms", target=Target(LATER_MS, "ours"))
-    say("the pages once they are known")
-    yield from _painted("warm", [[_paint(tab, path) for path in PAINTED.values()] for _ in range(ROUNDS + 1)][1:])
     say(f"{TABS} tabs")
     before, polled = _ec2_calls(aws), []
     for _ in range(POLLED_SECONDS):
-        [version] = re.findall(r"version=(\d+)", tab.shows("/")[1])[:1]
+        [version] = re.findall(r"version=(\d+)", until(tab, "/", "version="))[:1]
         polled += [tab.shows(f"/fleet/rows?version={version}") for _ in range(TABS)]
         time.sleep(1)
     quiet = [took for status, _, took in polled if status == HTTPStatus.NO_CONTENT]
     yield Row("console, a poll with nothing new", median(quiet), "ms")
     calls = (_ec2_calls(aws) - before) * 60 / POLLED_SECONDS
     yield Row(f"console, EC2 calls a minute, {TABS} tabs, nothing new", calls, "calls")
+    say("the pages once they are known")
+    yield from _painted("warm", [[_paint(tab, path) for path in PAINTED.values()] for _ in range(ROUNDS + 1)][1:])
     yield Row(f"console, its memory, {over}", _peak_mb(process), "MB", target=Target(MEMORY_MB, "ours"))
 
 
-def until(tab: Tab, path: str, wanted: str) -> None:
-    """Ask for a page until it shows this; a RuntimeError if it doesn't in time."""
+def until(tab: Tab, path: str, wanted: str) -> str:
+    """Ask for a page until it shows this; a RuntimeError if it doesn't in time. Gives what it shows then."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         status, text, _ = tab.shows(path)
         if status == HTTPStatus.OK and wanted in text:
-            return
+            return text
         if time.monotonic() > deadline:
             raise RuntimeError(f"{path} doesn't show {wanted} within {PATIENCE_SECONDS:.0f} s; its status: {status}")
         time.sleep(LOOK_SECONDS)
