@@ -1,7 +1,8 @@
 """A fleet of any size that the server on loopback answers for: made from a number, so that it holds nothing of it.
 
 Instance n has four tags, of which `app` names the mapping `app-<n mod rows>`; it carries that mapping's role, and the
-state table explains it. Without rows nothing is carried and nothing known.
+state table explains it; but the first `foreign` ones carry a profile outside the role path. Without rows nothing is
+carried and nothing known.
 """
 
 import json
@@ -32,8 +33,8 @@ type Filters = Mapping[str, list[str]]
 class Fleet:
     """See the module. With `edited` the one row was just edited, and gives another role."""
 
-    def __init__(self, instances: int, rows: int, *, edited: bool = False) -> None:
-        self._instances, self._rows = instances, rows
+    def __init__(self, instances: int, rows: int, *, edited: bool = False, foreign: int = 0) -> None:
+        self._instances, self._rows, self._foreign = instances, rows, foreign
         base = _Base(rows) if edited else _base(rows)
         self._world, self._record = base.world, base.record
         self._world.swept(instances, rows)
@@ -65,6 +66,8 @@ class Fleet:
         page = wanted[after : after + size]
         token = f"<nextToken>{after + size}</nextToken>" if after + size < len(wanted) else ""
         rows = "".join(one(number, self._rows) for number in page)
+        if one is _association:
+            rows = "".join(_association(number, self._rows, foreign=number < self._foreign) for number in page)
         name = f"{request.operation}Response"
         return f"<{name}><requestId>r</requestId><{element}>{rows}</{element}>{token}</{name}>".encode()
 
@@ -119,6 +122,7 @@ class _Base:
         self.world.large_pages()
         self.world.clock.seconds = (datetime.now(UTC) - START).total_seconds()
         self.world.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
+        self.world.profile("node", path="/")
         for row in range(rows):
             self.world.profile(f"role-{row}")
             self._put(row, f"role-{row}")
@@ -175,8 +179,8 @@ def _instance(number: int, rows: int) -> str:
     return _instance_xml().replace("NUMBER", f"{number:017x}").replace("app-ROW", f"app-{number % rows if rows else 0}")
 
 
-def _association(number: int, rows: int) -> str:
-    arn = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}role-{number % rows}"
+def _association(number: int, rows: int, *, foreign: bool = False) -> str:
+    arn = f"arn:aws:iam::{ACCOUNT}:instance-profile{'/node' if foreign else f'{PATH}role-{number % rows}'}"
     profile = f"<iamInstanceProfile><arn>{arn}</arn><id>AIPAROLE-{number % rows}</id></iamInstanceProfile>"
     ids = f"<associationId>iip-assoc-{number:017x}</associationId><instanceId>{ID.format(number)}</instanceId>"
     return f"<item>{ids}{profile}<state>associated</state></item>"

@@ -289,6 +289,12 @@ def test_a_fleet_carries_what_its_rows_ask_and_the_table_explains_it() -> None:
     assert f"grant:{arns[1]}" in item
 
 
+def test_the_first_of_a_fleet_carry_a_foreign_profile_where_that_is_asked() -> None:
+    found = listed(Fleet(3, 2, foreign=2), "DescribeIamInstanceProfileAssociations")
+    arns = [each["IamInstanceProfile"]["Arn"] for each in found["IamInstanceProfileAssociations"]]
+    assert [each.partition(":instance-profile")[2] for each in arns] == ["/node", "/node", "/rolekeeper/role-0"]
+
+
 # ---- whose code takes the time ----
 
 

@@ -284,8 +284,8 @@ ASKED_SECONDS = 15.0
 OPEN = 50
 TURN_SECONDS = 1.0
 PAGE_SECONDS = 0.2
-# A small fleet is read in that time; of a larger one the first page is.
-FIRST_READ_SECONDS = 1.5
+# Of the first read that much is waited for; what comes later, an open page asks for.
+FIRST_READ_SECONDS = 0.05
 WHOLE_SECONDS = 300.0
 # Where no decisions can be read: each minute, and a large fleet less often. A page of it is two calls to EC2.
 WITHOUT_LOG_SECONDS, SECONDS_FOR_A_PAGE = 60.0, 2.0

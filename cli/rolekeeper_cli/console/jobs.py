@@ -1,13 +1,18 @@
 """Longer looks at AWS, beside the page that asks for them: it shows how far they are, and what they have found.
 
 Nothing is changed by them. All tabs share one of a name, and it is kept for a while: ten tabs that open a page ask AWS
-once. What a plan needs, or does, is a job too, without a name (`Jobs.begin`).
+once. One that no page asks for any longer stops at its next step. What a plan needs, or does, is a job too, without a
+name (`Jobs.begin`), and goes on.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import wraps
+from http import HTTPStatus
+from math import inf
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -18,7 +23,7 @@ from starlette.routing import Route
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.errors import EXPLAINED
 from rolekeeper_cli.console.forms import number
-from rolekeeper_cli.console.page import live, paged, query, see_other
+from rolekeeper_cli.console.page import live, page, paged, query, see_other
 from rolekeeper_cli.progress import Silent
 
 _KEPT = timedelta(minutes=10)
@@ -26,9 +31,24 @@ _KEPT = timedelta(minutes=10)
 _RETRIED = timedelta(seconds=15)
 _MOST = 50
 # A look that takes no longer is shown at once, instead of a page that says to wait.
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.05
+# So much longer may a whole page take, which may wait for a look.
+PAGE_PATIENCE_SECONDS = 0.1
+# A page asks every second; without scripts, every three.
+WANTED_SECONDS = 15.0
+# So old may a page be that was made while nobody waited for it.
+_PAGE_KEPT = timedelta(seconds=10)
 
+type Beside = Callable[[Callable[[], None]], object]
 type Work = Callable[[DoctorDeployment], Iterable[Any]]
+
+
+def in_thread(run: Callable[[], None]) -> None:
+    Thread(target=run, daemon=True).start()
+
+
+class Abandoned(BaseException):
+    """No page asks for a look any longer. It is no Exception: the look's own handlers are to let it pass."""
 
 
 @dataclass(eq=False)
@@ -36,7 +56,8 @@ class Job:
     """One look. What it found grows while it runs.
 
     `step` says how far it is; `error` why it found no more; `version` is another one each time anything changed. It is
-    `outdated` where what it finds may have changed since it looked; `reported` once a person has read the error.
+    `outdated` where what it finds may have changed since it looked; `reported` once a person has read the error;
+    `abandoned` where it ended before it was through, as no page had `asked` for some seconds.
     """
 
     began: datetime
@@ -47,14 +68,23 @@ class Job:
     version: int = 0
     outdated: bool = False
     reported: bool = False
+    abandoned: bool = False
+    asked: float = 0.0
     end: Event = field(default_factory=Event)
 
-    def run(self, work: Work, deployment: DoctorDeployment) -> None:
-        deployment.progress = lambda total, what: _Step(self, total, what)
+    def run(self, work: Work, deployment: DoctorDeployment, clock: Callable[[], float]) -> None:
+        def goes_on() -> None:
+            if clock() - self.asked > WANTED_SECONDS:
+                raise Abandoned
+            self.version += 1
+
+        deployment.progress = lambda total, what: _Step(self, total, what, goes_on=goes_on)
         try:
             for each in work(deployment):
                 self.found.append(each)
-                self.version += 1
+                goes_on()
+        except Abandoned:
+            self.abandoned = True
         except Exception as error:  # it is raised again by the page that shows the result
             self.error = error
             if not isinstance(error, EXPLAINED):
@@ -64,11 +94,11 @@ class Job:
             self.end.set()
 
     def is_over(self, now: datetime, *, polled: bool, since: datetime | None) -> bool:
-        """Whether the next page begins a new look: this one is old, failed, or ended before `since`."""
+        """Whether the next page begins a new look: this one is old, failed, abandoned, or ended before `since`."""
         age = now - self.began
         failed = bool(self.error) and (age > _RETRIED if polled else self.reported)
         outdated = self.outdated or bool(since and self.ended and self.ended < since)
-        return self.end.is_set() and (outdated or failed or age > _KEPT)
+        return self.end.is_set() and (self.abandoned or outdated or failed or age > _KEPT)
 
     def values(self) -> dict[str, Any]:
         """All of it, for a page; `first` is what was found first, None until then: most looks find one thing.
@@ -77,7 +107,7 @@ class Job:
             Exception: what kept it from finding more, as AWS said it.
         """
         # Before what it found, which may grow meanwhile: the page asks for that then.
-        version, ended = self.version, self.end.is_set()
+        version, ended = self.version, self.end.is_set() and not self.abandoned
         if ended and self.error:
             raise self.error
         found = list(self.found)
@@ -86,15 +116,20 @@ class Job:
 
 
 class Jobs:
-    """The looks of one console, by name. `look` makes a deployment that has asked nothing; `beside` runs something."""
+    """The looks of one console, by name.
+
+    `look` makes a deployment that has asked nothing; `beside` runs something; `clock` gives seconds that only go on.
+    """
 
     def __init__(
         self,
         look: Callable[[], DoctorDeployment],
         now: Callable[[], datetime],
-        beside: Callable[[Callable[[], None]], object] = lambda run: Thread(target=run, daemon=True).start(),
+        beside: Beside = in_thread,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._look, self._now, self._beside = look, now, beside
+        self._look, self._now, self._beside, self._clock = look, now, beside, clock
         self._jobs: dict[str, Job] = {}
         self._lock = Lock()
 
@@ -110,27 +145,69 @@ class Jobs:
             job = self._jobs.get(name)
             begins = job is None or (anew and job.end.is_set()) or job.is_over(self._now(), polled=polled, since=since)
             if job is None or begins:
-                job = self._jobs[name] = Job(self._now())
+                # Its versions go on: an open page may show one of the former look.
+                job = self._jobs[name] = Job(self._now(), version=job.version + 1 if job else 0)
                 while len(self._jobs) > _MOST:
                     del self._jobs[next(iter(self._jobs))]
+            job.asked = self._clock()
         if begins:
-            self._beside(lambda: job.run(work, self._look()))
+            self._beside(lambda: job.run(work, self._look(), self._clock))
         job.end.wait(PATIENCE_SECONDS)
         job.reported |= bool(job.error) and not polled
         return job
 
     def begin(self, work: Work) -> Job:
         """Work that belongs to one plan: it goes on when nobody looks, and isn't begun again."""
-        job = Job(self._now())
-        self._beside(lambda: job.run(work, self._look()))
+        job = Job(self._now(), asked=inf)
+        self._beside(lambda: job.run(work, self._look(), self._clock))
         job.end.wait(PATIENCE_SECONDS)
         return job
+
+    def drop(self, name: str) -> None:
+        """It was shown, and the next page is to begin anew."""
+        with self._lock:
+            self._jobs.pop(name, None)
 
     def forget(self) -> None:
         """A write may have changed what was found: the next page begins anew, once a running look has ended."""
         with self._lock:
             for job in self._jobs.values():
                 job.outdated = True
+
+
+def soon(show: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """The same page, or if that takes longer, one that says so: it asks whether the page is there, and then opens it.
+
+    What an open page asks for isn't hurried.
+    """
+
+    def made(request: Request) -> Iterator[Response | Exception]:
+        try:
+            yield show(request)
+        except Exception as error:  # noqa: BLE001  # it is raised again for who waits
+            yield error
+
+    @wraps(show)
+    def endpoint(request: Request) -> Response:
+        waits = request.headers.get("HX-Trigger") == "waiting"
+        if request.method != "GET" or ("HX-Request" in request.headers and not waits):
+            return show(request)
+        site, url = request.app.state.site, request.url
+        name, since = f"{url.path}?{url.query}", site.deployment.now() - _PAGE_KEPT
+        job = site.pages.get(name, lambda _: made(request), since=since)
+        there = job.end.wait(PAGE_PATIENCE_SECONDS)
+        if waits:
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"} if there else {})
+        if not there:
+            here = site.reads.known("here") or {}
+            return page(request, "waiting.html", HTTPStatus.ACCEPTED, title="Reading", here=here, ended=False)
+        site.pages.drop(name)
+        answer: Response | Exception = job.found[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return endpoint
 
 
 def look(request: Request, name: str, work: Work, *, since: datetime | None = None) -> Job:
@@ -165,12 +242,12 @@ def listed[Row](request: Request, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 class _Step(Silent):
-    def __init__(self, job: Job, total: int | None, what: str) -> None:
+    def __init__(self, job: Job, total: int | None, what: str, *, goes_on: Callable[[], None]) -> None:
         super().__init__(total, what)
-        self._job, self._total, self._what = job, total, what
+        self._job, self._total, self._what, self._goes_on = job, total, what, goes_on
         self.at(0)
 
     def at(self, done: int, total: int | None = None, rest: str = "") -> None:
         most = self._total if total is None else total
         self._job.step = f"{done:,}{'' if most is None else f' of {most:,}'} {self._what}{f'; {rest}' if rest else ''}"
-        self._job.version += 1
+        self._goes_on()

@@ -202,7 +202,7 @@ def page(
     All of them know `site`, `request`, `here`, `notice`, `sections` and `now` too.
     """
     site = request.app.state.site
-    here = site.here()
+    here = values["here"] if "here" in values else site.here()
     values |= {
         "layout": "part.html" if part else "base.html",
         "part": part,
@@ -210,7 +210,7 @@ def page(
         "request": request,
         "here": here,
         "notice": site.notices.known(request.query_params.get("said", "")),
-        "sections": _sections(request.url.path, hub=bool(here["organization"])),
+        "sections": _sections(request.url.path, hub=bool(here.get("organization"))),
         "now": site.deployment.now(),
     }
     return HTMLResponse(bare_page(template, **values), status)

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from rolekeeper.aws.errors import AwsRefusalError
@@ -19,7 +20,7 @@ from rolekeeper_cli import installed, uses
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.errors import HANDLERS
 from rolekeeper_cli.console.fleet_cache import FleetCache
-from rolekeeper_cli.console.jobs import Jobs
+from rolekeeper_cli.console.jobs import Beside, Jobs, in_thread, soon
 from rolekeeper_cli.console.page import STATIC, Notice
 from rolekeeper_cli.console.pages import (
     doctor,
@@ -46,6 +47,8 @@ from rolekeeper_cli.explained import explained
 
 # What takes long to read is read for at most a fifth of the time.
 _PACE = 5
+# So long after its time a value will do while it is read again.
+_STALE_SECONDS = 60.0
 
 
 @dataclass(eq=False)
@@ -59,24 +62,30 @@ class _Entry:
 class Cache:
     """Values by key or by a random id, at most so many: the oldest go. Threads may share it.
 
-    `clock` gives seconds that only go on.
+    `clock` gives seconds that only go on; `beside` runs something.
     """
 
-    def __init__(self, most: int = 200, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._clock = most, clock
+    def __init__(
+        self, most: int = 200, clock: Callable[[], float] = time.monotonic, beside: Beside = in_thread
+    ) -> None:
+        self._most, self._clock, self._beside = most, clock, beside
         self._entries: dict[Hashable, _Entry] = {}
         self._lock = Lock()
 
     def get[T](self, key: Hashable, read: Callable[[], T], seconds: float = inf, *, stale: bool = False) -> T:
-        """The value, at most so many `seconds` old. `stale`: while another thread reads, the former one will do.
+        """The value, at most so many `seconds` old. `stale`: one of a minute ago will do, and another thread reads.
 
         An error of `read` is raised for all who waited for it; the next one reads again.
         """
         asked = time.monotonic()
         entry = self._entry(key)
-        former: T = entry.value
-        if not entry.reading.acquire(blocking=not stale or former is None):
-            return former
+        if stale and entry.value is not None and 0 <= self._clock() - entry.until < _STALE_SECONDS:
+            if not entry.reading.locked():
+                self._beside(partial(self._refresh, key, read, seconds))
+            former: T | None = entry.value
+            if former is not None:
+                return former
+        entry.reading.acquire()
         try:
             if entry.failed and entry.failed[0] >= asked:
                 raise entry.failed[1]
@@ -86,6 +95,10 @@ class Cache:
             return found
         finally:
             entry.reading.release()
+
+    def _refresh(self, key: Hashable, read: Callable[[], object], seconds: float) -> None:
+        with suppress(Exception):  # the next one who asks reads it again, and has it raised
+            self.get(key, read, seconds)
 
     def keep(self, value: object) -> str:
         id_ = secrets.token_urlsafe(16)
@@ -139,22 +152,28 @@ class Site:
     """What all pages share, as `request.app.state.site`.
 
     `deployment` has the session and the clients; what a page asks, it asks of `look()`. With `writes`, pages may change
-    things. `clock` gives seconds that only go on. `plans` are of edits (`forms.Plan`).
+    things. `clock` gives seconds that only go on; `beside` runs something. `plans` are of edits (`forms.Plan`).
     """
 
     def __init__(
-        self, deployment: DoctorDeployment, *, writes: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        deployment: DoctorDeployment,
+        *,
+        writes: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        beside: Beside = in_thread,
     ) -> None:
         self.deployment, self.writes, self.clock = deployment, writes, clock
         # A check that something is repaired asks for all of it.
-        self.jobs = Jobs(deployment.anew, deployment.now)
+        self.jobs = Jobs(deployment.anew, deployment.now, beside)
+        self.pages = Jobs(deployment.anew, deployment.now, beside)
         self.fleet = FleetCache(self.look, clock)
-        self.reads, self.plans, self.notices = Cache(clock=clock), Cache(), Cache()
+        self.reads, self.plans, self.notices = Cache(clock=clock, beside=beside), Cache(), Cache()
         self.asking_who, self.changing_instances = Lock(), Lock()
 
     def look(self) -> DoctorDeployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""
-        return self.deployment.anew(partial(self.reads.get, seconds=_DEPLOYMENT_SECONDS))
+        return self.deployment.anew(partial(self.reads.get, seconds=_DEPLOYMENT_SECONDS, stale=True))
 
     def look_at(self, instance: str) -> DoctorDeployment:
         """The same where an instance is, by id or name, as far as the fleet was read; otherwise the home target."""
@@ -166,15 +185,15 @@ class Site:
         return self.reads.get("here", lambda: _here(self.look()), _HERE_SECONDS, stale=True)
 
     def mappings(self) -> list[dict[str, Any]]:
-        return self.reads.get("mappings", lambda: uses.mappings.rows(self.look()), _MAPPINGS_SECONDS)
+        return self.reads.get("mappings", lambda: uses.mappings.rows(self.look()), _MAPPINGS_SECONDS, stale=True)
 
     def targets(self) -> list[dict[str, Any]]:
-        return self.reads.get("targets", lambda: uses.targets.documents(self.look()), _TARGETS_SECONDS)
+        return self.reads.get("targets", lambda: uses.targets.documents(self.look()), _TARGETS_SECONDS, stale=True)
 
     def role_names(self) -> list[str]:
         """The names of the roles under the role path, for suggestions; none if IAM gives no answer."""
         try:
-            return self.reads.get("roles", lambda: uses.names.path_roles(self.look()), _ROLES_SECONDS)
+            return self.reads.get("roles", lambda: uses.names.path_roles(self.look()), _ROLES_SECONDS, stale=True)
         except (AwsRefusalError, CommandError):
             return []
 
@@ -182,6 +201,7 @@ class Site:
         """Keep what a write did for the page that follows it, whose address ends in `?said=` and this id."""
         self.reads.forget("here", "mappings")
         self.jobs.forget()
+        self.pages.forget()
         return self.notices.keep(notice)
 
 
@@ -233,9 +253,14 @@ PAGES = (
 )
 
 
+def _hurried(route: Route) -> Route:
+    """A page that shows within a moment, even where it waits for AWS. A form's answer waits for what it does."""
+    return Route(route.path, soon(route.endpoint)) if "GET" in (route.methods or ()) else route
+
+
 def application(site: Site) -> Starlette:
     """The pages. The guard decides who may ask for them."""
-    pages = [route for each in PAGES for route in each.ROUTES]
+    pages = [_hurried(route) for each in PAGES for route in each.ROUTES]
     static = Mount(STATIC.rstrip("/"), StaticFiles(directory=installed.STATIC))
     made = Starlette(routes=[*pages, static], exception_handlers=HANDLERS)
     made.state.site = site

@@ -1,10 +1,10 @@
-"""The roles under the path: who carries each, what it may do, and, if asked for, what of that it doesn't use.
+"""The roles under the path: who gives and carries each, what it may do, and, if asked for, what it doesn't use.
 
 IAM takes up to minutes for its reports of last use, so they are asked for by a link of their own.
 """
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,16 +14,29 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.console.fleet_cache import FleetRow
 from rolekeeper_cli.console.jobs import Job, followed, listed, look, query_of
 from rolekeeper_cli.console.page import contains
+from rolekeeper_cli.console.sorting import Sort
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.uses import access
 from rolekeeper_cli.uses import roles as views
 from rolekeeper_cli.uses.roles import DAYS
 from rolekeeper_cli.uses.targets import Places
 
 # What `?only=` shows, and which roles that are.
 FILTERS = {"broad": "broad", "unused": "unused", "mapped": "given by a mapping", "carried": "carried"}
+_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "role": lambda each: each["role"],
+    "account": lambda each: each["account"],
+    "given": lambda each: len(each["mappings"] or ()),
+    "carried": lambda each: len(each["instances"] or ()),
+    "used": lambda each: each["last_used"].timestamp() if each["last_used"] else 0.0,
+    "broad": lambda each: bool(each["broad"]),
+}
 
+
+_UNKNOWN: Mapping[str, Any] = {"access": None, "in_short": "", "policies": {}, "trust": ""}
 
 # ---- what is asked of AWS ----
 
@@ -44,6 +57,11 @@ def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[
     home = deployment.home.account
     # Only a hub's say of which account they are.
     listed = [{"account": home, **each} for each in found["roles"]]
+    # Of several targets of an account, it was the first that was asked.
+    readers = {each.settings.account: each.app.roles.policies for each in reversed(places.all)}
+    for each in listed:
+        role = None if each["services"] is None else readers[each["account"]].role(each["role"])
+        each.update(access.with_policies(readers[each["account"]], role) if role else _UNKNOWN)
     several = len({each["account"] for each in listed}) > 1
     about = {"path": deployment.settings.role_path, "home": home, "several": several, "keys": _keys(deployment)}
     yield {**found, **about, "roles": listed}
@@ -72,16 +90,22 @@ def _list(request: Request) -> dict[str, Any]:
     job = look(request, "roles last-accessed", partial(_look, ask_last_accessed=True)) if asks else _all(request)
     values = job.values()
     found = values["first"]
-    only, text, account = (request.query_params.get(each, "").strip() for each in ("only", "text", "account"))
+    asked = request.query_params
+    only, text, account = (asked.get(each, "").strip() for each in ("only", "text", "account"))
+    of_account = [each for each in found["roles"] if account in ("", each["account"])] if found else []
+    roles = [each for each in of_account if _has(each, text)]
+    sort = Sort.read(asked.get("sort", ""), _COLUMNS)
     options = [*([] if asks else ["--no-last-accessed"]), *(["--unused"] if only == "unused" else [])]
-    roles = [each for each in found["roles"] if account in ("", each["account"])] if found else []
     return values | {
         "title": "Roles",
         "asks": asks,
-        "filters": FILTERS,
+        "filters": {name: (words, sum(_is(name, each) for each in roles)) for name, words in FILTERS.items()},
+        "total": len(roles),
         "days": DAYS,
         "found": found,
-        "listed": [each for each in roles if _is_shown(each, only, text)],
+        "listed": sort.ordered([each for each in roles if _is(only, each)], _COLUMNS),
+        "sort": sort,
+        "sorted_by": lambda text: f"/roles?{query_of(request, sort=text)}",
         "only": only,
         "text": text,
         "account": account,
@@ -114,7 +138,7 @@ def _one(request: Request) -> dict[str, Any]:
         "found": found,
         "role": shown,
         "instances": instances,
-        "names": _names(request, instances["rows"]),
+        "rows": _rows(request, instances["rows"]),
         "query": partial(query_of, request),
     }
 
@@ -125,15 +149,17 @@ def _of_account(name: str, account: str, found: Mapping[str, Any]) -> Mapping[st
     return next((each for each in named if each["account"] == found["home"]), named[0] if named else None)
 
 
-def _names(request: Request, instances: Iterable[str]) -> Mapping[str, str]:
-    """The names of instances that have one, as far as the fleet was read."""
-    wanted = {each.rpartition("/")[2] for each in instances}
-    return {row.id: row.name for row in request.app.state.site.fleet.ask().rows if row.name and row.id in wanted}
+def _rows(request: Request, instances: Iterable[str]) -> Mapping[str, FleetRow | None]:
+    """By id, what is known of instances that a command's document names; None where the fleet wasn't read so far."""
+    wanted = {each.rpartition("/")[2]: None for each in instances}
+    return wanted | {row.id: row for row in request.app.state.site.fleet.ask().rows if row.id in wanted}
 
 
-def _is_shown(role: Mapping[str, Any], only: str, text: str) -> bool:
-    if not contains(text, role["role"], *(role["mappings"] or ()), *(role["services"] or ())):
-        return False
+def _has(role: Mapping[str, Any], text: str) -> bool:
+    return contains(text, role["role"], role["in_short"], *(role["mappings"] or ()), *(role["services"] or ()))
+
+
+def _is(only: str, role: Mapping[str, Any]) -> bool:
     match only:
         case "broad" | "unused":
             return bool(role[only])

@@ -1,6 +1,7 @@
 """What all tabs look at together: several that ask at once read it once, and wait for a failure once."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 
@@ -74,3 +75,37 @@ def test_while_one_reads_the_others_have_what_was_or_wait(*, stale: bool) -> Non
         goes_on.set()
         assert reading.result(timeout=10) == 2
         assert asking.result(timeout=10) == (1 if stale else 2)
+
+
+def test_what_is_a_minute_old_is_given_at_once_while_another_thread_reads_and_older_is_waited_for() -> None:
+    clock, reads = Clock(), list[Callable[[], None]]()
+    cache = Cache(clock=lambda: clock.seconds, beside=reads.append)
+
+    def asks() -> int:
+        return cache.get("", lambda: int(clock.seconds), 2, stale=True)
+
+    begun = asks()
+    clock.seconds += 50
+    assert (asks(), len(reads)) == (begun, 1)
+    reads.pop()()
+    assert (asks(), len(reads)) == (begun + 50, 0)
+    clock.seconds += 70
+    assert (asks(), len(reads)) == (begun + 120, 0)
+
+
+def test_what_another_thread_cant_read_is_raised_for_the_next_one_who_asks() -> None:
+    clock, reads, broken = Clock(), list[Callable[[], None]](), list[int]()
+    cache = Cache(clock=lambda: clock.seconds, beside=reads.append)
+
+    def read() -> int:
+        if broken:
+            raise ValueError("unreachable")
+        return 1
+
+    assert cache.get("", read, 2, stale=True) == 1
+    clock.seconds += 3
+    broken.append(1)
+    assert cache.get("", read, 2, stale=True) == 1
+    reads.pop()()
+    with pytest.raises(ValueError, match="unreachable"):
+        cache.get("", read, 2, stale=True)

@@ -15,6 +15,7 @@ from fixtures.terminal import Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import jobs as module
 from rolekeeper_cli.console.jobs import Jobs
+from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.options import Options
 
@@ -25,9 +26,11 @@ class Story:
     """Looks that begin at once, or when the story says so."""
 
     def __init__(self) -> None:
-        self.now, self.begun = START, 0
+        self.now, self.begun, self.seconds = START, 0, 0.0
         self.waiting: list[Callable[[], None]] = []
-        self.jobs = Jobs(lambda: DoctorDeployment(Options()), lambda: self.now, beside=self.waiting.append)
+        self.jobs = Jobs(
+            lambda: DoctorDeployment(Options()), lambda: self.now, self.waiting.append, clock=lambda: self.seconds
+        )
 
     def work(self, deployment: DoctorDeployment) -> Iterator[int]:
         self.begun += 1
@@ -124,6 +127,110 @@ def test_writes_begin_no_second_look_beside_one_that_runs(story: Story) -> None:
     assert second is not first, "what it found may be old"
     story.runs()
     assert story.jobs.get("look", story.work) is second
+
+
+def test_one_that_no_page_asks_for_stops_at_its_next_step_and_begins_anew_for_the_next_page(story: Story) -> None:
+    steps: list[int] = []
+
+    def watched(deployment: DoctorDeployment) -> Iterator[int]:
+        for each in story.work(deployment):
+            steps.append(each)
+            yield each
+            story.seconds += 10
+
+    job = story.jobs.get("look", watched)
+    story.runs()
+    assert (steps, job.end.is_set(), job.error) == ([0, 1], True, None)
+    assert not job.values()["ended"], "a page that is open goes on asking"
+    again = story.jobs.get("look", story.work)
+    assert again is not job
+    assert again.version > job.version, "and sees that it is another one"
+    story.runs()
+    assert again.values()["found"] == [0, 1, 2]
+
+
+def test_one_that_a_page_asks_for_goes_on_however_long_it_takes(story: Story) -> None:
+    def watched(deployment: DoctorDeployment) -> Iterator[int]:
+        for each in story.work(deployment):
+            yield each
+            story.seconds += 10
+            story.jobs.get("look", watched)
+
+    job = story.jobs.get("look", watched)
+    story.runs()
+    assert job.values()["found"] == [0, 1, 2]
+
+
+# ---- pages that take longer ----
+
+
+class Slow:
+    """A console whose pages are made only when the story says so."""
+
+    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0)
+        monkeypatch.setattr(module, "PAGE_PATIENCE_SECONDS", 0)
+        self.begun: list[Callable[[], None]] = []
+        site.pages = Jobs(site.look, site.deployment.now, beside=self.begun.append)
+        self.browser = console.browser(site)
+
+    def polls(self, page: str) -> str | None:
+        answer = self.browser.get(page, headers={"HX-Request": "true", "HX-Trigger": "waiting"})
+        assert (answer.status_code, answer.text) == (204, "")
+        return answer.headers.get("HX-Refresh")
+
+
+@pytest.fixture
+def slow(site: Site, monkeypatch: pytest.MonkeyPatch) -> Slow:
+    return Slow(site, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("/", "/instance/web", "/mappings", "/mapping?key=app&value=web", "/mapping/held?key=app&value=web"),
+        *("/mapping/new", "/roles", "/role/web", "/launches", "/doctor", "/targets", "/settings"),
+        "/settings/switch?what=pause",
+    ],
+)
+def test_no_page_waits_for_aws(slow: Slow, desk: MappingsFixture, page: str) -> None:
+    desk.world.calls.clear()
+    answer = slow.browser.get(page)
+    assert (answer.status_code, len(slow.begun)) == (202, 1)
+    assert "Waiting for AWS." in words(answer)
+    assert '<noscript><meta http-equiv="refresh"' in answer.text
+    assert console.news(answer) == page
+    assert not desk.world.calls.made
+
+
+def test_a_page_that_waits_opens_what_it_waited_for(slow: Slow, desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="web")
+    assert slow.browser.get("/mappings?text=app").status_code == 202
+    assert slow.polls("/mappings?text=app") is None
+    slow.begun.pop()()
+    assert slow.polls("/mappings?text=app") == "true"
+    assert "app=web" in words(slow.browser.get("/mappings?text=app"))
+    assert not slow.begun, "it was made once"
+    assert slow.browser.get("/mappings?text=app").status_code == 202, "and is shown once"
+
+
+def test_a_page_that_waits_opens_an_error_too(slow: Slow) -> None:
+    slow.browser.get("/mapping?key=app&value=none")
+    slow.begun.pop()()
+    answer = slow.browser.get("/mapping?key=app&value=none")
+    assert answer.status_code == 404
+    assert "There is no mapping app=none" in words(answer)
+
+
+def test_what_was_made_while_nobody_waited_is_made_again(slow: Slow, terminal: Terminal) -> None:
+    slow.browser.get("/mappings")
+    slow.begun.pop()()
+    terminal.wait(11)
+    assert slow.browser.get("/mappings").status_code == 202
+
+
+def test_what_an_open_page_asks_for_isnt_hurried(slow: Slow) -> None:
+    assert slow.browser.get("/mappings/part", headers={"HX-Request": "true"}).status_code == 200
 
 
 # ---- the pages that show them ----

@@ -118,6 +118,13 @@ def test_more_than_a_page_holds_are_on_others(browser: TestClient, monkeypatch: 
     assert list(rows(browser.get("/launches?page=2").text)) == ["late", "right"]
 
 
+def test_all_that_use_a_template_can_be_seen(browser: TestClient, some: FakeLaunchers) -> None:
+    for number in range(6):
+        some.group(f"group-{number}", "late")
+    page = browser.get("/launches?text=late")
+    assert "Used by group-0, group-1, group-2, group-3, group-4. Used by 1 more group-5" in words(page)
+
+
 @pytest.mark.usefixtures("some")
 def test_more_than_the_console_keeps_are_the_commands(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rolekeeper_cli.console.pages.launches.MOST", 2)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
+from html import unescape
 
 import pytest
 from starlette.testclient import TestClient
@@ -32,7 +33,7 @@ def instance(desk: MappingsFixture, make: Make) -> str:
 
 def test_they_are_read_again_where_that_is_asked(browser: TestClient, make: Make) -> None:
     make("web", "s3:GetObject", used={"s3": 1})
-    assert "1 role under" in words(browser.get("/roles"))
+    assert "1 role " in words(browser.get("/roles"))
     make("made-since", "s3:GetObject", used={})
     assert "made-since" not in words(browser.get("/roles"))
     answer = browser.get("/roles/again?text=made")
@@ -43,10 +44,10 @@ def test_they_are_read_again_where_that_is_asked(browser: TestClient, make: Make
 @pytest.mark.usefixtures("instance")
 def test_each_role_is_a_row_with_who_carries_it_and_what_it_may_use(browser: TestClient) -> None:
     said = words(browser.get("/roles"))
-    assert "3 roles under /rolekeeper/ : 1 broad, 1 unused for 90 days." in said
-    assert "admin 0 none 2 days ago broad everything" in said
-    assert "old 0 none 2025-05-05 not broad unused s3" in said
-    assert "web 1 app=web 24 h ago not broad s3, sns" in said
+    assert "3 roles 1 broad 1 unused 1 given by a mapping 1 carried" in said
+    assert "admin none 0 2 days ago broad everything on *" in said
+    assert "old none 0 2025-05-05 unused not broad reads S3" in said
+    assert "web app=web 1 24 h ago not broad writes SNS; reads S3" in said
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_reports_are_only_asked_for_by_a_link(browser: TestClient, reports: Fake
     said = words(browser.get("/roles?ask=last-accessed"))
     assert reports.seen.count(BEGUN) == 3
     assert "1 that could be smaller" in said
-    assert "web 1 app=web 24 h ago not broad s3, sns sns could be smaller" in said
+    assert "web app=web 1 24 h ago not broad writes SNS; reads S3 sns could be smaller" in said
 
 
 def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out(
@@ -94,8 +95,9 @@ def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out
 
 def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient, instance: str) -> None:
     del instance
-    assert "This role is broad: its policies allow administrator access" in words(browser.get("/role/admin"))
-    assert "This role is unused:" in words(browser.get("/role/old"))
+    assert "broad It is broad: its policies allow administrator access" in words(browser.get("/role/admin"))
+    old = words(browser.get("/role/old"))
+    assert "Given by no mapping, carried by no instance, last used 2025-05-05 unused" in old
 
 
 def test_all_who_carry_it_can_be_seen_page_by_page(
@@ -105,9 +107,49 @@ def test_all_who_carry_it_can_be_seen_page_by_page(
     them = {instance, *(desk.converged("web", app="web") for _ in range(2))}
     first, second = browser.get("/role/web"), browser.get("/role/web?page=2")
     assert '<a id="page-next" href="?page=2#instances">' in first.text
-    assert "3\N{EN DASH}3 of 3:" in words(second)
+    assert "Instances 3" in words(second)
     shown = [re.findall(r'href="/instance/([^"]*)"', each.text) for each in (first, second)]
     assert ([len(each) for each in shown], {*shown[0], *shown[1]}) == ([2, 1], them)
+
+
+def test_what_it_may_do_stands_beside_the_policies_that_say_so(browser: TestClient, instance: str) -> None:
+    del instance
+    page = browser.get("/role/web")
+    said = words(page)
+    assert "Given by app=web , carried by 1 instance , last used 24 h ago" in said
+    assert "writes SNS sns:Publish on *" in said
+    assert "reads S3 s3:GetObject on *" in said
+    assert '"Action": [ "s3:GetObject", "sns:Publish" ]' in said
+    assert '"Service": "ec2.amazonaws.com"' in said, "the trust policy"
+    copied = [unescape(each) for each in re.findall(r'class="copy" value="([^"]*)"', page.text)]
+    assert "arn:aws:iam::123456789012:role/rolekeeper/web" in copied
+    assert "rolekeeper roles --role web" in copied
+    assert any('"sns:Publish"' in each for each in copied)
+
+
+def test_who_carries_it_is_listed_as_the_fleet_knows_them(browser: TestClient, instance: str) -> None:
+    assert f"{instance} {instance} ok running app=web" in words(browser.get("/role/web"))
+
+
+@pytest.mark.usefixtures("instance")
+def test_every_count_and_name_is_a_link(browser: TestClient, desk: MappingsFixture) -> None:
+    for value in ("a", "b"):
+        desk.edit(f"tier={value}", role="web")
+    page = browser.get("/roles").text
+    assert '<a href="/mappings?text=web">3 mappings</a>' in page
+    assert 'href="/?role=web"' in page
+    assert 'href="/roles?only=broad"' in page
+    assert 'href="/mapping?key=tier&amp;value=a"' in browser.get("/role/web").text
+
+
+@pytest.mark.parametrize(
+    ("sort", "first"), [("role", "admin"), ("-role", "web"), ("-carried", "web"), ("used", "old"), ("-broad", "admin")]
+)
+@pytest.mark.usefixtures("instance")
+def test_the_list_is_in_the_order_that_its_address_says(browser: TestClient, sort: str, first: str) -> None:
+    page = browser.get(f"/roles?sort={sort}").text
+    assert re.findall(r'<th scope="row"><a href="/role/([^"]*)"', page)[0] == first
+    assert page.count("aria-sort") == 1
 
 
 def test_a_role_that_isnt_there_is_no_page(browser: TestClient, instance: str) -> None:
@@ -122,4 +164,4 @@ def test_what_may_not_be_read_is_unknown_and_why(browser: TestClient, reports: F
     reports.refused = {"ListInstanceProfiles": "AccessDenied"}
     said = words(browser.get("/roles"))
     assert "Not everything is shown: you aren't allowed iam:ListInstanceProfiles on *." in said
-    assert "web unknown app=web" in said
+    assert "web app=web unknown" in said
