@@ -8,10 +8,10 @@ from functools import partial
 from math import inf
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 
 from rolekeeper.aws.errors import AwsRefusalError
@@ -33,6 +33,7 @@ from rolekeeper_cli.console.pages import (
     mappings,
     roles,
     settings,
+    share,
     targets,
 )
 from rolekeeper_cli.deployment import Deployment
@@ -137,13 +138,15 @@ class Site:
     """What all pages share, as `request.app.state.site`.
 
     `deployment` has the session and the clients; what a page asks, it asks of `look()`. With `writes`, pages may change
-    things. `clock` gives seconds that only go on. `plans` are of edits (`forms.Plan`).
+    things. `clock` gives seconds that only go on. `plans` are of edits (`forms.Plan`). `lasting` is the origin under
+    which the pages are found next time too; empty if there is none.
     """
 
     def __init__(
         self, deployment: DoctorDeployment, *, writes: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.deployment, self.writes, self.clock = deployment, writes, clock
+        self.lasting = ""
         # A check that something is repaired asks for all of it.
         self.jobs = Jobs(deployment.anew, deployment.now)
         self.fleet = FleetCache(self.look, clock)
@@ -226,7 +229,14 @@ PAGES = (
     doctor,
     targets,
     settings,
+    share,
 )
+
+
+def has_page(address: str) -> bool:
+    """Whether a page is opened at this path, which may have a query."""
+    asked = {"type": "http", "method": "GET", "path": unquote(urlsplit(address).path)}
+    return any(route.matches(asked)[0] is Match.FULL for each in PAGES for route in each.ROUTES)
 
 
 def application(site: Site) -> Starlette:
