@@ -100,7 +100,7 @@ def _painted(how: str, rounds: list[list[float]]) -> Iterator[Row]:
 @contextmanager
 def console(aws: Bench) -> Iterator[tuple[Tab, int]]:
     """The command's console, as a process; and a tab that was let in."""
-    typed = [str(PYTHON), str(PYTHON.parent / "rolekeeper"), "console", "--no-browser"]
+    typed = [str(PYTHON), str(PYTHON.parent / "rolekeeper"), "console", "--no-browser", "--port", "0"]
     env = {**aws.env, "PYTHONDONTWRITEBYTECODE": ""}
     with subprocess.Popen(typed, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as started:  # noqa: S603  # our own command
         try:

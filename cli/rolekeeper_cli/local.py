@@ -11,23 +11,36 @@ from rolekeeper_cli.command import command, silent_deployment
 from rolekeeper_cli.errors import ExitCode
 
 
-@command("console", "rolekeeper console", "rolekeeper console --write", "rolekeeper console --no-browser --port 8080")
+@command(
+    "console",
+    "rolekeeper console",
+    "rolekeeper console --write",
+    "rolekeeper console --open i-0123456789abcdef0",
+    "rolekeeper console --no-browser --port 8080",
+)
 @click.option("--write", "writes", is_flag=True, help="Let the pages change things too. Default: they only show.")
+@click.option(
+    "--open",
+    "page",
+    default="/",
+    metavar="PAGE",
+    help="Begin at a page: an instance's id or name, a path, or the address that a colleague sent. Default: the fleet.",
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=0,
     metavar="PORT",
-    help="The port on this machine. Default: any free one.",
+    help="The port on this machine; 0 is any free one. Default: the one that this stack's console had before.",
 )
 @click.option("--no-browser", is_flag=True, help='Open no browser; say "console:" and the link, once it listens.')
-def console(port: int, *, writes: bool, no_browser: bool) -> ExitCode:
+def console(page: str, port: int | None, *, writes: bool, no_browser: bool) -> ExitCode:
     """Show fleet, mappings and roles as web pages, on this machine.
 
     They act as you: with the same credentials as every command. Only the browser that opens the link is let in, and the
     link works once. The console runs until Ctrl-C, or until it wasn't used for 30 minutes.
     """
-    web.server.serve(silent_deployment(), writes=writes, port=port, browser=not no_browser)
+    to = web.addresses.page_at(page)
+    web.server.serve(silent_deployment(), writes=writes, port=port, browser=not no_browser, to=to)
     return ExitCode.DONE
 
 

@@ -88,7 +88,7 @@ def _console(aws: EmbeddedAws, env: Mapping[str, str]) -> Iterator[str]:
     with (
         log.open("wb") as said,
         subprocess.Popen(
-            [sys.executable, "-m", "rolekeeper_cli", "console", "--no-browser", "--write"],
+            [sys.executable, "-m", "rolekeeper_cli", "console", "--no-browser", "--write", "--port", "0"],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -73,6 +73,7 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
         "search": "/search?q=looks",
         "search, empty": "/search",
         "pause": f"/settings/switch?what=pause&reason={LONG}",
+        "share": f"/share?path=/instance/{good}",
         "no page": "/nothing",
     }
     opens: dict[str, Callable[[Visitor], None]] = {name: partial(_goes, at) for name, at in addresses.items()}

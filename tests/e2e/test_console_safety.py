@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -37,6 +38,34 @@ def test_the_link_lets_one_browser_in_and_is_gone_from_the_address(browser: Brow
             second.sees("The console is for the browser that opened its link")
             assert deployed.account not in second.page.content()
             second.expects("403")
+
+
+def test_an_old_tab_is_led_to_its_page_of_the_next_console_once_the_browser_is_let_in(
+    browser: Browser, deployed: EmulatedAccount, tmp_path: Path
+) -> None:
+    """The port is the same one; the host name isn't, so what the tab may have got meanwhile has no part in it."""
+    env, path = {**deployed.aws.env, "XDG_STATE_HOME": str(tmp_path)}, "/share?path=%2Froles"
+    with visitor(browser, name="old-tab") as person:
+        with console(env) as first:
+            enter(person, first)
+            person.goes(f"{first.origin}{path}")
+        with console(env) as second:
+            assert (second.port, second.origin == first.origin) == (first.port, False)
+            person.page.reload()
+            person.page.wait_for_url(f"{second.origin}{path}")
+            person.sees("Open the link that the terminal printed")
+            assert deployed.account not in person.page.content()
+            other = person.page.context.new_page()
+            other.goto(second.link)
+            other.wait_for_url(f"{second.origin}{path}")
+            person.page.reload()
+            person.sees("rolekeeper console", "--open /roles", f"http://rolekeeper.localhost:{first.port}/roles")
+            person.page.goto(f"http://rolekeeper.localhost:{first.port}/settings")
+            person.page.wait_for_url(f"{second.origin}/settings")
+            with console(env, "--open", "/roles") as beside:
+                assert beside.port != second.port
+                assert beside.link.endswith("?to=%2Froles")
+        person.expects("421", "403")
 
 
 def test_another_name_of_this_machine_is_answered_nothing(

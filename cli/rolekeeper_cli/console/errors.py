@@ -35,7 +35,7 @@ class ErrorPage:
     """Why nothing else is shown, and what to do: a sentence each, without its end.
 
     `statement` is the policy statement, as JSON, that would allow it, where a permission is missing; with `again`, the
-    same may succeed a moment later. `link` is an address of the console's that a bare page leads to.
+    same may succeed a moment later. `link` is an address of the console's that a bare page leads to; `onward`: at once.
     """
 
     status: HTTPStatus
@@ -45,11 +45,11 @@ class ErrorPage:
     statement: str = ""
     again: bool = False
     link: str = ""
+    onward: bool = False
 
     def bare(self) -> Response:
         """The page without anything of the deployment."""
-        text = bare_page("refused.html", title=self.title, what=self.what, remedy=self.remedy, link=self.link)
-        return HTMLResponse(text, self.status)
+        return HTMLResponse(bare_page("refused.html", error=self, title=self.title), self.status)
 
 
 def explain(error: Exception, *, writing: bool) -> ErrorPage:

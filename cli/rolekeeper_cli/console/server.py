@@ -20,34 +20,41 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rolekeeper_cli import terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
-from rolekeeper_cli.console import connections
-from rolekeeper_cli.console.guard import Guard
+from rolekeeper_cli.console import connections, ports
+from rolekeeper_cli.console.guard import Guard, lasting
 from rolekeeper_cli.console.page import bare_page, templates
-from rolekeeper_cli.console.site import Site, application
-from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.console.site import Site, application, has_page
+from rolekeeper_cli.errors import CommandError, UsageError
 
 IDLE_SECONDS = 30 * 60.0
 _LOOPBACK = "127.0.0.1"
 _TURN_SECONDS = 0.001
 
 
-def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: bool, idle: float = IDLE_SECONDS) -> None:
-    """Run until nobody has used it for `idle` seconds.
+def serve(deployment: DoctorDeployment, *, writes: bool, port: int | None, browser: bool, to: str = "/") -> None:
+    """Run until nobody has used it for a while. Its link leads to the page `to`.
 
-    Port 0 is any free one. Without a `browser`, or where none can be opened, the link is the one line on stdout.
+    Port 0 is any free one, and None the one that it had before. Without a `browser`, or where none can be opened, the
+    link is the one line on stdout.
 
     Raises:
-        CommandError: the port can't be used, AWS can't be asked, or there is no stack.
+        CommandError: the port can't be used, AWS can't be asked, there is no stack, or no such page.
         KeyboardInterrupt: on Ctrl-C, and on SIGTERM.
     """
+    if not has_page(to):
+        raise UsageError(f"the console has no page at {to}", "give an instance, or the address of a page")
     # Asked before it listens: what would keep every page from showing is said by the command.
     _ = deployment.caller, deployment.stack
     # While one thread reads the fleet, those that make pages have their turn sooner than in Python's 5 ms.
     sys.setswitchinterval(_TURN_SECONDS)
     templates().get_template("waiting.html")
-    with _listening(port) as listening, _ended_by_signals(), ExitStack() as ending:
-        pages = UseClock(application(Site(deployment, writes=writes)), idle, time.monotonic)
-        guard = Guard(pages, listening.getsockname()[1], writes=writes)
+    listening, lasts = listen_as_before(ports.file_of(deployment)) if port is None else (listen(port), port != 0)
+    with listening, _ended_by_signals(), ExitStack() as ending:
+        port = listening.getsockname()[1]
+        site = Site(deployment, writes=writes)
+        site.lasting = lasting(port) if lasts else ""
+        pages = UseClock(application(site), IDLE_SECONDS, time.monotonic)
+        guard = Guard(pages, port, writes=writes, to=to)
         if browser:
             file = ending.enter_context(link_file(guard.link))
             guard.on_entered = partial(file.unlink, missing_ok=True)
@@ -55,19 +62,33 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int, browser: boo
             Thread(target=open_in_browser, args=(file, guard.link), daemon=True).start()
         else:
             _print(guard.link)
+        if lasts:
+            terminal.say(f"An address that lasts, for your bookmarks: {site.lasting}/")
         web = connections.server(guard)
         Thread(target=end_when_idle, args=(pages, web), daemon=True).start()
-        terminal.say(f"The console runs until Ctrl-C, or until it wasn't used for {idle / 60:g} minutes.")
+        terminal.say(f"The console runs until Ctrl-C, or until it wasn't used for {IDLE_SECONDS / 60:g} minutes.")
         web.run([listening])
 
 
-def _listening(port: int) -> socket.socket:
+def listen_as_before(file: Path) -> tuple[socket.socket, bool]:
+    """The socket at the port that the file holds, and whether the next console has that port too."""
+    try:
+        if before := ports.kept(file):
+            return listen(before), True
+    except CommandError as error:
+        terminal.warn(f"{error.what}. This console has another port than the last one; to keep one: {error.remedy}")
+        return listen(0), False
+    listening = listen(0)
+    return listening, ports.keep(file, listening.getsockname()[1])
+
+
+def listen(port: int) -> socket.socket:
     """The socket; it accepts connections from now on, and they wait for the pages."""
     try:
         listening = socket.create_server((_LOOPBACK, port))
     except OSError as error:
         what = f"port {port} of {_LOOPBACK} can't be used: {os.strerror(error.errno) if error.errno else error}"
-        raise CommandError(what, "choose another with --port, or leave it out for any free one") from error
+        raise CommandError(what, "choose another with --port, or leave it out") from error
     # An answer goes out in two pieces; without this the second waits 40 ms for the acknowledgement of the first.
     # asyncio sets it only on sockets that name their protocol (its `_set_nodelay`).
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -9,10 +9,10 @@ from functools import partial
 from math import inf
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
-from starlette.routing import Mount, Route
+from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from rolekeeper.aws.errors import AwsRefusalError
@@ -36,6 +36,7 @@ from rolekeeper_cli.console.pages import (
     roles,
     search,
     settings,
+    share,
     targets,
 )
 from rolekeeper_cli.deployment import Deployment
@@ -153,6 +154,7 @@ class Site:
 
     `deployment` has the session and the clients; what a page asks, it asks of `look()`. With `writes`, pages may change
     things. `clock` gives seconds that only go on; `beside` runs something. `plans` are of edits (`forms.Plan`).
+    `lasting` is the origin under which the pages are found next time too; empty if there is none.
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class Site:
         beside: Beside = in_thread,
     ) -> None:
         self.deployment, self.writes, self.clock = deployment, writes, clock
+        self.lasting = ""
         # A check that something is repaired asks for all of it.
         self.jobs = Jobs(deployment.anew, deployment.now, beside)
         self.pages = Jobs(deployment.anew, deployment.now, beside)
@@ -250,12 +253,19 @@ PAGES = (
     targets,
     settings,
     search,
+    share,
 )
 
 
 def _hurried(route: Route) -> Route:
     """A page that shows within a moment, even where it waits for AWS. A form's answer waits for what it does."""
     return Route(route.path, soon(route.endpoint)) if "GET" in (route.methods or ()) else route
+
+
+def has_page(address: str) -> bool:
+    """Whether a page is opened at this path, which may have a query."""
+    asked = {"type": "http", "method": "GET", "path": unquote(urlsplit(address).path)}
+    return any(route.matches(asked)[0] is Match.FULL for each in PAGES for route in each.ROUTES)
 
 
 def application(site: Site) -> Starlette:

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 from threading import Barrier
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from httpx2 import Response
@@ -14,7 +16,7 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from fixtures.console import words
-from rolekeeper_cli.console.guard import Guard
+from rolekeeper_cli.console.guard import Guard, lasting
 
 PORT = 4321
 COOKIE = "rolekeeper-console"
@@ -163,7 +165,7 @@ def test_without_the_cookie_nothing_is_shown(stranger: TestClient, pages: Pages,
     assert (answer.status_code, pages.asked) == (403, [])
     assert "the console is for the browser that opened its link" in words(answer).lower()
     assert "Acts as" not in answer.text, "nothing of the deployment"
-    assert AFTER_THE_LINK in words(answer)
+    assert "open it, and this page follows" in words(answer)
 
 
 def hosts(guard: Guard) -> Iterable[str]:
@@ -179,7 +181,8 @@ def test_another_host_or_port_is_refused_with_the_cookie_too(guard: Guard, guest
         answer = guest.get("/", headers={"Host": host})
         assert (answer.status_code, answer.headers.get("set-cookie")) == (421, None), host
     both = [("Host", guard.origin.removeprefix("http://")), ("Host", "evil.example")]
-    assert guest.get("/", headers=both).status_code == 421
+    answer = guest.get("/", headers=both)
+    assert (answer.status_code, "Open the console" in answer.text) == (421, False)
     assert pages.asked == []
 
 
@@ -215,20 +218,141 @@ def test_a_browser_that_says_it_is_elsewhere_is_refused(guest: TestClient, site:
     assert guest.get("/", headers=both).status_code == 403, "nobody says beside it that they are not elsewhere"
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/mapping/write"), ("GET", "/enter/former-token")])
-def test_a_tab_of_a_former_console_is_told_so_and_led_to_the_present_one(
-    guard: Guard, guest: TestClient, pages: Pages, method: str, path: str
+@pytest.mark.parametrize(
+    ("method", "path", "to"),
+    [("GET", "/roles?sort=-name", "/roles?sort=-name"), ("POST", "/mapping/plan", "/"), ("GET", "/enter/token", "/")],
+)
+def test_a_tab_of_a_former_console_is_led_to_its_page_of_the_present_one(
+    guard: Guard, guest: TestClient, pages: Pages, *, method: str, path: str, to: str
 ) -> None:
     """Both ran on one port; a browser that was let in goes on, and the link isn't shown."""
     former = TestClient(guard, base_url=Guard(pages, PORT, writes=True).origin)
     answer = former.request(method, path)
     assert (answer.status_code, pages.asked) == (421, [])
-    assert "a new one is running" in words(answer)
-    assert f'href="{guard.origin}/">Open the console</a>' in answer.text
+    onward = f"{guard.origin}/go?to={quote(to, safe='')}"
+    assert f'href="{onward}">Open the console</a>' in answer.text
+    assert (f'content="0; url={onward}"' in answer.text) == (method == "GET")
+    assert ("Nothing was changed" in words(answer)) == (method == "POST")
     assert guard.link not in answer.text
     assert former.get("/static/console.css").status_code == 200, "it looks as a page of the console"
     elsewhere = guest.get("/", headers={"Sec-Fetch-Site": "cross-site"})
     assert 'href="/">Open the console</a>' in elsewhere.text, "a browser says so of the link, and one more leads in"
+
+
+# ---- addresses that last ----
+
+
+def asks_at(guard: Guard, host: str, path: str, site: str = "none", cookie: str = "") -> Response:
+    headers = {"Host": host, "Sec-Fetch-Site": site, **({"Cookie": cookie} if cookie else {})}
+    return browser(guard).get(path, headers=headers)
+
+
+def test_the_address_that_lasts_leads_to_the_page_and_gets_neither_data_nor_cookie(guard: Guard, pages: Pages) -> None:
+    assert (lasting(PORT), lasting(80)) == (f"http://rolekeeper.localhost:{PORT}", "http://rolekeeper.localhost")
+    answer = asks_at(guard, f"rolekeeper.localhost:{PORT}", "/instance/i-1?x=%20&y=1")
+    onward = f"{guard.origin}/go?to=%2Finstance%2Fi-1%3Fx%3D%2520%26y%3D1"
+    assert f'content="0; url={onward}"' in answer.text
+    assert (answer.status_code, pages.asked, "set-cookie" in answer.headers) == (421, [], False)
+    goes_on = browser(guard).get(onward, headers={"Sec-Fetch-Site": "cross-site"})
+    assert 'content="0; url=/instance/i-1?x=%20&amp;y=1"' in goes_on.text, "by a navigation of its own, with the cookie"
+    assert (pages.asked, "set-cookie" in goes_on.headers) == ([], False)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_site_leads_there_only_by_one_more_click(guard: Guard, site: str) -> None:
+    answer = asks_at(guard, f"rolekeeper.localhost:{PORT}", "/roles", site)
+    assert 'http-equiv="refresh"' not in answer.text
+    assert f'href="{guard.origin}/go?to=%2Froles">Open the console</a>' in answer.text
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["rolekeeper.localhost.evil.example", "x.rolekeeper.localhost", "rolekeeper-localhost", "ROLEKEEPER.localhost"],
+)
+def test_a_host_that_looks_as_the_one_that_lasts_learns_nothing(guard: Guard, host: str) -> None:
+    answer = asks_at(guard, f"{host}:{PORT}", "/")
+    assert answer.status_code == 421
+    assert guard.origin not in answer.text
+    assert "rolekeeper console --open 'the address'" in words(answer), "a colleague may have sent it"
+
+
+def test_the_cookie_of_a_former_console_is_worth_nothing(guard: Guard, pages: Pages) -> None:
+    """Whoever listened at its port meanwhile was sent it."""
+    former = let_in(Guard(Pages(), PORT, writes=True)).cookies[COOKIE]
+    for host in (guard.origin.removeprefix("http://"), f"rolekeeper.localhost:{PORT}"):
+        answer = asks_at(guard, host, "/roles", cookie=f"{COOKIE}={former}")
+        assert (answer.status_code in {403, 421}, pages.asked) == (True, [])
+
+
+def test_only_opening_leads_on(guard: Guard, guest: TestClient, pages: Pages) -> None:
+    assert guest.post("/go?to=/roles", headers=ours(guard)).status_code == 405
+    assert pages.asked == []
+
+
+# ---- where the link leads ----
+
+
+def leads_to(answer: Response) -> str:
+    [target] = re.findall(r'content="0; url=([^"]*)"', answer.text)
+    return unescape(target)
+
+
+def test_the_link_leads_to_the_page_that_was_asked_for_before(guard: Guard, stranger: TestClient) -> None:
+    refused = stranger.get("/mapping?key=a%20b&value=web")
+    assert "open the link that the terminal printed" in words(refused).lower()
+    kept = refused.headers["set-cookie"].lower()
+    assert all(each in kept for each in ("httponly", "samesite=lax", "path=/enter/", "max-age=600"))
+    entered = stranger.get(guard.link, headers={"Sec-Fetch-Site": "cross-site"})
+    assert leads_to(entered) == "/mapping?key=a%20b&value=web"
+    assert list(stranger.cookies) == [COOKIE], "it is forgotten"
+
+
+@pytest.mark.parametrize("headers", [{"HX-Request": "true"}, {"Sec-Fetch-Dest": "image"}])
+def test_what_no_person_opened_is_not_led_to(guard: Guard, stranger: TestClient, headers: dict[str, str]) -> None:
+    assert stranger.get("/roles", headers=headers).status_code == 403
+    assert leads_to(stranger.get(guard.link)) == "/"
+
+
+def test_the_console_is_opened_at_a_page(pages: Pages) -> None:
+    guard = Guard(pages, PORT, writes=False, to="/mapping?key=app&value=web")
+    stranger = browser(guard)
+    stranger.get("/roles")
+    assert leads_to(stranger.get(guard.link)) == "/mapping?key=app&value=web"
+
+
+ELSEWHERE = (
+    "//evil.example",
+    "/\\evil.example",
+    "\\/evil.example",
+    "/\t/evil.example",
+    "https://evil.example/",
+    "https:evil.example",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    " //evil.example",
+    "/roles\r\nSet-Cookie: x=y",
+    "/roles; url=//evil.example",
+    "/instance/" + "x" * 2_000,
+    "/static/console.css",
+    "/enter/x",
+    "/go?to=//evil.example",
+    "evil.example",
+    "@evil.example",
+    "",
+)
+
+
+@pytest.mark.parametrize("to", ELSEWHERE)
+def test_the_link_and_what_leads_on_lead_nowhere_else(guard: Guard, to: str) -> None:
+    assert leads_to(browser(guard).get("/go", params={"to": to})) == "/"
+    by_cookie = {"Cookie": f"rolekeeper-console-wanted={quote(to, safe='')}"}
+    assert leads_to(browser(guard).get(guard.link, params={"to": to}, headers=by_cookie)) == "/"
+
+
+def test_a_refused_path_that_names_another_host_is_not_kept(guard: Guard) -> None:
+    stranger = browser(guard)
+    stranger.get(f"{guard.origin}//evil.example/")
+    assert leads_to(stranger.get(guard.link)) == "/"
 
 
 # ---- writes ----

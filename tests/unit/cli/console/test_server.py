@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -14,6 +14,7 @@ from fakes.clock import Clock
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console import server
 from rolekeeper_cli.console.server import UseClock, link_file, open_file
+from rolekeeper_cli.errors import ExitCode
 
 LINK = "http://0123.localhost:4321/enter/token"
 
@@ -103,3 +104,36 @@ def test_a_port_that_is_in_use_is_said_with_what_to_do(terminal: Terminal, monke
     assert (ran.exit_code, ran.stdout) == (1, "")
     assert "port 8080 of 127.0.0.1 can't be used: Address already in use\n" in ran.stderr
     assert "choose another with --port" in ran.stderr
+
+
+# ---- the page that it begins at ----
+
+
+@pytest.mark.parametrize(
+    ("typed", "to"),
+    [
+        ([], "/"),
+        (["--open", "i-0123456789abcdef0"], "/instance/i-0123456789abcdef0"),
+        (["--open", "http://0123456789abcdef.localhost:1/roles?sort=name"], "/roles?sort=name"),
+    ],
+)
+def test_it_is_opened_at_the_page_that_was_typed(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, *, typed: list[str], to: str
+) -> None:
+    listening = Mock(getsockname=lambda: ("127.0.0.1", 4321))
+    monkeypatch.setattr("rolekeeper_cli.console.ports.kept", lambda _file: 4321)
+    monkeypatch.setattr("socket.create_server", lambda _address: MagicMock(wraps=listening))
+    guard = Mock(return_value=Mock(link="LINK"))
+    monkeypatch.setattr(server, "Guard", guard)
+    monkeypatch.setattr("rolekeeper_cli.console.connections.server", Mock())
+    ran = terminal("console", "--no-browser", *typed)
+    assert (ran.exit_code, ran.stdout) == (0, "console: LINK\n"), ran.stderr
+    assert guard.call_args.kwargs == {"writes": False, "to": to}
+    assert "http://rolekeeper.localhost:4321/" in ran.stderr
+
+
+@pytest.mark.parametrize("typed", ["/nothing", "/static/console.css", "//evil.example", "/enter/x", ""])
+def test_a_page_that_isnt_there_is_said_before_it_listens(terminal: Terminal, typed: str) -> None:
+    ran = terminal("console", "--no-browser", "--open", typed)
+    assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
+    assert "give an instance, or the address of a page" in ran.stderr
