@@ -224,13 +224,10 @@ def test_all_that_pass_the_filters_are_chosen_by_the_address(browser: TestClient
     for name in ("web-1", "web-2", "db-1"):
         desk.world.running(Name=name)
     browser.get("/")
-    assert (
-        '<input type="checkbox" name="all" value="text=web"> all 2 that pass the filters'
-        in browser.get("/?text=web").text
-    )
-    assert "Pin 2 instances to db" in words(planned(browser, all="text=web", **PIN))
+    assert '<input type="checkbox" name="all" value="q=web"> all 2 that pass the filters' in browser.get("/?q=web").text
+    assert "Pin 2 instances to db" in words(planned(browser, all="q=web", **PIN))
     assert "Pin 3 instances to db" in words(planned(browser, all="", **PIN))
-    refused = planned(browser, all="text=web&condition=wrong", **PIN)
+    refused = planned(browser, all="q=web+status%3Awrong", **PIN)
     assert (refused.status_code, "isn't known" in words(refused)) == (400, True), "a wrong filter filters nothing"
 
 

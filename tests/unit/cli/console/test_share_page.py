@@ -31,7 +31,7 @@ def test_every_page_leads_to_the_command_that_opens_it_in_another_console(
     browser: TestClient, desk: MappingsFixture
 ) -> None:
     instance = desk.world.running(Name="web")
-    for path in (f"/instance/{instance}", "/?sort=-name&status=ok", "/mapping?key=a%20b&value=%26%3Cx%3E"):
+    for path in (f"/instance/{instance}", "/?q=status%3Aok&sort=-name", "/mapping?key=a%20b&value=%26%3Cx%3E"):
         link = shares(browser, path)
         assert parse_qs(urlsplit(link).query) == {"path": [path]}
         given = options(browser.get(link).text)
