@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from rolekeeper.instances.decide import Standing
 from rolekeeper.model.instance import ENDED, InstanceState
 from rolekeeper_cli import uses
 from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS, KINDS, Fleet, FleetRow
 from rolekeeper_cli.console.page import page, paged, see_other, unless_seen
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
-from rolekeeper_cli.uses.fleet import Standing
 
 # ---- the filters ----
 
