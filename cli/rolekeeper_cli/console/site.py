@@ -22,6 +22,7 @@ from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.page import STATIC, Notice
 from rolekeeper_cli.console.pages import (
+    activity,
     doctor,
     fleet,
     instance,
@@ -215,6 +216,7 @@ def _or_none[T](ask: Callable[[], T]) -> T | None:
 
 PAGES = (
     fleet,
+    activity,
     instance,
     instance_edits,
     instance_uptake,
