@@ -68,6 +68,7 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
         "launches, none": "/launches?text=nothing",
         "doctor": "/doctor",
         "targets": "/targets",
+        "activity": "/activity",
         "settings": "/settings",
         "pause": f"/settings/switch?what=pause&reason={LONG}",
         "no page": "/nothing",

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import log10
 
 from rolekeeper_cli.uses.activity import Point
 
 # So that few of many are still seen.
 _THINNEST = 2.0
-_DAY, _HOURS = timedelta(days=1), 6
+_DAY, _HOURS, _TEN = timedelta(days=1), 6, 10
+# How much wider a column is than its place, in per cent, so that no seam is seen.
+_SEAM = 0.08
 # How near to an end of the axis, in per cent, a label begins or ends there.
 _EDGE = 5
 
@@ -29,11 +30,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A point: what it says on hover, and its parts, the lowest first; none where nothing is known."""
+    """A point: what it says on hover, and its parts, the lowest first. It is a `gap` where nothing is known."""
 
     x: float
     says: str
     parts: tuple[Part, ...]
+    gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,17 @@ def stacked(points: Sequence[Point], kinds: Mapping[str, str], *, height: int, t
     top = _top(max((each.counts.total() for each in points if each.counts), default=0))
     width = 100 / len(points)
     columns = [
-        Column(round(number * width, 3), _says(each, kinds, targets), _parts(each, kinds, height=height, top=top))
+        Column(
+            round(number * width, 3),
+            _says(each, kinds, targets),
+            _parts(each, kinds, height=height, top=top),
+            gap=each.counts is None,
+        )
         for number, each in enumerate(points)
     ]
     levels = [Tick(round(height * (1 - share), 2), f"{int(top * share):,}") for share in (0, 0.5, 1)]
-    return Plot(height, round(width, 3), columns, levels, _times([each.at for each in points]))
+    times = _times([each.at for each in points])
+    return Plot(height, round(width + _SEAM, 3), columns, levels=levels, times=times)
 
 
 def _parts(point: Point, kinds: Mapping[str, str], *, height: int, top: int) -> tuple[Part, ...]:
@@ -92,9 +100,11 @@ def _says(point: Point, kinds: Mapping[str, str], targets: int) -> str:
 
 
 def _top(most: int) -> int:
-    """To where the axis goes: 1, 2, 4, 6 or 8 and zeros, but an even number, so that its half is a whole one."""
-    size = int(10 ** int(log10(most))) if most else 1
-    return next(each * size for each in (1, 2, 4, 6, 8, 10) if each * size >= most and each * size > 1)
+    """To where the axis goes: an even number, so that its half is a whole one."""
+    if most <= _TEN:
+        return max(2, most + most % 2)
+    size = int(10 ** (len(str(most)) - 2))
+    return next(each * size for each in (10, 12, 16, 20, 24, 30, 40, 50, 60, 80, 100) if each * size >= most)
 
 
 def _times(times: Sequence[datetime]) -> list[Tick]:
