@@ -48,17 +48,19 @@ COUNTS = {
     "ended": Counts(4, 17, 1, log=650),
     "minute": Counts(4, 5),
     # A sweep, and for each instance and each row that it sees.
-    "sweep": Counts(10, 8, log=300),
+    "sweep": Counts(11, 8, 1, log=400),
     "an instance": Counts(0.035, 3.1),
     "a row": Counts(2, 6),
     # A sweep of another target, with its start by the hub's; and for each row, about which IAM is asked once an hour.
-    "target": Counts(8, 4, 2, log=300),
+    "target": Counts(9, 4, 3, log=400),
     "a copy": Counts(3, 7),
 }
 # A wait is followed by so many looks of the retry loop, each like a converged one and of so many transitions.
 LOOKS, TRANSITIONS = 5, 3
 # What is written of an instance is looked at once more, ten in a batch, and the transaction takes the follow-up away.
+# The minute that does it counts a target's changes in one write: as if each were the only one of its minute.
 FOLLOWED, BATCH, TAKEN_AWAY = {"attach", "replace", "wait"}, 10, 2
+COUNTED = {"attach", "replace"}
 
 # Lambda polls a queue by five receives that last 20 s each (Lambda developer guide, "Using Lambda with Amazon SQS").
 POLLS_A_MINUTE = 15
@@ -81,7 +83,8 @@ def happening(kind: str, times: float) -> Usage:
     look = COUNTS["converged"]
     if kind in FOLLOWED:
         used += invocations(times / BATCH, CALL * look.calls, BATCH * look.log) + stored(look, times)
-        used += Counter({"dynamodb_writes": TAKEN_AWAY * times, "sqs_requests": 3 * times / BATCH})
+        writes = TAKEN_AWAY + (kind in COUNTED)
+        used += Counter({"dynamodb_writes": writes * times, "sqs_requests": 3 * times / BATCH})
     if kind == "wait":
         used += invocations(times * LOOKS, CALL * look.calls, look.log) + stored(look, times * LOOKS)
         used += Counter({"states_transitions": times * LOOKS * TRANSITIONS})

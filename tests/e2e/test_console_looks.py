@@ -69,6 +69,7 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
         "launches, none": "/launches?text=nothing",
         "doctor": "/doctor",
         "targets": "/targets",
+        "activity": "/activity",
         "settings": "/settings",
         "search": "/search?q=looks",
         "search, empty": "/search",

@@ -273,8 +273,9 @@ class DynamoDbClient:
     def _write(self, operation: str, act: Callable[[], Any], writes: list[dict[str, Any]]) -> Any:
         run = self._engine.running
         keys = [each.get("Key") or each["Item"] for write in writes for each in write.values()]
-        # That a sweep goes on, or came to a target, is no matter of an instance.
-        counts = any(key.get("pk") not in ({"S": layout.FLEET[0]}, {"S": layout.TARGETS}) for key in keys)
+        # That a sweep goes on, came to a target, or what it saw, is no matter of an instance.
+        of_sweeps = (layout.FLEET[0], layout.TARGETS, "activity#")
+        counts = any(not key.get("pk", {"S": ""})["S"].startswith(of_sweeps) for key in keys)
 
         def by_us() -> Any:
             # A late write lands while nobody runs: it is still this run's.

@@ -141,6 +141,7 @@ def test_an_idle_target_without_instances_costs_less_than_a_dime_a_month() -> No
 
 
 ROWS = 5
+OWN = 1  # the hub's own sweep writes how its instances stand
 
 
 def test_a_targets_sweep_takes_what_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,14 +164,14 @@ def test_a_targets_sweep_takes_what_the_model_says(monkeypatch: pytest.MonkeyPat
             made.hub.quiet()
             made.scheduled()
             started = calls.counted()
-            counted += Counter({name: started[name] for name in ("UpdateItem", "Invoke")})
+            counted += Counter({"UpdateItem": started["UpdateItem"] - OWN, "Invoke": started["Invoke"]})
             meter.reads, before = 0, len(calls.made)
             spoke.calls.clear()
             made.assumed.clear()
             made.scheduled(made.hub.lambda_.invoked[0])
             counted += Counter(calls.made[before:]) + Counter(spoke.calls.made) + made.assumed
             assert meter.reads == 1 + ROWS * (copy.reads - 1), "the hub's own reads each copy once more"
-            writes += calls.counted()["UpdateItem"]
+            writes += calls.counted()["UpdateItem"] - OWN
     assert counted.total() == sweeps * (target.calls + ROWS * copy.calls)
     assert counted["GetRole"] == ROWS, "once an hour"
     assert target.reads >= 1 + 1 + 1 + 400 * 250 / 4096 / 400, (

@@ -13,7 +13,7 @@ from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.decide import Observation
+from rolekeeper.instances.decide import Observation, Standing
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
@@ -21,7 +21,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.errors import Note, note_of, one_for_each_cause
 from rolekeeper_cli.console.page import PAGE
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.fleet import Enforced, Seen, ShortReason, Standing, document, short_reason, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, ShortReason, document, short_reason, withheld
 from rolekeeper_cli.uses.history import DecisionLog, level_missing
 from rolekeeper_cli.uses.targets import Places, why_unseen
 

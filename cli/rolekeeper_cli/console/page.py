@@ -177,7 +177,7 @@ def done(request: Request, path: str, notice: Notice, **values: str) -> Response
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (
-    ("Fleet", "/", ("/instance",)),
+    ("Fleet", "/", ("/instance", "/activity")),
     ("Mappings", "/mappings", ("/mapping",)),
     ("Roles", "/roles", ("/role",)),
     ("Launches", "/launches", ()),

@@ -23,6 +23,7 @@ from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.jobs import Beside, Jobs, in_thread, soon
 from rolekeeper_cli.console.page import STATIC, Notice
 from rolekeeper_cli.console.pages import (
+    activity,
     doctor,
     fleet,
     instance,
@@ -240,6 +241,7 @@ def _or_none[T](ask: Callable[[], T]) -> T | None:
 
 PAGES = (
     fleet,
+    activity,
     instance,
     instance_edits,
     instance_uptake,

@@ -6,6 +6,7 @@ from rolekeeper.lazy import modules_of
 
 if TYPE_CHECKING:
     from rolekeeper_cli.uses import (
+        activity,
         apply,
         control,
         dead_letters,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "activity",
     "apply",
     "control",
     "dead_letters",

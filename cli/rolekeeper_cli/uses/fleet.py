@@ -6,12 +6,11 @@ The decisions are the functions' own, as if changes were made. Whether the mode 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from itertools import batched
 from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
-from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.decide import Observation, Standing, decide, standing
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, in_account
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
@@ -85,6 +84,10 @@ class Seen:
     def carries(self) -> str:
         """The profile that it carries, by ARN; empty for none."""
         return self.observed.association.profile_arn if self.observed.association else ""
+
+    @property
+    def standing(self) -> Standing:
+        return standing(self.decision, foreign=bool(self.carries) and not self.managed)
 
     @property
     def pin(self) -> Pin | None:
@@ -193,32 +196,6 @@ def profile_name(arn: str) -> str | None:
 
 
 # ---- the fleet as documents ----
-
-
-class Standing(StrEnum):
-    """The status of an instance, in the order in which a person looks at them."""
-
-    DRIFT = "drift"
-    BLOCKED = "blocked"
-    WAITING = "waiting"
-    FOREIGN = "foreign"
-    UNKNOWN = "unknown"  # its record is damaged
-    OK = "ok"
-
-
-_STANDINGS = {Action.NOTHING: Standing.OK, Action.WAIT: Standing.WAITING, Action.HOLD: Standing.BLOCKED}
-
-
-def standing(seen: Seen) -> Standing:
-    """The status: foreign if a foreign role is the only matter, whether or not a mapping wants another one.
-
-    An instance that Rolekeeper is to change is in drift, whatever it carries.
-    """
-    action, code = seen.decision.action, seen.decision.code
-    foreign = bool(seen.carries) and not seen.managed
-    if foreign and (action is Action.NOTHING or code == "occupied"):
-        return Standing.FOREIGN
-    return _STANDINGS.get(action, Standing.DRIFT)
 
 
 # ---- the reason in a few words ----
@@ -349,7 +326,7 @@ class Count:
             self.instances += 1
             self.roles |= roles(each)
             if filters.accept(each):
-                self.stands[standing(each)] += 1
+                self.stands[each.standing] += 1
                 yield each
 
 
@@ -374,7 +351,7 @@ def document(seen: Seen | Unreadable) -> dict[str, Any]:
         "should_carry": profile_name(seen.should_carry),
         "mapping": str(decision.mapping) if decision.mapping else None,
         "revision": decision.revision,
-        "stands": standing(seen).value,
+        "stands": seen.standing.value,
         "action": decision.action.value,
         "code": decision.code,
         "reason": decision.reason,

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from rolekeeper.instances.decide import Standing
 from rolekeeper.model.instance import ENDED, InstanceState
 from rolekeeper.model.text import key_text
 from rolekeeper_cli import uses
@@ -26,7 +27,6 @@ from rolekeeper_cli.console.page import query as query_text
 from rolekeeper_cli.console.sorting import Sort
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean, near
-from rolekeeper_cli.uses.fleet import Standing
 
 # ---- the filters ----
 

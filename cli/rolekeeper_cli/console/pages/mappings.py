@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from rolekeeper.instances.decide import Standing
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
@@ -19,7 +20,7 @@ from rolekeeper_cli.console.sorting import Sort
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import mappings
-from rolekeeper_cli.uses.fleet import Standing, published_there
+from rolekeeper_cli.uses.fleet import published_there
 from rolekeeper_cli.uses.overlaps import Overlap, overlaps
 
 type Document = Mapping[str, Any]

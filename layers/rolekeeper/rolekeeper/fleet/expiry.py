@@ -9,6 +9,7 @@ A target that gives no answer delays no timer: its sweep finds what is no longer
 """
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +21,9 @@ from rolekeeper.aws import Each, Ec2, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
 from rolekeeper.instances.decide import mapping_keys
 from rolekeeper.mappings.publish import Publisher
-from rolekeeper.model.instance import Instance, InstanceKey, Timer
+from rolekeeper.model.instance import Instance, InstanceKey, Target, Timer
 from rolekeeper.model.mapping import MappingKey, MappingSpec
-from rolekeeper.storage import State, layout
+from rolekeeper.storage import State, Update, layout
 from rolekeeper.storage.state import MOST_WRITES
 from rolekeeper.telemetry import Telemetry
 
@@ -104,11 +105,25 @@ class Expiries:
                 ((math.ceil(_seconds_left(each, at)), key) for each, key in instances.items() if not each.follows)
             )
             self._send({(0, key) for each, key in instances.items() if each.follows}, FOLLOWS)
-            self.state.clear_timers(*(timer for timer in instances if not _seconds_left(timer, at)))
+            rung = [timer for timer in instances if not _seconds_left(timer, at)]
+            self.state.clear_timers(*rung)
+            self._count(rung, at)
         if mappings:
             with self._attempt("the instances of mappings can't be sent"):
                 return self._ring_mappings(mappings, at, until)
         return {}
+
+    def _count(self, rung: Iterable[Timer], at: datetime) -> None:
+        """Count the changes that these followed, in one write for each target."""
+        made: dict[Target, Counter[str]] = defaultdict(Counter)
+        for each in rung:
+            if each.did and isinstance(each.subject, InstanceKey):
+                made[each.subject.target][each.did] += 1
+        for target, counted in made.items():
+            update = Update()
+            for did, number in counted.items():
+                update.add(did, number)
+            self.state.note_activity(target, update, at)
 
     def _ring_mappings(self, timers: dict[Timer, MappingKey], at: datetime, until: datetime) -> dict[Timer, MappingKey]:
         snapshot = self.state.read((), timers.values())

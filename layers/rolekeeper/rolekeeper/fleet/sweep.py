@@ -15,7 +15,7 @@ from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
-from rolekeeper.instances.decide import Observation, decide, resolve
+from rolekeeper.instances.decide import Observation, Standing, decide, resolve, standing
 from rolekeeper.instances.observe import Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings.impact import Scan
@@ -25,7 +25,7 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
-from rolekeeper.storage import State, layout
+from rolekeeper.storage import State, Update, layout
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
@@ -74,7 +74,7 @@ class Position:
 class SweepResult:
     """What a sweep saw, sent and withheld so far; `rest` says what is left until it is `finished`.
 
-    `instances` counts those that haven't ended.
+    `instances` counts those that haven't ended, `stands` them by their `Standing`.
     """
 
     instances: int = 0
@@ -86,6 +86,7 @@ class SweepResult:
     finished: bool = True
     problems: list[str] = field(default_factory=list)
     rest: Position = field(default_factory=Position)
+    stands: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,9 @@ class Sweep:
             self._note(str(error))
             swept.finished = True
             return swept
+        if swept.finished:
+            at = self.now()
+            self.state.note_activity(self.settings.target, Update().set({f"{layout.SWEPT}{at:%M}": swept.stands}), at)
         if swept.finished and not self.other:
             # Once per sweep: the alarm for overdue sweeps counts it.
             self.telemetry.count("InstancesSwept", swept.instances)
@@ -244,7 +248,7 @@ class Sweep:
             rest.token, swept.finished = "", False
             rest.restarts += 1
             if rest.phase is Phase.FLEET:
-                swept.instances = 0
+                swept.instances, swept.stands = 0, {}
         if rest.phase is Phase.FLEET:
             rest.rowless = sorted({*rest.rowless, *scans})
         if whole and swept.finished:
@@ -258,11 +262,16 @@ class Sweep:
         differing: list[InstanceKey] = []
         for each in observe_page(page, self.ec2, state, now=at):
             if isinstance(each, Unreadable):
+                self._count_standing(each.instance, Standing.UNKNOWN)
                 if self._note(str(each.error)):
                     self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=str(each.error))
                 continue
             self._count(each, scans, at)
-            if needs_reconcile(each, decide(each, self.settings), at):
+            decision = decide(each, self.settings)
+            carried = each.association.profile_arn if each.association else ""
+            foreign = bool(carried) and not self.settings.ownership.manages(carried)
+            self._count_standing(each.instance, standing(decision, foreign=foreign))
+            if needs_reconcile(each, decision, at):
                 differing.append(each.key)
         if differing and rest.crowded is None:
             rest.crowded = self.queue.waiting() > BACKLOG * self.settings.changes_per_second
@@ -270,8 +279,12 @@ class Sweep:
             self.result.withheld += len(differing)
         else:
             self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
-        if rest.phase is Phase.FLEET:  # no instance counts twice
-            self.result.instances += sum(not one.ended for one in page)
+
+    def _count_standing(self, instance: Instance | None, each: Standing) -> None:
+        swept = self.result
+        if swept.rest.phase is Phase.FLEET and instance and not instance.ended:  # no instance counts twice
+            swept.instances += 1
+            swept.stands[each] = swept.stands.get(each, 0) + 1
 
     def _count(self, observed: Observation, scans: dict[MappingKey, Scan], at: datetime) -> None:
         instance = observed.instance

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from functools import partial
 
 from rolekeeper.model.instance import (
@@ -26,6 +27,7 @@ from rolekeeper.model.mapping import (
     IGNORED,
     NO_ROLE,
     PIN_TAG,
+    WITHHELD,
     Control,
     MappingKey,
     MappingSpec,
@@ -118,6 +120,30 @@ def decide(seen: Observation, settings: Settings) -> Decision:
         # The reason says that Rolekeeper is paused, even if there is nothing to do.
         return replace(decided, reason=f"{withheld.reason}; {decided.reason}")
     return decided
+
+
+class Standing(StrEnum):
+    """The status of an instance, in the order in which a person looks at them."""
+
+    DRIFT = "drift"
+    BLOCKED = "blocked"
+    WAITING = "waiting"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"  # its record is damaged
+    OK = "ok"
+
+
+_STANDINGS = {Action.NOTHING: Standing.OK, Action.WAIT: Standing.WAITING, Action.HOLD: Standing.BLOCKED}
+
+
+def standing(decision: Decision, *, foreign: bool) -> Standing:
+    """The status: foreign if a foreign role is the only matter, whether or not a mapping wants another one.
+
+    An instance that Rolekeeper is to change is in drift, whatever it carries, and whether or not changes are withheld.
+    """
+    if foreign and (decision.action is Action.NOTHING or decision.code == "occupied"):
+        return Standing.FOREIGN
+    return Standing.DRIFT if decision.code in WITHHELD else _STANDINGS.get(decision.action, Standing.DRIFT)
 
 
 def waits_for_room(decision: Decision, until: datetime) -> Decision:

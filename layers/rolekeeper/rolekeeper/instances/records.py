@@ -62,16 +62,16 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
         return cleared
     counted = observed.record.repeated(decision.desired)[: rule.after - 1]
     lapsed = tuple(each for each in observed.record.changes if each not in counted)
-    timers = (follow_up(observed.key, now),)
+    timers = (follow_up(observed.key, now, decision.action),)
     return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed, timers=timers)
 
 
-def follow_up(key: InstanceKey, now: datetime) -> Timer:
+def follow_up(key: InstanceKey, now: datetime, did: str = "") -> Timer:
     """After each write an instance is reconciled once more, until there is nothing to write.
 
     This repairs what a slow reconcile wrote after a newer one, which had nothing to write and left no trace.
     """
-    return Timer(now + FOLLOW_UP, key, follows=True)
+    return Timer(now + FOLLOW_UP, key, follows=True, did=did)
 
 
 def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | None:
@@ -100,9 +100,12 @@ def _end_of(held: Pin | None, reported: Pin) -> str:
 
 
 def next_record(
-    observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None = None
+    observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None = None, *, did: str = ""
 ) -> RecordChange:
-    """What to write for a decision that changes nothing at EC2; a watch that begins now lasts `watched_until` then."""
+    """What to write for a decision that changes nothing at EC2; a watch that begins now lasts `watched_until` then.
+
+    `did`: REFUSED if EC2 just refused a change.
+    """
     if decision.code in ("gone", "ended"):
         pinned = decision.code == "ended" and observed.pin is not None
         return RecordChange(ends=observed.record.writes > 0, unpins=pinned)
@@ -112,7 +115,7 @@ def next_record(
         change = _condition(observed, decision, now, watched_until=watched_until)
     change = replace(change, lapsed=_lapsed(observed, decision), expected=observed.record)
     if change and not any(timer.follows for timer in change.timers):
-        change = replace(change, timers=(*change.timers, follow_up(observed.key, now)))
+        change = replace(change, timers=(*change.timers, follow_up(observed.key, now, did)))
     return change
 
 
@@ -336,7 +339,8 @@ class Recorder:
                 # One for each run: the write of the last look may have met a conflict after its loop was started.
                 self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
             watched_until = decision.until or self._loops.get(request.instance)
-        change = next_record(observed, decision, now, watched_until=watched_until)
+        did = REFUSED if also and decision.action is Action.HOLD else ""
+        change = next_record(observed, decision, now, watched_until=watched_until, did=did)
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
         handed_over = any(each.at == now for each in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not before

@@ -133,12 +133,14 @@ class Action(StrEnum):
 class Timer:
     """When an instance or a mapping has to be looked at again: at the end of a pin, of `expires_at`, say.
 
-    One that `follows` a change, or an attempt, is handled by the next minute's run: no invocation starts for it.
+    One that `follows` a change, or an attempt, is handled by the next minute's run: no invocation starts for it. That
+    run counts what the change `did`.
     """
 
     due: datetime
     subject: InstanceKey | MappingKey
     follows: bool = False
+    did: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,9 @@ class Pin:
 NO_PIN = Pin("")
 
 
+WITHHELD = frozenset({"control-unclear", "paused", "observed", "unswept"})  # the codes of `Control.withholds`
+
+
 @dataclass(frozen=True, slots=True)
 class Withheld:
     """Why nothing may be changed now."""

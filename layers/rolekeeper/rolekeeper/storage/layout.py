@@ -42,7 +42,7 @@ PUBLISHED_FOR = "published#"
 OUTCOME, PUBLISHED, DISCARDED = "outcome", "published", "discarded"
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes, a timer's time too; the longest tags don't fit.
 SUBJECT_BYTES, PARTITION_KEY_BYTES = 900, 2_048
-GRANT, CHANGE, CONDITION, WRITES = "grant:", "change:", "condition", "writes"
+GRANT, CHANGE, CONDITION, WRITES, SWEPT = "grant:", "change:", "condition", "writes", "swept:"
 
 
 def timestamp(at: datetime) -> str:
@@ -116,6 +116,11 @@ def line_key(target: Target) -> Key:
 def window_keys(target: Target, size: Key) -> tuple[Key, ...]:
     """What says whether there is room for a target's changes, apart from approvals; `size` counts its instances."""
     return changes_key(target), changes_key(target, quarantines=True), line_key(target), size
+
+
+def activity_key(target: Target, at: datetime) -> Key:
+    """A target's hour: `swept:` and a minute say how the instances stood then, the others count what was done."""
+    return f"activity#{target.account}#{target.region}", timestamp(at)[:13]
 
 
 def held_key(key: MappingKey) -> Key:
@@ -265,7 +270,8 @@ def _reader(hint: Any) -> Any:
         member = _reader(arguments[0])
         return lambda value: origin(map(member, _list(value)))
     if origin is not None and issubclass(origin, Mapping):
-        return lambda value: {_text(name): _text(each) for name, each in value.items()}
+        member = _reader(arguments[1])
+        return lambda value: {_text(name): member(each) for name, each in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return partial(decode, hint)
     return {datetime: datetime.fromisoformat, bool: _boolean, str: _text}.get(hint, hint)  # an enum reads itself
@@ -326,9 +332,10 @@ def held_from(item: Mapping[str, Any]) -> Held:
 def timer_item(timer: Timer) -> Item:
     kind = "instance" if isinstance(timer.subject, InstanceKey) else "mapping"
     key = key_attributes(timer_key(timer))
-    return {**key, "due": timestamp(timer.due), kind: encode(timer.subject)}
+    did = {"did": timer.did} if timer.did else {}
+    return {**key, "due": timestamp(timer.due), kind: encode(timer.subject), **did}
 
 
 def timer_from(item: Mapping[str, Any]) -> Timer:
     subject = decode(InstanceKey, item["instance"]) if "instance" in item else decode(MappingKey, item["mapping"])
-    return Timer(datetime.fromisoformat(item["due"]), subject, follows=item["pk"] == FOLLOW_UPS)
+    return Timer(datetime.fromisoformat(item["due"]), subject, item["pk"] == FOLLOW_UPS, did=item.get("did", ""))

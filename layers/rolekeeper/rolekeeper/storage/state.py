@@ -8,6 +8,7 @@ lock beyond the association id. A corrupt item is returned as an error beside th
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import batched, islice
@@ -30,6 +31,7 @@ MOST_REFUSED = 5
 # UnprocessedKeys aren't absent: they are asked for again after these waits (seconds), and then the read fails.
 UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 MOST_WRITES = 100  # of a transaction (DynamoDB API reference)
+ACTIVITY_KEPT = timedelta(days=31)
 FLEET_NEWS = timedelta(days=1)  # after which the same size of the fleet is written again: the sweeps still count
 
 type Write = dict[str, Any]  # one write, as `Store` makes it
@@ -380,6 +382,12 @@ class State:
         if not (item.items() >= seen.items() and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS)):
             fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
             self.store.write(self.store.put(fleet))
+
+    def note_activity(self, target: Target, update: "Update", at: datetime) -> None:
+        """Update what happened in a target's hour. Only people look at that: nothing else fails for it."""
+        update.set({"expires": int((at + ACTIVITY_KEPT).timestamp())})
+        with suppress(AwsRefusalError):
+            self.store.write(self.store.update(layout.activity_key(target, at), update))
 
     def save(
         self,

@@ -10,6 +10,7 @@ from fakes.logs import FakeLogs
 from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
+from rolekeeper.instances.decide import Standing
 from rolekeeper.storage import layout
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import fleet_cache
@@ -23,7 +24,6 @@ from rolekeeper_cli.console.fleet_cache import (
     FleetReader,
 )
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.uses.fleet import Standing
 
 READS = ("DescribeInstances", "DescribeIamInstanceProfileAssociations")
 # The thread's own start, which no other test has.

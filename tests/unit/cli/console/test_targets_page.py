@@ -1,5 +1,7 @@
 """The page of the accounts and Regions: what is wrong first, what each saw last, and nothing on a deployment alone."""
 
+import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
+from rolekeeper.storage import layout
 from rolekeeper_cli import installed
 
 WEB, DATA = Target("111111111111", "eu-west-1"), Target("222222222222", "us-east-1")
@@ -38,14 +41,69 @@ def hub(terminal: Terminal, desk: MappingsFixture) -> None:
 
 
 def rows(text: str) -> list[str]:
+    """The rows of the first table."""
     return [text_of(each) for each in text.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]]
+
+
+# ---- the grid ----
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_hub_shows_accounts_by_regions_the_worst_first(browser: TestClient) -> None:
+    page = browser.get("/targets")
+    assert rows(page.text) == [
+        f"{DATA.account} problem 1 1",
+        f"{ACCOUNT} (hub) 3 3",
+        f"{WEB.account} ou-root-web 1,200 1,200",
+    ], "what isn't well is said, not only drawn"
+    assert f'<a href="/activity?account={WEB.account}">{WEB.account}</a>' in page.text
+    cell = re.search(r'<a class="state bad" href="([^"]*)" title="([^"]*)">', page.text)
+    assert cell
+    assert unescape(cell[1]) == f"/?account={DATA.account}&region={DATA.region}"
+    assert cell[2] == f"problem, swept 2026-03-01 08:59 UTC, drift 0: {PROBLEM}"
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_is_wrong_is_a_list_below_the_grid(browser: TestClient) -> None:
+    _, _, below = browser.get("/targets").text.partition("What needs a look")
+    (wrong,) = rows(below)
+    assert wrong.startswith(f"problem {DATA.account} {PROBLEM}")
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_target_that_isnt_known_leads_to_what_it_sent(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.app().registry.note_unknown(Target("444444444444", "eu-west-1"), "no spoke", desk.world.clock.now(), dropped=3)
+    page = browser.get("/targets")
+    assert "444444444444 unknown ? 0" in rows(page.text)
+    address = re.search(r'href="([^"]*444444444444%2Feu-west-1)"', page.text)
+    assert address
+    assert "3 events were dropped: no spoke" in words(browser.get(f"/targets{unescape(address[1])}"))
+
+
+def test_of_four_hundred_accounts_a_page_has_two_hundred(
+    browser: TestClient, terminal: Terminal, desk: MappingsFixture
+) -> None:
+    knows(terminal, desk, WEB)
+    for number in range(250):
+        item = layout.key_attributes(layout.target_key(Target(f"{222222222222 + number}", "eu-west-1")))
+        desk.world.store.write(desk.world.store.put({**item, "since": layout.timestamp(desk.world.clock.now())}))
+    first = browser.get("/targets")
+    assert len(rows(first.text)) == 200
+    assert "page 1 of 2" in words(first)
+    assert "All of the 250 as a list" in words(first), "those that wait for their first sweep"
+    second = browser.get("/targets?page=2")
+    assert (len(rows(second.text)), rows(second.text)[-1].split()[0]) == (52, WEB.account)
+
+
+# ---- the list ----
 
 
 @pytest.mark.usefixtures("hub")
 def test_what_is_wrong_is_first_then_the_hubs_own_and_the_others(browser: TestClient) -> None:
-    page = browser.get("/targets")
-    assert "3 targets in 3 accounts: 1 problem , 2 well" in words(page)
+    page = browser.get("/targets?view=list")
+    assert "3 targets in 3 accounts 1 problem 2 well" in words(page)
     assert '<a href="/targets" aria-current="page">Targets</a>' in page.text
+    assert 'href="/targets?state=problem&amp;view=list"' in page.text, "a count leads to those"
     assert '<a href="/targets">Targets</a>' in browser.get("/").text
     wrong, own, other = rows(page.text)
     said = f"{PROBLEM}. Since 10 min ago ."
@@ -69,8 +127,9 @@ def test_what_is_wrong_is_first_then_the_hubs_own_and_the_others(browser: TestCl
     ],
 )
 def test_they_are_narrowed_by_state_and_text(browser: TestClient, params: dict[str, str], shown: list[Target]) -> None:
-    page = browser.get("/targets", params=params)
+    page = browser.get("/targets", params={"view": "list", **params})
     found = rows(page.text)
+    assert len(rows(browser.get("/targets", params=params).text)) == len(found), "the grid too"
     assert len(found) == len(shown)
     assert all(str(target.account) in row for target, row in zip(shown, found, strict=True))
     assert ("No target fits the filter" in words(page)) == (not shown)

@@ -1,0 +1,191 @@
+"""What happened by the hour: how a target's instances stood at each sweep, and what was changed; kept for a month."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fixtures.account import HOME, FakeAccount, refusing
+from fixtures.mappings import MappingsFixture
+from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
+from rolekeeper.aws import ec2
+from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.instances.decide import Standing
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import WITHHELD, Control, Mode
+from rolekeeper.storage import layout
+
+
+@pytest.fixture
+def desk(world: FakeAccount) -> MappingsFixture:
+    made = MappingsFixture(world)
+    for role in ("web", "db"):
+        made.role(role)
+        world.profile(role)
+        assert made.edit(f"app={role}", role=role).status == "Published"
+    world.profile("legacy", path="/")
+    return made
+
+
+def sweep(desk: MappingsFixture, seconds: float = 840) -> None:
+    """A sweep, in as many runs as it takes where each has so much time."""
+    swept = desk.app().sweep("sweep-1", lambda: seconds, "run-1", {}).run()
+    for _ in range(20):
+        if swept.finished:
+            return
+        swept = desk.app().sweep("sweep-1", lambda: seconds, "run-1", layout.encode(swept)).run()
+    raise AssertionError(swept)
+
+
+def hours(world: FakeAccount, target: Target = HOME) -> dict[str, dict[str, Any]]:
+    """What is known of each hour of a target."""
+    pk = layout.activity_key(target, world.clock.now())[0]
+    return {item.pop("sk"): item for item in world.store.items(pk, "~")}
+
+
+def stood(world: FakeAccount, target: Target = HOME) -> list[dict[str, int]]:
+    """How the instances stood at each sweep."""
+    found = [item[name] for item in hours(world, target).values() for name in sorted(item) if "swept" in name]
+    return [{standing: int(number) for standing, number in each.items()} for each in found]
+
+
+def some_of_each(desk: MappingsFixture) -> None:
+    world = desk.world
+    for _ in range(3):
+        desk.converged("web", app="web")
+    for _ in range(2):
+        world.running(app="web")
+    world.running(profile="legacy", app="web")
+    world.stop(waits := desk.converged("db", app="db"))
+    world.tag(waits, app="web")
+    world.running(app="web", **{"rolekeeper:ignore": "perhaps"})
+    world.garble(layout.record_key(world.key(desk.converged("web", app="web"))))
+    world.truth.terminate(world.running(app="web"))
+
+
+def test_a_sweep_notes_how_the_instances_stand_by_status(desk: MappingsFixture) -> None:
+    some_of_each(desk)
+    sweep(desk)
+    assert stood(desk.world) == [{"ok": 3, "drift": 2, "foreign": 1, "waiting": 1, "blocked": 1, "unknown": 1}]
+    assert set(stood(desk.world)[0]) == set(Standing), "each status is met"
+
+
+@pytest.mark.parametrize("control", [{"mode": "observe"}, {"paused": True}, {"mode": "nonsense"}])
+def test_an_instance_that_rolekeeper_would_change_is_in_drift_though_changes_are_withheld(
+    desk: MappingsFixture, control: dict[str, Any]
+) -> None:
+    desk.world.running(app="web")
+    desk.world.control(**control)
+    sweep(desk)
+    assert stood(desk.world) == [{"drift": 1}]
+
+
+def test_each_code_by_which_changes_are_withheld_is_known() -> None:
+    controls = (Control(unclear="?"), Control(paused=True), Control(mode=Mode.OBSERVE), Control(swept=False))
+    assert {withheld.code for each in controls if (withheld := each.withholds(Mode.ENFORCE))} == WITHHELD
+
+
+def test_a_sweep_of_several_runs_notes_all_of_the_fleet_once(
+    desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ec2, "FILTER_VALUES", 2)
+    for _ in range(5):
+        desk.converged("web", app="web")
+    sweep(desk, seconds=0)
+    assert stood(desk.world) == [{"ok": 5}]
+
+
+def test_the_first_sweep_on_a_state_table_notes_no_instance_twice(desk: MappingsFixture) -> None:
+    desk.world.running(app="web")
+    desk.world.store.write(desk.world.store.delete(layout.FLEET))
+    sweep(desk)
+    assert stood(desk.world) == [{"drift": 1}]
+
+
+def test_the_sweeps_of_an_hour_share_an_item_which_expires_after_a_month(desk: MappingsFixture) -> None:
+    world = desk.world
+    for _ in range(5):
+        sweep(desk)
+        world.clock.sleep(900)
+    first, second = hours(world).values()
+    assert (len(first), len(second)) == (2 + 4, 2 + 1), "the key, the expiry, and each sweep"
+    assert stood(world) == [{}] * 5, "without an instance, too: a gap would say that nobody looked"
+    left = int(second["expires"]) - world.clock.now().timestamp()
+    assert timedelta(days=30) < timedelta(seconds=left) <= timedelta(days=31)
+
+
+def test_a_sweep_that_cant_note_it_ends_all_the_same(desk: MappingsFixture) -> None:
+    desk.world.calls.before("UpdateItem", refusing("AccessDeniedException", "not authorized"))
+    sweep(desk)
+    assert stood(desk.world) == []
+
+
+# ---- of another account or Region ----
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
+    with wired_organization(monkeypatch) as made:
+        made.spoke(SPOKE)
+        made.publish("workload=web", "web")
+        made.app().registry.add(ServedTarget(SPOKE, VERSION, made.hub.clock.now()))
+        yield made
+
+
+def test_a_hub_notes_each_target_by_itself(served: Organization) -> None:
+    served.spokes[SPOKE].running(workload="web")
+    served.scheduled()
+    served.scheduled(served.hub.lambda_.invoked[0])
+    assert (stood(served.hub), stood(served.hub, SPOKE)) == ([{}], [{"drift": 1}])
+
+
+def test_a_target_that_cant_be_swept_leaves_a_gap(served: Organization) -> None:
+    served.refuse(SPOKE)
+    served.scheduled()
+    served.scheduled(served.hub.lambda_.invoked[0])
+    assert (stood(served.hub), stood(served.hub, SPOKE)) == ([{}], [])
+
+
+# ---- changes ----
+
+
+def changes(world: FakeAccount) -> dict[str, int]:
+    (item,) = hours(world).values()
+    return {name: int(number) for name, number in item.items() if name not in ("pk", "expires")}
+
+
+def test_changes_are_counted_by_kind_a_minute_later_in_one_write(desk: MappingsFixture) -> None:
+    world = desk.world
+    fleet = [world.running(app="web") for _ in range(4)]
+    world.reconcile(*fleet)
+    world.tag(fleet[0], app="db")
+    for each in fleet[1:3]:
+        world.untag(each, "app")
+    world.reconcile(*fleet)
+    world.quiet()
+    world.follow()
+    assert changes(world) == {"Attach": 4, "Replace": 1, "Detach": 2}
+    assert world.calls["UpdateItem"] == 1
+    world.follow()
+    assert changes(world)["Attach"] == 4, "each is counted once"
+
+
+def test_what_ec2_refuses_is_counted_once_however_often_it_is_tried(desk: MappingsFixture) -> None:
+    world = desk.world
+    refused = world.running(app="web")
+    for _ in range(8):
+        world.calls.before("AssociateIamInstanceProfile", refusing("UnsupportedOperation", "no"))
+    world.reconcile(refused)
+    world.follow()
+    world.reconcile(refused)
+    world.follow()
+    assert changes(world) == {"refused": 1}
+
+
+def test_what_waits_or_is_found_well_is_no_change(desk: MappingsFixture) -> None:
+    world = desk.world
+    waits = world.running(app="web", **{"rolekeeper:ignore": "perhaps"})
+    world.reconcile(waits)
+    world.follow()
+    assert hours(world) == {}
