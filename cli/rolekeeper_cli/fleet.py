@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper.instances.decide import Standing
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
@@ -99,7 +98,7 @@ def fleet(
 
 
 def _drift(count: uses.fleet.Count, places: uses.targets.Places) -> ExitCode:
-    if count.stands[Standing.DRIFT]:
+    if count.stands[uses.fleet.Standing.DRIFT]:
         return ExitCode.CHANGES
     require_known(places)
     return ExitCode.DONE
@@ -177,9 +176,9 @@ def warn_of_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
 def _total(count: uses.fleet.Count) -> str:
     listed = count.stands.total()
     many = "1 instance" if listed == 1 else f"{listed:,} instances"
-    parts = (f"{count.stands[each]:,} {each}" for each in Standing if count.stands[each])
+    parts = (f"{count.stands[each]:,} {each}" for each in uses.fleet.Standing if count.stands[each])
     others = f" Not listed: {count.instances - listed:,}." if count.instances > listed else ""
-    well = listed == count.stands[Standing.OK]
+    well = listed == count.stands[uses.fleet.Standing.OK]
     todo = "" if well else "\nWhat to do about one: rolekeeper explain INSTANCE"
     return f"{many}: {', '.join(parts)}.{others}{todo}"
 
@@ -219,7 +218,7 @@ def _empty(places: uses.targets.Places, filters: uses.fleet.Filters, count: uses
 
 
 def _reason(row: Mapping[str, Any]) -> str:
-    return "" if row["stands"] == Standing.OK else row["reason"]
+    return "" if row["stands"] == uses.fleet.Standing.OK else row["reason"]
 
 
 def layout(home: Target, *, uptake: bool = False) -> Layout:

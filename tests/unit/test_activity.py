@@ -119,6 +119,7 @@ def test_a_sweep_that_cant_note_it_ends_all_the_same(desk: MappingsFixture) -> N
     desk.world.calls.before("UpdateItem", refusing("AccessDeniedException", "not authorized"))
     sweep(desk)
     assert stood(desk.world) == []
+    assert desk.world.metrics.counts["WillRetry"] == 1
 
 
 # ---- of another account or Region ----

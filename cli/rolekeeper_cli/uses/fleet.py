@@ -10,7 +10,8 @@ from itertools import batched
 from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
-from rolekeeper.instances.decide import Observation, Standing, decide, standing
+from rolekeeper.instances.decide import Observation, decide, standing
+from rolekeeper.instances.decide import Standing as Standing  # noqa: PLC0414  # the command has it from here
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, in_account
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping

@@ -192,7 +192,7 @@ def entry(at: datetime, before: str, after: str) -> dict[str, Any]:
     return {
         "at": at.isoformat(),
         "seen": seen,
-        "decision": {"profile-arn": after},
+        "decision": {"profile-arn": after, "mapping": "app=a"},
         "answer": {"association-id": "iip-assoc-2"},
     }
 

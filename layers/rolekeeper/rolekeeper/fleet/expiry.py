@@ -123,7 +123,8 @@ class Expiries:
             update = Update()
             for did, number in counted.items():
                 update.add(did, number)
-            self.state.note_activity(target, update, at)
+            with self._attempt(f"changes in {target} can't be counted"):
+                self.state.note_activity(target, update, at)
 
     def _ring_mappings(self, timers: dict[Timer, MappingKey], at: datetime, until: datetime) -> dict[Timer, MappingKey]:
         snapshot = self.state.read((), timers.values())

@@ -184,14 +184,21 @@ class Sweep:
             swept.finished = True
             return swept
         if swept.finished:
-            at = self.now()
-            self.state.note_activity(self.settings.target, Update().set({f"{layout.SWEPT}{at:%M}": swept.stands}), at)
+            self._note_activity(self.now())
         if swept.finished and not self.other:
             # Once per sweep: the alarm for overdue sweeps counts it.
             self.telemetry.count("InstancesSwept", swept.instances)
         elif swept.finished and self.other and not swept.rest.first:
             self.other.note(swept)
         return swept
+
+    def _note_activity(self, at: datetime) -> None:
+        """Note how the instances stand. Only people look at that: the sweep doesn't fail for it."""
+        stands = Update().set({f"{layout.SWEPT}{at:%M}": self.result.stands})
+        try:
+            self.state.note_activity(self.settings.target, stands, at)
+        except AwsRefusalError as error:
+            self.telemetry.will_retry("the status of the instances can't be noted", error=str(error))
 
     def _begins(self) -> bool:
         """Whether this run should work. A resumed one keeps the schedule from starting another sweep."""

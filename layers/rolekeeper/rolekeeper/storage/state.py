@@ -8,7 +8,6 @@ lock beyond the association id. A corrupt item is returned as an error beside th
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import batched, islice
@@ -384,10 +383,9 @@ class State:
             self.store.write(self.store.put(fleet))
 
     def note_activity(self, target: Target, update: "Update", at: datetime) -> None:
-        """Update what happened in a target's hour. Only people look at that: nothing else fails for it."""
+        """Update what happened in a target's hour."""
         update.set({"expires": int((at + ACTIVITY_KEPT).timestamp())})
-        with suppress(AwsRefusalError):
-            self.store.write(self.store.update(layout.activity_key(target, at), update))
+        self.store.write(self.store.update(layout.activity_key(target, at), update))
 
     def save(
         self,

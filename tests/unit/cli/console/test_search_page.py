@@ -25,7 +25,6 @@ from rolekeeper_cli.console.site import PAGES
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 OF_SCRIPTS = {"HX-Request": "true"}
-# Another branch of the work has its page.
 
 
 def finds(browser: TestClient, text: str) -> Response:
