@@ -73,7 +73,7 @@ class Plan:
 # ---- what it would do ----
 
 
-def plan(deployment: Deployment, act: Act, chosen: Mapping[str, Target | None], fleet: Counter[Target]) -> Plan:
+def plan(deployment: Deployment, act: Act, chosen: Mapping[str, Target | None], *, fleet: Counter[Target]) -> Plan:
     """What an act would do to the chosen ones, by id; `fleet` says how many instances each target has.
 
     Raises:
@@ -232,13 +232,13 @@ def carry_out(
     with deployment.progress(len(planned), "instances done") as progress:
         for target, page in _by_page((each, each.target) for each in planned):
             with turn:
-                for result in _done(deployment.at(target), act, page, writing):
+                for result in _done(deployment.at(target), act, page, writing=writing):
                     yield result
                     done += 1
                     progress.at(done)
 
 
-def _done(deployment: Deployment, act: Act, page: Sequence[Planned], writing: "_Writing") -> Iterator[Result]:
+def _done(deployment: Deployment, act: Act, page: Sequence[Planned], *, writing: "_Writing") -> Iterator[Result]:
     """The result of each on a page."""
     try:
         place = _Place(deployment, act)

@@ -107,7 +107,9 @@ def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[st
     return [{name: None if each.get(name) == "" else each.get(name) for name in _FIELDS} for each in entries]
 
 
-def diffs(deployment: Deployment, key: MappingKey, entries: Iterable[Mapping[str, Any]], limit: int) -> list[Columns]:
+def diffs(
+    deployment: Deployment, key: MappingKey, entries: Iterable[Mapping[str, Any]], *, limit: int
+) -> list[Columns]:
     """The columns that each edit of a history changed, before and after; empty for one that isn't known in full.
 
     A default is empty, as are all columns before a new row and after a deletion.

@@ -26,6 +26,7 @@ def overlaps(
     instances: Iterable[Tagged],
     published: Mapping[MappingKey, PublishedMapping],
     there: Callable[[Target, PublishedMapping], PublishedMapping],
+    *,
     now: datetime,
 ) -> list[Overlap]:
     """Ties first, then those of the most instances; `there` gives a mapping as it is published for a target.

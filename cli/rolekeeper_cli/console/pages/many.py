@@ -125,7 +125,7 @@ def plan(request: Request, form: Form) -> Response:
     fleet = Counter(row.target for row in site.fleet.ask().rows)
 
     def work(deployment: DoctorDeployment) -> Iterator[Plan]:
-        yield many.plan(deployment, _act(form, deployment.now()), chosen, fleet)
+        yield many.plan(deployment, _act(form, deployment.now()), chosen, fleet=fleet)
 
     return keep(request, "/fleet/many", Batch(form, chosen, site.jobs.begin(work)))
 

@@ -83,7 +83,7 @@ def _about(request: Request) -> dict[str, Any]:
     deployment = request.app.state.site.look()
     document = mappings.row(deployment, key)
     history = mappings.history(deployment, key, _REVISIONS)
-    both = zip(history, mappings.diffs(deployment, key, history, _REVISIONS), strict=True)
+    both = zip(history, mappings.diffs(deployment, key, history, limit=_REVISIONS), strict=True)
     revisions = [{**each, "consent": mappings.consent(each), "columns": diff} for each, diff in both]
     shown = {
         "mapping": document,
@@ -185,7 +185,7 @@ def _overlaps(request: Request, key: MappingKey | None = None) -> list[Overlap] 
         published = deployment.app.state.read([], map(key_in, site.mappings())).published
         at = cache(deployment.at)
         tagged = ((each.target, each.tags, each.mapping) for each in fleet.rows)
-        return overlaps(tagged, published, lambda there, each: published_there(at(there), each), deployment.now())
+        return overlaps(tagged, published, lambda there, each: published_there(at(there), each), now=deployment.now())
 
     if not fleet.read_at:
         return None

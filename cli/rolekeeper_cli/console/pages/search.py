@@ -170,7 +170,9 @@ def groups(request: Request, text: str, only: str = "") -> list[Group]:
     fleet = site.fleet.ask()
     rows, best, total = ranked(text, fleet.rows, lambda row: (row.name or row.id, row.id), most=most)
     why = fleet.unreadable.text if fleet.unreadable else "" if fleet.read_at else f"{fleet.read:,} are read so far"
-    found = [(best, Group("Instances", [*map(_instance, rows)], total, f"/?{query({'text': text})}", why))]
+    found = [
+        (best, Group("Instances", [*map(_instance, rows)], total, address=f"/?{query({'text': text})}", unknown=why))
+    ]
     for name, path, hits in (
         ("Mappings", "/mappings", site.reads.get("search", lambda: _mappings(request), _KEPT_SECONDS)),
         ("Roles", "/roles", _roles(request)),
@@ -181,7 +183,7 @@ def groups(request: Request, text: str, only: str = "") -> list[Group]:
         known, why = ([], hits) if isinstance(hits, str) else (hits, "")
         shown, best, total = ranked(text, known, lambda hit: (hit.label, *hit.also), most=most)
         address = f"{path}?{query({'text': text})}" if path else f"/search?{query({'q': text, 'only': name})}"
-        found.append((best, Group(name, shown, total, address, why)))
+        found.append((best, Group(name, shown, total, address=address, unknown=why)))
     return [group for _, group in sorted(found, key=lambda each: each[0]) if only in ("", group.name)]
 
 
@@ -193,7 +195,7 @@ def search(request: Request) -> Response:
     if text:
         found = groups(request, text, request.query_params.get("only", ""))
     else:
-        found = [Group("Pages and actions", listed := _actions(request), len(listed), "")]
+        found = [Group("Pages and actions", listed := _actions(request), len(listed), address="")]
     hits = [hit for group in found for hit in group.hits]
     if text and len(hits) == 1 and not part and not any(group.unknown for group in found):
         return see_other(hits[0].address)

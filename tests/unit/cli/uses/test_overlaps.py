@@ -30,7 +30,7 @@ def met(
         return each if target == HOME else replace(each, spec=each.spec.in_account(in_scope=True))
 
     tagged = (at, tuple({"a": "1", "b": "2", IGNORE_TAG: ignore}.items()), governed_by)
-    found = overlaps([tagged], published, there, NOW)
+    found = overlaps([tagged], published, there, now=NOW)
     return [(" ".join(str(spec.key) for spec in each.specs), each.tied) for each in found]
 
 
@@ -76,5 +76,5 @@ def test_instances_with_the_same_tags_are_counted_once_whatever_else_they_carry(
     }
     few: list[Tagged] = [(HOME, (("b", "2"), ("c", "3")), "b=2")]
     many: list[Tagged] = [(HOME, (("a", "1"), ("Name", str(number)), ("b", "2")), "a=1") for number in range(5)]
-    found = overlaps(few + many, published, lambda _, each: each, NOW)
+    found = overlaps(few + many, published, lambda _, each: each, now=NOW)
     assert [each.instances for each in found] == [5, 1], "those of the most instances come first"
