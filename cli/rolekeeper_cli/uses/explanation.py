@@ -15,7 +15,6 @@ from rolekeeper.permissions.policies import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
-from rolekeeper.telemetry import described
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import uptake, who
 from rolekeeper_cli.uses.event_history import no_answer
@@ -240,7 +239,7 @@ def explanation(
         "state": seen.instance.state.value,
         "carries": _carried(seen, seen.observed.association),
         "should_carry": profile_name(seen.should_carry),
-        "decision": as_document(described(seen.decision)),
+        "decision": as_document(layout.described(seen.decision)),
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
         "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],

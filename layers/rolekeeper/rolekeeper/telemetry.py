@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, RetryableError, classified
 from rolekeeper.aws.queue import SOURCE
 from rolekeeper.mail import TEXTS, Mailer
-from rolekeeper.model.instance import Action, Decision, ReconcileRequest
+from rolekeeper.model.instance import Action, ReconcileRequest
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.text import escaped, escaped_json, shown
 
@@ -29,8 +29,6 @@ ENTRIES, BYTES = 10, 262_144  # of one PutEvents, at most (AWS_FACTS.md "Limits 
 CUTS = ((1_000, 50), (200, 10))
 
 CHANGED = {Action.ATTACH: "Role Attached", Action.REPLACE: "Role Replaced", Action.DETACH: "Role Detached"}
-# The most that an entry and an event name; an instance has 50 tags, so 100 mappings may lose.
-LOSERS = 50
 PINNED = {"pin-set": "Pin Set", "pin-removed": "Pin Removed"}
 # Decisions that are counted, by their code.
 COUNTED = {"contested": "Contested", "window": "ChangesWithheld", "refused": "Refused"}
@@ -169,17 +167,3 @@ def _cut(value: Any, text: int, members: int) -> Any:
         case list() | tuple():
             return [_cut(each, text, members) for each in value[:members]]
     return value
-
-
-def described(decision: Decision) -> dict[str, Any]:
-    return {
-        "action": decision.action.value,
-        "code": decision.code,
-        "reason": decision.reason,
-        "mapping": str(decision.mapping) if decision.mapping else "",
-        "revision": decision.revision,
-        "role": decision.role,
-        "profile-arn": decision.profile_arn,
-        "takes-over": decision.takes_over,
-        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.overridden[:LOSERS]],
-    }

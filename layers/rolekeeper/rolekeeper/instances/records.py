@@ -31,7 +31,7 @@ from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import State, layout
 from rolekeeper.storage.layout import DONE, REFUSED, Key
 from rolekeeper.storage.state import Write
-from rolekeeper.telemetry import CHANGED, PARKED, PINNED, Telemetry, described
+from rolekeeper.telemetry import CHANGED, PARKED, PINNED, Telemetry
 from rolekeeper.telemetry import REFUSED as REFUSAL_EVENT
 
 # How long after a change its follow-up is due: EC2 associates within seconds, and then shows it everywhere.
@@ -136,7 +136,7 @@ def history_entry(
             "association-state": association.state.value if association else "",
             "profile-arn": association.profile_arn if association else "",
         },
-        "decision": described(decision),
+        "decision": layout.described(decision),
         "answer": dict(answer or {}),
     }
 

@@ -15,7 +15,16 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import Any
 
-from rolekeeper.model.instance import AppliedChange, Condition, Grant, InstanceKey, InstanceRecord, Target, Timer
+from rolekeeper.model.instance import (
+    AppliedChange,
+    Condition,
+    Decision,
+    Grant,
+    InstanceKey,
+    InstanceRecord,
+    Target,
+    Timer,
+)
 from rolekeeper.model.mapping import Held, MappingKey, Pin, PublishedMapping
 from rolekeeper.model.text import escaped, unplain_at
 
@@ -38,6 +47,8 @@ LAST_SWEEP = "last_sweep"  # there, of a target: once a sweep of it ended since 
 # The outcome of a change in its history entry: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
 PUBLISHED_FOR = "published#"
+# The most that a history entry and an event name; an instance has 50 tags, so 100 mappings may lose.
+LOSERS = 50
 # How a held revision ended: only one of the two can be written.
 OUTCOME, PUBLISHED, DISCARDED = "outcome", "published", "discarded"
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes, a timer's time too; the longest tags don't fit.
@@ -130,6 +141,21 @@ def held_key(key: MappingKey) -> Key:
 def budget_key(key: MappingKey) -> Key:
     """What was approved of one mapping's changes: `credit` is left of it, for the revision `credit_revision`."""
     return mapping_pk(key).replace("mapping", "window", 1), "window"
+
+
+def described(decision: Decision) -> dict[str, Any]:
+    """A decision in a history entry, and in an event."""
+    return {
+        "action": decision.action.value,
+        "code": decision.code,
+        "reason": decision.reason,
+        "mapping": str(decision.mapping) if decision.mapping else "",
+        "revision": decision.revision,
+        "role": decision.role,
+        "profile-arn": decision.profile_arn,
+        "takes-over": decision.takes_over,
+        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.overridden[:LOSERS]],
+    }
 
 
 def history_key(pk: str, at: datetime, id_: str) -> Key:
