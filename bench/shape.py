@@ -28,11 +28,11 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "layers, lines": Limit(9_800, 8_000),
-    "command and console, lines": Limit(26_700, 14_000),
-    "command and console, files": Limit(136, 95),
+    "layers, lines": Limit(9_900, 8_000),
+    "command and console, lines": Limit(28_900, 14_000),
+    "command and console, files": Limit(149, 95),
     "embedded AWS, lines": Limit(6_150, 4_800),
-    "tests, lines": Limit(67_700, 46_000),
+    "tests, lines": Limit(71_200, 46_000),
     "docs, lines": Limit(4_700, 4_200),
     "template.yaml, lines": Limit(1_500, 1_500),
     "files entered: instance attached": Limit(14, 14),

@@ -248,7 +248,7 @@ def test_keys_lead_between_pages_and_rows_until_they_are_turned_off(person: Visi
     expect(person.row(instance)).to_be_visible()
     page, press = person.page, person.page.keyboard.press
     press("j")
-    expect(page.get_by_role("link", name="by-keys")).to_be_focused()
+    expect(page.get_by_role("link", name="by-keys", exact=True)).to_be_focused()
     press("o")
     page.wait_for_url(f"**/instance/{instance}")
     press("g")

@@ -242,7 +242,7 @@ def test_each_key_that_leads_somewhere_leads_to_a_page(browser: TestClient) -> N
     found = dict(re.findall(r'data-keys="([^"]*)" data-does="([^"]*)"', browser.get("/").text))
     assert found["g m"] == "/mappings"
     assert [each for each in found.values() if each.startswith("/") and not is_a_page(each)] == []
-    script = browser.get("/static/console.js").text
+    script = browser.get("/static/search.js").text
     assert [each for each in found.values() if not each.startswith("/") and f"    {each}: " not in script] == []
 
 
