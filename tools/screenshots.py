@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
+from playwright.sync_api import expect
 
 from fixtures.browser import Visitor, chromium, console, enter, visitor
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
@@ -67,6 +68,13 @@ class Fleet:
         eventually(lambda: self.world.carries(self.moved, "s3-read"))
 
 
+def whole_fleet(person: Visitor) -> None:
+    """The fleet, once it is read, and what happened to it."""
+    person.goes("/")
+    expect(person.page.get_by_text("Read in full")).to_be_visible()
+    expect(person.page.locator("#activity svg")).to_be_visible()
+
+
 def plan(person: Visitor) -> None:
     """The plan of an edit."""
     person.goes("/mapping/edit?key=workload&value=s3-reader")
@@ -94,9 +102,10 @@ def main(folder: Path) -> None:
     with EmbeddedAws(port=PORT, progress=print) as aws:
         aws.deploy()
         fleet = Fleet(EmulatedAccount(aws))
+        fleet.world.sweep()
         pictures: tuple[tuple[str, str, Opens], ...] = (
-            ("console-fleet", "light", lambda person: person.goes("/")),
-            ("console-fleet-dark", "dark", lambda person: person.goes("/")),
+            ("console-fleet", "light", whole_fleet),
+            ("console-fleet-dark", "dark", whole_fleet),
             ("console-instance", "light", lambda person: person.goes(f"/instance/{fleet.moved}")),
             ("console-edit", "light", plan),
         )

@@ -128,11 +128,13 @@ def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: s
     def place(at: datetime) -> float:
         return round(100 * min(max((at - begin) / (end - begin), 0), 1), 2)
 
+    carried = {profile_name(span.profile_arn) for span, _ in known if span.carried}
     rows: dict[str, dict[str, Any]] = {}
     for each in _drawn(known, begin, now):
         if (each.until or each.since) >= begin:
             # The order is that of their last times.
-            row = rows[each.role] = rows.pop(each.role, {"role": each.role, "bars": [], "marks": []})
+            new = {"role": each.role, "carried": each.role in carried, "bars": [], "marks": []}
+            row = rows[each.role] = rows.pop(each.role, new)
             x, width = place(each.since), round(place(each.until or each.since) - place(each.since), 2)
             row["bars" if each.until else "marks"].append({"drawn": each, "x": x, "width": max(0, width)})
     shown = [row for row in reversed(rows.values()) if row["bars"]]

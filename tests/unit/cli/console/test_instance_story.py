@@ -194,6 +194,7 @@ def test_by_the_history_alone_it_shows_which_role_it_carried_and_who_attached_it
     )
     rows = {row["role"]: row for row in drawn(spans=spans)["rows"]}
     assert list(rows) == ["web", "theirs", "db"], "what it carries first, then the last former one"
+    assert [row["carried"] for row in rows.values()] == [True, False, False]
     assert [bars(each) for each in rows.values()] == [
         [("ours", 84.0, 16.0)],
         [("others", 52.0, 32.0)],
