@@ -38,8 +38,9 @@ class Fleet:
         launch_with(world, "node-1", "node-role", workload="s3-reader")
         world.launch("bastion")
         self.waits()
-        self.drifts()
         self.moves()
+        world.sweep()
+        self.drifts()
 
     def carries(self, name: str, role: str, **tags: str) -> str:
         """One that carries its role."""
@@ -102,7 +103,6 @@ def main(folder: Path) -> None:
     with EmbeddedAws(port=PORT, progress=print) as aws:
         aws.deploy()
         fleet = Fleet(EmulatedAccount(aws))
-        fleet.world.sweep()
         pictures: tuple[tuple[str, str, Opens], ...] = (
             ("console-fleet", "light", whole_fleet),
             ("console-fleet-dark", "dark", whole_fleet),

@@ -50,7 +50,18 @@ def test_a_running_instance_gets_the_role_of_its_tag(world: FakeAccount) -> None
     assert (entry["cause"], entry["decision"]["action"], entry["outcome"]) == ("test", "Attach", "done")
     assert entry["seen"]["tags"] == {"workload": "web"}
     assert entry["answer"]["association-id"] == world.truth.association_of(instance).id  # type: ignore[union-attr]  # carried
+    assert entry["seconds"] == 1, "what is asked for and done at once took no longer"
     assert _is_left_alone(world, instance)
+
+
+def test_the_history_has_how_long_after_the_event_it_was_done(world: FakeAccount) -> None:
+    world.publish("workload=web", "web")
+    instance = world.running(workload="web")
+    request = world.wake(instance)
+    world.wait(2.5)
+    world.reconciler().run([request])
+    (entry,) = world.history(instance)
+    assert entry["seconds"] == 3
 
 
 def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:

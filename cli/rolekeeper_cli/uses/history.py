@@ -77,6 +77,7 @@ def entry_document(key: InstanceKey, entry: Mapping[str, Any]) -> dict[str, Any]
         "reason": decision["reason"],
         "answer": as_document(entry["answer"]),
         "outcome": entry.get("outcome") or None,
+        "seconds": int(entry["seconds"]) if "seconds" in entry else None,
         "losers": list(decision["losers"]),
         "seen": as_document(entry["seen"]),
         "correlation_id": entry["correlation_id"],

@@ -76,7 +76,8 @@ def _since(carries: Document | None, entries: Sequence[Document]) -> tuple[str, 
         return "", ""
     for each in entries:
         if each["answer"].get("association_id") == carries["association"] and each["outcome"] != REFUSED:
-            return ", since {at}; attached by Rolekeeper", each["at"]
+            within = f" within {each['seconds']} s" if each["seconds"] else ""
+            return f", since {{at}}; attached by Rolekeeper{within}", each["at"]
     return f"; attached by {'Rolekeeper' if carries['for'] else 'another actor'}", ""
 
 

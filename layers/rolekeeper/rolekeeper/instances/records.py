@@ -3,6 +3,7 @@
 What is written is found by pure functions, so the sweep asks them too; the recorder writes it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -285,7 +286,9 @@ class Recorder:
     def changed(self, request: ReconcileRequest, decision: Decision, started: Started, made: Association) -> Outcome:
         now, answer = self.now(), {"association-id": made.id, "state": made.state.value}
         change = completed(started.observed, decision, self.contention, now=now)
-        done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer})
+        # An event's time has no fraction: it took no longer.
+        seconds = max(1, math.ceil((now - request.at).total_seconds()))
+        done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer, "seconds": seconds})
         self.state.save(request.instance, change, now, also=[done])
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
         self.telemetry.decision(request, history_entry(request, started.observed, decision, answer=answer), event=event)

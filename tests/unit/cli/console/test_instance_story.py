@@ -32,7 +32,15 @@ def shown(action: str, code: str, carries: Any = None, should: str | None = "web
 def entry(action: str = "Attach", **values: Any) -> dict[str, Any]:
     same = {"code": "unoccupied", "from": None, "to": "web", "mapping": "app=web", "revision": 1}
     answered = {"association_id": "iip-1", "state": "associating"}
-    return {"at": "2026-03-01T12:04:09Z", "action": action, "answer": answered, "outcome": "done", **same, **values}
+    return {
+        "at": "2026-03-01T12:04:09Z",
+        "action": action,
+        "answer": answered,
+        "outcome": "done",
+        "seconds": 2,
+        **same,
+        **values,
+    }
 
 
 def said(parts: Sequence[Part]) -> str:
@@ -51,7 +59,7 @@ THEIRS = carrying("node-role", managed=False, **{"for": None})
     [
         (
             shown("Nothing", "converged", carrying("web")),
-            "[web], as app=web asks, since 2026-03-01T12:04:09Z; attached by Rolekeeper",
+            "[web], as app=web asks, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
         ),
         (
             shown("Nothing", "converged", carrying("web", association="iip-0")),
@@ -63,14 +71,14 @@ THEIRS = carrying("node-role", managed=False, **{"for": None})
         ),
         (
             shown("Nothing", "converged", carrying("web"), mapping="the pin", pin=PIN),
-            "[web], pinned until it is released, since 2026-03-01T12:04:09Z; attached by Rolekeeper",
+            "[web], pinned until it is released, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
         ),
         (shown("Nothing", "converged", None, None, role="NONE"), "[], as app=web asks"),
         (shown("Nothing", "unmatched", None, None, mapping=None), "[]: its tags match no mapping"),
         (shown("Nothing", "not-ours", THEIRS, mapping=None), "<node-role>: its tags match no mapping"),
         (
             shown("Nothing", "kept", carrying("web")),
-            "[web], kept: app=web no longer matches, since 2026-03-01T12:04:09Z; attached by Rolekeeper",
+            "[web], kept: app=web no longer matches, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
         ),
         (shown("Nothing", "ignored", carrying("web"), mapping=None), "[web]: so it is"),
         (shown("Hold", "occupied", THEIRS), "<node-role>: app=web asks for [web] and leaves it"),
@@ -108,6 +116,7 @@ def test_since_when_is_said_only_by_what_ec2_took_for_this_association() -> None
     explained = shown("Nothing", "converged", carrying("web"))
     assert "since" not in said(answer(explained, [entry(outcome="refused")]))
     assert "since" not in said(answer(explained, [entry(answer={"association_id": "iip-2"})]))
+    assert said(answer(explained, [entry(seconds=None)])).endswith("attached by Rolekeeper"), "how long isn't known"
 
 
 # ---- the timeline ----
