@@ -166,6 +166,21 @@ def test_a_lost_race_observes_again(world: FakeAccount) -> None:
     assert second["outcome"] == "done"
 
 
+def test_a_lost_race_is_written_down_though_the_faster_one_is_writing_just_then(world: FakeAccount) -> None:
+    world.publish("workload=web", "web")
+    world.profile("db")
+    instance = world.running(workload="web")
+
+    def meanwhile() -> None:
+        world.attach_by_hand(instance, "db")
+        world.calls.before("TransactWriteItems", refusing("TransactionCanceledException"))
+
+    world.calls.before(ATTACH, meanwhile)
+    outcome = world.reconcile(instance)
+    assert outcome.error is None
+    assert [each["outcome"] for each in world.history(instance)] == ["refused", "done"], "none keeps room in the window"
+
+
 @pytest.mark.parametrize(("between", "then"), [("other", "db"), ("theirs", "theirs")], ids=["ours", "a foreign role"])
 def test_a_stale_id_observes_again_and_replaces_no_foreign_role(world: FakeAccount, between: str, then: str) -> None:
     instance = _converged(world)

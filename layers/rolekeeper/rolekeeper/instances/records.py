@@ -309,7 +309,12 @@ class Recorder:
         also, now = [self.state.completion(started.entry, outcome), *back], self.now()
         if isinstance(error, errors.ConflictError | errors.NotFoundError):
             # Our own first sending may have succeeded: then only this follow-up finds it.
-            self.state.save(request.instance, RecordChange(timers=(follow_up(request.instance, now),)), now, also=also)
+            change = RecordChange(timers=(follow_up(request.instance, now),))
+            try:
+                self.state.save(request.instance, change, now, also=also)
+            except errors.RetryableError:
+                # The look that was faster may be writing just now. The entry is not to keep its room for that.
+                self.state.save(request.instance, change, now, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, resource=error.resource) from error
         instead = put_off(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
         before = started.observed.shown(instead)
