@@ -50,12 +50,21 @@ class Fleet:
             return self._items(params)
         if told := _TOLD.get(request.operation):
             return told()
+        if request.operation in _OF_ACCOUNT:
+            return self._of_account()
         client, name = self._world.clients[request.service], xform_name(request.operation)
         if request.service == "iam" and request.operation.startswith("List"):
             page: Mapping[str, Any] = next(iter(client.get_paginator(name).paginate(**params)))
             return page
         answer: Mapping[str, Any] = getattr(client, name)(**params)
         return answer
+
+    def _of_account(self) -> Mapping[str, Any]:
+        """All roles and instance profiles of the account."""
+        profiles, client = self._world.profiles, self._world.clients["iam"]
+        roles = [client.get_role(RoleName=name)["Role"] for name in profiles]
+        held = [client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"] for name in profiles]
+        return {"Roles": roles, "InstanceProfiles": held, "IsTruncated": False}
 
     # ---- EC2 ----
 
@@ -223,6 +232,7 @@ _TOLD: Mapping[str, Callable[[], Mapping[str, Any]]] = {
     "FilterLogEvents": lambda: {"events": []},
     "GetCallerIdentity": _caller,
 }
+_OF_ACCOUNT = frozenset({"ListRoles", "ListInstanceProfiles"})
 _LISTINGS: Mapping[str, tuple[str, Callable[[int, int], str]]] = {
     "DescribeInstances": ("reservationSet", _instance),
     "DescribeIamInstanceProfileAssociations": ("iamInstanceProfileAssociationSet", _association),
