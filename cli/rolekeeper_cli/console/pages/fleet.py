@@ -4,11 +4,12 @@ Filters and the order are in the address. A filter that can't be read says what 
 """
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -33,6 +34,8 @@ from rolekeeper_cli.suggest import did_you_mean, near
 STATES = tuple(each.value for each in InstanceState if each not in ENDED)
 CONDITIONS = tuple(each.value for each in Standing)
 FILTERS = ("status", "state", "role", "mapping", "tag", "account", "region", "reason")
+# Those that the command has as options; it takes one of each but of tags.
+_OF_COMMAND = frozenset({"tag", "role", "state", "mapping"})
 # The parameters that an address may have in the place of the search field's text, as former ones had.
 _FORMER = {"text": "", "condition": "status", **{each: each for each in FILTERS}}
 # What a list can be sorted by; what is empty comes last.
@@ -126,6 +129,15 @@ class Query:
 
     def sorted_by(self, text: str) -> str:
         return self.url(sort=Sort.read(text, COLUMNS))
+
+    @property
+    def command(self) -> str:
+        """The command that lists the same; empty if none does."""
+        once = [each.key for each in self.terms if each.key != "tag"]
+        if self.wrong or len({*once}) < len(once) or not _OF_COMMAND.issuperset(each.key for each in self.terms):
+            return ""
+        options = chain.from_iterable((f"--{each.key}", each.value) for each in self.terms)
+        return shlex.join(["rolekeeper", "fleet", *options])
 
 
 def _wrong(term: Term) -> str:

@@ -30,6 +30,24 @@ def given(page: Response) -> dict[str, Any]:
     return {name: value for name, value in parsed(command(page)).items() if value not in (None, False, (), "")}
 
 
+# ---- the fleet ----
+
+
+def test_a_filtered_list(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("app=web", role="web")
+    desk.converged("web", app="web")
+    page = browser.get("/", params={"q": 'tag:app=web tag:"team=a b" role:web state:running mapping:app=web'})
+    line = "--tag app=web --tag 'team=a b' --role web --state running --mapping app=web"
+    assert command(page) == f"rolekeeper fleet {line}"
+    assert given(page)["tags"] == ("app=web", "team=a b")
+    assert command(browser.get("/")) == "rolekeeper fleet"
+
+
+@pytest.mark.parametrize("text", ["web", "status:blocked", "role:web role:db", "region:us-east-1", "state:nonsense"])
+def test_what_the_command_has_no_option_for(browser: TestClient, text: str) -> None:
+    assert "as-command" not in browser.get("/", params={"q": text}).text.partition("</main>")[0]
+
+
 # ---- an instance ----
 
 
