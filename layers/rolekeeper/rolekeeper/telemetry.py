@@ -54,7 +54,7 @@ class Telemetry:
             "region": request.instance.region,
             "instance-id": request.instance.id,
             "correlation-id": request.correlation_id,
-            **{name: entry[name] for name in ("cause", "seen", "decision", "answer")},
+            **{name: entry[name] for name in ("cause", "seen", "decision", "answer", "seconds") if name in entry},
         }
         self.logger.info("decided", extra={**detail, "correlation_id": request.correlation_id})
         if (code := entry["decision"]["code"]) in COUNTED:

@@ -291,7 +291,8 @@ class Recorder:
         done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer, "seconds": seconds})
         self.state.save(request.instance, change, now, also=[done])
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
-        self.telemetry.decision(request, history_entry(request, started.observed, decision, answer=answer), event=event)
+        entry = {**history_entry(request, started.observed, decision, answer=answer), "seconds": seconds}
+        self.telemetry.decision(request, entry, event=event)
         return Outcome(decision)
 
     def refused(
