@@ -76,7 +76,7 @@ class Happenings:
             world.profile(role)
         self.desk.edit("workload=web", role="web")
         self.terminal = Terminal(self.desk, patch)
-        self.console = browser(site())
+        self.console = browser(site(clock=lambda: 0.0))
 
     def attached(self) -> None:
         """An instance is launched with a tag, and gets its role."""
