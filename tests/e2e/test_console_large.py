@@ -7,18 +7,12 @@ import pytest
 from bench.programs import bench
 from playwright.sync_api import Browser, StorageState, expect
 
-from fixtures.browser import ConsoleProcess, Visitor, chromium, console, enter, needs_chromium, visitor
+from fixtures.browser import ConsoleProcess, Visitor, console, enter, needs_chromium, visitor
 
 pytestmark = [pytest.mark.emulator, needs_chromium]
 
 INSTANCES, FOREIGN, ROWS = 10_000, 200, 500
 SIZES = {"phone": (390, 844), "laptop": (1_280, 900), "wide": (1_920, 1_080)}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
