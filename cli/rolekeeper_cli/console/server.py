@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Event, Thread
 
 import click
 import uvicorn
@@ -49,7 +49,7 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int | None, brows
     sys.setswitchinterval(_TURN_SECONDS)
     templates().get_template("waiting.html")
     listening, lasts = listen_as_before(ports.file_of(deployment)) if port is None else (listen(port), port != 0)
-    with listening, _ended_by_signals(), ExitStack() as ending:
+    with listening, _signals_call(signal.default_int_handler), ExitStack() as ending:
         port = listening.getsockname()[1]
         site = Site(deployment, writes=writes)
         site.lasting = lasting(port) if lasts else ""
@@ -67,7 +67,25 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int | None, brows
         web = connections.server(guard)
         Thread(target=end_when_idle, args=(pages, web), daemon=True).start()
         terminal.say(f"The console runs until Ctrl-C, or until it wasn't used for {IDLE_SECONDS / 60:g} minutes.")
+        run(web, listening)
+
+
+def run(web: uvicorn.Server, listening: socket.socket) -> None:
+    """Answer until it should exit. A signal never interrupts asyncio, whose half-made loop would print a traceback.
+
+    Raises:
+        KeyboardInterrupt: a signal ended it; uvicorn raises each that it caught again at its end.
+    """
+    ended = Event()
+
+    def end(*_: object) -> None:
+        web.should_exit = True
+        ended.set()
+
+    with _signals_call(end):
         web.run([listening])
+    if ended.is_set():
+        raise KeyboardInterrupt
 
 
 def listen_as_before(file: Path) -> tuple[socket.socket, bool]:
@@ -96,15 +114,15 @@ def listen(port: int) -> socket.socket:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _signals_call(handler: Callable[..., object]) -> Iterator[None]:
     """Handle SIGTERM as Ctrl-C; and SIGINT, which a shell's background job otherwise ignores."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 # ---- the link ----

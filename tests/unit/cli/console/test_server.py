@@ -1,9 +1,11 @@
 """The server without its socket: when it is idle, how the link gets to a browser, and what ends it before it begins."""
 
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 from unittest.mock import MagicMock, Mock
 
 import pytest
@@ -51,6 +53,21 @@ def test_an_idle_server_says_so_and_ends(capsys: pytest.CaptureFixture[str]) -> 
     assert (naps, running.should_exit) == ([30, 30], True)
     said = capsys.readouterr()
     assert (said.out, "Start it again: rolekeeper console" in said.err) == ("", True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_the_very_start_ends_it_without_interrupting_asyncio(number: int) -> None:
+    class Starting:
+        should_exit = went_on = False
+
+        def run(self, _: object) -> None:
+            signal.raise_signal(number)
+            self.went_on = True
+
+    web = Starting()
+    with pytest.raises(KeyboardInterrupt):
+        server.run(cast("Any", web), Mock())
+    assert (web.went_on, web.should_exit) == (True, True)
 
 
 # ---- the browser ----
