@@ -189,6 +189,7 @@ LAYOUT = Layout(
         _at("since"),
         _at("problem_since"),
         Column("unit", wide=True),
+        Column("events to account", lambda row: "yes" if row["events_to_account"] else "", wide=True),
     ),
     note=lambda row: "" if row["state"] == uses.targets.NEW else row["reason"],
     colour=_colour,

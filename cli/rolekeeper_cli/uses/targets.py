@@ -267,6 +267,7 @@ class _Hub:
             "drift": served.drift if swept and not own else None,
             "problem_since": served.problem_since,
             "unit": served.unit or None,
+            "events_to_account": served.notifies,
         }
 
     def unknown(self, heard: ServedTarget) -> dict[str, Any]:

@@ -158,8 +158,8 @@ class Telemetry:
 
     def _put(self, entries: list[Entry], target: Target | None = None) -> bool:
         with classified("events:PutEvents", f"the default bus of {target}" if target else "the default bus"):
-            client = self.client_at(target) if target else self.client
-            answer = client.put_events(Entries=entries)  # type: ignore[arg-type]  # built below
+            put = self.client_at(target).put_events if target else self.client.put_events
+            answer = put(Entries=entries)  # type: ignore[arg-type]  # built below
         if lost := answer["FailedEntryCount"]:
             self.logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
             self.count("EventsFailed", lost)
