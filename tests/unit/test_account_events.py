@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from fixtures.account import HOME, refusing
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, Organization, wired_organization
+from fixtures.organization import OTHER, SPOKE, Organization, wired_organization
 from rolekeeper.instances.reconcile import WORK
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Access
@@ -71,17 +71,6 @@ def test_a_batch_is_one_call_for_each_target_that_asked(organization: Organizati
     registered(organization)
     attached(organization, *[SPOKE] * 3, *[OTHER] * 2)
     assert [organization.spoke(each).events.batches for each in (SPOKE, OTHER)] == [[3], [2]]
-
-
-def test_each_region_of_an_account_gets_its_own(organization: Organization) -> None:
-    organization.spoke(SAME_ACCOUNT)
-    organization.ask_for_events(SAME_ACCOUNT)
-    organization.publish("workload=web", "web")
-    registered(organization)
-    attached(organization, SPOKE, SAME_ACCOUNT)
-    for target in (SPOKE, SAME_ACCOUNT):
-        [event] = organization.spoke(target).events.sent
-        assert event["Detail"]["region"] == target.region
 
 
 def test_it_hears_of_an_instance_that_the_retry_loop_gave_up(organization: Organization) -> None:

@@ -155,7 +155,7 @@ def targets(deployment: DoctorDeployment) -> Findings:
 def coverage(deployment: DoctorDeployment) -> Findings:
     if not deployment.settings.organization:
         return "the deployment looks after its own account and Region only"
-    if found := [each.target for each in spokes.uncovered(deployment)]:
+    if found := [each.target for each in spokes.uncovered(deployment, spokes.registered(deployment))]:
         what = f"no spoke is in {several(found, _NAMED)} of the organization, so nobody gives their instances roles"
         yield warn(what, advice("see them all: ", typed("rolekeeper targets --missing")))
     return "every active account of the organization has a spoke in each Region that has one"

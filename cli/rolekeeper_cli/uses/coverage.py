@@ -24,8 +24,13 @@ class Uncovered:
     name: str
 
 
-def uncovered(deployment: Deployment, regions: Sequence[str] = ()) -> list[Uncovered]:
-    """Those of the organization's active accounts, by default in the Regions that targets are in.
+def registered(deployment: Deployment) -> set[Target]:
+    """The deployment's targets, its own too."""
+    return {deployment.home, *(each.target for each in deployment.app.registry.all())}
+
+
+def uncovered(deployment: Deployment, known: set[Target], regions: Sequence[str] = ()) -> list[Uncovered]:
+    """Those of the organization's active accounts, by default in the Regions that the known targets are in.
 
     Raises:
         CommandError: the deployment has no organization, or the caller may not list its accounts.
@@ -35,7 +40,7 @@ def uncovered(deployment: Deployment, regions: Sequence[str] = ()) -> list[Uncov
             f"stack '{deployment.stack.name}' looks after its own account and Region only",
             "deploy it with --organization-id first: rolekeeper deploy --organization-id o-…",
         )
-    accounts, known = _accounts(deployment), _known(deployment)
+    accounts = _accounts(deployment)
     asked = regions or sorted({each.region for each in known})
     return [
         Uncovered(target, name)
@@ -51,8 +56,9 @@ def documents(deployment: Deployment, regions: Sequence[str] = ()) -> Iterator[d
     In an account with a spoke in another Region the spoke's reader counts them, for a caller that may be it. A Region
     that isn't enabled there has none, and is left out.
     """
-    found = uncovered(deployment, regions)
-    readable = {each.account for each in _known(deployment) if each != deployment.home}
+    known = registered(deployment)
+    found = uncovered(deployment, known, regions)
+    readable = {each.account for each in known if each != deployment.home}
     with deployment.progress(len(found), "accounts and Regions without a spoke looked at") as progress:
         counted = few_at_once(found, partial(_instances, deployment, readable))
         for each, instances in progress.over(counted):
@@ -73,10 +79,6 @@ def _instances(deployment: Deployment, readable: set[str], place: Uncovered) -> 
         return sum(not each.ended for page, _ in pages for each in page)
     except AwsRefusalError as error:
         return _NONE_POSSIBLE if error.code in _NOT_ENABLED else None
-
-
-def _known(deployment: Deployment) -> set[Target]:
-    return {deployment.home, *(each.target for each in deployment.app.registry.all())}
 
 
 def _accounts(deployment: Deployment) -> list[tuple[str, str]]:

@@ -286,19 +286,17 @@ def test_where_all_have_a_spoke_it_says_so(terminal: Terminal, organization: Org
         ),
         (["--missing", "--regions", "europe"], "", 252, "'europe' is no Region"),
         (["--regions", "eu-west-1"], "", 252, "--regions goes with --missing"),
+        (["--missing"], "no organization", 253, "looks after its own account and Region only"),
     ],
 )
 def test_what_cant_be_answered_says_what_to_do(
     terminal: Terminal, organization: Organizations, line: list[str], refuses: str, code: int, said: str
 ) -> None:
     organization.refuses = refuses
+    if refuses == "no organization":
+        terminal.parameters["OrganizationId"] = ""
     ran = terminal("targets", *line)
     assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
-
-
-def test_a_deployment_of_one_account_has_no_organization_to_cover(terminal: Terminal) -> None:
-    terminal.parameters["OrganizationId"] = ""
-    assert "looks after its own account and Region only" in terminal("targets", "--missing").stderr
 
 
 # ---- which are asked ----

@@ -145,8 +145,3 @@ def test_without_a_look_at_the_organization_coverage_is_unknown(organization: Or
     level, what, remedy = covered()
     assert (level, what.partition(":")[0]) == ("unknown", "the organization's accounts can't be listed")
     assert "docs/organization.md" in remedy
-
-
-def test_a_deployment_of_one_account_asks_no_organization(terminal: Terminal) -> None:
-    terminal.parameters["OrganizationId"] = ""
-    assert covered()[0] == "ok"
