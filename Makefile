@@ -144,6 +144,7 @@ soak: setup ## all examples of the state machines, 500 fleets, 1,000 edits, 2,00
 	@# One after the other: a pace is measured. 2,000 on the embedded AWS take a quarter of an hour, 100,000 in virtual time minutes.
 	ROLEKEEPER_RETAGGED=2000 ROLEKEEPER_RETAGGED_PER_SECOND=4.8 .venv/bin/pytest tests/e2e/test_mass_retag.py -q -s
 	ROLEKEEPER_MASS=100000 .venv/bin/pytest tests/simulation/test_mass.py -q -s
+	ROLEKEEPER_FAIR_SHARES=10000 .venv/bin/pytest tests/simulation/test_fair_shares.py -q -s
 	@$(MAKE) --no-print-directory simulate SEEDS=1000000
 
 .PHONY: mutants

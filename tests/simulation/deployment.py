@@ -56,6 +56,8 @@ _QUEUE = RESOURCES["WorkQueue"]["Properties"]
 _STREAM = RESOURCES["OnMappingChange"]["Properties"]["Events"]["MappingStream"]["Properties"]
 BATCH, WORKERS = _POLLER["BatchSize"], PARAMETERS[_POLLER["ScalingConfig"]["MaximumConcurrency"]["Ref"]]["Default"]
 VISIBILITY, RECEIVES = _QUEUE["VisibilityTimeout"], _QUEUE["RedrivePolicy"]["maxReceiveCount"]
+# A group of messages is noisy that has so many in flight, and more than a tenth of all.
+NOISY = 30
 # The state table's stream may bring more at once; small batches meet more.
 STREAM_BATCH, STREAM_ATTEMPTS = _STREAM["BatchSize"], _STREAM["MaximumRetryAttempts"]
 # Lambda's own troubles are tried again so often.
@@ -116,6 +118,10 @@ class Message:
         named = self.body.get("detail", {}).get("instance-id") or (self.body.get("resources") or ("",))[0]
         return str(named).rsplit("/", 1)[-1]
 
+    @property
+    def group(self) -> str:
+        return str(self.body.get("account", "")) if isinstance(self.body, dict) else ""
+
 
 @dataclass
 class Deployment:
@@ -151,6 +157,7 @@ class Deployment:
         self._executions: dict[str, dict[str, Any]] = {}
         self.unheard: set[str] = set()
         self._ready: list[Message] = []
+        self._in_flight = Counter[str]()  # by group
         # What the process of each worker keeps; those at work aren't here.
         self._idle: list[dict[str, Any]] = [{} for _ in range(WORKERS)]
         self._promises.share = self._settings.changes_per_second / WORKERS
@@ -255,8 +262,7 @@ class Deployment:
         while self._ready and self._idle:
             if self._weather.rough:
                 self._weather.rng.shuffle(self._ready)  # a standard queue keeps no order
-            batch = self._ready[:BATCH]
-            del self._ready[:BATCH]
+            batch = self._received()
             for each in [each for each in batch if self._loops(each)]:
                 batch.remove(each)
                 self.waiting.discard(each)
@@ -264,6 +270,7 @@ class Deployment:
             if not batch:
                 continue
             kept = self._idle.pop()
+            self._in_flight.update(each.group for each in batch)
             for each in batch:
                 if each.told < self._delivered.get(each.instance, 0):
                     self._weather.count(Fault.EVENT_REORDERED)
@@ -278,6 +285,16 @@ class Deployment:
                 kept,
             )
 
+    def _received(self) -> list[Message]:
+        """The next batch: a fair queue gives messages of noisy groups out last (AWS_FACTS.md, "Lambda, SQS, ...")."""
+        flying = self._in_flight
+        noisy = {group for group, number in flying.items() if number >= NOISY and number > flying.total() / 10}
+        if noisy:
+            self._ready.sort(key=lambda each: each.group in noisy)
+        batch = self._ready[:BATCH]
+        del self._ready[:BATCH]
+        return batch
+
     def _loops(self, message: Message) -> bool:
         """Whether Lambda takes a message for a link of an endless loop, and stops it."""
         function = FUNCTIONS["reconcile"]
@@ -289,6 +306,7 @@ class Deployment:
 
     def _done(self, batch: list[Message], kept: dict[str, Any], how: str, answer: Any) -> None:
         self._idle.append({} if how == "killed" else kept)  # a process that died is another one
+        self._in_flight -= Counter(each.group for each in batch)  # keeps none that has none left
         failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]} if how == "answered" else None
         for each in batch:
             if failed is not None and each.id not in failed:

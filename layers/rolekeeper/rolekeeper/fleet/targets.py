@@ -16,7 +16,7 @@ from typing import Any
 from rolekeeper.aws import Ec2, Iam, Tasks, errors
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task
-from rolekeeper.instances.reconcile import WORK, Batch
+from rolekeeper.instances.reconcile import PATIENCE, WORK, Batch
 from rolekeeper.instances.records import Outcome
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.model.text import shown
@@ -191,13 +191,13 @@ class Targets:
     probe_at: Callable[[Target], Probed]
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        """Reconcile these in the time of one batch: the hub's own target first, targets that failed last."""
+        """Reconcile these in the time of one batch: targets with few messages first, those that failed last."""
         outcomes: dict[InstanceKey, Outcome] = {}
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
         put_back = max((each.put_back for group in of_target.values() for each in group), default=0)
-        batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back)
-        for target in sorted(of_target, key=lambda each: (each != self.home, each in self.left_alone, each)):
+        batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back, patience=PATIENCE / 2)
+        for target in sorted(of_target, key=lambda each: (each in self.left_alone, len(of_target[each]), each)):
             outcomes |= self._reconcile(target, of_target[target], batch)
         return outcomes
 
