@@ -241,7 +241,11 @@ class Targets:
         of_target = {target: list(group) for target, group in grouped}
         put_back = max((each.put_back for group in of_target.values() for each in group), default=0)
         batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back, patience=PATIENCE / 2)
-        for target in sorted(of_target, key=lambda each: (each in self.left_alone, len(of_target[each]), each)):
+
+        def turn(each: Target) -> tuple[bool, int, bool, Target]:
+            return each in self.left_alone, len(of_target[each]), each != self.home, each
+
+        for target in sorted(of_target, key=turn):
             outcomes |= self._reconcile(target, of_target[target], batch)
         return outcomes
 
