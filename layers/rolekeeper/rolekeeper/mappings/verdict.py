@@ -7,7 +7,7 @@ a number never identifies two different edits, and a new one is never a number t
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime, timedelta
@@ -176,6 +176,11 @@ class RowSnapshot:
         """Whether a deletion is judged: the row is gone, or was put back as its deletion is held."""
         return not self.row or self.holds_deletion
 
+    @property
+    def is_published(self) -> bool:
+        """Whether the row says what is published."""
+        return bool(self.row and self.published and self.parsed.spec == self.published.spec)
+
     def stamp(self, account: str = "") -> str:
         """What is asked about a row, in short; with an `account`, there."""
         stored = [self.stored.published, *(each.mapping for at, each in self.stored.records.items() if at == account)]
@@ -261,6 +266,10 @@ class Ending(StrEnum):
     HOLD = "hold"
     REMOVE = "remove, with its row"
     DISCARD = "put the row back as it is published"
+
+
+# What a row says that says nothing of what is in effect.
+_REFUSED = (Status.REJECTED, Status.CONFLICT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +440,7 @@ class Assessor:
     def asked(self, snapshot: RowSnapshot) -> list[MappedTarget]:
         """The targets beside `home` whose accounts `assess` asks."""
         targets, stored, published = self.targets, snapshot.stored, snapshot.published
-        spec, same = snapshot.parsed.spec, self._is_published(snapshot)
+        spec, same = snapshot.parsed.spec, snapshot.is_published
         stale = targets.stale(published.spec, stored) if published else set()
         if snapshot.to_discard or (same and snapshot.trigger.recheck):
             accounts = stale
@@ -443,10 +452,6 @@ class Assessor:
             accounts = {*targets.in_scope(spec), *(() if same else stored.records)}
         return [each for each in targets.all[1:] if each.target.account in accounts]
 
-    def _is_published(self, snapshot: RowSnapshot) -> bool:
-        """Whether the row says what is published: then no instance is looked at elsewhere."""
-        return bool(snapshot.row and snapshot.published and snapshot.parsed.spec == snapshot.published.spec)
-
     def find(self, snapshot: RowSnapshot, account: str, in_time: Callable[[], bool]) -> Finding:
         """What `assess` would ask of one account, whose targets and `home` are all that there are here."""
         targets, stored, published, spec = self.targets, snapshot.stored, snapshot.published, snapshot.parsed.spec
@@ -456,7 +461,7 @@ class Assessor:
             mapping = self._candidate(snapshot, spec, role)
         if mapping and (snapshot.deletes or spec) and not snapshot.to_discard:
             question = Question(stored, snapshot.at, self._given(snapshot, mapping), in_time)
-            finding = targets.find(account, mapping, question, scans=not self._is_published(snapshot))
+            finding = targets.find(account, mapping, question, scans=not snapshot.is_published)
         if published and account in targets.stale(published.spec, stored):
             with suppress(AwsRefusalError):
                 finding = replace(finding, published_check=targets.accounts[account].check(published.spec))
@@ -654,10 +659,23 @@ def waiting(snapshot: RowSnapshot, error: AwsRefusalError) -> Verdict:
     why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
     if isinstance(error, AccessDeniedError):
         why = f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
-    reason, matched = sentence([why], snapshot.still_in_effect), None if snapshot.published else 0
     held = snapshot.trigger.recheck and "held_revision" in snapshot.row
-    stays = held or not snapshot.row or bool(snapshot.published and snapshot.parsed.spec == snapshot.published.spec)
-    ending = Ending.NOTHING if stays else Ending.SAY
+    return _waits(snapshot, why, stays=held)
+
+
+def judged_elsewhere(snapshot: RowSnapshot, accounts: Sequence[str]) -> Verdict:
+    """The verdict on a row while these accounts are asked: a verdict that it says already stays until they answered."""
+    row, stored = snapshot.row, snapshot.stored
+    says = str(layout.plain(row["status"])) if snapshot.trigger.recheck and "status" in row else ""
+    pending = bool(stored.held and not stored.held.outcome)
+    known = says in _REFUSED or (says == Status.HELD and pending) or (says in Status and snapshot.is_published)
+    verdict = _waits(snapshot, f"it is being judged in {len(accounts):,} accounts", stays=known)
+    return replace(verdict, status=Status(says)) if known else verdict
+
+
+def _waits(snapshot: RowSnapshot, why: str, *, stays: bool) -> Verdict:
+    reason, matched = sentence([why], snapshot.still_in_effect), None if snapshot.published else 0
+    ending = Ending.NOTHING if stays or not snapshot.row or snapshot.is_published else Ending.SAY
     return Verdict(Status.WAITING, reason, snapshot.revision, matched=matched, held=None, ending=ending)
 
 
