@@ -154,6 +154,7 @@ class App:
             home=self.settings.target,
             registry=self.registry,
             tasks=self.tasks,
+            machine=self.accounts_machine,
             telemetry=self.telemetry,
             now=self.now,
             ends_by=self.now() + WORK,
