@@ -54,6 +54,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             done = {"accounts": accounts(app, event["of"])}
         elif "of" in event:
             done = in_account(app, event, lambda: seconds_left() - EARLIER, context.aws_request_id)
+        elif task is Task.JUDGED:
+            done = {"task": task.value, "id": correlation_id, "status": app.judged(event["judging"]).status.value}
         elif task is Task.EXPIRIES:
             app.overrides.report_deployed_mode(correlation_id)
             if app.settings.organization:
@@ -89,6 +91,13 @@ def in_account(app: "App", event: Mapping[str, Any], seconds_left: Callable[[], 
     """Do the accounts machine's task in one account; its answer is only logged."""
     correlation_id = event["id"]
 
+    def in_time() -> bool:
+        return seconds_left() >= RESERVE
+
+    if event["task"] == Task.JUDGE:
+        app.judge(event["of"]["judging"], event["account"], in_time)
+        return {"id": correlation_id, "account": event["account"]}
+
     def sweep(target: Target) -> bool:
         try:
             there = app.at(target).sweep(correlation_id, seconds_left, f"{run_id} {target}", {"task": Task.SWEEP})
@@ -99,7 +108,7 @@ def in_account(app: "App", event: Mapping[str, Any], seconds_left: Callable[[], 
         app.telemetry.logger.info(Task.SWEEP.value, extra=swept)
         return True
 
-    alone = app.targets.sweep_account(event["account"], event["of"], lambda: seconds_left() >= RESERVE, sweep)
+    alone = app.targets.sweep_account(event["account"], event["of"], in_time, sweep)
     return {"id": correlation_id, "account": event["account"], "alone": [str(each) for each in alone]}
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows import HomeAccount
     from rolekeeper.mappings.table import MappingTable
+    from rolekeeper.mappings.verdict import Verdict
     from rolekeeper.permissions.roles import Roles
 
 
@@ -262,10 +263,31 @@ class App:
             assessor=assessor,
             sender=self.sender,
             machine=self.machine,
+            accounts_machine=self.accounts_machine,
+            findings=mappings.findings.Findings(self.store),
             telemetry=self.telemetry,
             now=self.now,
             hands_over_at=self.now() + FANS_OUT,
         )
+
+    def judge(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
+        """Ask an account what judging a row asks there."""
+        self._publisher_in(account).find(layout.decode(mappings.publish.Judging, judging), account, in_time)
+
+    def judged(self, judging: Mapping[str, Any]) -> Verdict:
+        """Judge a row by what its accounts answered."""
+        return self.publisher.judged(layout.decode(mappings.publish.Judging, judging))
+
+    def _publisher_in(self, account: str) -> Publisher:
+        """One that knows the targets of an account alone, beside the deployment's own."""
+        hub = self.hub or self
+        mapped = hub.mapped
+        of_account = [
+            replace(mapped.at(each.target), instances=each.instances, unit=each.unit)
+            for each in self.registry.all(account)
+        ]
+        targets = replace(mapped, listed=lambda: of_account)
+        return replace(hub.publisher, assessor=replace(hub.publisher.assessor, targets=targets))
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
@@ -287,7 +309,7 @@ class App:
     ) -> Sweep:
         """A run of a sweep. `event` is the last run's answer, or the schedule's, whose sweep gives way to another."""
         return fleet.sweep.Sweep(
-            other=self._other_target(self.hub) if self.hub else None,
+            other=self._other_target() if self.hub else None,
             ec2=self.ec2,
             state=self.state,
             table=self.table,
@@ -305,16 +327,11 @@ class App:
             result=layout.decode(fleet.sweep.SweepResult, event),
         )
 
-    def _other_target(self, hub: App) -> OtherTarget:
-        mapped = hub.mapped
-        of_account = [
-            replace(mapped.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)
-        ]
-        targets = replace(mapped, listed=lambda: of_account)
+    def _other_target(self) -> OtherTarget:
         return fleet.sweep.OtherTarget(
             target=self.settings.target,
             registry=self.registry,
-            publisher=replace(self.publisher, assessor=replace(self.publisher.assessor, targets=targets)),
+            publisher=self._publisher_in(self.settings.account),
             telemetry=self.telemetry,
             now=self.now,
             is_news=partial(self._is_news, noting=True),

@@ -109,6 +109,8 @@ class Task(StrEnum):
     EXPIRIES = "expiries"
     FAN_OUT = "fan-out"
     ACCOUNTS = "accounts"  # names the accounts for the accounts machine
+    JUDGE = "judge"  # asks an account what judging a row asks there
+    JUDGED = "judged"  # judges it by what was found
 
 
 @dataclass(frozen=True)

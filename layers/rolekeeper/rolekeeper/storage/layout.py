@@ -179,6 +179,11 @@ def approval_key(by: str, key: MappingKey, revision: int) -> Key:
     return f"approval#{by}", f"{_short(mapping_pk(key))}#{revision}"
 
 
+def finding_key(run: str, account: str) -> Key:
+    """What an account answered while a row is judged; `run` says of which row, and what was asked."""
+    return f"judging#{run}", account
+
+
 def _short(name: str) -> str:
     encoded = name.encode("utf-8", "surrogatepass")
     return name if len(encoded) <= SUBJECT_BYTES else hashlib.sha256(encoded).hexdigest()
