@@ -50,12 +50,10 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             **({"accounts": []} if "of" in event else {}),
         }
     try:
-        if task is Task.ACCOUNTS:
-            done = {"accounts": accounts(app, event["of"])}
+        if task in (Task.ACCOUNTS, Task.JUDGED):
+            done = _step(app, event)
         elif "of" in event:
             done = in_account(app, event, lambda: seconds_left() - EARLIER, context.aws_request_id)
-        elif task is Task.JUDGED:
-            done = {"task": task.value, "id": correlation_id, "status": app.judged(event["judging"]).status.value}
         elif task is Task.EXPIRIES:
             app.overrides.report_deployed_mode(correlation_id)
             if app.settings.organization:
@@ -76,6 +74,13 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
     return done
+
+
+def _step(app: "App", event: Mapping[str, Any]) -> dict[str, Any]:
+    """The accounts machine's step before its runs for the accounts, or after them."""
+    if event["task"] == Task.JUDGED:
+        return {"id": event["id"], "status": app.judged(event["judging"]).status.value}
+    return {"accounts": accounts(app, event["of"])}
 
 
 def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
