@@ -574,6 +574,7 @@ class Deployment:
             # A row is judged in other accounts by one run, or by a run for each.
             (publish, "FEW", 0 if seed % 2 else publish.FEW),
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
+            (publish, "FEW", 0 if hurry and self.spokes else publish.FEW),
             (runtime, "client", self.clients.__getitem__),
             (runtime, "sessions", lambda: sessions),
             # In one thread, as all that is played is.
