@@ -161,6 +161,7 @@ class App:
             left_alone=self.kept.setdefault("left alone", {}),
             reconcile_at=lambda target, requests, batch: self.at(target).reconciler().run(requests, batch),
             probe_at=lambda target: self.at(target).probe(),
+            each=self.each,
         )
 
     def probe(self) -> Probed:

@@ -6,7 +6,7 @@ an alarm: each name costs as much as three alarms, and the log answers the rest 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -43,7 +43,7 @@ class Telemetry:
     logger: "Logger"
     metrics: "Metrics"
     mailer: Mailer
-    _batches: list[list[dict[str, Any]]] = field(default_factory=list, init=False)
+    _events: list[dict[str, Any]] = field(default_factory=list, init=False)
     _mails: list[dict[str, str]] = field(default_factory=list, init=False)
     _denied: set[tuple[str, str]] = field(default_factory=set, init=False)
 
@@ -105,11 +105,8 @@ class Telemetry:
         for text, members in CUTS:
             if _size(entry) > BYTES:
                 entry["Detail"] = json.dumps({**_cut(detail, text, members), "cut": True}, default=str)
-        batch = self._batches[-1] if self._batches else []
-        if batch and len(batch) < ENTRIES and sum(map(_size, [*batch, entry])) <= BYTES:
-            batch.append(entry)
-        else:
-            self._batches.append([entry])
+        # One step, as targets are swept in threads.
+        self._events.append(entry)
 
     def flush(self) -> bool:
         """Send the queued events and mails. If AWS doesn't answer, drop the rest: the function has to end in time.
@@ -118,9 +115,9 @@ class Telemetry:
         """
         sent = True
         sends: list[tuple[int, Callable[[], bool | None]]]
-        sends = [(len(batch), partial(self._put, batch)) for batch in self._batches]
+        sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._events)]
         sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
-        self._batches, self._mails = [], []
+        self._events, self._mails = [], []
         for at, (number, send) in enumerate(sends, start=1):
             try:
                 sent &= send() is not False
@@ -149,6 +146,17 @@ class Telemetry:
 def log_line(values: Mapping[str, Any]) -> str:
     """What Powertools logs as one line; a log viewer shows it raw."""
     return escaped_json(json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")))
+
+
+def _batches(entries: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    batches: list[list[dict[str, Any]]] = []
+    for entry in entries:
+        batch = batches[-1] if batches else []
+        if batch and len(batch) < ENTRIES and sum(map(_size, [*batch, entry])) <= BYTES:
+            batch.append(entry)
+        else:
+            batches.append([entry])
+    return batches
 
 
 def _size(entry: Mapping[str, Any]) -> int:

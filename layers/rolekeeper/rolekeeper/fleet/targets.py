@@ -3,7 +3,7 @@
 A message from a target registers it, once a probe finds that its spoke lets the hub in. The registry grants nothing:
 the spoke's own roles decide what the hub may do there. A target that isn't registered and refuses the probe is unknown:
 its messages are dropped, and the schedule probes it for a while, because IAM takes a while to know a new spoke's roles.
-The accounts machine sweeps them: a run for each account, which sweeps its due targets one after another. A target that
+The accounts machine sweeps them: a run for each account, which sweeps its due targets side by side. A target that
 is large or fails gets a run of its own, so it delays no other.
 """
 
@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Self
 
-from rolekeeper.aws import AccountsMachine, Ec2, Iam, Tasks, errors
+from rolekeeper.aws import AccountsMachine, Each, Ec2, Iam, Tasks, errors
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.reconcile import PATIENCE, WORK, Batch
@@ -251,6 +251,7 @@ class Targets:
     left_alone: MutableMapping[Target, datetime]
     reconcile_at: Callable[[Target, list[ReconcileRequest], Batch], dict[InstanceKey, Outcome]]
     probe_at: Callable[[Target], Probed]
+    each: Each
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
         """Reconcile these in the time of one batch: targets with few messages first, those that failed last."""
@@ -354,22 +355,26 @@ class Targets:
     def sweep_account(
         self, account: str, asked: Mapping[str, Any], in_time: Callable[[], bool], sweep: Callable[[Target], bool]
     ) -> list[Target]:
-        """Sweep the targets of an account that a round takes one after another, small ones first.
+        """Sweep the targets of an account that a round takes side by side, after the one with the fewest instances.
 
-        One that is large, whose last sweep didn't end, that fails now (`sweep` returns False) or for which there is no
-        time left gets a run of its own, which Lambda retries and dead-letters. Returns these.
+        That one asks IAM for all. One that is large, whose last sweep didn't end, that fails now (`sweep` returns False)
+        or for which there is no time left gets a run of its own, which Lambda retries and dead-letters. Returns these.
         """
-        sweeps, alone = Round.of(asked), list[Target]()
+        sweeps = Round.of(asked)
         due = [each for each in self.registry.all(account) if sweeps.takes(each, self.now())]
-        for served in sorted(due, key=lambda each: (each.unswept, each.instances)):
-            target = served.target
-            if not self.registry.note_begin(target) or sweeps.leaves_running(served, self.now()):
-                continue
+        due.sort(key=lambda each: (each.unswept, each.instances))
+
+        def is_left(served: ServedTarget) -> bool:
+            if not self.registry.note_begin(served.target) or sweeps.leaves_running(served, self.now()):
+                return False
             small = not served.unswept and served.instances <= LARGE
-            if not (small and in_time() and sweep(target)):
-                self.tasks.start(Task.SWEEP, asked["id"], target)
-                alone.append(target)
-        return alone
+            if small and in_time() and sweep(served.target):
+                return False
+            self.tasks.start(Task.SWEEP, asked["id"], served.target)
+            return True
+
+        left = [*map(is_left, due[:1]), *self.each(is_left, due[1:])]
+        return [served.target for served, alone in zip(due, left, strict=True) if alone]
 
     def of_account(self, account: str) -> list[Target]:
         """The targets of an account, the hub's own included."""
