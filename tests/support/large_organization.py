@@ -2,8 +2,9 @@
 
 The real functions run, as Lambda and the state machines run them: each run has a clock of its own, a map's children go
 40 at once, a process that is new takes a second more, and each call takes its time. With fewer accounts fewer children
-go at once, so each takes its turn as late as in the whole. `sweep` plays a round, `edit` some edits at once. EC2 makes each page when it is asked for it. Of 20 accounts one refuses the hub's roles, one throttles
-it and one gives no answer, until `repair`. Bench and tests call it.
+go at once, so each takes its turn as late as in the whole. `sweep` plays a round, `edit` some edits at once. EC2 makes
+each page when it is asked for it. Of 20 accounts one refuses the hub's roles, one throttles it and one gives no answer,
+until `repair`. Bench and tests call it.
 """
 
 import heapq
@@ -149,7 +150,7 @@ class Played:
         begun, judged = (round(max(each.values(), default=0)) for each in (self.began, self.judged))
         return (
             f"{len(self.began):,} targets begun in {begun} s, {len(self.judged)} edits judged in {judged} s, "
-            f"{self.sent.total():,} instances sent in {self.last_sent:.0f} s, done in {self.done:.0f} s; {self.runs:,} runs"
+            f"{self.sent.total():,} instances sent in {self.last_sent:.0f} s; done in {self.done:.0f} s"
         )
 
 
@@ -223,8 +224,13 @@ class Scale:
         def asked() -> None:
             self.played.began.setdefault(target, clock.seconds - self._began)
 
+        def troubles() -> None:
+            asked()
+            if trouble:
+                trouble(clock.sleep)
+
         if trouble and (service == "ec2" or trouble is _refused):
-            return _Trouble(lambda: (asked(), trouble(clock.sleep)))
+            return _Trouble(troubles)
         if (target, service) not in self._clients:
             made = _Ec2(self.instances, clock, asked) if service == "ec2" else self._iam_of(target.account)
             self._clients[target, service] = made
@@ -367,8 +373,11 @@ class Scale:
 
         def ended(answer: Any) -> None:
             # Whoever is at it later ends later: the next begins when this one ended, in the order of time.
-            account = answer["account"]
-            self._plan(0, lambda: (going.discard(account), begin()))
+            self._plan(0, lambda: next_after(answer["account"]))
+
+        def next_after(account: str) -> None:
+            going.discard(account)
+            begin()
 
         self._run("OnSchedule", {"task": "accounts", "id": of["id"], "of": of}, listed)
 

@@ -13,7 +13,6 @@ from support.large_organization import ROWS, Scale
 ACCOUNTS = int(os.environ.get("ROLEKEEPER_ORGANIZATION") or 40)
 INTERVAL = 15 * 60  # seconds (template.yaml, SweepSchedule)
 BEGUN, JUDGED, PUBLISHED = 120, 120, 300  # seconds
-IAM_A_SECOND = 40  # calls to one account's IAM
 
 
 def test_a_round_sweeps_each_target_once_within_the_interval_though_accounts_are_bad() -> None:
@@ -23,7 +22,7 @@ def test_a_round_sweeps_each_target_once_within_the_interval_though_accounts_are
         good = [each for each in scale.targets if each not in bad]
         played = scale.sweep()
         print(played.brief)  # noqa: T201  # shown by `make soak`
-        assert sorted(played.began) == scale.targets
+        assert played.began.keys() == set(scale.targets)
         assert max(played.began[each] for each in good) <= BEGUN
         assert played.done < INTERVAL
         assert played.cut == [], "each run has the time that its machine gives it"
@@ -55,7 +54,7 @@ def test_edits_that_touch_every_target_are_published_within_five_minutes_though_
         assert max(played.judged.values()) <= (JUDGED if rows == 1 else PUBLISHED)
         assert played.last_sent <= PUBLISHED
         assert played.cut == []
-        assert played.a_second <= IAM_A_SECOND
+        assert played.iam <= 5 * rows * ACCOUNTS
         assert played.sent == dict.fromkeys(scale.tagged(good, rows), 1), (
             "each once, and none of an account that is bad"
         )

@@ -357,8 +357,8 @@ class Targets:
     ) -> list[Target]:
         """Sweep the targets of an account that a round takes side by side, after the one with the fewest instances.
 
-        That one asks IAM for all. One that is large, whose last sweep didn't end, that fails now (`sweep` returns False)
-        or for which there is no time left gets a run of its own, which Lambda retries and dead-letters. Returns these.
+        That one asks IAM for all. A target that is large, whose last sweep didn't end, that fails now (`sweep` returns
+        False) or for which no time is left gets a run of its own, which Lambda retries and dead-letters. Returns these.
         """
         sweeps = Round.of(asked)
         due = [each for each in self.registry.all(account) if sweeps.takes(each, self.now())]
