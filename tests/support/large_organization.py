@@ -150,7 +150,8 @@ class Played:
         begun, judged = (round(max(each.values(), default=0)) for each in (self.began, self.judged))
         return (
             f"{len(self.began):,} targets begun in {begun} s, {len(self.judged)} edits judged in {judged} s, "
-            f"{self.sent.total():,} instances sent in {self.last_sent:.0f} s; done in {self.done:.0f} s"
+            f"{self.sent.total():,} instances sent in {self.last_sent:.0f} s; done in {self.done:.0f} s, "
+            f"the longest of {self.runs:,} runs took {self.longest:.0f} s"
         )
 
 
@@ -285,7 +286,8 @@ class Scale:
         self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
 
     def _changed(self, table: str, key: tuple[str, ...], _old: Any, new: Any) -> None:
-        if table == MAPPING_TABLE and new and new.get("status", {}).get("S") == "Published":
+        said = {name: each.get("S") for name, each in (new or {}).items()}
+        if table == MAPPING_TABLE and (said["role"], said.get("status")) == ("db", "Published"):
             self.played.judged.setdefault(key[1], self.hub.clock.seconds - self._began)
 
     def _play(self, begin: Callable[[], object]) -> Played:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from support.large_organization import ROWS, Scale
+from support.large_organization import ROWS, SILENCE, Scale
 
 ACCOUNTS = int(os.environ.get("ROLEKEEPER_ORGANIZATION") or 40)
 INTERVAL = 15 * 60  # seconds (template.yaml, SweepSchedule)
@@ -23,9 +23,10 @@ def test_a_round_sweeps_each_target_once_within_the_interval_though_accounts_are
         played = scale.sweep()
         print(played.brief)  # noqa: T201  # shown by `make soak`
         assert played.began.keys() == set(scale.targets)
-        assert max(played.began[each] for each in good) <= BEGUN
+        assert max(played.began.values()) <= BEGUN
         assert played.done < INTERVAL
         assert played.cut == [], "each run has the time that its machine gives it"
+        assert played.longest <= 2 * SILENCE, "no run looks at all accounts"
         assert played.sent == dict.fromkeys(scale.tagged(good, 1), 1), "each once, and none of a bad target's"
         assert played.tables <= 15 * len(scale.targets)
         assert played.iam <= 5 * ACCOUNTS, "IAM is asked once an account, not once a Region"
@@ -54,6 +55,7 @@ def test_edits_that_touch_every_target_are_published_within_five_minutes_though_
         assert max(played.judged.values()) <= (JUDGED if rows == 1 else PUBLISHED)
         assert played.last_sent <= PUBLISHED
         assert played.cut == []
+        assert played.longest <= 2 * SILENCE, "no run asks all accounts"
         assert played.iam <= 5 * rows * ACCOUNTS
         assert played.sent == dict.fromkeys(scale.tagged(good, rows), 1), (
             "each once, and none of an account that is bad"
