@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ReadTimeoutError
@@ -37,6 +38,7 @@ from support.large_fleet import RUN_SECONDS, TAG, GeneratedEc2
 
 REGIONS = ("eu-west-1", "us-west-2")
 TAGGED = 10  # every tenth instance of a target carries the mapping's tag
+AT_ONCE_OF_MACHINE = 40  # accounts (statemachines/accounts.asl.json)
 SILENCE = 15.0  # seconds, after which the SDK gives a target up that gives no answer
 CALL = 0.1  # what a call to IAM takes, in seconds
 INVOKE = 0.1  # what a call to the registry or to Lambda takes, in seconds
@@ -209,11 +211,24 @@ class Scale:
         self._queue.sent = Counter()
         began, judged = clock.seconds, list[float]()
         self.hub.calls.before("TransactWriteItems", lambda: judged.append(clock.seconds - began))
-        app = replace(self.app, each=SideBySide(clock))
-        app.publisher.publish(mapping_key(TAG), "edit-1")
-        app.telemetry.flush()
+        self.hub.machine.started.clear()
+        self._judge(lambda app: app.publisher.publish(mapping_key(TAG), "edit-1"))
+        for each in list(self.hub.machine.started):
+            if (asked := each["input"])["task"] == "judge":
+                judging: Any = asked["judging"]
+                find = partial(self._find, judging)
+                SideBySide(clock, AT_ONCE_OF_MACHINE)(find, asked["accounts"])
+                self._judge(lambda app, judging=judging: app.judged(judging))  # type: ignore[misc]  # defaults bind the loop's
         (row,) = map(layout.from_attributes, self.hub.dynamodb.items(MAPPING_TABLE))
         return Edited(row, judged[0], clock.seconds - began, self._queue.sent)
+
+    def _judge(self, work: Callable[[App], object]) -> None:
+        app = replace(self.app, each=SideBySide(self.hub.clock))
+        work(app)
+        app.telemetry.flush()
+
+    def _find(self, judging: Any, account: str) -> None:
+        self._judge(lambda app: app.judge(judging, account, lambda: True))
 
     def _run(self, event: dict[str, Any], swept: Swept) -> None:
         clock, target = self.hub.clock, Target(**event["target"])
@@ -239,9 +254,10 @@ class SideBySide:
     """Threads in virtual time: each item begins once one of them is free, and the clock is then where the last ends."""
 
     clock: Clock
+    at_once: int = AT_ONCE
 
     def __call__[Item, Result](self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        free, results = [self.clock.seconds] * AT_ONCE, list[Result]()
+        free, results = [self.clock.seconds] * self.at_once, list[Result]()
         for item in items:
             self.clock.seconds = heapq.heappop(free)
             results.append(work(item))
