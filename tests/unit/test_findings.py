@@ -92,7 +92,7 @@ def fail(desk: OrganizationDesk, how: set[str]) -> None:
 
 
 def told(few: int, *parts: Any) -> list[Any]:
-    with mock.patch.object(publish, "FEW", few), new_organization() as organization:
+    with mock.patch.object(publish, "ASKED", few), new_organization() as organization:
         desk = OrganizationDesk.of_three(organization)
         desk.join(HOME_TOO, "web", "api", instances=100)
         for role in ("api", "admin"):
@@ -159,7 +159,7 @@ class Machine:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr(publish, "FEW", 2)
+    monkeypatch.setattr(publish, "ASKED", 2)
     with new_organization() as organization:
         yield Machine(OrganizationDesk.of_three(organization))
 
