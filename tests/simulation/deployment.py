@@ -572,9 +572,9 @@ class Deployment:
         sessions = SimpleNamespace(client_of=lambda *of: Spoke(self, *of), forget=lambda _: None)
         replaced: list[tuple[Any, str, Any]] = [
             # A row is judged in other accounts by one run, or by a run for each.
-            (publish, "FEW", 0 if seed % 2 else publish.FEW),
+            (publish, "ASKED", 0 if seed % 2 else publish.ASKED),
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
-            (publish, "FEW", 0 if hurry and self.spokes else publish.FEW),
+            (publish, "ASKED", 0 if hurry and self.spokes else publish.ASKED),
             (runtime, "client", self.clients.__getitem__),
             (runtime, "sessions", lambda: sessions),
             # In one thread, as all that is played is.

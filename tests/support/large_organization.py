@@ -129,6 +129,7 @@ class Played:
         judged: when each row's edit was published.
         sent: how often each instance was sent.
         runs: how many runs of Lambda there were, and the `longest` of them; `cut` had not the time that the map gives.
+        first: the calls of the first run in the hub.
         tables, iam: the calls to the tables, and to the IAM of all accounts.
         a_second: the most calls to the IAM of one account within a second.
     """
@@ -141,6 +142,7 @@ class Played:
     runs: int = 0
     longest: float = 0.0
     cut: list[str] = field(default_factory=list)
+    first: Counter[str] = field(default_factory=Counter)
     tables: int = 0
     iam: int = 0
     a_second: int = 0
@@ -331,17 +333,18 @@ class Scale:
         if took > (limit or _TIMEOUTS[function]):
             played.cut.append(f"{function} {event.get('task')} {event.get('account')}: {took:.0f} s")
         played.runs += 1
+        played.first = played.first or Counter(self.hub.calls.counted())
         played.longest, played.done = max(played.longest, took), max(played.done, clock.seconds - self._began)
         heapq.heappush(self._warm, clock.seconds)
         then(json.loads(json.dumps(answer)))
 
     def invoke(self, *, Payload: bytes, **_: Any) -> None:  # noqa: N803  # boto3's own name
-        self.hub.clock.sleep(CALL)
+        self.hub.calls.starts("Invoke")
         event = json.loads(Payload)
         self._plan(STEP, lambda: self._run("OnSchedule", event))
 
     def start_execution(self, *, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002, N803  # the same
-        self.hub.clock.sleep(CALL)
+        self.hub.calls.starts("StartExecution")
         if name in self._started:
             return
         self._started.add(name)
@@ -389,7 +392,7 @@ class Scale:
         return {"Attributes": {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesDelayed": "0"}}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
-        self.hub.clock.sleep(CALL)
+        self.hub.calls.starts("SendMessageBatch")
         self.played.last_sent = max(self.played.last_sent, self.hub.clock.seconds - self._began)
         for entry in Entries:
             body = json.loads(entry["MessageBody"])

@@ -23,10 +23,10 @@ from rolekeeper.storage import layout
 from support.grants import allow, policy
 
 
-@pytest.fixture(params=[publish.FEW, 0], ids=["few", "by-account"])
+@pytest.fixture(params=[publish.ASKED, 0], ids=["few", "by-account"])
 def desk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[OrganizationDesk]:
     """Stories hold whether one run judges a row, or a run for each account asks there."""
-    monkeypatch.setattr(publish, "FEW", request.param)
+    monkeypatch.setattr(publish, "ASKED", request.param)
     with new_organization() as organization:
         yield OrganizationDesk.of_three(organization)
 
@@ -270,7 +270,7 @@ def test_where_nobody_answers_the_row_waits(desk: OrganizationDesk) -> None:
 def test_an_account_that_refuses_is_asked_once_in_an_invocation(
     desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "FEW", 20)
+    monkeypatch.setattr(publish, "ASKED", 20)
     desk.organization.refuse(OTHER)
     app = desk.app()
     for tag in (TAG, "team=a", "team=b"):
@@ -540,7 +540,7 @@ def test_a_conflict_with_a_mapping_that_an_account_has_in_an_older_revision(desk
 def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(
     desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "FEW", 20)  # a run of its own counts anew
+    monkeypatch.setattr(publish, "ASKED", 20)  # a run of its own counts anew
     desk.launched(2)
     desk.world.running(workload="web")
     desk.edit(TAG, role="web")

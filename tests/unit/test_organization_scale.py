@@ -43,6 +43,13 @@ def test_a_round_sweeps_each_target_once_within_the_interval_though_accounts_are
         assert [each for each in registered.values() if each.problem or (each.last_sweep or began) < began] == []
 
 
+def test_a_round_takes_the_hub_one_call_whatever_the_number_of_accounts() -> None:
+    with ExitStack() as closing:
+        first = [Scale(closing, accounts, rows=1, troubled=False).sweep().first for accounts in (2, 10)]
+    assert first[0] == first[1]
+    assert (first[0]["StartExecution"], first[0]["Invoke"]) == (1, 0)
+
+
 @pytest.mark.parametrize("rows", [1, ROWS])
 def test_edits_that_touch_every_target_are_published_within_five_minutes_though_accounts_are_bad(rows: int) -> None:
     with ExitStack() as closing:

@@ -390,12 +390,11 @@ class MappedTargets:
 
     def _recall_in(self, one: MappedTarget, finding: Finding) -> None:
         target, region = one.target, one.target.region
-        if finding is SILENT and finding.refusal:
-            self._scans[target], self._sizes[target] = finding.refusal.error, one.instances
-        elif region in finding.scans:
+        refusal = finding.refusal if finding is SILENT else finding.refused.get(region)
+        if region in finding.scans:
             self._scans[target] = finding.scans[region]
-        elif region in finding.refused:
-            self._scans[target] = finding.refused[region].error
+        elif refusal:
+            self._scans[target], self._sizes[target] = refusal.error, one.instances
         if region in finding.sizes:
             self._sizes[target] = finding.sizes[region]
 

@@ -42,10 +42,12 @@ from rolekeeper.telemetry import Telemetry
 
 # How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
 ATTEMPTS = 3
+# The most other targets that a run asks to judge a row. With more each account gets a run: one hasn't the time.
+ASKED = 20
 # The most mappings at which a row's conflict is noted, and the most rows noted at one mapping; the sweep sees all.
 OTHERS, ROWS = 5, 20
-# The most targets in which a run judges a row or sends a mapping's instances itself. With more each account gets a run:
-# one run hasn't the time, and all of them would not fit into one execution's input (256 KB).
+# The most targets in which a run sends a mapping's instances itself. With more each account gets a run: all of them
+# would not fit into one execution's input (256 KB).
 FEW = 20
 # The endings that put another revision, or a tombstone, in the place of what is published.
 _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
@@ -167,7 +169,7 @@ class Publisher:
     def _asks(self, snapshot: RowSnapshot, judging: Judging | None, findings: Mapping[str, Finding]) -> Verdict | None:
         """Have the accounts asked that judging a row asks, if they are many; None once their answers are known."""
         targets = self.assessor.asked(snapshot)
-        if len(targets) <= FEW:
+        if len(targets) <= ASKED:
             return None
         verdict = judged_elsewhere(snapshot, accounts := sorted({each.target.account for each in targets}))
         if judging and judging.stamp != snapshot.stamp():
