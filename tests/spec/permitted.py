@@ -273,10 +273,12 @@ ROLES = [
 _PUTS = "dynamodb:PutItem dynamodb:UpdateItem"
 SINGLE = f"{_PUTS} dynamodb:DeleteItem"
 OTHER_WAYS = "dynamodb:BatchWriteItem dynamodb:PartiQLInsert dynamodb:PartiQLUpdate dynamodb:PartiQLDelete"
+ANSWERS = "judging#1"  # of accounts, while a row is judged
 FAMILIES: list[Value] = [
-    *(INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "follow-ups", "fleet", "deployed", "control"),
+    *(INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "follow-ups", "fleet", "deployed", "control", ANSWERS),
 ]
 WRITTEN_BY_FUNCTIONS = (
+    ANSWERS,
     *("window#changes", "window#edits", "window#3:app#web"),
     *("fleet", "deployed", "timers", "follow-ups", "control-history", "anything else"),
 )
@@ -294,6 +296,9 @@ TABLES = [
     *may(EVENT, "dynamodb:UpdateItem dynamodb:BatchGetItem", "StateTable", item="window#changes"),
     *may(SCHEDULE, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
     *may_not(RECONCILING, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
+    *may(SCHEDULE, "dynamodb:Query dynamodb:PutItem", "StateTable", item=ANSWERS),
+    *may_not((*RECONCILING, MAPPING, STATE), "dynamodb:Query dynamodb:PutItem", "StateTable", item=ANSWERS),
+    *may_not(FUNCTIONS, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item=ANSWERS),
     *may_not(SCHEDULE, _PUTS, "StateTable", item="follow-ups"),
     *may_not(PUBLISHING, "dynamodb:DeleteItem", "StateTable", item=MAPPING_ITEM),
     *may(STATE, "dynamodb:BatchGetItem dynamodb:PutItem", "StateTable", item="control-history"),
