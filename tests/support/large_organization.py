@@ -266,9 +266,7 @@ class Scale:
 
     def sweep(self) -> Played:
         """One round, as the schedule begins it: until the last run that it started is over."""
-        return self._play(
-            lambda: self._run("OnSchedule", {"id": f"sweep-{self._plans}", "time": f"{self.hub.clock.now():%FT%TZ}"})
-        )
+        return self._play(lambda: self._run("OnSchedule", {"id": "sweep", "time": f"{self.hub.clock.now():%FT%TZ}"}))
 
     def edit(self, rows: int) -> Played:
         """The first so many rows are edited at once: one batch of the table's stream."""
@@ -324,7 +322,7 @@ class Scale:
         self.hub.calls.clear()
         context = SimpleNamespace(
             invoked_function_arn="",
-            aws_request_id=f"run-{played.runs}",
+            aws_request_id=f"run-{self._began}-{played.runs}",
             get_remaining_time_in_millis=lambda: (_TIMEOUTS[function] - (clock.seconds - began)) * 1000,
         )
         handler = {"OnSchedule": on_schedule.handler, "OnMappingChange": on_mapping_change.handler}[function]
