@@ -17,7 +17,18 @@ from bench.page import write
 from bench.rows import Failure, Row, missed, table
 
 # Each part is a module, whose `rows(say)` gives its rows.
-PARTS = ("calls", "decisions", "cold_start", "sweep", "fan_out", "convergence", "commands", "console", "cost")
+PARTS = (
+    "calls",
+    "decisions",
+    "cold_start",
+    "sweep",
+    "fan_out",
+    "convergence",
+    "organization",
+    "commands",
+    "console",
+    "cost",
+)
 
 type Say = Callable[[str], None]
 """Takes how far a part has come, for people who wait."""

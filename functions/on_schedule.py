@@ -1,9 +1,9 @@
-"""The schedules' function: sweeps, handles each minute what expires, and goes on with tasks for the resume machine.
+"""The schedules' function: sweeps, handles each minute what expires, and does tasks for the state machines.
 
-A hub's sweep starts one run of this function for each other target.
+A hub's sweep has the accounts machine sweep the other targets, by one run of this function for each account.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import runtime
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import RESERVE
+from rolekeeper.fleet.targets import Which
 from rolekeeper.instances.requests import target_from
+from rolekeeper.mappings.accounts import FanOut
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper.storage import layout
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from rolekeeper.app import App
 
 TRIED_FOR = timedelta(hours=2)  # EventBridge and Lambda retry an event for less than this (template.yaml)
+# Seconds that a run for an account begins nothing new earlier than others: the machine waits five minutes for it.
+EARLIER = 60
 
 
 @runtime.logger.inject_lambda_context
@@ -34,38 +41,95 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         task = Task.SWEEP
 
     def seconds_left() -> float:
-        return context.get_remaining_time_in_millis() / 1000
+        return context.get_remaining_time_in_millis() / 1000 - (EARLIER if "of" in event else 0)
 
-    def in_time() -> bool:
-        return seconds_left() >= RESERVE
-
-    if app.settings.only and event.get("target"):
-        # The deployment was a hub when this sweep began.
+    if app.settings.only and (event.get("target") or "of" in event):
+        # The deployment was a hub when this began.
         app.telemetry.dropped("another target: the deployment is of no organization", correlation_id)
-        return {"task": task.value, "id": correlation_id, "finished": True}
+        return {"task": task.value, "id": correlation_id, "finished": True, "accounts": []}
     try:
-        if task is Task.EXPIRIES:
-            app.overrides.report_deployed_mode(correlation_id)
-            if app.settings.organization:
-                app.targets.start_first_sweeps(correlation_id, in_time)
-            done = _minute(app, correlation_id, waits=event.get("waits") is True)
+        if task in (Task.ACCOUNTS, Task.JUDGED):
+            done = _step(app, event)
+        elif "of" in event:
+            done = in_account(app, event, seconds_left, context.aws_request_id)
+        elif task is Task.EXPIRIES:
+            done = _minute(app, correlation_id, context.aws_request_id, waits=event.get("waits") is True)
         elif task is Task.FAN_OUT:
-            sent = app.sender.go_on(event, correlation_id, in_time)
-            done = resumable(task, correlation_id, sent)
+            done = resumable(task, correlation_id, app.sender.go_on(event, correlation_id, in_time(seconds_left)))
         else:
+            if app.settings.organization and not (first or event.get("target") or "rest" in event):
+                scheduled = _scheduled(event, app.now())
+                which = Which.DUE if scheduled else Which.ALL
+                app.targets.start_sweeps(context.aws_request_id, correlation_id, which, since=scheduled)
             target = target_from(event["target"]) if event.get("target") else None
-            if app.settings.organization and not (first or target or "rest" in event):
-                app.targets.start_sweeps(correlation_id, in_time, _scheduled(event, app.now()))
-            there = app.at(target) if target else app
-            swept = there.sweep(correlation_id, seconds_left, context.aws_request_id, event=event).run()
-            done = resumable(task, correlation_id, swept, target=target)
+            done = _sweep(app, target, event, seconds_left, context.aws_request_id)
     finally:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
     return done
 
 
-def _minute(app: "App", correlation_id: str, *, waits: bool) -> dict[str, Any]:
+def _step(app: "App", event: Mapping[str, Any]) -> dict[str, Any]:
+    """The accounts machine's step before its runs for the accounts, or after them."""
+    if event["task"] == Task.JUDGED:
+        return {"id": event["id"], "status": app.judged(event["judging"]).status.value}
+    return {"accounts": accounts(app, event["of"])}
+
+
+def in_time(seconds_left: Callable[[], float]) -> Callable[[], bool]:
+    return lambda: seconds_left() >= RESERVE
+
+
+def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
+    """The accounts for which the machine does a task: those that its input names, or those of the registry."""
+    if "accounts" in of:
+        return list(of["accounts"])
+    if of["task"] == Task.SWEEP:
+        return app.targets.accounts_due(of)
+    return list(dict.fromkeys(each.target.account for each in app.registered()))
+
+
+def in_account(app: "App", event: Mapping[str, Any], seconds_left: Callable[[], float], run_id: str) -> dict[str, Any]:
+    """Do the accounts machine's task in one account; its answer is only logged."""
+    account, of = event["account"], event["of"]
+    done = {"task": event["task"], "id": event["id"], "account": account}
+    if event["task"] == Task.FAN_OUT:
+        begun = FanOut.to(layout.decode(MappingKey, of["mapping"]), app.targets.of_account(account))
+        sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], in_time(seconds_left)))
+        if not sent["finished"]:
+            app.machine.take_over(f"{run_id} {account}", sent)
+        return {**done, "sent": sent["sent"]}
+
+    if event["task"] == Task.JUDGE:
+        app.judge(of["judging"], account, in_time(seconds_left))
+        return done
+
+    def sweep(target: Target) -> bool:
+        try:
+            swept = _sweep(app, target, {"task": Task.SWEEP, "id": event["id"]}, seconds_left, f"{run_id} {target}")
+        except Exception:
+            app.telemetry.logger.exception("a target's sweep failed", extra={"target": str(target)})
+            return False
+        app.telemetry.logger.info(Task.SWEEP.value, extra=swept)
+        return True
+
+    alone = app.targets.sweep_account(account, of, in_time(seconds_left), sweep)
+    return {**done, "alone": [str(each) for each in alone]}
+
+
+def _sweep(
+    app: "App", target: Target | None, event: Mapping[str, Any], seconds_left: Callable[[], float], run_id: str
+) -> dict[str, Any]:
+    correlation_id = str(event.get("id") or run_id)
+    there = app.at(target) if target else app
+    swept = there.sweep(correlation_id, seconds_left, run_id, event=event).run()
+    return resumable(Task.SWEEP, correlation_id, swept, target=target)
+
+
+def _minute(app: "App", correlation_id: str, run_id: str, *, waits: bool) -> dict[str, Any]:
+    app.overrides.report_deployed_mode(correlation_id)
+    if app.settings.organization:
+        app.targets.start_first_sweeps(run_id, correlation_id)
     done = asdict(app.expiries(correlation_id, waits=waits).run())
     if app.settings.organization:
         # Last, as no timer is to wait for accounts that may never have a spoke.

@@ -16,14 +16,15 @@ def handler(event, context):
     item = {"pk": {"S": os.environ["HEARD"]}, "sk": {"S": uuid.uuid4().hex}, "event": {"S": json.dumps(event)}}
     boto3.client("dynamodb").put_item(TableName="heard", Item={**item, "at": {"N": str(time.time())}})
     time.sleep(float(os.environ.get("TAKES", "0")))
-    if os.environ.get("FAILS"):
+    if os.environ.get("FAILS") or "FAILS_FOR" in os.environ and event.get("account") == os.environ["FAILS_FOR"]:
         raise RuntimeError("as asked")
     records = event.get("Records", []) if isinstance(event, dict) else []
     for record in records if "PASSES_ON" in os.environ else []:
         boto3.client("sqs").send_message(QueueUrl=os.environ["PASSES_ON"], MessageBody=record["body"])
     written = [record["dynamodb"] for record in records if "dynamodb" in record]
     bad = [each["SequenceNumber"] for each in written if each["Keys"]["pk"]["S"] == "bad"]
-    return {"batchItemFailures": [{"itemIdentifier": each} for each in bad]}
+    accounts = os.environ.get("ACCOUNTS", "").split()
+    return {"batchItemFailures": [{"itemIdentifier": each} for each in bad], "accounts": accounts}
 """
 
 

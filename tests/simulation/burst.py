@@ -123,6 +123,7 @@ class Calm:
     budget: Budget
     table: _Table
     calls: Counter[str]
+    weather: Weather
     _told: list[Callable[[Event], None]]
 
     def listen(self) -> None:
@@ -151,6 +152,7 @@ def calm(  # the knobs of one experiment
     others: float = 0,
     outside: Callable[[Engine, Weather, Counter[str]], Outside] = Counting,
     deployed: type[Deployment] = Deployment,
+    organization: str = "",
 ) -> Calm:
     """Make one, with a role and a profile for each of two mappings. Its rules forward nothing yet."""
     calls = Counter[str]()
@@ -172,7 +174,12 @@ def calm(  # the knobs of one experiment
     window = timedelta(minutes=window_minutes)
     promises = Promises(engine=engine, account=account, limits=limits, window=window, skew=0, lag=0)
     configured = settings(
-        limits, window_minutes, take_over=False, allow_broad=False, changes_per_second=changes_per_second
+        limits,
+        window_minutes,
+        take_over=False,
+        allow_broad=False,
+        changes_per_second=changes_per_second,
+        organization=organization,
     )
     deployment = deployed(engine, weather, account, tables, promises, configured)
     border = deployment.outside = outside(engine, weather, calls)
@@ -189,7 +196,7 @@ def calm(  # the knobs of one experiment
     for role in ("first", "former"):
         account.roles[role] = PATH
         account.profile(role)
-    return Calm(engine, account, tables, promises, deployment, budget, table, calls, told)
+    return Calm(engine, account, tables, promises, deployment, budget, table, calls, weather, told)
 
 
 def converge(

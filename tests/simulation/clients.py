@@ -273,8 +273,9 @@ class DynamoDbClient:
     def _write(self, operation: str, act: Callable[[], Any], writes: list[dict[str, Any]]) -> Any:
         run = self._engine.running
         keys = [each.get("Key") or each["Item"] for write in writes for each in write.values()]
-        # That a sweep goes on, came to a target, or what it saw, is no matter of an instance.
-        of_sweeps = (layout.FLEET[0], layout.TARGETS, "activity#")
+        # That a sweep goes on, came to a target, or what it saw, is no matter of an instance; nor what accounts answer
+        # about a row that is held.
+        of_sweeps = (layout.FLEET[0], layout.TARGETS, "activity#", "judging#")
         counts = any(not key.get("pk", {"S": ""})["S"].startswith(of_sweeps) for key in keys)
 
         def by_us() -> Any:
@@ -413,6 +414,8 @@ class Senders:
         def act() -> Any:
             if arguments["stateMachineArn"] == "resume":
                 self._deployment.resume(name, document)
+            elif arguments["stateMachineArn"] == "accounts":
+                self._deployment.each_account(name, document)
             else:
                 self._deployment.loop(document)
             return {"executionArn": name}

@@ -33,6 +33,7 @@ from rolekeeper.aws import queue as work
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.instances import reconcile, retry, window
+from rolekeeper.mappings import publish
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Access, ContentionRule, Limits, Settings
@@ -56,6 +57,8 @@ _QUEUE = RESOURCES["WorkQueue"]["Properties"]
 _STREAM = RESOURCES["OnMappingChange"]["Properties"]["Events"]["MappingStream"]["Properties"]
 BATCH, WORKERS = _POLLER["BatchSize"], PARAMETERS[_POLLER["ScalingConfig"]["MaximumConcurrency"]["Ref"]]["Default"]
 VISIBILITY, RECEIVES = _QUEUE["VisibilityTimeout"], _QUEUE["RedrivePolicy"]["maxReceiveCount"]
+# A group of messages is noisy that has so many in flight, and more than a tenth of all.
+NOISY = 30
 # The state table's stream may bring more at once; small batches meet more.
 STREAM_BATCH, STREAM_ATTEMPTS = _STREAM["BatchSize"], _STREAM["MaximumRetryAttempts"]
 # Lambda's own troubles are tried again so often.
@@ -67,6 +70,10 @@ _RUN = json.loads((_MACHINES / "resume.asl.json").read_text())["States"]["Run"][
 # Few instances and rows, each by a run of its own, need fewer.
 RUNS = 200
 RUN_ATTEMPTS, RUN_ERRORS = _RUN["MaxAttempts"], frozenset(_RUN["ErrorEquals"])
+# And a run for an account, of which this many go on at once.
+_ACCOUNTS = json.loads((_MACHINES / "accounts.asl.json").read_text())["States"]
+_EACH = _ACCOUNTS["Each"]
+_CHILD = _EACH["ItemProcessor"]["States"]["Run"]["Retry"][0]
 FUNCTIONS = {
     "reconcile": "OnInstanceEvent",
     "retry": "OnRetry",
@@ -75,6 +82,7 @@ FUNCTIONS = {
     "sweep": "OnSchedule",
     "expiries": "OnSchedule",
     "fan-out": "OnSchedule",
+    **dict.fromkeys(("accounts", "judge", "judged"), "OnSchedule"),
 }
 TIMEOUTS = {name: RESOURCES[function]["Properties"]["Timeout"] for name, function in FUNCTIONS.items()}
 # Those whose message or execution is tried again if another target gives no answer.
@@ -86,6 +94,7 @@ LOOPS = frozenset(name for name, each in RESOURCES.items() if each["Properties"]
 type Chain = Mapping[str, int]
 """How often each function was invoked on the way to a message, as the trace header counts it."""
 
+type Ended = Callable[[str, Any], None]
 type Handler = Callable[[dict[str, Any], Any], Any]
 HANDLERS: dict[str, Handler] = {
     # Without Powertools' decorators, which write logs and metrics.
@@ -96,6 +105,7 @@ HANDLERS: dict[str, Handler] = {
     "sweep": inspect.unwrap(on_schedule.handler),
     "expiries": inspect.unwrap(on_schedule.handler),
     "fan-out": inspect.unwrap(on_schedule.handler),
+    **dict.fromkeys(("accounts", "judge", "judged"), inspect.unwrap(on_schedule.handler)),
 }
 
 
@@ -116,6 +126,10 @@ class Message:
         named = self.body.get("detail", {}).get("instance-id") or (self.body.get("resources") or ("",))[0]
         return str(named).rsplit("/", 1)[-1]
 
+    @property
+    def group(self) -> str:
+        return str(self.body.get("account", "")) if isinstance(self.body, dict) else ""
+
 
 @dataclass
 class Deployment:
@@ -125,7 +139,7 @@ class Deployment:
         dead_letters: what is in the dead-letter queue.
         waiting: messages that are accepted and not yet deleted.
         loops: executions of the retry machine that go on.
-        resumed: executions of the resume machine that go on.
+        resumed: executions of the resume and the accounts machine that go on.
         unheard: instances for which something was lost: only the sweep need find them.
         spokes: the accounts that are served beside the hub's own, with their `clients_of`; in those that are `refusing`
             nobody may assume a role at the moment.
@@ -151,6 +165,7 @@ class Deployment:
         self._executions: dict[str, dict[str, Any]] = {}
         self.unheard: set[str] = set()
         self._ready: list[Message] = []
+        self._in_flight = Counter[str]()  # by group
         # What the process of each worker keeps; those at work aren't here.
         self._idle: list[dict[str, Any]] = [{} for _ in range(WORKERS)]
         self._promises.share = self._settings.changes_per_second / WORKERS
@@ -255,8 +270,7 @@ class Deployment:
         while self._ready and self._idle:
             if self._weather.rough:
                 self._weather.rng.shuffle(self._ready)  # a standard queue keeps no order
-            batch = self._ready[:BATCH]
-            del self._ready[:BATCH]
+            batch = self._received()
             for each in [each for each in batch if self._loops(each)]:
                 batch.remove(each)
                 self.waiting.discard(each)
@@ -264,6 +278,7 @@ class Deployment:
             if not batch:
                 continue
             kept = self._idle.pop()
+            self._in_flight.update(each.group for each in batch)
             for each in batch:
                 if each.told < self._delivered.get(each.instance, 0):
                     self._weather.count(Fault.EVENT_REORDERED)
@@ -278,6 +293,16 @@ class Deployment:
                 kept,
             )
 
+    def _received(self) -> list[Message]:
+        """The next batch: a fair queue gives messages of noisy groups out last (AWS_FACTS.md, "Lambda, SQS, ...")."""
+        flying = self._in_flight
+        noisy = {group for group, number in flying.items() if number >= NOISY and number > flying.total() / 10}
+        if noisy:
+            self._ready.sort(key=lambda each: each.group in noisy)
+        batch = self._ready[:BATCH]
+        del self._ready[:BATCH]
+        return batch
+
     def _loops(self, message: Message) -> bool:
         """Whether Lambda takes a message for a link of an endless loop, and stops it."""
         function = FUNCTIONS["reconcile"]
@@ -289,6 +314,7 @@ class Deployment:
 
     def _done(self, batch: list[Message], kept: dict[str, Any], how: str, answer: Any) -> None:
         self._idle.append({} if how == "killed" else kept)  # a process that died is another one
+        self._in_flight -= Counter(each.group for each in batch)  # keeps none that has none left
         failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]} if how == "answered" else None
         for each in batch:
             if failed is not None and each.id not in failed:
@@ -411,6 +437,70 @@ class Deployment:
         self._weather.count(Fault.TIME_UP)
         self._engine.after(0.05, lambda: self._go_on(document, 0, 1))
 
+    # ---- the accounts machine ----
+
+    def each_account(self, name: str, document: dict[str, Any]) -> None:
+        """An execution of accounts.asl.json begins, if its name is new: List, Each side by side, Then."""
+        if name in self._executions:
+            raise client_error("ExecutionAlreadyExists", "Execution Already Exists")
+        self._executions[name] = document
+        self.resumed += 1
+        listing = {"task": "accounts", "id": document["id"], "of": document}
+        self._step("accounts", listing, _RUN, lambda how, answer: self._listed(document, how, answer))
+
+    def _listed(self, document: dict[str, Any], how: str, answer: Any) -> None:
+        if how != "answered":
+            self._ends_accounts(how)
+            return
+        waiting, going = json.loads(json.dumps(answer["accounts"])), set[str]()
+
+        def ended(account: str, how: str) -> None:
+            going.discard(account)
+            if how != "answered":
+                self._misses(account)
+            start()
+
+        def start() -> None:
+            while waiting and len(going) < _EACH["MaxConcurrency"]:
+                account = waiting.pop(0)
+                going.add(account)
+                event = {"task": document["task"], "id": document["id"], "account": account, "of": document}
+                self._step(document["task"], event, _CHILD, lambda how, _, account=account: ended(account, how))  # type: ignore[misc]  # defaults bind the loop's
+            if not going and "then" in document:
+                then = document["then"]
+                self._step(then["task"], then, _RUN, lambda how, _: self._ends_accounts(how))
+            elif not going:
+                self._ends_accounts("answered")
+
+        start()
+
+    def _ends_accounts(self, how: str) -> None:
+        self.resumed -= 1
+        if how != "answered":
+            self._weather.count(Fault.DEAD_LETTER)
+            self.miss()
+
+    def _misses(self, account: str) -> None:
+        """A run for an account failed: its targets are left to the next round."""
+        for target in self.spokes:
+            if target.account == account:
+                self.miss(target)
+
+    def _step(self, task: str, event: dict[str, Any], retry: Mapping[str, Any], ended: Ended, attempt: int = 0) -> None:
+        """A step of the machine, which is tried again as its `retry` says."""
+
+        def over(how: str, answer: Any) -> None:
+            self._engine.say(f"{task} of the accounts machine: {answer if how == 'answered' else how}")
+            passing = how == "killed" or (how == "failed" and type(answer).__name__ in retry["ErrorEquals"])
+            if passing and attempt < retry["MaxAttempts"]:
+                wait = min(retry["MaxDelaySeconds"], retry["IntervalSeconds"] * 2**attempt)
+                again = partial(self._step, task, event, retry, ended, attempt + 1)
+                self._engine.after(self._weather.rng.uniform(0, wait), again)
+            else:
+                ended(how, answer)
+
+        self._engine.after(0.05, lambda: self.run(task, event, over))
+
     def _go_on(self, document: dict[str, Any], attempt: int, runs: int) -> None:
         task, hurry = document["task"], self._weather.hurry
         self._promises.check(5, runs < RUNS, lambda: f"a {task} goes on and on")
@@ -481,7 +571,10 @@ class Deployment:
         hurry = self._weather.hurry
         sessions = SimpleNamespace(client_of=lambda *of: Spoke(self, *of), forget=lambda _: None)
         replaced: list[tuple[Any, str, Any]] = [
+            # A row is judged in other accounts by one run, or by a run for each.
+            (publish, "ASKED", 0 if seed % 2 else publish.ASKED),
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
+            (publish, "ASKED", 0 if hurry and self.spokes else publish.ASKED),
             (runtime, "client", self.clients.__getitem__),
             (runtime, "sessions", lambda: sessions),
             # In one thread, as all that is played is.
@@ -603,6 +696,7 @@ def settings(
         work_queue_url="work",
         retry_state_machine_arn="machine",
         resume_state_machine_arn="resume",
+        accounts_state_machine_arn="accounts",
         role_path=PATH,
         create_missing_profiles=True,
         allow_broad_roles=allow_broad,

@@ -15,8 +15,8 @@ OTHER_ACCOUNT, OTHER_REGION = "999999999999", "eu-west-1"
 EVENT, RETRY, MAPPING, SCHEDULE, STATE = (
     *("OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole", "OnStateChangeRole"),
 )
-LOOP, RESUME = "RetryStateMachineRole", "ResumeStateMachineRole"
-MACHINES = (LOOP, RESUME)
+LOOP, RESUME, EACH = "RetryStateMachineRole", "ResumeStateMachineRole", "AccountsStateMachineRole"
+MACHINES = (LOOP, RESUME, EACH)
 RECONCILING, PUBLISHING = (EVENT, RETRY), (MAPPING, SCHEDULE)
 LOOKING = (*RECONCILING, *PUBLISHING)
 # One changes instances, and those that make profiles pass roles too.
@@ -89,6 +89,10 @@ PLACES = {
     "machine": _here("states", "stateMachine:somebodys"),
     "resume machine elsewhere": f"arn:aws:states:{OTHER_REGION}:{ACCOUNT}:stateMachine:rolekeeper-resume",
     "resume machine of others": _there("states", "stateMachine:rolekeeper-resume"),
+    "accounts machine elsewhere": f"arn:aws:states:{OTHER_REGION}:{ACCOUNT}:stateMachine:rolekeeper-accounts",
+    "accounts machine of others": _there("states", "stateMachine:rolekeeper-accounts"),
+    "child of the accounts machine": _here("states", "execution:rolekeeper-accounts/Each:one"),
+    "execution": _here("states", "execution:somebodys:one"),
     "log": _here("logs", "log-group:somebodys:log-stream:one"),
     "reader of others": f"{_THEIRS}:role/rolekeeper-reader",
     "changer of others": f"{_THEIRS}:role/rolekeeper-changer",
@@ -273,10 +277,12 @@ ROLES = [
 _PUTS = "dynamodb:PutItem dynamodb:UpdateItem"
 SINGLE = f"{_PUTS} dynamodb:DeleteItem"
 OTHER_WAYS = "dynamodb:BatchWriteItem dynamodb:PartiQLInsert dynamodb:PartiQLUpdate dynamodb:PartiQLDelete"
+ANSWERS = "judging#1"  # of accounts, while a row is judged
 FAMILIES: list[Value] = [
-    *(INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "follow-ups", "fleet", "deployed", "control"),
+    *(INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "follow-ups", "fleet", "deployed", "control", ANSWERS),
 ]
 WRITTEN_BY_FUNCTIONS = (
+    ANSWERS,
     *("window#changes", "window#edits", "window#3:app#web"),
     *("fleet", "deployed", "timers", "follow-ups", "control-history", "anything else"),
 )
@@ -294,6 +300,9 @@ TABLES = [
     *may(EVENT, "dynamodb:UpdateItem dynamodb:BatchGetItem", "StateTable", item="window#changes"),
     *may(SCHEDULE, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
     *may_not(RECONCILING, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
+    *may(SCHEDULE, "dynamodb:Query dynamodb:PutItem", "StateTable", item=ANSWERS),
+    *may_not((*RECONCILING, MAPPING, STATE), "dynamodb:Query dynamodb:PutItem", "StateTable", item=ANSWERS),
+    *may_not(FUNCTIONS, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item=ANSWERS),
     *may_not(SCHEDULE, _PUTS, "StateTable", item="follow-ups"),
     *may_not(PUBLISHING, "dynamodb:DeleteItem", "StateTable", item=MAPPING_ITEM),
     *may(STATE, "dynamodb:BatchGetItem dynamodb:PutItem", "StateTable", item="control-history"),
@@ -411,9 +420,21 @@ MAILS = [
 
 CODE = [
     *may(EVENT, "states:StartExecution", "RetryStateMachine"),
-    *may(PUBLISHING, "states:StartExecution", "ResumeStateMachine"),
+    *may(PUBLISHING, "states:StartExecution", ("ResumeStateMachine", "AccountsStateMachine")),
     *may_not((EVENT, *PUBLISHING), "states:StartExecution", "machine"),
     *may_not(PUBLISHING, "states:StartExecution", ("resume machine elsewhere", "resume machine of others")),
+    *may(EACH, "states:StartExecution", "AccountsStateMachine"),
+    *may(EACH, "states:DescribeExecution states:StopExecution", "child of the accounts machine"),
+    *may_not(
+        (EACH, *PUBLISHING), "states:StartExecution", ("accounts machine elsewhere", "accounts machine of others")
+    ),
+    *may_not(EACH, "states:StartExecution", ("ResumeStateMachine", "RetryStateMachine", "machine")),
+    *may_not(EACH, "states:UpdateStateMachine states:DeleteStateMachine", "AccountsStateMachine"),
+    *may_not(EACH, "states:DescribeExecution states:StopExecution", "execution"),
+    *may_not(EACH, "states:RedriveExecution", "child of the accounts machine"),
+    *may(EACH, "lambda:InvokeFunction", "OnSchedule"),
+    *may_not(EACH, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
+    *may_not(EACH, "lambda:UpdateFunctionCode", "OnSchedule"),
     *may_not(EVENT, "states:DeleteStateMachine states:UpdateStateMachine", "RetryStateMachine"),
     *may_not(PUBLISHING, "states:DeleteStateMachine states:UpdateStateMachine", "ResumeStateMachine"),
     *may(STATE, "lambda:InvokeFunction", "OnSchedule"),

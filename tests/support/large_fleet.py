@@ -79,7 +79,7 @@ class CountingQueue:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a sweep or a fan-out took, in real time: instances seen or sent, messages, runs, and pages of EC2.
+    """What a sweep or a fan-out took: instances seen or sent, messages, runs, and pages of EC2; real and virtual time.
 
     `peak_mb` is the process's largest memory so far, which a flat run doesn't raise.
     """
@@ -91,6 +91,7 @@ class Ran:
     pages: int
     seconds: float
     peak_mb: float
+    virtual_seconds: float = 0.0
 
 
 def peak_mb() -> float:
@@ -102,6 +103,7 @@ def swept(size: int, *, tagged: int = 10) -> Ran:
     with new_account() as world:
         world.large_pages()
         ec2, queue, clients = _made(world, size, tagged)
+        at = world.clock.seconds
         began, state, runs = time.monotonic(), resumable(Task.SWEEP, "sweep-1", SweepResult(finished=False)), 0
         while not state["finished"]:
             ends, runs = world.clock.seconds + RUN_SECONDS, runs + 1
@@ -110,7 +112,7 @@ def swept(size: int, *, tagged: int = 10) -> Ran:
             # As the machine hands it on.
             state = json.loads(json.dumps(resumable(Task.SWEEP, "sweep-1", done)))
         seen, took = state["instances"], time.monotonic() - began
-        return Ran(seen, queue.sent, queue.last, runs, ec2.pages, took, peak_mb())
+        return Ran(seen, queue.sent, queue.last, runs, ec2.pages, took, peak_mb(), world.clock.seconds - at)
 
 
 def fanned_out(size: int, *, tagged: int = 1) -> Ran:

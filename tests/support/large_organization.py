@@ -1,45 +1,59 @@
-"""An organization of any size, in virtual time: EC2 makes each page of each target when it is asked for it.
+"""An organization of any size, in virtual time: 400 accounts in 17 Regions are `Scale(closing, 400)`.
 
-`Scale(400, 250).sweep()` sweeps it with the real code: the hub's run, then those that it started, as if side by side;
-`edit` has a row judged.
-One target in ten doesn't answer as it should, until `repair`: of forty two refuse, one throttles and one is silent.
-Bench and tests call it.
+The real functions run, as Lambda and the state machines run them: each run has a clock of its own, a map's children go
+40 at once, a process that is new takes a second more, and each call takes its time. With fewer accounts fewer children
+go at once, so each takes its turn as late as in the whole. `sweep` plays a round, `edit` some edits at once. EC2 makes
+each page when it is asked for it. Of 20 accounts one refuses the hub's roles, one throttles it and one gives no answer,
+until `repair`. Bench and tests call it.
 """
 
 import heapq
+import inspect
 import json
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from botocore.exceptions import ReadTimeoutError
 
+import on_mapping_change
+import on_schedule
+import runtime
 from fakes.calls import Calls
 from fakes.clock import Clock
 from fakes.ec2 import EC2_META, client_error
 from fakes.others import FakeIam
-from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key
+from fixtures.account import ACCOUNT, ACCOUNTS_MACHINE, MAPPING_TABLE, FakeAccount, mapping_key
 from fixtures.organization import ORGANIZATION, VERSION
 from fixtures.state_table import table_keys
 from rolekeeper.app import App
-from rolekeeper.aws import AT_ONCE, one_by_one
+from rolekeeper.aws import AT_ONCE
 from rolekeeper.aws.errors import classified
-from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.model.instance import InstanceKey, Target
-from rolekeeper.settings import Settings
+from rolekeeper.settings import Limits, Settings
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Profile
-from support.large_fleet import RUN_SECONDS, TAG, GeneratedEc2
+from support import templates
 
-REGIONS = ("eu-west-1", "us-west-2")
-TAGGED = 10  # every tenth instance of a target carries the mapping's tag
+REGIONS = tuple(f"eu-north-{number}" for number in range(1, 18))
+ROWS = 10  # row `n` governs each tenth instance of a target, from the `n`th on
 SILENCE = 15.0  # seconds, after which the SDK gives a target up that gives no answer
-CALL = 0.1  # what a call to IAM takes, in seconds
-INVOKE = 0.1  # what a call to the registry or to Lambda takes, in seconds
+# What calls take, in seconds: those to EC2, IAM and the services, with the part of a page of a thousand instances; and
+# those to the tables. A new process takes a second, and a machine a moment from step to step.
+CALL, PAGE, TABLES, COLD, STEP = 0.1, 1.0, 0.02, 1.0, 0.1
+_LOADED = templates.load()["Resources"]
+_TIMEOUTS = {name: _LOADED[name]["Properties"]["Timeout"] for name in ("OnSchedule", "OnMappingChange")}
+_EACH = json.loads((templates.ROOT / "statemachines/accounts.asl.json").read_text())["States"]["Each"]
+CHILDREN, ACCOUNTS = _EACH["MaxConcurrency"], 400
+CHILD_SECONDS = _EACH["ItemProcessor"]["States"]["Run"]["TimeoutSeconds"]
+
+type Trouble = Callable[[Callable[[float], None]], None]
 
 
 def _refused(_sleep: Callable[[float], None]) -> None:
@@ -56,181 +70,348 @@ def _silent(sleep: Callable[[float], None]) -> None:
     raise ReadTimeoutError(endpoint_url="https://ec2")
 
 
-# By the number of a target, of forty. A role is an account's own, so one that is gone is so in both of its Regions; all
-# else is of one Region's EC2.
-TROUBLES = {0: _refused, 1: _refused, 12: _throttled, 23: _silent}
+# By the number of an account, of twenty. One that is throttled or silent is so in every second Region: its IAM answers.
+TROUBLES: dict[int, Trouble] = {0: _refused, 6: _throttled, 11: _silent}
 
 
-class _SlowCalls(Calls):
-    """Calls that take time; `counts` has those since it was cleared."""
+class _Account(Calls):
+    """Calls to IAM of one account, which take time; `asked` says when each was made."""
 
-    def __init__(self, counts: Counter[str], sleep: Callable[[float], None]) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
-        self._counts, self._sleep = counts, sleep
+        self._clock = clock
+        self.asked: list[float] = []
 
     def starts(self, operation: str) -> None:
-        self._counts[operation] += 1
-        self._sleep(CALL)
+        self.made.append(operation)
+        self.asked.append(self._clock.seconds)
+        self._clock.sleep(CALL)
 
 
-def _iam(account: str, calls: Calls) -> FakeIam:
-    """IAM of any account: it has the roles that rows name, and their profiles, and they do nothing."""
-    profiles = {
-        role: Profile(
-            name=role,
-            arn=f"arn:aws:iam::{account}:instance-profile/rolekeeper/{role}",
-            id=f"AIPA{account}",
-            roles=(f"arn:aws:iam::{account}:role/rolekeeper/{role}",),
-            created_at=0,
+class _Ec2:
+    """EC2's reads in a target of so many instances, none of which has a profile."""
+
+    meta = EC2_META
+
+    def __init__(self, size: int, clock: Clock, asked: Callable[[], object] = lambda: None) -> None:
+        self._size, self._clock, self._asked = size, clock, asked
+
+    def describe_instances(self, **asked: Any) -> dict[str, Any]:
+        values = [int(each["Values"][0]) for each in asked["Filters"] if each["Name"] == "tag:team"]
+        step, first = (ROWS, values[0]) if values else (1, 0)
+        first = int(asked.get("NextToken", first))
+        end = min(first + asked["MaxResults"] * step, self._size)
+        self._asked()
+        self._clock.sleep(CALL + PAGE * (end - first) / step / 1000)
+        rows = [self._row(number) for number in range(first, end, step)]
+        return {"Reservations": [{"Instances": rows}], **({"NextToken": str(end)} if end < self._size else {})}
+
+    def _row(self, number: int) -> dict[str, Any]:
+        tags = {"Name": f"host-{number}", "env": "prod", "team": str(number % ROWS)}
+        named = [{"Key": key, "Value": value} for key, value in tags.items()]
+        return {"InstanceId": f"i-{number:017x}", "State": {"Name": "running", "Code": 16}, "Tags": named}
+
+    def get_paginator(self, _name: str) -> "_Ec2":
+        self._clock.sleep(CALL)
+        return self
+
+    def paginate(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"IamInstanceProfileAssociations": []}]
+
+
+@dataclass
+class Played:
+    """What came of it; times in seconds since it began.
+
+    Attributes:
+        began: when each target was first asked something.
+        done: when the last run ended, and `last_sent` when the last instance was sent.
+        judged: when each row's edit was published.
+        sent: how often each instance was sent.
+        runs: how many runs of Lambda there were, and the `longest` of them; `cut` had not the time that the map gives.
+        first: the calls of the first run in the hub.
+        tables, iam: the calls to the tables, and to the IAM of all accounts.
+        a_second: the most calls to the IAM of one account within a second.
+    """
+
+    began: dict[Target, float] = field(default_factory=dict)
+    done: float = 0.0
+    last_sent: float = 0.0
+    judged: dict[str, float] = field(default_factory=dict)
+    sent: Counter[InstanceKey] = field(default_factory=Counter)
+    runs: int = 0
+    longest: float = 0.0
+    cut: list[str] = field(default_factory=list)
+    first: Counter[str] = field(default_factory=Counter)
+    tables: int = 0
+    iam: int = 0
+    a_second: int = 0
+
+    @property
+    def brief(self) -> str:
+        begun, judged = (round(max(each.values(), default=0)) for each in (self.began, self.judged))
+        return (
+            f"{len(self.began):,} targets begun in {begun} s, {len(self.judged)} edits judged in {judged} s, "
+            f"{self.sent.total():,} instances sent in {self.last_sent:.0f} s; done in {self.done:.0f} s, "
+            f"the longest of {self.runs:,} runs took {self.longest:.0f} s"
         )
-        for role in ("web", "db")
-    }
-    return FakeIam(profiles, calls, account)
 
 
-class SentInstances:
-    """SQS that keeps which instances were named, and how often."""
+class Scale:
+    """See the module. `bad` are the targets that don't answer. Those of an account have so many `instances` each."""
 
-    def __init__(self) -> None:
-        self.sent: Counter[InstanceKey] = Counter()
+    def __init__(
+        self, closing: ExitStack, accounts: int, *, instances: int = 15, rows: int = ROWS, troubled: bool = True
+    ) -> None:
+        numbers = range(100_000_000_000, 100_000_000_000 + accounts)
+        self.instances, self.targets = instances, [Target(str(each), region) for each in numbers for region in REGIONS]
+        self.bad = {each: trouble for each in self.targets if troubled and (trouble := _trouble(each))}
+        self.hub = FakeAccount(closing)
+        self.hub.large_pages()
+        self.hub.limits = Limits(10_000_000, 100)
+        self.hub.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
+        self.played = Played()
+        self._iam = {each.account: _Account(self.hub.clock) for each in self.targets}
+        self._clients: dict[tuple[Target, str], Any] = {}
+        self._planned: list[tuple[float, int, Callable[[], object]]] = []
+        self._plans, self._began = 0, 0.0
+        self._warm: list[float] = []  # until when each process is busy
+        self._started: set[str] = set()
+        self._prepare(rows)
+        self._install(closing)
+
+    def _prepare(self, rows: int) -> None:
+        clock, registry, store = self.hub.clock, self.app.registry, self.hub.store
+        for role in ("web", "db"):
+            self.hub.profile(role)
+        for each in self.targets:
+            registry.add(ServedTarget(each, VERSION, clock.now(), instances=self.instances))
+            registry.note_sweep(each, layout.timestamp(clock.now()), instances=self.instances, drift=0, at=clock.now())
+        for row in range(rows):
+            self._write(row, "web", status="Published", status_revision=1)
+            made = self.hub.publish(f"team={row}", "web")
+            self.hub.revisions.note_sent(made)
+            for account in self._iam:
+                arn = f"arn:aws:iam::{account}:instance-profile/rolekeeper/web"
+                there = replace(made, profile_arn=arn, profile_id=f"AIPA{account}")
+                store.write(store.put(layout.published_item(there, account)))
+        clock.sleep(timedelta(hours=1).total_seconds())
+
+    def _install(self, closing: ExitStack) -> None:
+        """From now on functions run here, and each call of theirs takes its time."""
+        nothing = SimpleNamespace(info=lambda *_, **__: None, exception=lambda *_, **__: None)
+        for name, value in (("app", lambda _: self.app), ("logger", nothing)):
+            closing.enter_context(mock.patch.object(runtime, name, value))
+        starts = self.hub.calls.starts
+
+        def takes_time(operation: str) -> None:
+            table = operation.endswith(("Item", "Items", "Query", "Scan"))
+            self.played.tables += table
+            self.hub.clock.sleep(TABLES if table else CALL)
+            starts(operation)
+
+        closing.enter_context(mock.patch.object(self.hub.calls, "starts", takes_time))
+        self.hub.dynamodb.on_change = self._changed
+
+    @property
+    def app(self) -> App:
+        settings = replace(self.hub.settings, organization=ORGANIZATION)
+        ours = {"sqs": self, "lambda": self, "stepfunctions": self, "iam": self._iam_of(ACCOUNT)}
+        parts = self.hub.app(settings, {**self.hub.clients, "ec2": _Ec2(0, self.hub.clock), **ours})
+        return replace(parts, client_of=self._client_of, each=SideBySide(self.hub.clock), kept={})
+
+    def _client_of(self, there: Settings, service: str) -> Any:
+        target, clock = there.target, self.hub.clock
+        trouble = self.bad.get(target)
+
+        def asked() -> None:
+            self.played.began.setdefault(target, clock.seconds - self._began)
+
+        def troubles() -> None:
+            asked()
+            if trouble:
+                trouble(clock.sleep)
+
+        if trouble and (service == "ec2" or trouble is _refused):
+            return _Trouble(troubles)
+        if (target, service) not in self._clients:
+            made = _Ec2(self.instances, clock, asked) if service == "ec2" else self._iam_of(target.account)
+            self._clients[target, service] = made
+        return self._clients[target, service]
+
+    def _iam_of(self, account: str) -> FakeIam:
+        """IAM of an account: it has the roles that rows name, and their profiles, and they do nothing."""
+        arn = f"arn:aws:iam::{account}"
+        profiles = {
+            role: Profile(
+                name=role,
+                arn=f"{arn}:instance-profile/rolekeeper/{role}",
+                id=f"AIPA{account}",
+                roles=(f"{arn}:role/rolekeeper/{role}",),
+                created_at=0,
+            )
+            for role in ("web", "db")
+        }
+        return FakeIam(profiles, self._iam.get(account) or _Account(self.hub.clock), account)
+
+    def repair(self) -> None:
+        self.bad.clear()
+
+    def tagged(self, targets: Iterable[Target], rows: int = ROWS) -> list[InstanceKey]:
+        """The instances of these targets that one of the first so many rows governs."""
+        numbers = [number for number in range(self.instances) if number % ROWS < rows]
+        return [InstanceKey(each.account, each.region, f"i-{number:017x}") for each in targets for number in numbers]
+
+    # ---- what happens ----
+
+    def sweep(self) -> Played:
+        """One round, as the schedule begins it: until the last run that it started is over."""
+        return self._play(lambda: self._run("OnSchedule", {"id": "sweep", "time": f"{self.hub.clock.now():%FT%TZ}"}))
+
+    def edit(self, rows: int) -> Played:
+        """The first so many rows are edited at once: one batch of the table's stream."""
+        for row in range(rows):
+            self._write(row, "db")
+        keys = [{"tag_key": {"S": "team"}, "tag_value": {"S": str(row)}} for row in range(rows)]
+        changes = [{"Keys": key, "NewImage": {**key, "role": {"S": "db"}}, "SequenceNumber": "1"} for key in keys]
+        records = [{"eventID": f"edit-{at}", "dynamodb": change} for at, change in enumerate(changes)]
+        return self._play(lambda: self._run("OnMappingChange", {"Records": records}))
+
+    def row(self, number: int) -> dict[str, Any]:
+        rows = map(layout.from_attributes, self.hub.dynamodb.items(MAPPING_TABLE))
+        return next(each for each in rows if each["tag_value"] == str(number))
+
+    def _write(self, row: int, role: str, **columns: Any) -> None:
+        item = layout.to_attributes({**layout.encode(mapping_key(f"team={row}")), "role": role, **columns})
+        self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
+
+    def _changed(self, table: str, key: tuple[str, ...], _old: Any, new: Any) -> None:
+        said = {name: each.get("S") for name, each in (new or {}).items()}
+        if table == MAPPING_TABLE and (said["role"], said.get("status")) == ("db", "Published"):
+            self.played.judged.setdefault(key[1], self.hub.clock.seconds - self._began)
+
+    def _play(self, begin: Callable[[], object]) -> Played:
+        self.played, self._began = Played(), self.hub.clock.seconds
+        for each in self._iam.values():
+            each.asked.clear()
+        self._plan(0, begin)
+        while self._planned:
+            self.hub.clock.seconds, _, act = heapq.heappop(self._planned)
+            act()
+        self.hub.clock.seconds = self._began + self.played.done
+        self.played.a_second = max(_within_a_second(each.asked) for each in self._iam.values())
+        self.played.iam = sum(len(each.asked) for each in self._iam.values())
+        return self.played
+
+    def _plan(self, after: float, act: Callable[[], object]) -> None:
+        self._plans += 1
+        heapq.heappush(self._planned, (self.hub.clock.seconds + after, self._plans, act))
+
+    # ---- Lambda and the state machines ----
+
+    def _run(
+        self, function: str, event: dict[str, Any], then: Callable[[Any], object] = lambda _: None, limit: float = 0
+    ) -> None:
+        """One run of a function, by the clock as if it were alone; `then` is told its answer."""
+        clock, played = self.hub.clock, self.played
+        warm = bool(self._warm) and self._warm[0] <= clock.seconds
+        clock.sleep(0 if warm else COLD)
+        began = clock.seconds
+        if warm:
+            heapq.heappop(self._warm)
+        self.hub.calls.clear()
+        context = SimpleNamespace(
+            invoked_function_arn="",
+            aws_request_id=f"run-{self._began}-{played.runs}",
+            get_remaining_time_in_millis=lambda: (_TIMEOUTS[function] - (clock.seconds - began)) * 1000,
+        )
+        handler = {"OnSchedule": on_schedule.handler, "OnMappingChange": on_mapping_change.handler}[function]
+        answer = inspect.unwrap(handler)(event, context)
+        took = clock.seconds - began
+        if took > (limit or _TIMEOUTS[function]):
+            played.cut.append(f"{function} {event.get('task')} {event.get('account')}: {took:.0f} s")
+        played.runs += 1
+        played.first = played.first or Counter(self.hub.calls.counted())
+        played.longest, played.done = max(played.longest, took), max(played.done, clock.seconds - self._began)
+        heapq.heappush(self._warm, clock.seconds)
+        then(json.loads(json.dumps(answer)))
+
+    def invoke(self, *, Payload: bytes, **_: Any) -> None:  # noqa: N803  # boto3's own name
+        self.hub.calls.starts("Invoke")
+        event = json.loads(Payload)
+        self._plan(STEP, lambda: self._run("OnSchedule", event))
+
+    def start_execution(self, *, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002, N803  # the same
+        self.hub.calls.starts("StartExecution")
+        if name in self._started:
+            return
+        self._started.add(name)
+        of = json.loads(input)
+        self._plan(STEP, lambda: self._each(of) if stateMachineArn == ACCOUNTS_MACHINE else self._resume(of))
+
+    def _resume(self, event: dict[str, Any]) -> None:
+        def ended(answer: Any) -> None:
+            if not answer["finished"]:
+                self._plan(STEP, lambda: self._resume(answer))
+
+        self._run("OnSchedule", event, ended)
+
+    def _each(self, of: dict[str, Any]) -> None:
+        """The accounts machine: List, its children side by side, Then."""
+        waiting, going = deque[str](), set[str]()
+
+        def listed(answer: Any) -> None:
+            waiting.extend(answer["accounts"])
+            for _ in range(max(1, CHILDREN * len(self._iam) // ACCOUNTS)):
+                begin()
+
+        def begin() -> None:
+            if waiting:
+                account = waiting.popleft()
+                going.add(account)
+                event = {"task": of["task"], "id": of["id"], "account": account, "of": of}
+                self._plan(STEP, lambda: self._run("OnSchedule", event, ended, CHILD_SECONDS))
+            elif not going and "then" in of:
+                self._plan(STEP, lambda: self._run("OnSchedule", of.pop("then")))
+
+        def ended(answer: Any) -> None:
+            # Whoever is at it later ends later: the next begins when this one ended, in the order of time.
+            self._plan(0, lambda: next_after(answer["account"]))
+
+        def next_after(account: str) -> None:
+            going.discard(account)
+            begin()
+
+        self._run("OnSchedule", {"task": "accounts", "id": of["id"], "of": of}, listed)
+
+    # ---- SQS ----
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
         return {"Attributes": {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesDelayed": "0"}}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002  # boto3's own names
+        self.hub.calls.starts("SendMessageBatch")
+        self.played.last_sent = max(self.played.last_sent, self.hub.clock.seconds - self._began)
         for entry in Entries:
             body = json.loads(entry["MessageBody"])
-            self.sent[InstanceKey(body["account"], body["region"], body["detail"]["instance-id"])] += 1
+            self.played.sent[InstanceKey(body["account"], body["region"], body["detail"]["instance-id"])] += 1
         return {}
 
 
-@dataclass
-class Swept:
-    """What one sweep of all targets took, in seconds: `starting` the other runs, and the `longest` of them.
-
-    `sent` counts how often each instance was sent, `calls` a target's calls to AWS and those to the state table.
-    """
-
-    started: list[Target] = field(default_factory=list)
-    starting: float = 0.0
-    longest: float = 0.0
-    instances: int = 0
-    sent: Counter[InstanceKey] = field(default_factory=Counter)
-    calls: dict[Target, Counter[str]] = field(default_factory=dict)
+def _trouble(target: Target) -> Trouble | None:
+    trouble = TROUBLES.get(int(target.account) % 20)
+    return trouble if trouble is _refused or REGIONS.index(target.region) % 2 else None
 
 
-@dataclass(frozen=True)
-class Edited:
-    """What came of an edit: what the `row` says, the seconds until it was `judged` and `done`, and what was sent."""
-
-    row: dict[str, Any]
-    judged: float
-    done: float
-    sent: Counter[InstanceKey]
-
-
-class Scale:
-    """See the module. Accounts have two Regions each; `bad` are the targets that don't answer."""
-
-    def __init__(self, closing: ExitStack, targets: int, instances: int) -> None:
-        self.instances = instances
-        self.targets = [Target(f"{100_000_000_000 + at // 2}", REGIONS[at % 2]) for at in range(targets)]
-        self.bad = {each: TROUBLES[at % 40] for at, each in enumerate(self.targets) if at % 40 in TROUBLES}
-        self.hub = FakeAccount(closing)
-        self.hub.large_pages()
-        self.hub.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
-        self._there: dict[tuple[Target, str], Any] = {}
-        self._asked: Counter[str] = Counter()  # of IAM, by a run
-        self._queue = SentInstances()
-        self._clients = {
-            **self.hub.clients,
-            "sqs": self._queue,
-            "iam": _iam(ACCOUNT, _SlowCalls(Counter(), self.hub.clock.sleep)),
-        }
-        self._prepare()
-
-    def _prepare(self) -> None:
-        self.hub.profile("web")
-        row = layout.to_attributes({**layout.encode(mapping_key(TAG)), "role": "web"})
-        self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=row)
-        made, registry, at = self.hub.publish(TAG, "web"), self.app.registry, self.hub.clock.now()
-        for each in self.targets:
-            registry.add(ServedTarget(each, VERSION, at, last_sweep=at - timedelta(hours=1), instances=self.instances))
-        for account in sorted({each.account for each in self.targets}):
-            arn = f"arn:aws:iam::{account}:instance-profile/rolekeeper/web"
-            there = replace(made, profile_arn=arn, profile_id=f"AIPA{account}")
-            self.hub.store.write(self.hub.store.put(layout.published_item(there, account)))
-
-    @property
-    def app(self) -> App:
-        parts = self.hub.app(replace(self.hub.settings, organization=ORGANIZATION), self._clients)
-        return replace(parts, client_of=self._client_of, each=one_by_one)
-
-    def _client_of(self, there: Settings, service: str) -> Any:
-        target = there.target
-        trouble = self.bad.get(target)
-        if trouble and (service == "ec2" or trouble is _refused):
-            return _Trouble(lambda: trouble(self.hub.clock.sleep))
-        if (target, service) not in self._there:
-            made = GeneratedEc2(self.instances, TAGGED, self.hub.clock.sleep)
-            iam = _iam(target.account, _SlowCalls(self._asked, self.hub.clock.sleep))
-            self._there[target, service] = made if service == "ec2" else iam
-        return self._there[target, service]
-
-    def repair(self) -> None:
-        self.bad.clear()
-
-    def tagged(self, targets: Iterable[Target]) -> list[InstanceKey]:
-        """The instances of these targets that carry the mapping's tag, and no role yet."""
-        numbers = range(0, self.instances, TAGGED)
-        return [InstanceKey(each.account, each.region, f"i-{number:017x}") for each in targets for number in numbers]
-
-    def sweep(self, only: Container[Target] | None = None) -> Swept:
-        """One sweep of all, or the runs of some alone; the clock is where it was, as all go side by side."""
-        swept, clock = Swept(), self.hub.clock
-        self._queue.sent = swept.sent
-        self.hub.lambda_.invoked.clear()
-        began, ends = clock.seconds, clock.seconds + RUN_SECONDS
-        app = self.app
-        app.targets.start_sweeps("sweep-1", lambda: ends - clock.seconds >= RESERVE, clock.now())
-        swept.starting = clock.seconds - began + 2 * INVOKE * len(self.hub.lambda_.invoked)
-        swept.started = [Target(**each["target"]) for each in self.hub.lambda_.invoked]
-        for event, target in zip(list(self.hub.lambda_.invoked), swept.started, strict=True):
-            if only is None or target in only:
-                self._run(event, swept)
-        app.telemetry.flush()
-        return swept
-
-    def edit(self, **columns: Any) -> Edited:
-        """Edit the row, and have it judged and its instances sent."""
-        clock, key = self.hub.clock, layout.encode(mapping_key(TAG))
-        self.hub.dynamodb.put_item(TableName=MAPPING_TABLE, Item=layout.to_attributes({**key, **columns}))
-        self._queue.sent = Counter()
-        began, judged = clock.seconds, list[float]()
-        self.hub.calls.before("TransactWriteItems", lambda: judged.append(clock.seconds - began))
-        app = replace(self.app, each=SideBySide(clock))
-        app.publisher.publish(mapping_key(TAG), "edit-1")
-        app.telemetry.flush()
-        (row,) = map(layout.from_attributes, self.hub.dynamodb.items(MAPPING_TABLE))
-        return Edited(row, judged[0], clock.seconds - began, self._queue.sent)
-
-    def _run(self, event: dict[str, Any], swept: Swept) -> None:
-        clock, target = self.hub.clock, Target(**event["target"])
-        began = clock.seconds
-        self.hub.calls.clear()
-        self._asked.clear()
-        app = self.app
-        ran = app.at(target).sweep("sweep-1", lambda: RUN_SECONDS - (clock.seconds - began), "run-1", event).run()
-        assert ran.finished
-        app.telemetry.flush()
-        swept.longest = max(swept.longest, clock.seconds - began)
-        swept.instances += ran.instances
-        ec2 = self._there.get((target, "ec2"))
-        asked = Counter({"DescribeInstances": ec2.pages}) if ec2 else Counter[str]()
-        if ec2:
-            ec2.pages = 0
-        swept.calls[target] = self._asked + asked + Counter(self.hub.calls.counted())
-        clock.seconds = began
+def _within_a_second(times: Sequence[float]) -> int:
+    """The most of these that lie within a second."""
+    window, most = deque[float](), 0
+    for each in sorted(times):
+        window.append(each)
+        while window[0] <= each - 1:
+            window.popleft()
+        most = max(most, len(window))
+    return most
 
 
 @dataclass(frozen=True)
@@ -254,7 +435,7 @@ class _Trouble:
 
     meta = EC2_META
 
-    def __init__(self, trouble: Callable[[], None]) -> None:
+    def __init__(self, trouble: Callable[[], object]) -> None:
         self._trouble = trouble
 
     def __getattr__(self, name: str) -> Any:

@@ -30,6 +30,7 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.queue import request
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.retry import RetryState
+from rolekeeper.mappings import publish
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, Pin
 from rolekeeper.settings import Limits
@@ -293,8 +294,30 @@ def a_spoke_is_swept(stories: HubStories, function: str) -> None:
     stories.organization.publish("workload=web", "web")
     stories.registered()
     stories.spoke.running(workload="web")
-    stories.run(function, {"id": "sweep"})
+    stories.run(function, {"id": "sweep", "time": stories.world.clock.now().isoformat()})
+    [of] = [each["input"] for each in stories.world.machine.started]
+    [account] = stories.run(function, {"task": "accounts", "id": "sweep", "of": of})["accounts"]
+    stories.spoke.calls.before("DescribeInstances", kill_by_a_bug)
+    stories.run(function, {"task": "sweep", "id": "sweep", "account": account, "of": of})
     stories.run(function, stories.world.lambda_.invoked[0])
+
+
+def a_row_is_judged_by_a_run_for_each_account(stories: HubStories, function: str) -> None:
+    stories.registered()
+    stories.desk.role("web")
+    stories.spoke.profile("web")
+    stories.desk.put("workload=web", role="web")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "ASKED", 0)
+        assert stories.judge(function, "workload=web") == "Waiting"
+        (of, *_) = [each["input"] for each in stories.world.machine.started if each["name"].startswith("judge-")]
+        for account in of["accounts"]:
+            stories.run(function, {"task": "judge", "id": "sweep", "account": account, "of": of})
+        assert stories.run(function, of["then"])["status"] == "Published"
+
+
+def kill_by_a_bug() -> None:
+    raise LookupError
 
 
 HUB_STORIES = [
@@ -303,6 +326,7 @@ HUB_STORIES = [
     (a_mapping_is_published_for_a_spoke, "OnMappingChange"),
     (a_mapping_is_published_for_a_spoke, "OnSchedule"),
     (a_spoke_is_swept, "OnSchedule"),
+    (a_row_is_judged_by_a_run_for_each_account, "OnSchedule"),
     (a_spoke_is_known_to_iam_late, "OnSchedule"),
 ]
 STORIES = [

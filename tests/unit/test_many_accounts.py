@@ -12,6 +12,7 @@ from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
+from rolekeeper.mappings import publish
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
@@ -22,8 +23,10 @@ from rolekeeper.storage import layout
 from support.grants import allow, policy
 
 
-@pytest.fixture
-def desk() -> Iterator[OrganizationDesk]:
+@pytest.fixture(params=[publish.ASKED, 0], ids=["few", "by-account"])
+def desk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[OrganizationDesk]:
+    """Stories hold whether one run judges a row, or a run for each account asks there."""
+    monkeypatch.setattr(publish, "ASKED", request.param)
     with new_organization() as organization:
         yield OrganizationDesk.of_three(organization)
 
@@ -264,7 +267,10 @@ def test_where_nobody_answers_the_row_waits(desk: OrganizationDesk) -> None:
     assert desk.recheck(TAG).status is Status.PUBLISHED
 
 
-def test_an_account_that_refuses_is_asked_once_in_an_invocation(desk: OrganizationDesk) -> None:
+def test_an_account_that_refuses_is_asked_once_in_an_invocation(
+    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "ASKED", 20)
     desk.organization.refuse(OTHER)
     app = desk.app()
     for tag in (TAG, "team=a", "team=b"):
@@ -531,7 +537,10 @@ def test_a_conflict_with_a_mapping_that_an_account_has_in_an_older_revision(desk
 # ---- counts ----
 
 
-def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(desk: OrganizationDesk) -> None:
+def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(
+    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "ASKED", 20)  # a run of its own counts anew
     desk.launched(2)
     desk.world.running(workload="web")
     desk.edit(TAG, role="web")

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper import fleet, mappings, permissions
-from rolekeeper.aws import Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
+from rolekeeper.aws import AccountsMachine, Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rolekeeper.mappings.revisions import Revisions
     from rolekeeper.mappings.rows import HomeAccount
     from rolekeeper.mappings.table import MappingTable
+    from rolekeeper.mappings.verdict import Verdict
     from rolekeeper.permissions.roles import Roles
 
 
@@ -100,6 +101,10 @@ class App:
         return ResumeMachine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
 
     @cached_property
+    def accounts_machine(self) -> AccountsMachine:
+        return AccountsMachine(lambda: self.client("stepfunctions"), self.settings.accounts_state_machine_arn)
+
+    @cached_property
     def table(self) -> MappingTable:
         return mappings.table.MappingTable(self.client("dynamodb"), self.settings.mapping_table, self.sleep)
 
@@ -156,12 +161,14 @@ class App:
             home=self.settings.target,
             registry=self.registry,
             tasks=self.tasks,
+            machine=self.accounts_machine,
             telemetry=self.telemetry,
             now=self.now,
             ends_by=self.now() + WORK,
             left_alone=self.kept.setdefault("left alone", {}),
             reconcile_at=lambda target, requests, batch: self.at(target).reconciler().run(requests, batch),
             probe_at=lambda target: self.at(target).probe(),
+            each=self.each,
         )
 
     def probe(self) -> Probed:
@@ -264,10 +271,31 @@ class App:
             assessor=assessor,
             sender=self.sender,
             machine=self.machine,
+            accounts_machine=self.accounts_machine,
+            findings=mappings.findings.Findings(self.store),
             telemetry=self.telemetry,
             now=self.now,
             hands_over_at=self.now() + FANS_OUT,
         )
+
+    def judge(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
+        """Ask an account what judging a row asks there."""
+        self._publisher_in(account).find(layout.decode(mappings.publish.Judging, judging), account, in_time)
+
+    def judged(self, judging: Mapping[str, Any]) -> Verdict:
+        """Judge a row by what its accounts answered."""
+        return self.publisher.judged(layout.decode(mappings.publish.Judging, judging))
+
+    def _publisher_in(self, account: str) -> Publisher:
+        """One that knows the targets of an account alone, beside the deployment's own."""
+        hub = self.hub or self
+        mapped = hub.mapped
+        of_account = [
+            replace(mapped.at(each.target), instances=each.instances, unit=each.unit)
+            for each in self.registry.all(account)
+        ]
+        targets = replace(mapped, listed=lambda: of_account)
+        return replace(hub.publisher, assessor=replace(hub.publisher.assessor, targets=targets))
 
     @cached_property
     def overrides(self) -> OperatorOverrides:
@@ -289,7 +317,7 @@ class App:
     ) -> Sweep:
         """A run of a sweep. `event` is the last run's answer, or the schedule's, whose sweep gives way to another."""
         return fleet.sweep.Sweep(
-            other=self._other_target(self.hub) if self.hub else None,
+            other=self._other_target() if self.hub else None,
             ec2=self.ec2,
             state=self.state,
             table=self.table,
@@ -307,16 +335,11 @@ class App:
             result=layout.decode(fleet.sweep.SweepResult, event),
         )
 
-    def _other_target(self, hub: App) -> OtherTarget:
-        mapped = hub.mapped
-        of_account = [
-            replace(mapped.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)
-        ]
-        targets = replace(mapped, listed=lambda: of_account)
+    def _other_target(self) -> OtherTarget:
         return fleet.sweep.OtherTarget(
             target=self.settings.target,
             registry=self.registry,
-            publisher=replace(self.publisher, assessor=replace(self.publisher.assessor, targets=targets)),
+            publisher=self._publisher_in(self.settings.account),
             telemetry=self.telemetry,
             now=self.now,
             is_news=partial(self._is_news, noting=True),

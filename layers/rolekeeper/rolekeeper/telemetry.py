@@ -6,7 +6,7 @@ an alarm: each name costs as much as three alarms, and the log answers the rest 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -37,7 +37,6 @@ REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", 
 
 
 type Entry = dict[str, Any]
-type Batches = list[list[Entry]]
 type Sends = list[tuple[int, Callable[[], bool | None]]]
 _EVER = datetime.max.replace(tzinfo=UTC)
 
@@ -57,8 +56,8 @@ class Telemetry:
     client_at: "Callable[[Target], EventBridgeClient]"
     notifies_until: datetime
     notified: set[Target] = field(default_factory=set, init=False)
-    _batches: Batches = field(default_factory=list, init=False)
-    _batches_of: dict[Target, Batches] = field(default_factory=dict, init=False)
+    _events: list[Entry] = field(default_factory=list, init=False)
+    _events_of: dict[Target, list[Entry]] = field(default_factory=dict, init=False)
     _mails: list[dict[str, str]] = field(default_factory=list, init=False)
     _denied: set[tuple[str, str]] = field(default_factory=set, init=False)
 
@@ -77,7 +76,7 @@ class Telemetry:
         if event:
             self.send(event, detail, [request.instance.arn])
             if (target := request.instance.target) in self.notified:
-                _add(self._batches_of.setdefault(target, []), _entry(event, detail, [request.instance.arn]))
+                self._events_of.setdefault(target, []).append(_entry(event, detail, [request.instance.arn]))
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         words = {name: escaped(each) if isinstance(each, str) else each for name, each in detail.items()}
@@ -117,21 +116,22 @@ class Telemetry:
 
     def event(self, event: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> None:
         """Queue an event without its mail; one that is too large for EventBridge is cut, and says so."""
-        _add(self._batches, _entry(event, detail, resources))
+        # One step, as targets are swept in threads.
+        self._events.append(_entry(event, detail, resources))
 
     def flush(self) -> bool:
         """Send the queued events and mails. If AWS doesn't answer, drop the rest: the function has to end in time.
 
         Returns False if a retry could send what failed, apart from what an account's own bus is to get.
         """
-        sends: Sends = [(len(batch), partial(self._put, batch)) for batch in self._batches]
+        sends: Sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._events)]
         sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
         copies: Sends = [
             (len(batch), partial(self._put, batch, target))
-            for target, batches in self._batches_of.items()
-            for batch in batches
+            for target, entries in self._events_of.items()
+            for batch in _batches(entries)
         ]
-        self._batches, self._mails, self._batches_of = [], [], {}
+        self._events, self._mails, self._events_of = [], [], {}
         sent = self._send_all(sends, _EVER)
         self._send_all(copies, self.notifies_until)
         return sent
@@ -180,13 +180,15 @@ def _entry(event: str, detail: Mapping[str, Any], resources: Sequence[str]) -> E
     return entry
 
 
-def _add(batches: Batches, entry: Entry) -> None:
-    """Add an entry to the last of these batches, or to a new one if it doesn't fit there."""
-    batch = batches[-1] if batches else []
-    if batch and len(batch) < ENTRIES and sum(map(_size, [*batch, entry])) <= BYTES:
-        batch.append(entry)
-    else:
-        batches.append([entry])
+def _batches(entries: Iterable[Entry]) -> list[list[Entry]]:
+    batches: list[list[Entry]] = []
+    for entry in entries:
+        batch = batches[-1] if batches else []
+        if batch and len(batch) < ENTRIES and sum(map(_size, [*batch, entry])) <= BYTES:
+            batch.append(entry)
+        else:
+            batches.append([entry])
+    return batches
 
 
 def _size(entry: Mapping[str, Any]) -> int:

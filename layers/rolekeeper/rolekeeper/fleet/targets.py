@@ -3,20 +3,22 @@
 A message from a target registers it, once a probe finds that its spoke lets the hub in. The registry grants nothing:
 the spoke's own roles decide what the hub may do there. A target that isn't registered and refuses the probe is unknown:
 its messages are dropped, and the schedule probes it for a while, because IAM takes a while to know a new spoke's roles.
-Each target is swept by a run of its own, so a slow or failing target delays no other.
+The accounts machine sweeps them: a run for each account, which sweeps its due targets side by side. A target that
+is large or fails gets a run of its own, so it delays no other.
 """
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
-from rolekeeper.aws import Ec2, Iam, Tasks, errors
+from rolekeeper.aws import AccountsMachine, Each, Ec2, Iam, Tasks, errors
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task
-from rolekeeper.instances.reconcile import WORK, Batch
+from rolekeeper.instances.reconcile import PATIENCE, WORK, Batch
 from rolekeeper.instances.records import Outcome
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.model.text import shown
@@ -33,8 +35,10 @@ APPEARS = timedelta(hours=1)
 UNKNOWN_FOR = timedelta(days=1)  # after its last event an unknown target is forgotten
 PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API reference, `DescribeInstances`)
 SILENT = timedelta(minutes=1)  # how long a process asks nothing of a target that gave no answer
-OVERDUE = 2  # a target is overdue once this many of its sweeps began and none ended: two intervals
+OVERDUE = 2  # a target is overdue once this many rounds had it swept and no sweep ended: two intervals
 NAMED = 20  # targets in one log line
+LARGE = 3_000  # a target with more instances is swept by a run of its own
+IDLE = timedelta(minutes=55)  # an idle target is swept once an hour; a sweep ends some minutes after its round began
 _NEVER = datetime.min.replace(tzinfo=UTC)
 # Actions whose refusal concerns the whole target; any other concerns one instance.
 _OF_A_TARGET = ("sts:", "ec2:Describe")
@@ -78,6 +82,55 @@ class ServedTarget:
     dropped: int = 0
     notifies: bool = False
 
+    @property
+    def rests(self) -> timedelta:
+        """How long after its last sweep it need not be swept unless an event comes: if that found nothing, an hour."""
+        found = self.instances or self.drift or self.problem or not self.last_sweep
+        return timedelta() if found else IDLE
+
+    def is_idle(self, now: datetime) -> bool:
+        if self.unswept or not self.last_sweep:
+            return False
+        # A process notes events of a target once in `NOTED`, so a later one may not be noted.
+        heard = self.last_event or _NEVER
+        return now - self.last_sweep < self.rests and heard <= self.last_sweep - NOTED
+
+    def is_overdue(self, begun: Sequence[datetime]) -> bool:
+        """Whether no sweep ended since the rounds that began then, the earliest first, though they had it swept."""
+        known = self.last_sweep or self.since or _NEVER
+        return len(begun) == OVERDUE and known + self.rests < begun[0]
+
+
+class Which(StrEnum):
+    """Which targets a round sweeps: those that are due, all because a person asked, or those never swept."""
+
+    DUE = "due"
+    ALL = "all"
+    NEW = "new"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round of sweeps, which began at `since`: one that is due isn't swept again if a run of the round is retried."""
+
+    which: Which
+    since: datetime
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Self:
+        """Read the input of the accounts machine."""
+        return cls(Which(asked["which"]), datetime.fromisoformat(asked["since"]))
+
+    def takes(self, served: ServedTarget, now: datetime) -> bool:
+        if self.which is Which.NEW:
+            return served.last_sweep is None and not served.unswept
+        if self.which is Which.ALL:
+            return True
+        return (served.last_sweep or _NEVER) < self.since and not served.is_idle(now)
+
+    def leaves_running(self, served: ServedTarget, now: datetime) -> bool:
+        return self.which is Which.DUE and (served.goes_on_until or _NEVER) > now
+
 
 @dataclass(frozen=True)
 class Registry:
@@ -89,7 +142,7 @@ class Registry:
     def all(self, account: str = "") -> list[ServedTarget]:
         """All registered targets, or those of one account, sorted; a corrupt item is its target's problem."""
         # "$" comes right after the "#" that ends each part of a key.
-        first, last = (f"target#{account}#", f"target#{account}$") if account else ("", "target$")
+        first, last = (f"target#{account}#", f"target#{account}$") if account else ("target#", "target$")
         return [self._read(item) for item in self.store.items(layout.TARGETS, last, first)]
 
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
@@ -139,6 +192,14 @@ class Registry:
         if registered:
             self.noted[target] = at
         return registered
+
+    def note_round(self, since: datetime) -> list[datetime]:
+        """Note that the schedule's round begins, which may be retried; returns when the last ones before it began."""
+        at, item = layout.timestamp(since), self.store.get([layout.ROUNDS]).get(layout.ROUNDS, {})
+        before = [each for each in item.get("begun", []) if each < at]
+        begun = [*before, at][-OVERDUE - 1 :]
+        self.store.write(self.store.put({**layout.key_attributes(layout.ROUNDS), "begun": begun}))
+        return [datetime.fromisoformat(each) for each in before[-OVERDUE:]]
 
     def note_begin(self, target: Target) -> bool:
         """Note that a sweep begins; returns whether the target is registered."""
@@ -190,21 +251,27 @@ class Targets:
     home: Target
     registry: Registry
     tasks: Tasks
+    machine: AccountsMachine
     telemetry: Telemetry
     now: Callable[[], datetime]
     ends_by: datetime
     left_alone: MutableMapping[Target, datetime]
     reconcile_at: Callable[[Target, list[ReconcileRequest], Batch], dict[InstanceKey, Outcome]]
     probe_at: Callable[[Target], Probed]
+    each: Each
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        """Reconcile these in the time of one batch: the hub's own target first, targets that failed last."""
+        """Reconcile these in the time of one batch: targets with few messages first, those that failed last."""
         outcomes: dict[InstanceKey, Outcome] = {}
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
         put_back = max((each.put_back for group in of_target.values() for each in group), default=0)
-        batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back)
-        for target in sorted(of_target, key=lambda each: (each != self.home, each in self.left_alone, each)):
+        batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back, patience=PATIENCE / 2)
+
+        def turn(each: Target) -> tuple[bool, int, bool, Target]:
+            return each in self.left_alone, len(of_target[each]), each != self.home, each
+
+        for target in sorted(of_target, key=turn):
             outcomes |= self._reconcile(target, of_target[target], batch)
         return outcomes
 
@@ -264,50 +331,68 @@ class Targets:
             self.registry.add(served)
         return None
 
-    def start_sweeps(self, correlation_id: str, in_time: Callable[[], bool], scheduled: datetime | None) -> None:
-        """Start a sweep of each registered target, at least one, and more while `in_time`; the longest ago first.
+    def start_sweeps(
+        self, run_id: str, correlation_id: str, which: Which = Which.DUE, *, since: datetime | None = None
+    ) -> None:
+        """Have the accounts machine sweep the registered targets, in one call whatever their number.
 
-        `scheduled` is when the schedule started this run, None if a person did. A scheduled run leaves out targets
-        that were swept since then, as Lambda may have tried it before, and those whose last sweep still goes on.
+        The execution's name comes from `run_id`, as people may send the same event again.
         """
-        served = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER)
-        if overdue := [str(each.target) for each in served if each.unswept >= OVERDUE]:
+        begun = layout.timestamp(since or self.now())
+        try:
+            self.machine.start(run_id, Task.SWEEP, correlation_id, which=which.value, since=begun)
+        except AwsRefusalError as error:
+            # The next round sweeps them. The hub's own sweep goes on.
+            if isinstance(error, AccessDeniedError):
+                self.telemetry.denied(error, correlation_id=correlation_id)
+            self.telemetry.will_retry("sweeps of targets were not started", error=str(error))
+            self.telemetry.count("SweepUnfinished")
+
+    def start_first_sweeps(self, run_id: str, correlation_id: str) -> None:
+        """Start those of new targets: before its first sweep nothing is published for a new account."""
+        now, new = self.now(), Round(Which.NEW, self.now())
+        if any(new.takes(each, now) for each in self.registry.all()):
+            self.start_sweeps(run_id, correlation_id, Which.NEW)
+
+    def accounts_due(self, asked: Mapping[str, Any]) -> list[str]:
+        """The accounts with targets that a round sweeps, the longest ago first; this also reports the overdue."""
+        served, now = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER), self.now()
+        sweeps = Round.of(asked)
+        begun = self.registry.note_round(sweeps.since) if sweeps.which is Which.DUE else []
+        if overdue := [str(each.target) for each in served if each.is_overdue(begun)]:
             named = overdue[:NAMED]
             self.telemetry.will_retry("targets were not swept for two intervals", targets=named, number=len(overdue))
             self.telemetry.count("SweepUnfinished", len(overdue))
-        self._start_sweeps(served, correlation_id, in_time, scheduled=scheduled)
+        return list(dict.fromkeys(each.target.account for each in served if sweeps.takes(each, now)))
 
-    def start_first_sweeps(self, correlation_id: str, in_time: Callable[[], bool]) -> None:
-        """Start those of new targets: before its first sweep nothing is published for a new account."""
-        new = [each for each in self.registry.all() if each.last_sweep is None and not each.unswept]
-        self._start_sweeps(new, correlation_id, in_time)
+    def sweep_account(
+        self, account: str, asked: Mapping[str, Any], in_time: Callable[[], bool], sweep: Callable[[Target], bool]
+    ) -> list[Target]:
+        """Sweep the targets of an account that a round takes side by side, after the one with the fewest instances.
 
-    def _start_sweeps(
-        self,
-        targets: Sequence[ServedTarget],
-        correlation_id: str,
-        in_time: Callable[[], bool],
-        *,
-        scheduled: datetime | None = None,
-    ) -> None:
-        started = 0
-        try:
-            for served in targets:
-                if scheduled and (served.last_sweep or _NEVER) >= scheduled:
-                    continue
-                if started and not in_time():
-                    raise RetryableError("NoTime", "the run has no time to start more", "", resource=str(served.target))
-                goes_on = scheduled and (served.goes_on_until or _NEVER) > self.now()
-                if self.registry.note_begin(served.target) and not goes_on:
-                    self.tasks.start(Task.SWEEP, correlation_id, served.target)
-                    started += 1
-        except AwsRefusalError as error:
-            # The next sweep begins with those that are left. The hub's own sweep goes on.
-            if isinstance(error, AccessDeniedError):
-                self.telemetry.denied(error, correlation_id=correlation_id)
-            left = len(targets) - started
-            self.telemetry.will_retry("sweeps of targets were not started", error=str(error), left=left)
-            self.telemetry.count("SweepUnfinished")
+        That one asks IAM for all. A target that is large, whose last sweep didn't end, that fails now (`sweep` returns
+        False) or for which no time is left gets a run of its own, which Lambda retries and dead-letters. Returns these.
+        """
+        sweeps = Round.of(asked)
+        due = [each for each in self.registry.all(account) if sweeps.takes(each, self.now())]
+        due.sort(key=lambda each: (each.unswept, each.instances))
+
+        def is_left(served: ServedTarget) -> bool:
+            if not self.registry.note_begin(served.target) or sweeps.leaves_running(served, self.now()):
+                return False
+            small = not served.unswept and served.instances <= LARGE
+            if small and in_time() and sweep(served.target):
+                return False
+            self.tasks.start(Task.SWEEP, asked["id"], served.target)
+            return True
+
+        left = [*map(is_left, due[:1]), *self.each(is_left, due[1:])]
+        return [served.target for served, alone in zip(due, left, strict=True) if alone]
+
+    def of_account(self, account: str) -> list[Target]:
+        """The targets of an account, the hub's own included."""
+        own = [self.home] if account == self.home.account else []
+        return [*own, *(each.target for each in self.registry.all(account))]
 
     def is_news(self, target: Target, error: AccessDeniedError) -> bool:
         """Note what a target refuses; returns whether to report it. Refusals about one instance are always reported."""

@@ -93,7 +93,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """When the last change of a batch begins, and whether it is `shared` with other targets.
+    """When the last change of a batch begins, how long it waits for its pace, and whether other targets `shared` it.
 
     `put_back` is how often one of its messages was put back, at most: Lambda counts a chain over all of a batch.
     """
@@ -101,10 +101,11 @@ class Batch:
     ends_by: datetime
     shared: bool = False
     put_back: int = 0
+    patience: timedelta = PATIENCE
 
     @property
     def patient_until(self) -> datetime:
-        return self.ends_by - WORK + PATIENCE
+        return self.ends_by - WORK + self.patience
 
 
 PACED = Outcome()  # observe the instance again when the worker's pace allows another change

@@ -16,8 +16,9 @@ from typing import Any, Self
 
 from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, StaleTokenError
-from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gives_up
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
+from rolekeeper.mappings.findings import SILENT, Finding, Refusal
+from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, Side, gives_up
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import (
@@ -117,6 +118,19 @@ class Spread:
     shares: Mapping[Target, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What targets are asked about an edit: what is `stored` before it, when it is judged, and if they are `in_time`.
+
+    `given` as in `ImpactScanner.scan`.
+    """
+
+    stored: StoredMapping
+    at: datetime
+    given: Collection[str] = ()
+    in_time: Callable[[], bool] = lambda: True
+
+
 @dataclass(frozen=True)
 class MappedTargets:
     """All targets: the deployment's `own`; `listed` returns those of the registry, `at` makes one that isn't there.
@@ -129,6 +143,9 @@ class MappedTargets:
     at: Callable[[Target], MappedTarget]
     each: Each
     _refused: dict[str, AwsRefusalError] = field(default_factory=dict, init=False)
+    # What others found (`recall`): what an edit would do in a target, and how many instances it has.
+    _scans: dict[Target, Scan | AwsRefusalError] = field(default_factory=dict, init=False)
+    _sizes: dict[Target, int] = field(default_factory=dict, init=False)
 
     @cached_property
     def all(self) -> list[MappedTarget]:
@@ -159,13 +176,17 @@ class MappedTargets:
         """
 
         def count(one: MappedTarget) -> int:
-            if one.target == self.home:
-                return one.scanner.fleet
-            with suppress(AwsRefusalError):
-                return one.scanner.fleet if one.target in targets else one.instances
-            return one.instances
+            return self._count(one) if one.target == self.home or one.target in targets else one.instances
 
         return dict(zip((each.target for each in self.all), self.each(count, self.all), strict=True))
+
+    def _count(self, one: MappedTarget) -> int:
+        if one.target == self.home:
+            return one.scanner.fleet
+        if one.target not in self._sizes:
+            with suppress(AwsRefusalError):
+                return one.scanner.fleet
+        return self._sizes.get(one.target, one.instances)
 
     def of(self, target: Target) -> MappedTarget:
         return next((each for each in self.all if each.target == target), None) or self.at(target)
@@ -175,6 +196,12 @@ class MappedTargets:
         if not (self.several or spec.units):
             return [self.home.account]
         return sorted({each.target.account for each in self.all if each.is_in(spec)})
+
+    def stale(self, spec: MappingSpec, stored: StoredMapping) -> set[str]:
+        """The accounts in a published mapping's scope, but `home`'s, whose records don't say what is published."""
+        records = {account: stored.records.get(account) for account in self.in_scope(spec)}
+        stale = {account for account, record in records.items() if record is None or stored.is_stale(record)}
+        return stale - {self.home.account}
 
     def reach(self, spec: MappingSpec, stored: StoredMapping, known: Collection[str] = ()) -> Reach:
         """Check a mapping's role in every account in its scope; an AwsRefusalError of `home`'s is raised.
@@ -208,14 +235,24 @@ class MappedTargets:
         """The records that a mapping, or its tombstone, should have, by account; `home`'s is the mapping itself."""
         own = stored.records.get(self.home.account)
         wanted = {self.home.account: replace(own, mapping=mapping) if own else AccountRecord(mapping)}
-        if mapping.deleted:
-            # IAM isn't asked for a tombstone, so each becomes one, also that of an account that has left the registry.
-            return {account: each.tombstone(mapping) for account, each in stored.records.items()} | wanted
-        for account, roles in sorted(self.accounts.items()):
-            check, before = reach.checks.get(account), stored.records.get(account)
-            if account not in wanted and account not in reach.unanswered and (before or check):
-                wanted[account] = record_for(roles, mapping, check, before=before)
+        # A tombstone's also in the place of one of an account that has left the registry.
+        accounts = stored.records if mapping.deleted else sorted(self.accounts)
+        for account in (each for each in accounts if each not in wanted):
+            if record := self._record(account, mapping, stored, reach):
+                wanted[account] = record
         return wanted
+
+    def _record(
+        self, account: str, mapping: PublishedMapping, stored: StoredMapping, reach: Reach
+    ) -> AccountRecord | None:
+        """The record that another account should have, if it should have one, and if that is known."""
+        check, before = reach.checks.get(account), stored.records.get(account)
+        if mapping.deleted:
+            # IAM isn't asked for a tombstone.
+            return before.tombstone(mapping) if before else None
+        if account in reach.unanswered or not (before or check):
+            return None
+        return record_for(self.accounts[account], mapping, check, before=before)
 
     def spread(
         self,
@@ -231,7 +268,7 @@ class MappedTargets:
         `given` as in `ImpactScanner.scan`.
         """
         wanted = self.records(mapping, stored, reach)
-        scans, refused = self._scanned(wanted, stored.records, at, given=given)
+        scans, refused = self._scanned(wanted, Question(stored, at, given))
         records = {account: record for account, record in wanted.items() if mapping.deleted or account not in refused}
         for target, scan in scans.items():
             if record := records.get(target.account):
@@ -250,40 +287,116 @@ class MappedTargets:
             own.include(scan)
         return Spread(reach.without(refused), records, own, shares=shares)
 
-    def _scanned(
-        self, after: Records, before: Records, at: datetime, *, given: Collection[str]
-    ) -> tuple[dict[Target, Scan], dict[str, AwsRefusalError]]:
+    def _scanned(self, after: Records, question: Question) -> tuple[dict[Target, Scan], dict[str, AwsRefusalError]]:
         """What candidates would do in the targets of their accounts; and what refused, by account.
 
         In `home`'s account the mapping is published all the same, so there a refusal is by target.
         """
+        scans: dict[Target, Scan] = {}
+        refused: dict[str, AwsRefusalError] = {}
+        for target, found in self._answers(self.all, after, question).items():
+            if isinstance(found, Scan):
+                scans[target] = found
+            else:
+                refused[str(target) if target.account == self.home.account else target.account] = found
+        return scans, refused
+
+    def _answers(
+        self, asked: Iterable[MappedTarget], after: Records, question: Question
+    ) -> dict[Target, Scan | AwsRefusalError]:
+        before = question.stored.records
 
         def concerned(one: MappedTarget) -> bool:
             specs = [each[one.target.account].mapping.spec for each in (after, before) if one.target.account in each]
             # A role may have been given while the scope was another.
-            reached = one.target == self.home or given or any(map(one.is_in, specs))
+            reached = one.target == self.home or question.given or any(map(one.is_in, specs))
             return one.target.account in after and bool(reached)
 
         def scan(one: MappedTarget) -> Scan | AwsRefusalError:
             account = one.target.account
+            if one.target in self._scans:
+                return self._scans[one.target]
+            if not question.in_time():
+                return RetryableError("TimedOut", "its others took the time", "ec2:DescribeInstances", str(one.target))
             published = before[account].mapping if account in before else None
             try:
-                return one.scanner.scan(after[account].mapping, published, at, given=given)
+                return one.scanner.scan(after[account].mapping, published, question.at, given=question.given)
             except AwsRefusalError as error:
                 if one.target == self.home or error.action.startswith("dynamodb:"):
                     # The deployment itself failed, not the target.
                     raise
                 return error
 
-        asked = [each for each in self.all if concerned(each)]
-        scans: dict[Target, Scan] = {}
-        refused: dict[str, AwsRefusalError] = {}
-        for target, found in zip((each.target for each in asked), self.each(scan, asked), strict=True):
-            if isinstance(found, Scan):
-                scans[target] = found
-            else:
-                refused[str(target) if target.account == self.home.account else target.account] = found
-        return scans, refused
+        those = [each for each in asked if concerned(each)]
+        return dict(zip((each.target for each in those), self.each(scan, those), strict=True))
+
+    def side(self, account: str, record: AccountRecord, stored: StoredMapping, *, gives: bool) -> Side:
+        """An edit in one account, for its permissions."""
+        before = stored.records.get(account)
+        published = before.mapping if before and not before.mapping.deleted else None
+        return Side(self.accounts[account].policies, record.mapping, published, gives=gives)
+
+    # ---- one account's answers, found by a run of its own ----
+
+    def find(self, account: str, mapping: PublishedMapping, question: Question, *, scans: bool) -> Finding:
+        """What an account answers where a candidate, or a tombstone, is judged; its Regions only if that `scans`."""
+        asked = not mapping.deleted and account in self.in_scope(mapping.spec)
+        answer = self._check(account, mapping.spec) if asked else None
+        if isinstance(answer, AwsRefusalError):
+            return Finding(refusal=Refusal.of(answer))
+        own, reach = account == self.home.account, Reach({account: answer} if answer else {})
+        record = AccountRecord(mapping) if own else self._record(account, mapping, question.stored, reach)
+        finding = Finding(check=answer)
+        if not (record and scans):
+            return finding
+        there = [each for each in self.all if each.target.account == account and each.target != self.home]
+        found = self._answers(there, {account: record}, question)
+        changed, impact = list[MappedTarget](), Impact()
+        for one in there:
+            scan = found.get(one.target)
+            if isinstance(scan, Scan):
+                impact.include(scan.impact)
+                changed += [one] if scan.impact.changes and question.in_time() else []
+        side = self.side(account, record, question.stored, gives=account in reach.usable)
+        return replace(
+            finding,
+            scans={at.region: each for at, each in found.items() if isinstance(each, Scan)},
+            refused={at.region: Refusal.of(each) for at, each in found.items() if isinstance(each, AwsRefusalError)},
+            sizes=dict(zip((each.target.region for each in changed), self.each(self._count, changed), strict=True)),
+            gains=side.gains(impact),
+        )
+
+    def recall(
+        self, asked: Iterable[str], findings: Mapping[str, Finding], specs: Sequence[MappingSpec | None]
+    ) -> None:
+        """Answer for these accounts as was found there, in place of asking; one without a finding gave no answer.
+
+        `specs` are the row's and the published one.
+        """
+        there = {account: findings.get(account, SILENT) for account in asked}
+        for account, finding in there.items():
+            roles, checks = self.accounts[account], (finding.check, finding.published_check)
+            roles.policies.recalled.update({(each.before, each.after): each.severe for each in finding.gains})
+            if account == self.home.account:
+                continue
+            if finding.refusal:
+                self._refused[account] = finding.refusal.error
+            for spec, check in zip(specs, checks, strict=True):
+                if spec and check:
+                    roles.recall(spec, check)
+        for one in self.all[1:]:
+            if finding_there := there.get(one.target.account):
+                self._recall_in(one, finding_there)
+
+    def _recall_in(self, one: MappedTarget, finding: Finding) -> None:
+        target, region = one.target, one.target.region
+        refusal = finding.refusal if finding is SILENT else finding.refused.get(region)
+        if region in finding.scans:
+            self._scans[target] = finding.scans[region]
+        elif refusal:
+            self._scans[target], self._sizes[target] = refusal.error, one.instances
+        if region in finding.sizes:
+            self._sizes[target] = finding.sizes[region]
 
     def counted(self, stored: StoredMapping) -> tuple[int, int]:
         """How many instances of other targets what is published governs, and how many of them are occupied."""
@@ -401,8 +514,12 @@ class Sender:
 
     def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
         """Go on from the last run's answer; an AwsRefusalError has this run tried again."""
+        return self.run(layout.decode(FanOut, event), correlation_id, in_time)
+
+    def run(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
+        """Send what is left of a fan-out, in a run for it alone: what is refused is reported here."""
         try:
-            return self.send(layout.decode(FanOut, event), correlation_id, in_time)
+            return self.send(fan_out, correlation_id, in_time)
         except AccessDeniedError as error:
             self.telemetry.denied(error, correlation_id=correlation_id)
             raise

@@ -33,7 +33,7 @@ from rolekeeper.model.instance import (
     in_account,
 )
 from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping, WhenUnmatched
-from rolekeeper.permissions.policies import Difference, PolicyReader, as_many, in_words
+from rolekeeper.permissions.policies import Difference, Gain, PolicyReader, as_many, in_words
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State
 
@@ -267,12 +267,21 @@ class Side:
         own = self.candidate.profile_arn
         return was, (self.candidate.spec.role if own else "") if to == own else to
 
+    def gains(self, impact: Impact) -> tuple[Gain, ...]:
+        """Of each move in this account, and of what is kept of it beyond `MOVES` (`Impact._moved`)."""
+        moves = [self.move(*kept) for move in impact.moves for kept in (move, ("", move[1]))]
+        return tuple(Gain(*move, self.policies.severe_gain(*move)) for move in self.with_later(moves))
+
     def severe(self, moves: Iterable[tuple[str, str]]) -> list[str]:
-        """The severe permissions that instances gain now, or once some match: without consent none had a broad role."""
+        """The severe permissions that instances gain now, or once some match."""
+        return [each for move in self.with_later(moves) for each in self.policies.severe_gain(*move)]
+
+    def with_later(self, moves: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+        """These moves, and the one of an instance that comes to match: without consent none had a broad role."""
         consented = self.published.profile_arn if self.published and self.published.spec.allow_broad else ""
         gives = self.gives and not self.candidate.deleted
         later = self.move(consented, self.candidate.profile_arn) if gives else ("", "")
-        return [each for move in dict.fromkeys([*moves, later]) for each in self.policies.severe_gain(*move)]
+        return dict.fromkeys([*moves, later])
 
 
 def with_permissions(impact: Impact, sides: Mapping[str, Side], each: Each) -> Impact:

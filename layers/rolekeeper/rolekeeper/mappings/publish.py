@@ -4,17 +4,19 @@ A row in conflict with a published mapping is noted in that mapping's item. Publ
 edit of either row clears both without waiting for the sweep; and if two are published at once, one is judged again.
 """
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rolekeeper.aws import ResumeMachine
+from rolekeeper.aws import AccountsMachine, ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.window import counting
-from rolekeeper.mappings.accounts import FanOut, MappedTarget, MappedTargets, Records, Sender, record_for
+from rolekeeper.mappings.accounts import NAMED, FanOut, MappedTarget, MappedTargets, Records, Sender, record_for
+from rolekeeper.mappings.findings import Finding, Findings
 from rolekeeper.mappings.impact import Conflicts, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
@@ -28,6 +30,7 @@ from rolekeeper.mappings.verdict import (
     Status,
     Trigger,
     Verdict,
+    judged_elsewhere,
     sentence,
     waiting,
 )
@@ -39,8 +42,13 @@ from rolekeeper.telemetry import Telemetry
 
 # How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
 ATTEMPTS = 3
+# The most other targets that a run asks to judge a row. With more each account gets a run: one hasn't the time.
+ASKED = 20
 # The most mappings at which a row's conflict is noted, and the most rows noted at one mapping; the sweep sees all.
 OTHERS, ROWS = 5, 20
+# The most targets in which a run sends a mapping's instances itself. With more each account gets a run: all of them
+# would not fit into one execution's input (256 KB).
+FEW = 20
 # The endings that put another revision, or a tombstone, in the place of what is published.
 _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
@@ -58,12 +66,26 @@ class RecordCheck:
     judged: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """A row that is judged by several runs: why, the `stamp` of what is asked, and the `run` that has the answers.
+
+    `attempt` counts how often it was begun anew.
+    """
+
+    key: MappingKey
+    trigger: Trigger
+    stamp: str
+    run: str
+    attempt: int = 0
+
+
 @dataclass(frozen=True)
 class Publisher:
     """Judges rows and carries the verdicts out. Make a new one for each invocation, as of its assessor.
 
-    From `hands_over_at` on the machine sends the rest of a mapping's instances. The records of other accounts are
-    checked again when a target of theirs is swept.
+    From `hands_over_at` on the `machine` sends the rest of a mapping's instances, and in many targets the
+    `accounts_machine` all of them. The records of other accounts are checked again when a target of theirs is swept.
     """
 
     home: HomeAccount
@@ -72,6 +94,8 @@ class Publisher:
     assessor: Assessor
     sender: Sender
     machine: ResumeMachine
+    accounts_machine: AccountsMachine
+    findings: Findings
     telemetry: Telemetry
     now: Callable[[], datetime]
     hands_over_at: datetime
@@ -103,13 +127,35 @@ class Publisher:
             self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
-    def _judge(self, key: MappingKey, trigger: Trigger) -> Verdict:
+    def find(self, judging: Judging, account: str, in_time: Callable[[], bool]) -> None:
+        """Ask an account what judging a row asks there, and keep the answers; it is one of `targets` alone."""
+        key = judging.key
+        stored, row = self.revisions.read(key), self.table.get_row(key) or {}
+        if record := self.revisions.record(key, account):
+            stored = replace(stored, records={account: record, **stored.records})
+        parsed = read_row(row, self.home)
+        snapshot = RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=judging.trigger)
+        if snapshot.stamp() == judging.stamp:
+            found = self.assessor.find(snapshot, account, in_time)
+            self.findings.write(judging.run, account, found, snapshot.at)
+
+    def judged(self, judging: Judging) -> Verdict:
+        """Judge a row by what was found in its accounts; raises as `publish`."""
+        verdict = self._judge(judging.key, judging.trigger, judging)
+        if verdict.changed or not judging.trigger.recheck:
+            self._recheck_conflicting(judging.key, verdict, judging.trigger.correlation_id)
+        return verdict
+
+    def _judge(self, key: MappingKey, trigger: Trigger, judging: Judging | None = None) -> Verdict:
         """Load, assess, commit; again if another actor wrote meanwhile."""
+        findings = self.findings.read(judging.run) if judging else {}
         try:
             for _ in range(ATTEMPTS):
                 with suppress(ConflictError):
                     snapshot = self._load(key, trigger)
                     with self._waiting_is_shown(snapshot):
+                        if verdict := self._asks(snapshot, judging, findings):
+                            return verdict
                         return self._commit(snapshot, self.assessor.assess(snapshot))
         except AccessDeniedError as error:
             # A retry won't help, and would block the shard: an alarm rings, and the next sweep tries again.
@@ -119,6 +165,41 @@ class Publisher:
             self._show_damage(key, error)
             raise
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
+
+    def _asks(self, snapshot: RowSnapshot, judging: Judging | None, findings: Mapping[str, Finding]) -> Verdict | None:
+        """Have the accounts asked that judging a row asks, if they are many; None once their answers are known."""
+        targets = self.assessor.asked(snapshot)
+        if len(targets) <= ASKED:
+            return None
+        verdict = judged_elsewhere(snapshot, accounts := sorted({each.target.account for each in targets}))
+        if judging and judging.stamp != snapshot.stamp():
+            # Another edit, which has others asked.
+            return verdict
+        outdated = [each for each, finding in findings.items() if finding.stamp != snapshot.stamp(each)]
+        silent = [each for each in accounts if each not in findings]
+        if judging and not outdated and (judging.attempt or not silent):
+            if len(silent) == len(accounts):
+                raise RetryableError("NoFindings", "no account's run came to its end", "lambda:InvokeFunction")
+            self.assessor.recall(snapshot, accounts, findings)
+            return None
+        attempt = judging.attempt + 1 if judging else 0
+        if attempt == ATTEMPTS:
+            text = "what is published of a mapping keeps changing while it is judged"
+            self.telemetry.will_retry(text, mapping=str(snapshot.key), accounts=outdated[:NAMED])
+            return verdict
+        self._write_row(snapshot, verdict)
+        self._start(snapshot, accounts, attempt)
+        return verdict
+
+    def _start(self, snapshot: RowSnapshot, accounts: Sequence[str], attempt: int) -> None:
+        trigger, stamp = replace(snapshot.trigger, scan=None), snapshot.stamp()
+        name = f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt}"
+        run = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        judging = layout.encode(Judging(snapshot.key, trigger, stamp, run, attempt))
+        then = {"task": Task.JUDGED.value, "id": trigger.correlation_id, "judging": judging}
+        self.accounts_machine.start(
+            name, Task.JUDGE, trigger.correlation_id, accounts=accounts, judging=judging, then=then
+        )
 
     def _load(self, key: MappingKey, trigger: Trigger) -> RowSnapshot:
         """Read what is stored of a mapping first and its row second, so the row is at least as new.
@@ -280,15 +361,20 @@ class Publisher:
             self.revisions.note_sent(unsent)
 
     def _fan_out(self, snapshot: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
-        """Send a mapping's instances in these accounts; the machine sends the rest, once per change, by its name."""
+        """Send a mapping's instances in these accounts, or have a machine do it, once per change, by its name."""
         correlation_id, targets = snapshot.trigger.correlation_id, self.targets
-        begun = FanOut.to(snapshot.key, [each.target for each in targets.all if each.target.account in accounts])
+        asked = [each.target for each in targets.all if each.target.account in accounts]
+        which = (published.revision, published.suspended_because) if published else ()
+        whom = "" if snapshot.stored.home in accounts else f" {sorted(accounts)}"
+        name = f"{correlation_id} {snapshot.key} {which}{whom}"
+        if len(asked) > FEW:
+            named = {"accounts": sorted({each.account for each in asked}), "mapping": layout.encode(snapshot.key)}
+            self.accounts_machine.start(name, Task.FAN_OUT, correlation_id, **named)
+            return
+        begun = FanOut.to(snapshot.key, asked)
         done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
         if not done.finished:
-            which = (published.revision, published.suspended_because) if published else ()
-            whom = "" if snapshot.stored.home in accounts else f" {sorted(accounts)}"
-            rest = resumable(Task.FAN_OUT, correlation_id, done)
-            self.machine.take_over(f"{correlation_id} {snapshot.key} {which}{whom}", rest)
+            self.machine.take_over(name, resumable(Task.FAN_OUT, correlation_id, done))
 
     def _publish_event(self, snapshot: RowSnapshot, entry: Entry) -> None:
         detail = {name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "effect") if name in entry}

@@ -5,7 +5,9 @@ nothing: the last good revision stays in effect. Signing the number of a held re
 a number never identifies two different edits, and a new one is never a number that the row's `approve` already says.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime, timedelta
@@ -15,7 +17,8 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted
-from rolekeeper.mappings.accounts import MappedTargets, Reach, Spread
+from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Reach, Spread
+from rolekeeper.mappings.findings import Finding
 from rolekeeper.mappings.impact import Impact, ImpactScanner, Scan, Side, gives_up, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
@@ -168,6 +171,22 @@ class RowSnapshot:
         asked = left or self.holds(tombstone) or self.parsed.approve == tombstone.revision
         return asked and content(self.row) == content(row_of(tombstone.spec))
 
+    @property
+    def deletes(self) -> bool:
+        """Whether a deletion is judged: the row is gone, or was put back as its deletion is held."""
+        return not self.row or self.holds_deletion
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the row says what is published."""
+        return bool(self.row and self.published and self.parsed.spec == self.published.spec)
+
+    def stamp(self, account: str = "") -> str:
+        """What is asked about a row, in short; with an `account`, there."""
+        stored = [self.stored.published, *(each.mapping for at, each in self.stored.records.items() if at == account)]
+        asked = [self.deletes, layout.encode(self.parsed.spec), *(map(layout.encode, stored) if account else ())]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
     def acted_on(self, revision: int = 0) -> tuple[str, ...]:
         """The columns to remove as done: editor and discard; and the approval, if this revision is published."""
         # A number to discard works once: otherwise it would drop what is held under it later.
@@ -247,6 +266,10 @@ class Ending(StrEnum):
     HOLD = "hold"
     REMOVE = "remove, with its row"
     DISCARD = "put the row back as it is published"
+
+
+# What a row says that says nothing of what is in effect.
+_REFUSED = (Status.REJECTED, Status.CONFLICT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +378,7 @@ class Assessor:
             what = f"its {'deletion' if held.deleted else 'edit'} was discarded, and changed no instance"
             verdict = Verdict(Status.DISCARDED, what, snapshot.revision, ending=Ending.DISCARD, mapping=held)
         else:
-            verdict = self._row(snapshot) if snapshot.row and not snapshot.holds_deletion else self._deletion(snapshot)
+            verdict = self._deletion(snapshot) if snapshot.deletes else self._row(snapshot)
         records = self._unfinished(snapshot) if verdict.records is None else verdict.records
         return replace(verdict, refresh=refresh, records=records)
 
@@ -380,10 +403,9 @@ class Assessor:
             status = Status.REJECTED if reach.checks else Status.WAITING
             return self.refuse(snapshot, status, (*reach.why_not, *warnings))
         role = reach.checks.get(home) or RoleCheck()
-        candidate = self.roles.for_account(PublishedMapping(spec, 0, ""), role, snapshot.stored.published)
+        candidate = self._candidate(snapshot, spec, role)
         wanted = (spec, candidate.profile_arn)
         same = now is not None and (now.spec, now.profile_arn) == wanted and not snapshot.stored.overtaken
-        candidate = snapshot.numbered(candidate).suspended_for(role.problem)
         if same:
             spread = self._unchanged(snapshot, replace(candidate, revision=snapshot.revision), reach)
         else:
@@ -407,6 +429,48 @@ class Assessor:
             return replace(verdict, ends_soon=self._ends_soon(snapshot, candidate, verdict))
         impact = self._compared(snapshot, scan.impact, spread)
         return self._unless_held(snapshot, replace(verdict, impact=impact), spread.reach, notes=notes)
+
+    def _candidate(self, snapshot: RowSnapshot, spec: MappingSpec, role: RoleCheck) -> PublishedMapping:
+        """What the row says, for `home`, whose check this is."""
+        made = self.roles.for_account(PublishedMapping(spec, 0, ""), role, snapshot.stored.published)
+        return snapshot.numbered(made).suspended_for(role.problem)
+
+    # ---- judging a row in more accounts than one run can ask ----
+
+    def asked(self, snapshot: RowSnapshot) -> list[MappedTarget]:
+        """The targets beside `home` whose accounts `assess` asks."""
+        targets, stored, published = self.targets, snapshot.stored, snapshot.published
+        spec, same = snapshot.parsed.spec, snapshot.is_published
+        stale = targets.stale(published.spec, stored) if published else set()
+        if snapshot.to_discard or (same and snapshot.trigger.recheck):
+            accounts = stale
+        elif snapshot.deletes:
+            accounts = {*stored.records} if published else set()
+        elif spec is None:
+            accounts = stale
+        else:
+            accounts = {*targets.in_scope(spec), *(() if same else stored.records)}
+        return [each for each in targets.all[1:] if each.target.account in accounts]
+
+    def find(self, snapshot: RowSnapshot, account: str, in_time: Callable[[], bool]) -> Finding:
+        """What `assess` would ask of one account, whose targets and `home` are all that there are here."""
+        targets, stored, published, spec = self.targets, snapshot.stored, snapshot.published, snapshot.parsed.spec
+        finding, mapping = Finding(), snapshot.tombstone
+        if spec and not snapshot.deletes:
+            role = self.roles.check(spec) if account == targets.home.account else RoleCheck()
+            mapping = self._candidate(snapshot, spec, role)
+        if mapping and (snapshot.deletes or spec) and not snapshot.to_discard:
+            question = Question(stored, snapshot.at, self._given(snapshot, mapping), in_time)
+            finding = targets.find(account, mapping, question, scans=not snapshot.is_published)
+        if published and account in targets.stale(published.spec, stored):
+            with suppress(AwsRefusalError):
+                finding = replace(finding, published_check=targets.accounts[account].check(published.spec))
+        return replace(finding, stamp=snapshot.stamp(account))
+
+    def recall(self, snapshot: RowSnapshot, asked: Iterable[str], findings: Mapping[str, Finding]) -> None:
+        """Answer these accounts' questions by what was found there; those without an answer in time give none."""
+        published = snapshot.published.spec if snapshot.published else None
+        self.targets.recall(asked, findings, (snapshot.parsed.spec, published))
 
     def _ends_soon(self, snapshot: RowSnapshot, mapping: PublishedMapping, verdict: Verdict) -> str:
         """What to report of a mapping that will soon take more roles away than an edit may; empty if it won't."""
@@ -487,11 +551,9 @@ class Assessor:
         """What a candidate, or a tombstone, would do in all accounts, with permissions."""
         sides: dict[str, Side] = {}
         for account, record in spread.records.items():
-            before = snapshot.stored.records.get(account)
-            published = before.mapping if before and not before.mapping.deleted else None
-            if roles := self.targets.accounts.get(account):
-                usable = account in spread.reach.usable
-                sides[account] = Side(roles.policies, record.mapping, published, gives=usable)
+            if account in self.targets.accounts:
+                gives = account in spread.reach.usable
+                sides[account] = self.targets.side(account, record, snapshot.stored, gives=gives)
         limits = self.scanner.limits
         changed = [target for target, changes in spread.shares.items() if changes]
         return within_limits(
@@ -597,10 +659,23 @@ def waiting(snapshot: RowSnapshot, error: AwsRefusalError) -> Verdict:
     why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
     if isinstance(error, AccessDeniedError):
         why = f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
-    reason, matched = sentence([why], snapshot.still_in_effect), None if snapshot.published else 0
     held = snapshot.trigger.recheck and "held_revision" in snapshot.row
-    stays = held or not snapshot.row or bool(snapshot.published and snapshot.parsed.spec == snapshot.published.spec)
-    ending = Ending.NOTHING if stays else Ending.SAY
+    return _waits(snapshot, why, stays=held)
+
+
+def judged_elsewhere(snapshot: RowSnapshot, accounts: Sequence[str]) -> Verdict:
+    """The verdict on a row while these accounts are asked: a verdict that it says already stays until they answered."""
+    row, stored = snapshot.row, snapshot.stored
+    says = str(layout.plain(row["status"])) if snapshot.trigger.recheck and "status" in row else ""
+    pending = bool(stored.held and not stored.held.outcome)
+    known = says in _REFUSED or (says == Status.HELD and pending) or (says in Status and snapshot.is_published)
+    verdict = _waits(snapshot, f"it is being judged in {len(accounts):,} accounts", stays=known)
+    return replace(verdict, status=Status(says)) if known else verdict
+
+
+def _waits(snapshot: RowSnapshot, why: str, *, stays: bool) -> Verdict:
+    reason, matched = sentence([why], snapshot.still_in_effect), None if snapshot.published else 0
+    ending = Ending.NOTHING if stays or not snapshot.row or snapshot.is_published else Ending.SAY
     return Verdict(Status.WAITING, reason, snapshot.revision, matched=matched, held=None, ending=ending)
 
 

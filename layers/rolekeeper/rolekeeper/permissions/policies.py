@@ -532,6 +532,15 @@ def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: max(room - 1, 0)]}…"
 
 
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """The `severe` permissions that come with going from one role to another, each named as a `PolicyReader` does."""
+
+    before: str
+    after: str
+    severe: tuple[str, ...] = ()
+
+
 class PolicyReader:
     """Reads roles and their policies, each once in its life: one invocation.
 
@@ -545,6 +554,8 @@ class PolicyReader:
         self.permissions = cache(lambda role: permissions(self.policies(role)))
         self.difference = cache(self._difference)
         self._known = cache(self._permissions_or_why)
+        # What another invocation found, by the roles before and after.
+        self.recalled: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def allowed(self, role: str) -> tuple[str, ...]:
         """What a role may do, in words; raises AwsRefusalError, TooManyRulesError."""
@@ -556,6 +567,8 @@ class PolicyReader:
 
     def severe_gain(self, before: str, after: str) -> tuple[str, ...]:
         """What of it is new from one role to another; what can't be known may be."""
+        if (known := self.recalled.get((before, after))) is not None:
+            return known
         gives = self._known(after)
         if isinstance(gives, str):
             return (f"what can't be known ({gives})",)

@@ -50,10 +50,13 @@ class Roles:
     def check(self, spec: MappingSpec) -> RoleCheck:
         if spec.role == NO_ROLE:
             return RoleCheck()
-        asked = (spec.role, spec.profile_name, spec.allow_broad)
-        if asked not in self._known:
+        if (asked := _asked(spec)) not in self._known:
             self._known[asked] = self._check_role(spec)
         return self._known[asked]
+
+    def recall(self, spec: MappingSpec, check: RoleCheck) -> None:
+        """Answer as another invocation found."""
+        self._known[_asked(spec)] = check
 
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
@@ -135,6 +138,11 @@ class Roles:
             what = f"instance profile '{name}' holds role '{profile.role_name}', not '{role.name}'"
             return RoleCheck(Problem(what, "name the right profile in the column instance_profile"))
         return RoleCheck(None, note, profile.arn, missing="", profile_id=profile.id)
+
+
+def _asked(spec: MappingSpec) -> tuple[str, str, bool]:
+    """All that a check depends on."""
+    return spec.role, spec.profile_name, spec.allow_broad
 
 
 # The partitions' DNS suffixes (botocore's partitions.json): each names EC2's service principal by its own (IAM user

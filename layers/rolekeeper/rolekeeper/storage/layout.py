@@ -43,6 +43,7 @@ EDITS: Key = ("window#edits", "window")
 # The state table's stream invokes a function for new timers, but not for follow-ups: there is one for each change.
 TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
 TARGETS = "targets"  # the other accounts and Regions of a hub
+ROUNDS = TARGETS, "rounds"  # when the schedule's last rounds of their sweeps began
 NOTIFIES = "notifies"  # there, of a target: true if its account asked for the events about its instances
 LAST_SWEEP = "last_sweep"  # there, of a target: once a sweep of it ended since it was registered
 # The outcome of a change in its history entry: it is about to be made, EC2 took it, EC2 refused it.
@@ -177,6 +178,11 @@ def timer_key(timer: Timer) -> Key:
 def approval_key(by: str, key: MappingKey, revision: int) -> Key:
     """Only who has this aws:userid may write into this partition (template.yaml, the state table's policy)."""
     return f"approval#{by}", f"{_short(mapping_pk(key))}#{revision}"
+
+
+def finding_key(run: str, account: str) -> Key:
+    """What an account answered while a row is judged; `run` says of which row, and what was asked."""
+    return f"judging#{run}", account
 
 
 def _short(name: str) -> str:

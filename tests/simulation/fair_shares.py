@@ -1,0 +1,76 @@
+"""Two accounts of one hub, of which one has thousands of changes waiting: what that costs the other, in virtual time.
+
+`waits` tags an instance of the quiet account now and then, and says how long each took to get its role.
+"""
+
+from collections.abc import Mapping
+
+from fakes.dynamodb import FakeDynamoDB
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import MappingSpec, PublishedMapping
+from rolekeeper.settings import Limits
+from rolekeeper.storage import layout
+from simulation.account import HUB, PATH, SPOKE, Account
+from simulation.actors import Habits
+from simulation.burst import FIRST, calm, carries
+from simulation.engine import Engine
+from simulation.invariants import STATE
+from simulation.spokes import ORGANIZATION, join, register
+
+TAG = {FIRST.tag_key: FIRST.tag_value}
+# Seconds between two tags, an odd number as workers may run in step; and in how long a role has to come.
+APART, LONGEST = 5.3, 600.0
+GROUP = 200
+
+
+def waits(changes: int, quiet: Target, *, times: int, seed: int = 1) -> list[float]:
+    """Seconds from tag to role, so many `times`, while so many `changes` wait in the other of the two accounts."""
+    engine = Engine(seed, tells=False)
+    world = calm(engine, seed, Limits(changes + times, 100), organization=ORGANIZATION)
+    parts = world.promises, world.deployment, world.tables
+    accounts = {HUB: world.account, SPOKE: join(seed, engine, world.weather, *parts, Habits()).account}
+    accounts[SPOKE].roles["first"] = PATH
+    accounts[SPOKE].profile("first")
+    _publish(world.tables, engine, accounts, changes)
+    (noisy,) = (each for target, each in accounts.items() if target != quiet)
+    with world.deployment.installed(seed):
+        fleet = _launched(engine, noisy, changes)
+        ours = _launched(engine, accounts[quiet], times)
+        world.listen()
+        for each in fleet:
+            noisy.truth.create_tags(each, TAG)
+        engine.play(engine.seconds + 30)
+        return [_took(engine, accounts[quiet], each) for each in ours]
+
+
+def _launched(engine: Engine, account: Account, number: int) -> list[str]:
+    fleet = list[str]()
+    for first in range(0, number, GROUP):  # what is pending all at once takes its square
+        fleet += [account.launch({}) for _ in range(first, min(first + GROUP, number))]
+        engine.play(engine.seconds + 5)
+    return fleet
+
+
+def _took(engine: Engine, account: Account, instance: str) -> float:
+    began = engine.seconds
+    account.truth.create_tags(instance, TAG)
+    while not carries(account, instance, "first") and engine.seconds < began + LONGEST:
+        engine.play(engine.seconds + 0.01)
+    took = engine.seconds - began
+    engine.play(began + max(took, APART))
+    return took
+
+
+def _publish(tables: FakeDynamoDB, engine: Engine, accounts: Mapping[Target, Account], changes: int) -> None:
+    at = layout.timestamp(engine.now())
+    pk, sk = layout.FLEET
+    marker = {"pk": pk, "sk": sk, "instances": changes, "elsewhere": changes, "mappings": 1, "at": at}
+    records = [
+        layout.published_item(
+            PublishedMapping(MappingSpec(FIRST, "first"), 1, account.profiles["first"].arn), target.account
+        )
+        for target, account in accounts.items()
+    ]
+    for item in (marker, *records):
+        tables.put_item(TableName=STATE, Item=layout.to_attributes(item))
+    register(tables, at)

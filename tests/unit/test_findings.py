@@ -1,0 +1,325 @@
+"""A row that is judged in many accounts: a run for each asks there, and one more judges by what they found."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fakes.calls import Calls
+from fixtures.account import ACCOUNT, FakeAccount, mapping_key, refusing
+from fixtures.functions import wire
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
+from fixtures.organization_desk import TAG, OrganizationDesk
+from rolekeeper.aws.errors import RetryableError
+from rolekeeper.mappings import findings, publish
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper.settings import Limits
+from rolekeeper.storage import layout
+
+HOME_TOO = Target(ACCOUNT, "eu-central-1")
+PLACES = (SPOKE, SAME_ACCOUNT, OTHER, HOME_TOO)
+EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+
+
+# ---- the verdict is the same ----
+
+
+accounts = st.frozensets(st.sampled_from([ACCOUNT, SPOKE.account, OTHER.account]), min_size=1, max_size=2)
+rows = st.fixed_dictionaries(
+    {"role": st.sampled_from(["web", "api", "admin", "NONE", "gone"])},
+    optional={
+        "priority": st.sampled_from([50, 100]),
+        "accounts": accounts,
+        "regions": st.just(frozenset({"eu-west-1"})),
+        "when_unmatched": st.sampled_from(["detach", "keep"]),
+        "when_occupied": st.just("replace"),
+        "enabled": st.booleans(),
+        "allow_broad": st.just(True),  # noqa: FBT003  # a column
+        "expires_at": st.just("2030-01-01T00:00:00Z"),
+    },
+)
+tags = st.fixed_dictionaries(
+    {}, optional={"workload": st.sampled_from(["web", "db"]), "team": st.just("a"), "other": st.just("x")}
+)
+instances = st.lists(st.tuples(st.sampled_from((None, *PLACES)), tags, st.sampled_from([None, "foreign"])), max_size=8)
+silent = st.sets(st.sampled_from(["assume", "describe", "role"]), max_size=1)
+
+
+def story(desk: OrganizationDesk, edits: list[Any], fleet: list[Any], silent: set[str], limit: int) -> list[Any]:
+    """Edits of a row, one after the other; what it and all that is published say after each."""
+    desk.world.take_over = desk.world.allow_broad_roles = True
+    desk.limits = Limits(limit, 0)
+    keys = [launched(desk.spoke(place) if place else desk.world, profile, tagged) for place, tagged, profile in fleet]
+    desk.edit("team=a", role="api")
+    seen: list[Any] = []
+    for number, columns in enumerate(edits):
+        if number == len(edits) - 1:
+            fail(desk, silent)
+        verdict = desk.remove(TAG) if columns is None else desk.edit(TAG, **columns)
+        seen.append((verdict.status, verdict.reason, verdict.matched, verdict.occupied, verdict.impact))
+        seen.append({name: value for name, value in desk.row(TAG).items() if name != "edited_by"})
+        records = desk.world.revisions.records(mapping_key(TAG))
+        # Moto's ids are random.
+        seen.append({account: {**each.content, "profile_id": ""} for account, each in sorted(records.items())})
+        seen.append([{**each, "at": "", "sk": "", "expires": 0} for each in desk.history(TAG)])
+        desk.organization.reconcile(*keys)
+        desk.organization.wait(seconds=5)
+    return seen
+
+
+def launched(place: FakeAccount, profile: str | None, tagged: dict[str, str]) -> InstanceKey:
+    return place.key(place.running(profile=profile, **tagged))
+
+
+def fail(desk: OrganizationDesk, how: set[str]) -> None:
+    def always(calls: Calls, operation: str) -> None:
+        def again() -> None:
+            calls.before(operation, again)
+            refusing("RequestLimitExceeded")()
+
+        calls.before(operation, again)
+
+    if "assume" in how:
+        desk.organization.refuse(OTHER)
+    if "describe" in how:
+        always(desk.spoke(SAME_ACCOUNT).calls, "DescribeInstances")
+    if "role" in how:
+        always(desk.spoke(SPOKE).calls, "GetRole")
+
+
+def told(few: int, *parts: Any) -> list[Any]:
+    with mock.patch.object(publish, "ASKED", few), new_organization() as organization:
+        desk = OrganizationDesk.of_three(organization)
+        desk.join(HOME_TOO, "web", "api", instances=100)
+        for role in ("api", "admin"):
+            desk.role(role)
+            desk.spoke(OTHER).profile(role)
+        desk.spoke(SPOKE).profile("api")
+        desk.grant("admin", "*")
+        desk.spoke(OTHER).clients["iam"].inline["admin"] = EVERYTHING
+        return story(desk, *parts)
+
+
+@settings(max_examples=25)
+@given(
+    edits=st.lists(st.none() | rows, min_size=1, max_size=3),
+    fleet=instances,
+    silent=silent,
+    limit=st.sampled_from([0, 1, 25]),
+)
+def test_what_accounts_found_gives_the_verdict_that_asking_them_gives(
+    edits: list[Any], fleet: list[Any], silent: set[str], limit: int
+) -> None:
+    parts = edits, fleet, silent, limit
+    assert told(0, *parts) == told(20, *parts)
+
+
+# ---- the runs ----
+
+
+class Machine:
+    """An operator's desk, and what the accounts machine does, step by step."""
+
+    def __init__(self, desk: OrganizationDesk) -> None:
+        self.desk = desk
+
+    def begun(self, tag: str = TAG, **columns: Any) -> dict[str, Any]:
+        """The input of the execution that an edit starts."""
+        self.desk.put(tag, **columns)
+        return self.asked(tag)
+
+    def asked(self, tag: str = TAG) -> dict[str, Any]:
+        """The same, by the stream's next look at the row."""
+        app = self.desk.app()
+        assert app.publisher.publish(mapping_key(tag), f"edit of {tag}").status is Status.WAITING
+        return self.started()[-1]
+
+    def started(self) -> list[dict[str, Any]]:
+        found, self.desk.world.machine.started = self.desk.world.machine.started, []
+        return [{**each["input"], "name": each["name"]} for each in found]
+
+    def find(self, asked: dict[str, Any], *accounts: str, in_time: bool = True) -> None:
+        for account in accounts or asked["accounts"]:
+            self.desk.app().judge(asked["judging"], account, lambda: in_time)
+
+    def judged(self, asked: dict[str, Any]) -> Status:
+        return self.desk.app().judged(asked["then"]["judging"]).status
+
+    def seen(self, *places: Target) -> list[list[str]]:
+        """What these targets were asked since last time."""
+        made = [list(self.desk.spoke(each).calls.made) for each in places]
+        for each in places:
+            self.desk.spoke(each).calls.clear()
+        return made
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    monkeypatch.setattr(publish, "ASKED", 2)
+    with new_organization() as organization:
+        yield Machine(OrganizationDesk.of_three(organization))
+
+
+def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(machine: Machine) -> None:
+    desk = machine.desk
+    machine.seen(SPOKE, OTHER)
+    asked = machine.begun(role="web")
+    assert desk.shows(TAG) == ("Waiting", "it is being judged in 2 accounts", 0)
+    assert (asked["task"], asked["accounts"]) == ("judge", [SPOKE.account, OTHER.account])
+    assert machine.seen(SPOKE, OTHER) == [[], []], "the run that was told of the edit asks no account"
+    desk.world.calls.clear()
+    machine.find(asked, OTHER.account)
+    mine, theirs = machine.seen(SPOKE, OTHER)
+    assert not mine
+    assert {"GetRole", "DescribeInstances"} <= set(theirs)
+    assert desk.world.calls["DescribeInstances"] == desk.world.calls["Query"] - 1 == 0, "of the registry alone"
+    machine.find(asked, SPOKE.account)
+    machine.seen(SPOKE, OTHER)
+    machine.judged(asked)
+    mine, theirs = machine.seen(SPOKE, OTHER)
+    assert (mine, theirs) == (["DescribeInstances"], ["DescribeInstances"]), "it sends the instances, and asks no more"
+    assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
+
+
+def test_the_last_good_revision_stays_in_effect_meanwhile(machine: Machine) -> None:
+    asked = machine.begun(role="web")
+    machine.find(asked)
+    machine.judged(asked)
+    machine.begun(role="web", priority=7)
+    assert machine.desk.shows(TAG) == (
+        *("Waiting", "it is being judged in 2 accounts (revision 1 stays in effect)", 1),
+    )
+
+
+def test_a_row_for_few_targets_is_judged_at_once(machine: Machine) -> None:
+    assert machine.desk.edit(TAG, role="web", accounts={ACCOUNT, OTHER.account}).status is Status.PUBLISHED
+    assert machine.desk.judging == []
+
+
+def test_each_edit_has_its_own_execution_and_one_that_is_tried_again_the_same(machine: Machine) -> None:
+    names = [machine.begun(f"team={number}", role="web")["name"] for number in range(10)]
+    assert len(set(names)) == 10
+    assert machine.asked("team=3")["name"] == names[3]
+
+
+def test_an_account_whose_run_failed_is_asked_once_more_and_then_holds_nothing_up(machine: Machine) -> None:
+    first = machine.begun(role="web")
+    machine.find(first, SPOKE.account)
+    assert machine.judged(first) is Status.WAITING
+    (second,) = machine.started()
+    machine.find(second, SPOKE.account)
+    assert machine.judged(second) is Status.PUBLISHED
+    why = "222222222222 gave no answer (TimedOut to lambda:InvokeFunction), its sweep publishes it there"
+    assert machine.desk.shows(TAG)[1] == f"in effect in 2 of 3 accounts; {why}"
+    assert machine.desk.record(OTHER.account) is None
+
+
+def test_where_no_run_came_to_its_end_nothing_is_published(machine: Machine) -> None:
+    machine.judged(machine.begun(role="web"))
+    (second,) = machine.started()
+    with pytest.raises(RetryableError):
+        machine.judged(second)
+    assert machine.desk.served(TAG) is None
+    assert machine.desk.shows(TAG)[1].startswith("AWS gave no answer (NoFindings to lambda:InvokeFunction)")
+
+
+def test_an_edit_that_another_one_overtook_is_left_to_that(machine: Machine) -> None:
+    first = machine.begun(role="web")
+    machine.find(first, SPOKE.account)
+    second = machine.begun(role="web", priority=7)
+    machine.find(first, OTHER.account)
+    assert machine.judged(first) is Status.WAITING
+    assert (machine.desk.served(TAG), machine.started()) == (None, [])
+    machine.find(second)
+    assert machine.judged(second) is Status.PUBLISHED
+    assert machine.desk.in_effect(TAG).spec.priority == 7
+
+
+def test_what_changed_there_meanwhile_is_asked_again_a_few_times_and_then_left_to_the_sweep(machine: Machine) -> None:
+    desk = machine.desk
+    asked = machine.begun(role="web")
+    machine.find(asked)
+    machine.judged(asked)
+    asked = machine.begun(role="web", priority=7)
+    profile = desk.spoke(OTHER).profiles["web"]
+    for attempt in range(publish.ATTEMPTS):
+        machine.find(asked)
+        # Its sweep suspends what is published there, or resumes it.
+        if not desk.spoke(OTHER).profiles.pop("web", None):
+            desk.spoke(OTHER).profiles["web"] = profile
+        desk.app().publisher.recheck_in(mapping_key(TAG), OTHER, "sweep-1")
+        assert machine.judged(asked) is Status.WAITING
+        (asked,) = machine.started() or [asked]
+        assert asked["judging"]["attempt"] == min(attempt + 1, publish.ATTEMPTS - 1)
+    assert desk.in_effect(TAG).revision == 1
+    assert desk.recheck(TAG).status is Status.PUBLISHED
+
+
+def test_a_target_for_which_its_accounts_run_has_no_time_left_gave_no_answer(machine: Machine) -> None:
+    asked = machine.begun(role="web")
+    machine.find(asked, SPOKE.account)
+    machine.find(asked, OTHER.account, in_time=False)
+    machine.judged(asked)
+    assert "222222222222 gave no answer (TimedOut to ec2:DescribeInstances)" in machine.desk.shows(TAG)[1]
+
+
+def test_answers_that_an_item_cant_hold_are_none(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = machine.begun(role="web")
+    machine.find(asked, SPOKE.account)
+    monkeypatch.setattr(findings, "MOST", 50)
+    machine.find(asked, OTHER.account)
+    machine.judged(asked)
+    assert "222222222222 gave no answer (TooLarge to dynamodb:PutItem)" in machine.desk.shows(TAG)[1]
+
+
+def test_answers_that_cant_be_read_are_none(machine: Machine) -> None:
+    asked = machine.begun(role="web")
+    machine.find(asked)
+    machine.desk.world.put(layout.finding_key(asked["judging"]["run"], OTHER.account), found=b"garbled")
+    assert machine.judged(asked) is Status.WAITING
+    assert len(machine.started()) == 1
+
+
+def test_answers_expire_after_a_day(machine: Machine) -> None:
+    asked = machine.begun(role="web")
+    machine.find(asked)
+    (item, _) = machine.desk.world.store.items(f"judging#{asked['judging']['run']}", "~")
+    assert int(item["expires"]) - machine.desk.world.clock.now().timestamp() == pytest.approx(86_400, abs=60)
+
+
+def test_a_held_row_stays_held_while_the_sweep_has_it_judged_again(machine: Machine) -> None:
+    desk = machine.desk
+    desk.limits = Limits(1, 0)
+    desk.launched(2)
+    asked = machine.begun(role="web")
+    machine.find(asked)
+    assert machine.judged(asked) is Status.HELD
+    said = desk.shows(TAG)
+    assert desk.app().publisher.recheck(mapping_key(TAG), "sweep-1").status is Status.HELD
+    assert desk.shows(TAG) == said
+    (asked,) = machine.started()
+    machine.find(asked)
+    assert machine.judged(asked) is Status.HELD
+    assert desk.shows(TAG) == said
+    assert desk.approve(TAG, 1).status is Status.PUBLISHED
+
+
+def test_a_row_that_nobody_judged_yet_isnt_judged_for_the_sweep_that_has_it_judged(machine: Machine) -> None:
+    """Before every row is judged a first sweep lets nothing change."""
+    machine.desk.put(TAG, role="web", status="Published")
+    assert machine.desk.app().publisher.recheck(mapping_key(TAG), "sweep-1").status is Status.WAITING
+
+
+def test_the_schedules_function_does_both_steps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = machine.desk
+    wire(monkeypatch, desk.app)
+    asked = machine.begun(role="web")
+    of = {name: each for name, each in asked.items() if name != "name"}
+    assert desk.organization.scheduled({"task": "accounts", "id": "1", "of": of}) == {"accounts": asked["accounts"]}
+    for account in asked["accounts"]:
+        desk.organization.scheduled({"task": "judge", "id": "1", "account": account, "of": of})
+    assert desk.organization.scheduled(asked["then"])["status"] == "Published"
