@@ -60,7 +60,7 @@ def excuses(
 
 
 def in_scope(spec: MappingSpec, account: str, region: str, path: Sequence[str]) -> bool:
-    """Whether a row is for an account: docs/mappings.md, "In several accounts"; `path` is of its units, from the root."""
+    """Whether a row is for an account ("In several accounts"); `path` is of its units, from the root."""
 
     def has(units: Iterable[str]) -> bool:
         return any(each in (*path[-1:], *(f"{unit}/*" for unit in path)) for each in units)

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import Observation, asked_for
-from rolekeeper.mappings.rows import NAME, PRIORITIES, REGION, UNIT_OR_BELOW, YEARS, mistakable
+from rolekeeper.mappings.rows import NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
 from rolekeeper.model.instance import (
     Association,
     AssociationState,
@@ -132,7 +132,7 @@ row_specs = st.builds(
     require_tags=st.dictionaries(tag_texts, tag_texts | st.just(""), max_size=3),
     accounts=st.frozensets(st.from_regex("[0-8][0-9]{11}", fullmatch=True), max_size=3),
     regions=st.frozensets(st.from_regex(REGION, fullmatch=True), max_size=3),
-    units=st.frozensets(st.from_regex(UNIT_OR_BELOW, fullmatch=True), max_size=3),
+    units=st.frozensets(st.from_regex(UNIT, fullmatch=True), max_size=3),
     # Never what the row is for too.
     not_accounts=st.frozensets(st.from_regex("9[0-9]{11}", fullmatch=True), max_size=3),
     not_units=st.frozensets(st.from_regex("ou-none-[a-z0-9]{8}(/[*])?", fullmatch=True), max_size=3),

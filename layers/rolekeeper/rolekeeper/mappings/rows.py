@@ -389,8 +389,8 @@ ACCOUNTS, REGIONS, UNITS, OWNER, DESCRIPTION, EDITOR, USER_ID = 1_000, 100, 500,
 ACCOUNT, ACCOUNT_IDS = "[0-9]{12}", "account ids of 12 digits"
 REGION, REGION_CODES = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "Region codes, as us-east-1"
 # AWS Organizations API reference, "OrganizationalUnit" and "Root".
-UNIT = "(ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}|r-[a-z0-9]{4,32})"
-UNIT_OR_BELOW = f"{UNIT}(/[*])?"
+OU, ROOT = "ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}", "r-[a-z0-9]{4,32}"
+UNIT = f"({OU}|{ROOT})(/[*])?"
 UNIT_IDS = "ids of organizational units, as ou-a1b2-c3d4e5f6, or of the root, as r-a1b2 (r-a1b2/*: and all below it)"
 
 
@@ -418,8 +418,8 @@ COLUMNS = (
     Column("accounts", "all", text_set(ACCOUNT, ACCOUNTS, ACCOUNT_IDS, hint=", leading zeros included")),
     Column("not_accounts", "none", text_set(ACCOUNT, ACCOUNTS, ACCOUNT_IDS, absent="none")),
     Column("regions", "all", text_set(REGION, REGIONS, REGION_CODES)),
-    Column("units", "all", text_set(UNIT_OR_BELOW, UNITS, UNIT_IDS)),
-    Column("not_units", "none", text_set(UNIT_OR_BELOW, UNITS, UNIT_IDS, absent="none")),
+    Column("units", "all", text_set(UNIT, UNITS, UNIT_IDS)),
+    Column("not_units", "none", text_set(UNIT, UNITS, UNIT_IDS, absent="none")),
     Column("expires_at", "never", INSTANT),
     Column("owner", "none", text(OWNER)),
     Column("description", "none", text(DESCRIPTION)),

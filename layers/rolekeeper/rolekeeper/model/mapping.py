@@ -119,6 +119,13 @@ class MappingSpec:
             and (unit is None or not self.not_units or not is_within(unit, self.not_units))
         )
 
+    def is_unclear(self, unit: str) -> bool:
+        """Whether a spoke says too little to tell whether its account is below a unit, or in an excluded one."""
+        if unit.startswith("r-") or is_within(unit, self.not_units):
+            return False
+        asked = self.not_units if is_within(unit, self.units) else self.units | self.not_units
+        return any(each.endswith(BELOW) for each in asked) if unit else bool(self.not_units)
+
     def could_meet(self, other: "MappingSpec") -> bool:
         """Whether some account and Region could be in the scope of both."""
         return (
