@@ -127,6 +127,8 @@ class Settled:
             state=str(instance.state),
             service=bool(instance.operator),
             take_over=self.account.take_over,
+            account=self.account.target.account,
+            region=self.account.target.region,
         )
         found = wanted(situation)
         if found.shows:

@@ -21,7 +21,7 @@ from rolekeeper.storage.layout import GRANT, STARTED
 from rolekeeper_local.ec2_model import Association, State
 from simulation.account import Account, Maker
 from simulation.engine import START, Engine, Run
-from spec.carries import applies, carries, ignored
+from spec.carries import applies, carries, ignored, in_scope
 
 STATE, ROWS = "state", "rows"
 # How many changes a process may seem ahead of its pace: its bucket fills while it writes what comes before a call, and
@@ -311,12 +311,12 @@ class Promises:
         known = [each for each in served if each]
         if started.gives_up:
             self.check(6, bool(known), lambda: f"{asked}, though its published record was lost all the while")
-            let_go = any(not applies(each, one, self._clock(until)) for each in known for one in tags)
+            let_go = any(not applies(each, one, self._clock(until), *self._where) for each in known for one in tags)
             meant = any(each.spec.when_unmatched is not WhenUnmatched.KEEP for each in known)
             self.check(10, let_go and meant, lambda: f"{asked}, though the mapping governed all the while: {tags}")
             return
         same = [each for each in known if each.revision == started.revision and not each.deleted and each.spec.enabled]
-        matched = any(_matches(each, one) for each in same for one in tags)
+        matched = any(self._is_for(each) and _matches(each, one) for each in same for one in tags)
         self.check(10, matched, lambda: f"{asked}: tags {tags}, published {[each.revision for each in known]}")
         free = any(not each.suspended_because for each in same)
         self.check(11, free, lambda: f"{asked}, though the mapping was suspended all the while: {same}")
@@ -335,7 +335,7 @@ class Promises:
         lowest = min((each.spec.priority for each in own), default=0)
         for key, log in self.published.items():
             rival = _steady(log, since, until) if key != started.mapping else None
-            if rival and all(applies(rival, one, now) for one in tags):
+            if rival and all(applies(rival, one, now, *self._where) for one in tags):
                 self.check(
                     10,
                     not started.gives_up and rival.spec.priority >= lowest,
@@ -464,7 +464,7 @@ class Promises:
             )
             self.check(1, there, lambda: f"{run.name} serves {key} with {mapping.profile_arn}, which is outside")
             allowed = mapping.spec.allow_broad and self.account.allow_broad
-            fits = allowed or self.account.narrow(mapping.spec.role, run.began - self.lag)
+            fits = allowed or not self._is_for(mapping) or self.account.narrow(mapping.spec.role, run.began - self.lag)
             self.check(11, fits, lambda: f"{run.name} serves {key} with {mapping.spec.role}, which is broad")
         if run and former and not former.deleted and self.hub is None:
             # After the whole transaction: an approval is written in it too.
@@ -504,6 +504,14 @@ class Promises:
                 f"with the edits before it; {self._allowed} may go"
             ),
         )
+
+    @property
+    def _where(self) -> tuple[str, str]:
+        return self.account.target.account, self.account.target.region
+
+    def _is_for(self, mapping: PublishedMapping) -> bool:
+        """Whether it is for this account: what is published for one that is in none of its units names some."""
+        return not mapping.spec.units and in_scope(mapping.spec, *self._where, ())
 
     def _loses(self, instance: str, former: PublishedMapping, since: float) -> bool:
         """Whether an instance has carried what this mapping gave it, under its tag and no other, all the while."""
