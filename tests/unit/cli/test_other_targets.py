@@ -411,6 +411,20 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
     assert f"{TARGET} is left out: you may not look there." in ran.stderr
 
 
+@pytest.mark.parametrize("scope", [f"not_accounts: ['{TARGET.account}']", "not_units: [r-a1b2/*]"])
+def test_a_file_that_excludes_an_account_is_planned_with_what_that_takes_away(
+    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture, tmp_path: Path, scope: str, web: str
+) -> None:
+    spoke.registered(unit=f"r-a1b2/{UNIT}")
+    desk.world.profile("web")
+    file = tmp_path / "mappings.yaml"
+    file.write_text(f"mappings:\n- {{tag_key: app, tag_value: web, role: web, {scope}}}\n")
+    document = terminal.document("plan", "-f", str(file))
+    effect = document["mappings"][0]["effect"]
+    assert (effect["attach"], effect["detach"]) == (0, 1)
+    assert [(each["instance"], each["action"]) for each in document["changes"]] == [(web, "Detach")]
+
+
 # ---- waiting, and what a switch would do ----
 
 
