@@ -22,7 +22,7 @@ from simulation.deployment import Deployment
 from simulation.engine import Engine
 from simulation.faults import Kind, Weather
 from simulation.faulty_clients import Outside
-from simulation.invariants import STATE, Promises
+from simulation.invariants import STATE, Promises, is_for
 from spec.carries import in_scope
 from support.templates import ROOT
 
@@ -119,8 +119,10 @@ def check_copies(hub: Settled, promises: Promises) -> None:
         if published.deleted:
             promises.check(4, copied is None or copied.deleted, lambda told=told: told)  # type: ignore[misc]  # a default binds the loop's
             continue
-        there = in_scope(published.spec, SPOKE.account, SPOKE.region, UNITS)
-        wanted = published.revision, published.spec.in_account(in_scope=there)
-        same = (copied.revision, copied.spec) == wanted if copied else not there
+        if in_scope(published.spec, SPOKE.account, SPOKE.region, UNITS):
+            spec = replace(published.spec, units=frozenset(), not_units=frozenset())
+            same = copied is not None and (copied.revision, copied.spec) == (published.revision, spec)
+        else:
+            same = copied is None or (copied.revision == published.revision and not is_for(copied.spec, SPOKE))
         promises.check(4, same, lambda told=told: told)  # type: ignore[misc]  # the same
         promises.check(10, copied is None or HUB.account not in copied.profile_arn, lambda told=told: told)  # type: ignore[misc]  # the same
