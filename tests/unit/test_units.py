@@ -129,7 +129,6 @@ def test_the_hubs_own_account_is_in_no_unit(desk: OrganizationDesk) -> None:
         ({"not_accounts": {SPOKE.account}}, {HOME, OTHER}),
         ({"units": {f"{ROOT}/*"}, "not_accounts": {OTHER.account, ACCOUNT}}, {SPOKE, SAME_ACCOUNT}),
     ],
-    ids=str,
 )
 def test_a_row_reaches_the_units_below_and_nothing_that_it_excludes(
     desk: OrganizationDesk, scope: dict[str, Any], found: set[Target]

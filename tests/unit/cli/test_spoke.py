@@ -327,7 +327,7 @@ def test_the_unit_is_deployed_stays_and_can_be_taken_away(terminal: Terminal, ac
     assert terminal("spoke", "deploy", "--region", HOME, "--unit", "", "--yes").exit_code == 0
     assert account.asked(HOME)["OrganizationalUnit"] == ""
     ran = terminal("spoke", "deploy", "--region", HOME, "--unit", "web", "--yes")
-    assert (ran.exit_code, "OrganizationalUnit=web: must be empty or" in ran.stderr) == (252, True)
+    assert (ran.exit_code, "OrganizationalUnit=web: must be empty, the id of" in ran.stderr) == (252, True)
 
 
 def test_the_unit_too_takes_effect_where_the_roles_are(terminal: Terminal, account: Account) -> None:
