@@ -16,7 +16,7 @@ from rolekeeper.storage.layout import STARTED
 from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker, instance_key
 from simulation.engine import Engine
-from simulation.invariants import ROWS, STATE, Asked, Promises
+from simulation.invariants import ROWS, STATE, Asked, Promises, is_for
 from spec.carries import Situation, ignored, pinned, wanted
 
 ENDED = frozenset({State.SHUTTING_DOWN, State.TERMINATED})
@@ -174,7 +174,7 @@ class Settled:
             )
             if judged and mapping and not mapping.deleted and mapping.spec.role in self.account.broad:
                 allowed = mapping.spec.allow_broad and self.account.allow_broad
-                held = allowed or bool(mapping.suspended_because)
+                held = allowed or not is_for(mapping.spec, self.account.target) or bool(mapping.suspended_because)
                 self._promises.check(11, held, lambda mapping=mapping: f"{mapping} gives a broad role")  # type: ignore[misc]  # a default binds the loop's
 
     # ---- what the history tells ----
