@@ -87,7 +87,7 @@ class Sessions:
 
 @dataclass(frozen=True)
 class SpokeClient:
-    """A client in a spoke: it reads as the spoke's reader role, and does everything else as its changer role.
+    """A client in a spoke: it reads as its reader role, sends events as its notifier, changes as its changer role.
 
     If the session ended with its role, it retries a call once with a new session.
     """
@@ -98,7 +98,8 @@ class SpokeClient:
 
     def __getattr__(self, name: str) -> Any:
         reads = name == "meta" or name.startswith(("describe_", "get_", "list_"))
-        role_arn = self.there.spoke_role(Access.READER if reads else Access.CHANGER)
+        changes = Access.NOTIFIER if name == "put_events" else Access.CHANGER
+        role_arn = self.there.spoke_role(Access.READER if reads else changes)
         if name == "meta":
             return self.sessions.of(role_arn, self.there.region, self.service).meta
         if name == "get_paginator":

@@ -37,6 +37,12 @@ _UNIT = click.option(
     "name one; '' for none.",
 )
 
+_EVENTS = click.option(
+    "--events-to-account",
+    type=_TRUTH,
+    help="Whether the hub puts its events about instances here onto this account's own default buses too.",
+)
+
 
 def _hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
@@ -74,14 +80,17 @@ def group() -> None:
 @click.option("--home-region", metavar="REGION", help="For StackSets: where each account's roles are to be made.")
 @_READER
 @_UNIT
-def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | None) -> ExitCode:
+@_EVENTS
+def parameters(home_region: str, readers: tuple[str, ...], unit: str, events_to_account: str) -> ExitCode:
     """Print the parameters by which a spoke knows its hub.
 
     Run it with the hub's credentials. It prints JSON as CloudFormation takes it: for rolekeeper spoke deploy --hub, for
     aws cloudformation deploy --parameter-overrides file://hub.json, and for aws cloudformation create-stack-set
     --parameters file://stack-set.json.
     """
-    hub = deploying.spoke.ask_hub(deployment(), readers, home_region, unit=unit)
+    asked = {"HomeRegion": home_region, "OrganizationalUnit": unit, "EventsToAccount": events_to_account}
+    asked["OtherReaders"] = deploying.spoke.listed(readers)
+    hub = deploying.spoke.ask_hub(deployment(), asked)
     document = deploying.spoke.written(hub.parameters)
     render.show(document, lambda: terminal.line(rolekeeper_cli.documents.as_json(document)))
     return ExitCode.DONE
@@ -101,6 +110,7 @@ def parameters(home_region: str | None, readers: tuple[str, ...], unit: str | No
 @click.option("--create-missing-profiles", type=_TRUTH, help="Whether the hub may make instance profiles here.")
 @click.option("--permissions-boundary", metavar="ARN", help="A policy that bounds what the spoke's roles may do.")
 @_UNIT
+@_EVENTS
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
 @yes
@@ -119,6 +129,7 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
         "CreateMissingProfiles": given["create_missing_profiles"],
         "PermissionsBoundary": given["permissions_boundary"],
         "OrganizationalUnit": given["unit"],
+        "EventsToAccount": given["events_to_account"],
         "OtherReaders": deploying.spoke.listed(given["readers"]) if given["readers"] else None,
     }
     return deploying.spoke.deploy(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ import click
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, yes
 from rolekeeper_cli.command import Group, deployment
-from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.layout import Column, Layout
 
 if TYPE_CHECKING:
@@ -22,17 +23,35 @@ if TYPE_CHECKING:
     "targets",
     cls=Group,
     invoke_without_command=True,
-    examples=["rolekeeper targets", "rolekeeper targets -o wide", "rolekeeper targets --query \"[?state!='well']\""],
+    examples=[
+        "rolekeeper targets",
+        "rolekeeper targets -o wide",
+        "rolekeeper targets --query \"[?state!='well']\"",
+        "rolekeeper targets --missing --regions eu-west-1,us-east-1",
+    ],
+)
+@click.option("--missing", is_flag=True, help="List the organization's accounts and Regions without a spoke instead.")
+@click.option(
+    "--regions",
+    metavar="REGION,...",
+    help="With --missing, the Regions to look at. Default: those that targets are in.",
 )
 @click.pass_context
-def group(context: click.Context) -> ExitCode:
+def group(context: click.Context, regions: str | None, *, missing: bool) -> ExitCode:
     """List the accounts and Regions that the deployment looks after.
 
     Its own first, then each that a spoke reports from: whether all is well there, the spoke's version (marked where it
     isn't the hub's), the last event and the last sweep, how many instances that saw, and how many were in drift. An
     account or Region without a spoke that sends events to the hub is "unknown": they are dropped.
+
+    With --missing: each active account of the organization, and Region, that has no spoke, and how many instances are
+    there: ? if no spoke in another Region of the account lets you count them.
     """
-    if context.invoked_subcommand is None:
+    if regions is not None and not missing:
+        raise UsageError("--regions goes with --missing", "rolekeeper targets --missing --regions eu-west-1")
+    if context.invoked_subcommand is None and missing:
+        _show_missing(deployment(), _regions(regions))
+    elif context.invoked_subcommand is None:
         there = deployment()
         documents = uses.targets.documents(there)
         render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(there, documents))
@@ -65,6 +84,49 @@ def forget(target: str, *, yes: bool) -> ExitCode:
     uses.targets.forget(there, target)
     render.show({"forgotten": target}, lambda: terminal.line(f"{target} is forgotten."))
     return ExitCode.DONE
+
+
+# ---- accounts and Regions without a spoke ----
+
+
+_REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}", re.ASCII)
+
+
+def _regions(text: str | None) -> list[str]:
+    names = text.split(",") if text is not None else []
+    if wrong := next((each for each in names if not _REGION.fullmatch(each)), None):
+        raise UsageError(f"{wrong!r} is no Region", "name them with commas between, like eu-west-1,us-east-1")
+    return sorted(set(names))
+
+
+def _show_missing(deployment: Deployment, regions: Sequence[str]) -> None:
+    found: list[Mapping[str, Any]] = []
+
+    def kept() -> Iterator[Mapping[str, Any]]:
+        for each in uses.coverage.documents(deployment, regions):
+            found.append(each)
+            yield each
+
+    covered = "Every active account of the organization has a spoke in the Regions that were looked at."
+    render.show_list(_MISSING, kept(), empty=lambda: covered, total=lambda: _missing_total(found))
+
+
+def _missing_total(found: Sequence[Mapping[str, Any]]) -> str:
+    accounts, instances = len({each["account"] for each in found}), sum(each["instances"] or 0 for each in found)
+    unknown = sum(each["instances"] is None for each in found)
+    many = f"{len(found):,} without a spoke, in {accounts:,} {'account' if accounts == 1 else 'accounts'}"
+    of_these = f" Of {unknown:,} the number isn't known." if unknown else ""
+    return f"{many}, with {instances:,} instances.{of_these} To deploy one: rolekeeper spoke deploy --help"
+
+
+_MISSING = Layout(
+    (
+        Column("account"),
+        Column("account name", kind="name"),
+        Column("region"),
+        Column("instances", lambda row: "?" if row["instances"] is None else row["instances"]),
+    )
+)
 
 
 # ---- the table, and the totals below it ----
@@ -127,6 +189,7 @@ LAYOUT = Layout(
         _at("since"),
         _at("problem_since"),
         Column("unit", wide=True),
+        Column("events to account", lambda row: "yes" if row["events_to_account"] else "", wide=True),
     ),
     note=lambda row: "" if row["state"] == uses.targets.NEW else row["reason"],
     colour=_colour,

@@ -78,18 +78,21 @@ def register(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount]) -> None:
     _await(missing, "are not known to the hub")
 
 
-def deploy_spokes(aws: EmbeddedAws, worlds: Sequence[EmulatedAccount], readers: Sequence[str] = ()) -> None:
+def deploy_spokes(
+    aws: EmbeddedAws, worlds: Sequence[EmulatedAccount], readers: Sequence[str] = (), **given: str
+) -> None:
     """Deploy spoke.yaml in each of these, the first Region of an account first: its roles are made there.
 
-    Their readers trust the `readers`, ARNs of roles of the hub's account, beside the hub's functions.
+    Their readers trust the `readers`, ARNs of roles of the hub's account, beside the hub's functions; other parameters
+    are `given`.
     """
     homes: dict[str, str] = {}
     for world in worlds:
         homes.setdefault(world.account, world.region)
-    parameters = {**spoke_parameters(aws), "OtherReaders": ",".join(readers)}
+    parameters = {**spoke_parameters(aws), "OtherReaders": ",".join(readers), **given}
     for now in ([each for each in worlds if (homes[each.account] == each.region) is home] for home in (True, False)):
-        given = [{**parameters, "HomeRegion": homes[world.account]} for world in now]
-        side_by_side(deploy_spoke, now, given)
+        asked = [{**parameters, "HomeRegion": homes[world.account]} for world in now]
+        side_by_side(deploy_spoke, now, asked)
 
 
 def side_by_side(do: Callable[..., object], *arguments: Sequence[object]) -> None:

@@ -6,7 +6,7 @@ All roles are EC2's own answer in that account and Region.
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fixtures.command import Command
+from rolekeeper.fleet.targets import Registry
 from rolekeeper.model.instance import InstanceKey
-from rolekeeper.storage import layout
+from rolekeeper.storage import Store, layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import STACK, EmbeddedAws
@@ -24,6 +25,7 @@ from rolekeeper_local.next_steps import next_steps
 from rolekeeper_local.spokes import (
     CHANGER,
     NAMES,
+    OPERATORS,
     PRESENT,
     READER,
     as_operators,
@@ -255,6 +257,35 @@ def test_operators_pin_and_explain_an_instance_of_another_account(organization: 
     eventually(lambda: delivered(operators, address))
     assert operators.json("release", address)["released"] == READ
     eventually(lambda: world.shown(instance) is None)
+
+
+def events_of(world: EmulatedAccount) -> Callable[[], list[dict[str, Any]]]:
+    """What comes from here on as Rolekeeper's events onto the default bus of an account and Region."""
+    session = world.aws.session(account=world.account, region=world.region)
+    sqs, events = session.client("sqs"), session.client("events")
+    url = sqs.create_queue(QueueName="seen")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name="seen", EventPattern=json.dumps({"source": ["rolekeeper"]}))
+    events.put_targets(Rule="seen", Targets=[{"Id": "seen", "Arn": arn}])
+    return lambda: [json.loads(each["Body"]) for each in sqs.receive_message(QueueUrl=url).get("Messages", [])]
+
+
+def test_an_account_that_asks_for_it_sees_on_its_own_bus_what_is_done_to_its_instances(
+    organization: Organization,
+) -> None:
+    home, world = organization.worlds[2:]
+    operators = f"arn:aws:iam::{organization.hub.account}:role/{OPERATORS}"
+    deploy_spokes(organization.aws, [home], [operators], EventsToAccount="true")
+    organization.aws.fire_rule(world.account, world.region, PRESENT)
+    registry = Registry(Store(world.dynamodb, world.state_table))
+    eventually(lambda: (known := registry.get(world.target)) and known.notifies)
+    seen = events_of(world)
+    [instance] = organization.launch(world, workload="s3-reader").values()
+    [event] = eventually(seen)
+    assert (event["detail-type"], event["detail"]["instance-id"]) == ("Role Attached", instance)
+    assert (event["account"], event["region"]) == (world.account, world.region)
+    eventually(organization.is_done)
+    assert seen() == [], "the hub doesn't answer its own event"
 
 
 def test_what_is_typed_next_gives_a_role_in_another_account(

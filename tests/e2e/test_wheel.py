@@ -144,7 +144,7 @@ def test_a_deployment_that_becomes_a_hub_keeps_all_that_it_has(running: Running,
 def test_the_organizations_page_can_be_typed_from_the_first_spoke_to_its_end(
     running: Running, shell: Shell, tmp_path: Path
 ) -> None:
-    _, first, look, units, leave = (each.replace("hub.json", str(tmp_path / "hub.json")) for each in PAGE)
+    _, first, look, units, events, leave = (each.replace("hub.json", str(tmp_path / "hub.json")) for each in PAGE)
     spokes = [EmulatedAccount(running.aws, WEB, region) for region in ("us-east-1", "eu-west-1")]
     shell(first)
     spokes[0].make_role("web")
@@ -155,7 +155,8 @@ def test_the_organizations_page_can_be_typed_from_the_first_spoke_to_its_end(
         eventually(partial(world.carries, instance, "web"))
     assert WEB in shell(look)
     assert WEB in shell(units)
-
+    shell(events)
+    assert running.rolekeeper.json("targets", "--missing", "--regions", "us-east-1,eu-west-1")
     shell(leave)
     assert WEB not in {each["account"] for each in running.rolekeeper.json("targets")}
     for world, instance in instances.items():

@@ -25,6 +25,14 @@ def test_the_embedded_accounts_are_in_one_organization_and_a_stranger_in_none(aw
         organizations(aws, STRANGER).describe_organization()
 
 
+def test_its_accounts_are_listed_in_pages_for_the_one_that_manages_it(aws: EmbeddedAws) -> None:
+    pages = organizations(aws, MANAGEMENT).get_paginator("list_accounts").paginate(PaginationConfig={"PageSize": 2})
+    found = [[each["Id"] for each in page["Accounts"] if each["State"] == "ACTIVE"] for page in pages]
+    assert found == [[MANAGEMENT, MEMBER], ["222222222222"]]
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        organizations(aws, MEMBER).list_accounts()
+
+
 @pytest.mark.parametrize("account", [MANAGEMENT, MEMBER])
 def test_no_tag_policy_applies(aws: EmbeddedAws, account: str) -> None:
     with pytest.raises(ClientError, match="EffectivePolicyNotFoundException"):

@@ -92,13 +92,17 @@ PLACES = {
     "log": _here("logs", "log-group:somebodys:log-stream:one"),
     "reader of others": f"{_THEIRS}:role/rolekeeper-reader",
     "changer of others": f"{_THEIRS}:role/rolekeeper-changer",
+    "notifier of others": f"{_THEIRS}:role/rolekeeper-notifier",
     "reader of another namespace of others": f"{_THEIRS}:role/second-reader",
     "changer of another namespace of others": f"{_THEIRS}:role/second-changer",
+    "notifier of another namespace of others": f"{_THEIRS}:role/second-notifier",
     "reader under a path of others": f"{_THEIRS}:role/rolekeeper-reader/web",
     "changer under a path of others": f"{_THEIRS}:role/rolekeeper-changer/web",
+    "notifier under a path of others": f"{_THEIRS}:role/rolekeeper-notifier/web",
     "administrator of others": f"{_THEIRS}:role/admin",
     "reader": f"{_IAM}:role/rolekeeper-reader",
     "changer": f"{_IAM}:role/rolekeeper-changer",
+    "notifier": f"{_IAM}:role/rolekeeper-notifier",
     "alarm": _here("cloudwatch", "alarm:somebodys"),
     "alarm elsewhere": f"arn:aws:cloudwatch:{OTHER_REGION}:{ACCOUNT}:alarm:rolekeeper-contested",
     "alarm of others": _there("cloudwatch", "alarm:rolekeeper-contested"),
@@ -462,23 +466,26 @@ TRUST = [
     *may_not(STRANGER, "sts:AssumeRole", LOOP, of=ACCOUNT),
 ]
 
-# What a hub may do in other accounts is to be two roles of its organization, and no other; what those may is in
+# What a hub may do in other accounts is to be three roles of its organization, and no other; what those may is in
 # `permitted_in_spokes`. An account may trust anybody, and a stranger's may trust us in order to be served.
-READERS, CHANGERS = ("reader of others", "reader"), ("changer of others", "changer")
+READERS, CHANGERS, NOTIFIERS = ((f"{role} of others", role) for role in ("reader", "changer", "notifier"))
+OF_SPOKES = (*READERS, *CHANGERS, *NOTIFIERS)
 SPOKES = [
     *may(LOOKING, "sts:AssumeRole", READERS, org_of_it=ORG),
     *may(PASSING, "sts:AssumeRole", CHANGERS, org_of_it=ORG),
-    *may_not(ALL, "sts:AssumeRole", (*READERS, *CHANGERS), org_of_it=OTHER_ORG),
-    *may_not(ALL, "sts:AssumeRole", (*READERS, *CHANGERS)),
-    *may_not(ALL, "sts:TagSession sts:SetSourceIdentity", (*READERS, *CHANGERS), org_of_it=ORG),
+    *may((EVENT, RETRY), "sts:AssumeRole", NOTIFIERS, org_of_it=ORG),
+    *may_not((*PUBLISHING, STATE), "sts:AssumeRole", NOTIFIERS, org_of_it=ORG),
+    *may_not(ALL, "sts:AssumeRole", OF_SPOKES, org_of_it=OTHER_ORG),
+    *may_not(ALL, "sts:AssumeRole", OF_SPOKES),
+    *may_not(ALL, "sts:TagSession sts:SetSourceIdentity", OF_SPOKES, org_of_it=ORG),
     *may_not(
         ALL,
         "sts:AssumeRole",
         (
             "administrator of others",
             "role of others",
-            *(f"{role} of another namespace of others" for role in ("reader", "changer")),
-            *(f"{role} under a path of others" for role in ("reader", "changer")),
+            *(f"{role} of another namespace of others" for role in ("reader", "changer", "notifier")),
+            *(f"{role} under a path of others" for role in ("reader", "changer", "notifier")),
         ),
         org_of_it=ORG,
     ),

@@ -29,7 +29,7 @@ from support.policy_simulation import ACCOUNT
 
 HUB_ACCOUNT, HUB_REGION = OTHER_ACCOUNT, "eu-west-1"
 HUB_BUS = f"arn:aws:events:{HUB_REGION}:{HUB_ACCOUNT}:event-bus/rolekeeper"
-READER, CHANGER, FORWARDER = ROLES = ("Reader", "Changer", "Forwarder")
+READER, CHANGER, FORWARDER, NOTIFIER = ROLES = ("Reader", "Changer", "Forwarder", "Notifier")
 
 
 def _hubs(role: str) -> str:
@@ -63,6 +63,9 @@ STRANGERS = (
     EVENT.replace(HUB_ACCOUNT, ACCOUNT),
 )
 SESSIONS = "sts:AssumeRole"
+# The account's default buses, and those that are none of them.
+OWN_BUSES = ("bus", "bus elsewhere")
+OTHER_BUSES = ("other bus", "own bus of the name", "hub's default bus", "hub's bus elsewhere", "bus of others")
 
 # What the table of the hub doesn't name.
 SPOKE_PLACES = {
@@ -78,17 +81,18 @@ TRUST = [
     *may(READERS, SESSIONS, READER, org=ORG),
     *may(CHANGERS, SESSIONS, CHANGER, org=ORG),
     *may_not(RETRY, SESSIONS, CHANGER, org=ORG),
+    *may(READERS, SESSIONS, NOTIFIER, org=ORG),
     *may(OPERATORS, SESSIONS, READER, org=ORG),
-    *may_not(OPERATORS, SESSIONS, CHANGER, org=ORG),
-    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER), org=OTHER_ORG),
-    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER)),
+    *may_not(OPERATORS, SESSIONS, (CHANGER, NOTIFIER), org=ORG),
+    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER, NOTIFIER), org=OTHER_ORG),
+    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER, NOTIFIER)),
     *may_not((*READERS, OPERATORS), SESSIONS, FORWARDER, org=ORG),
-    *may_not((*READERS, OPERATORS), "sts:TagSession sts:SetSourceIdentity", (READER, CHANGER), org=ORG),
+    *may_not((*READERS, OPERATORS), "sts:TagSession sts:SetSourceIdentity", (READER, CHANGER, NOTIFIER), org=ORG),
     *may_not(STRANGERS, SESSIONS, ROLES, org=ORG),
     *may(EVENTBRIDGE, SESSIONS, FORWARDER, of=ACCOUNT),
     *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, of=HUB_ACCOUNT),
     *may_not(EVENTBRIDGE, SESSIONS, FORWARDER),
-    *may_not(EVENTBRIDGE, SESSIONS, (READER, CHANGER), of=ACCOUNT),
+    *may_not(EVENTBRIDGE, SESSIONS, (READER, CHANGER, NOTIFIER), of=ACCOUNT),
     *may_not(EVENTBRIDGE, "sts:TagSession", FORWARDER, of=ACCOUNT),
     *may_not((EC2, LAMBDA), SESSIONS, ROLES, of=ACCOUNT),
 ]
@@ -101,7 +105,7 @@ READS = [
     *reads_roles(READER),
     *may(READER, "iam:GetRole", "reader"),
     *may_not(READER, POLICIES_OF_A_ROLE, "reader"),
-    *may_not((CHANGER, FORWARDER), READING, "everything"),
+    *may_not((CHANGER, FORWARDER, NOTIFIER), READING, "everything"),
     *may_not(READER, "ec2:DescribeInstanceAttribute", "everything"),
     *may_not(READER, "iam:ListRoles iam:ListUsers", "everything"),
     *may(READER, f"cloudtrail:LookupEvents {DESCRIBE_LAUNCHES}", "everything"),
@@ -147,7 +151,12 @@ SENDS = [
         "events:PutEvents",
         ("hub's default bus", "hub's bus elsewhere", "own bus of the name", "bus", "bus of others"),
     ),
-    *may_not((READER, CHANGER), "events:PutEvents", "hub's bus"),
+    *may_not((READER, CHANGER, NOTIFIER), "events:PutEvents", "hub's bus"),
+    *may(NOTIFIER, "events:PutEvents", OWN_BUSES, source="rolekeeper"),
+    *may_not(NOTIFIER, "events:PutEvents", OWN_BUSES, source=["aws.ec2", ("rolekeeper", "somebody")]),
+    *may_not(NOTIFIER, "events:PutEvents", OTHER_BUSES, source="rolekeeper"),
+    *may_not((READER, CHANGER), "events:PutEvents", OWN_BUSES, source="rolekeeper"),
+    *may_not(NOTIFIER, "events:DeleteEventBus", OWN_BUSES),
     *may_not(FORWARDER, "events:DeleteEventBus", "hub's bus"),
     *may_not(ROLES, "events:PutRule events:PutTargets events:DisableRule", "rule"),
 ]
@@ -158,6 +167,6 @@ SECTIONS = {
     "what the changer changes": CHANGES,
     "what the changer changes, with TakeOver": TAKE_OVER,
     "which roles the changer passes": PASSES,
-    "where the forwarder sends": SENDS,
+    "where forwarder and notifier send": SENDS,
 }
 CASES = [case for section in SECTIONS.values() for case in section]

@@ -232,7 +232,7 @@ class HubStories(Stories):
 
     def registered(self) -> None:
         now = self.world.clock.now()
-        self.organization.app().registry.add(ServedTarget(SPOKE, "1.2.3", now, now))
+        self.organization.app().registry.add(ServedTarget(SPOKE, "1.2.3", now, now, notifies=True))
 
     def app(self) -> App:
         parts = self.organization.app()
@@ -241,8 +241,9 @@ class HubStories(Stories):
 
 
 def a_spoke_says_that_it_is_there(stories: HubStories, function: str) -> None:
-    """It is registered, an instance gets its role, and it says so again the next day."""
+    """It is registered, an instance gets its role, of which its account hears, and it says so again the next day."""
     del function
+    stories.organization.ask_for_events(SPOKE)
     instance = stories.spoke.running(workload="web")
     stories.wake_by(stories.spoke.key(instance))
     stories.organization.publish("workload=web", "web")
@@ -262,12 +263,15 @@ def a_spoke_is_known_to_iam_late(stories: HubStories, function: str) -> None:
 
 
 def a_loop_looks_at_an_instance_of_a_spoke(stories: HubStories, function: str) -> None:
+    """It gives up, of which the account hears."""
     del function
+    stories.organization.publish("workload=web", "web")
     stories.registered()
-    instance = stories.spoke.running()
+    instance = stories.spoke.launch(workload="web")
     now = stories.world.clock.now()
     state = RetryState(stories.spoke.key(instance), "test", "correlation-1", now, now, 0)
     stories.run("OnRetry", layout.encode(state))
+    assert stories.spoke.events.kinds == ["Instance Parked"]
 
 
 def a_mapping_is_published_for_a_spoke(stories: HubStories, function: str) -> None:

@@ -36,7 +36,7 @@ OTHERS_POLICIES = {
     **{
         place: _statement({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "sts:*")
         for place in PLACES
-        if place.startswith(("reader", "changer", "administrator"))
+        if place.startswith(("reader", "changer", "notifier", "administrator"))
     },
 }
 
@@ -122,6 +122,7 @@ UNNOTICED = {
     "OnStateChangePolicy.PolicyDocument: HasKey taken for met",
     "SharedPolicy.PolicyDocument: ServesOrganization taken for met",
     "OnInstanceEventPolicy.PolicyDocument: ServesOrganization taken for met",
+    "OnRetryPolicy.PolicyDocument: ServesOrganization taken for met",
     "PublishPolicy.PolicyDocument: MakesSpokesProfiles taken for met",
     # Each caller that is of an organization has an ARN.
     "SpokeBusPolicy.Statement: trust with ArnLikeIfExists",

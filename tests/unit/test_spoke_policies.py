@@ -41,7 +41,7 @@ def _asked(case: Case, deployed: Deployment) -> tuple[Request, Policies]:
 def _today() -> dict[bool, Deployment]:
     """By whether it may take over."""
     template: Any = translated("spoke.yaml")
-    given = {**HUB, "OtherReaders": OPERATORS, "HomeRegion": REGION}
+    given = {**HUB, "OtherReaders": OPERATORS, "HomeRegion": REGION, "EventsToAccount": "true"}
     return {over: deployment(template, **given, TakeOver=str(over).lower()) for over in (False, True)}
 
 
@@ -65,6 +65,7 @@ UNNOTICED = {
             ("Reader", "OnlyTheHubsReaders"),
             ("Reader", "AndOtherReaders"),
             ("Changer", "OnlyTheHubsChangers"),
+            ("Notifier", "OnlyTheHubsReaders"),
         )
         for lost in ("for everybody", "with ArnEqualsIfExists")
     ),

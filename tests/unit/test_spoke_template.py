@@ -9,7 +9,8 @@ import pytest
 import yaml
 from moto.events.models import EventPattern
 
-from rolekeeper.fleet.targets import UNIT_TAG, VERSION_TAG
+from rolekeeper.aws.queue import SOURCE
+from rolekeeper.fleet.targets import EVENTS_TAG, UNIT_TAG, VERSION_TAG
 from rolekeeper.mappings.rows import OU, ROOT
 from rolekeeper_cli.deploying.stack import is_allowed
 from spec import permitted_in_spokes
@@ -77,7 +78,27 @@ def test_what_is_the_accounts_is_made_in_the_home_region_only() -> None:
     assert deployed().resources.keys() == RULES | ROLES
     assert deployed(region=ANOTHER_REGION).resources.keys() == RULES
     iam = {name for name, each in RESOURCES.items() if each["Type"].startswith("AWS::IAM::")}
-    assert iam == ROLES | {"Forwarder"}
+    assert iam == ROLES | {"Forwarder", "Notifier"}
+
+
+def test_what_may_send_to_an_account_is_there_only_where_that_asked_for_it() -> None:
+    assert deployed(EventsToAccount="true").resources.keys() == RULES | ROLES | {"Notifier"}
+    assert deployed(region=ANOTHER_REGION, EventsToAccount="true").resources.keys() == RULES
+    asked, unasked = (deployed(EventsToAccount=each).resources["Reader"]["Properties"] for each in ("true", "false"))
+    said = {"Key": EVENTS_TAG, "Value": "true"}
+    assert [said in each["Tags"] for each in (asked, unasked)] == [True, False]
+    assert PARAMETERS["EventsToAccount"]["Default"] == "false"
+
+
+def test_no_rule_of_a_spoke_sends_the_hubs_own_events_back() -> None:
+    for rule in ("StateRule", "TagRule"):
+        pattern = RESOURCES[rule]["Properties"]["EventPattern"]
+        event: Any = {"source": pattern["source"][0], "detail-type": pattern["detail-type"][0], "detail": {}}
+        event["detail"] = {name: each if isinstance(each, str) else each[0] for name, each in pattern["detail"].items()}
+        loaded = EventPattern.load(json.dumps(pattern))
+        assert loaded.matches_event(event)
+        event["source"] = SOURCE
+        assert not loaded.matches_event(event)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +148,7 @@ def test_every_name_that_is_fixed_has_the_namespace() -> None:
     assert fixed == {
         "PresentSchedule": {"Sub": "${Namespace}-present"},
         "Forwarder": {"Sub": "${Namespace}-forwarder-${AWS::Region}"},
-        **{role: {"Sub": f"${{Namespace}}-{role.lower()}"} for role in ROLES},
+        **{role: {"Sub": f"${{Namespace}}-{role.lower()}"} for role in {*ROLES, "Notifier"}},
     }
     second = deployed(Namespace="second")
     assert {second.arns[each].rpartition("/")[2] for each in ROLES} == {f"second-{each.lower()}" for each in ROLES}
@@ -137,10 +158,11 @@ def test_every_name_that_is_fixed_has_the_namespace() -> None:
 
 def test_a_permissions_boundary_bounds_every_role() -> None:
     boundary = "arn:aws:iam::222222222222:policy/bounds"
-    with_one = deployed(PermissionsBoundary=boundary).resources
-    roles = {*ROLES, "Forwarder"}
+    with_one = deployed(PermissionsBoundary=boundary, EventsToAccount="true").resources
+    roles = {*ROLES, "Forwarder", "Notifier"}
     assert {with_one[each]["Properties"]["PermissionsBoundary"] for each in roles} == {boundary}
-    assert not any("PermissionsBoundary" in deployed().resources[each]["Properties"] for each in roles)
+    unbound = deployed(EventsToAccount="true").resources
+    assert not any("PermissionsBoundary" in unbound[each]["Properties"] for each in roles)
 
 
 # ---- with the hub ----
@@ -208,8 +230,10 @@ def test_the_changer_may_what_the_functions_may_at_home(
 
 def test_who_the_hub_says_is_trusted() -> None:
     """By their ARNs in a condition: a role that is a principal has to be there, and isn't the one that is made anew."""
-    for role, trusted in (("Reader", READERS), ("Changer", CHANGERS)):
-        [trust] = deployed().resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    for role, trusted in (("Reader", READERS), ("Changer", CHANGERS), ("Notifier", READERS)):
+        [trust] = deployed(EventsToAccount="true").resources[role]["Properties"]["AssumeRolePolicyDocument"][
+            "Statement"
+        ]
         assert trust["Principal"] == {"AWS": f"arn:aws:iam::{HUB_ACCOUNT}:root"}
         assert trust["Action"] == "sts:AssumeRole"
         assert trust["Condition"] == {
@@ -231,6 +255,8 @@ def test_the_hubs_outputs_are_the_spokes_parameters() -> None:
     roles = {"OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole"}
     readers = {each["GetAtt"].removesuffix(".Arn") for each in outputs["HubReaders"]["Value"]["Join"][1]}
     assert readers == roles == may_assume("reader", "ServesOrganization")
+    # Only these two report about an instance.
+    assert may_assume("notifier", "ServesOrganization") == {"OnInstanceEventRole", "OnRetryRole"}
     with_profiles, alone = (templates.chosen(outputs["HubChangers"]["Value"], met) for met in (("MakesProfiles",), ()))
     changers = {each["GetAtt"].removesuffix(".Arn") for each in with_profiles["Join"][1]}
     assert changers == may_assume("changer", "ServesOrganization", "MakesProfiles", "MakesSpokesProfiles")
@@ -252,11 +278,12 @@ def may_assume(name: str, *met: str) -> set[str]:
 def test_the_version_is_the_projects_and_who_reads_the_reader_sees_it_and_where_it_was_made() -> None:
     version = tomllib.loads((templates.ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert TEMPLATE["Outputs"]["Version"]["Value"] == version
-    *always, unit = RESOURCES["Reader"]["Properties"]["Tags"]
+    *always, unit, events = RESOURCES["Reader"]["Properties"]["Tags"]
     tags = {each["Key"]: each["Value"] for each in always}
     assert tags == {VERSION_TAG: version, "rolekeeper:home-region": {"Ref": "AWS::Region"}}
     tag = {"Key": UNIT_TAG, "Value": {"Ref": "OrganizationalUnit"}}
     assert unit == {"If": ["SaysItsUnit", tag, {"Ref": "AWS::NoValue"}]}
+    assert events["If"][1]["Key"] == EVENTS_TAG
     assert TEMPLATE["Conditions"]["SaysItsUnit"] == {"Not": [{"Equals": [{"Ref": "OrganizationalUnit"}, ""]}]}
 
 

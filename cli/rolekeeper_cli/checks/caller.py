@@ -53,6 +53,7 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     "plan, to name rows that wait": {_ROWS: "dynamodb:Scan"},
     "plan -f, and what is shown before a question": {_ROWS: "dynamodb:Scan dynamodb:Query"},
     "targets": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},
+    "targets --missing": {"organization": "organizations:ListAccounts"},
     "targets forget": {_STATE: "dynamodb:DeleteItem"},
     "guard": {_ROWS: "dynamodb:Scan", _STATE: "dynamodb:BatchGetItem", **_FIND},
     "watch": {"log groups": "logs:FilterLogEvents", **_FIND},

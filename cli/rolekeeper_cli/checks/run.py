@@ -20,6 +20,7 @@ CHECKS: Mapping[str, Check] = {
     "mode": work.mode,
     "sweep": work.sweep,
     "targets": work.targets,
+    "coverage": work.coverage,
     "alarms": stack.alarms,
     "subscribers": stack.subscribers,
     "work-queue": work.work,

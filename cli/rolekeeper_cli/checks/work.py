@@ -9,6 +9,8 @@ from rolekeeper.model.problem import Kind, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
+from rolekeeper_cli.layout import several
+from rolekeeper_cli.uses import coverage as spokes
 from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.edits import GOOD, text_in
 from rolekeeper_cli.uses.mappings import with_status
@@ -132,8 +134,8 @@ def _oldest_seconds(deployment: DoctorDeployment) -> float | None:
 # ---- the accounts and Regions that a hub looks after ----
 
 
-# This many are shown one by one, those that matter most first.
-_SHOWN = 10
+# This many are shown one by one, those that matter most first; and this many accounts without a spoke are named.
+_SHOWN, _NAMED = 10, 5
 
 
 def targets(deployment: DoctorDeployment) -> Findings:
@@ -148,6 +150,15 @@ def targets(deployment: DoctorDeployment) -> Findings:
         )
     accounts = len({each["account"] for each in found})
     return f"all targets are well: {len(found):,}, in {accounts:,} {'account' if accounts == 1 else 'accounts'}"
+
+
+def coverage(deployment: DoctorDeployment) -> Findings:
+    if not deployment.settings.organization:
+        return "the deployment looks after its own account and Region only"
+    if found := [each.target for each in spokes.uncovered(deployment, spokes.registered(deployment))]:
+        what = f"no spoke is in {several(found, _NAMED)} of the organization, so nobody gives their instances roles"
+        yield warn(what, advice("see them all: ", typed("rolekeeper targets --missing")))
+    return "every active account of the organization has a spoke in each Region that has one"
 
 
 def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ ALLOWED = ("TakeOver", "CreateMissingProfiles")
 _ALIKE = ("OrganizationId", "Namespace", "RolePath", *ALLOWED)
 _OUTPUTS = ("HubReaders", "HubChangers")
 # What isn't said by the hub, but by those who ask it, if they do.
-_ASKED = ("HomeRegion", "OrganizationalUnit", "OtherReaders")
+_ASKED = ("HomeRegion", "OrganizationalUnit", "OtherReaders", "EventsToAccount")
 NAMES = frozenset({"HubAccount", "HubRegion", *_ALIKE, *_OUTPUTS, *_ASKED})
 # Only the organization's managers may ask (Organizations API reference, `ListParents`).
 _PARENTS, _PATH = "organizations:ListParents", "--unit r-…/ou-…/ou-…"
@@ -60,9 +60,9 @@ class Hub:
     version: str | None = None
 
 
-def ask_hub(hub: Deployment, readers: tuple[str, ...] = (), home: str | None = None, unit: str | None = None) -> Hub:
-    """Ask the hub. `readers`, `home` and `unit` are what it doesn't know."""
-    said = {name: value for name, value in zip(_ASKED, (home, unit, listed(readers)), strict=True) if value}
+def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
+    """Ask the hub. `asked` are parameters that it doesn't know; an empty one is left out."""
+    said = {name: value for name, value in (asked or {}).items() if value}
     if wrong := refused(declared(installed.file("spoke.yaml")), said):
         raise UsageError("; ".join(wrong), "see: rolekeeper spoke parameters --help")
     if unit:
@@ -140,6 +140,7 @@ _OF_ROLES = {
     **{name: option_of(name) for name in ALLOWED},
     "OrganizationalUnit": "--unit",
     "OtherReaders": "--reader",
+    "EventsToAccount": "--events-to-account",
 }
 # What the reader role says of itself (spoke.yaml).
 _HOME_TAG = "rolekeeper:home-region"

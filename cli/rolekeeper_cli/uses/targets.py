@@ -118,7 +118,7 @@ class Places:
         """What each other target answers, in order."""
         others = [each for each in self.all if each.elsewhere]
         self.unseen.clear()
-        for place, found in _few_at_once(others, partial(_answer, question)):
+        for place, found in few_at_once(others, partial(_answer, question)):
             if isinstance(found, CommandError):
                 self.unseen[place.settings.target] = found
             yield () if isinstance(found, CommandError) else found
@@ -180,7 +180,7 @@ def why_unseen(error: AwsRefusalError) -> CommandError:
     return explained
 
 
-def _few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
+def few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
     """Do it for each, a few at once, and give the results in order."""
     coming, waiting = iter(items), deque[tuple[Item, Future[Result]]]()
     with ThreadPoolExecutor(_AT_ONCE) as threads:
@@ -267,6 +267,7 @@ class _Hub:
             "drift": served.drift if swept and not own else None,
             "problem_since": served.problem_since,
             "unit": served.unit or None,
+            "events_to_account": served.notifies,
         }
 
     def unknown(self, heard: ServedTarget) -> dict[str, Any]:

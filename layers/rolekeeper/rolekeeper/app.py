@@ -138,7 +138,14 @@ class App:
             raise TypeError("these parts only read: they have no logger and no metrics")
         where = f"account {self.settings.account}, {self.settings.region}"
         mailer = Mailer(lambda: self.client("sns"), self.settings.alarm_topic, where, now=self.now)
-        return Telemetry(self.client("events"), self.logger, self.metrics, mailer=mailer)
+        return Telemetry(
+            self.client("events"),
+            self.logger,
+            self.metrics,
+            mailer=mailer,
+            client_at=lambda target: self.at(target)._there("events"),  # noqa: SLF001  # its own
+            notifies_until=self.now() + WORK,
+        )
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
         return self.reconciler().run(requests) if self.settings.only else self.targets.reconcile(requests)

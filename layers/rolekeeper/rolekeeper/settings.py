@@ -50,6 +50,7 @@ class Access(StrEnum):
 
     READER = "reader"
     CHANGER = "changer"
+    NOTIFIER = "notifier"
 
 
 @dataclass(frozen=True, slots=True)

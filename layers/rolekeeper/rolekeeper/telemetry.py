@@ -8,6 +8,7 @@ an alarm: each name costs as much as three alarms, and the log answers the rest 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, RetryableError, classified
 from rolekeeper.aws.queue import SOURCE
 from rolekeeper.mail import TEXTS, Mailer
-from rolekeeper.model.instance import Action, ReconcileRequest
+from rolekeeper.model.instance import Action, ReconcileRequest, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.text import escaped, escaped_json, shown
 
@@ -35,15 +36,29 @@ COUNTED = {"contested": "Contested", "window": "ChangesWithheld", "refused": "Re
 REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", "Permission Missing"
 
 
+type Entry = dict[str, Any]
+type Batches = list[list[Entry]]
+type Sends = list[tuple[int, Callable[[], bool | None]]]
+_EVER = datetime.max.replace(tzinfo=UTC)
+
+
 @dataclass(eq=False)
 class Telemetry:
-    """Collects an invocation's events and mails, to send them at its end; logs and counts those that can't be sent."""
+    """Collects an invocation's events and mails, to send them at its end; logs and counts those that can't be sent.
+
+    An event about an instance of a target that is `notified` is put onto the bus of its own account too, by
+    `client_at`, unless it is later than `notifies_until`: the function has to end in time, whatever that bus does.
+    """
 
     client: "EventBridgeClient"
     logger: "Logger"
     metrics: "Metrics"
     mailer: Mailer
-    _batches: list[list[dict[str, Any]]] = field(default_factory=list, init=False)
+    client_at: "Callable[[Target], EventBridgeClient]"
+    notifies_until: datetime
+    notified: set[Target] = field(default_factory=set, init=False)
+    _batches: Batches = field(default_factory=list, init=False)
+    _batches_of: dict[Target, Batches] = field(default_factory=dict, init=False)
     _mails: list[dict[str, str]] = field(default_factory=list, init=False)
     _denied: set[tuple[str, str]] = field(default_factory=set, init=False)
 
@@ -61,6 +76,8 @@ class Telemetry:
             self.count(COUNTED[code])
         if event:
             self.send(event, detail, [request.instance.arn])
+            if (target := request.instance.target) in self.notified:
+                _add(self._batches_of.setdefault(target, []), _entry(event, detail, [request.instance.arn]))
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         words = {name: escaped(each) if isinstance(each, str) else each for name, each in detail.items()}
@@ -100,29 +117,31 @@ class Telemetry:
 
     def event(self, event: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> None:
         """Queue an event without its mail; one that is too large for EventBridge is cut, and says so."""
-        said = json.dumps(detail, default=str)
-        entry = {"Source": SOURCE, "DetailType": event, "Detail": said, "Resources": list(resources)}
-        for text, members in CUTS:
-            if _size(entry) > BYTES:
-                entry["Detail"] = json.dumps({**_cut(detail, text, members), "cut": True}, default=str)
-        batch = self._batches[-1] if self._batches else []
-        if batch and len(batch) < ENTRIES and sum(map(_size, [*batch, entry])) <= BYTES:
-            batch.append(entry)
-        else:
-            self._batches.append([entry])
+        _add(self._batches, _entry(event, detail, resources))
 
     def flush(self) -> bool:
         """Send the queued events and mails. If AWS doesn't answer, drop the rest: the function has to end in time.
 
-        Returns False if a retry could send what failed.
+        Returns False if a retry could send what failed, apart from what an account's own bus is to get.
         """
-        sent = True
-        sends: list[tuple[int, Callable[[], bool | None]]]
-        sends = [(len(batch), partial(self._put, batch)) for batch in self._batches]
+        sends: Sends = [(len(batch), partial(self._put, batch)) for batch in self._batches]
         sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
-        self._batches, self._mails = [], []
+        copies: Sends = [
+            (len(batch), partial(self._put, batch, target))
+            for target, batches in self._batches_of.items()
+            for batch in batches
+        ]
+        self._batches, self._mails, self._batches_of = [], [], {}
+        sent = self._send_all(sends, _EVER)
+        self._send_all(copies, self.notifies_until)
+        return sent
+
+    def _send_all(self, sends: Sends, until: datetime) -> bool:
+        sent = True
         for at, (number, send) in enumerate(sends, start=1):
             try:
+                if self.mailer.now() >= until:
+                    raise NoResponseError("NoTime", "the run has no time to wait for an account's bus")
                 sent &= send() is not False
             except AwsRefusalError as error:
                 sent &= not isinstance(error, RetryableError)
@@ -137,9 +156,10 @@ class Telemetry:
                     break
         return sent
 
-    def _put(self, entries: list[dict[str, Any]]) -> bool:
-        with classified("events:PutEvents", "the default bus"):
-            answer = self.client.put_events(Entries=entries)  # type: ignore[arg-type]  # built above
+    def _put(self, entries: list[Entry], target: Target | None = None) -> bool:
+        with classified("events:PutEvents", f"the default bus of {target}" if target else "the default bus"):
+            put = self.client_at(target).put_events if target else self.client.put_events
+            answer = put(Entries=entries)  # type: ignore[arg-type]  # built below
         if lost := answer["FailedEntryCount"]:
             self.logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
             self.count("EventsFailed", lost)
@@ -149,6 +169,24 @@ class Telemetry:
 def log_line(values: Mapping[str, Any]) -> str:
     """What Powertools logs as one line; a log viewer shows it raw."""
     return escaped_json(json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")))
+
+
+def _entry(event: str, detail: Mapping[str, Any], resources: Sequence[str]) -> Entry:
+    said = json.dumps(detail, default=str)
+    entry = {"Source": SOURCE, "DetailType": event, "Detail": said, "Resources": list(resources)}
+    for text, members in CUTS:
+        if _size(entry) > BYTES:
+            entry["Detail"] = json.dumps({**_cut(detail, text, members), "cut": True}, default=str)
+    return entry
+
+
+def _add(batches: Batches, entry: Entry) -> None:
+    """Add an entry to the last of these batches, or to a new one if it doesn't fit there."""
+    batch = batches[-1] if batches else []
+    if batch and len(batch) < ENTRIES and sum(map(_size, [*batch, entry])) <= BYTES:
+        batch.append(entry)
+    else:
+        batches.append([entry])
 
 
 def _size(entry: Mapping[str, Any]) -> int:

@@ -64,7 +64,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
     desk.edit("workload=web", role="web")
     desk.quiet()
     ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (0, "18 ok, 0 warnings, 0 failed, 0 unknown.\n")
+    assert (ran.exit_code, ran.stderr) == (0, "19 ok, 0 warnings, 0 failed, 0 unknown.\n")
     assert lines(ran.stdout) == [
         "LEVEL CHECK WHAT",
         "ok stack stack rolekeeper is CREATE_COMPLETE, with all its outputs and parameters",
@@ -74,6 +74,7 @@ def test_a_deployment_that_is_well_is_a_line_for_each_check(
         "ok mode changes are made",
         "ok sweep last sweep 2026-03-01 09:00 UTC, 3 instances",
         "ok targets the deployment looks after its own account and Region only",
+        "ok coverage the deployment looks after its own account and Region only",
         "ok alarms no alarm rings, of 2",
         "ok subscribers alarms have a subscriber: 1",
         "ok work-queue the work queue is empty",
@@ -93,14 +94,14 @@ def test_a_warning_is_no_failure_nor_is_what_can_t_be_seen(terminal: Terminal, w
     ward.subscriptions = {"SubscriptionsConfirmed": "0", "SubscriptionsPending": "0"}
     ward.denied.add("DescribeTrails")
     document = terminal.document("doctor")
-    assert document["summary"] == {"ok": 16, "warn": 1, "fail": 0, "unknown": 1}
+    assert document["summary"] == {"ok": 17, "warn": 1, "fail": 0, "unknown": 1}
     assert [each["check"] for each in document["findings"] if each["level"] != "ok"] == ["subscribers", "trail"]
 
 
 def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward: DoctorFixture) -> None:
     ward.rules["InstanceTagRule"] = "DISABLED"
     ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (1, "17 ok, 0 warnings, 1 failed, 0 unknown.\n")
+    assert (ran.exit_code, ran.stderr) == (1, "18 ok, 0 warnings, 1 failed, 0 unknown.\n")
     at = lines(ran.stdout).index("fail rules rule InstanceTagRule is disabled, so its events are lost")
     assert lines(ran.stdout)[at + 1] == "aws events enable-rule --name rolekeeper-InstanceTagRule-1A2B"
 

@@ -84,6 +84,8 @@ def test_every_action_of_the_command_is_listed_and_no_other(
         *(["guard", part, "--except", "arn:aws:iam::123456789012:role/admin"] for part in ("scp-tags", "scp-path")),
     ):
         assert terminal(*line).exit_code == 0, line
+    terminal.parameters["OrganizationId"] = "o-example0000"
+    assert terminal("targets", "--missing").exit_code == 0
     assert terminal("roles", "must-include", managed).exit_code == 1, "db lacks it"
     desk.sqs.send_message(QueueUrl=terminal.outputs["DeadLetterQueue"], MessageBody="x")
     assert terminal("redrive", "--yes").exit_code == 0

@@ -338,6 +338,21 @@ def test_the_unit_too_takes_effect_where_the_roles_are(terminal: Terminal, accou
     assert "takes effect" not in ran.stderr
 
 
+def test_an_account_asks_for_its_events_itself_or_by_the_hubs_file(
+    terminal: Terminal, account: Account, tmp_path: Path
+) -> None:
+    file = tmp_path / "web.json"
+    file.write_text(terminal("spoke", "parameters", "--events-to-account", "true").stdout)
+    assert terminal("spoke", "deploy", "--hub", str(file), "--region", HOME, "--yes").exit_code == 0
+    assert account.asked(HOME)["EventsToAccount"] == "true"
+    account.deployed(HOME, OTHER, EventsToAccount="true")
+    account.stacks[HOME].calls.clear()
+    assert terminal("spoke", "deploy", "--region", HOME, "--events-to-account", "false", "--yes").exit_code == 0
+    assert account.asked(HOME)["EventsToAccount"] == "false"
+    ran = terminal("spoke", "deploy", "--region", OTHER, "--events-to-account", "true", "--dry-run")
+    assert f"--events-to-account takes effect once you deploy in {HOME} too" in ran.stderr
+
+
 def test_a_dry_run_changes_nothing_and_a_newer_version_stays(terminal: Terminal, account: Account, told: str) -> None:
     [document] = terminal.document("spoke", "deploy", "--hub", told, "--region", HOME, "--dry-run")
     assert document["outcome"] == "shown"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import ACCOUNT, REGION
+from fakes.organizations import Organizations
+from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
@@ -184,6 +185,118 @@ def test_what_is_no_other_target_is_refused(
     ran = terminal("targets", "forget", text, "--yes")
     assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
     assert len(terminal.document("targets")) == 2
+
+
+# ---- accounts and Regions without a spoke ----
+
+
+@pytest.fixture
+def organization(terminal: Terminal) -> Organizations:
+    """The hub's account, two others, and one that was closed."""
+    made = terminal.clients["organizations"] = Organizations()
+    made.accounts = [
+        {"Id": THIRD, "Name": "Data", "State": "ACTIVE"},
+        {"Id": ACCOUNT, "Name": "Hub", "Status": "ACTIVE"},
+        {"Id": OTHER, "Name": "Web", "State": "ACTIVE", "Status": "ACTIVE"},
+        {"Id": "444444444444", "Name": "Old", "State": "CLOSED", "Status": "SUSPENDED"},
+    ]
+    return made
+
+
+def spoke(terminal: Terminal, desk: MappingsFixture, region: str) -> SpokeFixture:
+    """The account OTHER in a Region, which the caller may look into."""
+    return SpokeFixture(terminal, desk, Target(OTHER, region))
+
+
+def missing(terminal: Terminal, *more: str) -> dict[str, Any]:
+    found = terminal.document("targets", "--missing", *more, "--region", REGION)
+    return {f"{each['account']}/{each['region']}": each["instances"] for each in found}
+
+
+def test_every_active_account_is_missing_in_the_regions_where_others_have_a_spoke(
+    terminal: Terminal, desk: MappingsFixture, organization: Organizations
+) -> None:
+    registered(desk, OTHER, "eu-west-1")
+    assert organization.accounts
+    found = terminal.document("targets", "--missing")
+    assert [(each["account"], each["account_name"], each["region"]) for each in found] == [
+        (OTHER, "Web", REGION),
+        (ACCOUNT, "Hub", "eu-west-1"),
+        (THIRD, "Data", "eu-west-1"),
+        (THIRD, "Data", REGION),
+    ]
+    assert list(missing(terminal, "--regions", "eu-west-1")) == [f"{ACCOUNT}/eu-west-1", f"{THIRD}/eu-west-1"]
+
+
+@pytest.mark.usefixtures("organization")
+def test_a_spoke_in_another_region_of_the_account_counts_the_instances_that_are_there(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    spoke(terminal, desk, "eu-west-1").registered()
+    world = spoke(terminal, desk, REGION).world
+    for _ in range(3):
+        world.running()
+    world.truth.terminate(world.running())
+    world.wait(2)
+    assert missing(terminal) == {
+        f"{OTHER}/{REGION}": 3,
+        f"{ACCOUNT}/eu-west-1": None,
+        f"{THIRD}/eu-west-1": None,
+        f"{THIRD}/{REGION}": None,
+    }
+    ran = terminal("targets", "--missing")
+    assert lines(ran.stdout) == [
+        "ACCOUNT ACCOUNT NAME REGION INSTANCES",
+        f"{OTHER} Web {REGION} 3",
+        f"{ACCOUNT} Hub eu-west-1 ?",
+        f"{THIRD} Data eu-west-1 ?",
+        f"{THIRD} Data {REGION} ?",
+    ]
+    said = "4 without a spoke, in 3 accounts, with 3 instances. Of 3 the number isn't known. To deploy one: "
+    assert ran.stderr.startswith(said)
+
+
+@pytest.mark.usefixtures("organization")
+@pytest.mark.parametrize(
+    ("code", "shown"), [("AuthFailure", {}), ("UnauthorizedOperation", {f"{OTHER}/{REGION}": None})]
+)
+def test_a_region_that_the_account_has_not_enabled_is_not_missing(
+    terminal: Terminal, desk: MappingsFixture, code: str, shown: dict[str, None]
+) -> None:
+    spoke(terminal, desk, "eu-west-1").registered()
+    spoke(terminal, desk, REGION).world.calls.before("DescribeInstances", refusing(code))
+    assert missing(terminal, "--regions", REGION) == {**shown, f"{THIRD}/{REGION}": None}
+
+
+def test_where_all_have_a_spoke_it_says_so(terminal: Terminal, organization: Organizations) -> None:
+    organization.accounts = organization.accounts[1:2]
+    ran = terminal("targets", "--missing", "--region", REGION)
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert ran.stderr.startswith("Every active account of the organization has a spoke")
+
+
+@pytest.mark.parametrize(
+    ("line", "refuses", "code", "said"),
+    [
+        (
+            ["--missing"],
+            "AccessDeniedException",
+            1,
+            "you aren't allowed organizations:ListAccounts\n  allow it in",
+        ),
+        (["--missing", "--regions", "europe"], "", 252, "'europe' is no Region"),
+        (["--regions", "eu-west-1"], "", 252, "--regions goes with --missing"),
+        (["--missing"], "no organization", 253, "looks after its own account and Region only"),
+    ],
+)
+def test_what_cant_be_answered_says_what_to_do(
+    terminal: Terminal, organization: Organizations, line: list[str], refuses: str, code: int, said: str
+) -> None:
+    organization.refuses = refuses
+    if refuses == "no organization":
+        terminal.parameters["OrganizationId"] = ""
+    ran = terminal("targets", *line)
+    assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
 
 
 # ---- which are asked ----

@@ -26,7 +26,8 @@ from rolekeeper.telemetry import Telemetry
 
 PROBLEM = 500  # characters, at most, of what is wrong with a target
 NOTED = timedelta(hours=1)  # how often, at most, a process writes that it had events of a target
-VERSION_TAG, UNIT_TAG = "rolekeeper:version", "rolekeeper:unit"  # of the reader role (spoke.yaml)
+# Of the reader role (spoke.yaml).
+VERSION_TAG, UNIT_TAG, EVENTS_TAG = "rolekeeper:version", "rolekeeper:unit", "rolekeeper:events-to-account"
 # How long the schedule probes an unknown target: what IAM and a stack set make takes seconds to many minutes.
 APPEARS = timedelta(hours=1)
 UNKNOWN_FOR = timedelta(days=1)  # after its last event an unknown target is forgotten
@@ -44,10 +45,14 @@ _target_of = attrgetter("instance.target")
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What a spoke says about itself: its version and its account's organizational unit, if it knows them."""
+    """What a spoke says about itself: its version and its account's organizational unit, if it knows them.
+
+    `notifies` is whether its account is to see the events about its instances.
+    """
 
     version: str = ""
     unit: str = ""
+    notifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class ServedTarget:
     unswept: int = 0
     goes_on_until: datetime | None = None
     dropped: int = 0
+    notifies: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,10 +131,11 @@ class Registry:
         noted = self.noted.get(target)
         if noted and at - noted < NOTED and not probed:
             return True
-        said = {name: text for name, text in layout.encode(probed or Probed()).items() if text}
+        said = {name: each for name, each in layout.encode(probed or Probed()).items() if each}
         update = Update().set({"last_event": layout.timestamp(at), **said})
-        # The account may have left its unit.
-        registered = self._update(target, update.remove(_UNIT) if probed and not probed.unit else update)
+        # The account may have left its unit, or want no events now.
+        gone = [name for name in (_UNIT, layout.NOTIFIES) if probed and name not in said]
+        registered = self._update(target, update.remove(*gone) if gone else update)
         if registered:
             self.noted[target] = at
         return registered
@@ -253,7 +260,8 @@ class Targets:
             # The hub's own target has no unit, and an account is in the same unit in all its Regions.
             probed = replace(probed, unit="")
         if not self.registry.note_event(target, at, probed):
-            self.registry.add(ServedTarget(target, probed.version, at, last_event=at, unit=probed.unit))
+            served = ServedTarget(target, probed.version, at, last_event=at, unit=probed.unit, notifies=probed.notifies)
+            self.registry.add(served)
         return None
 
     def start_sweeps(self, correlation_id: str, in_time: Callable[[], bool], scheduled: datetime | None) -> None:
@@ -342,7 +350,8 @@ def probe(settings: Settings, ec2: Ec2, iam: Iam) -> Probed:
     reader = settings.spoke_role(Access.READER).rpartition("/")[2]
     role = iam.get_role(reader)
     next(ec2.pages(size=PROBED))
-    return Probed(role.tags.get(VERSION_TAG, ""), role.tags.get(UNIT_TAG, "")) if role else Probed()
+    tags = role.tags if role else {}
+    return Probed(tags.get(VERSION_TAG, ""), tags.get(UNIT_TAG, ""), tags.get(EVENTS_TAG) == "true")
 
 
 def problem_of(error: AwsRefusalError) -> str:

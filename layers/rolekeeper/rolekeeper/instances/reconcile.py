@@ -163,6 +163,8 @@ class Reconciler:
             return self.recorder.failed("could not observe", observed.error, request, instances=[instance])
         if not observed.control.registered:
             return Outcome(error=errors.NotRegisteredError("NotRegistered", "its target isn't in the registry"))
+        if observed.control.notifies:
+            self.recorder.telemetry.notified.add(request.instance.target)
         unsettled = errors.RetryableError("NotSettled", "it kept changing while we looked", "", resource=instance)
         try:
             observed = self.recorder.pin(request, observed)

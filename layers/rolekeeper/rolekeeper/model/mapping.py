@@ -288,7 +288,7 @@ class Control:
     """The switch for the whole deployment. `mode` None: as deployed. While it is `unclear` nothing is changed.
 
     `swept` is whether a sweep ever ended on this state table, and of another account since its target is `registered`:
-    before that nothing is changed.
+    before that nothing is changed. `notifies` is whether the account asked for the events about its instances.
     """
 
     mode: Mode | None = None
@@ -296,6 +296,7 @@ class Control:
     unclear: str = ""
     swept: bool = True
     registered: bool = True
+    notifies: bool = False
 
     def __str__(self) -> str:
         return self.unclear or f"{'paused' if self.paused else 'not paused'}, mode {self.mode or 'as deployed'}"

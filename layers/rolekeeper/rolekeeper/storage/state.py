@@ -357,7 +357,8 @@ class State:
             # What is published for an account is not updated while that isn't registered.
             swept = swept and all(layout.LAST_SWEEP in items.get(key, {}) for key in registry)
         control = Control.read(items.get(layout.CONTROL, {}))
-        return replace(control, swept=swept, registered=all(key in items for key in registry))
+        notifies = any(items.get(key, {}).get(layout.NOTIFIES) is True for key in registry)
+        return replace(control, swept=swept, registered=all(key in items for key in registry), notifies=notifies)
 
     def last_sweep(self) -> SweepNote:
         item = self.store.get([layout.FLEET]).get(layout.FLEET, {})

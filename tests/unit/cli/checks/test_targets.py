@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from fakes.organizations import Organizations
+from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
 from rolekeeper.fleet.targets import Registry
@@ -12,7 +14,7 @@ from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding
 from rolekeeper_cli.checks.run import run
-from rolekeeper_cli.checks.work import targets
+from rolekeeper_cli.checks.work import coverage, targets
 from rolekeeper_cli.options import Options
 
 OTHER = "111111111111"
@@ -110,3 +112,36 @@ def test_of_many_the_worst_are_shown_and_the_others_counted(desk: MappingsFixtur
     assert [each.level for each in findings] == ["fail"] * 5 + ["warn"] * 6
     assert findings[-1].what == "3 more about targets"
     assert str(findings[-1].remedy) == "see them all: rolekeeper targets"
+
+
+# ---- accounts and Regions without a spoke ----
+
+
+@pytest.fixture
+def organization(terminal: Terminal) -> Organizations:
+    made = terminal.clients["organizations"] = Organizations()
+    made.accounts = [{"Id": each, "Name": "any", "State": "ACTIVE"} for each in (ACCOUNT, OTHER)]
+    return made
+
+
+def covered() -> tuple[str, str, str]:
+    [finding] = run("coverage", coverage, DoctorDeployment(Options(region=REGION)))
+    return finding.level, finding.what, str(finding.remedy)
+
+
+def test_accounts_without_a_spoke_are_a_warning(desk: MappingsFixture, organization: Organizations) -> None:
+    registered(desk, "us-west-2")
+    level, what, remedy = covered()
+    assert level == "warn"
+    assert what.startswith(f"no spoke is in {OTHER}/us-east-1, {ACCOUNT}/us-west-2 of the organization")
+    assert remedy == "see them all: rolekeeper targets --missing"
+    registered(desk, "us-east-1")
+    organization.accounts = organization.accounts[1:]
+    assert covered()[0] == "ok"
+
+
+def test_without_a_look_at_the_organization_coverage_is_unknown(organization: Organizations) -> None:
+    organization.refuses = "AccessDeniedException"
+    level, what, remedy = covered()
+    assert (level, what.partition(":")[0]) == ("unknown", "the organization's accounts can't be listed")
+    assert "docs/organization.md" in remedy
