@@ -65,8 +65,8 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
     said = {name: value for name, value in (asked or {}).items() if value}
     if wrong := refused(declared(installed.file("spoke.yaml")), said):
         raise UsageError("; ".join(wrong), "see: rolekeeper spoke parameters --help")
-    if unit:
-        said["OrganizationalUnit"] = _from_root(hub, unit)
+    if named := said.get("OrganizationalUnit"):
+        said["OrganizationalUnit"] = _from_root(hub, named)
     stack = hub.stack
     if not stack.parameters.get("OrganizationId"):
         raise ConfigurationError(
