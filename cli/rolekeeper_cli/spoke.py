@@ -33,7 +33,8 @@ _READER = click.option(
 _UNIT = click.option(
     "--unit",
     metavar="OU",
-    help="The organizational unit of the account, by id, for mappings that name it in units; '' for none.",
+    help="The organizational unit of the account, by id or with those above it (r-a1b2/ou-…/ou-…), for mappings that "
+    "name one; '' for none.",
 )
 
 _EVENTS = click.option(

@@ -130,7 +130,7 @@ class EmulatedAccount:
     def put_mapping(self, tag_key: str, tag_value: str, **columns: Any) -> None:
         """Write a row, as a person does in the console."""
         row = {"tag_key": tag_key, "tag_value": tag_value, **columns}
-        self.rows.put_item(TableName=self.mapping_table, Item={name: _sets(name, value) for name, value in row.items()})
+        self.rows.put_item(TableName=self.mapping_table, Item={name: _sets(value) for name, value in row.items()})
 
     def set_column(self, tag_key: str, tag_value: str, column: str, value: Any) -> None:
         self.rows.update_item(
@@ -138,7 +138,7 @@ class EmulatedAccount:
             Key={"tag_key": tag_key, "tag_value": tag_value},
             UpdateExpression="SET #column = :value",
             ExpressionAttributeNames={"#column": column},
-            ExpressionAttributeValues={":value": _sets(column, value)},
+            ExpressionAttributeValues={":value": _sets(value)},
         )
 
     def approve(self, tag_key: str, tag_value: str, revision: int) -> None:
@@ -185,8 +185,8 @@ def starter_mappings() -> list[dict[str, Any]]:
     return rows
 
 
-def _sets(column: str, value: Any) -> Any:
+def _sets(value: Any) -> Any:
     """YAML has no sets: the columns that are string sets are lists in a file."""
-    if column in ("accounts", "regions", "units") and not isinstance(value, set):
+    if isinstance(value, list):
         return set(value)
     return dict(value) if isinstance(value, Mapping) else value

@@ -19,6 +19,8 @@ from rolekeeper_local.ec2_truth import Ec2Truth
 from simulation.engine import Engine
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
+# The units of the spoke's account, the root first.
+UNITS = ("r-a1b2", "ou-a1b2-abovespo", "ou-a1b2-ofspoke0")
 HUB, SPOKE = Target(ACCOUNT, REGION), Target("111111111111", "eu-west-1")
 # By these an instance tells where it is, though it is known by its id alone.
 FIRST_IDS = {HUB: 0, SPOKE: (1 << 40) + 0x5000}

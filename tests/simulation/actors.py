@@ -1,7 +1,7 @@
 """Everybody but Rolekeeper: who tags and launches, who edits mappings, who operates it, and who works against it."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +12,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
 from rolekeeper_local.ec2_model import Ec2Error, State
-from simulation.account import ACCOUNT, PATH, Account, Maker, instance_key
+from simulation.account import ACCOUNT, HUB, PATH, SPOKE, UNITS, Account, Maker, instance_key
 from simulation.deployment import Deployment
 from simulation.engine import Engine
 from simulation.faults import Fault, Kind, Weather
@@ -22,6 +22,15 @@ TAGS = ("app=web", "app=db", "app=web", "app=db", "team=x", "lock=y", "app=")
 MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")
 UNMAPPED = "stack=blue"
 ROLES = ("web", "db", "ops")
+# Where there is a spoke, this share of the rows is for some accounts only.
+EXCLUDING = 0.3
+SCOPES: Sequence[dict[str, set[str]]] = (
+    {"not_accounts": {SPOKE.account}},
+    {"not_accounts": {HUB.account}},
+    {"units": {f"{UNITS[0]}/*"}},
+    {"units": {f"{UNITS[1]}/*"}, "not_units": {UNITS[2]}},
+    {"not_units": {f"{UNITS[1]}/*"}},
+)
 # With a limit of so few, people split wide changes over rows.
 FEW = 3
 # The tag of the instances that `Approvers` edit the role of.
@@ -63,7 +72,7 @@ class People:
     _habits: Habits
 
     def __post_init__(self) -> None:
-        self._split = random.Random(repr(self._rng.getstate()))  # chance of a schedule
+        self._split, self._excluding = (random.Random(f"{self._rng.getstate()}{each}") for each in ("", "excluding"))
         self._hidden: list[dict[str, Any]] = []
         self._swapped: set[str] = set()
         self._controlled = False
@@ -299,6 +308,8 @@ class People:
             columns["require_tags"] = {"team": "x"}
         if rng.random() < 0.2:
             columns["allow_broad"] = True
+        if self._deployment.spokes and self._excluding.random() < EXCLUDING:
+            columns |= self._excluding.choice(SCOPES)
         return columns
 
     def put(self, tag: str, **columns: Any) -> None:

@@ -16,7 +16,7 @@ from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.storage import layout
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
-from simulation.account import MADE, TRUSTS_EC2, Account, Maker
+from simulation.account import MADE, TRUSTS_EC2, UNITS, Account, Maker
 from simulation.deployment import Deployment
 from simulation.engine import Engine, Run
 from simulation.faults import Fault, Hurry, Kind, Weather
@@ -304,7 +304,8 @@ class IamClient:
             if RoleName == READER:
                 arn = self._account.role_arn(READER, "/")
                 named = {"RoleName": READER, "Arn": arn, "Path": "/", "CreateDate": MADE}
-                tags = [{"Key": "rolekeeper:version", "Value": "0.1.0"}]
+                said = {"rolekeeper:version": "0.1.0", "rolekeeper:unit": "/".join(UNITS)}
+                tags = [{"Key": name, "Value": value} for name, value in said.items()]
                 return {"Role": {**named, "AssumeRolePolicyDocument": {}, "Tags": tags}}
             if RoleName not in roles:
                 raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")

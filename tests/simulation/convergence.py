@@ -16,7 +16,7 @@ from rolekeeper.storage.layout import STARTED
 from rolekeeper_local.ec2_model import Association, Instance, State
 from simulation.account import Account, Maker, instance_key
 from simulation.engine import Engine
-from simulation.invariants import ROWS, STATE, Asked, Promises
+from simulation.invariants import ROWS, STATE, Asked, Promises, is_for
 from spec.carries import Situation, ignored, pinned, wanted
 
 ENDED = frozenset({State.SHUTTING_DOWN, State.TERMINATED})
@@ -127,6 +127,8 @@ class Settled:
             state=str(instance.state),
             service=bool(instance.operator),
             take_over=self.account.take_over,
+            account=self.account.target.account,
+            region=self.account.target.region,
         )
         found = wanted(situation)
         if found.shows:
@@ -172,7 +174,7 @@ class Settled:
             )
             if judged and mapping and not mapping.deleted and mapping.spec.role in self.account.broad:
                 allowed = mapping.spec.allow_broad and self.account.allow_broad
-                held = allowed or bool(mapping.suspended_because)
+                held = allowed or not is_for(mapping.spec, self.account.target) or bool(mapping.suspended_because)
                 self._promises.check(11, held, lambda mapping=mapping: f"{mapping} gives a broad role")  # type: ignore[misc]  # a default binds the loop's
 
     # ---- what the history tells ----

@@ -14,14 +14,24 @@ from itertools import starmap
 from typing import Any
 
 from rolekeeper.instances.reconcile import BURST
-from rolekeeper.model.mapping import PIN_TAG, Held, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import (
+    PIN_TAG,
+    Held,
+    MappingKey,
+    MappingSpec,
+    Pin,
+    PublishedMapping,
+    WhenOccupied,
+    WhenUnmatched,
+)
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import GRANT, STARTED
 from rolekeeper_local.ec2_model import Association, State
 from simulation.account import Account, Maker
 from simulation.engine import START, Engine, Run
-from spec.carries import applies, carries, ignored
+from spec.carries import applies, carries, ignored, in_scope
 
 STATE, ROWS = "state", "rows"
 # How many changes a process may seem ahead of its pace: its bucket fills while it writes what comes before a call, and
@@ -311,12 +321,12 @@ class Promises:
         known = [each for each in served if each]
         if started.gives_up:
             self.check(6, bool(known), lambda: f"{asked}, though its published record was lost all the while")
-            let_go = any(not applies(each, one, self._clock(until)) for each in known for one in tags)
+            let_go = any(not applies(each, one, self._clock(until), *self._where) for each in known for one in tags)
             meant = any(each.spec.when_unmatched is not WhenUnmatched.KEEP for each in known)
             self.check(10, let_go and meant, lambda: f"{asked}, though the mapping governed all the while: {tags}")
             return
         same = [each for each in known if each.revision == started.revision and not each.deleted and each.spec.enabled]
-        matched = any(_matches(each, one) for each in same for one in tags)
+        matched = any(is_for(each.spec, self.account.target) and _matches(each, one) for each in same for one in tags)
         self.check(10, matched, lambda: f"{asked}: tags {tags}, published {[each.revision for each in known]}")
         free = any(not each.suspended_because for each in same)
         self.check(11, free, lambda: f"{asked}, though the mapping was suspended all the while: {same}")
@@ -335,7 +345,7 @@ class Promises:
         lowest = min((each.spec.priority for each in own), default=0)
         for key, log in self.published.items():
             rival = _steady(log, since, until) if key != started.mapping else None
-            if rival and all(applies(rival, one, now) for one in tags):
+            if rival and all(applies(rival, one, now, *self._where) for one in tags):
                 self.check(
                     10,
                     not started.gives_up and rival.spec.priority >= lowest,
@@ -464,7 +474,11 @@ class Promises:
             )
             self.check(1, there, lambda: f"{run.name} serves {key} with {mapping.profile_arn}, which is outside")
             allowed = mapping.spec.allow_broad and self.account.allow_broad
-            fits = allowed or self.account.narrow(mapping.spec.role, run.began - self.lag)
+            fits = (
+                allowed
+                or not is_for(mapping.spec, self.account.target)
+                or self.account.narrow(mapping.spec.role, run.began - self.lag)
+            )
             self.check(11, fits, lambda: f"{run.name} serves {key} with {mapping.spec.role}, which is broad")
         if run and former and not former.deleted and self.hub is None:
             # After the whole transaction: an approval is written in it too.
@@ -505,6 +519,10 @@ class Promises:
             ),
         )
 
+    @property
+    def _where(self) -> tuple[str, str]:
+        return self.account.target.account, self.account.target.region
+
     def _loses(self, instance: str, former: PublishedMapping, since: float) -> bool:
         """Whether an instance has carried what this mapping gave it, under its tag and no other, all the while."""
         tags = self.account.tags[instance]
@@ -520,6 +538,11 @@ class Promises:
         rivals = any(key.matches(tags[-1][1]) for key in live if key != former.key)
         ours = self.account.makers.get(row.id) is Maker.US and former.key.matches(tags[-1][1])
         return settled and ours and not rivals and set(tags[-1][1]) == {former.key.tag_key}
+
+
+def is_for(spec: MappingSpec, target: Target) -> bool:
+    """Whether what is published for an account is for it: for one that is in none of its units it names some."""
+    return not spec.units and in_scope(spec, target.account, target.region, ())
 
 
 def _started(entry: Mapping[str, Any]) -> Started:

@@ -14,7 +14,7 @@ from typing import Any
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event
-from simulation.account import HUB, SPOKE, Account
+from simulation.account import HUB, SPOKE, UNITS, Account
 from simulation.actors import Habits, People
 from simulation.clients import Budget, Ec2Client, IamClient
 from simulation.convergence import Settled
@@ -22,7 +22,8 @@ from simulation.deployment import Deployment
 from simulation.engine import Engine
 from simulation.faults import Kind, Weather
 from simulation.faulty_clients import Outside
-from simulation.invariants import STATE, Promises
+from simulation.invariants import STATE, Promises, is_for
+from spec.carries import in_scope
 from support.templates import ROOT
 
 # This share of the schedules has a spoke.
@@ -94,7 +95,7 @@ def join(
 
 def register(tables: FakeDynamoDB, at: str) -> None:
     """The hub knows the spoke already, and has swept it."""
-    known = {**layout.key_attributes(layout.target_key(SPOKE)), "version": "0.1.0"}
+    known = {**layout.key_attributes(layout.target_key(SPOKE)), "version": "0.1.0", "unit": "/".join(UNITS)}
     known |= dict.fromkeys(("since", "last_event", "last_sweep"), at)
     tables.put_item(TableName=STATE, Item=layout.to_attributes(known))
 
@@ -118,6 +119,10 @@ def check_copies(hub: Settled, promises: Promises) -> None:
         if published.deleted:
             promises.check(4, copied is None or copied.deleted, lambda told=told: told)  # type: ignore[misc]  # a default binds the loop's
             continue
-        same = copied is not None and (copied.revision, copied.spec) == (published.revision, published.spec)
+        if in_scope(published.spec, SPOKE.account, SPOKE.region, UNITS):
+            spec = replace(published.spec, units=frozenset(), not_units=frozenset())
+            same = copied is not None and (copied.revision, copied.spec) == (published.revision, spec)
+        else:
+            same = copied is None or (copied.revision == published.revision and not is_for(copied.spec, SPOKE))
         promises.check(4, same, lambda told=told: told)  # type: ignore[misc]  # the same
         promises.check(10, copied is None or HUB.account not in copied.profile_arn, lambda told=told: told)  # type: ignore[misc]  # the same

@@ -7,12 +7,14 @@ tests of `resolve`, the simulation and chaos on the embedded AWS all ask it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
+from itertools import starmap
 
 from rolekeeper.model.instance import Action, Instance
 from rolekeeper.model.mapping import (
     IGNORE_TAG,
     PIN_TAG,
     MappingKey,
+    MappingSpec,
     Pin,
     PublishedMapping,
     WhenOccupied,
@@ -45,14 +47,32 @@ def excuses(
         why.append(("expired", f"{spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"))
     if len(spec.accounts) > 0 and account not in spec.accounts:
         why.append(("account", account))
+    if any(each == account for each in spec.not_accounts):
+        why.append(("excludes", account))
     if len(spec.regions) > 0 and region not in spec.regions:
         why.append(("region", region))
     if len(spec.units) > 0:
         why.append(("units",))
-    absent = [f"{name}={text}" for name, text in spec.require_tags.items() if not carries(tags, MappingKey(name, text))]
+    absent = [str(each) for each in starmap(MappingKey, spec.require_tags.items()) if not carries(tags, each)]
     if absent:
         why.append(("requires", *absent))
     return why
+
+
+def in_scope(spec: MappingSpec, account: str, region: str, path: Sequence[str]) -> bool:
+    """Whether a row is for an account ("In several accounts"); `path` is of its units, from the root."""
+
+    def has(units: Iterable[str]) -> bool:
+        return any(each in (*path[-1:], *(f"{unit}/*" for unit in path)) for each in units)
+
+    if account in spec.not_accounts or has(spec.not_units):
+        return False
+    bounds = (
+        (spec.accounts, account in spec.accounts),
+        (spec.regions, region in spec.regions),
+        (spec.units, has(spec.units)),
+    )
+    return all(inside for some, inside in bounds if some)
 
 
 def applies(

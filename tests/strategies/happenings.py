@@ -42,6 +42,7 @@ accounts = st.sampled_from([frozenset[str](), frozenset({KEY.account}), frozense
 regions = st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset({"eu-west-1", "eu-west-2"})])
 
 units = st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"ou-a1b2-c3d4e5f6"})])
+excluded = st.sampled_from([frozenset[str](), frozenset[str](), frozenset({KEY.account}), frozenset({"999999999999"})])
 
 policies = st.fixed_dictionaries(
     {
@@ -61,6 +62,8 @@ scopes = st.fixed_dictionaries(
         "accounts": accounts,
         "regions": regions,
         "units": units,
+        "not_accounts": excluded,
+        "not_units": units,
     },
 )
 """The columns that say which instances a mapping is for."""

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import Observation, asked_for
-from rolekeeper.mappings.rows import ACCOUNT, NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
+from rolekeeper.mappings.rows import NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
 from rolekeeper.model.instance import (
     Association,
     AssociationState,
@@ -108,6 +108,8 @@ specs = st.builds(
     accounts=st.sampled_from([frozenset[str](), frozenset({KEY.account}), frozenset({"999999999999"})]),
     regions=st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset({"eu-west-1"})]),
     units=st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"ou-a1b2-c3d4e5f6"})]),
+    not_accounts=st.sampled_from([frozenset[str](), frozenset[str](), frozenset({KEY.account})]),
+    not_units=st.sampled_from([frozenset[str](), frozenset({"ou-a1b2-c3d4e5f6"}), frozenset({"r-a1b2/*"})]),
     expires_at=st.none() | st.sampled_from([NOW - timedelta(days=1), NOW + timedelta(days=1)]),
 )
 
@@ -128,9 +130,12 @@ row_specs = st.builds(
     when_stopped=st.sampled_from(WhenStopped),
     allow_broad=st.booleans(),
     require_tags=st.dictionaries(tag_texts, tag_texts | st.just(""), max_size=3),
-    accounts=st.frozensets(st.from_regex(ACCOUNT, fullmatch=True), max_size=3),
+    accounts=st.frozensets(st.from_regex("[0-8][0-9]{11}", fullmatch=True), max_size=3),
     regions=st.frozensets(st.from_regex(REGION, fullmatch=True), max_size=3),
     units=st.frozensets(st.from_regex(UNIT, fullmatch=True), max_size=3),
+    # Never what the row is for too.
+    not_accounts=st.frozensets(st.from_regex("9[0-9]{11}", fullmatch=True), max_size=3),
+    not_units=st.frozensets(st.from_regex("ou-none-[a-z0-9]{8}(/[*])?", fullmatch=True), max_size=3),
     expires_at=st.none() | st.datetimes(datetime(YEARS[0], 1, 1), datetime(YEARS[1], 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001  # the strategy adds the zone
     owner=st.text(max_size=40),
     description=st.text(max_size=40),

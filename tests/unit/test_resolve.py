@@ -49,10 +49,15 @@ def test_two_that_want_the_same_role_agree() -> None:
         ({"expires_at": NOW}, "it expired at 2026-03-01T09:00:00Z"),
         ({"expires_at": NOW - timedelta(days=1)}, "it expired at 2026-02-28T09:00:00Z"),
         ({"accounts": frozenset({"999999999999"})}, "it is not for account 123456789012"),
+        ({"not_accounts": frozenset({"123456789012"})}, "it excludes account 123456789012"),
         ({"regions": frozenset({"eu-west-1"})}, "it is not for region us-east-1"),
         (
             {"units": frozenset({"ou-a1b2-c3d4e5f6"})},
             "it is for organizational units, and this account isn't in one of them",
+        ),
+        (
+            {"units": frozenset({"r-a1b2/*"}), "not_units": frozenset({"ou-a1b2-c3d4e5f6"})},
+            "it is for organizational units, and this account isn't in one of them, or is in one that it excludes",
         ),
         ({"require_tags": {"env": "prod", "team": "a"}}, "it also requires env=prod, team=a"),
         ({"require_tags": {"env": "*"}}, "it also requires env=*"),
@@ -94,6 +99,7 @@ WAYS_TO_LOSE: dict[str, dict[str, Any]] = {
     "disabled": {"enabled": False},
     "expired": {"expires_at": NOW},
     "account": {"accounts": frozenset({"111111111111"})},
+    "excludes": {"not_accounts": frozenset({"123456789012", "999999999999"})},
     "region": {"regions": frozenset({"ap-south-1"})},
     "units": {"units": frozenset({"ou-a1b2-c3d4e5f6"})},
     "requires": {"require_tags": {"never": "*"}},

@@ -11,7 +11,7 @@ from moto.events.models import EventPattern
 
 from rolekeeper.aws.queue import SOURCE
 from rolekeeper.fleet.targets import EVENTS_TAG, UNIT_TAG, VERSION_TAG
-from rolekeeper.mappings.rows import UNIT
+from rolekeeper.mappings.rows import OU, ROOT
 from rolekeeper_cli.deploying.stack import is_allowed
 from spec import permitted_in_spokes
 from spec.permitted import ORG
@@ -327,8 +327,10 @@ VALUES = {
     "HubAccount": (["999999999999"], ["99999999999"]),
     "HubRegion": (REGIONS, NO_REGIONS),
     "HomeRegion": (REGIONS, NO_REGIONS),
-    # What a row may name, or none.
-    "OrganizationalUnit": (["", "ou-a1b2-c3d4e5f6", "r-a1b2"], ["Workloads", "ou-a1b2"]),
+    "OrganizationalUnit": (
+        ["", "ou-a1b2-c3d4e5f6", "r-a1b2", "r-a1b2/ou-a1b2-c3d4e5f6", f"r-a1b2{'/ou-a1b2-c3d4e5f6' * 5}"],
+        ["Workloads", "ou-a1b2", "ou-a1b2-c3d4e5f6/*", "ou-a1b2-c3d4e5f6/ou-a1b2-d4e5f6a7", "r-a1b2/", "x" * 257],
+    ),
 }
 
 
@@ -338,6 +340,6 @@ def test_a_parameter_takes_what_is_said_exactly(name: str, taken: list[str], ref
     assert [each for each in refused if is_allowed(each, PARAMETERS[name])] == []
 
 
-def test_a_unit_is_named_as_in_a_row_and_none_by_default() -> None:
+def test_units_are_named_as_in_a_row_and_none_by_default() -> None:
     declared = PARAMETERS["OrganizationalUnit"]
-    assert (declared["Default"], declared["AllowedPattern"]) == ("", f"^$|^{UNIT}$")
+    assert (declared["Default"], declared["AllowedPattern"]) == ("", f"^$|^{OU}$|^{ROOT}(/{OU})*$")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import ACCOUNT, mapping_key
+from fixtures.account import ACCOUNT, HOME, mapping_key
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization, wired_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
@@ -14,8 +14,9 @@ from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper.settings import Limits
 
-WEB, DATA, ROOT = "ou-a1b2-webwebweb", "ou-a1b2-datadata", "r-a1b2"
+WEB, DATA, ROOT, TEAM = "ou-a1b2-webwebweb", "ou-a1b2-datadata", "r-a1b2", "ou-a1b2-teamteam"
 NOT_IN_ONE = "it is for organizational units, and this account isn't in one of them"
 
 
@@ -108,6 +109,109 @@ def test_the_hubs_own_account_is_in_no_unit(desk: OrganizationDesk) -> None:
     assert [each.why for each in decision.overridden] == [NOT_IN_ONE]
     desk.organization.wait(seconds=5)
     assert desk.world.carries(instance) == ""
+
+
+# ---- units below others, and what is excluded ----
+
+
+@pytest.mark.parametrize(
+    ("scope", "found"),
+    [
+        ({"units": {f"{ROOT}/*"}}, {SPOKE, SAME_ACCOUNT, OTHER}),
+        ({"units": {f"{WEB}/*"}}, {SPOKE, SAME_ACCOUNT}),
+        ({"units": {TEAM}}, {OTHER}),
+        ({"units": {f"{DATA}/*"}}, {OTHER}),
+        ({"units": {DATA}}, set()),
+        ({"units": {f"{ROOT}/*"}, "not_units": {TEAM}}, {SPOKE, SAME_ACCOUNT}),
+        ({"not_units": {f"{DATA}/*"}}, {HOME, SPOKE, SAME_ACCOUNT}),
+        ({"not_units": {DATA}}, {HOME, SPOKE, SAME_ACCOUNT, OTHER}),
+        ({"not_units": {f"{ROOT}/*"}}, {HOME}),
+        ({"not_accounts": {SPOKE.account}}, {HOME, OTHER}),
+        ({"units": {f"{ROOT}/*"}, "not_accounts": {OTHER.account, ACCOUNT}}, {SPOKE, SAME_ACCOUNT}),
+    ],
+)
+def test_a_row_reaches_the_units_below_and_nothing_that_it_excludes(
+    desk: OrganizationDesk, scope: dict[str, Any], found: set[Target]
+) -> None:
+    move(desk, SPOKE, f"{ROOT}/{WEB}")
+    move(desk, OTHER, f"{ROOT}/{DATA}/{TEAM}")
+    desk.edit(TAG, role="web", **scope)
+    instances = {target: desk.launched(1, target)[0] for target in (SPOKE, SAME_ACCOUNT, OTHER)}
+    instances[HOME] = desk.world.running(workload="web")
+    assert {target for target, instance in instances.items() if reconciled(desk, instance, target)} == found
+    assert desk.shows(TAG)[0] == "Published"
+
+
+@pytest.mark.parametrize(
+    ("excluding", "why"),
+    [
+        ({"not_accounts": {SPOKE.account}}, f"it excludes account {SPOKE.account}"),
+        ({"not_units": {WEB}}, "it excludes organizational units, and this account is in one of them"),
+    ],
+    ids=["account", "unit"],
+)
+def test_an_exclusion_that_takes_too_many_roles_away_is_held(
+    desk: OrganizationDesk, excluding: dict[str, Any], why: str
+) -> None:
+    desk.limits = Limits(2, 0)
+    desk.edit(TAG, role="web")
+    given = [*desk.launched(3), *desk.launched(1, OTHER)]
+    for each in given[:3]:
+        assert reconciled(desk, each, SPOKE) == "web"
+    verdict = desk.edit(TAG, role="web", **excluding)
+    assert verdict.status is Status.HELD
+    assert verdict.impact is not None
+    assert (verdict.impact.attach, verdict.impact.detach) == (0, 3)
+    desk.approve(TAG, 2)
+    assert desk.shows(TAG)[:2] == ("Published", "in effect in 2 accounts")
+    key = desk.spoke(SPOKE).key(given[0])
+    decision = desk.organization.reconcile(key)[key].decision
+    assert decision is not None
+    assert [each.why for each in decision.overridden] == [why]
+    assert {reconciled(desk, each, SPOKE) for each in given[1:3]} == {""}
+
+
+@pytest.mark.parametrize("sweeps", ["its own", "the hub's"])
+def test_an_account_that_moves_into_an_excluded_unit_gives_the_role_back(desk: OrganizationDesk, sweeps: str) -> None:
+    move(desk, SPOKE, f"{ROOT}/{WEB}")
+    desk.edit(TAG, role="web", not_units={f"{DATA}/*"})
+    instance = desk.launched(1)[0]
+    assert reconciled(desk, instance, SPOKE) == "web"
+    move(desk, SPOKE, f"{ROOT}/{DATA}/{TEAM}")
+    if sweeps == "its own":
+        assert desk.sweep(SPOKE) == RecordCheck(changed=True, in_effect=False)
+        assert desk.sweep(SPOKE) == RecordCheck(changed=False, in_effect=False)
+    else:
+        desk.recheck(TAG)
+    assert reconciled(desk, instance, SPOKE) == ""
+    move(desk, SPOKE, f"{ROOT}/{WEB}")
+    assert desk.sweep(SPOKE) == RecordCheck(changed=True, in_effect=True)
+    assert reconciled(desk, instance, SPOKE) == "web"
+
+
+@pytest.mark.parametrize(
+    ("scope", "says", "named"),
+    [
+        ({"units": {f"{DATA}/*"}}, WEB, True),
+        ({"units": {f"{DATA}/*"}}, f"{ROOT}/{WEB}", False),
+        ({"units": {f"{DATA}/*"}}, "", False),
+        ({"units": {WEB}}, WEB, False),
+        ({"units": {WEB}, "not_units": {DATA}}, WEB, False),
+        ({"units": {WEB}, "not_units": {f"{DATA}/*"}}, WEB, True),
+        ({"not_units": {WEB}}, WEB, False),
+        ({"not_units": {WEB}}, "", True),
+        ({"not_units": {WEB}, "accounts": {OTHER.account}}, "", False),
+    ],
+    ids=str,
+)
+def test_the_row_names_accounts_whose_spokes_say_too_little(
+    desk: OrganizationDesk, scope: dict[str, Any], says: str, *, named: bool
+) -> None:
+    move(desk, OTHER, f"{ROOT}/{DATA}")
+    move(desk, SPOKE, says)
+    desk.edit(TAG, role="web", **scope)
+    said = f"units: {SPOKE.account} may be in more units than their spokes say; deploy those with the units from"
+    assert (said in desk.shows(TAG)[1]) == named
 
 
 # ---- accounts that move ----

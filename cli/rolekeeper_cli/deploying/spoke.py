@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws import Ec2
-from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, classified
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotFoundError, classified
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Access, Ownership
 from rolekeeper_cli import installed, render, terminal
@@ -46,6 +46,8 @@ _OUTPUTS = ("HubReaders", "HubChangers")
 # What isn't said by the hub, but by those who ask it, if they do.
 _ASKED = ("HomeRegion", "OrganizationalUnit", "OtherReaders", "EventsToAccount")
 NAMES = frozenset({"HubAccount", "HubRegion", *_ALIKE, *_OUTPUTS, *_ASKED})
+# Only the organization's managers may ask (Organizations API reference, `ListParents`).
+_PARENTS, _PATH = "organizations:ListParents", "--unit r-…/ou-…/ou-…"
 # The separator of a list of CloudFormation's, and of one that people read.
 _COMMA, _AND = ",", ", "
 
@@ -63,6 +65,8 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
     said = {name: value for name, value in (asked or {}).items() if value}
     if wrong := refused(declared(installed.file("spoke.yaml")), said):
         raise UsageError("; ".join(wrong), "see: rolekeeper spoke parameters --help")
+    if named := said.get("OrganizationalUnit"):
+        said["OrganizationalUnit"] = _from_root(hub, named)
     stack = hub.stack
     if not stack.parameters.get("OrganizationId"):
         raise ConfigurationError(
@@ -80,6 +84,21 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
         **{name: stack.outputs[name] for name in _OUTPUTS},
     }
     return Hub(parameters | said, stack.outputs.get("Version"))
+
+
+def _from_root(hub: Deployment, unit: str) -> str:
+    """A unit after those that it is below, from the root, where the caller may ask the organization."""
+    path, client = unit.split("/"), hub.client("organizations")
+    try:
+        while not path[0].startswith("r-"):
+            with classified(_PARENTS, path[0]):
+                [parent] = client.list_parents(ChildId=path[0])["Parents"]
+            path.insert(0, parent["Id"])
+    except AwsRefusalError as error:
+        why = "you aren't allowed" if isinstance(error, AccessDeniedError) else f"{error.code} is the answer to"
+        terminal.warn(f"which units {unit} is below isn't known: {why} {_PARENTS}; to say it: {_PATH}")
+        return unit
+    return "/".join(path)
 
 
 def listed(readers: Iterable[str]) -> str:

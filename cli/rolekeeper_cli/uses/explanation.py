@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.instances.decide import mapping_keys, not_applicable_because
 from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.instance import Action, Association, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
@@ -242,7 +243,13 @@ def explanation(
         "decision": as_document(layout.described(seen.decision)),
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
-        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in seen.decision.overridden],
+        "losers": [
+            {"mapping": str(key), "why": why}
+            for key, why in [
+                *((each.mapping, each.why) for each in seen.decision.overridden),
+                *_elsewhere(deployment, seen),
+            ]
+        ],
         "pin": _pin(seen.pin),
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
@@ -254,6 +261,18 @@ def explanation(
     }
     documents, carried = [entry_document(key, each) for each in entries], spans(entries, seen.observed.association)
     return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
+
+
+def _elsewhere(deployment: Deployment, seen: Seen) -> Iterator[tuple[MappingKey, str]]:
+    """The mappings for its tags that aren't published for its account, and why."""
+    if not deployment.elsewhere:
+        return
+    known = {each.key for each in seen.observed.published}
+    state = replace(deployment.app.state, account=deployment.home.account, remembers=None)
+    found = state.read((), [key for key in mapping_keys(seen.instance.tags) if key not in known]).published
+    for mapping in (each for each in found.values() if not each.deleted):
+        why = not_applicable_because(published_there(deployment, mapping), seen.instance, seen.observed.asked_at)
+        yield mapping.key, why or "it isn't published for this account yet"
 
 
 def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:

@@ -169,7 +169,7 @@ def published_there(deployment: Deployment, mapping: PublishedMapping) -> Publis
     """A mapping as it would be published for the deployment's target: with the profile of that name there."""
     if not deployment.elsewhere:
         return mapping
-    if mapping.spec.units:
+    if mapping.spec.units or mapping.spec.not_units:
         target = deployment.settings.target
         served = deployment.app.registry.get(target)
         in_scope = mapping.spec.covers(target.account, target.region, served.unit if served else "")

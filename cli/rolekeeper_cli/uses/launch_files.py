@@ -200,9 +200,9 @@ def offline(
     prefix, managed = f"{base}{role_path}", {each.profile_name for each in specs if each.role != NO_ROLE}
     published, scoped = {}, set()
     for each in specs:
-        spec = replace(each, units=frozenset())
+        spec = replace(each, units=frozenset(), not_units=frozenset())
         if not target:
-            spec = replace(spec, accounts=frozenset(), regions=frozenset())
+            spec = replace(spec, accounts=frozenset(), not_accounts=frozenset(), regions=frozenset())
         if spec != each:
             scoped.add(each.key)
         arn = "" if each.role == NO_ROLE else f"{prefix}{each.profile_name}"

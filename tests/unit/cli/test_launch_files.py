@@ -181,6 +181,9 @@ def test_no_bytes_make_it_crash(data: bytes) -> None:
         ({"regions": frozenset({HERE.region})}, HERE, Verdict.LATE),
         ({"regions": frozenset({HERE.region})}, None, Verdict.UNKNOWN),
         ({"units": frozenset({"ou-a1b2-c3d4e5f6"})}, HERE, Verdict.UNKNOWN),
+        ({"not_accounts": frozenset({HERE.account})}, HERE, Verdict.NO_MAPPING),
+        ({"not_accounts": frozenset({HERE.account})}, None, Verdict.UNKNOWN),
+        ({"not_units": frozenset({"ou-a1b2-c3d4e5f6"})}, HERE, Verdict.UNKNOWN),
     ],
 )
 def test_a_mapping_with_a_scope_is_judged_where_that_is_known(

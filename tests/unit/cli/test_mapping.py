@@ -156,12 +156,22 @@ def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixtur
     assert terminal.types("y\n", "mapping", "set", "workload=web", "role=db", "owner=me").exit_code == 0
     terminal.judges("workload=web")
     ran = terminal(
-        "mapping", "set", "workload=web", "role=web", "owner=", "enabled=false", "require_tags=env=prod", "priority=7"
+        "mapping",
+        "set",
+        "workload=web",
+        "role=web",
+        "owner=",
+        "enabled=false",
+        "require_tags=env=prod",
+        "priority=7",
+        "not_accounts=111111111111;222222222222",
+        "not_units=ou-a1b2-c3d4e5f6/*",
     )
     assert ran.exit_code == 0, ran.output
     assert "    owner: me → none" in ran.stdout.splitlines()
     row = desk.row("workload=web")
     assert (row["role"], row["enabled"], row["require_tags"], row["priority"]) == ("web", False, {"env": "prod"}, 7)
+    assert (row["not_accounts"], row["not_units"]) == ({"111111111111", "222222222222"}, {"ou-a1b2-c3d4e5f6/*"})
     assert "owner" not in row
     assert desk.history("workload=web")[-1]["claimed_by"] == CALLER
     assert desk.shows("workload=web")[::2] == ("Published", 2)
@@ -181,6 +191,10 @@ def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixtur
         (("enabled=maybe",), "enabled: is 'maybe'; write true or false"),
         (("role=a/b",), "role: is 'a/b', which holds a path"),
         (("role=",), "role: is missing"),
+        (
+            ("role=web", "accounts=111111111111", "not_accounts=111111111111"),
+            "not_accounts: excludes '111111111111', which accounts names; take it out of one of the two",
+        ),
     ],
 )
 def test_what_no_row_can_say_is_refused(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,27 @@ def test_it_is_explained_by_its_own_ec2_and_the_hubs_history(
         f"rolekeeper detach {spoke.address(web)}",
     ]
     assert lines(terminal("explain", spoke.address(web)).stdout)[0] == f"instance {spoke.address(web)} (web-1), running"
+
+
+@pytest.mark.parametrize(
+    ("scope", "why"),
+    [
+        ({"accounts": {ACCOUNT}}, f"it is not for account {TARGET.account}"),
+        ({"not_accounts": {TARGET.account}}, f"it excludes account {TARGET.account}"),
+        ({"units": {UNIT}}, "it is for organizational units, and this account isn't in one of them"),
+        ({"not_units": {"r-a1b2/*"}}, "it excludes organizational units, and this account is in one of them"),
+        ({"units": {"r-a1b2/*"}, "not_units": {UNIT}}, "it isn't published for this account yet"),
+    ],
+    ids=str,
+)
+def test_a_mapping_that_was_never_published_for_its_account_is_told_with_the_reason(
+    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, scope: dict[str, Any], why: str
+) -> None:
+    spoke.registered(unit="r-a1b2/ou-a1b2-another0")
+    spoke.world.tag(web, team="new")
+    desk.edit("team=new", role="web", **scope)
+    found = terminal.document("explain", spoke.address(web))
+    assert (found["mapping"]["mapping"], found["losers"]) == ("app=web", [{"mapping": "team=new", "why": why}])
 
 
 @pytest.mark.parametrize(("unit", "named"), [(UNIT, True), ("ou-a1b2-another0", False)])
@@ -387,6 +409,20 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
     ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
     assert "Instances: 1 to attach" in ran.stderr
     assert f"{TARGET} is left out: you may not look there." in ran.stderr
+
+
+@pytest.mark.parametrize("scope", [f"not_accounts: ['{TARGET.account}']", "not_units: [r-a1b2/*]"])
+def test_a_file_that_excludes_an_account_is_planned_with_what_that_takes_away(
+    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture, tmp_path: Path, scope: str, web: str
+) -> None:
+    spoke.registered(unit=f"r-a1b2/{UNIT}")
+    desk.world.profile("web")
+    file = tmp_path / "mappings.yaml"
+    file.write_text(f"mappings:\n- {{tag_key: app, tag_value: web, role: web, {scope}}}\n")
+    document = terminal.document("plan", "-f", str(file))
+    effect = document["mappings"][0]["effect"]
+    assert (effect["attach"], effect["detach"]) == (0, 1)
+    assert [(each["instance"], each["action"]) for each in document["changes"]] == [(web, "Detach")]
 
 
 # ---- waiting, and what a switch would do ----

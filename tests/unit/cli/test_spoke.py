@@ -102,6 +102,7 @@ def hub(terminal: Terminal, desk: MappingsFixture, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     desk.world.swept(0, 0)
+    terminal.clients["organizations"] = Organizations()
 
 
 @pytest.fixture
@@ -140,6 +141,20 @@ def test_stack_sets_need_the_home_region_and_operators_may_read(terminal: Termin
     assert values == {**PARAMETERS, "HomeRegion": HOME, "OtherReaders": f"{OPERATORS},{AUDITORS}"}
     ran = terminal("spoke", "parameters", "--reader", "operators")
     assert (ran.exit_code, "OtherReaders=operators: must be empty or ARNs" in ran.stderr) == (252, True)
+
+
+def test_a_unit_is_told_with_those_above_it_where_the_caller_may_ask(terminal: Terminal) -> None:
+    made = terminal.clients["organizations"]
+    made.above = {UNIT: "ou-a1b2-d4e5f6a7", "ou-a1b2-d4e5f6a7": "r-a1b2"}
+    path = f"r-a1b2/ou-a1b2-d4e5f6a7/{UNIT}"
+    for given in (UNIT, path):
+        ran = terminal("spoke", "parameters", "--unit", given)
+        assert {"ParameterKey": "OrganizationalUnit", "ParameterValue": path} in json.loads(ran.stdout)
+        assert ran.stderr == ""
+    made.above = {}
+    ran = terminal("spoke", "parameters", "--unit", UNIT)
+    assert {"ParameterKey": "OrganizationalUnit", "ParameterValue": UNIT} in json.loads(ran.stdout)
+    assert f"which units {UNIT} is below isn't known: you aren't allowed organizations:ListParents" in ran.stderr
 
 
 def test_a_deployment_without_an_organization_has_no_spokes(terminal: Terminal) -> None:
@@ -312,7 +327,7 @@ def test_the_unit_is_deployed_stays_and_can_be_taken_away(terminal: Terminal, ac
     assert terminal("spoke", "deploy", "--region", HOME, "--unit", "", "--yes").exit_code == 0
     assert account.asked(HOME)["OrganizationalUnit"] == ""
     ran = terminal("spoke", "deploy", "--region", HOME, "--unit", "web", "--yes")
-    assert (ran.exit_code, "OrganizationalUnit=web: must be empty or" in ran.stderr) == (252, True)
+    assert (ran.exit_code, "OrganizationalUnit=web: must be empty, the id of" in ran.stderr) == (252, True)
 
 
 def test_the_unit_too_takes_effect_where_the_roles_are(terminal: Terminal, account: Account) -> None:

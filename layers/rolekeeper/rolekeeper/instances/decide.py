@@ -315,16 +315,25 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
         return f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
     if spec.accounts and instance.key.account not in spec.accounts:
         return f"it is not for account {instance.key.account}"
+    if instance.key.account in spec.not_accounts:
+        return f"it excludes account {instance.key.account}"
     if spec.regions and instance.key.region not in spec.regions:
         return f"it is not for region {instance.key.region}"
     if spec.units:
-        # What is published for an account that is in one of them names none.
-        return "it is for organizational units, and this account isn't in one of them"
+        return _why_no_unit(spec)
     required = {MappingKey(key, value) for key, value in spec.require_tags.items()}
     missing = [str(each) for each in required if not each.matches(instance.tags)]
     if missing:
         return shown(f"it also requires {', '.join(sorted(missing))}")
     return ""
+
+
+def _why_no_unit(spec: MappingSpec) -> str:
+    """Of a mapping that names units: what is published for an account in its scope names none."""
+    if spec.units == spec.not_units:
+        return "it excludes organizational units, and this account is in one of them"
+    excluded = ", or is in one that it excludes" if spec.not_units else ""
+    return f"it is for organizational units, and this account isn't in one of them{excluded}"
 
 
 def resolve(

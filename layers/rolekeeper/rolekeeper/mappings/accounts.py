@@ -203,6 +203,14 @@ class MappedTargets:
         stale = {account for account, record in records.items() if record is None or stored.is_stale(record)}
         return stale - {self.home.account}
 
+    def about_units(self, spec: MappingSpec) -> str:
+        """Which accounts say too little of their units to tell whether a mapping is for them, in words."""
+        if not (spec.units or spec.not_units):
+            return ""
+        others = [each for each in self.all if each.target.account != self.home.account and spec.is_unclear(each.unit)]
+        unclear = {each.target.account for each in others if spec.covers(each.target.account, each.target.region, None)}
+        return f"{_named(sorted(unclear))} may be in more units than their spokes say" if unclear else ""
+
     def reach(self, spec: MappingSpec, stored: StoredMapping, known: Collection[str] = ()) -> Reach:
         """Check a mapping's role in every account in its scope; an AwsRefusalError of `home`'s is raised.
 

@@ -390,8 +390,7 @@ def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime
         return False
     if one.is_idle(now) or other.is_idle(now):
         return False
-    scopes = ((a.accounts, b.accounts), (a.regions, b.regions), (a.units, b.units))
-    if any(mine and theirs and not mine & theirs for mine, theirs in scopes):
+    if not a.could_meet(b):
         return False
     # One set of tags has to satisfy every demand of both.
     asked: dict[str, str] = {}

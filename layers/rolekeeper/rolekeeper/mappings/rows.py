@@ -21,6 +21,7 @@ from typing import Any
 
 from rolekeeper.model.mapping import (
     ANY_VALUE,
+    BELOW,
     NO_ROLE,
     RESERVED,
     MappingKey,
@@ -150,18 +151,18 @@ def choice(choices: type[StrEnum]) -> Kind:
     return Kind("S", words, read)
 
 
-def text_set(pattern: str, limit: int, what: str, hint: str = "") -> Kind:
-    """A string set whose entries all look as `pattern` says."""
+def text_set(pattern: str, limit: int, what: str, *, hint: str = "", absent: str = "all") -> Kind:
+    """A string set whose entries all look as `pattern` says; without it the row is for `absent`."""
 
     def read(cell: Cell) -> frozenset[str]:
         if not cell.value:
-            raise CellError("is empty; remove it for all, or list at least one")
+            raise CellError(f"is empty; remove it for {absent}, or list at least one")
         if len(cell.value) > limit:
             raise CellError(f"has {len(cell.value):,} entries; at most {limit:,} can be listed")
         wrong = sorted(each for each in cell.value if not re.fullmatch(pattern, each))
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  # enough to see the pattern
-            none = ", or remove the column for all" if ANY_VALUE in wrong else ""
+            none = f", or remove the column for {absent}" if ANY_VALUE in wrong else ""
             raise CellError(f"holds {', '.join(map(quote_plain, wrong[:3]))}{more}; write {what}{hint}{none}")
         return frozenset(cell.value)
 
@@ -388,8 +389,9 @@ ACCOUNTS, REGIONS, UNITS, OWNER, DESCRIPTION, EDITOR, USER_ID = 1_000, 100, 500,
 ACCOUNT, ACCOUNT_IDS = "[0-9]{12}", "account ids of 12 digits"
 REGION, REGION_CODES = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "Region codes, as us-east-1"
 # AWS Organizations API reference, "OrganizationalUnit" and "Root".
-UNIT = "(ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}|r-[a-z0-9]{4,32})"
-UNIT_IDS = "ids of organizational units, as ou-a1b2-c3d4e5f6, or of the root, as r-a1b2"
+OU, ROOT = "ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}", "r-[a-z0-9]{4,32}"
+UNIT = f"({OU}|{ROOT})(/[*])?"
+UNIT_IDS = "ids of organizational units, as ou-a1b2-c3d4e5f6, or of the root, as r-a1b2 (r-a1b2/*: and all below it)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,8 +416,10 @@ COLUMNS = (
     Column("allow_broad", "false", FLAG),
     Column("require_tags", "none", TAGS),
     Column("accounts", "all", text_set(ACCOUNT, ACCOUNTS, ACCOUNT_IDS, hint=", leading zeros included")),
+    Column("not_accounts", "none", text_set(ACCOUNT, ACCOUNTS, ACCOUNT_IDS, absent="none")),
     Column("regions", "all", text_set(REGION, REGIONS, REGION_CODES)),
     Column("units", "all", text_set(UNIT, UNITS, UNIT_IDS)),
+    Column("not_units", "none", text_set(UNIT, UNITS, UNIT_IDS, absent="none")),
     Column("expires_at", "never", INSTANT),
     Column("owner", "none", text(OWNER)),
     Column("description", "none", text(DESCRIPTION)),
@@ -473,6 +477,7 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
             warnings += [Problem(each, column=column.name) for each in cell.warnings]
         except CellError as error:
             (warnings if column in ASKS else problems).append(Problem(str(error), column=column.name))
+    problems += _about_exclusions(values)
     warnings += _about_unknown(attributes)
     if (size := size_of(attributes)) > FULL:
         what = f"the row has {size / 1024:.0f} KB, and with {ITEM_KB} it has no room for its status"
@@ -484,6 +489,16 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
     key = MappingKey(values.pop("tag_key"), values.pop("tag_value"))
     spec = MappingSpec(key=key, **values)
     return ParsedRow(spec, (), (*warnings, *_about_sense(spec)), **asks)
+
+
+def _about_exclusions(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a row is for and excludes as well: it would be for less than it says."""
+    for name in ("accounts", "units"):
+        without = values.get(f"not_{name}", frozenset())
+        both = sorted(each for each in values.get(name, ()) if not without.isdisjoint((each, each + BELOW)))
+        if both:
+            what = f"excludes {quote(both[0])}, which {name} names"
+            yield Problem(what, "take it out of one of the two", column=f"not_{name}")
 
 
 def size_of(value: Any) -> int:

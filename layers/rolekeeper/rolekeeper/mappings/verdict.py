@@ -503,6 +503,9 @@ class Assessor:
         if spec.units and not self.roles.settings.organization:
             what = "it governs no instance, as the stack is deployed without OrganizationId"
             yield Problem(what, column="units")
+        if unclear := self.targets.about_units(spec):
+            remedy = "deploy those with the units from the root on: --unit r-…/ou-…"
+            yield Problem(unclear, remedy, column="not_units" if spec.not_units else "units")
 
     def _counted(self, snapshot: RowSnapshot, published: PublishedMapping) -> RowSnapshot:
         """The same with what the mapping governs, where no sweep counted it.

@@ -13,6 +13,7 @@ from rolekeeper.model.text import key_text, shown
 
 ANY_VALUE = "*"
 NO_ROLE = "NONE"
+BELOW = "/*"  # after a unit's id: that unit and all below it, as in `aws:PrincipalOrgPaths`
 RESERVED = "rolekeeper:"  # tags that begin so are instructions to Rolekeeper: no mapping can use them
 IGNORE_TAG, PIN_TAG = "rolekeeper:ignore", "rolekeeper:pin"
 # What a pin may name: IAM API reference, `GetRole` and `GetInstanceProfile`.
@@ -93,8 +94,10 @@ class MappingSpec:
     allow_broad: bool = False
     require_tags: Mapping[str, str] = field(default_factory=dict)
     accounts: frozenset[str] = frozenset()
+    not_accounts: frozenset[str] = frozenset()
     regions: frozenset[str] = frozenset()
     units: frozenset[str] = frozenset()
+    not_units: frozenset[str] = frozenset()
     expires_at: datetime | None = None
     owner: str = ""
     description: str = ""
@@ -107,15 +110,55 @@ class MappingSpec:
         return self.expires_at is not None and self.expires_at <= now
 
     def covers(self, account: str, region: str, unit: str | None) -> bool:
-        """Whether its scope has this account and Region, of this organizational unit: empty for none, None for any."""
-        in_unit = not self.units or unit is None or unit in self.units
+        """Whether its scope has this account and Region; `unit` as its spoke says it: empty for none, None for any."""
         return (
-            in_unit and (not self.accounts or account in self.accounts) and (not self.regions or region in self.regions)
+            (not self.accounts or account in self.accounts)
+            and account not in self.not_accounts
+            and (not self.regions or region in self.regions)
+            and (unit is None or not self.units or is_within(unit, self.units))
+            and (unit is None or not self.not_units or not is_within(unit, self.not_units))
+        )
+
+    def is_unclear(self, unit: str) -> bool:
+        """Whether a spoke says too little to tell whether its account is below a unit, or in an excluded one."""
+        if unit.startswith("r-") or is_within(unit, self.not_units):
+            return False
+        asked = self.not_units if is_within(unit, self.units) else self.units | self.not_units
+        return any(each.endswith(BELOW) for each in asked) if unit else bool(self.not_units)
+
+    def could_meet(self, other: "MappingSpec") -> bool:
+        """Whether some account and Region could be in the scope of both."""
+        return (
+            _meet(self.accounts, other.accounts, self.not_accounts | other.not_accounts)
+            and _meet(self.regions, other.regions, frozenset())
+            and _meet(self.units, other.units, self.not_units | other.not_units)
         )
 
     def in_account(self, *, in_scope: bool) -> "MappingSpec":
-        """As it is published for another account: the hub checks the units, so in scope it names none."""
-        return replace(self, units=frozenset()) if in_scope else self
+        """As it is published for another account: the hub checks the units, so in scope it names none.
+
+        Out of scope it names some, if only those that it excludes, and so is for no instance there.
+        """
+        if in_scope:
+            return replace(self, units=frozenset(), not_units=frozenset())
+        return replace(self, units=self.units or self.not_units)
+
+
+def is_within(path: str, units: AbstractSet[str]) -> bool:
+    """Whether an account is in one of these units: its `path` is of units from the root, or one unit without those."""
+    ids = path.split("/")
+    return not units.isdisjoint((ids[-1], *(f"{each}{BELOW}" for each in ids)))
+
+
+def _meet(mine: AbstractSet[str], theirs: AbstractSet[str], excluded: AbstractSet[str]) -> bool:
+    """Whether something could be in one of each, no matter which if it is empty, and in none that is excluded.
+
+    Which unit is below which isn't known, and may change: any could be below any other.
+    """
+    free, others = ({each for each in some if excluded.isdisjoint((each, each + BELOW))} for some in (mine, theirs))
+    if not (mine and theirs):
+        return bool(free or others or not (mine or theirs))
+    return bool(free & others or (free and others and any(each.endswith(BELOW) for each in free | others)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,6 +298,17 @@ def test_a_copy_begins_with_the_columns_of_another(browser: TestClient, desk: Ma
     assert 'name="key" value=""' in form
 
 
+def test_what_a_row_excludes_is_edited_and_shown(browser: TestClient, desk: MappingsFixture) -> None:
+    desk.edit("workload=web", role="web", not_accounts={"111111111111"})
+    form = browser.get("/mapping/edit", params=WEB).text
+    assert 'name="not_accounts" value="111111111111"' in form
+    assert "Account ids that it is not for" in form
+    plan = planned(browser, "workload=web", role="web", not_accounts="", not_units="ou-a1b2-c3d4e5f6/*")
+    assert "not accounts 111111111111 none" in text(plan), text(plan)
+    assert "not units none ou-a1b2-c3d4e5f6/*" in text(plan)
+    assert "111111111111" in text(browser.get("/mapping", params=WEB))
+
+
 @pytest.mark.parametrize(
     ("button", "row"), [({"what": "disable"}, {"enabled": False}), ({"what": "expire", "hours": "8"}, {"role": "web"})]
 )
