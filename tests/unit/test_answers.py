@@ -1,0 +1,129 @@
+"""The long answers are parsed in place of botocore: as it has them, and what is unusual is left to it."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
+
+from rolekeeper.aws.answers import MEMBERS, parse_quickly
+
+NAMESPACE = ' xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
+TAGS = "<tagSet><item><key>a&amp;b</key><value>é</value></item><item><key>Name</key><value/></item></tagSet>"
+STATE = "<instanceState><code>16</code><name>running</name></instanceState>"
+OPERATOR = "<operator><managed>true</managed><principal>ecs.amazonaws.com</principal></operator>"
+INSTANCES = (
+    "<requestId>r-1</requestId><reservationSet><item><ownerId>123456789012</ownerId><instancesSet>"
+    f"<item><instanceId>i-1</instanceId>{STATE}{TAGS}<vpcId>vpc-1</vpcId></item>"
+    f"<item><instanceId>i-2</instanceId>{STATE}{OPERATOR}<tagSet/></item>"
+    "</instancesSet></item><item><instancesSet/></item></reservationSet><nextToken>more</nextToken>"
+)
+ASSOCIATIONS = (
+    "<requestId>r-2</requestId><iamInstanceProfileAssociationSet><item><associationId>iip-1</associationId>"
+    "<instanceId>i-1</instanceId><iamInstanceProfile><arn>arn:aws:iam::1:instance-profile/x</arn><id>AIPA</id>"
+    "</iamInstanceProfile><state>associated</state></item></iamInstanceProfileAssociationSet>"
+)
+KEY = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+ITEM = '{"pk":{"S":"é \\"B\\": 1"},"n":{"N":"1"},"m":{"M":{"l":{"L":[{"NULL":true},{"BOOL":false}]}}},"s":{"SS":["x"]}}'
+READ = ("dynamodb", "batch_get_item", {"RequestItems": {"state": {"Keys": [KEY]}}})
+ANSWERS = [
+    ("ec2", "describe_instances", {}, f"<DescribeInstancesResponse{NAMESPACE}>{INSTANCES}</DescribeInstancesResponse>"),
+    ("ec2", "describe_instances", {}, f"<DescribeInstancesResponse>{INSTANCES}</DescribeInstancesResponse>"),
+    (
+        "ec2",
+        "describe_instances",
+        {},
+        f"<DescribeInstancesResponse{NAMESPACE}><reservationSet/></DescribeInstancesResponse>",
+    ),
+    ("ec2", "describe_iam_instance_profile_associations", {}, f"<Response{NAMESPACE}>{ASSOCIATIONS}</Response>"),
+    (*READ, f'{{"Responses":{{"state":[{ITEM}]}},"UnprocessedKeys":{{"state":{{"Keys":[{{"pk":{{"S":"a"}}}}]}}}}}}'),
+    (*READ, '{"Responses":{"state":[{"pk":{"B":"Ynl0ZXM="}}]},"UnprocessedKeys":{}}'),
+    (*READ, '{"Responses":{"state":[{"pk":{"BS" : ["Ynl0ZXM="]}}]}}'),
+    (
+        "dynamodb",
+        "scan",
+        {"TableName": "t"},
+        f'{{"Items":[{ITEM}],"Count":1,"ScannedCount":1,"LastEvaluatedKey":{{}}}}',
+    ),
+    ("dynamodb", "query", {"TableName": "t"}, '{"Items":[],"Count":0,"ScannedCount":0}'),
+    ("dynamodb", "get_item", {"TableName": "t", "Key": KEY}, f'{{"Item":{ITEM}}}'),
+    ("dynamodb", "get_item", {"TableName": "t", "Key": KEY}, "{}"),
+]
+DENIED = "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors></Response>"
+
+
+class _Raw(io.BytesIO):
+    def stream(self, **_: object) -> Iterator[bytes]:
+        yield self.read()
+
+
+def asked(call: tuple[str, str, dict[str, Any]], body: str, status: int = 200, *, quickly: bool = True) -> Any:
+    """What the SDK gives for an answer with these bytes."""
+    service, operation, arguments = call
+    session = botocore.session.Session()
+    session.set_credentials("a", "b")
+    if quickly:
+        parse_quickly(session.register)
+    client = session.create_client(service, "eu-west-1")
+    answer = AWSResponse("https://aws", status, {"x-amzn-requestid": "r-3"}, _Raw(body.encode()))
+    client.meta.events.register("before-send", lambda **_: answer)
+    return getattr(client, operation)(**arguments)
+
+
+def read(name: str, value: Any) -> Any:
+    """What the layer reads of botocore's own answer."""
+    if isinstance(value, list):
+        return [read(name, each) for each in value]
+    wanted = MEMBERS.get(name, value)
+    inside = {"Reservations": "Reservation", "Instances": "Instance"}
+    inside["IamInstanceProfileAssociations"] = "IamInstanceProfileAssociation"
+    return {key: read(inside[key], each) if key in inside else each for key, each in value.items() if key in wanted}
+
+
+@pytest.mark.parametrize(("service", "operation", "arguments", "body"), ANSWERS)
+def test_a_long_answer_reads_as_botocore_reads_it(
+    service: str, operation: str, arguments: dict[str, Any], body: str
+) -> None:
+    call = (service, operation, arguments)
+    theirs = asked(call, body, quickly=False)
+    assert asked(call, body) == (read("", theirs) if service == "ec2" else theirs)
+    assert len(theirs) > 1 or body == "{}"
+
+
+def test_of_an_instance_only_what_is_read_is_parsed() -> None:
+    found = asked(("ec2", "describe_instances", {}), ANSWERS[0][-1])
+    assert set(found["Reservations"][0]["Instances"][0]) == {"InstanceId", "State", "Tags"}
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "code"),
+    [
+        (("ec2", "describe_instances", {}), DENIED, "UnauthorizedOperation"),
+        (
+            READ,
+            '{"__type":"com.amazonaws.dynamodb.v20120810#AccessDeniedException","Message":"no"}',
+            "AccessDeniedException",
+        ),
+    ],
+)
+def test_a_refusal_is_the_sdk_s_own(call: tuple[str, str, dict[str, Any]], body: str, code: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        asked(call, body, 400)
+    assert refused.value.response["Error"]["Code"] == code  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize("body", ["<html><p>no XML", "", "[]"])
+def test_what_is_no_answer_is_left_to_the_sdk(body: str) -> None:
+    with pytest.raises(ResponseParserError):
+        asked(("ec2", "describe_instances", {}), body)
+    theirs: list[str] = []
+    for quickly in (True, False):
+        try:
+            theirs.append(str(asked(READ, body, quickly=quickly)))
+        except Exception as error:  # noqa: BLE001  # whatever the SDK makes of it
+            theirs.append(repr(error))
+    assert theirs[0] == theirs[1]
