@@ -42,24 +42,23 @@ def main() -> None:
         os.chdir(asked["cwd"])
         out = os.open(asked["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         lines: list[float] = []
-        ours, theirs = os.openpty() if asked["terminal"] else (-1, out)
-        if asked["terminal"]:
-            termios.tcsetwinsize(theirs, SIZE)
-            reader = threading.Thread(target=drain, args=(ours, out, lines))
-            reader.start()
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, SIZE)
+        reader = threading.Thread(target=drain, args=(ours, out, lines))
+        reader.start()
         began = time.perf_counter()
-        to = [(os.POSIX_SPAWN_DUP2, theirs, 1), (os.POSIX_SPAWN_DUP2, theirs, 2)]
+        said = theirs if asked["terminal"] else out
+        to = [(os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
         child = os.posix_spawn(asked["argv"][0], asked["argv"], asked["env"], file_actions=to)
         signal.signal(signal.SIGALRM, partial(stop, child))
         signal.alarm(asked["seconds"])
         _, status, used = os.wait4(child, 0)
         signal.alarm(0)
         wall = time.perf_counter() - began
-        if asked["terminal"]:
-            os.close(theirs)
-            reader.join()
-            os.close(ours)
-        os.close(out)
+        os.close(theirs)
+        reader.join()
+        for each in (ours, out):
+            os.close(each)
         ended = os.waitstatus_to_exitcode(status)
         cpu = used.ru_utime + used.ru_stime
         first = (lines[0] if lines else began + wall) - began

@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
-from botocore.parsers import ResponseParserError
+from botocore.parsers import JSONParser, ResponseParserError
 
 from rolekeeper.aws.answers import MEMBERS, parse_quickly
 
@@ -16,10 +16,13 @@ NAMESPACE = ' xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
 TAGS = "<tagSet><item><key>a&amp;b</key><value>é</value></item><item><key>Name</key><value/></item></tagSet>"
 STATE = "<instanceState><code>16</code><name>running</name></instanceState>"
 OPERATOR = "<operator><managed>true</managed><principal>ecs.amazonaws.com</principal></operator>"
+INTERFACES = f"<networkInterfaceSet><item><state>in-use</state>{TAGS}</item></networkInterfaceSet>"
+COMMENT = "<!-- <networkInterfaceSet> --><reservationSet/><!-- </networkInterfaceSet> -->"
 INSTANCES = (
     "<requestId>r-1</requestId><reservationSet><item><ownerId>123456789012</ownerId><instancesSet>"
     f"<item><instanceId>i-1</instanceId>{STATE}{TAGS}<vpcId>vpc-1</vpcId></item>"
-    f"<item><instanceId>i-2</instanceId>{STATE}{OPERATOR}<tagSet/></item>"
+    f"<item><networkInterfaceSet/><instanceId>i-2</instanceId>{STATE}{OPERATOR}<tagSet/></item>"
+    f"<item>{INTERFACES}<instanceId>i-3</instanceId>{STATE}{INTERFACES}{TAGS}</item>"
     "</instancesSet></item><item><instancesSet/></item></reservationSet><nextToken>more</nextToken>"
 )
 ASSOCIATIONS = (
@@ -39,6 +42,7 @@ ANSWERS = [
         {},
         f"<DescribeInstancesResponse{NAMESPACE}><reservationSet/></DescribeInstancesResponse>",
     ),
+    ("ec2", "describe_instances", {}, f"<DescribeInstancesResponse>{COMMENT}</DescribeInstancesResponse>"),
     ("ec2", "describe_iam_instance_profile_associations", {}, f"<Response{NAMESPACE}>{ASSOCIATIONS}</Response>"),
     (*READ, f'{{"Responses":{{"state":[{ITEM}]}},"UnprocessedKeys":{{"state":{{"Keys":[{{"pk":{{"S":"a"}}}}]}}}}}}'),
     (*READ, '{"Responses":{"state":[{"pk":{"B":"Ynl0ZXM="}}]},"UnprocessedKeys":{}}'),
@@ -69,8 +73,9 @@ def asked(call: tuple[str, str, dict[str, Any]], body: str, status: int = 200, *
     if quickly:
         parse_quickly(session.register)
     client = session.create_client(service, "eu-west-1")
-    answer = AWSResponse("https://aws", status, {"x-amzn-requestid": "r-3"}, _Raw(body.encode()))
-    client.meta.events.register("before-send", lambda **_: answer)
+    headers: Any = {"x-amzn-requestid": "r-3"}
+    answer: Any = lambda **_: AWSResponse("https://aws", status, headers, _Raw(body.encode()))  # noqa: E731  # a hook
+    client.meta.events.register("before-send", answer)
     return getattr(client, operation)(**arguments)
 
 
@@ -94,6 +99,15 @@ def test_a_long_answer_reads_as_botocore_reads_it(
     assert len(theirs) > 1 or body == "{}"
 
 
+def test_items_without_bytes_are_what_json_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(JSONParser, "_handle_map", lambda _self, shape, _value: parsed.append(shape.name))
+    asked(READ, f'{{"Responses":{{"state":[{ITEM}]}}}}')
+    assert parsed == []
+    asked(READ, '{"Responses":{"state":[{"pk":{"B":"Ynl0ZXM="}}]}}')
+    assert parsed == ["BatchGetResponseMap"]
+
+
 def test_of_an_instance_only_what_is_read_is_parsed() -> None:
     found = asked(("ec2", "describe_instances", {}), ANSWERS[0][-1])
     assert set(found["Reservations"][0]["Instances"][0]) == {"InstanceId", "State", "Tags"}
@@ -113,7 +127,7 @@ def test_of_an_instance_only_what_is_read_is_parsed() -> None:
 def test_a_refusal_is_the_sdk_s_own(call: tuple[str, str, dict[str, Any]], body: str, code: str) -> None:
     with pytest.raises(ClientError) as refused:
         asked(call, body, 400)
-    assert refused.value.response["Error"]["Code"] == code  # type: ignore[typeddict-item]
+    assert refused.value.response["Error"]["Code"] == code
 
 
 @pytest.mark.parametrize("body", ["<html><p>no XML", "", "[]"])

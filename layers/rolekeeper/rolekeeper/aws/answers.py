@@ -16,6 +16,8 @@ MEMBERS = {
     "Instance": ["InstanceId", "Operator", "State", "Tags"],
     "Reservation": ["Instances"],
 }
+# The largest part of an instance, which nobody reads, is cut out before the rest is parsed.
+_CUT = b"networkInterfaceSet"
 # By operation the list, by botocore's name, that is parsed here.
 _LISTS = {
     "DescribeInstances": "Reservations",
@@ -30,7 +32,7 @@ _TEXTS: Mapping[str, Callable[[str], Any]] = {"boolean": "true".__eq__, "integer
 type Read = Callable[[ET.Element], Any]
 
 
-def parse_quickly(register: Callable[[str, Callable[..., object]], object]) -> None:
+def parse_quickly(register: Callable[[str, Callable[..., None]], object]) -> None:
     """Register for the events of a session, before it makes clients."""
     for operation in _LISTS:
         register(f"before-parse.ec2.{operation}", _parse_list)
@@ -46,7 +48,7 @@ def _parse_list(
     name = _LISTS[operation_model.name]
     shape = operation_model.output_shape.members[name]
     try:
-        root = ET.fromstring(response_dict["body"])  # noqa: S314  # what botocore does
+        root = ET.fromstring(_without(response_dict["body"], _CUT))  # noqa: S314  # what botocore does
     except ET.ParseError:
         return
     namespace = root.tag[: root.tag.find("}") + 1]
@@ -54,6 +56,14 @@ def _parse_list(
         customized_response_dict[name] = _reader(shape, namespace)(found)
         root.remove(found)
         response_dict["body"] = ET.tostring(root)
+
+
+def _without(body: bytes, name: bytes) -> bytes:
+    """XML without the elements of a name that has none of its own inside: a text of XML has no `<`."""
+    if b"<!" in body:  # but a comment and a CDATA section may
+        return body
+    first, *others = body.split(b"<%s>" % name)
+    return first + b"".join(each.partition(b"</%s>" % name)[2] for each in others)
 
 
 def _reader(shape: Any, namespace: str) -> Read:
