@@ -232,9 +232,11 @@ def _report() -> Mapping[str, Any]:
     return {"JobStatus": "COMPLETED", **at, "ServicesLastAccessed": [], "IsTruncated": False}
 
 
+_COUNTED = ("InstanceProfiles", "InstanceProfilesQuota", "Roles", "RolesQuota")
 _TOLD: Mapping[str, Callable[[], Mapping[str, Any]]] = {
     "DescribeStacks": _stack,
     "DescribeStackResource": _resource,
+    "GetAccountSummary": lambda: {"SummaryMap": dict.fromkeys(_COUNTED, 1)},
     "GenerateServiceLastAccessedDetails": lambda: {"JobId": "01234567-89ab-cdef-0123-456789abcdef"},
     "GetServiceLastAccessedDetails": _report,
     "FilterLogEvents": lambda: {"events": []},
