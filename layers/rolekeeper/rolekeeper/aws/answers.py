@@ -27,7 +27,10 @@ _ITEMS = ("BatchGetItem", "GetItem", "Query", "Scan")
 # Bytes, which botocore decodes; few rows have some.
 _BINARY = re.compile(rb'"BS?"\s*:')
 _OK = 200
-_TEXTS: Mapping[str, Callable[[str], Any]] = {"boolean": "true".__eq__, "integer": int, "string": str}
+_TEXTS: Mapping[str, Callable[[str], Any]] = {
+    "boolean": "true".__eq__,
+    "integer": int,
+}  # all that is read is among these, or text
 
 type Read = Callable[[ET.Element], Any]
 
@@ -79,7 +82,7 @@ def _reader(shape: Any, namespace: str) -> Read:
     if shape.type_name == "list":
         one = _reader(shape.member, namespace)
         return lambda node: [one(each) for each in node]
-    read = _TEXTS[shape.type_name]
+    read = _TEXTS.get(shape.type_name, str)
     return lambda node: read(node.text or "")
 
 
