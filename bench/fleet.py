@@ -240,6 +240,7 @@ _TOLD: Mapping[str, Callable[[], Mapping[str, Any]]] = {
     "GenerateServiceLastAccessedDetails": lambda: {"JobId": "01234567-89ab-cdef-0123-456789abcdef"},
     "GetServiceLastAccessedDetails": _report,
     "FilterLogEvents": lambda: {"events": []},
+    "LookupEvents": lambda: {"Events": []},
     "GetCallerIdentity": _caller,
 }
 _OF_ACCOUNT = frozenset({"ListRoles", "ListInstanceProfiles"})
