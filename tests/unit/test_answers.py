@@ -3,6 +3,8 @@
 import io
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
+from xml.etree import ElementTree as ET
 
 import botocore.session
 import pytest
@@ -108,8 +110,12 @@ def test_items_without_bytes_are_what_json_has(monkeypatch: pytest.MonkeyPatch) 
     assert parsed == ["BatchGetResponseMap"]
 
 
-def test_of_an_instance_only_what_is_read_is_parsed() -> None:
+def test_of_an_instance_only_what_is_read_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = Mock(wraps=ET.fromstring)
+    monkeypatch.setattr(ET, "fromstring", parse)
     found = asked(("ec2", "describe_instances", {}), ANSWERS[0][-1])
+    [body] = parse.call_args.args
+    assert b"in-use" not in body  # of an interface
     assert set(found["Reservations"][0]["Instances"][0]) == {"InstanceId", "State", "Tags"}
 
 
