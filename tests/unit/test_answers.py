@@ -34,32 +34,30 @@ ASSOCIATIONS = (
 )
 KEY = {"pk": {"S": "a"}, "sk": {"S": "b"}}
 ITEM = '{"pk":{"S":"é \\"B\\": 1"},"n":{"N":"1"},"m":{"M":{"l":{"L":[{"NULL":true},{"BOOL":false}]}}},"s":{"SS":["x"]}}'
-READ = ("dynamodb", "batch_get_item", {"RequestItems": {"state": {"Keys": [KEY]}}})
+type Call = tuple[str, str, dict[str, Any]]
+FLEET: Call = ("ec2", "describe_instances", {})
+TAKEN: Call = ("ec2", "describe_iam_instance_profile_associations", {})
+READ: Call = ("dynamodb", "batch_get_item", {"RequestItems": {"t": {"Keys": [KEY]}}})
+GET: Call = ("dynamodb", "get_item", {"TableName": "t", "Key": KEY})
+SCAN, QUERY = (("dynamodb", operation, {"TableName": "t"}) for operation in ("scan", "query"))
 ANSWERS = [
-    ("ec2", "describe_instances", {}, f"<DescribeInstancesResponse{NAMESPACE}>{INSTANCES}</DescribeInstancesResponse>"),
-    ("ec2", "describe_instances", {}, f"<DescribeInstancesResponse>{INSTANCES}</DescribeInstancesResponse>"),
-    (
-        "ec2",
-        "describe_instances",
-        {},
-        f"<DescribeInstancesResponse{NAMESPACE}><reservationSet/></DescribeInstancesResponse>",
-    ),
-    ("ec2", "describe_instances", {}, f"<DescribeInstancesResponse>{COMMENT}</DescribeInstancesResponse>"),
-    ("ec2", "describe_iam_instance_profile_associations", {}, f"<Response{NAMESPACE}>{ASSOCIATIONS}</Response>"),
-    (*READ, f'{{"Responses":{{"state":[{ITEM}]}},"UnprocessedKeys":{{"state":{{"Keys":[{{"pk":{{"S":"a"}}}}]}}}}}}'),
-    (*READ, '{"Responses":{"state":[{"pk":{"B":"Ynl0ZXM="}}]},"UnprocessedKeys":{}}'),
-    (*READ, '{"Responses":{"state":[{"pk":{"BS" : ["Ynl0ZXM="]}}]}}'),
-    (
-        "dynamodb",
-        "scan",
-        {"TableName": "t"},
-        f'{{"Items":[{ITEM}],"Count":1,"ScannedCount":1,"LastEvaluatedKey":{{}}}}',
-    ),
-    ("dynamodb", "query", {"TableName": "t"}, '{"Items":[],"Count":0,"ScannedCount":0}'),
-    ("dynamodb", "get_item", {"TableName": "t", "Key": KEY}, f'{{"Item":{ITEM}}}'),
-    ("dynamodb", "get_item", {"TableName": "t", "Key": KEY}, "{}"),
+    (FLEET, f"<R{NAMESPACE}>{INSTANCES}</R>"),
+    (FLEET, f"<R>{INSTANCES}</R>"),
+    (FLEET, f"<R{NAMESPACE}><reservationSet/></R>"),
+    (FLEET, f"<R>{COMMENT}</R>"),
+    (TAKEN, f"<R{NAMESPACE}>{ASSOCIATIONS}</R>"),
+    (READ, f'{{"Responses":{{"t":[{ITEM}]}},"UnprocessedKeys":{{"t":{{"Keys":[{{"pk":{{"S":"a"}}}}]}}}}}}'),
+    (READ, '{"Responses":{"t":[{"pk":{"B":"Ynl0ZXM="}}]},"UnprocessedKeys":{}}'),
+    (READ, '{"Responses":{"t":[{"pk":{"BS" : ["Ynl0ZXM="]}}]}}'),
+    (SCAN, f'{{"Items":[{ITEM}],"Count":1,"ScannedCount":1,"LastEvaluatedKey":{{}}}}'),
+    (QUERY, '{"Items":[],"Count":0,"ScannedCount":0}'),
+    (GET, f'{{"Item":{ITEM}}}'),
+    (GET, "{}"),
 ]
-DENIED = "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors></Response>"
+DENIED = '{"__type":"com.amazonaws.dynamodb.v20120810#AccessDeniedException","Message":"no"}'
+UNAUTHORIZED = (
+    "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors></Response>"
+)
 
 
 class _Raw(io.BytesIO):
@@ -67,7 +65,7 @@ class _Raw(io.BytesIO):
         yield self.read()
 
 
-def asked(call: tuple[str, str, dict[str, Any]], body: str, status: int = 200, *, quickly: bool = True) -> Any:
+def asked(call: Call, body: str, status: int = 200, *, quickly: bool = True) -> Any:
     """What the SDK gives for an answer with these bytes."""
     service, operation, arguments = call
     session = botocore.session.Session()
@@ -91,46 +89,35 @@ def read(name: str, value: Any) -> Any:
     return {key: read(inside[key], each) if key in inside else each for key, each in value.items() if key in wanted}
 
 
-@pytest.mark.parametrize(("service", "operation", "arguments", "body"), ANSWERS)
-def test_a_long_answer_reads_as_botocore_reads_it(
-    service: str, operation: str, arguments: dict[str, Any], body: str
-) -> None:
-    call = (service, operation, arguments)
+@pytest.mark.parametrize(("call", "body"), ANSWERS)
+def test_a_long_answer_reads_as_botocore_reads_it(call: Call, body: str) -> None:
     theirs = asked(call, body, quickly=False)
-    assert asked(call, body) == (read("", theirs) if service == "ec2" else theirs)
+    assert asked(call, body) == (read("", theirs) if call[0] == "ec2" else theirs)
     assert len(theirs) > 1 or body == "{}"
 
 
 def test_items_without_bytes_are_what_json_has(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
     monkeypatch.setattr(JSONParser, "_handle_map", lambda _self, shape, _value: parsed.append(shape.name))
-    asked(READ, f'{{"Responses":{{"state":[{ITEM}]}}}}')
+    asked(READ, f'{{"Responses":{{"t":[{ITEM}]}}}}')
     assert parsed == []
-    asked(READ, '{"Responses":{"state":[{"pk":{"B":"Ynl0ZXM="}}]}}')
+    asked(READ, '{"Responses":{"t":[{"pk":{"B":"Ynl0ZXM="}}]}}')
     assert parsed == ["BatchGetResponseMap"]
 
 
 def test_of_an_instance_only_what_is_read_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     parse = Mock(wraps=ET.fromstring)
     monkeypatch.setattr(ET, "fromstring", parse)
-    found = asked(("ec2", "describe_instances", {}), ANSWERS[0][-1])
+    found = asked(FLEET, ANSWERS[0][-1])
     [body] = parse.call_args.args
     assert b"in-use" not in body  # of an interface
     assert set(found["Reservations"][0]["Instances"][0]) == {"InstanceId", "State", "Tags"}
 
 
 @pytest.mark.parametrize(
-    ("call", "body", "code"),
-    [
-        (("ec2", "describe_instances", {}), DENIED, "UnauthorizedOperation"),
-        (
-            READ,
-            '{"__type":"com.amazonaws.dynamodb.v20120810#AccessDeniedException","Message":"no"}',
-            "AccessDeniedException",
-        ),
-    ],
+    ("call", "body", "code"), [(FLEET, UNAUTHORIZED, "UnauthorizedOperation"), (READ, DENIED, "AccessDeniedException")]
 )
-def test_a_refusal_is_the_sdk_s_own(call: tuple[str, str, dict[str, Any]], body: str, code: str) -> None:
+def test_a_refusal_is_the_sdk_s_own(call: Call, body: str, code: str) -> None:
     with pytest.raises(ClientError) as refused:
         asked(call, body, 400)
     assert refused.value.response["Error"]["Code"] == code
@@ -139,7 +126,7 @@ def test_a_refusal_is_the_sdk_s_own(call: tuple[str, str, dict[str, Any]], body:
 @pytest.mark.parametrize("body", ["<html><p>no XML", "", "[]"])
 def test_what_is_no_answer_is_left_to_the_sdk(body: str) -> None:
     with pytest.raises(ResponseParserError):
-        asked(("ec2", "describe_instances", {}), body)
+        asked(FLEET, body)
     theirs: list[str] = []
     for quickly in (True, False):
         try:
