@@ -226,10 +226,21 @@ def _resource() -> Mapping[str, Any]:
     return {"StackResourceDetail": {"PhysicalResourceId": "/aws/lambda/rolekeeper"}}
 
 
+def _report() -> Mapping[str, Any]:
+    """IAM's report of last use of a role."""
+    at = {"JobCreationDate": START, "JobCompletionDate": START}
+    return {"JobStatus": "COMPLETED", **at, "ServicesLastAccessed": [], "IsTruncated": False}
+
+
+_COUNTED = ("InstanceProfiles", "InstanceProfilesQuota", "Roles", "RolesQuota")
 _TOLD: Mapping[str, Callable[[], Mapping[str, Any]]] = {
     "DescribeStacks": _stack,
     "DescribeStackResource": _resource,
+    "GetAccountSummary": lambda: {"SummaryMap": dict.fromkeys(_COUNTED, 1)},
+    "GenerateServiceLastAccessedDetails": lambda: {"JobId": "01234567-89ab-cdef-0123-456789abcdef"},
+    "GetServiceLastAccessedDetails": _report,
     "FilterLogEvents": lambda: {"events": []},
+    "LookupEvents": lambda: {"Events": []},
     "GetCallerIdentity": _caller,
 }
 _OF_ACCOUNT = frozenset({"ListRoles", "ListInstanceProfiles"})

@@ -6,13 +6,13 @@ NOTES = {
         "and a quarter ranks what is found and says why the others lose; a bare look-up does neither"
     ),
     "sweep, processor time for 1,000 instances, 0 rows": (
-        "the rows below are its profile: parsing alone is a quarter of what the stock SDK takes, as four members of an "
-        "instance are parsed; as much goes into requests: beside the page a sweep asks for the associations, and in "
-        "batches of 100 for each instance's record and pin and the mappings of each tag that it hasn't met yet"
+        "the rows below are its profile: parsing is a tenth of what the stock SDK takes, most of it expat's; most "
+        "goes into requests: beside the page a sweep asks for the associations, and in batches of 100 for each "
+        "instance's record and pin and the mappings of each tag that it hasn't met yet"
     ),
     "sweep, processor time for 1,000 instances, 300 rows": (
         "the rows below are its profile: each instance has a record now, and each of the 300 rows is judged again with "
-        "seven calls, which is about a third of it; the SDK takes three quarters of the time"
+        "six calls, which is half of it"
     ),
     "replace of 1,000 in five windows": (
         "two writes make the change, and one more shows, with an entry in the history, until when the instance waits; "

@@ -24,21 +24,26 @@ SECONDS = 1_800
 
 @dataclass(frozen=True)
 class Program:
-    """A Python program: its interpreter, what follows it, and its environment beside that of every program."""
+    """A Python program: its interpreter, what follows it, and its environment beside that of every program.
+
+    On a `terminal` standard output and error are one, as for a person.
+    """
 
     python: Path
     arguments: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
+    terminal: bool = False
 
 
 @dataclass(frozen=True)
 class Ran:
-    """One run: seconds of processor time and of the clock, peak memory in MB."""
+    """One run: seconds of processor time and of the clock, peak memory in MB; when a terminal had its first line."""
 
     cpu: float
     wall: float
     peak: float
+    first: float = 0.0
 
 
 class Bench:
@@ -81,7 +86,8 @@ class Bench:
         """Run a program; raises a RuntimeError with the end of what it said if it fails."""
         env = {**self.env, **program.env}
         asked = {"argv": [str(program.python), *program.arguments], "env": env, "cwd": str(program.cwd)}
-        line = json.dumps({**asked, "output": str(self._output), "seconds": SECONDS})
+        how = {"output": str(self._output), "seconds": SECONDS, "terminal": program.terminal}
+        line = json.dumps({**asked, **how})
         assert self._launcher.stdin
         assert self._launcher.stdout
         self._launcher.stdin.write(f"{line}\n")
@@ -90,7 +96,7 @@ class Bench:
         if answer["status"]:
             said = self._output.read_text()[-2_000:]
             raise RuntimeError(f"{program.arguments} ended with {answer['status']}:\n{said}")
-        return Ran(answer["cpu"], answer["wall"], answer["peak"])
+        return Ran(answer["cpu"], answer["wall"], answer["peak"], first=answer["first"])
 
     def said(self) -> str:
         """What the last program wrote."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 # By the beginning of a module's path below the folders that Python searches; the first that fits.
 GROUPS = {
-    "the SDK parsing answers": ("botocore/parsers.py", "xml/", "json/"),
+    "parsing answers": ("botocore/parsers.py", "rolekeeper/aws/answers.py", "xml/", "json/"),
     "the SDK making requests": (
         "boto3/",
         "botocore/",

@@ -130,6 +130,9 @@ def _element(shape: Any, name: str, value: Any) -> str:
             return "".join(_element(shape.member, name, each) for each in value)
         inside = str(shape.member.serialization.get("name", "member"))
         return f"<{name}>{''.join(_element(shape.member, inside, each) for each in value)}</{name}>"
+    if shape.type_name == "map":
+        pairs = (_element(shape.key, "key", key) + _element(shape.value, "value", value[key]) for key in value)
+        return f"<{name}>{''.join(f'<entry>{each}</entry>' for each in pairs)}</{name}>"
     if isinstance(value, dict):
         # A policy's document, which IAM encodes (botocore.handlers, `json_decode_policies`).
         return f"<{name}>{quote(json.dumps(value))}</{name}>"

@@ -22,6 +22,7 @@ from botocore.config import Config
 
 from rolekeeper.app import App, utc_now
 from rolekeeper.aws import CONFIG, ELSEWHERE
+from rolekeeper.aws.answers import parse_quickly
 from rolekeeper.settings import Settings
 from rolekeeper.telemetry import log_line
 from sessions import LazyClient, Sessions
@@ -33,7 +34,15 @@ warnings.filterwarnings("ignore", "No application metrics to publish")
 kept: dict[str, Any] = {}  # what outlives an invocation
 now = utc_now
 sleep = time.sleep
-_session = cache(botocore.session.get_session)
+
+
+@cache
+def _session() -> botocore.session.Session:
+    made = botocore.session.get_session()
+    parse_quickly(made.register)
+    return made
+
+
 # The tests check every argument by botocore's models; checking them here too would take a seventh of a sweep.
 _UNCHECKED = CONFIG.merge(Config(parameter_validation=False))
 # Shorter timeouts for other targets: one that doesn't answer must leave time for the others of its batch.

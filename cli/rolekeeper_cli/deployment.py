@@ -16,6 +16,7 @@ from botocore.config import Config
 
 from rolekeeper.app import App
 from rolekeeper.aws import CONFIG
+from rolekeeper.aws.answers import parse_quickly
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Access, Settings
@@ -375,6 +376,7 @@ def _session(**given: str | None) -> boto3.Session:
     """A session whose clients take no page for AWS's answer."""
     made = boto3.Session(**given)  # type: ignore[arg-type]  # each is a text
     made.events.register("before-parse", refuse_foreign)
+    parse_quickly(made.events.register)
     return made
 
 

@@ -23,6 +23,7 @@ from rolekeeper_cli.options import MARKDOWN
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Instance, Target
+    from rolekeeper.model.mapping import MappingKey
     from rolekeeper_cli.deployment import Deployment
 
 
@@ -77,7 +78,8 @@ def plan(
     specs = read_mappings(file, there).specs if file else ()
     instances = _instances(there, texts)  # before the mappings are judged: a mistyped name fails at once
     places = uses.targets.Places.of(there, instances) if texts else uses.targets.Places.chosen(there, targets)
-    proposed = uses.preview.propose(there, specs, prune=prune) if file else uses.preview.Proposal()
+    drawn = _Edits()
+    proposed = uses.preview.propose(there, specs, prune=prune, judged=drawn.draw) if file else uses.preview.Proposal()
     waiting, unknown = uses.preview.waiting_rows(there, [each.key for each in proposed.edits])
     if unknown:
         terminal.warn(unknown)
@@ -88,7 +90,7 @@ def plan(
     basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
     with uses.apply.writing(out, basis, proposed) if out else nullcontext(lambda _: None) as keep:
         fleet = uses.preview.FleetPlan(there, proposed, places, waiting=waiting, narrowed=bool(texts))
-        show(fleet, seen, keep=keep, command=_typed(file, texts, targets, prune=prune))
+        show(fleet, seen, keep=keep, drawn=drawn, command=_typed(file, texts, targets, prune=prune))
         warn_of_unseen(places)
         if out and places.unseen:
             raise CommandError(f"{out} wasn't written: the plan leaves targets out", NARROW)
@@ -166,12 +168,15 @@ def show(
     plan: uses.preview.FleetPlan,
     seen: Iterable[uses.fleet.Seen],
     keep: Callable[[uses.fleet.Seen], object],
+    *,
+    drawn: _Edits,
     command: str,
 ) -> None:
     """Show a plan while it comes; `keep` takes each instance that has a line, and `command` shows all of it."""
 
     def draw(rows: Iterable[Mapping[str, Any]]) -> None:
-        _draw_edits(plan.proposal)
+        for edit in plan.proposal.edits:
+            drawn.draw(edit)
         rolekeeper_cli.tables.stream_list(_layout(plan.deployment.home), rows)
         _draw_rest(plan)
 
@@ -225,9 +230,16 @@ def _layout(home: Target) -> Layout:
     )
 
 
-def _draw_edits(proposal: uses.preview.Proposal) -> None:
-    """The changed rows, and under each its status then, unless it would just be published."""
-    for edit in proposal.edits:
+class _Edits:
+    """Draws each changed row once, to people, and under it its status then, unless it would just be published."""
+
+    def __init__(self) -> None:
+        self._drawn: set[MappingKey] = set()
+
+    def draw(self, edit: uses.preview.Edit) -> None:
+        if edit.key in self._drawn or not terminal.options().for_people:
+            return
+        self._drawn.add(edit.key)
         if edit.change:
             show_change(edit.change)
         else:

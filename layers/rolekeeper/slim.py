@@ -7,11 +7,13 @@ in Lambda: its client has no such method. tests/unit/test_slim.py fails before.
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from botocore.loaders import Loader
+
+from rolekeeper.aws.answers import MEMBERS
 
 # What the layer calls, by botocore's name of the service.
 OPERATIONS = {
@@ -50,9 +52,8 @@ OPERATIONS = {
     "stepfunctions": ["StartExecution"],
     "sts": ["AssumeRole"],
 }
-# What the layer reads of large shapes. Botocore parses all members that a model knows, over sixty of an instance:
-# without the others that takes a third of the time.
-MEMBERS = {"Reservation": ["Instances"], "Instance": ["InstanceId", "Operator", "State", "Tags"]}
+# What is written into a request as it is: an item's key has texts, and botocore would go through a hundred a read.
+AS_IT_IS: Mapping[str, Any] = {"Key": {"type": "structure", "members": {}, "document": True}}
 # What botocore reads beside the services; of the endpoints only those of our services.
 GENERAL = ("_retry", "endpoints", "partitions", "sdk-default-configuration")
 
@@ -87,7 +88,7 @@ def _only(model: Document, operations: list[str]) -> Document:
     while wanted:
         name = wanted.pop()
         if name not in shapes:
-            shapes[name] = shape = dict(model["shapes"][name])
+            shapes[name] = shape = dict(AS_IT_IS.get(name) or model["shapes"][name])
             if name in MEMBERS:
                 shape["members"] = _named(shape["members"], MEMBERS[name])
             wanted += _shapes(shape)

@@ -301,7 +301,8 @@ def test_the_first_of_a_fleet_carry_a_foreign_profile_where_that_is_asked() -> N
 @pytest.mark.parametrize(
     ("file", "whose"),
     [
-        ("/x/.build/bench/RolekeeperLayer/python/botocore/parsers.py", "the SDK parsing answers"),
+        ("/x/.build/bench/RolekeeperLayer/python/botocore/parsers.py", "parsing answers"),
+        ("/x/.build/bench/RolekeeperLayer/python/rolekeeper/aws/answers.py", "parsing answers"),
         ("/x/.build/bench/RolekeeperLayer/python/botocore/auth.py", "the SDK making requests"),
         ("/usr/lib/python3.13/http/client.py", "the SDK making requests"),
         ("/x/.build/bench/RolekeeperLayer/python/rolekeeper/storage/layout.py", "reading the state table's items"),

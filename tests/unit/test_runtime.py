@@ -9,8 +9,10 @@ from datetime import timedelta
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
 import runtime
 from rolekeeper.aws import CONFIG, ELSEWHERE
@@ -145,6 +147,15 @@ def test_a_client_sends_what_it_is_given_and_leaves_checking_to_the_tests(made: 
         sqs.send_message_batch(QueueUrl="https://queue")  # its Entries are missing
     assert made == ["sqs"]
     assert sqs.meta.config.read_timeout == vars(CONFIG)["read_timeout"]
+
+
+def test_a_client_parses_long_answers_quickly(made: list[str]) -> None:
+    ec2, body = runtime.client("ec2"), b"<R><reservationSet><item><ownerId>1</ownerId></item></reservationSet></R>"
+    headers: Any = {}
+    answer = AWSResponse("https://aws", 200, headers, Mock(stream=lambda: iter([body])))
+    ec2.meta.events.register("before-send", lambda **_: answer)
+    assert ec2.describe_instances()["Reservations"] == [{}]  # botocore would have the owner
+    assert made == ["ec2"]
 
 
 def test_a_hub_has_clients_in_other_targets_with_less_patience_and_any_other_deployment_none(

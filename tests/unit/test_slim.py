@@ -1,6 +1,7 @@
 """What the layer keeps of botocore's data: the operations that it calls, as they are in the whole, and no other."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from botocore.regions import EndpointResolver
 import slim
 from fakes.ec2 import EC2_META
 from rolekeeper.aws import Ec2
+from rolekeeper.aws.answers import MEMBERS
 from spec.telemetry_scan import LAYER
 from support import templates
 from support.templates import ROOT
@@ -116,9 +118,9 @@ def test_an_operation_and_all_its_shapes_are_as_in_the_whole_model(
         _reach(shape, reached)
     assert len(reached) > 1
     for name in reached:
-        full = whole["shapes"][name]
-        if name in slim.MEMBERS:
-            full = {**full, "members": {member: full["members"][member] for member in slim.MEMBERS[name]}}
+        full = slim.AS_IT_IS.get(name) or whole["shapes"][name]
+        if name in MEMBERS:
+            full = {**full, "members": {member: full["members"][member] for member in MEMBERS[name]}}
         assert _undocumented(ours["shapes"][name]) == _undocumented(full), name
     beside = whole.keys() - {"operations", "shapes", "documentation"}
     assert {name: ours[name] for name in beside} == {name: _undocumented(whole[name]) for name in beside}
@@ -164,12 +166,39 @@ def test_of_an_instance_what_is_read_is_kept() -> None:
     operator = {"Managed": True}
     instance = _Read(shapes["Instance"], InstanceId="i-0abc", State={"Name": "running"}, Tags=[], Operator=operator)
     reservation = _Read(shapes["Reservation"], Instances=[instance])
+    about = {
+        "AssociationId": "iip-1",
+        "InstanceId": "i-0abc",
+        "IamInstanceProfile": {"Arn": "arn"},
+        "State": "associated",
+    }
+    association = _Read(shapes["IamInstanceProfileAssociation"], **about)
     ec2 = Mock(meta=EC2_META)
     ec2.describe_instances.return_value = {"Reservations": [reservation]}
-    ((one,),) = Ec2(ec2, "123456789012", "eu-west-1").fleet()
+    pages = ec2.get_paginator.return_value.paginate
+    pages.return_value = [{"IamInstanceProfileAssociations": [association]}]
+    asked = Ec2(ec2, "123456789012", "eu-west-1")
+    ((one,),) = asked.fleet()
     assert one.managed_by
-    read = {"Reservation": reservation.names, "Instance": instance.names}
-    assert read == {name: set(members) for name, members in slim.MEMBERS.items()}
+    assert asked.associations(["i-0abc"])
+    all_read = {"Reservation": reservation, "Instance": instance, "IamInstanceProfileAssociation": association}
+    assert {name: each.names for name, each in all_read.items()} == {name: set(each) for name, each in MEMBERS.items()}
+
+
+def test_the_keys_of_a_read_are_sent_as_they_are_given(slimmed: Loader) -> None:
+    keys = [{"pk": {"S": "é"}, "sk": {"S": '"'}}]
+    bodies = []
+
+    def sent(request: Any, **_: Any) -> None:
+        bodies.append(json.loads(request.body))
+        raise InterruptedError
+
+    for loader in (slimmed, WHOLE):
+        made = client(loader, "dynamodb", aws_access_key_id="a", aws_secret_access_key="b")
+        made.meta.events.register("before-send", sent)
+        with pytest.raises(InterruptedError):
+            made.batch_get_item(RequestItems={"state": {"Keys": keys, "ConsistentRead": True}})
+    assert bodies == [{"RequestItems": {"state": {"Keys": keys, "ConsistentRead": True}}}] * 2
 
 
 @pytest.mark.parametrize("service", slim.OPERATIONS)

@@ -112,14 +112,23 @@ class Proposal:
         return Enforced.of(place, dict(self.published.get(place.settings.account, {})))
 
 
-def propose(deployment: Deployment, specs: Sequence[MappingSpec], *, prune: bool) -> Proposal:
-    """Judge mappings as if they were written into the table; with `prune`, all other rows were deleted."""
+def propose(
+    deployment: Deployment,
+    specs: Sequence[MappingSpec],
+    *,
+    prune: bool,
+    judged: Callable[[Edit], object] = lambda _: None,
+) -> Proposal:
+    """Judge mappings as if they were written into the table; with `prune`, all other rows were deleted.
+
+    `judged` takes an edit as soon as what is said of it is final; one in conflict is so only with all of them.
+    """
     table = deployment.app.table.all_rows()
     rows = written_again(deployment, planned(specs, table, deployment.app.home, prune=prune))
     wanted: dict[MappingKey, MappingSpec | None] = {each.key: each for each in specs}
     wanted |= {each.key: None for each in rows.changes if each.spec is None}
     freed = {} if prune else _in_conflict(table, deployment, wanted)
-    return _Judge(deployment, table, rows).proposal(wanted, freed)
+    return _Judge(deployment, table, rows, judged).proposal(wanted, freed)
 
 
 def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
@@ -165,8 +174,15 @@ class _Judge:
     It judges for all targets, as the functions do, as far as the caller can look into them.
     """
 
-    def __init__(self, deployment: Deployment, table: Mapping[MappingKey, Attributes], rows: RowPlan) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        table: Mapping[MappingKey, Attributes],
+        rows: RowPlan,
+        report: Callable[[Edit], object] = lambda _: None,
+    ) -> None:
         self._deployment = deployment
+        self._report = report
         self._table = table
         self._rows = rows
         self._changes = {each.key: each for each in rows.changes}
@@ -216,9 +232,13 @@ class _Judge:
         self, wanted: Mapping[MappingKey, MappingSpec | None], freed: Mapping[MappingKey, MappingSpec]
     ) -> dict[MappingKey, Edit]:
         edits: dict[MappingKey, Edit] = {}
-        for key in sorted(wanted):
+        # What changes first: a person waits for it, and a row that stays asks AWS as much.
+        for key in sorted(wanted, key=lambda key: (key not in self._changes, key)):
             if edit := self._edit(key, wanted[key]):
                 edits[key] = edit
+                if edit.status is not Status.CONFLICT:
+                    self._progress.hide()
+                    self._report(edit)
             self._judged += 1
             self._count(0)
         # Of two rows in conflict, editing either clears both: so do the file's rows that of others.

@@ -74,6 +74,16 @@ def test_a_page_in_place_of_awss_answer_is_said_to_be_none(
     assert refusal(refused.value).what == "what answered isn't AWS"
 
 
+def test_long_answers_are_parsed_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    ec2 = Deployment(Options(region="us-east-1")).client("ec2")
+    body = b"<R><reservationSet><item><ownerId>1</ownerId></item></reservationSet></R>"
+    headers: Any = {}
+    ec2.meta.events.register("before-send", lambda request, **_: AWSResponse(request.url, 200, headers, Page(body)))
+    assert ec2.describe_instances()["Reservations"] == [{}]  # botocore would have the owner
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Aws:
     made = Aws()

@@ -1,6 +1,7 @@
 """plan: what would change in the fleet, now or if a file's mappings were served."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture, mapping_file
 from fixtures.terminal import Terminal, lines
 from rolekeeper.settings import Limits
+from rolekeeper_cli.mapping import show_change
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
@@ -191,6 +193,28 @@ def test_a_files_mappings_are_planned_as_if_they_were_served(
     assert f"- {gold} web → none tier=gold, which gave it role web, no longer matches" in lines(ran.stdout)
     assert desk.world.writes == []
     assert desk.row("app=web")["role"] == "web"
+
+
+def test_an_edit_is_shown_once_it_is_judged_before_the_rows_that_stay(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay = [f"app={each}" for each in "abcde"]
+    for tag in (*stay, "zone=z"):
+        desk.edit(tag, role="web")
+    rows = [f"tag_key: {tag.split('=')[0]}, tag_value: {tag.split('=')[1]}, role: web" for tag in stay]
+    file = mapping_file(tmp_path, *rows, "tag_key: zone, tag_value: z, role: db")
+    read: list[int] = []
+
+    def showing(change: Any) -> None:
+        read.append(desk.world.calls.counted()["BatchGetItem"])
+        show_change(change)
+
+    monkeypatch.setattr("rolekeeper_cli.plan.show_change", showing)
+    desk.quiet()
+    ran = terminal("plan", "-f", file)
+    assert lines(ran.stdout)[:2] == ["~ zone=z", "role: web → db"]
+    assert desk.world.calls.counted()["BatchGetItem"] >= read[0] + len(stay)
+    assert len(read) == 1
 
 
 def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:

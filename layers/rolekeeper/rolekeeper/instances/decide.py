@@ -105,8 +105,8 @@ def decide(seen: Observation, settings: Settings) -> Decision:
     """What to do for one instance, and why. A change is held if it is contested, or operators withhold it."""
     decided = asked_for(seen, settings.ownership)
     would = f"would {decided.action.value.lower()}: {decided.reason}"
-    same = seen.record.repeated(decided.desired)
-    if decided.action.mutates and settings.contention.contended(same):
+    same = seen.record.repeated(decided.desired) if decided.action.mutates else ()
+    if settings.contention.contended(same):
         reason = (
             f"another actor reverted this change {len(same)} times; it is left alone until its mapping, its tags "
             f"or a pin changes, or rolekeeper release. It {would}"

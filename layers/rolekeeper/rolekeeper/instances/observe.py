@@ -74,10 +74,11 @@ def _joined(
 ) -> Observed:
     mappings = mapping_keys(instance.tags) if instance else []
     published = tuple(found for mapping in mappings if (found := snapshot.published.get(mapping)))
-    if damaged := next((snapshot.damaged[mapping] for mapping in mappings if mapping in snapshot.damaged), None):
-        return Unreadable(key, instance, damaged)
-    if key in snapshot.damaged:
-        return Unreadable(key, instance, snapshot.damaged[key], published=published)
+    if snapshot.damaged:  # nearly never: a look-up of each mapping takes its time
+        if damaged := next((snapshot.damaged[mapping] for mapping in mappings if mapping in snapshot.damaged), None):
+            return Unreadable(key, instance, damaged)
+        if key in snapshot.damaged:
+            return Unreadable(key, instance, snapshot.damaged[key], published=published)
     record, pin = snapshot.record(key), snapshot.pins.get(key)
     return Observation(
         key=key,

@@ -1,0 +1,99 @@
+"""Parses the answers that are long, in place of botocore, whose parser takes several times as long as all else of ours.
+
+What is parsed here is as botocore has it; of EC2's lists only the members that the layer reads. What looks unusual, as
+an error does, is left to botocore, and so is the rest of each answer: its token and its request's id.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from xml.etree import ElementTree as ET
+
+# What the layer reads of large shapes: of over sixty members of an instance these. `slim.py` keeps no others.
+MEMBERS = {
+    "IamInstanceProfileAssociation": ["AssociationId", "IamInstanceProfile", "InstanceId", "State"],
+    "Instance": ["InstanceId", "Operator", "State", "Tags"],
+    "Reservation": ["Instances"],
+}
+# The largest part of an instance, which nobody reads, is cut out before the rest is parsed.
+_CUT = b"networkInterfaceSet"
+# By operation the list, by botocore's name, that is parsed here.
+_LISTS = {
+    "DescribeInstances": "Reservations",
+    "DescribeIamInstanceProfileAssociations": "IamInstanceProfileAssociations",
+}
+_ITEMS = ("BatchGetItem", "GetItem", "Query", "Scan")
+# Bytes, which botocore decodes; few rows have some.
+_BINARY = re.compile(rb'"BS?"\s*:')
+_OK = 200
+_TEXTS: Mapping[str, Callable[[str], Any]] = {
+    "boolean": "true".__eq__,
+    "integer": int,
+}  # all that is read is among these, or text
+
+type Read = Callable[[ET.Element], Any]
+
+
+def parse_quickly(register: Callable[[str, Callable[..., None]], object]) -> None:
+    """Register for the events of a session, before it makes clients."""
+    for operation in _LISTS:
+        register(f"before-parse.ec2.{operation}", _parse_list)
+    for operation in _ITEMS:
+        register(f"before-parse.dynamodb.{operation}", _parse_items)
+
+
+def _parse_list(
+    operation_model: Any, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
+    if response_dict["status_code"] != _OK:
+        return
+    name = _LISTS[operation_model.name]
+    shape = operation_model.output_shape.members[name]
+    try:
+        root = ET.fromstring(_without(response_dict["body"], _CUT))  # noqa: S314  # what botocore does
+    except ET.ParseError:
+        return
+    namespace = root.tag[: root.tag.find("}") + 1]
+    if (found := root.find(f"{namespace}{shape.serialization['name']}")) is not None:
+        customized_response_dict[name] = _reader(shape, namespace)(found)
+        root.remove(found)
+        response_dict["body"] = ET.tostring(root)
+
+
+def _without(body: bytes, name: bytes) -> bytes:
+    """XML without the elements of a name that has none of its own inside: a text of XML has no `<`."""
+    if b"<!" in body:  # but a comment and a CDATA section may
+        return body
+    first, *others = body.split(b"<%s>" % name)
+    return first + b"".join(each.partition(b"</%s>" % name)[2] for each in others)
+
+
+def _reader(shape: Any, namespace: str) -> Read:
+    """What reads an element of a shape."""
+    if shape.type_name == "structure":
+        wanted = MEMBERS.get(shape.name, shape.members)
+        members = [
+            (name, f"{namespace}{member.serialization['name']}", _reader(member, namespace))
+            for name, member in shape.members.items()
+            if name in wanted
+        ]
+        return lambda node: {name: read(found) for name, tag, read in members if (found := node.find(tag)) is not None}
+    if shape.type_name == "list":
+        one = _reader(shape.member, namespace)
+        return lambda node: [one(each) for each in node]
+    read = _TEXTS.get(shape.type_name, str)
+    return lambda node: read(node.text or "")
+
+
+def _parse_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """DynamoDB's JSON has the items as botocore gives them, but for bytes."""
+    body = response_dict["body"]
+    if response_dict["status_code"] == _OK and not _BINARY.search(body):
+        try:
+            parsed = json.loads(body)
+        except ValueError:
+            return
+        if isinstance(parsed, dict):
+            customized_response_dict.update(parsed)
+            response_dict["body"] = b"{}"
