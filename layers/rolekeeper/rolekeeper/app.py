@@ -302,12 +302,12 @@ class App:
 
     def _other_target(self, hub: App) -> OtherTarget:
         mapped = hub.mapped
-        of_account = [
-            replace(mapped.at(each.target), unit=each.unit) for each in self.registry.all(self.settings.account)
-        ]
+        served = self.registry.all(self.settings.account)
+        of_account = [replace(mapped.at(each.target), unit=each.unit) for each in served]
         targets = replace(mapped, listed=lambda: of_account)
         return fleet.sweep.OtherTarget(
             target=self.settings.target,
+            of_account=served,
             registry=self.registry,
             publisher=replace(self.publisher, assessor=replace(self.publisher.assessor, targets=targets)),
             telemetry=self.telemetry,

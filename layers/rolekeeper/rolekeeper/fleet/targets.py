@@ -56,6 +56,7 @@ class ServedTarget:
 
     `problem` says why the hub can't work there, if it can't. `unswept` is how many sweeps began since the last one that
     ended; the schedule starts none before `goes_on_until`. `dropped` counts the messages of an unknown target.
+    `checked` is when its sweep last asked the account's IAM about all mappings.
     """
 
     target: Target
@@ -71,6 +72,7 @@ class ServedTarget:
     unswept: int = 0
     goes_on_until: datetime | None = None
     dropped: int = 0
+    checked: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,19 @@ class Registry:
         name, update = layout.GOES_ON_UNTIL, Update()
         self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
 
-    def note_sweep(self, target: Target, since: str, *, instances: int, drift: int, at: datetime) -> None:
+    def note_sweep(  # noqa: PLR0913  # each is a fact of the sweep
+        self,
+        target: Target,
+        since: str,
+        *,
+        instances: int,
+        drift: int,
+        at: datetime,
+        checked: datetime | None = None,
+    ) -> None:
         """Note the end of a sweep, unless the target was registered again after `since`. It answered: no problem."""
         swept = {layout.LAST_SWEEP: layout.timestamp(at), "instances": instances, "drift": drift}
+        swept |= {"checked": layout.timestamp(checked)} if checked else {}
         update = Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT)
         self._update(target, update.only_if(_REGISTERED, "=", since))
 

@@ -1,12 +1,13 @@
 """Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rolekeeper.aws.errors import AccessDeniedError, PermanentError
+from rolekeeper.aws import Each
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
 from rolekeeper.aws.iam import Document, Role
-from rolekeeper.model.mapping import NO_ROLE, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.policies import (
     PolicyReader,
@@ -54,6 +55,23 @@ class Roles:
         if asked not in self._known:
             self._known[asked] = self._check_role(spec)
         return self._known[asked]
+
+    def check_all(self, specs: Iterable[MappingSpec], each: Each) -> dict[MappingKey, AwsRefusalError]:
+        """Check several roles at once; returns the mappings of which IAM gave no answer, and why."""
+
+        def check(of_role: Sequence[MappingSpec]) -> dict[MappingKey, AwsRefusalError]:
+            refused: dict[MappingKey, AwsRefusalError] = {}
+            for spec in of_role:
+                try:
+                    self.check(spec)
+                except AwsRefusalError as error:
+                    refused[spec.key] = error
+            return refused
+
+        by_role: dict[str, list[MappingSpec]] = {}
+        for spec in specs:
+            by_role.setdefault(spec.role, []).append(spec)
+        return {key: error for some in each(check, list(by_role.values())) for key, error in some.items()}
 
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
