@@ -131,9 +131,7 @@ class OtherTarget:
             rest.since = layout.timestamp(known.since) if known.since else ""
             rest.first = self.waits_for_sweep and known.last_sweep is None
 
-    def at_rest(
-        self, keys: Sequence[MappingKey], scans: Mapping[MappingKey, Scan]
-    ) -> dict[MappingKey, RecordCheck | AwsRefusalError]:
+    def at_rest(self, keys: Sequence[MappingKey], scans: Mapping[MappingKey, Scan]) -> dict[MappingKey, RecordCheck]:
         return self.publisher.at_rest_in(keys, self.target, scans, thorough=self._thorough)
 
     def check(self, key: MappingKey, correlation_id: str, scan: Scan | None) -> RecordCheck:
@@ -383,7 +381,7 @@ class Sweep:
 
     def _at_rest(
         self, keys: Sequence[MappingKey], scans: dict[MappingKey, Scan] | None
-    ) -> Mapping[MappingKey, RecordCheck | AwsRefusalError]:
+    ) -> Mapping[MappingKey, RecordCheck]:
         """The checks of rows for which nothing is to be done; each other is read again, and judged by itself."""
         # Where they can't be read together, each is read by itself, and shows why that fails.
         with suppress(AwsRefusalError):
@@ -398,13 +396,11 @@ class Sweep:
         scans: dict[MappingKey, Scan] | None,
         *,
         seen: bool,
-        at_rest: RecordCheck | AwsRefusalError | None = None,
+        at_rest: RecordCheck | None = None,
     ) -> None:
         self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
-            if isinstance(at_rest, AwsRefusalError):
-                raise at_rest
             checked = at_rest or self._checked(key, scan, seen=seen)
         except AwsRefusalError as error:
             # The other rows are checked all the same.

@@ -103,23 +103,21 @@ class Publisher:
             self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
-    def at_rest(
-        self, keys: Sequence[MappingKey], scans: Mapping[MappingKey, Scan]
-    ) -> Mapping[MappingKey, RecordCheck | AwsRefusalError]:
+    def at_rest(self, keys: Sequence[MappingKey], scans: Mapping[MappingKey, Scan]) -> dict[MappingKey, RecordCheck]:
         """Judge rows that are published as they are, read together; returns those for which nothing is to be done.
 
         `scans` is what the sweep counted. Any other is to be judged by itself, by new reads: nothing is written here.
         """
         stored, rows = self.revisions.read_all(keys), self.table.get_rows(keys)
         quiet: list[RowSnapshot] = []
-        for key in stored.keys() & rows.keys():
+        for key in (each for each in keys if each in stored and each in rows):
             trigger = Trigger("swept", "", recheck=True, scan=scans.get(key, Scan()))
             parsed = read_row(rows[key], self.home)
             snapshot = RowSnapshot(key, rows[key], parsed, stored=stored[key], at=self.now(), trigger=trigger)
             quiet += [snapshot] if snapshot.is_quiet else []
         home, specs = self.targets.home.account, [each.parsed.spec for each in quiet if each.parsed.spec]
         asked = [spec for spec in specs if home in self.targets.in_scope(spec)]
-        refused = self.assessor.roles.check_all(asked, self.targets.each)
+        refused = self.assessor.roles.ask_ahead(asked, self.targets.each)
         rested = (each.key for each in quiet if each.key not in refused and self._rests(each))
         return dict.fromkeys(rested, RecordCheck(in_effect=True))
 
@@ -453,13 +451,13 @@ class Publisher:
 
     def at_rest_in(
         self, keys: Sequence[MappingKey], target: Target, scans: Mapping[MappingKey, Scan], *, thorough: bool
-    ) -> dict[MappingKey, RecordCheck | AwsRefusalError]:
+    ) -> dict[MappingKey, RecordCheck]:
         """Check mappings in another target, read together; returns those whose records stay as they are.
 
-        With them those about whose role IAM gave no answer. Any other is to be checked by itself (`recheck_in`).
+        Any other is to be checked by itself (`recheck_in`).
         """
         one, pairs = self.targets.of(target), self.revisions.in_account(keys, target.account)
-        found: dict[MappingKey, RecordCheck | AwsRefusalError] = {}
+        found: dict[MappingKey, RecordCheck] = {}
         asked: dict[MappingKey, PublishedMapping] = {}
         for key, (own, before) in pairs.items():
             published = own.mapping if own else None
@@ -468,9 +466,11 @@ class Publisher:
             elif published:
                 asked[key] = published
         specs = [each.spec for each in asked.values() if self._asks_iam(each, one)]
-        found |= one.roles.check_all(specs, self.targets.each)
-        for key in asked.keys() - found.keys():
-            published, before = asked[key], pairs[key][1]
+        refused = one.roles.ask_ahead(specs, self.targets.each)
+        for key, published in asked.items():
+            if key in refused:
+                continue
+            before = pairs[key][1]
             record = self._record_in(published, before, one, scan=scans.get(key, Scan()))
             if record.is_stored(before):
                 found[key] = self._record_check(published, record, one)

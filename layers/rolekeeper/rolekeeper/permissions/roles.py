@@ -46,32 +46,38 @@ class Roles:
 
     policies: PolicyReader
     settings: Settings
-    _known: dict[tuple[str, str, bool], RoleCheck] = field(default_factory=dict, init=False)
+    _known: dict[tuple[str, str, bool], RoleCheck | AwsRefusalError] = field(default_factory=dict, init=False)
 
     def check(self, spec: MappingSpec) -> RoleCheck:
         if spec.role == NO_ROLE:
             return RoleCheck()
-        asked = (spec.role, spec.profile_name, spec.allow_broad)
+        asked = _asked(spec)
         if asked not in self._known:
             self._known[asked] = self._check_role(spec)
-        return self._known[asked]
+        answer = self._known[asked]
+        if isinstance(answer, AwsRefusalError):
+            # It was asked ahead: the next time it is asked again.
+            del self._known[asked]
+            raise answer
+        return answer
 
-    def check_all(self, specs: Iterable[MappingSpec], each: Each) -> dict[MappingKey, AwsRefusalError]:
-        """Check several roles at once; returns the mappings of which IAM gave no answer, and why."""
+    def ask_ahead(self, specs: Iterable[MappingSpec], each: Each) -> set[MappingKey]:
+        """Ask about several roles at once, for `check`; returns the mappings about whose role IAM gave no answer."""
 
-        def check(of_role: Sequence[MappingSpec]) -> dict[MappingKey, AwsRefusalError]:
-            refused: dict[MappingKey, AwsRefusalError] = {}
+        def refused(of_role: Sequence[MappingSpec]) -> set[MappingKey]:
+            keys: set[MappingKey] = set()
             for spec in of_role:
                 try:
                     self.check(spec)
                 except AwsRefusalError as error:
-                    refused[spec.key] = error
-            return refused
+                    self._known[_asked(spec)] = error
+                    keys.add(spec.key)
+            return keys
 
         by_role: dict[str, list[MappingSpec]] = {}
         for spec in specs:
             by_role.setdefault(spec.role, []).append(spec)
-        return {key: error for some in each(check, list(by_role.values())) for key, error in some.items()}
+        return set().union(*each(refused, list(by_role.values())))
 
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
@@ -153,6 +159,10 @@ class Roles:
             what = f"instance profile '{name}' holds role '{profile.role_name}', not '{role.name}'"
             return RoleCheck(Problem(what, "name the right profile in the column instance_profile"))
         return RoleCheck(None, note, profile.arn, missing="", profile_id=profile.id)
+
+
+def _asked(spec: MappingSpec) -> tuple[str, str, bool]:
+    return spec.role, spec.profile_name, spec.allow_broad
 
 
 # The partitions' DNS suffixes (botocore's partitions.json): each names EC2's service principal by its own (IAM user
