@@ -1,7 +1,9 @@
 """The sweep: what events missed is found, what is as it should be is left alone."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from itertools import chain, repeat
 from typing import Any
@@ -276,6 +278,103 @@ def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
     instance = desk.world.running(app="web")
     desk.world.reconcile(instance)
     assert desk.world.carries(instance) == ""
+
+
+def fifty_rows(desk: MappingsFixture) -> None:
+    """With those that the desk has, of two roles; a sweep has judged them all."""
+    for number in range(48):
+        desk.edit(f"app=a{number}", role="web" if number % 2 else "db")
+    sweep(desk)
+
+
+def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_two(desk: MappingsFixture) -> None:
+    """After an edit those of the row that was edited come to them."""
+
+    def calls() -> Counter[str]:
+        desk.world.wait(15 * 60)
+        desk.world.calls.clear()
+        swept = sweep(desk)
+        assert swept.published == swept.mappings
+        return Counter(desk.world.calls.made)
+
+    desk.world.large_pages()
+    desk.edit("app=db", role="db")
+    sweep(desk)
+    of_two = calls()
+    fifty_rows(desk)
+    assert calls() - of_two == Counter(BatchGetItem=1), "more than a hundred keys: what is held is asked for too"
+    desk.set("app=a7", role="db")
+    assert calls()["GetItem"] == 1
+    assert desk.shows("app=a7") == ("Published", "in effect", 2)
+    assert calls() - of_two == Counter(BatchGetItem=1)
+
+
+def test_a_role_is_asked_about_once_in_a_sweep_whatever_iam_answers(desk: MappingsFixture) -> None:
+    fifty_rows(desk)
+    desk.world.calls.clear()
+    sweep(desk)
+    assert desk.world.calls["GetRole"] == 2
+    desk.world.calls.before("GetRole", refusing("AccessDenied", "no"))
+    desk.world.calls.clear()
+    sweep(desk)
+    assert desk.world.calls["GetRole"] == 3, "the refusal is the answer for one row"
+
+
+def suspends(desk: MappingsFixture) -> None:
+    desk.delete_role("db")
+
+
+def makes_broad(desk: MappingsFixture) -> None:
+    desk.grant("db", "*")
+
+
+def makes_the_profile_anew(desk: MappingsFixture) -> None:
+    desk.delete_role("db")
+    desk.role("db")
+
+
+def starts_an_instance(desk: MappingsFixture) -> None:
+    desk.world.running(app="a8")
+
+
+def expires(desk: MappingsFixture) -> None:
+    desk.world.wait(2 * 60 * 60)
+
+
+def conflicts(desk: MappingsFixture) -> None:
+    """Another row is published for the same instance, by a process that saw no conflict."""
+    desk.put("team=ops", role="web")
+    desk.world.publish("team=ops", "web")
+    desk.world.running(app="a8", team="ops")
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        (suspends, "role 'db' doesn't exist"),
+        (makes_broad, "role 'db' is broad"),
+        (makes_the_profile_anew, "in effect"),
+        (starts_an_instance, "in effect"),
+        (expires, "it expired"),
+        (conflicts, "conflicts with"),
+    ],
+)
+def test_what_changed_of_a_row_at_rest_is_found_by_the_next_sweep(
+    desk: MappingsFixture, change: Callable[[MappingsFixture], None], shown: str
+) -> None:
+    fifty_rows(desk)
+    ends = desk.world.clock.now() + timedelta(hours=1)
+    desk.edit("app=a8", role="db", expires_at=f"{ends:%Y-%m-%dT%H:%M:%SZ}")
+    sweep(desk)
+    former = desk.world.revisions.read(mapping_key("app=a8")).published
+    change(desk)
+    sweep(desk)
+    row, now = desk.row("app=a8"), desk.world.revisions.read(mapping_key("app=a8")).published
+    assert shown in row["status_reason"]
+    assert row["matched"] == (change is starts_an_instance)
+    assert former
+    assert now
+    assert (now.profile_id != former.profile_id) == (change is makes_the_profile_anew)
 
 
 def rejected(desk: MappingsFixture) -> None:
