@@ -1,9 +1,9 @@
-"""The schedules' function: sweeps, handles each minute what expires, and goes on with tasks for the resume machine.
+"""The schedules' function: sweeps, handles each minute what expires, and does tasks for the state machines.
 
-A hub's sweep starts one run of this function for each other target.
+A hub's sweep has the accounts machine sweep the other targets, by one run of this function for each account.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import runtime
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import RESERVE
+from rolekeeper.fleet.targets import Which
 from rolekeeper.instances.requests import target_from
+from rolekeeper.model.instance import Target
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from rolekeeper.app import App
 
 TRIED_FOR = timedelta(hours=2)  # EventBridge and Lambda retry an event for less than this (template.yaml)
+# Seconds that a run for an account begins nothing new earlier than others: the machine waits five minutes for it.
+EARLIER = 60
 
 
 @runtime.logger.inject_lambda_context
@@ -36,26 +40,28 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     def seconds_left() -> float:
         return context.get_remaining_time_in_millis() / 1000
 
-    def in_time() -> bool:
-        return seconds_left() >= RESERVE
-
-    if app.settings.only and event.get("target"):
-        # The deployment was a hub when this sweep began.
+    if app.settings.only and (event.get("target") or "of" in event):
+        # The deployment was a hub when this began.
         app.telemetry.dropped("another target: the deployment is of no organization", correlation_id)
-        return {"task": task.value, "id": correlation_id, "finished": True}
+        return {"task": task.value, "id": correlation_id, "finished": True, "accounts": []}
     try:
-        if task is Task.EXPIRIES:
+        if "account" in event:
+            done = in_account(app, event, lambda: seconds_left() - EARLIER, context.aws_request_id)
+        elif task is Task.ACCOUNTS:
+            done = {"accounts": accounts(app, event["of"])}
+        elif task is Task.EXPIRIES:
             app.overrides.report_deployed_mode(correlation_id)
             if app.settings.organization:
-                app.targets.start_first_sweeps(correlation_id, in_time)
+                app.targets.start_first_sweeps(correlation_id)
             done = _minute(app, correlation_id, waits=event.get("waits") is True)
         elif task is Task.FAN_OUT:
-            sent = app.sender.go_on(event, correlation_id, in_time)
+            sent = app.sender.go_on(event, correlation_id, lambda: seconds_left() >= RESERVE)
             done = resumable(task, correlation_id, sent)
         else:
             target = target_from(event["target"]) if event.get("target") else None
             if app.settings.organization and not (first or target or "rest" in event):
-                app.targets.start_sweeps(correlation_id, in_time, _scheduled(event, app.now()))
+                scheduled = _scheduled(event, app.now())
+                app.targets.start_sweeps(correlation_id, Which.DUE if scheduled else Which.ALL, scheduled)
             there = app.at(target) if target else app
             swept = there.sweep(correlation_id, seconds_left, context.aws_request_id, event=event).run()
             done = resumable(task, correlation_id, swept, target=target)
@@ -63,6 +69,33 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
     return done
+
+
+def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
+    """The accounts for which the machine does a task: those that its input names, or those of the registry."""
+    if "accounts" in of:
+        return list(of["accounts"])
+    if of["task"] == Task.SWEEP:
+        return app.targets.accounts_due(of)
+    return list(dict.fromkeys(each.target.account for each in app.registered()))
+
+
+def in_account(app: "App", event: Mapping[str, Any], seconds_left: Callable[[], float], run_id: str) -> dict[str, Any]:
+    """Do the accounts machine's task in one account; its answer is only logged."""
+    correlation_id = event["id"]
+
+    def sweep(target: Target) -> bool:
+        try:
+            there = app.at(target).sweep(correlation_id, seconds_left, f"{run_id} {target}", {"task": Task.SWEEP})
+            swept = resumable(Task.SWEEP, correlation_id, there.run(), target=target)
+        except Exception:
+            app.telemetry.logger.exception("a target's sweep failed", extra={"target": str(target)})
+            return False
+        app.telemetry.logger.info(Task.SWEEP.value, extra=swept)
+        return True
+
+    alone = app.targets.sweep_account(event["account"], event["of"], lambda: seconds_left() >= RESERVE, sweep)
+    return {"id": correlation_id, "account": event["account"], "alone": [str(each) for each in alone]}
 
 
 def _minute(app: "App", correlation_id: str, *, waits: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ FILES = (
     "spoke.yaml",
     "statemachines/retry.asl.json",
     "statemachines/resume.asl.json",
+    "statemachines/accounts.asl.json",
     "examples/roles.yaml",
     "examples/mappings.yaml",
     "events/sweep.json",

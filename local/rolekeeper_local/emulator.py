@@ -34,6 +34,7 @@ from rolekeeper_local import (
     iam_quotas,
     iam_trust,
     invocations,
+    map_runs,
     organizations,
     queues,
     rules,
@@ -94,7 +95,7 @@ def _correct_everything(ec2_api: Ec2Api, minute_seconds: float) -> Control:
     iam_exceptions.install(ec2_api)
     for module in (ec2_wire, iam_trust, iam_quotas, buses, organizations):
         module.install()
-    for module in (answers, stacks, streams):
+    for module in (answers, stacks, streams, map_runs):
         module.install()
     rules.install(minute_seconds)
     counted, last_used = queues.install(), iam_last_used.install()

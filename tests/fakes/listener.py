@@ -23,7 +23,8 @@ def handler(event, context):
         boto3.client("sqs").send_message(QueueUrl=os.environ["PASSES_ON"], MessageBody=record["body"])
     written = [record["dynamodb"] for record in records if "dynamodb" in record]
     bad = [each["SequenceNumber"] for each in written if each["Keys"]["pk"]["S"] == "bad"]
-    return {"batchItemFailures": [{"itemIdentifier": each} for each in bad]}
+    accounts = os.environ.get("ACCOUNTS", "").split()
+    return {"batchItemFailures": [{"itemIdentifier": each} for each in bad], "accounts": accounts}
 """
 
 

@@ -5,6 +5,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import itemgetter
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -211,6 +213,51 @@ def test_a_slow_reader_of_one_stream_holds_up_no_other(aws: EmbeddedAws) -> None
     for number in range(3):
         dynamodb.put_item(TableName="quick", Item={"pk": {"S": str(number)}, "sk": {"S": "x"}})
     eventually(lambda: sum(len(event["Records"]) for _, event in quick.heard()) == 3, 40)
+
+
+# ---- Distributed Maps ----
+
+
+def accounts_machine(aws: EmbeddedAws, listener: Listener, *allowed: str) -> tuple[str, Queue]:
+    """The accounts machine as it is deployed, whose role may do these actions; and its dead-letter queue."""
+    session, name = aws.session(), uuid.uuid4().hex[:8]
+    dead = Queue(session)
+    iam: Any = session.client("iam")
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    allow = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=policy)
+    definition = (Path(__file__).parents[2] / "statemachines/accounts.asl.json").read_text()
+    given = {"Partition": "aws", "OnScheduleFunctionArn": listener.arn, "DeadLetterQueueUrl": dead.url}
+    for place, value in given.items():
+        definition = definition.replace(f"${{{place}}}", value)
+    made = session.client("stepfunctions").create_state_machine(name=name, definition=definition, roleArn=role)
+    return made["stateMachineArn"], dead
+
+
+def test_the_accounts_machine_has_each_account_done_and_then_goes_on(aws: EmbeddedAws) -> None:
+    asked = {"task": "sweep", "id": "1", "then": {"task": "after"}}
+    listener = Listener(aws, ACCOUNTS="111111111111 222222222222")
+    machine, _ = accounts_machine(aws, listener, "states:StartExecution", "lambda:InvokeFunction")
+    aws.session().client("stepfunctions").start_execution(stateMachineArn=machine, input=json.dumps(asked))
+    eventually(lambda: len(listener.heard()) == 4)
+    listing, *children, after = (event for _, event in listener.heard())
+    assert listing == {"task": "accounts", "id": "1", "of": asked}
+    child = {"task": "sweep", "id": "1", "of": asked}
+    assert sorted(children, key=itemgetter("account")) == [
+        {**child, "account": each} for each in ("111111111111", "222222222222")
+    ]
+    assert after == {"task": "after"}
+
+
+def test_a_distributed_map_whose_machine_may_not_start_itself_starts_no_child(aws: EmbeddedAws) -> None:
+    listener = Listener(aws, ACCOUNTS="111111111111")
+    machine, dead = accounts_machine(aws, listener, "lambda:InvokeFunction")
+    asked = {"task": "sweep", "id": "1"}
+    aws.session().client("stepfunctions").start_execution(stateMachineArn=machine, input=json.dumps(asked))
+    [letter] = eventually(dead.taken)
+    assert json.loads(letter) == {"requestPayload": asked, "responsePayload": {"errorMessage": "States.Permissions"}}
+    assert [event["task"] for _, event in listener.heard()] == ["accounts"]
 
 
 # ---- what a deployment asks of S3 and CloudFormation ----

@@ -413,6 +413,8 @@ class Senders:
         def act() -> Any:
             if arguments["stateMachineArn"] == "resume":
                 self._deployment.resume(name, document)
+            elif arguments["stateMachineArn"] == "accounts":
+                self._deployment.each_account(name, document)
             else:
                 self._deployment.loop(document)
             return {"executionArn": name}

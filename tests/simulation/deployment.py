@@ -67,6 +67,10 @@ _RUN = json.loads((_MACHINES / "resume.asl.json").read_text())["States"]["Run"][
 # Few instances and rows, each by a run of its own, need fewer.
 RUNS = 200
 RUN_ATTEMPTS, RUN_ERRORS = _RUN["MaxAttempts"], frozenset(_RUN["ErrorEquals"])
+# And a run for an account, of which this many go on at once.
+_ACCOUNTS = json.loads((_MACHINES / "accounts.asl.json").read_text())["States"]
+_EACH = _ACCOUNTS["Each"]
+_CHILD = _EACH["ItemProcessor"]["States"]["Run"]["Retry"][0]
 FUNCTIONS = {
     "reconcile": "OnInstanceEvent",
     "retry": "OnRetry",
@@ -75,6 +79,7 @@ FUNCTIONS = {
     "sweep": "OnSchedule",
     "expiries": "OnSchedule",
     "fan-out": "OnSchedule",
+    "accounts": "OnSchedule",
 }
 TIMEOUTS = {name: RESOURCES[function]["Properties"]["Timeout"] for name, function in FUNCTIONS.items()}
 # Those whose message or execution is tried again if another target gives no answer.
@@ -86,6 +91,7 @@ LOOPS = frozenset(name for name, each in RESOURCES.items() if each["Properties"]
 type Chain = Mapping[str, int]
 """How often each function was invoked on the way to a message, as the trace header counts it."""
 
+type Ended = Callable[[str, Any], None]
 type Handler = Callable[[dict[str, Any], Any], Any]
 HANDLERS: dict[str, Handler] = {
     # Without Powertools' decorators, which write logs and metrics.
@@ -96,6 +102,7 @@ HANDLERS: dict[str, Handler] = {
     "sweep": inspect.unwrap(on_schedule.handler),
     "expiries": inspect.unwrap(on_schedule.handler),
     "fan-out": inspect.unwrap(on_schedule.handler),
+    "accounts": inspect.unwrap(on_schedule.handler),
 }
 
 
@@ -125,7 +132,7 @@ class Deployment:
         dead_letters: what is in the dead-letter queue.
         waiting: messages that are accepted and not yet deleted.
         loops: executions of the retry machine that go on.
-        resumed: executions of the resume machine that go on.
+        resumed: executions of the resume and the accounts machine that go on.
         unheard: instances for which something was lost: only the sweep need find them.
         spokes: the accounts that are served beside the hub's own, with their `clients_of`; in those that are `refusing`
             nobody may assume a role at the moment.
@@ -411,6 +418,70 @@ class Deployment:
         self._weather.count(Fault.TIME_UP)
         self._engine.after(0.05, lambda: self._go_on(document, 0, 1))
 
+    # ---- the accounts machine ----
+
+    def each_account(self, name: str, document: dict[str, Any]) -> None:
+        """An execution of accounts.asl.json begins, if its name is new: List, Each side by side, Then."""
+        if name in self._executions:
+            raise client_error("ExecutionAlreadyExists", "Execution Already Exists")
+        self._executions[name] = document
+        self.resumed += 1
+        listing = {"task": "accounts", "id": document["id"], "of": document}
+        self._step("accounts", listing, _RUN, lambda how, answer: self._listed(document, how, answer))
+
+    def _listed(self, document: dict[str, Any], how: str, answer: Any) -> None:
+        if how != "answered":
+            self._ends_accounts(how)
+            return
+        waiting, going = json.loads(json.dumps(answer["accounts"])), set[str]()
+
+        def ended(account: str, how: str) -> None:
+            going.discard(account)
+            if how != "answered":
+                self._misses(account)
+            start()
+
+        def start() -> None:
+            while waiting and len(going) < _EACH["MaxConcurrency"]:
+                account = waiting.pop(0)
+                going.add(account)
+                event = {"task": document["task"], "id": document["id"], "account": account, "of": document}
+                self._step(document["task"], event, _CHILD, lambda how, _, account=account: ended(account, how))  # type: ignore[misc]  # defaults bind the loop's
+            if not going and "then" in document:
+                then = document["then"]
+                self._step(then["task"], then, _RUN, lambda how, _: self._ends_accounts(how))
+            elif not going:
+                self._ends_accounts("answered")
+
+        start()
+
+    def _ends_accounts(self, how: str) -> None:
+        self.resumed -= 1
+        if how != "answered":
+            self._weather.count(Fault.DEAD_LETTER)
+            self.miss()
+
+    def _misses(self, account: str) -> None:
+        """A run for an account failed: its targets are left to the next round."""
+        for target in self.spokes:
+            if target.account == account:
+                self.miss(target)
+
+    def _step(self, task: str, event: dict[str, Any], retry: Mapping[str, Any], ended: Ended, attempt: int = 0) -> None:
+        """A step of the machine, which is tried again as its `retry` says."""
+
+        def over(how: str, answer: Any) -> None:
+            self._engine.say(f"{task} of the accounts machine: {answer if how == 'answered' else how}")
+            passing = how == "killed" or (how == "failed" and type(answer).__name__ in retry["ErrorEquals"])
+            if passing and attempt < retry["MaxAttempts"]:
+                wait = min(retry["MaxDelaySeconds"], retry["IntervalSeconds"] * 2**attempt)
+                again = partial(self._step, task, event, retry, ended, attempt + 1)
+                self._engine.after(self._weather.rng.uniform(0, wait), again)
+            else:
+                ended(how, answer)
+
+        self._engine.after(0.05, lambda: self.run(task, event, over))
+
     def _go_on(self, document: dict[str, Any], attempt: int, runs: int) -> None:
         task, hurry = document["task"], self._weather.hurry
         self._promises.check(5, runs < RUNS, lambda: f"a {task} goes on and on")
@@ -603,6 +674,7 @@ def settings(
         work_queue_url="work",
         retry_state_machine_arn="machine",
         resume_state_machine_arn="resume",
+        accounts_state_machine_arn="accounts",
         role_path=PATH,
         create_missing_profiles=True,
         allow_broad_roles=allow_broad,

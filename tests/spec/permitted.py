@@ -15,8 +15,8 @@ OTHER_ACCOUNT, OTHER_REGION = "999999999999", "eu-west-1"
 EVENT, RETRY, MAPPING, SCHEDULE, STATE = (
     *("OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole", "OnStateChangeRole"),
 )
-LOOP, RESUME = "RetryStateMachineRole", "ResumeStateMachineRole"
-MACHINES = (LOOP, RESUME)
+LOOP, RESUME, EACH = "RetryStateMachineRole", "ResumeStateMachineRole", "AccountsStateMachineRole"
+MACHINES = (LOOP, RESUME, EACH)
 RECONCILING, PUBLISHING = (EVENT, RETRY), (MAPPING, SCHEDULE)
 LOOKING = (*RECONCILING, *PUBLISHING)
 # One changes instances, and those that make profiles pass roles too.
@@ -89,6 +89,10 @@ PLACES = {
     "machine": _here("states", "stateMachine:somebodys"),
     "resume machine elsewhere": f"arn:aws:states:{OTHER_REGION}:{ACCOUNT}:stateMachine:rolekeeper-resume",
     "resume machine of others": _there("states", "stateMachine:rolekeeper-resume"),
+    "accounts machine elsewhere": f"arn:aws:states:{OTHER_REGION}:{ACCOUNT}:stateMachine:rolekeeper-accounts",
+    "accounts machine of others": _there("states", "stateMachine:rolekeeper-accounts"),
+    "child of the accounts machine": _here("states", "execution:rolekeeper-accounts/Each:one"),
+    "execution": _here("states", "execution:somebodys:one"),
     "log": _here("logs", "log-group:somebodys:log-stream:one"),
     "reader of others": f"{_THEIRS}:role/rolekeeper-reader",
     "changer of others": f"{_THEIRS}:role/rolekeeper-changer",
@@ -407,9 +411,21 @@ MAILS = [
 
 CODE = [
     *may(EVENT, "states:StartExecution", "RetryStateMachine"),
-    *may(PUBLISHING, "states:StartExecution", "ResumeStateMachine"),
+    *may(PUBLISHING, "states:StartExecution", ("ResumeStateMachine", "AccountsStateMachine")),
     *may_not((EVENT, *PUBLISHING), "states:StartExecution", "machine"),
     *may_not(PUBLISHING, "states:StartExecution", ("resume machine elsewhere", "resume machine of others")),
+    *may(EACH, "states:StartExecution", "AccountsStateMachine"),
+    *may(EACH, "states:DescribeExecution states:StopExecution", "child of the accounts machine"),
+    *may_not(
+        (EACH, *PUBLISHING), "states:StartExecution", ("accounts machine elsewhere", "accounts machine of others")
+    ),
+    *may_not(EACH, "states:StartExecution", ("ResumeStateMachine", "RetryStateMachine", "machine")),
+    *may_not(EACH, "states:UpdateStateMachine states:DeleteStateMachine", "AccountsStateMachine"),
+    *may_not(EACH, "states:DescribeExecution states:StopExecution", "execution"),
+    *may_not(EACH, "states:RedriveExecution", "child of the accounts machine"),
+    *may(EACH, "lambda:InvokeFunction", "OnSchedule"),
+    *may_not(EACH, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
+    *may_not(EACH, "lambda:UpdateFunctionCode", "OnSchedule"),
     *may_not(EVENT, "states:DeleteStateMachine states:UpdateStateMachine", "RetryStateMachine"),
     *may_not(PUBLISHING, "states:DeleteStateMachine states:UpdateStateMachine", "ResumeStateMachine"),
     *may(STATE, "lambda:InvokeFunction", "OnSchedule"),

@@ -9,7 +9,7 @@ Bench and tests call it.
 import heapq
 import json
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,6 +17,7 @@ from typing import Any
 
 from botocore.exceptions import ReadTimeoutError
 
+import on_schedule
 from fakes.calls import Calls
 from fakes.clock import Clock
 from fakes.ec2 import EC2_META, client_error
@@ -27,7 +28,6 @@ from fixtures.state_table import table_keys
 from rolekeeper.app import App
 from rolekeeper.aws import AT_ONCE, one_by_one
 from rolekeeper.aws.errors import classified
-from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Settings
@@ -185,20 +185,21 @@ class Scale:
         numbers = range(0, self.instances, TAGGED)
         return [InstanceKey(each.account, each.region, f"i-{number:017x}") for each in targets for number in numbers]
 
-    def sweep(self, only: Container[Target] | None = None) -> Swept:
-        """One sweep of all, or the runs of some alone; the clock is where it was, as all go side by side."""
+    def sweep(self) -> Swept:
+        """One round of all; the clock is where it was, as all go side by side."""
         swept, clock = Swept(), self.hub.clock
         self._queue.sent = swept.sent
         self.hub.lambda_.invoked.clear()
-        began, ends = clock.seconds, clock.seconds + RUN_SECONDS
-        app = self.app
-        app.targets.start_sweeps("sweep-1", lambda: ends - clock.seconds >= RESERVE, clock.now())
-        swept.starting = clock.seconds - began + 2 * INVOKE * len(self.hub.lambda_.invoked)
-        swept.started = [Target(**each["target"]) for each in self.hub.lambda_.invoked]
-        for event, target in zip(list(self.hub.lambda_.invoked), swept.started, strict=True):
-            if only is None or target in only:
-                self._run(event, swept)
+        app, began = self.app, clock.seconds
+        app.targets.start_sweeps("sweep-1", since=clock.now())
+        of = self.hub.machine.started[-1]["input"]
+        accounts = on_schedule.accounts(app, of)
         app.telemetry.flush()
+        swept.starting = clock.seconds - began
+        for account in accounts:
+            self._run({"task": "sweep", "id": "sweep-1", "account": account, "of": of}, swept)
+        for event in list(self.hub.lambda_.invoked):
+            self._run(event, swept)
         return swept
 
     def edit(self, **columns: Any) -> Edited:

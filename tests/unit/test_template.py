@@ -29,6 +29,8 @@ RESOURCES = TEMPLATE["Resources"]
 FUNCTIONS = [*of_type("AWS::Serverless::Function")]
 # Where a function has the name of the one that sweeps: from the template, or the sweep's own from Lambda.
 SWEEPS = {"SWEEP_FUNCTION", "AWS_LAMBDA_FUNCTION_NAME"}
+MACHINE_ARNS = {"RESUME_STATE_MACHINE_ARN", "ACCOUNTS_STATE_MACHINE_ARN"}
+STATES = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}"
 ROLES = [*of_type("AWS::IAM::Role")]
 
 
@@ -163,7 +165,7 @@ def test_tables_queues_and_logs_take_a_key_of_the_users() -> None:
         assert _properties(queue)["KmsMasterKeyId"] == _only_if("HasKey", own)
         assert _properties(queue)["SqsManagedSseEnabled"] == {"If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}
     groups = of_type("AWS::Logs::LogGroup")
-    assert len(groups) == 7
+    assert len(groups) == 8
     assert all(_properties(group)["KmsKeyId"] == _only_if("HasKey", own) for group in groups)
 
 
@@ -174,7 +176,7 @@ def test_tables_queues_and_logs_take_a_key_of_the_users() -> None:
     "path",
     [
         *("template.yaml", "spoke.yaml", "examples/roles.yaml"),
-        *("statemachines/retry.asl.json", "statemachines/resume.asl.json"),
+        *("statemachines/retry.asl.json", "statemachines/resume.asl.json", "statemachines/accounts.asl.json"),
     ],
 )
 def test_no_partition_is_written_out(path: str) -> None:
@@ -257,12 +259,15 @@ def test_only_what_knows_nothing_narrower_is_allowed_on_everything(function: str
     assert everywhere <= {"ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations"}
 
 
-@pytest.mark.parametrize(("machine", "function"), [("Retry", "OnRetry"), ("Resume", "OnSchedule")])
+@pytest.mark.parametrize(
+    ("machine", "function"), [("Retry", "OnRetry"), ("Resume", "OnSchedule"), ("Accounts", "OnSchedule")]
+)
 def test_a_machine_may_ask_its_function_and_send_dead_letters(machine: str, function: str) -> None:
     not_logs = [
         (statement["Action"], statement["Resource"])
         for statement in templates.policy_statements(RESOURCES, f"{machine}StateMachineRole")
         if not all(action.startswith("logs:") for action in listed(statement["Action"]))
+        if "Children" not in statement["Sid"]
     ]
     assert not_logs == [
         ("lambda:InvokeFunction", {"GetAtt": f"{function}.Arn"}),
@@ -272,18 +277,31 @@ def test_a_machine_may_ask_its_function_and_send_dead_letters(machine: str, func
 
 @pytest.mark.parametrize(
     ("resource", "name"),
-    [("RolekeeperLayer", "LayerName"), ("RetryStateMachine", "Name"), ("ResumeStateMachine", "Name")],
+    [("RolekeeperLayer", "LayerName"), *((f"{each}StateMachine", "Name") for each in ("Retry", "Resume", "Accounts"))],
 )
 def test_two_stacks_of_an_account_share_no_name(resource: str, name: str) -> None:
     """What CloudFormation itself would name without the stack's name, of which policies and clean-ups know it."""
     assert _properties(resource)[name]["Sub"].startswith("${AWS::StackName}")
 
 
-def test_the_resume_machine_has_the_name_by_which_it_is_started() -> None:
+@pytest.mark.parametrize("machine", ["Resume", "Accounts"])
+def test_a_machine_of_on_schedule_has_the_name_by_which_it_is_started(machine: str) -> None:
     """A reference would be a circle: on_schedule starts the machine, and is its task."""
-    arn = {"Sub": "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:${AWS::StackName}-resume"}
-    assert _properties("ResumeStateMachine")["Name"] == {"Sub": "${AWS::StackName}-resume"}
-    assert TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["RESUME_STATE_MACHINE_ARN"] == arn
+    arn = f"{STATES}:stateMachine:${{AWS::StackName}}-{machine.lower()}"
+    assert _properties(f"{machine}StateMachine")["Name"] == {"Sub": f"${{AWS::StackName}}-{machine.lower()}"}
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables[f"{machine.upper()}_STATE_MACHINE_ARN"] == {"Sub": arn}
+
+
+def test_the_accounts_machine_may_start_its_own_children_and_nothing_else() -> None:
+    """Step Functions developer guide, "IAM policies for using Distributed Map states"."""
+    machine = f"{STATES}:stateMachine:${{AWS::StackName}}-accounts"
+    executions = [{"Sub": f"{STATES}:execution:${{AWS::StackName}}-accounts{each}"} for each in (":*", "/*")]
+    found = templates.policy_statements(RESOURCES, "AccountsStateMachineRole")
+    assert {each["Sid"]: (each["Action"], each["Resource"]) for each in found if "Children" in each["Sid"]} == {
+        "StartItsChildren": ("states:StartExecution", {"Sub": machine}),
+        "WatchAndStopItsChildren": (["states:DescribeExecution", "states:StopExecution"], executions),
+    }
 
 
 # ---- queues ----
@@ -312,7 +330,8 @@ def test_events_reach_the_work_queue_as_they_are(rule: str) -> None:
 
 # ---- a hub ----
 
-OF_A_HUB = {"SpokeBus", "SpokeBusPolicy", *SPOKE_RULES, "SweepTargetsPolicy"}
+ACCOUNTS = {"AccountsStateMachine", "AccountsStateMachineLogs", "AccountsStateMachineRole"}
+OF_A_HUB = {"SpokeBus", "SpokeBusPolicy", *SPOKE_RULES, "SweepTargetsPolicy", *ACCOUNTS}
 
 
 def test_a_deployment_is_a_hub_only_with_an_organization() -> None:
@@ -351,13 +370,13 @@ def test_functions_get_the_environment_that_the_code_reads() -> None:
     assert "SWEEP_FUNCTION" not in json.dumps(_properties("OnSchedule")), "it has its name from Lambda"
     variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     assert {name for name in variables if not name.startswith("POWERTOOLS_")} == required | {
-        *("ALARM_TOPIC", "RESUME_STATE_MACHINE_ARN", "ORGANIZATION_ID", "NAMESPACE"),
+        *("ALARM_TOPIC", *MACHINE_ARNS, "ORGANIZATION_ID", "NAMESPACE"),
     }
     assert _properties("OnInstanceEvent")["Environment"]["Variables"] == {
         "RETRY_STATE_MACHINE_ARN": {"Ref": "RetryStateMachine"}
     }
     assert _properties("OnStateChange")["Environment"]["Variables"] == {"SWEEP_FUNCTION": {"Ref": "OnSchedule"}}
-    machines = {"RESUME_STATE_MACHINE_ARN", "RETRY_STATE_MACHINE_ARN"}
+    machines = {*MACHINE_ARNS, "RETRY_STATE_MACHINE_ARN"}
     assert optional - {"ORGANIZATION_ID", "NAMESPACE"} == {"ALARM_TOPIC", *machines, *SWEEPS}
 
 
@@ -371,10 +390,10 @@ def test_each_setting_is_that_of_its_own_parameter_or_resource() -> None:
     assert constant == {"POWERTOOLS_SERVICE_NAME": "rolekeeper", "POWERTOOLS_METRICS_NAMESPACE": "Rolekeeper"}
     others = {"WORK_QUEUE_URL": {"Ref": "WorkQueue"}, "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"}}
     assert {name: variables[name] for name in others} == others
-    assert variables.keys() == own.keys() | constant.keys() | others.keys() | {"RESUME_STATE_MACHINE_ARN"}
+    assert variables.keys() == own.keys() | constant.keys() | others.keys() | MACHINE_ARNS
 
 
-@pytest.mark.parametrize("machine", ["Retry", "Resume"])
+@pytest.mark.parametrize("machine", ["Retry", "Resume", "Accounts"])
 def test_a_machine_runs_its_own_definition_for_as_long_as_it_takes_and_logs_what_fails(machine: str) -> None:
     """An Express one ends after five minutes (Step Functions developer guide, "Choosing workflow type")."""
     properties = _properties(f"{machine}StateMachine")

@@ -27,6 +27,7 @@ _PARTS = {
     "layers/rolekeeper": "layer.zip",
     "statemachines/retry.asl.json": "statemachines/retry.asl.json",
     "statemachines/resume.asl.json": "statemachines/resume.asl.json",
+    "statemachines/accounts.asl.json": "statemachines/accounts.asl.json",
 }
 _LOCAL = re.compile(r"^(\s*(?:CodeUri|ContentUri|DefinitionUri): )(\S+)$", re.MULTILINE)
 _PREFIX = "rolekeeper"

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper import fleet, mappings, permissions
-from rolekeeper.aws import Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
+from rolekeeper.aws import AccountsMachine, Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
@@ -100,6 +100,10 @@ class App:
         return ResumeMachine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
 
     @cached_property
+    def accounts_machine(self) -> AccountsMachine:
+        return AccountsMachine(lambda: self.client("stepfunctions"), self.settings.accounts_state_machine_arn)
+
+    @cached_property
     def table(self) -> MappingTable:
         return mappings.table.MappingTable(self.client("dynamodb"), self.settings.mapping_table, self.sleep)
 
@@ -149,6 +153,7 @@ class App:
             home=self.settings.target,
             registry=self.registry,
             tasks=self.tasks,
+            machine=self.accounts_machine,
             telemetry=self.telemetry,
             now=self.now,
             ends_by=self.now() + WORK,

@@ -80,6 +80,7 @@ class Settings:
     alarm_topic: str = ""
     retry_state_machine_arn: str = ""
     resume_state_machine_arn: str = ""
+    accounts_state_machine_arn: str = ""
     sweep_function: str = ""
     organization: str = ""
     namespace: str = "rolekeeper"
@@ -133,6 +134,7 @@ class Settings:
             alarm_topic=environ.get("ALARM_TOPIC", ""),
             retry_state_machine_arn=environ.get("RETRY_STATE_MACHINE_ARN", ""),
             resume_state_machine_arn=environ.get("RESUME_STATE_MACHINE_ARN", ""),
+            accounts_state_machine_arn=environ.get("ACCOUNTS_STATE_MACHINE_ARN", ""),
             # The sweep's own function gets its name from Lambda: in the template that would be a circular reference.
             sweep_function=environ.get("SWEEP_FUNCTION") or environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
             organization=environ.get("ORGANIZATION_ID", ""),

@@ -4,12 +4,13 @@ from botocore.config import Config
 
 from rolekeeper.aws.ec2 import AT_ONCE, Each, Ec2, in_threads, one_by_one
 from rolekeeper.aws.iam import Iam
-from rolekeeper.aws.queue import ResumeMachine, Tasks, WorkQueue
+from rolekeeper.aws.queue import AccountsMachine, ResumeMachine, Tasks, WorkQueue
 
 __all__ = [
     "AT_ONCE",
     "CONFIG",
     "ELSEWHERE",
+    "AccountsMachine",
     "Each",
     "Ec2",
     "Iam",

@@ -108,6 +108,7 @@ class Task(StrEnum):
     SWEEP = "sweep"
     EXPIRIES = "expiries"
     FAN_OUT = "fan-out"
+    ACCOUNTS = "accounts"  # names the accounts for the accounts machine
 
 
 @dataclass(frozen=True)
@@ -135,16 +136,32 @@ def _there(target: Target | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class ResumeMachine:
-    """Has Step Functions run a task of the scheduled function again and again, from where it stopped, until it ends."""
+class _Machine:
+    """A state machine whose task is the scheduled function."""
 
     client: Callable[[], "SFNClient"]
     machine_arn: str
 
-    def take_over(self, name: str, rest: dict[str, Any]) -> None:
-        """Start an execution with what `resumable` made; a second one under the same `name` isn't started."""
+    def _start(self, name: str, state: dict[str, Any]) -> None:
+        """Start an execution; a second one under the same `name` isn't started."""
         # 32 of the 80 characters that a name may have, and none that it may not have.
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        text = json.dumps(rest, ensure_ascii=False)
+        text, unique = json.dumps(state, ensure_ascii=False), f"{state['task']}-{digest}"
         with suppress(ConflictError), classified("states:StartExecution", self.machine_arn):
-            self.client().start_execution(stateMachineArn=self.machine_arn, name=f"{rest['task']}-{digest}", input=text)
+            self.client().start_execution(stateMachineArn=self.machine_arn, name=unique, input=text)
+
+
+class ResumeMachine(_Machine):
+    """Has Step Functions run a task of the scheduled function again and again, from where it stopped, until it ends."""
+
+    def take_over(self, name: str, rest: dict[str, Any]) -> None:
+        """Start an execution with what `resumable` made."""
+        self._start(name, rest)
+
+
+class AccountsMachine(_Machine):
+    """Has Step Functions do a task once for each account, many at once (statemachines/accounts.asl.json)."""
+
+    def start(self, name: str, task: Task, correlation_id: str, **arguments: Any) -> None:
+        """Start a task. `arguments` are in the input; each account's run is given that as `of`, and its `account`."""
+        self._start(name, {"task": task.value, "id": correlation_id, **arguments})

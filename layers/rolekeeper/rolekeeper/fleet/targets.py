@@ -3,17 +3,19 @@
 A message from a target registers it, once a probe finds that its spoke lets the hub in. The registry grants nothing:
 the spoke's own roles decide what the hub may do there. A target that isn't registered and refuses the probe is unknown:
 its messages are dropped, and the schedule probes it for a while, because IAM takes a while to know a new spoke's roles.
-Each target is swept by a run of its own, so a slow or failing target delays no other.
+The accounts machine sweeps them: a run for each account, which sweeps its due targets one after another. A target that
+is large or fails gets a run of its own, so it delays no other.
 """
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
-from rolekeeper.aws import Ec2, Iam, Tasks, errors
+from rolekeeper.aws import AccountsMachine, Ec2, Iam, Tasks, errors
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.reconcile import WORK, Batch
@@ -34,6 +36,8 @@ PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API re
 SILENT = timedelta(minutes=1)  # how long a process asks nothing of a target that gave no answer
 OVERDUE = 2  # a target is overdue once this many of its sweeps began and none ended: two intervals
 NAMED = 20  # targets in one log line
+LARGE = 3_000  # a target with more instances is swept by a run of its own
+IDLE = timedelta(hours=1)  # how often an idle target is swept
 _NEVER = datetime.min.replace(tzinfo=UTC)
 # Actions whose refusal concerns the whole target; any other concerns one instance.
 _OF_A_TARGET = ("sts:", "ec2:Describe")
@@ -73,6 +77,45 @@ class ServedTarget:
     goes_on_until: datetime | None = None
     dropped: int = 0
     checked: datetime | None = None
+
+    def is_idle(self, now: datetime) -> bool:
+        """Whether its last sweep found nothing there, less than an hour ago, and nothing was heard of it since."""
+        if self.instances or self.drift or self.problem or self.unswept or not self.last_sweep:
+            return False
+        # A process notes events of a target once in `NOTED`, so a later one may not be noted.
+        heard = self.last_event or _NEVER
+        return now - self.last_sweep < IDLE and heard <= self.last_sweep - NOTED
+
+
+class Which(StrEnum):
+    """Which targets a round sweeps: those that are due, all because a person asked, or those never swept."""
+
+    DUE = "due"
+    ALL = "all"
+    NEW = "new"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round of sweeps, which began at `since`: one that is due isn't swept again if a run of the round is retried."""
+
+    which: Which
+    since: datetime
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Self:
+        """Read the input of the accounts machine."""
+        return cls(Which(asked["which"]), datetime.fromisoformat(asked["since"]))
+
+    def takes(self, served: ServedTarget, now: datetime) -> bool:
+        if self.which is Which.NEW:
+            return served.last_sweep is None and not served.unswept
+        if self.which is Which.ALL:
+            return True
+        return (served.last_sweep or _NEVER) < self.since and not served.is_idle(now)
+
+    def leaves_running(self, served: ServedTarget, now: datetime) -> bool:
+        return self.which is Which.DUE and (served.goes_on_until or _NEVER) > now
 
 
 @dataclass(frozen=True)
@@ -195,6 +238,7 @@ class Targets:
     home: Target
     registry: Registry
     tasks: Tasks
+    machine: AccountsMachine
     telemetry: Telemetry
     now: Callable[[], datetime]
     ends_by: datetime
@@ -268,50 +312,52 @@ class Targets:
             self.registry.add(ServedTarget(target, probed.version, at, last_event=at, unit=probed.unit))
         return None
 
-    def start_sweeps(self, correlation_id: str, in_time: Callable[[], bool], scheduled: datetime | None) -> None:
-        """Start a sweep of each registered target, at least one, and more while `in_time`; the longest ago first.
+    def start_sweeps(self, correlation_id: str, which: Which = Which.DUE, since: datetime | None = None) -> None:
+        """Have the accounts machine sweep the registered targets, in one call whatever their number."""
+        begun = layout.timestamp(since or self.now())
+        try:
+            self.machine.start(f"{correlation_id} {which}", Task.SWEEP, correlation_id, which=which.value, since=begun)
+        except AwsRefusalError as error:
+            # The next round sweeps them. The hub's own sweep goes on.
+            if isinstance(error, AccessDeniedError):
+                self.telemetry.denied(error, correlation_id=correlation_id)
+            self.telemetry.will_retry("sweeps of targets were not started", error=str(error))
+            self.telemetry.count("SweepUnfinished")
 
-        `scheduled` is when the schedule started this run, None if a person did. A scheduled run leaves out targets
-        that were swept since then, as Lambda may have tried it before, and those whose last sweep still goes on.
-        """
-        served = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER)
+    def start_first_sweeps(self, correlation_id: str) -> None:
+        """Start those of new targets: before its first sweep nothing is published for a new account."""
+        now, new = self.now(), Round(Which.NEW, self.now())
+        if any(new.takes(each, now) for each in self.registry.all()):
+            self.start_sweeps(correlation_id, Which.NEW)
+
+    def accounts_due(self, asked: Mapping[str, Any]) -> list[str]:
+        """The accounts with targets that a round sweeps, the longest ago first; this also reports the overdue."""
+        served, now = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER), self.now()
         if overdue := [str(each.target) for each in served if each.unswept >= OVERDUE]:
             named = overdue[:NAMED]
             self.telemetry.will_retry("targets were not swept for two intervals", targets=named, number=len(overdue))
             self.telemetry.count("SweepUnfinished", len(overdue))
-        self._start_sweeps(served, correlation_id, in_time, scheduled=scheduled)
+        return list(dict.fromkeys(each.target.account for each in served if Round.of(asked).takes(each, now)))
 
-    def start_first_sweeps(self, correlation_id: str, in_time: Callable[[], bool]) -> None:
-        """Start those of new targets: before its first sweep nothing is published for a new account."""
-        new = [each for each in self.registry.all() if each.last_sweep is None and not each.unswept]
-        self._start_sweeps(new, correlation_id, in_time)
+    def sweep_account(
+        self, account: str, asked: Mapping[str, Any], in_time: Callable[[], bool], sweep: Callable[[Target], bool]
+    ) -> list[Target]:
+        """Sweep the targets of an account that a round takes one after another, small ones first.
 
-    def _start_sweeps(
-        self,
-        targets: Sequence[ServedTarget],
-        correlation_id: str,
-        in_time: Callable[[], bool],
-        *,
-        scheduled: datetime | None = None,
-    ) -> None:
-        started = 0
-        try:
-            for served in targets:
-                if scheduled and (served.last_sweep or _NEVER) >= scheduled:
-                    continue
-                if started and not in_time():
-                    raise RetryableError("NoTime", "the run has no time to start more", "", resource=str(served.target))
-                goes_on = scheduled and (served.goes_on_until or _NEVER) > self.now()
-                if self.registry.note_begin(served.target) and not goes_on:
-                    self.tasks.start(Task.SWEEP, correlation_id, served.target)
-                    started += 1
-        except AwsRefusalError as error:
-            # The next sweep begins with those that are left. The hub's own sweep goes on.
-            if isinstance(error, AccessDeniedError):
-                self.telemetry.denied(error, correlation_id=correlation_id)
-            left = len(targets) - started
-            self.telemetry.will_retry("sweeps of targets were not started", error=str(error), left=left)
-            self.telemetry.count("SweepUnfinished")
+        One that is large, whose last sweep didn't end, that fails now (`sweep` returns False) or for which there is no
+        time left gets a run of its own, which Lambda retries and dead-letters. Returns these.
+        """
+        sweeps, alone = Round.of(asked), list[Target]()
+        due = [each for each in self.registry.all(account) if sweeps.takes(each, self.now())]
+        for served in sorted(due, key=lambda each: (each.unswept, each.instances)):
+            target = served.target
+            if not self.registry.note_begin(target) or sweeps.leaves_running(served, self.now()):
+                continue
+            small = not served.unswept and served.instances <= LARGE
+            if not (small and in_time() and sweep(target)):
+                self.tasks.start(Task.SWEEP, asked["id"], target)
+                alone.append(target)
+        return alone
 
     def is_news(self, target: Target, error: AccessDeniedError) -> bool:
         """Note what a target refuses; returns whether to report it. Refusals about one instance are always reported."""
