@@ -43,12 +43,17 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     if app.settings.only and (event.get("target") or "of" in event):
         # The deployment was a hub when this began.
         app.telemetry.dropped("another target: the deployment is of no organization", correlation_id)
-        return {"task": task.value, "id": correlation_id, "finished": True, "accounts": []}
+        return {
+            "task": task.value,
+            "id": correlation_id,
+            "finished": True,
+            **({"accounts": []} if "of" in event else {}),
+        }
     try:
-        if "account" in event:
-            done = in_account(app, event, lambda: seconds_left() - EARLIER, context.aws_request_id)
-        elif task is Task.ACCOUNTS:
+        if task is Task.ACCOUNTS:
             done = {"accounts": accounts(app, event["of"])}
+        elif "of" in event:
+            done = in_account(app, event, lambda: seconds_left() - EARLIER, context.aws_request_id)
         elif task is Task.EXPIRIES:
             app.overrides.report_deployed_mode(correlation_id)
             if app.settings.organization:

@@ -136,15 +136,13 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
 
 def test_a_hub_notes_each_target_by_itself(served: Organization) -> None:
     served.spokes[SPOKE].running(workload="web")
-    served.scheduled()
-    served.scheduled(served.hub.lambda_.invoked[0])
+    served.sweep()
     assert (stood(served.hub), stood(served.hub, SPOKE)) == ([{}], [{"drift": 1}])
 
 
 def test_a_target_that_cant_be_swept_leaves_a_gap(served: Organization) -> None:
     served.refuse(SPOKE)
-    served.scheduled()
-    served.scheduled(served.hub.lambda_.invoked[0])
+    served.sweep()
     assert (stood(served.hub), stood(served.hub, SPOKE)) == ([{}], [])
 
 

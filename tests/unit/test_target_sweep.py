@@ -1,19 +1,20 @@
-"""The sweep of a hub's targets: each in a run of its own, none waits for another, and what is missed is noticed."""
+"""The sweeps of a hub's targets: by a run for each account, none waits for another, and what is missed is noticed."""
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
+from on_schedule import EARLIER
 from rolekeeper.aws import ec2
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet.sweep import GOES_ON
-from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.fleet.sweep import GOES_ON, RESERVE
+from rolekeeper.fleet.targets import LARGE, ServedTarget
 from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.settings import Access
@@ -53,8 +54,15 @@ def known(made: Organization, target: Target = SPOKE) -> ServedTarget:
 
 
 def asked_for(made: Organization) -> list[Target]:
-    """The targets whose sweeps were started."""
-    return [Target(**each["target"]) for each in made.hub.lambda_.invoked]
+    """The targets whose sweeps were started: in the runs for their accounts, then those with runs of their own."""
+    answers = made.each_account()
+    return [Target(**each["target"]) for each in (*answers, *made.hub.lambda_.invoked)]
+
+
+def for_account(made: Organization, account: str = SPOKE.account) -> dict[str, Any]:
+    """What the run for an account is started with, in the round that was started last."""
+    of = made.hub.machine.started[-1]["input"]
+    return {"task": of["task"], "id": of["id"], "account": account, "of": of}
 
 
 def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organization) -> None:
@@ -261,10 +269,9 @@ def test_what_ec2_refuses_in_a_target_ends_its_sweep_without_a_dead_letter(serve
 
 def test_what_the_hubs_own_table_refuses_is_no_problem_of_the_target(served: Organization) -> None:
     served.spoke(SPOKE).running(workload="web")
-    served.scheduled()
     served.hub.calls.before("BatchGetItem", refusing("InternalServerError", status=500))
     with pytest.raises(AwsRefusalError, match="InternalServerError"):
-        served.scheduled(served.hub.lambda_.invoked[0])
+        served.scheduled(event_of(SPOKE))
     assert known(served).problem == ""
 
 
@@ -277,8 +284,7 @@ def large(served: Organization, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
     monkeypatch.setattr(ec2, "FILTER_VALUES", 2)
     for _ in range(3):
         served.spoke(SPOKE).running(workload="web")
-    served.scheduled()
-    answer = served.scheduled(served.hub.lambda_.invoked[0], seconds=0)
+    answer = served.scheduled(event_of(SPOKE), seconds=0)
     assert (answer["finished"], answer["instances"]) == (False, 2)
     [started] = served.hub.machine.started
     rest: dict[str, Any] = started["input"]
@@ -346,83 +352,164 @@ def test_a_resumed_run_that_is_refused_ends_its_sweep(served: Organization, larg
 # ---- none is forgotten ----
 
 
-def intervals(made: Organization, number: int, *, but: Target = SPOKE) -> None:
-    """Sweeps of all targets but one, whose runs are lost."""
+def intervals(made: Organization, number: int) -> None:
+    """Sweeps of all targets but one, whose account's runs are lost."""
     for _ in range(number):
-        made.hub.lambda_.invoked.clear()
-        made.scheduled()
-        for each in made.hub.lambda_.invoked:
-            if Target(**each["target"]) != but:
-                made.scheduled(each)
         made.wait(minutes=15)
+        made.scheduled()
+        made.each_account(OTHER.account)
 
 
 @pytest.mark.parametrize("swept_before", [False, True])
 def test_a_target_that_no_sweep_saw_for_two_intervals_rings_an_alarm(served: Organization, swept_before: bool) -> None:  # noqa: FBT001  # a parameter of a test
     if swept_before:
+        served.spoke(OTHER).running()
         served.sweep()
-        served.wait(minutes=15)
     intervals(served, 2)
     assert served.hub.metrics.counts["SweepUnfinished"] == 0
     intervals(served, 1)
     assert served.hub.metrics.counts["SweepUnfinished"] == 1
     [line] = [line for line in served.hub.logged() if "two intervals" in line["message"]]
-    assert line["targets"] == [str(SPOKE)]
+    assert line["targets"] == [str(OTHER)]
+    served.spoke(OTHER).running()
     served.sweep()  # which finds it so for the last time
     served.hub.metrics.counts.clear()
     intervals(served, 2)
     assert served.hub.metrics.counts["SweepUnfinished"] == 0
 
 
-def test_a_start_that_died_goes_on_where_it_was_when_lambda_tries_it_again(served: Organization) -> None:
-    event = {"id": "sweep-1", "time": f"{served.hub.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
-    calls = served.hub.calls
-    calls.before("Invoke", lambda: calls.before("Invoke", kill))
-    with pytest.raises(KilledError):
-        served.scheduled(event)
-    assert asked_for(served) == [SPOKE]
-    served.scheduled(served.hub.lambda_.invoked[0])
-    served.wait(minutes=1)
-    served.hub.lambda_.invoked.clear()
-    served.scheduled(event)
-    assert asked_for(served) == [SAME_ACCOUNT, OTHER]
-
-
-def test_a_run_without_time_starts_one_target_and_the_others_come_first_in_the_next_one(served: Organization) -> None:
-    served.sweep()
-    served.wait(minutes=15)
-    served.scheduled(event_of(SPOKE))
-    served.hub.quiet()
-    served.scheduled(seconds=0)
-    assert asked_for(served) == [SAME_ACCOUNT]
-    assert served.hub.metrics.counts["SweepUnfinished"] == 1
-    served.wait(minutes=15)
-    served.hub.quiet()
+def test_a_run_for_an_account_that_died_goes_on_where_it_was_when_the_machine_tries_it_again(
+    served: Organization,
+) -> None:
     served.scheduled()
-    assert asked_for(served) == [SAME_ACCOUNT, OTHER, SPOKE]
+    child, there = for_account(served), served.spoke(SAME_ACCOUNT)
+    there.calls.before("DescribeInstances", kill)
+    with pytest.raises(KilledError):
+        served.scheduled(child)
+    assert (known(served).unswept, known(served, SAME_ACCOUNT).unswept) == (0, 1)
+    served.wait(minutes=1)
+    served.spoke(SPOKE).calls.clear()
+    served.scheduled(child)
+    assert "DescribeInstances" not in served.spoke(SPOKE).calls.counted(), "it was swept"
+    assert served.hub.lambda_.invoked == [event_of(SAME_ACCOUNT)], "it may be what kills the run"
 
 
-def test_a_function_that_cant_be_started_leaves_the_hubs_own_sweep_to_be_done(served: Organization) -> None:
+def test_targets_for_which_the_run_of_their_account_has_no_time_get_runs_of_their_own(served: Organization) -> None:
+    served.scheduled()
+    served.scheduled(for_account(served), seconds=RESERVE + EARLIER - 1)
+    assert served.hub.lambda_.invoked == [event_of(SPOKE), event_of(SAME_ACCOUNT)]
+    assert served.hub.metrics.counts["SweepUnfinished"] == 0
+
+
+@pytest.mark.parametrize("error", [refusing("InternalServerError", status=500), lambda: {}["a bug"]])
+def test_a_target_whose_sweep_fails_gets_a_run_of_its_own_and_its_accounts_others_are_swept(
+    served: Organization, error: Callable[[], Any]
+) -> None:
+    served.scheduled()
+    served.hub.calls.after("UpdateItem", lambda: served.hub.calls.before("BatchGetItem", error))
+    served.scheduled(for_account(served))
+    assert served.hub.lambda_.invoked == [event_of(SPOKE)]
+    assert known(served, SAME_ACCOUNT).last_sweep == served.hub.clock.now()
+
+
+def test_a_large_target_gets_a_run_of_its_own_and_small_ones_come_first(served: Organization) -> None:
+    now = served.hub.clock.now()
+    for target, instances in ((SPOKE, LARGE + 1), (SAME_ACCOUNT, LARGE)):
+        served.app().registry.add(ServedTarget(target, VERSION, now, last_sweep=now, instances=instances))
+    served.wait(minutes=15)
+    served.scheduled()
+    assert asked_for(served) == [OTHER, SAME_ACCOUNT, SPOKE]
+
+
+def test_a_machine_that_cant_be_started_leaves_the_hubs_own_sweep_to_be_done(served: Organization) -> None:
     served.hub.running(workload="web")
-    served.hub.calls.before("Invoke", refusing("AccessDeniedException"))
+    served.hub.calls.before("StartExecution", refusing("AccessDeniedException"))
     assert served.scheduled()["sent"] == 1
     assert served.hub.metrics.counts["SweepUnfinished"] == 1
     assert served.hub.events.kinds == ["Permission Missing"]
 
 
+def test_a_round_that_lambda_tries_twice_is_started_once(served: Organization) -> None:
+    event = {"id": "sweep-1", "time": f"{served.hub.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
+    for _ in range(2):
+        served.scheduled(event)
+        served.wait(minutes=1)
+    first, second = served.hub.machine.started
+    assert first == second, "Step Functions starts no second one of this name"
+
+
 def test_a_target_that_was_removed_is_not_swept(served: Organization) -> None:
-    listed = served.app().registry.all
-    served.hub.calls.after("Query", lambda: served.app().registry.remove(SPOKE))
     served.scheduled()
-    assert asked_for(served) == [SAME_ACCOUNT, OTHER]
-    assert [each.target for each in listed()] == [SAME_ACCOUNT, OTHER]
+    served.hub.calls.after("Query", lambda: served.app().registry.remove(SPOKE))
+    served.scheduled(for_account(served))
+    assert known(served, SAME_ACCOUNT).last_sweep
+    assert served.app().registry.get(SPOKE) is None
+
+
+# ---- a target in which nothing is ----
+
+
+def due(made: Organization, minutes: float = 15) -> list[Target]:
+    """The targets that the schedule has swept, so many minutes later."""
+    made.wait(minutes=minutes)
+    made.hub.quiet()
+    made.scheduled()
+    return asked_for(made)
+
+
+def test_an_idle_target_is_swept_once_an_hour_and_others_in_every_interval(served: Organization) -> None:
+    served.spoke(OTHER).running()
+    served.sweep()
+    assert [due(served) for _ in range(5)] == [[OTHER], [OTHER], [OTHER], [SPOKE, SAME_ACCOUNT, OTHER], [OTHER]]
+    assert served.hub.metrics.counts["SweepUnfinished"] == 0
+
+
+@pytest.mark.parametrize("minutes_before", [0, 59])
+def test_an_idle_target_is_swept_with_the_next_round_once_it_sends_an_event(
+    served: Organization, minutes_before: int
+) -> None:
+    """Also if a process noted an event of it shortly before its last sweep, and so notes none now."""
+    spoke = served.spoke(SPOKE)
+    served.wait(minutes=61)
+    key = spoke.key(spoke.running())
+    spoke.truth.terminate(key.id)
+    if minutes_before:
+        served.batch(key)
+        served.wait(minutes=minutes_before - 14)
+    served.sweep()
+    served.wait(minutes=14)
+    served.batch(key)
+    assert SPOKE in due(served)
+
+
+@pytest.mark.parametrize("found", [{"drift": 1}, {"problem": "refused"}, {"unswept": 1}, {"instances": 1}])
+def test_a_target_that_drifts_or_has_a_problem_is_not_idle(served: Organization, found: dict[str, Any]) -> None:
+    now = served.hub.clock.now()
+    served.app().registry.add(ServedTarget(SPOKE, VERSION, now, last_sweep=now, **found))
+    assert SPOKE in due(served)
+
+
+def test_an_idle_target_is_overdue_once_two_rounds_should_have_swept_it(served: Organization) -> None:
+    served.sweep()
+    intervals(served, 5)
+    assert served.hub.metrics.counts["SweepUnfinished"] == 0
+    intervals(served, 1)
+    assert served.hub.metrics.counts["SweepUnfinished"] == 1
+
+
+def test_a_person_has_idle_targets_swept_too(served: Organization) -> None:
+    served.sweep()
+    served.wait(minutes=1)
+    served.hub.quiet()
+    served.scheduled({"id": "by hand"})
+    assert asked_for(served) == [SPOKE, SAME_ACCOUNT, OTHER]
 
 
 def test_a_resumed_run_of_the_hub_and_the_first_sweep_of_the_minute_start_none(served: Organization) -> None:
     served.hub.never_swept()
     served.scheduled({"task": "expiries", "id": "minute"})
     served.scheduled({"task": "sweep", "id": "sweep-1", "rest": {}})
-    assert asked_for(served) == []
+    assert served.hub.machine.started == []
 
 
 # ---- who is asked for ----
@@ -439,6 +526,9 @@ def test_what_a_hub_began_in_other_targets_ends_once_it_is_of_no_organization(
     served.assumed.clear()
     assert served.scheduled(event_of(SPOKE)) == {"task": "sweep", "id": "sweep-1", "finished": True}
     assert served.scheduled({**event_of(SPOKE), "rest": {}})["finished"]
+    of = {"task": "sweep", "id": "sweep-1", "which": "due", "since": "2026-01-01T00:00:00+00:00"}
+    assert served.scheduled({"task": "accounts", "id": "sweep-1", "of": of})["accounts"] == []
+    assert served.scheduled({"task": "sweep", "id": "sweep-1", "account": SPOKE.account, "of": of})["finished"]
     hub.queue.instances.clear()
     for targets in ([HOME, SPOKE, OTHER], [SPOKE]):
         begun = resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key("workload=web"), targets))

@@ -280,7 +280,7 @@ class _Hub:
             return PROBLEM, served.problem
         # The hub's own sweep is recorded only if the fleet's size changed, or once a day: it has a check of its own.
         known = served.last_sweep or served.since
-        late = not own and known is not None and self.now - known > self.silence
+        late = not own and known is not None and self.now - known > self.silence + served.rests
         if served.last_sweep is None:
             return (OVERDUE, "it was never swept") if late else (NEW, "its first sweep is still to come")
         return (OVERDUE, f"its last sweep was at {served.last_sweep:%Y-%m-%d %H:%M UTC}") if late else (WELL, "")

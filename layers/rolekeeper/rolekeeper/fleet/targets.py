@@ -34,10 +34,10 @@ APPEARS = timedelta(hours=1)
 UNKNOWN_FOR = timedelta(days=1)  # after its last event an unknown target is forgotten
 PROBED = 5  # instances of a probe's page, the fewest that EC2 takes (EC2 API reference, `DescribeInstances`)
 SILENT = timedelta(minutes=1)  # how long a process asks nothing of a target that gave no answer
-OVERDUE = 2  # a target is overdue once this many of its sweeps began and none ended: two intervals
+OVERDUE = 2  # a target is overdue once this many rounds had it swept and no sweep ended: two intervals
 NAMED = 20  # targets in one log line
 LARGE = 3_000  # a target with more instances is swept by a run of its own
-IDLE = timedelta(hours=1)  # how often an idle target is swept
+IDLE = timedelta(minutes=55)  # an idle target is swept once an hour; a sweep ends some minutes after its round began
 _NEVER = datetime.min.replace(tzinfo=UTC)
 # Actions whose refusal concerns the whole target; any other concerns one instance.
 _OF_A_TARGET = ("sts:", "ec2:Describe")
@@ -78,13 +78,23 @@ class ServedTarget:
     dropped: int = 0
     checked: datetime | None = None
 
+    @property
+    def rests(self) -> timedelta:
+        """How long after its last sweep it need not be swept unless it sends an event: if that found nothing, an hour."""
+        found = self.instances or self.drift or self.problem or not self.last_sweep
+        return timedelta() if found else IDLE
+
     def is_idle(self, now: datetime) -> bool:
-        """Whether its last sweep found nothing there, less than an hour ago, and nothing was heard of it since."""
-        if self.instances or self.drift or self.problem or self.unswept or not self.last_sweep:
+        if self.unswept or not self.last_sweep:
             return False
         # A process notes events of a target once in `NOTED`, so a later one may not be noted.
         heard = self.last_event or _NEVER
-        return now - self.last_sweep < IDLE and heard <= self.last_sweep - NOTED
+        return now - self.last_sweep < self.rests and heard <= self.last_sweep - NOTED
+
+    def is_overdue(self, begun: Sequence[datetime]) -> bool:
+        """Whether no sweep ended since the rounds that began then, the earliest first, though they had it swept."""
+        known = self.last_sweep or self.since or _NEVER
+        return len(begun) == OVERDUE and known + self.rests < begun[0]
 
 
 class Which(StrEnum):
@@ -128,7 +138,7 @@ class Registry:
     def all(self, account: str = "") -> list[ServedTarget]:
         """All registered targets, or those of one account, sorted; a corrupt item is its target's problem."""
         # "$" comes right after the "#" that ends each part of a key.
-        first, last = (f"target#{account}#", f"target#{account}$") if account else ("", "target$")
+        first, last = (f"target#{account}#", f"target#{account}$") if account else ("target#", "target$")
         return [self._read(item) for item in self.store.items(layout.TARGETS, last, first)]
 
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
@@ -177,6 +187,14 @@ class Registry:
         if registered:
             self.noted[target] = at
         return registered
+
+    def note_round(self, since: datetime) -> list[datetime]:
+        """Note that the schedule's round begins, which may be retried; returns when the last ones before it began."""
+        at, item = layout.timestamp(since), self.store.get([layout.ROUNDS]).get(layout.ROUNDS, {})
+        before = [each for each in item.get("begun", []) if each < at]
+        begun = [*before, at][-OVERDUE - 1 :]
+        self.store.write(self.store.put({**layout.key_attributes(layout.ROUNDS), "begun": begun}))
+        return [datetime.fromisoformat(each) for each in before[-OVERDUE:]]
 
     def note_begin(self, target: Target) -> bool:
         """Note that a sweep begins; returns whether the target is registered."""
@@ -333,11 +351,13 @@ class Targets:
     def accounts_due(self, asked: Mapping[str, Any]) -> list[str]:
         """The accounts with targets that a round sweeps, the longest ago first; this also reports the overdue."""
         served, now = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER), self.now()
-        if overdue := [str(each.target) for each in served if each.unswept >= OVERDUE]:
+        sweeps = Round.of(asked)
+        begun = self.registry.note_round(sweeps.since) if sweeps.which is Which.DUE else []
+        if overdue := [str(each.target) for each in served if each.is_overdue(begun)]:
             named = overdue[:NAMED]
             self.telemetry.will_retry("targets were not swept for two intervals", targets=named, number=len(overdue))
             self.telemetry.count("SweepUnfinished", len(overdue))
-        return list(dict.fromkeys(each.target.account for each in served if Round.of(asked).takes(each, now)))
+        return list(dict.fromkeys(each.target.account for each in served if sweeps.takes(each, now)))
 
     def sweep_account(
         self, account: str, asked: Mapping[str, Any], in_time: Callable[[], bool], sweep: Callable[[Target], bool]

@@ -43,6 +43,7 @@ EDITS: Key = ("window#edits", "window")
 # The state table's stream invokes a function for new timers, but not for follow-ups: there is one for each change.
 TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
 TARGETS = "targets"  # the other accounts and Regions of a hub
+ROUNDS = TARGETS, "rounds"  # when the schedule's last rounds of their sweeps began
 LAST_SWEEP = "last_sweep"  # there, of a target: once a sweep of it ended since it was registered
 # The outcome of a change in its history entry: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
