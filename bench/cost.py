@@ -20,8 +20,8 @@ from bench.assumed import CALL, COLD, FLEETS, IDLE, MONTH, Fleet
 from bench.bill import GB, PRICES, Usage, bill, invocations, total, waited
 from bench.others import config_rule, custodian
 from bench.rows import Row, Target
-from rolekeeper.aws import AT_ONCE
 from rolekeeper.fleet.sweep import CHECKED_FOR
+from rolekeeper.permissions.roles import ASKED_AT_ONCE
 from rolekeeper.storage.state import PAGE
 from support.deployment import Deployment, deployment, translated
 from support.templates import ROOT
@@ -93,7 +93,7 @@ def stored(counts: Counts, times: float) -> Usage:
 
 def asking(rows: int) -> float:
     """The seconds in which IAM is asked about each row's role, some at once."""
-    return CALL * IAM_CALLS * math.ceil(rows / AT_ONCE)
+    return CALL * IAM_CALLS * math.ceil(rows / ASKED_AT_ONCE)
 
 
 def happening(kind: str, times: float) -> Usage:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 from rolekeeper.aws import Each
@@ -24,6 +25,8 @@ from rolekeeper.settings import Settings
 WORDS = 300
 
 NAMED, REASONS = 5, 5
+# Roles of one account: how many calls IAM takes a second isn't documented, and others call it too.
+ASKED_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,11 @@ class Roles:
         return answer
 
     def ask_ahead(self, specs: Iterable[MappingSpec], each: Each) -> set[MappingKey]:
-        """Ask about several roles at once, for `check`; returns the mappings about whose role IAM gave no answer."""
+        """Ask about a few roles at once, for `check`; returns the mappings about whose role IAM gave no answer."""
 
-        def refused(of_role: Sequence[MappingSpec]) -> set[MappingKey]:
+        def refused(share: Sequence[MappingSpec]) -> set[MappingKey]:
             keys: set[MappingKey] = set()
-            for spec in of_role:
+            for spec in share:
                 try:
                     self.check(spec)
                 except AwsRefusalError as error:
@@ -77,7 +80,9 @@ class Roles:
         by_role: dict[str, list[MappingSpec]] = {}
         for spec in specs:
             by_role.setdefault(spec.role, []).append(spec)
-        return set().union(*each(refused, list(by_role.values())))
+        roles = list(by_role.values())
+        shares = [list(chain.from_iterable(roles[number::ASKED_AT_ONCE])) for number in range(ASKED_AT_ONCE)]
+        return set().union(*each(refused, list(filter(None, shares))))
 
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
