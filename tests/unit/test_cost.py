@@ -221,10 +221,10 @@ def test_a_sweep_of_rows_takes_what_the_model_says(world: FakeAccount, monkeypat
     desk = MappingsFixture(world, *(f"role{number}" for number in range(ROWS)))
     for number in range(ROWS):
         desk.edit(f"workload=w{number}", role=f"role{number}")
+    meter = Meter(world, monkeypatch)
     for _ in range(2):
         world.calls.clear()
-        meter = Meter(world, monkeypatch)
-        app = desk.app()
+        meter.reads, app = 0, desk.app()
         app.sweep("sweep-1", lambda: 840, "run-1", {}).run()
         app.telemetry.flush()
     calls, sweep, row = world.calls.counted(), cost.COUNTS["sweep"], cost.COUNTS["a row"]
