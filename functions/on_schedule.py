@@ -13,7 +13,10 @@ from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.fleet.targets import Which
 from rolekeeper.instances.requests import target_from
+from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper.storage import layout
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -38,42 +41,35 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         task = Task.SWEEP
 
     def seconds_left() -> float:
-        return context.get_remaining_time_in_millis() / 1000
+        return context.get_remaining_time_in_millis() / 1000 - (EARLIER if "of" in event else 0)
 
     if app.settings.only and (event.get("target") or "of" in event):
         # The deployment was a hub when this began.
         app.telemetry.dropped("another target: the deployment is of no organization", correlation_id)
-        return {
-            "task": task.value,
-            "id": correlation_id,
-            "finished": True,
-            **({"accounts": []} if "of" in event else {}),
-        }
+        return {"task": task.value, "id": correlation_id, "finished": True, "accounts": []}
     try:
         if task is Task.ACCOUNTS:
             done = {"accounts": accounts(app, event["of"])}
         elif "of" in event:
-            done = in_account(app, event, lambda: seconds_left() - EARLIER, context.aws_request_id)
+            done = in_account(app, event, seconds_left, context.aws_request_id)
         elif task is Task.EXPIRIES:
-            app.overrides.report_deployed_mode(correlation_id)
-            if app.settings.organization:
-                app.targets.start_first_sweeps(correlation_id)
             done = _minute(app, correlation_id, waits=event.get("waits") is True)
         elif task is Task.FAN_OUT:
-            sent = app.sender.go_on(event, correlation_id, lambda: seconds_left() >= RESERVE)
-            done = resumable(task, correlation_id, sent)
+            done = resumable(task, correlation_id, app.sender.go_on(event, correlation_id, in_time(seconds_left)))
         else:
-            target = target_from(event["target"]) if event.get("target") else None
-            if app.settings.organization and not (first or target or "rest" in event):
+            if app.settings.organization and not (first or event.get("target") or "rest" in event):
                 scheduled = _scheduled(event, app.now())
                 app.targets.start_sweeps(correlation_id, Which.DUE if scheduled else Which.ALL, scheduled)
-            there = app.at(target) if target else app
-            swept = there.sweep(correlation_id, seconds_left, context.aws_request_id, event=event).run()
-            done = resumable(task, correlation_id, swept, target=target)
+            target = target_from(event["target"]) if event.get("target") else None
+            done = _sweep(app, target, event, seconds_left, context.aws_request_id)
     finally:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
     return done
+
+
+def in_time(seconds_left: Callable[[], float]) -> Callable[[], bool]:
+    return lambda: seconds_left() >= RESERVE
 
 
 def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
@@ -87,23 +83,41 @@ def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
 
 def in_account(app: "App", event: Mapping[str, Any], seconds_left: Callable[[], float], run_id: str) -> dict[str, Any]:
     """Do the accounts machine's task in one account; its answer is only logged."""
-    correlation_id = event["id"]
+    account, of = event["account"], event["of"]
+    done = {"task": event["task"], "id": event["id"], "account": account}
+    if event["task"] == Task.FAN_OUT:
+        begun = FanOut.to(layout.decode(MappingKey, of["mapping"]), app.targets.of_account(account))
+        sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], in_time(seconds_left)))
+        if not sent["finished"]:
+            app.machine.take_over(f"{run_id} {account}", sent)
+        return {**done, "sent": sent["sent"]}
 
     def sweep(target: Target) -> bool:
         try:
-            there = app.at(target).sweep(correlation_id, seconds_left, f"{run_id} {target}", {"task": Task.SWEEP})
-            swept = resumable(Task.SWEEP, correlation_id, there.run(), target=target)
+            swept = _sweep(app, target, {"task": Task.SWEEP, "id": event["id"]}, seconds_left, f"{run_id} {target}")
         except Exception:
             app.telemetry.logger.exception("a target's sweep failed", extra={"target": str(target)})
             return False
         app.telemetry.logger.info(Task.SWEEP.value, extra=swept)
         return True
 
-    alone = app.targets.sweep_account(event["account"], event["of"], lambda: seconds_left() >= RESERVE, sweep)
-    return {"id": correlation_id, "account": event["account"], "alone": [str(each) for each in alone]}
+    alone = app.targets.sweep_account(account, of, in_time(seconds_left), sweep)
+    return {**done, "alone": [str(each) for each in alone]}
+
+
+def _sweep(
+    app: "App", target: Target | None, event: Mapping[str, Any], seconds_left: Callable[[], float], run_id: str
+) -> dict[str, Any]:
+    correlation_id = str(event.get("id") or run_id)
+    there = app.at(target) if target else app
+    swept = there.sweep(correlation_id, seconds_left, run_id, event=event).run()
+    return resumable(Task.SWEEP, correlation_id, swept, target=target)
 
 
 def _minute(app: "App", correlation_id: str, *, waits: bool) -> dict[str, Any]:
+    app.overrides.report_deployed_mode(correlation_id)
+    if app.settings.organization:
+        app.targets.start_first_sweeps(correlation_id)
     done = asdict(app.expiries(correlation_id, waits=waits).run())
     if app.settings.organization:
         # Last, as no timer is to wait for accounts that may never have a spoke.

@@ -16,7 +16,7 @@ def handler(event, context):
     item = {"pk": {"S": os.environ["HEARD"]}, "sk": {"S": uuid.uuid4().hex}, "event": {"S": json.dumps(event)}}
     boto3.client("dynamodb").put_item(TableName="heard", Item={**item, "at": {"N": str(time.time())}})
     time.sleep(float(os.environ.get("TAKES", "0")))
-    if os.environ.get("FAILS"):
+    if os.environ.get("FAILS") or "FAILS_FOR" in os.environ and event.get("account") == os.environ["FAILS_FOR"]:
         raise RuntimeError("as asked")
     records = event.get("Records", []) if isinstance(event, dict) else []
     for record in records if "PASSES_ON" in os.environ else []:

@@ -235,9 +235,9 @@ def accounts_machine(aws: EmbeddedAws, listener: Listener, *allowed: str) -> tup
     return made["stateMachineArn"], dead
 
 
-def test_the_accounts_machine_has_each_account_done_and_then_goes_on(aws: EmbeddedAws) -> None:
+def test_the_accounts_machine_has_each_account_done_and_then_goes_on_though_one_fails(aws: EmbeddedAws) -> None:
     asked = {"task": "sweep", "id": "1", "then": {"task": "after"}}
-    listener = Listener(aws, ACCOUNTS="111111111111 222222222222")
+    listener = Listener(aws, ACCOUNTS="111111111111 222222222222", FAILS_FOR="111111111111")
     machine, _ = accounts_machine(aws, listener, "states:StartExecution", "lambda:InvokeFunction")
     aws.session().client("stepfunctions").start_execution(stateMachineArn=machine, input=json.dumps(asked))
     eventually(lambda: len(listener.heard()) == 4)

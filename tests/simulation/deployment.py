@@ -33,6 +33,7 @@ from rolekeeper.aws import queue as work
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.instances import reconcile, retry, window
+from rolekeeper.mappings import publish
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Access, ContentionRule, Limits, Settings
@@ -553,6 +554,7 @@ class Deployment:
         sessions = SimpleNamespace(client_of=lambda *of: Spoke(self, *of), forget=lambda _: None)
         replaced: list[tuple[Any, str, Any]] = [
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
+            (publish, "FEW", 0 if hurry and self.spokes else publish.FEW),
             (runtime, "client", self.clients.__getitem__),
             (runtime, "sessions", lambda: sessions),
             # In one thread, as all that is played is.

@@ -1,7 +1,7 @@
 """An organization of any size, in virtual time: EC2 makes each page of each target when it is asked for it.
 
-`Scale(400, 250).sweep()` sweeps it with the real code: the hub's run, then those that it started, as if side by side;
-`edit` has a row judged.
+`Scale(400, 250).sweep()` sweeps it with the real code: the hub's run, then those of the accounts machine, as if side by
+side; `edit` has a row judged.
 One target in ten doesn't answer as it should, until `repair`: of forty two refuse, one throttles and one is silent.
 Bench and tests call it.
 """
@@ -28,6 +28,7 @@ from fixtures.state_table import table_keys
 from rolekeeper.app import App
 from rolekeeper.aws import AT_ONCE, one_by_one
 from rolekeeper.aws.errors import classified
+from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Settings
@@ -39,7 +40,6 @@ REGIONS = ("eu-west-1", "us-west-2")
 TAGGED = 10  # every tenth instance of a target carries the mapping's tag
 SILENCE = 15.0  # seconds, after which the SDK gives a target up that gives no answer
 CALL = 0.1  # what a call to IAM takes, in seconds
-INVOKE = 0.1  # what a call to the registry or to Lambda takes, in seconds
 
 
 def _refused(_sleep: Callable[[float], None]) -> None:
@@ -106,17 +106,20 @@ class SentInstances:
 
 @dataclass
 class Swept:
-    """What one sweep of all targets took, in seconds: `starting` the other runs, and the `longest` of them.
+    """What one round of all targets took: the `longest` run of an account, in seconds, and the calls to AWS.
 
-    `sent` counts how often each instance was sent, `calls` a target's calls to AWS and those to the state table.
+    `starting` are those of the hub's run, `listing` those of the machine's first step, `calls` an account's. `alone`
+    are the targets with runs of their own. `sent` counts how often each instance was sent.
     """
 
+    starting: Counter[str] = field(default_factory=Counter)
+    listing: Counter[str] = field(default_factory=Counter)
+    calls: dict[str, Counter[str]] = field(default_factory=dict)
     started: list[Target] = field(default_factory=list)
-    starting: float = 0.0
+    alone: list[Target] = field(default_factory=list)
     longest: float = 0.0
     instances: int = 0
     sent: Counter[InstanceKey] = field(default_factory=Counter)
-    calls: dict[Target, Counter[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,20 +190,28 @@ class Scale:
 
     def sweep(self) -> Swept:
         """One round of all; the clock is where it was, as all go side by side."""
-        swept, clock = Swept(), self.hub.clock
+        swept, hub, before = Swept(), self.hub, len(self.hub.logged())
         self._queue.sent = swept.sent
-        self.hub.lambda_.invoked.clear()
-        app, began = self.app, clock.seconds
-        app.targets.start_sweeps("sweep-1", since=clock.now())
-        of = self.hub.machine.started[-1]["input"]
-        accounts = on_schedule.accounts(app, of)
+        hub.lambda_.invoked.clear()
+        app = self.app
+        swept.starting = self._counted(lambda: app.targets.start_sweeps("sweep-1", since=hub.clock.now()))
+        of, accounts = hub.machine.started[-1]["input"], list[str]()
+        swept.listing = self._counted(lambda: accounts.extend(on_schedule.accounts(app, of)))
         app.telemetry.flush()
-        swept.starting = clock.seconds - began
         for account in accounts:
             self._run({"task": "sweep", "id": "sweep-1", "account": account, "of": of}, swept)
-        for event in list(self.hub.lambda_.invoked):
+        for event in list(hub.lambda_.invoked):
+            swept.alone.append(Target(**event["target"]))
             self._run(event, swept)
+        lines = [line for line in hub.logged()[before:] if line["message"] == "sweep"]
+        swept.started = [Target(**line["target"]) for line in lines]
+        swept.instances = sum(line["instances"] for line in lines)
         return swept
+
+    def _counted(self, work: Callable[[], object]) -> Counter[str]:
+        self.hub.calls.clear()
+        work()
+        return Counter(self.hub.calls.counted())
 
     def edit(self, **columns: Any) -> Edited:
         """Edit the row, and have it judged and its instances sent."""
@@ -211,26 +222,42 @@ class Scale:
         self.hub.calls.before("TransactWriteItems", lambda: judged.append(clock.seconds - began))
         app = replace(self.app, each=SideBySide(clock))
         app.publisher.publish(mapping_key(TAG), "edit-1")
+        self._fan_out(app)
         app.telemetry.flush()
         (row,) = map(layout.from_attributes, self.hub.dynamodb.items(MAPPING_TABLE))
         return Edited(row, judged[0], clock.seconds - began, self._queue.sent)
 
+    def _fan_out(self, app: App) -> None:
+        """The accounts machine sends the mapping's instances, as many accounts at once as threads."""
+        of = self.hub.machine.started[-1]["input"]
+        run = {"task": "fan-out", "id": "edit-1", "of": of}
+        runs = [{**run, "account": each} for each in on_schedule.accounts(app, of)]
+        app.each(lambda event: on_schedule.in_account(app, event, lambda: RUN_SECONDS, "run-1"), runs)
+
     def _run(self, event: dict[str, Any], swept: Swept) -> None:
-        clock, target = self.hub.clock, Target(**event["target"])
-        began = clock.seconds
-        self.hub.calls.clear()
+        """A run for an account, or one of a target's own."""
+        clock, app, began = self.hub.clock, self.app, self.hub.clock.seconds
+        account = event["account"] if "account" in event else event["target"]["account"]
         self._asked.clear()
-        app = self.app
-        ran = app.at(target).sweep("sweep-1", lambda: RUN_SECONDS - (clock.seconds - began), "run-1", event).run()
-        assert ran.finished
+        for made in self._there.values():
+            if isinstance(made, GeneratedEc2):
+                made.pages = 0
+
+        def seconds_left() -> float:
+            return RUN_SECONDS - (clock.seconds - began)
+
+        def run() -> None:
+            if "account" in event:
+                on_schedule.in_account(app, event, lambda: seconds_left() - on_schedule.EARLIER, "run-1")
+                return
+            ran = app.at(Target(**event["target"])).sweep("sweep-1", seconds_left, "run-1", event).run()
+            app.telemetry.logger.info("sweep", extra=resumable(Task.SWEEP, "sweep-1", ran, Target(**event["target"])))
+
+        calls = self._counted(run)
         app.telemetry.flush()
         swept.longest = max(swept.longest, clock.seconds - began)
-        swept.instances += ran.instances
-        ec2 = self._there.get((target, "ec2"))
-        asked = Counter({"DescribeInstances": ec2.pages}) if ec2 else Counter[str]()
-        if ec2:
-            ec2.pages = 0
-        swept.calls[target] = self._asked + asked + Counter(self.hub.calls.counted())
+        pages = sum(made.pages for made in self._there.values() if isinstance(made, GeneratedEc2))
+        swept.calls[account] = calls + self._asked + Counter({"DescribeInstances": pages})
         clock.seconds = began
 
 

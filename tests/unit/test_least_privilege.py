@@ -289,8 +289,16 @@ def a_spoke_is_swept(stories: HubStories, function: str) -> None:
     stories.organization.publish("workload=web", "web")
     stories.registered()
     stories.spoke.running(workload="web")
-    stories.run(function, {"id": "sweep"})
+    stories.run(function, {"id": "sweep", "time": stories.world.clock.now().isoformat()})
+    [of] = [each["input"] for each in stories.world.machine.started]
+    [account] = stories.run(function, {"task": "accounts", "id": "sweep", "of": of})["accounts"]
+    stories.spoke.calls.before("DescribeInstances", kill_by_a_bug)
+    stories.run(function, {"task": "sweep", "id": "sweep", "account": account, "of": of})
     stories.run(function, stories.world.lambda_.invoked[0])
+
+
+def kill_by_a_bug() -> None:
+    raise LookupError
 
 
 HUB_STORIES = [

@@ -3,19 +3,22 @@
 And fan-outs over many targets, which are resumed where they stopped.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Barrier, get_ident
 
 import pytest
 
-from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
+from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
-from rolekeeper.aws import AT_ONCE, in_threads
+from rolekeeper.aws import AT_ONCE, ec2, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
+from rolekeeper.mappings import publish
 from rolekeeper.mappings.accounts import FanOut
+from rolekeeper.mappings.publish import FEW
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import state
@@ -137,6 +140,36 @@ def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(desk: Or
     assert event["sent"] == len(targets)
 
 
+def test_in_many_targets_each_account_gets_a_run_that_sends_its_instances(desk: OrganizationDesk) -> None:
+    targets = many(desk, FEW - 3)
+    desk.put(TAG, role="web")
+    desk.publish(TAG)
+    assert desk.sent_to() == []
+    [started] = desk.world.machine.started
+    accounts = sorted({HOME.account, SPOKE.account, OTHER.account, *(each.account for each in targets)})
+    asked = {"accounts": accounts, "mapping": {"tag_key": "workload", "tag_value": "web"}}
+    assert started["input"] == {"task": "fan-out", "id": "edit-1", **asked}, "no target: an input has 256 KB"
+    assert [each["account"] for each in desk.each_account()] == accounts
+    assert desk.sent_to() == [(each.account, each.region) for each in targets]
+
+
+def test_a_run_for_an_account_hands_over_what_it_has_no_time_to_send(
+    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "FEW", 0)
+    monkeypatch.setattr(ec2, "FILTER_VALUES", 2)
+    for target in (SPOKE, SAME_ACCOUNT):
+        desk.launched(3, target)
+    desk.put(TAG, role="web")
+    desk.publish(TAG)
+    desk.each_account(seconds_left=0)
+    rest = [each["input"] for each in desk.world.machine.started if each["stateMachineArn"] == RESUME_MACHINE]
+    assert [[left["account"] for left in each["left"]] for each in rest] == [[SPOKE.account] * 2]
+    for each in rest:
+        desk.goes_on(each, in_time=True)
+    assert Counter(desk.sent_to()) == {(each.account, each.region): 3 for each in (SPOKE, SAME_ACCOUNT)}
+
+
 def test_a_fan_out_leaves_what_a_target_refuses_to_its_sweep(desk: OrganizationDesk) -> None:
     desk.launched(1)
     desk.launched(1, OTHER)
@@ -183,4 +216,5 @@ def test_a_row_is_judged_the_same_by_several_threads(desk: OrganizationDesk) -> 
     assert verdict.matched == len(targets) - 1 + 1
     missing = f"role 'web' doesn't exist in {targets[1].account}"
     assert desk.shows(TAG)[1] == f"in effect in {len(targets) + 2} of {len(targets) + 3} accounts; {missing}"
+    desk.each_account()
     assert desk.sent_to() == [(each.account, each.region) for each in targets]

@@ -401,7 +401,7 @@ def test_targets_for_which_the_run_of_their_account_has_no_time_get_runs_of_thei
     assert served.hub.metrics.counts["SweepUnfinished"] == 0
 
 
-@pytest.mark.parametrize("error", [refusing("InternalServerError", status=500), lambda: {}["a bug"]])
+@pytest.mark.parametrize("error", [refusing("InternalServerError", status=500), lambda: 1 // 0])
 def test_a_target_whose_sweep_fails_gets_a_run_of_its_own_and_its_accounts_others_are_swept(
     served: Organization, error: Callable[[], Any]
 ) -> None:
@@ -524,7 +524,7 @@ def test_what_a_hub_began_in_other_targets_ends_once_it_is_of_no_organization(
         served.spoke(target).running(workload="web")
     monkeypatch.setattr("runtime.app", lambda _arn: hub.app())
     served.assumed.clear()
-    assert served.scheduled(event_of(SPOKE)) == {"task": "sweep", "id": "sweep-1", "finished": True}
+    assert served.scheduled(event_of(SPOKE))["finished"]
     assert served.scheduled({**event_of(SPOKE), "rest": {}})["finished"]
     of = {"task": "sweep", "id": "sweep-1", "which": "due", "since": "2026-01-01T00:00:00+00:00"}
     assert served.scheduled({"task": "accounts", "id": "sweep-1", "of": of})["accounts"] == []

@@ -262,6 +262,7 @@ class App:
             assessor=assessor,
             sender=self.sender,
             machine=self.machine,
+            accounts_machine=self.accounts_machine,
             telemetry=self.telemetry,
             now=self.now,
             hands_over_at=self.now() + FANS_OUT,

@@ -80,7 +80,7 @@ class ServedTarget:
 
     @property
     def rests(self) -> timedelta:
-        """How long after its last sweep it need not be swept unless it sends an event: if that found nothing, an hour."""
+        """How long after its last sweep it need not be swept unless an event comes: if that found nothing, an hour."""
         found = self.instances or self.drift or self.problem or not self.last_sweep
         return timedelta() if found else IDLE
 
@@ -378,6 +378,11 @@ class Targets:
                 self.tasks.start(Task.SWEEP, asked["id"], target)
                 alone.append(target)
         return alone
+
+    def of_account(self, account: str) -> list[Target]:
+        """The targets of an account, the hub's own included."""
+        own = [self.home] if account == self.home.account else []
+        return [*own, *(each.target for each in self.registry.all(account))]
 
     def is_news(self, target: Target, error: AccessDeniedError) -> bool:
         """Note what a target refuses; returns whether to report it. Refusals about one instance are always reported."""

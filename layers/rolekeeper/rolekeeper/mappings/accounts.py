@@ -401,8 +401,12 @@ class Sender:
 
     def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
         """Go on from the last run's answer; an AwsRefusalError has this run tried again."""
+        return self.run(layout.decode(FanOut, event), correlation_id, in_time)
+
+    def run(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
+        """Send what is left of a fan-out, in a run for it alone: what is refused is reported here."""
         try:
-            return self.send(layout.decode(FanOut, event), correlation_id, in_time)
+            return self.send(fan_out, correlation_id, in_time)
         except AccessDeniedError as error:
             self.telemetry.denied(error, correlation_id=correlation_id)
             raise

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rolekeeper.aws import ResumeMachine
+from rolekeeper.aws import AccountsMachine, ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.instances.window import counting
@@ -41,6 +41,9 @@ from rolekeeper.telemetry import Telemetry
 ATTEMPTS = 3
 # The most mappings at which a row's conflict is noted, and the most rows noted at one mapping; the sweep sees all.
 OTHERS, ROWS = 5, 20
+# The most targets in which a run sends a mapping's instances itself. With more each account gets a run: all of them
+# would not fit into one execution's input (256 KB).
+FEW = 20
 # The endings that put another revision, or a tombstone, in the place of what is published.
 _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
@@ -62,8 +65,8 @@ class RecordCheck:
 class Publisher:
     """Judges rows and carries the verdicts out. Make a new one for each invocation, as of its assessor.
 
-    From `hands_over_at` on the machine sends the rest of a mapping's instances. The records of other accounts are
-    checked again when a target of theirs is swept.
+    From `hands_over_at` on the `machine` sends the rest of a mapping's instances, and in many targets the
+    `accounts_machine` all of them. The records of other accounts are checked again when a target of theirs is swept.
     """
 
     home: HomeAccount
@@ -72,6 +75,7 @@ class Publisher:
     assessor: Assessor
     sender: Sender
     machine: ResumeMachine
+    accounts_machine: AccountsMachine
     telemetry: Telemetry
     now: Callable[[], datetime]
     hands_over_at: datetime
@@ -317,15 +321,20 @@ class Publisher:
             self.revisions.note_sent(unsent)
 
     def _fan_out(self, snapshot: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
-        """Send a mapping's instances in these accounts; the machine sends the rest, once per change, by its name."""
+        """Send a mapping's instances in these accounts, or have a machine do it, once per change, by its name."""
         correlation_id, targets = snapshot.trigger.correlation_id, self.targets
-        begun = FanOut.to(snapshot.key, [each.target for each in targets.all if each.target.account in accounts])
+        asked = [each.target for each in targets.all if each.target.account in accounts]
+        which = (published.revision, published.suspended_because) if published else ()
+        whom = "" if snapshot.stored.home in accounts else f" {sorted(accounts)}"
+        name = f"{correlation_id} {snapshot.key} {which}{whom}"
+        if len(asked) > FEW:
+            named = {"accounts": sorted({each.account for each in asked}), "mapping": layout.encode(snapshot.key)}
+            self.accounts_machine.start(name, Task.FAN_OUT, correlation_id, **named)
+            return
+        begun = FanOut.to(snapshot.key, asked)
         done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
         if not done.finished:
-            which = (published.revision, published.suspended_because) if published else ()
-            whom = "" if snapshot.stored.home in accounts else f" {sorted(accounts)}"
-            rest = resumable(Task.FAN_OUT, correlation_id, done)
-            self.machine.take_over(f"{correlation_id} {snapshot.key} {which}{whom}", rest)
+            self.machine.take_over(name, resumable(Task.FAN_OUT, correlation_id, done))
 
     def _publish_event(self, snapshot: RowSnapshot, entry: Entry) -> None:
         detail = {name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "effect") if name in entry}
