@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import chain, repeat
@@ -13,7 +14,7 @@ import pytest
 from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.aws import ec2
+from rolekeeper.aws import ec2, one_by_one
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
@@ -21,6 +22,7 @@ from rolekeeper.fleet import sweep as sweep_module
 from rolekeeper.fleet.sweep import PROBLEMS, ROWLESS, Phase, Position, SweepResult
 from rolekeeper.instances.decide import Standing
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.permissions.roles import ASKED_AT_ONCE
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import SweepNote
@@ -320,6 +322,32 @@ def test_a_role_is_asked_about_once_in_a_sweep_whatever_iam_answers(desk: Mappin
     assert desk.world.calls["GetRole"] == 3, "the refusal is the answer for one row"
 
 
+def test_a_few_roles_are_asked_about_at_once(desk: MappingsFixture) -> None:
+    shares: list[list[str]] = []
+    desk.world.large_pages()
+
+    def each[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        shares.extend([spec.role for spec in share] for share in items if isinstance(share, list))
+        return one_by_one(work, items)
+
+    for number in range(6):
+        desk.role(f"role{number}")
+        desk.edit(f"team=t{number}", role=f"role{number}")
+    desk.edit("team=again", role="role5")
+    sweep(desk)
+    assert replace(desk.app(), each=each).sweep("sweep-1", lambda: 840, "run-1", {}).run().published == 8
+    assert len(shares) == ASKED_AT_ONCE == 4, "IAM throttles"
+    assert sorted(chain.from_iterable(map(set, shares))) == [
+        "role0",
+        "role1",
+        "role2",
+        "role3",
+        "role4",
+        "role5",
+        "web",
+    ]
+
+
 def suspends(desk: MappingsFixture) -> None:
     desk.delete_role("db")
 
@@ -399,6 +427,45 @@ def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(
     desk.world.never_swept()
     sweep(desk)
     assert desk.world.state.read().control.swept
+
+
+def test_a_sweep_makes_the_profile_of_a_row_at_rest_that_was_deleted(desk: MappingsFixture) -> None:
+    sweep(desk)
+    desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
+    desk.iam.delete_instance_profile(InstanceProfileName="web")
+    sweep(desk)
+    made = desk.iam.get_instance_profile(InstanceProfileName="web")["InstanceProfile"]
+    assert [each["RoleName"] for each in made["Roles"]] == ["web"]
+
+
+def test_a_sweep_reports_that_a_row_at_rest_soon_takes_too_many_roles(desk: MappingsFixture) -> None:
+    ends = desk.world.clock.now() + timedelta(hours=30)
+    desk.edit("app=db", role="db", expires_at=ends.isoformat())
+    converged(desk, app="db")
+    sweep(desk)
+    desk.limits = Limits(0, 0)
+    desk.world.wait(7 * 60 * 60)
+    desk.quiet()
+    sweep(desk)
+    assert desk.history("app=db")[-1]["event"] == "Mapping Expiring"
+
+
+def test_a_sweep_sends_the_instances_of_a_row_at_rest_that_a_crash_left_unsent(desk: MappingsFixture) -> None:
+    """They carry a deleted profile of the same name, which the sweep before noted."""
+    converged(desk, app="web")
+    sweep(desk)
+    desk.delete_role("web")
+    desk.role("web")
+    desk.quiet()
+    desk.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        sweep(desk)
+    desk.quiet()
+    sweep(desk)
+    assert "mapping changed: app=web" in [each["detail"]["cause"] for each in desk.sent()]
+    desk.quiet()
+    sweep(desk)
+    assert "GetItem" not in desk.world.calls.counted()
 
 
 # ---- more than one run has time for ----

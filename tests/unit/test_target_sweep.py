@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
+from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
 from on_schedule import EARLIER
 from rolekeeper.aws import ec2
@@ -19,6 +20,14 @@ from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.settings import Access
 from rolekeeper.storage import layout
+
+# A role as IAM describes it, whose profile is gone.
+WEB = {
+    "RoleName": "web",
+    "Arn": f"arn:aws:iam::{SPOKE.account}:role/rolekeeper/web",
+    "Path": "/rolekeeper/",
+    "AssumeRolePolicyDocument": TRUSTS_EC2,
+}
 
 
 @pytest.fixture
@@ -200,6 +209,26 @@ def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_one(served
     edited = calls() - of_one
     assert edited["GetRole"] == edited["GetInstanceProfile"] == 1
     assert edited["BatchGetItem"] == 2, "what is stored of it, and its record"
+
+
+def test_a_targets_sweep_makes_a_profile_that_was_deleted_there(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    spoke.running(workload="web")
+    served.scheduled(event_of(SPOKE))
+    deleted = spoke.profiles.pop("web")
+    spoke.clients["iam"].others["web"] = {**spoke.clients["iam"].others["rolekeeper-reader"], **WEB}
+    served.scheduled(event_of(SPOKE))
+    assert spoke.profiles["web"].arn == deleted.arn
+
+
+def test_the_hubs_sweep_writes_what_is_missing_of_a_row_at_rest_in_another_account(served: Organization) -> None:
+    at = layout.published_key(mapping_key("workload=web"), OTHER.account)
+    served.hub.calls.clear()
+    served.scheduled()
+    assert "GetItem" not in served.hub.calls.counted(), "it is at rest"
+    served.hub.store.write(served.hub.store.delete(at))
+    served.scheduled()
+    assert served.hub.revisions.record(mapping_key("workload=web"), OTHER.account)
 
 
 def test_another_region_of_the_hubs_account_counts_without_a_call_where_nothing_changed(served: Organization) -> None:

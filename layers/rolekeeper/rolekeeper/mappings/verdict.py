@@ -99,10 +99,9 @@ class RowSnapshot:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the row says what is published, asks for nothing, and nothing is left to be sent."""
+        """Whether the row says what is published, and none of its instances is left to be sent."""
         says_it = self.published is not None and self.parsed.spec == self.published.spec
-        asks = self.parsed.approve or self.parsed.discard or "held_revision" in self.row
-        return says_it and not (asks or self.stored.unsent)
+        return says_it and not self.stored.unsent
 
     @property
     def tombstone(self) -> PublishedMapping | None:
