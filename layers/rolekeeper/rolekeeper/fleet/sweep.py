@@ -4,7 +4,7 @@ Memory holds one page of instances, and one count for each mapping in use. A fle
 function is swept in several: each goes on where the last one stopped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from rolekeeper.instances.decide import Observation, Standing, decide, resolve, 
 from rolekeeper.instances.observe import Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import Publisher, RecordCheck
+from rolekeeper.mappings.publish import Publisher, RecordCheck, Scans
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Instance, InstanceKey, Target
@@ -131,18 +131,15 @@ class OtherTarget:
             rest.since = layout.timestamp(known.since) if known.since else ""
             rest.first = self.waits_for_sweep and known.last_sweep is None
 
-    def at_rest(self, keys: Sequence[MappingKey], scans: Mapping[MappingKey, Scan]) -> dict[MappingKey, RecordCheck]:
+    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, RecordCheck]:
         return self.publisher.at_rest_in(keys, self.target, scans, thorough=self._thorough)
 
     def check(self, key: MappingKey, correlation_id: str, scan: Scan | None) -> RecordCheck:
         return self.publisher.recheck_in(key, self.target, correlation_id, scan=scan, thorough=self._thorough)
 
     def note(self, swept: SweepResult) -> None:
-        at = self.now()
-        checked = at if self._thorough and swept.rest.judged else None
-        self.registry.note_sweep(
-            self.target, swept.rest.since, instances=swept.instances, drift=swept.sent, at=at, checked=checked
-        )
+        checked, counts = self._thorough and swept.rest.judged, {"instances": swept.instances, "drift": swept.sent}
+        self.registry.note_sweep(self.target, swept.rest.since, **counts, at=self.now(), checked=checked)
 
     def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
         """Whether a refusal ends the sweep; otherwise the run is retried."""
@@ -379,9 +376,7 @@ class Sweep:
             left -= set(keys)
         self.result.rest.rowless = sorted(left)[:ROWLESS]
 
-    def _at_rest(
-        self, keys: Sequence[MappingKey], scans: dict[MappingKey, Scan] | None
-    ) -> Mapping[MappingKey, RecordCheck]:
+    def _at_rest(self, keys: Sequence[MappingKey], scans: Scans | None) -> dict[MappingKey, RecordCheck]:
         """The checks of rows for which nothing is to be done; each other is read again, and judged by itself."""
         # Where they can't be read together, each is read by itself, and shows why that fails.
         with suppress(AwsRefusalError):
@@ -390,14 +385,7 @@ class Sweep:
                 return judge(keys, scans)
         return {}
 
-    def _recheck(
-        self,
-        key: MappingKey,
-        scans: dict[MappingKey, Scan] | None,
-        *,
-        seen: bool,
-        at_rest: RecordCheck | None = None,
-    ) -> None:
+    def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool, at_rest: RecordCheck | None = None) -> None:
         self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:

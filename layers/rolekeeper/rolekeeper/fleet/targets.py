@@ -205,19 +205,12 @@ class Registry:
         name, update = layout.GOES_ON_UNTIL, Update()
         self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
 
-    def note_sweep(  # noqa: PLR0913  # each is a fact of the sweep
-        self,
-        target: Target,
-        since: str,
-        *,
-        instances: int,
-        drift: int,
-        at: datetime,
-        checked: datetime | None = None,
+    def note_sweep(  # noqa: PLR0913  # one write notes it all
+        self, target: Target, since: str, *, instances: int, drift: int, at: datetime, checked: bool = False
     ) -> None:
         """Note the end of a sweep, unless the target was registered again after `since`. It answered: no problem."""
         swept = {layout.LAST_SWEEP: layout.timestamp(at), "instances": instances, "drift": drift}
-        swept |= {"checked": layout.timestamp(checked)} if checked else {}
+        swept |= {"checked": layout.timestamp(at)} if checked else {}
         update = Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT)
         self._update(target, update.only_if(_REGISTERED, "=", since))
 

@@ -52,6 +52,10 @@ _APPROVED = ("status", "held_revision", "approve", *(column.name for column in C
 _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "claimed_by", "approved_by", "changes")
 
 
+type Scans = Mapping[MappingKey, Scan]
+"""What a sweep counted for each mapping that governs something."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordCheck:
     """The result of checking a mapping: whether its record `changed`, and is `in_effect`; and whether that is known."""
@@ -107,10 +111,10 @@ class Publisher:
             self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
-    def at_rest(self, keys: Sequence[MappingKey], scans: Mapping[MappingKey, Scan]) -> dict[MappingKey, RecordCheck]:
+    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, RecordCheck]:
         """Judge rows that are published as they are, read together; returns those for which nothing is to be done.
 
-        `scans` is what the sweep counted. Any other is to be judged by itself, by new reads: nothing is written here.
+        Any other is to be judged by itself, by new reads: nothing is written here.
         """
         stored, rows = self.revisions.read_all(keys), self.table.get_rows(keys)
         quiet: list[RowSnapshot] = []
@@ -131,13 +135,12 @@ class Publisher:
             if self.targets.several:
                 snapshot = replace(snapshot, stored=self._with_records(snapshot.key, snapshot.stored))
             verdict, before = self.assessor.assess(snapshot), snapshot.stored.records
-            others = {**(verdict.records or {})}
-            others.pop(snapshot.stored.home, None)
+            records = {each: record for each, record in (verdict.records or {}).items() if each != snapshot.stored.home}
             return (
                 verdict.ending is Ending.KEEP
                 and not (verdict.refresh or verdict.missing or verdict.ends_soon)
                 and verdict.is_in(snapshot.row)
-                and all(record.is_stored(before.get(account)) for account, record in others.items())
+                and all(record.is_stored(before.get(account)) for account, record in records.items())
             )
         return False
 
@@ -459,7 +462,7 @@ class Publisher:
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
     def at_rest_in(
-        self, keys: Sequence[MappingKey], target: Target, scans: Mapping[MappingKey, Scan], *, thorough: bool
+        self, keys: Sequence[MappingKey], target: Target, scans: Scans, *, thorough: bool
     ) -> dict[MappingKey, RecordCheck]:
         """Check mappings in another target, read together; returns those whose records stay as they are.
 
@@ -470,7 +473,8 @@ class Publisher:
         asked: dict[MappingKey, PublishedMapping] = {}
         for key, (own, before) in pairs.items():
             published = own.mapping if own else None
-            if check := self._unasked(published, before, one, scan=scans.get(key, Scan()), thorough=thorough):
+            quiet = not thorough and scans.get(key, Scan()).counts == (0, 0)
+            if check := self._unasked(published, before, one, quiet=quiet):
                 found[key] = check
             elif published:
                 asked[key] = published
@@ -491,7 +495,8 @@ class Publisher:
         stored, one = self.revisions.read(key), self.targets.of(target)
         published, account = stored.published, target.account
         before = stored.records.get(account) or self.revisions.record(key, account)
-        check = self._unasked(published, before, one, scan=scan, thorough=thorough)
+        quiet = not thorough and scan is not None and scan.counts == (0, 0)
+        check = self._unasked(published, before, one, quiet=quiet)
         if check or published is None:
             return check or RecordCheck()
         record = self._made(one.roles, self._record_in(published, before, one, scan=scan), stored.control)
@@ -517,13 +522,7 @@ class Publisher:
         return one.target.account != self.home.account and self._is_in_scope(published, one)
 
     def _unasked(
-        self,
-        published: PublishedMapping | None,
-        before: AccountRecord | None,
-        one: MappedTarget,
-        *,
-        scan: Scan | None,
-        thorough: bool,
+        self, published: PublishedMapping | None, before: AccountRecord | None, one: MappedTarget, *, quiet: bool
     ) -> RecordCheck | None:
         """The check of a mapping in another target, where it is known without IAM."""
         if published is None:
@@ -534,7 +533,6 @@ class Publisher:
         in_scope = self._is_in_scope(published, one)
         if not (in_scope or before):
             return RecordCheck()
-        quiet = not thorough and scan is not None and scan.counts == (0, 0)
         if before and quiet and before.is_at_rest(published, one.target.region, in_scope=in_scope):
             return RecordCheck(in_effect=in_scope)
         return None

@@ -140,9 +140,8 @@ class Revisions:
 
     def in_account(self, keys: Iterable[MappingKey], account: str) -> dict[MappingKey, Pair]:
         """What is in effect of several and what is published for one account, read together; not of damaged ones."""
-        items = self.store.get(
-            sorted({layout.published_key(key, each) for key in keys for each in (self.home, account)})
-        )
+        places = {layout.published_key(key, each) for key in keys for each in (self.home, account)}
+        items = self.store.get(sorted(places))
 
         def record(key: MappingKey, account: str) -> AccountRecord | None:
             return self._decoded(_record_from, items.get(layout.published_key(key, account)))
