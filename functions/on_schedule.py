@@ -53,13 +53,14 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         elif "of" in event:
             done = in_account(app, event, seconds_left, context.aws_request_id)
         elif task is Task.EXPIRIES:
-            done = _minute(app, correlation_id, waits=event.get("waits") is True)
+            done = _minute(app, correlation_id, context.aws_request_id, waits=event.get("waits") is True)
         elif task is Task.FAN_OUT:
             done = resumable(task, correlation_id, app.sender.go_on(event, correlation_id, in_time(seconds_left)))
         else:
             if app.settings.organization and not (first or event.get("target") or "rest" in event):
                 scheduled = _scheduled(event, app.now())
-                app.targets.start_sweeps(correlation_id, Which.DUE if scheduled else Which.ALL, scheduled)
+                which = Which.DUE if scheduled else Which.ALL
+                app.targets.start_sweeps(context.aws_request_id, correlation_id, which, since=scheduled)
             target = target_from(event["target"]) if event.get("target") else None
             done = _sweep(app, target, event, seconds_left, context.aws_request_id)
     finally:
@@ -114,10 +115,10 @@ def _sweep(
     return resumable(Task.SWEEP, correlation_id, swept, target=target)
 
 
-def _minute(app: "App", correlation_id: str, *, waits: bool) -> dict[str, Any]:
+def _minute(app: "App", correlation_id: str, run_id: str, *, waits: bool) -> dict[str, Any]:
     app.overrides.report_deployed_mode(correlation_id)
     if app.settings.organization:
-        app.targets.start_first_sweeps(correlation_id)
+        app.targets.start_first_sweeps(run_id, correlation_id)
     done = asdict(app.expiries(correlation_id, waits=waits).run())
     if app.settings.organization:
         # Last, as no timer is to wait for accounts that may never have a spoke.

@@ -194,7 +194,7 @@ class Scale:
         self._queue.sent = swept.sent
         hub.lambda_.invoked.clear()
         app = self.app
-        swept.starting = self._counted(lambda: app.targets.start_sweeps("sweep-1", since=hub.clock.now()))
+        swept.starting = self._counted(lambda: app.targets.start_sweeps("run-1", "sweep-1", since=hub.clock.now()))
         of, accounts = hub.machine.started[-1]["input"], list[str]()
         swept.listing = self._counted(lambda: accounts.extend(on_schedule.accounts(app, of)))
         app.telemetry.flush()

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+import on_schedule
 from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
+from fixtures.functions import lambda_context
 from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
 from on_schedule import EARLIER
@@ -465,6 +467,17 @@ def test_a_round_that_lambda_tries_twice_is_started_once(served: Organization) -
         served.wait(minutes=1)
     first, second = served.hub.machine.started
     assert first == second, "Step Functions starts no second one of this name"
+
+
+def test_a_person_who_sends_the_same_event_again_has_all_targets_swept_again(served: Organization) -> None:
+    """As `aws lambda invoke` with events/sweep.json does, whose id is always the same."""
+    for run in ("request-1", "request-2"):
+        context = lambda_context("on_schedule", 840)
+        context.aws_request_id = run
+        on_schedule.handler({"id": "by hand"}, context)
+    first, second = served.hub.machine.started
+    assert first["name"] != second["name"]
+    assert len(asked_for(served)) == 2 * 3
 
 
 def test_a_target_that_was_removed_is_not_swept(served: Organization) -> None:

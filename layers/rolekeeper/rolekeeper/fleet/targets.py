@@ -323,11 +323,16 @@ class Targets:
             self.registry.add(ServedTarget(target, probed.version, at, last_event=at, unit=probed.unit))
         return None
 
-    def start_sweeps(self, correlation_id: str, which: Which = Which.DUE, since: datetime | None = None) -> None:
-        """Have the accounts machine sweep the registered targets, in one call whatever their number."""
+    def start_sweeps(
+        self, run_id: str, correlation_id: str, which: Which = Which.DUE, *, since: datetime | None = None
+    ) -> None:
+        """Have the accounts machine sweep the registered targets, in one call whatever their number.
+
+        The execution's name comes from `run_id`, as people may send the same event again.
+        """
         begun = layout.timestamp(since or self.now())
         try:
-            self.machine.start(f"{correlation_id} {which}", Task.SWEEP, correlation_id, which=which.value, since=begun)
+            self.machine.start(run_id, Task.SWEEP, correlation_id, which=which.value, since=begun)
         except AwsRefusalError as error:
             # The next round sweeps them. The hub's own sweep goes on.
             if isinstance(error, AccessDeniedError):
@@ -335,11 +340,11 @@ class Targets:
             self.telemetry.will_retry("sweeps of targets were not started", error=str(error))
             self.telemetry.count("SweepUnfinished")
 
-    def start_first_sweeps(self, correlation_id: str) -> None:
+    def start_first_sweeps(self, run_id: str, correlation_id: str) -> None:
         """Start those of new targets: before its first sweep nothing is published for a new account."""
         now, new = self.now(), Round(Which.NEW, self.now())
         if any(new.takes(each, now) for each in self.registry.all()):
-            self.start_sweeps(correlation_id, Which.NEW)
+            self.start_sweeps(run_id, correlation_id, Which.NEW)
 
     def accounts_due(self, asked: Mapping[str, Any]) -> list[str]:
         """The accounts with targets that a round sweeps, the longest ago first; this also reports the overdue."""
