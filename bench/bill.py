@@ -42,6 +42,11 @@ def total(usage: Mapping[str, float], *, free: bool = False) -> float:
     return sum(bill(usage, free=free).values())
 
 
+def waited(seconds: float) -> Usage:
+    """So many seconds more of our functions."""
+    return Counter({"lambda_arm_gb_seconds": seconds * MEMORY})
+
+
 def invocations(times: float, seconds: float, log: float, processor: str = "arm") -> Usage:
     """Runs of a function with half a GB, each with so many seconds and bytes of log."""
     logged = times * (log + REPORT) / GB

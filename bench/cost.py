@@ -5,19 +5,24 @@ is deployed, prices are in prices.yaml, and what an event takes is in COUNTS. Ev
 own with a cold start, the dearest that there is.
 """
 
+import math
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import yaml
 
 from bench.assumed import CALL, COLD, FLEETS, IDLE, MONTH, Fleet
-from bench.bill import GB, PRICES, Usage, bill, invocations, total
+from bench.bill import GB, PRICES, Usage, bill, invocations, total, waited
 from bench.others import config_rule, custodian
 from bench.rows import Row, Target
+from rolekeeper.fleet.sweep import CHECKED_FOR
+from rolekeeper.permissions.roles import ASKED_AT_ONCE
+from rolekeeper.storage.state import PAGE
 from support.deployment import Deployment, deployment, translated
 from support.templates import ROOT
 
@@ -25,6 +30,9 @@ DOCS = ROOT / "docs/cost.md"
 TARGET = 5.0  # USD in an idle month of a small account, without what is free
 # The same of an account and Region that a hub serves beside its own, without instances; and for how many it is shown.
 ANOTHER, INSTANCES = 0.10, (0, 100, 250)
+# The same of an organization without instances: of so many accounts with so many Regions, and so many rows.
+ACCOUNTS, REGIONS, ROWS = 400, 17, 50
+LARGE, ONE_REGION = 350.0, 40.0
 CENT = 0.01
 
 
@@ -47,14 +55,22 @@ COUNTS = {
     "wait": Counts(5, 17, 6, log=750),
     "ended": Counts(4, 17, 1, log=650),
     "minute": Counts(4, 5),
-    # A sweep, and for each instance and each row that it sees.
+    # A sweep, and for each instance and each row that it sees. IAM is asked beside that (`asking`).
     "sweep": Counts(11, 8, 1, log=400),
     "an instance": Counts(0.035, 3.1),
-    "a row": Counts(2, 6),
-    # A sweep of another target, with its start by the hub's; and for each row, about which IAM is asked once an hour.
-    "target": Counts(9, 4, 3, log=400),
-    "a copy": Counts(3, 7),
+    "a row": Counts(2 / 50, 3),
+    # A run for another account, for each of its targets that it sweeps, and for each row, fifty of which are one read.
+    "account": Counts(2, 2, log=250),
+    "target": Counts(7, 3, 3, log=550),
+    "a copy": Counts(1 / 50, 2.1),
 }
+IAM_CALLS = 5  # about a role that has one inline policy
+# A target without instances is swept once an hour, and four times in the hour after its spoke's daily event.
+IDLE_SWEEPS = 24 + 4
+# The accounts machine's own steps in each round (statemachines/accounts.asl.json), beside the start of each child.
+STEPS, CHILD_GB = 5, 64 / 1024
+SERVED, READ = 400, 4096  # bytes of a target in the registry, and of a read request unit
+MINUTE = timedelta(minutes=1)
 # A wait is followed by so many looks of the retry loop, each like a converged one and of so many transitions.
 LOOKS, TRANSITIONS = 5, 3
 # What is written of an instance is looked at once more, ten in a batch, and the transaction takes the follow-up away.
@@ -73,6 +89,11 @@ ITEM, ENTRIES = 700, 3 * 3  # bytes of a record or a history entry; entries of t
 
 def stored(counts: Counts, times: float) -> Usage:
     return Counter({"dynamodb_reads": times * counts.reads, "dynamodb_writes": times * counts.writes})
+
+
+def asking(rows: int) -> float:
+    """The seconds in which IAM is asked about each row's role, some at once."""
+    return CALL * IAM_CALLS * math.ceil(rows / ASKED_AT_ONCE)
 
 
 def happening(kind: str, times: float) -> Usage:
@@ -131,6 +152,7 @@ def ours(fleet: Fleet, **parameters: str) -> Usage:
     stack = deployment(translated(), **parameters)
     used = watching(stack, TROUBLED if fleet.events else 0) + Counter({"sqs_requests": POLLS_A_MINUTE * MONTH})
     sizes = {"minute": {"minute": 1}, "sweep": {"sweep": 1, "an instance": fleet.instances, "a row": fleet.rows}}
+    used += waited(MONTH / schedules(stack)["sweep"] * asking(fleet.rows))
     for task, minutes in schedules(stack).items():
         runs, parts = MONTH / minutes, [(COUNTS[name], size) for name, size in sizes[task].items()]
         used += invocations(runs, sum(CALL * each.calls * size for each, size in parts), COUNTS[task].log)
@@ -142,20 +164,39 @@ def ours(fleet: Fleet, **parameters: str) -> Usage:
     return used + Counter({"dynamodb_gb_months": kept, "dynamodb_backup_gb_months": kept})
 
 
-def another(instances: int) -> Usage:
-    """A month of an account and Region that a hub serves beside its own, in which nothing happens; with IDLE's rows.
+def another(instances: int, *, accounts: float = 1, regions: float = 1, rows: int = IDLE.rows) -> Usage:
+    """A month of accounts and Regions that a hub serves beside its own, in which nothing happens.
 
-    The sweeps of all begin at once, so each counts as a cold start. Once a day the spoke says that it is there.
+    The runs of all accounts begin at once, so each counts as a cold start. Once a day a spoke says that it is there.
     """
-    sweeps, days = MONTH / schedules(deployment(translated()))["sweep"], MONTH / (24 * 60)
-    sizes = {"target": 1.0, "a copy": IDLE.rows, "an instance": instances}
+    days, minutes = MONTH / (24 * 60), schedules(deployment(translated()))["sweep"]
+    runs = accounts * (MONTH / minutes if instances else IDLE_SWEEPS * days)
+    sizes = {"account": 1, "target": regions, "a copy": regions * rows, "an instance": regions * instances}
     parts = [(COUNTS[name], size) for name, size in sizes.items()]
-    used = invocations(sweeps, COLD + sum(CALL * each.calls * size for each, size in parts), COUNTS["target"].log)
+    seconds = COLD + sum(CALL * each.calls * size for each, size in parts)
+    used = invocations(runs, seconds, sum(each.log * size for each, size in parts))
+    used += Counter(
+        {"states_transitions": runs, "express_requests": runs, "express_gb_seconds": runs * seconds * CHILD_GB}
+    )
     for each, size in parts:
-        used += stored(each, sweeps * size)
-    used += invocations(days, COLD + CALL * COUNTS["target"].calls, COUNTS["target"].log)
-    kept = (1 + IDLE.rows + instances) * ITEM / GB
-    return used + Counter({"events": days, "sqs_requests": 3 * days, "dynamodb_gb_months": kept})
+        used += stored(each, runs * size)
+    used += waited(accounts * MONTH / (CHECKED_FOR / MINUTE) * asking(rows))
+    events = accounts * regions * days
+    used += invocations(events, COLD + CALL * COUNTS["target"].calls, COUNTS["target"].log)
+    kept = accounts * (rows + regions * (1 + instances)) * ITEM / GB
+    return used + Counter({"events": events, "sqs_requests": 3 * events, "dynamodb_gb_months": kept})
+
+
+def organization(regions: int) -> Usage:
+    """A month of a hub and of all that it serves, without instances; each round of sweeps begins in the hub.
+
+    The registry is read whole each minute and twice in each round, and the hub's sweep reads all records of each row.
+    """
+    rounds = MONTH / schedules(deployment(translated()))["sweep"]
+    used = ours(replace(IDLE, instances=0, rows=ROWS)) + another(0, accounts=ACCOUNTS, regions=regions, rows=ROWS)
+    for times, items, size in ((MONTH + 2 * rounds, ACCOUNTS * regions, SERVED), (rounds * ROWS, ACCOUNTS, ITEM)):
+        used += stored(Counts(0, items * size / READ), times) + waited(times * CALL * math.ceil(items / PAGE))
+    return used + invocations(rounds, COLD, COUNTS["account"].log) + Counter({"states_transitions": STEPS * rounds})
 
 
 def rows(say: Callable[[str], None]) -> Iterator[Row]:
@@ -171,6 +212,8 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
     yield row("idle month, free tier", total(idle, free=True))
     yield from (row(f"idle month: {part}", usd) for part, usd in bill(idle).items() if usd >= CENT / 2)
     yield row("idle month of another target", total(another(0)), ANOTHER)
+    yield row(f"idle month of {ACCOUNTS * REGIONS:,} targets, {ROWS} rows", total(organization(REGIONS)), LARGE)
+    yield row(f"idle month of {ACCOUNTS} accounts in one Region, {ROWS} rows", total(organization(1)), ONE_REGION)
     yield from (row(f"million events: {kind}", total(happening(kind, 1_000_000))) for kind in IDLE.happenings)
 
 
@@ -181,6 +224,7 @@ def tables() -> dict[str, list[list[str]]]:
     shown = [part for part in bills[0] if any(each[part] >= CENT / 2 for each in bills)]
     drawn = [ours(fleet, CreateDashboard="true") for fleet in FLEETS.values()]
     others = [bill(another(instances)) for instances in INSTANCES]
+    hubs = [bill(organization(regions)) for regions in (1, REGIONS)]
     head, sweep = ["USD a month", *FLEETS], schedules(deployment(translated()))["sweep"]
     return {
         "Idle, and by fleet": [
@@ -194,6 +238,11 @@ def tables() -> dict[str, list[list[str]]]:
             ["USD a month, by instances", *map(str, INSTANCES)],
             *([part, *(f"{each[part]:.3f}" for each in others)] for part in others[0] if others[-1][part] >= CENT / 10),
             ["all", *(f"{sum(each.values()):.3f}" for each in others)],
+        ],
+        "An organization": [
+            ["USD a month, by targets", *(f"{ACCOUNTS * regions:,}" for regions in (1, REGIONS))],
+            *([part, *(f"{each[part]:.2f}" for each in hubs)] for part in hubs[0] if hubs[-1][part] >= CENT / 2),
+            ["all", *(f"{sum(each.values()):.2f}" for each in hubs)],
         ],
         "Beside others": [
             head,

@@ -4,7 +4,9 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +15,12 @@ from bench.assumed import FLEETS, IDLE
 
 from fakes.dynamodb_values import item_size
 from fixtures.account import FakeAccount
-from fixtures.organization import SPOKE, VERSION, wired_organization
+from fixtures.mappings import MappingsFixture
+from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
 from fixtures.state_table import STATE_TABLE
+from rolekeeper.fleet.sweep import CHECKED_FOR
 from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.model.instance import Target
 from support import templates
 from support.deployment import deployment, translated
 
@@ -54,7 +59,7 @@ class Meter:
         return item_size(item)
 
     def _read(self, request: Mapping[str, Any]) -> Callable[[], None]:
-        asked = request["RequestItems"][STATE_TABLE]
+        asked = request["RequestItems"].get(STATE_TABLE, {"Keys": (), "ConsistentRead": True})
         assert asked["ConsistentRead"]
         self.reads += sum(max(1, math.ceil(self._size(key) / 4096)) for key in asked["Keys"])
         return lambda: None
@@ -140,44 +145,93 @@ def test_an_idle_target_without_instances_costs_less_than_a_dime_a_month() -> No
         assert bill.total(cost.another(fewer)) < bill.total(cost.another(more))
 
 
+def test_an_organization_of_full_size_costs_no_more_than_its_targets_say() -> None:
+    whole, one_region = cost.organization(cost.REGIONS), cost.organization(1)
+    assert cost.ACCOUNTS * cost.REGIONS == 6_800
+    assert bill.total(whole) < cost.LARGE == 350
+    assert bill.total(one_region) < cost.ONE_REGION == 40
+    children = cost.ACCOUNTS * cost.IDLE_SWEEPS * 30
+    assert whole["express_requests"] == children == one_region["express_requests"], "one for all Regions of an account"
+    assert whole["states_transitions"] > children
+
+
 ROWS = 5
-OWN = 1  # the hub's own sweep writes how its instances stand
 
 
-def test_a_targets_sweep_takes_what_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour of them, in which IAM is asked once. Queries and scans aren't metered: three, of which one is shared."""
-    target, copy, sweeps = cost.COUNTS["target"], cost.COUNTS["a copy"], 4
+@contextmanager
+def organization_at_rest(monkeypatch: pytest.MonkeyPatch, *regions: str) -> Iterator[Organization]:
+    """A hub and an account with these Regions, and rows that are published there; a sweep has noted it all."""
     with wired_organization(monkeypatch) as made:
-        spoke, calls = made.spoke(SPOKE), made.hub.calls
         made.hub.large_pages()
-        spoke.large_pages()
         for number in range(ROWS):
             made.publish(f"workload=w{number}", f"role{number}")
-        made.scheduled()
-        made.app().registry.add(ServedTarget(SPOKE, VERSION, made.hub.clock.now()))
-        made.sweep()
-        meter, counted, writes = Meter(made.hub, monkeypatch), Counter[str](), 0
-        for _ in range(sweeps):
-            made.wait(minutes=15)
-            made.forget_sessions()
-            made.hub.lambda_.invoked.clear()
-            made.hub.quiet()
-            made.scheduled()
-            started = calls.counted()
-            counted += Counter({"UpdateItem": started["UpdateItem"] - OWN, "Invoke": started["Invoke"]})
-            meter.reads, before = 0, len(calls.made)
-            spoke.calls.clear()
-            made.assumed.clear()
-            made.scheduled(made.hub.lambda_.invoked[0])
-            counted += Counter(calls.made[before:]) + Counter(spoke.calls.made) + made.assumed
-            assert meter.reads == 1 + ROWS * (copy.reads - 1), "the hub's own reads each copy once more"
-            writes += calls.counted()["UpdateItem"] - OWN
-    assert counted.total() == sweeps * (target.calls + ROWS * copy.calls)
-    assert counted["GetRole"] == ROWS, "once an hour"
-    assert target.reads >= 1 + 1 + 1 + 400 * 250 / 4096 / 400, (
-        "the registry's item, an account's, the rows, and a share"
-    )
-    assert writes == sweeps * target.writes
+        for region in regions:
+            target = Target(SPOKE.account, region)
+            made.spoke(target).large_pages()
+            for number in range(ROWS):
+                made.spoke(target).profile(f"role{number}")
+            made.app().registry.add(ServedTarget(target, VERSION, made.hub.clock.now()))
+        for _ in range(2):
+            made.sweep()
+        made.wait(minutes=61)
+        yield made
+
+
+def of_an_account(made: Organization, monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], int, int]:
+    """The calls, read units and writes of a run of the accounts machine."""
+    made.scheduled()
+    made.forget_sessions()
+    made.assumed.clear()
+    for each in (made.hub, *made.spokes.values()):
+        each.calls.clear()
+    meter, logged = Meter(made.hub, monkeypatch), len(made.hub.log.getvalue())
+    of = made.hub.machine.started[-1]["input"]
+    made.scheduled({"task": of["task"], "id": of["id"], "account": SPOKE.account, "of": of})
+    calls = sum((Counter(each.calls.made) for each in (made.hub, *made.spokes.values())), Counter(made.assumed))
+    return calls, meter.reads, len(made.hub.log.getvalue()) - logged
+
+
+def test_a_run_for_an_account_takes_what_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries and scans aren't metered: of the account's targets, and of the keys of the rows."""
+    account, target, copy = (cost.COUNTS[name] for name in ("account", "target", "a copy"))
+    for regions in (["eu-west-1"], ["eu-west-1", "us-west-2", "us-east-1"]):
+        with organization_at_rest(monkeypatch, *regions) as made:
+            calls, reads, logged = of_an_account(made, monkeypatch)
+        number = len(regions)
+        assert calls.total() == account.calls + number * target.calls
+        assert calls["BatchGetItem"] == number * math.ceil(ROWS * copy.calls), "all rows together"
+        assert reads == number * ROWS * int(copy.reads)
+        assert calls["UpdateItem"] == number * target.writes
+        assert logged == pytest.approx(number * target.log, rel=0.1)
+
+
+def test_iam_is_asked_about_an_accounts_roles_as_often_as_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with organization_at_rest(monkeypatch, "eu-west-1", "us-west-2") as made:
+        counted = Counter[str]()
+        for _ in range(6):
+            counted += of_an_account(made, monkeypatch)[0]
+            made.wait(minutes=61)
+    roles = ROWS * 6 / (CHECKED_FOR / timedelta(hours=1))
+    assert counted["GetRole"] == counted["GetInstanceProfile"] == roles
+
+
+def test_a_sweep_of_rows_takes_what_the_model_says(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the mapping table aren't metered, nor the calls to IAM: a fake's role has no inline policy."""
+    world.large_pages()
+    desk = MappingsFixture(world, *(f"role{number}" for number in range(ROWS)))
+    for number in range(ROWS):
+        desk.edit(f"workload=w{number}", role=f"role{number}")
+    meter = Meter(world, monkeypatch)
+    for _ in range(2):
+        world.calls.clear()
+        meter.reads, app = 0, desk.app()
+        app.sweep("sweep-1", lambda: 840, "run-1", {}).run()
+        app.telemetry.flush()
+    calls, sweep, row = world.calls.counted(), cost.COUNTS["sweep"], cost.COUNTS["a row"]
+    iam = {name: each for name, each in calls.items() if name.startswith(("GetRole", "List", "GetInstanceProfile"))}
+    assert sum(iam.values()) == ROWS * (cost.IAM_CALLS - 1)
+    assert sum(calls.values()) - sum(iam.values()) <= sweep.calls
+    assert ROWS * (row.reads - 1) < meter.reads <= sweep.reads + ROWS * (row.reads - 1)
 
 
 def test_what_was_written_is_looked_at_once_more_as_the_model_says(

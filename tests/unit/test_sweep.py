@@ -1,7 +1,10 @@
 """The sweep: what events missed is found, what is as it should be is left alone."""
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from itertools import chain, repeat
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.aws import ec2
+from rolekeeper.aws import ec2, one_by_one
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
@@ -19,6 +22,7 @@ from rolekeeper.fleet import sweep as sweep_module
 from rolekeeper.fleet.sweep import PROBLEMS, ROWLESS, Phase, Position, SweepResult
 from rolekeeper.instances.decide import Standing
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.permissions.roles import ASKED_AT_ONCE
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import SweepNote
@@ -278,6 +282,129 @@ def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
     assert desk.world.carries(instance) == ""
 
 
+def fifty_rows(desk: MappingsFixture) -> None:
+    """With those that the desk has, of two roles; a sweep has judged them all."""
+    for number in range(48):
+        desk.edit(f"app=a{number}", role="web" if number % 2 else "db")
+    sweep(desk)
+
+
+def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_two(desk: MappingsFixture) -> None:
+    """After an edit those of the row that was edited come to them."""
+
+    def calls() -> Counter[str]:
+        desk.world.wait(15 * 60)
+        desk.world.calls.clear()
+        swept = sweep(desk)
+        assert swept.published == swept.mappings
+        return Counter(desk.world.calls.made)
+
+    desk.world.large_pages()
+    desk.edit("app=db", role="db")
+    sweep(desk)
+    of_two = calls()
+    fifty_rows(desk)
+    assert calls() - of_two == Counter(BatchGetItem=1), "more than a hundred keys: what is held is asked for too"
+    desk.set("app=a7", role="db")
+    assert calls()["GetItem"] == 1
+    assert desk.shows("app=a7") == ("Published", "in effect", 2)
+    assert calls() - of_two == Counter(BatchGetItem=1)
+
+
+def test_a_role_is_asked_about_once_in_a_sweep_whatever_iam_answers(desk: MappingsFixture) -> None:
+    fifty_rows(desk)
+    desk.world.calls.clear()
+    sweep(desk)
+    assert desk.world.calls["GetRole"] == 2
+    desk.world.calls.before("GetRole", refusing("AccessDenied", "no"))
+    desk.world.calls.clear()
+    sweep(desk)
+    assert desk.world.calls["GetRole"] == 3, "the refusal is the answer for one row"
+
+
+def test_a_few_roles_are_asked_about_at_once(desk: MappingsFixture) -> None:
+    shares: list[list[str]] = []
+    desk.world.large_pages()
+
+    def each[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        shares.extend([spec.role for spec in share] for share in items if isinstance(share, list))
+        return one_by_one(work, items)
+
+    for number in range(6):
+        desk.role(f"role{number}")
+        desk.edit(f"team=t{number}", role=f"role{number}")
+    desk.edit("team=again", role="role5")
+    sweep(desk)
+    assert replace(desk.app(), each=each).sweep("sweep-1", lambda: 840, "run-1", {}).run().published == 8
+    assert len(shares) == ASKED_AT_ONCE == 4, "IAM throttles"
+    assert sorted(chain.from_iterable(map(set, shares))) == [
+        "role0",
+        "role1",
+        "role2",
+        "role3",
+        "role4",
+        "role5",
+        "web",
+    ]
+
+
+def suspends(desk: MappingsFixture) -> None:
+    desk.delete_role("db")
+
+
+def makes_broad(desk: MappingsFixture) -> None:
+    desk.grant("db", "*")
+
+
+def makes_the_profile_anew(desk: MappingsFixture) -> None:
+    desk.delete_role("db")
+    desk.role("db")
+
+
+def starts_an_instance(desk: MappingsFixture) -> None:
+    desk.world.running(app="a8")
+
+
+def expires(desk: MappingsFixture) -> None:
+    desk.world.wait(2 * 60 * 60)
+
+
+def conflicts(desk: MappingsFixture) -> None:
+    """Another row is published for the same instance, by a process that saw no conflict."""
+    desk.put("team=ops", role="web")
+    desk.world.publish("team=ops", "web")
+    desk.world.running(app="a8", team="ops")
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        (suspends, "role 'db' doesn't exist"),
+        (makes_broad, "role 'db' is broad"),
+        (makes_the_profile_anew, "in effect"),
+        (starts_an_instance, "in effect"),
+        (expires, "it expired"),
+        (conflicts, "conflicts with"),
+    ],
+)
+def test_what_changed_of_a_row_at_rest_is_found_by_the_next_sweep(
+    desk: MappingsFixture, change: Callable[[MappingsFixture], None], shown: str
+) -> None:
+    fifty_rows(desk)
+    ends = desk.world.clock.now() + timedelta(hours=1)
+    desk.edit("app=a8", role="db", expires_at=f"{ends:%Y-%m-%dT%H:%M:%SZ}")
+    sweep(desk)
+    former = desk.world.revisions.read(mapping_key("app=a8")).published
+    change(desk)
+    sweep(desk)
+    row, now = desk.row("app=a8"), desk.world.revisions.read(mapping_key("app=a8")).published
+    assert shown in row["status_reason"]
+    assert row["matched"] == (change is starts_an_instance)
+    assert former
+    assert now
+    assert (now.profile_id != former.profile_id) == (change is makes_the_profile_anew)
+
+
 def rejected(desk: MappingsFixture) -> None:
     desk.put("app=web", role="wbe")
 
@@ -300,6 +427,45 @@ def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(
     desk.world.never_swept()
     sweep(desk)
     assert desk.world.state.read().control.swept
+
+
+def test_a_sweep_makes_the_profile_of_a_row_at_rest_that_was_deleted(desk: MappingsFixture) -> None:
+    sweep(desk)
+    desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
+    desk.iam.delete_instance_profile(InstanceProfileName="web")
+    sweep(desk)
+    made = desk.iam.get_instance_profile(InstanceProfileName="web")["InstanceProfile"]
+    assert [each["RoleName"] for each in made["Roles"]] == ["web"]
+
+
+def test_a_sweep_reports_that_a_row_at_rest_soon_takes_too_many_roles(desk: MappingsFixture) -> None:
+    ends = desk.world.clock.now() + timedelta(hours=30)
+    desk.edit("app=db", role="db", expires_at=ends.isoformat())
+    converged(desk, app="db")
+    sweep(desk)
+    desk.limits = Limits(0, 0)
+    desk.world.wait(7 * 60 * 60)
+    desk.quiet()
+    sweep(desk)
+    assert desk.history("app=db")[-1]["event"] == "Mapping Expiring"
+
+
+def test_a_sweep_sends_the_instances_of_a_row_at_rest_that_a_crash_left_unsent(desk: MappingsFixture) -> None:
+    """They carry a deleted profile of the same name, which the sweep before noted."""
+    converged(desk, app="web")
+    sweep(desk)
+    desk.delete_role("web")
+    desk.role("web")
+    desk.quiet()
+    desk.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        sweep(desk)
+    desk.quiet()
+    sweep(desk)
+    assert "mapping changed: app=web" in [each["detail"]["cause"] for each in desk.sent()]
+    desk.quiet()
+    sweep(desk)
+    assert "GetItem" not in desk.world.calls.counted()
 
 
 # ---- more than one run has time for ----

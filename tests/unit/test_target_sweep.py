@@ -10,6 +10,7 @@ import pytest
 import on_schedule
 from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
 from fixtures.functions import lambda_context
+from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
 from on_schedule import EARLIER
 from rolekeeper.aws import ec2
@@ -21,6 +22,14 @@ from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.settings import Access
 from rolekeeper.storage import layout
+
+# A role as IAM describes it, whose profile is gone.
+WEB = {
+    "RoleName": "web",
+    "Arn": f"arn:aws:iam::{SPOKE.account}:role/rolekeeper/web",
+    "Path": "/rolekeeper/",
+    "AssumeRolePolicyDocument": TRUSTS_EC2,
+}
 
 
 @pytest.fixture
@@ -126,21 +135,116 @@ def test_a_target_is_swept_for_the_first_time_only_once_all_its_rows_could_be_ch
     assert spoke.carries(key.id) == "web"
 
 
-def test_iam_is_asked_once_an_hour_about_mappings_that_govern_nothing_in_a_target(served: Organization) -> None:
+def test_iam_is_asked_once_in_three_hours_about_mappings_that_govern_nothing_in_a_target(served: Organization) -> None:
     spoke = served.spoke(SPOKE)
     served.scheduled(event_of(SPOKE))
 
-    def asked() -> bool:
+    def asked(minutes: float = 15) -> bool:
         spoke.calls.clear()
-        served.wait(minutes=15)
+        served.wait(minutes=minutes)
         assert served.scheduled(event_of(SPOKE))["published"] == 1
         return "GetRole" in spoke.calls.counted()
 
-    served.wait(minutes=14)
-    assert [asked() for _ in range(5)] == [False, False, False, True, False]
+    assert [asked(), asked(164), asked(1), asked()] == [False, False, True, False]
     spoke.running(workload="web")
     assert asked()
     assert asked(), "it governs one"
+
+
+def test_the_iam_of_an_account_is_asked_once_for_all_its_regions(served: Organization) -> None:
+    """By one run for the account; and by runs of their own once it governs nothing in either of them."""
+    there = {each: served.spoke(each).running(workload="web") for each in (SPOKE, SAME_ACCOUNT)}
+
+    def asked(*, in_one_run: bool) -> int:
+        app = served.app()
+        for each in there:
+            served.spoke(each).calls.clear()
+        for each in there:
+            run = app if in_one_run else served.app()
+            assert run.at(each).sweep("sweep-1", lambda: 840, "run-1", event_of(each)).run().published == 1
+        return sum(served.spoke(each).calls["GetRole"] for each in there)
+
+    assert asked(in_one_run=False) == 2, "what governs something is checked by each run"
+    assert asked(in_one_run=True) == 1
+    for each, instance in there.items():
+        served.spoke(each).truth.terminate(instance)
+    served.wait(minutes=30)
+    for each in there:
+        served.scheduled(event_of(each))
+    served.wait(minutes=181)
+    assert asked(in_one_run=False) == 1, "the first has noted it for the account"
+
+
+def test_what_iam_refused_is_asked_again_by_the_next_sweep_of_the_account(served: Organization) -> None:
+    served.scheduled(event_of(SPOKE))
+    spoke = served.spoke(SPOKE)
+    served.wait(minutes=181)
+    spoke.calls.clear()
+    spoke.calls.before("GetRole", refusing("Throttling"))
+    assert len(served.scheduled(event_of(SPOKE))["problems"]) == 1
+    assert spoke.calls["GetRole"] == 1
+    assert served.scheduled(event_of(SPOKE))["problems"] == []
+    assert spoke.calls["GetRole"] == 2
+
+
+def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_one(served: Organization) -> None:
+    """After an edit those of the row that was edited come to them."""
+    spoke = served.spoke(SPOKE)
+    served.hub.large_pages()
+
+    def calls() -> Counter[str]:
+        served.wait(minutes=15)
+        for each in (served.hub, spoke):
+            each.calls.clear()
+        answer = served.scheduled(event_of(SPOKE))
+        assert (answer["published"], answer["problems"]) == (answer["mappings"], [])
+        return Counter(served.hub.calls.made + spoke.calls.made)
+
+    served.scheduled(event_of(SPOKE))
+    of_one = calls()
+    for number in range(49):
+        served.publish(f"workload=w{number}", "web")
+    served.scheduled(event_of(SPOKE))
+    assert calls() == of_one
+    spoke.profile("db")
+    served.hub.publish("workload=w7", "db")
+    edited = calls() - of_one
+    assert edited["GetRole"] == edited["GetInstanceProfile"] == 1
+    assert edited["BatchGetItem"] == 2, "what is stored of it, and its record"
+
+
+def test_a_targets_sweep_makes_a_profile_that_was_deleted_there(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    spoke.running(workload="web")
+    served.scheduled(event_of(SPOKE))
+    deleted = spoke.profiles.pop("web")
+    spoke.clients["iam"].others["web"] = {**spoke.clients["iam"].others["rolekeeper-reader"], **WEB}
+    served.scheduled(event_of(SPOKE))
+    assert spoke.profiles["web"].arn == deleted.arn
+
+
+def test_the_hubs_sweep_writes_what_is_missing_of_a_row_at_rest_in_another_account(served: Organization) -> None:
+    at = layout.published_key(mapping_key("workload=web"), OTHER.account)
+    served.hub.calls.clear()
+    served.scheduled()
+    assert "GetItem" not in served.hub.calls.counted(), "it is at rest"
+    served.hub.store.write(served.hub.store.delete(at))
+    served.scheduled()
+    assert served.hub.revisions.record(mapping_key("workload=web"), OTHER.account)
+
+
+def test_another_region_of_the_hubs_account_counts_without_a_call_where_nothing_changed(served: Organization) -> None:
+    there = Target(HOME.account, "eu-west-1")
+    spoke = served.spoke(there)
+    join(served, there)
+    served.scheduled(event_of(there))
+    served.hub.calls.clear()
+    assert served.scheduled(event_of(there))["published"] == 1
+    assert served.hub.calls["BatchGetItem"] == 1, "what is stored of all rows"
+    spoke.running(workload="web")
+    served.scheduled(event_of(there))
+    stored = served.hub.revisions.read(mapping_key("workload=web"))
+    assert stored.counts_in(there) == (1, 0)
 
 
 def test_iam_is_asked_about_all_of_a_target_that_had_a_problem(served: Organization) -> None:
@@ -333,7 +437,7 @@ def test_a_target_whose_sweep_fails_gets_a_run_of_its_own_and_its_accounts_other
     served: Organization, error: Callable[[], Any]
 ) -> None:
     served.scheduled()
-    served.hub.calls.after("UpdateItem", lambda: served.hub.calls.before("BatchGetItem", error))
+    served.hub.calls.after("UpdateItem", lambda: served.hub.calls.before("Scan", error))
     served.scheduled(for_account(served))
     assert served.hub.lambda_.invoked == [event_of(SPOKE)]
     assert known(served, SAME_ACCOUNT).last_sweep == served.hub.clock.now()

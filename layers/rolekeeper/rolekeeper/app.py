@@ -280,20 +280,18 @@ class App:
 
     def judge(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there."""
-        self._publisher_in(account).find(layout.decode(mappings.publish.Judging, judging), account, in_time)
+        there = self._publisher_in(self.registry.all(account))
+        there.find(layout.decode(mappings.publish.Judging, judging), account, in_time)
 
     def judged(self, judging: Mapping[str, Any]) -> Verdict:
         """Judge a row by what its accounts answered."""
         return self.publisher.judged(layout.decode(mappings.publish.Judging, judging))
 
-    def _publisher_in(self, account: str) -> Publisher:
-        """One that knows the targets of an account alone, beside the deployment's own."""
+    def _publisher_in(self, served: Iterable[ServedTarget]) -> Publisher:
+        """One that knows an account's targets alone, beside the deployment's own."""
         hub = self.hub or self
         mapped = hub.mapped
-        of_account = [
-            replace(mapped.at(each.target), instances=each.instances, unit=each.unit)
-            for each in self.registry.all(account)
-        ]
+        of_account = [replace(mapped.at(each.target), instances=each.instances, unit=each.unit) for each in served]
         targets = replace(mapped, listed=lambda: of_account)
         return replace(hub.publisher, assessor=replace(hub.publisher.assessor, targets=targets))
 
@@ -336,10 +334,12 @@ class App:
         )
 
     def _other_target(self) -> OtherTarget:
+        served = self.registry.all(self.settings.account)
         return fleet.sweep.OtherTarget(
             target=self.settings.target,
+            of_account=served,
             registry=self.registry,
-            publisher=self._publisher_in(self.settings.account),
+            publisher=self._publisher_in(served),
             telemetry=self.telemetry,
             now=self.now,
             is_news=partial(self._is_news, noting=True),

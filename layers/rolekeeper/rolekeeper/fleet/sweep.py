@@ -4,11 +4,13 @@ Memory holds one page of instances, and one count for each mapping in use. A fle
 function is swept in several: each goes on where the last one stopped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from itertools import batched
 
 from rolekeeper.aws import Ec2, ResumeMachine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
@@ -19,13 +21,14 @@ from rolekeeper.instances.decide import Observation, Standing, decide, resolve, 
 from rolekeeper.instances.observe import Unreadable, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import Publisher, RecordCheck
+from rolekeeper.mappings.publish import Publisher, RecordCheck, Scans
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State, Update, layout
+from rolekeeper.storage.state import BATCH_KEYS
 from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
@@ -37,6 +40,10 @@ GOES_ON = timedelta(minutes=45)
 # A sweep sends nothing while the work queue holds more than this many seconds' worth of changes: otherwise, while a
 # large fleet changes, each sweep would send it again.
 BACKLOG = 900
+# How many rows are read together: two items of each are one batch read of the state table.
+TOGETHER = BATCH_KEYS // 2
+# How long IAM isn't asked again about mappings that govern nothing in another account.
+CHECKED_FOR = timedelta(hours=3)
 # The most that one run hands on: the input of an execution has 256 KB (AWS_FACTS.md "Lambda, SQS, ...").
 ROWLESS, PROBLEMS, PROBLEM = 100, 20, 500
 
@@ -91,9 +98,13 @@ class SweepResult:
 
 @dataclass(frozen=True)
 class OtherTarget:
-    """What differs in another target: the sweep checks what is published for its account, and the registry notes it."""
+    """What differs in another target: the sweep checks what is published for its account, and the registry notes it.
+
+    `of_account` are the account's targets.
+    """
 
     target: Target
+    of_account: Sequence[ServedTarget]
     registry: Registry
     publisher: Publisher
     telemetry: Telemetry
@@ -101,29 +112,34 @@ class OtherTarget:
     is_news: Callable[[AccessDeniedError], bool]
     waits_for_sweep: bool
 
-    @cached_property
+    @property
     def _known(self) -> ServedTarget | None:
-        return self.registry.get(self.target)
+        return next((each for each in self.of_account if each.target == self.target), None)
 
     @cached_property
     def _thorough(self) -> bool:
-        """Whether to ask IAM also about mappings that govern nothing here: once an hour, and after a problem."""
-        known = self._known
-        last = known.last_sweep if known and not known.problem else None
-        return last is None or last.replace(minute=0, second=0) < self.now().replace(minute=0, second=0)
+        """Whether to ask IAM also about mappings that govern nothing here: once in some hours for all of the account.
+
+        And in a target's first sweep, and after a problem.
+        """
+        known, last = self._known, max((each.checked for each in self.of_account if each.checked), default=None)
+        new = known is None or bool(known.problem) or known.last_sweep is None
+        return new or last is None or self.now() - last >= CHECKED_FOR
 
     def begins(self, rest: Position) -> None:
         if known := self._known:
             rest.since = layout.timestamp(known.since) if known.since else ""
             rest.first = self.waits_for_sweep and known.last_sweep is None
 
+    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, RecordCheck]:
+        return self.publisher.at_rest_in(keys, self.target, scans, thorough=self._thorough)
+
     def check(self, key: MappingKey, correlation_id: str, scan: Scan | None) -> RecordCheck:
         return self.publisher.recheck_in(key, self.target, correlation_id, scan=scan, thorough=self._thorough)
 
     def note(self, swept: SweepResult) -> None:
-        self.registry.note_sweep(
-            self.target, swept.rest.since, instances=swept.instances, drift=swept.sent, at=self.now()
-        )
+        checked, counts = self._thorough and swept.rest.judged, {"instances": swept.instances, "drift": swept.sent}
+        self.registry.note_sweep(self.target, swept.rest.since, **counts, at=self.now(), checked=checked)
 
     def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
         """Whether a refusal ends the sweep; otherwise the run is retried."""
@@ -311,12 +327,14 @@ class Sweep:
         for keys in self.table.keys(rest.row):
             unseen -= set(keys)
             empty = empty and not keys
-            for key in keys:
-                self._recheck(key, scans, seen=True)
-                rest.row = key
-                if self._is_late():
-                    self._hand_over(unseen)
-                    return
+            for some in batched(keys, TOGETHER):
+                at_rest = self._at_rest(some, scans)
+                for key in some:
+                    self._recheck(key, scans, seen=True, at_rest=at_rest.get(key))
+                    rest.row = key
+                    if self._is_late():
+                        self._hand_over(unseen)
+                        return
         rest.rowless = sorted(unseen)
         if unseen and empty:
             # An empty read never means that every row was deleted (docs/concepts.md, rule 5): hold everything.
@@ -358,11 +376,20 @@ class Sweep:
             left -= set(keys)
         self.result.rest.rowless = sorted(left)[:ROWLESS]
 
-    def _recheck(self, key: MappingKey, scans: dict[MappingKey, Scan] | None, *, seen: bool) -> None:
+    def _at_rest(self, keys: Sequence[MappingKey], scans: Scans | None) -> dict[MappingKey, RecordCheck]:
+        """The checks of rows for which nothing is to be done; each other is read again, and judged by itself."""
+        # Where they can't be read together, each is read by itself, and shows why that fails.
+        with suppress(AwsRefusalError):
+            if scans is not None:
+                judge = self.other.at_rest if self.other else self.publisher.at_rest
+                return judge(keys, scans)
+        return {}
+
+    def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool, at_rest: RecordCheck | None = None) -> None:
         self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
-            checked = self._checked(key, scan, seen=seen)
+            checked = at_rest or self._checked(key, scan, seen=seen)
         except AwsRefusalError as error:
             # The other rows are checked all the same.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"

@@ -65,6 +65,7 @@ class ServedTarget:
 
     `problem` says why the hub can't work there, if it can't. `unswept` is how many sweeps began since the last one that
     ended; the schedule starts none before `goes_on_until`. `dropped` counts the messages of an unknown target.
+    `checked` is when its sweep last asked the account's IAM about all mappings.
     """
 
     target: Target
@@ -81,6 +82,7 @@ class ServedTarget:
     goes_on_until: datetime | None = None
     dropped: int = 0
     notifies: bool = False
+    checked: datetime | None = None
 
     @property
     def rests(self) -> timedelta:
@@ -210,9 +212,12 @@ class Registry:
         name, update = layout.GOES_ON_UNTIL, Update()
         self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
 
-    def note_sweep(self, target: Target, since: str, *, instances: int, drift: int, at: datetime) -> None:
+    def note_sweep(  # noqa: PLR0913  # one write notes it all
+        self, target: Target, since: str, *, instances: int, drift: int, at: datetime, checked: bool = False
+    ) -> None:
         """Note the end of a sweep, unless the target was registered again after `since`. It answered: no problem."""
         swept = {layout.LAST_SWEEP: layout.timestamp(at), "instances": instances, "drift": drift}
+        swept |= {"checked": layout.timestamp(at)} if checked else {}
         update = Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT)
         self._update(target, update.only_if(_REGISTERED, "=", since))
 

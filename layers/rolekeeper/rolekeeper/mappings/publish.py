@@ -57,6 +57,10 @@ _APPROVED = ("status", "held_revision", "approve", *(column.name for column in C
 _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "claimed_by", "approved_by", "changes")
 
 
+type Scans = Mapping[MappingKey, Scan]
+"""What a sweep counted for each mapping that governs something."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordCheck:
     """The result of checking a mapping: whether its record `changed`, and is `in_effect`; and whether that is known."""
@@ -146,6 +150,41 @@ class Publisher:
             self._recheck_conflicting(judging.key, verdict, judging.trigger.correlation_id)
         return verdict
 
+    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, RecordCheck]:
+        """Judge rows that are published as they are, read together; returns those for which nothing is to be done.
+
+        Any other is to be judged by itself, by new reads: nothing is written here.
+        """
+        stored, rows = self.revisions.read_all(keys), self.table.get_rows(keys)
+        quiet: list[RowSnapshot] = []
+        for key in (each for each in keys if each in stored and each in rows):
+            trigger = Trigger("swept", "", recheck=True, scan=scans.get(key, Scan()))
+            parsed = read_row(rows[key], self.home)
+            snapshot = RowSnapshot(key, rows[key], parsed, stored=stored[key], at=self.now(), trigger=trigger)
+            quiet += [snapshot] if snapshot.is_quiet else []
+        home, specs = self.targets.home.account, [each.parsed.spec for each in quiet if each.parsed.spec]
+        asked = [spec for spec in specs if home in self.targets.in_scope(spec)]
+        refused = self.assessor.roles.ask_ahead(asked, self.targets.each)
+        rested = (each.key for each in quiet if each.key not in refused and self._rests(each))
+        return dict.fromkeys(rested, RecordCheck(in_effect=True))
+
+    def _rests(self, snapshot: RowSnapshot) -> bool:
+        """Whether the verdict on a row that is published as it is leaves nothing to do."""
+        with suppress(AwsRefusalError):
+            if self.targets.several:
+                snapshot = replace(snapshot, stored=self._with_records(snapshot.key, snapshot.stored))
+            if len(self.assessor.asked(snapshot)) > ASKED:
+                return False
+            verdict, before = self.assessor.assess(snapshot), snapshot.stored.records
+            records = {each: record for each, record in (verdict.records or {}).items() if each != snapshot.stored.home}
+            return (
+                verdict.ending is Ending.KEEP
+                and not (verdict.refresh or verdict.missing or verdict.ends_soon)
+                and verdict.is_in(snapshot.row)
+                and all(record.is_stored(before.get(account)) for account, record in records.items())
+            )
+        return False
+
     def _judge(self, key: MappingKey, trigger: Trigger, judging: Judging | None = None) -> Verdict:
         """Load, assess, commit; again if another actor wrote meanwhile."""
         findings = self.findings.read(judging.run) if judging else {}
@@ -217,11 +256,14 @@ class Publisher:
         parsed = read_row(row, self.home)
         # A deletion also ends the records of a deployment that was a hub: it may become one again.
         if self.targets.several or not row or "held_revision" in row:
-            read, stored = stored, replace(stored, records={**self.revisions.records(key), **stored.records})
+            read, stored = stored, self._with_records(key, stored)
             if stored.overtaken and self.revisions.read(key) != read:
                 raise ConflictError("PublishedAnew", f"{key} was published while it was looked at")
         signed_as = self.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
         return RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=trigger, signed_as=signed_as)
+
+    def _with_records(self, key: MappingKey, stored: StoredMapping) -> StoredMapping:
+        return replace(stored, records={**self.revisions.records(key), **stored.records})
 
     @contextmanager
     def _waiting_is_shown(self, snapshot: RowSnapshot) -> Iterator[None]:
@@ -498,47 +540,99 @@ class Publisher:
                 return self._recheck_in(key, target, correlation_id, scan=scan, thorough=thorough)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
+    def at_rest_in(
+        self, keys: Sequence[MappingKey], target: Target, scans: Scans, *, thorough: bool
+    ) -> dict[MappingKey, RecordCheck]:
+        """Check mappings in another target, read together; returns those whose records stay as they are.
+
+        Any other is to be checked by itself (`recheck_in`).
+        """
+        one, pairs = self.targets.of(target), self.revisions.in_account(keys, target.account)
+        found: dict[MappingKey, RecordCheck] = {}
+        asked: dict[MappingKey, PublishedMapping] = {}
+        for key, (own, before) in pairs.items():
+            published = own.mapping if own else None
+            quiet = not thorough and scans.get(key, Scan()).counts == (0, 0)
+            if check := self._unasked(published, before, one, quiet=quiet):
+                found[key] = check
+            elif published:
+                asked[key] = published
+        specs = [each.spec for each in asked.values() if self._asks_iam(each, one)]
+        refused = one.roles.ask_ahead(specs, self.targets.each)
+        for key, published in asked.items():
+            if key in refused:
+                continue
+            before = pairs[key][1]
+            record = self._record_in(published, before, one, scan=scans.get(key, Scan()))
+            if record.is_stored(before):
+                found[key] = self._record_check(published, record, one)
+        return found
+
     def _recheck_in(
         self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None, thorough: bool
     ) -> RecordCheck:
-        account, region = target.account, target.region
         stored, one = self.revisions.read(key), self.targets.of(target)
-        published = stored.published
+        published, account = stored.published, target.account
+        before = stored.records.get(account) or self.revisions.record(key, account)
+        quiet = not thorough and scan is not None and scan.counts == (0, 0)
+        check = self._unasked(published, before, one, quiet=quiet)
+        if check or published is None:
+            return check or RecordCheck()
+        record = self._made(one.roles, self._record_in(published, before, one, scan=scan), stored.control)
+        changed = False
+        if account == stored.home:
+            if not record.is_stored(before):
+                self.revisions.count(published, target.region, record.counts[target.region])
+        elif changed := self._write_record(account, record, before):
+            self.sender.send(FanOut.to(key, sorted(self._of_account(one))), correlation_id, lambda: True)
+        return replace(self._record_check(published, record, one), changed=changed)
+
+    def _of_account(self, one: MappedTarget) -> dict[Target, MappedTarget]:
+        account = one.target.account
+        return {each.target: each for each in (one, *self.targets.all) if each.target.account == account}
+
+    def _is_in_scope(self, published: PublishedMapping, one: MappedTarget) -> bool:
+        """Whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""
+        there = [one] if one.target.account == self.home.account else self._of_account(one).values()
+        return not published.deleted and any(each.is_in(published.spec) for each in there)
+
+    def _asks_iam(self, published: PublishedMapping, one: MappedTarget) -> bool:
+        # The record of the deployment's own account is kept by the row's own check.
+        return one.target.account != self.home.account and self._is_in_scope(published, one)
+
+    def _unasked(
+        self, published: PublishedMapping | None, before: AccountRecord | None, one: MappedTarget, *, quiet: bool
+    ) -> RecordCheck | None:
+        """The check of a mapping in another target, where it is known without IAM."""
         if published is None:
             # Its row was never published, or its item is lost, and that must detach nothing.
             return RecordCheck()
-        if account == stored.home:
-            return self._recount(stored, published, one, scan=scan)
-        before = self.revisions.record(key, account)
         if before and before.mapping.revision > published.revision:
             return RecordCheck()  # the deployment's own sweep publishes it again, under a higher number
-        there = {each.target: each for each in (one, *self.targets.all) if each.target.account == account}
-        in_scope = any(each.is_in(published.spec) for each in there.values()) and not published.deleted
-        asks_iam = thorough or scan is None or scan.counts != (0, 0)
-        if before and not asks_iam and before.is_at_rest(published, region, in_scope=in_scope):
-            return RecordCheck(in_effect=in_scope)
+        in_scope = self._is_in_scope(published, one)
         if not (in_scope or before):
             return RecordCheck()
-        check = one.roles.check(published.spec) if in_scope else None
+        if before and quiet and before.is_at_rest(published, one.target.region, in_scope=in_scope):
+            return RecordCheck(in_effect=in_scope)
+        return None
+
+    def _record_in(
+        self, published: PublishedMapping, before: AccountRecord | None, one: MappedTarget, *, scan: Scan | None
+    ) -> AccountRecord:
+        """The record that a mapping should have in a target's account, in the place of the one `before`."""
+        region = one.target.region
+        if before and one.target.account == self.home.account:
+            return before.with_scan(region, frozenset(), self._scan(published, one, scan).counts)
+        check = one.roles.check(published.spec) if self._asks_iam(published, one) else None
         if before and published.deleted:
             record = before.tombstone(published)
         else:
             record = record_for(one.roles, published, check, before=before)
         found = self._scan(record.mapping, one, scan)
-        record = self._made(one.roles, record.with_scan(region, found.profile_ids, found.counts), stored.control)
-        if changed := self._write_record(account, record, before):
-            self.sender.send(FanOut.to(key, sorted(there)), correlation_id, lambda: True)
-        return RecordCheck(changed, in_scope and not record.mapping.suspended_because)
+        return record.with_scan(region, found.profile_ids, found.counts)
 
-    def _recount(
-        self, stored: StoredMapping, published: PublishedMapping, one: MappedTarget, scan: Scan | None
-    ) -> RecordCheck:
-        """Count in another Region of the deployment's own account, whose record the row's own check keeps."""
-        counts, region = self._scan(published, one, scan).counts, one.target.region
-        if stored.records[stored.home].counts.get(region) != counts:
-            self.revisions.count(published, region, counts)
-        usable = not (published.deleted or published.suspended_because)
-        return RecordCheck(in_effect=usable and one.is_in(published.spec))
+    def _record_check(self, published: PublishedMapping, record: AccountRecord, one: MappedTarget) -> RecordCheck:
+        return RecordCheck(in_effect=self._is_in_scope(published, one) and not record.mapping.suspended_because)
 
     def _scan(self, mapping: PublishedMapping, one: MappedTarget, scan: Scan | None) -> Scan:
         if mapping.is_idle(self.now()):

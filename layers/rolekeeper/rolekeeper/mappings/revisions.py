@@ -39,6 +39,10 @@ class AccountRecord:
     def content(self) -> layout.Item:
         return layout.mapping_attributes(self.mapping) | _counts_item(self.counts)
 
+    def is_stored(self, before: "AccountRecord | None") -> bool:
+        """Whether it is as the one stored `before`, and nothing has to be made."""
+        return before is not None and before.content == self.content and not self.missing
+
     def with_scan(self, region: str, profile_ids: AbstractSet[str], counts: tuple[int, int] | None) -> "AccountRecord":
         """The same with what was found in a Region; its counts stay if they are None."""
         mapping = self.mapping.with_profile_id(self.mapping.profile_id, profile_ids)
@@ -60,6 +64,10 @@ class AccountRecord:
         mapping, units = self.mapping, published.spec.in_account(in_scope=in_scope).units
         same = (mapping.revision, mapping.deleted, mapping.spec.units) == (published.revision, published.deleted, units)
         return same and not mapping.suspended_because and self.counts.get(region) == (0, 0)
+
+
+type Pair = tuple[AccountRecord | None, AccountRecord | None]
+"""Of one mapping: what is in effect, and what is published for one account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +131,37 @@ class Revisions:
     home: str
 
     def read(self, key: MappingKey) -> StoredMapping:
+        return self._stored(key, self.store.get(sorted(self._read_of(key))))
+
+    def read_all(self, keys: Iterable[MappingKey]) -> dict[MappingKey, StoredMapping]:
+        """The same of several, read together; a damaged one is left out."""
+        items = self.store.get(sorted({at for key in keys for at in self._read_of(key)}))
+        return self._undamaged(keys, lambda key: self._stored(key, items))
+
+    def in_account(self, keys: Iterable[MappingKey], account: str) -> dict[MappingKey, Pair]:
+        """What is in effect of several and what is published for one account, read together; not of damaged ones."""
+        places = {layout.published_key(key, each) for key in keys for each in (self.home, account)}
+        items = self.store.get(sorted(places))
+
+        def record(key: MappingKey, account: str) -> AccountRecord | None:
+            return self._decoded(_record_from, items.get(layout.published_key(key, account)))
+
+        return self._undamaged(keys, lambda key: (record(key, self.home), record(key, account)))
+
+    def _undamaged[T](self, keys: Iterable[MappingKey], read: Callable[[MappingKey], T]) -> dict[MappingKey, T]:
+        found: dict[MappingKey, T] = {}
+        for key in keys:
+            with suppress(CorruptItemError):
+                found[key] = read(key)
+        return found
+
+    def _read_of(self, key: MappingKey) -> set[layout.Key]:
+        any_at = self._at(MappingKey(key.tag_key, ANY_VALUE))
+        return {layout.CONTROL, layout.EDITS, self._at(key), layout.held_key(key), any_at}
+
+    def _stored(self, key: MappingKey, items: Mapping[layout.Key, layout.Item]) -> StoredMapping:
         held_at, published_at = layout.held_key(key), self._at(key)
         any_at = self._at(MappingKey(key.tag_key, ANY_VALUE))
-        items = self.store.get(sorted({layout.CONTROL, layout.EDITS, published_at, held_at, any_at}))
         record = self._decoded(_record_from, items.get(published_at))
         return StoredMapping(
             self.home,

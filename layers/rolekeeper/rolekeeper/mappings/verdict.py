@@ -101,6 +101,12 @@ class RowSnapshot:
         return replace(self, stored=replace(self.stored, records=records, unsent=unsent))
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether the row says what is published, and none of its instances is left to be sent."""
+        says_it = self.published is not None and self.parsed.spec == self.published.spec
+        return says_it and not self.stored.unsent
+
+    @property
     def tombstone(self) -> PublishedMapping | None:
         """The tombstone that is published, or would be if the row were deleted; None if nothing was ever published."""
         if self.published is None:

@@ -1,12 +1,14 @@
 """Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
-from rolekeeper.aws.errors import AccessDeniedError, PermanentError
+from rolekeeper.aws import Each
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
 from rolekeeper.aws.iam import Document, Role
-from rolekeeper.model.mapping import NO_ROLE, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.policies import (
     PolicyReader,
@@ -23,6 +25,8 @@ from rolekeeper.settings import Settings
 WORDS = 300
 
 NAMED, REASONS = 5, 5
+# Roles of one account: how many calls IAM takes a second isn't documented, and others call it too.
+ASKED_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +49,40 @@ class Roles:
 
     policies: PolicyReader
     settings: Settings
-    _known: dict[tuple[str, str, bool], RoleCheck] = field(default_factory=dict, init=False)
+    _known: dict[tuple[str, str, bool], RoleCheck | AwsRefusalError] = field(default_factory=dict, init=False)
 
     def check(self, spec: MappingSpec) -> RoleCheck:
         if spec.role == NO_ROLE:
             return RoleCheck()
-        if (asked := _asked(spec)) not in self._known:
+        asked = _asked(spec)
+        if asked not in self._known:
             self._known[asked] = self._check_role(spec)
-        return self._known[asked]
+        answer = self._known[asked]
+        if isinstance(answer, AwsRefusalError):
+            # It was asked ahead: the next time it is asked again.
+            del self._known[asked]
+            raise answer
+        return answer
+
+    def ask_ahead(self, specs: Iterable[MappingSpec], each: Each) -> set[MappingKey]:
+        """Ask about a few roles at once, for `check`; returns the mappings about whose role IAM gave no answer."""
+
+        def refused(share: Sequence[MappingSpec]) -> set[MappingKey]:
+            keys: set[MappingKey] = set()
+            for spec in share:
+                try:
+                    self.check(spec)
+                except AwsRefusalError as error:
+                    self._known[_asked(spec)] = error
+                    keys.add(spec.key)
+            return keys
+
+        by_role: dict[str, list[MappingSpec]] = {}
+        for spec in specs:
+            by_role.setdefault(spec.role, []).append(spec)
+        roles = list(by_role.values())
+        shares = [list(chain.from_iterable(roles[number::ASKED_AT_ONCE])) for number in range(ASKED_AT_ONCE)]
+        return set().union(*each(refused, list(filter(None, shares))))
 
     def recall(self, spec: MappingSpec, check: RoleCheck) -> None:
         """Answer as another invocation found."""
