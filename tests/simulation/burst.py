@@ -151,6 +151,7 @@ def calm(  # the knobs of one experiment
     others: float = 0,
     outside: Callable[[Engine, Weather, Counter[str]], Outside] = Counting,
     deployed: type[Deployment] = Deployment,
+    organization: str = "",
 ) -> Calm:
     """Make one, with a role and a profile for each of two mappings. Its rules forward nothing yet."""
     calls = Counter[str]()
@@ -172,7 +173,12 @@ def calm(  # the knobs of one experiment
     window = timedelta(minutes=window_minutes)
     promises = Promises(engine=engine, account=account, limits=limits, window=window, skew=0, lag=0)
     configured = settings(
-        limits, window_minutes, take_over=False, allow_broad=False, changes_per_second=changes_per_second
+        limits,
+        window_minutes,
+        take_over=False,
+        allow_broad=False,
+        organization=organization,
+        changes_per_second=changes_per_second,
     )
     deployment = deployed(engine, weather, account, tables, promises, configured)
     border = deployment.outside = outside(engine, weather, calls)
