@@ -123,6 +123,7 @@ class Calm:
     budget: Budget
     table: _Table
     calls: Counter[str]
+    weather: Weather
     _told: list[Callable[[Event], None]]
 
     def listen(self) -> None:
@@ -177,8 +178,8 @@ def calm(  # the knobs of one experiment
         window_minutes,
         take_over=False,
         allow_broad=False,
-        organization=organization,
         changes_per_second=changes_per_second,
+        organization=organization,
     )
     deployment = deployed(engine, weather, account, tables, promises, configured)
     border = deployment.outside = outside(engine, weather, calls)
@@ -195,7 +196,7 @@ def calm(  # the knobs of one experiment
     for role in ("first", "former"):
         account.roles[role] = PATH
         account.profile(role)
-    return Calm(engine, account, tables, promises, deployment, budget, table, calls, told)
+    return Calm(engine, account, tables, promises, deployment, budget, table, calls, weather, told)
 
 
 def converge(
