@@ -37,7 +37,7 @@ class World:
         self.engine = Engine(seed, tells=False)
         self.hub: Calm = calm(self.engine, seed, Limits(INSTANCES, 100), organization=ORGANIZATION)
         self.deployment, tables, promises = self.hub.deployment, self.hub.tables, self.hub.promises
-        self.weather = replace(self.deployment._weather)  # noqa: SLF001  # the spoke's own
+        self.weather = replace(self.hub.weather)  # the spoke's own
         self.spoke: Spoke = join(seed, self.engine, self.weather, promises, self.deployment, tables, Habits())
         for role in (FIRST, FORMER):
             self.spoke.account.roles[role] = PATH
