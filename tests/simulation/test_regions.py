@@ -7,6 +7,7 @@ how long it takes afterwards: `-s` shows it, and docs/recovery.md says it.
 import random
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -114,7 +115,7 @@ def test_while_the_hubs_region_is_down_roles_stay_and_an_interval_later_all_is_r
         deployment.region_fails()
         began = world.engine.seconds
         for each in tagged:
-            world.engine.after(world.rng.uniform(0, away), lambda each=each: world.retag(each))
+            world.engine.after(world.rng.uniform(0, away), partial(world.retag, each))
         world.engine.play(began + LATEST)
         made = world.made()
         world.engine.play(began + away)
@@ -139,7 +140,7 @@ def test_while_a_spokes_region_is_down_others_wait_for_nothing_and_an_interval_l
         world.begin()
         world.weather.away = True
         for each in world.there:
-            engine.after(world.rng.uniform(0, away / 2), lambda each=each: world.retag(each))
+            engine.after(world.rng.uniform(0, away / 2), partial(world.retag, each))
         engine.play(engine.seconds + away / 4)
         for each in world.here:
             world.retag(each)
