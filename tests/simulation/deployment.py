@@ -67,12 +67,6 @@ _RUN = json.loads((_MACHINES / "resume.asl.json").read_text())["States"]["Run"][
 # Few instances and rows, each by a run of its own, need fewer.
 RUNS = 200
 RUN_ATTEMPTS, RUN_ERRORS = _RUN["MaxAttempts"], frozenset(_RUN["ErrorEquals"])
-# How old, in seconds, a stream's record and an asynchronous invocation may get until their function is invoked.
-RECORD_AGE = _STREAM["MaximumRecordAgeInSeconds"]
-INVOKED_AGE = RESOURCES["OnSchedule"]["Properties"]["EventInvokeConfig"]["MaximumEventAgeInSeconds"]
-# How long EventBridge tries to deliver an event, by default (AWS_FACTS.md, "When a Region is down"). The time between
-# two attempts isn't documented: 185 in a day are one in eight minutes.
-DELIVERED_FOR, NEXT_ATTEMPT = 24 * 3600.0, 600.0
 FUNCTIONS = {
     "reconcile": "OnInstanceEvent",
     "retry": "OnRetry",
@@ -88,6 +82,12 @@ TRIED_AGAIN = frozenset({"reconcile", "retry"})
 # Lambda stops a chain of messages that has invoked the same function so often (AWS_FACTS.md, "Lambda, SQS, ...").
 LOOP = 16
 LOOPS = frozenset(name for name, each in RESOURCES.items() if each["Properties"].get("RecursiveLoop") == "Allow")
+# How old, in seconds, a stream's record and an asynchronous invocation may get until their function is invoked.
+RECORD_AGE = _STREAM["MaximumRecordAgeInSeconds"]
+INVOKED_AGE = RESOURCES["OnSchedule"]["Properties"]["EventInvokeConfig"]["MaximumEventAgeInSeconds"]
+# How long EventBridge tries to deliver an event, by default (AWS_FACTS.md, "When a Region is down"). The time between
+# two attempts isn't documented: 185 in a day are one in eight minutes.
+DELIVERED_FOR, NEXT_ATTEMPT = 24 * 3600.0, 600.0
 
 type Chain = Mapping[str, int]
 """How often each function was invoked on the way to a message, as the trace header counts it."""
