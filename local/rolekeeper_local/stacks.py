@@ -8,9 +8,12 @@
 - A stack has its template's description (CloudFormation API reference, `Stack`); ministack loses it with a change set.
 - ministack refuses a stack with saved queries of CloudWatch Logs, or with alarms over an expression. Here a query's
   name is kept, listed and deleted, and the alarm is over the expression's metric.
+- A generated name is another one in each Region, as CloudFormation's are random: a second deployment in the account
+  would otherwise take the first one's roles, which are the same in all Regions.
 - CloudFormation makes a number of a parameter's text; with the text ministack's poller polls nothing.
 """
 
+import hashlib
 import json
 import uuid
 from collections.abc import Awaitable, Callable
@@ -30,6 +33,7 @@ def install() -> None:
     correct(_evaluate_conditions, "_evaluate_conditions", engine, changesets, handlers, stacks)
     correct(_resolve_props_for_diff, "_resolve_props_for_diff", changesets)
     correct(_execute_change_set, "ExecuteChangeSet", handlers._ACTION_HANDLERS)
+    correct(_physical_name, "_physical_name", provisioners)
     correct(_alarm_record, "_cw_metric_alarm_record", provisioners)
     resources = provisioners._RESOURCE_HANDLERS
     correct(_create_event_source, "create", resources["AWS::Lambda::EventSourceMapping"])
@@ -75,6 +79,12 @@ def _execute_change_set(original: Callable[[Any], Any], params: Any) -> Any:
     if stack:
         stack["Description"] = change_set["_template"].get("Description", "")
     return answer
+
+
+def _physical_name(original: Callable[..., str], *arguments: Any, **named: Any) -> str:
+    name = original(*arguments, **named)
+    suffix = hashlib.sha256(f"{name} {get_region()}".encode()).hexdigest()[: len(name.rpartition("-")[2])]
+    return name[: -len(suffix)] + (suffix if name.islower() else suffix.upper())
 
 
 def _alarm_record(original: Callable[..., Any], name: str, props: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """The embedded AWS's stacks in other accounts and Regions, and their conditions on where they are."""
 
 import json
+import re
 import uuid
 from typing import Any
 
@@ -75,6 +76,22 @@ def test_a_condition_knows_where_the_stack_is(aws: EmbeddedAws, account: str, re
     assert outputs["Queue"].startswith(f"arn:aws:sqs:{region}:{account}:")
     assert outputs["Where"] == ("at home" if "AtHome" in made else "elsewhere")
     assert ("AtHome" in outputs) == ("AtHome" in made)
+
+
+def test_what_a_stack_names_is_another_name_in_each_region(aws: EmbeddedAws) -> None:
+    """Roles are the same in all Regions: another Region's stack would take them."""
+    template = json.dumps(
+        {"Resources": {"Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {}}}}}
+    )
+    roles = set[str]()
+    for region in ("us-east-1", "eu-west-1"):
+        client = aws.session(account=SPOKE, region=region).client("cloudformation")
+        client.create_stack(StackName="named", TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
+        eventually(lambda client=client: done(client, "named"), 20)  # type: ignore[misc]  # bound at once
+        made = client.describe_stack_resource(StackName="named", LogicalResourceId="Role")["StackResourceDetail"]
+        roles.add(made["PhysicalResourceId"])
+    assert len(roles) == 2
+    assert all(re.fullmatch("named-Role-[0-9A-F]{13}", each) for each in roles)
 
 
 def test_a_change_set_shows_what_a_changed_condition_makes_and_takes_away(aws: EmbeddedAws) -> None:

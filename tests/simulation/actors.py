@@ -56,6 +56,7 @@ class Habits:
     damage: bool = False
     expiry: bool = False
     refuses: bool = False
+    away: bool = False
 
 
 @dataclass
@@ -99,7 +100,7 @@ class People:
         if habits.operators:
             acts += [self.pause, self.observe, self.resume, self.pin, self.pin, self.release, self.ignore]
         if habits.refuses:
-            acts += [self.refuse] * 3
+            acts += [self.region_fails if habits.away else self.refuse] * 3
         if habits.damage:
             acts += [self.damage, self.lose_published, self.empty_the_table, self.poison_row, self.poison_message]
             acts += [*[self.swap_role] * 2, self.drop_role, *[self.outage] * 3]
@@ -109,8 +110,16 @@ class People:
         return acts
 
     def act(self) -> None:
+        self._act(self._acts)
+
+    def act_alone(self) -> None:
+        """Do something that needs nothing of the hub's Region."""
+        others = [self.attach_by_hand, self.detach_by_hand] if self._habits.others else []
+        self._act([self.tag, self.tag, self.untag, self.stop, self.start, self.terminate, self.launch, *others])
+
+    def _act(self, acts: list[Callable[[], object]]) -> None:
         try:
-            self._rng.choice(self._acts)()
+            self._rng.choice(acts)()
         except Ec2Error as error:
             self._engine.say(f"* is refused: {error}")
 
@@ -520,6 +529,15 @@ class People:
 
     def admit(self) -> None:
         self._deployment.refusing.discard(self._account.target)
+        self._weather.away = False
+
+    def region_fails(self) -> None:
+        """For a while nothing in the account's Region gives an answer."""
+        self._weather.away = True
+        self._deployment.miss(self._account.target)
+        self._weather.count(Fault.TARGET_AWAY)
+        self._say(f"{self._account.target} gives no answer")
+        self._engine.after(self._rng.choice((60, 600, 4000)), self.admit)
 
     def recover(self) -> None:
         self._say(f"{self._weather.down} gets through again")

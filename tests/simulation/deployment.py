@@ -90,6 +90,12 @@ TRIED_AGAIN = frozenset({"reconcile", "retry"})
 # Lambda stops a chain of messages that has invoked the same function so often (AWS_FACTS.md, "Lambda, SQS, ...").
 LOOP = 16
 LOOPS = frozenset(name for name, each in RESOURCES.items() if each["Properties"].get("RecursiveLoop") == "Allow")
+# How old, in seconds, a stream's record and an asynchronous invocation may get until their function is invoked.
+RECORD_AGE = _STREAM["MaximumRecordAgeInSeconds"]
+INVOKED_AGE = RESOURCES["OnSchedule"]["Properties"]["EventInvokeConfig"]["MaximumEventAgeInSeconds"]
+# How long EventBridge tries to deliver an event, by default (AWS_FACTS.md, "When a Region is down"). The time between
+# two attempts isn't documented: 185 in a day are one in eight minutes.
+DELIVERED_FOR, NEXT_ATTEMPT = 24 * 3600.0, 600.0
 
 type Chain = Mapping[str, int]
 """How often each function was invoked on the way to a message, as the trace header counts it."""
@@ -143,6 +149,7 @@ class Deployment:
         unheard: instances for which something was lost: only the sweep need find them.
         spokes: the accounts that are served beside the hub's own, with their `clients_of`; in those that are `refusing`
             nobody may assume a role at the moment.
+        away: whether the Region of the hub is down: nothing runs there, and nothing is taken.
     """
 
     _engine: Engine
@@ -158,6 +165,8 @@ class Deployment:
         self.spokes: dict[Target, Account] = {}
         self.clients_of: dict[Target, dict[str, Any]] = {}
         self.refusing: set[Target] = set()
+        self.away = False
+        self._postponed: list[Callable[[], None]] = []
         self.dead_letters: list[Message] = []
         self.waiting: set[Message] = set()
         self.loops = 0
@@ -199,6 +208,8 @@ class Deployment:
         kept: dict[str, Any] | None = None,
     ) -> None:
         """Start a run of a function, in a process that `kept` this from its last one."""
+        if self._postpones(lambda: self.run(function, event, ended, chain, kept)):
+            return
         self._runs += 1
         name, limit = f"{function} {self._runs}", TIMEOUTS[function]
         # One that is hurried hands over soon; Lambda stops it no earlier than any other.
@@ -249,11 +260,27 @@ class Deployment:
             "resources": list(event.resources),
             "detail": event.detail,
         }
+        self._deliver(body, event.resources[0].rsplit("/", 1)[-1], self._engine.seconds)
+
+    def _deliver(self, body: dict[str, Any], instance: str, since: float) -> None:
+        """Have a rule's event arrive, or be lost; while the hub's Region is down the rule goes on trying."""
+        if self._postpones(lambda: self._deliver_late(body, instance, since)):
+            return
         arrivals = self._weather.arrivals()
         if not arrivals:
-            self.unheard.add(event.resources[0].rsplit("/", 1)[-1])
+            self.unheard.add(instance)
         for delay in arrivals:
             self.send(body, delay)
+
+    def _deliver_late(self, body: dict[str, Any], instance: str, since: float) -> None:
+        delay = self._weather.rng.uniform(0, NEXT_ATTEMPT)
+        # What a Region that was down knows of its own events later isn't documented.
+        told = body["region"] != REGION or self._weather.rng.random() < 1 / 2
+        if not told or self._engine.seconds + delay - since > DELIVERED_FOR:
+            self._weather.count(Fault.EVENT_DROPPED)
+            self.unheard.add(instance)
+        else:
+            self._engine.after(delay, lambda: self._deliver(body, instance, since))
 
     def send(self, body: Any, delay: float = 0) -> None:
         """A message for the work queue, which it gives out after so many seconds."""
@@ -346,6 +373,28 @@ class Deployment:
     def follow_ups(self) -> int:
         """How many instances are to be looked at again."""
         return sum(pk == layout.FOLLOW_UPS for pk, _ in self._timers)
+
+    # ---- the hub's Region ----
+
+    def region_fails(self) -> None:
+        """The Region of the hub is down."""
+        self._engine.say("* the hub's Region is down")
+        self._weather.count(Fault.HUB_AWAY)
+        self.away = True
+        self._engine.stop()
+
+    def region_returns(self) -> None:
+        """It is there again: what was kept goes on."""
+        self._engine.say("* the hub's Region is there again")
+        self.away, postponed, self._postponed = False, self._postponed, []
+        for each in postponed:
+            each()
+
+    def _postpones(self, action: Callable[[], None]) -> bool:
+        """Whether something has to wait until the Region is there again."""
+        if self.away:
+            self._postponed.append(action)
+        return self.away
 
     # ---- streams ----
 
@@ -541,8 +590,18 @@ class Deployment:
                 # What it suspended, say, it may have told nobody: the next sweep does.
                 self.miss(_target(event))
 
+        accepted = self._engine.seconds
+
+        def begin() -> None:
+            if self._postpones(begin):
+                return
+            if self._engine.seconds - accepted <= INVOKED_AGE:
+                self.run(task, event, ended, chain)
+            else:
+                self.miss(_target(event))
+
         # Lambda accepts it now and runs it a moment later.
-        self._engine.after(0.05, lambda: self.run(task, event, ended, chain))
+        self._engine.after(0.05, begin)
 
     def sweep(self) -> None:
         self.invoke({"id": f"sweep-{self._runs}"})
@@ -556,7 +615,8 @@ class Deployment:
     def _minute(self) -> None:
         self._ticking = False
         if self._timers or not self._swept:
-            self.invoke({"task": "expiries", "waits": True, "id": f"minute-{self._runs}"})
+            if not self.away:
+                self.invoke({"task": "expiries", "waits": True, "id": f"minute-{self._runs}"})
             self._ticking = True
             self._engine.after(60, self._minute)
 
@@ -644,8 +704,20 @@ class Stream:
             self._engine.after(rng.uniform(0.1, 1) if wait is None else wait, self._read)
 
     def _read(self) -> None:
+        if self._deployment._postpones(self._read):  # noqa: SLF001  # the same
+            return
+        self._drop_old()
+        if not self._records:
+            self._busy = False
+            return
         batch = self._records[: self._size]
         self._deployment.run(self._function, {"Records": batch}, lambda how, answer: self._done(batch, how, answer))
+
+    def _drop_old(self) -> None:
+        """What became too old while the Region was down is put aside."""
+        oldest = self._engine.now().timestamp() - RECORD_AGE
+        while self._records and self._records[0]["dynamodb"]["ApproximateCreationDateTime"] < oldest:
+            self._deployment.put_aside(self._function, self._records.pop(0))
 
     def _done(self, batch: list[dict[str, Any]], how: str, answer: Any) -> None:
         self._busy = False

@@ -126,6 +126,11 @@ class Engine:
         self.running.dead = True
         raise KilledError
 
+    def stop(self) -> None:
+        """End the processes of all runs where they wait."""
+        for run in sorted(self.active, key=lambda run: (run.began, run.name)):
+            self._end(run)
+
     def _body(self, run: Run, body: Callable[[], Any], ended: Ended) -> None:
         try:
             how, answer = "answered", body()
@@ -141,15 +146,22 @@ class Engine:
         self.after(0, lambda: ended(how, answer))
 
     def _resume(self, run: Run) -> None:
+        if run.dead:
+            return
         assert run.thread is not None
         self.running = run
         run.thread.switch()
         self.running = None
 
     def _time_out(self, run: Run) -> None:
+        if run.dead:
+            return
+        self.say(f"{run.name} timed out")
+        self._end(run)
+
+    def _end(self, run: Run) -> None:
         assert run.thread is not None
         run.dead = True
-        self.say(f"{run.name} timed out")
         self.running = run
         run.thread.throw(KilledError)
         self.running = None

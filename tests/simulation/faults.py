@@ -73,6 +73,8 @@ class Fault(StrEnum):
     DROPPED = "EC2 drops a change that it took"
     ROLES_REFUSED = "a spoke refuses its roles"
     BUDGET_DRY = "EC2's budget of changes is used up"
+    HUB_AWAY = "the hub's Region is down"
+    TARGET_AWAY = "another target's Region is down"
 
 
 CRASHES_BEFORE = frozenset(
@@ -132,6 +134,7 @@ class Weather:
         rough: whether anything goes wrong at the moment.
         hurry: how little time runs have, if they have too little for all.
         down: the calls of which none gets through at the moment.
+        away: whether no call gets an answer, as the whole Region is down.
         met: how often each fault happened.
     """
 
@@ -151,10 +154,13 @@ class Weather:
     drop_changes: float = 0
     rough: bool = False
     down: Kind | None = None
+    away: bool = False
     met: Counter[Fault] = field(default_factory=Counter)
 
     def strike(self, kind: Kind) -> Fault | None:
         """What strikes the next call of a kind, if anything."""
+        if self.away:
+            return Fault.TIMEOUT_BEFORE
         if self.rough and kind is self.down:
             return Fault.SERVER_ERROR
         chance = self.chances[kind] if self.rough else 0

@@ -17,8 +17,9 @@ from simulation.convergence import Settled
 from simulation.deployment import Deployment, settings
 from simulation.engine import Engine
 from simulation.faults import STRIKES, Fault, Hurry, Kind, Weather
+from simulation.faulty_clients import LATEST
 from simulation.invariants import ROWS, STATE, Promises, Violation
-from simulation.spokes import ORGANIZATION, Spoke, calm, check_copies, has_spoke, join, present, register
+from simulation.spokes import ORGANIZATION, Spoke, calm, check_copies, has_spoke, hub_is_away, join, present, register
 
 WINDOW_MINUTES = 10
 # Of a hundred schedules so many retag 500 instances at once, and so many more work on a small fleet.
@@ -245,6 +246,8 @@ class Schedule:
             if self.approvers:
                 self.engine.play(self._approve())
             self._trouble()
+            if self.spoke and (seconds := hub_is_away(self.seed)):
+                self._lose_hub(self.spoke, seconds)
             self._rest()
         if self.plan.timings.propagation > QUICK and any(
             each.created_at > 0 for each in self.account.profiles.values()
@@ -326,6 +329,20 @@ class Schedule:
             act = self.spoke.people.act if self.spoke and rng.random() < 1 / 2 else self.people.act
             self.engine.after(at - self.engine.seconds, act)
         self.engine.play(max(at, self._approve()) + rng.choice((0, 1, 20, 200)))
+
+    def _lose_hub(self, spoke: Spoke, seconds: float) -> None:
+        """The hub's Region is down, and nothing that it does changes an instance; others go on in the spoke."""
+        rng, engine, began = random.Random(f"hub away {self.seed}"), self.engine, self.engine.seconds
+        self.deployment.region_fails()
+        for _ in range(rng.choice((1, 3, 6))):
+            engine.after(rng.uniform(0, seconds), spoke.people.act_alone)
+        engine.play(began + LATEST)  # a call that was sent before may land
+        made = self.promises.changes, spoke.promises.changes
+        before = [*map(len, made)]
+        engine.play(began + seconds)
+        self.promises.check(4, before == [*map(len, made)], lambda: "the hub is down, and changes instances")
+        self.deployment.region_returns()
+        engine.play(engine.seconds + rng.choice((1, 60, 900)))
 
     def _approve(self) -> float:
         """Have the approvers about for a while; returns until when. Mostly an edit is judged before they go on."""

@@ -36,6 +36,17 @@ def has_spoke(seed: int) -> bool:
     return random.Random(seed * 211 + 43).random() < SHARE
 
 
+def loses_region(seed: int) -> bool:
+    """Whether in a spoke's schedule its Region gives no answer for a while, in the place of refused roles."""
+    return random.Random(f"target away {seed}").random() < 1 / 3
+
+
+def hub_is_away(seed: int) -> float:
+    """For how many seconds the hub's Region is down in a spoke's schedule; 0: it never is."""
+    rng = random.Random(f"hub away {seed}")
+    return rng.choice((120, 1200, 6 * 3600, 23 * 3600, 25 * 3600)) if rng.random() < 1 / 4 else 0
+
+
 def calm(weather: Weather, seed: int) -> Weather:
     """Where nothing goes wrong, while it does elsewhere. What happened is counted in one place."""
     quiet = dict.fromkeys(Kind, 0.0)
@@ -88,7 +99,7 @@ def join(
         "ec2": Ec2Client(engine, weather, outside, account, promises, budget),
         "iam": IamClient(weather, outside, account),
     }
-    mild = replace(habits, damage=False, operators=False, refuses=True)
+    mild = replace(habits, damage=False, operators=False, refuses=True, away=loses_region(seed))
     people = People(random.Random(seed * 37 + 19), engine, weather, account, tables, deployment, promises, mild)
     return Spoke(account, promises, people, Settled(engine, account, tables, promises), budget)
 
