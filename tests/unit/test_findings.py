@@ -169,6 +169,7 @@ def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(m
     machine.seen(SPOKE, OTHER)
     asked = machine.begun(role="web")
     assert desk.shows(TAG) == ("Waiting", "it is being judged in 2 accounts", 0)
+    assert desk.row(TAG)["judging"] == 2, "a value, by which the command knows that it isn't judged yet"
     assert (asked["task"], asked["accounts"]) == ("judge", [SPOKE.account, OTHER.account])
     assert machine.seen(SPOKE, OTHER) == [[], []], "the run that was told of the edit asks no account"
     desk.world.calls.clear()
@@ -183,6 +184,7 @@ def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(m
     mine, theirs = machine.seen(SPOKE, OTHER)
     assert (mine, theirs) == (["DescribeInstances"], ["DescribeInstances"]), "it sends the instances, and asks no more"
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
+    assert "judging" not in desk.row(TAG)
 
 
 def test_the_last_good_revision_stays_in_effect_meanwhile(machine: Machine) -> None:
