@@ -328,12 +328,11 @@ def test_an_account_whose_record_is_lost_is_asked_about_what_is_published_too(
     machine.desk.edit(TAG, role="web")
     monkeypatch.setattr(publish, "ASKED", 0)
     desk.world.delete(layout.published_key(mapping_key(TAG), OTHER.account))
-    desk.app().publisher.recheck(mapping_key(TAG), "sweep-1")
-    (asked,) = machine.started()
+    asked = machine.begun(role="web", priority="high")
     assert asked["accounts"] == [OTHER.account]
     machine.find(asked)
     machine.seen(OTHER)
-    assert machine.judged(asked) is Status.PUBLISHED
+    assert machine.judged(asked) is Status.REJECTED
     assert "GetRole" not in machine.seen(OTHER)[0]
     assert desk.published_for(OTHER.account).revision == 1
 
