@@ -270,6 +270,16 @@ def test_what_changed_there_meanwhile_is_asked_again_a_few_times_and_then_left_t
     assert desk.recheck(TAG).status is Status.PUBLISHED
 
 
+def test_answers_that_are_old_are_asked_for_again(machine: Machine) -> None:
+    asked = machine.begun(role="web")
+    machine.find(asked)
+    machine.desk.world.clock.sleep(publish.FRESH.total_seconds() + 1)
+    assert machine.judged(asked) is Status.WAITING
+    (asked,) = machine.started()
+    machine.find(asked)
+    assert machine.judged(asked) is Status.PUBLISHED
+
+
 def test_a_target_for_which_its_accounts_run_has_no_time_left_gave_no_answer(machine: Machine) -> None:
     asked = machine.begun(role="web")
     machine.find(asked, SPOKE.account)
