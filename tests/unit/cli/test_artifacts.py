@@ -26,7 +26,9 @@ TEMPLATE = """
       ContentUri: layers/rolekeeper
       DefinitionUri: statemachines/retry.asl.json
       DefinitionUri: statemachines/resume.asl.json
+      DefinitionUri: statemachines/accounts.asl.json
 """
+MACHINES = [f"statemachines/{each}.asl.json" for each in ("retry", "resume", "accounts")]
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def s3() -> Iterator[Any]:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "statemachines").mkdir()
     (tmp_path / "template.yaml").write_text(TEMPLATE)
-    for name in ("layer.zip", "functions.zip", "statemachines/retry.asl.json", "statemachines/resume.asl.json"):
+    for name in ("layer.zip", "functions.zip", *MACHINES):
         (tmp_path / name).write_text(f"content of {name}")
     return tmp_path
 
@@ -146,8 +148,7 @@ def test_the_template_names_what_was_uploaded(s3: Any, bucket: Bucket, folder: P
     assert contents == [
         "content of functions.zip",
         "content of layer.zip",
-        "content of statemachines/retry.asl.json",
-        "content of statemachines/resume.asl.json",
+        *(f"content of {each}" for each in MACHINES),
     ]
     assert "One: {CodeUri: x}" in packaged, "nothing else is touched"
 
@@ -170,10 +171,10 @@ def test_another_content_under_the_same_name_is_replaced(s3: Any, bucket: Bucket
 
 
 def test_the_repositorys_template_has_all_of_its_parts_replaced() -> None:
-    names = ("functions/", "layers/rolekeeper", "statemachines/retry.asl.json", "statemachines/resume.asl.json")
+    names = ("functions/", "layers/rolekeeper", *MACHINES)
     text = (ROOT / "template.yaml").read_text()
     packaged = with_objects(text, {name: f"s3://bucket/{number}" for number, name in enumerate(names)})
-    assert [packaged.count(f"Uri: s3://bucket/{number}\n") for number in range(4)] == [1, 1, 1, 1]
+    assert [packaged.count(f"Uri: s3://bucket/{number}\n") for number in range(5)] == [1] * 5
     assert len(packaged.splitlines()) == len(text.splitlines())
 
 

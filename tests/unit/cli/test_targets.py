@@ -126,6 +126,16 @@ def test_how_old_a_sweep_may_be_is_two_intervals_or_the_alarms_time(terminal: Te
     assert state() == "overdue"
 
 
+def test_a_target_without_instances_is_swept_once_an_hour_and_not_overdue_for_that(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    now = desk.world.clock.now()
+    for region, minutes in (("eu-west-1", 31 + 54), ("eu-west-2", 31 + 56)):
+        swept = layout.timestamp(now - timedelta(minutes=minutes))
+        registered(desk, OTHER, region, last_sweep=swept, instances=0, drift=0)
+    assert [each["state"] for each in terminal.document("targets")] == ["well", "well", "overdue"]
+
+
 def test_the_hubs_sweep_is_written_once_a_day_and_is_not_overdue_for_that(
     terminal: Terminal, desk: MappingsFixture
 ) -> None:
