@@ -1,6 +1,8 @@
 """A row that is judged in many accounts: a run for each asks there, and one more judges by what they found."""
 
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
@@ -15,8 +17,13 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings import findings, publish
+from rolekeeper.mappings.impact import Conflict, Conflicts, Impact, Scan
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper.model.instance import Action, InstanceKey, Target
+from rolekeeper.model.mapping import MappingSpec, PublishedMapping
+from rolekeeper.model.problem import Problem
+from rolekeeper.permissions.policies import Gain
+from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 
@@ -169,6 +176,7 @@ def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(m
     machine.seen(SPOKE, OTHER)
     asked = machine.begun(role="web")
     assert desk.shows(TAG) == ("Waiting", "it is being judged in 2 accounts", 0)
+    assert desk.row(TAG)["judging"] == 2, "a value, by which the command knows that it isn't judged yet"
     assert (asked["task"], asked["accounts"]) == ("judge", [SPOKE.account, OTHER.account])
     assert machine.seen(SPOKE, OTHER) == [[], []], "the run that was told of the edit asks no account"
     desk.world.calls.clear()
@@ -183,6 +191,7 @@ def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(m
     mine, theirs = machine.seen(SPOKE, OTHER)
     assert (mine, theirs) == (["DescribeInstances"], ["DescribeInstances"]), "it sends the instances, and asks no more"
     assert desk.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
+    assert "judging" not in desk.row(TAG)
 
 
 def test_the_last_good_revision_stays_in_effect_meanwhile(machine: Machine) -> None:
@@ -231,7 +240,9 @@ def test_an_edit_that_another_one_overtook_is_left_to_that(machine: Machine) -> 
     first = machine.begun(role="web")
     machine.find(first, SPOKE.account)
     second = machine.begun(role="web", priority=7)
+    machine.seen(OTHER)
     machine.find(first, OTHER.account)
+    assert machine.seen(OTHER) == [[]], "nobody is asked about an edit that is over"
     assert machine.judged(first) is Status.WAITING
     assert (machine.desk.served(TAG), machine.started()) == (None, [])
     machine.find(second)
@@ -257,6 +268,16 @@ def test_what_changed_there_meanwhile_is_asked_again_a_few_times_and_then_left_t
         assert asked["judging"]["attempt"] == min(attempt + 1, publish.ATTEMPTS - 1)
     assert desk.in_effect(TAG).revision == 1
     assert desk.recheck(TAG).status is Status.PUBLISHED
+
+
+def test_answers_that_are_old_are_asked_for_again(machine: Machine) -> None:
+    asked = machine.begun(role="web")
+    machine.find(asked)
+    machine.desk.world.clock.sleep(publish.FRESH.total_seconds() + 1)
+    assert machine.judged(asked) is Status.WAITING
+    (asked,) = machine.started()
+    machine.find(asked)
+    assert machine.judged(asked) is Status.PUBLISHED
 
 
 def test_a_target_for_which_its_accounts_run_has_no_time_left_gave_no_answer(machine: Machine) -> None:
@@ -297,7 +318,9 @@ def test_a_held_row_stays_held_while_the_sweep_has_it_judged_again(machine: Mach
     desk.launched(2)
     asked = machine.begun(role="web")
     machine.find(asked)
+    machine.seen(SPOKE, OTHER)
     assert machine.judged(asked) is Status.HELD
+    assert all("DescribeInstances" not in made for made in machine.seen(SPOKE, OTHER)), "nor to count all instances"
     said = desk.shows(TAG)
     assert desk.app().publisher.recheck(mapping_key(TAG), "sweep-1").status is Status.HELD
     assert desk.shows(TAG) == said
@@ -306,6 +329,38 @@ def test_a_held_row_stays_held_while_the_sweep_has_it_judged_again(machine: Mach
     assert machine.judged(asked) is Status.HELD
     assert desk.shows(TAG) == said
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
+
+
+def test_an_account_whose_record_is_lost_is_asked_about_what_is_published_too(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = machine.desk
+    machine.desk.edit(TAG, role="web")
+    monkeypatch.setattr(publish, "ASKED", 0)
+    desk.world.delete(layout.published_key(mapping_key(TAG), OTHER.account))
+    asked = machine.begun(role="web", priority="high")
+    assert asked["accounts"] == [OTHER.account]
+    machine.find(asked)
+    machine.seen(OTHER)
+    assert machine.judged(asked) is Status.REJECTED
+    assert "GetRole" not in machine.seen(OTHER)[0]
+    assert desk.published_for(OTHER.account).revision == 1
+
+
+def test_all_that_was_found_is_kept() -> None:
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    other = PublishedMapping(MappingSpec(mapping_key("team=a"), "api", expires_at=at), 3, "arn:api")
+    impact = Impact(1, 2, 3, Counter({Action.DETACH: 4}), at, only_later=5, moves=Counter({("arn:a", "arn:b"): 6}))
+    conflicts = Conflicts({other.key: Conflict(other, ["i-1"], 1, new=True, elsewhere=True)})
+    scan = Scan(7, 8, conflicts, foreign=9, nodes={"EKS"}, profile_ids={"AIPA1"}, impact=impact)
+    why = findings.Refusal("Throttling", "slow down", "ec2:DescribeInstances", "here")
+    check = RoleCheck(Problem("no role", "make it", "role"), "note", "arn:b", "profile", "AIPA2")
+    found = findings.Finding(
+        *("stamp", why, check, check, {"eu-west-1": why}, {"us-west-2": 10}),
+        gains=(Gain("a", "b", ("iam:* on *",)),),
+        scans={"us-west-2": scan},
+    )
+    assert findings.Finding.from_bytes(found.to_bytes()) == found
 
 
 def test_a_row_that_nobody_judged_yet_isnt_judged_for_the_sweep_that_has_it_judged(machine: Machine) -> None:

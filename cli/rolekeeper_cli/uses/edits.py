@@ -327,6 +327,8 @@ def without_steps(reason: str, key: MappingKey, revision: int | None) -> str:
 _POLL_SECONDS = 0.5
 # Rolekeeper judges a row in about a second; after this long without a verdict it isn't just late.
 PATIENCE_SECONDS = 60
+# How long a row may be judged account by account.
+ACCOUNT_BY_ACCOUNT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,14 +445,16 @@ def _until_judged(
         patience: how many seconds may pass without another verdict; 0 doesn't look at all.
     """
     rows: Rows = {}
+    over, until = 0, deployment.now() + ACCOUNT_BY_ACCOUNT
     if keys and patience > 0:
         with deployment.progress(len(keys), "rows judged") as progress:
             for left in deployment.looks(_POLL_SECONDS, patience):
-                before, rows = len(rows), judged()
-                progress.at(len(rows))
-                if len(rows) > before:
+                before, rows = over, judged()
+                over = sum("judging" not in row for row in rows.values())
+                progress.at(over)
+                if over > before or (over < len(rows) and deployment.now() < until):
                     left.renew()
-                if len(rows) >= len(keys) or left.is_over:
+                if over >= len(keys) or left.is_over:
                     break
     return rows
 
@@ -494,7 +498,9 @@ def with_verdicts(deployment: Deployment, plan: RowPlan, *, patience: float = PA
         return {
             key: row
             for key, row in rows.items()
-            if "status" in row and (text_in(row, "status") not in GOOD or in_effect.get(key) == wanted[key].was)
+            if "status" in row
+            and "judging" not in row
+            and (text_in(row, "status") not in GOOD or in_effect.get(key) == wanted[key].was)
         }
 
     found = judged({key: each.row for key, each in wanted.items()})

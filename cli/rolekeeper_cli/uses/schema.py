@@ -75,6 +75,7 @@ MEANING = {
     "status_revision": "the revision that is in effect; 0 for none",
     "matched": "instances that the mapping governed when it was last counted",
     "occupied": "how many of those carry a foreign role",
+    "judging": "while a run for each account asks there: in how many; then the status is no verdict yet",
     "held_revision": "while the status is Held: the number of the revision that waits for approval",
 }
 # What the reader of each column takes, as far as a schema can say it.

@@ -23,7 +23,7 @@ EXCEPT = ("--except", ADMIN)
 # (IAM user guide, "IAM and AWS STS quotas").
 SCP_LIMIT, MANAGED_LIMIT = 5_120, 6_144
 # Rolekeeper's own columns (docs/mappings.md).
-OURS = {"status", "status_reason", "status_revision", "matched", "occupied", "held_revision"}
+OURS = {"status", "status_reason", "status_revision", "matched", "occupied", "held_revision", "judging"}
 
 ORGANIZATION = {"OrganizationId": "o-example0000", "Namespace": "second"}
 ELSEWHERE = "222222222222"

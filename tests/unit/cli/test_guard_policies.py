@@ -83,7 +83,7 @@ TABLE, STATE, OTHER = (f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}" for n
 STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/rolekeeper/1"
 ME, OTHERS = "AROAPEOPLE:grace", "AROAPEOPLE:ada"
 # Rolekeeper's own columns (docs/mappings.md).
-OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "held_revision")
+OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "held_revision", "judging")
 WRITES = ["PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete"]
 
 

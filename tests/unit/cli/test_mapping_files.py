@@ -414,3 +414,24 @@ def test_a_form_where_a_file_is_named_is_a_slip(
     ran = terminal("mapping", "export", "-o", form)
     assert (ran.exit_code, list(tmp_path.iterdir())) == (252, [])
     assert "name the file, as -o mappings.yaml" in ran.stderr
+
+
+def test_a_row_that_its_accounts_are_asked_about_isnt_judged_yet(
+    terminal: Terminal, desk: MappingsFixture, file: Path
+) -> None:
+    """In hundreds of accounts that takes longer than the command waits for a first word."""
+    file.write_text(TWO)
+    began = desk.world.clock.seconds
+
+    def meanwhile() -> None:
+        for tag in ("workload=db", "workload=web"):
+            if desk.world.clock.seconds - began < 120:
+                desk.set(tag, status="Waiting", status_reason="it is being judged in 400 accounts", judging=400)
+                terminal.meanwhile = meanwhile
+            else:
+                desk.publish(tag)
+
+    terminal.meanwhile = meanwhile
+    ran = terminal("mapping", "import", str(file), "--yes")
+    assert (ran.exit_code, desk.world.clock.seconds - began >= 120) == (0, True)
+    assert "All 2 rows are published as written." in ran.stderr

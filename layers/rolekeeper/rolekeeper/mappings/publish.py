@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rolekeeper.aws import AccountsMachine, ResumeMachine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
@@ -44,6 +44,8 @@ from rolekeeper.telemetry import Telemetry
 ATTEMPTS = 3
 # The most other targets that a run asks to judge a row. With more each account gets a run: one hasn't the time.
 ASKED = 20
+# How long what was found in an account holds: instances, tags and roles change meanwhile.
+FRESH = timedelta(minutes=20)
 # The most mappings at which a row's conflict is noted, and the most rows noted at one mapping; the sweep sees all.
 OTHERS, ROWS = 5, 20
 # The most targets in which a run sends a mapping's instances itself. With more each account gets a run: all of them
@@ -81,6 +83,7 @@ class Judging:
     trigger: Trigger
     stamp: str
     run: str
+    begun: datetime
     attempt: int = 0
 
 
@@ -215,6 +218,8 @@ class Publisher:
             # Another edit, which has others asked.
             return verdict
         outdated = [each for each, finding in findings.items() if finding.stamp != snapshot.stamp(each)]
+        if judging and snapshot.at - judging.begun > FRESH:
+            outdated = accounts
         silent = [each for each in accounts if each not in findings]
         if judging and not outdated and (judging.attempt or not silent):
             if len(silent) == len(accounts):
@@ -234,7 +239,7 @@ class Publisher:
         trigger, stamp = replace(snapshot.trigger, scan=None), snapshot.stamp()
         name = f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt}"
         run = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        judging = layout.encode(Judging(snapshot.key, trigger, stamp, run, attempt))
+        judging = layout.encode(Judging(snapshot.key, trigger, stamp, run, snapshot.at, attempt))
         then = {"task": Task.JUDGED.value, "id": trigger.correlation_id, "judging": judging}
         self.accounts_machine.start(
             name, Task.JUDGE, trigger.correlation_id, accounts=accounts, judging=judging, then=then

@@ -295,6 +295,7 @@ class Verdict:
         besides: the reason of a held revision without its permissions and steps, for who shows those anyway.
         matched: how many instances it governs, `occupied` how many of them carry a foreign role; None: unchanged.
         held: the revision that waits for approval; 0: none does, and the column goes. None: unchanged.
+        judging: how many accounts are asked, before there is a verdict; 0: the column goes.
         done: columns in which people asked for something that is done: they go, if they still say what was read.
         mapping: the revision that this is about; `impact` is what it would change, if it isn't in effect yet.
         missing: what of the profile has to be made first (`RoleCheck.missing`), as `refresh` has to be written first.
@@ -320,6 +321,7 @@ class Verdict:
     records: Mapping[str, AccountRecord] | None = None
     ends_soon: str = ""
     besides: str = ""
+    judging: int = 0
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()
 
@@ -327,11 +329,12 @@ class Verdict:
     def columns(self) -> dict[str, Any]:
         known = {"status": self.status.value, "status_reason": self.reason, "status_revision": self.revision}
         counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
+        counts["judging"] = self.judging or None
         return known | {name: value for name, value in counts.items() if value is not None}
 
     def gone(self, row: Attributes) -> list[str]:
-        held = ("held_revision",) if self.held == 0 else ()
-        return [name for name in (*held, *self.done) if name in row]
+        held, judging = ("held_revision",) if self.held == 0 else (), () if self.judging else ("judging",)
+        return [name for name in (*held, *judging, *self.done) if name in row]
 
     def is_in(self, row: Attributes) -> bool:
         return not self.gone(row) and not self._differs(row, *self.columns)
@@ -679,7 +682,7 @@ def judged_elsewhere(snapshot: RowSnapshot, accounts: Sequence[str]) -> Verdict:
     pending = bool(stored.held and not stored.held.outcome)
     known = says in _REFUSED or (says == Status.HELD and pending) or (says in Status and snapshot.is_published)
     verdict = _waits(snapshot, f"it is being judged in {len(accounts):,} accounts", stays=known)
-    return replace(verdict, status=Status(says)) if known else verdict
+    return replace(verdict, status=Status(says)) if known else replace(verdict, judging=len(accounts))
 
 
 def _waits(snapshot: RowSnapshot, why: str, *, stays: bool) -> Verdict:
