@@ -7,6 +7,8 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +17,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fixtures.command import Command
-from rolekeeper.fleet.targets import Registry
-from rolekeeper.model.instance import InstanceKey
+from rolekeeper.aws.queue import Task
+from rolekeeper.fleet.targets import Registry, ServedTarget
+from rolekeeper.mappings.publish import ASKED, FEW
+from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.storage import Store, layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
@@ -286,6 +290,57 @@ def test_an_account_that_asks_for_it_sees_on_its_own_bus_what_is_done_to_its_ins
     assert (event["account"], event["region"]) == (world.account, world.region)
     eventually(organization.is_done)
     assert seen() == [], "the hub doesn't answer its own event"
+
+
+@contextmanager
+def more_targets(world: EmulatedAccount, number: int) -> Iterator[None]:
+    """Further Regions of an account, in the registry as if its spoke were there; the account's roles are everywhere."""
+    registry, now = Registry(Store(world.dynamodb, world.state_table)), datetime.now(UTC)
+    served = {each.target.region for each in registry.all()}
+    others = [each for each in world.aws.session().get_available_regions("ec2") if each not in served]
+    added = [Target(world.account, region) for region in others[:number]]
+    assert len(added) == number
+    for target in added:
+        registry.add(ServedTarget(target, since=now, last_sweep=now))
+    try:
+        yield
+    finally:
+        for target in added:
+            registry.remove(target)
+
+
+def done_by_children(hub: EmulatedAccount, task: Task) -> list[str] | None:
+    """The accounts in which a child of the accounts machine did a task, once that has ended."""
+    steps = hub.aws.session().client("stepfunctions")
+    found = hub.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId="AccountsStateMachine")
+    machine = str(found["StackResourceDetail"]["PhysicalResourceId"])
+    executions = steps.list_executions(stateMachineArn=machine)["executions"]
+    named = [each for each in executions if each["name"].startswith(f"{task}-")]
+    if not named or any(each["status"] == "RUNNING" for each in named):
+        return None
+    runs = [run for each in named for run in steps.list_map_runs(executionArn=each["executionArn"])["mapRuns"]]
+    listed = [each for run in runs for each in steps.list_executions(mapRunArn=run["mapRunArn"])["executions"]]
+    children = [steps.describe_execution(executionArn=each["executionArn"]) for each in listed]
+    assert {each["status"] for each in (*named, *children)} == {"SUCCEEDED"}
+    return sorted(json.loads(each["input"])["account"] for each in children)
+
+
+def test_an_edit_in_more_targets_than_one_run_asks_is_judged_and_sent_by_a_run_for_each_account(
+    organization: Organization,
+) -> None:
+    hub, world = organization.hub, organization.last
+    instances = organization.launch(workload="reports")
+    eventually(organization.is_done)
+    with more_targets(world, max(ASKED, FEW)):
+        hub.put_mapping("workload", "reports", role=READ)
+        asked = eventually(partial(done_by_children, hub, Task.JUDGE))
+        row = eventually(partial(hub.mapping_status, "workload", "reports", "Published"))
+        assert (row["status_reason"], row["matched"]) == ("in effect in 2 accounts", len(instances))
+        sent = eventually(partial(done_by_children, hub, Task.FAN_OUT))
+        assert asked == sent == [hub.account, world.account]
+        all_carry(instances, READ)
+    hub.delete_mapping("workload", "reports")
+    eventually(lambda: none_carries(instances))
 
 
 def test_what_is_typed_next_gives_a_role_in_another_account(
