@@ -212,8 +212,9 @@ class Deployment:
             return
         self._runs += 1
         name, limit = f"{function} {self._runs}", TIMEOUTS[function]
-        # One that is hurried hands over soon; Lambda stops it no earlier than any other.
-        hurry = self._weather.hurry
+        # One that is hurried hands over soon; Lambda stops it no earlier than any other. What an account's run has no
+        # time to ask about a row nobody asks later.
+        hurry = self._weather.hurry if function != "judge" else None
         ends_by = self._engine.seconds + (min(limit, RESERVE + hurry.seconds) if hurry else limit)
         context = SimpleNamespace(
             invoked_function_arn=ARN,
@@ -490,9 +491,10 @@ class Deployment:
 
     def each_account(self, name: str, document: dict[str, Any]) -> None:
         """An execution of accounts.asl.json begins, if its name is new: List, Each side by side, Then."""
-        if name in self._executions:
+        key = f"accounts {name}"  # a name is unique in its machine
+        if key in self._executions:
             raise client_error("ExecutionAlreadyExists", "Execution Already Exists")
-        self._executions[name] = document
+        self._executions[key] = document
         self.resumed += 1
         listing = {"task": "accounts", "id": document["id"], "of": document}
         self._step("accounts", listing, _RUN, lambda how, answer: self._listed(document, how, answer))
@@ -634,7 +636,6 @@ class Deployment:
             # A row is judged in other accounts by one run, or by a run for each.
             (publish, "ASKED", 0 if seed % 2 else publish.ASKED),
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
-            (publish, "ASKED", 0 if hurry and self.spokes else publish.ASKED),
             (runtime, "client", self.clients.__getitem__),
             (runtime, "sessions", lambda: sessions),
             # In one thread, as all that is played is.

@@ -22,6 +22,13 @@ STAYS = {
         (role, "RESOURCE_MISMATCH", "[{'action': 'dynamodb:ListStreams', 'required_format': '*'}]")
         for role in ("OnMappingChangePolicy", "OnStateChangePolicy")
     ),
+    # Step Functions developer guide, "IAM policies for using Distributed Map states", has it on executions; the
+    # reference also asks for express ones, which this action doesn't describe.
+    (
+        "AccountsStateMachineRole",
+        "RESOURCE_MISMATCH",
+        "[{'action': 'states:DescribeExecution', 'required_format': 'arn:*:states:*:*:express:*:*:*'}]",
+    ),
 }
 
 
