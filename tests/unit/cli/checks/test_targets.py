@@ -77,7 +77,7 @@ def test_a_problem_that_a_sweep_didnt_end_is_an_error(desk: MappingsFixture, min
 
 @pytest.mark.parametrize(("minutes", "level"), [(30, "ok"), (31, "fail")])
 def test_a_sweep_that_is_older_than_two_intervals_is_an_error(desk: MappingsFixture, minutes: int, level: str) -> None:
-    registered(desk, last_sweep=ago(desk, minutes))
+    registered(desk, last_sweep=ago(desk, minutes), instances=1)
     found_level, what, _ = only()
     assert found_level == level
     assert ("its last sweep was at 2026-03-01 08:29 UTC" in what) == (level == "fail")
