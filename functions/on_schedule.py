@@ -4,7 +4,7 @@ A hub's sweep has the accounts machine sweep the other targets, by one run of th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,17 @@ TRIED_FOR = timedelta(hours=2)  # EventBridge and Lambda retry an event for less
 EARLIER = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of this function: its id, the same when Lambda tries it again, and the rest of its time."""
+
+    id: str
+    seconds_left: Callable[[], float]
+
+    def in_time(self) -> bool:
+        return self.seconds_left() >= RESERVE
+
+
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
@@ -43,6 +54,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     def seconds_left() -> float:
         return context.get_remaining_time_in_millis() / 1000 - (EARLIER if "of" in event else 0)
 
+    run = Run(context.aws_request_id, seconds_left)
     if app.settings.only and (event.get("target") or "of" in event):
         # The deployment was a hub when this began.
         app.telemetry.dropped("another target: the deployment is of no organization", correlation_id)
@@ -51,18 +63,18 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         if task in (Task.ACCOUNTS, Task.JUDGED):
             done = _step(app, event)
         elif "of" in event:
-            done = in_account(app, event, seconds_left, context.aws_request_id)
+            done = in_account(app, event, run)
         elif task is Task.EXPIRIES:
-            done = _minute(app, correlation_id, context.aws_request_id, waits=event.get("waits") is True)
+            done = _minute(app, correlation_id, run.id, waits=event.get("waits") is True)
         elif task is Task.FAN_OUT:
-            done = resumable(task, correlation_id, app.sender.go_on(event, correlation_id, in_time(seconds_left)))
+            done = resumable(task, correlation_id, app.sender.go_on(event, correlation_id, run.in_time))
         else:
             if app.settings.organization and not (first or event.get("target") or "rest" in event):
                 scheduled = _scheduled(event, app.now())
                 which = Which.DUE if scheduled else Which.ALL
-                app.targets.start_sweeps(context.aws_request_id, correlation_id, which, since=scheduled)
+                app.targets.start_sweeps(run.id, correlation_id, which, since=scheduled)
             target = target_from(event["target"]) if event.get("target") else None
-            done = _sweep(app, target, event, seconds_left, context.aws_request_id)
+            done = _sweep(app, target, event, run=run)
     finally:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
@@ -76,10 +88,6 @@ def _step(app: "App", event: Mapping[str, Any]) -> dict[str, Any]:
     return {"accounts": accounts(app, event["of"])}
 
 
-def in_time(seconds_left: Callable[[], float]) -> Callable[[], bool]:
-    return lambda: seconds_left() >= RESERVE
-
-
 def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
     """The accounts for which the machine does a task: those that its input names, or those of the registry."""
     if "accounts" in of:
@@ -89,40 +97,38 @@ def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(each.target.account for each in app.registered()))
 
 
-def in_account(app: "App", event: Mapping[str, Any], seconds_left: Callable[[], float], run_id: str) -> dict[str, Any]:
+def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Do the accounts machine's task in one account; its answer is only logged."""
     account, of = event["account"], event["of"]
     done = {"task": event["task"], "id": event["id"], "account": account}
     if event["task"] == Task.FAN_OUT:
         begun = FanOut.to(layout.decode(MappingKey, of["mapping"]), app.targets.of_account(account))
-        sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], in_time(seconds_left)))
+        sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], run.in_time))
         if not sent["finished"]:
-            app.machine.take_over(f"{run_id} {account}", sent)
+            app.machine.take_over(f"{run.id} {account}", sent)
         return {**done, "sent": sent["sent"]}
-
     if event["task"] == Task.JUDGE:
-        app.judge(of["judging"], account, in_time(seconds_left))
+        app.judge(of["judging"], account, run.in_time)
         return done
 
     def sweep(target: Target) -> bool:
         try:
-            swept = _sweep(app, target, {"task": Task.SWEEP, "id": event["id"]}, seconds_left, f"{run_id} {target}")
+            own = Run(f"{run.id} {target}", run.seconds_left)
+            swept = _sweep(app, target, {"task": Task.SWEEP, "id": event["id"]}, run=own)
         except Exception:
             app.telemetry.logger.exception("a target's sweep failed", extra={"target": str(target)})
             return False
         app.telemetry.logger.info(Task.SWEEP.value, extra=swept)
         return True
 
-    alone = app.targets.sweep_account(account, of, in_time(seconds_left), sweep)
+    alone = app.targets.sweep_account(account, of, in_time=run.in_time, sweep=sweep)
     return {**done, "alone": [str(each) for each in alone]}
 
 
-def _sweep(
-    app: "App", target: Target | None, event: Mapping[str, Any], seconds_left: Callable[[], float], run_id: str
-) -> dict[str, Any]:
-    correlation_id = str(event.get("id") or run_id)
+def _sweep(app: "App", target: Target | None, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
+    correlation_id = str(event.get("id") or run.id)
     there = app.at(target) if target else app
-    swept = there.sweep(correlation_id, seconds_left, run_id, event=event).run()
+    swept = there.sweep(correlation_id, run.seconds_left, run.id, event=event).run()
     return resumable(Task.SWEEP, correlation_id, swept, target=target)
 
 

@@ -92,15 +92,19 @@ def plan(
         fleet = uses.preview.FleetPlan(there, proposed, places, waiting=waiting, narrowed=bool(texts))
         show(fleet, seen, keep=keep, drawn=drawn, command=_typed(file, texts, targets, prune=prune))
         warn_of_unseen(places)
-        if out and places.unseen:
-            raise CommandError(f"{out} wasn't written: the plan leaves targets out", NARROW)
         if out:
-            uses.apply.require_applicable(proposed, f"{out} wasn't written")
+            _require_whole(out, proposed, places)
     changes = detailed_exitcode and bool(fleet.changes or proposed.edits)
     code = uses.edits.exit_code((each.status for each in proposed.edits), changes=changes)
     if detailed_exitcode and code is ExitCode.DONE:
         require_known(places)
     return code
+
+
+def _require_whole(out: str, proposed: uses.preview.Proposal, places: uses.targets.Places) -> None:
+    if places.unseen:
+        raise CommandError(f"{out} wasn't written: the plan leaves targets out", NARROW)
+    uses.apply.require_applicable(proposed, f"{out} wasn't written")
 
 
 def _typed(file: str | None, texts: Sequence[str], targets: Sequence[str], *, prune: bool) -> str:

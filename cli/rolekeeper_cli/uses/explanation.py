@@ -243,13 +243,7 @@ def explanation(
         "decision": as_document(layout.described(seen.decision)),
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
-        "losers": [
-            {"mapping": str(key), "why": why}
-            for key, why in [
-                *((each.mapping, each.why) for each in seen.decision.overridden),
-                *_elsewhere(deployment, seen),
-            ]
-        ],
+        "losers": [{"mapping": str(mapping), "why": why} for mapping, why in _losers(deployment, seen)],
         "pin": _pin(seen.pin),
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
@@ -263,8 +257,9 @@ def explanation(
     return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
 
 
-def _elsewhere(deployment: Deployment, seen: Seen) -> Iterator[tuple[MappingKey, str]]:
-    """The mappings for its tags that aren't published for its account, and why."""
+def _losers(deployment: Deployment, seen: Seen) -> Iterator[tuple[MappingKey, str]]:
+    """The mappings for its tags that don't govern it, and why; last those that aren't published for its account."""
+    yield from ((each.mapping, each.why) for each in seen.decision.overridden)
     if not deployment.elsewhere:
         return
     known = {each.key for each in seen.observed.published}

@@ -128,7 +128,7 @@ def propose(
     wanted: dict[MappingKey, MappingSpec | None] = {each.key: each for each in specs}
     wanted |= {each.key: None for each in rows.changes if each.spec is None}
     freed = {} if prune else _in_conflict(table, deployment, wanted)
-    return _Judge(deployment, table, rows, judged).proposal(wanted, freed)
+    return _Judge(deployment, table, rows, report=judged).proposal(wanted, freed)
 
 
 def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
@@ -179,6 +179,7 @@ class _Judge:
         deployment: Deployment,
         table: Mapping[MappingKey, Attributes],
         rows: RowPlan,
+        *,
         report: Callable[[Edit], object] = lambda _: None,
     ) -> None:
         self._deployment = deployment

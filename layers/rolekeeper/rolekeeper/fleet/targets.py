@@ -371,7 +371,7 @@ class Targets:
         return list(dict.fromkeys(each.target.account for each in served if sweeps.takes(each, now)))
 
     def sweep_account(
-        self, account: str, asked: Mapping[str, Any], in_time: Callable[[], bool], sweep: Callable[[Target], bool]
+        self, account: str, asked: Mapping[str, Any], *, in_time: Callable[[], bool], sweep: Callable[[Target], bool]
     ) -> list[Target]:
         """Sweep the targets of an account that a round takes side by side, after the one with the fewest instances.
 

@@ -246,12 +246,12 @@ class MappedTargets:
         # A tombstone's also in the place of one of an account that has left the registry.
         accounts = stored.records if mapping.deleted else sorted(self.accounts)
         for account in (each for each in accounts if each not in wanted):
-            if record := self._record(account, mapping, stored, reach):
+            if record := self._record(account, mapping, stored=stored, reach=reach):
                 wanted[account] = record
         return wanted
 
     def _record(
-        self, account: str, mapping: PublishedMapping, stored: StoredMapping, reach: Reach
+        self, account: str, mapping: PublishedMapping, *, stored: StoredMapping, reach: Reach
     ) -> AccountRecord | None:
         """The record that another account should have, if it should have one, and if that is known."""
         check, before = reach.checks.get(account), stored.records.get(account)
@@ -325,7 +325,8 @@ class MappedTargets:
             if one.target in self._scans:
                 return self._scans[one.target]
             if not question.in_time():
-                return RetryableError("TimedOut", "its others took the time", "ec2:DescribeInstances", str(one.target))
+                why = "the account's other targets took the time"
+                return RetryableError("TimedOut", why, "ec2:DescribeInstances", resource=str(one.target))
             published = before[account].mapping if account in before else None
             try:
                 return one.scanner.scan(after[account].mapping, published, question.at, given=question.given)
@@ -353,7 +354,7 @@ class MappedTargets:
         if isinstance(answer, AwsRefusalError):
             return Finding(refusal=Refusal.of(answer))
         own, reach = account == self.home.account, Reach({account: answer} if answer else {})
-        record = AccountRecord(mapping) if own else self._record(account, mapping, question.stored, reach)
+        record = AccountRecord(mapping) if own else self._record(account, mapping, stored=question.stored, reach=reach)
         finding = Finding(check=answer)
         if not (record and scans):
             return finding

@@ -40,7 +40,7 @@ class Refusal:
 
     @property
     def error(self) -> AwsRefusalError:
-        return AwsRefusalError(self.code, self.message, self.action, self.resource)
+        return AwsRefusalError(self.code, self.message, self.action, resource=self.resource)
 
 
 @dataclass(frozen=True, slots=True)

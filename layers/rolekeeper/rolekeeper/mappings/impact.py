@@ -270,7 +270,7 @@ class Side:
     def gains(self, impact: Impact) -> tuple[Gain, ...]:
         """Of each move in this account, and of what is kept of it beyond `MOVES` (`Impact._moved`)."""
         moves = [self.move(*kept) for move in impact.moves for kept in (move, ("", move[1]))]
-        return tuple(Gain(*move, self.policies.severe_gain(*move)) for move in self.with_later(moves))
+        return tuple(Gain(was, to, self.policies.severe_gain(was, to)) for was, to in self.with_later(moves))
 
     def severe(self, moves: Iterable[tuple[str, str]]) -> list[str]:
         """The severe permissions that instances gain now, or once some match."""

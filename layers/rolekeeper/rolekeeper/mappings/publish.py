@@ -239,7 +239,7 @@ class Publisher:
         trigger, stamp = replace(snapshot.trigger, scan=None), snapshot.stamp()
         name = f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt}"
         run = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        judging = layout.encode(Judging(snapshot.key, trigger, stamp, run, snapshot.at, attempt))
+        judging = layout.encode(Judging(snapshot.key, trigger, stamp, run=run, begun=snapshot.at, attempt=attempt))
         then = {"task": Task.JUDGED.value, "id": trigger.correlation_id, "judging": judging}
         self.accounts_machine.start(
             name, Task.JUDGE, trigger.correlation_id, accounts=accounts, judging=judging, then=then

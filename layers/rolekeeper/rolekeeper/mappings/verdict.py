@@ -469,7 +469,7 @@ class Assessor:
             role = self.roles.check(spec) if account == targets.home.account else RoleCheck()
             mapping = self._candidate(snapshot, spec, role)
         if mapping and (snapshot.deletes or spec) and not snapshot.to_discard:
-            question = Question(stored, snapshot.at, self._given(snapshot, mapping), in_time)
+            question = Question(stored, snapshot.at, self._given(snapshot, mapping), in_time=in_time)
             finding = targets.find(account, mapping, question, scans=not snapshot.is_published)
         if published and account in targets.stale(published.spec, stored):
             with suppress(AwsRefusalError):
