@@ -633,8 +633,9 @@ class Deployment:
         hurry = self._weather.hurry
         sessions = SimpleNamespace(client_of=lambda *of: Spoke(self, *of), forget=lambda _: None)
         replaced: list[tuple[Any, str, Any]] = [
-            # A row is judged in other accounts by one run, or by a run for each.
+            # A row is judged in other accounts, and its instances are sent, by one run, or by a run for each.
             (publish, "ASKED", 0 if seed % 2 else publish.ASKED),
+            (publish, "FEW", 0 if seed % 4 > 1 and self.spokes else publish.FEW),
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
             (runtime, "client", self.clients.__getitem__),
             (runtime, "sessions", lambda: sessions),

@@ -13,6 +13,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organizat
 from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.instances.reconcile import Pace
 from rolekeeper.instances.requests import DroppedError, present, require_ours
+from rolekeeper.mappings import publish
 from rolekeeper.model.instance import InstanceKey, Target, Timer
 from rolekeeper.settings import Access, Limits
 from rolekeeper.storage import layout
@@ -466,6 +467,13 @@ def test_a_mapping_that_expires_has_its_instances_in_every_target_looked_at(serv
     assert served.batch(*keys) == []
     served.wait(seconds=2)
     assert [served.spoke(key.target).carries(key.id) for key in keys] == [""] * 3
+
+
+def test_no_run_asks_many_targets_for_what_expires(served: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "FEW", 1)
+    expiring(served, SPOKE, OTHER)
+    served.scheduled({"task": "expiries", "waits": True})
+    assert served.hub.queue.instances == []
 
 
 def test_a_target_that_refuses_holds_up_no_timer(served: Organization) -> None:
