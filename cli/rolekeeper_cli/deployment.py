@@ -222,6 +222,10 @@ class Deployment:
             self._debug(session, self._options.endpoint_url)
         return session
 
+    def take_whole_answers(self) -> None:
+        """Have clients that are made from now on give every member of AWS's answers, not only those that are read."""
+        parse_quickly(self.session.events.unregister)
+
     def client(self, service: str, config: Config | None = None) -> Any:
         """A client of one service, with its own time limits if need be; AWS_ENDPOINT_URL is the SDK's own."""
         with self._making:  # a session makes one client at a time (Boto3 guide, "Session": not thread safe)

@@ -85,6 +85,8 @@ def verify(
     if id_ and not sweep:
         raise UsageError("--id is for --sweep", "give both, or neither")
     there, wanted = doctor_deployment(), verifying.machine.Wanted(**machine)
+    # It proves what AWS answers, and its report has that.
+    there.take_whole_answers()
     if pre:
         return verifying.preflight.examine(there, wanted)
     terminal.require_answer(yes=yes)

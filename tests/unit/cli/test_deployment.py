@@ -74,14 +74,22 @@ def test_a_page_in_place_of_awss_answer_is_said_to_be_none(
     assert refusal(refused.value).what == "what answered isn't AWS"
 
 
-def test_long_answers_are_parsed_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("whole", "found"), [(False, [{}]), (True, [{"OwnerId": "1"}])])
+def test_long_answers_are_parsed_quickly_unless_all_of_them_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+    whole: bool,  # noqa: FBT001  # parametrized
+    found: object,
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
-    ec2 = Deployment(Options(region="us-east-1")).client("ec2")
+    deployment = Deployment(Options(region="us-east-1"))
+    if whole:
+        deployment.take_whole_answers()
+    ec2 = deployment.client("ec2")
     body = b"<R><reservationSet><item><ownerId>1</ownerId></item></reservationSet></R>"
     headers: Any = {}
     ec2.meta.events.register("before-send", lambda request, **_: AWSResponse(request.url, 200, headers, Page(body)))
-    assert ec2.describe_instances()["Reservations"] == [{}]  # botocore would have the owner
+    assert ec2.describe_instances()["Reservations"] == found
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ type Read = Callable[[ET.Element], Any]
 
 
 def parse_quickly(register: Callable[[str, Callable[..., None]], object]) -> None:
-    """Register for the events of a session, before it makes clients."""
+    """Register for the events of a session, before it makes clients; or unregister."""
     for operation in _LISTS:
         register(f"before-parse.ec2.{operation}", _parse_list)
     for operation in _ITEMS:
