@@ -149,7 +149,7 @@ class Settled:
         item = self.item(layout.published_key(key, self._promises.published_for))
         return layout.published_from(item) if item else None
 
-    def _row(self, key: MappingKey) -> bool:
+    def has_row(self, key: MappingKey) -> bool:
         return self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) is not None
 
     def _pin(self, instance: str) -> Pin | None:
@@ -169,7 +169,7 @@ class Settled:
         for key in self._promises.published:
             mapping = self._last(key)
             # A deletion that the stream gave up telling of is found by its instances, if any carries the tag.
-            judged = self._row(key) or any(
+            judged = self.has_row(key) or any(
                 key.matches(self.account.tags[each][-1][1]) for each in self.account.instances
             )
             if judged and mapping and not mapping.deleted and mapping.spec.role in self.account.broad:
