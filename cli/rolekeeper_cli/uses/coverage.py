@@ -60,25 +60,22 @@ def documents(deployment: Deployment, regions: Sequence[str] = ()) -> Iterator[d
     found = uncovered(deployment, known, regions)
     readable = {each.account for each in known if each != deployment.home}
     with deployment.progress(len(found), "accounts and Regions without a spoke looked at") as progress:
-        counted = few_at_once(found, partial(_instances, deployment, readable))
-        for each, instances in progress.over(counted):
-            if instances != _NONE_POSSIBLE:
-                target = each.target
-                named = {"account": target.account, "account_name": each.name, "region": target.region}
-                yield {**named, "instances": instances}
+        for _, each in progress.over(few_at_once(found, partial(_document, deployment, readable))):
+            if each:
+                yield each
 
 
-_NONE_POSSIBLE = -1
-
-
-def _instances(deployment: Deployment, readable: set[str], place: Uncovered) -> int | None:
-    if place.target.account not in readable:
-        return None
+def _document(deployment: Deployment, readable: set[str], place: Uncovered) -> dict[str, Any] | None:
+    """One of them; None if its Region isn't enabled."""
+    target = place.target
+    named = {"account": target.account, "account_name": place.name, "region": target.region}
+    if target.account not in readable:
+        return {**named, "instances": None}
     try:
-        pages = deployment.at(place.target).app.ec2.pages()
-        return sum(not each.ended for page, _ in pages for each in page)
+        pages = deployment.at(target).app.ec2.pages()
+        return {**named, "instances": sum(not each.ended for page, _ in pages for each in page)}
     except AwsRefusalError as error:
-        return _NONE_POSSIBLE if error.code in _NOT_ENABLED else None
+        return None if error.code in _NOT_ENABLED else {**named, "instances": None}
 
 
 def _accounts(deployment: Deployment) -> list[tuple[str, str]]:
