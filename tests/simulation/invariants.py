@@ -469,16 +469,16 @@ class Promises:
             swept = run.name.startswith("sweep")
             self.check(6, not (swept and key in self.hidden), lambda: f"{run.name} removes {key} on an empty read")
         if mapping.profile_arn and not mapping.deleted and not mapping.suspended_because and run:
-            there = self.account.find_profile(mapping.profile_arn) is None or self.account.under_the_path(
-                mapping.profile_arn, run.began - self.lag
+            # IAM isn't asked about a row that isn't for this account, and it gives nothing here.
+            elsewhere = not is_for(mapping.spec, self.account.target)
+            there = (
+                elsewhere
+                or self.account.find_profile(mapping.profile_arn) is None
+                or self.account.under_the_path(mapping.profile_arn, run.began - self.lag)
             )
             self.check(1, there, lambda: f"{run.name} serves {key} with {mapping.profile_arn}, which is outside")
             allowed = mapping.spec.allow_broad and self.account.allow_broad
-            fits = (
-                allowed
-                or not is_for(mapping.spec, self.account.target)
-                or self.account.narrow(mapping.spec.role, run.began - self.lag)
-            )
+            fits = allowed or elsewhere or self.account.narrow(mapping.spec.role, run.began - self.lag)
             self.check(11, fits, lambda: f"{run.name} serves {key} with {mapping.spec.role}, which is broad")
         if run and former and not former.deleted and self.hub is None:
             # After the whole transaction: an approval is written in it too.
