@@ -125,7 +125,7 @@ def check_copies(hub: Settled, promises: Promises) -> None:
         item, copy = (hub.item(layout.published_key(key, account)) for account in (HUB.account, SPOKE.account))
         published, copied = (layout.published_from(each) if each else None for each in (item, copy))
         # One whose row went unseen stays until an instance shows it (docs/guarantees.md, 11).
-        if published is None or (copied is None and not hub.has_row(key)):
+        if published is None or not (published.deleted or hub.has_row(key)):
             continue
         told = f"{key} is published as {published}, and for {SPOKE} as {copied}"
         if published.deleted:
