@@ -108,6 +108,17 @@ def test_expiry_is_noticed_by_the_sweep(desk: MappingsFixture) -> None:
     assert desk.gives("workload=web") == ("web", 1)
 
 
+def test_a_refused_edit_of_a_mapping_that_expired_says_that_it_governs_nothing(desk: MappingsFixture) -> None:
+    desk.world.running(workload="web")
+    at = desk.world.clock.now() + timedelta(hours=1)
+    desk.edit("workload=web", role="web", expires_at=at.isoformat())
+    desk.edit("workload=web", role="wbe")
+    assert desk.row("workload=web")["matched"] == 1
+    desk.world.later(hours=2)
+    assert desk.recheck("workload=web").status is Status.REJECTED
+    assert desk.row("workload=web")["matched"] == 0
+
+
 def test_a_disabled_row_governs_nothing_and_says_so(desk: MappingsFixture) -> None:
     desk.world.running(workload="web")
     desk.edit("workload=web", role="web", enabled=False)

@@ -651,7 +651,7 @@ class Assessor:
 
     def _matched(self, snapshot: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances the published mapping governs; None if that isn't known, or the row says it."""
-        if snapshot.published is None:
+        if snapshot.published is None or snapshot.published.is_idle(snapshot.at):
             return 0
         if snapshot.trigger.scan:
             return snapshot.trigger.scan.matched + self.targets.counted(snapshot.stored)[0]
