@@ -176,25 +176,38 @@ def test_a_minute_that_runs_twice_does_no_harm(desk: MappingsFixture, expiries: 
     assert waiting(state) == []
 
 
-@pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}, None], ids=["never", "later", "deleted"])
+@pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}], ids=["never", "later"])
 def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_goes(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung, later: dict[str, str] | None
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung, later: dict[str, str]
 ) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", 30)
-    if later is None:
-        desk.delete("app=web")
-        desk.publish("app=web")
-    else:
-        desk.edit("app=web", role="web", **later)
+    desk.edit("app=web", role="web", **later)
     desk.quiet()
     minute(expiries)
-    assert len(waiting(state)) == 1 + len(later or {}), "the same date may be written again until then"
+    assert len(waiting(state)) == 1 + len(later), "the same date may be written again until then"
     desk.world.later(minutes=1)
     assert minute(expiries).mappings == 0
     assert queue.sent == []
-    assert not desk.row("app=web") or desk.shows("app=web")[0] == "Published"
-    assert len(waiting(state)) == len(later or {})
+    assert desk.shows("app=web")[0] == "Published"
+    assert len(waiting(state)) == len(later)
+
+
+def test_a_mapping_that_was_deleted_is_judged_again_minutes_later_and_nothing_is_written(
+    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
+) -> None:
+    desk.world.running(app="web")
+    desk.edit("app=web", role="web")
+    desk.delete("app=web")
+    desk.publish("app=web")
+    desk.quiet()
+    minute(expiries)
+    assert len(waiting(state)) == 1
+    desk.world.later(minutes=6)
+    assert (minute(expiries).mappings, queue.sent) == (1, [])
+    assert waiting(state) == []
+    assert desk.row("app=web") == {}
+    assert desk.world.events.sent == []
 
 
 def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(

@@ -110,6 +110,24 @@ def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_cr
     assert [desk.published_for(account).deleted for account in ACCOUNTS] == [True, True]
 
 
+def test_a_deletion_that_was_cut_off_is_finished_minutes_later_though_the_stream_gave_up(
+    desk: OrganizationDesk,
+) -> None:
+    desk.edit(TAG, role="web")
+    desk.launched(1)
+    desk.quiet()
+    desk.delete(TAG)
+    desk.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        desk.publish(TAG)
+    for minutes, deleted in ((4, False), (2, True)):
+        desk.world.later(minutes=minutes)
+        desk.app().expiries("minute", waits=False).run()
+        assert [desk.published_for(account).deleted for account in ACCOUNTS] == [deleted] * 2
+    assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
+    assert list(desk.world.state.timers_due(desk.world.clock.now())) == []
+
+
 def test_records_are_read_in_as_many_reads_as_they_take(
     desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from fakes.clock import START
 from fixtures.state_table import STATE_TABLE
 from fixtures.workers import TARGET, Worker, state_table, texts, tricky_keys, tricky_specs, worker
 from rolekeeper.aws.errors import ConflictError
-from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
+from rolekeeper.mappings.revisions import FOLLOWED_UP, AccountRecord, StoredMapping
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import ANY_VALUE, Held, MappingKey, PublishedMapping
 from rolekeeper.model.text import escaped
@@ -110,8 +110,9 @@ class Mappings(RuleBasedStateMachine):
             self.revisions[key, made.revision] = made
             self.entries[key] += 1
             self.budget |= {key: (budget, made.revision)} if budget else {}
-            if made.spec.expires_at and made.spec.expires_at > self.now and not made.deleted:
-                self.timers.add(Timer(made.spec.expires_at, key))
+            due = self.now + FOLLOWED_UP if made.deleted else made.spec.expires_at
+            if due and due > self.now:
+                self.timers.add(Timer(due, key))
 
     @rule(reads=readers, spec=tricky_specs, by=texts)
     def hold(self, reads: Reads, spec: Any, by: str) -> None:

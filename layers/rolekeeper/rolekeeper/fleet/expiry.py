@@ -2,6 +2,7 @@
 
 The instances of a timer that is about to ring are sent with a delay, to arrive just after the moment. Once that has
 passed, a mapping's row says `Expired`, and its instances are sent again, because some may have got their tag meanwhile.
+Some minutes after a deletion its mapping is judged again: this finishes one that was cut off.
 
 A follow-up is sent once it is due: an instance that changed is reconciled again within a minute.
 
@@ -90,7 +91,7 @@ class Expiries:
         return self.result
 
     def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, MappingKey]:
-        """Send the instances of these timers; returns the timers of mappings that end by `until`."""
+        """Send the instances of these timers; returns those of mappings to judge again by `until`."""
         at = self.now()
         for each in page:
             if isinstance(each, CorruptItemError):
@@ -137,10 +138,12 @@ class Expiries:
             self._send(_delayed(page, delays))
         if delays:
             self._send_elsewhere([snapshot.published[key].spec for key in delays], delays)
+        tombstones = {key for key, each in snapshot.published.items() if each.deleted}
+        judged = {timer: key for timer, key in timers.items() if timer in meant or key in tombstones}
         # An overtaken timer goes only once it has passed: until then somebody may write the same date again.
-        overtaken = [each for each, key in timers.items() if each not in meant and key not in snapshot.damaged]
+        overtaken = [each for each, key in timers.items() if each not in judged and key not in snapshot.damaged]
         self.state.clear_timers(*(each for each in overtaken if not _seconds_left(each, at)))
-        return {each: key for each, key in meant.items() if not _seconds_left(each, until)}
+        return {each: key for each, key in judged.items() if not _seconds_left(each, until)}
 
     def _send_elsewhere(self, specs: Sequence[MappingSpec], delays: Mapping[MappingKey, int]) -> None:
         def tagged(ec2: Ec2) -> set[tuple[int, InstanceKey]] | AwsRefusalError:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import CorruptItemError
@@ -22,6 +22,9 @@ type Entry = dict[str, Any]
 BLOCKS, UNSENT, END_REPORTED = "blocks", "unsent", "end_reported"
 # Attributes of a record, one for each Region of its account but the deployment's own: what its last sweep counted.
 COUNTS = "counts:"
+# How long after a deletion its mapping is judged again: no sweep looks for tombstones that a crash kept from other
+# accounts. A run that publishes takes less (template.yaml).
+FOLLOWED_UP = timedelta(minutes=5)
 
 type Counts = Mapping[str, tuple[int, int]]
 """By Region: how many instances a mapping governs, and how many of them are occupied."""
@@ -245,9 +248,9 @@ class Revisions:
             self.store.put(revision),
             self.store.entry(layout.mapping_pk(mapping.key), entry, at),
         ]
-        expires_at = mapping.spec.expires_at
-        if expires_at and expires_at > at and not mapping.deleted:
-            writes.append(self.store.put(layout.timer_item(Timer(expires_at, mapping.key))))
+        due = at + FOLLOWED_UP if mapping.deleted else mapping.spec.expires_at
+        if due and due > at:
+            writes.append(self.store.put(layout.timer_item(Timer(due, mapping.key))))
         if budget:
             granted = Update().set({"credit": budget, "credit_revision": mapping.revision})
             writes.append(self.store.update(layout.budget_key(mapping.key), granted))
