@@ -29,6 +29,7 @@ from rolekeeper_local import (
     buses,
     ec2_wire,
     event_history,
+    forks,
     iam_exceptions,
     iam_last_used,
     iam_quotas,
@@ -72,6 +73,7 @@ async def serve(port: int, directory: Path, plugin: Path | None) -> None:
     emulated = _plug(plugin, app.app, control) if plugin else app.app
     _run_functions_under(make_lambda_python(directory / "lambda-python"))
     unpacked.install(directory / "unpacked")
+    forks.install()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

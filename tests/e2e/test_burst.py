@@ -46,13 +46,13 @@ def test_a_burst_of_edits_loses_nothing_and_changes_each_instance_once(deployed:
     eventually(lambda: published(deployed, 1), SECONDS)
     took = time.monotonic() - began
     instances = [deployed.launch("burst", burst=str(number * ROWS // INSTANCES)) for number in range(INSTANCES)]
-    first = [eventually(lambda each=each: deployed.carries(each, "s3-read"), 60) for each in instances]  # type: ignore[misc]
+    first = [eventually(lambda each=each: deployed.carries(each, "s3-read")) for each in instances]  # type: ignore[misc]
 
     put(deployed, "s3-write")
     began = time.monotonic()
     eventually(lambda: published(deployed, 2), SECONDS)
     print(f"{ROWS:,} new rows in {took:.0f} s, {ROWS:,} edits beside them in {time.monotonic() - began:.0f} s")  # noqa: T201  # shown by `make soak`
-    second = [eventually(lambda each=each: deployed.carries(each, "s3-write"), 60) for each in instances]  # type: ignore[misc]
+    second = [eventually(lambda each=each: deployed.carries(each, "s3-write")) for each in instances]  # type: ignore[misc]
     assert not {each.association_id for each in first} & {each.association_id for each in second}
 
     store = Store(deployed.dynamodb, deployed.state_table)

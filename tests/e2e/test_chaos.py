@@ -151,7 +151,7 @@ def test_after_chaos_every_instance_is_as_its_tags_say(world: EmulatedAccount) -
     story.make_roles()
     time.sleep(TIMINGS.propagation)
     story.write_rows()
-    eventually(lambda: all(row.get("status") == "Published" for row in story.rows()), 60)
+    eventually(lambda: all(row.get("status") == "Published" for row in story.rows()))
     queues.set_patience(PATIENCE)
     chaos_faults.steer(aws, seed=SEED, **chaos_faults.mild())
     story.launch(INSTANCES)

@@ -201,7 +201,7 @@ def a_held_edit_is_discarded_and_approved(run: Runner, deployed: EmulatedAccount
     run("mapping", "set", "held=a", "role=s3-read", code=4)
     answer = run("mapping", "approve", "held=a", "--yes")
     assert answer["revision"] == 2
-    eventually(lambda: all(deployed.carries(each, "s3-read") for each in ids), 120)
+    eventually(lambda: all(deployed.carries(each, "s3-read") for each in ids))
     deployed.ec2.terminate_instances(InstanceIds=ids)
     eventually(lambda: all(deployed.state(each) == "terminated" for each in ids))
     run("mapping", "rm", "held=a", "--yes")

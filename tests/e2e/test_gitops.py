@@ -153,7 +153,7 @@ def test_what_changes_many_instances_waits_for_another_person(
     assert "another person runs: rolekeeper mapping approve orders=report" in team.comment
     assert not any(deployed.shown(each) for each in ids)
     rolekeeper("mapping", "approve", "orders=report", "--yes")
-    eventually(lambda: all(deployed.carries(each, "orders-web") for each in ids), 120)
+    eventually(lambda: all(deployed.carries(each, "orders-web") for each in ids))
 
 
 def test_a_night_finds_what_was_changed_by_hand(team: Team, deployed: EmulatedAccount, rolekeeper: Command) -> None:

@@ -158,7 +158,7 @@ def test_the_page_shows_what_is_asked_of_a_stopped_instance(
     # Who answers y is told what to do meanwhile, and it is done then.
     with ThreadPoolExecutor() as other_terminal:
         typed = other_terminal.submit(rolekeeper.types, "y\ny", "replace", stopped, "s3-write", "--reason", "waits")
-        eventually(lambda: (rolekeeper.json("explain", stopped)["pin"] or {})["claimed_reason"] == "waits", 60)
+        eventually(lambda: (rolekeeper.json("explain", stopped)["pin"] or {})["claimed_reason"] == "waits")
         assert not typed.done()
         command = waiting.rpartition("another terminal: ")[2].split()
         assert command == ["aws", "ec2", "start-instances", "--instance-ids", stopped]

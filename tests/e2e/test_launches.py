@@ -170,7 +170,7 @@ def test_each_verdict_is_what_ec2_then_shows(launches: Launches) -> None:
     with pytest.raises(ClientError, match="Invalid IAM Instance Profile name"):
         launches.run("gone")
     for name in ("late", "late-group", "late-fleet", "replaced"):
-        eventually(partial(world.carries, started[name].id, OURS), 40)
+        eventually(partial(world.carries, started[name].id, OURS))
     eventually(partial(world.condition, started["occupied"].id, "occupied"))
     world.sweep()
 

@@ -68,7 +68,7 @@ class Organization:
         """One instance in each, by default in all; they run."""
         instances = {world: world.launch("web", **tags) for world in worlds or self.worlds}
         for world, instance in instances.items():
-            eventually(partial(runs, world, instance), 30)
+            eventually(partial(runs, world, instance))
         return instances
 
     def messages(self) -> dict[str, int]:
@@ -98,8 +98,8 @@ def carries_own(world: EmulatedAccount, instance: str, profile: str) -> Shown | 
     return shown if shown and shown.arn == own else None
 
 
-def all_carry(instances: dict[EmulatedAccount, str], profile: str, seconds: float = 60) -> list[Shown]:
-    return [eventually(partial(carries_own, world, each, profile), seconds) for world, each in instances.items()]
+def all_carry(instances: dict[EmulatedAccount, str], profile: str) -> list[Shown]:
+    return [eventually(partial(carries_own, world, each, profile)) for world, each in instances.items()]
 
 
 def none_carries(instances: dict[EmulatedAccount, str]) -> bool:
@@ -212,7 +212,7 @@ def test_an_accounts_burst_keeps_no_other_account_waiting(organization: Organiza
     [instance] = organization.launch(quiet).values()
     launched = noisy.ec2.run_instances(ImageId=IMAGE, MinCount=BURST, MaxCount=BURST)["Instances"]
     ids = [each["InstanceId"] for each in launched]
-    eventually(partial(runs, noisy, ids[-1]), 30)
+    eventually(partial(runs, noisy, ids[-1]))
     eventually(organization.is_done)
     noisy.ec2.create_tags(Resources=ids, Tags=[{"Key": "workload", "Value": "s3-reader"}])
     quiet.tag(instance, workload="s3-reader")

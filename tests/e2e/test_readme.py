@@ -23,7 +23,7 @@ def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> Non
 
     shell(launch)
     instance = shell('echo "$instance"').strip()
-    first = eventually(lambda: world.carries(instance, "web"), 40)
+    first = eventually(lambda: world.carries(instance, "web"))
     told = shell(ask)
     assert first.association_id in told
     assert '"Published"' in told
@@ -45,7 +45,7 @@ def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> Non
 def test_the_operators_page_can_be_typed(deployed: EmulatedAccount, shell: Shell) -> None:
     """Its placeholders are an instance and a mapping that are there; the control item is as deployed in the end."""
     instance = deployed.launch("operations", workload="s3-reader")
-    eventually(lambda: deployed.carries(instance, "s3-read"), 40)
+    eventually(lambda: deployed.carries(instance, "s3-read"))
     deployed.tag(instance, workload="nobody-maps-this")
     eventually(lambda: deployed.shown(instance) is None)
     names, control, sweep, history, standing, mapping = bash_blocks("docs/operations.md")
@@ -71,7 +71,7 @@ def test_the_operators_page_can_be_typed(deployed: EmulatedAccount, shell: Shell
 def test_every_section_of_the_runbook_can_be_typed(deployed: EmulatedAccount, shell: Shell) -> None:
     """What a section says to look at answers, with the names that docs/operations.md begins with."""
     instance = deployed.launch("runbook", workload="s3-reader")
-    eventually(lambda: deployed.carries(instance, "s3-read"), 40)
+    eventually(lambda: deployed.carries(instance, "s3-read"))
     export = bash_blocks("README.md")[0].split("\n\n")[0]
     names = bash_blocks("docs/operations.md")[0].replace("i-0123456789abcdef0", instance)
     shell(f"{export}\n{names}")

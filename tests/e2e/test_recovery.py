@@ -89,7 +89,7 @@ def shown(instances: dict[EmulatedAccount, str]) -> list[Shown | None]:
 
 def carry(instances: dict[EmulatedAccount, str], role: str) -> None:
     for world, each in instances.items():
-        eventually(partial(world.carries, each, role), 60)
+        eventually(partial(world.carries, each, role))
 
 
 def swept(operators: Command, region: str) -> bool:
@@ -124,7 +124,7 @@ def test_a_hub_is_stood_up_in_another_region_by_the_page(worlds: list[EmulatedAc
     for block in (deploy, records, rows, spoke, trust):
         person(block)
     person(look.partition("rolekeeper targets")[0])
-    eventually(partial(swept, operators, OTHER), 60)
+    eventually(partial(swept, operators, OTHER))
     person("rolekeeper targets" + look.partition("rolekeeper targets")[2])
     stays(lambda: [*shown(instances), spokes[1].shown(lent)] == before, QUIET)
 

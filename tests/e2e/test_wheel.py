@@ -51,7 +51,7 @@ def test_two_commands_lead_to_the_first_role_within_two_minutes(running: Running
     # The stories that follow are about a role of the person's.
     world.make_role("web")
     running.rolekeeper("mapping", "set", "app=web", "role=web")
-    eventually(lambda: world.carries(running.instance, "web"), 40)
+    eventually(lambda: world.carries(running.instance, "web"))
 
 
 def test_what_the_commands_read_is_packed_with_them(running: Running) -> None:
@@ -189,7 +189,7 @@ def test_a_new_deployment_gives_a_role_by_the_exported_mappings(running: Running
     rolekeeper("mapping", "import", str(file), "--yes")
     world = EmulatedAccount(running.aws)
     made = world.launch("second", app="web")
-    eventually(partial(world.carries, made, "web"), 40)
+    eventually(partial(world.carries, made, "web"))
 
 
 def private_encrypted_and_over_tls_only(aws: EmbeddedAws) -> Any:

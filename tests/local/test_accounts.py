@@ -42,7 +42,7 @@ def test_an_instances_events_go_to_the_default_bus_of_its_account_and_region_onl
         TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "workload", "Value": "web"}]}],
     )
     arn = f"arn:aws:ec2:eu-west-1:{SPOKE}:instance/{launched['Instances'][0]['InstanceId']}"
-    heard = eventually(lambda: here.heard() if len(here.heard()) == 3 else None, 20)
+    heard = eventually(lambda: here.heard() if len(here.heard()) == 3 else None)
     assert {(each["account"], each["region"], *each["resources"]) for each in heard} == {(SPOKE, "eu-west-1", arn)}
     assert sorted(each["source"] for each in heard) == ["aws.ec2", "aws.ec2", "aws.tag"]
     stays(lambda: not any(each.heard() for each in others), 0.5)

@@ -218,4 +218,4 @@ def test_a_stack_gives_its_bus_a_statement_changes_it_and_takes_it_back(aws: Emb
             assert statement["Condition"] == {"StringEquals": {"aws:PrincipalOrgID": condition}}
             assert statement["Resource"] == f"arn:aws:events:us-east-1:{HUB}:event-bus/of-a-stack"
     cloudformation.delete_stack(StackName="buses")
-    eventually(lambda: policy("default") == "None", 20)
+    eventually(lambda: policy("default") == "None")

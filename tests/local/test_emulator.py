@@ -534,7 +534,7 @@ def test_ctrl_c_and_even_a_kill_of_the_launcher_leave_no_process_behind(
             launcher.wait(15)
         finally:
             launcher.kill()
-        eventually(lambda: not processes_with(str(tmp_path)), 15)
+        eventually(lambda: not processes_with(str(tmp_path)))
     if signal.SIGKILL not in endings:
         assert not (tmp_path / "tmp").exists()
 

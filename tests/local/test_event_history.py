@@ -132,6 +132,6 @@ def test_records_are_late_and_a_later_one_may_be_found_before_an_earlier_one(tmp
             return looks[-1]
 
         assert values() == []
-        assert eventually(lambda: len(values()) == 3, 10)
+        assert eventually(lambda: len(values()) == 3)
     assert looks[-1] == ["2", "1", "0"], "by the time of the call"
     assert any(each and each[-1] != "0" for each in looks)

@@ -31,7 +31,7 @@ def report(aws: EmbeddedAws, arn: str) -> list[Any]:
     """What a report says of the services of a role, once it is there."""
     iam = aws.session().client("iam")
     job = iam.generate_service_last_accessed_details(Arn=arn)["JobId"]
-    done: Any = eventually(lambda: completed(iam.get_service_last_accessed_details(JobId=job)), 10)
+    done: Any = eventually(lambda: completed(iam.get_service_last_accessed_details(JobId=job)))
     return list(done["ServicesLastAccessed"])
 
 
@@ -47,7 +47,7 @@ def test_a_job_takes_a_moment_and_lists_what_the_roles_own_policies_allow(aws: E
     running = iam.get_service_last_accessed_details(JobId=job)
     assert (running["JobStatus"], running["ServicesLastAccessed"]) == ("IN_PROGRESS", [])
     assert "JobCompletionDate" not in running
-    done = eventually(lambda: completed(iam.get_service_last_accessed_details(JobId=job)), 10)
+    done = eventually(lambda: completed(iam.get_service_last_accessed_details(JobId=job)))
     assert done["JobType"] == "SERVICE_LEVEL"
     assert done["JobCompletionDate"] >= done["JobCreationDate"]
     assert [each["ServiceNamespace"] for each in done["ServicesLastAccessed"]] == ["dynamodb", "s3"]

@@ -212,7 +212,7 @@ def test_a_slow_reader_of_one_stream_holds_up_no_other(aws: EmbeddedAws) -> None
     eventually(slow.heard)
     for number in range(3):
         dynamodb.put_item(TableName="quick", Item={"pk": {"S": str(number)}, "sk": {"S": "x"}})
-    eventually(lambda: sum(len(event["Records"]) for _, event in quick.heard()) == 3, 40)
+    eventually(lambda: sum(len(event["Records"]) for _, event in quick.heard()) == 3)
 
 
 # ---- Distributed Maps ----

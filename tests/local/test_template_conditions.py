@@ -68,7 +68,7 @@ def test_a_condition_knows_where_the_stack_is(aws: EmbeddedAws, account: str, re
     client, name = aws.session(account=account, region=region).client("cloudformation"), f"s{uuid.uuid4().hex[:8]}"
     home: Any = [{"ParameterKey": "HomeRegion", "ParameterValue": "us-east-1"}]
     client.create_stack(StackName=name, TemplateBody=TEMPLATE, Parameters=home)
-    stack = eventually(lambda: done(client, name), 20)
+    stack = eventually(lambda: done(client, name))
     assert (stack["StackStatus"], f":{region}:{account}:" in stack["StackId"]) == ("CREATE_COMPLETE", True)
     resources = client.describe_stack_resources(StackName=name)["StackResources"]
     assert {each["LogicalResourceId"] for each in resources} == {"Everywhere", *made}
@@ -87,7 +87,7 @@ def test_what_a_stack_names_is_another_name_in_each_region(aws: EmbeddedAws) -> 
     for region in ("us-east-1", "eu-west-1"):
         client = aws.session(account=SPOKE, region=region).client("cloudformation")
         client.create_stack(StackName="named", TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
-        eventually(lambda client=client: done(client, "named"), 20)  # type: ignore[misc]  # bound at once
+        eventually(lambda client=client: done(client, "named"))  # type: ignore[misc]  # bound at once
         made = client.describe_stack_resource(StackName="named", LogicalResourceId="Role")["StackResourceDetail"]
         roles.add(made["PhysicalResourceId"])
     assert len(roles) == 2
@@ -112,7 +112,7 @@ def test_a_change_set_shows_what_a_changed_condition_makes_and_takes_away(aws: E
         shown = [each["ResourceChange"] for each in client.describe_change_set(**made)["Changes"]]
         assert {(each["Action"], each["LogicalResourceId"]) for each in shown} == changes
         client.execute_change_set(**made)
-        eventually(lambda: done(client, "moves"), 20)
+        eventually(lambda: done(client, "moves"))
     resources = client.describe_stack_resources(StackName="moves")["StackResources"]
     there = {each["LogicalResourceId"] for each in resources if each["ResourceStatus"] != "DELETE_COMPLETE"}
     assert there == {"Everywhere", "AtHome", "AtHomeOfSpoke"}

@@ -1,5 +1,6 @@
 """What an account has by the services' own lists, for tests that nothing is left, or that something stays as it is."""
 
+from functools import cache
 from typing import Any
 
 import boto3
@@ -31,20 +32,21 @@ _LISTS = (
 
 def inventory(session: boto3.Session) -> dict[str, list[Any]]:
     """What is there, by the operation that lists it; operations that list nothing are left out."""
+    client_of = cache(session.client)
     found = {
-        f"{service} {operation}": _listed(session, service, operation, query) for service, operation, query in _LISTS
+        f"{service} {operation}": _listed(client_of(service), operation, query) for service, operation, query in _LISTS
     }
     return {operation: things for operation, things in found.items() if things}
 
 
 def items(session: boto3.Session) -> dict[str, list[Any]]:
     """The items of each table."""
-    tables = _listed(session, "dynamodb", "list_tables", "TableNames")
-    return {table: _listed(session, "dynamodb", "scan", "Items", TableName=table) for table in tables}
+    dynamodb = session.client("dynamodb")
+    tables = _listed(dynamodb, "list_tables", "TableNames")
+    return {table: _listed(dynamodb, "scan", "Items", TableName=table) for table in tables}
 
 
-def _listed(session: boto3.Session, service: str, operation: str, query: str, **asked: Any) -> list[Any]:
-    client = session.client(service)  # type: ignore[call-overload]  # the stubs know literals alone
+def _listed(client: Any, operation: str, query: str, **asked: Any) -> list[Any]:
     if client.can_paginate(operation):
         pages = client.get_paginator(operation).paginate(**asked)
         return [each for page in pages for each in jmespath.search(query, page) or ()]

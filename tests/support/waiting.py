@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 
-def eventually[T](look: Callable[[], T | None], seconds: float = 60) -> T:
-    """Wait until `look` gives something true, and give that."""
+def eventually[T](look: Callable[[], T | None], seconds: float = 120) -> T:
+    """Wait until `look` gives something true, and give that; much longer than it takes, as a machine may be slow."""
     began = time.monotonic()
     deadline = began + seconds
     while not (seen := look()):
