@@ -343,12 +343,4 @@ class App:
             now=self.now,
             waits=waits,
             sleep=self.sleep,
-            elsewhere=self._few_elsewhere,
-            each=self.each,
         )
-
-    def _few_elsewhere(self) -> list[Ec2]:
-        """EC2 in the other targets that can be asked. Of many none: the fan-out follows once a mapping has expired."""
-        served = self.registered()
-        few = served if len(served) <= mappings.publish.FEW else []
-        return [self.at(each.target).ec2 for each in few if not each.problem]
