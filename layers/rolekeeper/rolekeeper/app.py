@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper import fleet, mappings, permissions
-from rolekeeper.aws import AccountsMachine, Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
+from rolekeeper.aws import Each, Ec2, Iam, Machine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
@@ -83,12 +83,12 @@ class App:
         return WorkQueue(self.client("sqs"), self.settings.work_queue_url, self.now)
 
     @cached_property
-    def machine(self) -> ResumeMachine:
-        return ResumeMachine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
+    def machine(self) -> Machine:
+        return Machine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
 
     @cached_property
-    def accounts_machine(self) -> AccountsMachine:
-        return AccountsMachine(lambda: self.client("stepfunctions"), self.settings.accounts_state_machine_arn)
+    def accounts_machine(self) -> Machine:
+        return Machine(lambda: self.client("stepfunctions"), self.settings.accounts_state_machine_arn)
 
     @cached_property
     def table(self) -> mappings.table.MappingTable:
@@ -300,12 +300,13 @@ class App:
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> fleet.sweep.Sweep:
         """A run of a sweep. `event` is the last run's answer, or the schedule's, whose sweep gives way to another."""
+        served = self.registry.all(self.settings.account) if self.hub else []
         return fleet.sweep.Sweep(
-            other=self._other_target() if self.hub else None,
+            other=self._other_target(served) if self.hub else None,
             ec2=self.ec2,
             state=self.state,
             table=self.table,
-            publisher=self.publisher,
+            publisher=self._publisher_in(served) if self.hub else self.publisher,
             queue=self.queue,
             machine=self.machine,
             telemetry=self.telemetry,
@@ -319,13 +320,11 @@ class App:
             result=layout.decode(fleet.sweep.SweepResult, event),
         )
 
-    def _other_target(self) -> fleet.sweep.OtherTarget:
-        served = self.registry.all(self.settings.account)
+    def _other_target(self, served: Sequence[fleet.targets.ServedTarget]) -> fleet.sweep.OtherTarget:
         return fleet.sweep.OtherTarget(
             target=self.settings.target,
             of_account=served,
             registry=self.registry,
-            publisher=self._publisher_in(served),
             telemetry=self.telemetry,
             now=self.now,
             is_news=partial(self._is_news, noting=True),
